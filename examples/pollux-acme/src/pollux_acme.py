@@ -1,0 +1,28 @@
+"""A provider for Acme's imaginary API: POST /ask {"model", "question"} -> {"answer", "tokens"}."""
+
+from pollux_sync import HttpRequest, HttpResponse, ProviderInfo, Reply, Usage, hookimpl
+from pollux_sync.data.request import Call, TextPart
+
+
+class Acme:
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return ProviderInfo(
+            name="acme",
+            key_env=("ACME_API_KEY",),
+            base_url="https://api.acme.example/v1",
+            base_url_policy="optional",
+            options={"temperature"},
+        )
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        texts = [part.text for part in call.parts if isinstance(part, TextPart)]
+        question = "\n\n".join([*texts, call.prompt or ""])
+        temperature = call.options.temperature
+        return HttpRequest(path="/ask", body={"model": call.model, "question": question, "temperature": temperature})
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse) -> Reply:
+        body = response.body
+        return Reply(text=body["answer"], usage=Usage(total_tokens=body.get("tokens")), finish_reason="stop")

@@ -1,0 +1,100 @@
+"""pollux-sync provider for OpenAI-compatible servers, and for GGUF models inside this process."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pollux_sync.data.provider import (
+    TEXT_FILE_RULE,
+    TEXT_RULE,
+    ConfigOption,
+    HttpRequest,
+    HttpResponse,
+    Problem,
+    ProviderInfo,
+    SourceRule,
+)
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.wire.chat import MANAGED_FIELDS, ChatDialect, decode, encode
+
+if TYPE_CHECKING:
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Call
+    from pollux_sync.wire.http import HttpClient
+
+#: What servers of this kind understand of Chat Completions; they ignore what they do not support.
+DIALECT = ChatDialect(strict_schema=True, joins_text=True)
+
+INFO = ProviderInfo(
+    name="local",
+    docs_url="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+    needs_key=False,
+    placeholder_key="local",
+    base_url_policy="optional",
+    base_url_env="POLLUX_LOCAL_BASE_URL",
+    options={
+        *("system_instruction", "response_schema", "tools", "tool_choice"),
+        *("temperature", "top_p", "max_tokens", "history"),
+    },
+    config_options=(
+        ConfigOption(name="n_ctx", types=(int,), about="embedded model: tokens of context, by default the model's own"),
+        ConfigOption(
+            name="n_threads", types=(int,), about="embedded model: CPU threads, by default llama.cpp's choice"
+        ),
+        ConfigOption(name="n_parallel", types=(int,), about="embedded model: requests answered at once, by default 4"),
+    ),
+    sources=(
+        TEXT_RULE,
+        TEXT_FILE_RULE,
+        SourceRule(source_types={"file"}, mime_types=("image/*",), delivery="inline"),
+        SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=("http", "https"), delivery="uri"),
+    ),
+    sources_hint="local servers take text, JSON, text files and images; convert other files to one of these",
+    managed_fields=MANAGED_FIELDS,
+    resends_stale=True,
+)
+
+
+class LocalProvider:
+    """Any OpenAI-compatible server at ``base_url``; without one, ``model`` names a GGUF file to load."""
+
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return INFO
+
+    @hookimpl
+    def pollux_check_config(self, config: ConfigValues) -> Problem | None:
+        return None if config.base_url else _embedding_problem(config.model)
+
+    @hookimpl
+    def pollux_open(self, config: ConfigValues) -> HttpClient | None:
+        if config.base_url:
+            return None
+        from pollux_local.embedded import open_embedded
+
+        return open_embedded(Path(config.model), config, INFO)
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        return encode(call, DIALECT)
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse) -> Reply:
+        return decode(response, DIALECT)
+
+
+def _embedding_problem(model: str) -> Problem | None:
+    """Why ``model`` cannot be loaded into this process; None when it can."""
+    if not model.lower().endswith(".gguf"):
+        return Problem(
+            "provider 'local' needs a base_url",
+            f"pass base_url='http://127.0.0.1:8080/v1', set {INFO.base_url_env}, or let model name a .gguf file",
+        )
+    if not Path(model).is_file():
+        return Problem(f"no model file at {model}", "check the path; it is relative to the working directory")
+    if find_spec("xllamacpp") is None:
+        return Problem("loading a GGUF file needs llama.cpp", "pip install 'pollux-local[embedded]'")
+    return None

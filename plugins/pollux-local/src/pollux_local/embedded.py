@@ -1,0 +1,109 @@
+"""llama.cpp's server inside this process: one for each model file and setting, stopped at exit.
+
+It listens on a free loopback port and asks for a key that only this process knows.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import threading
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.data.config import ConfigValues  # noqa: TC001 - part of a public signature
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.http import open_client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.wire.http import HttpClient
+
+_PARALLEL = 4
+#: llama.cpp's level at which it writes nothing.
+_SILENT = -1
+
+
+@attrs.frozen
+class _Key:
+    """Equal keys are one server. A forked child has a pid of its own, and so a server of its own."""
+
+    path: str
+    n_ctx: int
+    n_threads: int | None
+    n_parallel: int
+    pid: int
+
+
+@attrs.frozen
+class _Running:
+    server: Any
+    url: str
+    api_key: str = attrs.field(repr=False)
+
+
+_servers: dict[_Key, _Running] = {}
+_lock = threading.Lock()
+
+
+def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> HttpClient:
+    """A client of the server that has ``model`` loaded; starts it when it is not running yet.
+
+    Raises ConfigurationError when llama.cpp cannot load the file.
+    """
+    options = config.provider_options
+    key = _Key(
+        path=str(model.resolve()),
+        n_ctx=options.get("n_ctx", 0),
+        n_threads=options.get("n_threads"),
+        n_parallel=options.get("n_parallel", _PARALLEL),
+        pid=os.getpid(),
+    )
+    with _lock:
+        running = _servers.get(key) or _servers.setdefault(key, _start(key))
+    return open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
+
+
+def _start(key: _Key) -> _Running:
+    from xllamacpp import Server
+
+    api_key = secrets.token_urlsafe()
+    try:
+        server = Server(_parameters(key, api_key))
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"llama.cpp cannot load {key.path}: {error}",
+            hint="check that it is a whole GGUF file of a chat model",
+        ) from error
+    return _Running(server, server.listening_address, api_key)
+
+
+def _parameters(key: _Key, api_key: str) -> Any:
+    from xllamacpp import CommonParams
+
+    parameters = CommonParams()
+    parameters.model.path = key.path
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.api_keys = [api_key]
+    parameters.verbosity = _SILENT
+    parameters.warmup = False
+    parameters.ui = False
+    parameters.n_ctx = key.n_ctx
+    parameters.n_parallel = key.n_parallel
+    parameters.kv_unified = True
+    if key.n_threads is not None:
+        parameters.cpuparams.n_threads = key.n_threads
+    return parameters
+
+
+@atexit.register
+def stop_servers() -> None:
+    """Stop every server of this process; the next call starts one anew."""
+    with _lock:
+        for key in [key for key in _servers if key.pid == os.getpid()]:
+            del _servers[key]

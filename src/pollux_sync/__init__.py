@@ -1,0 +1,116 @@
+"""Ask large language models about text, files and media by plain blocking function calls."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync._version import VERSION
+
+if TYPE_CHECKING:
+    from pollux_sync.api import continue_tool, run, run_many, to_jsonable
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.handles import CacheHandle, DeferredSnapshot
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
+    from pollux_sync.data.reply import Reply, ToolCall, Usage
+    from pollux_sync.data.retry import RetryPolicy
+    from pollux_sync.data.source import Source
+    from pollux_sync.errors import (
+        APIError,
+        CacheError,
+        ConfigurationError,
+        DeferredNotReadyError,
+        Fault,
+        InternalError,
+        PlanningError,
+        PluginLoadError,
+        PolluxError,
+        ProviderBugError,
+        RateLimitError,
+        SourceError,
+    )
+    from pollux_sync.hooks.config import Config
+    from pollux_sync.hooks.specs import hookimpl
+
+#: Where each public name lives; the module is imported when the name is first used.
+_HOMES = {
+    "api": ("continue_tool", "run", "run_many", "to_jsonable"),
+    "data.envelope": ("ResultEnvelope",),
+    "data.handles": ("CacheHandle", "DeferredSnapshot"),
+    "data.options": ("Options",),
+    "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
+    "data.reply": ("Reply", "ToolCall", "Usage"),
+    "data.retry": ("RetryPolicy",),
+    "data.source": ("Source",),
+    "errors": (
+        "APIError",
+        "CacheError",
+        "ConfigurationError",
+        "DeferredNotReadyError",
+        "Fault",
+        "InternalError",
+        "PlanningError",
+        "PluginLoadError",
+        "PolluxError",
+        "ProviderBugError",
+        "RateLimitError",
+        "SourceError",
+    ),
+    "hooks.config": ("Config",),
+    "hooks.specs": ("hookimpl",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "APIError",
+    "CacheError",
+    "CacheHandle",
+    "Config",
+    "ConfigurationError",
+    "DeferredNotReadyError",
+    "DeferredSnapshot",
+    "Fault",
+    "HttpRequest",
+    "HttpResponse",
+    "InternalError",
+    "Options",
+    "PlanningError",
+    "PluginLoadError",
+    "PolluxError",
+    "Problem",
+    "ProviderBugError",
+    "ProviderInfo",
+    "RateLimitError",
+    "Reply",
+    "ResultEnvelope",
+    "RetryPolicy",
+    "Source",
+    "SourceError",
+    "SourceRule",
+    "ToolCall",
+    "Usage",
+    "__version__",
+    "continue_tool",
+    "hookimpl",
+    "run",
+    "run_many",
+    "to_jsonable",
+]
+
+__version__ = VERSION
+
+logging.getLogger("pollux_sync").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

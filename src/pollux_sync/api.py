@@ -1,0 +1,134 @@
+"""The calls a script makes. Each is a few lines over the engine's stages."""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import os
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from pollux_sync.builtin.defaults import CoreDefaults
+from pollux_sync.data.options import Options
+from pollux_sync.engine.connecting import Connections
+from pollux_sync.engine.conversing import STATE_KEY, state_in
+from pollux_sync.engine.enveloping import build_envelope, seal_envelope
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.preparing import UploadScope, prepare_plan
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.engine.sending import Interrupted, send_calls
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.hooks.config import MOCK, Config
+from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, Loaded, load
+from pollux_sync.hooks.relay import Hooks, provider_info, relay
+from pollux_sync.schemas import unstructure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.request import Prepared, Request
+    from pollux_sync.data.source import Source
+
+
+def run(
+    prompt: str | None = None,
+    *,
+    source: Source | None = None,
+    config: Config,
+    options: Options | None = None,
+) -> ResultEnvelope:
+    """Ask one question, about one source or none; ``result["answers"][0]`` is the answer.
+
+    Blocks until the answer is there. Raises ConfigurationError, SourceError or PlanningError before
+    anything is sent, APIError when the provider fails for good.
+    """
+    if not (prompt is None or isinstance(prompt, str)):
+        raise ConfigurationError(
+            f"prompt must be a string or None, got {type(prompt).__name__}",
+            hint="use run_many() for several prompts",
+        )
+    return run_many(prompt, sources=() if source is None else (source,), config=config, options=options)
+
+
+def run_many(
+    prompts: str | Sequence[str | None] | None = None,
+    *,
+    sources: Iterable[Source] = (),
+    config: Config,
+    options: Options | None = None,
+    per_source: bool = False,
+) -> ResultEnvelope:
+    """Ask several questions about the same sources, at most ``config.request_concurrency`` at a time.
+
+    Every prompt sees every source; the answers are in prompt order. With ``per_source`` each prompt is
+    asked of each source on its own, and the answers come source by source: all prompts of the first, ...
+
+    When prompts fail, all others finish all the same: the error of the lowest index is raised with the
+    envelope as ``error.partial_result``, or kept in the envelope with ``Options(on_error="keep")``.
+    Ctrl-C raises KeyboardInterrupt at once, files deleted, answers so far in its ``partial_result``.
+    """
+    started = time.monotonic()
+    request = build_request(prompts, sources, config, options, per_source=per_source)
+    with connections.lease(request.config) as hooks:
+        prepared, outcomes = _carried_out(request, hooks)
+    return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
+
+
+def _carried_out(request: Request, hooks: Hooks) -> tuple[Prepared, Sequence[Any]]:
+    plan = plan_calls(request, hooks)
+    with UploadScope(hooks) as uploads:
+        prepared = prepare_plan(plan, hooks, uploads)
+        try:
+            return prepared, send_calls(prepared, hooks)
+        except Interrupted as interrupt:
+            interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=0.0)
+            raise
+
+
+def continue_tool(
+    continue_from: ResultEnvelope | dict[str, Any],
+    tool_results: Sequence[Mapping[str, Any]],
+    *,
+    config: Config,
+    options: Options | None = None,
+) -> ResultEnvelope:
+    """Go on after a tool-calling answer, with the tools' results ``{"role": "tool", "tool_call_id", "content"}``.
+
+    ``history`` and ``continue_from`` of ``options`` are not used; nothing that was passed in is changed.
+    Raises ConfigurationError when ``continue_from`` carries no conversation, and what `run` raises.
+    """
+    state = copy.deepcopy(state_in(cast("Mapping[str, Any]", continue_from)))
+    state["history"] = [*state.get("history", ()), *(dict(result) for result in tool_results)]
+    continued = attrs.evolve(options or Options(), history=None, continue_from={STATE_KEY: state})
+    return run(config=config, options=continued)
+
+
+def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
+    """The envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+    return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}
+
+
+def open_hooks(config: ConfigValues) -> Hooks:
+    """The hooks of one configuration: the core's defaults, the provider, then the middleware."""
+    provider = load(PROVIDERS, MOCK if config.use_mock else config.provider)
+    info = provider_info(provider)
+    middleware = [_middleware(plugin) for plugin in config.plugins or ()]
+    manager = relay([Loaded(CoreDefaults(), "defaults"), provider, *middleware])
+    if config.use_mock:
+        info = attrs.evolve(info, name=config.provider.rpartition(":")[2])
+    return Hooks(config=config, info=info, manager=manager)
+
+
+def _middleware(plugin: object) -> Loaded:
+    return load(MIDDLEWARE, plugin) if isinstance(plugin, str) else Loaded(plugin, type(plugin).__name__)
+
+
+#: The clients of this process; closed at exit, never shared with a forked child.
+connections = Connections(open_hooks)
+atexit.register(connections.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=connections.forget)

@@ -1,0 +1,1 @@
+"""What ships with the core, through the same hooks as every plugin."""

@@ -1,0 +1,201 @@
+"""The mock provider: answers offline, by rule, to everything a call can ask.
+
+* Text: ``echo: `` and the first 100 characters of the first text there is, sources before the prompt.
+* A response schema: its minimal instance. Tools: the first turn calls the tool asked for (else the
+  first) with minimal arguments, the turn after its result is text.
+* Reasoning asked for: a line of it. Files: stored under ``mock://uploaded/<name>`` until deleted.
+* Usage: 10 input and 10 output tokens a call.
+
+`pollux_sync.testing.Script` replaces these answers by scripted ones, and by faults.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.data.provider import (
+    TEXT_FILE_RULE,
+    TEXT_RULE,
+    HttpRequest,
+    HttpResponse,
+    ProviderInfo,
+    SourceRule,
+)
+from pollux_sync.data.reply import Reply, ToolCall, Usage
+from pollux_sync.data.request import Asset, AssetPart, Part, TextPart, UriPart
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.schemas import example
+
+if TYPE_CHECKING:
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.request import Call
+    from pollux_sync.data.source import Source
+
+_ECHOED = 100
+_USAGE = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
+_SETTINGS = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "reasoning_effort",
+    "reasoning_budget_tokens",
+    "implicit_caching",
+)
+
+_INFO = ProviderInfo(
+    name="mock",
+    needs_key=False,
+    options={
+        *(
+            "system_instruction",
+            "response_schema",
+            "tools",
+            "tool_choice",
+            "temperature",
+            "top_p",
+            "max_tokens",
+        ),
+        *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching"),
+    },
+    sources=(
+        TEXT_RULE,
+        TEXT_FILE_RULE,
+        SourceRule(source_types={"file"}, delivery="upload"),
+        SourceRule(source_types={"uri", "youtube", "arxiv"}, delivery="uri"),
+    ),
+    managed_fields={
+        "model",
+        "system",
+        "history",
+        "parts",
+        "prompt",
+        "tools",
+        "tool_choice",
+        "schema",
+        *_SETTINGS,
+    },
+)
+
+
+class MockStore:
+    """The mock's files. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: set[str] = set()
+
+    def add(self, name: str) -> str:
+        """Keep a file; gives its address."""
+        address = f"mock://uploaded/{name}"
+        with self._lock:
+            self._files.add(address)
+        return address
+
+    def remove(self, address: str) -> None:
+        """Forget a file."""
+        with self._lock:
+            self._files.discard(address)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The addresses of the files that are stored now."""
+        with self._lock:
+            return frozenset(self._files)
+
+
+class MockProvider:
+    """The mock as a plugin like any other."""
+
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return _INFO
+
+    @hookimpl
+    def pollux_open(self, config: ConfigValues) -> MockStore:
+        return MockStore()
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        options = call.options
+        turns = call.conversation.turns if call.conversation else ()
+        body = {
+            "model": call.model,
+            "system": options.system_instruction,
+            "history": [attrs.asdict(turn) for turn in turns],
+            "parts": [_part(part) for part in call.parts],
+            "prompt": call.prompt,
+            "tools": [dict(tool) for tool in options.tools or ()],
+            "tool_choice": options.tool_choice,
+            "schema": call.response_schema,
+        }
+        return HttpRequest(path="/mock", body=body | {name: getattr(options, name) for name in _SETTINGS})
+
+    @hookimpl
+    def pollux_send(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=200, body=_answer(request.body or {}))
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse) -> Reply:
+        body = response.body
+        calls = tuple(ToolCall(**call) for call in body.get("tool_calls", ()))
+        return Reply(
+            text=body.get("text", ""),
+            reasoning=body.get("reasoning"),
+            tool_calls=calls,
+            usage=Usage(**body["usage"]),
+            finish_reason="tool_calls" if calls else "stop",
+        )
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: MockStore) -> Asset:
+        address = client.add(PurePath(source.identifier).name)
+        return Asset(id=address, mime_type=source.mime_type, uri=address)
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: MockStore) -> bool:
+        client.remove(asset.id)
+        return True
+
+
+def _part(part: Part) -> dict[str, str]:
+    if isinstance(part, TextPart):
+        return {"text": part.text}
+    if isinstance(part, AssetPart):
+        return {"asset": part.asset.id}
+    return {"uri": part.uri} if isinstance(part, UriPart) else {}
+
+
+def _answer(body: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"usage": _USAGE}
+    if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
+        answer["reasoning"] = f"mock reasoning about: {_said(body)}"
+    tool = _tool_to_call(body)
+    if tool is not None:
+        arguments = json.dumps(example(tool.get("parameters") or {"type": "object"}))
+        answer["tool_calls"] = [{"id": "call_0", "name": tool["name"], "arguments": arguments}]
+    elif body.get("schema") is not None:
+        answer["text"] = json.dumps(example(body["schema"]))
+    else:
+        answer["text"] = f"echo: {_said(body)}"
+    return answer
+
+
+def _tool_to_call(body: dict[str, Any]) -> dict[str, Any] | None:
+    tools, choice, history = body.get("tools"), body.get("tool_choice"), body.get("history")
+    if not tools or choice == "none" or (history and history[-1]["role"] == "tool"):
+        return None
+    named: list[dict[str, Any]] = [
+        tool for tool in tools if isinstance(choice, dict) and tool["name"] == choice["name"]
+    ]
+    return (named or tools)[0]
+
+
+def _said(body: dict[str, Any]) -> str:
+    texts = [part.get("text", "") for part in body["parts"]]
+    texts += [body.get("prompt") or "", *(turn["content"] for turn in reversed(body["history"]))]
+    return next((text for text in texts if text.strip()), "")[:_ECHOED]

@@ -1,0 +1,57 @@
+"""Checks on single values, so that every refusal names the field, what was wrong and what is right."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from pollux_sync.errors import ConfigurationError
+
+
+def require_text(name: str, value: object, *, hint: str | None = None) -> None:
+    """``value`` is a string with at least one character that is not white space."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a string, got {type(value).__name__}", hint=hint)
+    if not value.strip():
+        raise ConfigurationError(f"{name} must not be empty or blank", hint=hint)
+
+
+def require_bool(name: str, value: object) -> None:
+    """``value`` is True or False, not merely truthy."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(
+            f"{name} must be True or False, got {type(value).__name__}",
+            hint=f"pass {name}=True or {name}=False",
+        )
+
+
+def require_int(name: str, value: object, *, minimum: int) -> None:
+    """``value`` is an integer of at least ``minimum``; booleans are not integers."""
+    hint = f"pass a whole number of at least {minimum}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{name} must be an integer, got {type(value).__name__}", hint=hint)
+    if value < minimum:
+        raise ConfigurationError(f"{name} must be at least {minimum}, got {value}", hint=hint)
+
+
+def require_number(
+    name: str, value: object, *, minimum: float, maximum: float | None = None, above: bool = False
+) -> None:
+    """``value`` is a finite int or float from ``minimum`` (excluded when ``above``) to ``maximum``."""
+    span = f"{'above' if above else 'at least'} {minimum:g}" + ("" if maximum is None else f" and at most {maximum:g}")
+    hint = f"pass a number {span}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{name} must be a number, got {type(value).__name__}", hint=hint)
+    too_low = value <= minimum if above else value < minimum
+    if not isfinite(value) or too_low or (maximum is not None and value > maximum):
+        raise ConfigurationError(f"{name} must be {span}, got {value}", hint=hint)
+
+
+def require_mapping(name: str, value: object) -> dict[str, Any]:
+    """A shallow copy of ``value``, which is a mapping with string keys."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ConfigurationError(
+            f"{name} must be a dict with string keys, got {type(value).__name__}",
+            hint=f"pass {name} as a plain dict",
+        )
+    return dict(value)

@@ -1,0 +1,106 @@
+"""Which model to ask, and how to reach it: the values alone.
+
+`pollux_sync.hooks.config.Config`, the public class, completes them from the provider's declaration and
+the environment.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from pollux_sync.data.checks import require_bool, require_int, require_mapping, require_number, require_text
+from pollux_sync.data.retry import RetryPolicy
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: How a secret is shown.
+REDACTED = "[REDACTED]"
+
+
+def _redacted(value: str | None) -> str:
+    return repr(value) if value is None else f"'{REDACTED}'"
+
+
+def _without_credentials(url: str | None) -> str:
+    if url is None or "@" not in url:
+        return repr(url)
+    head, _, tail = url.rpartition("@")
+    return repr(f"{head.partition('//')[0]}//{REDACTED}@{tail}")
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), sort_keys=True, default=repr)
+
+
+def _copied(value: object) -> Mapping[str, Any]:
+    return require_mapping("provider_options", {} if value is None else value)
+
+
+def _url_parts(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class ConfigValues:
+    """The fields of a configuration, checked for type and range."""
+
+    provider: str
+    model: str
+    api_key: str | None = attrs.field(default=None, repr=_redacted)
+    base_url: str | None = attrs.field(default=None, repr=_without_credentials)
+    use_mock: bool = False
+    request_concurrency: int = 6
+    timeout_s: float = 600.0
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    plugins: Sequence[Any] | None = None
+    provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
+
+    def __attrs_post_init__(self) -> None:
+        require_text("provider", self.provider, hint="e.g. provider='openai'")
+        require_text("model", self.model, hint="e.g. model='gpt-5-mini'")
+        self._check_reach()
+        require_bool("use_mock", self.use_mock)
+        require_int("request_concurrency", self.request_concurrency, minimum=1)
+        require_number("timeout_s", self.timeout_s, minimum=0, above=True)
+        if not isinstance(self.retry, RetryPolicy):
+            raise ConfigurationError(
+                f"retry must be a RetryPolicy, got {type(self.retry).__name__}",
+                hint="retry=RetryPolicy(max_attempts=3)",
+            )
+        self._check_plugins()
+
+    def _check_reach(self) -> None:
+        api_key: object = self.api_key
+        if api_key is not None and not (isinstance(api_key, str) and api_key.strip()):
+            raise ConfigurationError(
+                "api_key must be a non-blank string", hint="leave it out to read it from the environment"
+            )
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ConfigurationError(
+                "api_key holds a line break or a character that no key has", hint="strip() what you read"
+            )
+        if self.base_url is None:
+            return
+        require_text("base_url", self.base_url)
+        parts = _url_parts(self.base_url)
+        if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigurationError(
+                f"base_url is not an http(s) URL: {_without_credentials(self.base_url)}",
+                hint="e.g. http://127.0.0.1:8080/v1",
+            )
+
+    def _check_plugins(self) -> None:
+        if self.plugins is None:
+            return
+        if isinstance(self.plugins, str) or not hasattr(self.plugins, "__iter__"):
+            raise ConfigurationError("plugins must be a list of names or objects", hint="plugins=['pollux-log']")
+        object.__setattr__(self, "plugins", tuple(self.plugins))

@@ -1,0 +1,82 @@
+"""What the caller keeps: one dict for all prompts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Status = Literal["ok", "partial", "error"]
+
+
+class ToolCallDict(TypedDict):
+    """A tool call in the envelope; ``arguments`` is JSON text, ``arguments_parsed`` the same as data.
+
+    ``arguments_parsed`` is None where the model wrote something that is not a JSON object.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    arguments_parsed: dict[str, Any] | None
+
+
+class ErrorDict(TypedDict):
+    """Why one prompt has no answer."""
+
+    type: str
+    message: str
+    hint: str | None
+    kind: str | None
+    status_code: int | None
+    retryable: bool
+
+
+class Metrics(TypedDict):
+    """``duration_s`` is wall time including upload clean-up; ``cache_used``: a cache handle was passed."""
+
+    duration_s: float
+    n_calls: int
+    n_attempts: int
+    cache_used: bool
+    finish_reasons: list[str | None]
+
+
+class AttemptDict(TypedDict):
+    """One physical attempt; times in seconds, ``started_at`` since the epoch."""
+
+    started_at: float
+    duration_s: float
+    wait_s: float
+    status_code: int | None
+    kind: str | None
+    reason: str | None
+    request_id: str | None
+
+
+class Diagnostics(TypedDict):
+    """``raw_responses`` and ``attempts`` have one entry a prompt; ``schema_errors`` only with a schema."""
+
+    raw_responses: list[dict[str, Any] | None]
+    attempts: list[list[AttemptDict]]
+    schema_errors: NotRequired[list[str | None]]
+
+
+class ResultEnvelope(TypedDict):
+    """The result of a call; per-prompt lists are in prompt order (with ``per_source``: source by source).
+
+    ``status``: "ok" when every prompt was answered by text or tool calls (also for no prompts), "error"
+    when none was, else "partial". ``usage`` sums over calls; a key is absent when no call reported it.
+    ``pollux_sync.to_jsonable`` turns an envelope into JSON-ready data.
+    """
+
+    status: Status
+    answers: list[str]
+    structured: NotRequired[list[Any]]
+    reasoning: NotRequired[list[str | None]]
+    tool_calls: NotRequired[list[list[ToolCallDict]]]
+    errors: NotRequired[list[ErrorDict | None]]
+    confidence: float
+    extraction_method: str
+    usage: dict[str, int]
+    metrics: Metrics
+    diagnostics: Diagnostics
+    _conversation_state: NotRequired[dict[str, Any]]

@@ -1,0 +1,71 @@
+"""Handles: what a caller keeps of something that lives at the provider. They are plain data."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal, Self
+
+import attrs
+
+from pollux_sync.errors import ConfigurationError
+
+SCHEMA_VERSION = 1
+
+DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
+_TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
+
+
+@attrs.frozen
+class CacheHandle:
+    """A provider-side cache: which one, for which model, and until when (seconds since the epoch)."""
+
+    name: str
+    model: str
+    provider: str
+    expires_at: float
+    schema_version: int = attrs.field(default=SCHEMA_VERSION, kw_only=True)
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the local clock is past ``expires_at``."""
+        return time.time() >= self.expires_at
+
+    def to_dict(self) -> dict[str, Any]:
+        """The handle as JSON-ready data."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
+        from pollux_sync.data.converter import structure
+
+        handle = structure(data, cls)
+        if handle.schema_version > SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"this cache handle has schema version {handle.schema_version}, known are up to {SCHEMA_VERSION}",
+                hint="upgrade pollux-sync",
+            )
+        return handle
+
+
+@attrs.frozen
+class DeferredSnapshot:
+    """How far a deferred job is. Times are seconds since the epoch."""
+
+    job_id: str
+    provider: str
+    model: str
+    status: DeferredStatus
+    provider_status: str
+    request_count: int
+    succeeded: int
+    failed: int
+    pending: int
+    submitted_at: float | None = None
+    completed_at: float | None = None
+    expires_at: float | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.status in _TERMINAL

@@ -1,0 +1,85 @@
+"""What kind of content a file holds: by its name, else by its first bytes."""
+
+from __future__ import annotations
+
+import mimetypes
+
+OCTET_STREAM = "application/octet-stream"
+
+#: Suffixes that the standard table lacks or reads differently from one machine to the next.
+_BY_SUFFIX = {
+    ".csv": "text/csv",
+    ".jsonl": "application/jsonl",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".py": "text/x-python",
+    ".toml": "application/toml",
+    ".ts": "text/x-typescript",
+    ".tex": "application/x-tex",
+    ".bib": "application/x-bibtex",
+    ".webp": "image/webp",
+    ".heic": "image/heic",
+    ".m4a": "audio/mp4",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".wav": "audio/wav",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+}
+
+#: (offset, magic bytes, type): enough for what providers take.
+_BY_MAGIC = (
+    (0, b"%PDF-", "application/pdf"),
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF87a", "image/gif"),
+    (0, b"GIF89a", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (8, b"WAVE", "audio/wav"),
+    (8, b"AVI ", "video/x-msvideo"),
+    (0, b"BM", "image/bmp"),
+    (0, b"II*\x00", "image/tiff"),
+    (0, b"MM\x00*", "image/tiff"),
+    (4, b"ftypheic", "image/heic"),
+    (4, b"ftypM4A", "audio/mp4"),
+    (4, b"ftypqt", "video/quicktime"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"\xff\xfb", "audio/mpeg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"PK\x03\x04", "application/zip"),
+    (0, b"\x1f\x8b", "application/gzip"),
+)
+
+#: How many first bytes `guess_mime_type` looks at.
+MAGIC_BYTES = 16
+
+_TEXT_LIKE = {
+    "application/csv",
+    "application/javascript",
+    "application/json",
+    "application/jsonl",
+    "application/toml",
+    "application/x-bibtex",
+    "application/x-javascript",
+    "application/x-latex",
+    "application/x-tex",
+    "application/x-yaml",
+    "application/xml",
+    "application/yaml",
+}
+
+
+def guess_mime_type(name: str, head: bytes = b"") -> str:
+    """The MIME type of a file called ``name`` that starts with ``head``; octet-stream when unknown."""
+    suffix = "." + name.rsplit(".", 1)[-1].lower() if "." in name else ""
+    guessed = _BY_SUFFIX.get(suffix) or mimetypes.guess_type(name, strict=False)[0]
+    return guessed or next((mime for at, magic, mime in _BY_MAGIC if head[at:].startswith(magic)), OCTET_STREAM)
+
+
+def is_text_like(mime_type: str) -> bool:
+    """Whether content of this type can be sent as plain text."""
+    bare = mime_type.partition(";")[0].strip().lower()
+    return bare.startswith("text/") or bare in _TEXT_LIKE or bare.endswith(("+json", "+xml"))

@@ -1,0 +1,175 @@
+"""What one call asks for beyond its prompt and sources."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from pollux_sync.data.checks import require_bool, require_int, require_mapping, require_number, require_text
+from pollux_sync.data.handles import CacheHandle
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas import schema_hash, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pollux_sync.data.envelope import ResultEnvelope
+
+ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
+OnError = Literal["raise", "keep"]
+
+
+class _Realtime(str):
+    """The default of ``delivery_mode``: equal to "realtime", but not given by the caller."""
+
+    __slots__ = ()
+
+
+_UNSET_DELIVERY = _Realtime("realtime")
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """The settings of one call; None means: the provider's default.
+
+    Every field is honoured or refused with a ConfigurationError before anything is sent, never dropped.
+
+    ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
+    dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
+    a list of dicts with a ``role``; ``continue_from`` an earlier envelope. ``on_error="keep"`` returns
+    the envelope with per-prompt ``errors`` where ``"raise"`` raises the first. ``provider_options`` are
+    raw request fields by provider name. ``delivery_mode`` is deprecated: call ``defer`` instead.
+    """
+
+    system_instruction: str | None = None
+    response_schema: type[Any] | dict[str, Any] | None = None
+    tools: Sequence[dict[str, Any]] | None = None
+    tool_choice: ToolChoice | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    reasoning_effort: str | None = None
+    reasoning_budget_tokens: int | None = None
+    delivery_mode: str = _UNSET_DELIVERY
+    history: Sequence[dict[str, Any]] | None = None
+    continue_from: ResultEnvelope | dict[str, Any] | None = None
+    max_tokens: int | None = None
+    cache: CacheHandle | None = None
+    implicit_caching: bool | None = None
+    on_error: OnError = "raise"
+    provider_options: Mapping[str, Mapping[str, Any]] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._check_delivery_mode()
+        self._check_texts_and_numbers()
+        self._check_tools()
+        self._check_conversation()
+        self._check_rest()
+
+    def _check_delivery_mode(self) -> None:
+        if isinstance(self.delivery_mode, _Realtime):
+            return
+        if self.delivery_mode not in {"realtime", "deferred"}:
+            raise ConfigurationError(
+                f"delivery_mode must be 'realtime' or 'deferred', got {self.delivery_mode!r}",
+                hint="leave it out; call defer() for deferred delivery",
+            )
+        warnings.warn(
+            "delivery_mode is deprecated: run() is realtime, defer() is deferred",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+
+    def _check_texts_and_numbers(self) -> None:
+        if self.system_instruction is not None and not isinstance(self.system_instruction, str):
+            raise ConfigurationError(
+                f"system_instruction must be a string, got {type(self.system_instruction).__name__}",
+                hint="pass the instruction as one string",
+            )
+        if self.temperature is not None:
+            require_number("temperature", self.temperature, minimum=0)
+        if self.top_p is not None:
+            require_number("top_p", self.top_p, minimum=0, maximum=1)
+        if self.max_tokens is not None:
+            require_int("max_tokens", self.max_tokens, minimum=1)
+        if self.reasoning_effort is not None:
+            require_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
+        if self.reasoning_budget_tokens is not None:
+            require_int("reasoning_budget_tokens", self.reasoning_budget_tokens, minimum=0)
+        if self.reasoning_effort is not None and self.reasoning_budget_tokens is not None:
+            raise ConfigurationError(
+                "reasoning_effort and reasoning_budget_tokens exclude each other", hint="keep one of them"
+            )
+
+    def _check_tools(self) -> None:
+        for index, tool in enumerate(_as_list("tools", self.tools)):
+            require_text(f"tools[{index}]['name']", require_mapping(f"tools[{index}]", tool).get("name"))
+        choice = self.tool_choice
+        is_named = isinstance(choice, dict) and set(choice) == {"name"} and isinstance(choice["name"], str)
+        if choice is not None and not is_named and choice not in ("auto", "required", "none"):
+            raise ConfigurationError(
+                f"tool_choice {choice!r} is not known",
+                hint="use 'auto', 'required', 'none' or {'name': TOOL}",
+            )
+        if choice is not None and not self.tools:
+            raise ConfigurationError("tool_choice is given without tools", hint="pass tools=[...] or drop tool_choice")
+        names = [tool["name"] for tool in self.tools or ()]
+        if isinstance(choice, dict) and choice["name"] not in names:
+            raise ConfigurationError(
+                f"tool_choice names {choice['name']!r}, tools are {names}", hint="name one of them"
+            )
+
+    def _check_conversation(self) -> None:
+        if self.history is not None and self.continue_from is not None:
+            raise ConfigurationError("history and continue_from exclude each other", hint="keep one of them")
+        for index, item in enumerate(_as_list("history", self.history)):
+            require_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
+        if self.continue_from is not None and not isinstance(self.continue_from, dict):
+            raise ConfigurationError(
+                f"continue_from must be an earlier result, got {type(self.continue_from).__name__}",
+                hint="pass what run() returned",
+            )
+
+    def _check_rest(self) -> None:
+        if self.response_schema is not None:
+            schema_of(self.response_schema)
+        if self.cache is not None and not isinstance(self.cache, CacheHandle):
+            raise ConfigurationError(
+                f"cache must be a CacheHandle, got {type(self.cache).__name__}",
+                hint="pass what create_cache() returned",
+            )
+        if self.implicit_caching is not None:
+            require_bool("implicit_caching", self.implicit_caching)
+        if self.on_error not in ("raise", "keep"):
+            raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")
+        for name, fields in require_mapping("provider_options", self.provider_options or {}).items():
+            require_mapping(f"provider_options[{name!r}]", fields)
+
+    @property
+    def wants_conversation(self) -> bool:
+        """Whether the caller opted in to conversation state, even with an empty history."""
+        return self.history is not None or self.continue_from is not None
+
+    def response_schema_json(self) -> dict[str, Any] | None:
+        """The response schema as JSON Schema, None without one."""
+        return None if self.response_schema is None else schema_of(self.response_schema)
+
+    def response_schema_model(self) -> type[Any] | None:
+        """The response schema's class, None when it is a dict or absent."""
+        return None if isinstance(self.response_schema, dict) else self.response_schema
+
+    def response_schema_hash(self) -> str | None:
+        """Hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
+        schema = self.response_schema_json()
+        return None if schema is None else schema_hash(schema)
+
+
+def _as_list(name: str, value: object) -> Sequence[Any]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(
+            f"{name} must be a list of dicts, got {type(value).__name__}", hint=f"pass {name}=[...]"
+        )
+    return value

@@ -1,0 +1,155 @@
+"""What a provider declares about itself, as data: the engine decides by it, docs are written from it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from pollux_sync.schemas import PLAIN, SchemaDialect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pollux_sync.data.source import Source
+
+#: The version of the hook interface this core speaks: (major, minor).
+API_VERSION = (1, 0)
+
+Delivery = Literal["text", "inline", "upload", "uri"]
+BaseUrlPolicy = Literal["fixed", "optional", "required"]
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
+@attrs.frozen(kw_only=True)
+class SourceRule:
+    """How sources of some types reach the provider; of a provider's rules the first match wins.
+
+    ``mime_types`` are shell-style patterns. ``delivery``: "text" sends the content as text, "inline" the
+    bytes inside the request, "upload" a file that `pollux_upload` stored, "uri" only the address.
+    """
+
+    source_types: frozenset[str] = attrs.field(converter=_names)
+    mime_types: tuple[str, ...] = ("*",)
+    delivery: Delivery
+    uri_schemes: tuple[str, ...] = ()
+
+    def matches(self, source: Source) -> bool:
+        """Whether this rule is about ``source``."""
+        mime = source.mime_type.partition(";")[0].strip().lower()
+        return (
+            source.source_type in self.source_types
+            and any(fnmatchcase(mime, pattern) for pattern in self.mime_types)
+            and (not self.uri_schemes or source.identifier.partition(":")[0].lower() in self.uri_schemes)
+        )
+
+
+#: Text and JSON go into the prompt everywhere.
+TEXT_RULE = SourceRule(source_types={"text", "json"}, delivery="text")
+
+#: Files that every model can read as text.
+TEXT_FILE_RULE = SourceRule(
+    source_types={"file"},
+    mime_types=(
+        "text/*",
+        "application/*json",
+        "application/jsonl",
+        "application/*xml",
+        "application/*yaml",
+        "application/csv",
+        "application/toml",
+        "application/*javascript",
+        "application/x-tex",
+        "application/x-latex",
+        "application/x-bibtex",
+    ),
+    delivery="text",
+)
+
+
+@attrs.frozen(kw_only=True)
+class ConfigOption:
+    """One key that ``Config(provider_options={...})`` may hold for this provider."""
+
+    name: str
+    types: tuple[type, ...]
+    about: str
+
+
+@attrs.frozen(kw_only=True)
+class ProviderInfo:
+    """A provider's declaration. What it does not declare is refused before anything is sent.
+
+    ``options`` are the names of `Options` fields it honours ("history" stands for conversation).
+    ``key_env`` are the environment variables that may hold its key, tried in order.
+    ``auth`` is the header that carries the key, as (name, format with ``{key}``); ``placeholder_key`` goes
+    there when there is no key, for servers that want the header all the same.
+    ``managed_fields`` are the body fields that raw provider options may not set.
+    ``resends_stale`` allows the HTTP client to send a request once more on a fresh connection when a
+    reused one turns out to be closed before a byte of the answer came: for servers that close
+    connections they called alive and where a request costs nothing.
+    """
+
+    name: str
+    api: tuple[int, int] = API_VERSION
+    docs_url: str = ""
+    key_env: tuple[str, ...] = ()
+    needs_key: bool = True
+    placeholder_key: str | None = None
+    auth: tuple[str, str] = ("Authorization", "Bearer {key}")
+    base_url: str | None = None
+    base_url_policy: BaseUrlPolicy = "fixed"
+    base_url_env: str | None = None
+    options: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    config_options: tuple[ConfigOption, ...] = ()
+    sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)
+    sources_hint: str | None = None
+    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    schema_dialect: SchemaDialect = PLAIN
+    resends_stale: bool = False
+
+    def rule_for(self, source: Source) -> SourceRule | None:
+        """How ``source`` reaches this provider; None when it cannot."""
+        return next((rule for rule in self.sources if rule.matches(source)), None)
+
+
+@attrs.frozen
+class Problem:
+    """Something found wrong before any side effect: what, and the next step."""
+
+    message: str
+    hint: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HttpRequest:
+    """One request as data: what `pollux_encode` gives and `pollux_send` moves. It never holds the key.
+
+    ``path`` is relative to the base url; ``body`` is JSON-ready, or None for no body.
+    """
+
+    path: str
+    body: dict[str, Any] | None = None
+    method: str = "POST"
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class HttpResponse:
+    """One answer as data: status, headers with lower-case names, and the decoded JSON body."""
+
+    status: int
+    headers: dict[str, str] = attrs.field(factory=dict, repr=False)
+    body: Any = None
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's own id of this exchange, if it named one."""
+        return next((self.headers[name] for name in _REQUEST_ID_HEADERS if name in self.headers), None)
+
+
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-goog-request-id", "x-generation-id", "cf-ray")

@@ -1,0 +1,94 @@
+"""What came back: one Outcome a call, either a Reply or a Failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pollux_sync.errors import FaultKind, PolluxError
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
+
+
+@attrs.frozen
+class ToolCall:
+    """A tool the model wants called; ``arguments`` is the JSON text it wrote."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens billed for one call; None where the provider did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts that were reported, by name."""
+        return {name: count for name in USAGE_FIELDS if (count := getattr(self, name)) is not None}
+
+
+USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One physical attempt: when it started (seconds since the epoch), how long it took, how it ended.
+
+    ``wait_s`` is how long the retry loop waited *before* this attempt. ``reason`` is None for the one that
+    succeeded.
+    """
+
+    started_at: float
+    duration_s: float
+    wait_s: float = 0.0
+    status_code: int | None = None
+    kind: FaultKind | None = None
+    reason: str | None = None
+    request_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """A provider's answer, decoded. ``raw_finish_reason`` is the provider's word for ``finish_reason``.
+
+    ``artifacts`` are extras such as citations, as JSON-ready data.
+    """
+
+    text: str = ""
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage = Usage()
+    finish_reason: FinishReason | None = None
+    raw_finish_reason: str | None = None
+    response_id: str | None = None
+    model: str | None = None
+    provider_state: Mapping[str, Any] | None = None
+    artifacts: Mapping[str, Any] | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@attrs.frozen
+class Failure:
+    """A call that was not answered, and why."""
+
+    error: PolluxError
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The physical attempts that were made; empty when the call was never sent."""
+        return getattr(self.error, "attempts", ())
+
+
+Outcome: TypeAlias = Reply | Failure

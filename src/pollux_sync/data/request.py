@@ -1,0 +1,153 @@
+"""What was asked, on its way to the provider: Request -> Plan of Calls -> Prepared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.reply import ToolCall
+    from pollux_sync.data.source import Source
+    from pollux_sync.errors import PolluxError
+    from pollux_sync.schemas import AnswerFormat
+
+
+@attrs.frozen(kw_only=True)
+class Asset:
+    """A file at the provider. ``expires_at`` is in seconds since the epoch, None if it stays."""
+
+    id: str
+    mime_type: str
+    uri: str | None = None
+    expires_at: float | None = None
+
+
+@attrs.frozen
+class TextPart:
+    """Text that goes into the request as it is."""
+
+    text: str
+
+
+@attrs.frozen
+class InlinePart:
+    """Bytes that go inside the request."""
+
+    source: Source
+    data: bytes = attrs.field(repr=False)
+
+    @property
+    def mime_type(self) -> str:
+        """The content's MIME type."""
+        return self.source.mime_type
+
+
+@attrs.frozen
+class UriPart:
+    """An address that the provider fetches by itself."""
+
+    source: Source
+
+    @property
+    def uri(self) -> str:
+        """Where the content is."""
+        return self.source.identifier
+
+    @property
+    def mime_type(self) -> str:
+        """The content's MIME type."""
+        return self.source.mime_type
+
+
+@attrs.frozen
+class UploadPart:
+    """A file that is still to be uploaded; `AssetPart` takes its place before encoding.
+
+    ``identity`` is the hex SHA-256 of the content: equal content of one type is uploaded once.
+    """
+
+    source: Source
+    identity: str
+
+
+@attrs.frozen
+class AssetPart:
+    """A file that has been uploaded."""
+
+    source: Source
+    asset: Asset
+
+
+Part: TypeAlias = TextPart | InlinePart | UriPart | UploadPart | AssetPart
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """One earlier turn of the conversation. ``provider_state`` is the provider's own, replayed verbatim."""
+
+    role: str
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    provider_state: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Conversation:
+    """What came before this call: turns in order, and what the provider keeps on its side."""
+
+    turns: tuple[Turn, ...] = ()
+    response_id: str | None = None
+    provider_state: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One question to the model: the shared ``parts`` in the sources' order, then the ``prompt``.
+
+    ``response_schema`` is already lowered to the provider's dialect. ``index`` is the place of the
+    answer in the envelope.
+    """
+
+    index: int
+    model: str
+    prompt: str | None
+    parts: tuple[Part, ...] = ()
+    options: Options
+    response_schema: Mapping[str, Any] | None = None
+    conversation: Conversation | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What the caller asked, validated; no I/O has happened."""
+
+    prompts: tuple[str | None, ...]
+    sources: tuple[Source, ...]
+    config: ConfigValues
+    options: Options
+    per_source: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The calls that answer a request, in answer order."""
+
+    request: Request
+    calls: tuple[Call, ...]
+    answer_format: AnswerFormat | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """A plan whose files are at the provider. ``blocked`` holds, by call index, why a call cannot be sent."""
+
+    plan: Plan
+    provider: str
+    calls: tuple[Call, ...]
+    blocked: Mapping[int, PolluxError]

@@ -1,0 +1,46 @@
+"""How often a call is tried, and how long it waits in between."""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+
+from pollux_sync.data.checks import require_bool, require_int, require_number
+
+
+@attrs.frozen
+class RetryPolicy:
+    """The one owner of retries: ``max_attempts`` physical attempts in all, for every provider.
+
+    Before retry k (k >= 1) the wait is ``min(max_delay_s, initial_delay_s * backoff_multiplier**(k-1))``
+    seconds, with ``jitter`` a random share of that. A server's Retry-After raises the wait and is never
+    shortened. ``max_elapsed_s`` (None: no limit) bounds waiting and new attempts, counted from the
+    start of the first attempt; a first attempt that itself ran long may still be retried once.
+
+    Raises ConfigurationError (also a ValueError) for values that make no sense.
+    """
+
+    max_attempts: int = 2
+    initial_delay_s: float = 0.5
+    backoff_multiplier: float = 2.0
+    max_delay_s: float = 5.0
+    jitter: bool = True
+    max_elapsed_s: float | None = 15.0
+
+    def __attrs_post_init__(self) -> None:
+        require_int("max_attempts", self.max_attempts, minimum=1)
+        require_number("initial_delay_s", self.initial_delay_s, minimum=0)
+        require_number("backoff_multiplier", self.backoff_multiplier, minimum=0, above=True)
+        require_number("max_delay_s", self.max_delay_s, minimum=0)
+        require_bool("jitter", self.jitter)
+        if self.max_elapsed_s is not None:
+            require_number("max_elapsed_s", self.max_elapsed_s, minimum=0)
+
+    def backoff_s(self, retry: int) -> float:
+        """Seconds to wait before retry number ``retry`` (1 is the first), before any Retry-After."""
+        try:
+            delay = min(self.max_delay_s, self.initial_delay_s * self.backoff_multiplier ** (retry - 1))
+        except OverflowError:
+            delay = self.max_delay_s
+        return random.uniform(0, delay) if self.jitter else delay  # noqa: S311 - spreads load, hides nothing

@@ -1,0 +1,266 @@
+"""What a question is about: text, JSON, a file, a URI, a paper, a video."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from pollux_sync.data.mime import MAGIC_BYTES, OCTET_STREAM, guess_mime_type
+from pollux_sync.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from os import PathLike
+
+SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
+
+_ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE)
+_ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
+_YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
+_VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
+_MAX_VIDEO_FPS = 24
+
+
+@attrs.frozen
+class BytesLoader:
+    """Loads content that is already in memory."""
+
+    content: bytes = attrs.field(repr=False)
+
+    def __call__(self) -> bytes:
+        """The content."""
+        return self.content
+
+
+@attrs.frozen
+class FileLoader:
+    """Loads a file's content when asked, not before."""
+
+    path: Path
+
+    def __call__(self) -> bytes:
+        """The file's content as it is now. Raises OSError."""
+        return self.path.read_bytes()
+
+
+@attrs.frozen
+class ProviderHint:
+    """A setting of one source that only one provider understands; ``payload`` is JSON text."""
+
+    provider: str
+    name: str
+    payload: str
+
+
+@attrs.frozen
+class Source:
+    """One piece of content. Build it with a ``from_...`` constructor; nothing is read until it is needed.
+
+    ``size_bytes`` is 0 where the content is elsewhere. ``content_loader`` gives the bytes; for remote
+    sources these only identify the content, they are not the content.
+    """
+
+    source_type: SourceType
+    identifier: str
+    mime_type: str
+    size_bytes: int
+    content_loader: Callable[[], bytes] = attrs.field(repr=False)
+    provider_hints: tuple[ProviderHint, ...] = ()
+
+    @classmethod
+    def from_text(cls, text: str, *, identifier: str | None = None) -> Self:
+        """Plain text; the identifier defaults to its first 50 characters. Raises SourceError if not a str."""
+        if not isinstance(text, str):
+            raise SourceError(
+                f"text must be a string, got {type(text).__name__}",
+                hint="use Source.from_json for other data",
+            )
+        content = _encoded(text)
+        name = text[:50] if identifier is None else identifier
+        return cls("text", name, "text/plain", len(content), BytesLoader(content))
+
+    @classmethod
+    def from_json(cls, data: Any, *, identifier: str | None = None) -> Self:
+        """Data as JSON text; an object with ``model_dump()`` is dumped first. Raises SourceError if it can't be."""
+        try:
+            plain = data.model_dump() if hasattr(data, "model_dump") else data
+            content = _encoded(json.dumps(plain, ensure_ascii=False, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SourceError(
+                f"data cannot be written as JSON: {error}", hint="pass dicts, lists, strings and numbers only"
+            ) from error
+        name = "json-data" if identifier is None else identifier
+        return cls("json", name, "application/json", len(content), BytesLoader(content))
+
+    @classmethod
+    def from_file(cls, path: str | PathLike[str], *, mime_type: str | None = None) -> Self:
+        """A local file, read when it is sent.
+
+        The type is as given, else by name, else by its first bytes, else octet-stream.
+        Raises SourceError when the path is missing, not a file, or not readable.
+        """
+        file = Path(path)
+        try:
+            if not file.exists():
+                raise SourceError(
+                    f"file not found: {file}", hint="check the path; it is relative to the working directory"
+                )
+            if not file.is_file():
+                raise SourceError(f"not a file: {file}", hint="pass one Source.from_file for each file of a directory")
+            with file.open("rb") as stream:
+                head = stream.read(MAGIC_BYTES)
+            size = file.stat().st_size
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot read {file}: {error}", hint="check the path and its permissions") from error
+        return cls("file", str(path), mime_type or guess_mime_type(file.name, head), size, FileLoader(file))
+
+    @classmethod
+    def from_youtube(cls, url: str) -> Self:
+        """A YouTube video by its URL. Raises SourceError for anything else."""
+        host = _host(url)
+        if not any(host == known or host.endswith("." + known) for known in _YOUTUBE_HOSTS):
+            raise SourceError(f"not a YouTube URL: {url!r}", hint="pass e.g. https://www.youtube.com/watch?v=...")
+        return cls("youtube", url, "video/mp4", 0, BytesLoader(_encoded(f"youtube:{url}")))
+
+    @classmethod
+    def from_uri(cls, uri: str, *, mime_type: str = OCTET_STREAM) -> Self:
+        """Content that the provider fetches by itself, e.g. https:// or gs://. Raises SourceError without a scheme."""
+        if not _url_parts(uri).scheme:
+            raise SourceError(
+                f"not a URI: {uri!r}",
+                hint="start with https:// or gs://; for a local path use Source.from_file",
+            )
+        return cls("uri", uri, mime_type, 0, BytesLoader(_encoded(f"uri:{mime_type}:{uri}")))
+
+    @classmethod
+    def from_arxiv(cls, ref: str) -> Self:
+        """An arXiv paper's PDF by id (``1706.03762v5``, ``hep-th/9901001``) or by its abs/ or pdf/ URL.
+
+        Raises TypeError if ``ref`` is not a str, SourceError if it names no paper.
+        """
+        if not isinstance(ref, str):
+            raise TypeError(f"ref must be a string, got {type(ref).__name__}")
+        url = f"https://arxiv.org/pdf/{_arxiv_id(ref)}.pdf"
+        return cls("arxiv", url, "application/pdf", 0, BytesLoader(url.encode()))
+
+    def with_gemini_video_settings(
+        self, *, start_offset: str | None = None, end_offset: str | None = None, fps: float | None = None
+    ) -> Self:
+        """A copy that asks Gemini for a clip (offsets such as ``"90s"``) or for ``fps`` frames a second.
+
+        Only for YouTube and video/* sources; at least one setting; 0 < fps <= 24. Raises SourceError.
+        """
+        if self.source_type != "youtube" and not self.mime_type.startswith("video/"):
+            raise SourceError(
+                f"video settings need a video, {self.identifier!r} is {self.mime_type}",
+                hint="use a YouTube source or one with mime type video/*",
+            )
+        settings: dict[str, Any] = {"start_offset": _offset("start_offset", start_offset)}
+        settings |= {"end_offset": _offset("end_offset", end_offset), "fps": _fps(fps)}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        if not settings:
+            raise SourceError("no video setting given", hint="pass start_offset, end_offset or fps")
+        return self._with_hint(ProviderHint(_VIDEO_PROVIDER, _VIDEO_HINT, _compact(settings)))
+
+    def _with_hint(self, hint: ProviderHint) -> Self:
+        others = [h for h in self.provider_hints if (h.provider, h.name) != (hint.provider, hint.name)]
+        return attrs.evolve(self, provider_hints=(*others, hint))
+
+    def provider_hints_for(self, provider: str | None) -> dict[str, dict[str, Any]] | None:
+        """This provider's hints as fresh dicts by hint name; None when there are none."""
+        hints = {h.name: json.loads(h.payload) for h in self.provider_hints if h.provider == provider}
+        return hints or None
+
+    def gemini_video_settings_for(self, provider: str | None) -> dict[str, Any] | None:
+        """The video settings as a fresh dict when ``provider`` is the one that takes them, else None."""
+        if provider != _VIDEO_PROVIDER:
+            return None
+        return (self.provider_hints_for(provider) or {}).get(_VIDEO_HINT)
+
+    @property
+    def path(self) -> Path | None:
+        """The local file behind this source, if there is one."""
+        return self.content_loader.path if isinstance(self.content_loader, FileLoader) else None
+
+    def open(self) -> BufferedIOBase:
+        """The content as a binary stream, never held whole in memory for files. Raises OSError."""
+        return BytesIO(self.content_loader()) if self.path is None else self.path.open("rb")
+
+    def content_sha256(self) -> str:
+        """Hex SHA-256 of the content, streamed from disk for files. Raises OSError."""
+        with self.open() as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def cache_identity_hash(self, *, provider: str | None = None) -> str:
+        """Hex SHA-256 that is equal for equal content and equal hints of ``provider``. Raises OSError."""
+        digest = self.content_sha256()
+        hints = self.provider_hints_for(provider)
+        return hashlib.sha256(f"{digest}|{_compact(hints)}".encode()).hexdigest() if hints else digest
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"text holds a lone surrogate at position {error.start}, which no provider accepts",
+            hint="decode the input with errors='replace' before passing it on",
+        ) from error
+
+
+def _url_parts(url: object) -> SplitResult:
+    try:
+        return urlsplit(url.strip() if isinstance(url, str) else "")
+    except ValueError:
+        return urlsplit("")
+
+
+def _host(url: object) -> str:
+    parts = _url_parts(url if not isinstance(url, str) or "//" in url else f"https://{url.strip()}")
+    return (parts.hostname or "").lower() if parts.scheme in {"http", "https"} else ""
+
+
+def _arxiv_id(ref: str) -> str:
+    text = ref.strip()
+    hint = "pass an id such as 1706.03762 or a https://arxiv.org/abs/... URL"
+    if "://" in text:
+        parts = _url_parts(text)
+        if (parts.hostname or "").lower() not in _ARXIV_HOSTS:
+            raise SourceError(f"not an arXiv URL: {ref!r}", hint=hint)
+        kind, _, text = parts.path.strip("/").partition("/")
+        if kind not in {"abs", "pdf"}:
+            raise SourceError(f"not an arXiv abs/ or pdf/ URL: {ref!r}", hint=hint)
+    text = text.strip("/")
+    text = text[: -len(".pdf")] if text.lower().endswith(".pdf") else text
+    if not _ARXIV_ID.fullmatch(text):
+        raise SourceError(f"not an arXiv id: {ref!r}", hint=hint)
+    return text
+
+
+def _offset(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise SourceError(f"{name} must be a non-blank string, got {value!r}", hint="seconds with an s, e.g. '90s'")
+    return value
+
+
+def _fps(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MAX_VIDEO_FPS:
+        raise SourceError(
+            f"fps must be a number above 0 and at most {_MAX_VIDEO_FPS}, got {value!r}", hint="e.g. fps=1"
+        )
+    return float(value)

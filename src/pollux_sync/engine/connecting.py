@@ -1,0 +1,87 @@
+"""Clients that outlive a call: one a configuration, shared by the whole process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.hooks.relay import Hooks
+
+
+@attrs.define
+class _Line:
+    hooks: Hooks
+    users: int = 0
+
+
+class Connections:
+    """Open hooks by configuration, at most ``capacity`` of them idle or busy where that is possible.
+
+    The least recently used idle one is closed to make room; one in use never is. A configuration that
+    cannot be hashed gets hooks of its own, closed after use.
+    """
+
+    def __init__(self, open_hooks: Callable[[ConfigValues], Hooks], *, capacity: int = 16) -> None:
+        self._open_hooks = open_hooks
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._lines: OrderedDict[ConfigValues, _Line] = OrderedDict()
+
+    @contextmanager
+    def lease(self, config: ConfigValues) -> Iterator[Hooks]:
+        """The configuration's hooks, kept open at least until the block ends."""
+        line = self._taken(config)
+        try:
+            yield line.hooks
+        finally:
+            with self._lock:
+                line.users -= 1
+            if not _is_hashable(config):
+                line.hooks.close()
+
+    def _taken(self, config: ConfigValues) -> _Line:
+        if not _is_hashable(config):
+            return _Line(self._open_hooks(config), users=1)
+        with self._lock:
+            line = self._lines.get(config)
+            if line is None:
+                line = self._lines[config] = _Line(self._open_hooks(config))
+            line.users += 1
+            self._lines.move_to_end(config)
+            surplus = self._surplus()
+        for idle in surplus:
+            idle.hooks.close()
+        return line
+
+    def _surplus(self) -> list[_Line]:
+        idle = [config for config, line in self._lines.items() if not line.users]
+        excess = max(0, len(self._lines) - self._capacity)
+        return [self._lines.pop(config) for config in idle[:excess]]
+
+    def close(self) -> None:
+        """Close every client; the next call opens a new one."""
+        with self._lock:
+            lines, self._lines = self._lines, OrderedDict()
+        for line in lines.values():
+            line.hooks.close()
+
+    def forget(self) -> None:
+        """Drop every client unclosed: in a forked child the sockets belong to the parent."""
+        self._lock = threading.Lock()
+        self._lines = OrderedDict()
+
+
+def _is_hashable(config: ConfigValues) -> bool:
+    try:
+        hash(config)
+    except TypeError:
+        return False
+    return True

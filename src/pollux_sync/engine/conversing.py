@@ -1,0 +1,130 @@
+"""Conversations: earlier turns in, the state for the next turn out. The state is JSON-ready data."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.reply import Reply, ToolCall
+from pollux_sync.data.request import Conversation, TextPart, Turn
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.request import Call
+
+#: Version of the state's layout.
+STATE_VERSION = 1
+STATE_KEY = "_conversation_state"
+
+
+def conversation_of(options: Options, provider: str) -> Conversation | None:
+    """What the options say came before, None without. Raises ConfigurationError for a state of another's."""
+    if options.history is not None:
+        return Conversation(turns=tuple(_turns("history", options.history)))
+    if options.continue_from is None:
+        return None
+    state = state_in(options.continue_from)
+    if state.get("version", STATE_VERSION) > STATE_VERSION:
+        raise ConfigurationError("the conversation was stored by a newer pollux-sync", hint="upgrade pollux-sync")
+    if state.get("provider", provider) != provider:
+        raise ConfigurationError(
+            f"the conversation is with provider {state['provider']!r}, not {provider!r}",
+            hint="continue it with its own provider, or pass its turns as history",
+        )
+    turns = [item for item in state.get("history", ()) if isinstance(item, dict) and isinstance(item.get("role"), str)]
+    return Conversation(
+        turns=tuple(_turns("history", turns)),
+        response_id=state.get("response_id"),
+        provider_state=state.get("provider_state"),
+    )
+
+
+def state_in(envelope: Mapping[str, Any]) -> dict[str, Any]:
+    """The conversation state an earlier envelope carries. Raises ConfigurationError when it carries none."""
+    state = envelope.get(STATE_KEY)
+    if not isinstance(state, dict):
+        raise ConfigurationError(
+            "continue_from has no conversation state",
+            hint="ask the first question with Options(history=[]) so that the result can be continued",
+        )
+    return state
+
+
+def _turns(name: str, items: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    return [_turn(f"{name}[{index}]", item) for index, item in enumerate(items)]
+
+
+def _turn(name: str, item: Mapping[str, Any]) -> Turn:
+    return Turn(
+        role=item["role"],
+        content=_content(name, item.get("content")),
+        tool_calls=tuple(_tool_call(name, call) for call in item.get("tool_calls") or ()),
+        tool_call_id=item.get("tool_call_id"),
+        provider_state=item.get("provider_state"),
+    )
+
+
+def _content(name: str, content: object) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    if isinstance(content, dict | list | int | float):
+        return json.dumps(content, ensure_ascii=False)
+    raise ConfigurationError(
+        f"{name}['content'] must be text or plain data, got {type(content).__name__}", hint="use str()"
+    )
+
+
+def _tool_call(name: str, call: object) -> ToolCall:
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        raise ConfigurationError(f"{name}['tool_calls'] needs dicts with a name", hint="{'id', 'name', 'arguments'}")
+    arguments = call.get("arguments", "{}")
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return ToolCall(str(call.get("id", "")), call["name"], text)
+
+
+def next_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:
+    """The state after this answer: the turns before, the user's turn, the assistant's turn."""
+    before = call.conversation or Conversation()
+    turns = [_turn_dict(turn) for turn in before.turns]
+    said = _said(call)
+    if said:
+        turns.append({"role": "user", "content": said})
+    turns.append(
+        _turn_dict(
+            Turn(
+                role="assistant",
+                content=reply.text,
+                tool_calls=reply.tool_calls,
+                provider_state=reply.provider_state,
+            )
+        )
+    )
+    state = {
+        "version": STATE_VERSION,
+        "provider": provider,
+        "history": turns,
+        "response_id": reply.response_id or before.response_id,
+        "provider_state": reply.provider_state,
+    }
+    return {name: value for name, value in state.items() if value is not None}
+
+
+def _said(call: Call) -> str:
+    """The user's turn as text: all parts when all are text, else the prompt alone."""
+    texts = [part.text for part in call.parts if isinstance(part, TextPart)]
+    prompt = [call.prompt] if call.prompt else []
+    return "\n\n".join([*texts, *prompt] if len(texts) == len(call.parts) else prompt)
+
+
+def _turn_dict(turn: Turn) -> dict[str, Any]:
+    item: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        item["tool_calls"] = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in turn.tool_calls]
+    if turn.tool_call_id is not None:
+        item["tool_call_id"] = turn.tool_call_id
+    if turn.provider_state is not None:
+        item["provider_state"] = dict(turn.provider_state)
+    return item

@@ -1,0 +1,220 @@
+"""Request -> Plan of Calls: sources read or referenced, every option honoured or refused. Nothing is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.events import PlanBuilt
+from pollux_sync.data.request import (
+    Call,
+    Conversation,
+    InlinePart,
+    Part,
+    Plan,
+    Request,
+    TextPart,
+    UploadPart,
+    UriPart,
+)
+from pollux_sync.engine.conversing import conversation_of
+from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError, SourceError
+from pollux_sync.hooks.loading import PROVIDERS, known_names
+from pollux_sync.schemas import AnswerFormat, answer_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.provider import Delivery, ProviderInfo
+    from pollux_sync.data.source import Source
+    from pollux_sync.hooks.relay import Hooks
+
+
+def plan_calls(request: Request, hooks: Hooks) -> Plan:
+    """One call a prompt, each seeing every source (``per_source``: one a prompt and source).
+
+    Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
+    """
+    info = hooks.info
+    texts = {source: _text_part(source) for source in _sources_for(request, info, "text")}
+    _check_cache(request, info)
+    _check_options(request, info)
+    parts = tuple(texts.get(source) or _part(source, info) for source in request.sources)
+    conversation = conversation_of(request.options, info.name)
+    answers = _answer_format(request, info)
+    calls = tuple(_calls(request, parts, conversation, answers))
+    plan = hooks.plan(Plan(request=request, calls=calls, answer_format=answers))
+    _check_plan(plan, hooks)
+    hooks.emit(PlanBuilt(plan))
+    return plan
+
+
+def _calls(
+    request: Request, parts: tuple[Part, ...], conversation: Conversation | None, answers: AnswerFormat | None
+) -> Iterator[Call]:
+    seen_together = [(part,) for part in parts] if request.per_source else [parts]
+    schema = answers.lowered.schema if answers else None
+    asked = ((seen, prompt) for seen in seen_together for prompt in request.prompts)
+    for index, (seen, prompt) in enumerate(asked):
+        yield Call(
+            index=index,
+            model=request.config.model,
+            prompt=prompt,
+            parts=seen,
+            options=request.options,
+            response_schema=schema,
+            conversation=conversation,
+        )
+
+
+def _sources_for(request: Request, info: ProviderInfo, delivery: Delivery) -> Iterator[Source]:
+    for source in request.sources:
+        rule = info.rule_for(source)
+        if rule is not None and rule.delivery == delivery:
+            yield source
+
+
+def _text_part(source: Source) -> TextPart:
+    try:
+        return TextPart(source.content_loader().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise PlanningError(
+            f"{source.identifier!r} is not UTF-8 text: {error.reason} at byte {error.start}",
+            hint="convert it to UTF-8, or pass mime_type=... if it is no text",
+        ) from error
+    except PolluxError:
+        raise
+    except Exception as error:
+        raise PlanningError(
+            f"loading {source.identifier!r} failed: {type(error).__name__}: {error}",
+            hint="check the source's content",
+        ) from error
+
+
+def _part(source: Source, info: ProviderInfo) -> Part:
+    rule = info.rule_for(source)
+    if rule is None:  # _check_options has refused it
+        raise InternalError(f"no rule for {source.identifier!r}")
+    try:
+        if rule.delivery == "inline":
+            return InlinePart(source, source.content_loader())
+        if rule.delivery == "upload":
+            return UploadPart(source, source.content_sha256())
+    except OSError as error:
+        raise SourceError(
+            f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
+        ) from error
+    return UriPart(source)
+
+
+def _check_cache(request: Request, info: ProviderInfo) -> None:
+    cache, options = request.options.cache, request.options
+    if cache is None:
+        return
+    held = "the cache already holds its own; make a new cache to change it"
+    problems = {
+        f"the cache {cache.name!r} has expired": (cache.is_expired, "make a new one with create_cache"),
+        f"the cache is for provider {cache.provider!r}, not {info.name!r}": (
+            cache.provider != info.name,
+            "use its config",
+        ),
+        f"the cache is for model {cache.model!r}, not {request.config.model!r}": (
+            cache.model != request.config.model,
+            "use its model",
+        ),
+        "system_instruction cannot go with a cache": (options.system_instruction is not None, held),
+        "tools cannot go with a cache": (options.tools is not None, held),
+        "tool_choice cannot go with a cache": (options.tool_choice is not None, held),
+        "sources cannot go with a cache": (bool(request.sources), held),
+    }
+    for message, (is_wrong, hint) in problems.items():
+        if is_wrong:
+            raise ConfigurationError(message, hint=hint)
+
+
+def _check_options(request: Request, info: ProviderInfo) -> None:
+    options = request.options
+    if options.delivery_mode == "deferred":
+        raise ConfigurationError("delivery_mode='deferred' does not go with run()", hint="call defer() or defer_many()")
+    for name in ("response_schema", "reasoning_effort", "reasoning_budget_tokens"):
+        _require_declared(name, getattr(options, name), info)
+    _require_declared("implicit_caching", options.implicit_caching or None, info)
+    _check_conversation(request, info)
+    _require_declared("cache", options.cache, info)
+    for source in request.sources:
+        _check_source(source, info)
+    for name in ("system_instruction", "tools", "tool_choice", "temperature", "top_p", "max_tokens"):
+        _require_declared(name, getattr(options, name), info)
+    _check_provider_options(options, info)
+
+
+def _require_declared(name: str, value: object, info: ProviderInfo) -> None:
+    if value is not None and name not in info.options:
+        raise ConfigurationError(
+            f"provider {info.name!r} does not support {name}",
+            hint=f"leave it out; {info.name!r} supports: {', '.join(sorted(info.options)) or 'no options'}",
+        )
+
+
+def _check_conversation(request: Request, info: ProviderInfo) -> None:
+    if not request.options.wants_conversation:
+        return
+    _require_declared("history", request.options, info)
+    if len(request.prompts) != 1 or (request.per_source and len(request.sources) > 1):
+        raise ConfigurationError(
+            f"a conversation takes one prompt a call, got {len(request.prompts)}",
+            hint="call run() once for each prompt, or drop history and continue_from",
+        )
+
+
+def _check_source(source: Source, info: ProviderInfo) -> None:
+    if info.rule_for(source) is None:
+        takes = sorted(
+            {f"{kind} {mime}" for rule in info.sources for kind in rule.source_types for mime in rule.mime_types}
+        )
+        raise ConfigurationError(
+            f"provider {info.name!r} cannot take {source.source_type} {source.identifier!r} ({source.mime_type})",
+            hint=info.sources_hint or f"it takes: {', '.join(takes)}",
+        )
+
+
+def _check_provider_options(options: Options, info: ProviderInfo) -> None:
+    given = options.provider_options or {}
+    known = {info.name, *known_names(PROVIDERS)}
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(
+                f"provider_options names {name!r}, which is not installed",
+                hint=f"installed are: {', '.join(sorted(known))}",
+            )
+    managed = sorted(info.managed_fields & set(given.get(info.name, ())))
+    if managed:
+        raise ConfigurationError(
+            f"provider_options[{info.name!r}] sets {', '.join(managed)}, which Options and Config manage",
+            hint="use the option of that name",
+        )
+
+
+def _answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
+    wanted: Any = request.options.response_schema
+    if wanted is None:
+        return None
+    answers = answer_format(wanted, info.schema_dialect)
+    errors = [finding for finding in answers.lowered.findings if finding.severity == "error"]
+    if errors:
+        raise ConfigurationError(
+            f"provider {info.name!r} cannot hold this response_schema: " + "; ".join(map(str, errors)),
+            hint="simplify the type at the paths named",
+        )
+    return answers
+
+
+def _check_plan(plan: Plan, hooks: Hooks) -> None:
+    if [call.index for call in plan.calls] != list(range(len(plan.calls))):
+        raise PlanningError(
+            "a plugin's pollux_plan left calls out of order",
+            hint="number the calls 0..n-1 with attrs.evolve(call, index=...)",
+        )
+    for call in plan.calls:
+        for problem in hooks.validate(call):
+            raise ConfigurationError(problem.message, hint=problem.hint)

@@ -1,0 +1,148 @@
+"""Plan -> Prepared: every file uploaded once, and deleted when the scope ends."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from pollux_sync.data.events import FileUploaded, UploadDeleted
+from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
+from pollux_sync.engine.retrying import with_retries
+from pollux_sync.engine.sending import map_threads
+from pollux_sync.errors import APIError, PolluxError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pollux_sync.data.request import Call, Plan
+    from pollux_sync.hooks.relay import Hooks
+
+log = logging.getLogger("pollux_sync")
+
+#: Equal keys are one file at the provider: (hex SHA-256 of the content, MIME type).
+UploadKey = tuple[str, str]
+
+_DELETE_TIMEOUT_S = 10.0
+_GRACE_S = 1.0
+
+
+class UploadScope:
+    """The files uploaded for one plan. Leaving the scope deletes them, after success and failure alike.
+
+    An upload still in flight then gets a second to end; should it end later it deletes itself.
+    """
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._assets: list[Asset] = []
+        self._in_flight = 0
+        self._is_over = False
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
+            assets, self._assets = self._assets, []
+        map_threads(self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), {})
+
+    def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
+        """Store one file. Raises APIError with phase "upload"."""
+        with self._changed:
+            self._in_flight += 1
+        asset = None
+        try:
+            asset = _upload(part, self._hooks, stop)
+        finally:
+            is_late = self._settle(asset)
+        if is_late:
+            self._delete(asset)
+        return asset
+
+    def _settle(self, asset: Asset | None) -> bool:
+        with self._changed:
+            self._in_flight -= 1
+            if asset is not None and not self._is_over:
+                self._assets.append(asset)
+            self._changed.notify_all()
+            return self._is_over
+
+    def _delete(self, asset: Asset) -> None:
+        failed = None
+        try:
+            self._hooks.delete_upload(asset, min(self._hooks.config.timeout_s, _DELETE_TIMEOUT_S))
+        except Exception as error:  # noqa: BLE001 - cleaning up must not mask the result
+            failed = self._hooks.scrub(f"{type(error).__name__}: {error}")
+            log.debug("deleting %s failed: %s", asset.id, failed)
+        self._hooks.emit(UploadDeleted(asset, failed))
+
+
+def prepare_plan(plan: Plan, hooks: Hooks, scope: UploadScope) -> Prepared:
+    """Upload what the calls need, each content once; a call whose file failed is blocked, not raised."""
+    wanted = {_key(part): part for call in plan.calls for part in call.parts if isinstance(part, UploadPart)}
+    if not wanted:
+        return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
+    stop = threading.Event()
+    results: dict[int, Asset | PolluxError] = {}
+    map_threads(
+        lambda part: _asset_or_error(part, scope, stop),
+        [*wanted.values()],
+        hooks.config.request_concurrency,
+        stop,
+        results,
+    )
+    stored = dict(zip(wanted, (results[position] for position in range(len(wanted))), strict=True))
+    blocked = {call.index: error for call in plan.calls if (error := _blocking(call, stored))}
+    calls = tuple(_with_assets(call, stored) for call in plan.calls)
+    return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked=blocked)
+
+
+def _key(part: UploadPart) -> UploadKey:
+    return part.identity, part.source.mime_type
+
+
+def _asset_or_error(part: UploadPart, scope: UploadScope, stop: threading.Event) -> Asset | PolluxError:
+    try:
+        return scope.upload(part, stop)
+    except PolluxError as error:
+        return error
+
+
+def _upload(part: UploadPart, hooks: Hooks, stop: threading.Event) -> Asset:
+    def attempt() -> tuple[Asset, None]:
+        return hooks.upload(part.source, hooks.config.timeout_s), None
+
+    asset, _ = with_retries(attempt, hooks, stop, phase="upload")
+    hooks.emit(FileUploaded(part.source.identifier, asset))
+    return asset
+
+
+def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> PolluxError | None:
+    """Why the call cannot be sent: its own copy of the error of its first failed file."""
+    for part in call.parts:
+        result = stored[_key(part)] if isinstance(part, UploadPart) else None
+        if isinstance(result, PolluxError):
+            error = copy.copy(result)
+            error.__cause__ = result.__cause__
+            if isinstance(error, APIError):
+                error.call_idx = call.index
+            return error
+    return None
+
+
+def _with_assets(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Call:
+    parts = list(call.parts)
+    for position, part in enumerate(parts):
+        asset = stored[_key(part)] if isinstance(part, UploadPart) else None
+        if isinstance(part, UploadPart) and isinstance(asset, Asset):
+            parts[position] = AssetPart(part.source, asset)
+    return attrs.evolve(call, parts=tuple(parts))

@@ -1,0 +1,158 @@
+"""The one owner of retries: physical attempts, the waits between them, and the ledger of both."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from pollux_sync.data.events import AttemptFailed, RetryScheduled
+from pollux_sync.data.reply import Attempt
+from pollux_sync.errors import APIError, Fault, PolluxError, api_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from pollux_sync.data.provider import HttpRequest, HttpResponse
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Call
+    from pollux_sync.data.retry import RetryPolicy
+    from pollux_sync.errors import Phase
+    from pollux_sync.hooks.relay import Hooks
+
+T = TypeVar("T")
+
+log = logging.getLogger("pollux_sync")
+
+
+def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
+    """The reply to one call, after as many attempts as the policy allows, its ledger in ``attempts``.
+
+    Raises APIError with the ledger, and whatever else of our tree a hook raised. ``stop`` ends the waits.
+    """
+    request = _with_raw_fields(hooks.encode(call), call, hooks.info.name)
+
+    def attempt() -> tuple[Reply, HttpResponse | None]:
+        response = hooks.send(request, hooks.config.timeout_s)
+        return hooks.decode(response, call), response
+
+    reply, attempts = with_retries(attempt, hooks, stop, phase="generate", call=call)
+    return attrs.evolve(reply, attempts=attempts)
+
+
+def _with_raw_fields(request: HttpRequest, call: Call, provider: str) -> HttpRequest:
+    raw = (call.options.provider_options or {}).get(provider)
+    return attrs.evolve(request, body={**(request.body or {}), **raw}) if raw else request
+
+
+def with_retries(
+    attempt: Callable[[], tuple[T, HttpResponse | None]],
+    hooks: Hooks,
+    stop: Event,
+    *,
+    phase: Phase,
+    call: Call | None = None,
+) -> tuple[T, tuple[Attempt, ...]]:
+    """What ``attempt`` gives at last, and the ledger. ``attempt`` raises what the hooks can classify.
+
+    Outside of phase "generate" only an answer that says so is tried again: after a bare network error the
+    file or the cache may already exist.
+    """
+    ledger: list[Attempt] = []
+    started = time.monotonic()
+    wait_s = 0.0
+    while True:
+        started_at, began = time.time(), time.monotonic()
+        try:
+            value, response = attempt()
+        except Exception as error:  # noqa: BLE001 - _fault raises what is no fault
+            fault, cause = _fault(error, hooks), error
+        else:
+            ledger.append(_succeeded(started_at, began, wait_s, response))
+            return value, tuple(ledger)
+        ledger.append(_failed(started_at, began, wait_s, fault))
+        _tell(hooks, call, AttemptFailed, ledger[-1])
+        is_safe = phase == "generate" or fault.status_code is not None
+        decided = next_wait_s(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
+        if not isinstance(decided, float) or stop.is_set():
+            raise _api_error(fault, decided, hooks, phase=phase, attempts=tuple(ledger), call=call) from cause
+        wait_s = decided
+        log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
+        _tell(hooks, call, RetryScheduled, wait_s)
+        stop.wait(wait_s)
+
+
+def next_wait_s(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:
+    """Seconds to wait before the next attempt; None for no next attempt, or a text why there is none.
+
+    A server's wish is never shortened. Time that a first attempt itself took does not count, so a long first
+    attempt may be retried once.
+    """
+    if not fault.retryable or len(ledger) >= policy.max_attempts:
+        return None
+    delay_s = max(policy.backoff_s(len(ledger)), fault.retry_after_s or 0.0)
+    if policy.max_elapsed_s is None:
+        return delay_s
+    left_s = policy.max_elapsed_s - (elapsed_s if len(ledger) > 1 else 0.0)
+    if fault.retry_after_s is not None and fault.retry_after_s > left_s:
+        wish = f"the server asks to wait {fault.retry_after_s:g} s"
+        return f"{wish}, more than max_elapsed_s={policy.max_elapsed_s:g} leaves"
+    if left_s <= 0:
+        return f"max_elapsed_s={policy.max_elapsed_s:g} is used up"
+    return min(delay_s, left_s)
+
+
+def _fault(error: Exception, hooks: Hooks) -> Fault:
+    """The facts of a failed attempt. Raises errors of our tree that are not about the provider."""
+    if isinstance(error, APIError):
+        return Fault(
+            kind=error.kind,
+            message=hooks.scrub(error.message),
+            retryable=error.retryable,
+            status_code=error.status_code,
+            retry_after_s=error.retry_after_s,
+            request_id=error.request_id,
+            hint=error.hint,
+        )
+    if isinstance(error, PolluxError):
+        raise error
+    return hooks.classify(error)
+
+
+def _succeeded(started_at: float, began: float, wait_s: float, response: HttpResponse | None) -> Attempt:
+    return Attempt(
+        started_at=started_at,
+        duration_s=time.monotonic() - began,
+        wait_s=wait_s,
+        status_code=response.status if response else None,
+        request_id=response.request_id if response else None,
+    )
+
+
+def _failed(started_at: float, began: float, wait_s: float, fault: Fault) -> Attempt:
+    return Attempt(
+        started_at=started_at,
+        duration_s=time.monotonic() - began,
+        wait_s=wait_s,
+        status_code=fault.status_code,
+        kind=fault.kind,
+        reason=fault.message,
+        request_id=fault.request_id,
+    )
+
+
+def _tell(hooks: Hooks, call: Call | None, event: Callable[..., AttemptFailed | RetryScheduled], fact: object) -> None:
+    if call is not None and hooks.has_observers:
+        hooks.emit(event(call, fact))
+
+
+def _api_error(
+    fault: Fault, decided: object, hooks: Hooks, *, phase: Phase, attempts: tuple[Attempt, ...], call: Call | None
+) -> APIError:
+    if isinstance(decided, str):
+        fault = attrs.evolve(fault, message=f"{fault.message}; not tried again: {decided}")
+    index = call.index if call else None
+    return api_error(fault, provider=hooks.info.name, phase=phase, attempts=attempts, call_idx=index)

@@ -1,0 +1,152 @@
+"""Prepared -> Outcomes: bounded threads, one outcome a call, in call order whatever the timing."""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from pollux_sync.data.events import CallFinished, CallStarted
+from pollux_sync.data.reply import Failure, Outcome
+from pollux_sync.engine.retrying import reply_to
+from pollux_sync.errors import APIError, PolluxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.request import Call, Prepared
+    from pollux_sync.hooks.relay import Hooks
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while calls were in flight. ``outcomes`` has a Failure for each call that has no answer yet.
+
+    ``partial_result`` is the envelope of these, for whoever catches KeyboardInterrupt.
+    """
+
+    partial_result: ResultEnvelope | None = None
+
+    def __init__(self, outcomes: Sequence[Outcome] = ()) -> None:
+        super().__init__()
+        self.outcomes = tuple(outcomes)
+
+
+def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
+    """Send every call; outcomes come back in call order.
+
+    At most ``request_concurrency`` are in flight. A failure of authentication stops what has not started.
+    On Ctrl-C nothing more starts, calls in flight are left behind, and `Interrupted` tells what is there.
+    """
+    stop = threading.Event()
+    rejection: list[APIError] = []
+
+    def outcome_of(call: Call) -> Outcome:
+        if call.index in prepared.blocked:
+            return Failure(prepared.blocked[call.index])
+        if rejection:
+            return Failure(_not_sent(call, rejection[0]))
+        outcome = _outcome(call, hooks, stop)
+        if isinstance(outcome, Failure) and isinstance(outcome.error, APIError) and outcome.error.kind == "auth":
+            rejection.append(outcome.error)
+        return outcome
+
+    outcomes: dict[int, Outcome] = {}
+    try:
+        map_threads(outcome_of, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted([outcomes.get(call.index) or _interrupted(call) for call in prepared.calls]) from interrupt
+    return [outcomes[call.index] for call in prepared.calls]
+
+
+def _outcome(call: Call, hooks: Hooks, stop: threading.Event) -> Outcome:
+    if hooks.has_observers:
+        hooks.emit(CallStarted(call))
+    outcome: Outcome
+    try:
+        outcome = hooks.call(hooks.rewrite_call(call), lambda call: reply_to(call, hooks, stop))
+    except PolluxError as error:
+        if isinstance(error, APIError) and error.call_idx is None:
+            error.call_idx = call.index
+        outcome = Failure(error)
+    if hooks.has_observers:
+        hooks.emit(CallFinished(call, outcome))
+    return outcome
+
+
+def _not_sent(call: Call, rejection: APIError) -> APIError:
+    error = copy.copy(rejection)
+    error.args = (f"not sent, since call {rejection.call_idx} was not let in: {rejection.message}",)
+    error.call_idx = call.index
+    error.attempts = ()
+    return error
+
+
+def _interrupted(call: Call) -> Failure:
+    return Failure(
+        APIError("interrupted before the answer came", kind="unknown", phase="generate", call_idx=call.index)
+    )
+
+
+def map_threads(
+    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: dict[int, R]
+) -> None:
+    """Fill ``results`` with ``work(item)`` by the item's position, on at most ``concurrency`` threads.
+
+    Context variables of the caller are seen by ``work``. On Ctrl-C ``stop`` is set, no further item is
+    begun, and KeyboardInterrupt is raised without waiting for those that are: the threads are daemons. An
+    exception out of ``work`` is a defect and is raised likewise.
+    """
+    if len(items) == 1 or concurrency == 1:
+        for position, item in enumerate(items):
+            results[position] = work(item)
+        return
+    crew = _Crew(work, items, stop, results)
+    try:
+        crew.run(min(concurrency, len(items)))
+    except BaseException:
+        stop.set()
+        raise
+
+
+class _Crew:
+    """Threads that take items off one list until it is done or ``stop`` is set."""
+
+    def __init__(
+        self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event, results: dict[int, R]
+    ) -> None:
+        self._work = work
+        self._items = enumerate(items)
+        self._stop = stop
+        self._results = results
+        self._lock = threading.Lock()
+        self._finished = threading.Semaphore(0)
+        self._defects: list[BaseException] = []
+
+    def run(self, size: int) -> None:
+        for _ in range(size):
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._take_all,), name="pollux-sync", daemon=True).start()
+        for _ in range(size):
+            self._finished.acquire()
+        if self._defects:
+            raise self._defects[0]
+
+    def _take_all(self) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    numbered = next(self._items, None)
+                if numbered is None:
+                    return
+                position, item = numbered
+                self._results[position] = self._work(item)
+        except BaseException as defect:  # noqa: BLE001 - raised again in the calling thread
+            self._defects.append(defect)
+            self._stop.set()
+        finally:
+            self._finished.release()

@@ -1,0 +1,223 @@
+"""Every error this SDK raises, in one tree.
+
+    PolluxError
+    ├── ConfigurationError (also a ValueError)   what was asked for cannot work; nothing was sent
+    │   └── PluginLoadError                      a plugin is missing, broken, ambiguous or too new
+    ├── SourceError                              a source cannot be read or used
+    ├── PlanningError                            a source's loader failed while the plan was built
+    ├── InternalError                            a defect in this SDK, or
+    │   └── ProviderBugError                     a defect in a plugin
+    ├── DeferredNotReadyError                    the deferred job has not ended yet
+    └── APIError                                 the provider, or the way to it, failed
+        ├── RateLimitError                       status 429
+        └── CacheError                           in phase "cache", other than 429
+
+Each carries a message (what failed, on what), a ``hint`` (the next step) and its facts as attributes.
+All of them survive pickling and copying: only the message is positional, the rest has defaults.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.handles import DeferredSnapshot
+    from pollux_sync.data.reply import Attempt
+
+FaultKind = Literal[
+    "auth",
+    "rate_limit",
+    "capacity",
+    "context_overflow",
+    "invalid_request",
+    "not_found",
+    "timeout",
+    "connection",
+    "malformed",
+    "refused",
+    "unknown",
+]
+Phase = Literal[
+    "generate",
+    "upload",
+    "cache",
+    "metadata",
+    "batch_upload",
+    "batch_submit",
+    "batch_inspect",
+    "batch_collect",
+    "batch_cancel",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """The facts of one failed physical attempt, as a classifier read them.
+
+    ``retryable`` says whether sending the same request again may help; whether it *is* sent again is
+    the retry policy's decision alone. ``retry_after_s`` is the server's wish in seconds.
+    """
+
+    kind: FaultKind
+    message: str
+    retryable: bool = False
+    status_code: int | None = None
+    retry_after_s: float | None = None
+    request_id: str | None = None
+    hint: str | None = None
+
+
+class PolluxError(Exception):
+    """Base of every error raised on purpose. ``str(error)`` is the message and, below it, the hint."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+        #: The envelope of the whole call, when other prompts were answered although this one failed.
+        self.partial_result: ResultEnvelope | None = None
+
+    @property
+    def message(self) -> str:
+        """The message without the hint."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class ConfigurationError(PolluxError, ValueError):
+    """What was asked for cannot work as given; raised before anything is sent."""
+
+
+class PluginLoadError(ConfigurationError):
+    """A plugin that was asked for cannot be used; other plugins are unaffected."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        name: str = "",
+        distribution: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+        self.distribution = distribution
+        self.version = version
+
+
+class SourceError(PolluxError):
+    """A source is missing, unreadable, or not something the call can use."""
+
+
+class PlanningError(PolluxError):
+    """The plan could not be built, e.g. because a source's loader raised."""
+
+
+class InternalError(PolluxError):
+    """A defect: please report it. The cause is chained."""
+
+
+class ProviderBugError(InternalError):
+    """A plugin's hook raised something unexpected or answered with the wrong type."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        hook: str = "",
+        distribution: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.hook = hook
+        self.distribution = distribution
+
+
+class DeferredNotReadyError(PolluxError):
+    """The deferred job has not ended; ``snapshot`` says how far it is."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        snapshot: DeferredSnapshot | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.snapshot = snapshot
+
+
+class APIError(PolluxError):
+    """The provider refused or failed, or could not be reached.
+
+    ``kind`` is the category of the failure, ``attempts`` the ledger of every physical attempt made,
+    ``call_idx`` the index of the call (with one source set: of the prompt) that failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        kind: FaultKind = "unknown",
+        retryable: bool = False,
+        status_code: int | None = None,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        provider: str | None = None,
+        phase: Phase | None = None,
+        call_idx: int | None = None,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.retryable = retryable
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+        self.request_id = request_id
+        self.provider = provider
+        self.phase = phase
+        self.call_idx = call_idx
+        self.attempts = attempts
+
+
+class RateLimitError(APIError):
+    """The provider answered 429: too many requests, or a quota is used up."""
+
+
+class CacheError(APIError):
+    """Creating, extending, listing or deleting a provider-side cache failed."""
+
+
+def api_error(
+    fault: Fault,
+    *,
+    provider: str,
+    phase: Phase,
+    attempts: tuple[Attempt, ...] = (),
+    call_idx: int | None = None,
+) -> APIError:
+    """The error of the tree that stands for this fault."""
+    error_type: type[APIError] = APIError
+    if fault.kind == "rate_limit":
+        error_type = RateLimitError
+    elif phase == "cache":
+        error_type = CacheError
+    return error_type(
+        fault.message,
+        hint=fault.hint,
+        kind=fault.kind,
+        retryable=fault.retryable,
+        status_code=fault.status_code,
+        retry_after_s=fault.retry_after_s,
+        request_id=fault.request_id,
+        provider=provider,
+        phase=phase,
+        call_idx=call_idx,
+        attempts=attempts,
+    )

@@ -1,0 +1,94 @@
+"""The public `Config`: values completed from what the provider declares and from the environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_sync.data.config import ConfigValues
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.hooks.environment import enabled_plugins, lookup
+from pollux_sync.hooks.loading import PROVIDERS, load
+from pollux_sync.hooks.relay import provider_info, relay
+
+if TYPE_CHECKING:
+    from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.hooks.loading import Loaded
+
+#: The provider that answers under any name when ``use_mock`` is set.
+MOCK = "mock"
+
+
+@attrs.frozen(kw_only=True)
+class Config(ConfigValues):
+    """Which provider and model to ask, and how to reach them. Frozen; equal configs share one client.
+
+    * ``provider``: name of an installed provider plugin (``"distribution:name"`` if two offer it).
+    * ``model``: as the provider calls it.
+    * ``api_key``: default from the variable that the provider declares, or from the nearest ``.env``.
+    * ``base_url``: where the provider takes one.
+    * ``use_mock``: answer offline under any provider name; needs no key and no plugin.
+    * ``request_concurrency``: how many requests of one call may be in flight.
+    * ``timeout_s``: seconds that one physical attempt may take in all.
+    * ``retry``: the `RetryPolicy`.
+    * ``plugins``: middleware by name or as objects, inner to outer; None takes POLLUX_SYNC_PLUGINS, else
+      ``[tool.pollux-sync] plugins`` of the nearest pyproject.toml.
+    * ``provider_options``: settings that the provider declares for itself.
+
+    Raises ConfigurationError (PluginLoadError for plugins) with a hint; the key is in no text or repr.
+    """
+
+    def __attrs_post_init__(self) -> None:
+        ConfigValues.__attrs_post_init__(self)
+        if self.plugins is None:
+            self._set("plugins", enabled_plugins())
+        if not self.use_mock:
+            self._complete(load(PROVIDERS, self.provider))
+
+    def _complete(self, provider: Loaded) -> None:
+        info = provider_info(provider)
+        self._check_provider_options(info)
+        if self.api_key is None:
+            self._set("api_key", next(filter(None, map(lookup, info.key_env)), None))
+        if self.base_url is not None and info.base_url_policy == "fixed":
+            raise ConfigurationError(f"provider {info.name!r} takes no base_url", hint="leave base_url out")
+        if self.base_url is None and info.base_url_env is not None:
+            self._set("base_url", lookup(info.base_url_env))
+        ConfigValues.__attrs_post_init__(self)
+        self._require(info)
+        problems = relay([provider]).hook.pollux_check_config(config=self)
+        for problem in problems:
+            raise ConfigurationError(problem.message, hint=problem.hint)
+
+    def _require(self, info: ProviderInfo) -> None:
+        if self.base_url is None and info.base_url_policy == "required":
+            raise ConfigurationError(
+                f"provider {info.name!r} needs a base_url",
+                hint=f"pass base_url=... or set {info.base_url_env}",
+            )
+        if self.api_key is None and info.needs_key:
+            names = " or ".join(info.key_env)
+            raise ConfigurationError(
+                f"no API key for provider {info.name!r}",
+                hint=f"set {names}, write it into .env, or pass api_key=...",
+            )
+
+    def _check_provider_options(self, info: ProviderInfo) -> None:
+        known = {option.name: option for option in info.config_options}
+        for name, value in self.provider_options.items():
+            if name not in known:
+                raise ConfigurationError(
+                    f"provider {info.name!r} has no option {name!r}",
+                    hint=f"it declares: {', '.join(sorted(known)) or 'none'}",
+                )
+            is_bool_for_int = isinstance(value, bool) and bool not in known[name].types
+            if not isinstance(value, known[name].types) or is_bool_for_int:
+                wanted = " or ".join(t.__name__ for t in known[name].types)
+                raise ConfigurationError(
+                    f"option {name!r} of provider {info.name!r} must be {wanted}, got {type(value).__name__}",
+                    hint=known[name].about,
+                )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)

@@ -1,0 +1,82 @@
+"""Settings that come from around the script: variables, a ``.env`` file, a ``pyproject.toml``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLUGINS_VARIABLE = "POLLUX_SYNC_PLUGINS"
+
+
+def lookup(name: str) -> str | None:
+    """The variable's value: from the environment, else from the nearest ``.env``; None if unset or blank.
+
+    The ``.env`` file is searched from the working directory upwards and only this one variable is read.
+    """
+    return (os.environ.get(name) or "").strip() or _from_dotenv(name)
+
+
+def enabled_plugins() -> tuple[str, ...]:
+    """Names of the middleware switched on by POLLUX_SYNC_PLUGINS, else by ``[tool.pollux-sync] plugins``."""
+    listed = os.environ.get(PLUGINS_VARIABLE)
+    if listed is not None:
+        return tuple(name.strip() for name in listed.split(",") if name.strip())
+    file = _nearest("pyproject.toml")
+    return () if file is None else _plugins_of(file)
+
+
+def _plugins_of(file: Path) -> tuple[str, ...]:
+    content = _read(file)
+    if "[tool.pollux-sync]" not in content:
+        return ()
+    import tomllib
+
+    hint = 'write [tool.pollux-sync] and plugins = ["name", ...]'
+    try:
+        names = tomllib.loads(content)["tool"]["pollux-sync"].get("plugins", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{file} is not valid TOML: {error}", hint=hint) from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"plugins in {file} must be a list of names", hint=hint)
+    return tuple(names)
+
+
+def _from_dotenv(name: str) -> str | None:
+    file = _nearest(".env")
+    for line in _read(file).splitlines() if file else ():
+        key, equals, value = line.strip().removeprefix("export ").partition("=")
+        if equals and key.strip() == name:
+            return _unquoted(value.strip()) or None
+    return None
+
+
+def _unquoted(value: str) -> str:
+    if value[:1] in {"'", '"'} and value[0] in value[1:]:
+        return value[1 : value.index(value[0], 1)]
+    return value.partition(" #")[0].strip()
+
+
+def _nearest(name: str) -> Path | None:
+    return next((folder / name for folder in _upwards() if (folder / name).is_file()), None)
+
+
+def _upwards() -> Iterator[Path]:
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory is gone
+        return
+    yield here
+    yield from here.parents
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,243 @@
+"""Asking plugins: one relay a provider, and a typed method for every hook.
+
+`Hooks` is all the engine knows of plugins: what goes wrong inside a hook leaves it as an error of our tree
+that names the plugin.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import attrs
+import pluggy
+
+from pollux_sync.data.config import REDACTED
+from pollux_sync.data.provider import API_VERSION, HttpRequest, HttpResponse, Problem, ProviderInfo
+from pollux_sync.data.reply import Reply
+from pollux_sync.data.request import Asset, Call, Plan
+from pollux_sync.errors import Fault, PluginLoadError, PolluxError, ProviderBugError
+from pollux_sync.hooks import specs
+from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.events import Event
+    from pollux_sync.data.source import Source
+
+T = TypeVar("T")
+
+log = logging.getLogger("pollux_sync")
+
+
+def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
+    """A manager over ``plugins``, the first asked last. Raises PluginLoadError for one that does not fit."""
+    manager = pluggy.PluginManager(specs.PROJECT)
+    manager.add_hookspecs(specs)
+    for loaded in plugins:
+        try:
+            manager.register(loaded.plugin, name=f"{loaded.name} ({loaded.origin})")
+            manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise _misfit(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
+    return manager
+
+
+@lru_cache(maxsize=64)
+def provider_info(provider: Loaded) -> ProviderInfo:
+    """What the provider declares, checked and asked once. Raises PluginLoadError when it does not fit this core."""
+    try:
+        info = relay([provider]).hook.pollux_provider_info()
+    except PolluxError:
+        raise
+    except Exception as error:
+        if is_strict():
+            raise
+        raise _misfit(provider, f"pollux_provider_info raised {type(error).__name__}: {error}") from error
+    if not isinstance(info, ProviderInfo):
+        raise _misfit(provider, f"pollux_provider_info gave {type(info).__name__}, not a ProviderInfo")
+    if info.name != provider.name:
+        raise _misfit(provider, f"it declares the name {info.name!r} under the entry point {provider.name!r}")
+    if info.api[0] != API_VERSION[0] or info.api > API_VERSION:
+        ours, theirs = (".".join(map(str, version)) for version in (API_VERSION, info.api))
+        raise _misfit(provider, f"it speaks hook version {theirs}, this core {ours}", "upgrade the older of the two")
+    return info
+
+
+def _misfit(loaded: Loaded, what: str, hint: str = "pip install --upgrade it, or uninstall it") -> PluginLoadError:
+    return PluginLoadError(
+        f"plugin {loaded.name!r} of {loaded.origin} does not fit: {what}",
+        hint=hint,
+        name=loaded.name,
+        distribution=loaded.distribution,
+        version=loaded.version,
+    )
+
+
+class Hooks:
+    """The hooks of one configuration, typed; opens the provider's client when it is first needed.
+
+    Safe to use from many threads. ``close`` ends the client; afterwards it would be opened anew.
+    """
+
+    def __init__(self, *, config: ConfigValues, info: ProviderInfo, manager: pluggy.PluginManager) -> None:
+        self.config = config
+        self.info = info
+        self._manager = manager
+        self._hook = manager.hook
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._rewrites = len(self._hook.pollux_rewrite_call.get_hookimpls()) > 1
+        self._observers = [impl.function for impl in self._hook.pollux_event.get_hookimpls()]
+        self._validators = bool(self._hook.pollux_validate.get_hookimpls())
+
+    @property
+    def client(self) -> Any:
+        """What carries the calls."""
+        if self._client is None:
+            with self._lock:
+                if self._client is None:
+                    self._client = self._ask("pollux_open", object, config=self.config, info=self.info)
+        return self._client
+
+    def close(self) -> None:
+        """Close the client if there is one; a failure is logged and changes nothing."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            try:
+                self._hook.pollux_close(client=client)
+            except Exception as error:  # noqa: BLE001 - closing must not mask what came before
+                log.warning("closing the client of %s failed: %s", self.info.name, self.scrub(str(error)))
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan after every middleware's fold."""
+        return self._ask("pollux_plan", Plan, plan=plan)
+
+    def validate(self, call: Call) -> list[Problem]:
+        """What plugins find wrong with the call."""
+        if not self._validators:
+            return []
+        return self._ask("pollux_validate", list, call=call)
+
+    def rewrite_call(self, call: Call) -> Call:
+        """The call after every middleware's fold."""
+        return self._ask("pollux_rewrite_call", Call, call=call) if self._rewrites else call
+
+    def call(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
+        """The reply to one logical call. Raises what ``proceed`` raises."""
+        return self._ask("pollux_call", Reply, call=call, proceed=proceed)
+
+    def encode(self, call: Call) -> HttpRequest:
+        """The call in the provider's words."""
+        return self._ask("pollux_encode", HttpRequest, call=call)
+
+    def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        """One physical attempt. Raises whatever the transport raises: `classify` reads it."""
+        answer = self._hook.pollux_send(request=request, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_send", answer, HttpResponse)
+
+    def decode(self, response: HttpResponse, call: Call) -> Reply:
+        """The provider's answer, read. Raises whatever the decoder raises: `classify` reads it."""
+        return self._typed("pollux_decode", self._hook.pollux_decode(response=response, call=call), Reply)
+
+    def classify(self, error: Exception) -> Fault:
+        """What an exception out of a hook means, without the key. Raises ProviderBugError when nobody knows it."""
+        try:
+            fault = self._hook.pollux_classify_error(error=error)
+        except Exception as defect:  # noqa: BLE001 - as in _ask
+            self._bug("pollux_classify_error", defect)
+        if fault is None:
+            self._bug("a hook", error)
+        return self._presentable(self._typed("pollux_classify_error", fault, Fault))
+
+    def _presentable(self, fault: Fault) -> Fault:
+        hint = fault.hint
+        if fault.kind == "auth" and hint is None:
+            hint = f"check api_key{''.join(f' or {name}' for name in self.info.key_env)}"
+        return attrs.evolve(fault, message=self.scrub(fault.message), hint=hint)
+
+    def upload(self, source: Source, timeout_s: float) -> Asset:
+        """The stored file. Raises whatever the upload raises: `classify` reads it."""
+        answer = self._hook.pollux_upload(source=source, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_upload", answer, Asset)
+
+    def delete_upload(self, asset: Asset, timeout_s: float) -> None:
+        """Delete a stored file. Raises whatever the deletion raises."""
+        self._hook.pollux_delete_upload(asset=asset, client=self.client, timeout_s=timeout_s)
+
+    @property
+    def has_observers(self) -> bool:
+        """Whether anyone listens to events."""
+        return bool(self._observers)
+
+    def emit(self, event: Event) -> None:
+        """Tell every observer, one by one: a failing one is logged and stops nobody."""
+        for observe in self._observers:
+            try:
+                observe(event)
+            except Exception as error:  # noqa: BLE001 - observers must not change a call
+                log.warning("observer %s failed: %s", _name(observe), self.scrub(f"{type(error).__name__}: {error}"))
+
+    def scrub(self, text: str) -> str:
+        """``text`` without the key, should someone have put it there."""
+        return text.replace(self.config.api_key, REDACTED) if self.config.api_key else text
+
+    def _ask(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
+        try:
+            answer = getattr(self._hook, hook)(**arguments)
+        except PolluxError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
+            self._bug(hook, error)
+        return self._typed(hook, answer, answer_type)
+
+    def _typed(self, hook: str, answer: object, answer_type: type[T]) -> T:
+        if isinstance(answer, answer_type):
+            return answer
+        found = "no plugin answered" if answer is None else f"the answer was a {type(answer).__name__}"
+        raise ProviderBugError(
+            f"{hook} of {self.info.name!r} must give a {answer_type.__name__}, but {found}",
+            hint="report this to the plugin's author",
+            hook=hook,
+            distribution=self._answerer(hook),
+        )
+
+    def _bug(self, hook: str, error: Exception) -> NoReturn:
+        if is_strict():
+            raise error
+        hook, plugin = self._culprit(error.__traceback__) or (hook, self._answerer(hook))
+        raise ProviderBugError(
+            f"{hook} of plugin {plugin} raised {self.scrub(f'{type(error).__name__}: {error}')}",
+            hint=f"report this to the plugin's author; {STRICT_VARIABLE}=1 shows where it fails",
+            hook=hook,
+            distribution=plugin,
+        ) from error
+
+    def _culprit(self, trace: TracebackType | None) -> tuple[str, str] | None:
+        """The hook and the plugin whose implementation appears last in the traceback."""
+        callers = [caller for name, caller in vars(self._hook).items() if name.startswith("pollux_")]
+        owners = {_code(i.function): (c.name, i.plugin_name) for c in callers for i in c.get_hookimpls()}
+        culprit = None
+        while trace is not None:
+            culprit = owners.get(trace.tb_frame.f_code, culprit)
+            trace = trace.tb_next
+        return culprit
+
+    def _answerer(self, hook: str) -> str:
+        caller = getattr(self._hook, hook, None)
+        implementations = caller.get_hookimpls() if caller else []
+        return implementations[-1].plugin_name if implementations else self.info.name
+
+
+def _code(function: Any) -> Any:
+    return getattr(function, "__code__", None)
+
+
+def _name(function: Any) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

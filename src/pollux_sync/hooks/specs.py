@@ -1,0 +1,148 @@
+"""Every hook of the SDK. A plugin implements those it needs, marked with ``hookimpl``.
+
+``None`` means "not mine" wherever the first answer wins. The order of arguments does not matter and
+arguments that an implementation does not need may be left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.events import Event
+    from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Asset, Call, Plan
+    from pollux_sync.data.source import Source
+    from pollux_sync.errors import Fault
+
+PROJECT = "pollux_sync"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def pollux_provider_info() -> ProviderInfo | None:
+    """Declare the provider; asked once, when it is loaded. Required of every provider.
+
+    Pure and fast: no I/O, no vendor SDK. The name must be that of the entry point.
+    """
+
+
+@hookspec
+def pollux_check_config(config: ConfigValues) -> Problem | None:
+    """Find what is wrong with a configuration, while `Config` is built.
+
+    Any plugin may answer; None means nothing found. ``api_key`` and ``base_url`` have been completed
+    from the environment. No I/O but looking at local files.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_open(config: ConfigValues, info: ProviderInfo) -> Any:
+    """Open what carries the calls: a client that many threads may use at once.
+
+    Asked once a configuration, before its first request; the process reuses the client. The core's
+    default is its HTTP client with the provider's base url and auth header.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_close(client: Any) -> bool | None:
+    """Close what `pollux_open` gave; True says it is done. The core's default calls ``client.close()``."""
+
+
+@hookspec(firstresult=True)
+def pollux_plan(plan: Plan) -> Plan | None:
+    """Fold over the plan: chunk, reorder, split, or refuse it.
+
+    For middleware, as a wrapper: ``plan = yield`` gets the plan so far, ``return`` gives the next one.
+    Asked once a ``run_many``, before any side effect. Call indexes must stay 0..n-1 in order. The core's
+    default returns the plan as it is.
+    """
+
+
+@hookspec
+def pollux_validate(call: Call) -> Problem | None:
+    """Find what is wrong with a call before any side effect. Any plugin may answer; None: nothing found.
+
+    Asked for every call of a plan, after planning and before the first upload.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_rewrite_call(call: Call) -> Call | None:
+    """Fold over one call before it is encoded, e.g. to redact.
+
+    For middleware, as a wrapper: ``call = yield`` gets the call so far, ``return`` gives the next one.
+    The core's default returns the call as it is.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call(call: Call, proceed: Callable[[Call], Reply]) -> Reply | None:
+    """Carry out one logical call; it may take several physical attempts.
+
+    The core's default returns ``proceed(call)``, the retry loop. Middleware: a wrapper traces or counts
+    (``reply = yield`` raises what the call raised); a ``tryfirst`` implementation answers by itself, e.g. from
+    a cache, or calls ``proceed`` with another call, any number of times. Runs in a worker thread.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_encode(call: Call) -> HttpRequest | None:
+    """Write the call as the provider's request: method, path, headers without the key, JSON body.
+
+    Required of every provider. Pure: the same call gives the same request, nothing is read or sent.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_send(request: HttpRequest, client: Any, timeout_s: float) -> HttpResponse | None:
+    """Make one physical attempt, within ``timeout_s`` seconds in all. Raise on failure; never retry.
+
+    The core's default sends over its HTTP client and raises `HttpError` for any status but 2xx.
+    Middleware: a wrapper limits rates or logs; a ``tryfirst`` implementation replays. Runs in a worker thread.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_decode(response: HttpResponse, call: Call) -> Reply | None:
+    """Read the provider's answer. Required of every provider.
+
+    Pure; tolerant of unknown and missing fields. Raise `ReplyError` for an answer that is none, and
+    `HttpError` for an error inside a 200.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_classify_error(error: Exception) -> Fault | None:
+    """Say what an exception from `pollux_send`, `pollux_decode` or `pollux_upload` means.
+
+    Pure. None leaves it to the core's default, which knows `HttpError`, `ReplyError`, requests' and
+    urllib3's exceptions and time-outs; what it does not know either is reported as the plugin's defect.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_upload(source: Source, client: Any, timeout_s: float) -> Asset | None:
+    """Store a source's content at the provider, streamed from ``source.open()``.
+
+    Asked once per content and type of a plan, never retried after a bare network error.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_delete_upload(asset: Asset, client: Any, timeout_s: float) -> bool | None:
+    """Delete what `pollux_upload` stored; True says it is gone. Asked at the end of the plan, whatever happened."""
+
+
+@hookspec
+def pollux_event(event: Event) -> None:
+    """Observe: told of every event, in the thread where it happens. Raising is logged and changes nothing."""

@@ -1,0 +1,71 @@
+"""Python types <-> canonical JSON Schema 2020-12 <-> what one provider accepts, without loss.
+
+    type --schema_of--> canonical --lower(dialect)--> what is sent
+    value <--structure-- canonical value <--lift-- the model's answer
+
+``answer_format`` joins all of it: it is built once per response schema and reads every answer.
+Names are loaded on first use, and jsonschema, referencing and cattrs only when a schema is worked on.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pollux_sync.schemas.canonical import schema_hash, schema_of
+    from pollux_sync.schemas.dialects import PLAIN, Finding, SchemaDialect, SchemaLimits
+    from pollux_sync.schemas.examples import example
+    from pollux_sync.schemas.lowering import Lowered, lint, lower
+    from pollux_sync.schemas.mismatch import AnswerMismatch
+    from pollux_sync.schemas.reading import AnswerFormat, answer_format
+    from pollux_sync.schemas.structuring import structure
+    from pollux_sync.schemas.unstructuring import unstructure
+
+__all__ = [
+    "PLAIN",
+    "AnswerFormat",
+    "AnswerMismatch",
+    "Finding",
+    "Lowered",
+    "SchemaDialect",
+    "SchemaLimits",
+    "answer_format",
+    "example",
+    "lint",
+    "lower",
+    "schema_hash",
+    "schema_of",
+    "structure",
+    "unstructure",
+]
+
+_HOMES = {
+    "PLAIN": "dialects",
+    "AnswerFormat": "reading",
+    "AnswerMismatch": "mismatch",
+    "Finding": "dialects",
+    "Lowered": "lowering",
+    "SchemaDialect": "dialects",
+    "SchemaLimits": "dialects",
+    "answer_format": "reading",
+    "example": "examples",
+    "lint": "lowering",
+    "lower": "lowering",
+    "schema_hash": "canonical",
+    "schema_of": "canonical",
+    "structure": "structuring",
+    "unstructure": "unstructuring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

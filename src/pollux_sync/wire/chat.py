@@ -1,0 +1,240 @@
+"""Chat Completions, the wire format that most servers speak: encode a call, decode an answer.
+
+What differs between servers is a `ChatDialect`, a row of data. Pure: values in, values out.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
+from pollux_sync.data.request import InlinePart, TextPart, UriPart
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.faults import HttpError, ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.data.request import Call, Part, Turn
+
+#: The body fields that `encode` writes: raw provider options may not set them.
+MANAGED_FIELDS = frozenset(
+    {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
+    | {"tools", "tool_choice", "stream"}
+)
+
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "refusal",
+    "error": "error",
+}
+
+
+@attrs.frozen(kw_only=True)
+class ChatDialect:
+    """How one server family differs from the rest.
+
+    ``max_tokens_field`` names the output limit; ``strict_schema`` marks the response schema as strict;
+    ``joins_text`` sends a user turn of text alone as one string, which every server understands.
+    ``keeps_reasoning`` replays reasoning fields on the assistant turns they came with.
+    """
+
+    path: str = "/chat/completions"
+    max_tokens_field: str = "max_tokens"
+    strict_schema: bool = True
+    joins_text: bool = True
+    keeps_reasoning: bool = False
+
+
+CHAT = ChatDialect()
+
+#: Where servers put the text of the model's reasoning, in the order of preference.
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+
+
+def encode(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
+    """The call as a request for ``/chat/completions``. Raises ConfigurationError for a part it cannot carry."""
+    options = call.options
+    body: dict[str, Any] = {"model": call.model, "messages": list(_messages(call, dialect))}
+    settings = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        dialect.max_tokens_field: options.max_tokens,
+        "tools": [_tool(tool) for tool in options.tools] if options.tools else None,
+        "tool_choice": _tool_choice(options.tool_choice),
+        "response_format": _response_format(call.response_schema, dialect),
+    }
+    body.update((name, value) for name, value in settings.items() if value is not None)
+    return HttpRequest(path=dialect.path, body=body)
+
+
+def _messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
+    if call.options.system_instruction:
+        yield {"role": "system", "content": call.options.system_instruction}
+    for turn in call.conversation.turns if call.conversation else ():
+        yield _turn(turn, dialect)
+    content = _content(call, dialect)
+    if content:
+        yield {"role": "user", "content": content}
+
+
+def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_call_id is not None:
+        message["tool_call_id"] = turn.tool_call_id
+    if turn.tool_calls:
+        message["content"] = turn.content or None
+        message["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in turn.tool_calls
+        ]
+    if dialect.keeps_reasoning and turn.provider_state:
+        message |= turn.provider_state
+    return message
+
+
+def _content(call: Call, dialect: ChatDialect) -> str | list[dict[str, Any]]:
+    parts = [*call.parts, *([TextPart(call.prompt)] if call.prompt else [])]
+    if dialect.joins_text and all(isinstance(part, TextPart) for part in parts):
+        return "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
+    return [_part(part) for part in parts]
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, InlinePart) and part.mime_type.startswith("image/"):
+        data = b64encode(part.data).decode()
+        return {"type": "image_url", "image_url": {"url": f"data:{part.mime_type};base64,{data}"}}
+    if isinstance(part, UriPart) and part.mime_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": part.uri}}
+    raise ConfigurationError(
+        f"Chat Completions cannot carry {part.source.identifier!r} ({part.source.mime_type})",
+        hint="declare in the plugin's SourceRules only what its encoder can carry",
+    )
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"parameters": {"type": "object", "properties": {}}} | dict(tool)
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: Any) -> Any:
+    return {"type": "function", "function": choice} if isinstance(choice, dict) else choice
+
+
+def _response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    named = {"name": "answer", "schema": dict(schema)} | ({"strict": True} if dialect.strict_schema else {})
+    return {"type": "json_schema", "json_schema": named}
+
+
+def decode(response: HttpResponse, dialect: ChatDialect = CHAT) -> Reply:
+    """The answer of ``/chat/completions``. Raises HttpError for an error inside it, ReplyError for no answer."""
+    body = response.body
+    if not isinstance(body, dict):
+        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
+    if body.get("error"):
+        raise HttpError(response)
+    choice = _first_choice(response)
+    message = choice.get("message") or {}
+    calls = tuple(_tool_calls(message))
+    raw_reason = _as_text(choice.get("finish_reason"))
+    refusal = _as_text(message.get("refusal"))
+    return Reply(
+        text=_text(message.get("content")) or refusal or "",
+        reasoning=next((text for name in _REASONING_FIELDS if (text := _text(message.get(name)))), None),
+        tool_calls=calls,
+        usage=_usage(body.get("usage")),
+        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
+        raw_finish_reason=raw_reason,
+        response_id=_as_text(body.get("id")),
+        model=_as_text(body.get("model")),
+        provider_state=_reasoning_state(message) if dialect.keeps_reasoning else None,
+        artifacts=_artifacts(message),
+    )
+
+
+def _first_choice(response: HttpResponse) -> Mapping[str, Any]:
+    choices = response.body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ReplyError(
+            "the answer holds no choices", hint="is base_url an OpenAI-compatible server?", response=response
+        )
+    if choices[0].get("error"):
+        raise HttpError(attrs.evolve(response, body=choices[0]))
+    return choices[0]
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content, which is a string, a list of parts, or null."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return _as_text(content) or ""
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
+    calls = message.get("tool_calls")
+    for index, call in enumerate(calls if isinstance(calls, list) else ()):
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            arguments = function.get("arguments")
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+            yield ToolCall(_as_text(call.get("id")) or f"call_{index}", function["name"], text)
+
+
+def _finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
+    if is_refusal:
+        return "refusal"
+    reason = _FINISH_REASONS.get((raw or "").lower())
+    return "tool_calls" if has_calls and reason in {None, "stop"} else reason
+
+
+def _usage(usage: Any) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    prompt_details = usage.get("prompt_tokens_details")
+    output_details = usage.get("completion_tokens_details")
+    return Usage(
+        input_tokens=_count(usage, "prompt_tokens"),
+        output_tokens=_count(usage, "completion_tokens"),
+        total_tokens=_count(usage, "total_tokens"),
+        reasoning_tokens=_count(output_details, "reasoning_tokens"),
+        cached_tokens=_count(prompt_details, "cached_tokens"),
+        cache_write_tokens=_count(prompt_details, "cache_write_tokens"),
+    )
+
+
+def _count(holder: Any, name: str) -> int | None:
+    value = holder.get(name) if isinstance(holder, dict) else None
+    return value if isinstance(value, int) else None
+
+
+def _reasoning_state(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    names = ("reasoning", "reasoning_content", "reasoning_details")
+    return {name: message[name] for name in names if message.get(name)} or None
+
+
+def _artifacts(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    return {"annotations": message["annotations"]} if message.get("annotations") else None

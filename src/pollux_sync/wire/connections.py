@@ -1,0 +1,125 @@
+"""Connections that keep a deadline over the whole answer and say when they were stale.
+
+A socket's time-out starts anew with every read, so a server that drips a byte a second is never late. Here
+every read of headers and body gets what is left of the attempt's time. And a kept connection that the
+server closed in the meantime fails with `StaleConnectionError`, told apart from one that broke under a request.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+
+#: A server that takes longer to accept a connection is not there.
+_MAX_CONNECT_S = 30.0
+
+
+class StaleConnectionError(ConnectionError):
+    """A reused connection was closed by the server before any byte of this answer came."""
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket, each read within what is left until the deadline."""
+
+    def __init__(self, raw: Any, sock: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end within the time limit")
+        self._sock.settimeout(left)
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, deadline: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, deadline))
+
+
+class _Deadlines:
+    """Mixed into urllib3's connections: the clock runs from the start of each request."""
+
+    timeout: Any  # seconds
+    sock: socket.socket
+    response_class: Any
+    answers_read = 0
+
+    def connect(self) -> None:
+        allowed = self.timeout
+        self.timeout = min(allowed, _MAX_CONNECT_S)
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            self.timeout = allowed
+        self.sock.settimeout(allowed)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        deadline = time.monotonic() + self.timeout
+        self.response_class = partial(_DeadlineResponse, deadline=deadline)
+        with self._telling_stale():
+            super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        with self._telling_stale():
+            response = super().getresponse()  # type: ignore[misc]
+        self.answers_read += 1
+        return response
+
+    def close(self) -> None:
+        self.answers_read = 0
+        super().close()  # type: ignore[misc]
+
+    @contextmanager
+    def _telling_stale(self) -> Iterator[None]:
+        was_used = self.answers_read  # a failing http.client closes, which sets it to 0
+        try:
+            yield
+        except ConnectionError as error:
+            if was_used:
+                raise StaleConnectionError(*error.args) from error
+            raise
+
+
+class _DeadlineHTTPConnection(_Deadlines, HTTPConnection):
+    pass
+
+
+class _DeadlineHTTPSConnection(_Deadlines, HTTPSConnection):
+    pass
+
+
+class _DeadlineHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _DeadlineHTTPConnection
+
+
+class _DeadlineHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _DeadlineHTTPSConnection
+
+
+#: What a urllib3 pool manager takes as ``pool_classes_by_scheme``.
+POOL_CLASSES = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}

@@ -1,0 +1,195 @@
+"""One HTTP exchange, honestly: no redirects, no netrc, no cookies, no hidden retries, one deadline.
+
+Prepared requests go straight through requests' adapter, which costs about half of ``Session.post``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_environ_proxies
+
+from pollux_sync._version import VERSION
+from pollux_sync.data.config import REDACTED
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.connections import POOL_CLASSES
+from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.provider import HttpRequest, ProviderInfo
+
+#: No answer of a model comes near this; more is a mistake or an attack (a gzip bomb).
+MAX_BODY_BYTES = 64 * 1024 * 1024
+#: Connections kept per host at the least, whatever one call's concurrency: several calls may share a client.
+_MIN_POOL = 16
+_CHUNK_BYTES = 64 * 1024
+_MAX_TEXT = 2000
+
+
+class SecretHeader(str):
+    """A header's value that does not show in reprs and printed locals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{REDACTED}'"
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter, its connections with deadlines, its answers left as urllib3 gives them."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = POOL_CLASSES
+        return manager
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Any:  # noqa: ARG002 - requests' signature
+        return resp
+
+
+class HttpClient:
+    """Sends requests to one base url; many threads may use it at once.
+
+    ``headers`` go with every request; hand the key over as a `SecretHeader`. Proxies and the CA bundle
+    are read from the environment once. ``pool_size`` connections are kept per host. ``resends_stale``
+    sends a request once more when a kept connection proves closed before any byte of the answer.
+    """
+
+    def __init__(
+        self, base_url: str, *, headers: Mapping[str, str], pool_size: int = 10, resends_stale: bool = False
+    ) -> None:
+        from requests import Session
+
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
+        self._headers |= {"Accept-Encoding": "gzip, deflate"} | dict(headers)
+        self._resends_stale = resends_stale
+        self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
+        self._proxies = get_environ_proxies(self._base_url)
+        with Session() as session:
+            settings = session.merge_environment_settings(self._base_url, {}, None, None, None)
+        self._verify: bool | str = True if settings["verify"] is None else settings["verify"]
+
+    def __repr__(self) -> str:
+        return f"HttpClient({self._base_url!r})"
+
+    def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        """One exchange, within ``timeout_s`` seconds from the connection's first byte to the answer's last.
+
+        Raises HttpError for a status other than 2xx, ReplyError for a body that is not JSON, and
+        requests' and urllib3's exceptions for the rest; `faults.classify` knows them all.
+        """
+        prepared = self._prepare(request)
+        try:
+            return self._exchange(prepared, timeout_s)
+        except Exception as error:
+            if not (self._resends_stale and is_stale(error)):
+                raise
+        return self._exchange(prepared, timeout_s)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._adapter.close()
+
+    def _prepare(self, request: HttpRequest) -> PreparedRequest:
+        prepared = PreparedRequest()
+        prepared.method = request.method
+        prepared.url = self._base_url + request.path
+        headers = self._headers | request.headers
+        if request.body is not None:
+            prepared.body = encode_json(request.body)
+            headers["Content-Type"] = "application/json"
+        headers["Content-Length"] = str(len(prepared.body or b""))
+        prepared.headers = CaseInsensitiveDict(headers)
+        return prepared
+
+    def _exchange(self, prepared: PreparedRequest, timeout_s: float) -> HttpResponse:
+        raw: BaseHTTPResponse = self._adapter.send(  # type: ignore[assignment]
+            prepared,
+            stream=True,
+            timeout=timeout_s,
+            verify=self._verify,
+            proxies=self._proxies,
+        )
+        try:
+            content = _read(raw)
+        except BaseException:
+            raw.close()
+            raise
+        return _answered(raw.status, {name.lower(): value for name, value in raw.headers.items()}, content)
+
+
+def open_client(config: ConfigValues, info: ProviderInfo, *, base_url: str | None = None) -> HttpClient:
+    """The client that the declaration describes; ``base_url`` goes before those of config and declaration."""
+    header, template = info.auth
+    key = config.api_key or info.placeholder_key
+    return HttpClient(
+        base_url or config.base_url or info.base_url or "",
+        headers={header: SecretHeader(template.format(key=key))} if key else {},
+        pool_size=max(config.request_concurrency, _MIN_POOL),
+        resends_stale=info.resends_stale,
+    )
+
+
+def encode_json(body: object) -> bytes:
+    """``body`` as compact UTF-8 JSON. Raises ConfigurationError for what JSON cannot hold."""
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"the request cannot be written as JSON: {error}",
+            hint="look for values in tools, schema or provider options that are no plain data",
+        ) from error
+
+
+def _read(raw: BaseHTTPResponse) -> bytes:
+    """The whole decoded body, refused as soon as it grows past `MAX_BODY_BYTES`."""
+    parts: list[bytes] = []
+    size = 0
+    while part := raw.read(_CHUNK_BYTES, decode_content=True):
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _answered(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:
+    is_success = 200 <= status < 300  # noqa: PLR2004
+    try:
+        body: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        if is_success:
+            raise _not_json(HttpResponse(status=status, headers=headers), content) from None
+        body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
+    response = HttpResponse(status=status, headers=headers, body=body)
+    if not is_success:
+        raise HttpError(response)
+    return response
+
+
+def _not_json(response: HttpResponse, content: bytes) -> ReplyError:
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip()
+    if not content.strip():
+        return ReplyError("the answer is empty", retryable=True, response=response)
+    if media_type and "json" not in media_type:
+        return ReplyError(
+            f"the answer is {media_type}, not JSON",
+            hint="check base_url: does it end in /v1?",
+            response=response,
+        )
+    return ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True, response=response)

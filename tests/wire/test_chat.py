@@ -1,0 +1,236 @@
+import json
+
+import pytest
+
+from pollux_sync import Options, Source
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.reply import ToolCall, Usage
+from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.chat import ChatDialect, decode, encode
+from pollux_sync.wire.faults import HttpError, ReplyError
+
+IMAGE = Source("file", "cat.png", "image/png", 3, lambda: b"\x89PN")
+TOOL = {"name": "weather", "description": "now", "parameters": {"type": "object", "properties": {}}}
+
+
+def call(prompt="hi", **fields):
+    defaults = {"index": 0, "model": "m", "prompt": prompt, "options": Options()}
+    return Call(**(defaults | fields))
+
+
+def body_of(*args, **fields):
+    return encode(call(*args, **fields)).body
+
+
+def reply_to(message=None, *, finish="stop", **body):
+    choice = {"index": 0, "message": message or {"role": "assistant", "content": "hello"}, "finish_reason": finish}
+    return decode(HttpResponse(status=200, body={"choices": [choice]} | body))
+
+
+def test_writes_a_prompt_as_one_string():
+    assert body_of("hi") == {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def test_joins_texts_before_the_prompt():
+    assert body_of("hi", parts=(TextPart("one"), TextPart("two")))["messages"][0]["content"] == "one\n\ntwo\n\nhi"
+
+
+def test_sends_texts_as_parts_where_the_dialect_wants_it():
+    messages = encode(call("hi"), ChatDialect(joins_text=False)).body["messages"]
+    assert messages == [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+
+
+def test_puts_the_system_instruction_first():
+    messages = body_of(options=Options(system_instruction="be brief"))["messages"]
+    assert messages[0] == {"role": "system", "content": "be brief"}
+
+
+def test_carries_sampling_and_limits():
+    options = Options(temperature=0, top_p=0.5, max_tokens=9)
+    assert {"temperature": 0, "top_p": 0.5, "max_tokens": 9}.items() <= body_of(options=options).items()
+
+
+def test_names_the_output_limit_as_the_dialect_does():
+    body = encode(call(options=Options(max_tokens=9)), ChatDialect(max_tokens_field="max_completion_tokens")).body
+    assert body["max_completion_tokens"] == 9
+    assert "max_tokens" not in body
+
+
+def test_asks_for_a_schema():
+    body = body_of(response_schema={"type": "object"})
+    assert body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+    }
+
+
+def test_leaves_strict_out_where_the_dialect_says_so():
+    body = encode(call(response_schema={"type": "object"}), ChatDialect(strict_schema=False)).body
+    assert "strict" not in body["response_format"]["json_schema"]
+
+
+def test_declares_tools_and_the_choice():
+    body = body_of(options=Options(tools=[TOOL, {"name": "bare"}], tool_choice={"name": "weather"}))
+    assert body["tools"][0] == {"type": "function", "function": TOOL}
+    assert body["tools"][1]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+
+
+def test_passes_a_plain_tool_choice_through():
+    assert body_of(options=Options(tools=[TOOL], tool_choice="required"))["tool_choice"] == "required"
+
+
+def test_inlines_an_image():
+    content = body_of("what?", parts=(InlinePart(IMAGE, b"\x89PN"),))["messages"][0]["content"]
+    assert content == [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}},
+        {"type": "text", "text": "what?"},
+    ]
+
+
+def test_points_to_an_image_by_its_address():
+    part = UriPart(Source.from_uri("https://acme.example/cat.png", mime_type="image/png"))
+    content = body_of("what?", parts=(part,))["messages"][0]["content"]
+    assert content[0] == {"type": "image_url", "image_url": {"url": "https://acme.example/cat.png"}}
+
+
+def test_refuses_a_part_it_cannot_carry():
+    part = AssetPart(IMAGE, Asset(id="file_1", mime_type="image/png"))
+    with pytest.raises(ConfigurationError, match=r"cat\.png"):
+        body_of(parts=(part,))
+
+
+def test_replays_a_conversation_with_tools():
+    turns = (
+        Turn(role="user", content="weather?"),
+        Turn(role="assistant", tool_calls=(ToolCall("c1", "weather", '{"city":"Rome"}'),)),
+        Turn(role="tool", tool_call_id="c1", content="sunny"),
+    )
+    messages = body_of(None, conversation=Conversation(turns=turns))["messages"]
+    assert messages == [
+        {"role": "user", "content": "weather?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+            ],
+        },
+        {"role": "tool", "content": "sunny", "tool_call_id": "c1"},
+    ]
+
+
+@pytest.mark.parametrize(("keeps", "replayed"), [(True, {"reasoning": "hm"}), (False, {})])
+def test_replays_reasoning_where_the_dialect_keeps_it(keeps, replayed):
+    turn = Turn(role="assistant", content="x", provider_state={"reasoning": "hm"})
+    messages = encode(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=keeps)).body["messages"]
+    assert messages[0] == {"role": "assistant", "content": "x"} | replayed
+
+
+def test_encodes_the_same_call_to_the_same_bytes():
+    one = call("hi", options=Options(tools=[TOOL], temperature=0.1))
+    assert json.dumps(encode(one).body) == json.dumps(encode(one).body)
+
+
+def test_reads_text_and_usage():
+    reply = reply_to(
+        usage={
+            "prompt_tokens": 5,
+            "completion_tokens": 7,
+            "total_tokens": 12,
+            "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2},
+            "completion_tokens_details": {"reasoning_tokens": 4},
+        },
+        id="chatcmpl-1",
+        model="m-2026",
+    )
+    assert (reply.text, reply.finish_reason, reply.response_id, reply.model) == ("hello", "stop", "chatcmpl-1", "m-2026")
+    assert reply.usage == Usage(
+        input_tokens=5,
+        output_tokens=7,
+        total_tokens=12,
+        reasoning_tokens=4,
+        cached_tokens=3,
+        cache_write_tokens=2,
+    )
+
+
+@pytest.mark.parametrize("usage", [None, [], {}, {"prompt_tokens": None, "prompt_tokens_details": None}])
+def test_takes_missing_usage_for_unknown(usage):
+    assert reply_to(usage=usage).usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("raw", "finish"),
+    [("stop", "stop"), ("length", "length"), ("content_filter", "content_filter"), ("novel", None), (None, None)],
+)
+def test_normalises_the_finish_reason_and_keeps_the_raw_one(raw, finish):
+    reply = reply_to(finish=raw)
+    assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
+
+
+def test_reads_tool_calls():
+    calls = [
+        {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}},
+        {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}},
+        {"type": "function", "function": {"name": "ping", "arguments": None}},
+        {"type": "custom"},
+        "junk",
+    ]
+    reply = reply_to({"content": None, "tool_calls": calls}, finish="stop")
+    assert reply.tool_calls == (
+        ToolCall("c1", "weather", '{"city":"Rome"}'),
+        ToolCall("call_1", "weather", '{"city": "Oslo"}'),
+        ToolCall("call_2", "ping", "{}"),
+    )
+    assert (reply.text, reply.finish_reason) == ("", "tool_calls")
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_reads_reasoning_wherever_it_is(field):
+    assert reply_to({"content": "x", field: "because"}).reasoning == "because"
+
+
+def test_has_no_reasoning_when_there_is_none():
+    assert reply_to({"content": "x", "reasoning": None}).reasoning is None
+
+
+def test_reads_a_refusal():
+    reply = reply_to({"content": None, "refusal": "I can't"})
+    assert (reply.text, reply.finish_reason) == ("I can't", "refusal")
+
+
+def test_reads_content_in_parts():
+    content = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}, None]
+    assert reply_to({"content": content}).text == "ab"
+
+
+def test_keeps_annotations_as_artifacts():
+    assert reply_to({"content": "x", "annotations": [{"url": "u"}]}).artifacts == {"annotations": [{"url": "u"}]}
+
+
+def test_keeps_reasoning_details_for_replay_where_the_dialect_does():
+    body = {"choices": [{"message": {"content": "x", "reasoning_details": [{"id": 1}], "reasoning": "r"}}]}
+    reply = decode(HttpResponse(status=200, body=body), ChatDialect(keeps_reasoning=True))
+    assert reply.provider_state == {"reasoning": "r", "reasoning_details": [{"id": 1}]}
+
+
+def test_tolerates_a_choice_without_a_message():
+    assert decode(HttpResponse(status=200, body={"choices": [{"finish_reason": "stop"}]})).text == ""
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": {"message": "no"}}, {"choices": [{"error": {"code": 502, "message": "no"}}]}], ids=["body", "choice"]
+)
+def test_raises_an_error_inside_a_200(body):
+    with pytest.raises(HttpError, match="no"):
+        decode(HttpResponse(status=200, body=body))
+
+
+@pytest.mark.parametrize("body", [[], "text", {}, {"choices": []}, {"choices": None}, {"choices": ["x"]}])
+def test_raises_when_there_is_no_answer(body):
+    with pytest.raises(ReplyError):
+        decode(HttpResponse(status=200, body=body))
+
+

@@ -1,0 +1,147 @@
+import email.utils
+import time
+
+import pytest
+
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.wire.faults import HttpError, ReplyError, classify, error_message, retry_after_s
+
+JSON_429 = {"error": {"message": "slow down"}}
+
+
+def answer(status=429, body=None, **headers):
+    return HttpResponse(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()}, body=body)
+
+
+@pytest.mark.parametrize(
+    ("response", "seconds"),
+    [
+        (answer(retry_after="7"), 7.0),
+        (answer(retry_after="1.5"), 1.5),
+        (answer(retry_after="0"), 0.0),
+        (answer(retry_after_ms="250"), 0.25),
+        (answer(retry_after_ms="250", retry_after="9"), 0.25),
+        (answer(body={"error": {"details": [{"@type": "RetryInfo", "retryDelay": "8.35s"}]}}), 8.35),
+        (answer(body=[{"error": {"details": [{"@type": "Help"}, {"retryDelay": "2s"}]}}]), 2.0),
+        (answer(retry_after="-3"), None),
+        (answer(retry_after="nan"), None),
+        (answer(retry_after="inf"), None),
+        (answer(retry_after="soon"), None),
+        (answer(body={"error": {"details": "none"}}), None),
+        (answer(body={"error": {"details": [{"retryDelay": 3}]}}), None),
+        (answer(), None),
+    ],
+)
+def test_understands_every_form_of_retry_after(response, seconds):
+    assert retry_after_s(response) == seconds
+
+
+def test_understands_retry_after_as_a_date():
+    in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
+    assert 50 < retry_after_s(answer(retry_after=in_a_minute)) <= 60
+
+
+def test_takes_a_date_in_the_past_as_now():
+    assert retry_after_s(answer(retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": {"message": "bad model"}}, "bad model"),
+        ({"error": "bad model"}, "bad model"),
+        ({"message": "bad model"}, "bad model"),
+        ({"detail": "Not Found"}, "Not Found"),
+        ({"detail": [{"loc": ["body"], "msg": "field required"}]}, "field required"),
+        ([{"error": {"message": "bad model"}}], "bad model"),
+        ({"error": {"message": "failed", "metadata": {"provider_name": "Acme", "raw": "out of memory"}}}, "Acme: out of memory"),
+        ({"error": {"message": "failed", "metadata": {"provider_name": "Acme"}}}, "failed"),
+        ("<!DOCTYPE html><title> 502 Bad\nGateway </title>", "an HTML page titled '502 Bad\\nGateway'"),
+        ("<html></html>", "an HTML page"),
+        ("plain words", "plain words"),
+        ({"code": 7}, "{'code': 7}"),
+        ({}, "no details"),
+        ([], "no details"),
+        (None, "no details"),
+        ("", "no details"),
+    ],
+)
+def test_finds_the_telling_sentence_in_an_error_body(body, message):
+    assert error_message(body) == message
+
+
+def test_cuts_a_long_message():
+    assert len(error_message("x" * 10_000)) == 503
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "retryable"),
+    [
+        (401, {"error": "no"}, "auth", False),
+        (403, {"error": "no"}, "auth", False),
+        (400, {"error": {"message": "API key not valid. Please pass a valid API key."}}, "auth", False),
+        (400, {"error": {"message": "unknown field"}}, "invalid_request", False),
+        (404, {"error": "no such model"}, "not_found", False),
+        (429, JSON_429, "rate_limit", True),
+        (500, "oops", "capacity", True),
+        (529, {"error": {"type": "overloaded_error"}}, "capacity", True),
+        (400, {"error": {"code": "context_length_exceeded", "message": "too long"}}, "context_overflow", False),
+        (400, {"error": {"message": "This model's maximum context length is 8192 tokens"}}, "context_overflow", False),
+        (500, {"error": {"message": "the request exceeds the available context size"}}, "context_overflow", False),
+        (200, {"error": {"code": 502, "message": "upstream died"}}, "capacity", True),
+        (200, {"error": {"code": 429, "message": "slow down"}}, "rate_limit", True),
+        (200, {"error": {"type": "overloaded_error", "message": "busy"}}, "capacity", True),
+        (200, {"error": {"code": "bad_thing", "message": "no"}}, "invalid_request", False),
+        (200, {"error": {"code": 7}}, "invalid_request", False),
+    ],
+)
+def test_names_the_kind_of_an_error(status, body, kind, retryable):
+    fault = classify(HttpError(answer(status, body)))
+    assert (fault.kind, fault.retryable) == (kind, retryable)
+
+
+def test_keeps_the_request_id():
+    assert classify(HttpError(answer(500, "oops", request_id="req_9"))).request_id == "req_9"
+
+
+def test_shows_an_http_error_as_text():
+    assert str(HttpError(answer(503, {"error": "busy"}))) == "HTTP 503: busy"
+
+
+def test_carries_over_what_a_reply_error_says():
+    fault = classify(ReplyError("empty", hint="look", retryable=True, response=answer(200, request_id="r")))
+    assert (fault.kind, fault.message, fault.hint, fault.retryable, fault.status_code, fault.request_id) == (
+        "malformed",
+        "empty",
+        "look",
+        True,
+        200,
+        "r",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "retryable"),
+    [
+        (TimeoutError("late"), "timeout", True),
+        (ConnectionResetError("gone"), "connection", True),
+        (BrokenPipeError(), "connection", True),
+    ],
+)
+def test_knows_pythons_own_errors_of_the_network(error, kind, retryable):
+    fault = classify(error)
+    assert (fault.kind, fault.retryable) == (kind, retryable)
+
+
+def test_looks_through_the_causes():
+    try:
+        try:
+            raise ConnectionResetError("gone")
+        except ConnectionResetError as cause:
+            raise RuntimeError("wrapped") from cause
+    except RuntimeError as error:
+        assert classify(error).kind == "connection"
+
+
+def test_leaves_what_it_does_not_know():
+    assert classify(KeyError("x")) is None

@@ -1,0 +1,264 @@
+import gzip
+import json
+import threading
+import tracemalloc
+
+import pytest
+
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.testing.server import (
+    Answer,
+    CloseAfter,
+    CloseOnNextRequest,
+    CloseWithoutAnswer,
+    Drip,
+    DripHeaders,
+    GzipBomb,
+    Hang,
+    ResetBeforeBody,
+    ResetInsideBody,
+    ScriptedServer,
+    Truncated,
+)
+from pollux_sync.wire.faults import classify
+from pollux_sync.wire.http import HttpClient, SecretHeader
+
+ASK = HttpRequest(path="/ask", body={"question": "¿qué?"})
+GOOD = Answer(json={"answer": 42})
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    client = HttpClient(server.url, headers={"Authorization": SecretHeader("Bearer sk-secret")})
+    yield client
+    client.close()
+
+
+def fault_of(client, timeout_s=5.0):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, classify says
+        client.send(ASK, timeout_s)
+    fault = classify(caught.value)
+    assert fault is not None
+    return fault
+
+
+def test_sends_json_and_the_key_and_reads_the_answer(server, client):
+    server.reply(Answer(json={"answer": 42}, headers={"X-Request-Id": "req_1"}))
+    response = client.send(ASK, 5.0)
+    (request,) = server.requests
+    assert (response.status, response.body, response.request_id) == (200, {"answer": 42}, "req_1")
+    assert (request.method, request.path) == ("POST", "/ask")
+    assert request.json() == {"question": "¿qué?"}
+    assert request.headers["authorization"] == "Bearer sk-secret"
+    assert request.headers["content-type"] == "application/json"
+
+
+def test_sends_no_body_with_get(server, client):
+    server.reply(GOOD)
+    client.send(HttpRequest(method="GET", path="/models"), 5.0)
+    assert (server.requests[0].method, server.requests[0].body) == ("GET", b"")
+
+
+def test_keeps_the_connection(server, client):
+    server.reply(GOOD, GOOD, GOOD)
+    for _ in range(3):
+        client.send(ASK, 5.0)
+    assert [request.connection for request in server.requests] == [1, 1, 1]
+
+
+def test_shows_neither_key_nor_header_in_reprs(client):
+    assert "sk-secret" not in f"{client!r} {client._headers!r}"
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+def test_calls_a_passing_trouble_retryable(server, client, status):
+    server.reply(Answer(status=status, json={"error": {"message": "later"}}))
+    fault = fault_of(client)
+    assert (fault.status_code, fault.retryable) == (status, True)
+    assert "later" in fault.message
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422, 501])
+def test_calls_a_refusal_final(server, client, status):
+    server.reply(Answer(status=status, json={"error": "no"}, headers={"Retry-After": "1"}))
+    fault = fault_of(client)
+    assert (fault.status_code, fault.retryable) == (status, False)
+
+
+def test_reports_a_reset_before_the_answer(server, client):
+    server.reply(ResetBeforeBody())
+    fault = fault_of(client)
+    assert (fault.kind, fault.retryable, fault.status_code) == ("connection", True, None)
+
+
+@pytest.mark.parametrize("step", [ResetInsideBody(b'{"answer": 42}', 5), Truncated(b'{"answer": 42}', 5)])
+def test_reports_a_connection_lost_inside_the_body(server, client, step):
+    server.reply(step)
+    fault = fault_of(client)
+    assert (fault.kind, fault.retryable) == ("connection", True)
+
+
+def test_reports_a_close_without_an_answer(server, client):
+    server.reply(CloseWithoutAnswer())
+    assert fault_of(client).kind == "connection"
+
+
+@pytest.mark.parametrize(
+    "step", [Drip(body=b" " * 500, interval_s=0.02), DripHeaders(interval_s=0.02), Hang()], ids=["body", "headers", "all"]
+)
+def test_holds_one_deadline_over_the_whole_answer(server, client, step):
+    server.reply(step)
+    fault = fault_of(client, timeout_s=0.2)
+    assert (fault.kind, fault.retryable) == ("timeout", True)
+    assert "timeout_s" in fault.hint
+
+
+def test_gives_each_request_on_a_kept_connection_its_own_time(server, client):
+    server.reply(GOOD, Answer(json={}, delay_s=0.15))
+    client.send(ASK, 0.1)
+    assert client.send(ASK, 5.0).status == 200
+    assert server.requests[1].connection == 1
+
+
+def test_does_not_follow_a_redirect_to_another_host(server, client):
+    with ScriptedServer(default=GOOD) as elsewhere:
+        server.reply(Answer(status=307, headers={"Location": f"{elsewhere.url}/ask?x=1"}))
+        fault = fault_of(client)
+        assert elsewhere.requests == []
+        assert elsewhere.url in fault.message
+    assert (fault.kind, fault.status_code, fault.retryable) == ("refused", 307, False)
+
+
+def test_stops_a_gzip_bomb_while_it_inflates(server, client):
+    server.reply(GzipBomb(400 * 1024 * 1024))
+    tracemalloc.start()
+    fault = fault_of(client, timeout_s=60.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (fault.kind, fault.retryable) == ("malformed", False)
+    assert peak < 200 * 1024 * 1024
+
+
+def test_reads_a_gzip_answer(server, client):
+    body = gzip.compress(json.dumps({"answer": 42}).encode())
+    server.reply(Answer(body=body, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}))
+    assert client.send(ASK, 5.0).body == {"answer": 42}
+
+
+def test_reports_a_broken_gzip_answer(server, client):
+    server.reply(Answer(body=b"no gzip at all", headers={"Content-Encoding": "gzip"}))
+    assert fault_of(client).kind == "malformed"
+
+
+def test_says_what_came_instead_of_json(server, client):
+    server.reply(Answer(body=b"<html><title>Sign in</title></html>", headers={"Content-Type": "text/html"}))
+    fault = fault_of(client)
+    assert (fault.kind, fault.retryable, fault.status_code) == ("malformed", False, 200)
+    assert "text/html" in fault.message
+    assert "base_url" in fault.hint
+
+
+def test_takes_json_under_a_wrong_content_type(server, client):
+    server.reply(Answer(body=b'{"answer": 42}', headers={"Content-Type": "text/plain"}))
+    assert client.send(ASK, 5.0).body == {"answer": 42}
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n", b'{"answer": 4', b"[[[[" * 50_000], ids=["empty", "blank", "cut", "deep"])
+def test_reports_a_body_that_is_no_json(server, client, body):
+    server.reply(Answer(body=body, headers={"Content-Type": "application/json"}))
+    fault = fault_of(client)
+    assert (fault.kind, fault.retryable) == ("malformed", True)
+
+
+def test_keeps_only_the_start_of_a_long_error_page(server, client):
+    server.reply(Answer(status=500, body=b"x" * 100_000, headers={"Content-Type": "text/plain"}))
+    assert len(fault_of(client).message) < 600
+
+
+def test_is_not_misled_by_a_netrc_file(server, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("default login mallory password stolen\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    client = HttpClient(server.url, headers={"Authorization": SecretHeader("Bearer sk-secret")})
+    server.reply(GOOD)
+    client.send(ASK, 5.0)
+    client.close()
+    assert server.requests[0].headers["authorization"] == "Bearer sk-secret"
+
+
+def test_sends_through_the_proxy_of_the_environment(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    client = HttpClient("http://api.acme.example/v1", headers={})
+    server.reply(GOOD)
+    assert client.send(ASK, 5.0).body == {"answer": 42}
+    client.close()
+    assert server.requests[0].path == "http://api.acme.example/v1/ask"
+
+
+def test_keeps_no_cookies(server, client):
+    server.reply(Answer(json={}, headers={"Set-Cookie": "track=me"}), GOOD)
+    client.send(ASK, 5.0)
+    client.send(ASK, 5.0)
+    assert "cookie" not in server.requests[1].headers
+
+
+def test_refuses_a_body_that_is_no_json_data_before_sending(server, client):
+    with pytest.raises(ConfigurationError, match="JSON"):
+        client.send(HttpRequest(path="/ask", body={"value": object()}), 5.0)
+    assert server.requests == []
+
+
+def test_reports_nobody_listening(client, server):
+    server.close()
+    fault = fault_of(client)
+    assert (fault.kind, fault.retryable) == ("connection", True)
+    assert "base_url" in fault.hint
+
+
+def test_serves_many_threads_at_once(server):
+    server.handler = lambda request: Answer(json=request.json())
+    client = HttpClient(server.url, headers={}, pool_size=8)
+    answers: dict[int, int] = {}
+
+    def ask(number):
+        for _ in range(10):
+            answers[number] = client.send(HttpRequest(path="/", body={"n": number}), 5.0).body["n"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    client.close()
+    assert answers == {number: number for number in range(8)}
+
+
+@pytest.mark.parametrize("step", [CloseAfter(GOOD), CloseOnNextRequest(GOOD)], ids=["closed since", "closes on use"])
+def test_resends_once_when_a_kept_connection_was_stale(server, step):
+    client = HttpClient(server.url, headers={}, resends_stale=True)
+    server.reply(step, GOOD)
+    assert client.send(ASK, 5.0).body == client.send(ASK, 5.0).body == {"answer": 42}
+    client.close()
+
+
+def test_does_not_resend_on_a_fresh_connection(server):
+    client = HttpClient(server.url, headers={}, resends_stale=True)
+    server.reply(ResetBeforeBody(), GOOD)
+    assert fault_of(client).kind == "connection"
+    client.close()
+    assert len(server.requests) == 1
+
+
+def test_does_not_resend_where_that_could_cost_money(server, client):
+    server.reply(CloseOnNextRequest(GOOD), GOOD)
+    client.send(ASK, 5.0)
+    assert fault_of(client).kind == "connection"
+    assert len(server.requests) == 2
