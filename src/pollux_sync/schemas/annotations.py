@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import typing
 from typing import Annotated, Any, Generic, NewType, Protocol, TypeVar, get_args, get_origin
@@ -51,7 +52,7 @@ def _stand_in(variable: TypeVar) -> Any:
 def type_variables(tp: Any) -> dict[Any, Any]:
     """Which type stands for which type variable in ``Box[int]``."""
     origin, args = get_origin(tp), get_args(tp)
-    names = getattr(origin, "__parameters__", None) or getattr(origin, "__type_params__", ())
+    names: tuple[Any, ...] = getattr(origin, "__type_params__", ()) or getattr(origin, "__parameters__", ())
     return dict(zip(names, args, strict=False))
 
 
@@ -80,6 +81,21 @@ def hints_of(tp: Any) -> dict[str, Any]:
     }
 
 
+def alias_target(alias: Any) -> Any:
+    """Return the type that ``type X = ...`` stands for, with names written as text resolved."""
+
+    class Holder:
+        __annotations__ = {"target": alias.__value__}  # noqa: RUF012  (typing reads it from here)
+
+    try:
+        names = vars(sys.modules[alias.__module__])
+        return typing.get_type_hints(Holder, names, {alias.__name__: alias}, include_extras=True)["target"]
+    except NameError as error:
+        raise ConfigurationError(
+            f"{alias.__name__}: a name cannot be resolved: {error}", hint="define it at module level"
+        ) from error
+
+
 def _bases(cls: type) -> list[Any]:
     bases = cls.__dict__.get("__orig_bases__", cls.__bases__)
     return [
@@ -100,8 +116,7 @@ def _own_annotations(cls: type) -> dict[str, Any]:
         import annotationlib
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    found: dict[str, Any] = cls.__dict__.get("__annotations__", {})
-    return found
+    return inspect.get_annotations(cls)
 
 
 def _resolved_hints(cls: type) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A bridge carries a value in both directions: ``lift`` from the model's answer to
 ``lower`` from the canonical value to what a model would answer. ``lift(lower(value)) == value``.
 Values are expected to be valid under the schema of their side; AnswerMismatch names what is not.
 """
+# ruff: noqa: D102  (lift, lower, inner and changes_shape are explained once, at Bridge)
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ class Bridge(Protocol):
         ...
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Definitions:
     """The ``$defs`` of both sides and the passages between them; filled while a schema is lowered."""
 

@@ -100,7 +100,7 @@ class _Builder:
         self.defs[name] = {}
         return name
 
-    def build_inline(self, form: Form, place: str) -> Schema:
+    def build_inline(self, form: Form, place: str) -> Schema:  # noqa: PLR0911  (one row a form)
         match form:
             case Plain(kind):
                 return {} if kind == "any" else {"type": kind}
@@ -121,7 +121,7 @@ class _Builder:
 
     def container_schema(self, form: Listing | FixedTuple | Table, place: str) -> Schema:
         if isinstance(form, Listing):
-            items = {"type": "array", "items": self.build(form.item, f"{place}[]")}
+            items: Schema = {"type": "array", "items": self.build(form.item, f"{place}[]")}
             return {**items, "uniqueItems": True} if form.is_unique else items
         if isinstance(form, Table):
             table = {"type": "object", "additionalProperties": self.build(form.value, f"{place}{{}}")}
@@ -130,8 +130,8 @@ class _Builder:
         length = len(form.items)
         if not length:
             return {"type": "array", "maxItems": 0}
-        items = [self.build(item, f"{place}[{index}]") for index, item in enumerate(form.items)]
-        return {"type": "array", "prefixItems": items, "items": False, "minItems": length, "maxItems": length}
+        prefix = [self.build(item, f"{place}[{index}]") for index, item in enumerate(form.items)]
+        return {"type": "array", "prefixItems": prefix, "items": False, "minItems": length, "maxItems": length}
 
     def record_schema(self, form: Record) -> Schema:
         schema: Schema = {"type": "object", "title": form.name}
@@ -159,7 +159,7 @@ class _Builder:
         for old, new in names.items():
             self.defs[new] = _renamed(theirs[old], names)
         if set(body) == {"$ref"}:
-            return _renamed(body, names)
+            return dict(_renamed(body, names))
         return {"$ref": _DEFS + self.adopt(name, body, _renamed(body, names))}
 
     def adopt(self, wanted: str, original: Schema, renamed: Schema | None = None) -> str:
@@ -185,7 +185,7 @@ def _choice_schema(form: Choice) -> Schema:
 
 def _key_schema(form: Form) -> Schema | None:
     if isinstance(form, Text):
-        return dict(form.schema)
+        return dict(form.form.schema)
     if isinstance(form, Choice):
         return {"enum": [str(written) for written, _ in form.options]}
     return {"pattern": f"^{INTEGER_KEY.pattern}$"} if form == Plain("integer") else None

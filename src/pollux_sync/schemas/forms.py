@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import attrs
 
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas.annotations import fill_in, peel, type_variables
+from pollux_sync.schemas.annotations import alias_target, fill_in, peel, type_variables
 from pollux_sync.schemas.foreign import is_foreign
 from pollux_sync.schemas.records import RecordField, is_record, record_fields
 from pollux_sync.schemas.textforms import TextForm, text_form
@@ -162,7 +162,7 @@ def _compound_form(tp: Any) -> Form:
     if origin in (Union, types.UnionType):
         return Either(args)
     if type(origin).__name__ == "TypeAliasType":
-        return Alias(type_name(tp), fill_in(origin.__value__, type_variables(tp)))
+        return Alias(type_name(tp), fill_in(alias_target(origin), type_variables(tp)))
     form = _class_form(tp, origin, args) if isinstance(origin, type) else None
     if form is None:
         raise ConfigurationError(f"{tp!r} has no JSON form", hint=_hint_for(tp))
@@ -170,14 +170,6 @@ def _compound_form(tp: Any) -> Form:
 
 
 def _class_form(tp: Any, cls: type, args: tuple[Any, ...]) -> Form | None:
-    if cls in _LISTS:
-        make, is_unique = _LISTS[cls]
-        return Listing(args[0] if args else Any, make, is_unique)
-    if cls in _TABLES:
-        key, value = args or (str, Any)
-        return Table(_checked_key(key), value, _TABLES[cls])
-    if cls is tuple:
-        return _tuple_form(tp, args)
     if issubclass(cls, enum.Enum):
         return _enum_form(cls)
     if is_foreign(cls):
@@ -185,7 +177,17 @@ def _class_form(tp: Any, cls: type, args: tuple[Any, ...]) -> Form | None:
     if is_record(cls):
         return Record(cls, type_name(tp), record_fields(tp))
     form = text_form(cls)
-    return Text(form) if form else None
+    return Text(form) if form else _container_form(tp, cls, args)
+
+
+def _container_form(tp: Any, cls: type, args: tuple[Any, ...]) -> Form | None:
+    if cls in _LISTS:
+        make, is_unique = _LISTS[cls]
+        return Listing(args[0] if args else Any, make, is_unique)
+    if cls in _TABLES:
+        key, value = args or (str, Any)
+        return Table(_checked_key(key), value, _TABLES[cls])
+    return _tuple_form(tp, args) if cls is tuple else None
 
 
 def _tuple_form(tp: Any, args: tuple[Any, ...]) -> Form:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import attrs
 
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas.keywords import Schema, map_subschemas, walk
+from pollux_sync.schemas.keywords import map_subschemas, walk
 from pollux_sync.schemas.mismatch import json_path
 
 DEFS = "#/$defs/"

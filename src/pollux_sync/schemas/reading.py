@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.schemas.canonical import schema_hash, schema_of
-from pollux_sync.schemas.forms import form_of
 from pollux_sync.schemas.lowering import Lowered, lower
 from pollux_sync.schemas.mismatch import AnswerMismatch
 from pollux_sync.schemas.structuring import structure_valid
@@ -58,7 +57,7 @@ class AnswerFormat:
             raise AnswerMismatch("the answer is nested too deeply") from None
 
     @cached_property
-    def hash(self) -> str:
+    def schema_hash(self) -> str:
         """The hash of the canonical schema, as handles keep it."""
         return schema_hash(self.canonical)
 
@@ -78,8 +77,6 @@ def answer_format(response_schema: Any, dialect: SchemaDialect) -> AnswerFormat:
     ``lowered.findings`` and raises nothing.
     """
     canonical = schema_of(response_schema)
-    if not isinstance(response_schema, dict):
-        form_of(response_schema)
     return AnswerFormat(type=response_schema, canonical=canonical, lowered=lower(canonical, dialect))
 
 
@@ -89,12 +86,13 @@ def parse_answer(text: str) -> Any:
     Raises AnswerMismatch for anything else, and for NaN, infinity and numbers too big for a float.
     """
     text = text.strip().removeprefix("\ufeff")
-    fence = _FENCE.search(text)
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
+        fence = _FENCE.search(text)
         if fence is None:
-            raise AnswerMismatch(f"the answer is not JSON: {error}" if text else "the answer is empty") from error
+            reason = f"the answer is not JSON: {error}" if text else "the answer is empty"
+            raise AnswerMismatch(reason) from error
     return _fenced(text[fence.end() :])
 
 
@@ -112,7 +110,7 @@ def _fenced(text: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise AnswerMismatch(f"{text} is not a number JSON can hold")
+        raise ValueError(f"{text} is not a number JSON can hold")
     return number
 
 

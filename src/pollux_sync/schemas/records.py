@@ -24,7 +24,7 @@ class RecordField:
     argument: str
     type: Any
     is_required: bool
-    default: Any = attrs.NOTHING  # NOTHING also for values made by a factory
+    default: Any  # attrs.NOTHING where there is none, or a factory makes it
     description: str | None = None
 
 
@@ -111,7 +111,14 @@ def _typed_dict_fields(cls: Any, hints: dict[str, Any]) -> Iterator[RecordField]
         # Written as text (`from __future__ import annotations`), NotRequired is missed by __required_keys__.
         words = _qualifiers(hint)
         is_required = name in cls.__required_keys__ if not words else "NotRequired" not in words
-        yield RecordField(attribute=name, key=name, argument=name, type=hint, is_required=is_required)
+        yield RecordField(
+            attribute=name,
+            key=name,
+            argument=name,
+            type=hint,
+            is_required=is_required,
+            default=attrs.NOTHING,
+        )
 
 
 def _qualifiers(hint: Any) -> set[str]:

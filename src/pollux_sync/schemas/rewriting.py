@@ -37,7 +37,7 @@ from pollux_sync.schemas.simplifying import Simplifier, without
 from pollux_sync.schemas.validating import compile_validator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 Steps = tuple[Step, ...]
 Passage = tuple[Schema, Bridge]
@@ -167,7 +167,7 @@ class _Rewriting:
         return self.finished({"type": "string"}, schema, steps, (), JsonText()), JsonText()
 
     def choice_passage(self, schema: Schema, steps: Steps) -> Passage:
-        lowered = {key: schema[key] for key in ("type", "enum") if key in schema}
+        lowered: Schema = {key: schema[key] for key in ("type", "enum") if key in schema}
         if "const" in schema:
             value = schema["const"]
             is_const_kept = is_kept("const", value, self.dialect)

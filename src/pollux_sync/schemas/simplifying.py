@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.schemas.keywords import Schema
 from pollux_sync.schemas.merging import STRUCTURE, merge
 from pollux_sync.schemas.normalizing import DEFS
+
+if TYPE_CHECKING:
+    from pollux_sync.schemas.keywords import Schema
 
 
 @attrs.define

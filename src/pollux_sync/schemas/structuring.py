@@ -98,7 +98,7 @@ class _Readers:
         reader = self.reader(form_of(tp))
         return lambda value, _: reader(value)
 
-    def reader(self, form: Form) -> Reader:
+    def reader(self, form: Form) -> Reader:  # noqa: PLR0911  (one row a form)
         match form:
             case Plain(kind):
                 return _PLAIN_READERS[kind]

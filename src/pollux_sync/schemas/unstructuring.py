@@ -6,7 +6,8 @@ import enum
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def _converter() -> Converter:
     converter = Converter()
     converter.register_unstructure_hook_factory(lambda _: True, _hook)
     for cls in (str, bytes, PurePath):  # cattrs asks these by class first, also for a StrEnum
-        converter.register_unstructure_hook(cls, lambda value: _hook(type(value))(value))
+        converter.register_unstructure_hook(cls, lambda value: _hook(value.__class__)(value))
     return converter
 
 
@@ -111,7 +112,7 @@ _BY_BASE: tuple[tuple[type, Hook], ...] = (
     (int, int),
     (float, _write_float),
     (Mapping, _write_table),
-    (Set, _write_set),
+    (AbstractSet, _write_set),
     (list, _write_list),
     (tuple, _write_list),
     (deque, _write_list),

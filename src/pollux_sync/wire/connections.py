@@ -10,9 +10,11 @@ from __future__ import annotations
 import http.client
 import io
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -113,11 +115,30 @@ class _DeadlineHTTPSConnection(_Deadlines, HTTPSConnection):
     pass
 
 
-class _DeadlineHTTPPool(HTTPConnectionPool):
+class _Closing:
+    """Mixed into urllib3's pools: closing ends the exchanges in flight too, so that nobody waits for them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._live: WeakSet[Any] = WeakSet()
+        super().__init__(*args, **kwargs)
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()  # type: ignore[misc]
+        self._live.add(connection)
+        return connection
+
+    def close(self) -> None:
+        super().close()  # type: ignore[misc]
+        for connection in list(self._live):
+            with suppress(OSError, AttributeError):  # it has no socket (any more)
+                connection.sock.shutdown(SHUT_RDWR)
+
+
+class _DeadlineHTTPPool(_Closing, HTTPConnectionPool):
     ConnectionCls = _DeadlineHTTPConnection
 
 
-class _DeadlineHTTPSPool(HTTPSConnectionPool):
+class _DeadlineHTTPSPool(_Closing, HTTPSConnectionPool):
     ConnectionCls = _DeadlineHTTPSConnection
 
 

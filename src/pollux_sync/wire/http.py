@@ -102,7 +102,7 @@ class HttpClient:
         return self._exchange(prepared, timeout_s)
 
     def close(self) -> None:
-        """Close the kept connections."""
+        """Close all connections, those in use too: their exchanges fail at once."""
         self._adapter.close()
 
     def _prepare(self, request: HttpRequest) -> PreparedRequest:

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -18,11 +20,13 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.chat import MANAGED_FIELDS, ChatDialect, decode, encode
+from pollux_sync.wire.faults import classify
 
 if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call
+    from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
 #: What servers of this kind understand of Chat Completions; they ignore what they do not support.
@@ -35,10 +39,7 @@ INFO = ProviderInfo(
     placeholder_key="local",
     base_url_policy="optional",
     base_url_env="POLLUX_LOCAL_BASE_URL",
-    options={
-        *("system_instruction", "response_schema", "tools", "tool_choice"),
-        *("temperature", "top_p", "max_tokens", "history"),
-    },
+    options={"system_instruction", "response_schema", "temperature", "top_p", "max_tokens", "history"},
     config_options=(
         ConfigOption(name="n_ctx", types=(int,), about="embedded model: tokens of context, by default the model's own"),
         ConfigOption(
@@ -84,6 +85,15 @@ class LocalProvider:
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
         return decode(response, DIALECT)
+
+    @hookimpl
+    def pollux_classify_error(self, error: Exception) -> Fault | None:
+        """llama.cpp answers 500 and 501 to what it will never support, such as an image for a text model."""
+        fault = classify(error)
+        if fault is None or fault.status_code not in {500, 501} or "not supported" not in fault.message:
+            return None
+        hint = "the model or the server lacks this: leave it out, or load one that has it"
+        return attrs.evolve(fault, kind="invalid_request", retryable=False, hint=hint)
 
 
 def _embedding_problem(model: str) -> Problem | None:

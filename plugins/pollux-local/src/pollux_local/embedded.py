@@ -6,24 +6,25 @@ It listens on a free loopback port and asks for a key that only this process kno
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import secrets
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.data.config import ConfigValues  # noqa: TC001 - part of a public signature
+from pollux_sync.data.provider import HttpRequest
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.http import open_client
+from pollux_sync.wire.http import HttpClient, SecretHeader, open_client
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pollux_sync.data.provider import ProviderInfo
-    from pollux_sync.wire.http import HttpClient
 
 _PARALLEL = 4
+_START_TIMEOUT_S = 60.0
 #: llama.cpp's level at which it writes nothing.
 _SILENT = -1
 
@@ -41,9 +42,12 @@ class _Key:
 
 @attrs.frozen
 class _Running:
+    """A server and those who talk to it. Without the last reference the server stops; it has no other end."""
+
     server: Any
     url: str
     api_key: str = attrs.field(repr=False)
+    clients: list[HttpClient] = attrs.field(factory=list, repr=False)
 
 
 _servers: dict[_Key, _Running] = {}
@@ -65,7 +69,9 @@ def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> Http
     )
     with _lock:
         running = _servers.get(key) or _servers.setdefault(key, _start(key))
-    return open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
+        client = open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
+        running.clients.append(client)
+    return client
 
 
 def _start(key: _Key) -> _Running:
@@ -74,12 +80,19 @@ def _start(key: _Key) -> _Running:
     api_key = secrets.token_urlsafe()
     try:
         server = Server(_parameters(key, api_key))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
-            f"llama.cpp cannot load {key.path}: {error}",
-            hint="check that it is a whole GGUF file of a chat model",
+            f"llama.cpp cannot load {key.path}: {error}", hint="check that it is a whole GGUF file of a chat model"
         ) from error
+    _wait_until_running(server.listening_address, api_key)
     return _Running(server, server.listening_address, api_key)
+
+
+def _wait_until_running(url: str, api_key: str) -> None:
+    """Ask for something that llama.cpp's main loop answers: a server stopped before its loop runs never ends."""
+    client = HttpClient(url, headers={"Authorization": SecretHeader(f"Bearer {api_key}")})
+    client.send(HttpRequest(method="GET", path="/slots"), _START_TIMEOUT_S)
+    client.close()
 
 
 def _parameters(key: _Key, api_key: str) -> Any:
@@ -87,6 +100,7 @@ def _parameters(key: _Key, api_key: str) -> Any:
 
     parameters = CommonParams()
     parameters.model.path = key.path
+    parameters.model_alias = {Path(key.path).stem}
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [api_key]
@@ -103,7 +117,24 @@ def _parameters(key: _Key, api_key: str) -> Any:
 
 @atexit.register
 def stop_servers() -> None:
-    """Stop every server of this process; the next call starts one anew."""
+    """Stop every server of this process; the next call starts one anew.
+
+    Clients go first: llama.cpp waits for requests in flight while it holds the interpreter's lock.
+    """
     with _lock:
         for key in [key for key in _servers if key.pid == os.getpid()]:
-            del _servers[key]
+            running = _servers.pop(key)
+            for client in running.clients:
+                client.close()
+
+
+def _disown_servers() -> None:
+    """In a forked child: keep the parent's servers from being stopped, for which their threads would be needed."""
+    global _lock  # noqa: PLW0603 - the parent may have held it
+    _lock = threading.Lock()
+    for running in _servers.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(running.server))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_servers)

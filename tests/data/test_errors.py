@@ -1,0 +1,194 @@
+import copy
+import inspect
+import pickle
+
+import attrs
+import pytest
+
+from pollux_sync import (
+    APIError,
+    CacheError,
+    ConfigurationError,
+    DeferredNotReadyError,
+    DeferredSnapshot,
+    Fault,
+    InternalError,
+    PlanningError,
+    PluginLoadError,
+    PolluxError,
+    ProviderBugError,
+    RateLimitError,
+    SourceError,
+    errors,
+)
+from pollux_sync.data.reply import Attempt
+from pollux_sync.errors import api_error
+
+SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "IN_PROGRESS", 3, 1, 0, 2, submitted_at=1.5)
+ATTEMPTS = (
+    Attempt(started_at=1.0, duration_s=0.25, status_code=503, kind="capacity", reason="busy"),
+    Attempt(started_at=2.0, duration_s=0.5, wait_s=0.75, status_code=429, kind="rate_limit", request_id="r-2"),
+)
+API_FACTS = {
+    "kind": "rate_limit",
+    "retryable": True,
+    "status_code": 429,
+    "retry_after_s": 1.5,
+    "request_id": "r-2",
+    "provider": "acme",
+    "phase": "generate",
+    "call_idx": 4,
+    "attempts": ATTEMPTS,
+}
+FACTS = {
+    PolluxError: {},
+    ConfigurationError: {},
+    PluginLoadError: {"name": "acme", "distribution": "pollux-acme", "version": "1.2"},
+    SourceError: {},
+    PlanningError: {},
+    InternalError: {},
+    ProviderBugError: {"hook": "pollux_encode", "distribution": "pollux-acme"},
+    DeferredNotReadyError: {"snapshot": SNAPSHOT},
+    APIError: API_FACTS,
+    RateLimitError: API_FACTS,
+    CacheError: API_FACTS,
+}
+
+
+def filled(error_type):
+    error = error_type("the whale got away", hint="lower a boat", **FACTS[error_type])
+    error.partial_result = {"status": "partial", "answers": ["one", ""]}
+    return error
+
+
+every_error = pytest.mark.parametrize("error_type", FACTS, ids=lambda error_type: error_type.__name__)
+
+
+def test_table_of_this_test_lists_every_error():
+    found = {value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert found == set(FACTS)
+
+
+@pytest.mark.parametrize(
+    ("child", "parent"),
+    [
+        (PolluxError, Exception),
+        (ConfigurationError, PolluxError),
+        (ConfigurationError, ValueError),
+        (PluginLoadError, ConfigurationError),
+        (SourceError, PolluxError),
+        (PlanningError, PolluxError),
+        (InternalError, PolluxError),
+        (ProviderBugError, InternalError),
+        (DeferredNotReadyError, PolluxError),
+        (APIError, PolluxError),
+        (RateLimitError, APIError),
+        (CacheError, APIError),
+    ],
+)
+def test_error_is_a_kind_of(child, parent):
+    assert parent in child.__bases__
+
+
+@every_error
+def test_text_is_the_message_and_below_it_the_hint(error_type):
+    assert str(filled(error_type)) == "the whale got away\n  hint: lower a boat"
+
+
+@every_error
+def test_text_without_a_hint_is_the_message(error_type):
+    assert str(error_type("the whale got away")) == "the whale got away"
+
+
+@every_error
+def test_message_leaves_out_the_hint(error_type):
+    assert filled(error_type).message == "the whale got away"
+
+
+@every_error
+def test_message_is_all_an_error_needs(error_type):
+    assert error_type("the whale got away").partial_result is None
+
+
+@every_error
+def test_facts_are_attributes(error_type):
+    error = filled(error_type)
+    assert {name: getattr(error, name) for name in FACTS[error_type]} == FACTS[error_type]
+
+
+@every_error
+@pytest.mark.parametrize(
+    "copied",
+    [
+        *(lambda error, protocol=p: pickle.loads(pickle.dumps(error, protocol)) for p in range(2, 6)),  # noqa: S301
+        copy.copy,
+        copy.deepcopy,
+    ],
+    ids=["pickle 2", "pickle 3", "pickle 4", "pickle 5", "copy", "deepcopy"],
+)
+def test_error_survives_with_all_it_carries(error_type, copied):
+    original = filled(error_type)
+    twin = copied(original)
+    assert (type(twin), str(twin), vars(twin)) == (error_type, str(original), vars(original))
+
+
+@every_error
+def test_copy_of_an_error_may_get_facts_of_its_own(error_type):
+    original = filled(error_type)
+    copy.copy(original).partial_result = None
+    assert original.partial_result is not None
+
+
+def test_notes_survive_pickling():
+    error = filled(APIError)
+    error.add_note("on line 7 of the log")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["on line 7 of the log"]  # noqa: S301 - our own bytes
+
+
+FAULT = Fault(
+    kind="capacity",
+    message="overloaded",
+    retryable=True,
+    status_code=529,
+    retry_after_s=2.0,
+    request_id="r-1",
+    hint="wait",
+)
+
+
+@pytest.mark.parametrize(
+    ("status_code", "kind", "phase", "error_type"),
+    [
+        (429, "rate_limit", "generate", RateLimitError),
+        (429, "unknown", "generate", RateLimitError),
+        (None, "rate_limit", "generate", RateLimitError),
+        (429, "rate_limit", "cache", RateLimitError),
+        (500, "capacity", "cache", CacheError),
+        (None, "connection", "cache", CacheError),
+        (500, "capacity", "generate", APIError),
+        (401, "auth", "upload", APIError),
+        (None, "timeout", "batch_submit", APIError),
+    ],
+)
+def test_fault_becomes_the_error_of_its_kind_and_phase(status_code, kind, phase, error_type):
+    fault = attrs.evolve(FAULT, status_code=status_code, kind=kind)
+    assert type(api_error(fault, provider="acme", phase=phase)) is error_type
+
+
+def test_error_of_a_fault_carries_all_its_facts():
+    error = api_error(FAULT, provider="acme", phase="upload")
+    assert {name: getattr(error, name) for name in attrs.asdict(FAULT)} == attrs.asdict(FAULT)
+
+
+def test_error_of_a_fault_says_where_it_happened():
+    error = api_error(FAULT, provider="acme", phase="upload", attempts=ATTEMPTS, call_idx=3)
+    assert (error.provider, error.phase, error.attempts, error.call_idx) == ("acme", "upload", ATTEMPTS, 3)
+
+
+def test_error_of_a_fault_belongs_to_no_call_by_default():
+    error = api_error(FAULT, provider="acme", phase="cache")
+    assert (error.call_idx, error.attempts) == (None, ())
+
+
+def test_fault_survives_pickling():
+    assert pickle.loads(pickle.dumps(FAULT)) == FAULT  # noqa: S301 - our own bytes

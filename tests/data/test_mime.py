@@ -1,0 +1,109 @@
+import pytest
+
+from pollux_sync.data.mime import MAGIC_BYTES, guess_mime_type, is_text_like
+
+
+@pytest.mark.parametrize(
+    ("name", "mime_type"),
+    [
+        ("paper.pdf", "application/pdf"),
+        ("photo.JPG", "image/jpeg"),
+        ("photo.png", "image/png"),
+        ("photo.webp", "image/webp"),
+        ("page.html", "text/html"),
+        ("notes.txt", "text/plain"),
+        ("notes.md", "text/markdown"),
+        ("table.csv", "text/csv"),
+        ("rows.jsonl", "application/jsonl"),
+        ("data.json", "application/json"),
+        ("setup.py", "text/x-python"),
+        ("app.ts", "text/x-typescript"),
+        ("conf.yml", "application/yaml"),
+        ("song.mp3", "audio/mpeg"),
+        ("song.wav", "audio/wav"),
+        ("talk.m4a", "audio/mp4"),
+        ("film.mp4", "video/mp4"),
+        ("archive.v2.pdf", "application/pdf"),
+    ],
+)
+def test_type_is_known_by_the_name(name, mime_type):
+    assert guess_mime_type(name) == mime_type
+
+
+@pytest.mark.parametrize(
+    ("head", "mime_type"),
+    [
+        (b"%PDF-1.7", "application/pdf"),
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF87a", "image/gif"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\x10\x00\x00\x00WEBP", "image/webp"),
+        (b"RIFF\x10\x00\x00\x00WAVE", "audio/wav"),
+        (b"RIFF\x10\x00\x00\x00AVI LIST", "video/x-msvideo"),
+        (b"II*\x00", "image/tiff"),
+        (b"MM\x00*", "image/tiff"),
+        (b"\x00\x00\x00\x18ftypheic", "image/heic"),
+        (b"\x00\x00\x00\x18ftypM4A ", "audio/mp4"),
+        (b"\x00\x00\x00\x18ftypqt  ", "video/quicktime"),
+        (b"\x00\x00\x00\x18ftypisom", "video/mp4"),
+        (b"\x1aE\xdf\xa3", "video/webm"),
+        (b"ID3\x04", "audio/mpeg"),
+        (b"\xff\xfb\x90", "audio/mpeg"),
+        (b"fLaC", "audio/flac"),
+        (b"OggS", "audio/ogg"),
+        (b"PK\x03\x04", "application/zip"),
+        (b"\x1f\x8b\x08", "application/gzip"),
+    ],
+)
+def test_type_is_known_by_the_first_bytes(head, mime_type):
+    assert guess_mime_type("download", head[:MAGIC_BYTES]) == mime_type
+
+
+def test_name_is_believed_before_the_bytes():
+    assert guess_mime_type("page.html", b"%PDF-1.7") == "text/html"
+
+
+def test_unknown_suffix_leaves_it_to_the_bytes():
+    assert guess_mime_type("upload.part0042", b"%PDF-1.7") == "application/pdf"
+
+
+@pytest.mark.parametrize("name", ["", "blob", "blob.", ".", "x.unheard-of"])
+def test_type_that_nothing_tells_is_octet_stream(name):
+    assert guess_mime_type(name, b"\x00\x01\x02") == "application/octet-stream"
+
+
+@pytest.mark.parametrize("name", ["data.json.gz", "notes.txt.gz", "source.tar.gz"])
+def test_compressed_file_is_not_what_it_holds(name):
+    assert guess_mime_type(name, b"\x1f\x8b\x08") == "application/gzip"
+
+
+def test_prose_that_begins_like_a_bitmap_is_no_image():
+    assert guess_mime_type("README", b"BMW and other car") == "application/octet-stream"
+
+
+def test_four_letters_without_their_container_are_no_image():
+    assert guess_mime_type("README", b"What is WEBP?") == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    "mime_type",
+    [
+        "text/plain",
+        "text/x-python",
+        "TEXT/HTML",
+        "text/csv; charset=utf-8",
+        "application/json",
+        "application/ld+json",
+        "image/svg+xml",
+        "application/yaml",
+        "application/x-tex",
+    ],
+)
+def test_type_can_be_sent_as_text(mime_type):
+    assert is_text_like(mime_type)
+
+
+@pytest.mark.parametrize("mime_type", ["application/pdf", "image/png", "application/octet-stream", "", "video/mp4"])
+def test_type_cannot_be_sent_as_text(mime_type):
+    assert not is_text_like(mime_type)

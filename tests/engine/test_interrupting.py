@@ -1,0 +1,143 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from acme_server import FileServer
+
+from pollux_sync.engine.sending import map_threads
+from pollux_sync.testing.server import Answer, Hang
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+SCRIPT = """
+import sys
+from pollux_sync import Config, RetryPolicy, Source, run_many
+sources = [Source.from_file(path) for path in sys.argv[2:]]
+config = Config(provider="acme", model="m", api_key="k", base_url=sys.argv[1], retry=RetryPolicy(max_attempts=5))
+print("go", flush=True)
+try:
+    run_many([f"p{n}" for n in range(50)], sources=sources, config=config)
+except KeyboardInterrupt as interrupt:
+    result = interrupt.partial_result
+    print(len(result["answers"]), sum(map(bool, result["answers"])), flush=True)
+    raise SystemExit(130)
+"""
+
+
+@pytest.fixture
+def script(acme, tmp_path, server):
+    """Starts the script above in a process of its own."""
+    pictures = [tmp_path / name for name in ("a.png", "b.png")]
+    for path in pictures:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + path.name.encode())
+    started = []
+
+    def start():
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SUPPORT)])}
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, server.url, *map(str, pictures)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "go\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_ctrl_c_over_slow_prompts_ends_soon_and_deletes_the_uploads(server, script):
+    files = FileServer()
+    server.handler = lambda request: Hang() if request.path == "/ask" else files(request)
+    process = script()
+    server.wait_for_requests(2 + 6)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=2)
+    assert process.returncode == 130
+    assert output == "50 0\n"
+    assert sorted(files.deleted) == ["id-a.png", "id-b.png"]
+    assert len([request for request in server.requests if request.path == "/ask"]) <= 6
+
+
+def test_ctrl_c_keeps_the_answers_that_are_there(server, script):
+    files = FileServer()
+
+    def handler(request):
+        is_first = request.path == "/ask" and request.json()["prompt"] == "p0"
+        return files(request) if is_first or request.path != "/ask" else Hang()
+
+    server.handler = handler
+    process = script()
+    server.wait_for_requests(2 + 7)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=2)
+    assert output == "50 1\n"
+
+
+def test_ctrl_c_during_a_retry_wait_ends_it(server, script):
+    files = FileServer()
+    busy = Answer(status=429, json={"error": "slow"}, headers={"Retry-After": "14"})
+    server.handler = lambda request: busy if request.path == "/ask" else files(request)
+    process = script()
+    server.wait_for_requests(2 + 6)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=2)
+    assert sorted(files.deleted) == ["id-a.png", "id-b.png"]
+
+
+def test_ctrl_c_during_an_upload_leaves_no_file_behind(server, script):
+    files = FileServer()
+
+    def handler(request):
+        answer = files(request)
+        return Answer(json=answer.json, delay_s=0.3) if request.path == "/files" else answer
+
+    server.handler = handler
+    process = script()
+    server.wait_for_requests(2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=2)
+    assert sorted(files.deleted) == ["id-a.png", "id-b.png"]
+    assert all(request.path != "/ask" for request in server.requests)
+
+
+def test_a_defect_in_a_worker_is_raised_where_the_call_was_made():
+    def work(number):
+        if number == 3:
+            raise ZeroDivisionError("defect")
+        return number
+
+    with pytest.raises(ZeroDivisionError, match="defect"):
+        map_threads(work, range(10), 4, threading.Event(), {})
+
+
+def test_workers_take_nothing_more_once_stopped():
+    stop, done = threading.Event(), {}
+
+    def work(number):
+        stop.set()
+        return number
+
+    map_threads(work, range(100), 4, stop, done)
+    assert len(done) <= 4
+
+
+def test_leaves_no_thread_behind(server, config):
+    from pollux_sync import run_many
+
+    server.handler = FileServer()
+    before = {thread for thread in threading.enumerate() if thread.name == "pollux-sync"}
+    run_many([f"p{n}" for n in range(20)], config=config())
+    deadline = time.monotonic() + 5
+    while {t for t in threading.enumerate() if t.name == "pollux-sync"} - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not {t for t in threading.enumerate() if t.name == "pollux-sync"} - before

@@ -1,0 +1,229 @@
+import time
+
+import attrs
+import pytest
+from installing import install
+
+from pollux_sync import (
+    CacheHandle,
+    Config,
+    ConfigurationError,
+    Options,
+    PlanningError,
+    Problem,
+    Source,
+    SourceError,
+    hookimpl,
+    run,
+    run_many,
+)
+
+HANDLE = CacheHandle("cache-1", "m", "acme", time.time() + 60)
+TOOL = {"name": "ping"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_sent(server):
+    yield
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("prompts", "named"),
+    [
+        ("", "prompt is blank"),
+        (" \n", "prompt is blank"),
+        (["a", ""], r"prompts\[1\] is blank"),
+        (["a", 3], r"prompts\[1\] must be a string"),
+        ([3], "prompt must be a string"),
+        (b"bytes", "prompts must be"),
+        (3, "prompts must be"),
+        ({"a"}, "prompts must be"),
+        ("\ud800", "lone surrogate"),
+    ],
+)
+def test_refuses_prompts_that_are_none(config, prompts, named):
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        run_many(prompts, config=config())
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("sources", [Source.from_text("x"), "x", ["x"], [None], 3])
+def test_refuses_sources_that_are_none(config, sources):
+    with pytest.raises(SourceError) as caught:
+        run_many("a", sources=sources, config=config())
+    assert "Source.from_text" in caught.value.hint
+
+
+@pytest.mark.parametrize("prompts", [None, [None, "a"]])
+def test_refuses_a_call_with_nothing_to_say(config, prompts):
+    with pytest.raises(ConfigurationError, match="nothing to say"):
+        run_many(prompts, config=config())
+
+
+def test_refuses_per_source_without_sources(config):
+    with pytest.raises(ConfigurationError, match="per_source"):
+        run_many("a", config=config(), per_source=True)
+
+
+def test_refuses_a_config_that_is_none():
+    with pytest.raises(ConfigurationError, match="config must be a Config"):
+        run("a", config={"provider": "acme"})  # type: ignore[arg-type]
+
+
+def test_refuses_options_that_are_none(config):
+    with pytest.raises(ConfigurationError, match="options must be Options"):
+        run("a", config=config(), options={"temperature": 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning_budget_tokens": 5}, "reasoning_budget_tokens"),
+        ({"implicit_caching": True}, "implicit_caching"),
+        ({"history": []}, "history"),
+        ({"cache": HANDLE}, "cache"),
+        ({"tools": [TOOL]}, "tools"),
+        ({"top_p": 0.5}, "top_p"),
+        ({"max_tokens": 5}, "max_tokens"),
+        ({"provider_options": {"nobody": {}}}, "nobody"),
+        ({"provider_options": {"acme": {"prompt": "x"}}}, "prompt"),
+    ],
+)
+def test_refuses_an_option_that_the_provider_does_not_declare(config, options, named):
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        run("a", config=config(), options=Options(**options))
+    assert caught.value.hint
+
+
+def test_takes_implicit_caching_off_everywhere(config, server):
+    with pytest.raises(ConfigurationError, match="top_p"):
+        run("a", config=config(), options=Options(implicit_caching=False, top_p=1))
+
+
+def test_refuses_deferred_delivery(config):
+    with pytest.warns(DeprecationWarning, match="delivery_mode"):
+        options = Options(delivery_mode="deferred")
+    with pytest.raises(ConfigurationError, match="delivery_mode") as caught:
+        run("a", config=config(), options=options)
+    assert "defer()" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("handle", "options", "named"),
+    [
+        (attrs.evolve(HANDLE, expires_at=1.0), {"tools": [TOOL]}, "expired"),
+        (attrs.evolve(HANDLE, provider="other"), {"tools": [TOOL]}, "provider 'other'"),
+        (attrs.evolve(HANDLE, model="n"), {"tools": [TOOL]}, "model 'n'"),
+        (HANDLE, {"system_instruction": "x", "tools": [TOOL]}, "system_instruction"),
+        (HANDLE, {"tools": [TOOL], "tool_choice": "auto"}, "tools cannot"),
+    ],
+)
+def test_refuses_what_a_cache_already_holds(config, handle, options, named):
+    with pytest.raises(ConfigurationError, match=named):
+        run_many("a", sources=[Source.from_text("x")], config=config(), options=Options(cache=handle, **options))
+
+
+def test_refuses_sources_beside_a_cache(config):
+    with pytest.raises(ConfigurationError, match="sources cannot"):
+        run("a", source=Source.from_text("x"), config=config(), options=Options(cache=HANDLE))
+
+
+def test_refuses_a_source_that_the_provider_cannot_take(config, tmp_path):
+    (tmp_path / "sound.mp3").write_bytes(b"ID3")
+    with pytest.raises(ConfigurationError, match="audio/mpeg") as caught:
+        run("a", source=Source.from_file(tmp_path / "sound.mp3"), config=config())
+    assert "image/png" in caught.value.hint
+
+
+def test_refuses_an_address_of_another_scheme(config):
+    with pytest.raises(ConfigurationError, match="gs://"):
+        run("a", source=Source.from_uri("gs://bucket/x"), config=config())
+
+
+def test_refuses_text_that_is_not_utf8(config, tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(PlanningError, match="UTF-8"):
+        run("a", source=Source.from_file(tmp_path / "latin.txt"), config=config())
+
+
+def test_reports_a_loader_that_fails_before_anything_else(config):
+    def broken() -> bytes:
+        raise RuntimeError("no disk")
+
+    source = Source("text", "t", "text/plain", 0, broken)
+    with pytest.raises(PlanningError, match="no disk"):
+        run("a", source=source, config=config(), options=Options(top_p=1))
+
+
+def test_reports_a_file_that_vanished(config, tmp_path):
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"\x89PNG")
+    source = Source.from_file(path)
+    path.unlink()
+    with pytest.raises(SourceError, match=r"cat\.png"):
+        run("a", source=source, config=config())
+
+
+def test_asks_policies_before_any_side_effect(config, tmp_path):
+    class Policy:
+        @hookimpl
+        def pollux_validate(self, call):
+            return Problem("no cats", "dogs are fine") if "cat" in call.prompt else None
+
+    (tmp_path / "cat.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ConfigurationError, match="no cats") as caught:
+        run_many(["dog", "cat"], sources=[Source.from_file(tmp_path / "cat.png")], config=config(plugins=[Policy()]))
+    assert caught.value.hint == "dogs are fine"
+
+
+def test_refuses_a_plan_with_calls_out_of_order(config):
+    class Shuffler:
+        @hookimpl(wrapper=True)
+        def pollux_plan(self, plan):
+            plan = yield
+            return attrs.evolve(plan, calls=plan.calls[::-1])
+
+    with pytest.raises(PlanningError, match="out of order"):
+        run_many(["a", "b"], config=config(plugins=[Shuffler()]))
+
+
+@pytest.fixture
+def chatty(tmp_path, monkeypatch):
+    install(tmp_path / "more", "pollux-mock2", mock2="mock2:Mock2")
+    (tmp_path / "more" / "mock2.py").write_text(
+        "import attrs\nfrom pollux_sync import hookimpl\nfrom pollux_sync.builtin.mock import MockProvider, _INFO\n"
+        "class Mock2(MockProvider):\n    @hookimpl\n    def pollux_provider_info(self):\n"
+        "        return attrs.evolve(_INFO, name='mock2')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "more"))
+    return Config(provider="mock2", model="m")
+
+
+def test_refuses_a_conversation_over_several_prompts(chatty):
+    with pytest.raises(ConfigurationError, match="one prompt"):
+        run_many(["a", "b"], config=chatty, options=Options(history=[]))
+
+
+@pytest.mark.parametrize("state", [{}, {"_conversation_state": None}, {"_conversation_state": []}])
+def test_refuses_to_continue_what_has_no_state(chatty, state):
+    with pytest.raises(ConfigurationError, match="no conversation state"):
+        run("a", config=chatty, options=Options(continue_from=state))
+
+
+def test_refuses_to_continue_with_another_provider(chatty):
+    state = {"_conversation_state": {"version": 1, "provider": "acme", "history": []}}
+    with pytest.raises(ConfigurationError, match="'acme', not 'mock2'"):
+        run("a", config=chatty, options=Options(continue_from=state))
+
+
+def test_refuses_a_state_from_the_future(chatty):
+    state = {"_conversation_state": {"version": 99, "provider": "mock2", "history": []}}
+    with pytest.raises(ConfigurationError, match="newer pollux-sync"):
+        run("a", config=chatty, options=Options(continue_from=state))
+
+
+def test_refuses_history_content_that_is_no_data(chatty):
+    with pytest.raises(ConfigurationError, match=r"history\[0\]\['content'\]"):
+        run("a", config=chatty, options=Options(history=[{"role": "user", "content": object()}]))

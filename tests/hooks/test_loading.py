@@ -1,0 +1,317 @@
+import sys
+
+import pytest
+
+from pollux_sync import ConfigurationError, PluginLoadError
+from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, entry_points, find, known_names, load
+
+PLUGIN = "class Plugin: pass"
+BROKEN = "raise RuntimeError('no such whale')"
+
+
+# finding
+
+
+def test_mock_is_installed_with_the_core():
+    assert "mock" in known_names(PROVIDERS)
+
+
+def test_entry_point_says_what_and_whose_it_is(install):
+    module = install(PLUGIN, version="1.2.3")
+    entry = find(PROVIDERS, "acme")
+    assert (entry.value, entry.distribution, entry.version) == (f"{module}:Plugin", "pollux-acme", "1.2.3")
+
+
+def test_distribution_is_named_as_it_is_installed_by_pip(install):
+    install(PLUGIN, distribution="Pollux-Acme")
+    assert find(PROVIDERS, "acme").distribution == "pollux-acme"
+
+
+def test_distribution_with_a_dot_in_its_name_is_named_as_by_pip(install):
+    install(PLUGIN, distribution="pollux.acme")
+    assert find(PROVIDERS, "acme").distribution == "pollux-acme"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "version"),
+    [
+        ("{distribution}-{version}.dist-info", "1.0"),
+        ("{distribution}-{version}.egg-info", "1.0"),
+        ("{distribution}-{version}-py3.11.egg-info", "1.0"),
+        ("{distribution}.egg-info", ""),
+    ],
+)
+def test_metadata_folder_of_every_kind_is_read(install, metadata, version):
+    install(PLUGIN, metadata=metadata)
+    entry = find(PROVIDERS, "acme")
+    assert (entry.distribution, entry.version) == ("pollux-acme", version)
+
+
+def test_origin_without_a_version_is_the_name_alone(install):
+    install(PLUGIN, metadata="{distribution}.egg-info")
+    assert find(PROVIDERS, "acme").origin == "pollux-acme"
+
+
+def test_names_are_listed_in_order_and_by_group(install):
+    install(PLUGIN, names=("zebra", "acme"))
+    install(PLUGIN, distribution="pollux-log", group=MIDDLEWARE, names=("log",))
+    assert known_names(MIDDLEWARE) == ["log"]
+    assert [name for name in known_names(PROVIDERS) if name in {"acme", "zebra"}] == ["acme", "zebra"]
+
+
+def test_names_are_listed_although_plugins_are_broken(install):
+    install(BROKEN, names=("acme",))
+    install("", distribution="pollux-void", names=("void",))
+    assert {"acme", "void"} <= set(known_names(PROVIDERS))
+
+
+def test_listing_imports_nothing(install):
+    module = install(PLUGIN)
+    known_names(PROVIDERS)
+    find(PROVIDERS, "acme")
+    assert module not in sys.modules
+
+
+def test_entry_points_of_other_projects_are_left_out(install):
+    install(PLUGIN, group="pollux_other.providers", names=("alien",))
+    assert "alien" not in known_names(PROVIDERS)
+
+
+def test_entry_points_are_read_with_comments_space_and_extras(install, tmp_path):
+    install(PLUGIN)
+    (file,) = tmp_path.glob("site-*/*.dist-info/entry_points.txt")
+    file.write_text("# ours\n\n[ pollux_sync.providers ]\n; none\nacme=whale.plugin : Plugin [fast]\n[other]\nx = y\n")
+    assert find(PROVIDERS, "acme").value == "whale.plugin : Plugin"
+
+
+def test_unreadable_entry_points_are_passed_over(install, tmp_path):
+    install(PLUGIN)
+    install(PLUGIN, distribution="pollux-void", names=("void",))
+    (file,) = tmp_path.glob("site-*/pollux_void-*/entry_points.txt")
+    file.write_bytes(b"[pollux_sync.providers]\nvoid = \xff\xfe\n")
+    assert "acme" in known_names(PROVIDERS)
+    assert "void" not in known_names(PROVIDERS)
+
+
+def test_path_entries_that_do_not_exist_are_passed_over(install, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path / "nowhere")
+    install(PLUGIN)
+    assert "acme" in known_names(PROVIDERS)
+
+
+def test_distribution_installed_later_is_found(install):
+    assert "acme" not in known_names(PROVIDERS)
+    install(PLUGIN)
+    assert "acme" in known_names(PROVIDERS)
+
+
+# several of one name
+
+
+def test_two_distributions_of_one_name_are_ambiguous(install):
+    install(PLUGIN)
+    install(PLUGIN, distribution="acme-next", version="2.0")
+    with pytest.raises(PluginLoadError, match=r"'acme' is offered by acme-next 2\.0 and pollux-acme 1\.0") as caught:
+        load(PROVIDERS, "acme")
+    assert caught.value.hint == "ask for 'acme-next:acme' or 'pollux-acme:acme', or uninstall one"
+
+
+@pytest.mark.parametrize("spelling", ["acme-next", "acme_next", "Acme-Next"])
+def test_distribution_picks_one_of_two(install, spelling):
+    install(PLUGIN)
+    install(PLUGIN, distribution="acme-next", version="2.0")
+    assert find(PROVIDERS, f"{spelling}:acme").version == "2.0"
+
+
+def test_distribution_that_does_not_offer_the_name_is_refused(install):
+    install(PLUGIN)
+    with pytest.raises(PluginLoadError, match="no installed provider is called 'acme-next:acme'"):
+        load(PROVIDERS, "acme-next:acme")
+
+
+def test_name_that_two_offer_is_listed_once(install):
+    install(PLUGIN)
+    install(PLUGIN, distribution="acme-next")
+    assert known_names(PROVIDERS).count("acme") == 1
+
+
+def test_install_in_front_hides_the_one_behind(install):
+    install(PLUGIN, version="1.0")
+    install(PLUGIN, version="2.0")
+    assert [entry.version for entry in entry_points(PROVIDERS) if entry.name == "acme"] == ["2.0"]
+
+
+def test_install_in_front_hides_the_one_behind_also_when_it_offers_nothing(install):
+    install(PLUGIN, version="1.0")
+    install(PLUGIN, version="2.0", group="console_scripts")
+    assert "acme" not in known_names(PROVIDERS)
+
+
+# loading
+
+
+def test_plugin_is_imported_when_it_is_asked_for(install):
+    module = install(PLUGIN)
+    load(PROVIDERS, "acme")
+    assert module in sys.modules
+
+
+def test_plugin_of_another_name_is_not_imported(install):
+    install(PLUGIN)
+    other = install(PLUGIN, distribution="pollux-zebra", names=("zebra",))
+    load(PROVIDERS, "acme")
+    assert other not in sys.modules
+
+
+def test_class_is_instantiated(install):
+    install("class Plugin: pass")
+    assert type(load(PROVIDERS, "acme").plugin).__name__ == "Plugin"
+
+
+def test_object_is_taken_as_it_is(install):
+    module = install("Plugin = object()")
+    assert load(PROVIDERS, "acme").plugin is sys.modules[module].Plugin
+
+
+def test_module_is_a_plugin_too(install):
+    module = install(PLUGIN, attribute="")
+    assert load(PROVIDERS, "acme").plugin is sys.modules[module]
+
+
+def test_attribute_is_followed_to_its_end(install):
+    install("class Outer:\n    class Inner: pass", attribute=":Outer.Inner")
+    assert type(load(PROVIDERS, "acme").plugin).__name__ == "Inner"
+
+
+def test_plugin_is_loaded_once(install):
+    install(PLUGIN)
+    assert load(PROVIDERS, "acme") is load(PROVIDERS, "acme")
+
+
+def test_loaded_plugin_says_where_it_comes_from(install):
+    install(PLUGIN)
+    loaded = load(PROVIDERS, "acme")
+    assert (loaded.name, loaded.distribution, loaded.version, loaded.origin) == (
+        "acme",
+        "pollux-acme",
+        "1.0",
+        "pollux-acme 1.0",
+    )
+
+
+# what can be wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (BROKEN, "RuntimeError: no such whale"),
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("this is not Python", "SyntaxError"),
+        ("", "AttributeError"),
+        ("class Plugin:\n    def __init__(self, must): pass", "TypeError"),
+        ("class Plugin:\n    def __init__(self): raise OSError('no boat')", "OSError: no boat"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+    ids=["raises", "import", "syntax", "attribute", "arguments", "constructor", "exit"],
+)
+def test_broken_plugin_is_refused_with_its_reason(install, source, reason):
+    install(source)
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acme")
+    assert caught.value.message.startswith("plugin 'acme' of pollux-acme 1.0 cannot be loaded: ")
+    assert reason in caught.value.message
+
+
+def test_broken_plugin_names_its_distribution_and_version(install):
+    install(BROKEN, version="1.2")
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acme")
+    assert (caught.value.name, caught.value.distribution, caught.value.version) == ("acme", "pollux-acme", "1.2")
+
+
+def test_broken_plugin_chains_its_cause(install):
+    install(BROKEN)
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acme")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_broken_plugin_has_a_hint(install):
+    install(BROKEN)
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acme")
+    assert "pip install --upgrade pollux-acme" in caught.value.hint
+    assert "POLLUX_SYNC_STRICT_PLUGINS=1" in caught.value.hint
+
+
+def test_broken_plugin_leaves_the_others_alone(install):
+    install(BROKEN)
+    install(PLUGIN, distribution="pollux-zebra", names=("zebra",))
+    with pytest.raises(PluginLoadError):
+        load(PROVIDERS, "acme")
+    assert load(PROVIDERS, "zebra").distribution == "pollux-zebra"
+
+
+def test_broken_plugin_is_raised_as_it_is_when_strict(install, monkeypatch):
+    install(BROKEN)
+    monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
+    with pytest.raises(RuntimeError, match="no such whale"):
+        load(PROVIDERS, "acme")
+
+
+def test_strict_is_only_1(install, monkeypatch):
+    install(BROKEN)
+    monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "0")
+    with pytest.raises(PluginLoadError):
+        load(PROVIDERS, "acme")
+
+
+def test_unknown_provider_is_a_configuration_error():
+    with pytest.raises(ConfigurationError, match="no installed provider is called 'acme'"):
+        load(PROVIDERS, "acme")
+
+
+def test_unknown_plugin_is_called_a_plugin():
+    with pytest.raises(PluginLoadError, match="no installed plugin is called 'log'"):
+        load(MIDDLEWARE, "log")
+
+
+def test_unknown_provider_is_told_what_to_install_and_what_there_is(install):
+    install(PLUGIN)
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "zzz")
+    assert caught.value.hint.startswith("pip install pollux-zzz, or pick one of: acme, ")
+    assert "mock" in caught.value.hint
+
+
+def test_unknown_plugin_is_told_that_none_is_installed():
+    with pytest.raises(PluginLoadError) as caught:
+        load(MIDDLEWARE, "log")
+    assert caught.value.hint == "pip install pollux-log, or pick one of: none is installed"
+
+
+def test_unknown_plugin_whose_name_says_pollux_is_not_told_to_install_it_twice_over():
+    with pytest.raises(PluginLoadError) as caught:
+        load(MIDDLEWARE, "pollux-log")
+    assert "pollux-pollux-log" not in caught.value.hint
+
+
+def test_misspelt_provider_is_told_the_near_one(install):
+    install(PLUGIN)
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acmee")
+    assert caught.value.hint.startswith("did you mean 'acme'? ")
+
+
+def test_misspelt_provider_is_not_told_to_install_the_misspelling(install):
+    install(PLUGIN)
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acmee")
+    assert "pollux-acmee" not in caught.value.hint
+
+
+def test_unknown_provider_carries_its_name():
+    with pytest.raises(PluginLoadError) as caught:
+        load(PROVIDERS, "acme")
+    assert (caught.value.name, caught.value.distribution) == ("acme", None)
