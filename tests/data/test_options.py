@@ -210,9 +210,7 @@ def test_tool_that_is_no_dict_is_refused_by_its_place(tool):
         Options(tools=[SEARCH, tool])
 
 
-@pytest.mark.parametrize(
-    "tool", [{}, {"name": ""}, {"name": 3}, {"type": "function", "function": {"name": "search"}}]
-)
+@pytest.mark.parametrize("tool", [{}, {"name": ""}, {"name": 3}, {"type": "function", "function": {"name": "search"}}])
 def test_tool_without_a_name_is_refused_with_the_form_it_should_have(tool):
     with pytest.raises(ConfigurationError, match=r"tools\[0\]\['name'\]") as caught:
         Options(tools=[tool])

@@ -81,7 +81,7 @@ WRONG = [
     ("retry", None, "a RetryPolicy"),
     ("plugins", "log", "a list"),
     ("plugins", 3, "a list"),
-    ("plugins", [""], "plugins"),
+    ("plugins", [dict], "plugins"),
     ("provider_options", ["fast"], "a dict"),
     ("provider_options", {1: 2}, "a dict with string keys"),
 ]
@@ -352,7 +352,9 @@ def test_provider_sees_what_the_environment_completed(install_acme, monkeypatch)
 
 def test_provider_whose_check_raises_is_named_with_its_hook(install_acme):
     install_acme(body=CHECK.format(body="raise OSError('no boat')"))
-    with pytest.raises(ProviderBugError, match=r"pollux_check_config .*pollux-acme.* raised OSError: no boat") as caught:
+    with pytest.raises(
+        ProviderBugError, match=r"pollux_check_config .*pollux-acme.* raised OSError: no boat"
+    ) as caught:
         acme()
     assert isinstance(caught.value.__cause__, OSError)
 

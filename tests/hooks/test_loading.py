@@ -207,7 +207,7 @@ def test_loaded_plugin_says_where_it_comes_from(install):
     [
         (BROKEN, "RuntimeError: no such whale"),
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
-        ("this is not Python", "SyntaxError"),
+        ("def Plugin(", "SyntaxError"),
         ("", "AttributeError"),
         ("class Plugin:\n    def __init__(self, must): pass", "TypeError"),
         ("class Plugin:\n    def __init__(self): raise OSError('no boat')", "OSError: no boat"),
@@ -241,8 +241,7 @@ def test_broken_plugin_has_a_hint(install):
     install(BROKEN)
     with pytest.raises(PluginLoadError) as caught:
         load(PROVIDERS, "acme")
-    assert "pip install --upgrade pollux-acme" in caught.value.hint
-    assert "POLLUX_SYNC_STRICT_PLUGINS=1" in caught.value.hint
+    assert caught.value.hint == "upgrade or uninstall pollux-acme; POLLUX_SYNC_STRICT_PLUGINS=1 shows where it fails"
 
 
 def test_broken_plugin_leaves_the_others_alone(install):

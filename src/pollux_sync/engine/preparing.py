@@ -50,8 +50,8 @@ class UploadScope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._changed:
-            self._is_over = True
             self._changed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
+            self._is_over = True
             assets, self._assets = self._assets, []
         map_threads(self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), {})
 

@@ -24,16 +24,14 @@ R = TypeVar("R")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while calls were in flight. ``outcomes`` has a Failure for each call that has no answer yet.
+    """Ctrl-C while files or calls were in flight.
 
-    ``partial_result`` is the envelope of these, for whoever catches KeyboardInterrupt.
+    ``outcomes`` has a Failure for each call that has no answer yet; ``partial_result`` is the envelope of
+    these, for whoever catches KeyboardInterrupt. Both are empty when no call had been sent.
     """
 
+    outcomes: tuple[Outcome, ...] = ()
     partial_result: ResultEnvelope | None = None
-
-    def __init__(self, outcomes: Sequence[Outcome] = ()) -> None:
-        super().__init__()
-        self.outcomes = tuple(outcomes)
 
 
 def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
@@ -58,8 +56,9 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     try:
         map_threads(outcome_of, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted([outcomes.get(call.index) or _interrupted(call) for call in prepared.calls]) from interrupt
+    except Interrupted as interrupt:
+        interrupt.outcomes = tuple(outcomes.get(call.index) or _interrupted(call) for call in prepared.calls)
+        raise
     return [outcomes[call.index] for call in prepared.calls]
 
 
@@ -98,19 +97,19 @@ def map_threads(
     """Fill ``results`` with ``work(item)`` by the item's position, on at most ``concurrency`` threads.
 
     Context variables of the caller are seen by ``work``. On Ctrl-C ``stop`` is set, no further item is
-    begun, and KeyboardInterrupt is raised without waiting for those that are: the threads are daemons. An
+    begun, and `Interrupted` is raised without waiting for those that are: the threads are daemons. An
     exception out of ``work`` is a defect and is raised likewise.
     """
-    if len(items) == 1 or concurrency == 1:
-        for position, item in enumerate(items):
-            results[position] = work(item)
-        return
-    crew = _Crew(work, items, stop, results)
     try:
-        crew.run(min(concurrency, len(items)))
-    except BaseException:
+        if len(items) == 1 or concurrency == 1:
+            for position, item in enumerate(items):
+                results[position] = work(item)
+        else:
+            _Crew(work, items, stop, results).run(min(concurrency, len(items)))
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted from interrupt
+    finally:
         stop.set()
-        raise
 
 
 class _Crew:

@@ -31,12 +31,13 @@ class Script:
     An answer is a text, a Reply, a dict or list (sent as JSON text), an exception to raise (see `failing`;
     ``ConnectionResetError()`` and ``TimeoutError()`` are faults of the network), or a function of the
     request's body that gives one of these. Answers given to `on` go to requests that hold the words, the
-    others to any request; each is used once, in order of arrival, and what has none left is answered by
-    the provider. ``requests`` lists the bodies seen.
+    others to any request; each is used once, in order of arrival. What has none left is answered by
+    ``otherwise`` if given, else by the provider. ``requests`` lists the bodies seen.
     """
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, otherwise: Answer | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
+        self._otherwise = otherwise
         self._lock = threading.Lock()
         self._queues: list[tuple[str, list[Answer]]] = [("", list(answers))]
 
@@ -72,7 +73,7 @@ class Script:
             for words, queue in self._queues:
                 if queue and words in text:
                     return queue.pop(0)
-        return None
+        return self._otherwise
 
 
 @attrs.frozen

@@ -1,0 +1,75 @@
+"""What a script pays for is what it uses: held by lists of modules, never by times."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+NEVER = {
+    "anthropic",
+    "asyncio",
+    "google.genai",
+    "httpx",
+    "httpx2",
+    "msgspec",
+    "numpy",
+    "openai",
+    "pydantic",
+}
+HEAVY = {"cattrs", "jsonschema", "referencing", "requests", "urllib3"}
+
+STAGES = {
+    "import": "import pollux_sync",
+    "values": "from pollux_sync import Config, Source",
+    "call": """
+from pollux_sync import Config, Source, run
+result = run("Who?", source=Source.from_text("Call me Ishmael."), config=Config(provider="any", model="m", use_mock=True))
+assert result["answers"] == ["echo: Call me Ishmael."]
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The modules that a fresh interpreter has after each stage, by the stage's name."""
+    return {name: modules_after(script, tmp_path_factory.mktemp(name)) for name, script in STAGES.items()}
+
+
+def modules_after(script, folder):
+    command = [sys.executable, "-I", "-c", f"{script}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)  # noqa: S603 - our own words
+    return set(json.loads(found.stdout))
+
+
+def among(modules, packages):
+    return {name for name in modules if any(name == package or name.startswith(f"{package}.") for package in packages)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_vendor_sdk_and_no_event_loop_is_imported(imported, stage):
+    assert among(imported[stage], NEVER) == set()
+
+
+def test_import_brings_in_no_library_at_all(imported):
+    assert among(imported["import"], HEAVY | {"attr", "attrs", "pluggy"}) == set()
+
+
+def test_import_brings_in_only_the_front_door(imported):
+    assert among(imported["import"], {"pollux_sync"}) == {"pollux_sync", "pollux_sync._version"}
+
+
+def test_config_and_source_bring_in_no_heavy_library(imported):
+    assert among(imported["values"], HEAVY) == set()
+
+
+def test_config_and_source_bring_in_no_engine(imported):
+    assert among(imported["values"], {"pollux_sync.api", "pollux_sync.engine", "pollux_sync.wire"}) == set()
+
+
+def test_first_mock_call_brings_in_no_heavy_library(imported):
+    assert among(imported["call"], HEAVY) == set()
+
+
+def test_first_mock_call_brings_in_no_other_provider(imported):
+    assert {name for name in imported["call"] if name.startswith("pollux_")} == among(imported["call"], {"pollux_sync"})
