@@ -24,7 +24,8 @@ STAGES = {
     "values": "from pollux_sync import Config, Source",
     "call": """
 from pollux_sync import Config, Source, run
-result = run("Who?", source=Source.from_text("Call me Ishmael."), config=Config(provider="any", model="m", use_mock=True))
+config = Config(provider="any", model="m", use_mock=True)
+result = run("Who?", source=Source.from_text("Call me Ishmael."), config=config)
 assert result["answers"] == ["echo: Call me Ishmael."]
 """,
 }

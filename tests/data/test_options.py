@@ -148,14 +148,13 @@ def test_delivery_mode_given_is_kept_with_a_deprecation_warning(mode):
 
 
 def test_deprecation_warning_points_at_the_caller():
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="delivery_mode") as caught:
         line, _ = inspect.currentframe().f_lineno, Options(delivery_mode="realtime")
     assert (caught[0].filename, caught[0].lineno) == (__file__, line)
 
 
 def test_wrong_delivery_mode_is_refused_without_a_warning():
-    with warnings.catch_warnings(record=True) as caught, pytest.raises(ConfigurationError):
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught, pytest.raises(ConfigurationError):
         Options(delivery_mode="later")
     assert caught == []
 
@@ -170,7 +169,7 @@ def test_default_delivery_mode_stays_silent_after_pickling():
 
 
 def test_delivery_mode_warns_once_and_not_again_when_other_options_change():
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="delivery_mode"):
         options = Options(delivery_mode="realtime")
     assert attrs.evolve(options, temperature=1).delivery_mode == "realtime"
 
@@ -226,7 +225,7 @@ def test_tool_choice_is_kept(choice):
     "choice", ["any", "", 3, ["auto"], {}, {"name": 3}, {"type": "function"}, {"name": "search", "x": 1}]
 )
 def test_unknown_tool_choice_is_refused(choice):
-    with pytest.raises(ConfigurationError, match="tool_choice .* is not known") as caught:
+    with pytest.raises(ConfigurationError, match=r"tool_choice .* is not known") as caught:
         Options(tools=[SEARCH], tool_choice=choice)
     assert caught.value.hint == "use 'auto', 'required', 'none' or {'name': TOOL}"
 
@@ -327,7 +326,7 @@ def test_schema_with_a_type_that_json_cannot_say_is_refused():
     class Odd:
         thing: object.__class__
 
-    with pytest.raises(ConfigurationError, match="thing|JSON form"):
+    with pytest.raises(ConfigurationError, match=r"thing|JSON form"):
         Options(response_schema=Odd)
 
 

@@ -330,7 +330,7 @@ def test_arxiv_ref_becomes_the_address_of_its_pdf(ref, paper):
         "1706.037620",
         "1706.03762v",
         "1706.03762v5v6",
-        "１７０６.03762",
+        "\uff11\uff17\uff10\uff16.03762",
         "hep-th/990100",
         "math.GEO/0309136",
         "attention is all you need",
@@ -544,7 +544,7 @@ def test_sources_of_other_content_differ():
 
 
 def test_sources_with_other_hints_differ():
-    assert VIDEO != VIDEO.with_gemini_video_settings(fps=1)
+    assert VIDEO.with_gemini_video_settings(fps=1) != VIDEO
 
 
 def test_every_kind_can_be_kept_in_a_set():

@@ -174,7 +174,7 @@ def test_declaration_that_raises_is_raised_as_it_is_when_strict(monkeypatch):
 
 
 def test_declaration_that_raises_an_error_of_ours_is_left_alone():
-    with pytest.raises(PluginLoadError, match="^needs more sea$"):
+    with pytest.raises(PluginLoadError, match=r"^needs more sea$"):
         provider_info(loaded(with_hook("pollux_provider_info", raising(PluginLoadError("needs more sea")))))
 
 
@@ -635,18 +635,23 @@ def test_client_is_not_opened_before_it_is_needed():
 
 
 def test_client_is_opened_once_however_many_threads_want_it():
-    at_once = threading.Barrier(8)
-    provider = Acme()
-    hooks = hooks_of(provider)
+    asking = threading.Semaphore(0)
+    opened = []
+
+    def open_slowly(self):
+        opened.append(Client())
+        assert all(asking.acquire(timeout=10) for _ in range(8))
+        return opened[-1]
+
+    hooks = hooks_of(with_hook("pollux_open", open_slowly))
 
     def client(_):
-        at_once.wait(timeout=10)
+        asking.release()
         return hooks.client
 
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(client, range(8)))
-    assert found == [provider.clients[0]] * 8
-    assert len(provider.clients) == 1
+    assert found == opened * 8
 
 
 def test_client_is_closed():

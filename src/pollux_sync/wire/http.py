@@ -57,6 +57,12 @@ class _Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = POOL_CLASSES
         return manager
 
+    def close(self) -> None:
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - its own container, which does not iterate
+                manager.pools[key].close()
+        super().close()
+
     def build_response(self, req: PreparedRequest, resp: Any) -> Any:  # noqa: ARG002 - requests' signature
         return resp
 
@@ -78,6 +84,7 @@ class HttpClient:
         self._headers = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
         self._headers |= {"Accept-Encoding": "gzip, deflate"} | dict(headers)
         self._resends_stale = resends_stale
+        self._is_closed = False
         self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
         self._proxies = get_environ_proxies(self._base_url)
         with Session() as session:
@@ -93,6 +100,8 @@ class HttpClient:
         Raises HttpError for a status other than 2xx, ReplyError for a body that is not JSON, and
         requests' and urllib3's exceptions for the rest; `faults.classify` knows them all.
         """
+        if self._is_closed:
+            raise ConnectionAbortedError("this client has been closed")
         prepared = self._prepare(request)
         try:
             return self._exchange(prepared, timeout_s)
@@ -103,6 +112,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all connections, those in use too: their exchanges fail at once."""
+        self._is_closed = True
         self._adapter.close()
 
     def _prepare(self, request: HttpRequest) -> PreparedRequest:

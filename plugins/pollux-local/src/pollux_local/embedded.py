@@ -31,13 +31,12 @@ _SILENT = -1
 
 @attrs.frozen
 class _Key:
-    """Equal keys are one server. A forked child has a pid of its own, and so a server of its own."""
+    """Equal keys are one server."""
 
     path: str
     n_ctx: int
     n_threads: int | None
     n_parallel: int
-    pid: int
 
 
 @attrs.frozen
@@ -47,6 +46,7 @@ class _Running:
     server: Any
     url: str
     api_key: str = attrs.field(repr=False)
+    pid: int = attrs.field(factory=os.getpid)
     clients: list[HttpClient] = attrs.field(factory=list, repr=False)
 
 
@@ -65,7 +65,6 @@ def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> Http
         n_ctx=options.get("n_ctx", 0),
         n_threads=options.get("n_threads"),
         n_parallel=options.get("n_parallel", _PARALLEL),
-        pid=os.getpid(),
     )
     with _lock:
         running = _servers.get(key) or _servers.setdefault(key, _start(key))
@@ -117,24 +116,29 @@ def _parameters(key: _Key, api_key: str) -> Any:
 
 @atexit.register
 def stop_servers() -> None:
-    """Stop every server of this process; the next call starts one anew.
+    """Stop every server that this process started; the next call starts one anew.
 
     Clients go first: llama.cpp waits for requests in flight while it holds the interpreter's lock.
     """
     with _lock:
-        for key in [key for key in _servers if key.pid == os.getpid()]:
+        for key in [key for key, running in _servers.items() if running.pid == os.getpid()]:
             running = _servers.pop(key)
             for client in running.clients:
                 client.close()
 
 
-def _disown_servers() -> None:
-    """In a forked child: keep the parent's servers from being stopped, for which their threads would be needed."""
+def _share_with_child() -> None:
+    """In a forked child: go on asking the parent's servers, and never stop them.
+
+    Their threads are not here to be joined, so the objects must outlive the child's interpreter. For the
+    same reason such a child must leave by ``os._exit``, as those of multiprocessing do.
+    """
     global _lock  # noqa: PLW0603 - the parent may have held it
     _lock = threading.Lock()
     for running in _servers.values():
+        running.clients.clear()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(running.server))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_servers)
+    os.register_at_fork(after_in_child=_share_with_child)

@@ -1,0 +1,37 @@
+import pytest
+
+from pollux_sync import APIError, ConfigurationError, Source, Usage
+from pollux_sync.data.reply import Attempt, Failure
+from pollux_sync.data.request import InlinePart, UriPart
+
+PAPER = Source.from_uri("gs://bucket/whale.pdf", mime_type="application/pdf")
+
+
+@pytest.mark.parametrize("part", [InlinePart(PAPER, b"%PDF-"), UriPart(PAPER)])
+def test_part_has_the_type_of_its_source(part):
+    assert part.mime_type == "application/pdf"
+
+
+def test_part_by_address_has_that_of_its_source():
+    assert UriPart(PAPER).uri == "gs://bucket/whale.pdf"
+
+
+def test_inline_part_does_not_show_its_bytes():
+    assert "secret" not in repr(InlinePart(PAPER, b"secret"))
+
+
+def test_equal_parts_hash_alike():
+    assert len({UriPart(PAPER), UriPart(PAPER), UriPart(Source.from_text("whale"))}) == 2
+
+
+def test_usage_lists_what_was_reported():
+    assert Usage(input_tokens=3, output_tokens=0).to_dict() == {"input_tokens": 3, "output_tokens": 0}
+
+
+def test_failure_has_the_attempts_of_its_error():
+    attempts = (Attempt(started_at=1.0, duration_s=0.5),)
+    assert Failure(APIError("down", attempts=attempts)).attempts == attempts
+
+
+def test_failure_that_was_never_sent_has_no_attempts():
+    assert Failure(ConfigurationError("no")).attempts == ()
