@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from pollux_sync.schemas import answer_format, example, lower, schema_of, structure, unstructure
 
 thorough = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

@@ -35,7 +35,7 @@ class _Key:
 
     path: str
     n_ctx: int
-    n_threads: int | None
+    n_threads: int
     n_parallel: int
 
 
@@ -63,7 +63,7 @@ def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> Http
     key = _Key(
         path=str(model.resolve()),
         n_ctx=options.get("n_ctx", 0),
-        n_threads=options.get("n_threads"),
+        n_threads=options.get("n_threads") or _spare_threads(),
         n_parallel=options.get("n_parallel", _PARALLEL),
     )
     with _lock:
@@ -109,9 +109,24 @@ def _parameters(key: _Key, api_key: str) -> Any:
     parameters.n_ctx = key.n_ctx
     parameters.n_parallel = key.n_parallel
     parameters.kv_unified = True
-    if key.n_threads is not None:
-        parameters.cpuparams.n_threads = key.n_threads
+    parameters.cpuparams.n_threads = key.n_threads
+    parameters.cpuparams_batch.n_threads = key.n_threads
     return parameters
+
+
+def _spare_threads() -> int:
+    """All cores but one, at least one.
+
+    llama.cpp's threads wait for each other by spinning: with a single core taken by somebody else, two threads
+    on two cores were seen to take ten times as long as one.
+    """
+    return max(1, _usable_cores() - 1)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @atexit.register
