@@ -89,7 +89,11 @@ def test_takes_addresses_of_any_kind():
 
 def test_script_answers_in_order_and_then_leaves_it_to_the_mock():
     script = Script("one", "two")
-    assert run_many(["a", "b", "c"], config=config(script, request_concurrency=1))["answers"] == ["one", "two", "echo: c"]
+    assert run_many(["a", "b", "c"], config=config(script, request_concurrency=1))["answers"] == [
+        "one",
+        "two",
+        "echo: c",
+    ]
     assert script.is_used_up
     assert [request["prompt"] for request in script.requests] == ["a", "b", "c"]
 

@@ -7,7 +7,10 @@ import pytest
 from pollux_sync import Config, ConfigurationError, Options, Source, continue_tool, run, run_many, to_jsonable
 
 CONFIG = Config(provider="openai", model="m", use_mock=True)
-TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+TOOL = {
+    "name": "weather",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
 
 
 def test_keeps_no_state_unless_asked():
@@ -69,7 +72,12 @@ def test_goes_on_after_a_tool_through_json():
     results = [{"role": "tool", "tool_call_id": "call_0", "content": "sunny"}]
     final = continue_tool(stored, results, config=CONFIG, options=Options(tools=[TOOL]))
     assert final["answers"] == ["echo: sunny"]
-    assert [turn["role"] for turn in final["_conversation_state"]["history"]] == ["user", "assistant", "tool", "assistant"]
+    assert [turn["role"] for turn in final["_conversation_state"]["history"]] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
 
 
 def test_a_tool_result_may_be_data():

@@ -261,10 +261,13 @@ EXAMPLES: list[tuple[Any, list[Any]]] = [
     (Level, [Level.HIGH]),
     (Mood, [Mood.BAD]),
     (Mixed, list(Mixed)),
-    (Literal["a", 1, True, None], ["a", 1, True, None]),
+    (
+        Literal["a", 1, True, None],  # noqa: PYI061  (None among the values)
+        ["a", 1, True, None],
+    ),
     (Literal[Color.RED, "x"], [Color.RED, "x"]),
     (Literal["only"], ["only"]),
-    (Optional[int], [None, 0]),
+    (Optional[int], [None, 0]),  # noqa: UP045  (the old spelling)
     (int | str, [1, "1", ""]),
     (float | int | bool, [1, 2.5, True]),
     (datetime | date | str, [NOON, date(2024, 2, 29), "tomorrow"]),

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 
-def install(folder: Path, name: str, version: str = "1.0", *, group: str = "pollux_sync.providers", **entries: str) -> None:
+def install(
+    folder: Path, name: str, version: str = "1.0", *, group: str = "pollux_sync.providers", **entries: str
+) -> None:
     """Write ``NAME-VERSION.dist-info`` with one entry point for each ``entry="module:attribute"``."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)

@@ -124,7 +124,9 @@ def test_replays_a_conversation_with_tools():
 @pytest.mark.parametrize(("keeps", "replayed"), [(True, {"reasoning": "hm"}), (False, {})])
 def test_replays_reasoning_where_the_dialect_keeps_it(keeps, replayed):
     turn = Turn(role="assistant", content="x", provider_state={"reasoning": "hm"})
-    messages = encode(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=keeps)).body["messages"]
+    messages = encode(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=keeps)).body[
+        "messages"
+    ]
     assert messages[0] == {"role": "assistant", "content": "x"} | replayed
 
 
@@ -145,7 +147,12 @@ def test_reads_text_and_usage():
         id="chatcmpl-1",
         model="m-2026",
     )
-    assert (reply.text, reply.finish_reason, reply.response_id, reply.model) == ("hello", "stop", "chatcmpl-1", "m-2026")
+    assert (reply.text, reply.finish_reason, reply.response_id, reply.model) == (
+        "hello",
+        "stop",
+        "chatcmpl-1",
+        "m-2026",
+    )
     assert reply.usage == Usage(
         input_tokens=5,
         output_tokens=7,
@@ -221,7 +228,9 @@ def test_tolerates_a_choice_without_a_message():
 
 
 @pytest.mark.parametrize(
-    "body", [{"error": {"message": "no"}}, {"choices": [{"error": {"code": 502, "message": "no"}}]}], ids=["body", "choice"]
+    "body",
+    [{"error": {"message": "no"}}, {"choices": [{"error": {"code": 502, "message": "no"}}]}],
+    ids=["body", "choice"],
 )
 def test_raises_an_error_inside_a_200(body):
     with pytest.raises(HttpError, match="no"):
@@ -232,5 +241,3 @@ def test_raises_an_error_inside_a_200(body):
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
         decode(HttpResponse(status=200, body=body))
-
-

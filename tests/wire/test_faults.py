@@ -54,7 +54,10 @@ def test_takes_a_date_in_the_past_as_now():
         ({"detail": "Not Found"}, "Not Found"),
         ({"detail": [{"loc": ["body"], "msg": "field required"}]}, "field required"),
         ([{"error": {"message": "bad model"}}], "bad model"),
-        ({"error": {"message": "failed", "metadata": {"provider_name": "Acme", "raw": "out of memory"}}}, "Acme: out of memory"),
+        (
+            {"error": {"message": "failed", "metadata": {"provider_name": "Acme", "raw": "out of memory"}}},
+            "Acme: out of memory",
+        ),
         ({"error": {"message": "failed", "metadata": {"provider_name": "Acme"}}}, "failed"),
         ("<!DOCTYPE html><title> 502 Bad\nGateway </title>", "an HTML page titled '502 Bad\\nGateway'"),
         ("<html></html>", "an HTML page"),

@@ -111,7 +111,9 @@ def test_reports_a_close_without_an_answer(server, client):
 
 
 @pytest.mark.parametrize(
-    "step", [Drip(body=b" " * 500, interval_s=0.02), DripHeaders(interval_s=0.02), Hang()], ids=["body", "headers", "all"]
+    "step",
+    [Drip(body=b" " * 500, interval_s=0.02), DripHeaders(interval_s=0.02), Hang()],
+    ids=["body", "headers", "all"],
 )
 def test_holds_one_deadline_over_the_whole_answer(server, client, step):
     server.reply(step)
@@ -170,7 +172,9 @@ def test_takes_json_under_a_wrong_content_type(server, client):
     assert client.send(ASK, 5.0).body == {"answer": 42}
 
 
-@pytest.mark.parametrize("body", [b"", b"  \n", b'{"answer": 4', b"[[[[" * 50_000], ids=["empty", "blank", "cut", "deep"])
+@pytest.mark.parametrize(
+    "body", [b"", b"  \n", b'{"answer": 4', b"[[[[" * 50_000], ids=["empty", "blank", "cut", "deep"]
+)
 def test_reports_a_body_that_is_no_json(server, client, body):
     server.reply(Answer(body=body, headers={"Content-Type": "application/json"}))
     fault = fault_of(client)

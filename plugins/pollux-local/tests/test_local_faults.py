@@ -100,7 +100,9 @@ def test_refuses_what_local_servers_cannot_take(server, config, source):
     assert server.requests == []
 
 
-@pytest.mark.parametrize("option", [{"reasoning_effort": "low"}, {"reasoning_budget_tokens": 9}, {"tools": [{"name": "x"}]}])
+@pytest.mark.parametrize(
+    "option", [{"reasoning_effort": "low"}, {"reasoning_budget_tokens": 9}, {"tools": [{"name": "x"}]}]
+)
 def test_refuses_options_that_it_does_not_declare(server, config, option):
     with pytest.raises(ConfigurationError, match=next(iter(option))):
         run("hi", config=config(), options=Options(**option))
@@ -137,7 +139,12 @@ def test_a_stale_connection_does_not_fail_a_call(server, config):
 @pytest.mark.parametrize(
     ("step", "kind", "status", "attempts"),
     [
-        (Answer(status=503, json={"error": {"message": "Loading model", "type": "unavailable_error"}}), "capacity", 503, 2),
+        (
+            Answer(status=503, json={"error": {"message": "Loading model", "type": "unavailable_error"}}),
+            "capacity",
+            503,
+            2,
+        ),
         (Answer(status=529, body=b"overloaded"), "capacity", 529, 2),
         (Answer(status=400, json={"error": {"type": "exceed_context_size_error"}}), "context_overflow", 400, 1),
         (Answer(status=404, json={"detail": "model 'm' not found"}), "not_found", 404, 1),

@@ -65,8 +65,8 @@ class ConfigValues:
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
 
     def __attrs_post_init__(self) -> None:
-        require_text("provider", self.provider, hint="e.g. provider='openai'")
-        require_text("model", self.model, hint="e.g. model='gpt-5-mini'")
+        require_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")
+        require_text("model", self.model, hint="name the model as the provider does")
         self._check_reach()
         require_bool("use_mock", self.use_mock)
         require_int("request_concurrency", self.request_concurrency, minimum=1)

@@ -101,7 +101,7 @@ def _read(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str | None]:
         return answers.read(reply.text), None
     except AnswerMismatch as mismatch:
         cut = " (the answer was cut off: raise max_tokens)" if reply.finish_reason == "length" else ""
-        return None, f"{mismatch.path}: {mismatch}{cut}"
+        return None, f"{mismatch}{cut}"
 
 
 def _raw(reply: Reply) -> dict[str, Any]:

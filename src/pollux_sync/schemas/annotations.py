@@ -85,7 +85,7 @@ def alias_target(alias: Any) -> Any:
     """Return the type that ``type X = ...`` stands for, with names written as text resolved."""
 
     class Holder:
-        __annotations__ = {"target": alias.__value__}  # noqa: RUF012  (typing reads it from here)
+        __annotations__ = {"target": alias.__value__}
 
     try:
         names = vars(sys.modules[alias.__module__])

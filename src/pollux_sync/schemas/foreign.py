@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_origin
 
 from pollux_sync.errors import ConfigurationError
@@ -40,12 +41,9 @@ def foreign_schema(tp: Any) -> dict[str, Any]:
 
     Raises ConfigurationError when the library cannot state one.
     """
+    state = tp.model_json_schema if is_pydantic(tp) else partial(_msgspec(tp).json.schema, tp)
     try:
-        if is_pydantic(tp):
-            return copy.deepcopy(dict(tp.model_json_schema()))
-        return dict(_msgspec(tp).json.schema(tp))
-    except ConfigurationError:
-        raise
+        return copy.deepcopy(dict(state()))
     except Exception as error:
         raise ConfigurationError(
             f"{tp!r} cannot state its JSON Schema: {error}", hint="change or annotate the field it names"
@@ -54,9 +52,11 @@ def foreign_schema(tp: Any) -> dict[str, Any]:
 
 def foreign_structure(value: Any, tp: Any) -> Any:
     """Build the model from its JSON value; raises AnswerMismatch naming the field."""
+    build = tp.model_validate if is_pydantic(tp) else partial(_msgspec(tp).convert, type=tp)
     try:
-        return tp.model_validate(value) if is_pydantic(tp) else _msgspec(tp).convert(value, tp)
+        return build(value)
     except Exception as error:
+        # A model's own validators may raise anything; one refused answer must not stop the others.
         raise _mismatch(error) from error
 
 

@@ -48,17 +48,10 @@ def is_record(cls: Any) -> bool:
 def record_fields(tp: Any) -> tuple[RecordField, ...]:
     """The fields that are written and read, in order; ``tp`` may be parametrised, as ``Box[int]``.
 
-    Raises ConfigurationError when an annotation cannot be resolved or two fields share a key.
+    Raises ConfigurationError when an annotation cannot be resolved.
     """
     cls, hints = get_origin(tp) or tp, hints_of(tp)
-    fields = tuple(_fields(cls, hints))
-    keys = [field.key for field in fields]
-    doubled = next((key for key in keys if keys.count(key) > 1), None)
-    if doubled is not None:
-        raise ConfigurationError(
-            f"{cls.__name__}: two fields are written as {doubled!r}", hint="give one of them another alias"
-        )
-    return fields
+    return tuple(_fields(cls, hints))
 
 
 def _fields(cls: Any, hints: dict[str, Any]) -> Iterator[RecordField]:

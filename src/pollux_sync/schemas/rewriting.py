@@ -177,7 +177,8 @@ class _Rewriting:
     def reference_passage(self, schema: Schema, steps: Steps) -> Passage:
         name = schema["$ref"].removeprefix(DEFS)
         if name not in self.definitions.lowered:
-            self.definitions.lowered[name] = {}
+            # Until it is made, the canonical schema answers whether null is legal there.
+            self.definitions.lowered[name] = self.definitions.canonical[name]
             lowered, bridge = self.passage(self.definitions.canonical[name], ("$defs", name))
             self.definitions.lowered[name], self.definitions.bridges[name] = lowered, bridge
         passage = Named(name, self.definitions)
@@ -284,7 +285,9 @@ class _Rewriting:
         lowered = {key: low for key, (low, _) in passages.items()}
         wanted = set(required)
         optional = {key for key in properties if key not in wanted} if self.dialect.all_required else set()
-        null_is_absent = {key for key in optional if self.can_stand_for_absence(properties[key], places[key])}
+        null_is_absent = {
+            key for key in optional if self.can_stand_for_absence(lowered[key], properties[key], places[key])
+        }
         lowered |= {key: _nullable(lowered[key]) for key in lowered if key in null_is_absent}
         schema: Schema = {
             "type": "object",
@@ -296,20 +299,16 @@ class _Rewriting:
         bridges = {key: bridge for key, (_, bridge) in passages.items()}
         return schema, Fields(bridges, frozenset(null_is_absent), frozenset(optional))
 
-    def can_stand_for_absence(self, schema: Any, steps: Steps) -> bool:
+    def can_stand_for_absence(self, lowered: Schema, canonical: Any, steps: Steps) -> bool:
         """Whether null, not being a value of this optional property, can mean that it is absent."""
         if not self.dialect.optional_as_nullable:
             self.find(steps, "the property is optional, but must always be given")
             return False
-        is_null_legal = self.accepts_null(schema)
-        if is_null_legal and schema.get("default", True) is not None:
+        is_null_legal = compile_validator({**lowered, "$defs": self.definitions.lowered}).is_valid(None)
+        has_null_default = isinstance(canonical, dict) and canonical.get("default", True) is None
+        if is_null_legal and not has_null_default:
             self.find(steps, "absent and null cannot be told apart here; null is kept")
         return not is_null_legal
-
-    def accepts_null(self, schema: Any) -> bool:
-        if isinstance(schema, bool):
-            return schema
-        return compile_validator({**schema, "$defs": self.definitions.canonical}).is_valid(None)
 
     def opened_passage(self, lowered: Schema, fields: Fields, schema: Schema, others: Any, steps: Steps) -> Fields:
         """Add to an object what has no property of its own; it changes ``lowered`` in place."""

@@ -96,10 +96,10 @@ def _ensure_references(schema: Any) -> None:
     resource = DRAFT202012.create_resource(schema)
     root = Registry().resolver_with_root(resource)
     for steps, inner in walk(schema):
-        reference = inner.get("$ref") if isinstance(inner, dict) else None
+        words = ("$ref", "$dynamicRef") if isinstance(inner, dict) else ()
+        reference = next((inner[word] for word in words if word in inner), "#")
         try:
-            if reference is not None:
-                root.lookup(reference)
+            root.lookup(reference)
         except Unresolvable as error:
             raise ConfigurationError(
                 f"the JSON Schema refers to {reference!r} at {json_path(steps)}, which is not part of it",

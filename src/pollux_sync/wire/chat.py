@@ -175,7 +175,7 @@ def _first_choice(response: HttpResponse) -> Mapping[str, Any]:
     choices = response.body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError(
-            "the answer holds no choices", hint="is base_url an OpenAI-compatible server?", response=response
+            "the answer holds no choices", hint="does base_url lead to a Chat Completions server?", response=response
         )
     if choices[0].get("error"):
         raise HttpError(attrs.evolve(response, body=choices[0]))

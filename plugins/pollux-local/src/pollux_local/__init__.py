@@ -42,9 +42,7 @@ INFO = ProviderInfo(
     options={"system_instruction", "response_schema", "temperature", "top_p", "max_tokens", "history"},
     config_options=(
         ConfigOption(name="n_ctx", types=(int,), about="embedded model: tokens of context, by default the model's own"),
-        ConfigOption(
-            name="n_threads", types=(int,), about="embedded model: CPU threads, by default all cores but one"
-        ),
+        ConfigOption(name="n_threads", types=(int,), about="embedded model: CPU threads, by default all cores but one"),
         ConfigOption(name="n_parallel", types=(int,), about="embedded model: requests answered at once, by default 4"),
     ),
     sources=(
