@@ -40,6 +40,8 @@ FaultKind = Literal[
     "refused",
     "unknown",
 ]
+_TOO_MANY = 429
+
 Phase = Literal[
     "generate",
     "upload",
@@ -204,7 +206,7 @@ def api_error(
 ) -> APIError:
     """The error of the tree that stands for this fault."""
     error_type: type[APIError] = APIError
-    if fault.kind == "rate_limit":
+    if fault.status_code == _TOO_MANY or fault.kind == "rate_limit":
         error_type = RateLimitError
     elif phase == "cache":
         error_type = CacheError

@@ -41,6 +41,7 @@ def test_type_is_known_by_the_name(name, mime_type):
         (b"RIFF\x10\x00\x00\x00WEBP", "image/webp"),
         (b"RIFF\x10\x00\x00\x00WAVE", "audio/wav"),
         (b"RIFF\x10\x00\x00\x00AVI LIST", "video/x-msvideo"),
+        (b"BM\x36\x00\x0c\x00\x00\x00\x00\x00\x36\x00", "image/bmp"),
         (b"II*\x00", "image/tiff"),
         (b"MM\x00*", "image/tiff"),
         (b"\x00\x00\x00\x18ftypheic", "image/heic"),

@@ -316,15 +316,26 @@ def test_wrong_answer_is_not_blamed_on_the_middleware_around_it(hook, ask):
     assert caught.value.distribution == "pollux-acme"
 
 
+@pytest.mark.parametrize(
+    ("hook", "ask"), [(hook, ask) for hook, ask, _ in ASKED if hook in {"pollux_plan", "pollux_rewrite_call"}]
+)
+def test_fold_that_forgets_to_return_is_blamed_on_its_middleware(hook, ask):
+    def forgetful(self):
+        yield
+
+    middleware = type("Forgetful", (), {hook: hookimpl(forgetful, wrapper=True)})()
+    with pytest.raises(ProviderBugError) as caught:
+        ask(hooks_of(Acme(), middleware))
+    assert caught.value.distribution == "object Forgetful"
+
+
 ISOLATED = [entry for entry in ASKED if entry[0] not in {"pollux_send", "pollux_decode", "pollux_upload"}]
 every_isolated = pytest.mark.parametrize(("hook", "ask", "wanted"), ISOLATED, ids=[hook for hook, *_ in ISOLATED])
 
 
 @every_isolated
 def test_foreign_exception_becomes_a_bug_of_that_plugin_and_hook(hook, ask, wanted):
-    with pytest.raises(
-        ProviderBugError, match=rf"{hook} of plugin .*pollux-acme 1\.0.* raised OSError: no boat"
-    ) as caught:
+    with pytest.raises(ProviderBugError, match=rf"{hook} of plugin .*pollux-acme.* raised OSError: no boat") as caught:
         ask(hooks_of(with_hook(hook, raising(OSError("no boat")))))
     assert caught.value.hook == hook
 
@@ -370,7 +381,7 @@ def test_bug_in_middleware_names_the_middleware():
             yield
             raise OSError("no boat")
 
-    with pytest.raises(ProviderBugError, match="pollux_encode of plugin middleware 0 "):
+    with pytest.raises(ProviderBugError, match="pollux_encode of plugin object Broken raised OSError: no boat"):
         hooks_of(Acme(), Broken()).encode(CALL)
 
 
@@ -422,7 +433,7 @@ def test_exception_that_nobody_knows_is_a_bug_of_the_hook_it_came_from():
     hooks = hooks_of(with_hook("pollux_decode", decode))
     with pytest.raises(KeyError) as raised:
         hooks.decode(RESPONSE, CALL)
-    with pytest.raises(ProviderBugError, match=r"pollux_decode of plugin .*pollux-acme 1\.0.* KeyError") as caught:
+    with pytest.raises(ProviderBugError, match=r"pollux_decode of plugin .*pollux-acme.* KeyError") as caught:
         hooks.classify(raised.value)
     assert caught.value.__cause__ is raised.value
 
@@ -469,7 +480,7 @@ def test_failing_observer_stops_no_other():
 def test_failing_observer_is_logged_by_name_without_the_key(caplog):
     with caplog.at_level(logging.WARNING, "pollux_sync"):
         hooks_of(Acme(), Failing()).emit(CallStarted(CALL))
-    assert "Failing.pollux_event failed: OSError: no boat for [REDACTED]" in caplog.text
+    assert "observer object Failing failed: OSError: no boat for [REDACTED]" in caplog.text
 
 
 def test_observer_may_leave_the_event_out():
@@ -634,6 +645,11 @@ def test_client_is_not_opened_before_it_is_needed():
     assert provider.clients == []
 
 
+def test_client_is_the_same_at_every_use():
+    hooks = hooks_of(Acme())
+    assert hooks.client is hooks.client
+
+
 def test_client_is_opened_once_however_many_threads_want_it():
     asking = threading.Semaphore(0)
     opened = []
@@ -700,7 +716,7 @@ def test_failure_to_close_is_only_logged_and_without_the_key(caplog):
 
 
 def test_failure_to_open_is_a_bug_that_names_the_plugin():
-    with pytest.raises(ProviderBugError, match=r"pollux_open of plugin .*pollux-acme 1\.0.* raised OSError: no boat"):
+    with pytest.raises(ProviderBugError, match=r"pollux_open of plugin .*pollux-acme.* raised OSError: no boat"):
         _ = hooks_of(with_hook("pollux_open", raising(OSError("no boat")))).client
 
 

@@ -263,7 +263,7 @@ def test_a_schema_that_is_not_json_is_refused(value):
         schema_of({"const": value})
 
 
-@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/x.json", "file:///etc/passwd", "#/$defs/gone", "#gone"])
+@pytest.mark.parametrize("reference", ["http://127.0.0.1:9/x.json", "file:///x.json", "#/$defs/gone", "#gone"])
 def test_a_reference_to_elsewhere_is_refused(reference):
     with pytest.raises(ConfigurationError, match=r"at \$\.properties\.a, which is not part of it"):
         schema_of({"type": "object", "properties": {"a": {"$ref": reference}}})
@@ -327,7 +327,7 @@ def test_a_name_only_type_checkers_see_is_refused():
 
 def test_an_alias_of_an_unknown_name_is_refused():
     with pytest.raises(ConfigurationError, match="Gone"):
-        schema_of(TypeAliasType("Lost", "Gone"))
+        schema_of(TypeAliasType("Lost", "Gone"))  # noqa: F821  (the point)
 
 
 def test_a_field_that_exists_only_while_initialising_is_refused():

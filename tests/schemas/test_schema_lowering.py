@@ -208,6 +208,12 @@ def test_broken_json_text_is_a_mismatch(openai):
     assert caught.value.path == "$.a"
 
 
+@pytest.mark.parametrize("text", ["NaN", "1e999", "[" * 100_000])
+def test_json_text_no_json_can_hold_is_a_mismatch(openai, text):
+    with pytest.raises(AnswerMismatch, match="expected JSON text"):
+        lower(_object(a={}), openai).lift({"a": text})
+
+
 def test_a_union_with_anything_is_anything(openai):
     lowered = lower(schema_of(list[int | Any]), openai)
     assert lowered.lift(lowered.lower_value([1, "a"])) == [1, "a"]
@@ -300,6 +306,13 @@ def test_conditions_are_told_and_noted(openai):
 def test_a_const_is_an_enum_of_one_where_there_is_no_const():
     dialect = SchemaDialect(name="no const", closes_objects=True, unsupported_keywords={"const"})
     assert lower({"const": "a", "type": "string"}, dialect).schema == {"type": "string", "enum": ["a"]}
+
+
+def test_a_choice_states_its_types(openai):
+    schema = _object(a={"enum": ["x", 1]}, b={"const": True}) | {"required": ["a", "b"]}
+    lowered = lower(schema, openai)
+    assert _property(lowered)["type"] == ["string", "integer"]
+    assert _property(lowered, "b")["type"] == "boolean"
 
 
 def test_recursion_is_kept_by_reference(openai):

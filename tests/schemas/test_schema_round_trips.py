@@ -176,6 +176,20 @@ class Owner(pydantic.BaseModel):
     pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
 
 
+class Scores(pydantic.RootModel[dict[str, tuple[int, int]]]):
+    pass
+
+
+class Envelope(pydantic.BaseModel, Generic[T]):
+    payload: T
+    spare: T | None = None
+
+
+class Renamed(msgspec.Struct, rename="camel", tag=True, frozen=True):
+    first_name: str
+    raw: bytes = b""
+
+
 class Reading(msgspec.Struct):
     sensor: str
     values: dict[str, float]
@@ -324,6 +338,9 @@ EXAMPLES: list[tuple[Any, list[Any]]] = [
     (Book, [BOOK]),
     (Owner, [Owner(pet=Cat(lives=3)), Owner(pet=Dog(tricks={"sit": True}))]),
     (list[Cat | Dog], [[Cat(), Dog(tricks={"a": False})]]),
+    (Scores, [Scores({"a": (1, 2)})]),
+    (Envelope[dict[str, int]], [Envelope[dict[str, int]](payload={"a": 1})]),
+    (tuple[Renamed, ...], [(Renamed("a"), Renamed("b", b"x"))]),
     (Reading, [Reading("s", {"a": 1.0}, NOON, Reading("t", {}, NOON))]),
     (Shelf, [Shelf([BOOK]), Shelf([], (Reading("s", {}, NOON),), AUTHOR)]),
     (Event, [EVENT]),

@@ -8,7 +8,7 @@ from typing import Any
 from pollux_sync.errors import ConfigurationError
 
 
-def require_text(name: str, value: object, *, hint: str | None = None) -> None:
+def require_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
     """``value`` is a string with at least one character that is not white space."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a string, got {type(value).__name__}", hint=hint)
@@ -39,12 +39,19 @@ def require_number(
 ) -> None:
     """``value`` is a finite int or float from ``minimum`` (excluded when ``above``) to ``maximum``."""
     span = f"{'above' if above else 'at least'} {minimum:g}" + ("" if maximum is None else f" and at most {maximum:g}")
-    hint = f"pass a number {span}"
+    hint = f"pass a finite number {span}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} must be a number, got {type(value).__name__}", hint=hint)
     too_low = value <= minimum if above else value < minimum
-    if not isfinite(value) or too_low or (maximum is not None and value > maximum):
-        raise ConfigurationError(f"{name} must be {span}, got {value}", hint=hint)
+    if not _is_finite(value) or too_low or (maximum is not None and value > maximum):
+        raise ConfigurationError(f"{name} must be {span}, got {str(value)[:20]}", hint=hint)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def require_mapping(name: str, value: object) -> dict[str, Any]:

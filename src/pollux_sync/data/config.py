@@ -7,6 +7,7 @@ the environment.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,6 +20,8 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
+
 #: How a secret is shown.
 REDACTED = "[REDACTED]"
 
@@ -28,10 +31,7 @@ def _redacted(value: str | None) -> str:
 
 
 def _without_credentials(url: str | None) -> str:
-    if url is None or "@" not in url:
-        return repr(url)
-    head, _, tail = url.rpartition("@")
-    return repr(f"{head.partition('//')[0]}//{REDACTED}@{tail}")
+    return repr(url if url is None else _CREDENTIALS.sub(rf"\1{REDACTED}@", url))
 
 
 def _as_json(value: Mapping[str, Any]) -> str:
@@ -44,9 +44,11 @@ def _copied(value: object) -> Mapping[str, Any]:
 
 def _url_parts(url: str) -> SplitResult | None:
     try:
-        return urlsplit(url)
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - it raises for a port that is no number
     except ValueError:
         return None
+    return parts
 
 
 @attrs.frozen(kw_only=True)
@@ -104,3 +106,8 @@ class ConfigValues:
         if isinstance(self.plugins, str) or not hasattr(self.plugins, "__iter__"):
             raise ConfigurationError("plugins must be a list of names or objects", hint="plugins=['pollux-log']")
         object.__setattr__(self, "plugins", tuple(self.plugins))
+        for plugin in self.plugins:
+            if isinstance(plugin, type):
+                raise ConfigurationError(
+                    f"plugins holds the class {plugin.__name__}", hint=f"pass an object: plugins=[{plugin.__name__}()]"
+                )

@@ -1,34 +1,30 @@
-"""The one converter through which values become JSON data and come back."""
+"""From stored data back to values: strictly, and with a clear word about what does not fit."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pollux_sync.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from cattrs.preconf.json import JsonConverter
+from pollux_sync.schemas import AnswerMismatch, structure
 
 T = TypeVar("T")
 
 
-@cache
-def converter() -> JsonConverter:
-    """The shared cattrs converter, built on first use: unknown keys are refused."""
-    from cattrs.preconf.json import make_converter
+def restored(data: Any, value_type: type[T], *, newest: int) -> T:
+    """``data`` as a ``value_type`` of a schema version up to ``newest``.
 
-    return make_converter(forbid_extra_keys=True)
-
-
-def structure(data: Any, value_type: type[T]) -> T:
-    """``data`` as a ``value_type``. Raises ConfigurationError that names the bad field."""
-    from cattrs import transform_error
-
-    try:
-        return converter().structure(data, value_type)
-    except Exception as error:
-        problems = "; ".join(transform_error(error))
+    Raises ConfigurationError that names the bad field, or asks for an upgrade.
+    """
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > newest:
         raise ConfigurationError(
-            f"not a stored {value_type.__name__}: {problems}", hint="pass what to_dict() gave, unchanged"
-        ) from error
+            f"this {value_type.__name__} has schema version {version}, known are up to {newest}",
+            hint="upgrade pollux-sync",
+        )
+    try:
+        value: T = structure(data, value_type)
+    except AnswerMismatch as mismatch:
+        raise ConfigurationError(
+            f"not a stored {value_type.__name__}: {mismatch}", hint="pass what to_dict() gave, unchanged"
+        ) from mismatch
+    return value

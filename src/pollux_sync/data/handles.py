@@ -7,8 +7,6 @@ from typing import Any, Literal, Self
 
 import attrs
 
-from pollux_sync.errors import ConfigurationError
-
 SCHEMA_VERSION = 1
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
@@ -37,15 +35,9 @@ class CacheHandle:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
-        from pollux_sync.data.converter import structure
+        from pollux_sync.data.converter import restored
 
-        handle = structure(data, cls)
-        if handle.schema_version > SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"this cache handle has schema version {handle.schema_version}, known are up to {SCHEMA_VERSION}",
-                hint="upgrade pollux-sync",
-            )
-        return handle
+        return restored(data, cls, newest=SCHEMA_VERSION)
 
 
 @attrs.frozen

@@ -34,10 +34,6 @@ _BY_MAGIC = (
     (0, b"\xff\xd8\xff", "image/jpeg"),
     (0, b"GIF87a", "image/gif"),
     (0, b"GIF89a", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (8, b"WAVE", "audio/wav"),
-    (8, b"AVI ", "video/x-msvideo"),
-    (0, b"BM", "image/bmp"),
     (0, b"II*\x00", "image/tiff"),
     (0, b"MM\x00*", "image/tiff"),
     (4, b"ftypheic", "image/heic"),
@@ -52,6 +48,11 @@ _BY_MAGIC = (
     (0, b"PK\x03\x04", "application/zip"),
     (0, b"\x1f\x8b", "application/gzip"),
 )
+
+#: Kinds of RIFF container, named at offset 8.
+_BY_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+
+_BY_ENCODING = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
 #: How many first bytes `guess_mime_type` looks at.
 MAGIC_BYTES = 16
@@ -75,8 +76,17 @@ _TEXT_LIKE = {
 def guess_mime_type(name: str, head: bytes = b"") -> str:
     """The MIME type of a file called ``name`` that starts with ``head``; octet-stream when unknown."""
     suffix = "." + name.rsplit(".", 1)[-1].lower() if "." in name else ""
-    guessed = _BY_SUFFIX.get(suffix) or mimetypes.guess_type(name, strict=False)[0]
-    return guessed or next((mime for at, magic, mime in _BY_MAGIC if head[at:].startswith(magic)), OCTET_STREAM)
+    by_name, encoding = mimetypes.guess_type(name, strict=False)
+    guessed = _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(suffix) or by_name
+    return guessed or _by_content(head) or OCTET_STREAM
+
+
+def _by_content(head: bytes) -> str | None:
+    if head.startswith(b"RIFF"):
+        return _BY_RIFF.get(head[8:12])
+    if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters prove little, the reserved bytes more
+        return "image/bmp"
+    return next((mime for at, magic, mime in _BY_MAGIC if head[at:].startswith(magic)), None)
 
 
 def is_text_like(mime_type: str) -> bool:

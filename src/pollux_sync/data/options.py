@@ -21,13 +21,13 @@ ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
 
 
-class _Realtime(str):
-    """The default of ``delivery_mode``: equal to "realtime", but not given by the caller."""
+class _Noted(str):
+    """A delivery mode that needs no warning: the default, or one that was warned about."""
 
     __slots__ = ()
 
 
-_UNSET_DELIVERY = _Realtime("realtime")
+_UNSET_DELIVERY = _Noted("realtime")
 
 
 @attrs.frozen(kw_only=True)
@@ -68,9 +68,9 @@ class Options:
         self._check_rest()
 
     def _check_delivery_mode(self) -> None:
-        if isinstance(self.delivery_mode, _Realtime):
+        if isinstance(self.delivery_mode, _Noted):
             return
-        if self.delivery_mode not in {"realtime", "deferred"}:
+        if self.delivery_mode not in ("realtime", "deferred"):  # noqa: PLR6201 - it may be unhashable
             raise ConfigurationError(
                 f"delivery_mode must be 'realtime' or 'deferred', got {self.delivery_mode!r}",
                 hint="leave it out; call defer() for deferred delivery",
@@ -80,6 +80,7 @@ class Options:
             DeprecationWarning,
             stacklevel=4,
         )
+        object.__setattr__(self, "delivery_mode", _Noted(self.delivery_mode))
 
     def _check_texts_and_numbers(self) -> None:
         if self.system_instruction is not None and not isinstance(self.system_instruction, str):
@@ -143,7 +144,7 @@ class Options:
             require_bool("implicit_caching", self.implicit_caching)
         if self.on_error not in ("raise", "keep"):
             raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")
-        for name, fields in require_mapping("provider_options", self.provider_options or {}).items():
+        for name, fields in require_mapping("provider_options", _or_empty(self.provider_options)).items():
             require_mapping(f"provider_options[{name!r}]", fields)
 
     @property
@@ -163,6 +164,10 @@ class Options:
         """Hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
         schema = self.response_schema_json()
         return None if schema is None else schema_hash(schema)
+
+
+def _or_empty(value: object) -> object:
+    return {} if value is None else value
 
 
 def _as_list(name: str, value: object) -> Sequence[Any]:

@@ -79,6 +79,12 @@ class ConfigOption:
     types: tuple[type, ...]
     about: str
 
+    def takes(self, value: object) -> bool:
+        """Whether ``value`` is of a right type: booleans are not integers, integers are floats."""
+        if isinstance(value, bool):
+            return bool in self.types
+        return isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
+
 
 @attrs.frozen(kw_only=True)
 class ProviderInfo:

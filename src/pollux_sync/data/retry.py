@@ -42,5 +42,5 @@ class RetryPolicy:
         try:
             delay = min(self.max_delay_s, self.initial_delay_s * self.backoff_multiplier ** (retry - 1))
         except OverflowError:
-            delay = self.max_delay_s
+            delay = self.max_delay_s if self.initial_delay_s else 0.0
         return random.uniform(0, delay) if self.jitter else delay  # noqa: S311 - spreads load, hides nothing

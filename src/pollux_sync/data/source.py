@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
 
-_ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE)
+_ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE | re.ASCII)
 _ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 _YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
@@ -83,8 +83,7 @@ class Source:
                 hint="use Source.from_json for other data",
             )
         content = _encoded(text)
-        name = text[:50] if identifier is None else identifier
-        return cls("text", name, "text/plain", len(content), BytesLoader(content))
+        return cls("text", _identifier(identifier, text[:50]), "text/plain", len(content), BytesLoader(content))
 
     @classmethod
     def from_json(cls, data: Any, *, identifier: str | None = None) -> Self:
@@ -96,8 +95,7 @@ class Source:
             raise SourceError(
                 f"data cannot be written as JSON: {error}", hint="pass dicts, lists, strings and numbers only"
             ) from error
-        name = "json-data" if identifier is None else identifier
-        return cls("json", name, "application/json", len(content), BytesLoader(content))
+        return cls("json", _identifier(identifier, "json-data"), "application/json", len(content), BytesLoader(content))
 
     @classmethod
     def from_file(cls, path: str | PathLike[str], *, mime_type: str | None = None) -> Self:
@@ -106,8 +104,8 @@ class Source:
         The type is as given, else by name, else by its first bytes, else octet-stream.
         Raises SourceError when the path is missing, not a file, or not readable.
         """
-        file = Path(path)
         try:
+            file = Path(path)
             if not file.exists():
                 raise SourceError(
                     f"file not found: {file}", hint="check the path; it is relative to the working directory"
@@ -117,8 +115,8 @@ class Source:
             with file.open("rb") as stream:
                 head = stream.read(MAGIC_BYTES)
             size = file.stat().st_size
-        except (OSError, ValueError) as error:
-            raise SourceError(f"cannot read {file}: {error}", hint="check the path and its permissions") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions") from error
         return cls("file", str(path), mime_type or guess_mime_type(file.name, head), size, FileLoader(file))
 
     @classmethod
@@ -127,12 +125,13 @@ class Source:
         host = _host(url)
         if not any(host == known or host.endswith("." + known) for known in _YOUTUBE_HOSTS):
             raise SourceError(f"not a YouTube URL: {url!r}", hint="pass e.g. https://www.youtube.com/watch?v=...")
+        url = url.strip()
         return cls("youtube", url, "video/mp4", 0, BytesLoader(_encoded(f"youtube:{url}")))
 
     @classmethod
     def from_uri(cls, uri: str, *, mime_type: str = OCTET_STREAM) -> Self:
         """Content that the provider fetches by itself, e.g. https:// or gs://. Raises SourceError without a scheme."""
-        if not _url_parts(uri).scheme:
+        if len(_url_parts(uri).scheme) <= 1:  # one letter is a drive of Windows
             raise SourceError(
                 f"not a URI: {uri!r}",
                 hint="start with https:// or gs://; for a local path use Source.from_file",
@@ -207,6 +206,12 @@ class Source:
 
 def _compact(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _identifier(given: object, default: str) -> str:
+    if given is not None and not isinstance(given, str):
+        raise SourceError(f"identifier must be a string, got {type(given).__name__}", hint="use str()")
+    return default if given is None else given
 
 
 def _encoded(text: str) -> bytes:

@@ -10,7 +10,7 @@ from pollux_sync.data.config import ConfigValues
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.environment import enabled_plugins, lookup
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import provider_info, relay
+from pollux_sync.hooks.relay import Hooks, provider_info, relay
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
@@ -57,21 +57,21 @@ class Config(ConfigValues):
             self._set("base_url", lookup(info.base_url_env))
         ConfigValues.__attrs_post_init__(self)
         self._require(info)
-        problems = relay([provider]).hook.pollux_check_config(config=self)
-        for problem in problems:
+        for problem in Hooks(config=self, info=info, manager=relay([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
 
     def _require(self, info: ProviderInfo) -> None:
         if self.base_url is None and info.base_url_policy == "required":
             raise ConfigurationError(
                 f"provider {info.name!r} needs a base_url",
-                hint=f"pass base_url=... or set {info.base_url_env}",
+                hint="pass base_url=..." + (f" or set {info.base_url_env}" if info.base_url_env else ""),
             )
         if self.api_key is None and info.needs_key:
             names = " or ".join(info.key_env)
+            wanted = f"set {names}, write it into .env, or pass api_key=..." if names else "pass api_key=..."
             raise ConfigurationError(
                 f"no API key for provider {info.name!r}",
-                hint=f"set {names}, write it into .env, or pass api_key=...",
+                hint=wanted,
             )
 
     def _check_provider_options(self, info: ProviderInfo) -> None:
@@ -82,8 +82,7 @@ class Config(ConfigValues):
                     f"provider {info.name!r} has no option {name!r}",
                     hint=f"it declares: {', '.join(sorted(known)) or 'none'}",
                 )
-            is_bool_for_int = isinstance(value, bool) and bool not in known[name].types
-            if not isinstance(value, known[name].types) or is_bool_for_int:
+            if not known[name].takes(value):
                 wanted = " or ".join(t.__name__ for t in known[name].types)
                 raise ConfigurationError(
                     f"option {name!r} of provider {info.name!r} must be {wanted}, got {type(value).__name__}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,16 @@ def enabled_plugins() -> tuple[str, ...]:
 
 def _plugins_of(file: Path) -> tuple[str, ...]:
     content = _read(file)
-    if "[tool.pollux-sync]" not in content:
+    if "pollux-sync" not in content:
         return ()
     import tomllib
 
     hint = 'write [tool.pollux-sync] and plugins = ["name", ...]'
     try:
-        names = tomllib.loads(content)["tool"]["pollux-sync"].get("plugins", [])
+        table = tomllib.loads(content).get("tool", {}).get("pollux-sync", {})
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file} is not valid TOML: {error}", hint=hint) from error
+    names = table.get("plugins", []) if isinstance(table, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"plugins in {file} must be a list of names", hint=hint)
     return tuple(names)
@@ -49,17 +51,18 @@ def _plugins_of(file: Path) -> tuple[str, ...]:
 
 def _from_dotenv(name: str) -> str | None:
     file = _nearest(".env")
+    found = None
     for line in _read(file).splitlines() if file else ():
         key, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and key.strip() == name:
-            return _unquoted(value.strip()) or None
-    return None
+            found = _unquoted(value.strip()) or None  # the last line wins, as in a shell
+    return found
 
 
 def _unquoted(value: str) -> str:
     if value[:1] in {"'", '"'} and value[0] in value[1:]:
         return value[1 : value.index(value[0], 1)]
-    return value.partition(" #")[0].strip()
+    return re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
 
 
 def _nearest(name: str) -> Path | None:
@@ -77,6 +80,6 @@ def _upwards() -> Iterator[Path]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from functools import lru_cache
 from importlib import import_module
@@ -41,7 +42,7 @@ class EntryPoint:
     @property
     def origin(self) -> str:
         """Which installed distribution it comes from."""
-        return f"{self.distribution} {self.version}"
+        return f"{self.distribution} {self.version}".rstrip()
 
 
 @attrs.frozen(eq=False)
@@ -86,7 +87,7 @@ def load(group: Group, wanted: str) -> Loaded:
 def find(group: Group, wanted: str) -> EntryPoint:
     """The one entry point that ``wanted`` names; nothing is imported. Raises PluginLoadError."""
     distribution, _, name = wanted.rpartition(":")
-    found = [entry for entry in entry_points(group) if entry.name == name and distribution in ("", entry.distribution)]
+    found = [entry for entry in entry_points(group) if entry.name == name and _normalised(distribution) in {"", entry.distribution}]
     if not found:
         raise _unknown(group, wanted)
     if len(found) > 1:
@@ -104,8 +105,9 @@ def _unknown(group: Group, wanted: str) -> PluginLoadError:
     kind, known = _KINDS[group], known_names(group)
     name = wanted.rpartition(":")[2]
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    hint += f"pip install pollux-{name}, or pick one of: {', '.join(known) or 'none is installed'}"
+    package = name if name.startswith("pollux-") else f"pollux-{name}"
+    hint = f"did you mean {near[0]!r}? Otherwise " if near else f"pip install {package}, or "
+    hint += f"pick one of: {', '.join(known) or 'none is installed'}"
     return PluginLoadError(f"no installed {kind} is called {wanted!r}", hint=hint, name=wanted)
 
 
@@ -117,7 +119,7 @@ def _load_entry(entry: EntryPoint) -> Loaded:
         for part in filter(None, attribute.strip().split(".")):
             plugin = getattr(plugin, part)
         plugin = plugin() if isinstance(plugin, type) else plugin
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_strict():
             raise
         raise PluginLoadError(
@@ -142,11 +144,16 @@ def _index(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     for folder in path:
         for info in _metadata_folders(folder or "."):
             distribution, _, version = info.stem.partition("-")
-            distribution = distribution.lower().replace("_", "-")
+            distribution = _normalised(distribution)
             if distribution not in seen:
                 seen.add(distribution)
                 entries += _entries(info, distribution, version.partition("-")[0])
     return tuple(entries)
+
+
+def _normalised(distribution: str) -> str:
+    """The one spelling of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _metadata_folders(folder: str) -> Iterator[Path]:

@@ -39,9 +39,9 @@ def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
     """A manager over ``plugins``, the first asked last. Raises PluginLoadError for one that does not fit."""
     manager = pluggy.PluginManager(specs.PROJECT)
     manager.add_hookspecs(specs)
-    for loaded in plugins:
+    for position, loaded in enumerate(plugins):
         try:
-            manager.register(loaded.plugin, name=f"{loaded.name} ({loaded.origin})")
+            manager.register(loaded.plugin, name=f"{position} {loaded.name} ({loaded.origin})")
             manager.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
             raise _misfit(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
@@ -63,10 +63,16 @@ def provider_info(provider: Loaded) -> ProviderInfo:
         raise _misfit(provider, f"pollux_provider_info gave {type(info).__name__}, not a ProviderInfo")
     if info.name != provider.name:
         raise _misfit(provider, f"it declares the name {info.name!r} under the entry point {provider.name!r}")
+    if not _is_version(info.api):
+        raise _misfit(provider, f"its hook version must be two integers, it is {info.api!r}")
     if info.api[0] != API_VERSION[0] or info.api > API_VERSION:
         ours, theirs = (".".join(map(str, version)) for version in (API_VERSION, info.api))
         raise _misfit(provider, f"it speaks hook version {theirs}, this core {ours}", "upgrade the older of the two")
     return info
+
+
+def _is_version(api: object) -> bool:
+    return isinstance(api, tuple) and len(api) == len(API_VERSION) and all(isinstance(part, int) for part in api)
 
 
 def _misfit(loaded: Loaded, what: str, hint: str = "pip install --upgrade it, or uninstall it") -> PluginLoadError:
@@ -93,7 +99,7 @@ class Hooks:
         self._client: Any = None
         self._lock = threading.Lock()
         self._rewrites = len(self._hook.pollux_rewrite_call.get_hookimpls()) > 1
-        self._observers = [impl.function for impl in self._hook.pollux_event.get_hookimpls()]
+        self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
 
     @property
@@ -119,11 +125,13 @@ class Hooks:
         """The plan after every middleware's fold."""
         return self._ask("pollux_plan", Plan, plan=plan)
 
+    def check_config(self) -> list[Problem]:
+        """What plugins find wrong with the configuration."""
+        return self._problems("pollux_check_config", config=self.config)
+
     def validate(self, call: Call) -> list[Problem]:
         """What plugins find wrong with the call."""
-        if not self._validators:
-            return []
-        return self._ask("pollux_validate", list, call=call)
+        return self._problems("pollux_validate", call=call) if self._validators else []
 
     def rewrite_call(self, call: Call) -> Call:
         """The call after every middleware's fold."""
@@ -160,7 +168,7 @@ class Hooks:
         hint = fault.hint
         if fault.kind == "auth" and hint is None:
             hint = f"check api_key{''.join(f' or {name}' for name in self.info.key_env)}"
-        return attrs.evolve(fault, message=self.scrub(fault.message), hint=hint)
+        return attrs.evolve(fault, message=self.scrub(fault.message), hint=hint and self.scrub(hint))
 
     def upload(self, source: Source, timeout_s: float) -> Asset:
         """The stored file. Raises whatever the upload raises: `classify` reads it."""
@@ -178,15 +186,20 @@ class Hooks:
 
     def emit(self, event: Event) -> None:
         """Tell every observer, one by one: a failing one is logged and stops nobody."""
-        for observe in self._observers:
+        for observer in self._observers:
             try:
-                observe(event)
+                observer.function(*([event] if observer.argnames else []))
             except Exception as error:  # noqa: BLE001 - observers must not change a call
-                log.warning("observer %s failed: %s", _name(observe), self.scrub(f"{type(error).__name__}: {error}"))
+                what = self.scrub(f"{type(error).__name__}: {error}")
+                log.warning("observer %s failed: %s", observer.function.__qualname__, what)
 
     def scrub(self, text: str) -> str:
         """``text`` without the key, should someone have put it there."""
         return text.replace(self.config.api_key, REDACTED) if self.config.api_key else text
+
+    def _problems(self, hook: str, **arguments: Any) -> list[Problem]:
+        found = [self._typed(hook, problem, Problem) for problem in self._ask(hook, list, **arguments)]
+        return [Problem(self.scrub(problem.message), problem.hint and self.scrub(problem.hint)) for problem in found]
 
     def _ask(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
         try:
@@ -205,7 +218,7 @@ class Hooks:
             f"{hook} of {self.info.name!r} must give a {answer_type.__name__}, but {found}",
             hint="report this to the plugin's author",
             hook=hook,
-            distribution=self._answerer(hook),
+            distribution=_distribution(self._answerer(hook)),
         )
 
     def _bug(self, hook: str, error: Exception) -> NoReturn:
@@ -216,13 +229,13 @@ class Hooks:
             f"{hook} of plugin {plugin} raised {self.scrub(f'{type(error).__name__}: {error}')}",
             hint=f"report this to the plugin's author; {STRICT_VARIABLE}=1 shows where it fails",
             hook=hook,
-            distribution=plugin,
+            distribution=_distribution(plugin),
         ) from error
 
     def _culprit(self, trace: TracebackType | None) -> tuple[str, str] | None:
         """The hook and the plugin whose implementation appears last in the traceback."""
         callers = [caller for name, caller in vars(self._hook).items() if name.startswith("pollux_")]
-        owners = {_code(i.function): (c.name, i.plugin_name) for c in callers for i in c.get_hookimpls()}
+        owners = {_code(impl.function): (c.name, _owner(impl)) for c in callers for impl in c.get_hookimpls()}
         culprit = None
         while trace is not None:
             culprit = owners.get(trace.tb_frame.f_code, culprit)
@@ -230,14 +243,22 @@ class Hooks:
         return culprit
 
     def _answerer(self, hook: str) -> str:
+        """The plugin that is asked first, wrappers aside."""
         caller = getattr(self._hook, hook, None)
-        implementations = caller.get_hookimpls() if caller else []
-        return implementations[-1].plugin_name if implementations else self.info.name
+        answering = [impl for impl in caller.get_hookimpls() if not impl.wrapper] if caller else []
+        return _owner(answering[-1]) if answering else self.info.name
 
 
 def _code(function: Any) -> Any:
     return getattr(function, "__code__", None)
 
 
-def _name(function: Any) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+def _owner(implementation: Any) -> str:
+    """The plugin behind an implementation: its name and, in parentheses, where it comes from."""
+    name: str = implementation.plugin_name
+    return name.partition(" ")[2]
+
+
+def _distribution(owner: str) -> str | None:
+    name = owner.rpartition("(")[2].partition(" ")[0]
+    return None if name in {"object", ""} else name

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from pollux_sync.schemas.jsontext import parse_json
 from pollux_sync.schemas.mismatch import AnswerMismatch, shortened
 from pollux_sync.schemas.validating import compile_validator
 
@@ -81,9 +82,10 @@ class JsonText:
     changes_shape = True
 
     def lift(self, value: Any) -> Any:
+        text = _as(value, str, "JSON text")
         try:
-            return json.loads(_as(value, str, "JSON text"))
-        except (json.JSONDecodeError, RecursionError) as error:
+            return parse_json(text)
+        except ValueError as error:
             raise AnswerMismatch(f"expected JSON text: {error}") from error
 
     def lower(self, value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.schemas.canonical import schema_hash, schema_of
+from pollux_sync.schemas.jsontext import parse_json, parse_json_prefix
 from pollux_sync.schemas.lowering import Lowered, lower
 from pollux_sync.schemas.mismatch import AnswerMismatch
 from pollux_sync.schemas.structuring import structure_valid
@@ -44,7 +43,8 @@ class AnswerFormat:
         in the answer, or in the canonical value where the answer itself is of the right shape.
         """
         answer = parse_answer(text)
-        ensure_valid(answer, self._lowered_validator)
+        if self._is_rewritten:
+            ensure_valid(answer, self._lowered_validator)
         value = self.lift(answer)
         ensure_valid(value, self._canonical_validator)
         return structure_valid(value, self.type)
@@ -60,6 +60,10 @@ class AnswerFormat:
     def schema_hash(self) -> str:
         """The hash of the canonical schema, as handles keep it."""
         return schema_hash(self.canonical)
+
+    @cached_property
+    def _is_rewritten(self) -> bool:
+        return self.lowered.schema != self.canonical
 
     @cached_property
     def _lowered_validator(self) -> Draft202012Validator:
@@ -87,8 +91,8 @@ def parse_answer(text: str) -> Any:
     """
     text = text.strip().removeprefix("\ufeff")
     try:
-        return _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         fence = _FENCE.search(text)
         if fence is None:
             reason = f"the answer is not JSON: {error}" if text else "the answer is empty"
@@ -98,20 +102,9 @@ def parse_answer(text: str) -> Any:
 
 def _fenced(text: str) -> Any:
     try:
-        value, end = _DECODER.raw_decode(text)
-    except (ValueError, RecursionError) as error:
+        value, rest = parse_json_prefix(text)
+    except ValueError as error:
         raise AnswerMismatch(f"the fenced block of the answer is not JSON: {error}") from error
-    rest = text[end:].lstrip()
-    if rest and not rest.startswith("```"):
+    if rest.strip() and not rest.lstrip().startswith("```"):
         raise AnswerMismatch("the fenced block of the answer goes on after its JSON")
     return value
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number JSON can hold")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)

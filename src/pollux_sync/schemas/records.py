@@ -38,10 +38,8 @@ def is_named_tuple(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
 
 
-def is_record(cls: Any) -> bool:
+def is_record(cls: type) -> bool:
     """Whether the class has named fields that are known here."""
-    if not isinstance(cls, type):
-        return False
     return attrs.has(cls) or dataclasses.is_dataclass(cls) or is_typed_dict(cls) or is_named_tuple(cls)
 
 

@@ -51,6 +51,15 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 _SCALAR_WORDS = (*_WORDS["string"], *_WORDS["number"])
 _KIND_OF_WORD = {word: kind for kind, words in _WORDS.items() for word in words}
+_KIND_OF_VALUE = {
+    bool: "boolean",
+    dict: "object",
+    float: "number",
+    int: "integer",
+    list: "array",
+    str: "string",
+    type(None): "null",
+}
 #: Checks which hold further schemas or span properties: they describe canonical values, not rewritten ones.
 _CONDITIONS = frozenset(
     {
@@ -172,6 +181,7 @@ class _Rewriting:
             value = schema["const"]
             is_const_kept = is_kept("const", value, self.dialect)
             lowered = {**without(lowered, "enum"), **({"const": value} if is_const_kept else {"enum": [value]})}
+        lowered = {"type": _kinds_of([schema["const"]] if "const" in schema else schema["enum"]), **lowered}
         return self.finished(lowered, schema, steps), SAME
 
     def reference_passage(self, schema: Schema, steps: Steps) -> Passage:
@@ -336,6 +346,11 @@ class _Rewriting:
         schema = self.telling(schema, ["patternProperties"], steps)
         bridge = Pairs(inner)
         return self.finished(pairs, {**schema, **sizes}, steps, sizes, bridge), bridge
+
+
+def _kinds_of(values: list[Any]) -> str | list[str]:
+    kinds = list(dict.fromkeys(_KIND_OF_VALUE[type(value)] for value in values))
+    return kinds[0] if len(kinds) == 1 else kinds
 
 
 def _schema_of_others(schema: Schema) -> Any:
