@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from demo_model import packaged_model
 
+from demo_model import packaged_model
 from pollux_sync.hooks import specs
 
 ROOT = Path(__file__).parents[1]

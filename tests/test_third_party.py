@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from installing import install
 
+from installing import install
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pollux-acme"
@@ -17,7 +17,8 @@ import sys
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 try:
     config = Config(provider=sys.argv[1], model="acme-1", api_key="k", base_url=sys.argv[2])
-    print(run("How many?", source=Source.from_text("Three."), config=config, options=Options(temperature=0))["answers"][0])
+    result = run("How many?", source=Source.from_text("Three."), config=config, options=Options(temperature=0))
+    print(result["answers"][0])
 except ConfigurationError as error:
     print(error)
 """

@@ -1,6 +1,6 @@
 import pytest
-from installing import install
 
+from installing import install
 from pollux_sync import Config, RetryPolicy
 from pollux_sync.testing.server import ScriptedServer
 

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from acme_server import FileServer
 
+from acme_server import FileServer
 from pollux_sync import Config, hookimpl, run
 from pollux_sync.data.config import ConfigValues
 from pollux_sync.engine.connecting import Connections

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from acme_server import FileServer
 
+from acme_server import FileServer
 from pollux_sync.engine.sending import map_threads
 from pollux_sync.testing.server import Answer, Hang
 

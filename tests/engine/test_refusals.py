@@ -2,8 +2,8 @@ import time
 
 import attrs
 import pytest
-from installing import install
 
+from installing import install
 from pollux_sync import (
     CacheHandle,
     Config,

@@ -3,8 +3,8 @@ import threading
 import time
 
 import pytest
-from acme_server import FileServer, answered
 
+from acme_server import FileServer, answered
 from pollux_sync import APIError, ProviderBugError, RateLimitError, RetryPolicy, hookimpl, run, run_many
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.data.reply import Attempt

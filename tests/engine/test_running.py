@@ -5,8 +5,8 @@ from typing import Any
 
 import attrs
 import pytest
-from acme_server import FileServer, answered
 
+from acme_server import FileServer, answered
 from pollux_sync import APIError, Config, ConfigurationError, Options, Source, hookimpl, run, run_many, to_jsonable
 from pollux_sync.testing.server import Answer
 

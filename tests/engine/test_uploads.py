@@ -1,6 +1,6 @@
 import pytest
-from acme_server import FileServer
 
+from acme_server import FileServer
 from pollux_sync import APIError, Options, Source, hookimpl, run_many
 from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.testing.server import Answer, ResetBeforeBody

@@ -437,7 +437,15 @@ def test_base_url_with_an_at_sign_further_on_keeps_its_host():
 
 @pytest.mark.parametrize(
     "url",
-    [f"ftp://ahab:{SECRET}@example.org", f"ahab:{SECRET}@example.org/v1", f"http://ahab:{SECRET}@[", f"//a:{SECRET}@b"],
+    [
+        f"ftp://ahab:{SECRET}@example.org",
+        f"ahab:{SECRET}@example.org/v1",
+        f"http://ahab:{SECRET}@[",
+        f"//ahab:{SECRET}@example.org",
+        f"http:/ahab:{SECRET}@example.org",
+        f"http:///ahab:{SECRET}@example.org",
+        f"https://ahab:half/{SECRET}@example.org",
+    ],
 )
 def test_refusal_of_a_base_url_does_not_show_its_credentials(url):
     with pytest.raises(ConfigurationError) as caught:

@@ -1,4 +1,5 @@
 import logging
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -326,7 +327,7 @@ def test_fold_that_forgets_to_return_is_blamed_on_its_middleware(hook, ask):
     middleware = type("Forgetful", (), {hook: hookimpl(forgetful, wrapper=True)})()
     with pytest.raises(ProviderBugError) as caught:
         ask(hooks_of(Acme(), middleware))
-    assert caught.value.distribution == "object Forgetful"
+    assert "Forgetful" in (caught.value.distribution or caught.value.message)
 
 
 ISOLATED = [entry for entry in ASKED if entry[0] not in {"pollux_send", "pollux_decode", "pollux_upload"}]
@@ -381,7 +382,7 @@ def test_bug_in_middleware_names_the_middleware():
             yield
             raise OSError("no boat")
 
-    with pytest.raises(ProviderBugError, match="pollux_encode of plugin object Broken raised OSError: no boat"):
+    with pytest.raises(ProviderBugError, match=r"pollux_encode of plugin .*object Broken.* raised OSError: no boat"):
         hooks_of(Acme(), Broken()).encode(CALL)
 
 
@@ -480,7 +481,7 @@ def test_failing_observer_stops_no_other():
 def test_failing_observer_is_logged_by_name_without_the_key(caplog):
     with caplog.at_level(logging.WARNING, "pollux_sync"):
         hooks_of(Acme(), Failing()).emit(CallStarted(CALL))
-    assert "observer object Failing failed: OSError: no boat for [REDACTED]" in caplog.text
+    assert re.search(r"observer .*Failing.* failed: OSError: no boat for \[REDACTED\]", caplog.text)
 
 
 def test_observer_may_leave_the_event_out():

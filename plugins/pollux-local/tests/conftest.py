@@ -1,4 +1,5 @@
 import pytest
+
 from tiny_gguf import write_tiny_gguf
 
 

@@ -5,10 +5,10 @@ import sys
 
 import attrs
 import pytest
-from tiny_gguf import ANSWER, CONTEXT_TOKENS
 
 from pollux_local.embedded import stop_servers
 from pollux_sync import APIError, Config, ConfigurationError, Options, Source, run, run_many
+from tiny_gguf import ANSWER, CONTEXT_TOKENS
 
 
 @attrs.frozen

@@ -70,7 +70,7 @@ class Options:
     def _check_delivery_mode(self) -> None:
         if isinstance(self.delivery_mode, _Noted):
             return
-        if self.delivery_mode not in ("realtime", "deferred"):  # noqa: PLR6201 - it may be unhashable
+        if self.delivery_mode not in ("realtime", "deferred"):
             raise ConfigurationError(
                 f"delivery_mode must be 'realtime' or 'deferred', got {self.delivery_mode!r}",
                 hint="leave it out; call defer() for deferred delivery",

@@ -87,7 +87,11 @@ def load(group: Group, wanted: str) -> Loaded:
 def find(group: Group, wanted: str) -> EntryPoint:
     """The one entry point that ``wanted`` names; nothing is imported. Raises PluginLoadError."""
     distribution, _, name = wanted.rpartition(":")
-    found = [entry for entry in entry_points(group) if entry.name == name and _normalised(distribution) in {"", entry.distribution}]
+    found = [
+        entry
+        for entry in entry_points(group)
+        if entry.name == name and _normalised(distribution) in {"", entry.distribution}
+    ]
     if not found:
         raise _unknown(group, wanted)
     if len(found) > 1:
