@@ -39,7 +39,7 @@ def imported(tmp_path_factory):
 
 def modules_after(script, folder):
     command = [sys.executable, "-I", "-c", f"{script}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)  # noqa: S603 - our own words
+    found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
     return set(json.loads(found.stdout))
 
 

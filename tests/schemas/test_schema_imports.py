@@ -12,7 +12,7 @@ HEAVY = {"jsonschema", "referencing", "cattrs", "pydantic", "msgspec", "asyncio"
 
 def _modules_after(code):
     script = f"{code}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
