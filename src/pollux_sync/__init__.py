@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from pollux_sync._version import VERSION
 
+TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
     from pollux_sync.api import continue_tool, run, run_many, to_jsonable
     from pollux_sync.data.envelope import ResultEnvelope
@@ -101,12 +98,12 @@ __all__ = [
 
 __version__ = VERSION
 
-logging.getLogger("pollux_sync").addHandler(logging.NullHandler())
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value

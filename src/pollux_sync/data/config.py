@@ -34,6 +34,11 @@ def _without_credentials(url: str | None) -> str:
     return repr(url if url is None else _CREDENTIALS.sub(rf"\1{REDACTED}@", url))
 
 
+def _after_credentials(text: str) -> str:
+    """Of something that is no URL: what cannot be part of a password."""
+    return f"{REDACTED}@{text.rpartition('@')[2]}" if "@" in text else text
+
+
 def _as_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, default=repr)
 
@@ -96,7 +101,7 @@ class ConfigValues:
         parts = _url_parts(self.base_url)
         if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigurationError(
-                f"base_url is not an http(s) URL: {_without_credentials(self.base_url)}",
+                f"base_url is not an http(s) URL: {_after_credentials(self.base_url)!r}",
                 hint="e.g. http://127.0.0.1:8080/v1",
             )
 

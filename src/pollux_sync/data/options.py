@@ -116,6 +116,9 @@ class Options:
         if choice is not None and not self.tools:
             raise ConfigurationError("tool_choice is given without tools", hint="pass tools=[...] or drop tool_choice")
         names = [tool["name"] for tool in self.tools or ()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="name each tool once")
         if isinstance(choice, dict) and choice["name"] not in names:
             raise ConfigurationError(
                 f"tool_choice names {choice['name']!r}, tools are {names}", hint="name one of them"

@@ -40,7 +40,7 @@ class RetryPolicy:
     def backoff_s(self, retry: int) -> float:
         """Seconds to wait before retry number ``retry`` (1 is the first), before any Retry-After."""
         try:
-            delay = min(self.max_delay_s, self.initial_delay_s * self.backoff_multiplier ** (retry - 1))
+            delay = min(self.max_delay_s, self.initial_delay_s * float(self.backoff_multiplier) ** (retry - 1))
         except OverflowError:
             delay = self.max_delay_s if self.initial_delay_s else 0.0
         return random.uniform(0, delay) if self.jitter else delay  # noqa: S311 - spreads load, hides nothing

@@ -125,13 +125,15 @@ class Source:
         host = _host(url)
         if not any(host == known or host.endswith("." + known) for known in _YOUTUBE_HOSTS):
             raise SourceError(f"not a YouTube URL: {url!r}", hint="pass e.g. https://www.youtube.com/watch?v=...")
-        url = url.strip()
+        url = url.strip() if "//" in url else f"https://{url.strip()}"
         return cls("youtube", url, "video/mp4", 0, BytesLoader(_encoded(f"youtube:{url}")))
 
     @classmethod
     def from_uri(cls, uri: str, *, mime_type: str = OCTET_STREAM) -> Self:
         """Content that the provider fetches by itself, e.g. https:// or gs://. Raises SourceError without a scheme."""
-        if len(_url_parts(uri).scheme) <= 1:  # one letter is a drive of Windows
+        parts = _url_parts(uri)
+        is_empty = parts.scheme in {"http", "https"} and not parts.hostname
+        if is_empty or len(parts.scheme) <= 1:  # one letter is a drive of Windows
             raise SourceError(
                 f"not a URI: {uri!r}",
                 hint="start with https:// or gs://; for a local path use Source.from_file",

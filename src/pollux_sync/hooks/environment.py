@@ -66,7 +66,14 @@ def _unquoted(value: str) -> str:
 
 
 def _nearest(name: str) -> Path | None:
-    return next((folder / name for folder in _upwards() if (folder / name).is_file()), None)
+    return next((folder / name for folder in _upwards() if _is_file(folder / name)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be searched
+        return False
 
 
 def _upwards() -> Iterator[Path]:

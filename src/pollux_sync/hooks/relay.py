@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("pollux_sync")
+log.addHandler(logging.NullHandler())
 
 
 def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
@@ -43,8 +44,12 @@ def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
         try:
             manager.register(loaded.plugin, name=f"{position} {loaded.name} ({loaded.origin})")
             manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
+        except pluggy.PluginValidationError as error:
             raise _misfit(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
+        except ValueError as error:
+            raise _misfit(loaded, "it is there already", "list each plugin once") from error
+        if any(impl.plugin is loaded.plugin and impl.wrapper for impl in manager.hook.pollux_event.get_hookimpls()):
+            raise _misfit(loaded, "pollux_event cannot be wrapped", "observe without wrapper=True")
     return manager
 
 
@@ -156,6 +161,7 @@ class Hooks:
 
     def classify(self, error: Exception) -> Fault:
         """What an exception out of a hook means, without the key. Raises ProviderBugError when nobody knows it."""
+        self.scrub_chain(error)
         try:
             fault = self._hook.pollux_classify_error(error=error)
         except Exception as defect:  # noqa: BLE001 - as in _ask
@@ -197,6 +203,13 @@ class Hooks:
         """``text`` without the key, should someone have put it there."""
         return text.replace(self.config.api_key, REDACTED) if self.config.api_key else text
 
+    def scrub_chain(self, error: BaseException) -> None:
+        """Take the key out of the texts of ``error`` and its causes, which a traceback would print."""
+        link: BaseException | None = error
+        while link is not None:
+            link.args = tuple(self.scrub(arg) if isinstance(arg, str) else arg for arg in link.args)
+            link = link.__cause__ or link.__context__
+
     def _problems(self, hook: str, **arguments: Any) -> list[Problem]:
         found = [self._typed(hook, problem, Problem) for problem in self._ask(hook, list, **arguments)]
         return [Problem(self.scrub(problem.message), problem.hint and self.scrub(problem.hint)) for problem in found]
@@ -215,7 +228,7 @@ class Hooks:
             return answer
         found = "no plugin answered" if answer is None else f"the answer was a {type(answer).__name__}"
         raise ProviderBugError(
-            f"{hook} of {self.info.name!r} must give a {answer_type.__name__}, but {found}",
+            f"{hook} of plugin {self._answerer(hook)} must give a {answer_type.__name__}, but {found}",
             hint="report this to the plugin's author",
             hook=hook,
             distribution=_distribution(self._answerer(hook)),
@@ -224,6 +237,7 @@ class Hooks:
     def _bug(self, hook: str, error: Exception) -> NoReturn:
         if is_strict():
             raise error
+        self.scrub_chain(error)
         hook, plugin = self._culprit(error.__traceback__) or (hook, self._answerer(hook))
         raise ProviderBugError(
             f"{hook} of plugin {plugin} raised {self.scrub(f'{type(error).__name__}: {error}')}",
@@ -245,7 +259,8 @@ class Hooks:
     def _answerer(self, hook: str) -> str:
         """The plugin that is asked first, wrappers aside."""
         caller = getattr(self._hook, hook, None)
-        answering = [impl for impl in caller.get_hookimpls() if not impl.wrapper] if caller else []
+        asked = caller.get_hookimpls() if caller else []
+        answering = [impl for impl in asked if not (impl.wrapper or impl.hookwrapper or impl.trylast)] or asked
         return _owner(answering[-1]) if answering else self.info.name
 
 

@@ -39,7 +39,7 @@ def pollux_provider_info() -> ProviderInfo | None:
 def pollux_check_config(config: ConfigValues) -> Problem | None:
     """Find what is wrong with a configuration, while `Config` is built.
 
-    Any plugin may answer; None means nothing found. ``api_key`` and ``base_url`` have been completed
+    The provider is asked; None means nothing found. ``api_key`` and ``base_url`` have been completed
     from the environment. No I/O but looking at local files.
     """
 
