@@ -293,7 +293,7 @@ def test_required_hook_that_answers_none_is_refused(hook, ask):
 
 def test_required_hook_that_is_missing_is_refused():
     with pytest.raises(
-        ProviderBugError, match="pollux_upload of plugin acme.* must give a Asset, but no plugin answered"
+        ProviderBugError, match=r"pollux_upload of plugin acme.* must give a Asset, but no plugin answered"
     ):
         hooks_of(Acme()).upload(Source.from_text("x"), 60)
 
