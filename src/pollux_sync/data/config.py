@@ -69,6 +69,7 @@ class ConfigValues:
     timeout_s: float = 600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     plugins: Sequence[Any] | None = None
+    client: Any = attrs.field(default=None, repr=lambda client: type(client).__name__)
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
 
     def __attrs_post_init__(self) -> None:

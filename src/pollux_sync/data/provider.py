@@ -98,6 +98,7 @@ class ProviderInfo:
     ``resends_stale`` allows the HTTP client to send a request once more on a fresh connection when a
     reused one turns out to be closed before a byte of the answer came: for servers that close
     connections they called alive and where a request costs nothing.
+    ``accepts_client`` lets ``Config(client=...)`` hand over the vendor's own client, which needs no key.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ProviderInfo:
     managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
+    accepts_client: bool = False
 
     def rule_for(self, source: Source) -> SourceRule | None:
         """How ``source`` reaches this provider; None when it cannot."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from io import BufferedIOBase, BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -190,7 +190,7 @@ class Source:
         """The local file behind this source, if there is one."""
         return self.content_loader.path if isinstance(self.content_loader, FileLoader) else None
 
-    def open(self) -> BufferedIOBase:
+    def open(self) -> BytesIO | BufferedReader:
         """The content as a binary stream, never held whole in memory for files. Raises OSError."""
         return BytesIO(self.content_loader()) if self.path is None else self.path.open("rb")
 

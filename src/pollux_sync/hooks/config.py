@@ -34,6 +34,7 @@ class Config(ConfigValues):
     * ``retry``: the `RetryPolicy`.
     * ``plugins``: middleware by name or as objects, inner to outer; None takes POLLUX_SYNC_PLUGINS, else
       ``[tool.pollux-sync] plugins`` of the nearest pyproject.toml.
+    * ``client``: the vendor's own client, to carry every call, where the provider takes one.
     * ``provider_options``: settings that the provider declares for itself.
 
     Raises ConfigurationError (PluginLoadError for plugins) with a hint; the key is in no text or repr.
@@ -49,7 +50,8 @@ class Config(ConfigValues):
     def _complete(self, provider: Loaded) -> None:
         info = provider_info(provider)
         self._check_provider_options(info)
-        if self.api_key is None:
+        self._check_client(info)
+        if self.api_key is None and self.client is None:
             self._set("api_key", next(filter(None, map(lookup, info.key_env)), None))
         if self.base_url is not None and info.base_url_policy == "fixed":
             raise ConfigurationError(f"provider {info.name!r} takes no base_url", hint="leave base_url out")
@@ -66,12 +68,22 @@ class Config(ConfigValues):
                 f"provider {info.name!r} needs a base_url",
                 hint="pass base_url=..." + (f" or set {info.base_url_env}" if info.base_url_env else ""),
             )
-        if self.api_key is None and info.needs_key:
+        if self.api_key is None and info.needs_key and self.client is None:
             names = " or ".join(info.key_env)
             wanted = f"set {names}, write it into .env, or pass api_key=..." if names else "pass api_key=..."
             raise ConfigurationError(
                 f"no API key for provider {info.name!r}",
                 hint=wanted,
+            )
+
+    def _check_client(self, info: ProviderInfo) -> None:
+        if self.client is None:
+            return
+        if not info.accepts_client:
+            raise ConfigurationError(f"provider {info.name!r} takes no client", hint="leave client out")
+        if self.api_key is not None or self.base_url is not None:
+            raise ConfigurationError(
+                "a client brings its own key and address", hint="leave api_key and base_url out, or leave client out"
             )
 
     def _check_provider_options(self, info: ProviderInfo) -> None:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from datetime import date  # noqa: TC003  (attrs resolves it for users of the class)
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
 
 
 @attrs.frozen(kw_only=True)
@@ -40,8 +47,8 @@ class SchemaDialect:
     allows_recursion: bool = True
     allows_one_of: bool = True
     allows_ref_siblings: bool = True
-    unsupported_keywords: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
-    allowed_formats: frozenset[str] | None = attrs.field(default=None, converter=attrs.converters.optional(frozenset))
+    unsupported_keywords: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    allowed_formats: frozenset[str] | None = attrs.field(default=None, converter=attrs.converters.optional(_names))
     min_items_max: int | None = None
     limits: SchemaLimits = SchemaLimits()
     as_of: date | None = None

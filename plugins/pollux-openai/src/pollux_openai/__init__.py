@@ -1,0 +1,123 @@
+"""pollux-sync provider for OpenAI's Responses API.
+
+JSON calls go through the core's HTTP client, files through the openai SDK, which is imported only then.
+A client handed over as ``Config(client=...)`` (Azure, a proxy, an organisation) carries every call.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from pollux_openai.decoding import decode
+from pollux_openai.encoding import MANAGED_FIELDS, encode
+from pollux_sync.data.provider import (
+    TEXT_FILE_RULE,
+    TEXT_RULE,
+    HttpRequest,
+    HttpResponse,
+    ProviderInfo,
+    SourceRule,
+)
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.schemas import SchemaDialect, SchemaLimits
+
+if TYPE_CHECKING:
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Asset, Call
+    from pollux_sync.data.source import Source
+
+#: Structured outputs in strict mode, as documented on the page named.
+STRICT = SchemaDialect(
+    name="openai-strict",
+    needs_object_root=True,
+    all_required=True,
+    optional_as_nullable=True,
+    closes_objects=True,
+    allows_open_maps=False,
+    allows_tuples=False,
+    allows_any=False,
+    allows_one_of=False,
+    allows_ref_siblings=False,
+    unsupported_keywords={
+        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
+        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
+    },
+    allowed_formats={
+        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+    },
+    limits=SchemaLimits(max_depth=10, max_properties=5000, max_enum_values=1000, max_name_chars=120_000),
+    as_of=date(2026, 11, 1),
+    docs="https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
+)
+
+#: Documents that the service reads from an address.
+_REMOTE_DOCUMENTS = (
+    "application/pdf",
+    "text/*",
+    "application/json",
+    "application/msword",
+    "application/vnd.openxmlformats-officedocument.*",
+    "application/vnd.ms-*",
+    "application/rtf",
+)
+_WEB = ("http", "https")
+
+INFO = ProviderInfo(
+    name="openai",
+    docs_url="https://platform.openai.com/docs/api-reference/responses",
+    key_env=("OPENAI_API_KEY",),
+    base_url="https://api.openai.com/v1",
+    base_url_policy="optional",
+    accepts_client=True,
+    options={
+        *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
+        *("max_tokens", "reasoning_effort", "history"),
+    },
+    sources=(
+        TEXT_RULE,
+        TEXT_FILE_RULE,
+        SourceRule(source_types={"file"}, delivery="upload"),
+        SourceRule(source_types={"arxiv"}, delivery="uri"),
+        SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=_WEB, delivery="uri"),
+        SourceRule(source_types={"uri"}, mime_types=_REMOTE_DOCUMENTS, uri_schemes=_WEB, delivery="uri"),
+    ),
+    sources_hint="it takes text, files, and http(s) addresses of images, PDFs, text and office documents; "
+    "download other content and pass Source.from_file",
+    managed_fields=MANAGED_FIELDS,
+    schema_dialect=STRICT,
+)
+
+
+class OpenAIProvider:
+    """The Responses API, either through the core's HTTP client or through the caller's own SDK client."""
+
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return INFO
+
+    @hookimpl
+    def pollux_open(self, config: ConfigValues) -> Any:
+        from pollux_openai.client import open_carrier
+
+        return open_carrier(config, INFO)
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        return encode(call, STRICT)
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
+        return decode(response, call, STRICT)
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Any, timeout_s: float) -> Asset:
+        asset: Asset = client.upload(source, timeout_s)
+        return asset
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
+        client.delete(asset, timeout_s)
+        return True

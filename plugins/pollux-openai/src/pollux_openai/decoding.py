@@ -1,0 +1,146 @@
+"""From the answer of ``POST /responses`` to a Reply. Pure, and tolerant of what it does not know."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pollux_openai.encoding import strict_parameters
+from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
+from pollux_sync.schemas import AnswerMismatch
+from pollux_sync.wire.faults import HttpError, ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.data.request import Call
+    from pollux_sync.schemas import SchemaDialect
+
+Item = dict[str, Any]
+
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "completed": "stop",
+    "max_output_tokens": "length",
+    "content_filter": "content_filter",
+    "failed": "error",
+    "cancelled": "error",
+}
+
+
+def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
+    """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer."""
+    body = response.body
+    if not isinstance(body, dict):
+        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
+    if body.get("error"):
+        raise HttpError(response)
+    output = body.get("output")
+    if not isinstance(output, list):
+        raise ReplyError("the answer holds no output", hint="does base_url lead to a Responses API?", response=response)
+    items = [item for item in output if isinstance(item, dict)]
+    contents = list(_contents(items))
+    calls = tuple(_tool_calls(items, call, dialect))
+    refusal = "".join(_texts(contents, "refusal", "refusal"))
+    raw_reason = _raw_reason(body)
+    return Reply(
+        text="".join(_texts(contents, "output_text", "text")) or refusal,
+        reasoning=_reasoning(items),
+        tool_calls=calls,
+        usage=_usage(body.get("usage")),
+        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
+        raw_finish_reason=raw_reason,
+        response_id=_as_text(body.get("id")),
+        model=_as_text(body.get("model")),
+        artifacts=_artifacts(items, contents),
+    )
+
+
+def _contents(items: list[Item]) -> Iterator[Item]:
+    for item in items:
+        content = item.get("content")
+        if item.get("type") == "message" and isinstance(content, list):
+            yield from (part for part in content if isinstance(part, dict))
+
+
+def _texts(parts: list[Item], kind: str, field: str) -> Iterator[str]:
+    for part in parts:
+        if part.get("type") == kind and isinstance(part.get(field), str):
+            yield part[field]
+
+
+def _reasoning(items: list[Item]) -> str | None:
+    """Summaries joined by blank lines; where a server sends none, the reasoning's own text."""
+    thoughts = [item for item in items if item.get("type") == "reasoning"]
+    for field, kind in (("summary", "summary_text"), ("content", "reasoning_text")):
+        parts = [part for item in thoughts for part in item.get(field) or () if isinstance(part, dict)]
+        texts = list(_texts(parts, kind, "text"))
+        if texts:
+            return "\n\n".join(texts)
+    return None
+
+
+def _tool_calls(items: list[Item], call: Call, dialect: SchemaDialect) -> Iterator[ToolCall]:
+    tools = {tool["name"]: tool for tool in call.options.tools or ()}
+    for index, item in enumerate(items):
+        if item.get("type") == "function_call" and isinstance(item.get("name"), str):
+            text = item.get("arguments")
+            arguments = text if isinstance(text, str) else json.dumps(text or {})
+            call_id = _as_text(item.get("call_id")) or _as_text(item.get("id")) or f"call_{index}"
+            yield ToolCall(call_id, item["name"], _lifted(arguments, tools.get(item["name"]), dialect))
+
+
+def _lifted(arguments: str, tool: Mapping[str, Any] | None, dialect: SchemaDialect) -> str:
+    """The arguments as the tool declared them; as they came where they do not fit."""
+    lowered = strict_parameters(tool, dialect) if tool is not None else None
+    if lowered is None or lowered.is_same:
+        return arguments
+    try:
+        return json.dumps(lowered.lift(json.loads(arguments)), ensure_ascii=False)
+    except (ValueError, AnswerMismatch, KeyError, TypeError):
+        return arguments
+
+
+def _raw_reason(body: Mapping[str, Any]) -> str | None:
+    details = body.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return _as_text(reason) or _as_text(body.get("status"))
+
+
+def _finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
+    if is_refusal:
+        return "refusal"
+    reason = _FINISH_REASONS.get(raw or "")
+    return "tool_calls" if has_calls and reason in {None, "stop"} else reason
+
+
+def _usage(usage: Any) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    return Usage(
+        input_tokens=_count(usage, "input_tokens"),
+        output_tokens=_count(usage, "output_tokens"),
+        total_tokens=_count(usage, "total_tokens"),
+        reasoning_tokens=_count(usage.get("output_tokens_details"), "reasoning_tokens"),
+        cached_tokens=_count(usage.get("input_tokens_details"), "cached_tokens"),
+        cache_write_tokens=_count(usage.get("input_tokens_details"), "cache_write_tokens"),
+    )
+
+
+def _count(holder: Any, name: str) -> int | None:
+    value = holder.get(name) if isinstance(holder, dict) else None
+    return value if isinstance(value, int) else None
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+#: Output items that are the answer itself; all others (searches, code runs, ...) are extras.
+_OWN_TYPES = frozenset({"message", "reasoning", "function_call"})
+
+
+def _artifacts(items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
+    annotations = [note for part in contents for note in part.get("annotations") or ()]
+    others = [item for item in items if item.get("type") not in _OWN_TYPES]
+    return {name: found for name, found in (("annotations", annotations), ("items", others)) if found} or None

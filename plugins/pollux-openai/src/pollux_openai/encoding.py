@@ -1,0 +1,123 @@
+"""From a Call to the body of ``POST /responses``. Pure."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.data.request import AssetPart, TextPart, UriPart
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas import Lowered, SchemaDialect, lower
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pollux_sync.data.request import Call, Conversation, Part, Turn
+
+#: The body fields that `encode` writes: raw provider options may not set them.
+MANAGED_FIELDS = frozenset(
+    {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
+    | {"tools", "tool_choice", "previous_response_id", "stream"}
+)
+
+_EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
+    """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
+    options = call.options
+    effort = options.reasoning_effort
+    body: dict[str, Any] = {"model": call.model, "input": list(_input(call))}
+    settings = {
+        "instructions": options.system_instruction,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_output_tokens": options.max_tokens,
+        "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
+        "text": _text_format(call.response_schema),
+        "tools": [_tool(tool, dialect) for tool in options.tools] if options.tools else None,
+        "tool_choice": _tool_choice(options.tool_choice),
+        "previous_response_id": call.conversation.response_id if call.conversation else None,
+    }
+    body.update((name, value) for name, value in settings.items() if value is not None)
+    return HttpRequest(path="/responses", body=body)
+
+
+def _input(call: Call) -> Iterator[dict[str, Any]]:
+    for turn in _unseen(call.conversation) if call.conversation else ():
+        yield from _items(turn)
+    content = [_part(part) for part in call.parts]
+    if call.prompt:
+        content.append({"type": "input_text", "text": call.prompt})
+    if content:
+        yield {"role": "user", "content": content}
+
+
+def _unseen(conversation: Conversation) -> tuple[Turn, ...]:
+    """The turns that the service does not keep: with a previous response, those after its answer."""
+    turns = conversation.turns
+    if conversation.response_id is None:
+        return turns
+    last_answer = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
+    return turns[last_answer + 1 :]
+
+
+def _items(turn: Turn) -> Iterator[dict[str, Any]]:
+    """One turn as input items: tool calls before the text that came with them."""
+    if turn.role == "tool":
+        yield {"type": "function_call_output", "call_id": turn.tool_call_id or "", "output": turn.content}
+        return
+    for call in turn.tool_calls:
+        yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
+    if turn.content:
+        yield {"role": turn.role, "content": turn.content}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "input_text", "text": part.text}
+    is_image = part.source.mime_type.startswith("image/")
+    if isinstance(part, AssetPart):
+        return {"type": "input_image" if is_image else "input_file", "file_id": part.asset.id}
+    if isinstance(part, UriPart):
+        return (
+            {"type": "input_image", "image_url": part.uri} if is_image else {"type": "input_file", "file_url": part.uri}
+        )
+    raise ConfigurationError(
+        f"the Responses API cannot carry {part.source.identifier!r} as {type(part).__name__}",
+        hint="pass it with Source.from_file",
+    )
+
+
+def _text_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    return {"format": {"type": "json_schema", "name": "answer", "schema": dict(schema), "strict": True}}
+
+
+def _tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
+    lowered = strict_parameters(tool, dialect)
+    declared = {"type": "function", "name": tool["name"], "strict": lowered is not None}
+    declared["parameters"] = lowered.schema if lowered else tool.get("parameters") or _EMPTY_OBJECT
+    if tool.get("description") is not None:
+        declared["description"] = tool["description"]
+    return declared
+
+
+def strict_parameters(tool: Mapping[str, Any], dialect: SchemaDialect) -> Lowered | None:
+    """The tool's parameters for strict mode; None where the tool or its schema rules that out."""
+    if tool.get("strict") is False:
+        return None
+    lowered = _lowered(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect)
+    return None if any(finding.severity == "error" for finding in lowered.findings) else lowered
+
+
+@lru_cache(maxsize=256)
+def _lowered(parameters: str, dialect: SchemaDialect) -> Lowered:
+    return lower(json.loads(parameters), dialect)
+
+
+def _tool_choice(choice: Any) -> Any:
+    return {"type": "function", **choice} if isinstance(choice, dict) else choice

@@ -1,0 +1,28 @@
+import pytest
+from openai import OpenAI
+
+from pollux_sync import Config, RetryPolicy
+from pollux_sync.testing.server import ScriptedServer
+
+KEY = "sk-very-secret"
+QUICK = RetryPolicy(initial_delay_s=0, jitter=False)
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["direct", "sdk"])
+def config(request, server):
+    """Makes configurations for both ways to the wire: the core's client, and a client of the caller's."""
+    base_url = f"{server.url}/v1"
+    with OpenAI(api_key=KEY, base_url=base_url) as client:
+
+        def make(**fields):
+            reach = {"client": client} if request.param == "sdk" else {"api_key": KEY, "base_url": base_url}
+            return Config(**({"provider": "openai", "model": "gpt-5-mini", "retry": QUICK} | reach | fields))
+
+        make.way = request.param
+        yield make

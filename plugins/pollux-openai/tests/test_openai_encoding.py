@@ -1,0 +1,207 @@
+import attrs
+import pytest
+
+from pollux_openai import INFO, STRICT
+from pollux_openai.encoding import encode
+from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_sync.data.reply import ToolCall
+from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+
+TOOL = {
+    "name": "weather",
+    "description": "now",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "unit": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+CALLED = (
+    Turn(role="user", content="weather?"),
+    Turn(role="assistant", content="let me see", tool_calls=(ToolCall("c1", "weather", '{"city":"Rome"}'),)),
+    Turn(role="tool", tool_call_id="c1", content="sunny"),
+)
+
+
+def body_of(prompt="hi", **fields):
+    call = Call(**({"index": 0, "model": "gpt-5-mini", "prompt": prompt, "options": Options()} | fields))
+    return encode(call, STRICT).body
+
+
+def said(text):
+    return {"role": "user", "content": [{"type": "input_text", "text": text}]}
+
+
+def file(mime_type):
+    return Source("file", "name", mime_type, 3, lambda: b"abc")
+
+
+def test_writes_a_prompt():
+    assert body_of("hi") == {"model": "gpt-5-mini", "input": [said("hi")]}
+
+
+def test_carries_every_setting():
+    options = Options(
+        system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, reasoning_effort="low"
+    )
+    settings = {key: value for key, value in body_of(options=options).items() if key not in {"model", "input"}}
+    assert settings == {
+        "instructions": "be brief",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_output_tokens": 50,
+        "reasoning": {"effort": "low", "summary": "auto"},
+    }
+
+
+def test_asks_for_a_schema_strictly():
+    assert body_of(response_schema={"type": "object"})["text"] == {
+        "format": {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
+    }
+
+
+def test_declares_tools_in_strict_form():
+    (tool,) = body_of(options=Options(tools=[TOOL]))["tools"]
+    assert tool == {
+        "type": "function",
+        "name": "weather",
+        "description": "now",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "unit": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+        },
+    }
+
+
+def test_declares_a_tool_as_it_is_when_told_not_to_be_strict():
+    (tool,) = body_of(options=Options(tools=[TOOL | {"strict": False}]))["tools"]
+    assert (tool["strict"], tool["parameters"]) == (False, TOOL["parameters"])
+
+
+def test_declares_a_tool_without_parameters():
+    (tool,) = body_of(options=Options(tools=[{"name": "ping"}]))["tools"]
+    assert tool["parameters"]["properties"] == {}
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"), [("required", "required"), ({"name": "weather"}, {"type": "function", "name": "weather"})]
+)
+def test_passes_the_tool_choice(choice, sent):
+    assert body_of(options=Options(tools=[TOOL], tool_choice=choice))["tool_choice"] == sent
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (TextPart("text"), {"type": "input_text", "text": "text"}),
+        (AssetPart(file("image/png"), Asset(id="f", mime_type="image/png")), {"type": "input_image", "file_id": "f"}),
+        (AssetPart(file("application/pdf"), Asset(id="f", mime_type="x")), {"type": "input_file", "file_id": "f"}),
+        (AssetPart(file("audio/mpeg"), Asset(id="f", mime_type="x")), {"type": "input_file", "file_id": "f"}),
+        (
+            UriPart(Source.from_uri("https://a.example/x.png", mime_type="image/png")),
+            {"type": "input_image", "image_url": "https://a.example/x.png"},
+        ),
+        (
+            UriPart(Source.from_arxiv("1706.03762")),
+            {"type": "input_file", "file_url": "https://arxiv.org/pdf/1706.03762.pdf"},
+        ),
+    ],
+)
+def test_puts_a_source_before_the_prompt(part, sent):
+    assert body_of("hi", parts=(part,))["input"] == [{"role": "user", "content": [sent, *said("hi")["content"]]}]
+
+
+def test_refuses_a_part_it_cannot_carry():
+    with pytest.raises(ConfigurationError, match="InlinePart"):
+        body_of(parts=(InlinePart(file("image/png"), b"abc"),))
+
+
+def test_sends_a_source_alone():
+    assert body_of(None, parts=(TextPart("text"),))["input"] == [said("text")]
+
+
+def test_replays_a_conversation_with_calls_before_their_text():
+    assert body_of(None, conversation=Conversation(turns=CALLED))["input"] == [
+        {"role": "user", "content": "weather?"},
+        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city":"Rome"}'},
+        {"role": "assistant", "content": "let me see"},
+        {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+    ]
+
+
+def test_sends_only_what_came_after_a_response_that_the_service_keeps():
+    conversation = Conversation(turns=CALLED, response_id="resp_1")
+    body = body_of("and Oslo?", conversation=conversation)
+    assert body["previous_response_id"] == "resp_1"
+    assert body["input"] == [{"type": "function_call_output", "call_id": "c1", "output": "sunny"}, said("and Oslo?")]
+
+
+def offline(**fields):
+    return Config(**({"provider": "openai", "model": "m", "api_key": "k", "base_url": "http://127.0.0.1:9"} | fields))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Source.from_youtube("https://youtu.be/x"),
+        Source.from_uri("https://a.example/film.mp4", mime_type="video/mp4"),
+        Source.from_uri("https://a.example/unknown"),
+        Source.from_uri("gs://bucket/x.png", mime_type="image/png"),
+    ],
+)
+def test_refuses_what_the_api_cannot_take(source):
+    with pytest.raises(ConfigurationError, match="cannot take") as caught:
+        run("what?", source=source, config=offline())
+    assert "Source.from_file" in caught.value.hint
+
+
+@pytest.mark.parametrize("mime", ["application/pdf", "text/csv", "application/vnd.ms-excel", "image/webp"])
+def test_takes_addresses_of_documents_and_images(mime):
+    assert INFO.rule_for(Source.from_uri("https://a.example/x", mime_type=mime)).delivery == "uri"
+
+
+@pytest.mark.parametrize("option", [{"reasoning_budget_tokens": 5}, {"implicit_caching": True}])
+def test_refuses_options_that_the_api_lacks(option):
+    with pytest.raises(ConfigurationError, match=next(iter(option))):
+        run("hi", config=offline(), options=Options(**option))
+
+
+def test_refuses_raw_fields_that_options_manage():
+    with pytest.raises(ConfigurationError, match="max_output_tokens"):
+        run("hi", config=offline(), options=Options(provider_options={"openai": {"max_output_tokens": 5}}))
+
+
+@attrs.frozen
+class Deep:
+    deeper: "Deep | None" = None
+    by_name: dict[str, "Deep"] = attrs.field(factory=dict)
+
+
+def test_lowers_a_recursive_type_into_strict_form(server, config):
+    from responses_api import answer, message
+
+    server.reply(answer(message('{"deeper": null, "by_name": [{"key": "a", "value": {"deeper": null, "by_name": []}}]}')))
+    result = run("deep", config=config(), options=Options(response_schema=Deep))
+    assert result["structured"] == [Deep(by_name={"a": Deep()})]
+
+
+def test_needs_a_key(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="no API key") as caught:
+        Config(provider="openai", model="m")
+    assert "OPENAI_API_KEY" in caught.value.hint
+
+
+@pytest.mark.parametrize("also", [{"api_key": "k"}, {"base_url": "http://127.0.0.1:9"}])
+def test_a_client_brings_its_own_key_and_address(also):
+    with pytest.raises(ConfigurationError, match="brings its own"):
+        Config(provider="openai", model="m", client=object(), **also)
+
+
+def test_ignores_the_sdks_base_url_variable(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.example")
+    assert Config(provider="openai", model="m", api_key="k").base_url is None

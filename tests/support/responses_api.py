@@ -1,0 +1,53 @@
+"""Answers as the Responses API gives them, written for tests."""
+
+from pollux_sync.testing.server import Answer
+
+USAGE = {
+    "input_tokens": 11,
+    "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1},
+    "output_tokens": 7,
+    "output_tokens_details": {"reasoning_tokens": 3},
+    "total_tokens": 18,
+}
+
+
+def message(text, *, annotations=()):
+    part = {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
+    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+
+
+def refusal(text):
+    return message("") | {"content": [{"type": "refusal", "refusal": text}]}
+
+
+def thought(*summaries):
+    return {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text} for text in summaries]}
+
+
+def function_call(name, arguments, call_id="call_1"):
+    return {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": call_id,
+        "name": name,
+        "arguments": arguments,
+        "status": "completed",
+    }
+
+
+def response(*output, **fields):
+    body = {
+        "id": "resp_1",
+        "object": "response",
+        "status": "completed",
+        "model": "gpt-5-mini-2025-08-07",
+        "error": None,
+        "incomplete_details": None,
+        "output": list(output),
+        "usage": USAGE,
+    }
+    return body | fields
+
+
+def answer(*output, headers=None, **fields):
+    return Answer(json=response(*output, **fields), headers={"x-request-id": "req_1"} | (headers or {}))
