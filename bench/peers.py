@@ -35,7 +35,7 @@ ENVS = {
     "pollux-ai": ("pollux-ai==2.0.0",),
     "llm": ("llm==0.36",),
     "any-llm": ("any-llm-sdk[openai]==1.40.2",),
-    "litellm": ("litellm==1.109.1",),
+    "litellm": ("litellm==1.104.0",),  # the newest whose dependencies could be had
 }
 
 OURS_OPENAI = Peer("pollux-openai", "OursOpenai")

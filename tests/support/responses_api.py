@@ -2,6 +2,8 @@
 
 from pollux_sync.testing.server import Answer
 
+KEY = "sk-very-secret"
+
 USAGE = {
     "input_tokens": 11,
     "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1},

@@ -125,9 +125,9 @@ def test_sends_a_source_alone():
 
 def test_replays_a_conversation_with_calls_before_their_text():
     assert body_of(None, conversation=Conversation(turns=CALLED))["input"] == [
-        {"role": "user", "content": "weather?"},
+        {"type": "message", "role": "user", "content": "weather?"},
         {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city":"Rome"}'},
-        {"role": "assistant", "content": "let me see"},
+        {"type": "message", "role": "assistant", "content": "let me see"},
         {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
     ]
 

@@ -72,6 +72,12 @@ class ConfigValues:
     client: Any = attrs.field(default=None, repr=lambda client: type(client).__name__)
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show: the key, or that of the client handed over."""
+        keys = (self.api_key, getattr(self.client, "api_key", None))
+        return tuple(key for key in keys if isinstance(key, str) and key)
+
     def __attrs_post_init__(self) -> None:
         require_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")
         require_text("model", self.model, hint="name the model as the provider does")

@@ -201,7 +201,9 @@ class Hooks:
 
     def scrub(self, text: str) -> str:
         """``text`` without the key, should someone have put it there."""
-        return text.replace(self.config.api_key, REDACTED) if self.config.api_key else text
+        for secret in self.config.secrets:
+            text = text.replace(secret, REDACTED)
+        return text
 
     def scrub_chain(self, error: BaseException) -> None:
         """Take the key out of the texts of ``error`` and its causes, which a traceback would print."""

@@ -37,6 +37,7 @@ class _Key:
     n_ctx: int
     n_threads: int
     n_parallel: int
+    chat_template: str
 
 
 @attrs.frozen
@@ -65,6 +66,7 @@ def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> Http
         n_ctx=options.get("n_ctx", 0),
         n_threads=options.get("n_threads") or _spare_threads(),
         n_parallel=options.get("n_parallel", _PARALLEL),
+        chat_template=options.get("chat_template", ""),
     )
     with _lock:
         running = _servers.get(key) or _servers.setdefault(key, _start(key))
@@ -109,6 +111,7 @@ def _parameters(key: _Key, api_key: str) -> Any:
     parameters.n_ctx = key.n_ctx
     parameters.n_parallel = key.n_parallel
     parameters.kv_unified = True
+    parameters.chat_template = key.chat_template
     parameters.cpuparams.n_threads = key.n_threads
     parameters.cpuparams_batch.n_threads = key.n_threads
     return parameters

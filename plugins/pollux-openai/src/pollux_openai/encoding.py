@@ -72,7 +72,7 @@ def _items(turn: Turn) -> Iterator[dict[str, Any]]:
     for call in turn.tool_calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
     if turn.content:
-        yield {"role": turn.role, "content": turn.content}
+        yield {"type": "message", "role": turn.role, "content": turn.content}
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""Reports as text, as JSON, and as the page in the documentation with its plot."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from peers import HERE, PEERS, version_of
+from suites import Ratio, Report
+
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "explanation" / "performance.md"
+PLOT = PAGE.with_suffix(".svg")
+
+_INTRODUCTION = """# Performance
+
+What pollux-sync costs beside what a user would write instead, against a server on the loopback interface that
+answers at once with about 1 kB. `make bench` measures it anew; this page was written by `bench/run.py --write-docs`.
+
+CPU is user plus system time. Every round measures all of them one after the other, a ratio is taken within its round,
+and the tables show medians over the rounds: the ratios travel to other machines, the milliseconds do not.
+"""
+
+
+def machine(capacity: dict[str, float]) -> dict:
+    """Where it was measured, with what, and that the server was not the bottleneck."""
+    return {
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": sorted({version_of(peer) for peer in PEERS}),
+        "server": capacity,
+    }
+
+
+def as_text(report: Report) -> str:
+    """The report for a terminal."""
+    rows = [[report.title, *report.columns], *([name, *map(_figure, values)] for name, values in report.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(row)) for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    lines += [f"{name}: not measured: {why}" for name, why in report.missing.items()]
+    lines += [f"  {_ratio_text(ratio)}" for ratio in report.ratios]
+    return "\n".join([*lines, *report.notes, ""])
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _ratio_text(ratio: Ratio) -> str:
+    spread = f" ({min(ratio.values):.2f} to {max(ratio.values):.2f})" if len(ratio.values) > 1 else ""
+    return f"{ratio.what}: {ratio.median:.2f}{spread}{_verdict(ratio)}"
+
+
+def _verdict(ratio: Ratio) -> str:
+    if ratio.target is None:
+        return ""
+    return f", target {_bound(ratio)}: {'met' if ratio.is_met else 'MISSED'}"
+
+
+def _bound(ratio: Ratio) -> str:
+    return "" if ratio.target is None else f"at {'least' if ratio.at_least else 'most'} {ratio.target:g}"
+
+
+def write_json(reports: list[Report], about: dict) -> Path:
+    """The run as data, below bench/results."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    data = {"machine": about, "reports": [report.as_data() for report in reports]}
+    file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def write_page(reports: list[Report], about: dict) -> None:
+    """The page of the documentation, and its plot."""
+    PLOT.write_text(_plot(next(r for r in reports if r.name == "cpu_per_call")), encoding="utf-8")
+    parts = [_INTRODUCTION, f"![CPU per call]({PLOT.name})\n", *map(_section, reports), _about(about)]
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _section(report: Report) -> str:
+    lines = [f"## {report.title}", "", *_markdown_table(["", *report.columns], _cells(report))]
+    if report.ratios:
+        rows = [[r.what, f"{r.median:.2f}", _spread(r), _bound(r) or "-"] for r in report.ratios]
+        lines += ["", *_markdown_table(["ratio", "median", "spread", "target"], rows)]
+    lines += [f"\n* Not measured: {name}: {why}" for name, why in report.missing.items()]
+    lines += ["", *(f"* {note}" for note in report.notes)] if report.notes else []
+    return "\n".join([*lines, ""])
+
+
+def _cells(report: Report) -> list[list[str]]:
+    return [[name, *map(_figure, values)] for name, values in report.rows]
+
+
+def _spread(ratio: Ratio) -> str:
+    return f"{min(ratio.values):.2f} to {max(ratio.values):.2f}" if len(ratio.values) > 1 else "-"
+
+
+def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
+
+
+def _about(about: dict) -> str:
+    server = about["server"]
+    return "\n".join(
+        [
+            "## The machine",
+            "",
+            f"Measured {about['measured']}: {about['cores']} cores, {about['system']}, Python {about['python']};",
+            f"{', '.join(about['versions'])}.",
+            "",
+            f"The server answered {server['calls_per_s']:,.0f} calls per second to a client of bare sockets at "
+            f"{server['server_cpu_share']:.0%} of one core, {server['server_us_per_call']:.0f} µs a call: it is not the "
+            "bottleneck.",
+            "",
+        ]
+    )
+
+
+_BAR, _GAP, _LEFT, _WIDTH = 16, 8, 210, 760
+
+
+def _plot(report: Report) -> str:
+    """Bars of the second column, on a logarithmic scale since the peers differ by fifty times."""
+    bars = sorted((values[1], name) for name, values in report.rows if values[1])
+    height = (len(bars) + 1) * (_BAR + _GAP) + 16
+    shapes = [_bar(number, name, value, bars) for number, (value, name) in enumerate(bars)]
+    title = f'<text x="8" y="16" font-weight="bold">{escape(report.title)}, many; logarithmic</text>'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            'font-family="sans-serif" font-size="12" fill="#444">',
+            f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
+            title,
+            *shapes,
+            "</svg>\n",
+        ]
+    )
+
+
+def _bar(number: int, name: str, value: float, bars: list[tuple[float, str]]) -> str:
+    from math import log
+
+    least, most = bars[0][0] / 2, bars[-1][0]
+    length = (_WIDTH - _LEFT - 70) * log(value / least) / log(most / least)
+    top = (number + 1) * (_BAR + _GAP)
+    colour = "#2a7f62" if name.startswith(("pollux-openai", "pollux-local")) else "#9aa5b1"
+    return (
+        f'<text x="{_LEFT - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>'
+        f'<rect x="{_LEFT}" y="{top}" width="{length:.1f}" height="{_BAR}" fill="{colour}"/>'
+        f'<text x="{_LEFT + length + 6:.1f}" y="{top + 12}">{_figure(value)}</text>'
+    )

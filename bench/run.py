@@ -1,0 +1,51 @@
+"""What a call costs, beside what a user would write instead. `python bench/run.py --help`."""
+
+from __future__ import annotations
+
+import argparse
+
+import reporting
+from capacity import capacity
+from loopback import Loopback, running
+from suites import FULL, QUICK, SUITES, Report, Size
+
+_CAPACITY_CALLS = 20_000
+
+
+def main() -> None:
+    arguments = _arguments()
+    size = QUICK if arguments.quick else FULL
+    with running() as server:
+        reports, limits = _measure(server, size, arguments.only or list(SUITES))
+    about = reporting.machine(limits)
+    print(f"written to {reporting.write_json(reports, about).relative_to(reporting.HERE.parent)}")
+    if arguments.write_docs:
+        reporting.write_page(reports, about)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure pollux-sync beside its peers on a loopback server.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls: two minutes, wider spreads")
+    parser.add_argument("--only", action="append", choices=list(SUITES), metavar="NAME", help=", ".join(SUITES))
+    parser.add_argument("--write-docs", action="store_true", help="write docs/explanation/performance.md and its plot")
+    arguments = parser.parse_args()
+    if arguments.write_docs and arguments.only:
+        parser.error("--write-docs takes all suites: leave --only out")
+    return arguments
+
+
+def _measure(server: Loopback, size: Size, names: list[str]) -> tuple[list[Report], dict[str, float]]:
+    limits = capacity(server, calls=_CAPACITY_CALLS)
+    print(
+        f"loopback server: {limits['calls_per_s']:,.0f} calls/s to bare sockets, "
+        f"{limits['server_us_per_call']:.0f} µs CPU a call, {limits['server_cpu_share']:.0%} of one core\n"
+    )
+    reports = []
+    for name in names:
+        reports.append(SUITES[name](server, size))
+        print(reporting.as_text(reports[-1]), flush=True)
+    return reports, limits
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""What is measured. Each suite gives a `Report`: rows for reading, ratios with their targets."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from loopback import Loopback
+from measuring import Key, MissingPeer, Samples, interleaved, one_shot_cpu_s, worker, workers
+from peers import OPENAI, OURS_LOCAL, OURS_OPENAI, PEERS, REQUESTS, Peer
+
+THREADS = 6  # the default of request_concurrency, and of the peers' pools here
+SLOW_SHARE = 10  # peers of more than 10 ms a call make this much fewer calls
+BARE = Peer("bare python", "")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run: the figures of a full run and of ``--quick``."""
+
+    rounds: int
+    calls: int
+    throughput_calls: int
+    memory_prompts: int
+    file_bytes: int
+
+
+FULL = Size(rounds=9, calls=200, throughput_calls=1000, memory_prompts=20_000, file_bytes=10**9)
+QUICK = Size(rounds=3, calls=100, throughput_calls=500, memory_prompts=2_000, file_bytes=10**8)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """``what`` compares, round by round; a target is a bound from above, or from below if ``at_least``."""
+
+    what: str
+    values: list[float]
+    target: float | None
+    at_least: bool = False
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def is_met(self) -> bool | None:
+        if self.target is None:
+            return None
+        return self.median >= self.target if self.at_least else self.median <= self.target
+
+
+@dataclass(frozen=True)
+class Report:
+    """One table. ``columns`` name what the rows hold after the peer's name; None was not measured."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, list[float | None]]]
+    ratios: list[Ratio] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def as_data(self) -> dict:
+        return {**asdict(self), "ratios": [asdict(r) | {"median": r.median, "is_met": r.is_met} for r in self.ratios]}
+
+
+def _ratio(
+    samples: Samples, what: str, above: Key, below: Key, target: float | None, *, at_least: bool = False
+) -> list[Ratio]:
+    values = samples.ratios(above, below)
+    return [Ratio(what, values, target, at_least)] if values else []
+
+
+def _table(samples: Samples, peers: tuple[Peer, ...], tasks: list[str], scale: float) -> list:
+    rows = []
+    for peer in peers:
+        medians = [samples.median((peer.name, task)) for task in tasks]
+        if any(value is not None for value in medians):
+            rows.append((peer.name, [None if value is None else value * scale for value in medians]))
+    return rows
+
+
+def cpu_per_call(server: Loopback, size: Size) -> Report:
+    """CPU of one call over kept connections."""
+
+    def turn(asked: object, task: str, count: int) -> float:
+        return asked.ask(task, count=count)["cpu_s"] / count
+
+    with workers(PEERS, server.base_url(), THREADS) as (started, missing):
+        turns: dict[Key, Callable[[], float]] = {}
+        for peer in PEERS:
+            if peer.name in started:
+                count = size.calls // SLOW_SHARE if peer.slow else size.calls
+                for task in ("loop", "many"):
+                    turns[peer.name, task] = partial(turn, started[peer.name], task, count)
+        samples = interleaved(turns, size.rounds)
+    return Report(
+        "cpu_per_call",
+        f"CPU per call, ms ({size.calls} calls)",
+        ["one by one", f"many ({THREADS} threads)"],
+        _table(samples, PEERS, ["loop", "many"], 1000),
+        _cpu_ratios(samples),
+        missing | samples.missing,
+    )
+
+
+def _cpu_ratios(samples: Samples) -> list[Ratio]:
+    ratios: list[Ratio] = []
+    for ours, theirs, target in ((OURS_OPENAI, OPENAI, 0.40), (OURS_LOCAL, REQUESTS, 0.80)):
+        bare = (theirs.name, "loop")
+        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name}", (ours.name, "many"), bare, target)
+        ratios += _ratio(samples, f"{ours.name} run / {theirs.name}", (ours.name, "loop"), bare, target)
+        what = f"{ours.name} single run() / run_many"
+        ratios += _ratio(samples, what, (ours.name, "loop"), (ours.name, "many"), 1.2)
+    return ratios
+
+
+def throughput(server: Loopback, size: Size) -> Report:
+    """Calls per second of run_many and of an SDK in a pool, for 32 and 128 threads, instant and 50 ms."""
+    peers = (OURS_OPENAI, OPENAI, OURS_LOCAL, REQUESTS)
+    columns, rows, ratios, notes = [], {peer.name: [] for peer in peers}, [], []
+    missing: dict[str, str] = {}
+    for wait_ms in (0, 50):
+        for threads in (32, 128):
+            samples, share = _throughput_samples(server, peers, wait_ms, threads, size)
+            columns.append(f"{threads} threads, {f'{wait_ms} ms' if wait_ms else 'instant'}")
+            notes.append(f"server's share of a core, {columns[-1]}: at most {share:.0%}")
+            missing |= samples.missing
+            for name, values in rows.items():
+                values.append(samples.median((name, "many")))
+            ratios += _throughput_ratios(samples, columns[-1], wait_ms, threads)
+    kept = [(name, values) for name, values in rows.items() if any(values)]
+    return Report("throughput", "Calls per second, wall clock", columns, kept, ratios, missing, notes)
+
+
+def _throughput_samples(
+    server: Loopback, peers: tuple[Peer, ...], wait_ms: int, threads: int, size: Size
+) -> tuple[Samples, float]:
+    shares: list[float] = []
+
+    def turn(asked: object) -> float:
+        cpu_s = server.stats()["cpu_s"]
+        wall_s = asked.ask("many", count=size.throughput_calls)["wall_s"]
+        shares.append((server.stats()["cpu_s"] - cpu_s) / wall_s)
+        return size.throughput_calls / wall_s
+
+    with workers(peers, server.base_url(wait_ms), threads) as (started, missing):
+        turns = {(name, "many"): partial(turn, asked) for name, asked in started.items()}
+        samples = interleaved(turns, size.rounds)
+    samples.missing |= missing
+    return samples, max(shares, default=0.0)
+
+
+def _throughput_ratios(samples: Samples, column: str, wait_ms: int, threads: int) -> list[Ratio]:
+    target = 2.0 if not wait_ms else (1.8 if threads == 128 else None)
+    ratios: list[Ratio] = []
+    for ours, theirs, bound in ((OURS_OPENAI, OPENAI, target), (OURS_LOCAL, REQUESTS, None)):
+        what = f"{ours.name} / {theirs.name}: {column}"
+        ratios += _ratio(samples, what, (ours.name, "many"), (theirs.name, "many"), bound, at_least=True)
+    return ratios
+
+
+def one_shot(server: Loopback, size: Size) -> Report:
+    """CPU of a script that imports, asks one question and ends."""
+    peers = (BARE, *PEERS)
+    turns = {(peer.name, "once"): partial(one_shot_cpu_s, peer, server.base_url()) for peer in peers}
+    samples = interleaved(turns, size.rounds)
+    ratios = _ratio(samples, "pollux-openai / openai", (OURS_OPENAI.name, "once"), (OPENAI.name, "once"), 0.40)
+    ratios += _ratio(samples, "pollux-local / requests", (OURS_LOCAL.name, "once"), (REQUESTS.name, "once"), None)
+    rows = _table(samples, peers, ["once"], 1000)
+    return Report("one_shot", "One-shot script, CPU ms", ["import and one call"], rows, ratios, samples.missing)
+
+
+def memory(server: Loopback, size: Size) -> Report:
+    """Memory that many prompts take at the peak, over what the process had after its first calls."""
+    rows, ratios, missing = [], [], {}
+    for peer in PEERS:
+        count = size.memory_prompts // SLOW_SHARE if peer.slow else size.memory_prompts
+        try:
+            with worker(peer, server.base_url(), THREADS) as asked:
+                cost = asked.ask("memory", count=count)
+        except MissingPeer as error:
+            missing[peer.name] = str(error)
+            continue
+        peak, kept = cost["peak_kib"] / count, cost["kept_kib"] / count
+        rows.append((peer.name, [peak, kept, cost["start_kib"] / 1024]))
+        if peer in {OURS_OPENAI, OURS_LOCAL}:
+            ratios.append(Ratio(f"{peer.name}, KiB per prompt", [peak], 2.0))
+    columns = ["peak KiB per prompt", "kept KiB per prompt", "MiB before"]
+    title = f"Memory of {size.memory_prompts} prompts"
+    notes = ["ours keeps the whole envelope: answers, usage, ledger; the SDKs' rows keep the texts alone"]
+    return Report("memory", title, columns, rows, ratios, missing, notes)
+
+
+def hashing(server: Loopback, size: Size) -> Report:
+    """A large file hashed by Source.content_sha256, which a plan does before an upload."""
+    with tempfile.TemporaryDirectory() as folder, worker(OURS_LOCAL, server.base_url(), 1) as asked:
+        path = Path(folder, "large.bin")
+        with path.open("wb") as file:
+            file.truncate(size.file_bytes)
+        cost = asked.ask("hashing", path=str(path))
+    rows = [("content_sha256", [cost["size_bytes"] / cost["cpu_s"] / 1e9, cost["peak_kib"] / 1024])]
+    columns = ["GB per CPU second", "peak MiB"]
+    ratio = Ratio("content_sha256, peak MiB", [cost["peak_kib"] / 1024], 4.0)
+    return Report("hashing", f"Hashing a file of {size.file_bytes / 1e9:g} GB", columns, rows, [ratio])
+
+
+SUITES = {suite.__name__: suite for suite in (cpu_per_call, throughput, one_shot, memory, hashing)}

@@ -1,0 +1,136 @@
+import resource
+import subprocess
+import sys
+
+import pytest
+from responses_api import answer, message
+
+from pollux_sync import APIError, Source, run_many
+from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+
+
+class Files:
+    """The Files API and an answer for every question."""
+
+    def __init__(self):
+        self.stored = []
+        self.deleted = []
+        self.failing = None
+
+    def __call__(self, request):
+        if request.path == "/v1/files":
+            return self.store(request)
+        if request.method == "DELETE":
+            self.deleted.append(request.path.removeprefix("/v1/files/"))
+            return Answer(json={"id": self.deleted[-1], "object": "file", "deleted": True})
+        return answer(message("seen"))
+
+    def store(self, request):
+        if self.failing and self.failing in request.body:
+            return Answer(status=400, json={"error": {"message": "unreadable"}})
+        self.stored.append(request)
+        name = f"file-{len(self.stored)}"
+        facts = {"bytes": 3, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
+        return Answer(json={"id": name, "object": "file", "expires_at": 86401} | facts)
+
+
+@pytest.fixture
+def files(server):
+    server.handler = Files()
+    return server.handler
+
+
+@pytest.fixture
+def sources(tmp_path):
+    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.mp3": b"ID3 c"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [Source.from_file(tmp_path / name) for name in contents]
+
+
+def test_20_prompts_over_3_files_make_3_uploads_and_3_deletions(files, config, sources):
+    result = run_many([f"p{n}" for n in range(20)], sources=sources, config=config())
+    assert result["answers"] == ["seen"] * 20
+    assert len(files.stored) == 3
+    assert sorted(files.deleted) == ["file-1", "file-2", "file-3"]
+
+
+def test_uploads_as_a_form_with_name_type_purpose_and_expiry(files, config, sources):
+    run_many("p", sources=sources[:1], config=config())
+    body = files.stored[0].body
+    assert b'filename="a.pdf"' in body
+    assert b"Content-Type: application/pdf" in body
+    assert b"%PDF-1.7 a" in body
+    assert b'name="purpose"\r\n\r\nuser_data' in body
+    assert b'name="expires_after[anchor]"\r\n\r\ncreated_at' in body
+    assert b'name="expires_after[seconds]"\r\n\r\n86400' in body
+
+
+def test_refers_to_files_by_id(server, files, config, sources):
+    run_many("p", sources=sources[:2], config=config(request_concurrency=1))
+    (asked,) = [request.json() for request in server.requests if request.path == "/v1/responses"]
+    assert asked["input"][0]["content"][:2] == [
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_image", "file_id": "file-2"},
+    ]
+
+
+def test_sends_text_files_as_text(server, files, config, tmp_path):
+    (tmp_path / "notes.md").write_text("# notes")
+    run_many("p", sources=[Source.from_file(tmp_path / "notes.md")], config=config())
+    assert files.stored == []
+    assert server.requests[0].json()["input"][0]["content"][0] == {"type": "input_text", "text": "# notes"}
+
+
+def test_deletes_the_others_when_the_third_upload_fails(files, config, sources):
+    files.failing = b"ID3 c"
+    with pytest.raises(APIError, match="unreadable") as caught:
+        run_many("p", sources=sources, config=config())
+    assert (caught.value.phase, caught.value.status_code) == ("upload", 400)
+    assert sorted(files.deleted) == ["file-1", "file-2"]
+
+
+def test_does_not_repeat_an_upload_after_a_reset(server, files, config, sources):
+    server.reply(ResetBeforeBody())
+    with pytest.raises(APIError) as caught:
+        run_many("p", sources=sources[:1], config=config())
+    assert (caught.value.phase, caught.value.kind) == ("upload", "connection")
+    assert len(server.requests) == 1
+
+
+BIG = """
+import resource, sys
+from pollux_sync import Config, Source, run
+config = Config(provider="openai", model="m", api_key="k", base_url=sys.argv[1])
+run("warm up", config=config)
+run("small", source=Source.from_file(sys.argv[2]), config=config)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run("big", source=Source.from_file(sys.argv[3]), config=config)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
+def test_uploads_a_large_file_in_constant_memory(tmp_path):
+    size = 256 * 1024 * 1024
+    with (tmp_path / "big.pdf").open("wb") as file:
+        file.write(b"%PDF-")
+        file.truncate(size)
+    (tmp_path / "small.pdf").write_bytes(b"%PDF-")
+    with ScriptedServer(keep_bodies=False) as server:
+        server.handler = Files()
+        command = [sys.executable, "-c", BIG, f"{server.url}/v1", str(tmp_path / "small.pdf"), str(tmp_path / "big.pdf")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert server.handler.stored[-1].body_size > size
+    assert int(done.stdout) < 32 * 1024 * 1024
+
+
+def test_imports_the_sdk_only_for_files(server):
+    server.handler = Files()
+    code = (
+        "import sys\nfrom pollux_sync import Config, run\n"
+        "run('hi', config=Config(provider='openai', model='m', api_key='k', base_url=sys.argv[1]))\n"
+        "print(sorted({name for name in sys.modules if name.partition('.')[0] in {'openai', 'httpx2', 'pydantic', 'asyncio'}}))"
+    )
+    command = [sys.executable, "-c", code, f"{server.url}/v1"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"

@@ -1,0 +1,163 @@
+"""The core's HTTP client and the caller's SDK client: the same requests, replies and errors."""
+
+import logging
+import traceback
+
+import attrs
+import pytest
+from responses_api import KEY, answer, function_call, message, refusal, thought
+
+from pollux_sync import APIError, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
+from pollux_sync.testing.server import (
+    Answer,
+    CloseWithoutAnswer,
+    Hang,
+    ResetBeforeBody,
+    ResetInsideBody,
+    Truncated,
+)
+
+TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+
+
+@attrs.frozen
+class City:
+    name: str
+    twins: dict[str, int]
+
+
+def test_asks_and_answers(server, config):
+    server.reply(answer(thought("easy"), message("four")))
+    result = run("2 + 2?", config=config(), options=Options(reasoning_effort="low", max_tokens=9))
+    (request,) = server.requests
+    assert result["answers"] == ["four"]
+    assert result["reasoning"] == ["easy"]
+    assert result["usage"]["reasoning_tokens"] == 3
+    assert (request.method, request.path) == ("POST", "/v1/responses")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.json() == {
+        "model": "gpt-5-mini",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "2 + 2?"}]}],
+        "max_output_tokens": 9,
+        "reasoning": {"effort": "low", "summary": "auto"},
+    }
+
+
+def test_fans_out(server, config):
+    def reply(request):
+        return answer(message(request.json()["input"][0]["content"][-1]["text"].upper()))
+
+    server.handler = reply
+    prompts = [f"p{number}" for number in range(20)]
+    result = run_many(prompts, sources=[Source.from_text("shared")], config=config())
+    assert result["answers"] == [prompt.upper() for prompt in prompts]
+
+
+def test_gives_typed_answers(server, config):
+    server.reply(answer(message('{"name": "Bonn", "twins": [{"key": "Oxford", "value": 1947}]}')))
+    result = run("Bonn?", config=config(), options=Options(response_schema=City))
+    assert result["structured"] == [City("Bonn", {"Oxford": 1947})]
+
+
+def test_goes_on_after_a_tool_call(server, config):
+    server.reply(answer(function_call("weather", '{"city":"Rome"}')), answer(message("sunny"), id="resp_2"))
+    options = Options(tools=[TOOL])
+    asked = run("weather?", config=config(), options=options)
+    told = [{"role": "tool", "tool_call_id": asked["tool_calls"][0][0]["id"], "content": "sun"}]
+    result = continue_tool(to_jsonable(asked), told, config=config(), options=options)
+    second = server.requests[1].json()
+    assert result["answers"] == ["sunny"]
+    assert second["previous_response_id"] == "resp_1"
+    assert second["input"] == [{"type": "function_call_output", "call_id": "call_1", "output": "sun"}]
+
+
+def test_names_a_refusal(server, config):
+    server.reply(answer(refusal("no")))
+    assert run("hi", config=config())["metrics"]["finish_reasons"] == ["refusal"]
+
+
+def test_passes_raw_fields(server, config):
+    server.reply(answer(message("x")))
+    run("hi", config=config(), options=Options(provider_options={"openai": {"service_tier": "flex", "store": False}}))
+    body = server.requests[0].json()
+    assert (body["service_tier"], body["store"]) == ("flex", False)
+
+
+def test_retries_belong_to_the_core(server, config):
+    server.handler = lambda _: Answer(status=503, json={"error": {"message": "busy"}})
+    with pytest.raises(APIError):
+        run("hi", config=config(retry=RetryPolicy(max_attempts=2, initial_delay_s=0)))
+    assert len(server.requests) == 2
+
+
+def error(message="it broke", **fields):
+    return {"error": {"message": message, "type": "some_error", "param": None, "code": None} | fields}
+
+
+FAULTS = [
+    ("bad request", Answer(status=400, json=error("bad field")), "invalid_request", 400, 1),
+    ("too long", Answer(status=400, json=error(code="context_length_exceeded")), "context_overflow", 400, 1),
+    ("bad key", Answer(status=401, json=error(f"Incorrect API key provided: {KEY}")), "auth", 401, 1),
+    ("forbidden", Answer(status=403, json=error("no access")), "auth", 403, 1),
+    ("no such model", Answer(status=404, json=error(code="model_not_found")), "not_found", 404, 1),
+    ("conflict", Answer(status=409, json=error("locked")), "invalid_request", 409, 2),
+    ("too large", Answer(status=413, json=error("too large")), "invalid_request", 413, 1),
+    ("unprocessable", Answer(status=422, json=error("no")), "invalid_request", 422, 1),
+    ("rate limit", Answer(status=429, json=error("slow"), headers={"retry-after-ms": "1"}), "rate_limit", 429, 2),
+    ("no quota", Answer(status=429, json=error(code="insufficient_quota")), "rate_limit", 429, 2),
+    ("server error", Answer(status=500, json=error("oops")), "capacity", 500, 2),
+    ("bad gateway", Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
+    ("overloaded", Answer(status=503, json=error("busy")), "capacity", 503, 2),
+    ("cloud overloaded", Answer(status=529, json=error("busy")), "capacity", 529, 2),
+    ("error inside a 200", answer(error={"code": "server_error", "message": "broke"}), "capacity", 500, 2),
+    ("reset", ResetBeforeBody(), "connection", None, 2),
+    ("closed", CloseWithoutAnswer(), "connection", None, 2),
+    ("reset inside", ResetInsideBody(b'{"output": []}', 5, headers={"Content-Type": "application/json"}), "connection", None, 2),
+    ("cut off", Truncated(b'{"output": []}', 5, headers={"Content-Type": "application/json"}), "connection", None, 2),
+    ("no time", Hang(), "timeout", None, 2),
+    ("broken json", Answer(body=b'{"outp', headers={"Content-Type": "application/json"}), "malformed", 200, 2),
+    ("a login page", Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200, 1),
+]
+
+
+@pytest.mark.parametrize(("step", "kind", "status", "attempts"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS])
+def test_maps_a_fault_to_the_documented_error(server, config, caplog, step, kind, status, attempts):
+    caplog.set_level(logging.DEBUG)
+    server.reply(*[step] * 3)
+    timeout_s = 0.3 if isinstance(step, Hang) else 20.0
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config(timeout_s=timeout_s))
+    raised = caught.value
+    assert (raised.kind, raised.provider, raised.phase) == (kind, "openai", "generate")
+    assert raised.status_code == (None if kind == "malformed" and config.way == "sdk" else status)
+    assert len(server.requests) == len(raised.attempts) == attempts
+    told = "".join(traceback.format_exception(raised)) + f"{raised!r} {raised.partial_result} {raised.attempts}"
+    assert KEY not in told + caplog.text
+
+
+def test_says_what_is_wrong_with_an_answer_without_output(server, config):
+    server.reply(Answer(json={"object": "list"}))
+    with pytest.raises(APIError, match="no output") as caught:
+        run("hi", config=config())
+    assert (caught.value.kind, caught.value.status_code, len(server.requests)) == ("malformed", 200, 1)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_says_where_the_key_comes_from(server, config, status):
+    server.reply(Answer(status=status, json=error("no")))
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config())
+    assert "OPENAI_API_KEY" in caught.value.hint
+
+
+def test_keeps_the_request_id_of_a_failure(server, config):
+    server.reply(Answer(status=400, json=error("no"), headers={"x-request-id": "req_9"}))
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config())
+    assert caught.value.request_id == "req_9"
+
+
+def test_a_client_is_not_shown(config):
+    shown = repr(config())
+    assert KEY not in shown
+    assert ("client=OpenAI" in shown) == (config.way == "sdk")

@@ -1,0 +1,77 @@
+"""``pollux-sync run``: ask, and print the answers."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.api import run_many, to_jsonable
+from pollux_sync.cli.answers import complaints, titles_of, write_answers
+from pollux_sync.cli.asking import Question, parsed, question_from
+from pollux_sync.cli.exits import DONE, FAILED
+from pollux_sync.cli.progress import Progress
+from pollux_sync.cli.terminal import say, write_json
+from pollux_sync.errors import PolluxError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pollux_sync.data.envelope import ResultEnvelope
+
+
+def main(argv: Sequence[str]) -> int:
+    """Ask what ``argv`` says; 0 when everything was answered.
+
+    Raises what `run_many` raises, after the answers that are there all the same have been printed.
+    """
+    arguments = parsed(argv)
+    question = question_from(arguments)
+    try:
+        result = _asked(question, shows_progress=not arguments.quiet)
+    except (PolluxError, KeyboardInterrupt) as error:
+        partial: ResultEnvelope | None = getattr(error, "partial_result", None)
+        if partial is not None:
+            _show(partial, question, as_json=arguments.json)
+            _tell(partial, tells_errors=False)
+        raise
+    _show(result, question, as_json=arguments.json)
+    return FAILED if _tell(result, tells_errors=True) else DONE
+
+
+def _asked(question: Question, *, shows_progress: bool) -> ResultEnvelope:
+    config = question.config
+    progress = None
+    if shows_progress and sys.stderr is not None and sys.stderr.isatty():
+        progress = Progress(sys.stderr)
+        config = attrs.evolve(config, plugins=[*(config.plugins or ()), progress])
+    with progress or nullcontext():
+        return run_many(
+            question.prompts,
+            sources=question.sources,
+            config=config,
+            options=question.options,
+            per_source=question.per_source,
+        )
+
+
+def _show(result: ResultEnvelope, question: Question, *, as_json: bool) -> None:
+    plain: dict[str, Any] = to_jsonable(result)
+    if as_json:
+        write_json(plain)
+        return
+    identifiers = [source.identifier for source in question.sources]
+    write_answers(plain, titles_of(question.prompts, identifiers, per_source=question.per_source))
+
+
+def _tell(result: ResultEnvelope, *, tells_errors: bool) -> bool:
+    """Say what is wrong with the answers; whether anything is."""
+    told = list(complaints(result, tells_errors=tells_errors))
+    for complaint in told:
+        say(complaint)
+    failed = sum(error is not None for error in result.get("errors", ()))
+    if len(result["answers"]) > 1 and failed and not tells_errors:
+        say(f"{failed} of {len(result['answers'])} prompts have no answer")
+    return bool(told)

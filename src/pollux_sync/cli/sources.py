@@ -1,0 +1,44 @@
+"""``-s``: a word of the command line -> the `Source` it means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from pollux_sync.cli.terminal import read_piped
+from pollux_sync.data.mime import guess_mime_type
+from pollux_sync.data.source import Source
+from pollux_sync.errors import SourceError
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_ARXIV = "arxiv:"
+_ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
+
+
+def source_from(word: str) -> Source:
+    """What ``word`` means: ``-`` is piped text, else a paper, a video, a URL or a local file. Raises SourceError."""
+    if word == "-":
+        return Source.from_text(read_piped(), identifier="stdin")
+    if word.lower().startswith(_ARXIV):
+        return Source.from_arxiv(word[len(_ARXIV) :])
+    return _from_url(word) if _URL.match(word) else _from_path(word)
+
+
+def _from_url(url: str) -> Source:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SourceError(f"not a URL: {url!r}", hint="start with https:// and a host") from error
+    if parts.hostname in _ARXIV_HOSTS:
+        return Source.from_arxiv(url)
+    try:
+        return Source.from_youtube(url)
+    except SourceError:  # the constructor knows YouTube's hosts
+        return Source.from_uri(url, mime_type=guess_mime_type(PurePosixPath(parts.path).name))
+
+
+def _from_path(word: str) -> Source:
+    if Path(word).is_dir():
+        raise SourceError(f"{word} is a directory", hint=f"name its files one by one: -s {Path(word, 'FILE')} -s ...")
+    return Source.from_file(word)

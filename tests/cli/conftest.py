@@ -1,0 +1,107 @@
+"""The command line in this process and in others, in a working directory without settings around it."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from installing import install
+from pollux_sync.cli import main
+from pollux_sync.testing.server import ScriptedServer
+
+SUPPORT = Path(__file__).parents[1] / "support"
+VARIABLES = (
+    *("POLLUX_SYNC_PLUGINS", "POLLUX_SYNC_STRICT_PLUGINS", "POLLUX_SYNC_PROVIDER", "POLLUX_SYNC_MODEL"),
+    *("ACME_API_KEY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory: empty files end the search upwards, so that the machine's own stay out."""
+    (tmp_path / ".env").touch()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+class Stdin(io.StringIO):
+    """Standard input: text that was piped in, or a keyboard at which nobody types."""
+
+    def __init__(self, text=None):
+        super().__init__(text or "")
+        self.is_keyboard = text is None
+
+    def isatty(self):
+        return self.is_keyboard
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch):
+    """Runs a command line in this process; gives its exit code and what it wrote."""
+
+    def cli(*words, stdin=None):
+        monkeypatch.setattr(sys, "stdin", Stdin(stdin))
+        code = main(words)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return cli
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder that installed distributions and their modules can be written to."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    return site
+
+
+@pytest.fixture
+def acme(site, monkeypatch):
+    """The test provider, installed, with a key."""
+    install(site, "pollux-acme", "1.2", acme="acme_provider:Acme")
+    monkeypatch.setenv("ACME_API_KEY", "sk-secret")
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def at_server(acme, server):
+    """The words that name the test provider at the scripted server."""
+    return ("-p", "acme", "-m", "m", "--base-url", server.url, "--retries", "0")
+
+
+@pytest.fixture
+def start(site):
+    """Starts a command line in a process of its own."""
+    started = []
+
+    def start(*words, module="pollux_sync", **settings):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(SUPPORT)])}
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            env=environment | settings.pop("env", {}),
+            text=True,
+            **(streams | settings),
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

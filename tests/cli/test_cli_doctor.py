@@ -1,0 +1,160 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from installing import install
+from pollux_sync.cli.doctor import main
+
+SECRET = "sk-never-shown"
+
+
+@pytest.fixture
+def report(cli):
+    """What ``doctor --json`` says, and its exit code."""
+
+    def report():
+        done = cli("doctor", "--json")
+        return done.code, json.loads(done.out)
+
+    return report
+
+
+def test_sound_installation_has_no_problem(cli):
+    done = cli("doctor")
+    assert done.code == 0
+    assert done.out.endswith("no problems found\n")
+
+
+def test_versions_are_reported(report):
+    _, found = report()
+    assert found["python"].startswith("3.")
+    assert found["packages"]["requests"]
+
+
+def test_package_that_is_missing_is_reported_as_such(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    main([])
+    assert "requests missing" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("acme")
+def test_key_is_reported_as_set_and_never_shown(cli, report, monkeypatch):
+    monkeypatch.setenv("ACME_API_KEY", SECRET)
+    assert {"ACME_API_KEY": True} in [provider["keys_set"] for provider in report()[1]["providers"]]
+    text = cli("doctor").out
+    assert "loads; ACME_API_KEY: set\n" in text
+    assert SECRET not in text + cli("doctor", "--json").out
+
+
+@pytest.mark.usefixtures("acme")
+def test_key_that_is_not_set_is_no_problem(cli, monkeypatch):
+    monkeypatch.delenv("ACME_API_KEY")
+    done = cli("doctor")
+    assert "ACME_API_KEY: not set" in done.out
+    assert done.code == 0
+
+
+@pytest.mark.usefixtures("acme")
+def test_key_in_a_dotenv_file_counts_as_set(folder, cli, monkeypatch):
+    monkeypatch.delenv("ACME_API_KEY")
+    (folder / ".env").write_text(f"ACME_API_KEY={SECRET}\n")
+    assert "ACME_API_KEY: set" in cli("doctor").out
+
+
+def test_base_url_variable_is_reported(cli, monkeypatch):
+    monkeypatch.setenv("POLLUX_LOCAL_BASE_URL", "http://user:sk-never-shown@127.0.0.1/v1")
+    out = cli("doctor").out
+    assert "loads; POLLUX_LOCAL_BASE_URL: set; no key needed" in out
+    assert SECRET not in out
+
+
+def test_broken_provider_is_a_problem(site, report):
+    install(site, "pollux-broken", broken="no_such_module:X")
+    code, found = report()
+    assert code == 1
+    assert found["problems"] == [
+        "plugin 'broken' of pollux-broken 1.0 cannot be loaded: "
+        "ModuleNotFoundError: No module named 'no_such_module'"
+    ]
+    assert {"name": "broken", "loads": False, "needs_key": None}.items() <= provider(found, "broken").items()
+
+
+def provider(found, name):
+    return next(provider for provider in found["providers"] if provider["name"] == name)
+
+
+def test_provider_offered_twice_is_a_problem(acme, site, cli):
+    install(site, "pollux-rival", acme="acme_provider:Acme")
+    done = cli("doctor")
+    assert done.code == 1
+    assert "problem: provider 'acme' of pollux-acme is also offered by pollux-rival 1.0" in done.out
+    assert done.out.endswith("2 problems found\n")
+
+
+def test_middleware_is_reported_with_the_variable_that_switched_it_on(site, report, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "trace")
+    install(site, "pollux-trace", group="pollux_sync.plugins", trace="acme_provider:Acme")
+    code, found = report()
+    assert code == 0
+    assert (found["middleware"], found["middleware_from"]) == (["trace"], "POLLUX_SYNC_PLUGINS")
+
+
+def test_middleware_is_reported_with_the_file_that_switched_it_on(folder, site, cli):
+    (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["trace"]\n')
+    install(site, "pollux-trace", group="pollux_sync.plugins", trace="acme_provider:Acme")
+    assert "trace ([tool.pollux-sync] of the nearest pyproject.toml)" in cli("doctor").out
+
+
+def test_middleware_that_is_switched_on_but_missing_is_a_problem(cli, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "tracy")
+    done = cli("doctor")
+    assert done.code == 1
+    assert "problem: no installed plugin is called 'tracy'\n1 problem found\n" in done.out
+
+
+def test_broken_middleware_that_is_switched_on_is_one_problem(site, report, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "trace")
+    install(site, "pollux-trace", group="pollux_sync.plugins", trace="no_such_module:X")
+    assert len(report()[1]["problems"]) == 1
+
+
+def test_list_of_middleware_that_cannot_be_read_is_a_problem(folder, report):
+    (folder / "pyproject.toml").write_text("[tool.pollux-sync\n")
+    code, found = report()
+    assert code == 1
+    assert "is not valid TOML" in found["problems"][0]
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+def test_proxies_are_reported_without_their_address(cli, monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://user:sk-never-shown@proxy.invalid")
+    out = cli("doctor").out
+    assert "HTTPS_PROXY is set" in out
+    assert SECRET not in out
+
+
+def test_ca_bundle_is_reported(folder, report, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / ".env"))
+    code, found = report()
+    assert (code, found["ca_bundle"]) == (0, f"{folder / '.env'} (REQUESTS_CA_BUNDLE)")
+
+
+def test_ca_bundle_that_does_not_exist_is_a_problem(cli, monkeypatch):
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(Path("nowhere.pem")))
+    done = cli("doctor")
+    assert done.code == 1
+    assert "problem: CURL_CA_BUNDLE names nowhere.pem, which does not exist" in done.out
+
+
+def test_defaults_are_reported(cli, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "mock")
+    monkeypatch.setenv("POLLUX_SYNC_MODEL", "m1")
+    assert "POLLUX_SYNC_PROVIDER: mock, POLLUX_SYNC_MODEL: m1" in cli("doctor").out
+
+
+def test_default_provider_that_is_not_installed_is_a_problem(report, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "nobody")
+    code, found = report()
+    assert (code, found["problems"]) == (1, ["POLLUX_SYNC_PROVIDER: no installed provider is called 'nobody'"])

@@ -1,0 +1,538 @@
+import io
+import json
+import os
+import pty
+import signal
+import sys
+import threading
+
+import pytest
+
+from acme_server import FileServer, answered
+from installing import install
+from pollux_sync import Config, RetryPolicy, run_many
+from pollux_sync.cli.fields import schema_from
+from pollux_sync.cli.progress import Progress
+from pollux_sync.cli.sources import source_from
+from pollux_sync.testing import Script, failing
+from pollux_sync.testing.server import Answer, Hang
+
+# prompts
+
+
+def test_answer_is_printed(cli):
+    done = cli("run", "--mock", "Who built it?")
+    assert (done.code, done.out, done.err) == (0, "echo: Who built it?\n", "")
+
+
+def test_answers_to_several_prompts_are_printed_below_their_number_and_title(cli):
+    out = cli("run", "--mock", "Who?", "What\n is it?").out
+    assert out == "--- 1/2: Who? ---\necho: Who?\n--- 2/2: What is it? ---\necho: What\n is it?\n"
+
+
+def test_long_title_is_cut(cli):
+    out = cli("run", "--mock", "word " * 40, "b").out
+    assert f"--- 1/2: {('word ' * 40)[:57]}... ---\n" in out
+
+
+def test_prompts_may_stand_among_the_options(cli):
+    out = cli("run", "a", "--mock", "b").out
+    assert out == "--- 1/2: a ---\necho: a\n--- 2/2: b ---\necho: b\n"
+
+
+def test_words_after_two_dashes_are_prompts(cli):
+    assert cli("run", "--mock", "--", "--who").out == "echo: --who\n"
+
+
+def test_piped_text_is_the_prompt_when_there_is_none(cli):
+    assert cli("run", "--mock", stdin="Who?\n").out == "echo: Who?\n"
+
+
+def test_dash_is_a_prompt_that_is_piped_in(cli):
+    assert "2/2: Who? ---\necho: Who?\n" in cli("run", "--mock", "a", "-", stdin="Who?\n").out
+
+
+def test_piped_text_is_left_alone_when_there_is_a_prompt(cli):
+    assert cli("run", "--mock", "a", stdin="Who?").out == "echo: a\n"
+
+
+def test_piped_text_can_be_the_source(cli):
+    assert cli("run", "--mock", "a", "-s", "-", stdin="Call me Ishmael.\n").out == "echo: Call me Ishmael.\n"
+
+
+def test_source_without_a_prompt_is_sent_alone(cli):
+    assert cli("run", "--mock", "-s", "-", stdin="Call me Ishmael.").out == "echo: Call me Ishmael.\n"
+
+
+@pytest.mark.parametrize("stdin", [None, "", " \n"])
+def test_nothing_to_ask_is_refused(cli, stdin):
+    done = cli("run", "--mock", stdin=stdin)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: there is no prompt\n  hint: ")
+
+
+def test_standard_input_cannot_be_read_twice(cli):
+    done = cli("run", "--mock", "-", "-s", "-", stdin="text")
+    assert done.code == 2
+    assert "standard input can be read once" in done.err
+
+
+def test_blank_prompt_is_refused(cli):
+    done = cli("run", "--mock", "-", stdin="\n")
+    assert (done.code, done.err.splitlines()[0]) == (2, "error: prompt is blank")
+
+
+def test_text_comes_through_a_pipe(start):
+    process = start("run", "--mock", "-s", "-", "a")
+    out, _ = process.communicate("Call me Ishmael.")
+    assert (process.returncode, out) == (0, "echo: Call me Ishmael.\n")
+
+
+def test_piped_bytes_that_are_no_text_are_refused(start, tmp_path):
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
+    with (tmp_path / "bytes").open("rb") as stdin:
+        process = start("run", "--mock", stdin=stdin, env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8:strict"})
+        err = process.stderr.read()
+    assert process.wait() == 2
+    assert err.startswith("error: standard input is not text")
+
+
+# sources
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "identifier", "mime_type"),
+    [
+        ("arxiv:1706.03762", "arxiv", "https://arxiv.org/pdf/1706.03762.pdf", "application/pdf"),
+        ("https://arxiv.org/abs/1706.03762", "arxiv", "https://arxiv.org/pdf/1706.03762.pdf", "application/pdf"),
+        ("https://youtu.be/abc", "youtube", "https://youtu.be/abc", "video/mp4"),
+        ("https://example.org/a.png?x=1", "uri", "https://example.org/a.png?x=1", "image/png"),
+        ("https://example.org", "uri", "https://example.org", "application/octet-stream"),
+        ("gs://bucket/a.pdf", "uri", "gs://bucket/a.pdf", "application/pdf"),
+    ],
+)
+def test_word_means_a_source_elsewhere(word, kind, identifier, mime_type):
+    source = source_from(word)
+    assert (source.source_type, source.identifier, source.mime_type) == (kind, identifier, mime_type)
+
+
+def test_word_means_a_local_file(folder):
+    (folder / "notes.md").write_text("text")
+    source = source_from("notes.md")
+    assert (source.source_type, source.identifier) == ("file", "notes.md")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (".", "error: . is a directory\n  hint: name its files one by one: -s FILE -s ..."),
+        ("missing.md", "error: file not found: missing.md"),
+        ("https://arxiv.org/list/cs", "error: not an arXiv abs/ or pdf/ URL"),
+        ("arxiv:nonsense", "error: not an arXiv id: 'nonsense'"),
+        ("https://[::1", "error: not a URL: 'https://[::1'"),
+        ("https://", "error: not a URI: 'https://'"),
+    ],
+)
+def test_word_that_means_no_source_is_refused(cli, word, message):
+    done = cli("run", "--mock", "a", "-s", word)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(message)
+
+
+def test_each_prompt_is_asked_about_each_source(folder, cli):
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text(f"text of {name}")
+    out = cli("run", "--mock", "Who?", "-s", "a.txt", "-s", "b.txt", "--per-source").out
+    assert out.splitlines() == [
+        "--- 1/2: Who? (a.txt) ---",
+        "echo: text of a.txt",
+        "--- 2/2: Who? (b.txt) ---",
+        "echo: text of b.txt",
+    ]
+
+
+# who is asked, and how
+
+
+def test_prompts_go_to_the_provider_and_model_that_are_named(cli, at_server, server):
+    server.reply(answered("fine"))
+    done = cli("run", *at_server, "Who?")
+    assert (done.code, done.out) == (0, "fine\n")
+    assert server.requests[0].json() == {"model": "m", "prompt": "Who?", "parts": []}
+    assert server.requests[0].headers["Authorization"] == "Bearer sk-secret"
+
+
+def test_provider_and_model_are_taken_from_the_environment(acme, server, cli, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "acme")
+    monkeypatch.setenv("POLLUX_SYNC_MODEL", "m2")
+    server.reply(answered())
+    cli("run", "Who?", "--base-url", server.url)
+    assert server.requests[0].json()["model"] == "m2"
+
+
+def test_missing_provider_is_refused_with_those_installed(acme, cli):
+    done = cli("run", "Who?")
+    assert done.code == 2
+    assert "error: no provider is named\n  hint: pass -p NAME or set POLLUX_SYNC_PROVIDER; installed: acme," in done.err
+
+
+def test_missing_model_is_refused(acme, cli):
+    done = cli("run", "Who?", "-p", "acme")
+    assert done.code == 2
+    assert "error: no model is named\n  hint: pass -m MODEL" in done.err
+
+
+@pytest.mark.parametrize("words", [("--api-key", "sk-1234"), ("--api-key=sk-1234",), ("--api-key",)])
+def test_key_is_refused_as_an_argument_and_not_repeated(cli, words):
+    done = cli("run", "--mock", "Who?", *words)
+    assert done.code == 2
+    assert done.err.startswith("error: a key is no argument")
+    assert "sk-1234" not in done.err
+
+
+def test_settings_reach_the_model(cli):
+    words = ("--system", "Be brief.", "--temperature", "0", "--top-p", "0.5", "--max-tokens", "5")
+    done = cli("run", "--mock", "Who?", *words, "--reasoning-effort", "low", "--json")
+    assert json.loads(done.out)["reasoning"] == ["mock reasoning about: Who?"]
+
+
+def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, server):
+    done = cli("run", *at_server, "Who?", "--top-p", "0.5")
+    assert (done.code, server.requests) == (2, [])
+    assert "top_p" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--temperature", "hot"),
+        ("--retries", "-1"),
+        ("--retries", "some"),
+        ("--option", "n_ctx"),
+        ("--option", "=1"),
+        ("--option", "n_ctx=many"),
+        ("--concurrency", "0"),
+        ("--timeout", "0"),
+        ("--temp", "0"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(cli, words):
+    done = cli("run", "--mock", "Who?", *words)
+    assert (done.code, done.out) == (2, "")
+
+
+def test_retries_are_attempts_after_the_first(cli, acme, server):
+    server.reply(Answer(status=503, json={}, headers={"Retry-After": "0"}), answered("at last"))
+    where = ("-p", "acme", "-m", "m", "--base-url", server.url)
+    assert cli("run", *where, "Who?", "--retries", "1").out == "at last\n"
+    assert len(server.requests) == 2
+
+
+def test_option_of_the_provider_is_read_as_json(cli):
+    done = cli("run", "-p", "local", "-m", "m", "--base-url", "http://127.0.0.1:9", "Who?", "--option", 'n_ctx="many"')
+    assert done.code == 2
+    assert "option 'n_ctx' of provider 'local' must be int, got str" in done.err
+
+
+MIDDLEWARE = """
+from pollux_sync import hookimpl
+
+class Shouting:
+    @hookimpl(wrapper=True)
+    def pollux_decode(self):
+        reply = yield
+        import attrs
+        return attrs.evolve(reply, text=reply.text.upper())
+"""
+
+
+@pytest.fixture
+def shout(site):
+    """Installed middleware that turns answers into capitals."""
+    (site / "shouting.py").write_text(MIDDLEWARE)
+    install(site, "pollux-shout", group="pollux_sync.plugins", shout="shouting:Shouting")
+
+
+def test_middleware_is_switched_on_by_name(shout, cli):
+    assert cli("run", "--mock", "Who?", "--plugin", "shout").out == "ECHO: WHO?\n"
+
+
+def test_middleware_that_is_switched_on_elsewhere_stays_on(shout, cli, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "shout")
+    assert cli("run", "--mock", "Who?").out == "ECHO: WHO?\n"
+
+
+def test_middleware_that_is_not_installed_is_refused(cli):
+    done = cli("run", "--mock", "Who?", "--plugin", "nobody")
+    assert done.code == 2
+    assert "no installed plugin is called 'nobody'" in done.err
+
+
+# schemas
+
+
+def test_fields_become_a_schema():
+    assert schema_from("name, age int?, height float, is_old bool,tags list[str], rows list[list[int]], n list") == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "age": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "height": {"type": "number"},
+            "is_old": {"type": "boolean"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "rows": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+            "n": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["name", "height", "is_old", "tags", "rows", "n"],
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize("text", ["name?", "name ?", "name str?", "name str ?"])
+def test_question_mark_makes_a_field_optional(text):
+    assert schema_from(text)["required"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--schema has no field in ''"),
+        ("name str,", "--schema has no field in ''"),
+        ("1st str", "--schema has no field in '1st str'"),
+        ("name str int", "--schema has no field in 'name str int'"),
+        ("name text", "--schema does not know the type 'text'"),
+        ("name list[text]", "--schema does not know the type 'text'"),
+        ("name str, name int", "--schema has the field 'name' twice"),
+        ("missing.json", "cannot read the schema missing.json: No such file or directory"),
+        ("./broken", "broken is not JSON: "),
+        ("./number", "number holds a int, not a JSON Schema"),
+    ],
+)
+def test_schema_that_cannot_be_read_is_refused(folder, cli, text, message):
+    (folder / "broken").write_text("{")
+    (folder / "number").write_text("1")
+    done = cli("run", "--mock", "Who?", "--schema", text)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {message}")
+
+
+def test_typed_answer_is_printed_as_a_line_of_json(cli):
+    assert cli("run", "--mock", "Who?", "--schema", "name str, age int, born int?").out == '{"name": "text", "age": 0}\n'
+
+
+def test_schema_can_be_a_file(folder, cli):
+    (folder / "schema.json").write_text('{"type": "array", "items": {"type": "integer"}, "minItems": 1}')
+    assert cli("run", "--mock", "Who?", "--schema", "schema.json").out == "[0]\n"
+
+
+@pytest.fixture
+def scripted(site, monkeypatch):
+    """Switches on middleware that answers by the given script."""
+
+    def scripted(script):
+        site.joinpath("scripted_plugin.py").touch()
+        import types
+
+        module = types.ModuleType("scripted_plugin_of_this_test")
+        module.script = script
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        name = f"script-{id(script)}"
+        install(site, name, group="pollux_sync.plugins", **{name: f"{module.__name__}:script"})
+        monkeypatch.setenv("POLLUX_SYNC_PLUGINS", name)
+
+    return scripted
+
+
+def test_answer_that_does_not_fit_is_printed_with_a_remark(cli, scripted):
+    scripted(Script('{"age": "old"}', '{"age": 7}'))
+    done = cli("run", "--mock", "a", "b", "--schema", "age int", "--concurrency", "1")
+    assert done.code == 1
+    assert done.out == '--- 1/2: a ---\n{"age": "old"}\n--- 2/2: b ---\n{"age": 7}\n'
+    assert done.err.startswith("error: prompt 1 of 2: the answer does not fit --schema: $.age: ")
+
+
+# results
+
+
+def test_json_is_the_whole_result(cli):
+    done = cli("run", "--mock", "café", "--schema", "name str", "--json")
+    result = json.loads(done.out)
+    assert done.code == 0
+    assert result["structured"] == [{"name": "text"}]
+    assert result["metrics"]["n_calls"] == 1
+
+
+def test_empty_answer_is_a_failure(cli, scripted):
+    scripted(Script("", otherwise="fine"))
+    done = cli("run", "--mock", "a", "b", "--concurrency", "1")
+    assert done.code == 1
+    assert done.out == "--- 2/2: b ---\nfine\n"
+    assert done.err == "error: prompt 1 of 2: the answer is empty (finish reason: stop)\n"
+
+
+def test_tool_call_is_an_answer(cli, scripted):
+    from pollux_sync import Reply, ToolCall
+
+    scripted(Script(Reply(tool_calls=(ToolCall("1", "look", "{}"),))))
+    done = cli("run", "--mock", "a")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+@pytest.fixture
+def rude(server):
+    """The server refuses the prompts called second and fourth."""
+    files = FileServer()
+    files.failing_prompts = {"second": 400, "fourth": 400}
+    server.handler = files
+    return ("first", "second", "third", "fourth")
+
+
+def test_answers_are_printed_though_other_prompts_failed(cli, at_server, rude):
+    done = cli("run", *at_server, *rude)
+    assert done.code == 1
+    assert done.out == "--- 1/4: first ---\nFIRST\n--- 3/4: third ---\nTHIRD\n"
+    assert done.err == "2 of 4 prompts have no answer\nerror: status 400: no to second\n"
+
+
+def test_every_error_is_told_when_they_are_kept(cli, at_server, rude):
+    done = cli("run", *at_server, *rude, "--keep-errors")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "error: prompt 2 of 4: status 400: no to second",
+        "error: prompt 4 of 4: status 400: no to fourth",
+    ]
+
+
+@pytest.mark.parametrize("keep", [(), ("--keep-errors",)])
+def test_json_of_a_partial_result_holds_the_errors(cli, at_server, rude, keep):
+    done = cli("run", *at_server, *rude, "--json", *keep)
+    result = json.loads(done.out)
+    assert (done.code, result["status"]) == (1, "partial")
+    assert [error and error["status_code"] for error in result["errors"]] == [None, 400, None, 400]
+
+
+def test_error_of_a_single_prompt_is_told_with_its_hint(cli, at_server, server):
+    server.reply(Answer(status=401, json={"error": {"message": "who are you"}}), Answer(status=401, json={}))
+    for words in [(), ("--keep-errors",)]:
+        done = cli("run", *at_server, "Who?", *words)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("error: status 401")
+        assert "hint: check api_key or ACME_API_KEY" in done.err
+
+
+def test_key_never_shows(cli, at_server, server):
+    server.reply(Answer(status=400, json={"error": {"message": "bad key sk-secret"}}))
+    done = cli("run", *at_server, "Who?", "--json", "--traceback")
+    assert "sk-secret" not in done.out + done.err
+
+
+# interrupting
+
+
+def test_ctrl_c_prints_the_answers_so_far(acme, server, start):
+    files = FileServer()
+    server.handler = lambda request: files(request) if request.json()["prompt"] == "p0" else Hang()
+    prompts = [f"p{n}" for n in range(10)]
+    process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, *prompts)
+    server.wait_for_requests(7)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert out == "--- 1/10: p0 ---\nP0\n"
+    assert err == "9 of 10 prompts have no answer\ninterrupted\n"
+
+
+def test_ctrl_c_prints_the_json_so_far(acme, server, start):
+    server.handler = lambda request: Hang()
+    process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, "a", "b", "--json")
+    server.wait_for_requests(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert json.loads(out)["status"] == "error"
+    assert err.endswith("interrupted\n")
+
+
+# progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def config_at(progress, script):
+    retry = RetryPolicy(max_attempts=1)
+    fields = {"request_concurrency": 1, "plugins": [script, progress], "retry": retry}
+    return Config(provider="mock", model="m", use_mock=True, **fields)
+
+
+def test_progress_is_rewritten_in_place_and_leaves_nothing_behind():
+    stream, times = io.StringIO(), iter([0.0, 1.0, 2.0, 12.4, 113.0])
+    script = Script("fine", failing(400), otherwise="fine")
+    with Progress(stream, clock=lambda: next(times)) as progress, pytest.raises(Exception, match="scripted"):
+        run_many(["a", "b", "c", "d"], config=config_at(progress, script))
+    lines = stream.getvalue().split("\r")
+    assert lines == [
+        "",
+        "1/4 answered, 1 failed, 2 s",
+        "2/4 answered, 1 failed, 12 s",
+        "3/4 answered, 1 failed, 113 s",
+        " " * len("3/4 answered, 1 failed, 113 s"),
+        "",
+    ]
+
+
+def test_progress_of_a_quick_run_is_not_shown():
+    stream = io.StringIO()
+    with Progress(stream, clock=lambda: 0.0) as progress:
+        run_many(["a", "b"], config=config_at(progress, Script()))
+    assert stream.getvalue() == ""
+
+
+def test_call_that_ends_after_its_run_writes_nothing():
+    stream, times = io.StringIO(), iter([0.0, 5.0])
+    progress = Progress(stream, clock=lambda: next(times))
+    with progress:
+        pass
+    run_many("a", config=config_at(progress, Script()))
+    assert stream.getvalue() == ""
+
+
+def test_terminal_that_is_gone_does_not_end_the_run():
+    stream, times = io.StringIO(), iter([0.0, 5.0])
+    stream.close()
+    with Progress(stream, clock=lambda: next(times)) as progress:
+        result = run_many("a", config=config_at(progress, Script()))
+    assert result["answers"] == ["echo: a"]
+
+
+@pytest.fixture
+def observed(site, monkeypatch):
+    """Whether a run has an observer: middleware sees the relay's events only if somebody listens."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+def test_quick_run_on_a_terminal_shows_the_answers_alone(cli, observed):
+    done = cli("run", "--mock", "Who?", "What?")
+    assert done.code == 0
+    assert "echo: Who?" in done.out
+    assert observed.getvalue() == ""
+
+
+def test_progress_is_shown_on_a_terminal_only_unless_quiet(monkeypatch, site, cli):
+    from pollux_sync.cli import run
+
+    assert [words_with_progress(cli, monkeypatch, run, *words) for words in [(), ("-q",)]] == [True, False]
+
+
+def words_with_progress(cli, monkeypatch, run, *words):
+    """Whether the progress line was made; the clock of this run stands at 0, then far beyond two seconds."""
+    terminal = Terminal()
+    times = iter([0.0, 100.0])
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(run, "Progress", lambda stream: Progress(stream, clock=lambda: next(times)))
+    cli("run", "--mock", "Who?", *words)
+    return "1/1 answered, 100 s" in terminal.getvalue()

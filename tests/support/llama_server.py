@@ -1,0 +1,19 @@
+"""A real llama.cpp server, as pollux-local starts it, for whoever wants to talk to it directly."""
+
+from pathlib import Path
+
+from pollux_local.embedded import _servers
+from pollux_sync import Config, Options, run
+
+
+TOOL_TEMPLATE = (Path(__file__).parent / "tool_template.jinja").read_text()
+
+
+def serve(model):
+    """Base url and key of a server that has ``model`` loaded and knows tools; it runs until the process ends."""
+    options = {"chat_template": TOOL_TEMPLATE}
+    config = Config(provider="local", model=str(model), provider_options=options)
+    run("hello", config=config, options=Options(max_tokens=1))
+    model = str(Path(model).resolve())
+    (running,) = (running for key, running in _servers.items() if key.path == model and key.chat_template)
+    return f"{running.url}/v1", running.api_key
