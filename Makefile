@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
+# The oldest versions that the plugins admit; tests run the plugins with them too.
+OLDEST_SDKS := openai==3.0.0
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test check format docs bench clean
@@ -11,7 +13,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
 
-test: .venv/dev check   ## everything that must hold: checks, then all tests with branch coverage
+test: .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
@@ -31,7 +33,7 @@ docs: .venv/docs        ## the site, in site/
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/dev        ## what a call costs, beside what a user would write instead
-	$(BIN)/python bench/per_call.py
+	$(BIN)/python bench/run.py
 
 clean:                  ## forget what was installed and built
 	rm -rf .venv site dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
@@ -49,6 +51,10 @@ clean:                  ## forget what was installed and built
 
 .venv/dev: .venv/demo
 	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
+	@touch $@
+
+.venv/oldest-sdks: .venv/dev
+	$(PIP) install --target $@ $(OLDEST_SDKS)
 	@touch $@
 
 .venv/docs: .venv/dev

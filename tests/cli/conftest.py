@@ -16,7 +16,7 @@ from pollux_sync.testing.server import ScriptedServer
 SUPPORT = Path(__file__).parents[1] / "support"
 VARIABLES = (
     *("POLLUX_SYNC_PLUGINS", "POLLUX_SYNC_STRICT_PLUGINS", "POLLUX_SYNC_PROVIDER", "POLLUX_SYNC_MODEL"),
-    *("ACME_API_KEY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("ACME_API_KEY", "CEDAR_BASE_URL", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 
@@ -30,6 +30,19 @@ def folder(tmp_path, monkeypatch):
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     return tmp_path
+
+
+CEDAR = """
+from pollux_sync import ProviderInfo, hookimpl
+from pollux_sync.data.provider import ConfigOption
+
+class Cedar:
+    @hookimpl
+    def pollux_provider_info(self):
+        rings = ConfigOption(name="rings", types=(int,), about="how old")
+        where = {"base_url_policy": "required", "base_url_env": "CEDAR_BASE_URL"}
+        return ProviderInfo(name="cedar", needs_key=False, config_options=(rings,), **where)
+"""
 
 
 class Stdin(io.StringIO):
@@ -70,6 +83,13 @@ def acme(site, monkeypatch):
     """The test provider, installed, with a key."""
     install(site, "pollux-acme", "1.2", acme="acme_provider:Acme")
     monkeypatch.setenv("ACME_API_KEY", "sk-secret")
+
+
+@pytest.fixture
+def cedar(site):
+    """A provider, installed, without a key but with an address of its own and a setting."""
+    (site / "cedar_provider.py").write_text(CEDAR)
+    install(site, "pollux-cedar", cedar="cedar_provider:Cedar")
 
 
 @pytest.fixture

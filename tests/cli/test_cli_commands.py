@@ -1,3 +1,6 @@
+import contextlib
+import io
+import itertools
 import json
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pollux_sync.cli import main
 from pollux_sync.cli.terminal import say, write, write_json
 
 COMMANDS = "pollux_sync.commands"
+numbers = itertools.count()
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def command(site):
     """Installs a command called hello, whose main has the given body."""
 
     def command(body, name="hello", distribution="pollux-hello"):
-        module = f"{name}_of_{distribution.replace('-', '_')}_{len(list(site.iterdir()))}"
+        module = f"command_{next(numbers)}"
         (site / f"{module}.py").write_text(f"def main(argv):\n    {body}\n")
         install(site, distribution, group=COMMANDS, **{name: f"{module}:main"})
 
@@ -184,8 +188,12 @@ def test_text_that_a_command_leaves_with_is_said(command, cli):
     assert cli("hello").err == "no way\n"
 
 
-def test_reader_that_goes_away_ends_the_command_quietly(start):
-    process = start("run", "--mock", "Who?")
+BUFFERING = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+@BUFFERING
+def test_reader_that_goes_away_ends_the_command_quietly(start, unbuffered):
+    process = start("run", "--mock", "Who?", env={"PYTHONUNBUFFERED": unbuffered})
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 141
@@ -200,13 +208,14 @@ def test_reader_that_goes_away_while_it_writes_ends_the_command_quietly(command,
     assert process.wait() == 141
 
 
-def test_full_disk_is_said(start):
+@BUFFERING
+def test_full_disk_is_said(start, unbuffered):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
     with full.open("w") as stdout:
-        process = start("run", "--mock", "Who?", stdout=stdout)
-        assert process.stderr.read().startswith("error: cannot write the output: ")
+        process = start("run", "--mock", "Who?", stdout=stdout, env={"PYTHONUNBUFFERED": unbuffered})
+        assert "No space left on device" in process.stderr.read().splitlines()[0]
         assert process.wait() == 1
 
 
@@ -233,6 +242,12 @@ def test_lone_surrogate_in_an_answer_is_printed_as_an_escape(capsys):
     assert capsys.readouterr().out == 'a\\ud800\n"a\\ud800"\n'
 
 
+def test_stream_without_an_encoding_is_written_to():
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        write("caf\u00e9 \ud800")
+    assert stdout.getvalue() == "caf\u00e9 \\ud800\n"
+
+
 def test_closed_streams_are_no_trouble(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
@@ -242,7 +257,7 @@ def test_closed_streams_are_no_trouble(monkeypatch):
     say("nothing")
 
 
-# importing
+# what is imported
 
 HEAVY = {"asyncio", "cattrs", "jsonschema", "referencing", "requests", "urllib3"}
 SCRIPT = """
@@ -259,7 +274,9 @@ def modules_after(*words):
     return set(json.loads(done.stderr))
 
 
-@pytest.mark.parametrize("words", [("--help",), ("plugins",), ("doctor",), ("run", "--help"), ("run", "--mock", "Who?")])
+@pytest.mark.parametrize(
+    "words", [("--help",), ("plugins",), ("doctor",), ("run", "--help"), ("run", "--mock", "Who?")]
+)
 def test_command_imports_no_heavy_library(words):
     assert modules_after(*words) & HEAVY == set()
 

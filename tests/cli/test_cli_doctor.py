@@ -63,10 +63,11 @@ def test_key_in_a_dotenv_file_counts_as_set(folder, cli, monkeypatch):
     assert "ACME_API_KEY: set" in cli("doctor").out
 
 
+@pytest.mark.usefixtures("cedar")
 def test_base_url_variable_is_reported(cli, monkeypatch):
-    monkeypatch.setenv("POLLUX_LOCAL_BASE_URL", "http://user:sk-never-shown@127.0.0.1/v1")
+    monkeypatch.setenv("CEDAR_BASE_URL", "http://user:sk-never-shown@127.0.0.1/v1")
     out = cli("doctor").out
-    assert "loads; POLLUX_LOCAL_BASE_URL: set; no key needed" in out
+    assert "loads; CEDAR_BASE_URL: set; no key needed" in out
     assert SECRET not in out
 
 
@@ -75,8 +76,7 @@ def test_broken_provider_is_a_problem(site, report):
     code, found = report()
     assert code == 1
     assert found["problems"] == [
-        "plugin 'broken' of pollux-broken 1.0 cannot be loaded: "
-        "ModuleNotFoundError: No module named 'no_such_module'"
+        "plugin 'broken' of pollux-broken 1.0 cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"
     ]
     assert {"name": "broken", "loads": False, "needs_key": None}.items() <= provider(found, "broken").items()
 

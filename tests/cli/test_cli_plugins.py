@@ -14,11 +14,6 @@ class Trace:
 class Misfit:
     @hookimpl
     def pollux_no_such_hook(self): ...
-
-class Unreadable:
-    @property
-    def colour(self):
-        raise RuntimeError("no such colour")
 """
 
 
@@ -78,7 +73,6 @@ def test_installed_middleware_is_listed(site, module, listed):
         ("providers", "misfits:Missing", "AttributeError"),
         ("providers", "misfits:Trace", "pollux_provider_info gave NoneType"),
         ("plugins", "misfits:Misfit", "unknown hook 'pollux_no_such_hook'"),
-        ("plugins", "misfits:Unreadable", "RuntimeError: no such colour"),
         ("commands", "misfits:__name__", "is a str, not a function"),
     ],
 )

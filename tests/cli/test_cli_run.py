@@ -1,18 +1,16 @@
 import io
 import json
-import os
-import pty
 import signal
 import sys
-import threading
+import types
 
 import pytest
 
 from acme_server import FileServer, answered
 from installing import install
-from pollux_sync import Config, RetryPolicy, run_many
+from pollux_sync import Config, Reply, RetryPolicy, ToolCall, run_many
 from pollux_sync.cli.fields import schema_from
-from pollux_sync.cli.progress import Progress
+from pollux_sync.cli.progress import Progress, progress_on
 from pollux_sync.cli.sources import source_from
 from pollux_sync.testing import Script, failing
 from pollux_sync.testing.server import Answer, Hang
@@ -228,10 +226,12 @@ def test_retries_are_attempts_after_the_first(cli, acme, server):
     assert len(server.requests) == 2
 
 
-def test_option_of_the_provider_is_read_as_json(cli):
-    done = cli("run", "-p", "local", "-m", "m", "--base-url", "http://127.0.0.1:9", "Who?", "--option", 'n_ctx="many"')
+@pytest.mark.parametrize(("value", "kind"), [('"many"', "str"), ("[1]", "list"), ("1.5", "float")])
+def test_option_of_the_provider_is_read_as_json(cedar, cli, value, kind):
+    where = ("-p", "cedar", "-m", "m", "--base-url", "http://127.0.0.1:9")
+    done = cli("run", *where, "Who?", "--option", f"rings={value}")
     assert done.code == 2
-    assert "option 'n_ctx' of provider 'local' must be int, got str" in done.err
+    assert f"option 'rings' of provider 'cedar' must be int, got {kind}" in done.err
 
 
 MIDDLEWARE = """
@@ -317,7 +317,9 @@ def test_schema_that_cannot_be_read_is_refused(folder, cli, text, message):
 
 
 def test_typed_answer_is_printed_as_a_line_of_json(cli):
-    assert cli("run", "--mock", "Who?", "--schema", "name str, age int, born int?").out == '{"name": "text", "age": 0}\n'
+    assert (
+        cli("run", "--mock", "Who?", "--schema", "name str, age int, born int?").out == '{"name": "text", "age": 0}\n'
+    )
 
 
 def test_schema_can_be_a_file(folder, cli):
@@ -330,9 +332,6 @@ def scripted(site, monkeypatch):
     """Switches on middleware that answers by the given script."""
 
     def scripted(script):
-        site.joinpath("scripted_plugin.py").touch()
-        import types
-
         module = types.ModuleType("scripted_plugin_of_this_test")
         module.script = script
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -371,8 +370,6 @@ def test_empty_answer_is_a_failure(cli, scripted):
 
 
 def test_tool_call_is_an_answer(cli, scripted):
-    from pollux_sync import Reply, ToolCall
-
     scripted(Script(Reply(tool_calls=(ToolCall("1", "look", "{}"),))))
     done = cli("run", "--mock", "a")
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -507,32 +504,17 @@ def test_terminal_that_is_gone_does_not_end_the_run():
     assert result["answers"] == ["echo: a"]
 
 
-@pytest.fixture
-def observed(site, monkeypatch):
-    """Whether a run has an observer: middleware sees the relay's events only if somebody listens."""
+def test_quick_run_on_a_terminal_shows_the_answers_alone(cli, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    return terminal
+    assert cli("run", "--mock", "Who?").out == "echo: Who?\n"
+    assert terminal.getvalue() == ""
 
 
-def test_quick_run_on_a_terminal_shows_the_answers_alone(cli, observed):
-    done = cli("run", "--mock", "Who?", "What?")
-    assert done.code == 0
-    assert "echo: Who?" in done.out
-    assert observed.getvalue() == ""
+def test_progress_is_shown_on_a_terminal():
+    assert progress_on(Terminal(), is_quiet=False) is not None
 
 
-def test_progress_is_shown_on_a_terminal_only_unless_quiet(monkeypatch, site, cli):
-    from pollux_sync.cli import run
-
-    assert [words_with_progress(cli, monkeypatch, run, *words) for words in [(), ("-q",)]] == [True, False]
-
-
-def words_with_progress(cli, monkeypatch, run, *words):
-    """Whether the progress line was made; the clock of this run stands at 0, then far beyond two seconds."""
-    terminal = Terminal()
-    times = iter([0.0, 100.0])
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(run, "Progress", lambda stream: Progress(stream, clock=lambda: next(times)))
-    cli("run", "--mock", "Who?", *words)
-    return "1/1 answered, 100 s" in terminal.getvalue()
+@pytest.mark.parametrize(("stream", "is_quiet"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
+def test_progress_is_not_shown_where_it_would_be_in_the_way(stream, is_quiet):
+    assert progress_on(stream, is_quiet=is_quiet) is None

@@ -23,7 +23,11 @@ def refusal(text):
 
 
 def thought(*summaries):
-    return {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text} for text in summaries]}
+    return {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [{"type": "summary_text", "text": text} for text in summaries],
+    }
 
 
 def function_call(name, arguments, call_id="call_1"):

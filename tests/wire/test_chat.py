@@ -194,6 +194,12 @@ def test_reads_tool_calls():
     assert (reply.text, reply.finish_reason) == ("", "tool_calls")
 
 
+def test_reads_a_function_call_of_the_first_kind():
+    message = {"content": None, "function_call": {"name": "weather", "arguments": "{}"}}
+    reply = reply_to(message, finish="function_call")
+    assert (reply.tool_calls, reply.finish_reason) == ((ToolCall("call_0", "weather", "{}"),), "tool_calls")
+
+
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
 def test_reads_reasoning_wherever_it_is(field):
     assert reply_to({"content": "x", field: "because"}).reasoning == "because"

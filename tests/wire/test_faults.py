@@ -85,6 +85,7 @@ def test_cuts_a_long_message():
         (400, {"error": {"message": "API key not valid. Please pass a valid API key."}}, "auth", False),
         (400, {"error": {"message": "unknown field"}}, "invalid_request", False),
         (404, {"error": "no such model"}, "not_found", False),
+        (400, {"error": {"code": "model_not_found", "message": "The model does not exist."}}, "not_found", False),
         (429, JSON_429, "rate_limit", True),
         (500, "oops", "capacity", True),
         (529, {"error": {"type": "overloaded_error"}}, "capacity", True),

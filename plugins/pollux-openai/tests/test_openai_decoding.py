@@ -15,7 +15,10 @@ TOOL = {
     "name": "weather",
     "parameters": {
         "type": "object",
-        "properties": {"city": {"type": "string"}, "days": {"type": "object", "additionalProperties": {"type": "integer"}}},
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "object", "additionalProperties": {"type": "integer"}},
+        },
         "required": ["city"],
     },
 }
@@ -102,8 +105,16 @@ def test_tolerates_incomplete_tool_calls(item, call_id, arguments):
 @pytest.mark.parametrize(
     ("fields", "finish", "raw"),
     [
-        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, "length", "max_output_tokens"),
-        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, "content_filter", "content_filter"),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+            "length",
+            "max_output_tokens",
+        ),
+        (
+            {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}},
+            "content_filter",
+            "content_filter",
+        ),
         ({"status": "failed"}, "error", "failed"),
         ({"status": "in_progress"}, None, "in_progress"),
         ({"status": None}, None, None),
@@ -137,7 +148,10 @@ def test_takes_missing_usage_for_unknown(usage):
 
 
 def test_tolerates_unknown_and_missing_fields():
-    body = {"output": [{"type": "message", "content": [{"type": "output_text", "text": "x", "new": 1}, None]}, "junk"], "y": 2}
+    body = {
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "x", "new": 1}, None]}, "junk"],
+        "y": 2,
+    }
     assert decoded(body).text == "x"
 
 

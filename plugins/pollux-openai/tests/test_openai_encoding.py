@@ -41,9 +41,7 @@ def test_writes_a_prompt():
 
 
 def test_carries_every_setting():
-    options = Options(
-        system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, reasoning_effort="low"
-    )
+    options = Options(system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, reasoning_effort="low")
     settings = {key: value for key, value in body_of(options=options).items() if key not in {"model", "input"}}
     assert settings == {
         "instructions": "be brief",
@@ -183,7 +181,9 @@ class Deep:
 def test_lowers_a_recursive_type_into_strict_form(server, config):
     from responses_api import answer, message
 
-    server.reply(answer(message('{"deeper": null, "by_name": [{"key": "a", "value": {"deeper": null, "by_name": []}}]}')))
+    server.reply(
+        answer(message('{"deeper": null, "by_name": [{"key": "a", "value": {"deeper": null, "by_name": []}}]}'))
+    )
     result = run("deep", config=config(), options=Options(response_schema=Deep))
     assert result["structured"] == [Deep(by_name={"a": Deep()})]
 

@@ -119,7 +119,14 @@ def test_uploads_a_large_file_in_constant_memory(tmp_path):
     (tmp_path / "small.pdf").write_bytes(b"%PDF-")
     with ScriptedServer(keep_bodies=False) as server:
         server.handler = Files()
-        command = [sys.executable, "-c", BIG, f"{server.url}/v1", str(tmp_path / "small.pdf"), str(tmp_path / "big.pdf")]
+        command = [
+            sys.executable,
+            "-c",
+            BIG,
+            f"{server.url}/v1",
+            str(tmp_path / "small.pdf"),
+            str(tmp_path / "big.pdf"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert server.handler.stored[-1].body_size > size
     assert int(done.stdout) < 32 * 1024 * 1024

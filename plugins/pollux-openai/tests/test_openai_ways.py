@@ -17,7 +17,10 @@ from pollux_sync.testing.server import (
     Truncated,
 )
 
-TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+TOOL = {
+    "name": "weather",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
 
 
 @attrs.frozen
@@ -112,7 +115,13 @@ FAULTS = [
     ("error inside a 200", answer(error={"code": "server_error", "message": "broke"}), "capacity", 500, 2),
     ("reset", ResetBeforeBody(), "connection", None, 2),
     ("closed", CloseWithoutAnswer(), "connection", None, 2),
-    ("reset inside", ResetInsideBody(b'{"output": []}', 5, headers={"Content-Type": "application/json"}), "connection", None, 2),
+    (
+        "reset inside",
+        ResetInsideBody(b'{"output": []}', 5, headers={"Content-Type": "application/json"}),
+        "connection",
+        None,
+        2,
+    ),
     ("cut off", Truncated(b'{"output": []}', 5, headers={"Content-Type": "application/json"}), "connection", None, 2),
     ("no time", Hang(), "timeout", None, 2),
     ("broken json", Answer(body=b'{"outp', headers={"Content-Type": "application/json"}), "malformed", 200, 2),
@@ -120,7 +129,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("step", "kind", "status", "attempts"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS])
+@pytest.mark.parametrize(
+    ("step", "kind", "status", "attempts"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS]
+)
 def test_maps_a_fault_to_the_documented_error(server, config, caplog, step, kind, status, attempts):
     caplog.set_level(logging.DEBUG)
     server.reply(*[step] * 3)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _PATIENCE_S = 2.0
 
 
+def progress_on(stream: TextIO | None, *, is_quiet: bool) -> Progress | None:
+    """The progress line on ``stream``; None where it would be in the way: if asked to be quiet, or in a pipe."""
+    return None if is_quiet or stream is None or not stream.isatty() else Progress(stream)
+
+
 class Progress:
     """Rewrites ``3/20 answered, 12 s`` in place on ``stream`` while it is entered, from two seconds on.
 

@@ -10,15 +10,17 @@ import attrs
 
 from pollux_sync.api import run_many, to_jsonable
 from pollux_sync.cli.answers import complaints, titles_of, write_answers
-from pollux_sync.cli.asking import Question, parsed, question_from
+from pollux_sync.cli.asking import parsed, question_from
 from pollux_sync.cli.exits import DONE, FAILED
-from pollux_sync.cli.progress import Progress
+from pollux_sync.cli.progress import progress_on
 from pollux_sync.cli.terminal import say, write_json
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pollux_sync.cli.asking import Question
+    from pollux_sync.cli.progress import Progress
     from pollux_sync.data.envelope import ResultEnvelope
 
 
@@ -30,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parsed(argv)
     question = question_from(arguments)
     try:
-        result = _asked(question, shows_progress=not arguments.quiet)
+        result = _asked(question, progress_on(sys.stderr, is_quiet=arguments.quiet))
     except (PolluxError, KeyboardInterrupt) as error:
         partial: ResultEnvelope | None = getattr(error, "partial_result", None)
         if partial is not None:
@@ -41,11 +43,9 @@ def main(argv: Sequence[str]) -> int:
     return FAILED if _tell(result, tells_errors=True) else DONE
 
 
-def _asked(question: Question, *, shows_progress: bool) -> ResultEnvelope:
+def _asked(question: Question, progress: Progress | None) -> ResultEnvelope:
     config = question.config
-    progress = None
-    if shows_progress and sys.stderr is not None and sys.stderr.isatty():
-        progress = Progress(sys.stderr)
+    if progress is not None:
         config = attrs.evolve(config, plugins=[*(config.plugins or ()), progress])
     with progress or nullcontext():
         return run_many(

@@ -68,18 +68,19 @@ def write_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _put(stream: TextIO | None, text: str) -> None:
+    """Write ``text``, what the stream cannot show as escapes: an answer that was paid for is not lost."""
     if stream is not None:  # Python has none where the shell closed it
-        stream.write(text if _fits(stream, text) else _escaped(text, stream.encoding))
+        encoding = _encoding(stream)
+        stream.write(text if _fits(stream, text) else text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _fits(stream: TextIO | None, text: str) -> bool:
     try:
-        text.encode(getattr(stream, "encoding", None) or "utf-8")
+        text.encode(_encoding(stream))
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _escaped(text: str, encoding: str) -> str:
-    """``text`` with what the stream cannot show as escapes: an answer that was paid for is not lost."""
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+def _encoding(stream: TextIO | None) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"  # a StringIO has none

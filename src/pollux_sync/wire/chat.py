@@ -196,6 +196,8 @@ def _as_text(value: Any) -> str | None:
 
 def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
+    if not calls and isinstance(message.get("function_call"), dict):  # what tools were called before 2024
+        calls = [{"function": message["function_call"]}]
     for index, call in enumerate(calls if isinstance(calls, list) else ()):
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict) and isinstance(function.get("name"), str):

@@ -97,6 +97,8 @@ def _of_response(response: HttpResponse) -> Fault:
     kind: FaultKind = _KINDS.get(status, "capacity" if status >= 500 else "invalid_request")  # noqa: PLR2004
     if status == 400 and "api key" in message.lower():  # noqa: PLR2004
         kind = "auth"
+    if status == 400 and "not_found" in error_code(response.body):  # noqa: PLR2004
+        kind = "not_found"
     hint = _HINTS.get(status)
     if kind in {"invalid_request", "capacity"} and _OVERFLOW.search(f"{error_code(response.body)} {message}"):
         kind, hint = (

@@ -44,7 +44,9 @@ INFO = ProviderInfo(
         ConfigOption(name="n_ctx", types=(int,), about="embedded model: tokens of context, by default the model's own"),
         ConfigOption(name="n_threads", types=(int,), about="embedded model: CPU threads, by default all cores but one"),
         ConfigOption(name="n_parallel", types=(int,), about="embedded model: requests answered at once, by default 4"),
-        ConfigOption(name="chat_template", types=(str,), about="embedded model: Jinja text in place of the model's own"),
+        ConfigOption(
+            name="chat_template", types=(str,), about="embedded model: Jinja text in place of the model's own"
+        ),
     ),
     sources=(
         TEXT_RULE,
