@@ -5,8 +5,10 @@ from __future__ import annotations
 import selectors
 import socket
 import time
+from typing import TYPE_CHECKING
 
-from loopback import Loopback
+if TYPE_CHECKING:
+    from loopback import Loopback
 
 _BODY = b'{"model":"m","input":"' + b"Who built the lighthouse? " * 8 + b'"}'
 _PATH = "/v1/responses"

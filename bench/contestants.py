@@ -116,9 +116,7 @@ class PolluxAi(Adapter):
         import pollux
 
         self.asyncio, self.pollux = asyncio, pollux
-        self.config = pollux.Config(
-            provider="openai", model=MODEL, api_key=KEY, request_concurrency=self.threads
-        )
+        self.config = pollux.Config(provider="openai", model=MODEL, api_key=KEY, request_concurrency=self.threads)
 
     def one(self, prompt: str) -> str:
         return self.asyncio.run(self.pollux.run(prompt, config=self.config)).text
@@ -258,13 +256,16 @@ def _cpu_s() -> float:
 
 def _kib(field: str) -> float:
     """A figure of /proc/self/status, which unlike ru_maxrss knows nothing of the parent's memory."""
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(float(line.split()[1]) for line in status if line.startswith(field))
+    from pathlib import Path
+
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def _forget_peak() -> None:
-    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")
+    from pathlib import Path
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def main(name: str, base_url: str, threads: str) -> None:
@@ -281,7 +282,7 @@ def main(name: str, base_url: str, threads: str) -> None:
                 count = task["count"]
                 is_memory = task["task"] == "memory"
                 answer = memory(adapter, count) if is_memory else spent(task["task"], adapter, count)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a peer may fail in any way; the table says how
             answer = {"error": f"{type(error).__name__}: {error}"[:200]}
         print(json.dumps(answer), flush=True)
 

@@ -15,8 +15,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TEXT = "The lighthouse was built in 1847 by Ada Winter, who had it painted red and white. " * 4
 _RECEIVE_BYTES = 256 * 1024

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from peers import HERE, MissingPeer, Peer, python_of
+from peers import HERE, MissingPeerError, Peer, python_of
 
 _PATIENCE_S = 600
 #: (peer, task): the samples, one a round.
@@ -49,7 +49,7 @@ class Worker:
         )
 
     def ask(self, task: str, **arguments: object) -> dict[str, float]:
-        """What the task cost. Raises MissingPeer when it failed or took too long."""
+        """What the task cost. Raises MissingPeerError when it failed or took too long."""
         self._process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
         self._process.stdin.flush()
         line = ""
@@ -57,7 +57,7 @@ class Worker:
             line = self._process.stdout.readline()
         answer = json.loads(line or '{"error": "no answer"}')
         if "error" in answer:
-            raise MissingPeer(answer["error"])
+            raise MissingPeerError(answer["error"])
         return answer
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ def worker(peer: Peer, base_url: str, threads: int) -> Iterator[Worker]:
 
 
 def one_shot_cpu_s(peer: Peer, base_url: str) -> float:
-    """CPU seconds of a whole script: import, client, one call. Raises MissingPeer when it fails."""
+    """CPU seconds of a whole script: import, client, one call. Raises MissingPeerError when it fails."""
     code = f"import contestants; contestants.once({peer.adapter!r}, {base_url!r})" if peer.adapter else "pass"
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as complaint:
         process = subprocess.Popen([python_of(peer), "-c", code], cwd=folder, env=environment(), stderr=complaint)
@@ -85,7 +85,7 @@ def one_shot_cpu_s(peer: Peer, base_url: str) -> float:
         process.returncode = os.waitstatus_to_exitcode(status)
         complaint.seek(0)
         if status:
-            raise MissingPeer((complaint.read().splitlines() or ["failed"])[-1][:100])
+            raise MissingPeerError((complaint.read().splitlines() or ["failed"])[-1][:100])
     return usage.ru_utime + usage.ru_stime
 
 
@@ -110,7 +110,7 @@ class Samples:
             return
         try:
             self.values.setdefault(key, []).append(turn())
-        except MissingPeer as error:
+        except MissingPeerError as error:
             self.missing[key[0]] = str(error)
             self.values = {known: values for known, values in self.values.items() if known[0] != key[0]}
 
@@ -143,6 +143,6 @@ def workers(peers: Iterable[Peer], base_url: str, threads: int) -> Iterator[tupl
         for peer in peers:
             try:
                 started[peer.name] = stack.enter_context(worker(peer, base_url, threads))
-            except MissingPeer as error:
+            except MissingPeerError as error:
                 missing[peer.name] = str(error)
         yield started, missing

@@ -58,12 +58,12 @@ PEERS = (
 )
 
 
-class MissingPeer(Exception):
+class MissingPeerError(Exception):
     """A peer that cannot be measured, and why."""
 
 
 def python_of(peer: Peer) -> str:
-    """The interpreter of the peer's environment, made when it is not there. Raises MissingPeer."""
+    """The interpreter of the peer's environment, made when it is not there. Raises MissingPeerError."""
     return sys.executable if not peer.env else _environment(peer.env)
 
 
@@ -84,7 +84,7 @@ def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise MissingPeer(f"not installable: {(lines or ['see pip'])[-1].removeprefix('ERROR: ')[:100]}")
+        raise MissingPeerError(f"not installable: {(lines or ['see pip'])[-1].removeprefix('ERROR: ')[:100]}")
 
 
 def version_of(peer: Peer) -> str:

@@ -6,11 +6,16 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
+from math import log
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from peers import HERE, PEERS, version_of
-from suites import Ratio, Report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from suites import Ratio, Report
 
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "explanation" / "performance.md"
@@ -52,7 +57,8 @@ def as_text(report: Report) -> str:
 def _figure(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = max(0, 2 - len(str(int(abs(value)))) + 1) if abs(value) >= 1 else 2
+    return f"{value:,.{digits}f}"
 
 
 def _ratio_text(ratio: Ratio) -> str:
@@ -111,19 +117,18 @@ def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def _about(about: dict) -> str:
     server = about["server"]
-    return "\n".join(
-        [
-            "## The machine",
-            "",
-            f"Measured {about['measured']}: {about['cores']} cores, {about['system']}, Python {about['python']};",
-            f"{', '.join(about['versions'])}.",
-            "",
-            f"The server answered {server['calls_per_s']:,.0f} calls per second to a client of bare sockets at "
-            f"{server['server_cpu_share']:.0%} of one core, {server['server_us_per_call']:.0f} µs a call: it is not the "
-            "bottleneck.",
-            "",
-        ]
-    )
+    served = f"{server['calls_per_s']:,.0f} calls per second to a client of bare sockets"
+    lines = [
+        "## The machine",
+        "",
+        f"Measured {about['measured']}: {about['cores']} cores, {about['system']}, Python {about['python']};",
+        f"{', '.join(about['versions'])}.",
+        "",
+        f"The server answered {served}, at {server['server_us_per_call']:.0f} µs of its CPU each:",
+        "it is not the bottleneck.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 _BAR, _GAP, _LEFT, _WIDTH = 16, 8, 210, 760
@@ -135,21 +140,18 @@ def _plot(report: Report) -> str:
     height = (len(bars) + 1) * (_BAR + _GAP) + 16
     shapes = [_bar(number, name, value, bars) for number, (value, name) in enumerate(bars)]
     title = f'<text x="8" y="16" font-weight="bold">{escape(report.title)}, many; logarithmic</text>'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-            'font-family="sans-serif" font-size="12" fill="#444">',
-            f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
-            title,
-            *shapes,
-            "</svg>\n",
-        ]
-    )
+    size = f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12" fill="#444"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
+        f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
+        title,
+        *shapes,
+        "</svg>\n",
+    ]
+    return "\n".join(lines)
 
 
 def _bar(number: int, name: str, value: float, bars: list[tuple[float, str]]) -> str:
-    from math import log
-
     least, most = bars[0][0] / 2, bars[-1][0]
     length = (_WIDTH - _LEFT - 70) * log(value / least) / log(most / least)
     top = (number + 1) * (_BAR + _GAP)

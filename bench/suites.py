@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from loopback import Loopback
-from measuring import Key, MissingPeer, Samples, interleaved, one_shot_cpu_s, worker, workers
-from peers import OPENAI, OURS_LOCAL, OURS_OPENAI, PEERS, REQUESTS, Peer
+from measuring import Samples, interleaved, one_shot_cpu_s, worker, workers
+from peers import OPENAI, OURS_LOCAL, OURS_OPENAI, PEERS, REQUESTS, MissingPeerError, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loopback import Loopback
+    from measuring import Key
 
 THREADS = 6  # the default of request_concurrency, and of the peers' pools here
 SLOW_SHARE = 10  # peers of more than 10 ms a call make this much fewer calls
 BARE = Peer("bare python", "")
+_SOME_THREADS, _MANY_THREADS = 32, 128
+_WAIT_MS = 50
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,8 @@ def throughput(server: Loopback, size: Size) -> Report:
     peers = (OURS_OPENAI, OPENAI, OURS_LOCAL, REQUESTS)
     columns, rows, ratios, notes = [], {peer.name: [] for peer in peers}, [], []
     missing: dict[str, str] = {}
-    for wait_ms in (0, 50):
-        for threads in (32, 128):
+    for wait_ms in (0, _WAIT_MS):
+        for threads in (_SOME_THREADS, _MANY_THREADS):
             samples, share = _throughput_samples(server, peers, wait_ms, threads, size)
             columns.append(f"{threads} threads, {f'{wait_ms} ms' if wait_ms else 'instant'}")
             notes.append(f"server's share of a core, {columns[-1]}: at most {share:.0%}")
@@ -157,7 +164,7 @@ def _throughput_samples(
 
 
 def _throughput_ratios(samples: Samples, column: str, wait_ms: int, threads: int) -> list[Ratio]:
-    target = 2.0 if not wait_ms else (1.8 if threads == 128 else None)
+    target = 2.0 if not wait_ms else (1.8 if threads == _MANY_THREADS else None)
     ratios: list[Ratio] = []
     for ours, theirs, bound in ((OURS_OPENAI, OPENAI, target), (OURS_LOCAL, REQUESTS, None)):
         what = f"{ours.name} / {theirs.name}: {column}"
@@ -184,7 +191,7 @@ def memory(server: Loopback, size: Size) -> Report:
         try:
             with worker(peer, server.base_url(), THREADS) as asked:
                 cost = asked.ask("memory", count=count)
-        except MissingPeer as error:
+        except MissingPeerError as error:
             missing[peer.name] = str(error)
             continue
         peak, kept = cost["peak_kib"] / count, cost["kept_kib"] / count

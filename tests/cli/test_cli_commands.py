@@ -257,7 +257,7 @@ def test_closed_streams_are_no_trouble(monkeypatch):
     say("nothing")
 
 
-# what is imported
+# the cost of a start
 
 HEAVY = {"asyncio", "cattrs", "jsonschema", "referencing", "requests", "urllib3"}
 SCRIPT = """

@@ -3,12 +3,15 @@ import json
 import signal
 import sys
 import types
+from argparse import SUPPRESS
+from pathlib import Path
 
 import pytest
 
 from acme_server import FileServer, answered
 from installing import install
 from pollux_sync import Config, Reply, RetryPolicy, ToolCall, run_many
+from pollux_sync.cli.asking import run_parser
 from pollux_sync.cli.fields import schema_from
 from pollux_sync.cli.progress import Progress, progress_on
 from pollux_sync.cli.sources import source_from
@@ -266,6 +269,12 @@ def test_middleware_that_is_not_installed_is_refused(cli):
     done = cli("run", "--mock", "Who?", "--plugin", "nobody")
     assert done.code == 2
     assert "no installed plugin is called 'nobody'" in done.err
+
+
+def test_every_option_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    options = [name for action in run_parser()._actions for name in action.option_strings if action.help != SUPPRESS]
+    assert [name for name in options if f"`{name}" not in page and name not in {"-h", "--help"}] == []
 
 
 # schemas

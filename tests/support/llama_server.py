@@ -5,7 +5,6 @@ from pathlib import Path
 from pollux_local.embedded import _servers
 from pollux_sync import Config, Options, run
 
-
 TOOL_TEMPLATE = (Path(__file__).parent / "tool_template.jinja").read_text()
 
 

@@ -1,9 +1,9 @@
 import pytest
 from openai import OpenAI
-from responses_api import KEY
 
 from pollux_sync import Config, RetryPolicy
 from pollux_sync.testing.server import ScriptedServer
+from responses_api import KEY
 
 QUICK = RetryPolicy(initial_delay_s=0, jitter=False)
 

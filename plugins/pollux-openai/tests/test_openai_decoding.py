@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from responses_api import USAGE, function_call, message, refusal, response, thought
 
 from pollux_openai import STRICT
 from pollux_openai.decoding import decode
@@ -10,6 +9,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import ToolCall, Usage
 from pollux_sync.data.request import Call
 from pollux_sync.wire.faults import HttpError, ReplyError
+from responses_api import USAGE, function_call, message, refusal, response, thought
 
 TOOL = {
     "name": "weather",

@@ -3,10 +3,10 @@ import subprocess
 import sys
 
 import pytest
-from responses_api import answer, message
 
 from pollux_sync import APIError, Source, run_many
 from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+from responses_api import answer, message
 
 
 class Files:
@@ -137,7 +137,8 @@ def test_imports_the_sdk_only_for_files(server):
     code = (
         "import sys\nfrom pollux_sync import Config, run\n"
         "run('hi', config=Config(provider='openai', model='m', api_key='k', base_url=sys.argv[1]))\n"
-        "print(sorted({name for name in sys.modules if name.partition('.')[0] in {'openai', 'httpx2', 'pydantic', 'asyncio'}}))"
+        "heavy = {'openai', 'httpx2', 'pydantic', 'asyncio'}\n"
+        "print(sorted({name for name in sys.modules if name.partition('.')[0] in heavy}))"
     )
     command = [sys.executable, "-c", code, f"{server.url}/v1"]
     assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"

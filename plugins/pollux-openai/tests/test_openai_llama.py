@@ -3,9 +3,9 @@
 import json
 
 import pytest
+
 from demo_model import packaged_model
 from llama_server import serve
-
 from pollux_sync import APIError, Config, Options, Source, run, run_many
 
 TOOL = {

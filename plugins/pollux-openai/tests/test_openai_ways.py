@@ -5,7 +5,6 @@ import traceback
 
 import attrs
 import pytest
-from responses_api import KEY, answer, function_call, message, refusal, thought
 
 from pollux_sync import APIError, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
 from pollux_sync.testing.server import (
@@ -16,6 +15,7 @@ from pollux_sync.testing.server import (
     ResetInsideBody,
     Truncated,
 )
+from responses_api import KEY, answer, function_call, message, refusal, thought
 
 TOOL = {
     "name": "weather",
