@@ -6,20 +6,20 @@ import atexit
 import copy
 import os
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.builtin.defaults import CoreDefaults
 from pollux_sync.data.options import Options
 from pollux_sync.engine.connecting import Connections
-from pollux_sync.engine.conversing import STATE_KEY, state_in
+from pollux_sync.engine.conversing import STATE_KEY, checked_results, state_in, turns_in
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
 from pollux_sync.engine.requesting import build_request
-from pollux_sync.engine.sending import Interrupted, send_calls
-from pollux_sync.errors import ConfigurationError
+from pollux_sync.engine.sending import send_calls
+from pollux_sync.errors import ConfigurationError, SourceError
 from pollux_sync.hooks.config import MOCK, Config
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, Loaded, load
 from pollux_sync.hooks.relay import Hooks, provider_info, relay
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Prepared, Request
     from pollux_sync.data.source import Source
 
@@ -51,6 +52,10 @@ def run(
             f"prompt must be a string or None, got {type(prompt).__name__}",
             hint="use run_many() for several prompts",
         )
+    given: object = source
+    if isinstance(given, str):
+        hint = f"source=Source.from_file({given!r}), or Source.from_text(...)"
+        raise SourceError("source must be a Source, got a string", hint=hint)
     return run_many(prompt, sources=() if source is None else (source,), config=config, options=options)
 
 
@@ -69,23 +74,26 @@ def run_many(
 
     When prompts fail, all others finish all the same: the error of the lowest index is raised with the
     envelope as ``error.partial_result``, or kept in the envelope with ``Options(on_error="keep")``.
-    Ctrl-C raises KeyboardInterrupt at once, files deleted, answers so far in its ``partial_result``.
+    Ctrl-C raises KeyboardInterrupt at once, with uploaded files deleted; once calls were being sent it carries
+    the answers so far as ``partial_result``.
     """
     started = time.monotonic()
     request = build_request(prompts, sources, config, options, per_source=per_source)
     with connections.lease(request.config) as hooks:
-        prepared, outcomes = _carried_out(request, hooks)
+        prepared, outcomes = _carried_out(request, hooks, started)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
 
 
-def _carried_out(request: Request, hooks: Hooks) -> tuple[Prepared, Sequence[Any]]:
+def _carried_out(request: Request, hooks: Hooks, started: float) -> tuple[Prepared, Sequence[Outcome]]:
     plan = plan_calls(request, hooks)
     with UploadScope(hooks) as uploads:
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             return prepared, send_calls(prepared, hooks)
-        except Interrupted as interrupt:
-            interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=0.0)
+        except KeyboardInterrupt as interrupt:
+            took_s = time.monotonic() - started
+            outcomes = getattr(interrupt, "outcomes", ())
+            interrupt.partial_result = build_envelope(prepared, outcomes, duration_s=took_s)  # type: ignore[attr-defined]
             raise
 
 
@@ -101,8 +109,8 @@ def continue_tool(
     ``history`` and ``continue_from`` of ``options`` are not used; nothing that was passed in is changed.
     Raises ConfigurationError when ``continue_from`` carries no conversation, and what `run` raises.
     """
-    state = copy.deepcopy(state_in(cast("Mapping[str, Any]", continue_from)))
-    state["history"] = [*state.get("history", ()), *(dict(result) for result in tool_results)]
+    state = copy.deepcopy(state_in(continue_from))
+    state["history"] = [*turns_in(state), *checked_results(tool_results)]
     continued = attrs.evolve(options or Options(), history=None, continue_from={STATE_KEY: state})
     return run(config=config, options=continued)
 

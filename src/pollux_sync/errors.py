@@ -80,6 +80,10 @@ class PolluxError(Exception):
         self.hint = hint
         #: The envelope of the whole call, when other prompts were answered although this one failed.
         self.partial_result: ResultEnvelope | None = None
+        #: Index of the call (with one source set: of the prompt) that failed.
+        self.call_idx: int | None = None
+        #: The ledger of every physical attempt made for that call.
+        self.attempts: tuple[Attempt, ...] = ()
 
     @property
     def message(self) -> str:
@@ -157,8 +161,7 @@ class DeferredNotReadyError(PolluxError):
 class APIError(PolluxError):
     """The provider refused or failed, or could not be reached.
 
-    ``kind`` is the category of the failure, ``attempts`` the ledger of every physical attempt made,
-    ``call_idx`` the index of the call (with one source set: of the prompt) that failed.
+    ``kind`` is the category of the failure; ``attempts`` and ``call_idx`` are as in PolluxError.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from pollux_sync import (
     Problem,
     Source,
     SourceError,
+    continue_tool,
     hookimpl,
     run,
     run_many,
@@ -225,5 +226,52 @@ def test_refuses_a_state_from_the_future(chatty):
 
 
 def test_refuses_history_content_that_is_no_data(chatty):
-    with pytest.raises(ConfigurationError, match=r"history\[0\]\['content'\]"):
+    with pytest.raises(ConfigurationError, match=r"history\[0\] cannot be written as JSON"):
         run("a", config=chatty, options=Options(history=[{"role": "user", "content": object()}]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("system_instruction", "\ud800"),
+        ("tools", [{"name": "f", "parameters": {"a": object()}}]),
+        ("tools", [{"name": "f", "parameters": "none"}]),
+        ("tools", [{"name": "f"}, {"name": "f"}]),
+        ("history", [{"role": "user", "content": "\ud800"}]),
+        ("provider_options", {"acme": {"seed": float("nan")}}),
+    ],
+)
+def test_refuses_what_no_provider_could_be_sent(field, value):
+    with pytest.raises(ConfigurationError, match=field) as caught:
+        Options(**{field: value})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"role": "assistant", "tool_calls": 5},
+        {"role": "assistant", "provider_state": "zzz"},
+    ],
+)
+def test_refuses_turns_that_are_none(chatty, item):
+    with pytest.raises(ConfigurationError, match=r"history\[0\] is no turn"):
+        run("a", config=chatty, options=Options(history=[item]))
+
+
+@pytest.mark.parametrize("results", [None, [], "x", ["x"], [{}], [{"tool_call_id": "c", "role": "user"}]])
+def test_refuses_tool_results_that_are_none(chatty, results):
+    state = {"_conversation_state": {"history": None}}
+    with pytest.raises(ConfigurationError, match="tool_results"):
+        continue_tool(state, results, config=chatty)
+
+
+def test_refuses_to_continue_what_is_no_result(chatty):
+    with pytest.raises(ConfigurationError, match="no conversation state"):
+        continue_tool("x", [{"tool_call_id": "c", "content": "x"}], config=chatty)
+
+
+def test_refuses_a_path_where_a_source_belongs(chatty):
+    with pytest.raises(SourceError, match="must be a Source") as caught:
+        run("a", source="notes.txt", config=chatty)
+    assert "Source.from_file('notes.txt')" in caught.value.hint

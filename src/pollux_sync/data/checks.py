@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import isfinite
 from typing import Any
 
@@ -34,6 +35,15 @@ def require_int(name: str, value: object, *, minimum: int) -> None:
         raise ConfigurationError(f"{name} must be at least {minimum}, got {value}", hint=hint)
 
 
+#: Waits and time-outs above this (three years) are mistakes, and more than the system's clocks take.
+MAX_SECONDS = 1e8
+
+
+def require_seconds(name: str, value: object, *, above: bool = False) -> None:
+    """``value`` is a number of seconds from 0 (excluded when ``above``) to `MAX_SECONDS`."""
+    require_number(name, value, minimum=0, maximum=MAX_SECONDS, above=above)
+
+
 def require_number(
     name: str, value: object, *, minimum: float, maximum: float | None = None, above: bool = False
 ) -> None:
@@ -52,6 +62,17 @@ def _is_finite(value: float) -> bool:
         return isfinite(value)
     except OverflowError:  # an integer that no float holds
         return False
+
+
+def require_json(name: str, value: object) -> None:
+    """``value`` can be written as UTF-8 JSON, so that no provider stumbles over it later."""
+    hint = "pass strings, numbers, booleans, lists and dicts with string keys only"
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"{name} holds a lone surrogate, which is no character", hint=hint) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{name} cannot be written as JSON: {error}", hint=hint) from error
 
 
 def require_mapping(name: str, value: object) -> dict[str, Any]:

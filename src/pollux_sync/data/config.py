@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from pollux_sync.data.checks import require_bool, require_int, require_mapping, require_number, require_text
+from pollux_sync.data.checks import require_bool, require_int, require_mapping, require_seconds, require_text
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
 
@@ -43,6 +43,13 @@ def _as_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, default=repr)
 
 
+def _identities(plugins: Sequence[Any] | None) -> object:
+    """Two plugin objects are never the same one, however equal: each has its own observations."""
+    if not isinstance(plugins, tuple):
+        return id(plugins)
+    return tuple(plugin if isinstance(plugin, str) else id(plugin) for plugin in plugins)
+
+
 def _copied(value: object) -> Mapping[str, Any]:
     return require_mapping("provider_options", {} if value is None else value)
 
@@ -68,8 +75,10 @@ class ConfigValues:
     request_concurrency: int = 6
     timeout_s: float = 600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    plugins: Sequence[Any] | None = None
-    client: Any = attrs.field(default=None, repr=lambda client: type(client).__name__)
+    plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identities)
+    client: Any = attrs.field(default=None, eq=id, repr=lambda client: type(client).__name__)
+    #: What was not given but found in the environment, and for which provider: see hooks.config.
+    _completed: tuple[str, str | None, str | None] | None = attrs.field(default=None, repr=False, eq=False)
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
 
     @property
@@ -84,7 +93,7 @@ class ConfigValues:
         self._check_reach()
         require_bool("use_mock", self.use_mock)
         require_int("request_concurrency", self.request_concurrency, minimum=1)
-        require_number("timeout_s", self.timeout_s, minimum=0, above=True)
+        require_seconds("timeout_s", self.timeout_s, above=True)
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigurationError(
                 f"retry must be a RetryPolicy, got {type(self.retry).__name__}",
@@ -98,6 +107,8 @@ class ConfigValues:
             raise ConfigurationError(
                 "api_key must be a non-blank string", hint="leave it out to read it from the environment"
             )
+        if self.api_key is not None:
+            object.__setattr__(self, "api_key", self.api_key.strip())
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ConfigurationError(
                 "api_key holds a line break or a character that no key has", hint="strip() what you read"
@@ -110,6 +121,11 @@ class ConfigValues:
             raise ConfigurationError(
                 f"base_url is not an http(s) URL: {_after_credentials(self.base_url)!r}",
                 hint="e.g. http://127.0.0.1:8080/v1",
+            )
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ConfigurationError(
+                "base_url holds credentials, a query or a fragment, which would not be sent",
+                hint="pass the key as api_key, and the bare address as base_url",
             )
 
     def _check_plugins(self) -> None:

@@ -52,12 +52,20 @@ class AttemptDict(TypedDict):
     request_id: str | None
 
 
+class CallLabel(TypedDict):
+    """Which prompt (its index) of which source (its identifier) an answer belongs to."""
+
+    prompt: int
+    source: str
+
+
 class Diagnostics(TypedDict):
-    """``raw_responses`` and ``attempts`` have one entry a prompt; ``schema_errors`` only with a schema."""
+    """``raw_responses`` and ``attempts``: one entry a call. ``schema_errors`` needs a schema, ``calls`` per_source."""
 
     raw_responses: list[dict[str, Any] | None]
     attempts: list[list[AttemptDict]]
     schema_errors: NotRequired[list[str | None]]
+    calls: NotRequired[list[CallLabel]]
 
 
 class ResultEnvelope(TypedDict):

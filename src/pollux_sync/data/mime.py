@@ -13,6 +13,13 @@ _BY_SUFFIX = {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
     ".py": "text/x-python",
+    ".eml": "text/x-eml",
+    ".ipynb": "application/x-ipynb+json",
+    ".php": "text/x-php",
+    ".pl": "text/x-perl",
+    ".rb": "text/x-ruby",
+    ".sh": "text/x-sh",
+    ".sql": "text/x-sql",
     ".toml": "application/toml",
     ".ts": "text/x-typescript",
     ".tex": "application/x-tex",
@@ -55,22 +62,7 @@ _BY_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvid
 _BY_ENCODING = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
 #: How many first bytes `guess_mime_type` looks at.
-MAGIC_BYTES = 16
-
-_TEXT_LIKE = {
-    "application/csv",
-    "application/javascript",
-    "application/json",
-    "application/jsonl",
-    "application/toml",
-    "application/x-bibtex",
-    "application/x-javascript",
-    "application/x-latex",
-    "application/x-tex",
-    "application/x-yaml",
-    "application/xml",
-    "application/yaml",
-}
+HEAD_BYTES = 512
 
 
 def guess_mime_type(name: str, head: bytes = b"") -> str:
@@ -78,7 +70,18 @@ def guess_mime_type(name: str, head: bytes = b"") -> str:
     suffix = "." + name.rsplit(".", 1)[-1].lower() if "." in name else ""
     by_name, encoding = mimetypes.guess_type(name, strict=False)
     guessed = _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(suffix) or by_name
-    return guessed or _by_content(head) or OCTET_STREAM
+    return guessed or _by_content(head) or ("text/plain" if _is_text(head) else OCTET_STREAM)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file that starts with ``head`` reads as UTF-8; its last character may be cut."""
+    if not head or b"\x00" in head:
+        return False
+    try:
+        head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return error.end == len(head) == HEAD_BYTES and error.reason == "unexpected end of data"
+    return True
 
 
 def _by_content(head: bytes) -> str | None:
@@ -87,9 +90,3 @@ def _by_content(head: bytes) -> str | None:
     if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters prove little, the reserved bytes more
         return "image/bmp"
     return next((mime for at, magic, mime in _BY_MAGIC if head[at:].startswith(magic)), None)
-
-
-def is_text_like(mime_type: str) -> bool:
-    """Whether content of this type can be sent as plain text."""
-    bare = mime_type.partition(";")[0].strip().lower()
-    return bare.startswith("text/") or bare in _TEXT_LIKE or bare.endswith(("+json", "+xml"))

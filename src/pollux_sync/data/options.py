@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from pollux_sync.data.checks import require_bool, require_int, require_mapping, require_number, require_text
+from pollux_sync.data.checks import (
+    require_bool,
+    require_int,
+    require_json,
+    require_mapping,
+    require_number,
+    require_text,
+)
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_hash, schema_of
@@ -83,6 +90,7 @@ class Options:
         object.__setattr__(self, "delivery_mode", _Noted(self.delivery_mode))
 
     def _check_texts_and_numbers(self) -> None:
+        require_json("system_instruction", self.system_instruction)
         if self.system_instruction is not None and not isinstance(self.system_instruction, str):
             raise ConfigurationError(
                 f"system_instruction must be a string, got {type(self.system_instruction).__name__}",
@@ -106,6 +114,8 @@ class Options:
     def _check_tools(self) -> None:
         for index, tool in enumerate(_as_list("tools", self.tools)):
             require_text(f"tools[{index}]['name']", require_mapping(f"tools[{index}]", tool).get("name"))
+            require_mapping(f"tools[{index}]['parameters']", _or_empty(tool.get("parameters")))
+            require_json(f"tools[{index}]", tool)
         choice = self.tool_choice
         is_named = isinstance(choice, dict) and set(choice) == {"name"} and isinstance(choice["name"], str)
         if choice is not None and not is_named and choice not in ("auto", "required", "none"):
@@ -129,6 +139,7 @@ class Options:
             raise ConfigurationError("history and continue_from exclude each other", hint="keep one of them")
         for index, item in enumerate(_as_list("history", self.history)):
             require_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
+            require_json(f"history[{index}]", item)
         if self.continue_from is not None and not isinstance(self.continue_from, dict):
             raise ConfigurationError(
                 f"continue_from must be an earlier result, got {type(self.continue_from).__name__}",
@@ -149,6 +160,7 @@ class Options:
             raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")
         for name, fields in require_mapping("provider_options", _or_empty(self.provider_options)).items():
             require_mapping(f"provider_options[{name!r}]", fields)
+            require_json(f"provider_options[{name!r}]", fields)
 
     @property
     def wants_conversation(self) -> bool:

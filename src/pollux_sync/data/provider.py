@@ -78,12 +78,20 @@ class ConfigOption:
     name: str
     types: tuple[type, ...]
     about: str
+    minimum: float | None = None
+    maximum: float | None = None
 
-    def takes(self, value: object) -> bool:
-        """Whether ``value`` is of a right type: booleans are not integers, integers are floats."""
-        if isinstance(value, bool):
-            return bool in self.types
-        return isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
+    def refusal(self, value: object) -> str | None:
+        """Why it does not take ``value``, None when it does: booleans are not integers, integers are floats."""
+        is_typed = isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
+        if not is_typed or (isinstance(value, bool) and bool not in self.types):
+            wanted = " or ".join(kind.__name__ for kind in self.types)
+            return f"must be {wanted}, got {type(value).__name__}"
+        if isinstance(value, int | float) and self.minimum is not None and value < self.minimum:
+            return f"must be at least {self.minimum:g}, got {value}"
+        if isinstance(value, int | float) and self.maximum is not None and value > self.maximum:
+            return f"must be at most {self.maximum:g}, got {value}"
+        return None
 
 
 @attrs.frozen(kw_only=True)

@@ -81,14 +81,15 @@ class Reply:
 
 @attrs.frozen
 class Failure:
-    """A call that was not answered, and why."""
+    """A call that was not answered, and why. ``is_follow_up``: it was not sent since another call failed."""
 
     error: PolluxError
+    is_follow_up: bool = False
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """The physical attempts that were made; empty when the call was never sent."""
-        return getattr(self.error, "attempts", ())
+        return self.error.attempts
 
 
 Outcome: TypeAlias = Reply | Failure

@@ -6,7 +6,7 @@ import random
 
 import attrs
 
-from pollux_sync.data.checks import require_bool, require_int, require_number
+from pollux_sync.data.checks import require_bool, require_int, require_number, require_seconds
 
 
 @attrs.frozen
@@ -30,17 +30,17 @@ class RetryPolicy:
 
     def __attrs_post_init__(self) -> None:
         require_int("max_attempts", self.max_attempts, minimum=1)
-        require_number("initial_delay_s", self.initial_delay_s, minimum=0)
+        require_seconds("initial_delay_s", self.initial_delay_s)
         require_number("backoff_multiplier", self.backoff_multiplier, minimum=0, above=True)
-        require_number("max_delay_s", self.max_delay_s, minimum=0)
+        require_seconds("max_delay_s", self.max_delay_s)
         require_bool("jitter", self.jitter)
         if self.max_elapsed_s is not None:
-            require_number("max_elapsed_s", self.max_elapsed_s, minimum=0)
+            require_seconds("max_elapsed_s", self.max_elapsed_s)
 
     def backoff_s(self, retry: int) -> float:
         """Seconds to wait before retry number ``retry`` (1 is the first), before any Retry-After."""
         try:
-            delay = min(self.max_delay_s, self.initial_delay_s * float(self.backoff_multiplier) ** (retry - 1))
+            delay: float = min(self.max_delay_s, self.initial_delay_s * float(self.backoff_multiplier) ** (retry - 1))
         except OverflowError:
             delay = self.max_delay_s if self.initial_delay_s else 0.0
-        return random.uniform(0, delay) if self.jitter else delay  # noqa: S311 - spreads load, hides nothing
+        return random.uniform(0, delay) if self.jitter else float(delay)  # noqa: S311 - spreads load, hides nothing

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from pollux_sync.data.mime import MAGIC_BYTES, OCTET_STREAM, guess_mime_type
+from pollux_sync.data.mime import HEAD_BYTES, OCTET_STREAM, guess_mime_type
 from pollux_sync.errors import SourceError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Source:
             if not file.is_file():
                 raise SourceError(f"not a file: {file}", hint="pass one Source.from_file for each file of a directory")
             with file.open("rb") as stream:
-                head = stream.read(MAGIC_BYTES)
+                head = stream.read(HEAD_BYTES)
             size = file.stat().st_size
         except (OSError, ValueError, TypeError) as error:
             raise SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions") from error

@@ -25,8 +25,7 @@ class _Line:
 class Connections:
     """Open hooks by configuration, at most ``capacity`` of them idle or busy where that is possible.
 
-    The least recently used idle one is closed to make room; one in use never is. A configuration that
-    cannot be hashed gets hooks of its own, closed after use.
+    The least recently used idle one is closed to make room; one in use never is.
     """
 
     def __init__(self, open_hooks: Callable[[ConfigValues], Hooks], *, capacity: int = 16) -> None:
@@ -44,12 +43,8 @@ class Connections:
         finally:
             with self._lock:
                 line.users -= 1
-            if not _is_hashable(config):
-                line.hooks.close()
 
     def _taken(self, config: ConfigValues) -> _Line:
-        if not _is_hashable(config):
-            return _Line(self._open_hooks(config), users=1)
         with self._lock:
             line = self._lines.get(config)
             if line is None:
@@ -77,11 +72,3 @@ class Connections:
         """Drop every client unclosed: in a forked child the sockets belong to the parent."""
         self._lock = threading.Lock()
         self._lines = OrderedDict()
-
-
-def _is_hashable(config: ConfigValues) -> bool:
-    try:
-        hash(config)
-    except TypeError:
-        return False
-    return True

@@ -27,24 +27,24 @@ def conversation_of(options: Options, provider: str) -> Conversation | None:
     if options.continue_from is None:
         return None
     state = state_in(options.continue_from)
-    if state.get("version", STATE_VERSION) > STATE_VERSION:
+    version = state.get("version", STATE_VERSION)
+    if not isinstance(version, int) or version > STATE_VERSION:
         raise ConfigurationError("the conversation was stored by a newer pollux-sync", hint="upgrade pollux-sync")
     if state.get("provider", provider) != provider:
         raise ConfigurationError(
             f"the conversation is with provider {state['provider']!r}, not {provider!r}",
             hint="continue it with its own provider, or pass its turns as history",
         )
-    turns = [item for item in state.get("history", ()) if isinstance(item, dict) and isinstance(item.get("role"), str)]
     return Conversation(
-        turns=tuple(_turns("history", turns)),
+        turns=tuple(_turns("history", turns_in(state))),
         response_id=state.get("response_id"),
         provider_state=state.get("provider_state"),
     )
 
 
-def state_in(envelope: Mapping[str, Any]) -> dict[str, Any]:
+def state_in(envelope: object) -> dict[str, Any]:
     """The conversation state an earlier envelope carries. Raises ConfigurationError when it carries none."""
-    state = envelope.get(STATE_KEY)
+    state = envelope.get(STATE_KEY) if isinstance(envelope, dict) else None
     if not isinstance(state, dict):
         raise ConfigurationError(
             "continue_from has no conversation state",
@@ -53,17 +53,42 @@ def state_in(envelope: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
+def turns_in(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The turns of a stored state; what has no role is left out."""
+    history = state.get("history")
+    items = history if isinstance(history, list) else []
+    return [item for item in items if isinstance(item, dict) and isinstance(item.get("role"), str)]
+
+
+def checked_results(results: object) -> list[dict[str, Any]]:
+    """Tool results as turns. Raises ConfigurationError for what answers no tool call."""
+    hint = "[{'role': 'tool', 'tool_call_id': ..., 'content': ...}], one for each call"
+    if not isinstance(results, list | tuple) or not results:
+        raise ConfigurationError("tool_results must be a list of at least one result", hint=hint)
+    for index, result in enumerate(results):
+        if not isinstance(result, dict) or not isinstance(result.get("tool_call_id"), str):
+            raise ConfigurationError(f"tool_results[{index}] needs a tool_call_id", hint=hint)
+        if result.get("role", "tool") != "tool":
+            raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
+    return [{"role": "tool"} | result for result in results]
+
+
 def _turns(name: str, items: Sequence[Mapping[str, Any]]) -> list[Turn]:
     return [_turn(f"{name}[{index}]", item) for index, item in enumerate(items)]
 
 
 def _turn(name: str, item: Mapping[str, Any]) -> Turn:
+    calls, state = item.get("tool_calls") or (), item.get("provider_state")
+    if not isinstance(calls, list | tuple) or not isinstance(state, dict | None):
+        raise ConfigurationError(
+            f"{name} is no turn: tool_calls must be a list, provider_state a dict", hint="pass it as it was stored"
+        )
     return Turn(
         role=item["role"],
         content=_content(name, item.get("content")),
-        tool_calls=tuple(_tool_call(name, call) for call in item.get("tool_calls") or ()),
+        tool_calls=tuple(_tool_call(name, call) for call in calls),
         tool_call_id=item.get("tool_call_id"),
-        provider_state=item.get("provider_state"),
+        provider_state=state,
     )
 
 

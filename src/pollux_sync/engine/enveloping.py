@@ -25,15 +25,23 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
     """The envelope of all outcomes.
 
     With ``on_error="raise"`` and a failure among them, raises the error of the lowest index, the
-    envelope as its ``partial_result``. An error of a call that was sent goes before one that was not.
+    envelope as its ``partial_result``. A call that was not sent because another failed does not count.
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     if failures and prepared.plan.request.options.on_error == "raise":
-        error = next((failure.error for failure in failures if failure.attempts), failures[0].error)
-        error.partial_result = envelope
-        raise error
+        raise _first(failures, envelope)
     return envelope
+
+
+def _first(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError:
+    error = next((failure.error for failure in failures if not failure.is_follow_up), failures[0].error)
+    error.partial_result = envelope
+    if len(envelope["answers"]) > 1:
+        error.add_note(
+            f"call {error.call_idx}; {len(failures)} of {len(envelope['answers'])} failed: see partial_result"
+        )
+    return error
 
 
 def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
@@ -50,12 +58,14 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "_conversation_state": _state(prepared, replies),
     }
     attempts = [[_attempt(attempt) for attempt in outcome.attempts] for outcome in outcomes]
-    diagnostics = {"raw_responses": raw, "attempts": attempts}
+    diagnostics: dict[str, Any] = {"raw_responses": raw, "attempts": attempts}
+    if prepared.plan.request.per_source:
+        diagnostics["calls"] = _labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
     envelope = {
         "status": status,
-        "answers": [reply.text if reply else "" for reply in replies],
+        "answers": [_printable(reply.text) if reply else "" for reply in replies],
         "confidence": _CONFIDENCE[status],
         "extraction_method": "text",
         "usage": _usage(replies),
@@ -70,6 +80,25 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     }
     envelope.update((name, value) for name, value in optional.items() if value is not None)
     return cast("ResultEnvelope", envelope)
+
+
+def _printable(text: str) -> str:
+    """The text, with what is half a character replaced: files and terminals refuse lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _labels(prepared: Prepared) -> list[dict[str, Any]]:
+    """Which prompt of which source each answer belongs to."""
+    request = prepared.plan.request
+    return [
+        {"prompt": index, "source": source.identifier}
+        for source in request.sources
+        for index in range(len(request.prompts))
+    ]
 
 
 def _status(replies: Sequence[Reply | None]) -> Status:
@@ -127,7 +156,7 @@ def _if_any(values: list[Any]) -> list[Any] | None:
 def _tool_call(call: ToolCall) -> ToolCallDict:
     try:
         parsed = json.loads(call.arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = None
     return {
         "id": call.id,

@@ -13,7 +13,7 @@ from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
 from pollux_sync.engine.retrying import with_retries
 from pollux_sync.engine.sending import map_threads
-from pollux_sync.errors import APIError, PolluxError
+from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -133,8 +133,7 @@ def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Pollu
         if isinstance(result, PolluxError):
             error = copy.copy(result)
             error.__cause__ = result.__cause__
-            if isinstance(error, APIError):
-                error.call_idx = call.index
+            error.call_idx = call.index
             return error
     return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from pollux_sync.data.checks import MAX_SECONDS
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.data.reply import Attempt
 from pollux_sync.errors import APIError, Fault, PolluxError, api_error
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
 
 T = TypeVar("T")
+
+#: From here on a status says that the provider did not do what was asked.
+_FIRST_REFUSAL = 300
 
 log = logging.getLogger("pollux_sync")
 
@@ -69,16 +73,23 @@ def with_retries(
         try:
             value, response = attempt()
         except Exception as error:  # noqa: BLE001 - _fault raises what is no fault
-            fault, cause = _fault(error, hooks), error
+            cause = error
         else:
-            ledger.append(_succeeded(started_at, began, wait_s, response))
+            ledger.append(_succeeded(started_at, began, wait_s, hooks, response))
             return value, tuple(ledger)
+        try:
+            fault = _fault(cause, hooks)
+        except PolluxError as defect:
+            ledger.append(_failed(started_at, began, wait_s, Fault(kind="unknown", message=defect.message)))
+            defect.attempts = tuple(ledger)
+            raise
         ledger.append(_failed(started_at, began, wait_s, fault))
         _tell(hooks, call, AttemptFailed, ledger[-1])
-        is_safe = phase == "generate" or fault.status_code is not None
+        is_safe = phase == "generate" or (fault.status_code or 0) >= _FIRST_REFUSAL
         decided = next_wait_s(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
-        if not isinstance(decided, float) or stop.is_set():
-            raise _api_error(fault, decided, hooks, phase=phase, attempts=tuple(ledger), call=call) from cause
+        if decided is None or isinstance(decided, str) or stop.is_set():
+            failure = _api_error(fault, decided, hooks, phase=phase, attempts=tuple(ledger), call=call)
+            raise failure from hooks.presentable_cause(cause)
         wait_s = decided
         log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
         _tell(hooks, call, RetryScheduled, wait_s)
@@ -93,42 +104,42 @@ def next_wait_s(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapse
     """
     if not fault.retryable or len(ledger) >= policy.max_attempts:
         return None
-    delay_s = max(policy.backoff_s(len(ledger)), fault.retry_after_s or 0.0)
-    if policy.max_elapsed_s is None:
-        return delay_s
-    left_s = policy.max_elapsed_s - (elapsed_s if len(ledger) > 1 else 0.0)
+    limit_s = MAX_SECONDS if policy.max_elapsed_s is None else policy.max_elapsed_s
+    left_s = limit_s - (elapsed_s if len(ledger) > 1 else 0.0)
     if fault.retry_after_s is not None and fault.retry_after_s > left_s:
-        wish = f"the server asks to wait {fault.retry_after_s:g} s"
-        return f"{wish}, more than max_elapsed_s={policy.max_elapsed_s:g} leaves"
+        return f"the server asks to wait {fault.retry_after_s:g} s, more than max_elapsed_s={limit_s:g} leaves"
     if left_s <= 0:
-        return f"max_elapsed_s={policy.max_elapsed_s:g} is used up"
-    return min(delay_s, left_s)
+        return f"max_elapsed_s={limit_s:g} is used up"
+    return min(max(policy.backoff_s(len(ledger)), fault.retry_after_s or 0.0), left_s)
 
 
 def _fault(error: Exception, hooks: Hooks) -> Fault:
     """The facts of a failed attempt. Raises errors of our tree that are not about the provider."""
     if isinstance(error, APIError):
-        return Fault(
+        fault = Fault(
             kind=error.kind,
-            message=hooks.scrub(error.message),
+            message=error.message,
             retryable=error.retryable,
             status_code=error.status_code,
             retry_after_s=error.retry_after_s,
             request_id=error.request_id,
             hint=error.hint,
         )
+        return hooks.presentable(fault)
     if isinstance(error, PolluxError):
+        hooks.presentable_cause(error)
         raise error
     return hooks.classify(error)
 
 
-def _succeeded(started_at: float, began: float, wait_s: float, response: HttpResponse | None) -> Attempt:
+def _succeeded(started_at: float, began: float, wait_s: float, hooks: Hooks, response: HttpResponse | None) -> Attempt:
+    request_id = response.request_id if response else None
     return Attempt(
         started_at=started_at,
         duration_s=time.monotonic() - began,
         wait_s=wait_s,
         status_code=response.status if response else None,
-        request_id=response.request_id if response else None,
+        request_id=request_id and hooks.scrub(request_id),
     )
 
 

@@ -15,51 +15,63 @@ from pollux_sync.errors import APIError, PolluxError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.request import Call, Prepared
     from pollux_sync.hooks.relay import Hooks
 
+_FORBIDDEN = 403
+
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while files or calls were in flight.
-
-    ``outcomes`` has a Failure for each call that has no answer yet; ``partial_result`` is the envelope of
-    these, for whoever catches KeyboardInterrupt. Both are empty when no call had been sent.
-    """
-
-    outcomes: tuple[Outcome, ...] = ()
-    partial_result: ResultEnvelope | None = None
 
 
 def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     """Send every call; outcomes come back in call order.
 
     At most ``request_concurrency`` are in flight. A failure of authentication stops what has not started.
-    On Ctrl-C nothing more starts, calls in flight are left behind, and `Interrupted` tells what is there.
+    On Ctrl-C nothing more starts, calls in flight are left behind, and the KeyboardInterrupt carries the
+    ``outcomes`` that are there.
     """
     stop = threading.Event()
-    rejection: list[APIError] = []
+    gate = _Gate()
 
     def outcome_of(call: Call) -> Outcome:
         if call.index in prepared.blocked:
             return Failure(prepared.blocked[call.index])
-        if rejection:
-            return Failure(_not_sent(call, rejection[0]))
+        if gate.rejection:
+            return Failure(_not_sent(call, gate.rejection), is_follow_up=True)
         outcome = _outcome(call, hooks, stop)
-        if isinstance(outcome, Failure) and isinstance(outcome.error, APIError) and outcome.error.kind == "auth":
-            rejection.append(outcome.error)
+        gate.learn(outcome)
         return outcome
 
     outcomes: dict[int, Outcome] = {}
     try:
         map_threads(outcome_of, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
-    except Interrupted as interrupt:
-        interrupt.outcomes = tuple(outcomes.get(call.index) or _interrupted(call) for call in prepared.calls)
+    except KeyboardInterrupt as interrupt:
+        interrupt.outcomes = [  # type: ignore[attr-defined]
+            outcomes.get(call.index) or _interrupted(call) for call in prepared.calls
+        ]
         raise
     return [outcomes[call.index] for call in prepared.calls]
+
+
+class _Gate:
+    """Whether the provider lets us in. A 403 after an answer is about that prompt, not about the key."""
+
+    def __init__(self) -> None:
+        self.rejection: APIError | None = None
+        self._was_answered = False
+
+    def learn(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Failure):
+            self._was_answered = True
+            return
+        error = outcome.error
+        if (
+            isinstance(error, APIError)
+            and error.kind == "auth"
+            and not (error.status_code == _FORBIDDEN and self._was_answered)
+        ):
+            self.rejection = error
 
 
 def _outcome(call: Call, hooks: Hooks, stop: threading.Event) -> Outcome:
@@ -69,8 +81,7 @@ def _outcome(call: Call, hooks: Hooks, stop: threading.Event) -> Outcome:
     try:
         outcome = hooks.call(hooks.rewrite_call(call), lambda call: reply_to(call, hooks, stop))
     except PolluxError as error:
-        if isinstance(error, APIError) and error.call_idx is None:
-            error.call_idx = call.index
+        error.call_idx = call.index
         outcome = Failure(error)
     if hooks.has_observers:
         hooks.emit(CallFinished(call, outcome))
@@ -97,7 +108,7 @@ def map_threads(
     """Fill ``results`` with ``work(item)`` by the item's position, on at most ``concurrency`` threads.
 
     Context variables of the caller are seen by ``work``. On Ctrl-C ``stop`` is set, no further item is
-    begun, and `Interrupted` is raised without waiting for those that are: the threads are daemons. An
+    begun, and KeyboardInterrupt goes on without waiting for those that are: the threads are daemons. An
     exception out of ``work`` is a defect and is raised likewise.
     """
     try:
@@ -106,8 +117,6 @@ def map_threads(
                 results[position] = work(item)
         else:
             _Crew(work, items, stop, results).run(min(concurrency, len(items)))
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted from interrupt
     finally:
         stop.set()
 
@@ -127,13 +136,23 @@ class _Crew:
         self._defects: list[BaseException] = []
 
     def run(self, size: int) -> None:
-        for _ in range(size):
-            context = contextvars.copy_context()
-            threading.Thread(target=context.run, args=(self._take_all,), name="pollux-sync", daemon=True).start()
-        for _ in range(size):
+        for _ in range(self._started(size)):
             self._finished.acquire()
         if self._defects:
             raise self._defects[0]
+
+    def _started(self, size: int) -> int:
+        """How many threads could be started: fewer than asked for still do the work."""
+        for count in range(size):
+            context = contextvars.copy_context()
+            thread = threading.Thread(target=context.run, args=(self._take_all,), name="pollux-sync", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more
+                if count:
+                    return count
+                raise
+        return size
 
     def _take_all(self) -> None:
         try:

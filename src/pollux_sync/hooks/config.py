@@ -41,14 +41,27 @@ class Config(ConfigValues):
     """
 
     def __attrs_post_init__(self) -> None:
+        self._forget_what_was_completed()
         ConfigValues.__attrs_post_init__(self)
         if self.plugins is None:
             self._set("plugins", enabled_plugins())
         if not self.use_mock:
             self._complete(load(PROVIDERS, self.provider))
 
+    def _forget_what_was_completed(self) -> None:
+        """A copy for another provider must not carry this one's key to it."""
+        if self._completed is None or self._completed[0] == self.provider:
+            return
+        _, api_key, base_url = self._completed
+        if self.api_key == api_key:
+            self._set("api_key", None)
+        if self.base_url == base_url:
+            self._set("base_url", None)
+        self._set("_completed", None)
+
     def _complete(self, provider: Loaded) -> None:
         info = provider_info(provider)
+        given = self.api_key, self.base_url
         self._check_provider_options(info)
         self._check_client(info)
         if self.api_key is None and self.client is None:
@@ -58,6 +71,9 @@ class Config(ConfigValues):
         if self.base_url is None and info.base_url_env is not None:
             self._set("base_url", lookup(info.base_url_env))
         ConfigValues.__attrs_post_init__(self)
+        found = (new if old is None else None for old, new in zip(given, (self.api_key, self.base_url), strict=True))
+        if self._completed is None:
+            self._set("_completed", (self.provider, *found))
         self._require(info)
         for problem in Hooks(config=self, info=info, manager=relay([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
@@ -94,12 +110,9 @@ class Config(ConfigValues):
                     f"provider {info.name!r} has no option {name!r}",
                     hint=f"it declares: {', '.join(sorted(known)) or 'none'}",
                 )
-            if not known[name].takes(value):
-                wanted = " or ".join(t.__name__ for t in known[name].types)
-                raise ConfigurationError(
-                    f"option {name!r} of provider {info.name!r} must be {wanted}, got {type(value).__name__}",
-                    hint=known[name].about,
-                )
+            refusal = known[name].refusal(value)
+            if refusal is not None:
+                raise ConfigurationError(f"option {name!r} of provider {info.name!r} {refusal}", hint=known[name].about)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

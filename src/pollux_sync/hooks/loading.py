@@ -22,6 +22,7 @@ Group = Literal["pollux_sync.providers", "pollux_sync.plugins", "pollux_sync.com
 
 PROVIDERS: Group = "pollux_sync.providers"
 MIDDLEWARE: Group = "pollux_sync.plugins"
+COMMANDS: Group = "pollux_sync.commands"
 
 #: Set to 1, plugins' exceptions are raised as they are: for plugin authors.
 STRICT_VARIABLE = "POLLUX_SYNC_STRICT_PLUGINS"
@@ -87,11 +88,10 @@ def load(group: Group, wanted: str) -> Loaded:
 def find(group: Group, wanted: str) -> EntryPoint:
     """The one entry point that ``wanted`` names; nothing is imported. Raises PluginLoadError."""
     distribution, _, name = wanted.rpartition(":")
-    found = [
-        entry
-        for entry in entry_points(group)
-        if entry.name == name and _normalised(distribution) in {"", entry.distribution}
-    ]
+    found = _offering(group, distribution, name)
+    if not found:  # it may have been installed since: think of a notebook
+        _index.cache_clear()
+        found = _offering(group, distribution, name)
     if not found:
         raise _unknown(group, wanted)
     if len(found) > 1:
@@ -105,10 +105,15 @@ def find(group: Group, wanted: str) -> EntryPoint:
     return found[0]
 
 
+def _offering(group: Group, distribution: str, name: str) -> list[EntryPoint]:
+    accepted = _normalised(distribution)
+    return [entry for entry in entry_points(group) if entry.name == name and accepted in {"", entry.distribution}]
+
+
 def _unknown(group: Group, wanted: str) -> PluginLoadError:
     kind, known = _KINDS[group], known_names(group)
     name = wanted.rpartition(":")[2]
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name.lower(), known, n=1)
     package = name if name.startswith("pollux-") else f"pollux-{name}"
     hint = f"did you mean {near[0]!r}? Otherwise " if near else f"pip install {package}, or "
     hint += f"pick one of: {', '.join(known) or 'none is installed'}"

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MAX_MESSAGE = 500
+#: Kinds of faults whose message says where the request went.
+_WHERE = frozenset({"connection", "timeout", "not_found"})
+
 log = logging.getLogger("pollux_sync")
 log.addHandler(logging.NullHandler())
 
@@ -110,11 +114,13 @@ class Hooks:
     @property
     def client(self) -> Any:
         """What carries the calls."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             with self._lock:
-                if self._client is None:
-                    self._client = self._ask("pollux_open", object, config=self.config, info=self.info)
-        return self._client
+                client = self._client
+                if client is None:
+                    client = self._client = self._ask("pollux_open", object, config=self.config, info=self.info)
+        return client
 
     def close(self) -> None:
         """Close the client if there is one; a failure is logged and changes nothing."""
@@ -161,20 +167,31 @@ class Hooks:
 
     def classify(self, error: Exception) -> Fault:
         """What an exception out of a hook means, without the key. Raises ProviderBugError when nobody knows it."""
-        self.scrub_chain(error)
         try:
             fault = self._hook.pollux_classify_error(error=error)
         except Exception as defect:  # noqa: BLE001 - as in _ask
             self._bug("pollux_classify_error", defect)
         if fault is None:
             self._bug("a hook", error)
-        return self._presentable(self._typed("pollux_classify_error", fault, Fault))
+        return self.presentable(self._typed("pollux_classify_error", fault, Fault))
 
-    def _presentable(self, fault: Fault) -> Fault:
+    def presentable(self, fault: Fault) -> Fault:
+        """The fault without the key, its message cut to 500 characters, with a hint where a key was refused."""
         hint = fault.hint
         if fault.kind == "auth" and hint is None:
             hint = f"check api_key{''.join(f' or {name}' for name in self.info.key_env)}"
-        return attrs.evolve(fault, message=self.scrub(fault.message), hint=hint and self.scrub(hint))
+        message = self.scrub(fault.message)
+        if len(message) > _MAX_MESSAGE:
+            message = message[:_MAX_MESSAGE] + "..."
+        if fault.kind in _WHERE and self.where:
+            message = f"{message} (at {self.where})"
+        request_id = fault.request_id and self.scrub(fault.request_id)
+        return attrs.evolve(fault, message=message, hint=hint and self.scrub(hint), request_id=request_id)
+
+    @property
+    def where(self) -> str | None:
+        """The address that requests go to, where it is known."""
+        return self.config.base_url or self.info.base_url
 
     def upload(self, source: Source, timeout_s: float) -> Asset:
         """The stored file. Raises whatever the upload raises: `classify` reads it."""
@@ -205,12 +222,19 @@ class Hooks:
             text = text.replace(secret, REDACTED)
         return text
 
-    def scrub_chain(self, error: BaseException) -> None:
-        """Take the key out of the texts of ``error`` and its causes, which a traceback would print."""
-        link: BaseException | None = error
-        while link is not None:
-            link.args = tuple(self.scrub(arg) if isinstance(arg, str) else arg for arg in link.args)
-            link = link.__cause__ or link.__context__
+    def presentable_cause(self, error: BaseException) -> BaseException | None:
+        """``error`` with the key taken out of it and of what led to it; None when a traceback still shows it."""
+        waiting: list[BaseException | None] = [error]
+        seen: list[BaseException] = []
+        while waiting:
+            link = waiting.pop()
+            if link is None or any(link is known for known in seen):
+                continue
+            seen.append(link)
+            scrub_texts(link, self.scrub)
+            waiting += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
+        is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
+        return error if is_clean else None
 
     def _problems(self, hook: str, **arguments: Any) -> list[Problem]:
         found = [self._typed(hook, problem, Problem) for problem in self._ask(hook, list, **arguments)]
@@ -219,7 +243,8 @@ class Hooks:
     def _ask(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
         try:
             answer = getattr(self._hook, hook)(**arguments)
-        except PolluxError:
+        except PolluxError as error:
+            self.presentable_cause(error)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
             self._bug(hook, error)
@@ -239,14 +264,14 @@ class Hooks:
     def _bug(self, hook: str, error: Exception) -> NoReturn:
         if is_strict():
             raise error
-        self.scrub_chain(error)
+        cause = self.presentable_cause(error)
         hook, plugin = self._culprit(error.__traceback__) or (hook, self._answerer(hook))
         raise ProviderBugError(
             f"{hook} of plugin {plugin} raised {self.scrub(f'{type(error).__name__}: {error}')}",
             hint=f"report this to the plugin's author; {STRICT_VARIABLE}=1 shows where it fails",
             hook=hook,
             distribution=_distribution(plugin),
-        ) from error
+        ) from cause
 
     def _culprit(self, trace: TracebackType | None) -> tuple[str, str] | None:
         """The hook and the plugin whose implementation appears last in the traceback."""
@@ -264,6 +289,17 @@ class Hooks:
         asked = caller.get_hookimpls() if caller else []
         answering = [impl for impl in asked if not (impl.wrapper or impl.hookwrapper or impl.trylast)] or asked
         return _owner(answering[-1]) if answering else self.info.name
+
+
+def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
+    """Put every text that an exception shows through ``scrub``."""
+    error.args = tuple(scrub(arg) if isinstance(arg, str) else arg for arg in error.args)
+    for name in ("strerror", "filename", "hint"):
+        text = getattr(error, name, None)
+        if isinstance(text, str):
+            setattr(error, name, scrub(text))
+    if hasattr(error, "__notes__"):
+        error.__notes__ = [scrub(note) for note in error.__notes__]
 
 
 def _code(function: Any) -> Any:

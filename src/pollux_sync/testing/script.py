@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -14,7 +15,7 @@ from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Answer: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | Exception | Callable[[dict[str, Any]], Answer]"
 
@@ -59,7 +60,7 @@ class Script:
         while callable(answer) and not isinstance(answer, Exception):
             answer = answer(body)
         if isinstance(answer, Exception):
-            raise answer
+            raise copy.copy(answer)  # raised again and again, one object's traceback would grow
         return None if answer is None else HttpResponse(status=200, body=_Scripted(_reply(answer)))
 
     @hookimpl(tryfirst=True)
@@ -67,13 +68,22 @@ class Script:
         return response.body.reply if isinstance(response.body, _Scripted) else None
 
     def _next(self, body: dict[str, Any]) -> Answer | None:
-        text = json.dumps(body, ensure_ascii=False, default=str)
+        text = "\n".join(_texts_in(body))
         with self._lock:
             self.requests.append(body)
             for words, queue in self._queues:
                 if queue and words in text:
                     return queue.pop(0)
         return self._otherwise
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for item in value.values() for text in _texts_in(item))
+    elif isinstance(value, list | tuple):
+        yield from (text for item in value for text in _texts_in(item))
 
 
 @attrs.frozen

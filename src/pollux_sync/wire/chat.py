@@ -154,6 +154,8 @@ def decode(response: HttpResponse, dialect: ChatDialect = CHAT) -> Reply:
         raise HttpError(response)
     choice = _first_choice(response)
     message = choice.get("message") or {}
+    if not isinstance(message, dict):
+        raise ReplyError(f"the answer's message is a JSON {type(message).__name__}", response=response)
     calls = tuple(_tool_calls(message))
     raw_reason = _as_text(choice.get("finish_reason"))
     refusal = _as_text(message.get("refusal"))

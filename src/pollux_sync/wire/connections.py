@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _MAX_CONNECT_S = 30.0
 
 
+#: A socket's time-out of 0 would mean: do not block.
+_NEXT_TO_NOTHING_S = 0.001
+
+
 class StaleConnectionError(ConnectionError):
     """A reused connection was closed by the server before any byte of this answer came."""
 
@@ -64,29 +68,35 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
 
 class _Deadlines:
-    """Mixed into urllib3's connections: the clock runs from the start of each request."""
+    """Mixed into urllib3's connections: one deadline for connecting, sending and reading the answer."""
 
     timeout: Any  # seconds
     sock: socket.socket
     response_class: Any
     answers_read = 0
+    deadline = 0.0
+    is_new = False
 
     def connect(self) -> None:
         allowed = self.timeout
+        self.deadline = time.monotonic() + allowed
         self.timeout = min(allowed, _MAX_CONNECT_S)
         try:
             super().connect()  # type: ignore[misc]
         finally:
             self.timeout = allowed
-        self.sock.settimeout(allowed)
+        self.is_new = True
+        self.sock.settimeout(max(self.deadline - time.monotonic(), _NEXT_TO_NOTHING_S))
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        deadline = time.monotonic() + self.timeout
-        self.response_class = partial(_DeadlineResponse, deadline=deadline)
+        if not self.is_new:  # the clock of a new connection runs since it was opened: TLS counts
+            self.deadline = time.monotonic() + self.timeout
         with self._telling_stale():
             super().request(*args, **kwargs)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
+        self.response_class = partial(_DeadlineResponse, deadline=self.deadline)
+        self.is_new = False
         with self._telling_stale():
             response = super().getresponse()  # type: ignore[misc]
         self.answers_read += 1

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Statuses after which the same request may succeed.
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
+_REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
+
 _KINDS: dict[int, FaultKind] = {
     401: "auth",
     403: "auth",
@@ -44,7 +46,6 @@ _OVERFLOW = re.compile(
     r"context[_ -](length|window|size)|maximum context|prompt is too long|exceeds? the (available|maximum) context",
     re.IGNORECASE,
 )
-_MAX_MESSAGE = 500
 
 
 class HttpError(Exception):
@@ -53,6 +54,9 @@ class HttpError(Exception):
     def __init__(self, response: HttpResponse) -> None:
         super().__init__(f"HTTP {response.status}: {error_message(response.body)}")
         self.response = response
+
+    def __reduce__(self) -> tuple[type[HttpError], tuple[HttpResponse]]:
+        return type(self), (self.response,)
 
 
 class ReplyError(Exception):
@@ -92,7 +96,7 @@ def classify(error: Exception) -> Fault | None:
 def _of_response(response: HttpResponse) -> Fault:
     status = _error_status(response)
     message = error_message(response.body)
-    if 300 <= status < 400:  # noqa: PLR2004 - the redirects
+    if status in _REDIRECTS:
         return _of_redirect(response)
     kind: FaultKind = _KINDS.get(status, "capacity" if status >= 500 else "invalid_request")  # noqa: PLR2004
     if status == 400 and "api key" in message.lower():  # noqa: PLR2004
@@ -133,6 +137,8 @@ def _error_status(response: HttpResponse) -> int:
         return response.status
     error = response.body.get("error") if isinstance(response.body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdecimal():
+        code = int(code)
     if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
         return code
     named = error_code(response.body).lower()
@@ -202,18 +208,13 @@ def is_stale(error: Exception) -> bool:
 
 
 def error_message(body: Any) -> str:
-    """The most telling sentence of an error body, whatever its shape; at most 500 characters."""
-    text = _message_in(body)
-    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
-
-
-def _message_in(body: Any) -> str:
+    """The most telling sentence of an error body, whatever its shape."""
     if isinstance(body, list) and body:
-        return _message_in(body[0])
+        return error_message(body[0])
     if isinstance(body, dict):
         nested = next((body[key] for key in ("error", "message", "detail", "msg", "errors") if body.get(key)), None)
         upstream = _upstream_message(body)
-        return upstream or (_message_in(nested) if nested is not None else str(body or "no details"))
+        return upstream or (error_message(nested) if nested is not None else str(body or "no details"))
     text = str(body or "").strip()
     if text.lower().startswith(("<!doctype", "<html")):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)

@@ -6,6 +6,7 @@ Prepared requests go straight through requests' adapter, which costs about half 
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: Connections kept per host at the least, whatever one call's concurrency: several calls may share a client.
 _MIN_POOL = 16
+#: A connection that was closed before the request fails at once; one that fails later failed over the request.
+_STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
 _MAX_TEXT = 2000
 
@@ -103,12 +106,14 @@ class HttpClient:
         if self._is_closed:
             raise ConnectionAbortedError("this client has been closed")
         prepared = self._prepare(request)
+        started = time.monotonic()
         try:
             return self._exchange(prepared, timeout_s)
         except Exception as error:
-            if not (self._resends_stale and is_stale(error)):
+            took_s = time.monotonic() - started
+            if not (self._resends_stale and took_s < _STALE_WITHIN_S and is_stale(error)):
                 raise
-        return self._exchange(prepared, timeout_s)
+        return self._exchange(prepared, timeout_s - took_s)
 
     def close(self) -> None:
         """Close all connections, those in use too: their exchanges fail at once."""

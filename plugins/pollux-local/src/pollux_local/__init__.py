@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from pollux_sync.data.provider import (
     SourceRule,
 )
 from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.chat import MANAGED_FIELDS, ChatDialect, decode, encode
 from pollux_sync.wire.faults import classify
 
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 #: What servers of this kind understand of Chat Completions; they ignore what they do not support.
 DIALECT = ChatDialect(strict_schema=True, joins_text=True)
 
+#: llama.cpp's grammars know no closed tuples; objects are what every server enforces.
+SCHEMAS = SchemaDialect(
+    name="local",
+    allows_tuples=False,
+    as_of=date(2026, 11, 21),
+    docs="https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md",
+)
+
 INFO = ProviderInfo(
     name="local",
     docs_url="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
@@ -41,9 +51,26 @@ INFO = ProviderInfo(
     base_url_env="POLLUX_LOCAL_BASE_URL",
     options={"system_instruction", "response_schema", "temperature", "top_p", "max_tokens", "history"},
     config_options=(
-        ConfigOption(name="n_ctx", types=(int,), about="embedded model: tokens of context, by default the model's own"),
-        ConfigOption(name="n_threads", types=(int,), about="embedded model: CPU threads, by default all cores but one"),
-        ConfigOption(name="n_parallel", types=(int,), about="embedded model: requests answered at once, by default 4"),
+        ConfigOption(
+            name="n_ctx",
+            types=(int,),
+            minimum=64,
+            about="embedded model: tokens of context, by default the model's own",
+        ),
+        ConfigOption(
+            name="n_threads",
+            types=(int,),
+            minimum=1,
+            maximum=512,
+            about="embedded model: CPU threads, by default all but one",
+        ),
+        ConfigOption(
+            name="n_parallel",
+            types=(int,),
+            minimum=1,
+            maximum=64,
+            about="embedded model: requests at once, by default 4",
+        ),
         ConfigOption(
             name="chat_template", types=(str,), about="embedded model: Jinja text in place of the model's own"
         ),
@@ -56,6 +83,7 @@ INFO = ProviderInfo(
     ),
     sources_hint="local servers take text, JSON, text files and images; convert other files to one of these",
     managed_fields=MANAGED_FIELDS,
+    schema_dialect=SCHEMAS,
     resends_stale=True,
 )
 

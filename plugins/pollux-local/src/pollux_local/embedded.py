@@ -12,6 +12,7 @@ import secrets
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import attrs
 
@@ -48,7 +49,7 @@ class _Running:
     url: str
     api_key: str = attrs.field(repr=False)
     pid: int = attrs.field(factory=os.getpid)
-    clients: list[HttpClient] = attrs.field(factory=list, repr=False)
+    clients: WeakSet[HttpClient] = attrs.field(factory=WeakSet, repr=False)
 
 
 _servers: dict[_Key, _Running] = {}
@@ -71,7 +72,7 @@ def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> Http
     with _lock:
         running = _servers.get(key) or _servers.setdefault(key, _start(key))
         client = open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
-        running.clients.append(client)
+        running.clients.add(client)
     return client
 
 
@@ -141,7 +142,7 @@ def stop_servers() -> None:
     with _lock:
         for key in [key for key, running in _servers.items() if running.pid == os.getpid()]:
             running = _servers.pop(key)
-            for client in running.clients:
+            for client in list(running.clients):
                 client.close()
 
 
