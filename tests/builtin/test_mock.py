@@ -137,3 +137,17 @@ def test_script_fails_like_a_network(fault):
 def test_script_fails_for_good():
     with pytest.raises(RateLimitError, match="slow down"):
         run("x", config=config(Script(failing(429, "slow down"), failing(429, "slow down"))))
+
+
+@pytest.mark.parametrize("words", ['say "hi"', "two\nlines", "naïve"])
+def test_script_finds_words_as_they_are_written(words):
+    script = Script().on(words, "found")
+    assert run(f"please {words} now", config=config(script))["answers"] == ["found"]
+
+
+def test_script_raises_a_fresh_error_each_time():
+    fault = failing(400, "no")
+    script = Script(otherwise=fault)
+    result = run_many(["a"] * 5, config=config(script), options=Options(on_error="keep"))
+    assert [error["status_code"] for error in result["errors"]] == [400] * 5
+    assert fault.__traceback__ is None

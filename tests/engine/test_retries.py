@@ -191,3 +191,33 @@ def test_a_retry_wait_of_one_prompt_holds_up_no_other(server, config):
     order = [request.json()["prompt"] for request in server.requests]
     assert result["answers"] == ["A", "B", "C"]
     assert order[-1] == "a"
+
+
+@pytest.mark.parametrize(
+    "delays", [{"initial_delay_s": 0, "max_delay_s": 0}, {"initial_delay_s": 0.001, "max_delay_s": 0}], ids=str
+)
+def test_whole_numbers_are_delays_too(server, config, delays):
+    server.reply(BUSY, BUSY, answered("yes"))
+    assert run("hi", config=config(retry=RetryPolicy(max_attempts=3, jitter=False, **delays)))["answers"] == ["yes"]
+
+
+def test_a_wish_beyond_all_clocks_is_refused():
+    assert "wait 1e+11 s" in decided(
+        policy(max_attempts=5, max_elapsed_s=None), tries=1, elapsed_s=0.0, retry_after_s=1e11
+    )
+
+
+def test_a_defect_keeps_its_ledger_and_comes_first(server, config):
+    def handler(request):
+        return (
+            Answer(json={"unexpected": 1})
+            if request.json()["prompt"] == "a"
+            else Answer(status=400, json={"error": "no"})
+        )
+
+    server.handler = handler
+    with pytest.raises(ProviderBugError) as caught:
+        run_many(["a", "b"], config=config())
+    assert (caught.value.call_idx, len(caught.value.attempts)) == (0, 1)
+    assert [len(attempts) for attempts in caught.value.partial_result["diagnostics"]["attempts"]] == [1, 1]
+    assert caught.value.__notes__ == ["call 0; 2 of 2 failed: see partial_result"]

@@ -7,7 +7,20 @@ import attrs
 import pytest
 
 from acme_server import FileServer, answered
-from pollux_sync import APIError, Config, ConfigurationError, Options, Source, hookimpl, run, run_many, to_jsonable
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    Options,
+    Reply,
+    Source,
+    ToolCall,
+    hookimpl,
+    run,
+    run_many,
+    to_jsonable,
+)
+from pollux_sync.testing import Script
 from pollux_sync.testing.server import Answer
 
 
@@ -206,6 +219,57 @@ def test_a_bad_key_stops_what_has_not_started(server, config):
     assert len(entries) == 40
     assert all(entry["kind"] == "auth" for entry in entries)
     assert "not sent" in entries[-1]["message"]
+
+
+def test_a_403_after_an_answer_is_about_that_prompt(server, config):
+    def handler(request):
+        prompt = request.json()["prompt"]
+        return Answer(status=403, json={"error": "flagged"}) if prompt == "p2" else answered(prompt)
+
+    server.handler = handler
+    prompts = [f"p{number}" for number in range(6)]
+    options = Options(on_error="keep")
+    result = run_many(prompts, config=config(request_concurrency=1), options=options)
+    assert result["answers"] == ["p0", "p1", "", "p3", "p4", "p5"]
+
+
+def test_a_403_at_first_stops_the_rest(server, config):
+    server.handler = lambda _: Answer(status=403, json={"error": "no access"})
+    with pytest.raises(APIError):
+        run_many(["p"] * 20, config=config(request_concurrency=2))
+    assert len(server.requests) <= 2
+
+
+def test_calls_that_were_not_sent_have_no_attempts(server, config):
+    server.handler = lambda _: Answer(status=401, json={"error": "no"})
+    with pytest.raises(APIError) as caught:
+        run_many(["p"] * 9, config=config(request_concurrency=2))
+    attempts = [len(ledger) for ledger in caught.value.partial_result["diagnostics"]["attempts"]]
+    assert sum(attempts) == len(server.requests)
+    assert attempts[-1] == 0
+
+
+def test_arguments_nested_beyond_reason_lose_no_answer():
+    deep = Reply(tool_calls=(ToolCall("c", "f", "[" * 20_000),))
+    result = run_many(["a", "b"], config=attrs.evolve(MOCK, plugins=[Script(deep, "fine")], request_concurrency=1))
+    assert result["tool_calls"][0][0]["arguments_parsed"] is None
+    assert result["answers"][1] == "fine"
+
+
+def test_half_a_character_in_an_answer_is_replaced():
+    result = run("x", config=attrs.evolve(MOCK, plugins=[Script("a\ud800b")]))
+    assert result["answers"] == ["a\ufffdb"]
+
+
+def test_labels_the_answers_of_per_source():
+    sources = [Source.from_text("x", identifier="one"), Source.from_text("y", identifier="two")]
+    result = run_many(["p", "q"], sources=sources, config=MOCK, per_source=True)
+    assert result["diagnostics"]["calls"] == [
+        {"prompt": 0, "source": "one"},
+        {"prompt": 1, "source": "one"},
+        {"prompt": 0, "source": "two"},
+        {"prompt": 1, "source": "two"},
+    ]
 
 
 def test_never_shows_the_key_that_a_server_echoes(server, config):

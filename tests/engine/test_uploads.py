@@ -1,9 +1,11 @@
+import threading
+
 import pytest
 
 from acme_server import FileServer
 from pollux_sync import APIError, Options, Source, hookimpl, run_many
 from pollux_sync.data.events import FileUploaded, UploadDeleted
-from pollux_sync.testing.server import Answer, ResetBeforeBody
+from pollux_sync.testing.server import Answer, ResetBeforeBody, Truncated
 
 PROMPTS = [f"p{number}" for number in range(20)]
 
@@ -126,3 +128,52 @@ def test_sends_small_content_inside_the_request_where_declared(server, files, co
 def test_sends_an_address_as_it_is(server, files, config):
     run_many("p", sources=[Source.from_uri("https://acme.example/x")], config=config())
     assert server.requests[0].json()["parts"] == [{"uri": "https://acme.example/x"}]
+
+
+def test_does_not_repeat_an_upload_whose_answer_was_cut(server, files, config, pictures):
+    def handler(request):
+        answer = files(request)
+        return Truncated(b'{"id": "file"}', 5) if request.path == "/files" else answer
+
+    server.handler = handler
+    with pytest.raises(APIError) as caught:
+        run_many("p", sources=pictures("a.png"), config=config())
+    assert caught.value.phase == "upload"
+    assert files.stored == ["a.png"]
+
+
+def test_one_content_under_two_types_is_two_files(files, config, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nsame")
+    sources = [Source.from_file(tmp_path / "a.png", mime_type=mime) for mime in ("image/png", "image/png; v=2")]
+    run_many("p", sources=sources, config=config())
+    assert len(files.stored) == len(files.deleted) == 2
+
+
+def test_gives_each_blocked_prompt_its_own_index(files, config, pictures):
+    files.failing_uploads = {"a.png"}
+    seen = []
+
+    class Watch:
+        @hookimpl(wrapper=True)
+        def pollux_plan(self):
+            plan = yield
+            seen.append(len(plan.calls))
+            return plan
+
+    with pytest.raises(APIError) as caught:
+        run_many(["x", "y"], sources=pictures("a.png"), config=config(plugins=[Watch()]))
+    assert (caught.value.call_idx, seen) == (0, [2])
+
+
+def test_a_file_that_arrives_too_late_deletes_itself(server, files, config, pictures, monkeypatch):
+    from pollux_sync.api import open_hooks
+    from pollux_sync.data.request import UploadPart
+    from pollux_sync.engine import preparing
+
+    monkeypatch.setattr(preparing, "_GRACE_S", 0.0)
+    (source,) = pictures("a.png")
+    scope = preparing.UploadScope(open_hooks(config()))
+    with scope:
+        pass
+    scope.upload(UploadPart(source, source.content_sha256()), threading.Event())
+    assert files.deleted == ["id-a.png"]

@@ -314,3 +314,14 @@ def test_unknown_provider_carries_its_name():
     with pytest.raises(PluginLoadError) as caught:
         load(PROVIDERS, "acme")
     assert (caught.value.name, caught.value.distribution) == ("acme", None)
+
+
+def test_distribution_installed_into_a_folder_already_searched_is_found(tmp_path, monkeypatch):
+    from installing import install as install_into
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginLoadError):
+        load(PROVIDERS, "latecomer")
+    install_into(tmp_path, "pollux-latecomer", latecomer="latecomer_plugin:Provider")
+    (tmp_path / "latecomer_plugin.py").write_text("class Provider:\n    pass\n")
+    assert load(PROVIDERS, "latecomer").origin == "pollux-latecomer 1.0"

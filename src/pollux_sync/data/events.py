@@ -1,4 +1,4 @@
-"""What observers are told while a call runs. Events never hold a key."""
+"""What observers are told while a call runs. No event shows a key, although a plan's configuration holds it."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ class Hooks:
 def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
     """Put every text that an exception shows through ``scrub``."""
     error.args = tuple(scrub(arg) if isinstance(arg, str) else arg for arg in error.args)
-    for name in ("strerror", "filename", "hint"):
+    for name in ("strerror", "filename", "hint", "request_id"):
         text = getattr(error, name, None)
         if isinstance(text, str):
             setattr(error, name, scrub(text))
