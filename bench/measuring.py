@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from peers import HERE, MissingPeerError, Peer, python_of
+from peers import HERE, VENVS, MissingPeerError, Peer, python_of
 
 _PATIENCE_S = 600
 #: (peer, task): the samples, one a round.
@@ -27,9 +27,13 @@ Turn = Callable[[], float]
 
 
 def environment() -> dict[str, str]:
-    """What contestants run with: ours on the path, no proxy between them and the loopback."""
+    """What contestants run with: ours on the path, no proxy before the loopback, bytecode kept in one place.
+
+    Whether a package was installed with its bytecode would otherwise decide what its import costs.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return {**kept, "PYTHONPATH": str(HERE)}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, "PYTHONPATH": str(HERE), "PYTHONPYCACHEPREFIX": str(VENVS / "bytecode")}
 
 
 class Worker:

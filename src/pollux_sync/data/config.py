@@ -63,7 +63,7 @@ def _url_parts(url: str) -> SplitResult | None:
     return parts
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class ConfigValues:
     """The fields of a configuration, checked for type and range."""
 

@@ -179,7 +179,9 @@ def _check_source(source: Source, info: ProviderInfo) -> None:
 
 
 def _check_provider_options(options: Options, info: ProviderInfo) -> None:
-    given = options.provider_options or {}
+    given = options.provider_options
+    if not given:
+        return
     known = {info.name, *known_names(PROVIDERS)}
     for name in given:
         if name not in known:

@@ -53,7 +53,8 @@ class UploadScope:
             self._changed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
             self._is_over = True
             assets, self._assets = self._assets, []
-        map_threads(self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), {})
+        if assets:
+            map_threads(self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), {})
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file. Raises APIError with phase "upload"."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_DEFAULTS = Options()
+
+
 def build_request(
     prompts: str | Sequence[str | None] | None,
     sources: Iterable[Source],
@@ -39,7 +42,7 @@ def build_request(
         prompts=checked_prompts,
         sources=checked_sources,
         config=config,
-        options=options or Options(),
+        options=options or _DEFAULTS,
         per_source=per_source,
     )
     _refuse_silence(request)

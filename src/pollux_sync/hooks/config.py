@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOCK = "mock"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Config(ConfigValues):
     """Which provider and model to ask, and how to reach them. Frozen; equal configs share one client.
 

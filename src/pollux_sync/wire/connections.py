@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MAX_CONNECT_S = 30.0
 
 
+_SMALL_BYTES = 64 * 1024
 #: A socket's time-out of 0 would mean: do not block.
 _NEXT_TO_NOTHING_S = 0.001
 
@@ -76,6 +77,7 @@ class _Deadlines:
     answers_read = 0
     deadline = 0.0
     is_new = False
+    held: list[bytes] | None = None
 
     def connect(self) -> None:
         allowed = self.timeout
@@ -91,8 +93,22 @@ class _Deadlines:
     def request(self, *args: Any, **kwargs: Any) -> None:
         if not self.is_new:  # the clock of a new connection runs since it was opened: TLS counts
             self.deadline = time.monotonic() + self.timeout
+        self.held = []
         with self._telling_stale():
             super().request(*args, **kwargs)  # type: ignore[misc]
+            held, self.held = self.held, None
+            super().send(b"".join(held))  # type: ignore[misc]
+
+    def send(self, data: Any) -> None:
+        """Keep head and small body for one packet; a large body goes as it comes."""
+        if self.held is None or not isinstance(data, bytes):
+            super().send(data)  # type: ignore[misc]
+        elif len(data) > _SMALL_BYTES:
+            held, self.held = self.held, []
+            super().send(b"".join(held))  # type: ignore[misc]
+            super().send(data)  # type: ignore[misc]
+        else:
+            self.held.append(data)
 
     def getresponse(self) -> Any:
         self.response_class = partial(_DeadlineResponse, deadline=self.deadline)

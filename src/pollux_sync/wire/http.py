@@ -1,18 +1,20 @@
 """One HTTP exchange, honestly: no redirects, no netrc, no cookies, no hidden retries, one deadline.
 
-Prepared requests go straight through requests' adapter, which costs about half of ``Session.post``.
+requests' adapter finds the way once (proxies, TLS); the requests then go straight to its connections, which
+costs less than half of ``Session.post``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
+from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import REDACTED
@@ -24,6 +26,7 @@ from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from urllib3.connectionpool import HTTPConnectionPool
     from urllib3.response import BaseHTTPResponse
 
     from pollux_sync.data.config import ConfigValues
@@ -37,6 +40,10 @@ _MIN_POOL = 16
 _STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
 _MAX_TEXT = 2000
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_NO_RETRIES = Retry(0, read=False)
+#: Where requests looks for trusted certificates, in this order.
+_CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class SecretHeader(str):
@@ -49,7 +56,7 @@ class SecretHeader(str):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter, its connections with deadlines, its answers left as urllib3 gives them."""
+    """requests' adapter, its connections with deadlines."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -66,8 +73,18 @@ class _Adapter(HTTPAdapter):
                 manager.pools[key].close()
         super().close()
 
-    def build_response(self, req: PreparedRequest, resp: Any) -> Any:  # noqa: ARG002 - requests' signature
-        return resp
+    def way_to(self, base_url: str) -> tuple[HTTPConnectionPool, str]:
+        """The connections that lead to ``base_url``, and what stands before a path there.
+
+        Proxies and the CA bundle are those of the environment, as requests reads them.
+        """
+        proxies = get_environ_proxies(base_url)
+        verify = next(filter(None, map(os.environ.get, _CA_BUNDLES)), True)
+        request = PreparedRequest()
+        request.prepare_url(base_url, {})
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies)
+        self.cert_verify(pool, base_url, verify, None)  # type: ignore[no-untyped-call]
+        return pool, self.request_url(request, proxies).rstrip("/")
 
 
 class HttpClient:
@@ -81,18 +98,13 @@ class HttpClient:
     def __init__(
         self, base_url: str, *, headers: Mapping[str, str], pool_size: int = 10, resends_stale: bool = False
     ) -> None:
-        from requests import Session
-
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
         self._headers |= {"Accept-Encoding": "gzip, deflate"} | dict(headers)
         self._resends_stale = resends_stale
         self._is_closed = False
         self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
-        self._proxies = get_environ_proxies(self._base_url)
-        with Session() as session:
-            settings = session.merge_environment_settings(self._base_url, {}, None, None, None)
-        self._verify: bool | str = True if settings["verify"] is None else settings["verify"]
+        self._pool, self._target = self._adapter.way_to(self._base_url)
 
     def __repr__(self) -> str:
         return f"HttpClient({self._base_url!r})"
@@ -105,40 +117,36 @@ class HttpClient:
         """
         if self._is_closed:
             raise ConnectionAbortedError("this client has been closed")
-        prepared = self._prepare(request)
+        body = None if request.body is None else encode_json(request.body)
         started = time.monotonic()
         try:
-            return self._exchange(prepared, timeout_s)
+            return self._exchange(request, body, timeout_s)
         except Exception as error:
             took_s = time.monotonic() - started
             if not (self._resends_stale and took_s < _STALE_WITHIN_S and is_stale(error)):
                 raise
-        return self._exchange(prepared, timeout_s - took_s)
+        return self._exchange(request, body, timeout_s - took_s)
 
     def close(self) -> None:
         """Close all connections, those in use too: their exchanges fail at once."""
         self._is_closed = True
         self._adapter.close()
 
-    def _prepare(self, request: HttpRequest) -> PreparedRequest:
-        prepared = PreparedRequest()
-        prepared.method = request.method
-        prepared.url = self._base_url + request.path
-        headers = self._headers | request.headers
-        if request.body is not None:
-            prepared.body = encode_json(request.body)
+    def _exchange(self, request: HttpRequest, body: bytes | None, timeout_s: float) -> HttpResponse:
+        headers = self._headers | request.headers | {"Content-Length": str(len(body or b""))}
+        if body is not None:
             headers["Content-Type"] = "application/json"
-        headers["Content-Length"] = str(len(prepared.body or b""))
-        prepared.headers = CaseInsensitiveDict(headers)
-        return prepared
-
-    def _exchange(self, prepared: PreparedRequest, timeout_s: float) -> HttpResponse:
-        raw: BaseHTTPResponse = self._adapter.send(  # type: ignore[assignment]
-            prepared,
-            stream=True,
-            timeout=timeout_s,
-            verify=self._verify,
-            proxies=self._proxies,
+        raw = self._pool.urlopen(
+            request.method,
+            self._target + request.path,
+            body=body,
+            headers=headers,
+            timeout=Timeout(connect=timeout_s, read=timeout_s),
+            retries=_NO_RETRIES,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
         )
         try:
             content = _read(raw)
@@ -163,7 +171,7 @@ def open_client(config: ConfigValues, info: ProviderInfo, *, base_url: str | Non
 def encode_json(body: object) -> bytes:
     """``body`` as compact UTF-8 JSON. Raises ConfigurationError for what JSON cannot hold."""
     try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return _ENCODER.encode(body).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"the request cannot be written as JSON: {error}",
@@ -175,11 +183,14 @@ def _read(raw: BaseHTTPResponse) -> bytes:
     """The whole decoded body, refused as soon as it grows past `MAX_BODY_BYTES`."""
     parts: list[bytes] = []
     size = 0
+    is_plain = "content-encoding" not in raw.headers
     while part := raw.read(_CHUNK_BYTES, decode_content=True):
         size += len(part)
         if size > MAX_BODY_BYTES:
             raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
         parts.append(part)
+        if is_plain and raw.length_remaining == 0:
+            break
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
