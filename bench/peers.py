@@ -25,7 +25,7 @@ class Peer:
     adapter: str
     env: str = ""
     api: str = "responses"
-    slow: bool = False  # more than 10 ms a call: measured with fewer calls
+    slow: bool = False  # more than 5 ms a call: measured with fewer calls
 
 
 #: What is installed where, pinned.
@@ -53,7 +53,7 @@ PEERS = (
     Peer("openai chat.completions", "OpenaiChat", "openai", api="chat"),
     Peer("any-llm, client kept", "AnyLlm", "any-llm", api="chat"),
     Peer("any-llm completion()", "AnyLlmFunction", "any-llm", api="chat", slow=True),
-    Peer("litellm", "Litellm", "litellm", api="chat"),
+    Peer("litellm", "Litellm", "litellm", api="chat", slow=True),
     Peer("llm", "Llm", "llm", api="chat", slow=True),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from math import log
 from typing import TYPE_CHECKING
@@ -31,16 +32,24 @@ and the tables show medians over the rounds: the ratios travel to other machines
 """
 
 
-def machine(capacity: dict[str, float]) -> dict:
+def machine(revision: str, capacity: dict[str, float]) -> dict:
     """Where it was measured, with what, and that the server was not the bottleneck."""
     return {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": revision,
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": sorted({version_of(peer) for peer in PEERS}),
         "server": capacity,
     }
+
+
+def commit() -> str:
+    """What is measured, and whether it was changed since."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=, changed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def as_text(report: Report) -> str:
@@ -121,7 +130,8 @@ def _about(about: dict) -> str:
     lines = [
         "## The machine",
         "",
-        f"Measured {about['measured']}: {about['cores']} cores, {about['system']}, Python {about['python']};",
+        f"Measured {about['measured']} at commit {about['commit']}:",
+        f"{about['cores']} cores, {about['system']}, Python {about['python']};",
         f"{', '.join(about['versions'])}.",
         "",
         f"The server answered {served}, at {server['server_us_per_call']:.0f} µs of its CPU each:",

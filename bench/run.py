@@ -15,9 +15,10 @@ _CAPACITY_CALLS = 20_000
 def main() -> None:
     arguments = _arguments()
     size = QUICK if arguments.quick else FULL
+    commit = reporting.commit()  # before the run, during which someone may go on working
     with running() as server:
         reports, limits = _measure(server, size, arguments.only or list(SUITES))
-    about = reporting.machine(limits)
+    about = reporting.machine(commit, limits)
     print(f"written to {reporting.write_json(reports, about).relative_to(reporting.HERE.parent)}")
     if arguments.write_docs:
         reporting.write_page(reports, about)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from measuring import Key
 
 THREADS = 6  # the default of request_concurrency, and of the peers' pools here
-SLOW_SHARE = 10  # peers of more than 10 ms a call make this much fewer calls
+SLOW_SHARE = 10  # slow peers make this much fewer calls
 BARE = Peer("bare python", "")
 _SOME_THREADS, _MANY_THREADS = 32, 128
 _WAIT_MS = 50
@@ -119,9 +119,10 @@ def cpu_per_call(server: Loopback, size: Size) -> Report:
 def _cpu_ratios(samples: Samples) -> list[Ratio]:
     ratios: list[Ratio] = []
     for ours, theirs, target in ((OURS_OPENAI, OPENAI, 0.40), (OURS_LOCAL, REQUESTS, 0.80)):
-        bare = (theirs.name, "loop")
-        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name}", (ours.name, "many"), bare, target)
-        ratios += _ratio(samples, f"{ours.name} run / {theirs.name}", (ours.name, "loop"), bare, target)
+        bare, pooled = (theirs.name, "loop"), (theirs.name, "many")
+        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} one by one", (ours.name, "many"), bare, target)
+        ratios += _ratio(samples, f"{ours.name} run / {theirs.name} one by one", (ours.name, "loop"), bare, target)
+        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} in a pool", (ours.name, "many"), pooled, None)
         what = f"{ours.name} single run() / run_many"
         ratios += _ratio(samples, what, (ours.name, "loop"), (ours.name, "many"), 1.2)
     return ratios
@@ -200,7 +201,11 @@ def memory(server: Loopback, size: Size) -> Report:
             ratios.append(Ratio(f"{peer.name}, KiB per prompt", [peak], 2.0))
     columns = ["peak KiB per prompt", "kept KiB per prompt", "MiB before"]
     title = f"Memory of {size.memory_prompts} prompts"
-    notes = ["ours keeps the whole envelope: answers, usage, ledger; the SDKs' rows keep the texts alone"]
+    slow = ", ".join(peer.name for peer in PEERS if peer.slow)
+    notes = [
+        "pollux-sync and pollux-ai keep whole results: answers, usage, what came back; the others keep the texts alone",
+        f"with a tenth of the prompts: {slow}",
+    ]
     return Report("memory", title, columns, rows, ratios, missing, notes)
 
 

@@ -54,7 +54,9 @@ class UploadScope:
             self._is_over = True
             assets, self._assets = self._assets, []
         if assets:
-            map_threads(self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), {})
+            map_threads(
+                self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), [None] * len(assets)
+            )
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file. Raises APIError with phase "upload"."""
@@ -93,7 +95,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, scope: UploadScope) -> Prepared:
     if not wanted:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
     stop = threading.Event()
-    results: dict[int, Asset | PolluxError] = {}
+    results: list[Asset | PolluxError | None] = [None] * len(wanted)
     map_threads(
         lambda part: _asset_or_error(part, scope, stop),
         [*wanted.values()],
@@ -101,7 +103,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, scope: UploadScope) -> Prepared:
         stop,
         results,
     )
-    stored = dict(zip(wanted, (results[position] for position in range(len(wanted))), strict=True))
+    stored = {key: result for key, result in zip(wanted, results, strict=True) if result is not None}
     blocked = {call.index: error for call in plan.calls if (error := _blocking(call, stored))}
     calls = tuple(_with_assets(call, stored) for call in plan.calls)
     return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked=blocked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from sys import intern
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -44,7 +45,10 @@ def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
         return hooks.decode(response, call), response
 
     reply, attempts = with_retries(attempt, hooks, stop, phase="generate", call=call)
-    return attrs.evolve(reply, attempts=attempts)
+    # A million replies hold the same few words: keep one of each.
+    model = reply.model and intern(reply.model)
+    raw_reason = reply.raw_finish_reason and intern(reply.raw_finish_reason)
+    return attrs.evolve(reply, attempts=attempts, model=model, raw_finish_reason=raw_reason)
 
 
 def _with_raw_fields(request: HttpRequest, call: Call, provider: str) -> HttpRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import copy
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pollux_sync.data.events import CallFinished, CallStarted
 from pollux_sync.data.reply import Failure, Outcome
@@ -43,15 +43,15 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
         gate.learn(outcome)
         return outcome
 
-    outcomes: dict[int, Outcome] = {}
+    outcomes: list[Outcome | None] = [None] * len(prepared.calls)
     try:
         map_threads(outcome_of, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
     except KeyboardInterrupt as interrupt:
         interrupt.outcomes = [  # type: ignore[attr-defined]
-            outcomes.get(call.index) or _interrupted(call) for call in prepared.calls
+            outcome or _interrupted(call) for outcome, call in zip(outcomes, prepared.calls, strict=True)
         ]
         raise
-    return [outcomes[call.index] for call in prepared.calls]
+    return cast("list[Outcome]", outcomes)
 
 
 class _Gate:
@@ -103,9 +103,9 @@ def _interrupted(call: Call) -> Failure:
 
 
 def map_threads(
-    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: dict[int, R]
+    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: list[R | None]
 ) -> None:
-    """Fill ``results`` with ``work(item)`` by the item's position, on at most ``concurrency`` threads.
+    """Fill ``results``, as long as ``items``, with ``work(item)`` each, on at most ``concurrency`` threads.
 
     Context variables of the caller are seen by ``work``. On Ctrl-C ``stop`` is set, no further item is
     begun, and KeyboardInterrupt goes on without waiting for those that are: the threads are daemons. An
@@ -125,7 +125,7 @@ class _Crew:
     """Threads that take items off one list until it is done or ``stop`` is set."""
 
     def __init__(
-        self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event, results: dict[int, R]
+        self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event, results: list[R | None]
     ) -> None:
         self._work = work
         self._items = enumerate(items)
