@@ -5,8 +5,9 @@ import traceback
 
 import attrs
 import pytest
+from openai import OpenAI
 
-from pollux_sync import APIError, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
+from pollux_sync import APIError, Config, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
 from pollux_sync.testing.server import (
     Answer,
     CloseWithoutAnswer,
@@ -172,3 +173,19 @@ def test_a_client_is_not_shown(config):
     shown = repr(config())
     assert KEY not in shown
     assert ("client=OpenAI" in shown) == (config.way == "sdk")
+
+
+def test_both_ways_give_equal_replies(server):
+    base_url = f"{server.url}/v1"
+    with OpenAI(api_key=KEY, base_url=base_url) as client:
+        ways = ({"client": client}, {"api_key": KEY, "base_url": base_url})
+        results = []
+        for way in ways:
+            server.reply(answer(thought("hm"), message("four"), function_call("weather", '{"city":"Rome"}')))
+            config = Config(provider="openai", model="m", **way)
+            results.append(run("2 + 2?", config=config, options=Options(tools=[TOOL])))
+    for result in results:
+        del result["metrics"]["duration_s"], result["diagnostics"]["attempts"]
+    bodies = [request.json() for request in server.requests]
+    assert bodies[0] == bodies[1]
+    assert results[0] == results[1]

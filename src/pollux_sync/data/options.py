@@ -46,7 +46,8 @@ class Options:
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
     dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
     a list of dicts with a ``role``; ``continue_from`` an earlier envelope. ``on_error="keep"`` returns
-    the envelope with per-prompt ``errors`` where ``"raise"`` raises the first. ``provider_options`` are
+    the envelope with per-prompt ``errors`` where ``"raise"`` raises the first. ``schema_repairs`` is how often
+    an answer that does not fit the schema may be asked for again, counted in usage. ``provider_options`` are
     raw request fields by provider name. ``delivery_mode`` is deprecated: call ``defer`` instead.
     """
 
@@ -65,6 +66,7 @@ class Options:
     cache: CacheHandle | None = None
     implicit_caching: bool | None = None
     on_error: OnError = "raise"
+    schema_repairs: int = 0
     provider_options: Mapping[str, Mapping[str, Any]] | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -156,6 +158,7 @@ class Options:
             )
         if self.implicit_caching is not None:
             require_bool("implicit_caching", self.implicit_caching)
+        require_int("schema_repairs", self.schema_repairs, minimum=0)
         if self.on_error not in ("raise", "keep"):
             raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")
         for name, fields in require_mapping("provider_options", _or_empty(self.provider_options)).items():

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from pollux_sync.data.events import CallFinished, CallStarted
 from pollux_sync.data.reply import Failure, Outcome
+from pollux_sync.engine.repairing import fitting_reply
 from pollux_sync.engine.retrying import reply_to
 from pollux_sync.errors import APIError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
     from pollux_sync.hooks.relay import Hooks
+    from pollux_sync.schemas import AnswerFormat
 
 _FORBIDDEN = 403
 
@@ -39,7 +42,7 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
             return Failure(prepared.blocked[call.index])
         if gate.rejection:
             return Failure(_not_sent(call, gate.rejection), is_follow_up=True)
-        outcome = _outcome(call, hooks, stop)
+        outcome = _outcome(call, prepared.plan.answer_format, hooks, stop)
         gate.learn(outcome)
         return outcome
 
@@ -74,12 +77,15 @@ class _Gate:
             self.rejection = error
 
 
-def _outcome(call: Call, hooks: Hooks, stop: threading.Event) -> Outcome:
+def _outcome(call: Call, answers: AnswerFormat | None, hooks: Hooks, stop: threading.Event) -> Outcome:
+    def proceed(call: Call) -> Reply:
+        return fitting_reply(call, answers, lambda call: reply_to(call, hooks, stop))
+
     if hooks.has_observers:
         hooks.emit(CallStarted(call))
     outcome: Outcome
     try:
-        outcome = hooks.call(hooks.rewrite_call(call), lambda call: reply_to(call, hooks, stop))
+        outcome = hooks.call(hooks.rewrite_call(call), proceed)
     except PolluxError as error:
         error.call_idx = call.index
         outcome = Failure(error)
