@@ -16,6 +16,7 @@ from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.fields import as_text, count_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,8 +158,8 @@ def decode(response: HttpResponse, dialect: ChatDialect = CHAT) -> Reply:
     if not isinstance(message, dict):
         raise ReplyError(f"the answer's message is a JSON {type(message).__name__}", response=response)
     calls = tuple(_tool_calls(message))
-    raw_reason = _as_text(choice.get("finish_reason"))
-    refusal = _as_text(message.get("refusal"))
+    raw_reason = as_text(choice.get("finish_reason"))
+    refusal = as_text(message.get("refusal"))
     return Reply(
         text=_text(message.get("content")) or refusal or "",
         reasoning=next((text for name in _REASONING_FIELDS if (text := _text(message.get(name)))), None),
@@ -166,8 +167,8 @@ def decode(response: HttpResponse, dialect: ChatDialect = CHAT) -> Reply:
         usage=_usage(body.get("usage")),
         finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
         raw_finish_reason=raw_reason,
-        response_id=_as_text(body.get("id")),
-        model=_as_text(body.get("model")),
+        response_id=as_text(body.get("id")),
+        model=as_text(body.get("model")),
         provider_state=_reasoning_state(message) if dialect.keeps_reasoning else None,
         artifacts=_artifacts(message),
     )
@@ -189,11 +190,7 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         texts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(text for text in texts if isinstance(text, str))
-    return _as_text(content) or ""
-
-
-def _as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return as_text(content) or ""
 
 
 def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
@@ -205,7 +202,7 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
         if isinstance(function, dict) and isinstance(function.get("name"), str):
             arguments = function.get("arguments")
             text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-            yield ToolCall(_as_text(call.get("id")) or f"call_{index}", function["name"], text)
+            yield ToolCall(as_text(call.get("id")) or f"call_{index}", function["name"], text)
 
 
 def _finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
@@ -221,18 +218,13 @@ def _usage(usage: Any) -> Usage:
     prompt_details = usage.get("prompt_tokens_details")
     output_details = usage.get("completion_tokens_details")
     return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        total_tokens=_count(usage, "total_tokens"),
-        reasoning_tokens=_count(output_details, "reasoning_tokens"),
-        cached_tokens=_count(prompt_details, "cached_tokens"),
-        cache_write_tokens=_count(prompt_details, "cache_write_tokens"),
+        input_tokens=count_in(usage, "prompt_tokens"),
+        output_tokens=count_in(usage, "completion_tokens"),
+        total_tokens=count_in(usage, "total_tokens"),
+        reasoning_tokens=count_in(output_details, "reasoning_tokens"),
+        cached_tokens=count_in(prompt_details, "cached_tokens"),
+        cache_write_tokens=count_in(prompt_details, "cache_write_tokens"),
     )
-
-
-def _count(holder: Any, name: str) -> int | None:
-    value = holder.get(name) if isinstance(holder, dict) else None
-    return value if isinstance(value, int) else None
 
 
 def _reasoning_state(message: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from pollux_openai.encoding import strict_parameters
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.schemas import AnswerMismatch
 from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.fields import as_text, count_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,8 +51,8 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         usage=_usage(body.get("usage")),
         finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
         raw_finish_reason=raw_reason,
-        response_id=_as_text(body.get("id")),
-        model=_as_text(body.get("model")),
+        response_id=as_text(body.get("id")),
+        model=as_text(body.get("model")),
         artifacts=_artifacts(items, contents),
     )
 
@@ -86,7 +87,7 @@ def _tool_calls(items: list[Item], call: Call, dialect: SchemaDialect) -> Iterat
         if item.get("type") == "function_call" and isinstance(item.get("name"), str):
             text = item.get("arguments")
             arguments = text if isinstance(text, str) else json.dumps(text or {})
-            call_id = _as_text(item.get("call_id")) or _as_text(item.get("id")) or f"call_{index}"
+            call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or f"call_{index}"
             yield ToolCall(call_id, item["name"], _lifted(arguments, tools.get(item["name"]), dialect))
 
 
@@ -104,7 +105,7 @@ def _lifted(arguments: str, tool: Mapping[str, Any] | None, dialect: SchemaDiale
 def _raw_reason(body: Mapping[str, Any]) -> str | None:
     details = body.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
-    return _as_text(reason) or _as_text(body.get("status"))
+    return as_text(reason) or as_text(body.get("status"))
 
 
 def _finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
@@ -118,22 +119,13 @@ def _usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     return Usage(
-        input_tokens=_count(usage, "input_tokens"),
-        output_tokens=_count(usage, "output_tokens"),
-        total_tokens=_count(usage, "total_tokens"),
-        reasoning_tokens=_count(usage.get("output_tokens_details"), "reasoning_tokens"),
-        cached_tokens=_count(usage.get("input_tokens_details"), "cached_tokens"),
-        cache_write_tokens=_count(usage.get("input_tokens_details"), "cache_write_tokens"),
+        input_tokens=count_in(usage, "input_tokens"),
+        output_tokens=count_in(usage, "output_tokens"),
+        total_tokens=count_in(usage, "total_tokens"),
+        reasoning_tokens=count_in(usage.get("output_tokens_details"), "reasoning_tokens"),
+        cached_tokens=count_in(usage.get("input_tokens_details"), "cached_tokens"),
+        cache_write_tokens=count_in(usage.get("input_tokens_details"), "cache_write_tokens"),
     )
-
-
-def _count(holder: Any, name: str) -> int | None:
-    value = holder.get(name) if isinstance(holder, dict) else None
-    return value if isinstance(value, int) else None
-
-
-def _as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 #: Output items that are the answer itself; all others (searches, code runs, ...) are extras.
