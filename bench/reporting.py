@@ -47,9 +47,12 @@ def machine(revision: str, capacity: dict[str, float]) -> dict:
 
 def commit() -> str:
     """What is measured, and whether it was changed since."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty=, changed"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    return _git("rev-parse", "--short", "HEAD") + (", changed" if _git("status", "-s", "src", "plugins") else "")
+
+
+def _git(*command: str) -> str:
+    done = subprocess.run(["git", *command], cwd=HERE.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def as_text(report: Report) -> str:
@@ -104,7 +107,7 @@ def write_page(reports: list[Report], about: dict) -> None:
 def _section(report: Report) -> str:
     lines = [f"## {report.title}", "", *_markdown_table(["", *report.columns], _cells(report))]
     if report.ratios:
-        rows = [[r.what, f"{r.median:.2f}", _spread(r), _bound(r) or "-"] for r in report.ratios]
+        rows = [[r.what, f"{r.median:.2f}", _spread(r), _target(r)] for r in report.ratios]
         lines += ["", *_markdown_table(["ratio", "median", "spread", "target"], rows)]
     lines += [f"\n* Not measured: {name}: {why}" for name, why in report.missing.items()]
     lines += ["", *(f"* {note}" for note in report.notes)] if report.notes else []
@@ -117,6 +120,10 @@ def _cells(report: Report) -> list[list[str]]:
 
 def _spread(ratio: Ratio) -> str:
     return f"{min(ratio.values):.2f} to {max(ratio.values):.2f}" if len(ratio.values) > 1 else "-"
+
+
+def _target(ratio: Ratio) -> str:
+    return f"{_bound(ratio)}: {'met' if ratio.is_met else 'missed'}" if ratio.target is not None else "-"
 
 
 def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
