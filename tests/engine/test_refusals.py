@@ -19,7 +19,7 @@ from pollux_sync import (
     run_many,
 )
 
-HANDLE = CacheHandle("cache-1", "m", "acme", time.time() + 60)
+HANDLE = CacheHandle("cache-1", "m", "acme", time.time() + 86_400)
 TOOL = {"name": "ping"}
 
 
