@@ -95,6 +95,76 @@ def test_points_to_an_image_by_its_address():
     assert content[0] == {"type": "image_url", "image_url": {"url": "https://acme.example/cat.png"}}
 
 
+def file(mime_type, name="folder/name.bin"):
+    return Source("file", name, mime_type, 3, lambda: b"abc")
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (
+            InlinePart(file("application/pdf", "folder/paper.pdf"), b"abc"),
+            {"type": "file", "file": {"filename": "paper.pdf", "file_data": "data:application/pdf;base64,YWJj"}},
+        ),
+        (
+            InlinePart(file("application/pdf", ""), b"abc"),
+            {"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,YWJj"}},
+        ),
+        (
+            UriPart(Source.from_uri("https://a.example/my%20paper.pdf?x=/y", mime_type="application/pdf")),
+            {
+                "type": "file",
+                "file": {"filename": "my paper.pdf", "file_data": "https://a.example/my%20paper.pdf?x=/y"},
+            },
+        ),
+        (
+            UriPart(Source.from_uri("https://a.example/", mime_type="application/PDF; x=y")),
+            {"type": "file", "file": {"filename": "document.pdf", "file_data": "https://a.example/"}},
+        ),
+        (
+            InlinePart(file("audio/x-wav"), b"abc"),
+            {"type": "input_audio", "input_audio": {"data": "YWJj", "format": "wav"}},
+        ),
+        (
+            InlinePart(file("audio/mpeg"), b"abc"),
+            {"type": "input_audio", "input_audio": {"data": "YWJj", "format": "mp3"}},
+        ),
+    ],
+)
+def test_carries_files_and_audio(part, sent):
+    assert body_of("what?", parts=(part,))["messages"][0]["content"][0] == sent
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        InlinePart(file("video/mp4"), b"abc"),
+        UriPart(Source.from_uri("https://a.example/a.mp3", mime_type="audio/mpeg")),
+    ],
+)
+def test_refuses_what_the_format_has_no_part_for(part):
+    with pytest.raises(ConfigurationError, match="cannot carry"):
+        body_of(parts=(part,))
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({}, {}),
+        ({"reasoning_effort": "low"}, {"reasoning": {"effort": "low"}}),
+        ({"reasoning_budget_tokens": 0}, {"budget": 0}),
+    ],
+)
+def test_puts_reasoning_settings_where_the_dialect_wants_them(options, sent):
+    dialect = ChatDialect(effort_path=("reasoning", "effort"), budget_path=("budget",))
+    body = encode(call(options=Options(**options)), dialect).body
+    assert {name: value for name, value in body.items() if name not in {"model", "messages"}} == sent
+
+
+def test_sends_no_reasoning_settings_to_a_server_that_has_none():
+    assert body_of(options=Options(reasoning_effort="low")).keys() == {"model", "messages"}
+
+
 def test_refuses_a_part_it_cannot_carry():
     part = AssetPart(IMAGE, Asset(id="file_1", mime_type="image/png"))
     with pytest.raises(ConfigurationError, match=r"cat\.png"):

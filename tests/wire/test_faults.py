@@ -61,6 +61,13 @@ def test_takes_a_date_in_the_past_as_now():
             "Acme: out of memory",
         ),
         ({"error": {"message": "failed", "metadata": {"provider_name": "Acme"}}}, "failed"),
+        ({"error": {"message": "failed", "metadata": {"raw": " "}}}, "failed"),
+        (
+            {"error": {"message": "failed", "metadata": {"raw": '{"error": {"message": "too long"}}'}}},
+            "upstream: too long",
+        ),
+        ({"error": {"message": "failed", "metadata": {"raw": {"detail": "too long"}}}}, "upstream: too long"),
+        ({"error": {"message": "failed", "metadata": {"raw": "7", "provider_name": None}}}, "upstream: 7"),
         ("<!DOCTYPE html><title> 502 Bad\nGateway </title>", "an HTML page titled '502 Bad\\nGateway'"),
         ("<html></html>", "an HTML page"),
         ("plain words", "plain words"),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -21,6 +23,7 @@ from pollux_sync.wire.fields import as_text, count_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pollux_sync.data.options import Options
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.request import Call, Part, Turn
 
@@ -52,7 +55,8 @@ class ChatDialect:
 
     ``max_tokens_field`` names the output limit; ``strict_schema`` marks the response schema as strict;
     ``joins_text`` sends a user turn of text alone as one string, which every server understands.
-    ``keeps_reasoning`` replays reasoning fields on the assistant turns they came with.
+    ``keeps_reasoning`` replays reasoning fields on the assistant turns they came with. ``effort_path`` and
+    ``budget_path`` lead to the body fields of reasoning effort and budget; none where the server has none.
     """
 
     path: str = "/chat/completions"
@@ -60,12 +64,26 @@ class ChatDialect:
     strict_schema: bool = True
     joins_text: bool = True
     keeps_reasoning: bool = False
+    effort_path: tuple[str, ...] = ()
+    budget_path: tuple[str, ...] = ()
 
 
 CHAT = ChatDialect()
 
 #: Where servers put the text of the model's reasoning, in the order of preference.
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+
+#: What the format calls the audio it takes.
+_AUDIO_FORMATS = {
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/vnd.wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+}
+#: The types of audio that `encode` carries inside the request.
+AUDIO_TYPES = tuple(_AUDIO_FORMATS)
 
 
 def encode(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
@@ -81,7 +99,23 @@ def encode(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         "response_format": _response_format(call.response_schema, dialect),
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
-    return HttpRequest(path=dialect.path, body=body)
+    return HttpRequest(path=dialect.path, body=body | _reasoning(options, dialect))
+
+
+def _reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
+    """Effort or budget, which exclude each other, where the dialect puts it."""
+    if options.reasoning_effort is not None:
+        return _at(dialect.effort_path, options.reasoning_effort)
+    if options.reasoning_budget_tokens is not None:
+        return _at(dialect.budget_path, options.reasoning_budget_tokens)
+    return {}
+
+
+def _at(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """``value`` inside the objects that ``path`` names; nothing without a path."""
+    if not path:
+        return {}
+    return {path[0]: _at(path[1:], value) if path[1:] else value}
 
 
 def _messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
@@ -119,15 +153,31 @@ def _content(call: Call, dialect: ChatDialect) -> str | list[dict[str, Any]]:
 def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    if isinstance(part, InlinePart) and part.mime_type.startswith("image/"):
-        data = b64encode(part.data).decode()
-        return {"type": "image_url", "image_url": {"url": f"data:{part.mime_type};base64,{data}"}}
-    if isinstance(part, UriPart) and part.mime_type.startswith("image/"):
-        return {"type": "image_url", "image_url": {"url": part.uri}}
+    mime = part.source.mime_type.partition(";")[0].strip().lower()
+    if isinstance(part, InlinePart | UriPart) and mime.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": _address(part)}}
+    if isinstance(part, InlinePart | UriPart) and mime == "application/pdf":
+        return {"type": "file", "file": {"filename": _filename(part), "file_data": _address(part)}}
+    if isinstance(part, InlinePart) and mime in _AUDIO_FORMATS:
+        audio = {"data": b64encode(part.data).decode(), "format": _AUDIO_FORMATS[mime]}
+        return {"type": "input_audio", "input_audio": audio}
     raise ConfigurationError(
         f"Chat Completions cannot carry {part.source.identifier!r} ({part.source.mime_type})",
         hint="declare in the plugin's SourceRules only what its encoder can carry",
     )
+
+
+def _address(part: InlinePart | UriPart) -> str:
+    """Where the content is: elsewhere, or in the address itself."""
+    if isinstance(part, UriPart):
+        return part.uri
+    return f"data:{part.mime_type};base64,{b64encode(part.data).decode()}"
+
+
+def _filename(part: InlinePart | UriPart) -> str:
+    name = part.source.identifier
+    path = PurePath(name) if isinstance(part, InlinePart) else PurePosixPath(unquote(urlsplit(name).path))
+    return path.name or "document.pdf"
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -225,9 +226,22 @@ def error_message(body: Any) -> str:
 def _upstream_message(error: Mapping[str, Any]) -> str | None:
     """A gateway's word on who failed behind it: ``metadata.provider_name`` and ``metadata.raw``."""
     metadata = error.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("raw"), str) or not metadata["raw"].strip():
+    if not isinstance(metadata, dict):
         return None
-    return f"{metadata.get('provider_name', 'upstream')}: {metadata['raw'].strip()}"
+    raw = metadata.get("raw")
+    raw = raw.strip() if isinstance(raw, str) else raw
+    if not raw or not isinstance(raw, str | dict):
+        return None
+    return f"{metadata.get('provider_name') or 'upstream'}: {error_message(_parsed(raw))}"
+
+
+def _parsed(raw: str | dict[str, Any]) -> Any:
+    """An error body that came as text; the text where it is no JSON object or list."""
+    try:
+        parsed = json.loads(raw) if isinstance(raw, str) else raw
+    except (ValueError, RecursionError):
+        return raw
+    return parsed if isinstance(parsed, dict | list) else raw
 
 
 def error_code(body: Any) -> str:

@@ -156,13 +156,22 @@ class HttpClient:
         return _answered(raw.status, {name.lower(): value for name, value in raw.headers.items()}, content)
 
 
-def open_client(config: ConfigValues, info: ProviderInfo, *, base_url: str | None = None) -> HttpClient:
-    """The client that the declaration describes; ``base_url`` goes before those of config and declaration."""
+def open_client(
+    config: ConfigValues,
+    info: ProviderInfo,
+    *,
+    base_url: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpClient:
+    """The client that the declaration describes; ``base_url`` goes before those of config and declaration.
+
+    ``headers`` go with every request, beside that of the key.
+    """
     header, template = info.auth
     key = config.api_key or info.placeholder_key
     return HttpClient(
         base_url or config.base_url or info.base_url or "",
-        headers={header: SecretHeader(template.format(key=key))} if key else {},
+        headers=dict(headers or {}) | ({header: SecretHeader(template.format(key=key))} if key else {}),
         pool_size=max(config.request_concurrency, _MIN_POOL),
         resends_stale=info.resends_stale,
     )

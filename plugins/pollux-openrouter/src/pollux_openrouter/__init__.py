@@ -1,0 +1,136 @@
+"""pollux-sync provider for OpenRouter, through the core's HTTP client."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from pollux_openrouter.attribution import attribution_headers, attribution_problem
+from pollux_openrouter.catalogue import Catalogue, fetch_models
+from pollux_openrouter.chatting import MANAGED_FIELDS, decode, encode
+from pollux_openrouter.explaining import explain
+from pollux_sync.data.provider import (
+    TEXT_FILE_RULE,
+    TEXT_RULE,
+    ConfigOption,
+    HttpRequest,
+    HttpResponse,
+    Problem,
+    ProviderInfo,
+    SourceRule,
+)
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.schemas import SchemaDialect
+from pollux_sync.wire.chat import AUDIO_TYPES
+
+if TYPE_CHECKING:
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Call, Plan
+    from pollux_sync.errors import Fault
+    from pollux_sync.wire.http import HttpClient
+
+#: What strict structured outputs take whichever vendor answers. Limits differ by vendor and are left to them.
+STRICT = SchemaDialect(
+    name="openrouter-strict",
+    needs_object_root=True,
+    all_required=True,
+    optional_as_nullable=True,
+    closes_objects=True,
+    allows_open_maps=False,
+    allows_tuples=False,
+    allows_any=False,
+    allows_one_of=False,
+    allows_ref_siblings=False,
+    unsupported_keywords={
+        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
+        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
+    },
+    allowed_formats={
+        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+    },
+    as_of=date(2026, 11, 21),
+    docs="https://openrouter.ai/docs/features/structured-outputs",
+)
+
+_INLINE = ("image/*", "application/pdf", *AUDIO_TYPES)
+
+INFO = ProviderInfo(
+    name="openrouter",
+    docs_url="https://openrouter.ai/docs/api-reference/chat-completion",
+    key_env=("OPENROUTER_API_KEY",),
+    base_url="https://openrouter.ai/api/v1",
+    base_url_policy="optional",
+    options={
+        *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
+        *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
+    },
+    config_options=(
+        ConfigOption(name="site_url", types=(str,), about="your site's address, for OpenRouter's rankings"),
+        ConfigOption(name="app_name", types=(str,), about="your program's name, for OpenRouter's rankings"),
+        ConfigOption(
+            name="check_catalogue",
+            types=(bool,),
+            about="refuse early what OpenRouter's list of models says a model cannot do; by default False",
+        ),
+    ),
+    sources=(
+        TEXT_RULE,
+        TEXT_FILE_RULE,
+        SourceRule(source_types={"file"}, mime_types=_INLINE, delivery="inline"),
+        SourceRule(source_types={"arxiv"}, delivery="uri"),
+        SourceRule(
+            source_types={"uri"},
+            mime_types=("image/*", "application/pdf"),
+            uri_schemes=("http", "https"),
+            delivery="uri",
+        ),
+    ),
+    sources_hint="it takes text, images, PDFs, wav and mp3 files, and http(s) addresses of images and PDFs; "
+    "convert other content to one of these",
+    managed_fields=MANAGED_FIELDS,
+    schema_dialect=STRICT,
+)
+
+
+class OpenRouterProvider:
+    """Chat Completions as OpenRouter speaks it."""
+
+    def __init__(self) -> None:
+        self._catalogue = Catalogue(lambda config: fetch_models(config, INFO))
+
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return INFO
+
+    @hookimpl
+    def pollux_check_config(self, config: ConfigValues) -> Problem | None:
+        return attribution_problem(config.provider_options)
+
+    @hookimpl
+    def pollux_open(self, config: ConfigValues) -> HttpClient:
+        from pollux_sync.wire.http import open_client
+
+        return open_client(config, INFO, headers=attribution_headers(config.provider_options))
+
+    @hookimpl
+    def pollux_plan(self, plan: Plan) -> None:
+        """Refuses what the catalogue rules out, where the configuration asks for that; changes nothing."""
+        config = plan.request.config
+        problem = self._catalogue.problem_of(plan) if config.provider_options.get("check_catalogue") else None
+        if problem is not None:
+            raise ConfigurationError(problem.message, hint=problem.hint)
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        return encode(call, STRICT)
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
+        return decode(response, call, STRICT)
+
+    @hookimpl
+    def pollux_classify_error(self, error: Exception) -> Fault | None:
+        return explain(error)

@@ -1,0 +1,26 @@
+"""Who asks: the headers by which OpenRouter names a program in its rankings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.provider import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HEADERS = {"site_url": "HTTP-Referer", "app_name": "X-Title"}
+
+
+def attribution_headers(options: Mapping[str, Any]) -> dict[str, str]:
+    """The headers for those of the options that are given."""
+    return {header: options[name] for name, header in _HEADERS.items() if options.get(name)}
+
+
+def attribution_problem(options: Mapping[str, Any]) -> Problem | None:
+    """Why an option cannot be sent as a header, None when all can."""
+    for name in _HEADERS:
+        value = options.get(name, "")
+        if not (value.isascii() and value.isprintable()):
+            return Problem(f"option {name!r} cannot be sent as a header: {value!r}", "use printable ASCII characters")
+    return None

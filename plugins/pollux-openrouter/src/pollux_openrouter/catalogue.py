@@ -1,0 +1,139 @@
+"""OpenRouter's list of models: a reason to refuse early what a model cannot do, and never anything else.
+
+A model that is not listed, a fact that is missing and a list that cannot be read leave the request alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from pollux_sync.data.provider import HttpRequest, Problem
+from pollux_sync.data.request import InlinePart, UriPart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.data.request import Call, Plan
+
+EXPIRES_AFTER_S = 300.0
+#: How long a call waits for the list at most.
+FETCH_TIMEOUT_S = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class ModelFacts:
+    """What a model takes; an empty set where the list does not say."""
+
+    inputs: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
+
+
+Models: TypeAlias = "dict[str, ModelFacts]"
+
+
+class Catalogue:
+    """The lists of models by base url, shared by all threads and read anew after `EXPIRES_AFTER_S`.
+
+    A list that could not be read counts as an empty one until then.
+    """
+
+    def __init__(self, fetch: Callable[[ConfigValues], Models], clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[str | None, tuple[float, Models]] = {}
+
+    def problem_of(self, plan: Plan) -> Problem | None:
+        """What of the plan its model cannot do, None when nothing is known to be wrong."""
+        config = plan.request.config
+        raw_fields = (plan.request.options.provider_options or {}).get(config.provider, {})
+        if "models" in raw_fields:  # others may answer in the model's place
+            return None
+        models = self._models(config)
+        problems = (problem for call in plan.calls for problem in impossibilities(call, facts_of(call.model, models)))
+        return next(problems, None)
+
+    def _models(self, config: ConfigValues) -> Models:
+        if not self._lock.acquire(timeout=FETCH_TIMEOUT_S):
+            return {}
+        try:
+            expires_at, models = self._kept.get(config.base_url, (0.0, {}))
+            if config.base_url not in self._kept or self._clock() >= expires_at:
+                models = self._fetch(config)
+                self._kept[config.base_url] = (self._clock() + EXPIRES_AFTER_S, models)
+            return models
+        finally:
+            self._lock.release()
+
+
+def fetch_models(config: ConfigValues, info: ProviderInfo) -> Models:
+    """The list as the service gives it now; empty when it cannot be read."""
+    from pollux_sync.wire.http import open_client
+
+    try:
+        client = open_client(config, info)
+        try:
+            answer = client.send(HttpRequest(path="/models", method="GET"), min(FETCH_TIMEOUT_S, config.timeout_s))
+        finally:
+            client.close()
+    except Exception:  # noqa: BLE001 - the question itself will show what is wrong
+        return {}
+    return read_models(answer.body)
+
+
+def read_models(body: Any) -> Models:
+    """Facts by model, from the body of ``GET /models``; what is not understood is left out."""
+    data = body.get("data") if isinstance(body, dict) else None
+    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+    return {entry["id"]: _facts(entry) for entry in entries if isinstance(entry.get("id"), str)}
+
+
+def _facts(entry: Mapping[str, Any]) -> ModelFacts:
+    architecture = entry.get("architecture")
+    inputs = architecture.get("input_modalities") if isinstance(architecture, dict) else None
+    return ModelFacts(inputs=_texts(inputs), parameters=_texts(entry.get("supported_parameters")))
+
+
+def _texts(values: Any) -> frozenset[str]:
+    return frozenset(value for value in values if isinstance(value, str)) if isinstance(values, list) else frozenset()
+
+
+def facts_of(model: str, models: Models) -> ModelFacts:
+    """What is known of a model, whose routing suffix (``:nitro``) the list need not know."""
+    return models.get(model) or models.get(model.partition(":")[0]) or ModelFacts()
+
+
+def impossibilities(call: Call, facts: ModelFacts) -> Iterator[Problem]:
+    """What the call asks of a model that is known not to do it. PDFs pass: the service reads them itself."""
+    hint = "pick one that does at https://openrouter.ai/models, or leave it to chance without check_catalogue"
+    for kind in sorted(_kinds(call)):
+        if facts.inputs and kind not in facts.inputs:
+            yield Problem(f"the model {call.model!r} takes no {kind} input", hint)
+    for name, wanted in _wanted_parameters(call.options):
+        if facts.parameters and not wanted & facts.parameters:
+            yield Problem(f"the model {call.model!r} does not support {name}", hint)
+
+
+def _kinds(call: Call) -> set[str]:
+    kinds = {part.mime_type.partition("/")[0] for part in call.parts if isinstance(part, InlinePart | UriPart)}
+    return kinds & {"image", "audio"}
+
+
+def _wanted_parameters(options: Options) -> Iterator[tuple[str, set[str]]]:
+    """Options that are set, and the parameters of which the model must have one."""
+    if options.tools:
+        yield "tools", {"tools"}
+    if options.tool_choice is not None:
+        yield "tool_choice", {"tool_choice"}
+    if options.response_schema is not None:
+        yield "response_schema", {"structured_outputs", "response_format"}
+    for name in ("reasoning_effort", "reasoning_budget_tokens"):
+        if getattr(options, name) is not None:
+            yield name, {"reasoning", "reasoning_effort"}

@@ -1,0 +1,81 @@
+"""From a Call to the body of ``POST /chat/completions``, and from its answer to a Reply. Pure.
+
+What every Chat Completions server has in common is the core's; here is what OpenRouter adds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.wire import chat
+from pollux_sync.wire.fields import as_text
+from pollux_sync.wire.tools import lifted_calls, lowered_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pollux_sync.data.provider import HttpRequest, HttpResponse
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Call
+    from pollux_sync.schemas import SchemaDialect
+
+DIALECT = chat.ChatDialect(
+    joins_text=False,
+    keeps_reasoning=True,
+    effort_path=("reasoning", "effort"),
+    budget_path=("reasoning", "max_tokens"),
+)
+
+#: The body fields that `encode` writes: raw provider options may not set them.
+MANAGED_FIELDS = chat.MANAGED_FIELDS | {"reasoning", "reasoning_effort"}
+
+
+def encode(call: Call, schemas: SchemaDialect) -> HttpRequest:
+    """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
+    tools = [_closed(tool, schemas) for tool in call.options.tools or ()]
+    request = chat.encode(call, DIALECT)
+    if tools:
+        request = attrs.evolve(request, body=(request.body or {}) | {"tools": tools})
+    return request
+
+
+def _closed(tool: Mapping[str, Any], schemas: SchemaDialect) -> dict[str, Any]:
+    """The tool with parameters as strict mode wants them, which vendors without such a mode understand as well."""
+    lowered = lowered_parameters(tool, schemas)
+    parameters = lowered.schema if lowered else tool.get("parameters") or {"type": "object", "properties": {}}
+    return {"type": "function", "function": {**tool, "parameters": parameters}}
+
+
+def decode(response: HttpResponse, call: Call, schemas: SchemaDialect) -> Reply:
+    """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer.
+
+    ``raw_finish_reason`` is the vendor's own word where OpenRouter passes it on.
+    """
+    reply = chat.decode(response, DIALECT)
+    choice = response.body["choices"][0]
+    message = choice.get("message") or {}
+    return attrs.evolve(
+        reply,
+        reasoning=reply.reasoning or "".join(_thoughts(message.get("reasoning_details"))) or None,
+        tool_calls=lifted_calls(reply.tool_calls, call.options.tools or (), schemas),
+        raw_finish_reason=as_text(choice.get("native_finish_reason")) or reply.raw_finish_reason,
+        artifacts=_artifacts(response.body, message) or None,
+    )
+
+
+def _thoughts(details: Any) -> Iterator[str]:
+    """What of the reasoning can be read; vendors encrypt the rest."""
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict):
+            yield as_text(detail.get("text")) or as_text(detail.get("summary")) or ""
+
+
+def _artifacts(body: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    """Cost in credits, the vendor that answered, and what the answer holds beside text."""
+    usage = body.get("usage")
+    cost = usage.get("cost") if isinstance(usage, dict) else None
+    found = {"cost": cost, "provider": body.get("provider")}
+    found |= {name: message.get(name) or None for name in ("annotations", "images", "audio")}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,116 @@
+from uuid import uuid4
+
+import pytest
+
+from openrouter_api import answer
+from pollux_openrouter.catalogue import EXPIRES_AFTER_S, Catalogue, ModelFacts, facts_of, impossibilities, read_models
+from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_sync.data.request import Call, InlinePart, Plan, Request
+from pollux_sync.testing.server import Answer, ResetBeforeBody
+
+IMAGE = Source("file", "cat.png", "image/png", 3, lambda: b"abc")
+TEXT_ONLY = {
+    "id": "acme/text",
+    "architecture": {"input_modalities": ["text"]},
+    "supported_parameters": ["max_tokens"],
+}
+ABLE = {
+    "id": "acme/able",
+    "architecture": {"input_modalities": ["text", "image", "audio"]},
+    "supported_parameters": ["tools", "tool_choice", "response_format", "reasoning"],
+}
+MODELS = Answer(json={"data": [TEXT_ONLY, ABLE]})
+TOOLS = [{"name": "ping"}]
+
+
+def found(model, parts=(), **options):
+    call = Call(index=0, model=model, prompt="hi", parts=parts, options=Options(**options))
+    models = read_models({"data": [TEXT_ONLY, ABLE]})
+    return [problem.message for problem in impossibilities(call, facts_of(model, models))]
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking"),
+    [
+        ({"parts": (InlinePart(IMAGE, b"abc"),)}, "image input"),
+        ({"parts": (InlinePart(Source("file", "a.mp3", "audio/mpeg", 1, bytes), b"a"),)}, "audio input"),
+        ({"tools": TOOLS}, "tools"),
+        ({"tools": TOOLS, "tool_choice": "auto"}, "tool_choice"),
+        ({"response_schema": {"type": "object"}}, "response_schema"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"reasoning_budget_tokens": 10}, "reasoning_budget_tokens"),
+    ],
+)
+def test_finds_what_a_model_cannot_do(asked, lacking):
+    assert lacking in found("acme/text", **asked)[-1]
+    assert lacking in found("acme/text:nitro", **asked)[-1]
+    assert found("acme/able", **asked) == []
+    assert found("acme/unlisted", **asked) == []
+
+
+def test_lets_pdfs_pass():
+    assert found("acme/text", parts=(InlinePart(Source("file", "a.pdf", "application/pdf", 1, bytes), b"a"),)) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {"data": None}, {"data": ["x", {}, {"id": 7}]}, {"data": [{"id": "acme/text", "architecture": "?"}]}],
+)
+def test_takes_a_strange_list_for_no_facts(body):
+    assert facts_of("acme/text", read_models(body)) == ModelFacts()
+
+
+def test_prefers_the_entry_that_has_the_suffix():
+    models = {"a:free": ModelFacts(inputs=frozenset({"text"})), "a": ModelFacts(inputs=frozenset({"image"}))}
+    assert (facts_of("a:free", models).inputs, facts_of("a:nitro", models).inputs) == ({"text"}, {"image"})
+
+
+def plan(**options):
+    config = Config(provider="openrouter", model="acme/text", api_key="k")
+    options = Options(tools=TOOLS, **options)
+    request = Request(prompts=("hi",), sources=(), config=config, options=options)
+    return Plan(request=request, calls=(Call(index=0, model="acme/text", prompt="hi", options=options),))
+
+
+def test_reads_the_list_again_when_it_has_expired():
+    now, fetched = [0.0], []
+    catalogue = Catalogue(lambda config: fetched.append(config) or {}, clock=lambda: now[0])
+    for now[0] in (0.0, EXPIRES_AFTER_S - 1, EXPIRES_AFTER_S, EXPIRES_AFTER_S + 1):
+        assert catalogue.problem_of(plan()) is None
+    assert len(fetched) == 2
+
+
+def test_says_nothing_where_other_models_may_answer():
+    catalogue = Catalogue(lambda _: read_models({"data": [TEXT_ONLY]}))
+    assert catalogue.problem_of(plan()) is not None
+    assert catalogue.problem_of(plan(provider_options={"openrouter": {"models": ["acme/able"]}})) is None
+
+
+@pytest.fixture
+def careful(server, config):
+    """A configuration that checks, at an address of which the process has read no list yet."""
+    return config(
+        model="acme/text:free", base_url=f"{server.url}/{uuid4().hex}", provider_options={"check_catalogue": True}
+    )
+
+
+def test_refuses_before_the_question_is_sent(server, careful):
+    server.reply(MODELS, answer())
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="takes no image input") as caught:
+            run("what?", source=IMAGE, config=careful)
+    assert "openrouter.ai/models" in caught.value.hint
+    assert run("hi", config=careful)["answers"] == ["hello"]
+    assert [request.path.rpartition("/")[2] for request in server.requests] == ["models", "completions"]
+
+
+@pytest.mark.parametrize("step", [Answer(status=500, json={}), Answer(body=b"<html>"), ResetBeforeBody()])
+def test_asks_all_the_same_when_the_list_cannot_be_read(server, careful, step):
+    server.reply(step, answer())
+    assert run("hi", config=careful)["answers"] == ["hello"]
+
+
+def test_looks_into_no_list_unasked(server, config):
+    server.reply(answer())
+    run("what?", source=IMAGE, config=config(model="acme/text"))
+    assert [request.method for request in server.requests] == ["POST"]

@@ -1,0 +1,173 @@
+import pytest
+
+from openrouter_api import answer
+from pollux_openrouter import INFO, STRICT
+from pollux_openrouter.chatting import encode
+from pollux_sync import Config, ConfigurationError, Options, Source, run, run_many
+from pollux_sync.data.request import Call, TextPart
+
+TOOL = {
+    "name": "weather",
+    "description": "now",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "unit": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def body_of(prompt="hi", **fields):
+    call = Call(**({"index": 0, "model": "acme/one:free", "prompt": prompt, "options": Options()} | fields))
+    return encode(call, STRICT).body
+
+
+def test_writes_a_prompt_as_parts_and_the_model_with_its_suffix():
+    content = [{"type": "text", "text": "text"}, {"type": "text", "text": "hi"}]
+    assert body_of("hi", parts=(TextPart("text"),)) == {
+        "model": "acme/one:free",
+        "messages": [{"role": "user", "content": content}],
+    }
+
+
+def test_carries_every_setting():
+    options = Options(system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, reasoning_effort="low")
+    body = body_of(options=options)
+    assert body.pop("messages")[0] == {"role": "system", "content": "be brief"}
+    assert body == {
+        "model": "acme/one:free",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 50,
+        "reasoning": {"effort": "low"},
+    }
+
+
+def test_carries_a_reasoning_budget():
+    assert body_of(options=Options(reasoning_budget_tokens=2000))["reasoning"] == {"max_tokens": 2000}
+
+
+def test_asks_for_a_schema_strictly():
+    wanted = body_of(response_schema={"type": "object"})["response_format"]
+    assert (wanted["type"], wanted["json_schema"]["strict"]) == ("json_schema", True)
+    assert wanted["json_schema"]["schema"] == {"type": "object"}
+
+
+def test_declares_tools_in_strict_form():
+    body = body_of(options=Options(tools=[TOOL], tool_choice={"name": "weather"}))
+    (tool,) = body["tools"]
+    assert tool == {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "now",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}, "unit": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+                "required": ["city", "unit"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+
+
+@pytest.mark.parametrize(
+    ("tool", "parameters"),
+    [
+        (TOOL | {"strict": False}, TOOL["parameters"]),
+        ({"name": "bare", "strict": False}, {"type": "object", "properties": {}}),
+    ],
+)
+def test_declares_a_tool_as_it_is_when_told_not_to_be_strict(tool, parameters):
+    (sent,) = body_of(options=Options(tools=[tool]))["tools"]
+    assert (sent["function"]["strict"], sent["function"]["parameters"]) == (False, parameters)
+
+
+def test_sends_every_kind_of_source(server, config, tmp_path):
+    contents = {"cat.png": PNG, "paper.pdf": b"%PDF-1.7", "hi.wav": b"RIFF", "hi.mp3": b"ID3", "notes.md": b"# Notes"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    sources = [
+        *(Source.from_file(tmp_path / name) for name in contents),
+        Source.from_uri("https://a.example/dog.jpg", mime_type="image/jpeg"),
+        Source.from_uri("https://a.example/report.pdf", mime_type="application/pdf"),
+        Source.from_arxiv("1706.03762"),
+    ]
+    server.reply(answer())
+    run_many("what?", sources=sources, config=config())
+    (message,) = server.requests[0].json()["messages"]
+    png, pdf, wav, mp3, notes, dog, report, paper, _ = message["content"]
+    assert png["image_url"]["url"].startswith("data:image/png;base64,")
+    assert pdf["file"] == {"filename": "paper.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjc="}
+    assert [wav["input_audio"]["format"], mp3["input_audio"]["format"]] == ["wav", "mp3"]
+    assert notes == {"type": "text", "text": "# Notes"}
+    assert dog["image_url"] == {"url": "https://a.example/dog.jpg"}
+    assert report["file"] == {"filename": "report.pdf", "file_data": "https://a.example/report.pdf"}
+    assert paper["file"] == {"filename": "1706.03762.pdf", "file_data": "https://arxiv.org/pdf/1706.03762.pdf"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Source.from_youtube("https://youtu.be/x"),
+        Source.from_uri("https://a.example/film.mp4", mime_type="video/mp4"),
+        Source.from_uri("https://a.example/song.mp3", mime_type="audio/mpeg"),
+        Source.from_uri("https://a.example/unknown"),
+        Source.from_uri("gs://bucket/x.png", mime_type="image/png"),
+        Source("file", "film.mp4", "video/mp4", 3, lambda: b"abc"),
+        Source("file", "data.zip", "application/zip", 3, lambda: b"abc"),
+    ],
+)
+def test_refuses_what_the_api_cannot_take(server, config, source):
+    with pytest.raises(ConfigurationError, match="cannot take") as caught:
+        run("what?", source=source, config=config())
+    assert "convert other content" in caught.value.hint
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("fields", [{"reasoning": {"effort": "low"}}, {"max_tokens": 5}])
+def test_refuses_raw_fields_that_options_manage(server, config, fields):
+    with pytest.raises(ConfigurationError, match=next(iter(fields))):
+        run("hi", config=config(), options=Options(provider_options={"openrouter": fields}))
+    assert server.requests == []
+
+
+def test_passes_routing_fields_on(server, config):
+    server.reply(answer())
+    raw = {"models": ["acme/two"], "provider": {"sort": "price"}}
+    run("hi", config=config(), options=Options(provider_options={"openrouter": raw}))
+    assert raw.items() <= server.requests[0].json().items()
+
+
+def test_names_the_program_that_asks(server, config):
+    server.reply(answer())
+    run("hi", config=config(provider_options={"site_url": "https://mine.example", "app_name": "Mine"}))
+    (request,) = server.requests
+    assert (request.path, request.headers["authorization"]) == ("/api/v1/chat/completions", "Bearer sk-or-very-secret")
+    assert (request.headers["http-referer"], request.headers["x-title"]) == ("https://mine.example", "Mine")
+
+
+def test_names_nobody_unasked(server, config):
+    server.reply(answer())
+    run("hi", config=config())
+    assert not {"http-referer", "x-title"} & set(server.requests[0].headers)
+
+
+@pytest.mark.parametrize("name", ["Café", "a\r\nX-Evil: 1"])
+def test_refuses_a_name_that_no_header_holds(name):
+    with pytest.raises(ConfigurationError, match="app_name"):
+        Config(provider="openrouter", model="m", api_key="k", provider_options={"app_name": name})
+
+
+def test_needs_a_key(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="no API key") as caught:
+        Config(provider="openrouter", model="m")
+    assert "OPENROUTER_API_KEY" in caught.value.hint
+
+
+def test_asks_openrouter_where_no_other_address_is_given():
+    assert (INFO.base_url, INFO.base_url_policy) == ("https://openrouter.ai/api/v1", "optional")

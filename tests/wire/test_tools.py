@@ -1,0 +1,49 @@
+import json
+
+import pytest
+
+from pollux_sync.data.reply import ToolCall
+from pollux_sync.schemas import SchemaDialect
+from pollux_sync.wire.tools import lifted_calls, lowered_parameters
+
+CLOSED = SchemaDialect(name="closed", all_required=True, optional_as_nullable=True, closes_objects=True)
+TOOL = {
+    "name": "weather",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "unit": {"type": "string"}},
+        "required": ["city"],
+    },
+}
+
+
+def lifted(arguments, tool=TOOL, name="weather"):
+    (call,) = lifted_calls([ToolCall("c1", name, arguments)], [tool], CLOSED)
+    return call.arguments
+
+
+def test_writes_parameters_in_the_dialect():
+    schema = lowered_parameters(TOOL, CLOSED).schema
+    assert (schema["required"], schema["additionalProperties"]) == (["city", "unit"], False)
+
+
+def test_takes_a_tool_without_parameters():
+    assert lowered_parameters({"name": "ping"}, CLOSED).schema["properties"] == {}
+
+
+def test_leaves_a_tool_alone_that_asks_for_it():
+    assert lowered_parameters(TOOL | {"strict": False}, CLOSED) is None
+    assert lifted('{"unit": null}', TOOL | {"strict": False}) == '{"unit": null}'
+
+
+def test_brings_arguments_back_as_they_were_declared():
+    assert json.loads(lifted('{"city": "Rome", "unit": null}')) == {"city": "Rome"}
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "Ro', "[]", ""])
+def test_keeps_arguments_that_do_not_fit(arguments):
+    assert lifted(arguments) == arguments
+
+
+def test_keeps_the_arguments_of_a_tool_that_nobody_declared():
+    assert lifted('{"unit": null}', name="unknown") == '{"unit": null}'
