@@ -45,13 +45,10 @@ class Ours(Adapter):
         from pollux_sync import Config, run, run_many
 
         self.run, self.run_many = run, run_many
-        self.config = Config(
-            provider=self.provider,
-            model=MODEL,
-            api_key=KEY,
-            base_url=self.base_url,
-            request_concurrency=self.threads,
-        )
+        self.config = Config(provider=self.provider, model=MODEL, request_concurrency=self.threads, **self.reach())
+
+    def reach(self) -> dict:
+        return {"api_key": KEY, "base_url": self.base_url}
 
     def one(self, prompt: str) -> str:
         return self.run(prompt, config=self.config)["answers"][0]
@@ -63,6 +60,15 @@ class Ours(Adapter):
 
 class OursOpenai(Ours):
     provider = "openai"
+
+
+class OursClient(OursOpenai):
+    """With a client of the user's, which carries every call."""
+
+    def reach(self) -> dict:
+        from openai import OpenAI
+
+        return {"client": OpenAI(base_url=self.base_url, api_key=KEY)}
 
 
 class OursLocal(Ours):

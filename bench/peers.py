@@ -39,12 +39,14 @@ ENVS = {
 }
 
 OURS_OPENAI = Peer("pollux-openai", "OursOpenai")
+OURS_CLIENT = Peer("pollux-openai, user's client", "OursClient")
 OURS_LOCAL = Peer("pollux-local", "OursLocal", api="chat")
 OPENAI = Peer("openai responses.create", "OpenaiTyped", "openai")
 REQUESTS = Peer("requests Session.post", "Requests", "requests", api="chat")
 
 PEERS = (
     OURS_OPENAI,
+    OURS_CLIENT,
     OPENAI,
     Peer("openai client.post(object)", "OpenaiRaw", "openai"),
     Peer("pollux-ai", "PolluxAi", "pollux-ai"),

@@ -93,10 +93,13 @@ class _Deadlines:
     def request(self, *args: Any, **kwargs: Any) -> None:
         if not self.is_new:  # the clock of a new connection runs since it was opened: TLS counts
             self.deadline = time.monotonic() + self.timeout
-        self.held = []
+        held = self.held = []
         with self._telling_stale():
-            super().request(*args, **kwargs)  # type: ignore[misc]
-            held, self.held = self.held, None
+            try:
+                super().request(*args, **kwargs)  # type: ignore[misc]
+                held = self.held
+            finally:
+                self.held = None  # a tunnel that is opened later must not be held back
             super().send(b"".join(held))  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
