@@ -107,9 +107,13 @@ class Hooks:
         self._hook = manager.hook
         self._client: Any = None
         self._lock = threading.Lock()
-        self._rewrites = len(self._hook.pollux_rewrite_call.get_hookimpls()) > 1
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
+        # Asking costs time in every call: not for what only the core answers.
+        self._plans, self._rewrites, self._calls = (
+            len(hook.get_hookimpls()) > 1
+            for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call, self._hook.pollux_call)
+        )
 
     @property
     def client(self) -> Any:
@@ -134,7 +138,7 @@ class Hooks:
 
     def plan(self, plan: Plan) -> Plan:
         """The plan after every middleware's fold."""
-        return self._ask("pollux_plan", Plan, plan=plan)
+        return self._ask("pollux_plan", Plan, plan=plan) if self._plans else plan
 
     def check_config(self) -> list[Problem]:
         """What plugins find wrong with the configuration."""
@@ -150,7 +154,7 @@ class Hooks:
 
     def call(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
         """The reply to one logical call. Raises what ``proceed`` raises."""
-        return self._ask("pollux_call", Reply, call=call, proceed=proceed)
+        return self._ask("pollux_call", Reply, call=call, proceed=proceed) if self._calls else proceed(call)
 
     def encode(self, call: Call) -> HttpRequest:
         """The call in the provider's words."""

@@ -153,7 +153,10 @@ class HttpClient:
         except BaseException:
             raw.close()
             raise
-        return _answered(raw.status, {name.lower(): value for name, value in raw.headers.items()}, content)
+        response = read_answer(raw.status, {name.lower(): value for name, value in raw.headers.items()}, content)
+        if not _is_success(response.status):
+            raise HttpError(response)
+        return response
 
 
 def open_client(
@@ -203,18 +206,22 @@ def _read(raw: BaseHTTPResponse) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _answered(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:
-    is_success = 200 <= status < 300  # noqa: PLR2004
+def read_answer(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:
+    """An answer with its body decoded; a failed one's may be the beginning of a text.
+
+    Raises ReplyError for a success that is not JSON.
+    """
     try:
         body: Any = json.loads(content)
     except (ValueError, RecursionError):
-        if is_success:
+        if _is_success(status):
             raise _not_json(HttpResponse(status=status, headers=headers), content) from None
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
-    response = HttpResponse(status=status, headers=headers, body=body)
-    if not is_success:
-        raise HttpError(response)
-    return response
+    return HttpResponse(status=status, headers=headers, body=body)
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004
 
 
 def _not_json(response: HttpResponse, content: bytes) -> ReplyError:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_openai.encoding import strict_parameters
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
-from pollux_sync.schemas import AnswerMismatch
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.tools import lifted_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +40,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raise ReplyError("the answer holds no output", hint="does base_url lead to a Responses API?", response=response)
     items = [item for item in output if isinstance(item, dict)]
     contents = list(_contents(items))
-    calls = tuple(_tool_calls(items, call, dialect))
+    calls = lifted_calls(_tool_calls(items), call.options.tools or (), dialect)
     refusal = "".join(_texts(contents, "refusal", "refusal"))
     raw_reason = _raw_reason(body)
     return Reply(
@@ -81,25 +80,13 @@ def _reasoning(items: list[Item]) -> str | None:
     return None
 
 
-def _tool_calls(items: list[Item], call: Call, dialect: SchemaDialect) -> Iterator[ToolCall]:
-    tools = {tool["name"]: tool for tool in call.options.tools or ()}
+def _tool_calls(items: list[Item]) -> Iterator[ToolCall]:
     for index, item in enumerate(items):
         if item.get("type") == "function_call" and isinstance(item.get("name"), str):
             text = item.get("arguments")
             arguments = text if isinstance(text, str) else json.dumps(text or {})
             call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or f"call_{index}"
-            yield ToolCall(call_id, item["name"], _lifted(arguments, tools.get(item["name"]), dialect))
-
-
-def _lifted(arguments: str, tool: Mapping[str, Any] | None, dialect: SchemaDialect) -> str:
-    """The arguments as the tool declared them; as they came where they do not fit."""
-    lowered = strict_parameters(tool, dialect) if tool is not None else None
-    if lowered is None or lowered.is_same:
-        return arguments
-    try:
-        return json.dumps(lowered.lift(json.loads(arguments)), ensure_ascii=False)
-    except (ValueError, AnswerMismatch, KeyError, TypeError):
-        return arguments
+            yield ToolCall(call_id, item["name"], arguments)
 
 
 def _raw_reason(body: Mapping[str, Any]) -> str | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.data.request import AssetPart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas import Lowered, SchemaDialect, lower
+from pollux_sync.wire.tools import lowered_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pollux_sync.data.request import Call, Conversation, Part, Turn
+    from pollux_sync.schemas import SchemaDialect
 
 #: The body fields that `encode` writes: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
@@ -98,25 +97,12 @@ def _text_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
-    lowered = strict_parameters(tool, dialect)
+    lowered = lowered_parameters(tool, dialect)
     declared = {"type": "function", "name": tool["name"], "strict": lowered is not None}
     declared["parameters"] = lowered.schema if lowered else tool.get("parameters") or _EMPTY_OBJECT
     if tool.get("description") is not None:
         declared["description"] = tool["description"]
     return declared
-
-
-def strict_parameters(tool: Mapping[str, Any], dialect: SchemaDialect) -> Lowered | None:
-    """The tool's parameters for strict mode; None where the tool or its schema rules that out."""
-    if tool.get("strict") is False:
-        return None
-    lowered = _lowered(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect)
-    return None if any(finding.severity == "error" for finding in lowered.findings) else lowered
-
-
-@lru_cache(maxsize=256)
-def _lowered(parameters: str, dialect: SchemaDialect) -> Lowered:
-    return lower(json.loads(parameters), dialect)
 
 
 def _tool_choice(choice: Any) -> Any:

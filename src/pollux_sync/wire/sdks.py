@@ -1,0 +1,106 @@
+"""Vendors' SDKs beside the core's client: files go through them, and everything when the caller hands one over.
+
+Answers and exceptions of an SDK leave here as those of the core's client, so that both ways tell the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.http import read_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from pollux_sync.data.provider import HttpRequest, HttpResponse
+    from pollux_sync.data.request import Asset
+    from pollux_sync.data.source import Source
+    from pollux_sync.wire.http import HttpClient
+
+
+class SDKCarrier(ABC):
+    """Calls and files through a vendor's SDK client, without its retries.
+
+    Each method raises HttpError, ReplyError, ConnectionError or TimeoutError.
+    """
+
+    @abstractmethod
+    def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        """One exchange."""
+
+    @abstractmethod
+    def upload(self, source: Source, timeout_s: float) -> Asset:
+        """Store a source's content, streamed. Raises OSError too, for a file that cannot be read."""
+
+    @abstractmethod
+    def delete(self, asset: Asset, timeout_s: float) -> None:
+        """Delete a stored file."""
+
+    def close(self) -> None:  # noqa: B027 - meant to be inherited as it is
+        """Nothing: a client that was handed over is its owner's."""
+
+
+class DirectCarrier:
+    """Calls through the core's client; the SDK's client is made when the first file is to be stored.
+
+    ``make_files`` gives the carrier of files and what closes its client.
+    """
+
+    def __init__(self, client: HttpClient, make_files: Callable[[], tuple[SDKCarrier, Callable[[], object]]]) -> None:
+        self._client = client
+        self._make_files = make_files
+        self._lock = threading.Lock()
+        self._files: SDKCarrier | None = None
+        self._close_files: Callable[[], object] | None = None
+        self.send = client.send
+
+    def upload(self, source: Source, timeout_s: float) -> Asset:
+        """Store a source's content, streamed."""
+        return self._opened().upload(source, timeout_s)
+
+    def delete(self, asset: Asset, timeout_s: float) -> None:
+        """Delete a stored file."""
+        self._opened().delete(asset, timeout_s)
+
+    def close(self) -> None:
+        """Close both clients."""
+        self._client.close()
+        with self._lock:
+            if self._close_files is not None:
+                self._close_files()
+
+    def _opened(self) -> SDKCarrier:
+        with self._lock:
+            if self._files is None:
+                self._files, self._close_files = self._make_files()
+            return self._files
+
+
+def received(response: Any) -> HttpResponse:
+    """An SDK's raw response as the core's client would give it. Raises ReplyError for a body that is not JSON."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+    return read_answer(response.status_code, headers, response.content)
+
+
+@contextmanager
+def wire_errors(sdk: ModuleType) -> Iterator[None]:
+    """Exceptions of ``sdk`` become those that the core's classifier knows.
+
+    For the SDKs whose module holds APIStatusError, APITimeoutError, APIConnectionError and
+    APIResponseValidationError, as one generator of SDKs writes them for several vendors.
+    """
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        raise HttpError(received(error.response)) from error
+    except sdk.APITimeoutError as error:
+        raise TimeoutError("the SDK's request timed out") from error
+    except sdk.APIConnectionError as error:
+        raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
+    except (sdk.APIResponseValidationError, ValueError) as error:  # ValueError: its JSON decoder's
+        raise ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True) from error
