@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
 # The oldest versions that the plugins admit; tests run the plugins with them too.
-OLDEST_SDKS := openai==3.0.0
+OLDEST_SDKS := anthropic==2.0.0 openai==3.0.0
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test check format docs bench clean
@@ -54,7 +54,7 @@ clean:                  ## forget what was installed and built
 	@touch $@
 
 .venv/oldest-sdks: .venv/dev
-	$(PIP) install --target $@ $(OLDEST_SDKS)
+	$(PIP) install --upgrade --target $@ $(OLDEST_SDKS)
 	@touch $@
 
 .venv/docs: .venv/dev

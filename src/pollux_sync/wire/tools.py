@@ -8,22 +8,40 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.data.provider import Problem
 from pollux_sync.schemas import AnswerMismatch, Lowered, SchemaDialect, lower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from pollux_sync.data.reply import ToolCall
 
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def lowered_parameters(tool: Mapping[str, Any], dialect: SchemaDialect) -> Lowered | None:
-    """The tool's parameters in ``dialect``; None where ``"strict": False`` or the schema itself rules that out."""
-    if tool.get("strict") is False:
+def lowered_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_default: bool = True) -> Lowered | None:
+    """The tool's parameters in ``dialect``; None for a tool that is not strict, or a schema that cannot be.
+
+    ``by_default``: whether a tool that does not say is strict.
+    """
+    if not tool.get("strict", by_default):
         return None
     lowered = _lowered(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect)
-    return None if any(finding.severity == "error" for finding in lowered.findings) else lowered
+    return None if _errors_in(lowered) else lowered
+
+
+def strict_problem(tools: Iterable[Mapping[str, Any]], dialect: SchemaDialect) -> Problem | None:
+    """Why a tool that says ``"strict": True`` cannot be."""
+    for tool in tools:
+        lowered = _lowered(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect) if tool.get("strict") else None
+        errors = _errors_in(lowered) if lowered else []
+        if errors:
+            return Problem(f"tool {tool['name']!r} cannot be strict: {'; '.join(errors)}", "drop 'strict', or simplify")
+    return None
+
+
+def _errors_in(lowered: Lowered) -> list[str]:
+    return [f"{finding.path}: {finding.message}" for finding in lowered.findings if finding.severity == "error"]
 
 
 @lru_cache(maxsize=256)
@@ -32,20 +50,21 @@ def _lowered(parameters: str, dialect: SchemaDialect) -> Lowered:
 
 
 def lifted_calls(
-    calls: Iterable[ToolCall], tools: Sequence[Mapping[str, Any]], dialect: SchemaDialect
+    calls: Iterable[ToolCall],
+    tools: Iterable[Mapping[str, Any]],
+    dialect: SchemaDialect,
+    *,
+    by_default: bool = True,
 ) -> tuple[ToolCall, ...]:
     """The calls with arguments as ``tools`` declare them; as they came where they do not fit."""
-    declared = {tool["name"]: tool for tool in tools}
+    lowered = {tool["name"]: lowered_parameters(tool, dialect, by_default=by_default) for tool in tools}
     return tuple(
-        attrs.evolve(call, arguments=_lifted(call.arguments, declared[call.name], dialect))
-        if call.name in declared
-        else call
+        call if call.name not in lowered else attrs.evolve(call, arguments=_lifted(call.arguments, lowered[call.name]))
         for call in calls
     )
 
 
-def _lifted(arguments: str, tool: Mapping[str, Any], dialect: SchemaDialect) -> str:
-    lowered = lowered_parameters(tool, dialect)
+def _lifted(arguments: str, lowered: Lowered | None) -> str:
     if lowered is None or lowered.is_same:
         return arguments
     try:

@@ -16,11 +16,13 @@ from pollux_sync.data.provider import (
     TEXT_RULE,
     HttpRequest,
     HttpResponse,
+    Problem,
     ProviderInfo,
     SourceRule,
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
+from pollux_sync.wire.tools import strict_problem
 
 if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
@@ -103,6 +105,10 @@ class OpenAIProvider:
         from pollux_openai.client import open_carrier
 
         return open_carrier(config, INFO)
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return strict_problem(call.options.tools or (), STRICT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

@@ -1,0 +1,135 @@
+"""pollux-sync provider for Anthropic's Messages API.
+
+JSON calls go through the core's HTTP client, files through the anthropic SDK, which is imported only then.
+A client handed over as ``Config(client=...)`` (a proxy, a workspace, a cloud) carries every call.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_anthropic.decoding import decode
+from pollux_anthropic.encoding import MANAGED_FIELDS, encode, problem_of
+from pollux_sync.data.provider import (
+    TEXT_FILE_RULE,
+    TEXT_RULE,
+    HttpRequest,
+    HttpResponse,
+    Problem,
+    ProviderInfo,
+    SourceRule,
+)
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.schemas import SchemaDialect, SchemaLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Asset, Call, Plan
+    from pollux_sync.data.source import Source
+
+#: Structured outputs, as documented on the page named.
+STRICT = SchemaDialect(
+    name="anthropic-strict",
+    needs_object_root=True,
+    closes_objects=True,
+    allows_open_maps=False,
+    allows_tuples=False,
+    allows_any=False,
+    allows_recursion=False,
+    allows_one_of=False,
+    allows_ref_siblings=False,
+    unsupported_keywords={
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "pattern", "contentEncoding", "contentMediaType"),
+        *("maxItems", "uniqueItems", "contains", "minContains", "maxContains"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties"),
+        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
+        *("default", "examples", "title"),
+    },
+    allowed_formats={
+        *("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"),
+    },
+    min_items_max=1,
+    limits=SchemaLimits(max_optional=24, max_unions=16),
+    as_of=date(2026, 11, 21),
+    docs="https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations",
+)
+
+_SEEN = ("image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf")
+
+INFO = ProviderInfo(
+    name="anthropic",
+    docs_url="https://platform.claude.com/docs/en/api/messages",
+    key_env=("ANTHROPIC_API_KEY",),
+    auth=("x-api-key", "{key}"),
+    base_url="https://api.anthropic.com",
+    base_url_policy="optional",
+    accepts_client=True,
+    options={
+        *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
+        *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "implicit_caching", "history"),
+    },
+    sources=(
+        TEXT_RULE,
+        TEXT_FILE_RULE,
+        SourceRule(source_types={"file"}, mime_types=_SEEN, delivery="upload"),
+        SourceRule(source_types={"arxiv"}, delivery="uri"),
+        SourceRule(source_types={"uri"}, mime_types=_SEEN, uri_schemes=("http", "https"), delivery="uri"),
+    ),
+    sources_hint="it takes text, and files and http(s) addresses of JPEG, PNG, GIF and WebP images and of PDFs; "
+    "convert other content and pass Source.from_file",
+    managed_fields=MANAGED_FIELDS,
+    schema_dialect=STRICT,
+)
+
+
+class AnthropicProvider:
+    """The Messages API, either through the core's HTTP client or through the caller's own SDK client."""
+
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return INFO
+
+    @hookimpl
+    def pollux_open(self, config: ConfigValues) -> Any:
+        from pollux_anthropic.client import open_carrier
+
+        return open_carrier(config, INFO)
+
+    @hookimpl(wrapper=True)
+    def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
+        """Cache a single question's beginning unless told not to; many would each pay for writing it."""
+        planned = yield
+        if len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
+            return planned
+        (call,) = planned.calls
+        cached = attrs.evolve(call, options=attrs.evolve(call.options, implicit_caching=True))
+        return attrs.evolve(planned, calls=(cached,))
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return problem_of(call, STRICT)
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        return encode(call, STRICT)
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
+        return decode(response, call, STRICT)
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Any, timeout_s: float) -> Asset:
+        asset: Asset = client.upload(source, timeout_s)
+        return asset
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
+        client.delete(asset, timeout_s)
+        return True

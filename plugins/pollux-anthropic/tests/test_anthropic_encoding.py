@@ -1,0 +1,350 @@
+import json
+
+import pytest
+
+from messages_api import REDACTED, text, thinking, tool_use
+from pollux_anthropic import INFO, STRICT
+from pollux_anthropic.encoding import encode
+from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_sync.data.reply import ToolCall
+from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+
+TOOL = {
+    "name": "weather",
+    "description": "now",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "array", "items": {"type": "integer"}}},
+        "required": ["city"],
+    },
+}
+CALLED = (
+    Turn(role="user", content="weather?"),
+    Turn(role="assistant", content="let me see", tool_calls=(ToolCall("c1", "weather", '{"city":"Rome"}'),)),
+    Turn(role="tool", tool_call_id="c1", content="sunny"),
+)
+
+
+def request_of(prompt="hi", **fields):
+    call = Call(**({"index": 0, "model": "claude-sonnet-4-5", "prompt": prompt, "options": Options()} | fields))
+    return encode(call, STRICT)
+
+
+def body_of(prompt="hi", **fields):
+    return request_of(prompt, **fields).body
+
+
+def messages_of(*turns, prompt=None, **fields):
+    return body_of(prompt, conversation=Conversation(turns=turns), **fields)["messages"]
+
+
+def said(*texts, role="user"):
+    return {"role": role, "content": [text(words) for words in texts]}
+
+
+def file(mime_type):
+    return Source("file", "name", mime_type, 3, lambda: b"abc")
+
+
+def test_writes_a_prompt():
+    request = request_of("hi")
+    assert request.path == "/v1/messages"
+    assert request.headers == {"anthropic-version": "2023-06-01"}
+    assert request.body == {"model": "claude-sonnet-4-5", "max_tokens": 16384, "messages": [said("hi")]}
+
+
+def test_carries_every_setting():
+    options = Options(
+        system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, implicit_caching=True, tools=[TOOL]
+    )
+    settings = {key: value for key, value in body_of(options=options).items() if key not in {"model", "messages"}}
+    assert settings == {
+        "system": "be brief",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 50,
+        "cache_control": {"type": "ephemeral"},
+        "tools": [{"name": "weather", "description": "now", "input_schema": TOOL["parameters"]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "limit"),
+    [
+        ("claude-3-haiku-20240307", 4096),
+        ("anthropic.claude-3-opus-20240229-v1:0", 4096),
+        ("claude-3-5-haiku-20241022", 8192),
+        ("claude-3-7-sonnet-20250219", 16384),
+        ("claude-opus-4-6", 16384),
+        ("some-model", 16384),
+    ],
+)
+def test_always_sends_a_limit(model, limit):
+    assert body_of(model=model)["max_tokens"] == limit
+
+
+def test_asks_for_a_schema():
+    assert body_of(response_schema={"type": "object"})["output_config"] == {
+        "format": {"type": "json_schema", "schema": {"type": "object"}}
+    }
+
+
+ADAPTIVE = {"type": "adaptive", "display": "summarized"}
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "thinks", "sent"),
+    [
+        ("claude-opus-4-6", "low", ADAPTIVE, "low"),
+        ("claude-sonnet-4-6", "HIGH", ADAPTIVE, "high"),
+        ("us.anthropic.claude-opus-4-6-v1:0", "max", ADAPTIVE, "max"),
+        ("claude-opus-4-7", "xhigh", ADAPTIVE, "xhigh"),
+        ("claude-sonnet-5", "medium", ADAPTIVE, "medium"),
+        ("claude-opus-4-20250514", "medium", {"type": "enabled", "budget_tokens": 5120}, None),
+        ("claude-opus-4@20250514", "max", {"type": "enabled", "budget_tokens": 12288}, None),
+        ("claude-4-opus-20250514", "low", {"type": "enabled", "budget_tokens": 2048}, None),
+        ("claude-haiku-4-5-20251001", "high", {"type": "enabled", "budget_tokens": 10240}, None),
+        ("claude-3-7-sonnet-latest", "low", {"type": "enabled", "budget_tokens": 2048}, None),
+        ("some-model", "low", {"type": "enabled", "budget_tokens": 2048}, None),
+    ],
+)
+def test_lets_each_model_think_in_its_way(model, effort, thinks, sent):
+    body = body_of(model=model, options=Options(reasoning_effort=effort))
+    assert body["thinking"] == thinks
+    assert body.get("output_config", {}).get("effort") == sent
+
+
+@pytest.mark.parametrize(
+    ("budget", "thinks"), [(0, {"type": "disabled"}), (2000, {"type": "enabled", "budget_tokens": 2000})]
+)
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6"])
+def test_passes_a_budget(model, budget, thinks):
+    assert body_of(model=model, options=Options(reasoning_budget_tokens=budget))["thinking"] == thinks
+
+
+def test_puts_effort_and_schema_together():
+    body = body_of(model="claude-opus-4-6", options=Options(reasoning_effort="low"), response_schema={"type": "object"})
+    assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "betas"),
+    [
+        ("claude-sonnet-4-5", {"tools": [TOOL], "reasoning_effort": "low"}, "interleaved-thinking-2025-05-14"),
+        ("claude-sonnet-4-5", {"tools": [TOOL], "reasoning_budget_tokens": 0}, None),
+        ("claude-sonnet-4-5", {"reasoning_effort": "low"}, None),
+        ("claude-opus-4-6", {"tools": [TOOL], "reasoning_effort": "low"}, None),
+    ],
+)
+def test_interleaves_manual_thinking_with_tools(model, settings, betas):
+    assert request_of(model=model, options=Options(**settings)).headers.get("anthropic-beta") == betas
+
+
+def test_declares_a_tool_without_parameters():
+    assert body_of(options=Options(tools=[{"name": "ping"}]))["tools"] == [
+        {"name": "ping", "input_schema": {"type": "object"}}
+    ]
+
+
+def test_declares_a_strict_tool_in_the_dialect():
+    (tool,) = body_of(options=Options(tools=[TOOL | {"strict": True}]))["tools"]
+    assert tool["strict"] is True
+    assert tool["input_schema"] == TOOL["parameters"] | {"additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ("auto", {"type": "auto"}),
+        ("required", {"type": "any"}),
+        ("none", {"type": "none"}),
+        ({"name": "weather"}, {"type": "tool", "name": "weather"}),
+    ],
+)
+def test_passes_the_tool_choice(choice, sent):
+    assert body_of(options=Options(tools=[TOOL], tool_choice=choice))["tool_choice"] == sent
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (TextPart("text"), text("text")),
+        (
+            AssetPart(file("image/png"), Asset(id="f", mime_type="image/png")),
+            {"type": "image", "source": {"type": "file", "file_id": "f"}},
+        ),
+        (
+            AssetPart(file("application/pdf"), Asset(id="f", mime_type="x")),
+            {"type": "document", "source": {"type": "file", "file_id": "f"}},
+        ),
+        (
+            UriPart(Source.from_uri("https://a.example/x.png", mime_type="image/png")),
+            {"type": "image", "source": {"type": "url", "url": "https://a.example/x.png"}},
+        ),
+        (
+            UriPart(Source.from_arxiv("1706.03762")),
+            {"type": "document", "source": {"type": "url", "url": "https://arxiv.org/pdf/1706.03762.pdf"}},
+        ),
+    ],
+)
+def test_puts_a_source_before_the_prompt(part, sent):
+    request = request_of("hi", parts=(part,))
+    assert request.body["messages"] == [{"role": "user", "content": [sent, text("hi")]}]
+    betas = "files-api-2025-04-14" if isinstance(part, AssetPart) else None
+    assert request.headers.get("anthropic-beta") == betas
+
+
+def test_refuses_a_part_it_cannot_carry():
+    with pytest.raises(ConfigurationError, match="InlinePart"):
+        body_of(parts=(InlinePart(file("image/png"), b"abc"),))
+
+
+def test_sends_a_source_alone():
+    assert body_of(None, parts=(TextPart("text"), TextPart(" \n")))["messages"] == [said("text")]
+
+
+def test_replays_a_conversation():
+    assert messages_of(*CALLED, prompt="and Oslo?") == [
+        said("weather?"),
+        {"role": "assistant", "content": [text("let me see"), tool_use("weather", {"city": "Rome"}, "c1")]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sunny"}, text("and Oslo?")],
+        },
+    ]
+
+
+def test_merges_neighbours_of_one_role_and_skips_what_is_empty():
+    turns = [
+        Turn(role="user", content="a"),
+        Turn(role="assistant"),
+        Turn(role="user", content=" "),
+        Turn(role="user", content="b"),
+        Turn(role="assistant", content="c"),
+        Turn(role="assistant", content="d"),
+    ]
+    assert messages_of(*turns, prompt="e") == [said("a", "b"), said("c", "d", role="assistant"), said("e")]
+
+
+def test_puts_system_turns_into_the_instruction():
+    conversation = Conversation(turns=(Turn(role="system", content="be kind"), Turn(role="user", content="a")))
+    body = body_of(None, conversation=conversation, options=Options(system_instruction="be brief"))
+    assert (body["system"], body["messages"]) == ("be brief\n\nbe kind", [said("a")])
+
+
+THOUGHTS = [thinking("one"), REDACTED, thinking("two")]
+
+
+def answered(content="", state=None, calls=()):
+    return Turn(role="assistant", content=content, tool_calls=calls, provider_state=state)
+
+
+def test_replays_thoughts_first_and_in_their_order():
+    turn = answered("so", {"anthropic_thinking_blocks": THOUGHTS}, (ToolCall("c1", "x", "{}"),))
+    (message,) = messages_of(turn)
+    assert message["content"] == [*THOUGHTS, text("so"), tool_use("x", {}, "c1")]
+
+
+def test_replays_interleaved_blocks_as_they_came():
+    blocks = [thinking("a"), text("b"), thinking("c"), tool_use("x", {"k": 1}, "c1")]
+    turn = answered("b", {"anthropic_content_blocks": blocks}, (ToolCall("c1", "x", '{"k": 1}'),))
+    assert messages_of(turn) == [{"role": "assistant", "content": blocks}]
+
+
+def test_puts_thoughts_first_where_the_turn_was_changed():
+    blocks = [text("b"), thinking("c"), tool_use("x", {}, "c1")]
+    (message,) = messages_of(answered("b", {"anthropic_content_blocks": blocks}))
+    assert message["content"] == [thinking("c"), text("b")]
+
+
+@pytest.mark.parametrize("state", [{"anthropic_thinking_blocks": "junk"}, {"anthropic_content_blocks": [1]}, {"x": 1}])
+def test_tolerates_foreign_state(state):
+    assert messages_of(answered("so", state)) == [said("so", role="assistant")]
+
+
+def test_skips_a_turn_of_thoughts_alone():
+    assert messages_of(answered("", {"anthropic_thinking_blocks": THOUGHTS}), prompt="hi") == [said("hi")]
+
+
+@pytest.mark.parametrize("arguments", ["not json", "[1]", ""])
+def test_bad_arguments_become_none(arguments):
+    (message,) = messages_of(answered(calls=(ToolCall("c1", "x", arguments),)))
+    assert message["content"] == [tool_use("x", {}, "c1")]
+
+
+def offline(**fields):
+    return Config(
+        **({"provider": "anthropic", "model": "claude-sonnet-4-5", "api_key": "sk-ant-x"} | fields),
+        base_url="http://127.0.0.1:9",
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message", "hint"),
+    [
+        ("claude-sonnet-4-5", {"reasoning_budget_tokens": 500}, "at least 1024", "0 switches"),
+        ("claude-sonnet-4-5", {"reasoning_budget_tokens": 2048, "max_tokens": 2048}, "max_tokens 2048", "above 2048"),
+        ("claude-sonnet-4-5", {"reasoning_budget_tokens": 16384}, "max_tokens 16384", "above 16384"),
+        ("claude-sonnet-4-5", {"reasoning_effort": "high", "max_tokens": 77}, "max_tokens 77", "above 10240"),
+        ("claude-sonnet-4-5", {"reasoning_effort": "hugely"}, "'hugely'", "low, medium, high, max"),
+        ("claude-opus-4-6", {"reasoning_effort": "xhigh"}, "'xhigh'", "low, medium, high, max"),
+        ("claude-3-5-haiku-latest", {"reasoning_effort": "low"}, "cannot think", "newer model"),
+        ("claude-sonnet-4-5", {"temperature": 1.5}, "at most 1", "scale"),
+    ],
+)
+def test_refuses_before_sending(model, settings, message, hint):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        run("hi", config=offline(model=model), options=Options(**settings))
+    assert hint in caught.value.hint
+
+
+def test_refuses_a_strict_tool_that_cannot_be():
+    tree = {"type": "object", "properties": {"next": {"$ref": "#"}}}
+    options = Options(tools=[{"name": "walk", "strict": True, "parameters": tree}])
+    with pytest.raises(ConfigurationError, match="'walk' cannot be strict"):
+        run("hi", config=offline(), options=options)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Source.from_youtube("https://youtu.be/x"),
+        Source.from_uri("https://a.example/film.mp4", mime_type="video/mp4"),
+        Source.from_uri("https://a.example/unknown"),
+        Source.from_uri("gs://bucket/x.png", mime_type="image/png"),
+        file("audio/mpeg"),
+        file("image/tiff"),
+        file("application/vnd.ms-excel"),
+    ],
+)
+def test_refuses_what_the_api_cannot_take(source):
+    with pytest.raises(ConfigurationError, match="cannot take") as caught:
+        run("what?", source=source, config=offline())
+    assert "Source.from_file" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("mime", "delivery"),
+    [("text/csv", "text"), ("text/markdown", "text"), ("image/webp", "upload"), ("application/pdf", "upload")],
+)
+def test_takes_text_as_text_and_uploads_the_rest(mime, delivery):
+    assert INFO.rule_for(file(mime)).delivery == delivery
+
+
+def test_refuses_raw_fields_that_options_manage():
+    with pytest.raises(ConfigurationError, match="thinking"):
+        run("hi", config=offline(), options=Options(provider_options={"anthropic": {"thinking": {}}}))
+
+
+def test_needs_a_key(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="no API key") as caught:
+        Config(provider="anthropic", model="m")
+    assert "ANTHROPIC_API_KEY" in caught.value.hint
+
+
+def test_bodies_are_plain_data():
+    options = Options(tools=[TOOL], tool_choice="auto", reasoning_effort="low", implicit_caching=True)
+    body = body_of(options=options, conversation=Conversation(turns=CALLED), response_schema={"type": "object"})
+    assert json.loads(json.dumps(body)) == body

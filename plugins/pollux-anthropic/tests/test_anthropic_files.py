@@ -1,0 +1,157 @@
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from messages_api import answer, text
+from pollux_sync import APIError, Source, run_many
+from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+
+
+class Files:
+    """The Files API and an answer for every question."""
+
+    def __init__(self):
+        self.stored = []
+        self.deleted = []
+        self.failing = None
+        self.refused = None
+
+    def __call__(self, request):
+        path = request.path.partition("?")[0]
+        if path == "/v1/files":
+            return self.store(request)
+        if request.method == "DELETE":
+            self.deleted.append(path.removeprefix("/v1/files/"))
+            return Answer(json={"id": self.deleted[-1], "type": "file_deleted"})
+        if self.refused and request.json()["messages"][0]["content"][-1]["text"] == self.refused:
+            return Answer(status=400, json={"type": "error", "error": {"message": "bad prompt"}})
+        return answer(text("seen"))
+
+    def store(self, request):
+        if self.failing and self.failing in request.body:
+            return Answer(status=400, json={"type": "error", "error": {"message": "unreadable"}})
+        self.stored.append(request)
+        name = f"file-{len(self.stored)}"
+        facts = {"created_at": "2026-11-20T10:00:00Z", "filename": "x", "mime_type": "x", "size_bytes": 3}
+        return Answer(json={"id": name, "type": "file", "expires_at": "2026-11-21T10:00:00Z"} | facts)
+
+
+@pytest.fixture
+def files(server):
+    server.handler = Files()
+    return server.handler
+
+
+@pytest.fixture
+def sources(tmp_path):
+    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.gif": b"GIF89a c"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [Source.from_file(tmp_path / name) for name in contents]
+
+
+def test_20_prompts_over_3_files_make_3_uploads_and_3_deletions(files, config, sources):
+    result = run_many([f"p{n}" for n in range(20)], sources=sources, config=config())
+    assert result["answers"] == ["seen"] * 20
+    assert len(files.stored) == 3
+    assert sorted(files.deleted) == ["file-1", "file-2", "file-3"]
+
+
+def test_uploads_as_a_form_with_name_type_and_expiry(files, config, sources):
+    run_many("p", sources=sources[:1], config=config())
+    (stored,) = files.stored
+    assert b'filename="a.pdf"' in stored.body
+    assert b"Content-Type: application/pdf" in stored.body
+    assert b"%PDF-1.7 a" in stored.body
+    assert b'name="expires_in_seconds"\r\n\r\n86400' in stored.body
+    assert stored.headers["anthropic-beta"] == "files-api-2025-04-14"
+
+
+def test_refers_to_files_by_id(server, files, config, sources):
+    run_many("p", sources=sources[:2], config=config(request_concurrency=1))
+    (asked,) = [request for request in server.requests if request.path == "/v1/messages"]
+    assert asked.headers["anthropic-beta"] == "files-api-2025-04-14"
+    assert asked.json()["messages"][0]["content"][:2] == [
+        {"type": "document", "source": {"type": "file", "file_id": "file-1"}},
+        {"type": "image", "source": {"type": "file", "file_id": "file-2"}},
+    ]
+
+
+def test_sends_text_files_as_text(server, files, config, tmp_path):
+    (tmp_path / "notes.md").write_text("# notes")
+    run_many("p", sources=[Source.from_file(tmp_path / "notes.md")], config=config())
+    (asked,) = server.requests
+    assert asked.json()["messages"][0]["content"][0] == text("# notes")
+    assert "anthropic-beta" not in asked.headers
+
+
+def test_deletes_all_when_a_prompt_fails(files, config, sources):
+    files.refused = "p7"
+    with pytest.raises(APIError, match="bad prompt"):
+        run_many([f"p{n}" for n in range(20)], sources=sources, config=config())
+    assert len(files.stored) == 3
+    assert sorted(files.deleted) == ["file-1", "file-2", "file-3"]
+
+
+def test_deletes_the_others_when_the_third_upload_fails(files, config, sources):
+    files.failing = b"GIF89a c"
+    with pytest.raises(APIError, match="unreadable") as caught:
+        run_many("p", sources=sources, config=config())
+    assert (caught.value.phase, caught.value.status_code) == ("upload", 400)
+    assert sorted(files.deleted) == ["file-1", "file-2"]
+
+
+def test_does_not_repeat_an_upload_after_a_reset(server, files, config, sources):
+    server.reply(ResetBeforeBody())
+    with pytest.raises(APIError) as caught:
+        run_many("p", sources=sources[:1], config=config())
+    assert (caught.value.phase, caught.value.kind) == ("upload", "connection")
+    assert len(server.requests) == 1
+
+
+BIG = """
+import resource, sys
+from pollux_sync import Config, Source, run
+config = Config(provider="anthropic", model="m", api_key="k", base_url=sys.argv[1])
+run("warm up", config=config)
+run("small", source=Source.from_file(sys.argv[2]), config=config)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run("big", source=Source.from_file(sys.argv[3]), config=config)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
+def test_uploads_a_large_file_in_constant_memory(tmp_path):
+    size = 256 * 1024 * 1024
+    with (tmp_path / "big.pdf").open("wb") as file:
+        file.write(b"%PDF-")
+        file.truncate(size)
+    (tmp_path / "small.pdf").write_bytes(b"%PDF-")
+    with ScriptedServer(keep_bodies=False) as server:
+        server.handler = Files()
+        command = [
+            sys.executable,
+            "-c",
+            BIG,
+            server.url,
+            str(tmp_path / "small.pdf"),
+            str(tmp_path / "big.pdf"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert server.handler.stored[-1].body_size > size
+    assert int(done.stdout) < 32 * 1024 * 1024
+
+
+def test_imports_the_sdk_only_for_files(server):
+    server.handler = Files()
+    code = (
+        "import sys\nfrom pollux_sync import Config, run\n"
+        "run('hi', config=Config(provider='anthropic', model='m', api_key='k', base_url=sys.argv[1]))\n"
+        "heavy = {'anthropic', 'httpx2', 'pydantic', 'asyncio'}\n"
+        "print(sorted({name for name in sys.modules if name.partition('.')[0] in heavy}))"
+    )
+    command = [sys.executable, "-c", code, server.url]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"

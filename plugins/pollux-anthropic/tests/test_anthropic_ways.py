@@ -1,0 +1,236 @@
+"""The core's HTTP client and the caller's SDK client: the same requests, replies and errors."""
+
+import logging
+import traceback
+
+import attrs
+import pytest
+from anthropic import Anthropic
+
+from messages_api import REDACTED, answer, text, thinking, tool_use
+from pollux_sync import APIError, Config, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
+from pollux_sync.testing.server import (
+    Answer,
+    CloseWithoutAnswer,
+    Hang,
+    ResetBeforeBody,
+    ResetInsideBody,
+    Truncated,
+)
+
+KEY = "sk-ant-very-secret"
+TOOL = {
+    "name": "weather",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+@attrs.frozen
+class City:
+    name: str
+    twins: dict[str, int]
+
+
+def test_asks_and_answers(server, config):
+    server.reply(answer(thinking("easy"), text("four")))
+    result = run("2 + 2?", config=config(), options=Options(reasoning_effort="low", max_tokens=4000))
+    (request,) = server.requests
+    assert result["answers"] == ["four"]
+    assert result["reasoning"] == ["easy"]
+    assert result["usage"]["cache_write_tokens"] == 2
+    assert (request.method, request.path) == ("POST", "/v1/messages")
+    assert request.json() == {
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 4000,
+        "messages": [{"role": "user", "content": [text("2 + 2?")]}],
+        "thinking": {"type": "enabled", "budget_tokens": 2048},
+        "cache_control": {"type": "ephemeral"},
+    }
+
+
+def test_shows_its_key_as_the_way_does(server, config):
+    server.reply(answer(text("x")))
+    run("hi", config=config())
+    headers = server.requests[0].headers
+    if config.way == "direct":
+        assert (headers["x-api-key"], headers["anthropic-version"]) == (KEY, "2023-06-01")
+        assert "authorization" not in headers
+    else:
+        assert headers["authorization"] == f"Bearer {KEY}"
+        assert headers["anthropic-version"] != "2023-06-01"
+
+
+def test_fans_out_without_caching(server, config):
+    def reply(request):
+        return answer(text(request.json()["messages"][0]["content"][-1]["text"].upper()))
+
+    server.handler = reply
+    prompts = [f"p{number}" for number in range(20)]
+    result = run_many(prompts, sources=[Source.from_text("shared")], config=config())
+    assert result["answers"] == [prompt.upper() for prompt in prompts]
+    assert not any("cache_control" in request.json() for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "wanted", "is_cached"),
+    [(["a"], None, True), (["a"], False, False), (["a", "b"], None, False), (["a", "b"], True, True)],
+)
+def test_caches_when_told_to_or_for_a_single_prompt(server, config, prompts, wanted, is_cached):
+    server.handler = lambda _: answer(text("x"))
+    run_many(prompts, config=config(), options=Options(implicit_caching=wanted))
+    assert {"cache_control" in request.json() for request in server.requests} == {is_cached}
+
+
+def test_gives_typed_answers(server, config):
+    server.reply(answer(text('{"name": "Bonn", "twins": [{"key": "Oxford", "value": 1947}]}')))
+    result = run("Bonn?", config=config(), options=Options(response_schema=City))
+    assert result["structured"] == [City("Bonn", {"Oxford": 1947})]
+
+
+def test_goes_on_after_a_tool_call_with_its_thoughts(server, config):
+    blocks = [thinking("I need the weather"), REDACTED, text("let me see"), tool_use("weather", {"city": "Rome"})]
+    server.reply(answer(*blocks, stop_reason="tool_use"), answer(text("sunny"), id="msg_2"), answer(text("bye")))
+    options = Options(tools=[TOOL], reasoning_effort="low")
+    asked = run("weather?", config=config(), options=options)
+    told = [{"role": "tool", "tool_call_id": asked["tool_calls"][0][0]["id"], "content": {"sky": "clear"}}]
+    result = continue_tool(to_jsonable(asked), told, config=config(), options=options)
+    run("thanks", config=config(), options=Options(continue_from=to_jsonable(result)))
+    result_block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": '{"sky": "clear"}'}
+    turns = [
+        {"role": "user", "content": [text("weather?")]},
+        {"role": "assistant", "content": blocks},
+        {"role": "user", "content": [result_block]},
+    ]
+    more = [{"role": "assistant", "content": [text("sunny")]}, {"role": "user", "content": [text("thanks")]}]
+    assert result["answers"] == ["sunny"]
+    assert server.requests[1].json()["messages"] == turns
+    assert server.requests[2].json()["messages"] == turns + more
+    assert server.requests[1].headers["anthropic-beta"] == "interleaved-thinking-2025-05-14"
+
+
+def test_names_a_refusal(server, config):
+    server.reply(answer(stop_reason="refusal"))
+    assert run("hi", config=config())["metrics"]["finish_reasons"] == ["refusal"]
+
+
+def test_passes_raw_fields(server, config):
+    server.reply(answer(text("x")))
+    run("hi", config=config(), options=Options(provider_options={"anthropic": {"top_k": 5, "service_tier": "auto"}}))
+    body = server.requests[0].json()
+    assert (body["top_k"], body["service_tier"]) == (5, "auto")
+
+
+def test_retries_belong_to_the_core(server, config):
+    server.handler = lambda _: Answer(status=529, json=error("busy"))
+    with pytest.raises(APIError):
+        run("hi", config=config(retry=RetryPolicy(max_attempts=2, initial_delay_s=0)))
+    assert len(server.requests) == 2
+
+
+def test_keeps_the_betas_of_the_callers_client(server):
+    server.reply(answer(text("x")))
+    with Anthropic(api_key=KEY, base_url=server.url, default_headers={"anthropic-beta": "mine"}) as client:
+        config = Config(provider="anthropic", model="claude-sonnet-4-5", client=client)
+        run("hi", config=config, options=Options(tools=[TOOL], reasoning_effort="low"))
+    assert server.requests[0].headers["anthropic-beta"] == "mine,interleaved-thinking-2025-05-14"
+
+
+def error(message="it broke", kind="some_error"):
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
+
+
+JSON = {"Content-Type": "application/json"}
+FAULTS = [
+    ("bad request", Answer(status=400, json=error("bad field", "invalid_request_error")), "invalid_request", 400, 1),
+    (
+        "too long",
+        Answer(status=400, json=error("prompt is too long: 9 tokens > 8 maximum")),
+        "context_overflow",
+        400,
+        1,
+    ),
+    ("bad key", Answer(status=401, json=error(f"invalid x-api-key {KEY}", "authentication_error")), "auth", 401, 1),
+    ("no money", Answer(status=402, json=error("billing", "billing_error")), "invalid_request", 402, 1),
+    ("forbidden", Answer(status=403, json=error("no access", "permission_error")), "auth", 403, 1),
+    ("no such model", Answer(status=404, json=error("model: x", "not_found_error")), "not_found", 404, 1),
+    ("late", Answer(status=408, json=error("late")), "timeout", 408, 2),
+    ("conflict", Answer(status=409, json=error("locked")), "invalid_request", 409, 2),
+    ("too large", Answer(status=413, json=error("big", "request_too_large")), "invalid_request", 413, 1),
+    ("unprocessable", Answer(status=422, json=error("no")), "invalid_request", 422, 1),
+    ("rate limit", Answer(status=429, json=error("slow"), headers={"retry-after": "0"}), "rate_limit", 429, 2),
+    ("server error", Answer(status=500, json=error("oops", "api_error")), "capacity", 500, 2),
+    ("bad gateway", Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
+    ("unavailable", Answer(status=503, json=error("busy")), "capacity", 503, 2),
+    ("gateway timeout", Answer(status=504, json=error("late", "timeout_error")), "capacity", 504, 2),
+    ("overloaded", Answer(status=529, json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
+    ("overloaded inside a 200", Answer(json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
+    ("error inside a 200", Answer(json=error("broke", "api_error")), "capacity", 500, 2),
+    ("reset", ResetBeforeBody(), "connection", None, 2),
+    ("closed", CloseWithoutAnswer(), "connection", None, 2),
+    ("reset inside", ResetInsideBody(b'{"content": []}', 5, headers=JSON), "connection", None, 2),
+    ("cut off", Truncated(b'{"content": []}', 5, headers=JSON), "connection", None, 2),
+    ("no time", Hang(), "timeout", None, 2),
+    ("broken json", Answer(body=b'{"conte', headers=JSON), "malformed", 200, 2),
+    ("a login page", Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "kind", "status", "attempts"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS]
+)
+def test_maps_a_fault_to_the_documented_error(server, config, caplog, step, kind, status, attempts):
+    caplog.set_level(logging.DEBUG)
+    server.reply(*[step] * 3)
+    timeout_s = 0.3 if isinstance(step, Hang) else 20.0
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config(timeout_s=timeout_s))
+    raised = caught.value
+    assert (raised.kind, raised.provider, raised.phase) == (kind, "anthropic", "generate")
+    assert raised.status_code == status
+    assert len(server.requests) == len(raised.attempts) == attempts
+    told = "".join(traceback.format_exception(raised)) + f"{raised!r} {raised.partial_result} {raised.attempts}"
+    assert KEY not in told + caplog.text
+
+
+def test_says_what_is_wrong_with_an_answer_without_content(server, config):
+    server.reply(Answer(json={"object": "list"}))
+    with pytest.raises(APIError, match="no content") as caught:
+        run("hi", config=config())
+    assert (caught.value.kind, caught.value.status_code, len(server.requests)) == ("malformed", 200, 1)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_says_where_the_key_comes_from(server, config, status):
+    server.reply(Answer(status=status, json=error("no")))
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config())
+    assert "ANTHROPIC_API_KEY" in caught.value.hint
+
+
+def test_keeps_the_request_id_of_a_failure(server, config):
+    server.reply(Answer(status=400, json=error("no"), headers={"request-id": "req_9"}))
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config())
+    assert caught.value.request_id == "req_9"
+
+
+def test_a_client_is_not_shown(config):
+    shown = repr(config())
+    assert KEY not in shown
+    assert ("client=Anthropic" in shown) == (config.way == "sdk")
+
+
+def test_both_ways_give_equal_replies(server):
+    base_url = server.url
+    with Anthropic(api_key=KEY, base_url=base_url) as client:
+        ways = ({"client": client}, {"api_key": KEY, "base_url": base_url})
+        results = []
+        for way in ways:
+            server.reply(answer(thinking("hm"), text("four"), tool_use("weather", {"city": "Rome"})))
+            config = Config(provider="anthropic", model="m", **way)
+            results.append(run("2 + 2?", config=config, options=Options(tools=[TOOL])))
+    for result in results:
+        del result["metrics"]["duration_s"], result["diagnostics"]["attempts"]
+    bodies = [request.json() for request in server.requests]
+    assert bodies[0] == bodies[1]
+    assert results[0] == results[1]
