@@ -321,10 +321,28 @@ def test_recursion_is_kept_by_reference(openai):
     assert not _errors(lowered.findings)
 
 
-def test_recursion_is_an_error_where_it_is_not_allowed(anthropic):
-    [error] = _errors(lint(schema_of(Node), anthropic))
-    assert error.path == "$.$defs.Node"
-    assert "contains itself" in error.message
+def test_recursion_is_json_text_where_it_is_not_allowed(anthropic):
+    lowered = lower(schema_of(Node), anthropic)
+    items = lowered.schema["properties"]["children"]["items"]
+    assert items["type"] == "string"
+    shape = json.loads(items["description"].partition(" under ")[2])
+    assert shape["$defs"]["Node"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
+    leaf = {"label": "c", "children": []}
+    tree = {"label": "a", "children": [{"label": "b", "children": [leaf]}]}
+    told = lowered.lower_value(tree)
+    assert json.loads(told["children"][0]) == tree["children"][0]
+    assert lowered.lift(told) == tree
+    assert [finding.severity for finding in lowered.findings] == ["note"]
+
+
+def test_what_contains_each_other_ends_in_json_text(anthropic):
+    one = _object(two={"$ref": "#/$defs/Two"})
+    two = _object(one={"$ref": "#/$defs/One"}, names={"type": "object", "additionalProperties": {"type": "integer"}})
+    schema = _object(one={"$ref": "#/$defs/One"}, two={"$ref": "#/$defs/Two"}) | {"$defs": {"One": one, "Two": two}}
+    value = {"one": {"two": {"one": {"two": {"names": {"a": 1}}}}}, "two": {"names": {"b": 2}}}
+    lowered = lower(schema, anthropic)
+    assert lowered.lift(lowered.lower_value(value)) == value
+    assert not _errors(lowered.findings)
 
 
 def test_what_stands_beside_a_reference_is_dropped_where_it_may_not(openai):
@@ -442,7 +460,8 @@ def test_schemas_written_by_hand_are_lowered_without_loss(inner, good, bad, dial
     answer = lowered.lower_value({"a": good})
     Draft202012Validator(lowered.schema).validate(answer)
     assert lowered.lift(answer) == {"a": good}
-    assert bad is None or lowered.is_same or not Draft202012Validator(lowered.schema).is_valid({"a": bad})
+    is_told = any("is told" in finding.message for finding in lowered.findings)
+    assert bad is None or lowered.is_same or is_told or not Draft202012Validator(lowered.schema).is_valid({"a": bad})
 
 
 @pytest.mark.parametrize(

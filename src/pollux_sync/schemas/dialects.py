@@ -32,8 +32,9 @@ class SchemaDialect:
     """The JSON Schema one provider accepts. The defaults accept everything.
 
     ``all_required`` with ``optional_as_nullable``: a property that may be absent is required and may be
-    null instead. ``unsupported_keywords`` are told to the model in the description. ``min_items_max`` is
-    the largest ``minItems`` allowed, ``as_of`` and ``docs`` say when and where the facts were read.
+    null instead. What contains itself is answered as JSON text where there is no recursion.
+    ``unsupported_keywords`` are told to the model in the description. ``min_items_max`` is the largest
+    ``minItems`` allowed, ``as_of`` and ``docs`` say when and where the facts were read.
     """
 
     name: str
@@ -60,7 +61,7 @@ class SchemaDialect:
         return (
             self.all_required
             or self.closes_objects
-            or not (self.allows_open_maps and self.allows_tuples and self.allows_any)
+            or not (self.allows_open_maps and self.allows_tuples and self.allows_any and self.allows_recursion)
         )
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.schemas.bridges import SAME, Bridge, Wrapped, is_same
-from pollux_sync.schemas.dialects import Finding, SchemaDialect
 from pollux_sync.schemas.filtering import filter_schema
-from pollux_sync.schemas.keywords import Schema, walk
 from pollux_sync.schemas.measuring import findings_over
-from pollux_sync.schemas.mismatch import json_path
-from pollux_sync.schemas.normalizing import DEFS, Normalized, normalize
+from pollux_sync.schemas.normalizing import DEFS, Normalized, normalize, with_definitions
 from pollux_sync.schemas.rewriting import rewrite
+
+if TYPE_CHECKING:
+    from pollux_sync.schemas.dialects import Finding, SchemaDialect
+    from pollux_sync.schemas.keywords import Schema
 
 _WRAPPER = "value"
 
@@ -54,8 +55,6 @@ def lower(schema: Schema, dialect: SchemaDialect) -> Lowered:
         bridge: Bridge = SAME
     else:
         lowered, bridge, findings = _express(normalize(schema), dialect)
-    if not dialect.allows_recursion:
-        findings += _recursions(lowered)
     findings += findings_over(lowered, dialect.limits)
     return Lowered(schema=lowered, findings=tuple(findings), bridge=bridge)
 
@@ -79,9 +78,7 @@ def _express(normalized: Normalized, dialect: SchemaDialect) -> tuple[Schema, Br
         root = _opened(root, definitions)
         if root.get("type") != "object":
             root, bridge = _wrapped(root), Wrapped(_WRAPPER, bridge)
-    used = _reachable(root, definitions)
-    defs = {name: inner for name, inner in definitions.items() if name in used}
-    return ({**root, "$defs": defs} if defs else root), bridge, findings
+    return with_definitions(root, definitions), bridge, findings
 
 
 def _opened(root: Any, definitions: dict[str, Any]) -> Schema:
@@ -101,33 +98,3 @@ def _wrapped(root: Schema) -> Schema:
         "required": [_WRAPPER],
         "additionalProperties": False,
     }
-
-
-def _references(schema: Any) -> set[str]:
-    return {
-        inner["$ref"].removeprefix(DEFS) for _, inner in walk(schema) if isinstance(inner, dict) and "$ref" in inner
-    }
-
-
-def _reachable(schema: Any, definitions: dict[str, Any]) -> set[str]:
-    found: set[str] = set()
-    waiting = _references(schema)
-    while waiting:
-        name = waiting.pop()
-        if name not in found and name in definitions:
-            found.add(name)
-            waiting |= _references(definitions[name])
-    return found
-
-
-def _recursions(schema: Schema) -> list[Finding]:
-    normalized = normalize(schema)
-    return [
-        Finding(
-            path=json_path(("$defs", name)),
-            message=f"{name} contains itself, which this dialect does not allow",
-            severity="error",
-        )
-        for name, inner in normalized.defs.items()
-        if name in _reachable(inner, normalized.defs)
-    ]

@@ -43,6 +43,25 @@ def normalize(schema: Any) -> Normalized:
     return Normalized(root=_rewrite(schema, names), defs=defs)
 
 
+def with_definitions(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema with those of the definitions that it leads to."""
+    found: set[str] = set()
+    waiting = _names_in(schema)
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in definitions:
+            found.add(name)
+            waiting |= _names_in(definitions[name])
+    used = {name: inner for name, inner in definitions.items() if name in found}
+    return {**schema, "$defs": used} if used else schema
+
+
+def _names_in(schema: Any) -> set[str]:
+    return {
+        inner["$ref"].removeprefix(DEFS) for _, inner in walk(schema) if isinstance(inner, dict) and "$ref" in inner
+    }
+
+
 def _reference(schema: Any, steps: tuple[str | int, ...]) -> str | None:
     if not isinstance(schema, dict):
         return None

@@ -6,6 +6,7 @@ when the whole schema is rewritten, so rewriting is repeated until no such union
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,7 @@ from pollux_sync.schemas.filtering import is_kept, keep_keywords
 from pollux_sync.schemas.keywords import Schema, Step, is_anything
 from pollux_sync.schemas.merging import STRUCTURE
 from pollux_sync.schemas.mismatch import json_path
-from pollux_sync.schemas.normalizing import DEFS, Normalized
+from pollux_sync.schemas.normalizing import DEFS, Normalized, with_definitions
 from pollux_sync.schemas.overlapping import are_disjoint
 from pollux_sync.schemas.simplifying import Simplifier, without
 from pollux_sync.schemas.validating import compile_validator
@@ -99,6 +100,7 @@ class _Rewriting:
         self.tagged = tagged
         self.definitions = Definitions(canonical=dict(normalized.defs))
         self.simplifier = Simplifier(self.definitions.canonical)
+        self.open: list[str] = []  # the definitions being rewritten, from the outside in
         self.findings: list[Finding] = []
         self.unions: list[tuple[Steps, tuple[Branch, ...]]] = []
 
@@ -186,17 +188,29 @@ class _Rewriting:
 
     def reference_passage(self, schema: Schema, steps: Steps) -> Passage:
         name = schema["$ref"].removeprefix(DEFS)
+        if name in self.open and not self.dialect.allows_recursion:
+            return self.recursion_passage(schema, name, steps)
         if name not in self.definitions.lowered:
+            self.open.append(name)
             # Until it is made, the canonical schema answers whether null is legal there.
             self.definitions.lowered[name] = self.definitions.canonical[name]
             lowered, bridge = self.passage(self.definitions.canonical[name], ("$defs", name))
             self.definitions.lowered[name], self.definitions.bridges[name] = lowered, bridge
+            self.open.remove(name)
         passage = Named(name, self.definitions)
         reference = self.finished({"$ref": DEFS + name}, schema, steps, (), passage)
         if len(reference) > 1 and not self.dialect.allows_ref_siblings:
             self.find(steps, "what stands beside the reference is not sent")
             reference = {"$ref": DEFS + name}
         return reference, passage
+
+    def recursion_passage(self, schema: Schema, name: str, steps: Steps) -> Passage:
+        """Let the model write what would lead back into itself as JSON text, in its canonical form."""
+        self.find(steps, f"{name} contains itself; this is answered as JSON text")
+        shape = json.dumps(with_definitions({"$ref": DEFS + name}, self.definitions.canonical), ensure_ascii=False)
+        lines = [schema.get("description"), f"JSON text of a value that is valid under {shape}"]
+        described = {**without(schema, "$ref"), "description": "\n".join(filter(None, lines))}
+        return self.finished({"type": "string"}, described, steps, (), JsonText()), JsonText()
 
     # -- unions
 
