@@ -10,7 +10,8 @@
     ├── DeferredNotReadyError                    the deferred job has not ended yet
     └── APIError                                 the provider, or the way to it, failed
         ├── RateLimitError                       status 429
-        └── CacheError                           in phase "cache", other than 429
+        ├── ContextOverflowError                 the request does not fit into the model's context
+        └── CacheError                           in phase "cache", other than these
 
 Each carries a message (what failed, on what), a ``hint`` (the next step) and its facts as attributes.
 All of them survive pickling and copying: only the message is positional, the rest has defaults.
@@ -18,7 +19,7 @@ All of them survive pickling and copying: only the message is positional, the re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -41,6 +42,8 @@ FaultKind = Literal[
     "unknown",
 ]
 _TOO_MANY = 429
+#: The same request meets them again, whatever the status says.
+_LASTING: frozenset[FaultKind] = frozenset({"auth", "context_overflow"})
 
 Phase = Literal[
     "generate",
@@ -59,8 +62,9 @@ Phase = Literal[
 class Fault:
     """The facts of one failed physical attempt, as a classifier read them.
 
-    ``retryable`` says whether sending the same request again may help; whether it *is* sent again is
-    the retry policy's decision alone. ``retry_after_s`` is the server's wish in seconds.
+    ``retryable`` says whether sending the same request again may help, which is never so for kinds "auth" and
+    "context_overflow"; whether it *is* sent again is the retry policy's decision alone. ``retry_after_s`` is
+    the server's wish in seconds. ``n_tokens`` and ``n_ctx`` belong to "context_overflow".
     """
 
     kind: FaultKind
@@ -70,6 +74,12 @@ class Fault:
     retry_after_s: float | None = None
     request_id: str | None = None
     hint: str | None = None
+    n_tokens: int | None = None
+    n_ctx: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind in _LASTING:
+            object.__setattr__(self, "retryable", False)
 
 
 class PolluxError(Exception):
@@ -161,7 +171,7 @@ class DeferredNotReadyError(PolluxError):
 class APIError(PolluxError):
     """The provider refused or failed, or could not be reached.
 
-    ``kind`` is the category of the failure; ``attempts`` and ``call_idx`` are as in PolluxError.
+    ``kind`` is the category of the failure, one of `FaultKind`; ``attempts`` and ``call_idx`` are as in PolluxError.
     """
 
     def __init__(
@@ -195,6 +205,20 @@ class RateLimitError(APIError):
     """The provider answered 429: too many requests, or a quota is used up."""
 
 
+class ContextOverflowError(APIError):
+    """The request does not fit into the model's context; sent again as it is, it never will.
+
+    ``n_tokens`` is what the request needs, with the output it asks for where the provider counts that too;
+    ``n_ctx`` is what the model holds. None where the provider did not say. An answer that ends at
+    ``max_tokens`` is no error: its finish reason is "length".
+    """
+
+    def __init__(self, message: str, *, n_tokens: int | None = None, n_ctx: int | None = None, **facts: Any) -> None:
+        super().__init__(message, **{"kind": "context_overflow"} | facts)
+        self.n_tokens = n_tokens
+        self.n_ctx = n_ctx
+
+
 class CacheError(APIError):
     """Creating, extending, listing or deleting a provider-side cache failed."""
 
@@ -208,11 +232,7 @@ def api_error(
     call_idx: int | None = None,
 ) -> APIError:
     """The error of the tree that stands for this fault."""
-    error_type: type[APIError] = APIError
-    if fault.status_code == _TOO_MANY or fault.kind == "rate_limit":
-        error_type = RateLimitError
-    elif phase == "cache":
-        error_type = CacheError
+    error_type, facts = _type_and_facts(fault, phase)
     return error_type(
         fault.message,
         hint=fault.hint,
@@ -225,4 +245,13 @@ def api_error(
         phase=phase,
         call_idx=call_idx,
         attempts=attempts,
+        **facts,
     )
+
+
+def _type_and_facts(fault: Fault, phase: Phase) -> tuple[type[APIError], dict[str, Any]]:
+    if fault.status_code == _TOO_MANY or fault.kind == "rate_limit":
+        return RateLimitError, {}
+    if fault.kind == "context_overflow":
+        return ContextOverflowError, {"n_tokens": fault.n_tokens, "n_ctx": fault.n_ctx}
+    return (CacheError if phase == "cache" else APIError), {}

@@ -9,6 +9,7 @@ from pollux_sync import (
     APIError,
     CacheError,
     ConfigurationError,
+    ContextOverflowError,
     DeferredNotReadyError,
     DeferredSnapshot,
     Fault,
@@ -51,6 +52,7 @@ FACTS = {
     DeferredNotReadyError: {"snapshot": SNAPSHOT},
     APIError: API_FACTS,
     RateLimitError: API_FACTS,
+    ContextOverflowError: API_FACTS | {"kind": "context_overflow", "n_tokens": 9000, "n_ctx": 8192},
     CacheError: API_FACTS,
 }
 
@@ -83,6 +85,7 @@ def test_table_of_this_test_lists_every_error():
         (DeferredNotReadyError, PolluxError),
         (APIError, PolluxError),
         (RateLimitError, APIError),
+        (ContextOverflowError, APIError),
         (CacheError, APIError),
     ],
 )
@@ -165,6 +168,8 @@ FAULT = Fault(
         (429, "rate_limit", "cache", RateLimitError),
         (500, "capacity", "cache", CacheError),
         (None, "connection", "cache", CacheError),
+        (400, "context_overflow", "generate", ContextOverflowError),
+        (500, "context_overflow", "cache", ContextOverflowError),
         (500, "capacity", "generate", APIError),
         (401, "auth", "upload", APIError),
         (None, "timeout", "batch_submit", APIError),
@@ -175,9 +180,23 @@ def test_fault_becomes_the_error_of_its_kind_and_phase(status_code, kind, phase,
     assert type(api_error(fault, provider="acme", phase=phase)) is error_type
 
 
-def test_error_of_a_fault_carries_all_its_facts():
-    error = api_error(FAULT, provider="acme", phase="upload")
-    assert {name: getattr(error, name) for name in attrs.asdict(FAULT)} == attrs.asdict(FAULT)
+@pytest.mark.parametrize(
+    "fault", [FAULT, attrs.evolve(FAULT, kind="context_overflow", n_tokens=9000, n_ctx=8192)], ids=lambda f: f.kind
+)
+def test_error_of_a_fault_carries_all_its_facts(fault):
+    error = api_error(fault, provider="acme", phase="upload")
+    facts = {name: value for name, value in attrs.asdict(fault).items() if value is not None}
+    assert {name: getattr(error, name) for name in facts} == facts
+
+
+def test_an_overflow_is_of_its_kind_without_being_told():
+    assert ContextOverflowError("too long").kind == "context_overflow"
+
+
+@pytest.mark.parametrize("kind", ["auth", "context_overflow"])
+def test_fault_that_lasts_is_never_retryable(kind):
+    assert attrs.evolve(FAULT, kind=kind).retryable is False
+    assert Fault(kind=kind, message="no", retryable=True).retryable is False
 
 
 def test_error_of_a_fault_says_where_it_happened():

@@ -5,7 +5,16 @@ import time
 import pytest
 
 from acme_server import FileServer, answered
-from pollux_sync import APIError, ProviderBugError, RateLimitError, RetryPolicy, hookimpl, run, run_many
+from pollux_sync import (
+    APIError,
+    ContextOverflowError,
+    ProviderBugError,
+    RateLimitError,
+    RetryPolicy,
+    hookimpl,
+    run,
+    run_many,
+)
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.data.reply import Attempt
 from pollux_sync.engine.retrying import next_wait_s
@@ -89,6 +98,20 @@ def test_fails_at_once_when_the_wish_does_not_fit(server, config):
         run("hi", config=config(retry=policy(max_attempts=3)))
     assert len(server.requests) == 1
     assert caught.value.retry_after_s == 3600
+
+
+class Overflowing:
+    @hookimpl(tryfirst=True)
+    def pollux_send(self, request):
+        raise ContextOverflowError("too long", hint="cut it", retryable=True, n_tokens=9000, n_ctx=8192)
+
+
+def test_never_sends_again_what_does_not_fit(config):
+    with pytest.raises(ContextOverflowError) as caught:
+        run("hi", config=config(plugins=[Overflowing()], retry=policy(max_attempts=3)))
+    error = caught.value
+    assert (error.n_tokens, error.n_ctx, error.hint) == (9000, 8192, "cut it")
+    assert (error.retryable, len(error.attempts)) == (False, 1)
 
 
 def decided(policy, *, tries, elapsed_s, retry_after_s=None, retryable=True):

@@ -7,6 +7,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import ToolCall, Usage
 from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.chat import ChatDialect, decode, encode
 from pollux_sync.wire.faults import HttpError, ReplyError
 
@@ -75,6 +76,34 @@ def test_declares_tools_and_the_choice():
     assert body["tools"][0] == {"type": "function", "function": TOOL}
     assert body["tools"][1]["function"]["parameters"] == {"type": "object", "properties": {}}
     assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
+
+
+def test_sends_a_named_tool_alone_where_the_dialect_cannot_name_it():
+    options = Options(tools=[{"name": "bare"}, TOOL], tool_choice={"name": "weather"})
+    body = encode(call(options=options), ChatDialect(names_tool=False)).body
+    assert (body["tools"], body["tool_choice"]) == ([{"type": "function", "function": TOOL}], "required")
+
+
+def test_lowers_parameters_to_the_dialects_schemas_and_lifts_arguments_back():
+    pair = {"type": "array", "prefixItems": [{"type": "integer"}], "items": False}
+    tools = [{"name": "go", "parameters": {"type": "object", "properties": {"to": pair}, "required": ["to"]}}]
+    dialect = ChatDialect(tool_schemas=SchemaDialect(name="no-tuples", allows_tuples=False))
+    (tool,) = encode(call(options=Options(tools=tools)), dialect).body["tools"]
+    assert list(tool["function"]["parameters"]["properties"]["to"]["properties"]) == ["item_0"]
+    message = {"tool_calls": [{"id": "c1", "function": {"name": "go", "arguments": '{"to": {"item_0": 3}}'}}]}
+    (made,) = decode(HttpResponse(status=200, body={"choices": [{"message": message}]}), dialect, tools).tool_calls
+    assert json.loads(made.arguments) == {"to": [3]}
+
+
+def test_replays_a_call_without_arguments_as_one_with_none():
+    turn = Turn(role="assistant", tool_calls=(ToolCall("c1", "ping", ""),))
+    (message, _) = body_of(conversation=Conversation(turns=(turn,)))["messages"]
+    assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+def test_lets_a_tool_without_parameters_take_none():
+    (tool,) = body_of(options=Options(tools=[{"name": "ping", "parameters": None}]))["tools"]
+    assert tool["function"]["parameters"] == {"type": "object", "properties": {}}
 
 
 def test_passes_a_plain_tool_choice_through():

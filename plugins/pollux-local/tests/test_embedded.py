@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from pollux_local.embedded import stop_servers
-from pollux_sync import APIError, Config, ConfigurationError, Options, Source, run, run_many
+from pollux_sync import APIError, Config, ConfigurationError, ContextOverflowError, Options, Source, run, run_many
 from tiny_gguf import ANSWER, CONTEXT_TOKENS
 
 
@@ -73,9 +73,9 @@ def test_says_that_a_text_model_sees_no_images(config, tmp_path):
 
 def test_takes_settings_of_the_embedded_server(config):
     small = config(provider_options={"n_ctx": 512, "n_threads": 1, "n_parallel": 1})
-    with pytest.raises(APIError) as caught:
+    with pytest.raises(ContextOverflowError) as caught:
         run("word " * 1000, config=small)
-    assert caught.value.kind == "context_overflow"
+    assert caught.value.n_ctx == 512
 
 
 def test_refuses_settings_that_it_does_not_declare(config):

@@ -100,13 +100,20 @@ def test_refuses_what_local_servers_cannot_take(server, config, source):
     assert server.requests == []
 
 
-@pytest.mark.parametrize(
-    "option", [{"reasoning_effort": "low"}, {"reasoning_budget_tokens": 9}, {"tools": [{"name": "x"}]}]
-)
-def test_refuses_options_that_it_does_not_declare(server, config, option):
+@pytest.mark.parametrize("option", [{"reasoning_effort": "low"}, {"reasoning_budget_tokens": 9}])
+def test_refuses_options_that_servers_ignore(server, config, option):
     with pytest.raises(ConfigurationError, match=next(iter(option))):
         run("hi", config=config(), options=Options(**option))
     assert server.requests == []
+
+
+def test_says_how_to_declare_that_a_server_heeds_reasoning_effort(server, config):
+    options = Options(reasoning_effort="low")
+    with pytest.raises(ConfigurationError, match="takes_reasoning_effort"):
+        run("hi", config=config(provider_options={"takes_reasoning_effort": False}), options=options)
+    server.reply(answer())
+    run("hi", config=config(provider_options={"takes_reasoning_effort": True}), options=options)
+    assert server.requests[0].json()["reasoning_effort"] == "low"
 
 
 def test_validates_the_answer_that_the_server_was_asked_to_shape(server, config):
@@ -147,6 +154,8 @@ def test_a_stale_connection_does_not_fail_a_call(server, config):
         ),
         (Answer(status=529, body=b"overloaded"), "capacity", 529, 2),
         (Answer(status=400, json={"error": {"type": "exceed_context_size_error"}}), "context_overflow", 400, 1),
+        (Answer(status=500, json={"error": {"message": "prompt is too long"}}), "context_overflow", 500, 1),
+        (Answer(status=500, json={"error": {"message": "Context size has been exceeded."}}), "capacity", 500, 2),
         (Answer(status=404, json={"detail": "model 'm' not found"}), "not_found", 404, 1),
         (Answer(status=401, json={"error": "Invalid API Key"}), "auth", 401, 1),
         (Answer(status=500, json={"error": {"message": "image input is not supported"}}), "invalid_request", 500, 1),
@@ -174,6 +183,30 @@ def test_maps_a_fault_to_the_documented_error(server, config, step, kind, status
     assert error.status_code == status
     assert len(server.requests) == len(error.attempts) == attempts
     assert "sk-mine" not in f"{error} {error!r} {error.partial_result}"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "hint"),
+    [
+        (500, "audio input is not supported - hint: you may need to provide the mmproj", "sees or hears"),
+        (400, "Model does not support images. Please use a model that does.", "sees or hears"),
+        (400, "acme/text is not a multimodal model", "sees or hears"),
+        (400, "At most 0 image(s) may be provided in one prompt.", "sees or hears"),
+        (400, "acme:latest does not support tools", "chat template knows tools"),
+        (500, "tools param requires --jinja flag", "chat template knows tools"),
+        (400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser', "chat template knows"),
+        (500, "Failed to parse tool call arguments as JSON: parse error", "leave its turn out"),
+        (400, "JSON schema error at #/properties/k: schema must be an object", "simplify the schema"),
+        (400, "acme:latest does not support thinking", "lacks this"),
+        (400, "Context length exceeded", "n_ctx in provider_options"),
+        (500, "Context size has been exceeded.", "request_concurrency"),
+    ],
+)
+def test_says_what_to_do_about_what_a_server_cannot_do(server, config, status, message, hint):
+    server.reply(Answer(status=status, json={"error": {"message": message}}), answer())
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config(retry=RetryPolicy(max_attempts=1)))
+    assert hint in caught.value.hint
 
 
 def test_says_how_to_reach_a_server_that_is_not_there(server, config):

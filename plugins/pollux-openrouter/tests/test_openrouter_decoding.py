@@ -3,7 +3,6 @@ import json
 import pytest
 
 from openrouter_api import answer, completion, tool_call
-from pollux_openrouter import STRICT
 from pollux_openrouter.chatting import decode
 from pollux_sync import Options, continue_tool, run
 from pollux_sync.data.provider import HttpResponse
@@ -24,7 +23,7 @@ TOOL = {
 
 def reply_to(body, **options):
     call = Call(index=0, model="acme/one", prompt="hi", options=Options(**options))
-    return decode(HttpResponse(status=200, body=body), call, STRICT)
+    return decode(HttpResponse(status=200, body=body), call)
 
 
 def test_reads_text_usage_cost_and_who_answered():

@@ -1,7 +1,7 @@
 import pytest
 
 from openrouter_api import answer
-from pollux_openrouter import INFO, STRICT
+from pollux_openrouter import INFO
 from pollux_openrouter.chatting import encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run, run_many
 from pollux_sync.data.request import Call, TextPart
@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def body_of(prompt="hi", **fields):
     call = Call(**({"index": 0, "model": "acme/one:free", "prompt": prompt, "options": Options()} | fields))
-    return encode(call, STRICT).body
+    return encode(call).body
 
 
 def test_writes_a_prompt_as_parts_and_the_model_with_its_suffix():

@@ -128,6 +128,8 @@ def _fault(error: Exception, hooks: Hooks) -> Fault:
             retry_after_s=error.retry_after_s,
             request_id=error.request_id,
             hint=error.hint,
+            n_tokens=getattr(error, "n_tokens", None),
+            n_ctx=getattr(error, "n_ctx", None),
         )
         return hooks.presentable(fault)
     if isinstance(error, PolluxError):

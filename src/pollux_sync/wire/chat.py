@@ -19,13 +19,15 @@ from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.tools import lifted_calls, lowered_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.request import Call, Part, Turn
+    from pollux_sync.schemas import SchemaDialect
 
 #: The body fields that `encode` writes: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
@@ -57,6 +59,8 @@ class ChatDialect:
     ``joins_text`` sends a user turn of text alone as one string, which every server understands.
     ``keeps_reasoning`` replays reasoning fields on the assistant turns they came with. ``effort_path`` and
     ``budget_path`` lead to the body fields of reasoning effort and budget; none where the server has none.
+    ``tool_schemas`` is what tools' parameters are lowered to, and their arguments lifted from. Where
+    ``names_tool`` is not so, a tool_choice that names a tool becomes that tool alone, required.
     """
 
     path: str = "/chat/completions"
@@ -66,6 +70,8 @@ class ChatDialect:
     keeps_reasoning: bool = False
     effort_path: tuple[str, ...] = ()
     budget_path: tuple[str, ...] = ()
+    tool_schemas: SchemaDialect | None = None
+    names_tool: bool = True
 
 
 CHAT = ChatDialect()
@@ -94,8 +100,7 @@ def encode(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         "temperature": options.temperature,
         "top_p": options.top_p,
         dialect.max_tokens_field: options.max_tokens,
-        "tools": [_tool(tool) for tool in options.tools] if options.tools else None,
-        "tool_choice": _tool_choice(options.tool_choice),
+        **_tools(options, dialect),
         "response_format": _response_format(call.response_schema, dialect),
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
@@ -135,7 +140,7 @@ def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
     if turn.tool_calls:
         message["content"] = turn.content or None
         message["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments or "{}"}}
             for c in turn.tool_calls
         ]
     if dialect.keeps_reasoning and turn.provider_state:
@@ -180,13 +185,20 @@ def _filename(part: InlinePart | UriPart) -> str:
     return path.name or "document.pdf"
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    function = {"parameters": {"type": "object", "properties": {}}} | dict(tool)
-    return {"type": "function", "function": function}
+def _tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
+    tools, choice = options.tools or (), options.tool_choice
+    if isinstance(choice, dict) and not dialect.names_tool:
+        tools, choice = [tool for tool in tools if tool["name"] == choice["name"]], "required"
+    return {
+        "tools": [_tool(tool, dialect) for tool in tools] or None,
+        "tool_choice": {"type": "function", "function": choice} if isinstance(choice, dict) else choice,
+    }
 
 
-def _tool_choice(choice: Any) -> Any:
-    return {"type": "function", "function": choice} if isinstance(choice, dict) else choice
+def _tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any]:
+    lowered = lowered_parameters(tool, dialect.tool_schemas) if dialect.tool_schemas else None
+    parameters = lowered.schema if lowered else tool.get("parameters") or {"type": "object", "properties": {}}
+    return {"type": "function", "function": {**tool, "parameters": parameters}}
 
 
 def _response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:
@@ -196,8 +208,13 @@ def _response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> 
     return {"type": "json_schema", "json_schema": named}
 
 
-def decode(response: HttpResponse, dialect: ChatDialect = CHAT) -> Reply:
-    """The answer of ``/chat/completions``. Raises HttpError for an error inside it, ReplyError for no answer."""
+def decode(
+    response: HttpResponse, dialect: ChatDialect = CHAT, tools: Sequence[Mapping[str, Any]] | None = None
+) -> Reply:
+    """The answer of ``/chat/completions``. Raises HttpError for an error inside it, ReplyError for no answer.
+
+    ``tools`` are those of the call: what a dialect with ``tool_schemas`` made of their parameters is undone.
+    """
     body = response.body
     if not isinstance(body, dict):
         raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
@@ -208,6 +225,8 @@ def decode(response: HttpResponse, dialect: ChatDialect = CHAT) -> Reply:
     if not isinstance(message, dict):
         raise ReplyError(f"the answer's message is a JSON {type(message).__name__}", response=response)
     calls = tuple(_tool_calls(message))
+    if dialect.tool_schemas:
+        calls = lifted_calls(calls, tools or (), dialect.tool_schemas)
     raw_reason = as_text(choice.get("finish_reason"))
     refusal = as_text(message.get("refusal"))
     return Reply(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.errors import Fault, FaultKind
+from pollux_sync.wire.overflow import overflowing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,10 +44,6 @@ _NAMED_STATUSES = {
     "api_error": 500,
     "unavailable": 503,
 }
-_OVERFLOW = re.compile(
-    r"context[_ -](length|window|size)|maximum context|prompt is too long|exceeds? the (available|maximum) context",
-    re.IGNORECASE,
-)
 
 
 class HttpError(Exception):
@@ -104,21 +101,16 @@ def _of_response(response: HttpResponse) -> Fault:
         kind = "auth"
     if status == 400 and "not_found" in error_code(response.body):  # noqa: PLR2004
         kind = "not_found"
-    hint = _HINTS.get(status)
-    if kind in {"invalid_request", "capacity"} and _OVERFLOW.search(f"{error_code(response.body)} {message}"):
-        kind, hint = (
-            "context_overflow",
-            "shorten the prompt or the sources, or use a model with a larger context",
-        )
-    return Fault(
+    fault = Fault(
         kind=kind,
         message=f"{'error inside a 200' if status == 200 else f'status {status}'}: {message}",  # noqa: PLR2004
-        retryable=status in RETRYABLE_STATUSES and kind not in {"auth", "context_overflow"},
+        retryable=status in RETRYABLE_STATUSES,
         status_code=status,
         retry_after_s=retry_after_s(response),
         request_id=response.request_id,
-        hint=hint,
+        hint=_HINTS.get(status),
     )
+    return overflowing(fault, response.body, error_code(response.body))
 
 
 def _of_redirect(response: HttpResponse) -> Fault:

@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
+from pollux_local.explaining import explain
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -19,28 +18,29 @@ from pollux_sync.data.provider import (
     ProviderInfo,
     SourceRule,
 )
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
-from pollux_sync.wire.chat import MANAGED_FIELDS, ChatDialect, decode, encode
-from pollux_sync.wire.faults import classify
+from pollux_sync.wire.chat import AUDIO_TYPES, MANAGED_FIELDS, ChatDialect, decode, encode
 
 if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call
+    from pollux_sync.data.request import Call, Plan
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
-#: What servers of this kind understand of Chat Completions; they ignore what they do not support.
-DIALECT = ChatDialect(strict_schema=True, joins_text=True)
-
-#: llama.cpp's grammars know no closed tuples; objects are what every server enforces.
+#: llama.cpp's grammars know no closed tuples and no boolean schemas; objects are what every server enforces.
 SCHEMAS = SchemaDialect(
     name="local",
     allows_tuples=False,
     as_of=date(2026, 11, 21),
     docs="https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md",
 )
+
+#: What servers of this kind understand of Chat Completions; they ignore what they do not support. llama.cpp makes
+#: grammars of tools too, and takes a tool_choice with a name for "auto".
+DIALECT = ChatDialect(effort_path=("reasoning_effort",), tool_schemas=SCHEMAS, names_tool=False)
 
 INFO = ProviderInfo(
     name="local",
@@ -49,8 +49,16 @@ INFO = ProviderInfo(
     placeholder_key="local",
     base_url_policy="optional",
     base_url_env="POLLUX_LOCAL_BASE_URL",
-    options={"system_instruction", "response_schema", "temperature", "top_p", "max_tokens", "history"},
+    options={
+        *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
+        *("max_tokens", "reasoning_effort", "history"),
+    },
     config_options=(
+        ConfigOption(
+            name="takes_reasoning_effort",
+            types=(bool,),
+            about="the server and the model's template heed reasoning_effort, which is refused by default",
+        ),
         ConfigOption(
             name="n_ctx",
             types=(int,),
@@ -78,11 +86,11 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
-        SourceRule(source_types={"file"}, mime_types=("image/*",), delivery="inline"),
+        SourceRule(source_types={"file"}, mime_types=("image/*", *AUDIO_TYPES), delivery="inline"),
         SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=("http", "https"), delivery="uri"),
     ),
-    sources_hint="local servers take text, JSON, text files and images; convert other files to one of these",
-    managed_fields=MANAGED_FIELDS,
+    sources_hint="local servers take text, JSON, text files, images, wav and mp3; convert other files to one of these",
+    managed_fields=MANAGED_FIELDS | {"reasoning_effort"},
     schema_dialect=SCHEMAS,
     resends_stale=True,
 )
@@ -108,21 +116,27 @@ class LocalProvider:
         return open_embedded(Path(config.model), config, INFO)
 
     @hookimpl
+    def pollux_plan(self, plan: Plan) -> None:
+        """Refuses what servers ignore without a word, unless the user knows better; changes nothing."""
+        options, config = plan.request.options, plan.request.config
+        if options.reasoning_effort is not None and not config.provider_options.get("takes_reasoning_effort"):
+            raise ConfigurationError(
+                "most local servers ignore reasoning_effort",
+                hint="leave it out, or say that yours heeds it: "
+                "Config(provider_options={'takes_reasoning_effort': True})",
+            )
+
+    @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
         return encode(call, DIALECT)
 
     @hookimpl
-    def pollux_decode(self, response: HttpResponse) -> Reply:
-        return decode(response, DIALECT)
+    def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
+        return decode(response, DIALECT, call.options.tools)
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
-        """llama.cpp answers 500 and 501 to what it will never support, such as an image for a text model."""
-        fault = classify(error)
-        if fault is None or fault.status_code not in {500, 501} or "not supported" not in fault.message:
-            return None
-        hint = "the model or the server lacks this: leave it out, or load one that has it"
-        return attrs.evolve(fault, kind="invalid_request", retryable=False, hint=hint)
+        return explain(error)
 
 
 def _embedding_problem(model: str) -> Problem | None:

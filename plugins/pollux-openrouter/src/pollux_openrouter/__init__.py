@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pollux_openrouter.attribution import attribution_headers, attribution_problem
 from pollux_openrouter.catalogue import Catalogue, fetch_models
-from pollux_openrouter.chatting import MANAGED_FIELDS, decode, encode
+from pollux_openrouter.chatting import MANAGED_FIELDS, STRICT, decode, encode
 from pollux_openrouter.explaining import explain
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
@@ -21,7 +20,6 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.chat import AUDIO_TYPES
 
 if TYPE_CHECKING:
@@ -30,30 +28,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Plan
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
-
-#: What strict structured outputs take whichever vendor answers. Limits differ by vendor and are left to them.
-STRICT = SchemaDialect(
-    name="openrouter-strict",
-    needs_object_root=True,
-    all_required=True,
-    optional_as_nullable=True,
-    closes_objects=True,
-    allows_open_maps=False,
-    allows_tuples=False,
-    allows_any=False,
-    allows_one_of=False,
-    allows_ref_siblings=False,
-    unsupported_keywords={
-        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
-        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
-        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
-    },
-    allowed_formats={
-        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
-    },
-    as_of=date(2026, 11, 21),
-    docs="https://openrouter.ai/docs/features/structured-outputs",
-)
 
 _INLINE = ("image/*", "application/pdf", *AUDIO_TYPES)
 
@@ -125,11 +99,11 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
-        return encode(call, STRICT)
+        return encode(call)
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
-        return decode(response, call, STRICT)
+        return decode(response, call)
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

@@ -5,13 +5,14 @@ What every Chat Completions server has in common is the core's; here is what Ope
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire import chat
 from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.tools import lifted_calls, lowered_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,47 +20,59 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, HttpResponse
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call
-    from pollux_sync.schemas import SchemaDialect
+
+#: What strict structured outputs take whichever vendor answers. Limits differ by vendor and are left to them.
+STRICT = SchemaDialect(
+    name="openrouter-strict",
+    needs_object_root=True,
+    all_required=True,
+    optional_as_nullable=True,
+    closes_objects=True,
+    allows_open_maps=False,
+    allows_tuples=False,
+    allows_any=False,
+    allows_one_of=False,
+    allows_ref_siblings=False,
+    unsupported_keywords={
+        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
+        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
+    },
+    allowed_formats={
+        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+    },
+    as_of=date(2026, 11, 21),
+    docs="https://openrouter.ai/docs/features/structured-outputs",
+)
 
 DIALECT = chat.ChatDialect(
     joins_text=False,
     keeps_reasoning=True,
     effort_path=("reasoning", "effort"),
     budget_path=("reasoning", "max_tokens"),
+    tool_schemas=STRICT,
 )
 
 #: The body fields that `encode` writes: raw provider options may not set them.
 MANAGED_FIELDS = chat.MANAGED_FIELDS | {"reasoning", "reasoning_effort"}
 
 
-def encode(call: Call, schemas: SchemaDialect) -> HttpRequest:
+def encode(call: Call) -> HttpRequest:
     """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
-    tools = [_closed(tool, schemas) for tool in call.options.tools or ()]
-    request = chat.encode(call, DIALECT)
-    if tools:
-        request = attrs.evolve(request, body=(request.body or {}) | {"tools": tools})
-    return request
+    return chat.encode(call, DIALECT)
 
 
-def _closed(tool: Mapping[str, Any], schemas: SchemaDialect) -> dict[str, Any]:
-    """The tool with parameters as strict mode wants them, which vendors without such a mode understand as well."""
-    lowered = lowered_parameters(tool, schemas)
-    parameters = lowered.schema if lowered else tool.get("parameters") or {"type": "object", "properties": {}}
-    return {"type": "function", "function": {**tool, "parameters": parameters}}
-
-
-def decode(response: HttpResponse, call: Call, schemas: SchemaDialect) -> Reply:
+def decode(response: HttpResponse, call: Call) -> Reply:
     """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer.
 
     ``raw_finish_reason`` is the vendor's own word where OpenRouter passes it on.
     """
-    reply = chat.decode(response, DIALECT)
+    reply = chat.decode(response, DIALECT, call.options.tools)
     choice = response.body["choices"][0]
     message = choice.get("message") or {}
     return attrs.evolve(
         reply,
         reasoning=reply.reasoning or "".join(_thoughts(message.get("reasoning_details"))) or None,
-        tool_calls=lifted_calls(reply.tool_calls, call.options.tools or (), schemas),
         raw_finish_reason=as_text(choice.get("native_finish_reason")) or reply.raw_finish_reason,
         artifacts=_artifacts(response.body, message) or None,
     )

@@ -1,0 +1,74 @@
+"""Requests that do not fit into the model's context: how servers say so, and how many tokens they name.
+
+The forms are sentences that servers of all families answered or document, read up to 2026-11-21. A limit on the
+output alone is no overflow, nor is a limit on tokens a minute.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.wire.fields import count_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pollux_sync.errors import Fault
+
+_HINT = "shorten prompt, sources or history, ask for fewer max_tokens, or use a model with a larger context"
+
+#: Words that are the machine-readable code or type of such an error.
+_CODES = {"context_length_exceeded", "exceed_context_size_error"}
+
+#: What such an error says; the first form found counts. ``#`` is a number. ``tokens`` and ``more`` make up what was
+#: asked, ``limit`` is what fits.
+_FORMS = (
+    r"request \((?P<tokens>#) tokens\) exceeds the available context size \((?P<limit>#) tokens\)",
+    r"too large: (?P<more>#)\. .*?context length is (?P<limit>#) tokens and your request has (?P<tokens>#) input",
+    r"maximum context length is (?P<limit>#) tokens.*? for a total of (?:at least )?(?P<tokens>#) tokens",
+    r"maximum context length is (?P<limit>#) tokens(?:\D*(?P<tokens>#))?",
+    r"maximum prompt length is (?P<limit>#) but the request contains (?P<tokens>#) tokens",
+    r"prompt is too long: (?P<tokens>#)(?: tokens >|, model maximum context length:) (?P<limit>#)",
+    r"exceed context limit: (?P<tokens>#) \+ (?P<more>#) > (?P<limit>#)",
+    r"input token count(?: \((?P<tokens>#)\))? exceeds the maximum number of tokens allowed \(?(?P<limit>#)",
+    r"input token count is (?P<tokens>#) but model only supports up to (?P<limit>#)",
+    r"prompt \(length (?P<tokens>#)\) is longer than the maximum model length of (?P<limit>#)",
+    r"prompt contains (?P<tokens>#) tokens.*? (?P<limit>#) maximum context length",
+    r"exceed the configured limit of (?P<limit>#) tokens\. Your \w+ resulted in (?P<tokens>#) tokens",
+    r"keep the first (?P<tokens>#) tokens.*? context length of only (?P<limit>#) tokens",
+    r"maximum context length|prompt is too long|input is too long for (?:the )?requested model",
+    r"exceed(?:s|ed)? (?:the |the available |the maximum |max )?context (?:size|window|length)",
+    r"(?:greater|longer|larger) than the context (?:size|window|length)",
+    r"context (?:window|length) (?:is |was |has been )?exceeded",
+)
+_COMPILED = tuple(re.compile(form.replace("#", r"\d[\d,]{0,15}"), re.IGNORECASE | re.DOTALL) for form in _FORMS)
+#: Such an error says so early on.
+_MAX_CHARS = 2000
+
+
+def overflowing(fault: Fault, body: Any, code: str) -> Fault:
+    """The fault as a "context_overflow" where that is what the answer says; else as it is.
+
+    ``code`` is the machine-readable part of ``body``, the error's.
+    """
+    found = next((match for form in _COMPILED if (match := form.search(fault.message[:_MAX_CHARS]))), None)
+    if fault.kind not in {"invalid_request", "capacity"} or not (found or _CODES & set(code.split())):
+        return fault
+    said = found.groupdict() if found else {}
+    error = body.get("error", body) if isinstance(body, dict) else None
+    return attrs.evolve(
+        fault,
+        kind="context_overflow",
+        hint=_HINT,
+        n_tokens=count_in(error, "n_prompt_tokens") or _sum(said, "tokens", "more"),
+        n_ctx=count_in(error, "n_ctx") or _sum(said, "limit"),
+    )
+
+
+def _sum(said: Mapping[str, str | None], *names: str) -> int | None:
+    """The sum of the numbers of these names, None where there are none."""
+    numbers = [int(number.replace(",", "")) for name in names if (number := said.get(name))]
+    return sum(numbers) if numbers else None

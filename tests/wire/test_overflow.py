@@ -1,0 +1,165 @@
+import pytest
+
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.wire.faults import HttpError, classify
+
+
+def fault_of(status, body):
+    return classify(HttpError(HttpResponse(status=status, body=body)))
+
+
+def said(message, **facts):
+    return {"error": {"message": message} | facts}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "n_tokens", "n_ctx"),
+    [
+        (
+            400,
+            said("try increasing it", code=400, type="exceed_context_size_error", n_prompt_tokens=20010, n_ctx=8192),
+            20010,
+            8192,
+        ),
+        (400, said("request (20010 tokens) exceeds the available context size (8192 tokens), try"), 20010, 8192),
+        (500, said("the request exceeds the available context size. try increasing it"), None, None),
+        (400, said("too long", code="context_length_exceeded"), None, None),
+        (400, said("Your input exceeds the context window of this model.", code="context_length_exceeded"), None, None),
+        (
+            400,
+            said(
+                "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300007 tokens.",
+                type="invalid_request_error",
+            ),
+            300007,
+            272000,
+        ),
+        (
+            400,
+            said("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in"),
+            9000,
+            8192,
+        ),
+        (
+            400,
+            said("This model's maximum context length is 4097 tokens. However, your messages resulted in 5001 tokens."),
+            5001,
+            4097,
+        ),
+        (400, said("This model's maximum context length is 8192 tokens"), None, 8192),
+        (
+            400,
+            {
+                "object": "error",
+                "message": "This model's maximum context length is 8192 tokens. However, you requested 1000 output "
+                "tokens and your prompt contains at least 7193 input tokens, for a total of at least 8193 tokens.",
+            },
+            8193,
+            8192,
+        ),
+        (
+            400,
+            said(
+                "'max_tokens' or 'max_completion_tokens' is too large: 8000. This model's maximum context length is "
+                "8192 tokens and your request has 500 input tokens (8000 > 8192 - 500)."
+            ),
+            8500,
+            8192,
+        ),
+        (
+            400,
+            said("The decoder prompt (length 9000) is longer than the maximum model length of 8192."),
+            9000,
+            8192,
+        ),
+        (
+            400,
+            {"type": "error", "error": {"type": "invalid_request_error"} | said("prompt is too long")["error"]},
+            None,
+            None,
+        ),
+        (400, said("prompt is too long: 210000 tokens > 200000 maximum"), 210000, 200000),
+        (
+            400,
+            said("input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease input"),
+            209573,
+            200000,
+        ),
+        (
+            400,
+            [said("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", code=400)],
+            1200000,
+            1048576,
+        ),
+        (
+            400,
+            said("The input token count exceeds the maximum number of tokens allowed 1,048,576."),
+            None,
+            1048576,
+        ),
+        (
+            400,
+            said("Unable to submit, the input token count is 1200000 but model only supports up to 1048576. Reduce"),
+            1200000,
+            1048576,
+        ),
+        (
+            400,
+            said(
+                "This endpoint's maximum context length is 131072 tokens. However, you requested about 200012 tokens "
+                "(199012 of text input, 1000 in the output). Please reduce the length of either one."
+            ),
+            200012,
+            131072,
+        ),
+        (
+            400,
+            said(
+                "Provider returned error",
+                metadata={"raw": '{"error": {"message": "prompt is too long: 9 tokens > 8"}}'},
+            ),
+            9,
+            8,
+        ),
+        (
+            413,
+            said("Prompt contains 40000 tokens, too large for model with 32768 maximum context length"),
+            40000,
+            32768,
+        ),
+        (400, said("maximum prompt length is 131072 but the request contains 537812 tokens."), 537812, 131072),
+        (400, said("The prompt is too long: 9000, model maximum context length: 8191"), 9000, 8191),
+        (
+            400,
+            said("keep the first 9001 tokens when it overflows. However, it has context length of only 4096 tokens"),
+            9001,
+            4096,
+        ),
+        (400, said("The number of tokens to keep is greater than the context length"), None, None),
+        (400, said("Input is too long for requested model."), None, None),
+        (400, "context length exceeded", None, None),
+        (200, said("maximum context length is 8 tokens", code=400), None, 8),
+    ],
+)
+def test_recognises_an_overflow_and_its_numbers(status, body, n_tokens, n_ctx):
+    fault = fault_of(status, body)
+    assert (fault.kind, fault.n_tokens, fault.n_ctx) == ("context_overflow", n_tokens, n_ctx)
+    assert (fault.retryable, "shorten" in fault.hint) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "retryable"),
+    [
+        (400, said("max_tokens is too large: 99999. This model supports at most 4096 completion tokens"), None, False),
+        (400, said("max_tokens: 99999 > 8192, which is the maximum allowed number of output tokens"), None, False),
+        (400, said("Unknown parameter: 'context_length'"), None, False),
+        (400, said("Unsupported value: context window", code="unsupported_value"), None, False),
+        (429, said("Request too large: limit 30000 tokens a minute, requested 42000"), "rate_limit", True),
+        (429, said("maximum context length is 8 tokens"), "rate_limit", True),
+        (500, said("Context size has been exceeded."), "capacity", True),  # shared by requests that each fit
+    ],
+)
+def test_takes_no_other_limit_for_an_overflow(status, body, kind, retryable):
+    fault = fault_of(status, body)
+    assert (fault.kind, fault.retryable) == (kind or "invalid_request", retryable)
+    assert (fault.n_tokens, fault.n_ctx) == (None, None)
