@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
     from pollux_sync.data.source import Source
+    from pollux_sync.engine.enveloping import result_of, tool_arguments
     from pollux_sync.errors import (
         APIError,
         CacheError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         ProviderBugError,
         RateLimitError,
         SourceError,
+        ToolCallParseError,
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
@@ -42,6 +44,7 @@ _HOMES = {
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
     "data.source": ("Source",),
+    "engine.enveloping": ("result_of", "tool_arguments"),
     "errors": (
         "APIError",
         "CacheError",
@@ -56,6 +59,7 @@ _HOMES = {
         "ProviderBugError",
         "RateLimitError",
         "SourceError",
+        "ToolCallParseError",
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
@@ -90,13 +94,16 @@ __all__ = [
     "SourceError",
     "SourceRule",
     "ToolCall",
+    "ToolCallParseError",
     "Usage",
     "__version__",
     "continue_tool",
     "hookimpl",
+    "result_of",
     "run",
     "run_many",
     "to_jsonable",
+    "tool_arguments",
 ]
 
 __version__ = VERSION

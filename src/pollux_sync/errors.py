@@ -5,6 +5,7 @@
     │   └── PluginLoadError                      a plugin is missing, broken, ambiguous or too new
     ├── SourceError                              a source cannot be read or used
     ├── PlanningError                            a source's loader failed while the plan was built
+    ├── ToolCallParseError (also a ValueError)   the model wrote arguments that are no JSON object
     ├── InternalError                            a defect in this SDK, or
     │   └── ProviderBugError                     a defect in a plugin
     ├── DeferredNotReadyError                    the deferred job has not ended yet
@@ -152,6 +153,15 @@ class ProviderBugError(InternalError):
         super().__init__(message, hint=hint)
         self.hook = hook
         self.distribution = distribution
+
+
+class ToolCallParseError(PolluxError, ValueError):
+    """The model wrote arguments for ``tool`` that are no JSON object; ``arguments`` is what it wrote."""
+
+    def __init__(self, message: str, *, hint: str | None = None, tool: str = "", arguments: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.tool = tool
+        self.arguments = arguments
 
 
 class DeferredNotReadyError(PolluxError):

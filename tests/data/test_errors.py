@@ -20,6 +20,7 @@ from pollux_sync import (
     ProviderBugError,
     RateLimitError,
     SourceError,
+    ToolCallParseError,
     errors,
 )
 from pollux_sync.data.reply import Attempt
@@ -46,6 +47,7 @@ FACTS = {
     ConfigurationError: {},
     PluginLoadError: {"name": "acme", "distribution": "pollux-acme", "version": "1.2"},
     SourceError: {},
+    ToolCallParseError: {"tool": "weather", "arguments": "{"},
     PlanningError: {},
     InternalError: {},
     ProviderBugError: {"hook": "pollux_encode", "distribution": "pollux-acme"},
@@ -80,6 +82,8 @@ def test_table_of_this_test_lists_every_error():
         (PluginLoadError, ConfigurationError),
         (SourceError, PolluxError),
         (PlanningError, PolluxError),
+        (ToolCallParseError, PolluxError),
+        (ToolCallParseError, ValueError),
         (InternalError, PolluxError),
         (ProviderBugError, InternalError),
         (DeferredNotReadyError, PolluxError),

@@ -1,10 +1,30 @@
 import copy
+import hashlib
 import json
 
 import attrs
 import pytest
 
-from pollux_sync import Config, ConfigurationError, Options, Source, continue_tool, run, run_many, to_jsonable
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    Options,
+    Reply,
+    Source,
+    SourceError,
+    ToolCall,
+    ToolCallParseError,
+    continue_tool,
+    hookimpl,
+    result_of,
+    run,
+    run_many,
+    to_jsonable,
+    tool_arguments,
+)
+from pollux_sync.data.events import FileUploaded
+from pollux_sync.testing import Script
 
 CONFIG = Config(provider="openai", model="m", use_mock=True)
 TOOL = {
@@ -43,11 +63,102 @@ def test_text_sources_are_part_of_the_users_turn():
     assert result["_conversation_state"]["history"][0]["content"] == "a\n\nb"
 
 
-def test_a_file_leaves_the_prompt_alone_in_the_users_turn(tmp_path):
+@pytest.fixture
+def picture(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    source = Source.from_file(tmp_path / "a.png")
-    result = run("b", source=source, config=CONFIG, options=Options(history=[]))
-    assert result["_conversation_state"]["history"][0]["content"] == "b"
+    return tmp_path / "a.png"
+
+
+def sent_by(script):
+    return script.requests
+
+
+def test_a_file_stays_with_the_users_turn(picture):
+    sources = [Source.from_file(picture), Source.from_text("note"), Source.from_youtube("https://youtu.be/x")]
+    result = run_many("b", sources=sources, config=CONFIG, options=Options(history=[]))
+    turn, _ = result["_conversation_state"]["history"]
+    digest = hashlib.sha256(b"\x89PNG").hexdigest()
+    assert turn == {
+        "role": "user",
+        "content": "b",
+        "sources": [
+            {
+                "source_type": "file",
+                "identifier": str(picture),
+                "mime_type": "image/png",
+                "path": str(picture),
+                "sha256": digest,
+            },
+            {"source_type": "text", "identifier": "note", "mime_type": "text/plain", "text": "note"},
+            {"source_type": "youtube", "identifier": "https://youtu.be/x", "mime_type": "video/mp4"},
+        ],
+    }
+
+
+def test_files_of_earlier_turns_are_shown_again(picture):
+    script = Script()
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script])
+    first = run("a?", source=Source.from_file(picture), config=config, options=Options(history=[]))
+    second = run("b?", config=config, options=Options(continue_from=json.loads(json.dumps(first))))
+    third = run("c?", source=Source.from_file(picture), config=config, options=Options(continue_from=second))
+    shown = [{"asset": "mock://uploaded/a.png"}]
+    assert [[turn["parts"] for turn in body["history"]] for body in sent_by(script)] == [
+        [],
+        [shown, []],
+        [shown, [], [], []],
+    ]
+    kept = [len(turn.get("sources", ())) for turn in third["_conversation_state"]["history"]]
+    assert kept == [1, 0, 0, 0, 1, 0]
+
+
+def test_a_file_shown_in_several_turns_is_uploaded_once_a_call(picture):
+    class Uploads:
+        count = 0
+
+        @hookimpl
+        def pollux_event(self, event):
+            self.count += isinstance(event, FileUploaded)
+
+    uploads = Uploads()
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[uploads])
+    source = Source.from_file(picture)
+    first = run("a?", source=source, config=config, options=Options(history=[]))
+    run("b?", source=source, config=config, options=Options(continue_from=first))
+    assert uploads.count == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [(lambda path: path.write_bytes(b"else"), "has changed"), (lambda path: path.unlink(), "not found")],
+    ids=["changed", "gone"],
+)
+def test_a_file_that_is_not_what_it_was_is_refused(picture, spoil, message):
+    first = run("a?", source=Source.from_file(picture), config=CONFIG, options=Options(history=[]))
+    spoil(picture)
+    with pytest.raises(SourceError, match=message):
+        run("b?", config=CONFIG, options=Options(continue_from=first))
+
+
+def test_what_the_provider_keeps_is_not_built_upon_where_files_are_deleted(picture):
+    script = Script(Reply(text="yes", response_id="r1"), Reply(text="yes", response_id="r2"))
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script])
+    with_file = run("a?", source=Source.from_file(picture), config=config, options=Options(history=[]))
+    without = run("a?", config=config, options=Options(history=[]))
+    assert "response_id" not in with_file["_conversation_state"]
+    assert without["_conversation_state"]["response_id"] == "r2"
+
+
+@pytest.mark.parametrize(
+    ("turn", "message"),
+    [
+        ({"role": "user", "sources": "x"}, "must be lists"),
+        ({"role": "tool", "sources": [{}]}, "no user's turn"),
+        ({"role": "user", "sources": [{}]}, "not a stored source"),
+    ],
+)
+def test_refuses_sources_that_are_none(turn, message):
+    with pytest.raises((ConfigurationError, SourceError), match=message):
+        run("a", config=CONFIG, options=Options(history=[turn]))
 
 
 def test_a_tool_call_makes_a_state_without_asking():
@@ -100,9 +211,55 @@ def test_continue_tool_needs_a_state():
         continue_tool({}, [], config=CONFIG)
 
 
-def test_only_the_first_prompt_carries_state():
-    result = run_many(["a", "b"], config=CONFIG, options=Options(tools=[TOOL]))
-    assert result["_conversation_state"]["history"][0]["content"] == "a"
+def test_every_prompt_of_a_fan_out_can_be_continued():
+    result = json.loads(json.dumps(run_many(["a", "b"], config=CONFIG, options=Options(tools=[TOOL]))))
+    assert result["_conversation_state"] == result["_conversation_states"][0]
+    results = [{"role": "tool", "tool_call_id": "call_0", "content": "sunny", "is_error": True}]
+    for index, prompt in enumerate(["a", "b"]):
+        final = continue_tool(result_of(result, index), results, config=CONFIG)
+        turns = final["_conversation_state"]["history"]
+        assert [turn["content"] for turn in turns] == [prompt, "", "sunny", "echo: sunny"]
+        assert turns[2]["is_error"] is True
+
+
+def test_one_result_of_several_is_like_one_asked_alone():
+    options = Options(response_schema={"type": "object"}, on_error="keep")
+    script = Script("{}", APIError("no", kind="invalid_request"), "nothing")
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script], request_concurrency=1)
+    several = run_many(["a", "b", "c"], config=config, options=options)
+    alone = [run("a", config=CONFIG, options=options), None, None]
+    picked = [result_of(several, index) for index in range(3)]
+    assert [one["status"] for one in picked] == ["ok", "error", "ok"]
+    assert [one["structured"] for one in picked] == [[{}], [None], [None]]
+    assert [one["errors"][0] and one["errors"][0]["kind"] for one in picked] == [None, "invalid_request", None]
+    assert picked[1]["usage"] == {}
+    assert {name: type(value) for name, value in picked[0].items() if name != "errors"} == {
+        name: type(value) for name, value in alone[0].items()
+    }
+    assert picked[0]["metrics"] | {"duration_s": 0} == alone[0]["metrics"] | {"duration_s": 0}
+
+
+@pytest.mark.parametrize("index", [2, -1, True, "0"])
+def test_there_is_no_other_result(index):
+    with pytest.raises(ConfigurationError, match="has no answer") as caught:
+        result_of(run_many(["a", "b"], config=CONFIG), index)
+    assert "it has 2" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000])
+def test_arguments_that_are_no_object_raise_when_used(text):
+    script = Script(Reply(tool_calls=(ToolCall("c", "weather", text),)))
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script])
+    (call,) = run("a", config=config, options=Options(tools=[TOOL]))["tool_calls"][0]
+    assert call["arguments_parsed"] is None
+    with pytest.raises(ToolCallParseError, match="'weather'") as caught:
+        tool_arguments(call)
+    assert (caught.value.tool, caught.value.arguments) == ("weather", text)
+
+
+def test_arguments_are_data():
+    assert tool_arguments({"name": "x", "arguments": ""}) == {}
+    assert tool_arguments(ToolCall("c", "x", '{"a": 1}')) == {"a": 1}
 
 
 @pytest.mark.parametrize("call", ["x", {}, {"name": 3}])

@@ -200,6 +200,13 @@ def test_refuses_a_part_it_cannot_carry():
         body_of(parts=(part,))
 
 
+def test_shows_the_files_of_earlier_turns_again():
+    shown = Turn(role="user", content="what?", parts=(InlinePart(IMAGE, b"x"),))
+    (message, _) = body_of(conversation=Conversation(turns=(shown,)))["messages"]
+    assert message["role"] == "user"
+    assert [part["type"] for part in message["content"]] == ["image_url", "text"]
+
+
 def test_replays_a_conversation_with_tools():
     turns = (
         Turn(role="user", content="weather?"),

@@ -203,6 +203,23 @@ def test_sends_a_source_alone():
     assert body_of(None, parts=(TextPart("text"), TextPart(" \n")))["messages"] == [said("text")]
 
 
+def test_shows_the_files_of_earlier_turns_again():
+    shown = AssetPart(file("application/pdf"), Asset(id="f1", mime_type="application/pdf"))
+    turns = (Turn(role="user", content="what?", parts=(shown,)), Turn(role="assistant", content="a lamp"))
+    request = request_of("and now?", conversation=Conversation(turns=turns))
+    block = {"type": "document", "source": {"type": "file", "file_id": "f1"}}
+    assert request.body["messages"][0] == {"role": "user", "content": [block, text("what?")]}
+    assert "files-api" in request.headers["anthropic-beta"]
+
+
+def test_tells_that_a_tool_failed():
+    turn = Turn(role="tool", tool_call_id="c1", content="no such city", is_error=True)
+    (message,) = messages_of(turn)
+    assert message["content"] == [
+        {"type": "tool_result", "tool_use_id": "c1", "content": "no such city", "is_error": True}
+    ]
+
+
 def test_replays_a_conversation():
     assert messages_of(*CALLED, prompt="and Oslo?") == [
         said("weather?"),

@@ -33,7 +33,7 @@ from pollux_sync.schemas import example
 
 if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.request import Call
+    from pollux_sync.data.request import Call, Turn
     from pollux_sync.data.source import Source
 
 _ECHOED = 100
@@ -126,7 +126,7 @@ class MockProvider:
         body = {
             "model": call.model,
             "system": options.system_instruction,
-            "history": [attrs.asdict(turn) for turn in turns],
+            "history": [_turn(turn) for turn in turns],
             "parts": [_part(part) for part in call.parts],
             "prompt": call.prompt,
             "tools": [dict(tool) for tool in options.tools or ()],
@@ -160,6 +160,10 @@ class MockProvider:
     def pollux_delete_upload(self, asset: Asset, client: MockStore) -> bool:
         client.remove(asset.id)
         return True
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    return attrs.asdict(attrs.evolve(turn, parts=())) | {"parts": [_part(part) for part in turn.parts]}
 
 
 def _part(part: Part) -> dict[str, str]:

@@ -73,6 +73,7 @@ class ResultEnvelope(TypedDict):
 
     ``status``: "ok" when every prompt was answered by text or tool calls (also for no prompts), "error"
     when none was, else "partial". ``usage`` sums over calls; a key is absent when no call reported it.
+    ``_conversation_state`` is that of the first prompt; with several, ``pollux_sync.result_of`` picks one.
     ``pollux_sync.to_jsonable`` turns an envelope into JSON-ready data.
     """
 
@@ -88,3 +89,4 @@ class ResultEnvelope(TypedDict):
     metrics: Metrics
     diagnostics: Diagnostics
     _conversation_state: NotRequired[dict[str, Any]]
+    _conversation_states: NotRequired[list[dict[str, Any] | None]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.options import Options
@@ -88,12 +88,18 @@ Part: TypeAlias = TextPart | InlinePart | UriPart | UploadPart | AssetPart
 
 @attrs.frozen(kw_only=True)
 class Turn:
-    """One earlier turn of the conversation. ``provider_state`` is the provider's own, replayed verbatim."""
+    """One earlier turn of the conversation. ``provider_state`` is the provider's own, replayed verbatim.
+
+    ``parts`` are what the user showed before the ``content`` of that turn. ``is_error`` marks the result of a
+    tool that failed.
+    """
 
     role: str
     content: str = ""
+    parts: tuple[Part, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    is_error: bool = False
     provider_state: Mapping[str, Any] | None = None
 
 
@@ -121,6 +127,23 @@ class Call:
     options: Options
     response_schema: Mapping[str, Any] | None = None
     conversation: Conversation | None = None
+
+    @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """The parts of earlier turns, then those of this call."""
+        turns = self.conversation.turns if self.conversation else ()
+        return (*(part for turn in turns for part in turn.parts), *self.parts)
+
+    def with_parts(self, replaced: Callable[[Part], Part]) -> Call:
+        """The call with every part put through ``replaced``, those of earlier turns too."""
+        parts = tuple(map(replaced, self.parts))
+        if self.conversation is None:
+            return attrs.evolve(self, parts=parts)
+        turns = tuple(
+            attrs.evolve(turn, parts=tuple(map(replaced, turn.parts))) if turn.parts else turn
+            for turn in self.conversation.turns
+        )
+        return attrs.evolve(self, parts=parts, conversation=attrs.evolve(self.conversation, turns=turns))
 
 
 @attrs.frozen(kw_only=True)

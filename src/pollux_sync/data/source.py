@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from base64 import b64decode, b64encode
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -185,6 +186,33 @@ class Source:
             return None
         return (self.provider_hints_for(provider) or {}).get(_VIDEO_HINT)
 
+    def to_dict(self, *, sha256: str | None = None) -> dict[str, Any]:
+        """The source as JSON-ready data: text by value, files by absolute path and content hash, the rest by address.
+
+        ``sha256`` is a file's content hash where it is known. Raises OSError for a file that cannot be read.
+        """
+        item: dict[str, Any] = {"source_type": self.source_type, "identifier": self.identifier}
+        item |= {"mime_type": self.mime_type}
+        if self.path is not None:
+            item |= {"path": str(self.path.absolute()), "sha256": sha256 or self.content_sha256()}
+        elif self.source_type in {"text", "json"}:
+            item["text"] = self.content_loader().decode()
+        elif self.source_type == "file":
+            item["data"] = b64encode(self.content_loader()).decode()
+        hints = [[hint.provider, hint.name, hint.payload] for hint in self.provider_hints]
+        return item | ({"provider_hints": hints} if hints else {})
+
+    @classmethod
+    def from_dict(cls, item: Mapping[str, Any]) -> Self:
+        """The source that `to_dict` wrote. Raises SourceError for a file that is gone or has changed since."""
+        try:
+            loader, size = _restored_loader(item)
+            hints = tuple(ProviderHint(*map(str, hint)) for hint in item.get("provider_hints", ()))
+            kind, identifier, mime_type = item["source_type"], item["identifier"], item["mime_type"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceError(f"not a stored source: {error!r}", hint="pass what Source.to_dict() gave") from error
+        return cls(kind, identifier, mime_type, size, loader, hints)
+
     @property
     def path(self) -> Path | None:
         """The local file behind this source, if there is one."""
@@ -204,6 +232,31 @@ class Source:
         digest = self.content_sha256()
         hints = self.provider_hints_for(provider)
         return hashlib.sha256(f"{digest}|{_compact(hints)}".encode()).hexdigest() if hints else digest
+
+
+def _restored_loader(item: Mapping[str, Any]) -> tuple[Callable[[], bytes], int]:
+    """What loads a stored source's content, and its size."""
+    if "path" in item:
+        file = Source.from_file(item["path"], mime_type=item["mime_type"])
+        if file.content_sha256() != item["sha256"]:
+            raise SourceError(
+                f"{item['path']!r} has changed since it was stored",
+                hint="begin a new conversation with the file as it is now",
+            )
+        return file.content_loader, file.size_bytes
+    if "text" in item:
+        content = _encoded(item["text"])
+        return BytesLoader(content), len(content)
+    if "data" in item:
+        content = b64decode(item["data"], validate=True)
+        return BytesLoader(content), len(content)
+    if item["source_type"] == "youtube":
+        return BytesLoader(_encoded(f"youtube:{item['identifier']}")), 0
+    if item["source_type"] == "arxiv":
+        return BytesLoader(_encoded(item["identifier"])), 0
+    if item["source_type"] == "uri":
+        return BytesLoader(_encoded(f"uri:{item['mime_type']}:{item['identifier']}")), 0
+    raise ValueError(f"source_type {item['source_type']!r}")
 
 
 def _compact(value: Mapping[str, Any]) -> str:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.reply import Reply, ToolCall
-from pollux_sync.data.request import Conversation, TextPart, Turn
+from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
+from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pollux_sync.data.options import Options
-    from pollux_sync.data.request import Call
+    from pollux_sync.data.request import Call, Part
 
 #: Version of the state's layout.
 STATE_VERSION = 1
 STATE_KEY = "_conversation_state"
 
 
-def conversation_of(options: Options, provider: str) -> Conversation | None:
-    """What the options say came before, None without. Raises ConfigurationError for a state of another's."""
+def conversation_of(options: Options, provider: str, part_of: Callable[[Source], Part]) -> Conversation | None:
+    """What the options say came before, None without; ``part_of`` says how a source goes along.
+
+    Raises ConfigurationError for a state of another's, SourceError for a file that is gone or has changed.
+    """
     if options.history is not None:
-        return Conversation(turns=tuple(_turns("history", options.history)))
+        return Conversation(turns=tuple(_turns(options.history, part_of)))
     if options.continue_from is None:
         return None
     state = state_in(options.continue_from)
@@ -36,7 +41,7 @@ def conversation_of(options: Options, provider: str) -> Conversation | None:
             hint="continue it with its own provider, or pass its turns as history",
         )
     return Conversation(
-        turns=tuple(_turns("history", turns_in(state))),
+        turns=tuple(_turns(turns_in(state), part_of)),
         response_id=state.get("response_id"),
         provider_state=state.get("provider_state"),
     )
@@ -73,21 +78,31 @@ def checked_results(results: object) -> list[dict[str, Any]]:
     return [{"role": "tool"} | result for result in results]
 
 
-def _turns(name: str, items: Sequence[Mapping[str, Any]]) -> list[Turn]:
-    return [_turn(f"{name}[{index}]", item) for index, item in enumerate(items)]
+def _turns(items: Sequence[Mapping[str, Any]], part_of: Callable[[Source], Part]) -> list[Turn]:
+    return [_turn(f"history[{index}]", item, part_of) for index, item in enumerate(items)]
 
 
-def _turn(name: str, item: Mapping[str, Any]) -> Turn:
+def _turn(name: str, item: Mapping[str, Any], part_of: Callable[[Source], Part]) -> Turn:
     calls, state = item.get("tool_calls") or (), item.get("provider_state")
-    if not isinstance(calls, list | tuple) or not isinstance(state, dict | None):
+    sources = item.get("sources") or ()
+    if (
+        not isinstance(calls, list | tuple)
+        or not isinstance(sources, list | tuple)
+        or not isinstance(state, dict | None)
+    ):
         raise ConfigurationError(
-            f"{name} is no turn: tool_calls must be a list, provider_state a dict", hint="pass it as it was stored"
+            f"{name} is no turn: tool_calls and sources must be lists, provider_state a dict",
+            hint="pass it as it was stored",
         )
+    if sources and item["role"] != "user":
+        raise ConfigurationError(f"{name} has sources, but is no user's turn", hint="move them to a user's turn")
     return Turn(
         role=item["role"],
         content=_content(name, item.get("content")),
+        parts=tuple(part_of(Source.from_dict(source)) for source in sources),
         tool_calls=tuple(_tool_call(name, call) for call in calls),
         tool_call_id=item.get("tool_call_id"),
+        is_error=item.get("is_error") is True,
         provider_state=state,
     )
 
@@ -111,45 +126,57 @@ def _tool_call(name: str, call: object) -> ToolCall:
 
 
 def next_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:
-    """The state after this answer: the turns before, the user's turn, the assistant's turn."""
+    """The state after this answer: the turns before, the user's turn, the assistant's turn.
+
+    Give it the call as it was planned. What the provider keeps on its side is not built upon where files
+    belong to the conversation, since they are deleted there when the call ends.
+    """
     before = call.conversation or Conversation()
-    turns = [_turn_dict(turn) for turn in before.turns]
-    said = _said(call)
-    if said:
-        turns.append({"role": "user", "content": said})
-    turns.append(
-        _turn_dict(
-            Turn(
-                role="assistant",
-                content=reply.text,
-                tool_calls=reply.tool_calls,
-                provider_state=reply.provider_state,
-            )
-        )
+    answer = Turn(
+        role="assistant", content=reply.text, tool_calls=reply.tool_calls, provider_state=reply.provider_state
     )
+    keeps_files = any(isinstance(part, UploadPart) for part in call.all_parts)
     state = {
         "version": STATE_VERSION,
         "provider": provider,
-        "history": turns,
-        "response_id": reply.response_id or before.response_id,
+        "history": [_turn_dict(turn) for turn in (*before.turns, *_asked(call), answer)],
+        "response_id": None if keeps_files else reply.response_id or before.response_id,
         "provider_state": reply.provider_state,
     }
     return {name: value for name, value in state.items() if value is not None}
 
 
-def _said(call: Call) -> str:
-    """The user's turn as text: all parts when all are text, else the prompt alone."""
+def _asked(call: Call) -> tuple[Turn, ...]:
+    """The user's turn of this call, if the user said or showed anything; what is text alone becomes its content."""
     texts = [part.text for part in call.parts if isinstance(part, TextPart)]
     prompt = [call.prompt] if call.prompt else []
-    return "\n\n".join([*texts, *prompt] if len(texts) == len(call.parts) else prompt)
+    if len(texts) < len(call.parts):
+        return (Turn(role="user", content="".join(prompt), parts=call.parts),)
+    said = "\n\n".join([*texts, *prompt])
+    return (Turn(role="user", content=said),) if said else ()
 
 
 def _turn_dict(turn: Turn) -> dict[str, Any]:
     item: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.parts:
+        item["sources"] = [_source_dict(part) for part in turn.parts]
     if turn.tool_calls:
         item["tool_calls"] = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in turn.tool_calls]
     if turn.tool_call_id is not None:
         item["tool_call_id"] = turn.tool_call_id
+    if turn.is_error:
+        item["is_error"] = True
     if turn.provider_state is not None:
         item["provider_state"] = dict(turn.provider_state)
     return item
+
+
+def _source_dict(part: Part) -> dict[str, Any]:
+    match part:
+        case TextPart():
+            return Source.from_text(part.text).to_dict()
+        case UploadPart():
+            return part.source.to_dict(sha256=part.identity)
+        case InlinePart():
+            return part.source.to_dict(sha256=hashlib.sha256(part.data).hexdigest())
+    return part.source.to_dict()

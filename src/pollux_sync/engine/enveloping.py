@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply
+from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
 from pollux_sync.engine.conversing import next_state
+from pollux_sync.errors import ConfigurationError, ToolCallParseError
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pollux_sync.data.envelope import AttemptDict, ErrorDict, ResultEnvelope, Status, ToolCallDict
-    from pollux_sync.data.reply import Attempt, ToolCall
+    from pollux_sync.data.reply import Attempt
     from pollux_sync.data.request import Prepared
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
@@ -50,12 +51,14 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     structured, schema_errors = _structured(prepared.plan.answer_format, replies)
     raw = [_raw(reply) if reply else None for reply in replies]
     status = _status(replies)
+    states = _states(prepared, replies)
     optional = {
         "structured": structured,
         "reasoning": _if_any([reply.reasoning if reply else None for reply in replies]),
         "tool_calls": _if_any([[_tool_call(c) for c in reply.tool_calls] if reply else [] for reply in replies]),
         "errors": _if_any([_error(o.error) if isinstance(o, Failure) else None for o in outcomes]),
-        "_conversation_state": _state(prepared, replies),
+        "_conversation_state": states[0] if states else None,
+        "_conversation_states": _if_any(states) if len(states) > 1 else None,
     }
     attempts = [[_attempt(attempt) for attempt in outcome.attempts] for outcome in outcomes]
     diagnostics: dict[str, Any] = {"raw_responses": raw, "attempts": attempts}
@@ -80,6 +83,64 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     }
     envelope.update((name, value) for name, value in optional.items() if value is not None)
     return cast("ResultEnvelope", envelope)
+
+
+def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
+    """The result of one prompt of several, as if it had been asked alone: it can be continued like any other.
+
+    ``metrics["duration_s"]`` stays that of all. Raises ConfigurationError for an index that is not there.
+    """
+    count, given = len(envelope["answers"]), cast("object", index)
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < count:
+        raise ConfigurationError(f"the result has no answer {index!r}", hint=f"it has {count}, counted from 0")
+    whole = cast("dict[str, Any]", envelope)
+    one = {name: _only(value, index) for name, value in whole.items() if name != "_conversation_states"}
+    diagnostics = {name: _only(value, index) for name, value in whole["diagnostics"].items()}
+    states = whole.get("_conversation_states") or [whole.get("_conversation_state")] * count
+    raw = diagnostics["raw_responses"][0] or {}
+    (calls,) = one.get("tool_calls", [None])
+    is_answered = bool(calls or one["answers"][0].strip())
+    status: Status = "ok" if is_answered else "error"
+    one |= {
+        "status": status,
+        "confidence": _CONFIDENCE[status],
+        "usage": dict(raw.get("usage", {})),
+        "metrics": whole["metrics"]
+        | {
+            "n_calls": 1,
+            "n_attempts": len(diagnostics["attempts"][0]),
+            "finish_reasons": _only(whole["metrics"]["finish_reasons"], index),
+        },
+        "diagnostics": diagnostics,
+        "_conversation_state": states[index],
+    }
+    return cast("ResultEnvelope", {name: value for name, value in one.items() if value is not None})
+
+
+def _only(value: Any, index: int) -> Any:
+    return [value[index]] if isinstance(value, list) else value
+
+
+def tool_arguments(call: ToolCall | Mapping[str, Any]) -> dict[str, Any]:
+    """A tool call's arguments as data, of an envelope's ``tool_calls`` or of a Reply.
+
+    Raises ToolCallParseError when the model wrote no JSON object.
+    """
+    name, text = (call.name, call.arguments) if isinstance(call, ToolCall) else (call["name"], call["arguments"])
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        problem = f"no JSON: {error}"
+    else:
+        if isinstance(arguments, dict):
+            return arguments
+        problem = f"a JSON {type(arguments).__name__}, not an object"
+    raise ToolCallParseError(
+        f"the model called {name!r} with arguments that are {problem}",
+        hint="tell the model so in the tool's result, with is_error; at finish reason 'length' raise max_tokens",
+        tool=name,
+        arguments=text,
+    )
 
 
 def _printable(text: str) -> str:
@@ -155,15 +216,10 @@ def _if_any(values: list[Any]) -> list[Any] | None:
 
 def _tool_call(call: ToolCall) -> ToolCallDict:
     try:
-        parsed = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
+        parsed = tool_arguments(call)
+    except ToolCallParseError:
         parsed = None
-    return {
-        "id": call.id,
-        "name": call.name,
-        "arguments": call.arguments,
-        "arguments_parsed": parsed if isinstance(parsed, dict) else None,
-    }
+    return {"id": call.id, "name": call.name, "arguments": call.arguments, "arguments_parsed": parsed}
 
 
 def _error(error: PolluxError) -> ErrorDict:
@@ -200,9 +256,10 @@ def _usage(replies: Sequence[Reply | None]) -> dict[str, int]:
     return totals
 
 
-def _state(prepared: Prepared, replies: Sequence[Reply | None]) -> dict[str, Any] | None:
-    """The conversation so far: when the caller opted in, or the first prompt's answer calls tools."""
-    first = replies[0] if replies else None
-    if first is None or not (first.tool_calls or prepared.plan.request.options.wants_conversation):
-        return None
-    return next_state(prepared.calls[0], first, prepared.provider)
+def _states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
+    """Per prompt the conversation so far: when the caller opted in, or the answer calls tools."""
+    opted_in = prepared.plan.request.options.wants_conversation
+    return [
+        next_state(call, reply, prepared.provider) if reply and (opted_in or reply.tool_calls) else None
+        for call, reply in zip(prepared.plan.calls, replies, strict=False)  # an interrupt leaves no replies
+    ]

@@ -40,7 +40,7 @@ def plan_calls(request: Request, hooks: Hooks) -> Plan:
     _check_cache(request, info)
     _check_options(request, info)
     parts = tuple(texts.get(source) or _part(source, info) for source in request.sources)
-    conversation = conversation_of(request.options, info.name)
+    conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
     answers = _answer_format(request, info)
     calls = tuple(_calls(request, parts, conversation, answers))
     plan = hooks.plan(Plan(request=request, calls=calls, answer_format=answers))
@@ -89,6 +89,13 @@ def _text_part(source: Source) -> TextPart:
             f"loading {source.identifier!r} failed: {type(error).__name__}: {error}",
             hint="check the source's content",
         ) from error
+
+
+def _any_part(source: Source, info: ProviderInfo) -> Part:
+    """The part of a source that has not been looked at yet."""
+    _check_source(source, info)
+    rule = info.rule_for(source)
+    return _text_part(source) if rule and rule.delivery == "text" else _part(source, info)
 
 
 def _part(source: Source, info: ProviderInfo) -> Part:

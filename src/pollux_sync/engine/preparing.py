@@ -7,8 +7,6 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
-import attrs
-
 from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
 from pollux_sync.engine.retrying import with_retries
@@ -18,7 +16,7 @@ from pollux_sync.errors import PolluxError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pollux_sync.data.request import Call, Plan
+    from pollux_sync.data.request import Call, Part, Plan
     from pollux_sync.hooks.relay import Hooks
 
 log = logging.getLogger("pollux_sync")
@@ -91,7 +89,7 @@ class UploadScope:
 
 def prepare_plan(plan: Plan, hooks: Hooks, scope: UploadScope) -> Prepared:
     """Upload what the calls need, each content once; a call whose file failed is blocked, not raised."""
-    wanted = {_key(part): part for call in plan.calls for part in call.parts if isinstance(part, UploadPart)}
+    wanted = {_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
     if not wanted:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
     stop = threading.Event()
@@ -131,7 +129,7 @@ def _upload(part: UploadPart, hooks: Hooks, stop: threading.Event) -> Asset:
 
 def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> PolluxError | None:
     """Why the call cannot be sent: its own copy of the error of its first failed file."""
-    for part in call.parts:
+    for part in call.all_parts:
         result = stored[_key(part)] if isinstance(part, UploadPart) else None
         if isinstance(result, PolluxError):
             error = copy.copy(result)
@@ -142,9 +140,8 @@ def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Pollu
 
 
 def _with_assets(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Call:
-    parts = list(call.parts)
-    for position, part in enumerate(parts):
+    def replaced(part: Part) -> Part:
         asset = stored[_key(part)] if isinstance(part, UploadPart) else None
-        if isinstance(part, UploadPart) and isinstance(asset, Asset):
-            parts[position] = AssetPart(part.source, asset)
-    return attrs.evolve(call, parts=tuple(parts))
+        return AssetPart(part.source, asset) if isinstance(part, UploadPart) and isinstance(asset, Asset) else part
+
+    return call.with_parts(replaced)

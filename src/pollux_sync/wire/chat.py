@@ -128,13 +128,14 @@ def _messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
         yield {"role": "system", "content": call.options.system_instruction}
     for turn in call.conversation.turns if call.conversation else ():
         yield _turn(turn, dialect)
-    content = _content(call, dialect)
+    content = _content(call.parts, call.prompt, dialect)
     if content:
         yield {"role": "user", "content": content}
 
 
 def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    content = _content(turn.parts, turn.content, dialect) if turn.parts else turn.content
+    message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.tool_call_id is not None:
         message["tool_call_id"] = turn.tool_call_id
     if turn.tool_calls:
@@ -148,8 +149,8 @@ def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
     return message
 
 
-def _content(call: Call, dialect: ChatDialect) -> str | list[dict[str, Any]]:
-    parts = [*call.parts, *([TextPart(call.prompt)] if call.prompt else [])]
+def _content(shown: Sequence[Part], said: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
+    parts = [*shown, *([TextPart(said)] if said else [])]
     if dialect.joins_text and all(isinstance(part, TextPart) for part in parts):
         return "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
     return [_part(part) for part in parts]

@@ -74,7 +74,7 @@ def problem_of(call: Call, dialect: SchemaDialect) -> Problem | None:
 
 
 def _headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:
-    betas = [FILES_BETA] if any(isinstance(part, AssetPart) for part in call.parts) else []
+    betas = [FILES_BETA] if any(isinstance(part, AssetPart) for part in call.all_parts) else []
     if body.get("tools") and body.get("thinking", {}).get("type") == "enabled":
         betas.append(INTERLEAVED_BETA)
     return {VERSION_HEADER: VERSION} | ({BETA_HEADER: ",".join(betas)} if betas else {})
@@ -105,17 +105,22 @@ def _spoken(call: Call) -> Iterator[tuple[str, list[Block]]]:
         blocks = [] if turn.role in _SYSTEM_ROLES else list(_turn_blocks(turn))
         if blocks:
             yield "assistant" if turn.role == "assistant" else "user", blocks
-    asked = [block for part in call.parts for block in _part_blocks(part)] + _text_blocks(call.prompt)
+    asked = _shown_blocks(call.parts, call.prompt)
     if asked:
         yield "user", asked
 
 
+def _shown_blocks(parts: Iterable[Part], said: str | None) -> list[Block]:
+    return [block for part in parts for block in _part_blocks(part)] + _text_blocks(said)
+
+
 def _turn_blocks(turn: Turn) -> Iterable[Block]:
     if turn.role == "tool":
-        return [{"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.content}]
+        result = {"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.content}
+        return [result | ({"is_error": True} if turn.is_error else {})]
     if turn.role == "assistant":
         return _answer_blocks(turn)
-    return _text_blocks(turn.content)
+    return _shown_blocks(turn.parts, turn.content)
 
 
 def _answer_blocks(turn: Turn) -> list[Block]:

@@ -10,7 +10,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.tools import lowered_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pollux_sync.data.request import Call, Conversation, Part, Turn
     from pollux_sync.schemas import SchemaDialect
@@ -47,11 +47,13 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
 def _input(call: Call) -> Iterator[dict[str, Any]]:
     for turn in _unseen(call.conversation) if call.conversation else ():
         yield from _items(turn)
-    content = [_part(part) for part in call.parts]
-    if call.prompt:
-        content.append({"type": "input_text", "text": call.prompt})
+    content = _content(call.parts, call.prompt)
     if content:
         yield {"role": "user", "content": content}
+
+
+def _content(parts: Iterable[Part], said: str | None) -> list[dict[str, Any]]:
+    return [_part(part) for part in parts] + ([{"type": "input_text", "text": said}] if said else [])
 
 
 def _unseen(conversation: Conversation) -> tuple[Turn, ...]:
@@ -70,7 +72,9 @@ def _items(turn: Turn) -> Iterator[dict[str, Any]]:
         return
     for call in turn.tool_calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
-    if turn.content:
+    if turn.parts:
+        yield {"role": turn.role, "content": _content(turn.parts, turn.content)}
+    elif turn.content:
         yield {"type": "message", "role": turn.role, "content": turn.content}
 
 
