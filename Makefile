@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
 # The oldest versions that the plugins admit; tests run the plugins with them too.
-OLDEST_SDKS := anthropic==2.0.0 openai==3.0.0
+OLDEST_SDKS := anthropic==2.0.0 google-genai==3.0.0 openai==3.0.0
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test check format docs bench clean

@@ -48,7 +48,8 @@ class Options:
     a list of dicts with a ``role``; ``continue_from`` an earlier envelope. ``on_error="keep"`` returns
     the envelope with per-prompt ``errors`` where ``"raise"`` raises the first. ``schema_repairs`` is how often
     an answer that does not fit the schema may be asked for again, counted in usage. ``provider_options`` are
-    raw request fields by provider name. ``delivery_mode`` is deprecated: call ``defer`` instead.
+    raw request fields by provider name, those inside an object beside what is there. ``delivery_mode`` is
+    deprecated: call ``defer`` instead.
     """
 
     system_instruction: str | None = None

@@ -52,8 +52,15 @@ def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
 
 
 def _with_raw_fields(request: HttpRequest, call: Call, provider: str) -> HttpRequest:
+    """The request with the caller's raw fields; those of an object go beside what the encoder wrote there."""
     raw = (call.options.provider_options or {}).get(provider)
-    return attrs.evolve(request, body={**(request.body or {}), **raw}) if raw else request
+    if not raw:
+        return request
+    body = dict(request.body or {})
+    for name, value in raw.items():
+        written = body.get(name)
+        body[name] = {**written, **value} if isinstance(written, dict) and isinstance(value, dict) else value
+    return attrs.evolve(request, body=body)
 
 
 def with_retries(

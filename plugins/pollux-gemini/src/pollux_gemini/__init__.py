@@ -1,0 +1,133 @@
+"""pollux-sync provider for Google's Gemini API.
+
+JSON calls go through the core's HTTP client, files through the google-genai SDK, which is imported only then.
+A client handed over as ``Config(client=...)`` (Vertex AI, a proxy) carries every call.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from pollux_gemini.decoding import decode
+from pollux_gemini.encoding import MANAGED_FIELDS, encode, problem_of
+from pollux_gemini.parts import PROVIDER, url_context
+from pollux_sync.data.provider import (
+    TEXT_RULE,
+    ConfigOption,
+    HttpRequest,
+    HttpResponse,
+    Problem,
+    ProviderInfo,
+    SourceRule,
+)
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.schemas import SchemaDialect
+
+if TYPE_CHECKING:
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.request import Asset, Call
+    from pollux_sync.data.source import Source
+
+__all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
+
+#: What the types of google-genai 3.4 say of ``response_json_schema``, read narrowly: only the keywords that are named
+#: there, no ``items: false`` after ``prefixItems``, and the formats of the page below.
+JSON_SCHEMA = SchemaDialect(
+    name="gemini-json-schema",
+    needs_object_root=True,
+    allows_tuples=False,
+    allows_any=False,
+    allows_one_of=False,
+    allows_ref_siblings=False,
+    unsupported_keywords={
+        *("const", "default", "examples", "allOf", "not", "if", "then", "else"),
+        *("minLength", "maxLength", "pattern", "contentEncoding", "contentMediaType"),
+        *("exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("uniqueItems", "contains", "minContains", "maxContains"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties"),
+        *("dependentRequired", "dependentSchemas"),
+    },
+    allowed_formats={"date-time", "date", "time"},
+    as_of=date(2026, 11, 21),
+    docs="https://ai.google.dev/gemini-api/docs/structured-output#json_schema_support",
+)
+
+VERSIONS = ("v1beta", "v1")
+
+INFO = ProviderInfo(
+    name=PROVIDER,
+    docs_url="https://ai.google.dev/api/generate-content",
+    key_env=("GEMINI_API_KEY",),
+    auth=("x-goog-api-key", "{key}"),
+    base_url="https://generativelanguage.googleapis.com",
+    base_url_policy="optional",
+    accepts_client=True,
+    options={
+        *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
+        *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
+    },
+    config_options=(
+        ConfigOption(
+            name="api_version",
+            types=(str,),
+            about=f"one of: {', '.join(VERSIONS)}; the first, which is the version that Google's contract describes, "
+            "unless you say otherwise",
+        ),
+    ),
+    sources=(
+        TEXT_RULE,
+        SourceRule(source_types={"file"}, delivery="upload"),
+        SourceRule(source_types={"uri", "arxiv", "youtube"}, delivery="uri"),
+    ),
+    managed_fields=MANAGED_FIELDS,
+    schema_dialect=JSON_SCHEMA,
+)
+
+
+class GeminiProvider:
+    """``generateContent``, either through the core's HTTP client or through the caller's own SDK client."""
+
+    @hookimpl
+    def pollux_provider_info(self) -> ProviderInfo:
+        return INFO
+
+    @hookimpl
+    def pollux_check_config(self, config: ConfigValues) -> Problem | None:
+        version = config.provider_options.get("api_version", VERSIONS[0])
+        if version not in VERSIONS:
+            return Problem(f"api_version must be one of {', '.join(VERSIONS)}, got {version!r}", "leave it out")
+        if config.client is not None and "api_version" in config.provider_options:
+            return Problem(
+                "the client brings its own api_version", "pass http_options={'api_version': ...} to genai.Client"
+            )
+        return None
+
+    @hookimpl
+    def pollux_open(self, config: ConfigValues) -> Any:
+        from pollux_gemini.client import open_carrier
+
+        return open_carrier(config, INFO, VERSIONS[0])
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return problem_of(call)
+
+    @hookimpl
+    def pollux_encode(self, call: Call) -> HttpRequest:
+        return encode(call)
+
+    @hookimpl
+    def pollux_decode(self, response: HttpResponse) -> Reply:
+        return decode(response)
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Any, timeout_s: float) -> Asset:
+        asset: Asset = client.upload(source, timeout_s)
+        return asset
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
+        client.delete(asset, timeout_s)
+        return True

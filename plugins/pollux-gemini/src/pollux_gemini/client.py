@@ -1,0 +1,245 @@
+"""What carries the calls: the core's HTTP client, with the SDK for files; or the caller's SDK client for all.
+
+The SDK never retries here, and its exceptions leave as those of the core's wire, so that both ways fail alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.config import REDACTED
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.request import Asset
+from pollux_sync.errors import APIError, ConfigurationError
+from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.http import HttpClient, open_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from google.genai import Client
+    from google.genai.types import File, HttpOptions
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.provider import HttpRequest, ProviderInfo
+    from pollux_sync.data.source import Source
+    from pollux_sync.errors import FaultKind
+
+#: A file that is not ready after this time will not be.
+PROCESSING_S = 300.0
+#: The SDK passes our time limit on to the service, which is said to refuse less than this; ours is kept on this side.
+_MIN_SERVER_TIMEOUT_S = 10
+_VERSIONED = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
+
+
+def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str) -> DirectCarrier | SDKCarrier:
+    """The carrier that the configuration asks for. A version at the end of ``base_url`` counts as such."""
+    if config.client is not None:
+        return SDKCarrier(config.client)
+    root = (config.base_url or info.base_url or "").rstrip("/")
+    named = _VERSIONED.fullmatch(root)
+    root, version = (named["root"], named["version"]) if named else (root, default_version)
+    version = config.provider_options.get("api_version", version)
+    client = open_client(config, info, base_url=f"{root}/{version}")
+    return DirectCarrier(client, lambda: _sdk_client(config.api_key, root, version))
+
+
+def _sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
+    from google.genai import Client
+    from google.genai.types import HttpOptions
+
+    options = HttpOptions(base_url=base_url, api_version=version, client_args={"follow_redirects": False})
+    return Client(vertexai=False, api_key=api_key, http_options=options)
+
+
+class SDKCarrier:
+    """Every call through an SDK client: in its raw form, without its retries."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._raw: Any = client._api_client  # noqa: SLF001 - its typed calls rebuild bodies and drop what they don't know
+        self._closed = threading.Event()
+
+    def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        """One exchange. Raises HttpError, ReplyError, ConnectionError or TimeoutError; APIError for bad credentials."""
+        path = request.path.removeprefix("/")
+        if self._raw.vertexai and path.startswith("models/"):
+            path = f"publishers/google/{path}"
+        with self._as_wire_errors():
+            answer = self._raw.request("post", path, copy.deepcopy(request.body), _http_options(timeout_s))
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return _answered(HttpResponse(status=200, headers=headers), answer.body)
+
+    def upload(self, source: Source, timeout_s: float) -> Asset:
+        """Store a source's content, streamed, and wait until it can be used.
+
+        Raises as `send` does, APIError for content that the service cannot process, OSError for an unreadable file.
+        """
+        if self._raw.vertexai:
+            raise ConfigurationError(
+                f"Vertex AI stores no files, so {source.identifier!r} cannot be uploaded",
+                hint="put it into Cloud Storage and pass Source.from_uri('gs://...', mime_type=...)",
+            )
+        deadline = time.monotonic() + min(timeout_s, PROCESSING_S)
+        name = PurePath(source.identifier).name or "file"
+        config = _config(timeout_s) | {"mime_type": source.mime_type, "display_name": name}
+        with source.open() as stream, self._as_wire_errors():
+            stored = self.client.files.upload(file=stream, config=config)
+        expires = stored.expiration_time.timestamp() if stored.expiration_time else None
+        asset = Asset(id=stored.name or "", uri=stored.uri, mime_type=source.mime_type, expires_at=expires)
+        try:
+            self._wait_until_ready(stored, deadline, timeout_s)
+        except BaseException:
+            with suppress(Exception):
+                self.delete(asset, timeout_s)
+            raise
+        return asset
+
+    def _wait_until_ready(self, stored: File, deadline: float, timeout_s: float) -> None:
+        for wait_s in poll_waits():
+            if _state(stored) == "FAILED":
+                why = stored.error.message if stored.error else None
+                raise _unusable(stored, why or "no reason given", "invalid_request")
+            if _state(stored) != "PROCESSING":
+                return
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise _unusable(stored, "it was not ready in time", "timeout")
+            if self._closed.wait(min(wait_s, left_s)):
+                raise ConnectionAbortedError("this client has been closed")
+            with self._as_wire_errors():
+                stored = self.client.files.get(name=stored.name or "", config=_config(timeout_s))
+
+    def delete(self, asset: Asset, timeout_s: float) -> None:
+        """Delete a stored file. Raises as `send` does."""
+        with self._as_wire_errors():
+            self.client.files.delete(name=asset.id, config=_config(timeout_s))
+
+    def close(self) -> None:
+        """Wake what waits; the client itself is its owner's."""
+        self._closed.set()
+
+    @contextmanager
+    def _as_wire_errors(self) -> Iterator[None]:
+        """Exceptions of the SDK, its HTTP library and its credentials become those that the core's classifier knows."""
+        from google.auth.exceptions import GoogleAuthError
+        from google.genai.errors import APIError as SDKError
+
+        try:
+            yield
+        except SDKError as error:
+            raise HttpError(self._response_of(error)) from None  # its text may show the key
+        except _of_http_library("TimeoutException") as error:
+            raise TimeoutError("the SDK's request timed out") from error
+        except _of_http_library("RequestError") as error:
+            raise ConnectionError(f"the SDK's request failed: {error}") from error
+        except GoogleAuthError as error:
+            raise APIError(
+                f"the client's credentials failed: {error}",
+                kind="auth",
+                hint="check the credentials of Config(client=...)",
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:  # what its decoders raise
+            raise ReplyError("the answer is not what the SDK expects, perhaps cut off", retryable=True) from error
+
+    def _response_of(self, error: Any) -> HttpResponse:
+        headers = {name.lower(): value for name, value in getattr(error.response, "headers", {}).items()}
+        text = json.dumps(error.details)
+        if self._raw.api_key:
+            text = text.replace(self._raw.api_key, REDACTED)
+        return HttpResponse(status=error.code, headers=headers, body=json.loads(text))
+
+
+class DirectCarrier:
+    """JSON calls through the core's client; the SDK is built when the first file is to be stored."""
+
+    def __init__(self, client: HttpClient, make_sdk_client: Callable[[], Client]) -> None:
+        self._client = client
+        self._make_sdk_client = make_sdk_client
+        self._lock = threading.Lock()
+        self._sdk: SDKCarrier | None = None
+        self.send = client.send
+
+    @property
+    def _files(self) -> SDKCarrier:
+        with self._lock:
+            if self._sdk is None:
+                self._sdk = SDKCarrier(self._make_sdk_client())
+            return self._sdk
+
+    def upload(self, source: Source, timeout_s: float) -> Asset:
+        """Store a source's content, streamed, and wait until it can be used."""
+        return self._files.upload(source, timeout_s)
+
+    def delete(self, asset: Asset, timeout_s: float) -> None:
+        """Delete a stored file."""
+        self._files.delete(asset, timeout_s)
+
+    def close(self) -> None:
+        """Close both clients."""
+        self._client.close()
+        with self._lock:
+            if self._sdk is not None:
+                self._sdk.close()
+                self._sdk.client.close()
+
+
+def poll_waits() -> Iterator[float]:
+    """Seconds between looks at a file: short at first, growing to five."""
+    return (min(0.1 * 1.5**look, 5.0) for look in count())
+
+
+def _http_options(timeout_s: float) -> HttpOptions:
+    from google.genai.types import HttpOptions, HttpRetryOptions
+
+    return HttpOptions(
+        timeout=math.ceil(timeout_s * 1000),
+        headers={"X-Server-Timeout": str(max(math.ceil(timeout_s), _MIN_SERVER_TIMEOUT_S))},
+        retry_options=HttpRetryOptions(attempts=1),
+    )
+
+
+def _config(timeout_s: float) -> Any:
+    return {"http_options": _http_options(timeout_s)}
+
+
+def _answered(response: HttpResponse, text: str) -> HttpResponse:
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        is_json = "json" in response.headers.get("content-type", "json")
+        raise ReplyError(
+            "the answer is not JSON, perhaps cut off",
+            hint=None if is_json else "check the client's base_url",
+            retryable=is_json,
+            response=response,
+        ) from error
+    return HttpResponse(status=response.status, headers=response.headers, body=body)
+
+
+def _of_http_library(name: str) -> tuple[type[Exception], ...]:
+    """An exception of the libraries that the SDK may send with: httpx, or its successor."""
+    libraries = (sys.modules.get(library) for library in ("httpx", "httpx2"))
+    return tuple(getattr(library, name) for library in libraries if library is not None)
+
+
+def _state(stored: File) -> str | None:
+    return stored.state.value if stored.state else None
+
+
+def _unusable(stored: File, why: str, kind: FaultKind) -> APIError:
+    return APIError(
+        f"Gemini could not process {stored.display_name!r}: {why}",
+        kind=kind,
+        hint=f"check that it is whole, of the type named, and short enough for {PROCESSING_S:g} s and timeout_s",
+    )

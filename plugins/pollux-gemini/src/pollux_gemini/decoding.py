@@ -1,0 +1,112 @@
+"""From the answer of ``generateContent`` to a Reply. Pure, and tolerant of what it does not know."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pollux_gemini.conversing import PARTS
+from pollux_gemini.parts import function_calls_in, objects_in, texts_in
+from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
+from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.fields import as_text, count_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pollux_gemini.parts import Json
+    from pollux_sync.data.provider import HttpResponse
+
+_FILTERED = (
+    *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION", "MODEL_ARMOR"),
+    *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "PUP_LIMITED_DISABLED"),
+)
+_BROKEN = (
+    *("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"),
+    *("MISSING_THOUGHT_SIGNATURE", "IMAGE_OTHER", "NO_IMAGE"),
+)
+_FINISH_REASONS: dict[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+    **dict.fromkeys(_FILTERED, "content_filter"),
+    **dict.fromkeys(_BROKEN, "error"),
+}
+#: What a candidate says beside its content.
+_NOTES = ("citationMetadata", "groundingMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult")
+#: Parts that hold one of these are the answer itself; all others (code, images, ...) are extras.
+_OWN = frozenset({"text", "functionCall"})
+
+
+def decode(response: HttpResponse) -> Reply:
+    """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer."""
+    body = response.body
+    if not isinstance(body, dict):
+        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
+    if body.get("error"):
+        raise HttpError(response)
+    candidates = objects_in(body.get("candidates"))
+    blocked = as_text(_object(body.get("promptFeedback")).get("blockReason"))
+    if not candidates and blocked is None:
+        raise ReplyError(
+            "the answer holds no candidates", hint="does base_url lead to the Gemini API?", response=response
+        )
+    candidate = candidates[0] if candidates else {}
+    parts = objects_in(_object(candidate.get("content")).get("parts"))
+    calls = tuple(_tool_calls(parts))
+    raw_reason = as_text(candidate.get("finishReason")) if candidates else blocked
+    return Reply(
+        text="".join(texts_in(parts, is_thought=False)),
+        reasoning="\n\n".join(texts_in(parts, is_thought=True)) or None,
+        tool_calls=calls,
+        usage=_usage(body.get("usageMetadata")),
+        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls)) if candidates else "content_filter",
+        raw_finish_reason=raw_reason,
+        response_id=as_text(body.get("responseId")),
+        model=as_text(body.get("modelVersion")),
+        provider_state={PARTS: parts} if any(part.keys() != {"text"} for part in parts) else None,
+        artifacts=_artifacts(body, candidates, parts),
+    )
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _tool_calls(parts: list[Json]) -> Iterable[ToolCall]:
+    for index, call in enumerate(function_calls_in(parts)):
+        arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
+        yield ToolCall(as_text(call.get("id")) or f"call_{index}", call["name"], arguments)
+
+
+def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
+    reason = _FINISH_REASONS.get(raw or "")
+    return "tool_calls" if has_calls and reason in {None, "stop"} else reason
+
+
+def _usage(usage: Any) -> Usage:
+    """Thoughts are output, and what the service's own tools read is input, so that the two make up the total."""
+    return Usage(
+        input_tokens=_sum(usage, "promptTokenCount", "toolUsePromptTokenCount"),
+        output_tokens=_sum(usage, "candidatesTokenCount", "thoughtsTokenCount"),
+        total_tokens=count_in(usage, "totalTokenCount"),
+        reasoning_tokens=count_in(usage, "thoughtsTokenCount"),
+        cached_tokens=count_in(usage, "cachedContentTokenCount"),
+    )
+
+
+def _sum(usage: Any, *names: str) -> int | None:
+    counts = [count for name in names if (count := count_in(usage, name)) is not None]
+    return sum(counts) if counts else None
+
+
+def _artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Json | None:
+    """What else the answer holds, by Google's names."""
+    candidate = candidates[0] if candidates else {}
+    found = {name: candidate.get(name) for name in _NOTES} | {
+        "finishMessage": candidate.get("finishMessage") if candidate.get("finishReason") != "STOP" else None,
+        "promptFeedback": body.get("promptFeedback"),
+        "parts": [part for part in parts if not _OWN & part.keys()],
+        "candidates": candidates[1:],
+    }
+    return {name: value for name, value in found.items() if value} or None

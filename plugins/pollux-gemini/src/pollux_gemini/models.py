@@ -1,0 +1,55 @@
+"""What differs between models, as dated data: whether they think, and how they are told to.
+
+Checked on 2026-11-21 in the published OpenAPI document and in the types of google-genai 3.4: a level goes to Gemini 3
+and later and is an error before; a model that cannot think refuses any setting; a budget of 0 switches thinking off;
+the levels. The ranges of Gemini 2.5 and the budgets that stand for an effort are those of
+https://ai.google.dev/gemini-api/docs/thinking and .../openai as of 2025; they could not be read again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import attrs
+
+#: Efforts that are sent as levels.
+LEVELS = ("minimal", "low", "medium", "high", "xhigh")
+#: Tokens to think with, where a model takes a number and not a level.
+BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
+
+
+@attrs.frozen(kw_only=True)
+class ModelFacts:
+    """What the models whose name holds ``pattern`` take.
+
+    ``thinking``: "level" models take a level, or a budget; "budget" models only a budget of tokens, from
+    ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
+    """
+
+    pattern: str
+    thinking: Literal["none", "budget", "level"]
+    min_budget: int = 1
+    max_budget: int | None = None
+    can_stop: bool = True
+
+    @property
+    def efforts(self) -> tuple[str, ...]:
+        """The values of ``reasoning_effort`` that mean something to the model."""
+        return {"none": (), "budget": tuple(BUDGETS), "level": LEVELS}[self.thinking]
+
+
+#: The first row that matches wins. A model of no row is newer than this table, so it is asked as the newest are.
+FACTS = (
+    ModelFacts(pattern=r"gemini-(1\.|2\.0)", thinking="none"),
+    ModelFacts(pattern=r"gemini-2\.5-pro", thinking="budget", min_budget=128, max_budget=32_768, can_stop=False),
+    ModelFacts(pattern=r"gemini-2\.5-flash-lite", thinking="budget", min_budget=512, max_budget=24_576),
+    ModelFacts(pattern=r"gemini-2\.5", thinking="budget", max_budget=24_576),
+    ModelFacts(pattern=r"", thinking="level"),
+)
+
+
+def facts_of(model: str) -> ModelFacts:
+    """What is known of a model, by its name at the Gemini API or Vertex AI."""
+    name = model.lower()
+    return next(facts for facts in FACTS if re.search(facts.pattern, name))

@@ -1,0 +1,74 @@
+"""Ten turns of an agent, its state kept as JSON in between: every body replays what Gemini said, as it said it."""
+
+import json
+
+from gemini_api import answer, function_call, text, thought
+from pollux_sync import Options, continue_tool, run, to_jsonable
+
+TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+CITIES = ["Rome", "Oslo", "Bonn", "Bern", "Kyiv", "Riga", "Lyon", "Nice", "Cork"]
+
+
+def said_in(turn):
+    """What Gemini answers in a turn: thoughts, one call or two of which one has an id, signatures; at last a text."""
+    if turn == len(CITIES):
+        return [text("All told."), text("", thoughtSignature="ZW5k")]
+    signed = function_call("weather", {"city": CITIES[turn]}, call_id=f"id{turn}", signature=f"c2ln{turn}")
+    if turn % 3 != 1:
+        return [thought(f"about {CITIES[turn]}"), signed]
+    return [text("Two at once."), signed, function_call("weather", {"city": "Paris", "days": [1.5, None]})]
+
+
+def told_in(turn):
+    """What the tools gave in a turn, as Gemini is told."""
+    response = {"error": "no such city"} if turn == 4 else {"result": f"sun {turn}"}
+    results = [{"functionResponse": {"id": f"id{turn}", "name": "weather", "response": response}}]
+    if turn % 3 == 1:
+        results.append({"functionResponse": {"name": "weather", "response": {"sky": "grey"}}})
+    return results
+
+
+def results_for(turn, calls):
+    first = {"error": "no such city"} if turn == 4 else f"sun {turn}"
+    contents = [first, '{"sky": "grey"}'][: len(calls)]
+    return [{"tool_call_id": call["id"], "content": told} for call, told in zip(calls, contents, strict=True)]
+
+
+def contents_at(turn):
+    """The whole of what is sent to get the answer of a turn."""
+    contents = [{"role": "user", "parts": [{"text": "Weather?"}]}]
+    for earlier in range(turn):
+        contents.append({"role": "model", "parts": said_in(earlier)})
+        contents.append({"role": "user", "parts": told_in(earlier)})
+    return contents
+
+
+def test_replays_ten_turns_as_they_were(server, config):
+    options = Options(tools=[TOOL], system_instruction="be brief")
+    server.reply(*[answer(*said_in(turn)) for turn in range(len(CITIES) + 1)])
+    reach = config(model="gemini-3-pro-preview")
+    result = run("Weather?", config=reach, options=options)
+    for turn in range(len(CITIES)):
+        (calls,) = result["tool_calls"]
+        kept = json.loads(json.dumps(to_jsonable(result)))
+        result = continue_tool(kept, results_for(turn, calls), config=reach, options=options)
+    assert result["answers"] == ["All told."]
+    bodies = [request.json() for request in server.requests]
+    assert len(bodies) == 10
+    for turn in (0, 1, 9):
+        assert bodies[turn] == {
+            "contents": contents_at(turn),
+            "systemInstruction": {"parts": [{"text": "be brief"}]},
+            "tools": [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": TOOL["parameters"]}]}],
+        }
+
+
+def test_asks_on_after_the_last_answer(server, config):
+    server.reply(answer(*said_in(9)), answer(text("Yes.")))
+    first = run("Weather?", config=config(), options=Options(history=[]))
+    run("Sure?", config=config(), options=Options(continue_from=to_jsonable(first)))
+    assert server.requests[1].json()["contents"] == [
+        {"role": "user", "parts": [{"text": "Weather?"}]},
+        {"role": "model", "parts": said_in(9)},
+        {"role": "user", "parts": [{"text": "Sure?"}]},
+    ]

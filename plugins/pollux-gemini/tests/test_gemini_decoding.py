@@ -1,0 +1,199 @@
+import attrs
+import pytest
+
+from gemini_api import USAGE, candidate, function_call, response, text, thought
+from pollux_gemini.decoding import decode
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.reply import Reply, ToolCall, Usage
+from pollux_sync.wire.faults import HttpError, ReplyError
+
+
+def decoded(body):
+    return decode(HttpResponse(status=200, body=body))
+
+
+COUNTED = Usage(input_tokens=11, output_tokens=7, total_tokens=18, reasoning_tokens=3, cached_tokens=2)
+CITATIONS = {"citationSources": [{"uri": "https://a.example", "startIndex": 0, "endIndex": 4}]}
+RATINGS = [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH", "blocked": True}]
+GROUNDING = {"webSearchQueries": ["x"]}
+PAGES = {"urlMetadata": [{"retrievedUrl": "https://a.example", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS"}]}
+CODE = {"executableCode": {"language": "PYTHON", "code": "1"}}
+IMAGE = {"inlineData": {"mimeType": "image/png", "data": "AA=="}, "thoughtSignature": "c2ln"}
+
+
+def ended(reason, *parts, **fields):
+    return response(candidates=[candidate(*parts, finishReason=reason, **fields)])
+
+
+#: What Gemini may answer, and what of the reply differs from an empty one that ended by itself.
+TRANSCRIPTS = {
+    "normal": (response(text("hel"), text("lo")), {"text": "hello"}),
+    "tool": (
+        response(function_call("weather", {"city": "Zürich"}, call_id="a1")),
+        {"tool_calls": (ToolCall("a1", "weather", '{"city": "Zürich"}'),), "finish_reason": "tool_calls"},
+    ),
+    "parallel tools without ids": (
+        response(text("both"), function_call("a", {"n": 1}, signature="c2ln"), function_call("b")),
+        {
+            "text": "both",
+            "tool_calls": (ToolCall("call_0", "a", '{"n": 1}'), ToolCall("call_1", "b", "{}")),
+            "finish_reason": "tool_calls",
+        },
+    ),
+    "reasoning": (
+        response(thought("first"), thought("then"), text("x", thoughtSignature="c2ln")),
+        {"text": "x", "reasoning": "first\n\nthen"},
+    ),
+    "blocked": (
+        {"promptFeedback": {"blockReason": "SAFETY", "safetyRatings": RATINGS}, "usageMetadata": USAGE},
+        {
+            "finish_reason": "content_filter",
+            "raw_finish_reason": "SAFETY",
+            "response_id": None,
+            "model": None,
+            "artifacts": {"promptFeedback": {"blockReason": "SAFETY", "safetyRatings": RATINGS}},
+        },
+    ),
+    "truncated": (
+        ended("MAX_TOKENS", text("hel")),
+        {"text": "hel", "finish_reason": "length", "raw_finish_reason": "MAX_TOKENS"},
+    ),
+    "truncated before the first word": (
+        response(candidates=[{"content": {"role": "model"}, "finishReason": "MAX_TOKENS"}]),
+        {"finish_reason": "length", "raw_finish_reason": "MAX_TOKENS"},
+    ),
+    "filtered": (
+        response(candidates=[{"finishReason": "SAFETY", "safetyRatings": RATINGS, "finishMessage": "no"}]),
+        {
+            "finish_reason": "content_filter",
+            "raw_finish_reason": "SAFETY",
+            "artifacts": {"safetyRatings": RATINGS, "finishMessage": "no"},
+        },
+    ),
+    "a call that cannot be read": (
+        response(candidates=[{"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": "print(x"}]),
+        {
+            "finish_reason": "error",
+            "raw_finish_reason": "MALFORMED_FUNCTION_CALL",
+            "artifacts": {"finishMessage": "print(x"},
+        },
+    ),
+    "a call that was cut off": (
+        ended("MAX_TOKENS", function_call("a", call_id="a1")),
+        {
+            "tool_calls": (ToolCall("a1", "a", "{}"),),
+            "finish_reason": "length",
+            "raw_finish_reason": "MAX_TOKENS",
+        },
+    ),
+    "empty": (response(), {}),
+    "extras": (
+        ended(
+            "STOP",
+            text("x"),
+            CODE,
+            IMAGE,
+            citationMetadata=CITATIONS,
+            groundingMetadata=GROUNDING,
+            urlContextMetadata=PAGES,
+        ),
+        {
+            "text": "x",
+            "artifacts": {
+                "citationMetadata": CITATIONS,
+                "groundingMetadata": GROUNDING,
+                "urlContextMetadata": PAGES,
+                "parts": [CODE, IMAGE],
+            },
+        },
+    ),
+    "two candidates": (
+        response(candidates=[candidate(text("x")), candidate(text("y"))]),
+        {"text": "x", "artifacts": {"candidates": [candidate(text("y"))]}},
+    ),
+}
+PLAIN = Reply(usage=COUNTED, finish_reason="stop", raw_finish_reason="STOP", response_id="r1", model="gemini-2.5-flash")
+
+
+def with_news(value):
+    """The same from a service that has learnt new fields; arguments are the model's own."""
+    if isinstance(value, list):
+        return [with_news(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: item if name == "args" else with_news(item) for name, item in value.items()} | {"news": {"a": [1]}}
+
+
+@pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
+def test_reads_an_answer(body, fields):
+    assert attrs.evolve(decoded(body), provider_state=None) == attrs.evolve(PLAIN, **fields)
+
+
+@pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
+def test_reads_an_answer_with_fields_it_does_not_know(body, fields):
+    reply = attrs.evolve(decoded(with_news(body)), provider_state=None, artifacts=None)
+    assert reply == attrs.evolve(PLAIN, **(fields | {"artifacts": None}))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [text("x", thoughtSignature="c2ln")],
+        [thought("hm"), text("x")],
+        [text("x"), function_call("a"), text("y")],
+        [text("x"), text("", thoughtSignature="c2ln")],
+        [CODE, text("x")],
+    ],
+)
+def test_keeps_the_parts_that_must_be_replayed(parts):
+    assert decoded(response(*parts)).provider_state == {"gemini_parts": parts}
+
+
+def test_keeps_no_copy_of_mere_text():
+    assert decoded(response(text("x"), text("y"))).provider_state is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("CONTINUATION", "length"),
+        ("RECITATION", "content_filter"),
+        ("SPII", "content_filter"),
+        ("IMAGE_SAFETY", "content_filter"),
+        ("UNEXPECTED_TOOL_CALL", "error"),
+        ("MISSING_THOUGHT_SIGNATURE", "error"),
+        ("SOMETHING_NEW", None),
+        (None, None),
+    ],
+)
+def test_tells_how_the_answer_ended(reason, finish):
+    reply = decoded(ended(reason, text("x")))
+    assert (reply.finish_reason, reply.raw_finish_reason) == (finish, reason)
+
+
+def test_counts_what_tools_of_the_service_read_as_input():
+    usage = {"promptTokenCount": 5, "toolUsePromptTokenCount": 20, "candidatesTokenCount": 2, "totalTokenCount": 27}
+    expected = Usage(input_tokens=25, output_tokens=2, total_tokens=27)
+    assert decoded(response(text("x"), usageMetadata=usage)).usage == expected
+
+
+@pytest.mark.parametrize("usage", [None, [], {}, {"promptTokenCount": "many"}])
+def test_takes_missing_usage_for_unknown(usage):
+    assert decoded(response(text("x"), usageMetadata=usage)).usage == Usage()
+
+
+@pytest.mark.parametrize("content", [None, [], {"parts": None}, {"parts": ["junk", {"functionCall": {"args": {}}}]}])
+def test_tolerates_content_that_is_none(content):
+    reply = decoded({"candidates": [{"content": content}, "junk"]})
+    assert (reply.text, reply.tool_calls, reply.finish_reason) == ("", (), None)
+
+
+def test_raises_an_error_inside_a_200():
+    with pytest.raises(HttpError, match="broke"):
+        decoded({"error": {"code": 500, "message": "it broke", "status": "INTERNAL"}})
+
+
+@pytest.mark.parametrize("body", [[], "x", None, {}, {"candidates": []}, {"candidates": None, "promptFeedback": {}}])
+def test_raises_when_there_is_no_answer(body):
+    with pytest.raises(ReplyError):
+        decoded(body)

@@ -1,0 +1,292 @@
+import attrs
+import pytest
+
+from gemini_api import KEY
+from pollux_gemini import INFO, url_context
+from pollux_gemini.encoding import encode
+from pollux_sync import Config, ConfigurationError, Options, Source, SourceError, run
+from pollux_sync.data.reply import ToolCall
+from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+
+TREE = {
+    "type": "object",
+    "properties": {
+        "root": {"$ref": "#/$defs/Node"},
+        "kind": {"const": "tree"},
+        "size": {"type": ["integer", "null"]},
+        "by": {"oneOf": [{"type": "string"}, {"type": "integer"}]},
+    },
+    "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},
+    "additionalProperties": False,
+}
+UNTYPED = {name: value for name, value in TREE.items() if name != "type"}
+TOOLS = [{"name": "plant", "description": "a tree", "parameters": UNTYPED}, {"name": "water"}]
+YOUTUBE = Source.from_youtube("https://youtu.be/x")
+
+
+def body_of(prompt="hi", **fields):
+    call = Call(**({"index": 0, "model": "gemini-2.5-flash", "prompt": prompt, "options": Options()} | fields))
+    return encode(call).body
+
+
+def said(text, role="user"):
+    return {"role": role, "parts": [{"text": text}]}
+
+
+def asset(mime_type, **fields):
+    source = Source("file", "name", mime_type, 3, lambda: b"abc")
+    return AssetPart(source, Asset(**({"id": "files/1", "mime_type": mime_type, "uri": "https://f/1"} | fields)))
+
+
+def test_writes_a_prompt():
+    assert body_of("hi") == {"contents": [said("hi")]}
+
+
+def test_carries_every_setting():
+    options = Options(system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50)
+    assert body_of(options=options, response_schema={"type": "object"}) == {
+        "contents": [said("hi")],
+        "systemInstruction": {"parts": [{"text": "be brief"}]},
+        "generationConfig": {
+            "temperature": 0.5,
+            "topP": 0.9,
+            "maxOutputTokens": 50,
+            "responseMimeType": "application/json",
+            "responseJsonSchema": {"type": "object"},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("gemini-2.5-pro", "models/gemini-2.5-pro"),
+        ("models/gemini-2.5-pro", "models/gemini-2.5-pro"),
+        ("tunedModels/mine", "tunedModels/mine"),
+        ("odd?key=1", "models/odd%3Fkey%3D1"),
+    ],
+)
+def test_names_the_model_in_the_path(model, path):
+    assert encode(Call(index=0, model=model, prompt="hi", options=Options())).path == f"/{path}:generateContent"
+
+
+def test_declares_tools_in_one_entry_with_their_whole_schema():
+    assert body_of(options=Options(tools=TOOLS))["tools"] == [
+        {
+            "functionDeclarations": [
+                {"name": "plant", "description": "a tree", "parametersJsonSchema": TREE},
+                {"name": "water"},
+            ]
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "strict", "sent"),
+    [
+        (None, False, None),
+        ("auto", False, {"mode": "AUTO"}),
+        ("required", False, {"mode": "ANY"}),
+        ("none", True, {"mode": "NONE"}),
+        ({"name": "water"}, True, {"mode": "ANY", "allowedFunctionNames": ["water"]}),
+        (None, True, {"mode": "VALIDATED"}),
+        ("auto", True, {"mode": "VALIDATED"}),
+    ],
+)
+def test_passes_the_tool_choice(choice, strict, sent):
+    tools = [TOOLS[0] | {"strict": strict}, TOOLS[1]]
+    config = body_of(options=Options(tools=tools, tool_choice=choice)).get("toolConfig")
+    assert config == (sent and {"functionCallingConfig": sent})
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "sent"),
+    [
+        ("gemini-3-pro-preview", {"reasoning_effort": "low"}, {"includeThoughts": True, "thinkingLevel": "LOW"}),
+        ("gemini-99-new", {"reasoning_effort": "XHigh"}, {"includeThoughts": True, "thinkingLevel": "XHIGH"}),
+        ("gemini-3-flash", {"reasoning_budget_tokens": 0}, {"includeThoughts": False, "thinkingBudget": 0}),
+        ("models/gemini-2.5-pro", {"reasoning_effort": "high"}, {"includeThoughts": True, "thinkingBudget": 24_576}),
+        ("gemini-2.5-pro", {"reasoning_budget_tokens": 128}, {"includeThoughts": True, "thinkingBudget": 128}),
+        ("gemini-2.5-flash", {"reasoning_budget_tokens": 0}, {"includeThoughts": False, "thinkingBudget": 0}),
+        ("gemini-2.0-flash", {"reasoning_budget_tokens": 0}, None),
+        ("gemini-3-pro-preview", {}, None),
+    ],
+)
+def test_tells_each_model_how_to_think_in_its_own_way(model, options, sent):
+    body = body_of(model=model, options=Options(**options))
+    assert body.get("generationConfig") == (sent and {"thinkingConfig": sent})
+
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (TextPart("text"), {"text": "text"}),
+        (asset("image/png"), {"fileData": {"fileUri": "https://f/1", "mimeType": "image/png"}}),
+        (asset("image/png", uri=None), {"fileData": {"fileUri": "files/1", "mimeType": "image/png"}}),
+        (
+            attrs.evolve(asset("video/mp4"), source=asset("video/mp4").source.with_gemini_video_settings(fps=2)),
+            {"fileData": {"fileUri": "https://f/1", "mimeType": "video/mp4"}, "videoMetadata": {"fps": 2.0}},
+        ),
+        (
+            UriPart(YOUTUBE.with_gemini_video_settings(start_offset="1s", end_offset="9s")),
+            {
+                "fileData": {"fileUri": "https://youtu.be/x", "mimeType": "video/mp4"},
+                "videoMetadata": {"startOffset": "1s", "endOffset": "9s"},
+            },
+        ),
+        (
+            UriPart(Source.from_uri("gs://b/x.ogg", mime_type="audio/ogg")),
+            {"fileData": {"fileUri": "gs://b/x.ogg", "mimeType": "audio/ogg"}},
+        ),
+        (UriPart(Source.from_uri("https://a.example/x")), {"fileData": {"fileUri": "https://a.example/x"}}),
+        (
+            UriPart(Source.from_arxiv("1706.03762")),
+            {"fileData": {"fileUri": "https://arxiv.org/pdf/1706.03762.pdf", "mimeType": "application/pdf"}},
+        ),
+    ],
+)
+def test_puts_a_source_before_the_prompt(part, sent):
+    assert body_of("hi", parts=(part,)) == {"contents": [{"role": "user", "parts": [sent, {"text": "hi"}]}]}
+
+
+def test_has_web_pages_read_by_gemini():
+    parts = tuple(UriPart(url_context(url)) for url in ("https://a.example", "https://b.example"))
+    body = body_of("compare", parts=parts, options=Options(tools=[TOOLS[1]]))
+    texts = ["https://a.example", "https://b.example", "compare"]
+    assert body["contents"] == [{"role": "user", "parts": [{"text": text} for text in texts]}]
+    assert body["tools"] == [{"functionDeclarations": [{"name": "water"}]}, {"urlContext": {}}]
+
+
+@pytest.mark.parametrize("url", ["gs://b/x", "notes.txt"])
+def test_reads_no_pages_but_those_of_the_web(url):
+    with pytest.raises(SourceError):
+        url_context(url)
+
+
+def test_refuses_a_part_it_cannot_carry():
+    with pytest.raises(ConfigurationError, match="InlinePart"):
+        body_of(parts=(InlinePart(asset("image/png").source, b"abc"),))
+
+
+def test_sends_a_source_alone_and_no_empty_part():
+    assert body_of(None, parts=(TextPart(""), TextPart("text")))["contents"] == [said("text")]
+
+
+CALLED = (
+    Turn(role="system", content="be kind"),
+    Turn(role="user", content="weather?"),
+    Turn(
+        role="assistant",
+        content="let me see",
+        tool_calls=(ToolCall("c1", "weather", '{"city":"Rome"}'), ToolCall("c2", "weather", "no json")),
+    ),
+    Turn(role="tool", tool_call_id="c1", content='{"sky": "clear"}'),
+    Turn(role="tool", tool_call_id="c2", content="[1]"),
+    Turn(role="tool", tool_call_id="c9", content="?"),
+)
+
+
+def test_replays_a_conversation_from_elsewhere():
+    body = body_of("and Oslo?", conversation=Conversation(turns=CALLED), options=Options(system_instruction="be brief"))
+    assert body == {
+        "systemInstruction": {"parts": [{"text": "be brief\n\nbe kind"}]},
+        "contents": [
+            said("weather?"),
+            {
+                "role": "model",
+                "parts": [
+                    {"text": "let me see"},
+                    {"functionCall": {"id": "c1", "name": "weather", "args": {"city": "Rome"}}},
+                    {"functionCall": {"id": "c2", "name": "weather", "args": {}}},
+                ],
+            },
+            {
+                "role": "user",
+                "parts": [
+                    {"functionResponse": {"id": "c1", "name": "weather", "response": {"sky": "clear"}}},
+                    {"functionResponse": {"id": "c2", "name": "weather", "response": {"result": "[1]"}}},
+                    {"functionResponse": {"name": "unknown_tool", "response": {"result": "?"}}},
+                    {"text": "and Oslo?"},
+                ],
+            },
+        ],
+    }
+
+
+STORED = [
+    {"text": "hm", "thought": True},
+    {"functionCall": {"name": "ping", "args": {"n": 1}}, "thoughtSignature": "c2ln"},
+    {"text": "a"},
+    {"text": "b", "new": [1]},
+]
+
+
+@pytest.mark.parametrize(
+    ("turn", "sent"),
+    [
+        ({}, STORED),
+        ({"content": "other"}, [{"text": "other"}, {"functionCall": {"id": "x", "name": "ping", "args": {"n": 1}}}]),
+        (
+            {"tool_calls": (ToolCall("x", "ping", '{"n": 2}'),)},
+            [{"text": "ab"}, {"functionCall": {"id": "x", "name": "ping", "args": {"n": 2}}}],
+        ),
+        ({"tool_calls": ()}, [{"text": "ab"}]),
+    ],
+)
+def test_replays_parts_as_they_came_unless_the_turn_says_something_else(turn, sent):
+    unchanged = {
+        "role": "assistant",
+        "content": "ab",
+        "tool_calls": (ToolCall("x", "ping", '{"n": 1}'),),
+        "provider_state": {"gemini_parts": STORED},
+    }
+    conversation = Conversation(turns=(Turn(**(unchanged | turn)), Turn(role="tool", tool_call_id="x", content="{}")))
+    contents = body_of(None, conversation=conversation)["contents"]
+    assert contents[0] == {"role": "model", "parts": sent}
+
+
+def test_leaves_out_turns_that_say_nothing():
+    turns = (Turn(role="user", content="a"), Turn(role="assistant"), Turn(role="user", content="b"))
+    parts = [{"text": text} for text in ("a", "b", "hi")]
+    assert body_of(conversation=Conversation(turns=turns))["contents"] == [{"role": "user", "parts": parts}]
+
+
+def offline(**fields):
+    return Config(**({"provider": "gemini", "model": "m", "api_key": KEY, "base_url": "http://127.0.0.1:9"} | fields))
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        ("m", {"temperature": 2.5}, "at most 2"),
+        ("gemini-2.0-flash", {"reasoning_effort": "low"}, "cannot think"),
+        ("gemini-1.5-pro", {"reasoning_budget_tokens": 5}, "cannot think"),
+        ("gemini-3-pro", {"reasoning_effort": "max"}, "'max'.*minimal, low, medium, high, xhigh"),
+        ("gemini-2.5-flash", {"reasoning_effort": "xhigh"}, "'xhigh'.*minimal, low, medium, high"),
+        ("gemini-2.5-pro", {"reasoning_budget_tokens": 0}, "always thinks.*128"),
+        ("gemini-2.5-flash-lite", {"reasoning_budget_tokens": 511}, "511.*from 512 to 24576, or 0"),
+        ("gemini-2.5-pro", {"reasoning_budget_tokens": 40_000}, "40000.*from 128 to 32768$"),
+        ("m", {"implicit_caching": True}, "implicit_caching"),
+        ("m", {"provider_options": {"gemini": {"contents": []}}}, "contents"),
+        ("m", {"provider_options": {"gemini": {"generationConfig": {"topP": 1}}}}, "generationConfig.topP"),
+        ("m", {"provider_options": {"gemini": {"generationConfig": 7}}}, "must be a dict"),
+        ("m", {"tools": TOOLS, "provider_options": {"gemini": {"tools": []}}}, "sets tools"),
+    ],
+)
+def test_refuses_before_sending_what_the_service_would_not_do(model, options, said):
+    with pytest.raises(ConfigurationError, match=f"(?s){said}") as caught:
+        run("hi", config=offline(model=model), options=Options(**options))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["application/pdf", "text/plain", "video/mp4", "application/octet-stream"])
+def test_uploads_files_of_any_type(kind):
+    assert INFO.rule_for(asset(kind).source).delivery == "upload"
+
+
+def test_needs_a_key(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="no API key") as caught:
+        Config(provider="gemini", model="m")
+    assert "GEMINI_API_KEY" in caught.value.hint

@@ -1,0 +1,175 @@
+import resource
+import subprocess
+import sys
+from itertools import islice
+
+import pytest
+from google import genai
+
+from gemini_api import KEY, Files
+from pollux_gemini.client import SDKCarrier, poll_waits
+from pollux_sync import APIError, Config, ConfigurationError, Source, run, run_many
+from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+
+
+@pytest.fixture
+def files(server):
+    server.handler = Files()
+    return server.handler
+
+
+@pytest.fixture
+def sources(tmp_path):
+    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.txt": b"plain"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [Source.from_file(tmp_path / name) for name in contents]
+
+
+def test_20_prompts_over_3_files_make_3_uploads_and_3_deletions(files, config, sources):
+    result = run_many([f"p{n}" for n in range(20)], sources=sources, config=config())
+    assert result["answers"] == ["seen"] * 20
+    assert sorted(request.body for request in files.stored) == [b"%PDF-1.7 a", b"plain", b"\x89PNG\r\n\x1a\nb"]
+    assert sorted(files.deleted) == ["files/1", "files/2", "files/3"]
+
+
+def test_uploads_under_the_key_with_name_and_type(server, files, config, sources):
+    run("p", source=sources[0], config=config())
+    started = server.requests[0]
+    assert started.path == "/upload/v1beta/files"
+    assert b'"a.pdf"' in started.body
+    assert started.headers["x-goog-upload-header-content-type"] == "application/pdf"
+    assert started.headers["x-goog-api-key"] == KEY
+
+
+def test_refers_to_files_by_address(server, files, config, sources):
+    run("p", source=sources[2], config=config())
+    (asked,) = [request.json() for request in server.requests if request.path.endswith(":generateContent")]
+    assert asked["contents"][0]["parts"] == [
+        {"fileData": {"fileUri": "https://files.example/files/1", "mimeType": "text/plain"}},
+        {"text": "p"},
+    ]
+
+
+def test_deletes_the_files_when_a_prompt_fails(server, files, config, sources):
+    def refuse_one(request):
+        is_refused = request.path.endswith(":generateContent") and b"p7" in request.body
+        return Answer(status=400, json={"error": {"message": "no"}}) if is_refused else files(request)
+
+    server.handler = refuse_one
+    with pytest.raises(APIError) as caught:
+        run_many([f"p{n}" for n in range(10)], sources=sources, config=config())
+    assert caught.value.partial_result["answers"].count("seen") == 9
+    assert (len(files.stored), sorted(files.deleted)) == (3, ["files/1", "files/2", "files/3"])
+
+
+def test_deletes_the_others_when_the_third_upload_fails(files, config, sources):
+    files.refusing = "text/plain"
+    with pytest.raises(APIError, match="unreadable") as caught:
+        run_many("p", sources=sources, config=config())
+    assert (caught.value.phase, caught.value.status_code) == ("upload", 400)
+    assert sorted(files.deleted) == ["files/1", "files/2"]
+
+
+def test_waits_until_a_file_is_ready(server, config, sources):
+    server.handler = Files(states=("PROCESSING", "PROCESSING", "ACTIVE"))
+    assert run("p", source=sources[0], config=config())["answers"] == ["seen"]
+    assert [r.method for r in server.requests if r.path == "/v1beta/files/1"] == ["GET", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "said"),
+    [("FAILED", "invalid_request", "broken film"), ("PROCESSING", "timeout", "not ready in time")],
+)
+def test_deletes_a_file_that_does_not_become_ready(server, config, sources, state, kind, said):
+    server.handler = Files(states=("PROCESSING", state))
+    with pytest.raises(APIError, match=said) as caught:
+        run("p", source=sources[0], config=config(timeout_s=1.0))
+    assert (caught.value.phase, caught.value.kind) == ("upload", kind)
+    assert server.handler.deleted == ["files/1"]
+    assert caught.value.hint
+
+
+def test_closing_ends_the_wait_for_a_file(server, sources):
+    server.handler = Files(states=("PROCESSING",))
+    with genai.Client(vertexai=False, api_key=KEY, http_options={"base_url": server.url}) as client:
+        carrier = SDKCarrier(client)
+        carrier.close()
+        with pytest.raises(ConnectionAbortedError):
+            carrier.upload(sources[0], 20)
+    assert server.handler.deleted == ["files/1"]
+
+
+def test_looks_less_and_less_often():
+    waits = list(islice(poll_waits(), 30))
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (0.1, 5.0)
+
+
+def test_does_not_repeat_an_upload_after_a_reset(server, files, config, sources):
+    server.reply(ResetBeforeBody())
+    with pytest.raises(APIError) as caught:
+        run("p", source=sources[0], config=config())
+    assert (caught.value.phase, caught.value.kind) == ("upload", "connection")
+    assert len(server.requests) == 1
+
+
+def test_says_that_an_upload_was_not_answered_as_one(server, config, sources):
+    server.reply(Answer(json={}))
+    with pytest.raises(APIError) as caught:
+        run("p", source=sources[0], config=config())
+    assert (caught.value.phase, caught.value.kind, len(server.requests)) == ("upload", "malformed", 1)
+
+
+def test_takes_no_file_and_no_key_to_where_it_is_redirected(server, sources):
+    with ScriptedServer() as elsewhere:
+        server.reply(Answer(status=307, headers={"Location": f"{elsewhere.url}/upload"}))
+        with pytest.raises(APIError) as caught:
+            run("p", source=sources[0], config=Config(provider="gemini", model="m", api_key=KEY, base_url=server.url))
+        assert elsewhere.requests == []
+    assert (caught.value.kind, caught.value.phase) == ("refused", "upload")
+
+
+def test_says_that_vertex_stores_no_files(server, sources):
+    client = genai.Client(vertexai=True, api_key=KEY, http_options={"base_url": server.url})
+    with client, pytest.raises(ConfigurationError, match="no files") as caught:
+        run("p", source=sources[0], config=Config(provider="gemini", model="m", client=client))
+    assert "gs://" in caught.value.hint
+    assert server.requests == []
+
+
+BIG = """
+import resource, sys
+from pollux_sync import Config, Source, run
+config = Config(provider="gemini", model="m", api_key="k", base_url=sys.argv[1])
+run("small", source=Source.from_file(sys.argv[2]), config=config)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run("big", source=Source.from_file(sys.argv[3]), config=config)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
+def test_uploads_a_large_file_in_constant_memory(tmp_path):
+    size = 256 * 1024 * 1024
+    with (tmp_path / "big.pdf").open("wb") as file:
+        file.truncate(size)
+    (tmp_path / "small.pdf").write_bytes(b"%PDF-")
+    with ScriptedServer(keep_bodies=False) as server:
+        server.handler = Files()
+        command = [sys.executable, "-c", BIG, server.url, str(tmp_path / "small.pdf"), str(tmp_path / "big.pdf")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert sum(request.body_size for request in server.handler.stored[1:]) == size
+    assert int(done.stdout) < 64 * 1024 * 1024
+
+
+def test_imports_the_sdk_only_for_files(server):
+    server.handler = Files()
+    code = (
+        "import sys\nfrom pollux_sync import Config, run\n"
+        "run('hi', config=Config(provider='gemini', model='m', api_key='k', base_url=sys.argv[1]))\n"
+        "heavy = {'google', 'httpx2', 'pydantic', 'asyncio'}\n"
+        "print(sorted({name for name in sys.modules if name.partition('.')[0] in heavy}))"
+    )
+    command = [sys.executable, "-c", code, server.url]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"

@@ -1,0 +1,91 @@
+"""Answers as the Gemini API gives them, written for tests, and its files."""
+
+import itertools
+
+from pollux_sync.testing.server import Answer
+
+KEY = "AIza-very-secret"
+
+USAGE = {
+    "promptTokenCount": 11,
+    "candidatesTokenCount": 4,
+    "thoughtsTokenCount": 3,
+    "totalTokenCount": 18,
+    "cachedContentTokenCount": 2,
+    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 11}],
+}
+
+
+def text(said, **fields):
+    return {"text": said} | fields
+
+
+def thought(said, **fields):
+    return {"text": said, "thought": True} | fields
+
+
+def function_call(name, args=None, *, call_id=None, signature=None):
+    called = {"name": name, "args": args or {}} | ({"id": call_id} if call_id else {})
+    return {"functionCall": called} | ({"thoughtSignature": signature} if signature else {})
+
+
+def candidate(*parts, **fields):
+    return {"content": {"role": "model", "parts": list(parts)}, "finishReason": "STOP", "index": 0} | fields
+
+
+def response(*parts, **fields):
+    body = {"usageMetadata": USAGE, "modelVersion": "gemini-2.5-flash", "responseId": "r1"}
+    return {"candidates": [candidate(*parts)]} | body | fields
+
+
+def answer(*parts, **fields):
+    return Answer(json=response(*parts, **fields))
+
+
+def error(code, message, status="SOME_STATUS", details=()):
+    return Answer(
+        status=code, json={"error": {"code": code, "message": message, "status": status, "details": list(details)}}
+    )
+
+
+class Files:
+    """The Files API, and an answer for every question."""
+
+    def __init__(self, *, states=("ACTIVE",)):
+        self.stored = []
+        self.deleted = []
+        self.refusing = None
+        self._states = states
+        self._looks = {}
+        self._numbers = itertools.count(1)
+
+    def __call__(self, request):
+        if "/upload/" in request.path:
+            return self.start(request)
+        if request.path.startswith("/stored/"):
+            return self.store(request)
+        name = f"files/{request.path.rpartition('/')[2]}"
+        if request.method == "DELETE":
+            self.deleted.append(name)
+            return Answer(json={})
+        return Answer(json=self.file(name)) if request.method == "GET" else answer(text("seen"))
+
+    def start(self, request):
+        if self.refusing == request.headers["x-goog-upload-header-content-type"]:
+            return error(400, "unreadable")
+        url = f"http://{request.headers['host']}/stored/{next(self._numbers)}"
+        return Answer(json={}, headers={"x-goog-upload-url": url})
+
+    def store(self, request):
+        self.stored.append(request)
+        is_last = "finalize" in request.headers["x-goog-upload-command"]
+        file = self.file(f"files/{request.path.rpartition('/')[2]}")
+        headers = {"x-goog-upload-status": "final" if is_last else "active"}
+        return Answer(json={"file": file} if is_last else {}, headers=headers)
+
+    def file(self, name):
+        look = self._looks[name] = self._looks.get(name, -1) + 1
+        state = self._states[min(look, len(self._states) - 1)]
+        facts = {"name": name, "uri": f"https://files.example/{name}", "displayName": "x", "state": state}
+        facts["expirationTime"] = "2030-01-01T00:00:00Z"
+        return facts | ({"error": {"code": 3, "message": "broken film"}} if state == "FAILED" else {})
