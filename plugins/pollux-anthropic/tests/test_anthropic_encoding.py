@@ -316,8 +316,8 @@ def test_refuses_before_sending(model, settings, message, hint):
 
 
 def test_refuses_a_strict_tool_that_cannot_be():
-    tree = {"type": "object", "properties": {"next": {"$ref": "#"}}}
-    options = Options(tools=[{"name": "walk", "strict": True, "parameters": tree}])
+    wide = {"type": "object", "properties": {f"f{number}": {"type": "string"} for number in range(25)}}
+    options = Options(tools=[{"name": "walk", "strict": True, "parameters": wide}])
     with pytest.raises(ConfigurationError, match="'walk' cannot be strict"):
         run("hi", config=offline(), options=options)
 

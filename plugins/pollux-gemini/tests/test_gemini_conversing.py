@@ -3,7 +3,7 @@
 import json
 
 from gemini_api import answer, function_call, text, thought
-from pollux_sync import Options, continue_tool, run, to_jsonable
+from pollux_sync import Options, Source, continue_tool, run, to_jsonable
 
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 CITIES = ["Rome", "Oslo", "Bonn", "Bern", "Kyiv", "Riga", "Lyon", "Nice", "Cork"]
@@ -29,9 +29,9 @@ def told_in(turn):
 
 
 def results_for(turn, calls):
-    first = {"error": "no such city"} if turn == 4 else f"sun {turn}"
-    contents = [first, '{"sky": "grey"}'][: len(calls)]
-    return [{"tool_call_id": call["id"], "content": told} for call, told in zip(calls, contents, strict=True)]
+    failed = {"content": "no such city", "is_error": True}
+    told = [failed if turn == 4 else {"content": f"sun {turn}"}, {"content": '{"sky": "grey"}'}][: len(calls)]
+    return [{"tool_call_id": call["id"]} | result for call, result in zip(calls, told, strict=True)]
 
 
 def contents_at(turn):
@@ -61,6 +61,16 @@ def test_replays_ten_turns_as_they_were(server, config):
             "systemInstruction": {"parts": [{"text": "be brief"}]},
             "tools": [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": TOOL["parameters"]}]}],
         }
+
+
+def test_shows_the_files_of_earlier_turns_again(server, config):
+    film = Source.from_uri("gs://films/a.mp4", mime_type="video/mp4").with_gemini_video_settings(fps=2)
+    server.reply(answer(text("A lamp.")), answer(text("Red.")))
+    first = run("What?", source=film, config=config(), options=Options(history=[]))
+    run("Which colour?", config=config(), options=Options(continue_from=json.loads(json.dumps(first))))
+    shown, _, _ = server.requests[1].json()["contents"]
+    assert shown == server.requests[0].json()["contents"][0]
+    assert shown["parts"][0]["videoMetadata"] == {"fps": 2.0}
 
 
 def test_asks_on_after_the_last_answer(server, config):

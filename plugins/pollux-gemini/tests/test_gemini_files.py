@@ -7,7 +7,7 @@ import pytest
 from google import genai
 
 from gemini_api import KEY, Files
-from pollux_gemini.client import SDKCarrier, poll_waits
+from pollux_gemini.client import GeminiCarrier, poll_waits
 from pollux_sync import APIError, Config, ConfigurationError, Source, run, run_many
 from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
 
@@ -93,7 +93,7 @@ def test_deletes_a_file_that_does_not_become_ready(server, config, sources, stat
 def test_closing_ends_the_wait_for_a_file(server, sources):
     server.handler = Files(states=("PROCESSING",))
     with genai.Client(vertexai=False, api_key=KEY, http_options={"base_url": server.url}) as client:
-        carrier = SDKCarrier(client)
+        carrier = GeminiCarrier(client)
         carrier.close()
         with pytest.raises(ConnectionAbortedError):
             carrier.upload(sources[0], 20)

@@ -131,14 +131,11 @@ def test_replays_a_conversation_with_calls_before_their_text():
 
 
 def test_shows_the_files_of_earlier_turns_again():
-    turns = (
-        Turn(
-            role="user", content="what?", parts=(AssetPart(file("image/png"), Asset(id="f1", mime_type="image/png")),)
-        ),
-        CALLED[1],
-    )
-    shown = body_of("and now?", conversation=Conversation(turns=turns))["input"][0]
-    assert shown == {"role": "user", "content": [{"type": "input_image", "file_id": "f1"}, said("what?")]}
+    shown = AssetPart(file("image/png"), Asset(id="f1", mime_type="image/png"))
+    turns = (Turn(role="user", content="what?", parts=(shown,)), Turn(role="assistant", content="a lamp"))
+    first, *_ = body_of("and now?", conversation=Conversation(turns=turns))["input"]
+    text = {"type": "input_text", "text": "what?"}
+    assert first == {"role": "user", "content": [{"type": "input_image", "file_id": "f1"}, text]}
 
 
 def test_sends_only_what_came_after_a_response_that_the_service_keeps():

@@ -1,7 +1,4 @@
-"""What carries the calls: the core's HTTP client, with the SDK for files; or the caller's SDK client for all.
-
-The SDK never retries here, and its exceptions leave as those of the core's wire, so that both ways fail alike.
-"""
+"""What carries the calls: the core's HTTP client, with the SDK for files; or the caller's SDK client for all."""
 
 from __future__ import annotations
 
@@ -22,7 +19,8 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.request import Asset
 from pollux_sync.errors import APIError, ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import HttpClient, open_client
+from pollux_sync.wire.http import open_client, read_answer
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,13 +43,18 @@ _VERSIONED = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
 def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str) -> DirectCarrier | SDKCarrier:
     """The carrier that the configuration asks for. A version at the end of ``base_url`` counts as such."""
     if config.client is not None:
-        return SDKCarrier(config.client)
+        return GeminiCarrier(config.client)
     root = (config.base_url or info.base_url or "").rstrip("/")
     named = _VERSIONED.fullmatch(root)
     root, version = (named["root"], named["version"]) if named else (root, default_version)
     version = config.provider_options.get("api_version", version)
     client = open_client(config, info, base_url=f"{root}/{version}")
-    return DirectCarrier(client, lambda: _sdk_client(config.api_key, root, version))
+
+    def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
+        files = GeminiCarrier(_sdk_client(config.api_key, root, version))
+        return files, files.close_all
+
+    return DirectCarrier(client, make_files)
 
 
 def _sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
@@ -62,23 +65,23 @@ def _sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
     return Client(vertexai=False, api_key=api_key, http_options=options)
 
 
-class SDKCarrier:
-    """Every call through an SDK client: in its raw form, without its retries."""
+class GeminiCarrier(SDKCarrier):
+    """Every call through the google-genai SDK, in its raw form."""
 
     def __init__(self, client: Client) -> None:
-        self.client = client
+        self._client = client
         self._raw: Any = client._api_client  # noqa: SLF001 - its typed calls rebuild bodies and drop what they don't know
         self._closed = threading.Event()
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """One exchange. Raises HttpError, ReplyError, ConnectionError or TimeoutError; APIError for bad credentials."""
+        """One exchange. Raises APIError too, for bad credentials."""
         path = request.path.removeprefix("/")
         if self._raw.vertexai and path.startswith("models/"):
             path = f"publishers/google/{path}"
         with self._as_wire_errors():
             answer = self._raw.request("post", path, copy.deepcopy(request.body), _http_options(timeout_s))
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return _answered(HttpResponse(status=200, headers=headers), answer.body)
+        return read_answer(200, headers, answer.body.encode())
 
     def upload(self, source: Source, timeout_s: float) -> Asset:
         """Store a source's content, streamed, and wait until it can be used.
@@ -94,7 +97,7 @@ class SDKCarrier:
         name = PurePath(source.identifier).name or "file"
         config = _config(timeout_s) | {"mime_type": source.mime_type, "display_name": name}
         with source.open() as stream, self._as_wire_errors():
-            stored = self.client.files.upload(file=stream, config=config)
+            stored = self._client.files.upload(file=stream, config=config)
         expires = stored.expiration_time.timestamp() if stored.expiration_time else None
         asset = Asset(id=stored.name or "", uri=stored.uri, mime_type=source.mime_type, expires_at=expires)
         try:
@@ -118,16 +121,21 @@ class SDKCarrier:
             if self._closed.wait(min(wait_s, left_s)):
                 raise ConnectionAbortedError("this client has been closed")
             with self._as_wire_errors():
-                stored = self.client.files.get(name=stored.name or "", config=_config(timeout_s))
+                stored = self._client.files.get(name=stored.name or "", config=_config(timeout_s))
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
-        """Delete a stored file. Raises as `send` does."""
+        """Delete a stored file."""
         with self._as_wire_errors():
-            self.client.files.delete(name=asset.id, config=_config(timeout_s))
+            self._client.files.delete(name=asset.id, config=_config(timeout_s))
 
     def close(self) -> None:
         """Wake what waits; the client itself is its owner's."""
         self._closed.set()
+
+    def close_all(self) -> None:
+        """Wake what waits, and close the client."""
+        self._closed.set()
+        self._client.close()
 
     @contextmanager
     def _as_wire_errors(self) -> Iterator[None]:
@@ -160,40 +168,6 @@ class SDKCarrier:
         return HttpResponse(status=error.code, headers=headers, body=json.loads(text))
 
 
-class DirectCarrier:
-    """JSON calls through the core's client; the SDK is built when the first file is to be stored."""
-
-    def __init__(self, client: HttpClient, make_sdk_client: Callable[[], Client]) -> None:
-        self._client = client
-        self._make_sdk_client = make_sdk_client
-        self._lock = threading.Lock()
-        self._sdk: SDKCarrier | None = None
-        self.send = client.send
-
-    @property
-    def _files(self) -> SDKCarrier:
-        with self._lock:
-            if self._sdk is None:
-                self._sdk = SDKCarrier(self._make_sdk_client())
-            return self._sdk
-
-    def upload(self, source: Source, timeout_s: float) -> Asset:
-        """Store a source's content, streamed, and wait until it can be used."""
-        return self._files.upload(source, timeout_s)
-
-    def delete(self, asset: Asset, timeout_s: float) -> None:
-        """Delete a stored file."""
-        self._files.delete(asset, timeout_s)
-
-    def close(self) -> None:
-        """Close both clients."""
-        self._client.close()
-        with self._lock:
-            if self._sdk is not None:
-                self._sdk.close()
-                self._sdk.client.close()
-
-
 def poll_waits() -> Iterator[float]:
     """Seconds between looks at a file: short at first, growing to five."""
     return (min(0.1 * 1.5**look, 5.0) for look in count())
@@ -211,20 +185,6 @@ def _http_options(timeout_s: float) -> HttpOptions:
 
 def _config(timeout_s: float) -> Any:
     return {"http_options": _http_options(timeout_s)}
-
-
-def _answered(response: HttpResponse, text: str) -> HttpResponse:
-    try:
-        body = json.loads(text)
-    except ValueError as error:
-        is_json = "json" in response.headers.get("content-type", "json")
-        raise ReplyError(
-            "the answer is not JSON, perhaps cut off",
-            hint=None if is_json else "check the client's base_url",
-            retryable=is_json,
-            response=response,
-        ) from error
-    return HttpResponse(status=response.status, headers=response.headers, body=body)
 
 
 def _of_http_library(name: str) -> tuple[type[Exception], ...]:

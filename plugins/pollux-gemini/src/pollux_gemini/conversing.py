@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pollux_gemini.parts import function_calls_in, objects_in, source_part, texts_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pollux_gemini.parts import Json
     from pollux_sync.data.reply import ToolCall
-    from pollux_sync.data.request import Call, Turn
+    from pollux_sync.data.request import Call, Part, Turn
 
 #: Key of a turn's provider state: the answer's parts as they came, thought signatures and all.
 PARTS = "gemini_parts"
@@ -54,9 +54,12 @@ def _spoken(call: Call) -> Iterator[tuple[str, list[Json]]]:
         elif turn.role == "tool":
             yield "user", [_result(turn, called.get(turn.tool_call_id or "", _UNKNOWN_CALL))]
         elif turn.role not in _SYSTEM_ROLES:
-            yield "user", _text(turn.content)
-    sources = [part for source in call.parts if (part := source_part(source)) != {"text": ""}]
-    yield "user", sources + _text(call.prompt)
+            yield "user", _shown(turn.parts, turn.content)
+    yield "user", _shown(call.parts, call.prompt)
+
+
+def _shown(sources: Iterable[Part], said: str | None) -> list[Json]:
+    return [part for source in sources if (part := source_part(source)) != {"text": ""}] + _text(said)
 
 
 def _text(text: str | None) -> list[Json]:
@@ -81,8 +84,8 @@ def _function_call(call: ToolCall) -> Json:
 
 def _result(turn: Turn, called: Json) -> Json:
     """A tool's result, under the call's name and, where the model gave one, its id."""
-    response = _object(turn.content)
-    told = {"response": {"result": turn.content} if response is None else response}
+    response = None if turn.is_error else _object(turn.content)
+    told = {"response": {"error" if turn.is_error else "result": turn.content} if response is None else response}
     return {"functionResponse": {name: called[name] for name in ("id", "name") if called.get(name)} | told}
 
 

@@ -85,7 +85,7 @@ def _generation_config(call: Call) -> Json:
 
 def _tools(call: Call) -> list[Json]:
     functions = [_function(tool) for tool in call.options.tools or ()]
-    reads_urls = any(is_url_context(part) for part in call.parts)
+    reads_urls = any(is_url_context(part) for part in call.all_parts)
     return [{"functionDeclarations": functions}] * bool(functions) + [{"urlContext": {}}] * reads_urls
 
 
