@@ -7,7 +7,7 @@ import pytest
 
 import pollux_sync
 
-FUNCTIONS = ["continue_tool", "result_of", "run", "run_many", "to_jsonable", "tool_arguments"]
+FUNCTIONS = ["continue_tool", "result_of", "run", "run_many", "run_tools", "to_jsonable", "tool_arguments"]
 
 
 def parameters_of(function):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
+    from pollux_sync.tools import Tool, run_tools
 
 #: Where each public name lives; the module is imported when the name is first used.
 _HOMES = {
@@ -63,6 +64,7 @@ _HOMES = {
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
+    "tools": ("Tool", "run_tools"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -93,6 +95,7 @@ __all__ = [
     "Source",
     "SourceError",
     "SourceRule",
+    "Tool",
     "ToolCall",
     "ToolCallParseError",
     "Usage",
@@ -102,6 +105,7 @@ __all__ = [
     "result_of",
     "run",
     "run_many",
+    "run_tools",
     "to_jsonable",
     "tool_arguments",
 ]

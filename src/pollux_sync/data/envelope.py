@@ -59,13 +59,37 @@ class CallLabel(TypedDict):
     source: str
 
 
+class ToolRun(TypedDict):
+    """One tool that ran: what the model wrote as ``arguments``, and what it was told as ``content``."""
+
+    id: str
+    name: str
+    arguments: str
+    content: str
+    is_error: bool
+    duration_s: float
+
+
+class ToolStep(TypedDict):
+    """One request of a tool loop, and the tools that ran after it."""
+
+    usage: dict[str, int]
+    raw_response: dict[str, Any] | None
+    attempts: list[AttemptDict]
+    tool_runs: list[ToolRun]
+
+
 class Diagnostics(TypedDict):
-    """``raw_responses`` and ``attempts``: one entry a call. ``schema_errors`` needs a schema, ``calls`` per_source."""
+    """``raw_responses`` and ``attempts``: one entry a call. ``schema_errors`` needs a schema, ``calls`` per_source.
+
+    ``steps`` are those of `run_tools`.
+    """
 
     raw_responses: list[dict[str, Any] | None]
     attempts: list[list[AttemptDict]]
     schema_errors: NotRequired[list[str | None]]
     calls: NotRequired[list[CallLabel]]
+    steps: NotRequired[list[ToolStep]]
 
 
 class ResultEnvelope(TypedDict):

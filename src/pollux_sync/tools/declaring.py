@@ -1,0 +1,118 @@
+"""A function as a tool: what the model is told of it, and how it is called with what the model wrote."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import typing
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from pollux_sync.data.checks import require_text
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas import schema_of, structure, unstructure
+from pollux_sync.tools.docstrings import described
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+@attrs.frozen(kw_only=True)
+class Tool:
+    """A function that a model may call.
+
+    ``parameters`` is the JSON Schema of its keyword arguments; ``strict`` as in ``Options(tools=[...])``.
+    `from_function` takes all of it from the function; give it yourself where the schema comes from elsewhere.
+    """
+
+    name: str
+    function: Callable[..., Any] = attrs.field(repr=False)
+    description: str | None = None
+    parameters: dict[str, Any] = attrs.field(factory=lambda: {"type": "object", "properties": {}}, repr=False)
+    strict: bool | None = None
+    _record: type[Any] | None = attrs.field(default=None, repr=False, eq=False)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        strict: bool | None = None,
+    ) -> Self:
+        """The tool that a typed function is: parameters from its annotations, words from its docstring.
+
+        Parameters are described in the docstring (Google, NumPy or Sphinx style) or by
+        ``Annotated[str, "..."]``. Every type that a response schema may have can be used. Raises
+        ConfigurationError for a function that cannot be called by keywords, or is asynchronous.
+        """
+        if not callable(function):
+            raise ConfigurationError(
+                f"a tool must be a function, got {type(function).__name__}", hint="pass the function itself"
+            )
+        if inspect.iscoroutinefunction(function):
+            raise ConfigurationError("a tool must not be asynchronous", hint="wrap it: def tool(...): ...")
+        named = name or getattr(function, "__name__", None)
+        require_text("name", named, hint="Tool.from_function(function, name=...)")
+        words, descriptions = described(inspect.getdoc(_written(function)))
+        record = attrs.make_class(str(named), dict(_fields(function, descriptions)), frozen=True, kw_only=True)
+        schema = schema_of(record)
+        return cls(
+            name=str(named),
+            function=function,
+            description=description or words,
+            parameters={key: value for key, value in schema.items() if key != "title"},
+            strict=strict,
+            record=record,
+        )
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        """The tool as ``Options(tools=[...])`` takes it."""
+        declared = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {key: value for key, value in (declared | {"strict": self.strict}).items() if value is not None}
+
+    def __call__(self, arguments: Mapping[str, Any]) -> str:
+        """Call the function with what the model wrote; gives its result as text, data as JSON.
+
+        Raises AnswerMismatch for arguments that do not fit, and whatever the function raises.
+        """
+        given = structure(dict(arguments), self._record or self.parameters)
+        keywords = given if self._record is None else {name: getattr(given, name) for name in arguments}
+        result = self.function(**keywords)
+        return result if isinstance(result, str) else json.dumps(unstructure(result), ensure_ascii=False)
+
+
+def _fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    hints = _hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in _NAMED:
+            raise ConfigurationError(
+                f"the parameter {parameter} cannot be given by name", hint="give each parameter a name of its own"
+            )
+        default = attrs.NOTHING if parameter.default is inspect.Parameter.empty else parameter.default
+        metadata = {"description": descriptions[name]} if name in descriptions else {}
+        yield name, attrs.field(type=hints.get(name, Any), default=default, metadata=metadata, alias=name)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    written = _written(function)
+    try:
+        return typing.get_type_hints(written, include_extras=True)
+    except NameError as error:
+        raise ConfigurationError(
+            f"an annotation of {written.__qualname__} cannot be resolved: {error}",
+            hint="define the named type at module level, and import it outside `if TYPE_CHECKING`",
+        ) from error
+
+
+def _written(function: Any) -> Any:
+    """The function as its author wrote it, with annotations and docstring."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__

@@ -1,0 +1,225 @@
+import functools
+import json
+from datetime import date
+from enum import Enum
+from typing import Annotated
+
+import attrs
+import pytest
+
+from pollux_sync import ConfigurationError, Options, Tool
+from pollux_sync.schemas import AnswerMismatch
+
+
+class Unit(Enum):
+    CELSIUS = "C"
+    FAHRENHEIT = "F"
+
+
+@attrs.frozen
+class Place:
+    city: str
+    country: str = "IT"
+
+
+def forecast(
+    place: Place,
+    days: Annotated[int, "how many days ahead"] = 1,
+    *,
+    since: date | None = None,
+    unit: Unit = Unit.CELSIUS,
+    tags: dict[str, int] | None = None,
+) -> str:
+    """The weather to come.
+
+    It may rain.
+
+    Args:
+        place: where, as
+            exactly as you can
+        since (date): the first day
+        tags: names: and numbers
+
+    Returns:
+        A text.
+    """
+    return f"{place.city} {place.country} {days} {since!r} {unit.name} {tags}"
+
+
+def test_declares_a_function_from_types_and_docstring():
+    tool = Tool.from_function(forecast)
+    properties = tool.parameters["properties"]
+    assert (tool.name, tool.description) == ("forecast", "The weather to come.\n\nIt may rain.")
+    assert {name: inner.get("description") for name, inner in properties.items()} == {
+        "place": "where, as exactly as you can",
+        "days": "how many days ahead",
+        "since": "the first day",
+        "unit": None,
+        "tags": "names: and numbers",
+    }
+    assert tool.parameters["required"] == ["place"]
+    assert properties["days"]["default"] == 1
+    assert tool.parameters["additionalProperties"] is False
+    assert "title" not in tool.parameters
+
+
+def test_a_declaration_is_one_of_options():
+    tool = Tool.from_function(forecast, name="weather", description="told", strict=True)
+    assert Options(tools=[tool.declaration]).tools[0] == {
+        "name": "weather",
+        "description": "told",
+        "parameters": tool.parameters,
+        "strict": True,
+    }
+    assert set(Tool(name="x", function=print).declaration) == {"name", "parameters"}
+
+
+def test_calls_with_objects_of_the_types():
+    arguments = {"place": {"city": "Rome"}, "days": 3, "since": "2026-01-02", "unit": "F", "tags": {"a": 1}}
+    told = Tool.from_function(forecast)(arguments)
+    assert told == "Rome IT 3 datetime.date(2026, 1, 2) FAHRENHEIT {'a': 1}"
+
+
+def test_leaves_defaults_to_the_function():
+    kept = []
+
+    def collect(item: int, into: list[int] = kept) -> list[int]:
+        into.append(item)
+        return into
+
+    tool = Tool.from_function(collect)
+    assert json.loads(tool({"item": 1})) == [1]
+    assert json.loads(tool({"item": 2, "into": [9]})) == [9, 2]
+    assert kept == [1]
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ("so", "so"),
+        (None, "null"),
+        (Place("Rome"), '{"city": "Rome", "country": "IT"}'),
+        (date(2026, 1, 2), '"2026-01-02"'),
+    ],
+)
+def test_gives_results_as_text(result, text):
+    def tool() -> object:
+        return result
+
+    assert Tool.from_function(tool)({}) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"place": {"city": 3}}, "city"),
+        ({"place": {"city": "Rome"}, "days": "3"}, "days"),
+        ({}, "place"),
+        ({"x": 1}, "x"),
+    ],
+)
+def test_refuses_arguments_that_do_not_fit(arguments, path):
+    with pytest.raises(AnswerMismatch, match=path):
+        Tool.from_function(forecast)(arguments)
+
+
+def test_takes_a_schema_from_elsewhere():
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tool = Tool(name="double", function=lambda n: 2 * n, parameters=parameters)
+    assert tool({"n": 4}) == "8"
+    with pytest.raises(AnswerMismatch):
+        tool({"n": "4"})
+
+
+def numpy_style(a: int, b: int) -> int:
+    """Add.
+
+    Parameters
+    ----------
+    a : int
+        the first
+        of two
+    b
+        the second
+
+    Returns
+    -------
+    int
+    """
+    return a + b
+
+
+def sphinx_style(a: int, b: int) -> int:
+    """Add.
+
+    :param a: the first
+        of two
+    :param int b: the second
+    :returns: the sum
+    """
+    return a + b
+
+
+def silent(a: int, b: int) -> int:
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("function", "description", "words"),
+    [
+        (numpy_style, "Add.", ["the first of two", "the second"]),
+        (sphinx_style, "Add.", ["the first of two", "the second"]),
+        (silent, None, [None, None]),
+    ],
+)
+def test_reads_docstrings_of_every_style(function, description, words):
+    tool = Tool.from_function(function)
+    assert tool.description == description
+    assert [inner.get("description") for inner in tool.parameters["properties"].values()] == words
+    assert tool({"a": 1, "b": 2}) == "3"
+
+
+class Scaled:
+    factor = 3
+
+    def __call__(self, n: int) -> int:
+        """Scale it."""
+        return self.factor * n
+
+    def method(self, n: int) -> int:
+        return self.factor * n
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(Scaled(), "scale"), (Scaled().method, None), (functools.partial(Scaled().method), "scale")],
+    ids=["object", "method", "partial"],
+)
+def test_takes_what_can_be_called(function, name):
+    tool = Tool.from_function(function, name=name)
+    assert list(tool.parameters["properties"]) == ["n"]
+    assert tool({"n": 2}) == "6"
+
+
+async def later() -> None: ...
+
+
+def unresolved(a: "Nowhere") -> None: ...  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (3, "must be a function"),
+        (later, "asynchronous"),
+        (lambda *args: args, "args"),
+        (lambda **more: more, "more"),
+        (lambda a, /: a, "a"),
+        (Scaled(), "name"),
+        (unresolved, "Nowhere"),
+    ],
+)
+def test_refuses_what_cannot_be_a_tool(function, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Tool.from_function(function)
+    assert caught.value.hint
