@@ -6,7 +6,17 @@ from pollux_sync._version import VERSION
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
-    from pollux_sync.api import continue_tool, run, run_many, to_jsonable
+    from pollux_sync.api import (
+        cached,
+        continue_tool,
+        create_cache,
+        delete_cache,
+        extend_cache,
+        list_caches,
+        run,
+        run_many,
+        to_jsonable,
+    )
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle, DeferredSnapshot
     from pollux_sync.data.options import Options
@@ -37,7 +47,17 @@ if TYPE_CHECKING:
 
 #: Where each public name lives; the module is imported when the name is first used.
 _HOMES = {
-    "api": ("continue_tool", "run", "run_many", "to_jsonable"),
+    "api": (
+        "cached",
+        "continue_tool",
+        "create_cache",
+        "delete_cache",
+        "extend_cache",
+        "list_caches",
+        "run",
+        "run_many",
+        "to_jsonable",
+    ),
     "data.envelope": ("ResultEnvelope",),
     "data.handles": ("CacheHandle", "DeferredSnapshot"),
     "data.options": ("Options",),
@@ -100,8 +120,13 @@ __all__ = [
     "ToolCallParseError",
     "Usage",
     "__version__",
+    "cached",
     "continue_tool",
+    "create_cache",
+    "delete_cache",
+    "extend_cache",
     "hookimpl",
+    "list_caches",
     "result_of",
     "run",
     "run_many",

@@ -6,12 +6,23 @@ import atexit
 import copy
 import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.builtin.defaults import CoreDefaults
+from pollux_sync.data.checks import require_int
 from pollux_sync.data.options import Options
+from pollux_sync.engine.caching import (
+    Caches,
+    cache_key,
+    cache_request,
+    delete_remote_cache,
+    extended_cache,
+    listed_caches,
+    made_cache,
+)
 from pollux_sync.engine.connecting import Connections
 from pollux_sync.engine.conversing import STATE_KEY, checked_results, state_in, turns_in
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
@@ -26,10 +37,11 @@ from pollux_sync.hooks.relay import Hooks, provider_info, relay
 from pollux_sync.schemas import unstructure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.handles import CacheHandle
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Prepared, Request
     from pollux_sync.data.source import Source
@@ -81,6 +93,7 @@ def run_many(
     request = build_request(prompts, sources, config, options, per_source=per_source)
     with connections.lease(request.config) as hooks:
         prepared, outcomes = _carried_out(request, hooks, started)
+    caches.notice(request.options.cache, outcomes)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
 
 
@@ -115,6 +128,94 @@ def continue_tool(
     return run(config=config, options=continued)
 
 
+def create_cache(
+    sources: Iterable[Source] = (),
+    *,
+    config: Config,
+    system_instruction: str | None = None,
+    tools: Sequence[dict[str, Any]] | None = None,
+    ttl_seconds: int = 3600,
+) -> CacheHandle:
+    """Keep sources, an instruction and tools at the provider, for ``Options(cache=handle)``.
+
+    Equal content is cached once in this process, however many threads ask; asked for longer, it is extended.
+    Raises ConfigurationError where the provider keeps no caches, CacheError when making one fails.
+    """
+    with connections.lease(_checked_config(config)) as hooks:
+        request = cache_request(sources, system_instruction, tools, ttl_seconds, hooks)
+        return caches.handle(
+            cache_key(request, hooks),
+            ttl_seconds,
+            lambda known: made_cache(request, ttl_seconds, hooks, known),
+        )
+
+
+@contextmanager
+def cached(
+    sources: Iterable[Source] = (),
+    *,
+    config: Config,
+    system_instruction: str | None = None,
+    tools: Sequence[dict[str, Any]] | None = None,
+    ttl_seconds: int = 3600,
+) -> Iterator[CacheHandle]:
+    """`create_cache` for a ``with`` block, at whose end the cache is deleted."""
+    handle = create_cache(
+        sources, config=config, system_instruction=system_instruction, tools=tools, ttl_seconds=ttl_seconds
+    )
+    try:
+        yield handle
+    finally:
+        delete_cache(handle, config=config)
+
+
+def extend_cache(handle: CacheHandle, ttl_seconds: int, *, config: Config | None = None) -> CacheHandle:
+    """The cache, kept for ``ttl_seconds`` from now. Raises CacheError, kind "cache_missing" when it is gone."""
+    require_int("ttl_seconds", ttl_seconds, minimum=1)
+    with connections.lease(config_for(handle, config)) as hooks:
+        return extended_cache(handle, ttl_seconds, hooks)
+
+
+def list_caches(*, config: Config) -> list[CacheHandle]:
+    """The account's caches, whoever made them, of all models."""
+    with connections.lease(_checked_config(config)) as hooks:
+        if "cache" not in hooks.info.options:
+            return []
+        return listed_caches(hooks)
+
+
+def delete_cache(handle: CacheHandle, *, config: Config | None = None) -> None:
+    """Delete a cache; one that is gone already is no error."""
+    caches.forget(handle.name)
+    with connections.lease(config_for(handle, config)) as hooks:
+        delete_remote_cache(handle.name, hooks)
+
+
+def config_for(handle: CacheHandle, config: Config | None) -> Config:
+    """The configuration to reach what a handle stands for: the one given, else the environment's.
+
+    Raises ConfigurationError for one of another provider or account.
+    """
+    if config is None:
+        return Config(provider=handle.provider, model=handle.model, base_url=handle.base_url)
+    if _checked_config(config).provider.rpartition(":")[2] != handle.provider:
+        raise ConfigurationError(
+            f"the handle is of provider {handle.provider!r}, the config of {config.provider!r}",
+            hint="pass the config it was made with",
+        )
+    if None not in {handle.account, config.account} and handle.account != config.account:
+        raise ConfigurationError("the handle is another account's", hint="pass the config it was made with")
+    return config
+
+
+def _checked_config(config: object) -> Config:
+    if not isinstance(config, Config):
+        raise ConfigurationError(
+            f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
+        )
+    return config
+
+
 def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
     """The envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
     return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}
@@ -135,6 +236,8 @@ def _middleware(plugin: object) -> Loaded:
     return load(MIDDLEWARE, plugin) if isinstance(plugin, str) else Loaded(plugin, type(plugin).__name__)
 
 
+#: The caches that this process made.
+caches = Caches()
 #: The clients of this process; closed at exit, never shared with a forked child.
 connections = Connections(open_hooks)
 atexit.register(connections.close)

@@ -12,7 +12,7 @@
     └── APIError                                 the provider, or the way to it, failed
         ├── RateLimitError                       status 429
         ├── ContextOverflowError                 the request does not fit into the model's context
-        └── CacheError                           in phase "cache", other than these
+        └── CacheError                           in phase "cache", other than these, or the cache is gone
 
 Each carries a message (what failed, on what), a ``hint`` (the next step) and its facts as attributes.
 All of them survive pickling and copying: only the message is positional, the rest has defaults.
@@ -36,6 +36,7 @@ FaultKind = Literal[
     "context_overflow",
     "invalid_request",
     "not_found",
+    "cache_missing",
     "timeout",
     "connection",
     "malformed",
@@ -44,7 +45,7 @@ FaultKind = Literal[
 ]
 _TOO_MANY = 429
 #: The same request meets them again, whatever the status says.
-_LASTING: frozenset[FaultKind] = frozenset({"auth", "context_overflow"})
+_LASTING: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
 
 Phase = Literal[
     "generate",
@@ -63,9 +64,9 @@ Phase = Literal[
 class Fault:
     """The facts of one failed physical attempt, as a classifier read them.
 
-    ``retryable`` says whether sending the same request again may help, which is never so for kinds "auth" and
-    "context_overflow"; whether it *is* sent again is the retry policy's decision alone. ``retry_after_s`` is
-    the server's wish in seconds. ``n_tokens`` and ``n_ctx`` belong to "context_overflow".
+    ``retryable`` says whether sending the same request again may help, which is never so for kinds "auth",
+    "context_overflow" and "cache_missing"; whether it *is* sent again is the retry policy's decision alone.
+    ``retry_after_s`` is the server's wish in seconds. ``n_tokens`` and ``n_ctx`` belong to "context_overflow".
     """
 
     kind: FaultKind
@@ -230,7 +231,7 @@ class ContextOverflowError(APIError):
 
 
 class CacheError(APIError):
-    """Creating, extending, listing or deleting a provider-side cache failed."""
+    """Creating, extending, listing or deleting a provider-side cache failed, or (kind "cache_missing") it is gone."""
 
 
 def api_error(
@@ -264,4 +265,4 @@ def _type_and_facts(fault: Fault, phase: Phase) -> tuple[type[APIError], dict[st
         return RateLimitError, {}
     if fault.kind == "context_overflow":
         return ContextOverflowError, {"n_tokens": fault.n_tokens, "n_ctx": fault.n_ctx}
-    return (CacheError if phase == "cache" else APIError), {}
+    return (CacheError if phase == "cache" or fault.kind == "cache_missing" else APIError), {}

@@ -4,6 +4,7 @@
 * A response schema: its minimal instance. Tools: the first turn calls the tool asked for (else the
   first) with minimal arguments, the turn after its result is text.
 * Reasoning asked for: a line of it. Files: stored under ``mock://uploaded/<name>`` until deleted.
+* Caches: kept for their time; a call with one that is gone fails as at a provider, others count 10 cached tokens.
 * Usage: 10 input and 10 output tokens a call.
 
 `pollux_sync.testing.Script` replaces these answers by scripted ones, and by faults.
@@ -13,11 +14,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from itertools import count
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.data.handles import RemoteCache
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -30,12 +34,16 @@ from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Asset, AssetPart, Part, TextPart, UriPart
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import example
+from pollux_sync.wire.faults import HttpError, classify
 
 if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.request import Call, Turn
     from pollux_sync.data.source import Source
+    from pollux_sync.errors import Fault
 
+#: What to do about a cache that the provider has forgotten.
+GONE = "make a new one with create_cache"
 _ECHOED = 100
 _USAGE = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
 _SETTINGS = (
@@ -60,7 +68,7 @@ _INFO = ProviderInfo(
             "top_p",
             "max_tokens",
         ),
-        *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching"),
+        *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching", "cache"),
     },
     sources=(
         TEXT_RULE,
@@ -77,17 +85,20 @@ _INFO = ProviderInfo(
         "tools",
         "tool_choice",
         "schema",
+        "cache",
         *_SETTINGS,
     },
 )
 
 
 class MockStore:
-    """The mock's files. Safe to use from many threads."""
+    """The mock's files and caches. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: set[str] = set()
+        self._caches: dict[str, RemoteCache] = {}
+        self._numbers = count(1)
 
     def add(self, name: str) -> str:
         """Keep a file; gives its address."""
@@ -106,6 +117,39 @@ class MockStore:
         """The addresses of the files that are stored now."""
         with self._lock:
             return frozenset(self._files)
+
+    def keep(self, model: str, ttl_s: float, name: str | None = None) -> RemoteCache:
+        """Keep a cache for so long: a new one, or that of the name. Raises HttpError when it is gone."""
+        with self._lock:
+            if name is not None:
+                model = self._living(name).model
+            name = name or f"mock-cache-{next(self._numbers)}"
+            cache = RemoteCache(name=name, model=model, expires_at=time.time() + ttl_s, n_tokens=10)
+            self._caches[name] = cache
+            return cache
+
+    def drop(self, name: str) -> None:
+        """Delete a cache, as the provider might. Raises HttpError when it is gone."""
+        with self._lock:
+            del self._caches[self._living(name).name]
+
+    def ensure(self, name: str) -> None:
+        """Raises HttpError for a cache that is gone."""
+        with self._lock:
+            self._living(name)
+
+    @property
+    def caches(self) -> list[RemoteCache]:
+        """The caches that live."""
+        with self._lock:
+            return [cache for cache in self._caches.values() if cache.expires_at > time.time()]
+
+    def _living(self, name: str) -> RemoteCache:
+        cache = self._caches.get(name)
+        if cache is None or cache.expires_at <= time.time():
+            body = {"error": {"code": "cache_missing", "message": f"there is no cache {name}"}}
+            raise HttpError(HttpResponse(status=404, body=body))
+        return cache
 
 
 class MockProvider:
@@ -132,12 +176,39 @@ class MockProvider:
             "tools": [dict(tool) for tool in options.tools or ()],
             "tool_choice": options.tool_choice,
             "schema": call.response_schema,
+            "cache": options.cache and options.cache.name,
         }
         return HttpRequest(path="/mock", body=body | {name: getattr(options, name) for name in _SETTINGS})
 
     @hookimpl
-    def pollux_send(self, request: HttpRequest) -> HttpResponse:
-        return HttpResponse(status=200, body=_answer(request.body or {}))
+    def pollux_send(self, request: HttpRequest, client: MockStore) -> HttpResponse:
+        body = request.body or {}
+        if body.get("cache"):
+            client.ensure(body["cache"])
+        return HttpResponse(status=200, body=_answer(body))
+
+    @hookimpl
+    def pollux_classify_error(self, error: Exception) -> Fault | None:
+        fault = classify(error)
+        is_missing = isinstance(error, HttpError) and "cache_missing" in str(error.response.body)
+        return attrs.evolve(fault, kind="cache_missing", hint=GONE) if fault and is_missing else None
+
+    @hookimpl
+    def pollux_create_cache(self, call: Call, ttl_s: float, client: MockStore) -> RemoteCache:
+        return client.keep(call.model, ttl_s)
+
+    @hookimpl
+    def pollux_extend_cache(self, name: str, ttl_s: float, client: MockStore) -> RemoteCache:
+        return client.keep("", ttl_s, name)
+
+    @hookimpl
+    def pollux_list_caches(self, client: MockStore) -> list[RemoteCache]:
+        return client.caches
+
+    @hookimpl
+    def pollux_delete_cache(self, name: str, client: MockStore) -> bool:
+        client.drop(name)
+        return True
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
@@ -175,7 +246,7 @@ def _part(part: Part) -> dict[str, str]:
 
 
 def _answer(body: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"usage": _USAGE}
+    answer: dict[str, Any] = {"usage": _USAGE | ({"cached_tokens": 10} if body.get("cache") else {})}
     if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
         answer["reasoning"] = f"mock reasoning about: {_said(body)}"
     tool = _tool_to_call(body)

@@ -6,6 +6,7 @@ the environment.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,12 @@ class ConfigValues:
         """What no text may show: the key, or that of the client handed over."""
         keys = (self.api_key, getattr(self.client, "api_key", None))
         return tuple(key for key in keys if isinstance(key, str) and key)
+
+    @property
+    def account(self) -> str | None:
+        """A fingerprint that tells one key from another and cannot be led back to it; None without a key."""
+        key = next(iter(self.secrets), None)
+        return key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
 
     def __attrs_post_init__(self) -> None:
         require_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")

@@ -31,12 +31,18 @@ class ErrorDict(TypedDict):
 
 
 class Metrics(TypedDict):
-    """``duration_s`` is wall time including upload clean-up; ``cache_used``: a cache handle was passed."""
+    """``duration_s`` is wall time including upload clean-up; ``cache_used``: a cache handle was passed.
+
+    ``cache_mode`` is what was asked for: a handle, or implicit caching. ``cache_hit``: the provider read
+    cached tokens, whoever asked for it; None where it does not say.
+    """
 
     duration_s: float
     n_calls: int
     n_attempts: int
     cache_used: bool
+    cache_mode: Literal["none", "persistent", "implicit"]
+    cache_hit: bool | None
     finish_reasons: list[str | None]
 
 

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 import attrs
 
-from pollux_sync.data.reply import Attempt, Outcome  # noqa: TC001 - part of the events' public types
+from pollux_sync.data.handles import CacheHandle  # noqa: TC001 - part of the events' public types
+from pollux_sync.data.reply import Attempt, Outcome  # noqa: TC001
 from pollux_sync.data.request import Asset, Call, Plan  # noqa: TC001
 
 
@@ -64,6 +65,20 @@ class CallFinished:
     outcome: Outcome
 
 
+@attrs.frozen
+class CacheCreated:
+    """A cache was made at the provider."""
+
+    handle: CacheHandle
+
+
 Event: TypeAlias = (
-    PlanBuilt | FileUploaded | UploadDeleted | CallStarted | AttemptFailed | RetryScheduled | CallFinished
+    PlanBuilt
+    | FileUploaded
+    | UploadDeleted
+    | CallStarted
+    | AttemptFailed
+    | RetryScheduled
+    | CallFinished
+    | CacheCreated
 )

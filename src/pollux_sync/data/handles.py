@@ -13,14 +13,31 @@ DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partia
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
 
 
+@attrs.frozen(kw_only=True)
+class RemoteCache:
+    """A cache as its provider tells of it; times are seconds since the epoch, ``n_tokens`` is what it holds."""
+
+    name: str
+    model: str
+    expires_at: float
+    n_tokens: int | None = None
+
+
 @attrs.frozen
 class CacheHandle:
-    """A provider-side cache: which one, for which model, and until when (seconds since the epoch)."""
+    """A provider-side cache: which one, for which model, and until when (seconds since the epoch).
+
+    ``account`` is a fingerprint that tells accounts apart, ``base_url`` is where the cache is if not at the
+    provider's usual address.
+    """
 
     name: str
     model: str
     provider: str
     expires_at: float
+    n_tokens: int | None = attrs.field(default=None, kw_only=True)
+    account: str | None = attrs.field(default=None, kw_only=True)
+    base_url: str | None = attrs.field(default=None, kw_only=True)
     schema_version: int = attrs.field(default=SCHEMA_VERSION, kw_only=True)
 
     @property
@@ -30,7 +47,7 @@ class CacheHandle:
 
     def to_dict(self) -> dict[str, Any]:
         """The handle as JSON-ready data."""
-        return attrs.asdict(self)
+        return {name: value for name, value in attrs.asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:

@@ -66,17 +66,20 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         diagnostics["calls"] = _labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
+    usage = _usage(replies)
     envelope = {
         "status": status,
         "answers": [_printable(reply.text) if reply else "" for reply in replies],
         "confidence": _CONFIDENCE[status],
         "extraction_method": "text",
-        "usage": _usage(replies),
+        "usage": usage,
         "metrics": {
             "duration_s": duration_s,
             "n_calls": len(outcomes),
             "n_attempts": sum(map(len, attempts)),
             "cache_used": prepared.plan.request.options.cache is not None,
+            "cache_mode": _cache_mode(prepared),
+            "cache_hit": usage["cached_tokens"] > 0 if "cached_tokens" in usage else None,
             "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
         },
         "diagnostics": diagnostics,
@@ -220,6 +223,12 @@ def _tool_call(call: ToolCall) -> ToolCallDict:
     except ToolCallParseError:
         parsed = None
     return {"id": call.id, "name": call.name, "arguments": call.arguments, "arguments_parsed": parsed}
+
+
+def _cache_mode(prepared: Prepared) -> str:
+    if prepared.plan.request.options.cache is not None:
+        return "persistent"
+    return "implicit" if prepared.calls and prepared.calls[0].options.implicit_caching else "none"
 
 
 def _error(error: PolluxError) -> ErrorDict:

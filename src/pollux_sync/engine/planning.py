@@ -129,6 +129,10 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
             cache.model != request.config.model,
             "use its model",
         ),
+        f"the cache {cache.name!r} is another account's": (
+            None not in {cache.account, request.config.account} and cache.account != request.config.account,
+            "use the key it was made with, or make a new one with create_cache",
+        ),
         "system_instruction cannot go with a cache": (options.system_instruction is not None, held),
         "tools cannot go with a cache": (options.tools is not None, held),
         "tool_choice cannot go with a cache": (options.tool_choice is not None, held),

@@ -122,7 +122,7 @@ def _upload(part: UploadPart, hooks: Hooks, stop: threading.Event) -> Asset:
     def attempt() -> tuple[Asset, None]:
         return hooks.upload(part.source, hooks.config.timeout_s), None
 
-    asset, _ = with_retries(attempt, hooks, stop, phase="upload")
+    asset, _ = with_retries(attempt, hooks, stop, phase="upload", is_repeatable=False)
     hooks.emit(FileUploaded(part.source.identifier, asset))
     return asset
 

@@ -70,10 +70,11 @@ def with_retries(
     *,
     phase: Phase,
     call: Call | None = None,
+    is_repeatable: bool = True,
 ) -> tuple[T, tuple[Attempt, ...]]:
     """What ``attempt`` gives at last, and the ledger. ``attempt`` raises what the hooks can classify.
 
-    Outside of phase "generate" only an answer that says so is tried again: after a bare network error the
+    What is not ``is_repeatable`` is tried again only after an answer that says so: after a bare network error the
     file or the cache may already exist.
     """
     ledger: list[Attempt] = []
@@ -96,7 +97,7 @@ def with_retries(
             raise
         ledger.append(_failed(started_at, began, wait_s, fault))
         _tell(hooks, call, AttemptFailed, ledger[-1])
-        is_safe = phase == "generate" or (fault.status_code or 0) >= _FIRST_REFUSAL
+        is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_REFUSAL
         decided = next_wait_s(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
         if decided is None or isinstance(decided, str) or stop.is_set():
             failure = _api_error(fault, decided, hooks, phase=phase, attempts=tuple(ledger), call=call)

@@ -15,6 +15,7 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import REDACTED
+from pollux_sync.data.handles import RemoteCache
 from pollux_sync.data.provider import API_VERSION, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Asset, Call, Plan
@@ -205,6 +206,25 @@ class Hooks:
     def delete_upload(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file. Raises whatever the deletion raises."""
         self._hook.pollux_delete_upload(asset=asset, client=self.client, timeout_s=timeout_s)
+
+    def create_cache(self, call: Call, ttl_s: float, timeout_s: float) -> RemoteCache:
+        """The cache that was made. Raises whatever making it raises: `classify` reads it."""
+        answer = self._hook.pollux_create_cache(call=call, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_create_cache", answer, RemoteCache)
+
+    def extend_cache(self, name: str, ttl_s: float, timeout_s: float) -> RemoteCache:
+        """The cache as it is now kept. Raises whatever extending it raises."""
+        answer = self._hook.pollux_extend_cache(name=name, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_extend_cache", answer, RemoteCache)
+
+    def list_caches(self, timeout_s: float) -> list[RemoteCache]:
+        """The account's caches. Raises whatever listing them raises."""
+        answer = self._hook.pollux_list_caches(client=self.client, timeout_s=timeout_s)
+        return [self._typed("pollux_list_caches", cache, RemoteCache) for cache in answer or ()]
+
+    def delete_cache(self, name: str, timeout_s: float) -> None:
+        """Delete a cache. Raises whatever deleting it raises."""
+        self._hook.pollux_delete_cache(name=name, client=self.client, timeout_s=timeout_s)
 
     @property
     def has_observers(self) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.handles import RemoteCache
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, Plan
@@ -141,6 +142,30 @@ def pollux_upload(source: Source, client: Any, timeout_s: float) -> Asset | None
 @hookspec(firstresult=True)
 def pollux_delete_upload(asset: Asset, client: Any, timeout_s: float) -> bool | None:
     """Delete what `pollux_upload` stored; True says it is gone. Asked at the end of the plan, whatever happened."""
+
+
+@hookspec(firstresult=True)
+def pollux_create_cache(call: Call, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache | None:
+    """Keep the call's parts, system instruction and tools at the provider for ``ttl_s`` seconds.
+
+    Asked of providers that declare the option "cache"; the call has no prompt, its files are uploaded. Never
+    retried after a bare network error.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_extend_cache(name: str, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache | None:
+    """Keep a cache for ``ttl_s`` seconds from now."""
+
+
+@hookspec(firstresult=True)
+def pollux_list_caches(client: Any, timeout_s: float) -> list[RemoteCache] | None:
+    """All caches of the account."""
+
+
+@hookspec(firstresult=True)
+def pollux_delete_cache(name: str, client: Any, timeout_s: float) -> bool | None:
+    """Delete a cache; True says it is gone."""
 
 
 @hookspec

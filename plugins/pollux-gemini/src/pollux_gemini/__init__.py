@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from pollux_gemini import caching
 from pollux_gemini.decoding import decode
 from pollux_gemini.encoding import MANAGED_FIELDS, encode, problem_of
 from pollux_gemini.parts import PROVIDER, url_context
@@ -26,9 +27,11 @@ from pollux_sync.schemas import SchemaDialect
 
 if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import RemoteCache
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call
     from pollux_sync.data.source import Source
+    from pollux_sync.errors import Fault
 
 __all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
 
@@ -66,7 +69,7 @@ INFO = ProviderInfo(
     accepts_client=True,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
+        *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history", "cache"),
     },
     config_options=(
         ConfigOption(
@@ -121,6 +124,31 @@ class GeminiProvider:
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
         return decode(response)
+
+    @hookimpl
+    def pollux_classify_error(self, error: Exception) -> Fault | None:
+        return caching.explain(error)
+
+    @hookimpl
+    def pollux_create_cache(self, call: Call, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache:
+        return caching.cache_in(client.send(caching.creation(call, ttl_s), timeout_s))
+
+    @hookimpl
+    def pollux_extend_cache(self, name: str, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache:
+        return caching.cache_in(client.send(caching.extension(name, ttl_s), timeout_s))
+
+    @hookimpl
+    def pollux_list_caches(self, client: Any, timeout_s: float) -> list[RemoteCache]:
+        found, page = caching.caches_in(client.send(caching.listing(None), timeout_s))
+        while page is not None:
+            more, page = caching.caches_in(client.send(caching.listing(page), timeout_s))
+            found += more
+        return found
+
+    @hookimpl
+    def pollux_delete_cache(self, name: str, client: Any, timeout_s: float) -> bool:
+        client.send(caching.deletion(name), timeout_s)
+        return True
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float) -> Asset:

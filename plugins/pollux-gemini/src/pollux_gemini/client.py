@@ -79,7 +79,9 @@ class GeminiCarrier(SDKCarrier):
         if self._raw.vertexai and path.startswith("models/"):
             path = f"publishers/google/{path}"
         with self._as_wire_errors():
-            answer = self._raw.request("post", path, copy.deepcopy(request.body), _http_options(timeout_s))
+            answer = self._raw.request(
+                request.method, path, copy.deepcopy(request.body or {}), _http_options(timeout_s)
+            )
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return read_answer(200, headers, answer.body.encode())
 

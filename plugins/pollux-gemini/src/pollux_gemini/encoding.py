@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call
 
 #: The body fields that `encode` writes whole: raw provider options may not set them.
-MANAGED_FIELDS = frozenset({"model", "contents", "systemInstruction"})
+MANAGED_FIELDS = frozenset({"model", "contents", "systemInstruction", "cachedContent"})
 #: Those it writes in part: raw fields go beside them.
 _MANAGED_INSIDE = {
     "generationConfig": frozenset(
@@ -42,8 +42,14 @@ def encode(call: Call) -> HttpRequest:
         "toolConfig": _tool_config(call.options),
     }
     body.update((name, value) for name, value in settings.items() if value)
-    model = call.model if call.model.startswith(_COLLECTIONS) else f"models/{call.model}"
-    return HttpRequest(path=f"/{quote(model, safe='/@:')}:generateContent", body=body)
+    if call.options.cache is not None:
+        body["cachedContent"] = call.options.cache.name
+    return HttpRequest(path=f"/{quote(full_name(call.model), safe='/@:')}:generateContent", body=body)
+
+
+def full_name(model: str) -> str:
+    """The model's name as paths and caches have it."""
+    return model if model.startswith(_COLLECTIONS) else f"models/{model}"
 
 
 def problem_of(call: Call) -> Problem | None:

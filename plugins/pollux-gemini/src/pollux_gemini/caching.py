@@ -1,0 +1,85 @@
+"""Context caches: the requests about them, and what Gemini tells of them. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import attrs
+
+from pollux_gemini.encoding import encode, full_name
+from pollux_sync.data.handles import RemoteCache
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.wire.faults import HttpError, ReplyError, classify
+from pollux_sync.wire.fields import as_text, count_in
+
+if TYPE_CHECKING:
+    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.data.request import Call
+    from pollux_sync.errors import Fault
+
+PATH = "/cachedContents"
+#: What a request keeps, by the names that both kinds of request share.
+_KEPT = ("contents", "systemInstruction", "tools")
+#: Gemini answers 403 or 404 to a cache that is gone, and to one of another account.
+_GONE = re.compile(r"cached ?content.*not found", re.IGNORECASE | re.DOTALL)
+
+
+def creation(call: Call, ttl_s: float) -> HttpRequest:
+    """The request that keeps what a call would send."""
+    sent = encode(call).body or {}
+    body = {name: sent[name] for name in _KEPT if sent.get(name)}
+    return HttpRequest(path=PATH, body={"model": full_name(call.model), "ttl": _duration(ttl_s)} | body)
+
+
+def extension(name: str, ttl_s: float) -> HttpRequest:
+    """The request that keeps a cache for longer."""
+    return HttpRequest(method="PATCH", path=f"/{quote(name)}?updateMask=ttl", body={"ttl": _duration(ttl_s)})
+
+
+def deletion(name: str) -> HttpRequest:
+    """The request that ends a cache."""
+    return HttpRequest(method="DELETE", path=f"/{quote(name)}")
+
+
+def listing(page: str | None) -> HttpRequest:
+    """The request for one page of the account's caches."""
+    return HttpRequest(method="GET", path=f"{PATH}?pageSize=1000" + (f"&pageToken={quote(page)}" if page else ""))
+
+
+def cache_in(response: HttpResponse) -> RemoteCache:
+    """The cache that an answer tells of. Raises ReplyError for an answer that tells of none."""
+    return _cache(response.body, response)
+
+
+def caches_in(response: HttpResponse) -> tuple[list[RemoteCache], str | None]:
+    """The caches on a page, and the token of the next one."""
+    body = response.body if isinstance(response.body, dict) else {}
+    return [_cache(item, response) for item in body.get("cachedContents") or ()], as_text(body.get("nextPageToken"))
+
+
+def _cache(item: Any, response: HttpResponse) -> RemoteCache:
+    try:
+        return RemoteCache(
+            name=item["name"],
+            model=item["model"].rpartition("/")[2],
+            expires_at=datetime.fromisoformat(item["expireTime"]).timestamp(),
+            n_tokens=count_in(item.get("usageMetadata"), "totalTokenCount"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReplyError(f"the answer tells of no cache: {error!r}", response=response) from error
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:g}s" if seconds < 1_000_000 else f"{int(seconds)}s"  # noqa: PLR2004 - no exponents
+
+
+def explain(error: Exception) -> Fault | None:
+    """The fault behind an error about a cache that is gone; None for all others."""
+    fault = classify(error) if isinstance(error, HttpError) else None
+    if fault is None or not _GONE.search(fault.message):
+        return None
+    hint = "make a new one with create_cache, or use the key it was made with"
+    return attrs.evolve(fault, kind="cache_missing", hint=hint)

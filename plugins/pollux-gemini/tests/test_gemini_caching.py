@@ -1,0 +1,152 @@
+"""Context caches over both ways to the wire, against a server that keeps them."""
+
+import itertools
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from gemini_api import Files, answer, error, text
+from pollux_sync import (
+    CacheError,
+    Options,
+    Source,
+    create_cache,
+    delete_cache,
+    extend_cache,
+    list_caches,
+    run_many,
+)
+from pollux_sync.testing.server import Answer
+
+TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+
+
+class Keeping(Files):
+    """Files, caches, and answers that read them."""
+
+    def __init__(self):
+        super().__init__()
+        self.caches = {}
+        self.numbers = itertools.count(1)
+
+    def __call__(self, request):
+        path = request.path.partition("?")[0]
+        if "/cachedContents" in path:
+            return self.cached(request, path)
+        if path.endswith(":generateContent") and request.json().get("cachedContent") not in {None, *self.caches}:
+            return gone()
+        return super().__call__(request)
+
+    def cached(self, request, path):
+        name = path.removeprefix("/v1beta/")
+        if request.method == "POST":
+            name = f"cachedContents/{next(self.numbers)}"
+            self.caches[name] = request.json()
+        elif request.method == "GET":
+            names = sorted(self.caches)
+            first = int(request.path.rpartition("pageToken=")[2]) if "pageToken" in request.path else 0
+            page = {"cachedContents": [self.told(name) for name in names[first : first + 2]]}
+            more = {"nextPageToken": str(first + 2)} if first + 2 < len(names) else {}
+            return Answer(json=page | more)
+        elif name not in self.caches:
+            return gone()
+        elif request.method == "PATCH":
+            self.caches[name] |= request.json()
+        else:
+            del self.caches[name]
+            return Answer(json={})
+        return Answer(json=self.told(name))
+
+    def told(self, name):
+        kept = self.caches[name]
+        ends = datetime.fromtimestamp(time.time() + float(kept["ttl"][:-1]), UTC).isoformat().replace("+00:00", "Z")
+        return {
+            "name": name,
+            "model": kept["model"],
+            "expireTime": ends,
+            "usageMetadata": {"totalTokenCount": 4100},
+            "displayName": "",
+        }
+
+
+def gone():
+    return error(403, "CachedContent not found (or permission denied)", status="PERMISSION_DENIED")
+
+
+@pytest.fixture
+def keeping(server):
+    server.handler = Keeping()
+    return server.handler
+
+
+def test_keeps_what_a_call_would_send(config, keeping, tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    sources = [Source.from_text("note"), Source.from_file(tmp_path / "a.pdf")]
+    handle = create_cache(sources, config=config(), system_instruction="be brief", tools=[TOOL], ttl_seconds=1_000_000)
+    assert keeping.caches["cachedContents/1"] == {
+        "model": "models/gemini-2.5-flash",
+        "ttl": "1000000s",
+        "contents": [
+            {
+                "role": "user",
+                "parts": [
+                    {"text": "note"},
+                    {"fileData": {"fileUri": "https://files.example/files/1", "mimeType": "application/pdf"}},
+                ],
+            }
+        ],
+        "systemInstruction": {"parts": [{"text": "be brief"}]},
+        "tools": [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": TOOL["parameters"]}]}],
+    }
+    assert (handle.name, handle.model, handle.n_tokens) == ("cachedContents/1", "gemini-2.5-flash", 4100)
+    assert handle.expires_at == pytest.approx(time.time() + 1_000_000, abs=60)
+    assert keeping.deleted == ["files/1"]
+
+
+def test_asks_with_the_prompt_alone(config, keeping, server):
+    handle = create_cache([Source.from_text("manual")], config=config())
+    result = run_many(["a", "b"], config=config(request_concurrency=1), options=Options(cache=handle))
+    asked = [request.json() for request in server.requests if request.path.endswith(":generateContent")]
+    assert [body["cachedContent"] for body in asked] == [handle.name] * 2
+    assert asked[0]["contents"] == [{"role": "user", "parts": [{"text": "a"}]}]
+    assert result["metrics"]["cache_hit"] is True
+
+
+def test_extends_lists_and_deletes(config, keeping):
+    handles = [
+        create_cache([Source.from_text("manual")], config=config(), system_instruction=f"number {number}")
+        for number in range(3)
+    ]
+    longer = extend_cache(handles[0], 7200, config=config())
+    assert keeping.caches[longer.name]["ttl"] == "7200s"
+    assert longer.expires_at > handles[0].expires_at + 3000
+    assert [handle.name for handle in list_caches(config=config())] == [handle.name for handle in handles]
+    for handle in handles:
+        delete_cache(handle, config=config())
+        delete_cache(handle, config=config())
+    assert keeping.caches == {}
+
+
+def test_a_forgotten_cache_is_told_apart_from_a_bad_key(config, keeping):
+    handle = create_cache([Source.from_text("manual")], config=config())
+    keeping.caches.clear()
+    with pytest.raises(CacheError, match="CachedContent not found") as caught:
+        run_many(["a", "b"], config=config(), options=Options(cache=handle))
+    assert (caught.value.kind, caught.value.status_code, caught.value.retryable) == ("cache_missing", 403, False)
+    assert "create_cache" in caught.value.hint
+
+
+@pytest.mark.parametrize("told", [{}, {"name": "x"}, {"name": "x", "model": "models/m", "expireTime": "soon"}])
+def test_an_answer_without_a_cache_is_malformed(config, server, told):
+    server.reply(Answer(json=told))
+    with pytest.raises(CacheError, match="tells of no cache") as caught:
+        create_cache([Source.from_text(str(told))], config=config())
+    assert (caught.value.kind, caught.value.phase) == ("malformed", "cache")
+
+
+def test_a_refusal_is_not_asked_again(config, server):
+    server.reply(error(400, "Cached content is too small"), answer(text("never")))
+    with pytest.raises(CacheError, match="too small"):
+        create_cache([Source.from_text("tiny")], config=config())
+    assert len(server.requests) == 1
