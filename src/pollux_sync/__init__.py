@@ -18,12 +18,21 @@ if TYPE_CHECKING:
         to_jsonable,
     )
     from pollux_sync.data.envelope import ResultEnvelope
-    from pollux_sync.data.handles import CacheHandle, DeferredSnapshot
+    from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
     from pollux_sync.data.source import Source
+    from pollux_sync.deferred import (
+        as_completed,
+        cancel_deferred,
+        collect_deferred,
+        defer,
+        defer_many,
+        inspect_deferred,
+        wait_deferred,
+    )
     from pollux_sync.engine.enveloping import result_of, tool_arguments
     from pollux_sync.errors import (
         APIError,
@@ -59,12 +68,21 @@ _HOMES = {
         "to_jsonable",
     ),
     "data.envelope": ("ResultEnvelope",),
-    "data.handles": ("CacheHandle", "DeferredSnapshot"),
+    "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
     "data.options": ("Options",),
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
     "data.source": ("Source",),
+    "deferred": (
+        "as_completed",
+        "cancel_deferred",
+        "collect_deferred",
+        "defer",
+        "defer_many",
+        "inspect_deferred",
+        "wait_deferred",
+    ),
     "engine.enveloping": ("result_of", "tool_arguments"),
     "errors": (
         "APIError",
@@ -95,6 +113,7 @@ __all__ = [
     "Config",
     "ConfigurationError",
     "ContextOverflowError",
+    "DeferredHandle",
     "DeferredNotReadyError",
     "DeferredSnapshot",
     "Fault",
@@ -120,12 +139,18 @@ __all__ = [
     "ToolCallParseError",
     "Usage",
     "__version__",
+    "as_completed",
     "cached",
+    "cancel_deferred",
+    "collect_deferred",
     "continue_tool",
     "create_cache",
+    "defer",
+    "defer_many",
     "delete_cache",
     "extend_cache",
     "hookimpl",
+    "inspect_deferred",
     "list_caches",
     "result_of",
     "run",
@@ -133,6 +158,7 @@ __all__ = [
     "run_tools",
     "to_jsonable",
     "tool_arguments",
+    "wait_deferred",
 ]
 
 __version__ = VERSION

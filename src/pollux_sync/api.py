@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.envelope import ResultEnvelope
-    from pollux_sync.data.handles import CacheHandle
+    from pollux_sync.data.handles import CacheHandle, DeferredHandle
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Prepared, Request
     from pollux_sync.data.source import Source
@@ -191,7 +191,7 @@ def delete_cache(handle: CacheHandle, *, config: Config | None = None) -> None:
         delete_remote_cache(handle.name, hooks)
 
 
-def config_for(handle: CacheHandle, config: Config | None) -> Config:
+def config_for(handle: CacheHandle | DeferredHandle, config: Config | None) -> Config:
     """The configuration to reach what a handle stands for: the one given, else the environment's.
 
     Raises ConfigurationError for one of another provider or account.

@@ -252,7 +252,7 @@ ASKED = [
     ("pollux_encode", lambda hooks: hooks.encode(CALL), "HttpRequest"),
     ("pollux_send", lambda hooks: hooks.send(REQUEST, 60), "HttpResponse"),
     ("pollux_decode", lambda hooks: hooks.decode(RESPONSE, CALL), "Reply"),
-    ("pollux_upload", lambda hooks: hooks.upload(Source.from_text("x"), 60), "Asset"),
+    ("pollux_upload", lambda hooks: hooks.upload(Source.from_text("x"), 60, name="x", lifetime_s=60), "Asset"),
     ("pollux_plan", lambda hooks: hooks.plan(PLAN), "Plan"),
     ("pollux_call", lambda hooks: hooks.call(CALL, lambda _: Reply()), "Reply"),
     ("pollux_rewrite_call", lambda hooks: hooks.rewrite_call(CALL), "Call"),
@@ -295,7 +295,7 @@ def test_required_hook_that_is_missing_is_refused():
     with pytest.raises(
         ProviderBugError, match=r"pollux_upload of plugin acme.* must give a Asset, but no plugin answered"
     ):
-        hooks_of(Acme()).upload(Source.from_text("x"), 60)
+        hooks_of(Acme()).upload(Source.from_text("x"), 60, name="x", lifetime_s=60)
 
 
 class Tracer:

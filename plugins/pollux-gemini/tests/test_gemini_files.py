@@ -96,7 +96,7 @@ def test_closing_ends_the_wait_for_a_file(server, sources):
         carrier = GeminiCarrier(client)
         carrier.close()
         with pytest.raises(ConnectionAbortedError):
-            carrier.upload(sources[0], 20)
+            carrier.upload(sources[0], 20, "a", 60)
     assert server.handler.deleted == ["files/1"]
 
 

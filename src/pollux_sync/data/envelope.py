@@ -44,6 +44,7 @@ class Metrics(TypedDict):
     cache_mode: Literal["none", "persistent", "implicit"]
     cache_hit: bool | None
     finish_reasons: list[str | None]
+    deferred: NotRequired[bool]
 
 
 class AttemptDict(TypedDict):
@@ -85,10 +86,36 @@ class ToolStep(TypedDict):
     tool_runs: list[ToolRun]
 
 
+class DeferredItem(TypedDict):
+    """What became of one request of a deferred job."""
+
+    request_id: str
+    status: str
+    error: str | None
+    provider_status: str | None
+    finish_reason: str | None
+
+
+class DeferredDiagnostics(TypedDict):
+    """A deferred job as it ended; times in seconds since the epoch.
+
+    Rows of the provider's that belong to no request, or came twice, are counted.
+    """
+
+    job_id: str
+    status: str
+    submitted_at: float | None
+    completed_at: float | None
+    elapsed_s: float
+    items: list[DeferredItem]
+    unknown_rows: int
+    duplicate_rows: int
+
+
 class Diagnostics(TypedDict):
     """``raw_responses`` and ``attempts``: one entry a call. ``schema_errors`` needs a schema, ``calls`` per_source.
 
-    ``steps`` are those of `run_tools`.
+    ``steps`` are those of `run_tools`, ``deferred`` is about a collected job.
     """
 
     raw_responses: list[dict[str, Any] | None]
@@ -96,6 +123,7 @@ class Diagnostics(TypedDict):
     schema_errors: NotRequired[list[str | None]]
     calls: NotRequired[list[CallLabel]]
     steps: NotRequired[list[ToolStep]]
+    deferred: NotRequired[DeferredDiagnostics]
 
 
 class ResultEnvelope(TypedDict):

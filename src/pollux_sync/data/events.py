@@ -6,7 +6,11 @@ from typing import TypeAlias
 
 import attrs
 
-from pollux_sync.data.handles import CacheHandle  # noqa: TC001 - part of the events' public types
+from pollux_sync.data.handles import (  # noqa: TC001 - part of the events' public types
+    CacheHandle,
+    DeferredHandle,
+    DeferredSnapshot,
+)
 from pollux_sync.data.reply import Attempt, Outcome  # noqa: TC001
 from pollux_sync.data.request import Asset, Call, Plan  # noqa: TC001
 
@@ -72,6 +76,20 @@ class CacheCreated:
     handle: CacheHandle
 
 
+@attrs.frozen
+class DeferredSubmitted:
+    """All jobs of a deferred request have been submitted."""
+
+    handle: DeferredHandle
+
+
+@attrs.frozen
+class DeferredChanged:
+    """A deferred job was looked at, and is further than before."""
+
+    snapshot: DeferredSnapshot
+
+
 Event: TypeAlias = (
     PlanBuilt
     | FileUploaded
@@ -81,4 +99,6 @@ Event: TypeAlias = (
     | RetryScheduled
     | CallFinished
     | CacheCreated
+    | DeferredSubmitted
+    | DeferredChanged
 )

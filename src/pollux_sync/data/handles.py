@@ -7,9 +7,13 @@ from typing import Any, Literal, Self
 
 import attrs
 
+from pollux_sync.data.request import Asset  # noqa: TC001 - read from stored data
+from pollux_sync.schemas import schema_hash
+
 SCHEMA_VERSION = 1
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
+ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
 
 
@@ -57,6 +61,75 @@ class CacheHandle:
         return restored(data, cls, newest=SCHEMA_VERSION)
 
 
+@attrs.frozen(kw_only=True)
+class DeferredJob:
+    """One job at the provider; a handle has several where one would be too large.
+
+    It holds the requests from ``first`` on. ``provider_state`` is the provider's own, as JSON-ready data.
+    """
+
+    job_id: str
+    first: int
+    request_count: int
+    provider_state: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class DeferredHandle:
+    """Deferred requests: which jobs, of whom, and what is needed to read their answers. Plain data.
+
+    ``mark`` is in the names of what was stored for the jobs, ``files`` are the uploads that they read.
+    ``response_schema`` is the JSON Schema that the answers were asked for with.
+    """
+
+    provider: str
+    model: str
+    request_count: int
+    submitted_at: float
+    mark: str
+    jobs: tuple[DeferredJob, ...]
+    files: tuple[Asset, ...] = ()
+    response_schema: dict[str, Any] | None = None
+    account: str | None = None
+    base_url: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def job_id(self) -> str:
+        """The provider's id of the job; of several, apart by commas."""
+        return ",".join(job.job_id for job in self.jobs)
+
+    @property
+    def schema_hash(self) -> str | None:
+        """Hex SHA-256 of the response schema's canonical JSON."""
+        return None if self.response_schema is None else schema_hash(self.response_schema)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The handle as JSON-ready data."""
+        data = attrs.asdict(self)
+        data |= {"jobs": list(data["jobs"]), "files": list(data["files"])}
+        return {name: value for name, value in data.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
+        from pollux_sync.data.converter import restored
+
+        return restored(data, cls, newest=SCHEMA_VERSION)
+
+
+@attrs.frozen(kw_only=True)
+class JobState:
+    """How far one job at the provider is. ``provider_status`` is the provider's own word."""
+
+    status: DeferredStatus
+    provider_status: str
+    succeeded: int = 0
+    failed: int = 0
+    completed_at: float | None = None
+    expires_at: float | None = None
+
+
 @attrs.frozen
 class DeferredSnapshot:
     """How far a deferred job is. Times are seconds since the epoch."""
@@ -77,4 +150,9 @@ class DeferredSnapshot:
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended, well or not."""
-        return self.status in _TERMINAL
+        return is_terminal(self.status)
+
+
+def is_terminal(status: str) -> bool:
+    """Whether a job of this status has ended, well or not."""
+    return status in _TERMINAL

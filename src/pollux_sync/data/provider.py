@@ -95,6 +95,14 @@ class ConfigOption:
 
 
 @attrs.frozen(kw_only=True)
+class DeferredLimits:
+    """How much one deferred job may hold; ``max_bytes`` is the size of its requests as JSON lines."""
+
+    max_requests: int
+    max_bytes: int
+
+
+@attrs.frozen(kw_only=True)
 class ProviderInfo:
     """A provider's declaration. What it does not declare is refused before anything is sent.
 
@@ -106,6 +114,7 @@ class ProviderInfo:
     ``resends_stale`` allows the HTTP client to send a request once more on a fresh connection when a
     reused one turns out to be closed before a byte of the answer came: for servers that close
     connections they called alive and where a request costs nothing.
+    ``deferred`` are the limits of one deferred job, None for a provider that has none.
     ``accepts_client`` lets ``Config(client=...)`` hand over the vendor's own client, which needs no key.
     """
 
@@ -127,6 +136,7 @@ class ProviderInfo:
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
     accepts_client: bool = False
+    deferred: DeferredLimits | None = None
 
     def rule_for(self, source: Source) -> SourceRule | None:
         """How ``source`` reaches this provider; None when it cannot."""

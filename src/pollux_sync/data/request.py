@@ -8,9 +8,12 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import ItemStatus
     from pollux_sync.data.options import Options
+    from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
@@ -159,11 +162,44 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The calls that answer a request, in answer order."""
+    """The calls that answer a request, in answer order. ``is_deferred``: the answers may take a day."""
 
     request: Request
     calls: tuple[Call, ...]
     answer_format: AnswerFormat | None = None
+    is_deferred: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class DeferredBatch:
+    """The requests of one deferred job, on their way to the provider.
+
+    ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long. ``mark`` belongs
+    into the names of the job and of what is stored for it, so that they can be found again. ``created_at`` is when
+    it was first tried to submit it, in seconds since the epoch.
+    """
+
+    path: Path
+    model: str
+    first: int
+    request_count: int
+    n_bytes: int
+    mark: str
+    created_at: float
+
+
+@attrs.frozen(kw_only=True)
+class DeferredRow:
+    """One answer of a deferred job: ``response`` is what a call would have got, None for one that was not answered.
+
+    ``error`` says why not, ``provider_status`` is the provider's own word.
+    """
+
+    request_id: str
+    status: ItemStatus
+    response: HttpResponse | None = None
+    error: str | None = None
+    provider_status: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -30,20 +30,22 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
 
 
-def plan_calls(request: Request, hooks: Hooks) -> Plan:
+def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False) -> Plan:
     """One call a prompt, each seeing every source (``per_source``: one a prompt and source).
 
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info = hooks.info
     texts = {source: _text_part(source) for source in _sources_for(request, info, "text")}
+    if is_deferred:
+        _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
     parts = tuple(texts.get(source) or _part(source, info) for source in request.sources)
     conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
     answers = _answer_format(request, info)
     calls = tuple(_calls(request, parts, conversation, answers))
-    plan = hooks.plan(Plan(request=request, calls=calls, answer_format=answers))
+    plan = hooks.plan(Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred))
     _check_plan(plan, hooks)
     hooks.emit(PlanBuilt(plan))
     return plan
@@ -112,6 +114,21 @@ def _part(source: Source, info: ProviderInfo) -> Part:
             f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
         ) from error
     return UriPart(source)
+
+
+def _check_deferrable(request: Request, info: ProviderInfo) -> None:
+    options = request.options
+    if options.delivery_mode == "deferred":
+        raise ConfigurationError("defer() needs no delivery_mode", hint="leave it out")
+    if info.deferred is None:
+        raise ConfigurationError(
+            f"provider {info.name!r} takes no deferred requests", hint="call run_many(), or take another provider"
+        )
+    if not request.prompts:
+        raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
+    for name in ("cache", "history", "continue_from", "tools", "tool_choice", "implicit_caching"):
+        if getattr(options, name) is not None:
+            raise ConfigurationError(f"{name} cannot be deferred", hint="leave it out, or call run_many()")
 
 
 def _check_cache(request: Request, info: ProviderInfo) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from typing import TYPE_CHECKING, Self
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
@@ -14,6 +15,7 @@ from pollux_sync.engine.sending import map_threads
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from pollux_sync.data.request import Call, Part, Plan
@@ -24,6 +26,8 @@ log = logging.getLogger("pollux_sync")
 #: Equal keys are one file at the provider: (hex SHA-256 of the content, MIME type).
 UploadKey = tuple[str, str]
 
+#: A file that is not deleted, because the process died, may go by itself after a day.
+_LIFETIME_S = 86_400.0
 _DELETE_TIMEOUT_S = 10.0
 _GRACE_S = 1.0
 
@@ -52,9 +56,7 @@ class UploadScope:
             self._is_over = True
             assets, self._assets = self._assets, []
         if assets:
-            map_threads(
-                self._delete, assets, self._hooks.config.request_concurrency, threading.Event(), [None] * len(assets)
-            )
+            delete_uploads(assets, self._hooks)
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file. Raises APIError with phase "upload"."""
@@ -62,11 +64,12 @@ class UploadScope:
             self._in_flight += 1
         asset = None
         try:
-            asset = _upload(part, self._hooks, stop)
+            name = PurePath(part.source.identifier).name or "file"
+            asset = upload(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
         finally:
             is_late = self._settle(asset)
         if is_late:
-            self._delete(asset)
+            delete_upload(asset, self._hooks)
         return asset
 
     def _settle(self, asset: Asset | None) -> bool:
@@ -77,17 +80,33 @@ class UploadScope:
             self._changed.notify_all()
             return self._is_over
 
-    def _delete(self, asset: Asset) -> None:
-        failed = None
-        try:
-            self._hooks.delete_upload(asset, min(self._hooks.config.timeout_s, _DELETE_TIMEOUT_S))
-        except Exception as error:  # noqa: BLE001 - cleaning up must not mask the result
-            failed = self._hooks.scrub(f"{type(error).__name__}: {error}")
-            log.debug("deleting %s failed: %s", asset.id, failed)
-        self._hooks.emit(UploadDeleted(asset, failed))
+
+class Uploads(Protocol):
+    """Where a plan's files are stored."""
+
+    def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
+        """Store one file. Raises APIError with phase "upload"."""
+        ...
 
 
-def prepare_plan(plan: Plan, hooks: Hooks, scope: UploadScope) -> Prepared:
+def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> None:
+    """Delete stored files; a failure is told to observers and changes nothing."""
+    concurrency = hooks.config.request_concurrency
+    map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), [None] * len(assets))
+
+
+def delete_upload(asset: Asset, hooks: Hooks) -> None:
+    """Delete a stored file; a failure is told to observers and changes nothing."""
+    failed = None
+    try:
+        hooks.delete_upload(asset, min(hooks.config.timeout_s, _DELETE_TIMEOUT_S))
+    except Exception as error:  # noqa: BLE001 - cleaning up must not mask the result
+        failed = hooks.scrub(f"{type(error).__name__}: {error}")
+        log.debug("deleting %s failed: %s", asset.id, failed)
+    hooks.emit(UploadDeleted(asset, failed))
+
+
+def prepare_plan(plan: Plan, hooks: Hooks, scope: Uploads) -> Prepared:
     """Upload what the calls need, each content once; a call whose file failed is blocked, not raised."""
     wanted = {_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
     if not wanted:
@@ -111,16 +130,18 @@ def _key(part: UploadPart) -> UploadKey:
     return part.identity, part.source.mime_type
 
 
-def _asset_or_error(part: UploadPart, scope: UploadScope, stop: threading.Event) -> Asset | PolluxError:
+def _asset_or_error(part: UploadPart, scope: Uploads, stop: threading.Event) -> Asset | PolluxError:
     try:
         return scope.upload(part, stop)
     except PolluxError as error:
         return error
 
 
-def _upload(part: UploadPart, hooks: Hooks, stop: threading.Event) -> Asset:
+def upload(part: UploadPart, hooks: Hooks, stop: threading.Event, *, name: str, lifetime_s: float) -> Asset:
+    """Store one file. Raises APIError with phase "upload"."""
+
     def attempt() -> tuple[Asset, None]:
-        return hooks.upload(part.source, hooks.config.timeout_s), None
+        return hooks.upload(part.source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s), None
 
     asset, _ = with_retries(attempt, hooks, stop, phase="upload", is_repeatable=False)
     hooks.emit(FileUploaded(part.source.identifier, asset))

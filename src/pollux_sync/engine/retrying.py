@@ -38,7 +38,7 @@ def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
 
     Raises APIError with the ledger, and whatever else of our tree a hook raised. ``stop`` ends the waits.
     """
-    request = _with_raw_fields(hooks.encode(call), call, hooks.info.name)
+    request = request_of(call, hooks)
 
     def attempt() -> tuple[Reply, HttpResponse | None]:
         response = hooks.send(request, hooks.config.timeout_s)
@@ -51,9 +51,10 @@ def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
     return attrs.evolve(reply, attempts=attempts, model=model, raw_finish_reason=raw_reason)
 
 
-def _with_raw_fields(request: HttpRequest, call: Call, provider: str) -> HttpRequest:
-    """The request with the caller's raw fields; those of an object go beside what the encoder wrote there."""
-    raw = (call.options.provider_options or {}).get(provider)
+def request_of(call: Call, hooks: Hooks) -> HttpRequest:
+    """The call as a request, with the caller's raw fields; those of an object go beside what is written there."""
+    request = hooks.encode(call)
+    raw = (call.options.provider_options or {}).get(hooks.info.name)
     if not raw:
         return request
     body = dict(request.body or {})

@@ -15,16 +15,16 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import REDACTED
-from pollux_sync.data.handles import RemoteCache
+from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
-from pollux_sync.data.request import Asset, Call, Plan
+from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
 from pollux_sync.errors import Fault, PluginLoadError, PolluxError, ProviderBugError
 from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from pollux_sync.data.config import ConfigValues
@@ -198,9 +198,11 @@ class Hooks:
         """The address that requests go to, where it is known."""
         return self.config.base_url or self.info.base_url
 
-    def upload(self, source: Source, timeout_s: float) -> Asset:
+    def upload(self, source: Source, timeout_s: float, *, name: str, lifetime_s: float) -> Asset:
         """The stored file. Raises whatever the upload raises: `classify` reads it."""
-        answer = self._hook.pollux_upload(source=source, client=self.client, timeout_s=timeout_s)
+        answer = self._hook.pollux_upload(
+            source=source, client=self.client, timeout_s=timeout_s, name=name, lifetime_s=lifetime_s
+        )
         return self._typed("pollux_upload", answer, Asset)
 
     def delete_upload(self, asset: Asset, timeout_s: float) -> None:
@@ -225,6 +227,44 @@ class Hooks:
     def delete_cache(self, name: str, timeout_s: float) -> None:
         """Delete a cache. Raises whatever deleting it raises."""
         self._hook.pollux_delete_cache(name=name, client=self.client, timeout_s=timeout_s)
+
+    def encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        """The request as a line of a deferred job."""
+        return self._ask("pollux_encode_deferred", dict, request_id=request_id, request=request, mark=mark)
+
+    def submit_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
+        """The job that was made. Raises whatever making it raises: `classify` reads it."""
+        answer = self._hook.pollux_submit_deferred(batch=batch, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_submit_deferred", answer, DeferredJob)
+
+    def find_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
+        """The job that was made of the batch, if there is one. Raises whatever looking raises."""
+        answer = self._hook.pollux_find_deferred(batch=batch, client=self.client, timeout_s=timeout_s)
+        return None if answer is None else self._typed("pollux_find_deferred", answer, DeferredJob)
+
+    def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
+        """The files of this mark. Raises whatever looking raises."""
+        answer = self._hook.pollux_find_uploads(mark=mark, client=self.client, timeout_s=timeout_s)
+        return [self._typed("pollux_find_uploads", asset, Asset) for asset in answer or ()]
+
+    def inspect_deferred(self, job: DeferredJob, timeout_s: float) -> JobState:
+        """How far the job is. Raises whatever looking raises."""
+        answer = self._hook.pollux_inspect_deferred(job=job, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_inspect_deferred", answer, JobState)
+
+    def collect_deferred(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
+        """The job's rows. Raises whatever getting them raises."""
+        rows = self._hook.pollux_collect_deferred(job=job, client=self.client, timeout_s=timeout_s)
+        for row in rows or ():
+            yield self._typed("pollux_collect_deferred", row, DeferredRow)
+
+    def cancel_deferred(self, job: DeferredJob, timeout_s: float) -> None:
+        """Ask for the job to be cancelled. Raises whatever asking raises."""
+        self._hook.pollux_cancel_deferred(job=job, client=self.client, timeout_s=timeout_s)
+
+    def release_deferred(self, job: DeferredJob, timeout_s: float) -> None:
+        """Delete what was stored for the job. Raises whatever deleting raises."""
+        self._hook.pollux_release_deferred(job=job, client=self.client, timeout_s=timeout_s)
 
     @property
     def has_observers(self) -> bool:

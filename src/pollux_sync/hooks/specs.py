@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
-    from pollux_sync.data.handles import RemoteCache
+    from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call, Plan
+    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.source import Source
     from pollux_sync.errors import Fault
 
@@ -132,10 +132,11 @@ def pollux_classify_error(error: Exception) -> Fault | None:
 
 
 @hookspec(firstresult=True)
-def pollux_upload(source: Source, client: Any, timeout_s: float) -> Asset | None:
-    """Store a source's content at the provider, streamed from ``source.open()``.
+def pollux_upload(source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset | None:
+    """Store a source's content at the provider under this name, streamed from ``source.open()``.
 
-    Asked once per content and type of a plan, never retried after a bare network error.
+    ``lifetime_s`` is after how many seconds it may go by itself, should nobody delete it. Asked once per content
+    and type of a plan, never retried after a bare network error.
     """
 
 
@@ -166,6 +167,56 @@ def pollux_list_caches(client: Any, timeout_s: float) -> list[RemoteCache] | Non
 @hookspec(firstresult=True)
 def pollux_delete_cache(name: str, client: Any, timeout_s: float) -> bool | None:
     """Delete a cache; True says it is gone."""
+
+
+@hookspec(firstresult=True)
+def pollux_encode_deferred(request_id: str, request: HttpRequest, mark: str) -> dict[str, Any] | None:
+    """Write one request of a deferred job as the JSON line that the provider takes. Pure.
+
+    ``request`` is what `pollux_encode` gave. `DeferredRow.request_id` must be ``request_id`` again; ``mark`` may go
+    along with it where a job has no name to carry it.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_submit_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+    """Make one deferred job. Before it is asked a second time, `pollux_find_deferred` is."""
+
+
+@hookspec(firstresult=True)
+def pollux_find_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+    """The job that an interrupted submission of this batch made after all; None where there is none.
+
+    ``batch.path`` may not exist any more. Raise ConfigurationError where several jobs might be it.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_find_uploads(mark: str, client: Any, timeout_s: float) -> list[Asset] | None:
+    """The stored files whose names begin with the mark; asked after an interrupted submission."""
+
+
+@hookspec(firstresult=True)
+def pollux_inspect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> JobState | None:
+    """How far a job is."""
+
+
+@hookspec(firstresult=True)
+def pollux_collect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> Iterable[DeferredRow] | None:
+    """The rows of a job that has ended, in any order; what is missing is accounted for by the core.
+
+    A row's ``response`` goes through `pollux_decode`. ``timeout_s`` is for each request.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_cancel_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
+    """Ask for a job to be cancelled, without waiting; True says it was asked. No error for one that has ended."""
+
+
+@hookspec(firstresult=True)
+def pollux_release_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
+    """Delete what was stored for a job that has ended, but for its answers. True says it is done."""
 
 
 @hookspec

@@ -34,7 +34,7 @@ class SDKCarrier(ABC):
         """One exchange."""
 
     @abstractmethod
-    def upload(self, source: Source, timeout_s: float) -> Asset:
+    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed. Raises OSError too, for a file that cannot be read."""
 
     @abstractmethod
@@ -59,13 +59,13 @@ class DirectCarrier:
         self._close_files: Callable[[], object] | None = None
         self.send = client.send
 
-    def upload(self, source: Source, timeout_s: float) -> Asset:
+    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
-        return self._opened().upload(source, timeout_s)
+        return self.files.upload(source, timeout_s, name, lifetime_s)
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
-        self._opened().delete(asset, timeout_s)
+        self.files.delete(asset, timeout_s)
 
     def close(self) -> None:
         """Close both clients."""
@@ -74,7 +74,9 @@ class DirectCarrier:
             if self._close_files is not None:
                 self._close_files()
 
-    def _opened(self) -> SDKCarrier:
+    @property
+    def files(self) -> SDKCarrier:
+        """The carrier of files, through the SDK."""
         with self._lock:
             if self._files is None:
                 self._files, self._close_files = self._make_files()

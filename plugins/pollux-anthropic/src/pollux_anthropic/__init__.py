@@ -106,7 +106,7 @@ class AnthropicProvider:
     def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
         """Cache a single question's beginning unless told not to; many would each pay for writing it."""
         planned = yield
-        if len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
+        if planned.is_deferred or len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
             return planned
         (call,) = planned.calls
         cached = attrs.evolve(call, options=attrs.evolve(call.options, implicit_caching=True))
@@ -125,8 +125,8 @@ class AnthropicProvider:
         return decode(response, call, STRICT)
 
     @hookimpl
-    def pollux_upload(self, source: Source, client: Any, timeout_s: float) -> Asset:
-        asset: Asset = client.upload(source, timeout_s)
+    def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        asset: Asset = client.upload(source, timeout_s, name, lifetime_s)
         return asset
 
     @hookimpl

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
     from pollux_sync.data.source import Source
-
-#: An upload that is not deleted, because the process died, goes by itself after a day.
-EXPIRES_AFTER_S = 86_400
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
@@ -60,13 +56,12 @@ class AnthropicCarrier(SDKCarrier):
             )
         return received(raw)
 
-    def upload(self, source: Source, timeout_s: float) -> Asset:
-        """Store a source's content, streamed, for a day at most."""
-        name = PurePath(source.identifier).name or "file"
+    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        """Store a source's content, streamed."""
         with source.open() as stream, wire_errors(self._sdk):
             stored = self._client.beta.files.upload(
                 file=(name, stream, source.mime_type),
-                expires_in_seconds=EXPIRES_AFTER_S,
+                expires_in_seconds=round(lifetime_s),
                 extra_headers=self._betas(FILES_BETA),
                 timeout=timeout_s,
             )

@@ -151,8 +151,8 @@ class GeminiProvider:
         return True
 
     @hookimpl
-    def pollux_upload(self, source: Source, client: Any, timeout_s: float) -> Asset:
-        asset: Asset = client.upload(source, timeout_s)
+    def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        asset: Asset = client.upload(source, timeout_s, name, lifetime_s)
         return asset
 
     @hookimpl

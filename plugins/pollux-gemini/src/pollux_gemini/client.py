@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from itertools import count
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.config import REDACTED
@@ -85,8 +84,8 @@ class GeminiCarrier(SDKCarrier):
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return read_answer(200, headers, answer.body.encode())
 
-    def upload(self, source: Source, timeout_s: float) -> Asset:
-        """Store a source's content, streamed, and wait until it can be used.
+    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        """Store a source's content, streamed, and wait until it can be used; Gemini keeps it for two days.
 
         Raises as `send` does, APIError for content that the service cannot process, OSError for an unreadable file.
         """
@@ -96,7 +95,6 @@ class GeminiCarrier(SDKCarrier):
                 hint="put it into Cloud Storage and pass Source.from_uri('gs://...', mime_type=...)",
             )
         deadline = time.monotonic() + min(timeout_s, PROCESSING_S)
-        name = PurePath(source.identifier).name or "file"
         config = _config(timeout_s) | {"mime_type": source.mime_type, "display_name": name}
         with source.open() as stream, self._as_wire_errors():
             stored = self._client.files.upload(file=stream, config=config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.request import Asset
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
     from pollux_sync.data.source import Source
-
-#: An upload that is not deleted, because the process died, goes by itself after a day.
-EXPIRES_AFTER_S = 86_400
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
@@ -53,14 +49,13 @@ class OpenAICarrier(SDKCarrier):
             raw = self._client.post(request.path, body=request.body, cast_to=self._raw, options={"timeout": timeout_s})
         return received(raw)
 
-    def upload(self, source: Source, timeout_s: float) -> Asset:
-        """Store a source's content, streamed, for a day at most."""
-        name = PurePath(source.identifier).name or "file"
+    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        """Store a source's content, streamed."""
         with source.open() as stream, wire_errors(self._sdk):
             stored = self._client.files.create(
                 file=(name, stream, source.mime_type),
                 purpose="user_data",
-                expires_after={"anchor": "created_at", "seconds": EXPIRES_AFTER_S},
+                expires_after={"anchor": "created_at", "seconds": round(lifetime_s)},
                 timeout=timeout_s,
             )
         return Asset(id=stored.id, mime_type=source.mime_type, expires_at=stored.expires_at)

@@ -1,0 +1,222 @@
+"""Plan -> deferred jobs at the provider, each submitted exactly once, however often the process is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.data.events import DeferredSubmitted
+from pollux_sync.data.handles import DeferredHandle
+from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
+from pollux_sync.engine.journaling import Journal
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload
+from pollux_sync.engine.retrying import request_of, with_retries
+from pollux_sync.errors import APIError, PlanningError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pollux_sync.data.handles import DeferredJob
+    from pollux_sync.data.request import Asset, Call, Part, Plan, Request
+    from pollux_sync.hooks.relay import Hooks
+
+#: Answers after which a job certainly does not exist.
+_REFUSALS = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
+#: Uploads of a job outlive the day that it may take.
+_LIFETIME_S = 3 * 86_400.0
+#: What is left of an upload's life when it is used again after an interruption, in seconds.
+_LEAST_LIFE_S = 86_400.0
+
+
+def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHandle:
+    """The handle of the request's jobs: submitted now, or found by the job file to have been submitted before.
+
+    Raises what planning raises before anything is sent, APIError with phase "upload" or "batch_submit".
+    """
+    plan = plan_calls(request, hooks, is_deferred=True)
+    journal = Journal(job_file, content_hash(plan, hooks))
+    if journal.facts.handle is not None:
+        return journal.facts.handle
+    try:
+        handle = _submitted(plan, hooks, journal)
+    except BaseException as error:
+        _tidy_up(error, hooks, journal, job_file)
+        raise
+    journal.finished(handle)
+    if journal.is_resumed:
+        _delete_strays(handle, hooks)
+    hooks.emit(DeferredSubmitted(handle))
+    return handle
+
+
+def _submitted(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
+    prepared = prepare_plan(plan, hooks, _JobUploads(journal, hooks))
+    if prepared.blocked:
+        raise prepared.blocked[min(prepared.blocked)]
+    covered = sum(job.request_count for job in journal.facts.jobs)
+    while covered < len(prepared.calls):
+        job = _next_job(prepared.calls, covered, hooks, journal)
+        journal.submitted(job)
+        covered += job.request_count
+    config, facts = hooks.config, journal.facts
+    schema = plan.request.options.response_schema_json()
+    return DeferredHandle(
+        provider=hooks.info.name,
+        model=config.model,
+        request_count=len(prepared.calls),
+        submitted_at=time.time(),
+        mark=facts.mark,
+        jobs=facts.jobs,
+        files=tuple(stored.asset for stored in facts.uploads),
+        response_schema=schema,
+        account=config.account,
+        base_url=config.base_url,
+    )
+
+
+class _JobUploads:
+    """The files of a job: named by its mark, noted in its journal, kept until it ends."""
+
+    def __init__(self, journal: Journal, hooks: Hooks) -> None:
+        self._journal = journal
+        self._hooks = hooks
+
+    def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
+        known = self._journal.asset_of(part)
+        if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
+            return known
+        name = f"{self._journal.facts.mark}-{PurePath(part.source.identifier).name or 'file'}"
+        asset = upload(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
+        self._journal.uploaded(part, asset)
+        return asset
+
+
+def _next_job(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:
+    """Submit as many of the calls from ``first`` on as one job holds; as many as before where that was tried."""
+    attempted = journal.facts.attempted
+    is_again = attempted is not None and attempted.first == first
+    count = attempted.request_count if attempted and is_again else None
+    with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
+        path = Path(folder) / "requests.jsonl"
+        written, n_bytes = _write_lines(path, _lines(calls[first:], hooks, journal.facts.mark), hooks, count)
+        batch = DeferredBatch(
+            path=path,
+            model=hooks.config.model,
+            first=first,
+            request_count=written,
+            n_bytes=n_bytes,
+            mark=f"{journal.facts.mark}-{first:06d}",
+            created_at=attempted.created_at if attempted and is_again else time.time(),
+        )
+        return _submit_once(batch, hooks, journal)
+
+
+def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> DeferredJob:
+    """One job of the batch: before it is asked for again, it is looked for."""
+    may_exist = journal.attempting(batch)
+
+    def attempt() -> tuple[DeferredJob, None]:
+        nonlocal may_exist
+        found = hooks.find_deferred(batch, hooks.config.timeout_s) if may_exist else None
+        may_exist = True
+        return found or hooks.submit_deferred(batch, hooks.config.timeout_s), None
+
+    job, _ = with_retries(attempt, hooks, threading.Event(), phase="batch_submit")
+    return attrs.evolve(job, first=batch.first, request_count=batch.request_count)
+
+
+def request_id(index: int) -> str:
+    """The id of a request, by the index of its answer."""
+    return f"pollux-{index:06d}"
+
+
+def _lines(calls: Sequence[Call], hooks: Hooks, mark: str) -> Iterator[bytes]:
+    for call in calls:
+        row = hooks.encode_deferred(request_id(call.index), request_of(hooks.rewrite_call(call), hooks), mark)
+        yield json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | None) -> tuple[int, int]:
+    """Write ``count`` lines, or as many as the provider takes; gives how many they are, and how long."""
+    limits = hooks.info.deferred
+    written = size = 0
+    with path.open("wb") as file:
+        for line in lines:
+            is_full = limits is not None and (
+                written == limits.max_requests or (written > 0 and size + len(line) > limits.max_bytes)
+            )
+            if written == count or (count is None and is_full):
+                break
+            if limits is not None and len(line) > limits.max_bytes:
+                raise PlanningError(
+                    f"one request is {len(line)} bytes long, a job holds {limits.max_bytes}",
+                    hint="pass large content with Source.from_file, or as an address",
+                )
+            file.write(line)
+            written += 1
+            size += len(line)
+    return written, size
+
+
+def content_hash(plan: Plan, hooks: Hooks) -> str:
+    """What makes two submissions the same one: every prompt, source and option, the model and the account."""
+    config, options = hooks.config, plan.request.options
+    settings = attrs.asdict(options, filter=lambda field, _: field.name not in {"response_schema", "on_error"})
+    header = [hooks.info.name, config.model, config.account, config.base_url, settings, options.response_schema_hash()]
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True, default=str).encode())
+    shown: tuple[Part, ...] | None = None
+    for call in plan.calls:
+        parts = [] if call.parts is shown else [_identity(part) for part in call.parts]
+        shown = call.parts
+        digest.update(json.dumps([parts, call.prompt]).encode())
+    return digest.hexdigest()
+
+
+def _identity(part: Part) -> list[Any]:
+    if isinstance(part, TextPart):
+        return ["text", part.text]
+    content: str | list[Any] = part.source.identifier
+    if isinstance(part, UploadPart):
+        content = part.identity
+    elif isinstance(part, InlinePart):
+        content = hashlib.sha256(part.data).hexdigest()
+    elif isinstance(part, AssetPart):
+        content = part.asset.id
+    hints = [[hint.provider, hint.name, hint.payload] for hint in part.source.provider_hints]
+    return [type(part).__name__, part.source.mime_type, content, hints]
+
+
+def _tidy_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None) -> None:
+    """After a refusal nothing stays behind; after a failure that leaves it open, what is needed to go on does."""
+    facts = journal.facts
+    is_refused = isinstance(error, APIError) and error.status_code in _REFUSALS
+    if facts.jobs or (facts.attempted is not None and not is_refused):
+        hint = f"go on with job_file={str(job_file)!r}" if job_file else "with a job_file= one could go on from here"
+        error.add_note(f"jobs exist, or may exist: {hint}")
+        return
+    assets = [stored.asset for stored in facts.uploads]
+    if assets:
+        delete_uploads(assets, hooks)
+    journal.discard()
+
+
+def _delete_strays(handle: DeferredHandle, hooks: Hooks) -> None:
+    """Delete what an interrupted submission stored without noting it."""
+
+    def found() -> tuple[list[Asset], None]:
+        return hooks.find_uploads(handle.mark, hooks.config.timeout_s), None
+
+    assets, _ = with_retries(found, hooks, threading.Event(), phase="batch_submit")
+    owned = {asset.id for asset in handle.files}
+    owned.update(name for job in handle.jobs for name in job.provider_state.get("files", ()))
+    strays = [asset for asset in assets if asset.id not in owned]
+    if strays:
+        delete_uploads(strays, hooks)
