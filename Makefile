@@ -30,6 +30,7 @@ format: .venv/dev       ## put the code into shape
 	$(BIN)/ruff format
 
 docs: .venv/docs        ## the site, in site/
+	$(BIN)/python docs/capabilities.py
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/dev        ## what a call costs, beside what a user would write instead

@@ -10,7 +10,7 @@ import attrs
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pollux_sync.data.source import Source
 
@@ -106,7 +106,8 @@ class DeferredLimits:
 class ProviderInfo:
     """A provider's declaration. What it does not declare is refused before anything is sent.
 
-    ``options`` are the names of `Options` fields it honours ("history" stands for conversation).
+    ``options`` are the names of `Options` fields it honours ("history" stands for conversation), and
+    ``conditions`` say for some of them, by name, under what condition; else they are refused.
     ``key_env`` are the environment variables that may hold its key, tried in order.
     ``auth`` is the header that carries the key, as (name, format with ``{key}``); ``placeholder_key`` goes
     there when there is no key, for servers that want the header all the same.
@@ -129,6 +130,7 @@ class ProviderInfo:
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
     options: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    conditions: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     config_options: tuple[ConfigOption, ...] = ()
     sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)
     sources_hint: str | None = None

@@ -75,6 +75,11 @@ INFO = ProviderInfo(
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "implicit_caching", "history"),
     },
+    conditions={
+        "temperature": "up to 1",
+        "reasoning_effort": "models that think",
+        "reasoning_budget_tokens": "models that think",
+    },
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,

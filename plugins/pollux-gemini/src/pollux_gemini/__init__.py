@@ -71,6 +71,11 @@ INFO = ProviderInfo(
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history", "cache"),
     },
+    conditions={
+        "temperature": "up to 2",
+        "reasoning_effort": "models that think",
+        "reasoning_budget_tokens": "models that think",
+    },
     config_options=(
         ConfigOption(
             name="api_version",

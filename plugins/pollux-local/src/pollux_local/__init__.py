@@ -53,6 +53,7 @@ INFO = ProviderInfo(
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history"),
     },
+    conditions={"reasoning_effort": "with `takes_reasoning_effort`"},
     config_options=(
         ConfigOption(
             name="takes_reasoning_effort",

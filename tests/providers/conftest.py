@@ -1,0 +1,18 @@
+import socket
+
+import pytest
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whoever reaches for the network fails, and so does the test, even if the failure is swallowed."""
+    reached = []
+
+    def refuse(*args, **kwargs):
+        reached.append(args)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+    assert reached == []

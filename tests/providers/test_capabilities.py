@@ -1,0 +1,307 @@
+"""What docs/reference/provider-capabilities.md says of options, sources and schemas, cell by cell, without a network.
+
+Calls go the whole way from `run` through the provider's own hooks; only the wire is the test's.
+"""
+
+import base64
+import json
+import time
+
+import attrs
+import pytest
+
+from capabilities import CONTENT, OPTIONS, PAGE, SOURCES, declarations, page
+from pollux_sync import CacheHandle, Config, ConfigurationError, HttpResponse, Options, Reply, hookimpl, run
+from pollux_sync.data.request import Asset
+from pollux_sync.engine.conversing import STATE_KEY
+
+pytestmark = pytest.mark.usefixtures("no_network")
+INFOS = declarations()
+
+#: Configurations that meet the conditions under which a provider honours its options.
+MET = {
+    "anthropic": {"model": "claude-sonnet-4-6"},
+    "gemini": {"model": "gemini-2.5-flash"},
+    "local": {"provider_options": {"takes_reasoning_effort": True}},
+}
+
+OLD_CLAUDE, OLD_GEMINI = {"model": "claude-3-5-haiku"}, {"model": "gemini-2.0-flash"}
+#: For each condition that a provider declares: a configuration and a value that do not meet it, and what is refused.
+UNMET = {
+    ("anthropic", "temperature"): ({}, 1.5, "temperature must be at most 1"),
+    ("anthropic", "reasoning_effort"): (OLD_CLAUDE, "low", "cannot think"),
+    ("anthropic", "reasoning_budget_tokens"): (OLD_CLAUDE, 2048, "cannot think"),
+    ("gemini", "temperature"): ({}, 2.5, "temperature must be at most 2"),
+    ("gemini", "reasoning_effort"): (OLD_GEMINI, "low", "cannot think"),
+    ("gemini", "reasoning_budget_tokens"): (OLD_GEMINI, 2048, "cannot think"),
+    ("local", "reasoning_effort"): ({"provider_options": {}}, "low", "ignore reasoning_effort"),
+}
+
+PING, PONG = {"name": "ping"}, {"name": "pong"}
+UPLOADED = "file-1"
+
+
+def samples(option, config):
+    """Options that differ in this one: no two of them may make the same request."""
+    history = [{"role": "user", "content": "earlier"}]
+    state = {"version": 1, "provider": config.provider, "history": [{"role": "user", "content": "before"}]}
+    cache = CacheHandle("caches/1", config.model, config.provider, time.time() + 3600)
+    tools = {"tools": [PING, PONG]}
+    return {
+        "system_instruction": [{}, {"system_instruction": "Be brief."}],
+        "response_schema": [{}, {"response_schema": record("a")}, {"response_schema": record("b")}],
+        "tools": [{}, {"tools": [PING]}, tools],
+        "tool_choice": [tools, *(tools | {"tool_choice": c} for c in ("auto", "required", "none", PONG))],
+        "temperature": [{}, {"temperature": 0}, {"temperature": 0.5}],
+        "top_p": [{}, {"top_p": 0}, {"top_p": 0.5}],
+        "max_tokens": [{}, {"max_tokens": 1}, {"max_tokens": 77}],
+        "reasoning_effort": [{}, {"reasoning_effort": "low"}, {"reasoning_effort": "high"}],
+        "reasoning_budget_tokens": [{}, {"reasoning_budget_tokens": 0}, {"reasoning_budget_tokens": 2048}],
+        "history": [{}, {"history": history}, {"continue_from": {STATE_KEY: state}}],
+        "cache": [{}, {"cache": cache}],
+        "implicit_caching": [{"implicit_caching": False}, {"implicit_caching": True}],
+    }[option]
+
+
+def record(*names, optional=(), **schemas):
+    properties = {name: {"type": "string"} for name in (*names, *optional)} | schemas
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+class Wire:
+    """In the place of the network: keeps what would go there."""
+
+    def __init__(self):
+        self.requests = []
+        self.uploaded = []
+        self.deleted = []
+
+    @hookimpl(tryfirst=True)
+    def pollux_open(self):
+        return self
+
+    @hookimpl(tryfirst=True)
+    def pollux_close(self):
+        return True
+
+    @hookimpl(tryfirst=True)
+    def pollux_upload(self, source):
+        self.uploaded.append(source.content_loader())
+        return Asset(id=UPLOADED, mime_type=source.mime_type, uri=f"https://host.example/{UPLOADED}")
+
+    @hookimpl(tryfirst=True)
+    def pollux_delete_upload(self, asset):
+        self.deleted.append(asset.id)
+        return True
+
+    @hookimpl(tryfirst=True)
+    def pollux_send(self, request):
+        self.requests.append(request)
+        return HttpResponse(status=200)
+
+    @hookimpl(tryfirst=True)
+    def pollux_decode(self):
+        return Reply(text="{}", finish_reason="stop")
+
+    @property
+    def is_untouched(self):
+        return not (self.requests or self.uploaded or self.deleted)
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def config(info, wire):
+    """Makes configurations of the provider that meet its conditions."""
+
+    def make(**fields):
+        reach = {"api_key": "sk-made-up"} if info.needs_key else {}
+        address = {} if info.base_url_policy == "fixed" else {"base_url": "https://host.example/v1"}
+        meeting = {"model": "m"} | MET.get(info.name, {})
+        return Config(**({"provider": info.name, "plugins": [wire]} | reach | address | meeting | fields))
+
+    return make
+
+
+def request_for(wire, config, options=None, source=None):
+    """The one request that the call makes, as JSON text."""
+    wire.requests.clear()
+    run("a question", source=source, config=config, options=Options(**(options or {})))
+    (request,) = wire.requests
+    return json.dumps(attrs.asdict(request), sort_keys=True)
+
+
+def assert_refused(wire, match, **call):
+    with pytest.raises(ConfigurationError, match=match) as caught:
+        run("a question", **call)
+    assert caught.value.hint
+    assert wire.is_untouched
+
+
+def cells(features, *, declared):
+    """One test for each provider and feature of which ``declared`` is true."""
+    return [
+        pytest.param(info, *f, id="-".join([info.name, *f])) for info in INFOS for f in features if declared(info, *f)
+    ]
+
+
+OPTION_CELLS = [(option,) for option in OPTIONS]
+
+
+@pytest.mark.parametrize(("info", "option"), cells(OPTION_CELLS, declared=lambda info, option: option in info.options))
+def test_declared_option_changes_the_request(info, option, wire, config):
+    given = samples(option, config())
+    assert len({request_for(wire, config(), options) for options in given}) == len(given)
+
+
+@pytest.mark.parametrize(
+    ("info", "option"), cells(OPTION_CELLS, declared=lambda info, option: option not in info.options)
+)
+def test_undeclared_option_is_refused(info, option, wire, config):
+    for options in samples(option, config())[1:]:
+        assert_refused(wire, f"does not support {option}", config=config(), options=Options(**options))
+
+
+@pytest.mark.parametrize(
+    ("info", "option"), cells(OPTION_CELLS, declared=lambda info, option: option in info.conditions)
+)
+def test_option_is_refused_where_its_condition_is_not_met(info, option, wire, config):
+    fields, value, refusal = UNMET[info.name, option]
+    assert_refused(wire, refusal, config=config(**fields), options=Options(**{option: value}))
+
+
+def test_every_condition_is_tested():
+    assert {(info.name, option) for info in INFOS for option in info.conditions} == set(UNMET)
+
+
+SOURCE_CELLS = [(kind, name) for kind, sources in SOURCES.items() for name in sources]
+
+
+def rule_of(info, kind, name):
+    return info.rule_for(SOURCES[kind][name])
+
+
+def trace_of(source, delivery):
+    """What a source leaves in the request when it is delivered so."""
+    return {
+        "text": CONTENT,
+        "inline": base64.b64encode(CONTENT.encode()).decode(),
+        "upload": UPLOADED,
+        "uri": source.identifier,
+    }[delivery]
+
+
+@pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=rule_of))
+def test_declared_source_is_delivered_as_the_table_says(info, kind, name, wire, config):
+    source, delivery = SOURCES[kind][name], rule_of(info, kind, name).delivery
+    request = request_for(wire, config(), source=source)
+    assert trace_of(source, delivery) in request
+    stored = [UPLOADED] if delivery == "upload" else []
+    assert (wire.uploaded, wire.deleted) == ([CONTENT.encode() for _ in stored], stored)
+
+
+@pytest.mark.parametrize(
+    ("info", "kind", "name"), cells(SOURCE_CELLS, declared=lambda info, *cell: rule_of(info, *cell) is None)
+)
+def test_undeclared_source_is_refused(info, kind, name, wire, config):
+    assert_refused(wire, "cannot take", config=config(), source=SOURCES[kind][name])
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+def test_table_shows_all_that_is_declared(info):
+    matched = [info.rule_for(source) for sources in SOURCES.values() for source in sources.values()]
+    assert set(info.sources) <= set(matched)
+    assert set(info.conditions) <= info.options <= set(OPTIONS)
+
+
+#: A type with everything that dialects differ in.
+SHAPES = record(
+    "always",
+    optional=["maybe"],
+    mapped={"type": "object", "additionalProperties": {"type": "integer"}},
+    pair={"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False, "minItems": 2},
+    anything={},
+    node={"$ref": "#/$defs/node"},
+) | {"$defs": {"node": record("name", nodes={"type": "array", "items": {"$ref": "#/$defs/node"}})}}
+
+
+def objects_in(value):
+    """Every JSON object inside of a value."""
+    if isinstance(value, dict):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        yield from objects_in(item)
+
+
+def schema_with(request, name):
+    """The schema in the request that has a property of this name."""
+    found = (inner for inner in objects_in(json.loads(request)) if name in inner.get("properties", ()))
+    return next(found, None)
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+def test_schema_is_sent_in_the_form_of_the_dialect(info, wire, config):
+    request = request_for(wire, config(), {"response_schema": SHAPES})
+    sent, node = schema_with(request, "always"), schema_with(request, "nodes")
+    properties = sent["properties"]
+    facts = {
+        "all_required": "maybe" in sent["required"],
+        "allows_open_maps": properties["mapped"]["type"] == "object",
+        "allows_tuples": "prefixItems" in properties["pair"],
+        "allows_any": "type" not in properties["anything"],
+        "allows_recursion": "$ref" in node["properties"]["nodes"]["items"],
+    }
+    assert facts == {name: getattr(info.schema_dialect, name) for name in facts}
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+def test_schema_without_an_object_at_its_root_is_put_into_one_where_it_must(info, wire, config):
+    schema = {"type": "array", "items": record("item")}
+    request = request_for(wire, config(), {"response_schema": schema})
+    assert bool(schema_with(request, "value")) == info.schema_dialect.needs_object_root
+    assert schema_with(request, "item")
+
+
+def sized(limit, size):
+    """A type that measures exactly so much of one limit."""
+    names = [f"p{number}" for number in range(size)]
+    union = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+    if limit == "max_depth":
+        return record("leaf") if size == 1 else record(inner=sized(limit, size - 1))
+    return {
+        "max_properties": lambda: record(*names),
+        "max_optional": lambda: record(optional=names),
+        "max_unions": lambda: record(**dict.fromkeys(names, union)),
+        "max_enum_values": lambda: record(choice={"type": "integer", "enum": list(range(size))}),
+        "max_name_chars": lambda: record("x" * size),
+    }[limit]()
+
+
+LIMITS = [(field.name,) for field in attrs.fields(type(INFOS[0].schema_dialect.limits))]
+
+
+def limit_of(info, limit):
+    return getattr(info.schema_dialect.limits, limit)
+
+
+@pytest.mark.parametrize(("info", "limit"), cells(LIMITS, declared=limit_of))
+def test_schema_is_taken_up_to_the_limit_and_refused_above(info, limit, wire, config):
+    most = limit_of(info, limit)
+    assert request_for(wire, config(), {"response_schema": sized(limit, most)})
+    above = Options(response_schema=sized(limit, most + 1))
+    wire.requests.clear()
+    assert_refused(wire, f"{most} are allowed", config=config(), options=above)
+
+
+@pytest.mark.parametrize(("info", "limit"), cells(LIMITS, declared=lambda *cell: limit_of(*cell) is None))
+def test_schema_without_a_known_limit_may_be_large(info, limit, wire, config):
+    assert request_for(wire, config(), {"response_schema": sized(limit, 50)})
+
+
+def test_page_is_what_the_declarations_say():
+    assert PAGE.read_text(encoding="utf-8") == page(INFOS), "make docs writes it anew"
