@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from os import PathLike
@@ -146,7 +147,7 @@ def as_completed(
             return
         wait_s = _wait_s(poll, look)
         look += 1
-        left_s = wait_s if deadline is None else deadline - time.time()
+        left_s = math.inf if deadline is None else deadline - time.time()
         if left_s <= 0:
             first = next(iter(pending))
             raise DeferredNotReadyError(

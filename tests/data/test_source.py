@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from pollux_sync import Source, SourceError
+from pollux_sync.data.source import BytesLoader
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 VIDEO = Source.from_youtube("https://www.youtube.com/watch?v=dQw4w9WgXcQ")
@@ -563,3 +564,34 @@ def test_repr_shows_no_content():
 
 def test_repr_of_a_loader_shows_no_content():
     assert "secret" not in repr(Source.from_json({"secret": 1}).content_loader)
+
+
+def test_spells_types_one_way(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    assert Source.from_file(tmp_path / "a", mime_type=" Image/PNG ").mime_type == "image/png"
+    assert Source.from_uri("https://a.example/x", mime_type="Application/PDF").mime_type == "application/pdf"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Source.from_text("Grüße", identifier="note"),
+        Source.from_json({"a": 1}),
+        Source.from_youtube("https://youtu.be/x").with_gemini_video_settings(fps=1),
+        Source.from_uri("gs://a/b.pdf", mime_type="application/pdf"),
+        Source.from_arxiv("1706.03762"),
+        Source("file", "a.bin", "image/png", 3, BytesLoader(b"abc")),
+    ],
+)
+def test_a_source_survives_json(source):
+    assert Source.from_dict(json.loads(json.dumps(source.to_dict()))) == source
+
+
+@pytest.mark.parametrize(
+    "item",
+    [{}, {"source_type": "tape", "identifier": "x", "mime_type": "a/b"}, {"source_type": "file", "identifier": "x"}],
+)
+def test_refuses_what_is_no_stored_source(item):
+    with pytest.raises(SourceError, match="not a stored source") as caught:
+        Source.from_dict(item)
+    assert "to_dict" in caught.value.hint

@@ -5,6 +5,7 @@
   first) with minimal arguments, the turn after its result is text.
 * Reasoning asked for: a line of it. Files: stored under ``mock://uploaded/<name>`` until deleted.
 * Caches: kept for their time; a call with one that is gone fails as at a provider, others count 10 cached tokens.
+* Deferred jobs: kept in this process, ended at the first look.
 * Usage: 10 input and 10 output tokens a call.
 
 `pollux_sync.testing.Script` replaces these answers by scripted ones, and by faults.
@@ -16,29 +17,32 @@ import json
 import threading
 import time
 from itertools import count
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.handles import RemoteCache
+from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
+    DeferredLimits,
     HttpRequest,
     HttpResponse,
     ProviderInfo,
     SourceRule,
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
-from pollux_sync.data.request import Asset, AssetPart, Part, TextPart, UriPart
+from pollux_sync.data.request import Asset, AssetPart, DeferredRow, Part, TextPart, UriPart
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import example
 from pollux_sync.wire.faults import HttpError, classify
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.request import Call, Turn
+    from pollux_sync.data.request import Call, DeferredBatch, Turn
     from pollux_sync.data.source import Source
     from pollux_sync.errors import Fault
 
@@ -88,21 +92,32 @@ _INFO = ProviderInfo(
         "cache",
         *_SETTINGS,
     },
+    deferred=DeferredLimits(max_requests=50_000, max_bytes=200_000_000),
 )
 
 
+@attrs.frozen
+class MockJob:
+    """A deferred job of the mock: its mark, and the bodies of its requests by id."""
+
+    mark: str
+    bodies: dict[str, dict[str, Any]]
+    is_cancelled: bool = False
+
+
 class MockStore:
-    """The mock's files and caches. Safe to use from many threads."""
+    """The mock's files, caches and jobs. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: set[str] = set()
         self._caches: dict[str, RemoteCache] = {}
+        self.jobs: dict[str, MockJob] = {}
         self._numbers = count(1)
 
     def add(self, name: str) -> str:
         """Keep a file; gives its address."""
-        address = f"mock://uploaded/{name}"
+        address = _address(name)
         with self._lock:
             self._files.add(address)
         return address
@@ -143,6 +158,20 @@ class MockStore:
         """The caches that live."""
         with self._lock:
             return [cache for cache in self._caches.values() if cache.expires_at > time.time()]
+
+    def begin(self, job: MockJob) -> str:
+        """Keep a job; gives its id."""
+        with self._lock:
+            job_id = f"mock-job-{next(self._numbers)}"
+            self.jobs[job_id] = job
+            return job_id
+
+    def job(self, job_id: str) -> MockJob:
+        """The job of this id. Raises HttpError for one that is not there."""
+        if job_id not in self.jobs:
+            body = {"error": {"message": f"there is no job {job_id} in this process"}}
+            raise HttpError(HttpResponse(status=404, body=body))
+        return self.jobs[job_id]
 
     def _living(self, name: str) -> RemoteCache:
         cache = self._caches.get(name)
@@ -223,14 +252,59 @@ class MockProvider:
         )
 
     @hookimpl
-    def pollux_upload(self, source: Source, client: MockStore) -> Asset:
-        address = client.add(PurePath(source.identifier).name)
+    def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
+        return {"id": request_id, "body": request.body}
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob:
+        lines = map(json.loads, batch.path.read_text(encoding="utf-8").splitlines())
+        job = MockJob(batch.mark, {line["id"]: line["body"] for line in lines})
+        return DeferredJob(job_id=client.begin(job), first=batch.first, request_count=batch.request_count)
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob | None:
+        found = [job_id for job_id, job in client.jobs.items() if job.mark == batch.mark]
+        count = batch.request_count
+        return DeferredJob(job_id=found[0], first=batch.first, request_count=count) if found else None
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: MockStore) -> list[Asset]:
+        names = sorted(name for name in client.files if name.startswith(_address(mark)))
+        return [Asset(id=name, mime_type=OCTET_STREAM, uri=name) for name in names]
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: MockStore) -> JobState:
+        if client.job(job.job_id).is_cancelled:
+            return JobState(status="cancelled", provider_status="CANCELLED", completed_at=time.time())
+        count = job.request_count
+        return JobState(status="completed", provider_status="DONE", succeeded=count, completed_at=time.time())
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: MockStore) -> Iterator[DeferredRow]:
+        kept = client.job(job.job_id)
+        if kept.is_cancelled:
+            return iter(())
+        answers = ((name, HttpResponse(status=200, body=_answer(body))) for name, body in kept.bodies.items())
+        return (DeferredRow(request_id=name, status="succeeded", response=answer) for name, answer in answers)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: MockStore) -> bool:
+        client.jobs[job.job_id] = attrs.evolve(client.job(job.job_id), is_cancelled=True)
+        return True
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: MockStore, name: str) -> Asset:
+        address = client.add(name)
         return Asset(id=address, mime_type=source.mime_type, uri=address)
 
     @hookimpl
     def pollux_delete_upload(self, asset: Asset, client: MockStore) -> bool:
         client.remove(asset.id)
         return True
+
+
+def _address(name: str) -> str:
+    return f"mock://uploaded/{name}"
 
 
 def _turn(turn: Turn) -> dict[str, Any]:

@@ -29,6 +29,10 @@ _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
 _MAX_VIDEO_FPS = 24
 
 
+def _plain_mime(mime_type: str) -> str:
+    return mime_type.strip().lower()
+
+
 @attrs.frozen
 class BytesLoader:
     """Loads content that is already in memory."""
@@ -70,7 +74,7 @@ class Source:
 
     source_type: SourceType
     identifier: str
-    mime_type: str
+    mime_type: str = attrs.field(converter=_plain_mime)
     size_bytes: int
     content_loader: Callable[[], bytes] = attrs.field(repr=False)
     provider_hints: tuple[ProviderHint, ...] = ()

@@ -1,5 +1,5 @@
-"""For tests, users' and plugin authors': scripted answers and a scripted HTTP server."""
+"""For tests, users' and plugin authors': scripted answers and jobs, and a scripted HTTP server."""
 
-from pollux_sync.testing.script import Script, failing
+from pollux_sync.testing.script import JobScript, Script, failing
 
-__all__ = ["Script", "failing"]
+__all__ = ["JobScript", "Script", "failing"]

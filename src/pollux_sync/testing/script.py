@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
 
+from pollux_sync.builtin.mock import MockStore
+from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+
+    from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState
+    from pollux_sync.data.request import DeferredRow
+
+    Rows: TypeAlias = Iterable[DeferredRow]
 
 Answer: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | Exception | Callable[[dict[str, Any]], Answer]"
 
@@ -63,6 +70,20 @@ class Script:
             raise copy.copy(answer)  # raised again and again, one object's traceback would grow
         return None if answer is None else HttpResponse(status=200, body=_Scripted(_reply(answer)))
 
+    @hookimpl(wrapper=True)
+    def pollux_collect_deferred(self, job: DeferredJob, client: Any) -> Generator[None, Rows, Rows]:
+        rows = yield
+        bodies = client.job(job.job_id).bodies if isinstance(client, MockStore) else {}
+        return [self._answered(row, bodies.get(row.request_id, {})) for row in rows]
+
+    def _answered(self, row: DeferredRow, body: dict[str, Any]) -> DeferredRow:
+        """The row with the next scripted answer, an exception as its failure."""
+        try:
+            response = self.pollux_send(HttpRequest(path="", body=body))
+        except Exception as error:  # noqa: BLE001 - a row fails like a call
+            return attrs.evolve(row, status="failed", response=None, error=str(error))
+        return attrs.evolve(row, response=response) if response else row
+
     @hookimpl(tryfirst=True)
     def pollux_decode(self, response: HttpResponse) -> Reply | None:
         return response.body.reply if isinstance(response.body, _Scripted) else None
@@ -84,6 +105,57 @@ def _texts_in(value: Any) -> Iterator[str]:
         yield from (text for item in value.values() for text in _texts_in(item))
     elif isinstance(value, list | tuple):
         yield from (text for item in value for text in _texts_in(item))
+
+
+class JobScript:
+    """Middleware that lets deferred jobs take their time and go wrong: ``Config(use_mock=True, plugins=[...])``.
+
+    ``looks`` are the statuses that successive looks at a job find, the last again and again. Requests, by the
+    index of their prompt, may be ``failed`` (why, by index), ``expired``, ``cancelled`` or ``missing``. Rows come
+    in reverse order, as they may anywhere.
+    """
+
+    def __init__(
+        self,
+        *looks: DeferredStatus,
+        failed: Mapping[int, str] | None = None,
+        expired: Iterable[int] = (),
+        cancelled: Iterable[int] = (),
+        missing: Iterable[int] = (),
+    ) -> None:
+        self._looks = looks or ("completed",)
+        self._count = 0
+        self._fates: dict[int, tuple[ItemStatus, str | None]] = {
+            n: ("failed", why) for n, why in (failed or {}).items()
+        }
+        self._fates |= dict.fromkeys(expired, ("expired", None)) | dict.fromkeys(cancelled, ("cancelled", None))
+        self._missing = frozenset(missing)
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self) -> Generator[None, JobState, JobState]:
+        state = yield
+        status = self._looks[min(self._count, len(self._looks) - 1)]
+        self._count += 1
+        if not is_terminal(status):
+            return attrs.evolve(state, status=status, provider_status=status, succeeded=0, completed_at=None)
+        failed = len(self._fates) + len(self._missing)
+        succeeded = max(0, state.succeeded - failed)
+        return attrs.evolve(state, status=status, provider_status=status, succeeded=succeeded, failed=failed)
+
+    @hookimpl(wrapper=True)
+    def pollux_collect_deferred(self) -> Generator[None, Rows, Rows]:
+        rows = yield
+        return [self._fated(row) for row in reversed(list(rows)) if _index(row) not in self._missing]
+
+    def _fated(self, row: DeferredRow) -> DeferredRow:
+        if _index(row) not in self._fates:
+            return row
+        status, error = self._fates[_index(row)]
+        return attrs.evolve(row, status=status, error=error, response=None)
+
+
+def _index(row: DeferredRow) -> int:
+    return int(row.request_id.rpartition("-")[2])
 
 
 @attrs.frozen
