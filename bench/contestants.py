@@ -14,10 +14,15 @@ KEY = "made-up"
 
 
 class Adapter:
-    """How a user of the package would write it; the client is made once."""
+    """How a user of the package would write it; the client is made once.
+
+    ``version`` ends a base url, except for clients that write the version of their API themselves.
+    """
+
+    version = "/v1"
 
     def __init__(self, base_url: str, threads: int) -> None:
-        self.base_url = base_url
+        self.base_url = base_url + self.version
         self.threads = threads
         self.pool = None
         self.open()
@@ -75,6 +80,20 @@ class OursLocal(Ours):
     provider = "local"
 
 
+class OursOpenrouter(Ours):
+    provider = "openrouter"
+
+
+class OursAnthropic(Ours):
+    provider = "anthropic"
+    version = ""
+
+
+class OursGemini(Ours):
+    provider = "gemini"
+    version = ""
+
+
 class OpenaiTyped(Adapter):
     def open(self) -> None:
         from openai import OpenAI
@@ -95,6 +114,31 @@ class OpenaiChat(OpenaiTyped):
     def one(self, prompt: str) -> str:
         answer = self.client.chat.completions.create(model=MODEL, messages=self.messages(prompt))
         return answer.choices[0].message.content
+
+
+class Anthropic(Adapter):
+    version = ""
+
+    def open(self) -> None:
+        from anthropic import Anthropic
+
+        self.client = Anthropic(base_url=self.base_url, api_key=KEY, max_retries=0)
+
+    def one(self, prompt: str) -> str:
+        answer = self.client.messages.create(model=MODEL, max_tokens=1024, messages=self.messages(prompt))
+        return answer.content[0].text
+
+
+class GoogleGenai(Adapter):
+    version = ""
+
+    def open(self) -> None:
+        from google.genai import Client
+
+        self.client = Client(api_key=KEY, http_options={"base_url": self.base_url})
+
+    def one(self, prompt: str) -> str:
+        return self.client.models.generate_content(model=MODEL, contents=prompt).text
 
 
 class Requests(Adapter):

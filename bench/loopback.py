@@ -1,7 +1,7 @@
 """A loopback server that is not the bottleneck: one process, epoll, answers made beforehand.
 
-It reads just enough HTTP/1.1 to keep connections alive, and knows a call by the end of its path. A base url
-of ``/wait/50`` before ``/v1`` delays each answer by 50 ms. ``GET /stats`` tells its CPU seconds and calls.
+It reads just enough HTTP/1.1 to keep connections alive, and knows a call by the end of its path. A path
+that begins with ``/wait/50`` delays each answer by 50 ms. ``GET /stats`` tells its CPU seconds and calls.
 """
 
 from __future__ import annotations
@@ -224,7 +224,8 @@ class Loopback:
         self.address = ("127.0.0.1", port)
 
     def base_url(self, wait_ms: int = 0) -> str:
-        return f"{self.origin}/wait/{wait_ms}/v1" if wait_ms else f"{self.origin}/v1"
+        """What comes before an API's version."""
+        return f"{self.origin}/wait/{wait_ms}" if wait_ms else self.origin
 
     def stats(self) -> dict:
         with urlopen(f"{self.origin}/stats") as answer:

@@ -31,6 +31,8 @@ class Peer:
 #: What is installed where, pinned.
 ENVS = {
     "openai": ("openai==3.52.0",),
+    "anthropic": ("anthropic==2.11.0",),
+    "google-genai": ("google-genai==3.4.0",),
     "requests": ("requests==2.34.2",),
     "pollux-ai": ("pollux-ai==2.0.0",),
     "llm": ("llm==0.36",),
@@ -41,8 +43,13 @@ ENVS = {
 OURS_OPENAI = Peer("pollux-openai", "OursOpenai")
 OURS_CLIENT = Peer("pollux-openai, user's client", "OursClient")
 OURS_LOCAL = Peer("pollux-local", "OursLocal", api="chat")
+OURS_OPENROUTER = Peer("pollux-openrouter", "OursOpenrouter", api="chat")
+OURS_ANTHROPIC = Peer("pollux-anthropic", "OursAnthropic", api="messages")
+OURS_GEMINI = Peer("pollux-gemini", "OursGemini", api="generateContent")
 OPENAI = Peer("openai responses.create", "OpenaiTyped", "openai")
 REQUESTS = Peer("requests Session.post", "Requests", "requests", api="chat")
+ANTHROPIC = Peer("anthropic messages.create", "Anthropic", "anthropic", api="messages")
+GENAI = Peer("google-genai generate_content", "GoogleGenai", "google-genai", api="generateContent")
 
 PEERS = (
     OURS_OPENAI,
@@ -50,7 +57,12 @@ PEERS = (
     OPENAI,
     Peer("openai client.post(object)", "OpenaiRaw", "openai"),
     Peer("pollux-ai", "PolluxAi", "pollux-ai"),
+    OURS_ANTHROPIC,
+    ANTHROPIC,
+    OURS_GEMINI,
+    GENAI,
     OURS_LOCAL,
+    OURS_OPENROUTER,
     REQUESTS,
     Peer("openai chat.completions", "OpenaiChat", "openai", api="chat"),
     Peer("any-llm, client kept", "AnyLlm", "any-llm", api="chat"),
@@ -99,4 +111,4 @@ def version_of(peer: Peer) -> str:
 
 
 def _own_distribution(peer: Peer) -> str:
-    return peer.name.split()[0]
+    return peer.name.partition(",")[0]

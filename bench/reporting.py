@@ -149,6 +149,7 @@ def _about(about: dict) -> str:
 
 
 _BAR, _GAP, _LEFT, _WIDTH = 16, 8, 210, 760
+_OURS = frozenset(peer.name for peer in PEERS if not peer.env)
 
 
 def _plot(report: Report) -> str:
@@ -172,7 +173,7 @@ def _bar(number: int, name: str, value: float, bars: list[tuple[float, str]]) ->
     least, most = bars[0][0] / 2, bars[-1][0]
     length = (_WIDTH - _LEFT - 70) * log(value / least) / log(most / least)
     top = (number + 1) * (_BAR + _GAP)
-    colour = "#2a7f62" if name.startswith(("pollux-openai", "pollux-local")) else "#9aa5b1"
+    colour = "#2a7f62" if name in _OURS else "#9aa5b1"
     return (
         f'<text x="{_LEFT - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>'
         f'<rect x="{_LEFT}" y="{top}" width="{length:.1f}" height="{_BAR}" fill="{colour}"/>'

@@ -26,7 +26,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure pollux-sync beside its peers on a loopback server.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls: two minutes, wider spreads")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls: five minutes, wider spreads")
     parser.add_argument("--only", action="append", choices=list(SUITES), metavar="NAME", help=", ".join(SUITES))
     parser.add_argument("--write-docs", action="store_true", help="write docs/explanation/performance.md and its plot")
     arguments = parser.parse_args()

@@ -10,7 +10,21 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from measuring import Samples, interleaved, one_shot_cpu_s, worker, workers
-from peers import OPENAI, OURS_CLIENT, OURS_LOCAL, OURS_OPENAI, PEERS, REQUESTS, MissingPeerError, Peer
+from peers import (
+    ANTHROPIC,
+    GENAI,
+    OPENAI,
+    OURS_ANTHROPIC,
+    OURS_CLIENT,
+    OURS_GEMINI,
+    OURS_LOCAL,
+    OURS_OPENAI,
+    OURS_OPENROUTER,
+    PEERS,
+    REQUESTS,
+    MissingPeerError,
+    Peer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +137,10 @@ def _cpu_ratios(samples: Samples) -> list[Ratio]:
     for ours, theirs, target in (
         (OURS_OPENAI, OPENAI, 0.40),
         (OURS_CLIENT, OPENAI, 0.70),
+        (OURS_ANTHROPIC, ANTHROPIC, 0.50),
+        (OURS_GEMINI, GENAI, 0.50),
         (OURS_LOCAL, REQUESTS, 0.80),
+        (OURS_OPENROUTER, REQUESTS, 0.80),
     ):
         bare, pooled = (theirs.name, "loop"), (theirs.name, "many")
         ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} one by one", (ours.name, "many"), bare, target)
@@ -184,8 +201,15 @@ def one_shot(server: Loopback, size: Size) -> Report:
     peers = (BARE, *PEERS)
     turns = {(peer.name, "once"): partial(one_shot_cpu_s, peer, server.base_url()) for peer in peers}
     samples = interleaved(turns, size.costly_rounds)
-    ratios = _ratio(samples, "pollux-openai / openai", (OURS_OPENAI.name, "once"), (OPENAI.name, "once"), 0.40)
-    ratios += _ratio(samples, "pollux-local / requests", (OURS_LOCAL.name, "once"), (REQUESTS.name, "once"), None)
+    ratios: list[Ratio] = []
+    for ours, theirs, target in (
+        (OURS_OPENAI, OPENAI, 0.40),
+        (OURS_ANTHROPIC, ANTHROPIC, 0.20),
+        (OURS_GEMINI, GENAI, 0.40),
+        (OURS_LOCAL, REQUESTS, None),
+        (OURS_OPENROUTER, REQUESTS, None),
+    ):
+        ratios += _ratio(samples, f"{ours.name} / {theirs.env}", (ours.name, "once"), (theirs.name, "once"), target)
     rows = _table(samples, peers, ["once"], 1000)
     return Report("one_shot", "One-shot script, CPU ms", ["import and one call"], rows, ratios, samples.missing)
 

@@ -8,6 +8,7 @@ SDK's types (2.11). Which model takes which is what was known on 2026-11-21; the
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -48,6 +49,7 @@ FACTS = (
 )
 
 
+@lru_cache(maxsize=256)
 def facts_of(model: str) -> ModelFacts:
     """What is known of a model, by its name at Anthropic, Bedrock or Vertex."""
     name = model.lower()

@@ -9,6 +9,7 @@ https://ai.google.dev/gemini-api/docs/thinking and .../openai as of 2025; they c
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 import attrs
@@ -49,6 +50,7 @@ FACTS = (
 )
 
 
+@lru_cache(maxsize=256)
 def facts_of(model: str) -> ModelFacts:
     """What is known of a model, by its name at the Gemini API or Vertex AI."""
     name = model.lower()
