@@ -13,9 +13,9 @@ USAGE = {
 }
 
 
-def message(text, *, annotations=()):
+def message(text, *, annotations=(), **fields):
     part = {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
-    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]} | fields
 
 
 def refusal(text):
@@ -50,6 +50,7 @@ def response(*output, **fields):
         "error": None,
         "incomplete_details": None,
         "output": list(output),
+        "store": True,
         "usage": USAGE,
     }
     return body | fields
@@ -57,3 +58,29 @@ def response(*output, **fields):
 
 def answer(*output, headers=None, **fields):
     return Answer(json=response(*output, **fields), headers={"x-request-id": "req_1"} | (headers or {}))
+
+
+class Files:
+    """The Files API and an answer for every question."""
+
+    def __init__(self, *said):
+        self.said = said or (message("seen"),)
+        self.stored = []
+        self.deleted = []
+        self.failing = None
+
+    def __call__(self, request):
+        if request.path == "/v1/files":
+            return self.store(request)
+        if request.method == "DELETE":
+            self.deleted.append(request.path.removeprefix("/v1/files/"))
+            return Answer(json={"id": self.deleted[-1], "object": "file", "deleted": True})
+        return answer(*self.said)
+
+    def store(self, request):
+        if self.failing and self.failing in request.body:
+            return Answer(status=400, json={"error": {"message": "unreadable"}})
+        self.stored.append(request)
+        name = f"file-{len(self.stored)}"
+        facts = {"bytes": 3, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
+        return Answer(json={"id": name, "object": "file", "expires_at": 86401} | facts)

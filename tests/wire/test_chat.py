@@ -236,6 +236,18 @@ def test_replays_reasoning_where_the_dialect_keeps_it(keeps, replayed):
     assert messages[0] == {"role": "assistant", "content": "x"} | replayed
 
 
+def test_replays_nothing_but_reasoning_of_what_a_turn_keeps():
+    turn = Turn(role="assistant", content="x", provider_state={"role": "system", "others_blocks": [1]})
+    body = encode(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=True)).body
+    assert body["messages"][0] == {"role": "assistant", "content": "x"}
+
+
+def test_says_that_a_tool_failed_in_its_result():
+    turn = Turn(role="tool", tool_call_id="c1", content="no such city", is_error=True)
+    (message,) = body_of(None, conversation=Conversation(turns=(turn,)))["messages"]
+    assert message == {"role": "tool", "tool_call_id": "c1", "content": "Error: no such city"}
+
+
 def test_encodes_the_same_call_to_the_same_bytes():
     one = call("hi", options=Options(tools=[TOOL], temperature=0.1))
     assert json.dumps(encode(one).body) == json.dumps(encode(one).body)

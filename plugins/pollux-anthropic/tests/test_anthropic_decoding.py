@@ -1,5 +1,6 @@
 import json
 
+import attrs
 import pytest
 
 from messages_api import REDACTED, response, text, thinking, tool_use
@@ -7,9 +8,10 @@ from pollux_anthropic import STRICT
 from pollux_anthropic.decoding import decode
 from pollux_sync import Options
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.data.reply import ToolCall, Usage
+from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
 from pollux_sync.wire.faults import HttpError, ReplyError
+from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
 
 TOOL = {
     "name": "weather",
@@ -31,37 +33,87 @@ def decoded(body, *, tools=None):
     return decode(HttpResponse(status=200, body=body), call, STRICT)
 
 
-def test_reads_text_and_what_is_around_it():
-    reply = decoded(response(text("hello")))
-    assert (reply.text, reply.finish_reason, reply.raw_finish_reason) == ("hello", "stop", "end_turn")
-    assert (reply.response_id, reply.model) == ("msg_1", "claude-sonnet-4-6")
-    assert (reply.reasoning, reply.provider_state, reply.artifacts) == (None, None, None)
-    assert reply.usage == Usage(
-        input_tokens=11,
-        output_tokens=7,
-        total_tokens=18,
-        reasoning_tokens=3,
-        cached_tokens=4,
-        cache_write_tokens=2,
-    )
+COUNTED = Usage(
+    input_tokens=11, output_tokens=7, total_tokens=18, reasoning_tokens=3, cached_tokens=4, cache_write_tokens=2
+)
+PLAIN = Reply(
+    usage=COUNTED,
+    finish_reason="stop",
+    raw_finish_reason="end_turn",
+    response_id="msg_1",
+    model="claude-sonnet-4-6",
+)
+CALLED = {"finish_reason": "tool_calls", "raw_finish_reason": "tool_use"}
+CUT_OFF = {"finish_reason": "length", "raw_finish_reason": "max_tokens"}
+REFUSED = {"finish_reason": "refusal", "raw_finish_reason": "refusal"}
+WHY = {"type": "refusal", "category": "bio", "explanation": "not this"}
+NOTE = {"type": "char_location", "cited_text": "blue"}
+THOUGHTS = [thinking("first"), REDACTED, thinking("then")]
+
+#: What Claude may answer, and what of the reply differs from an empty one that ended by itself.
+TRANSCRIPTS = {
+    "normal": (response(text("hello")), {"text": "hello"}),
+    "citations": (
+        response(text("The sky is "), text("blue", citations=[NOTE]), text(".")),
+        {"text": "The sky is blue.", "artifacts": {"citations": [NOTE]}},
+    ),
+    "tool": (
+        response(tool_use("ping", {"né": 1}) | {"caller": {"type": "direct"}}, stop_reason="tool_use"),
+        CALLED | {"tool_calls": (ToolCall("toolu_1", "ping", '{"né": 1}'),)},
+    ),
+    "parallel tools": (
+        response(text("both"), tool_use("a", {"n": 1}), tool_use("b", {}, "toolu_2"), stop_reason="tool_use"),
+        CALLED | {"text": "both", "tool_calls": (ToolCall("toolu_1", "a", '{"n": 1}'), ToolCall("toolu_2", "b", "{}"))},
+    ),
+    "reasoning": (
+        response(*THOUGHTS, text("x")),
+        {"text": "x", "reasoning": "first\n\nthen", "provider_state": {"anthropic_thinking_blocks": THOUGHTS}},
+    ),
+    "refusal": (response(text("I can't"), stop_reason="refusal"), REFUSED | {"text": "I can't"}),
+    "refusal with its reason": (
+        response(stop_reason="refusal", stop_details=WHY),
+        REFUSED | {"text": "not this", "artifacts": {"stop_details": WHY}},
+    ),
+    "truncated": (response(text("hel"), stop_reason="max_tokens"), CUT_OFF | {"text": "hel"}),
+    "truncated before the first word": (
+        response(thinking("hm"), stop_reason="max_tokens"),
+        CUT_OFF | {"reasoning": "hm", "provider_state": {"anthropic_thinking_blocks": [thinking("hm")]}},
+    ),
+    "a call that was cut off": (
+        response(tool_use("x", {}), stop_reason="max_tokens"),
+        CUT_OFF | {"tool_calls": (ToolCall("toolu_1", "x", "{}"),)},
+    ),
+    "filtered": (response(stop_reason="refusal", stop_details=None), REFUSED),
+    "empty": (response(), {}),
+    "a tool of the service": (
+        response(SEARCH, text("x")),
+        {
+            "text": "x",
+            "provider_state": {"anthropic_content_blocks": [SEARCH, text("x")]},
+            "artifacts": {"blocks": [SEARCH]},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
+def test_reads_an_answer(body, fields):
+    assert decoded(body) == attrs.evolve(PLAIN, **fields)
+
+
+@pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
+def test_reads_an_answer_with_fields_it_does_not_know(body):
+    assert without_unknown_fields(decoded(with_unknown_fields(body, own=["input"]))) == decoded(body)
+
+
+@pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
+def test_reads_an_answer_whatever_field_is_missing(body):
+    answers = [less for less in with_one_field_less(body) if less.get("content")]
+    assert all(decoded(less) for less in answers)
 
 
 def test_parts_text_blocks_by_a_blank_line():
     assert decoded(response(text("a"), text(""), SEARCH, text("b"))).text == "a\n\nb"
-
-
-def test_joins_what_citations_cut():
-    note = {"type": "char_location", "cited_text": "blue"}
-    reply = decoded(response(text("The sky is "), text("blue", citations=[note]), text(".")))
-    assert reply.text == "The sky is blue."
-    assert reply.artifacts == {"citations": [note]}
-
-
-def test_reads_thoughts_and_keeps_them_for_the_next_turn():
-    blocks = [thinking("first"), REDACTED, thinking("then")]
-    reply = decoded(response(*blocks, text("x")))
-    assert reply.reasoning == "first\n\nthen"
-    assert reply.provider_state == {"anthropic_thinking_blocks": blocks}
 
 
 def test_keeps_thoughts_that_are_not_shown():
@@ -73,18 +125,6 @@ def test_keeps_thoughts_that_are_not_shown():
 def test_keeps_all_blocks_where_thoughts_stand_between_them():
     blocks = [thinking("a"), text("b"), thinking("c"), tool_use("x", {})]
     assert decoded(response(*blocks, text(""))).provider_state == {"anthropic_content_blocks": blocks}
-
-
-def test_keeps_blocks_of_the_services_own_tools():
-    reply = decoded(response(SEARCH, text("x")))
-    assert reply.provider_state == {"anthropic_content_blocks": [SEARCH, text("x")]}
-    assert reply.artifacts == {"blocks": [SEARCH]}
-
-
-def test_reads_tool_calls():
-    reply = decoded(response(tool_use("ping", {"né": 1}), stop_reason="tool_use"))
-    assert reply.tool_calls == (ToolCall("toolu_1", "ping", '{"né": 1}'),)
-    assert (reply.text, reply.finish_reason) == ("", "tool_calls")
 
 
 def test_gives_strict_arguments_back_as_the_tool_declared_them():
@@ -129,16 +169,6 @@ def test_tells_how_the_answer_ended(raw, finish):
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
 
 
-def test_a_cut_off_tool_call_is_seen_as_cut_off():
-    assert decoded(response(tool_use("x", {}), stop_reason="max_tokens")).finish_reason == "length"
-
-
-def test_says_why_the_model_refused():
-    details = {"type": "refusal", "explanation": "not this"}
-    reply = decoded(response(stop_reason="refusal", stop_details=details))
-    assert (reply.text, reply.artifacts) == ("not this", {"stop_details": details})
-
-
 @pytest.mark.parametrize("usage", [None, [], {}, {"input_tokens": "many"}])
 def test_takes_missing_usage_for_unknown(usage):
     assert decoded(response(text("x"), usage=usage)).usage == Usage()
@@ -147,11 +177,6 @@ def test_takes_missing_usage_for_unknown(usage):
 def test_tolerates_unknown_and_missing_fields():
     body = {"content": [{"type": "text", "text": "x", "new": 1}, None, "junk", {"type": "text"}, {}], "y": 2}
     assert decoded(body).text == "x"
-
-
-def test_tolerates_an_empty_answer():
-    reply = decoded(response())
-    assert (reply.text, reply.tool_calls, reply.usage.total_tokens) == ("", (), 18)
 
 
 def test_raises_an_error_inside_a_200():

@@ -268,10 +268,23 @@ def test_replays_interleaved_blocks_as_they_came():
     assert messages_of(turn) == [{"role": "assistant", "content": blocks}]
 
 
-def test_puts_thoughts_first_where_the_turn_was_changed():
+@pytest.mark.parametrize(
+    ("content", "calls", "sent"),
+    [
+        ("b", (), [text("b")]),
+        ("B!", (ToolCall("c1", "x", "{}"),), [text("B!"), tool_use("x", {}, "c1")]),
+    ],
+)
+def test_puts_thoughts_first_where_the_turn_was_changed(content, calls, sent):
     blocks = [text("b"), thinking("c"), tool_use("x", {}, "c1")]
-    (message,) = messages_of(answered("b", {"anthropic_content_blocks": blocks}))
-    assert message["content"] == [thinking("c"), text("b")]
+    (message,) = messages_of(answered(content, {"anthropic_content_blocks": blocks}, calls))
+    assert message["content"] == [thinking("c"), *sent]
+
+
+def test_replays_blocks_whose_texts_were_joined():
+    blocks = [text("a"), thinking("c"), text("b "), text("c")]
+    (message,) = messages_of(answered("a\n\nb \n\nc", {"anthropic_content_blocks": blocks}))
+    assert message["content"] == blocks
 
 
 @pytest.mark.parametrize("state", [{"anthropic_thinking_blocks": "junk"}, {"anthropic_content_blocks": [1]}, {"x": 1}])

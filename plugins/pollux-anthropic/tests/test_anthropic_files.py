@@ -4,38 +4,9 @@ import sys
 
 import pytest
 
-from messages_api import answer, text
+from messages_api import Files, text
 from pollux_sync import APIError, Source, run_many
-from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
-
-
-class Files:
-    """The Files API and an answer for every question."""
-
-    def __init__(self):
-        self.stored = []
-        self.deleted = []
-        self.failing = None
-        self.refused = None
-
-    def __call__(self, request):
-        path = request.path.partition("?")[0]
-        if path == "/v1/files":
-            return self.store(request)
-        if request.method == "DELETE":
-            self.deleted.append(path.removeprefix("/v1/files/"))
-            return Answer(json={"id": self.deleted[-1], "type": "file_deleted"})
-        if self.refused and request.json()["messages"][0]["content"][-1]["text"] == self.refused:
-            return Answer(status=400, json={"type": "error", "error": {"message": "bad prompt"}})
-        return answer(text("seen"))
-
-    def store(self, request):
-        if self.failing and self.failing in request.body:
-            return Answer(status=400, json={"type": "error", "error": {"message": "unreadable"}})
-        self.stored.append(request)
-        name = f"file-{len(self.stored)}"
-        facts = {"created_at": "2026-11-20T10:00:00Z", "filename": "x", "mime_type": "x", "size_bytes": 3}
-        return Answer(json={"id": name, "type": "file", "expires_at": "2026-11-21T10:00:00Z"} | facts)
+from pollux_sync.testing.server import ResetBeforeBody, ScriptedServer
 
 
 @pytest.fixture

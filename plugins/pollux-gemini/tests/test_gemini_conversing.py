@@ -3,10 +3,8 @@
 import json
 
 from gemini_api import answer, function_call, text, thought
-from pollux_sync import Options, Source, continue_tool, run, to_jsonable
-
-TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
-CITIES = ["Rome", "Oslo", "Bonn", "Bern", "Kyiv", "Riga", "Lyon", "Nice", "Cork"]
+from pollux_sync import Options, Source, run, to_jsonable
+from ten_turns import CITIES, TOOL, calls_two, talk, told_in
 
 
 def said_in(turn):
@@ -14,24 +12,17 @@ def said_in(turn):
     if turn == len(CITIES):
         return [text("All told."), text("", thoughtSignature="ZW5k")]
     signed = function_call("weather", {"city": CITIES[turn]}, call_id=f"id{turn}", signature=f"c2ln{turn}")
-    if turn % 3 != 1:
+    if not calls_two(turn):
         return [thought(f"about {CITIES[turn]}"), signed]
     return [text("Two at once."), signed, function_call("weather", {"city": "Paris", "days": [1.5, None]})]
 
 
-def told_in(turn):
+def responses_in(turn):
     """What the tools gave in a turn, as Gemini is told."""
-    response = {"error": "no such city"} if turn == 4 else {"result": f"sun {turn}"}
-    results = [{"functionResponse": {"id": f"id{turn}", "name": "weather", "response": response}}]
-    if turn % 3 == 1:
-        results.append({"functionResponse": {"name": "weather", "response": {"sky": "grey"}}})
-    return results
-
-
-def results_for(turn, calls):
-    failed = {"content": "no such city", "is_error": True}
-    told = [failed if turn == 4 else {"content": f"sun {turn}"}, {"content": '{"sky": "grey"}'}][: len(calls)]
-    return [{"tool_call_id": call["id"]} | result for call, result in zip(calls, told, strict=True)]
+    (content, failed), *others = told_in(turn)
+    told = {"id": f"id{turn}", "name": "weather", "response": {"error" if failed else "result": content}}
+    other = {"name": "weather", "response": {"sky": "grey"}}
+    return [{"functionResponse": response} for response in (told, other)[: 1 + len(others)]]
 
 
 def contents_at(turn):
@@ -39,20 +30,14 @@ def contents_at(turn):
     contents = [{"role": "user", "parts": [{"text": "Weather?"}]}]
     for earlier in range(turn):
         contents.append({"role": "model", "parts": said_in(earlier)})
-        contents.append({"role": "user", "parts": told_in(earlier)})
+        contents.append({"role": "user", "parts": responses_in(earlier)})
     return contents
 
 
 def test_replays_ten_turns_as_they_were(server, config):
     options = Options(tools=[TOOL], system_instruction="be brief")
     server.reply(*[answer(*said_in(turn)) for turn in range(len(CITIES) + 1)])
-    reach = config(model="gemini-3-pro-preview")
-    result = run("Weather?", config=reach, options=options)
-    for turn in range(len(CITIES)):
-        (calls,) = result["tool_calls"]
-        kept = json.loads(json.dumps(to_jsonable(result)))
-        result = continue_tool(kept, results_for(turn, calls), config=reach, options=options)
-    assert result["answers"] == ["All told."]
+    assert talk(config(model="gemini-3-pro-preview"), options)["answers"] == ["All told."]
     bodies = [request.json() for request in server.requests]
     assert len(bodies) == 10
     for turn in (0, 1, 9):

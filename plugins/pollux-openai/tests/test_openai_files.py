@@ -5,33 +5,8 @@ import sys
 import pytest
 
 from pollux_sync import APIError, Source, run_many
-from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
-from responses_api import answer, message
-
-
-class Files:
-    """The Files API and an answer for every question."""
-
-    def __init__(self):
-        self.stored = []
-        self.deleted = []
-        self.failing = None
-
-    def __call__(self, request):
-        if request.path == "/v1/files":
-            return self.store(request)
-        if request.method == "DELETE":
-            self.deleted.append(request.path.removeprefix("/v1/files/"))
-            return Answer(json={"id": self.deleted[-1], "object": "file", "deleted": True})
-        return answer(message("seen"))
-
-    def store(self, request):
-        if self.failing and self.failing in request.body:
-            return Answer(status=400, json={"error": {"message": "unreadable"}})
-        self.stored.append(request)
-        name = f"file-{len(self.stored)}"
-        facts = {"bytes": 3, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
-        return Answer(json={"id": name, "object": "file", "expires_at": 86401} | facts)
+from pollux_sync.testing.server import ResetBeforeBody, ScriptedServer
+from responses_api import Files
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.tools import lifted_calls, lowered_parameters
+from pollux_sync.wire.tools import lifted_calls, lowered_parameters, result_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +134,7 @@ def _messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
 
 
 def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
-    content = _content(turn.parts, turn.content, dialect) if turn.parts else turn.content
+    content = _content(turn.parts, turn.content, dialect) if turn.parts else result_text(turn)
     message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.tool_call_id is not None:
         message["tool_call_id"] = turn.tool_call_id
@@ -145,7 +145,7 @@ def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
             for c in turn.tool_calls
         ]
     if dialect.keeps_reasoning and turn.provider_state:
-        message |= turn.provider_state
+        message |= _reasoning_in(turn.provider_state)
     return message
 
 
@@ -239,7 +239,7 @@ def decode(
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
-        provider_state=_reasoning_state(message) if dialect.keeps_reasoning else None,
+        provider_state=_reasoning_in(message) or None if dialect.keeps_reasoning else None,
         artifacts=_artifacts(message),
     )
 
@@ -297,9 +297,9 @@ def _usage(usage: Any) -> Usage:
     )
 
 
-def _reasoning_state(message: Mapping[str, Any]) -> dict[str, Any] | None:
+def _reasoning_in(message: Mapping[str, Any]) -> dict[str, Any]:
     names = ("reasoning", "reasoning_content", "reasoning_details")
-    return {name: message[name] for name in names if message.get(name)} or None
+    return {name: message[name] for name in names if message.get(name)}
 
 
 def _artifacts(message: Mapping[str, Any]) -> dict[str, Any] | None:

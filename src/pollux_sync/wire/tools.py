@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pollux_sync.data.reply import ToolCall
+    from pollux_sync.data.request import Turn
 
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -71,3 +72,8 @@ def _lifted(arguments: str, lowered: Lowered | None) -> str:
         return json.dumps(lowered.lift(json.loads(arguments)), ensure_ascii=False)
     except (ValueError, AnswerMismatch, KeyError, TypeError):
         return arguments
+
+
+def result_text(turn: Turn) -> str:
+    """A tool's result for formats that have no field to say that the tool failed: the text says so."""
+    return f"Error: {turn.content}" if turn.is_error else turn.content

@@ -126,7 +126,7 @@ def _turn_blocks(turn: Turn) -> Iterable[Block]:
 def _answer_blocks(turn: Turn) -> list[Block]:
     """An earlier answer: as it came where that is known, else thoughts, text and tool calls, in this order."""
     stored = _stored(turn, BLOCKS)
-    if stored and _calls_in(stored) == [call.id for call in turn.tool_calls]:
+    if stored and _says(stored) == (_letters(turn.content), [call.id for call in turn.tool_calls]):
         return stored
     thoughts = [block for block in stored or _stored(turn, THOUGHTS) if block.get("type") in THOUGHT_TYPES]
     said = _text_blocks(turn.content) + [_tool_use(call) for call in turn.tool_calls]
@@ -138,8 +138,15 @@ def _stored(turn: Turn, key: str) -> list[Block]:
     return [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
 
 
-def _calls_in(blocks: list[Block]) -> list[Any]:
-    return [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+def _says(blocks: list[Block]) -> tuple[str, list[Any]]:
+    texts = (block.get("text") for block in blocks if block.get("type") == "text")
+    said = _letters("".join(text for text in texts if isinstance(text, str)))
+    return said, [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+
+
+def _letters(text: str) -> str:
+    """The text without its spaces: blocks that became one text were joined by some."""
+    return "".join(text.split())
 
 
 def _tool_use(call: ToolCall) -> Block:

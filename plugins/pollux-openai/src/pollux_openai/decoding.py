@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
+from pollux_openai.items import contents_in, refusal_in, text_in, texts_in, tool_calls_in
+from pollux_openai.replaying import state_of
+from pollux_sync.data.reply import FinishReason, Reply, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
 from pollux_sync.wire.tools import lifted_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
+    from pollux_openai.items import Item
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.request import Call
     from pollux_sync.schemas import SchemaDialect
-
-Item = dict[str, Any]
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "completed": "stop",
@@ -39,34 +39,21 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
     if not isinstance(output, list):
         raise ReplyError("the answer holds no output", hint="does base_url lead to a Responses API?", response=response)
     items = [item for item in output if isinstance(item, dict)]
-    contents = list(_contents(items))
-    calls = lifted_calls(_tool_calls(items), call.options.tools or (), dialect)
-    refusal = "".join(_texts(contents, "refusal", "refusal"))
+    contents = contents_in(items)
+    calls = lifted_calls(tool_calls_in(items), call.options.tools or (), dialect)
     raw_reason = _raw_reason(body)
     return Reply(
-        text="".join(_texts(contents, "output_text", "text")) or refusal,
+        text=text_in(contents),
         reasoning=_reasoning(items),
         tool_calls=calls,
         usage=_usage(body.get("usage")),
-        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
+        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal_in(contents))),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
+        provider_state=state_of(body, items, call.model),
         artifacts=_artifacts(items, contents),
     )
-
-
-def _contents(items: list[Item]) -> Iterator[Item]:
-    for item in items:
-        content = item.get("content")
-        if item.get("type") == "message" and isinstance(content, list):
-            yield from (part for part in content if isinstance(part, dict))
-
-
-def _texts(parts: list[Item], kind: str, field: str) -> Iterator[str]:
-    for part in parts:
-        if part.get("type") == kind and isinstance(part.get(field), str):
-            yield part[field]
 
 
 def _reasoning(items: list[Item]) -> str | None:
@@ -74,19 +61,10 @@ def _reasoning(items: list[Item]) -> str | None:
     thoughts = [item for item in items if item.get("type") == "reasoning"]
     for field, kind in (("summary", "summary_text"), ("content", "reasoning_text")):
         parts = [part for item in thoughts for part in item.get(field) or () if isinstance(part, dict)]
-        texts = list(_texts(parts, kind, "text"))
+        texts = list(texts_in(parts, kind))
         if texts:
             return "\n\n".join(texts)
     return None
-
-
-def _tool_calls(items: list[Item]) -> Iterator[ToolCall]:
-    for index, item in enumerate(items):
-        if item.get("type") == "function_call" and isinstance(item.get("name"), str):
-            text = item.get("arguments")
-            arguments = text if isinstance(text, str) else json.dumps(text or {})
-            call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or f"call_{index}"
-            yield ToolCall(call_id, item["name"], arguments)
 
 
 def _raw_reason(body: Mapping[str, Any]) -> str | None:

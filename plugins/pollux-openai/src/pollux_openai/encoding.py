@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pollux_openai.replaying import kept_items, previous_response
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.data.request import AssetPart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.tools import lowered_parameters
+from pollux_sync.wire.tools import lowered_parameters, result_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +39,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "text": _text_format(call.response_schema),
         "tools": [_tool(tool, dialect) for tool in options.tools] if options.tools else None,
         "tool_choice": _tool_choice(options.tool_choice),
-        "previous_response_id": call.conversation.response_id if call.conversation else None,
+        "previous_response_id": previous_response(call.conversation) if call.conversation else None,
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
     return HttpRequest(path="/responses", body=body)
@@ -46,7 +47,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
 
 def _input(call: Call) -> Iterator[dict[str, Any]]:
     for turn in _unseen(call.conversation) if call.conversation else ():
-        yield from _items(turn)
+        yield from _items(turn, call.model)
     content = _content(call.parts, call.prompt)
     if content:
         yield {"role": "user", "content": content}
@@ -59,17 +60,21 @@ def _content(parts: Iterable[Part], said: str | None) -> list[dict[str, Any]]:
 def _unseen(conversation: Conversation) -> tuple[Turn, ...]:
     """The turns that the service does not keep: with a previous response, those after its answer."""
     turns = conversation.turns
-    if conversation.response_id is None:
+    if previous_response(conversation) is None:
         return turns
     last_answer = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
     return turns[last_answer + 1 :]
 
 
-def _items(turn: Turn) -> Iterator[dict[str, Any]]:
-    """One turn as input items: tool calls before the text that came with them."""
+def _items(turn: Turn, model: str) -> Iterable[dict[str, Any]]:
+    """One turn as input items: an answer as it came where that is kept."""
     if turn.role == "tool":
-        yield {"type": "function_call_output", "call_id": turn.tool_call_id or "", "output": turn.content}
-        return
+        return [{"type": "function_call_output", "call_id": turn.tool_call_id or "", "output": result_text(turn)}]
+    return kept_items(turn, model) or _written(turn)
+
+
+def _written(turn: Turn) -> Iterator[dict[str, Any]]:
+    """Tool calls before the text that came with them."""
     for call in turn.tool_calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
     if turn.parts:

@@ -1,0 +1,80 @@
+"""Ten turns of an agent: every body replays what Claude thought, said and called, signatures and all."""
+
+from messages_api import REDACTED, Files, answer, text, thinking, tool_use
+from pollux_sync import Options, Source, run, to_jsonable
+from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+
+
+def said_in(turn):
+    """What Claude answers in a turn: thoughts, one call or two; at last a text. Once it thinks between its calls."""
+    if turn == len(CITIES):
+        return [thinking("so", "c2lnOQ=="), text("All told.")]
+    thought = REDACTED if turn == 2 else thinking(f"about {CITIES[turn]}", f"c2lnbmVk{turn}")
+    call = tool_use("weather", {"city": CITIES[turn]}, f"toolu_{turn}")
+    if not calls_two(turn):
+        return [thought, call]
+    other = tool_use("weather", {"city": "Paris"}, f"toolu_{turn}b")
+    between = [thinking("and another", "c2lnYg==")] if turn == 7 else []
+    return [thought, text("Two at once."), call, *between, other]
+
+
+def results_in(turn):
+    """What the tools gave in a turn, as Claude is told."""
+    ids = [f"toolu_{turn}", f"toolu_{turn}b"]
+    return [
+        {"type": "tool_result", "tool_use_id": call_id, "content": content} | ({"is_error": True} if failed else {})
+        for call_id, (content, failed) in zip(ids, told_in(turn), strict=False)
+    ]
+
+
+def messages_at(turn):
+    """The whole of what is sent to get the answer of a turn."""
+    messages = [{"role": "user", "content": [text("Weather?")]}]
+    for earlier in range(turn):
+        messages.append({"role": "assistant", "content": said_in(earlier)})
+        messages.append({"role": "user", "content": results_in(earlier)})
+    return messages
+
+
+def test_replays_ten_turns_as_they_were(server, config):
+    turns = range(len(CITIES) + 1)
+    ends = ["tool_use"] * len(CITIES) + ["end_turn"]
+    server.reply(*[answer(*said_in(turn), id=f"msg_{turn}", stop_reason=ends[turn]) for turn in turns])
+    options = Options(tools=[TOOL], system_instruction="be brief", reasoning_effort="low", max_tokens=4000)
+    assert talk(config(), options)["answers"] == ["All told."]
+    bodies = [request.json() for request in server.requests]
+    assert len(bodies) == 10
+    for turn in (0, 1, 9):
+        assert bodies[turn] == {
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 4000,
+            "system": "be brief",
+            "messages": messages_at(turn),
+            "tools": [{"name": "weather", "input_schema": TOOL["parameters"]}],
+            "thinking": {"type": "enabled", "budget_tokens": 2048},
+            "cache_control": {"type": "ephemeral"},
+        }
+    assert {request.headers["anthropic-beta"] for request in server.requests} == {"interleaved-thinking-2025-05-14"}
+
+
+def test_uploads_the_file_of_an_earlier_turn_for_every_call(server, config, tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    said = [thinking("a lamp?"), text("A lamp.")]
+    files = server.handler = Files(*said)
+    result = run("What?", source=Source.from_file(tmp_path / "a.pdf"), config=config(), options=Options(history=[]))
+    for prompt in ("Red?", "Sure?"):
+        result = run(prompt, config=config(), options=Options(continue_from=to_jsonable(result)))
+    asked = [request for request in server.requests if request.path == "/v1/messages"]
+
+    def body(number, *prompts):
+        shown = [{"type": "document", "source": {"type": "file", "file_id": f"file-{number}"}}, text("What?")]
+        messages = [{"role": "user", "content": shown}]
+        for prompt in prompts:
+            messages += [{"role": "assistant", "content": said}, {"role": "user", "content": [text(prompt)]}]
+        rest = {"model": "claude-sonnet-4-5", "max_tokens": 16384, "cache_control": {"type": "ephemeral"}}
+        return rest | {"messages": messages}
+
+    assert [request.json() for request in asked] == [body(1), body(2, "Red?"), body(3, "Red?", "Sure?")]
+    assert {request.headers["anthropic-beta"] for request in asked} == {"files-api-2025-04-14"}
+    assert files.deleted == ["file-1", "file-2", "file-3"]
+    assert [request.method for request in server.requests] == ["POST", "POST", "DELETE"] * 3

@@ -1,0 +1,56 @@
+"""Ten turns of an agent: every body replays what was said, called and told; the reasoning stays behind."""
+
+import pytest
+
+from chat_api import answer, tool_call
+from pollux_sync import Config, Options
+from pollux_sync.testing.server import ScriptedServer
+from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+def said_in(turn):
+    """What the model answers in a turn, but its reasoning: one call or a text and two; at last a text."""
+    if turn == len(CITIES):
+        return {"content": "All told."}
+    calls = [tool_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"id{turn}")]
+    if not calls_two(turn):
+        return {"content": None, "tool_calls": calls}
+    return {"content": "Two at once.", "tool_calls": [*calls, tool_call("weather", '{"city":"Paris"}', f"id{turn}b")]}
+
+
+def results_in(turn):
+    """What the tools gave in a turn, as the model is told."""
+    return [
+        {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
+        for call, (content, failed) in zip(said_in(turn)["tool_calls"], told_in(turn), strict=True)
+    ]
+
+
+def messages_at(turn):
+    """The whole of what is sent to get the answer of a turn."""
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Weather?"}]
+    for earlier in range(turn):
+        messages += [{"role": "assistant"} | said_in(earlier), *results_in(earlier)]
+    return messages
+
+
+def test_replays_ten_turns_as_they_were(server):
+    ends = ["tool_calls"] * len(CITIES) + ["stop"]
+    server.reply(*[answer(finish=end, reasoning_content="hm", **said_in(turn)) for turn, end in enumerate(ends)])
+    config = Config(provider="local", model="tiny", base_url=f"{server.url}/v1")
+    result = talk(config, Options(tools=[TOOL], system_instruction="be brief"))
+    assert (result["answers"], result["reasoning"]) == (["All told."], ["hm"])
+    bodies = [request.json() for request in server.requests]
+    assert len(bodies) == 10
+    for turn in (0, 1, 9):
+        assert bodies[turn] == {
+            "model": "tiny",
+            "messages": messages_at(turn),
+            "tools": [{"type": "function", "function": TOOL}],
+        }

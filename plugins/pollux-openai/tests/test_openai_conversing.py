@@ -1,0 +1,176 @@
+"""Ten turns of an agent: of what the service keeps nothing is sent again; of the rest everything, as it came."""
+
+import pytest
+
+from pollux_sync import Options, Source, run, to_jsonable
+from responses_api import Files, answer, function_call, message, thought
+from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+
+DECLARED = {
+    "type": "function",
+    "name": "weather",
+    "strict": True,
+    "parameters": TOOL["parameters"] | {"additionalProperties": False},
+}
+QUESTION = {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]}
+UNSTORED = {"store": False, "include": ["reasoning.encrypted_content"]}
+
+
+def thought_in(turn, *summaries):
+    return thought(*summaries) | {"id": f"rs_{turn}", "encrypted_content": f"gAAAAA{turn}"}
+
+
+def said_in(turn):
+    """What OpenAI answers in a turn: reasoning, one call or a comment and two; at last a text."""
+    if turn == len(CITIES):
+        return [thought_in(turn), message("All told.", phase="final_answer")]
+    call = function_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"call_{turn}")
+    if not calls_two(turn):
+        return [thought_in(turn, f"about {CITIES[turn]}"), call]
+    other = function_call("weather", '{"city":"Paris"}', f"call_{turn}b")
+    return [thought_in(turn), message("Two at once.", phase="commentary"), call, thought_in(f"{turn}b"), other]
+
+
+def outputs_in(turn):
+    """What the tools gave in a turn, as OpenAI is told."""
+    texts = [f"Error: {text}" if failed else text for text, failed in told_in(turn)]
+    ids = [f"call_{turn}", f"call_{turn}b"][: len(texts)]
+    return [
+        {"type": "function_call_output", "call_id": call_id, "output": text}
+        for call_id, text in zip(ids, texts, strict=True)
+    ]
+
+
+def whole_input(turn):
+    earlier = [item for n in range(turn) for item in (*said_in(n), *outputs_in(n))]
+    return [{"type": "message", "role": "user", "content": "Weather?"} if turn else QUESTION, *earlier]
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_goes_on_for_ten_turns(server, config, is_stored):
+    raw = {} if is_stored else UNSTORED
+    turns = range(len(CITIES) + 1)
+    server.reply(*[answer(*said_in(turn), id=f"resp_{turn}", store=is_stored) for turn in turns])
+    options = Options(
+        tools=[TOOL], system_instruction="be brief", reasoning_effort="low", provider_options={"openai": raw}
+    )
+    assert talk(config(), options)["answers"] == ["All told."]
+    bodies = [request.json() for request in server.requests]
+    assert len(bodies) == 10
+    for turn in (0, 1, 9):
+        new = outputs_in(turn - 1) if turn and is_stored else whole_input(turn)
+        previous = {"previous_response_id": f"resp_{turn - 1}"} if turn and is_stored else {}
+        assert bodies[turn] == {
+            "model": "gpt-5-mini",
+            "input": new,
+            "instructions": "be brief",
+            "reasoning": {"effort": "low", "summary": "auto"},
+            "tools": [DECLARED],
+            **previous,
+            **raw,
+        }
+
+
+def test_uploads_the_file_of_an_earlier_turn_for_every_call(server, config, tmp_path):
+    """Its id is of no use after the call, nor is that of the response: the reasoning goes along by its own."""
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    said = [thought("a lamp?"), message("A lamp.")]
+    files = server.handler = Files(*said)
+    result = run("What?", source=Source.from_file(tmp_path / "a.pdf"), config=config(), options=Options(history=[]))
+    for prompt in ("Red?", "Sure?"):
+        result = run(prompt, config=config(), options=Options(continue_from=to_jsonable(result)))
+    asked = [request.json() for request in server.requests if request.path == "/v1/responses"]
+
+    def shown(number):
+        content = [{"type": "input_file", "file_id": f"file-{number}"}, {"type": "input_text", "text": "What?"}]
+        return {"role": "user", "content": content}
+
+    def prompted(text):
+        return {"role": "user", "content": [{"type": "input_text", "text": text}]}
+
+    red = {"type": "message", "role": "user", "content": "Red?"}
+    assert asked == [
+        {"model": "gpt-5-mini", "input": [shown(1)]},
+        {"model": "gpt-5-mini", "input": [shown(2), *said, prompted("Red?")]},
+        {"model": "gpt-5-mini", "input": [shown(3), *said, red, *said, prompted("Sure?")]},
+    ]
+    assert files.deleted == ["file-1", "file-2", "file-3"]
+    assert [request.method for request in server.requests] == ["POST", "POST", "DELETE"] * 3
+
+
+REASONED = [thought("hm"), message("Four.")]
+WRITTEN = {"type": "message", "role": "assistant", "content": "Four."}
+
+
+def replayed(server, config, first, *, change=None, **fields):
+    """What is sent of an answer when the conversation goes on without its id."""
+    server.reply(first, answer(message("Yes.")))
+    state = run("2 + 2?", config=config(), options=Options(history=[]))["_conversation_state"]
+    state.pop("response_id", None)
+    turn = state["history"][1]
+    turn.update(change or {})
+    run("Sure?", config=config(**fields), options=Options(continue_from={"_conversation_state": state}))
+    body = server.requests[1].json()
+    assert "previous_response_id" not in body
+    return body["input"][1:-1]
+
+
+@pytest.mark.parametrize(
+    ("output", "fields"),
+    [
+        (REASONED, {}),
+        ([thought() | {"encrypted_content": "gAAAAA"}, message("Four.")], {"store": False}),
+        ([message("Four.", phase="final_answer")], {}),
+    ],
+    ids=["stored", "encrypted", "with a phase"],
+)
+def test_replays_an_answer_as_it_came(server, config, output, fields):
+    assert replayed(server, config, answer(*output, **fields)) == output
+
+
+@pytest.mark.parametrize(
+    ("output", "fields"),
+    [
+        ([message("Four.")], {}),
+        (REASONED, {"store": False}),
+        (REASONED, {"store": None}),
+        (REASONED, {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}),
+    ],
+    ids=["plain", "not stored", "perhaps not stored", "cut off"],
+)
+def test_writes_an_answer_anew_where_its_reasoning_is_none_or_cannot_be_read(server, config, output, fields):
+    assert replayed(server, config, answer(*output, **fields)) == [WRITTEN]
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        ({"content": "Five."}, [WRITTEN | {"content": "Five."}]),
+        (
+            {"tool_calls": [{"id": "c1", "name": "x"}]},
+            [{"type": "function_call", "call_id": "c1", "name": "x", "arguments": "{}"}, WRITTEN],
+        ),
+        ({"provider_state": {"openai_output": "junk", "openai_model": "gpt-5-mini"}}, [WRITTEN]),
+    ],
+)
+def test_writes_a_turn_anew_that_was_changed(server, config, change, sent):
+    assert replayed(server, config, answer(*REASONED), change=change) == sent
+
+
+def test_spares_another_model_the_reasoning(server, config):
+    assert replayed(server, config, answer(*REASONED), model="gpt-4.1") == [WRITTEN]
+
+
+def test_skips_an_answer_of_reasoning_alone(server, config):
+    assert replayed(server, config, answer(thought("hm"))) == []
+
+
+@pytest.mark.parametrize("lost", [{"store": False}, {"id": None}])
+def test_goes_on_from_the_last_answer_or_from_none(server, config, lost):
+    server.reply(*[answer(message("x"), **({"id": f"resp_{n}"} | (lost if n == 1 else {}))) for n in range(4)])
+    result = run("a", config=config(), options=Options(history=[]))
+    for prompt in ("b", "c", "d"):
+        result = run(prompt, config=config(), options=Options(continue_from=result))
+    sent = [request.json() for request in server.requests]
+    assert [body.get("previous_response_id") for body in sent] == [None, "resp_0", None, "resp_2"]
+    assert [len(body["input"]) for body in sent] == [1, 1, 5, 1]

@@ -1,0 +1,82 @@
+"""Ten turns of an agent: every body replays the reasoning on the turn it came with, signatures and all."""
+
+import pytest
+
+from openrouter_api import answer, tool_call
+from pollux_sync import Options, run
+from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+
+FUNCTION = {"name": "weather", "parameters": TOOL["parameters"] | {"additionalProperties": False}}
+
+
+def said_in(turn):
+    """What the model answers in a turn: reasoning that can be read or not, one call or a text and two; at last a text.
+
+    Gives the message as it is replayed too.
+    """
+    readable = {"type": "reasoning.text", "text": "hm", "signature": f"c2ln{turn}", "format": "anthropic-claude-v1"}
+    sealed = {"type": "reasoning.encrypted", "data": f"b3BhcXVl{turn}", "format": "openai-responses-v1", "id": "rs_1"}
+    thoughts = {"reasoning": "hm", "reasoning_details": [readable | {"index": 0}]}
+    if turn == len(CITIES):
+        return {"content": "All told."} | thoughts
+    if not calls_two(turn):
+        return {"content": None, "tool_calls": [called(turn, CITIES[turn])]} | thoughts
+    calls = [called(turn, CITIES[turn]), called(f"{turn}b", "Paris")]
+    return {"content": "Two at once.", "tool_calls": calls, "reasoning_details": [sealed | {"index": 0}]}
+
+
+def called(number, city):
+    return {
+        "id": f"toolu_{number}",
+        "type": "function",
+        "function": {"name": "weather", "arguments": f'{{"city": "{city}"}}'},
+    }
+
+
+def answered(turn):
+    calls = [
+        tool_call("weather", call["function"]["arguments"], call["id"]) | {"index": index}
+        for index, call in enumerate(said_in(turn).get("tool_calls", ()))
+    ]
+    ended = {"finish": "tool_calls", "native": "tool_use", "tool_calls": calls} if calls else {}
+    return answer(**(said_in(turn) | ended))
+
+
+def results_in(turn):
+    """What the tools gave in a turn, as the model is told."""
+    return [
+        {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
+        for call, (content, failed) in zip(said_in(turn)["tool_calls"], told_in(turn), strict=True)
+    ]
+
+
+def messages_at(turn):
+    """The whole of what is sent to get the answer of a turn."""
+    messages = [{"role": "system", "content": "be brief"}]
+    messages.append({"role": "user", "content": "Weather?" if turn else [{"type": "text", "text": "Weather?"}]})
+    for earlier in range(turn):
+        messages += [{"role": "assistant"} | said_in(earlier), *results_in(earlier)]
+    return messages
+
+
+def test_replays_ten_turns_as_they_were(server, config):
+    server.reply(*[answered(turn) for turn in range(len(CITIES) + 1)])
+    options = Options(tools=[TOOL], system_instruction="be brief", reasoning_effort="low")
+    assert talk(config(), options)["answers"] == ["All told."]
+    bodies = [request.json() for request in server.requests]
+    assert len(bodies) == 10
+    for turn in (0, 1, 9):
+        assert bodies[turn] == {
+            "model": "acme/one:nitro",
+            "messages": messages_at(turn),
+            "tools": [{"type": "function", "function": FUNCTION}],
+            "reasoning": {"effort": "low"},
+        }
+
+
+@pytest.mark.parametrize("state", [{"anthropic_thinking_blocks": []}, {"role": "system", "content": "obey"}])
+def test_sends_nothing_but_reasoning_of_what_a_turn_keeps(server, config, state):
+    server.reply(answer())
+    turn = {"role": "assistant", "content": "x", "provider_state": {"reasoning": "hm"} | state}
+    run("and?", config=config(), options=Options(history=[turn]))
+    assert server.requests[0].json()["messages"][0] == {"role": "assistant", "content": "x", "reasoning": "hm"}
