@@ -84,8 +84,9 @@ def run_many(
     Every prompt sees every source; the answers are in prompt order. With ``per_source`` each prompt is
     asked of each source on its own, and the answers come source by source: all prompts of the first, ...
 
-    When prompts fail, all others finish all the same: the error of the lowest index is raised with the
-    envelope as ``error.partial_result``, or kept in the envelope with ``Options(on_error="keep")``.
+    When prompts fail, all others finish all the same, but for a refused key, which stops what has not begun: the
+    error of the lowest index is raised with the envelope as ``error.partial_result``, or kept in the envelope with
+    ``Options(on_error="keep")``.
     Ctrl-C raises KeyboardInterrupt at once, with uploaded files deleted; once calls were being sent it carries
     the answers so far as ``partial_result``.
     """
@@ -119,11 +120,14 @@ def continue_tool(
 ) -> ResultEnvelope:
     """Go on after a tool-calling answer, with the tools' results ``{"role": "tool", "tool_call_id", "content"}``.
 
-    ``history`` and ``continue_from`` of ``options`` are not used; nothing that was passed in is changed.
-    Raises ConfigurationError when ``continue_from`` carries no conversation, and what `run` raises.
+    Every call wants one result, ``"is_error": True`` for a tool that failed. The conversation holds what was said;
+    tools, instruction and schema of ``options`` are to be passed again. ``history`` and ``continue_from`` of
+    ``options`` are not used; nothing that was passed in is changed. Raises ConfigurationError when
+    ``continue_from`` carries no conversation or the results do not fit its calls, and what `run` raises.
     """
     state = copy.deepcopy(state_in(continue_from))
-    state["history"] = [*turns_in(state), *checked_results(tool_results)]
+    turns = turns_in(state)
+    state["history"] = [*turns, *checked_results(tool_results, turns)]
     continued = attrs.evolve(options or Options(), history=None, continue_from={STATE_KEY: state})
     return run(config=config, options=continued)
 

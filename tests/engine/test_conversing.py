@@ -233,7 +233,7 @@ def test_one_result_of_several_is_like_one_asked_alone():
     assert [one["structured"] for one in picked] == [[{}], [None], [None]]
     assert [one["errors"][0] and one["errors"][0]["kind"] for one in picked] == [None, "invalid_request", None]
     assert picked[1]["usage"] == {}
-    assert {name: type(value) for name, value in picked[0].items() if name != "errors"} == {
+    assert {name: type(value) for name, value in picked[0].items()} == {
         name: type(value) for name, value in alone[0].items()
     }
     assert picked[0]["metrics"] | {"duration_s": 0} == alone[0]["metrics"] | {"duration_s": 0}
@@ -255,6 +255,32 @@ def test_arguments_that_are_no_object_raise_when_used(text):
     with pytest.raises(ToolCallParseError, match="'weather'") as caught:
         tool_arguments(call)
     assert (caught.value.tool, caught.value.arguments) == ("weather", text)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["c0"], "for c0, the model called c0, c1"),
+        (["c0", "c1", "c1"], "for c0, c1, c1"),
+        (["c0", "cx"], "for c0, cx"),
+    ],
+)
+def test_each_call_wants_one_result(ids, message):
+    calls = tuple(ToolCall(f"c{n}", "weather", "{}") for n in range(2))
+    script = Script(Reply(tool_calls=calls), "never")
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script])
+    asked = run("a", config=config, options=Options(tools=[TOOL]))
+    with pytest.raises(ConfigurationError, match=message):
+        continue_tool(asked, [{"tool_call_id": call_id, "content": "x"} for call_id in ids], config=config)
+    assert not script.is_used_up
+
+
+def test_a_prompt_that_called_no_tool_can_be_continued_too():
+    script = Script("just so", "and more")
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script], request_concurrency=1)
+    asked = run_many(["a", "b"], config=config, options=Options(tools=[TOOL]))
+    told = run("go on", config=config, options=Options(continue_from=result_of(asked, 1)))
+    assert [turn["content"] for turn in told["_conversation_state"]["history"]][:3] == ["b", "and more", "go on"]
 
 
 def test_arguments_are_data():

@@ -93,14 +93,32 @@ class Client:
         raise AttributeError(name)
 
 
+#: What a client of each vendor's is told by: its class.
+CLASSES = {
+    "anthropic": ("anthropic", "Anthropic"),
+    "gemini": ("google.genai", "Client"),
+    "openai": ("openai", "OpenAI"),
+}
+
+
 @pytest.mark.usefixtures("no_network")
 @providers(declaring=lambda info: info.accepts_client)
 def test_call_goes_to_the_client_that_was_handed_over(info):
-    client = Client()
+    module, name = CLASSES[info.name]
+    client = type(name, (Client,), {"__module__": module})()
     config = Config(provider=info.name, model="m", client=client)
     with pytest.raises(PolluxError):
         run("a question", config=config)
     assert client.asked - {"api_key"}
+
+
+@providers(declaring=lambda info: info.accepts_client)
+def test_client_of_another_kind_is_refused(info):
+    blocking, other = object(), type("AsyncClient", (), {"__module__": CLASSES[info.name][0]})()
+    for client, hint in ((blocking, "as in the guide"), (other, "the blocking client")):
+        with pytest.raises(ConfigurationError, match=r"client must be a") as caught:
+            Config(provider=info.name, model="m", client=client)
+        assert hint in caught.value.hint
 
 
 @providers(declaring=lambda info: not info.accepts_client)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pollux_sync.cli.terminal import read_piped
-from pollux_sync.data.mime import guess_mime_type
 from pollux_sync.data.source import Source
 from pollux_sync.errors import SourceError
 
@@ -35,7 +34,7 @@ def _from_url(url: str) -> Source:
     try:
         return Source.from_youtube(url)
     except SourceError:  # the constructor knows YouTube's hosts
-        return Source.from_uri(url, mime_type=guess_mime_type(PurePosixPath(parts.path).name))
+        return Source.from_uri(url)
 
 
 def _from_path(word: str) -> Source:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
+#: What is shorter is no secret, and would be found in every text.
+_LEAST_SECRET = 4
 #: How a secret is shown.
 REDACTED = "[REDACTED]"
 
@@ -85,14 +87,18 @@ class ConfigValues:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show: the key, or that of the client handed over."""
-        keys = (self.api_key, getattr(self.client, "api_key", None))
-        return tuple(key for key in keys if isinstance(key, str) and key)
+        return tuple(key for key in self._keys if len(key) >= _LEAST_SECRET)
 
     @property
     def account(self) -> str | None:
         """A fingerprint that tells one key from another and cannot be led back to it; None without a key."""
-        key = next(iter(self.secrets), None)
+        key = next(iter(self._keys), None)
         return key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
+
+    @property
+    def _keys(self) -> list[str]:
+        keys = (self.api_key, getattr(self.client, "api_key", None))
+        return [key for key in keys if isinstance(key, str) and key]
 
     def __attrs_post_init__(self) -> None:
         require_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")

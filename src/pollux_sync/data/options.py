@@ -116,6 +116,11 @@ class Options:
 
     def _check_tools(self) -> None:
         for index, tool in enumerate(_as_list("tools", self.tools)):
+            if callable(tool):
+                raise ConfigurationError(
+                    f"tools[{index}] is a function, which run() cannot call",
+                    hint="run_tools(tools=[...]) calls it; Tool.from_function(function).declaration declares it",
+                )
             require_text(f"tools[{index}]['name']", require_mapping(f"tools[{index}]", tool).get("name"))
             require_mapping(f"tools[{index}]['parameters']", _or_empty(tool.get("parameters")))
             require_json(f"tools[{index}]", tool)

@@ -153,6 +153,18 @@ class Problem:
     hint: str | None = None
 
 
+def client_problem(client: object, *classes: str) -> Problem | None:
+    """Why a client that was handed over is none of these classes, ``"package.Class"``; None without a client.
+
+    Nothing is imported: who has a client has imported its package.
+    """
+    names = {f"{base.__module__.partition('.')[0]}.{base.__qualname__}" for base in type(client).__mro__}
+    if client is None or names & {*classes}:
+        return None
+    hint = "pass the blocking client" if any("Async" in name for name in names) else "pass an object, as in the guide"
+    return Problem(f"client must be a {classes[0]}, got {type(client).__qualname__}", hint)
+
+
 @attrs.frozen(kw_only=True)
 class HttpRequest:
     """One request as data: what `pollux_encode` gives and `pollux_send` moves. It never holds the key.

@@ -7,13 +7,13 @@ import json
 import re
 from base64 import b64decode, b64encode
 from io import BufferedReader, BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from pollux_sync.data.mime import HEAD_BYTES, OCTET_STREAM, guess_mime_type
+from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 from pollux_sync.errors import SourceError
 
 if TYPE_CHECKING:
@@ -134,8 +134,11 @@ class Source:
         return cls("youtube", url, "video/mp4", 0, BytesLoader(_encoded(f"youtube:{url}")))
 
     @classmethod
-    def from_uri(cls, uri: str, *, mime_type: str = OCTET_STREAM) -> Self:
-        """Content that the provider fetches by itself, e.g. https:// or gs://. Raises SourceError without a scheme."""
+    def from_uri(cls, uri: str, *, mime_type: str | None = None) -> Self:
+        """Content that the provider fetches by itself, e.g. https:// or gs://.
+
+        The type is as given, else by the address's name, else octet-stream. Raises SourceError without a scheme.
+        """
         parts = _url_parts(uri)
         is_empty = parts.scheme in {"http", "https"} and not parts.hostname
         if is_empty or len(parts.scheme) <= 1:  # one letter is a drive of Windows
@@ -143,7 +146,8 @@ class Source:
                 f"not a URI: {uri!r}",
                 hint="start with https:// or gs://; for a local path use Source.from_file",
             )
-        return cls("uri", uri, mime_type, 0, BytesLoader(_encoded(f"uri:{mime_type}:{uri}")))
+        kind = _plain_mime(mime_type or guess_mime_type(PurePosixPath(parts.path).name, b""))
+        return cls("uri", uri, kind, 0, BytesLoader(_encoded(f"uri:{kind}:{uri}")))
 
     @classmethod
     def from_arxiv(cls, ref: str) -> Self:

@@ -124,7 +124,7 @@ def collected(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Res
 def _prepared(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Prepared:
     """The plan that was carried out, as far as reading its answers needs it."""
     schema = response_schema if response_schema is not None else handle.response_schema
-    options = Options(response_schema=schema, on_error="keep")
+    options = Options(response_schema=schema)
     answers = None if schema is None else answer_format(schema, hooks.info.schema_dialect)
     request = Request(prompts=(None,) * handle.request_count, sources=(), config=hooks.config, options=options)
     calls = tuple(

@@ -65,8 +65,8 @@ def turns_in(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [item for item in items if isinstance(item, dict) and isinstance(item.get("role"), str)]
 
 
-def checked_results(results: object) -> list[dict[str, Any]]:
-    """Tool results as turns. Raises ConfigurationError for what answers no tool call."""
+def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tool results as turns after ``turns``. Raises ConfigurationError unless they answer each open call once."""
     hint = "[{'role': 'tool', 'tool_call_id': ..., 'content': ...}], one for each call"
     if not isinstance(results, list | tuple) or not results:
         raise ConfigurationError("tool_results must be a list of at least one result", hint=hint)
@@ -75,7 +75,24 @@ def checked_results(results: object) -> list[dict[str, Any]]:
             raise ConfigurationError(f"tool_results[{index}] needs a tool_call_id", hint=hint)
         if result.get("role", "tool") != "tool":
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
+    given = [result["tool_call_id"] for result in results]
+    wanted = _open_calls(turns)
+    wrong = [call_id for call_id in given if call_id not in wanted] or [name for name in wanted if name not in given]
+    if wanted and (wrong or len(set(given)) < len(given)):
+        raise ConfigurationError(
+            f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted)}",
+            hint="give one result for each call, under the call's id",
+        )
     return [{"role": "tool"} | result for result in results]
+
+
+def _open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of the last answer's calls that have no result yet."""
+    last = max((index for index, turn in enumerate(turns) if turn.get("tool_calls")), default=None)
+    if last is None:
+        return []
+    answered = {turn.get("tool_call_id") for turn in turns[last:]}
+    return [call["id"] for call in turns[last]["tool_calls"] if call.get("id") and call["id"] not in answered]
 
 
 def _turns(items: Sequence[Mapping[str, Any]], part_of: Callable[[Source], Part]) -> list[Turn]:

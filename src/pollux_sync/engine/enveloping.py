@@ -50,13 +50,15 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     structured, schema_errors = _structured(prepared.plan.answer_format, replies)
     raw = [_raw(reply) if reply else None for reply in replies]
+    options = prepared.plan.request.options
+    errors = [_error(o.error) if isinstance(o, Failure) else None for o in outcomes]
     status = _status(replies)
     states = _states(prepared, replies)
     optional = {
         "structured": structured,
         "reasoning": _if_any([reply.reasoning if reply else None for reply in replies]),
         "tool_calls": _if_any([[_tool_call(c) for c in reply.tool_calls] if reply else [] for reply in replies]),
-        "errors": _if_any([_error(o.error) if isinstance(o, Failure) else None for o in outcomes]),
+        "errors": errors if any(errors) or options.on_error == "keep" else None,
         "_conversation_state": states[0] if states else None,
         "_conversation_states": _if_any(states) if len(states) > 1 else None,
     }
@@ -67,7 +69,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
     usage = _usage(replies)
-    envelope = {
+    envelope: dict[str, Any] = {
         "status": status,
         "answers": [_printable(reply.text) if reply else "" for reply in replies],
         "confidence": _CONFIDENCE[status],
@@ -77,7 +79,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
             "duration_s": duration_s,
             "n_calls": len(outcomes),
             "n_attempts": sum(map(len, attempts)),
-            "cache_used": prepared.plan.request.options.cache is not None,
+            "cache_used": options.cache is not None,
             "cache_mode": _cache_mode(prepared),
             "cache_hit": usage["cached_tokens"] > 0 if "cached_tokens" in usage else None,
             "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
@@ -266,9 +268,10 @@ def _usage(replies: Sequence[Reply | None]) -> dict[str, int]:
 
 
 def _states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
-    """Per prompt the conversation so far: when the caller opted in, or the answer calls tools."""
-    opted_in = prepared.plan.request.options.wants_conversation
+    """Per prompt the conversation so far: when the caller opted in, or gave tools."""
+    options = prepared.plan.request.options
+    is_wanted = options.wants_conversation or bool(options.tools)
     return [
-        next_state(call, reply, prepared.provider) if reply and (opted_in or reply.tool_calls) else None
+        next_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None
         for call, reply in zip(prepared.plan.calls, replies, strict=False)  # an interrupt leaves no replies
     ]

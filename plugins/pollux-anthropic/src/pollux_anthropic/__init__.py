@@ -21,6 +21,7 @@ from pollux_sync.data.provider import (
     Problem,
     ProviderInfo,
     SourceRule,
+    client_problem,
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
@@ -100,6 +101,10 @@ class AnthropicProvider:
     @hookimpl
     def pollux_provider_info(self) -> ProviderInfo:
         return INFO
+
+    @hookimpl
+    def pollux_check_config(self, config: ConfigValues) -> Problem | None:
+        return client_problem(config.client, "anthropic.Anthropic", "anthropic.SyncAPIClient")
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:

@@ -21,6 +21,7 @@ from pollux_sync.data.provider import (
     Problem,
     ProviderInfo,
     SourceRule,
+    client_problem,
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
@@ -110,7 +111,7 @@ class GeminiProvider:
             return Problem(
                 "the client brings its own api_version", "pass http_options={'api_version': ...} to genai.Client"
             )
-        return None
+        return client_problem(config.client, "google.Client")
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:

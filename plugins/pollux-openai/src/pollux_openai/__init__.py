@@ -19,6 +19,7 @@ from pollux_sync.data.provider import (
     Problem,
     ProviderInfo,
     SourceRule,
+    client_problem,
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
@@ -99,6 +100,10 @@ class OpenAIProvider:
     @hookimpl
     def pollux_provider_info(self) -> ProviderInfo:
         return INFO
+
+    @hookimpl
+    def pollux_check_config(self, config: ConfigValues) -> Problem | None:
+        return client_problem(config.client, "openai.OpenAI", "openai.SyncAPIClient")
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:
