@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -66,11 +67,11 @@ def question_from(arguments: Namespace) -> Question:
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
 
 
-def parsed(argv: Sequence[str]) -> Namespace:
+def parsed(argv: Sequence[str], parser: ArgumentParser | None = None) -> Namespace:
     """The arguments by name; what follows ``--`` is a prompt each. Raises SystemExit as argparse does."""
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
-    arguments = run_parser().parse_intermixed_args(words[:end])
+    arguments = (parser or run_parser()).parse_intermixed_args(words[:end])
     arguments.prompts += words[end + 1 :]
     return arguments
 
@@ -85,15 +86,21 @@ def run_parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="a question; - is the text that is piped in")
-    _add_what(parser)
-    _add_model(parser)
+    add_question(parser)
     _add_output(parser)
     return parser
 
 
+def add_question(parser: ArgumentParser) -> None:
+    """What is asked, and who: the arguments of every command that asks."""
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="a question; - is the text that is piped in")
+    _add_what(parser)
+    _add_model(parser)
+
+
 def _add_what(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("what is asked")
+    group.add_argument("--prompts", dest="prompts_file", metavar="FILE", help="more questions, one a line")
     group.add_argument(
         "-s", "--source", action="append", default=[], help="what the prompts are about; may be repeated"
     )
@@ -188,7 +195,7 @@ def _reach(arguments: Namespace) -> dict[str, Any]:
 
 def _options(arguments: Namespace) -> Options:
     return Options(
-        on_error="keep" if arguments.keep_errors else "raise",
+        on_error="keep" if getattr(arguments, "keep_errors", False) else "raise",
         **_given(
             system_instruction=arguments.system,
             response_schema=None if arguments.schema is None else schema_from(arguments.schema),
@@ -201,14 +208,28 @@ def _options(arguments: Namespace) -> Options:
 
 
 def _prompts(arguments: Namespace) -> list[str | None]:
-    if arguments.prompts:
-        return [_piped_prompt() if word == "-" else word for word in arguments.prompts]
+    lines = _lines_of(arguments.prompts_file) if arguments.prompts_file else []
+    if arguments.prompts or lines:
+        return [*(_piped_prompt() if word == "-" else word for word in arguments.prompts), *lines]
     piped = _piped_prompt() if is_piped() and "-" not in arguments.source else ""
     if piped.strip():
         return [piped]
     if arguments.source:
         return [None]
     raise ConfigurationError("there is no prompt", hint="pollux-sync run 'Who built it?', or pipe the prompt in")
+
+
+def _lines_of(path: str) -> list[str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"cannot read the prompts: {error}", hint="pass a file of one prompt a line"
+        ) from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ConfigurationError(f"{path} holds no prompt", hint="write one prompt a line")
+    return lines
 
 
 def _piped_prompt() -> str:

@@ -19,6 +19,11 @@ COMMANDS: Final = "pollux_sync.commands"
 _OURS = "pollux-sync"
 _ABOUT = {
     "run": "ask questions about files, URLs, papers, videos or piped text",
+    "defer": "ask for answers within a day, at half the price; a job file stands for them",
+    "status": "how far deferred jobs are",
+    "wait": "wait until deferred jobs have ended",
+    "collect": "print the answers of a deferred job",
+    "cancel": "ask for a deferred job to be cancelled",
     "plugins": "list what is installed, and whether it loads",
     "doctor": "look for what is missing or broken in this installation",
 }

@@ -6,7 +6,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from pollux_sync.cli.terminal import abandon_output, flush, say
-from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, SourceError
+from pollux_sync.errors import ConfigurationError, DeferredNotReadyError, PlanningError, PolluxError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DONE = 0
 FAILED = 1
 REFUSED = 2
+PENDING = 3
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -22,6 +23,7 @@ exit codes:
   0    done; for run: every prompt was answered
   1    failed; for run: some or all prompts have no answer, or one that does not fit --schema
   2    bad usage or configuration: nothing was sent
+  3    for deferred jobs: not ended yet
   130  interrupted by Ctrl-C; the answers so far are printed
   141  whoever read the output went away"""
 
@@ -67,6 +69,8 @@ def _exit_code(result: object) -> int:
 
 
 def _code_of_error(error: Exception) -> int:
+    if isinstance(error, DeferredNotReadyError):
+        return PENDING
     was_sent = getattr(error, "partial_result", None) is not None
     is_refusal = isinstance(error, ConfigurationError | SourceError | PlanningError)
     return REFUSED if is_refusal and not was_sent else FAILED

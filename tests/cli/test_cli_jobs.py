@@ -1,0 +1,120 @@
+import json
+import os
+
+import pytest
+
+import pollux_sync
+from pollux_sync import api
+from pollux_sync.testing import JobScript
+
+DEFER = ("defer", "--mock", "--job", "job.json")
+
+
+@pytest.fixture(autouse=True)
+def _jobs_of_this_test():
+    api.connections.close()
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Lets the mock's jobs take their time: by a plugin in every configuration of the command line."""
+
+    def script(*looks, **fates):
+        plugins = (JobScript(*looks, **fates),)
+        monkeypatch.setattr("pollux_sync.hooks.config.enabled_plugins", lambda: plugins)
+        monkeypatch.setattr("pollux_sync.cli.asking.enabled_plugins", lambda: plugins)
+
+    return script
+
+
+def test_a_job_from_submission_to_answers(cli, folder):
+    submitted = cli(*DEFER, "Who?", "When?")
+    assert (submitted.code, submitted.out) == (0, "mock-job-1\n")
+    assert submitted.err == "2 submitted; next: pollux-sync wait job.json\n"
+    waited = cli("wait", "--mock", "job.json")
+    assert (waited.code, waited.err) == (0, "job.json: completed, 2 of 2\n")
+    assert cli("status", "--mock", "job.json").out == (
+        "file      status     done  failed  pending  age\njob.json  completed  2     0       0        0 min\n"
+    )
+    collected = cli("collect", "--mock", "job.json")
+    assert collected.code == 0
+    assert collected.out == "--- 1/2: pollux-000000 ---\necho: Who?\n--- 2/2: pollux-000001 ---\necho: When?\n"
+
+
+def test_the_same_command_submits_nothing_twice(cli):
+    assert cli(*DEFER, "Who?").out == cli(*DEFER, "Who?").out
+    other = cli(*DEFER, "Where?")
+    assert (other.code, "other requests" in other.err) == (2, True)
+
+
+def test_prompts_come_from_a_file(cli, folder):
+    (folder / "prompts.txt").write_text("Who?\n\nWhen?\n", encoding="utf-8")
+    cli(*DEFER, "What?", "--prompts", "prompts.txt")
+    assert json.loads(cli("collect", "--mock", "job.json", "--json").out)["answers"] == [
+        "echo: What?",
+        "echo: Who?",
+        "echo: When?",
+    ]
+    assert cli("run", "--mock", "--prompts", "prompts.txt").out.count("echo") == 2
+
+
+@pytest.mark.parametrize("content", [None, "\n \n"])
+def test_a_file_without_prompts_is_refused(cli, folder, content):
+    if content is not None:
+        (folder / "prompts.txt").write_text(content, encoding="utf-8")
+    done = cli("run", "--mock", "--prompts", "prompts.txt")
+    assert (done.code, "hint" in done.err) == (2, True)
+
+
+def test_what_has_not_ended_has_a_code_of_its_own(cli, scripted):
+    scripted("queued", "running", "running", "completed")
+    cli(*DEFER, "Who?")
+    assert cli("status", "--mock", "job.json").code == 3
+    collected = cli("collect", "--mock", "job.json")
+    assert (collected.code, "the job is running" in collected.err) == (3, True)
+    timed_out = cli("wait", "--mock", "job.json", "--timeout", "0", "--poll", "0")
+    assert (timed_out.code, "had not ended" in timed_out.err) == (3, True)
+    assert cli("wait", "--mock", "job.json", "--poll", "0", "-q").code == 0
+
+
+def test_what_went_wrong_is_told(cli, scripted):
+    scripted("partial", failed={1: "too rude"}, missing=[2])
+    cli(*DEFER, "a", "b", "c")
+    assert cli("status", "--mock", "job.json").code == 1
+    collected = cli("collect", "--mock", "job.json")
+    assert (collected.code, collected.out) == (1, "--- 1/3: pollux-000000 ---\necho: a\n")
+    assert "prompt 2 of 3: too rude" in collected.err
+
+
+def test_cancels(cli):
+    cli(*DEFER, "Who?")
+    assert cli("cancel", "--mock", "job.json").code == 0
+    assert json.loads(cli("status", "--mock", "job.json", "--json").out)[0]["status"] == "cancelled"
+
+
+def test_typed_answers_are_lines_of_json(cli):
+    cli(*DEFER, "Who?", "--schema", "name str, age int?")
+    assert cli("collect", "--mock", "job.json").out == '{"name": "text"}\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("status", "none.json"), "no job file"),
+        (("defer", "--mock", "Who?"), "--job"),
+        (("defer", "--mock", "--job", "j.json", "a", "-s", "notes.txt", "--per-source"), "cannot be deferred"),
+        (("collect",), "FILE"),
+    ],
+)
+def test_bad_usage_is_refused(cli, folder, words, told):
+    (folder / "notes.txt").write_text("x", encoding="utf-8")
+    done = cli(*words)
+    assert (done.code, told in done.err) == (2, True)
+    assert not os.path.exists("j.json")  # noqa: PTH110
+
+
+def test_a_job_needs_its_provider_and_key(cli, folder):
+    cli(*DEFER, "-p", "openai", "-m", "gpt-5-mini", "Who?")
+    done = cli("status", "job.json")
+    assert (done.code, "OPENAI_API_KEY" in done.err) == (2, True)
+    assert pollux_sync.DeferredHandle.from_dict(json.loads((folder / "job.json").read_text())["handle"]).job_id
