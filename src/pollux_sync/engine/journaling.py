@@ -163,14 +163,18 @@ def alone(path: Path | None) -> Iterator[None]:
     if path is None or fcntl is None:
         yield
         return
+    busy = ConfigurationError(
+        f"another process is submitting with {str(path)!r}", hint="wait for it, or pass another job_file"
+    )
     lock = path.with_name(f".{path.name}.lock")
     with lock.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = lock.stat().st_ino == os.fstat(file.fileno()).st_ino
         except OSError as error:
-            raise ConfigurationError(
-                f"another process is submitting with {str(path)!r}", hint="wait for it, or pass another job_file"
-            ) from error
+            raise busy from error
+        if not is_ours:  # it was removed by the one who had it, and made again by somebody else
+            raise busy
         try:
             yield
         finally:
