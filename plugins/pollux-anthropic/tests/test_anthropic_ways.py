@@ -1,21 +1,14 @@
 """The core's HTTP client and the caller's SDK client: the same requests, replies and errors."""
 
-import logging
-import traceback
-
 import attrs
 import pytest
 from anthropic import Anthropic
 
+from faults import broken_answers, check_fault
 from messages_api import REDACTED, answer, text, thinking, tool_use
 from pollux_sync import APIError, Config, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
 from pollux_sync.testing.server import (
     Answer,
-    CloseWithoutAnswer,
-    Hang,
-    ResetBeforeBody,
-    ResetInsideBody,
-    Truncated,
 )
 
 KEY = "sk-ant-very-secret"
@@ -140,56 +133,29 @@ def error(message="it broke", kind="some_error"):
 
 
 JSON = {"Content-Type": "application/json"}
-FAULTS = [
-    ("bad request", Answer(status=400, json=error("bad field", "invalid_request_error")), "invalid_request", 400, 1),
-    (
-        "too long",
-        Answer(status=400, json=error("prompt is too long: 9 tokens > 8 maximum")),
-        "context_overflow",
-        400,
-        1,
-    ),
-    ("bad key", Answer(status=401, json=error(f"invalid x-api-key {KEY}", "authentication_error")), "auth", 401, 1),
-    ("no money", Answer(status=402, json=error("billing", "billing_error")), "invalid_request", 402, 1),
-    ("forbidden", Answer(status=403, json=error("no access", "permission_error")), "auth", 403, 1),
-    ("no such model", Answer(status=404, json=error("model: x", "not_found_error")), "not_found", 404, 1),
-    ("late", Answer(status=408, json=error("late")), "timeout", 408, 2),
-    ("conflict", Answer(status=409, json=error("locked")), "invalid_request", 409, 2),
-    ("too large", Answer(status=413, json=error("big", "request_too_large")), "invalid_request", 413, 1),
-    ("unprocessable", Answer(status=422, json=error("no")), "invalid_request", 422, 1),
-    ("rate limit", Answer(status=429, json=error("slow"), headers={"retry-after": "0"}), "rate_limit", 429, 2),
-    ("server error", Answer(status=500, json=error("oops", "api_error")), "capacity", 500, 2),
-    ("bad gateway", Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
-    ("unavailable", Answer(status=503, json=error("busy")), "capacity", 503, 2),
-    ("gateway timeout", Answer(status=504, json=error("late", "timeout_error")), "capacity", 504, 2),
-    ("overloaded", Answer(status=529, json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
-    ("overloaded inside a 200", Answer(json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
-    ("error inside a 200", Answer(json=error("broke", "api_error")), "capacity", 500, 2),
-    ("reset", ResetBeforeBody(), "connection", None, 2),
-    ("closed", CloseWithoutAnswer(), "connection", None, 2),
-    ("reset inside", ResetInsideBody(b'{"content": []}', 5, headers=JSON), "connection", None, 2),
-    ("cut off", Truncated(b'{"content": []}', 5, headers=JSON), "connection", None, 2),
-    ("no time", Hang(), "timeout", None, 2),
-    ("broken json", Answer(body=b'{"conte', headers=JSON), "malformed", 200, 2),
-    ("a login page", Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200, 1),
-]
+FAULTS = broken_answers(b'{"content": []}') | {
+    "bad request": (Answer(status=400, json=error("bad field", "invalid_request_error")), "invalid_request", 400, 1),
+    "bad key": (Answer(status=401, json=error(f"invalid x-api-key {KEY}", "authentication_error")), "auth", 401, 1),
+    "no money": (Answer(status=402, json=error("billing", "billing_error")), "invalid_request", 402, 1),
+    "forbidden": (Answer(status=403, json=error("no access", "permission_error")), "auth", 403, 1),
+    "no such model": (Answer(status=404, json=error("model: x", "not_found_error")), "not_found", 404, 1),
+    "late": (Answer(status=408, json=error("late")), "timeout", 408, 2),
+    "conflict": (Answer(status=409, json=error("locked")), "invalid_request", 409, 2),
+    "too large": (Answer(status=413, json=error("big", "request_too_large")), "invalid_request", 413, 1),
+    "unprocessable": (Answer(status=422, json=error("no")), "invalid_request", 422, 1),
+    "rate limit": (Answer(status=429, json=error("slow"), headers={"retry-after": "0"}), "rate_limit", 429, 2),
+    "server error": (Answer(status=500, json=error("oops", "api_error")), "capacity", 500, 2),
+    "unavailable": (Answer(status=503, json=error("busy")), "capacity", 503, 2),
+    "gateway timeout": (Answer(status=504, json=error("late", "timeout_error")), "capacity", 504, 2),
+    "overloaded": (Answer(status=529, json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
+    "overloaded inside a 200": (Answer(json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
+    "error inside a 200": (Answer(json=error("broke", "api_error")), "capacity", 500, 2),
+}
 
 
-@pytest.mark.parametrize(
-    ("step", "kind", "status", "attempts"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS]
-)
-def test_maps_a_fault_to_the_documented_error(server, config, caplog, step, kind, status, attempts):
-    caplog.set_level(logging.DEBUG)
-    server.reply(*[step] * 3)
-    timeout_s = 0.3 if isinstance(step, Hang) else 20.0
-    with pytest.raises(APIError) as caught:
-        run("hi", config=config(timeout_s=timeout_s))
-    raised = caught.value
-    assert (raised.kind, raised.provider, raised.phase) == (kind, "anthropic", "generate")
-    assert raised.status_code == status
-    assert len(server.requests) == len(raised.attempts) == attempts
-    told = "".join(traceback.format_exception(raised)) + f"{raised!r} {raised.partial_result} {raised.attempts}"
-    assert KEY not in told + caplog.text
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_maps_a_fault_to_the_documented_error(server, config, caplog, fault):
+    check_fault(server, config, caplog, KEY, fault)
 
 
 def test_says_what_is_wrong_with_an_answer_without_content(server, config):

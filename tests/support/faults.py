@@ -1,0 +1,41 @@
+"""What goes wrong on the way to any provider, and how it must be told."""
+
+import logging
+import traceback
+
+import pytest
+
+from pollux_sync import APIError, run
+from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody, ResetInsideBody, Truncated
+
+JSON = {"Content-Type": "application/json"}
+
+
+def broken_answers(body):
+    """By name: a step of the server's with parts of ``body``, and the kind, status and attempts it must lead to."""
+    return {
+        "bad gateway": (Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
+        "reset": (ResetBeforeBody(), "connection", None, 2),
+        "closed": (CloseWithoutAnswer(), "connection", None, 2),
+        "reset inside": (ResetInsideBody(body, 5, headers=JSON), "connection", None, 2),
+        "cut off": (Truncated(body, 5, headers=JSON), "connection", None, 2),
+        "no time": (Hang(), "timeout", None, 2),
+        "broken json": (Answer(body=body[:6], headers=JSON), "malformed", 200, 2),
+        "a login page": (Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200, 1),
+    }
+
+
+def check_fault(server, make_config, caplog, key, fault):
+    """Ask ``make_config``'s provider once; the error is as stated, and shows the key nowhere."""
+    step, kind, status, attempts = fault
+    caplog.set_level(logging.DEBUG)
+    server.reply(*[step] * 3)
+    config = make_config(timeout_s=0.3 if isinstance(step, Hang) else 20.0)
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config)
+    raised = caught.value
+    told = (raised.kind, raised.status_code, raised.provider, raised.phase)
+    assert told == (kind, status, config.provider, "generate")
+    assert len(server.requests) == len(raised.attempts) == attempts
+    shown = "".join(traceback.format_exception(raised)) + f"{raised!r} {raised.partial_result} {raised.attempts}"
+    assert key not in shown + caplog.text
