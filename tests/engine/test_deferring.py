@@ -365,10 +365,13 @@ class Faults:
         self.errors = list(errors)
         self.after = after
         self.asked = []
+        self.lost = []
+        self.before = lambda batch: None
 
     @hookimpl(wrapper=True)
-    def pollux_submit_deferred(self):
+    def pollux_submit_deferred(self, batch):
         self.asked.append("submit")
+        self.before(batch)
         if self.errors and not self.after:
             raise self.errors.pop(0)
         job = yield
@@ -379,6 +382,8 @@ class Faults:
     @hookimpl(wrapper=True)
     def pollux_find_deferred(self):
         self.asked.append("find")
+        if self.lost:
+            raise self.lost.pop()
         return (yield)
 
 
@@ -424,6 +429,36 @@ def test_a_refusal_leaves_nothing_behind(tmp_path):
     assert files_of(reach) == frozenset()
     assert not path.exists()
     assert faults.asked == ["submit"]
+
+
+def test_what_may_exist_is_not_forgotten_over_a_later_refusal(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    refusal = APIError("slow down", kind="rate_limit", status_code=429)
+    faults = Faults(ConnectionResetError(), after=True)
+    faults.lost = [refusal] * 2
+    reach, path = config(faults), tmp_path / "job.json"
+    sources = [Source.from_file(tmp_path / "a.pdf")]
+    for _ in range(2):
+        with pytest.raises(APIError, match="slow down"):
+            defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
+        assert path.exists()
+        assert len(files_of(reach)) == 1
+    handle = defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
+    assert list(jobs_of(reach)) == [handle.job_id]
+    assert faults.asked == ["submit", "find", "find", "find"]
+
+
+def test_strays_of_a_broken_attempt_are_deleted_in_the_same_call():
+    faults = Faults(ConnectionResetError())
+    reach = config(faults)
+
+    def leave_a_stray(batch):
+        with api.connections.lease(reach) as hooks:
+            hooks.client.add(f"{batch.mark}.jsonl")
+
+    faults.before = leave_a_stray
+    defer_many(PROMPTS, config=reach)
+    assert files_of(reach) == frozenset()
 
 
 def test_two_processes_do_not_share_a_file(tmp_path):

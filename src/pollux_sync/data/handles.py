@@ -153,6 +153,11 @@ class DeferredSnapshot:
         return is_terminal(self.status)
 
 
+def request_id(index: int) -> str:
+    """The id of a deferred request, by the index of its answer."""
+    return f"pollux-{index:06d}"
+
+
 def is_terminal(status: str) -> bool:
     """Whether a job of this status has ended, well or not."""
     return status in _TERMINAL

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from pollux_sync.data.events import DeferredChanged
-from pollux_sync.data.handles import DeferredSnapshot, is_terminal
+from pollux_sync.data.handles import DeferredSnapshot, is_terminal, request_id
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure, Reply
 from pollux_sync.data.request import Call, Plan, Prepared, Request
-from pollux_sync.engine.deferring import request_id
 from pollux_sync.engine.enveloping import build_envelope
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import with_retries

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.events import DeferredSubmitted
-from pollux_sync.data.handles import DeferredHandle
+from pollux_sync.data.handles import DeferredHandle, request_id
 from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload
 from pollux_sync.engine.retrying import request_of, with_retries
-from pollux_sync.errors import APIError, PlanningError
+from pollux_sync.errors import APIError, PlanningError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
         _tidy_up(error, hooks, journal, job_file)
         raise
     journal.finished(handle)
-    if journal.is_resumed:
+    if journal.is_resumed or journal.was_open:
         _delete_strays(handle, hooks)
     hooks.emit(DeferredSubmitted(handle))
     return handle
@@ -120,22 +120,34 @@ def _next_job(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal)
 
 
 def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> DeferredJob:
-    """One job of the batch: before it is asked for again, it is looked for."""
-    may_exist = journal.attempting(batch)
+    """One job of the batch: once it may exist, it is looked for before it is asked for again."""
+    journal.attempting(batch)
 
     def attempt() -> tuple[DeferredJob, None]:
-        nonlocal may_exist
-        found = hooks.find_deferred(batch, hooks.config.timeout_s) if may_exist else None
-        may_exist = True
-        return found or hooks.submit_deferred(batch, hooks.config.timeout_s), None
+        found = hooks.find_deferred(batch, hooks.config.timeout_s) if journal.is_open else None
+        if found is not None:
+            return found, None
+        try:
+            return hooks.submit_deferred(batch, hooks.config.timeout_s), None
+        except BaseException as error:
+            if not _is_refusal(error, hooks):
+                journal.left_open()
+            raise
 
     job, _ = with_retries(attempt, hooks, threading.Event(), phase="batch_submit")
     return attrs.evolve(job, first=batch.first, request_count=batch.request_count)
 
 
-def request_id(index: int) -> str:
-    """The id of a request, by the index of its answer."""
-    return f"pollux-{index:06d}"
+def _is_refusal(error: BaseException, hooks: Hooks) -> bool:
+    """Whether the job certainly does not exist after this."""
+    if isinstance(error, PolluxError) and not isinstance(error, APIError):
+        return True
+    if isinstance(error, APIError):
+        return error.status_code in _REFUSALS
+    try:
+        return isinstance(error, Exception) and hooks.classify(error).status_code in _REFUSALS
+    except PolluxError:
+        return False
 
 
 def _lines(calls: Sequence[Call], hooks: Hooks, mark: str) -> Iterator[bytes]:
@@ -197,8 +209,7 @@ def _identity(part: Part) -> list[Any]:
 def _tidy_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None) -> None:
     """After a refusal nothing stays behind; after a failure that leaves it open, what is needed to go on does."""
     facts = journal.facts
-    is_refused = isinstance(error, APIError) and error.status_code in _REFUSALS
-    if facts.jobs or (facts.attempted is not None and not is_refused):
+    if facts.jobs or journal.is_open:
         hint = f"go on with job_file={str(job_file)!r}" if job_file else "with a job_file= one could go on from here"
         error.add_note(f"jobs exist, or may exist: {hint}")
         return

@@ -75,6 +75,8 @@ class Journal:
                 hint="pass another job_file, or delete this one if its job is of no interest",
             )
         self.is_resumed = stored is not None
+        #: Whether a job may exist that is not noted, and whether it ever was so.
+        self.is_open = self.was_open = stored is not None and stored.attempted is not None
         self.facts = stored or JobFile(
             content=content, mark=f"pollux-{content[:12]}-{secrets.token_hex(4)}", begun_at=time.time()
         )
@@ -94,19 +96,20 @@ class Journal:
             stored = StoredUpload(identity=part.identity, asset=asset)
             self._note(uploads=(*self.facts.uploads, stored))
 
-    def attempting(self, batch: DeferredBatch) -> bool:
-        """A job is about to be submitted; gives whether it may have been before."""
-        attempted = self.facts.attempted
-        if attempted is not None and attempted.first == batch.first:
-            return True
-        self._note(
-            attempted=Attempted(first=batch.first, request_count=batch.request_count, created_at=batch.created_at)
-        )
-        return False
+    def attempting(self, batch: DeferredBatch) -> None:
+        """A job is about to be submitted."""
+        if not self.is_open:
+            count, created_at = batch.request_count, batch.created_at
+            self._note(attempted=Attempted(first=batch.first, request_count=count, created_at=created_at))
+
+    def left_open(self) -> None:
+        """The submission failed in a way that says nothing about the job."""
+        self.is_open = self.was_open = True
 
     def submitted(self, job: DeferredJob) -> None:
         """A job has been submitted."""
         self._note(jobs=(*self.facts.jobs, job), attempted=None)
+        self.is_open = False
 
     def finished(self, handle: DeferredHandle) -> None:
         """All jobs have been submitted."""
