@@ -6,13 +6,17 @@ A client handed over as ``Config(client=...)`` (Vertex AI, a proxy) carries ever
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pollux_gemini import caching
+from pollux_gemini import batching, caching
 from pollux_gemini.decoding import decode
 from pollux_gemini.encoding import MANAGED_FIELDS, encode, problem_of
 from pollux_gemini.parts import PROVIDER, url_context
+from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.provider import (
     TEXT_RULE,
     ConfigOption,
@@ -23,15 +27,18 @@ from pollux_sync.data.provider import (
     SourceRule,
     client_problem,
 )
+from pollux_sync.data.source import Source
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
+from pollux_sync.wire.faults import HttpError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import RemoteCache
+    from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call
-    from pollux_sync.data.source import Source
+    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.errors import Fault
 
 __all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
@@ -59,6 +66,8 @@ JSON_SCHEMA = SchemaDialect(
 )
 
 VERSIONS = ("v1beta", "v1")
+#: How long Gemini keeps a file that nobody deletes, in seconds.
+_KEPT_S = 2 * 86_400.0
 
 INFO = ProviderInfo(
     name=PROVIDER,
@@ -92,6 +101,7 @@ INFO = ProviderInfo(
     ),
     managed_fields=MANAGED_FIELDS,
     schema_dialect=JSON_SCHEMA,
+    deferred=batching.LIMITS,
 )
 
 
@@ -120,6 +130,14 @@ class GeminiProvider:
         return open_carrier(config, INFO, VERSIONS[0])
 
     @hookimpl
+    def pollux_plan(self, plan: Plan) -> None:
+        """Nothing of its own; refuses to defer on Vertex AI before anything is stored."""
+        if plan.is_deferred and getattr(plan.request.config.client, "vertexai", False):
+            from pollux_gemini.client import no_batches
+
+            raise no_batches()
+
+    @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
         return problem_of(call)
 
@@ -145,11 +163,8 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_list_caches(self, client: Any, timeout_s: float) -> list[RemoteCache]:
-        found, page = caching.caches_in(client.send(caching.listing(None), timeout_s))
-        while page is not None:
-            more, page = caching.caches_in(client.send(caching.listing(page), timeout_s))
-            found += more
-        return found
+        pages = _pages(caching.listing, client, timeout_s)
+        return [cache for page in pages for cache in caching.caches_in(page)]
 
     @hookimpl
     def pollux_delete_cache(self, name: str, client: Any, timeout_s: float) -> bool:
@@ -165,3 +180,90 @@ class GeminiProvider:
     def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
         client.delete(asset, timeout_s)
         return True
+
+    @hookimpl
+    def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
+        return batching.line(request_id, request)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
+        requests = batching.inlined(batch)
+        if requests is not None:
+            return batching.job_in(client.send(batching.creation(batch, requests), timeout_s), batch)
+        source = Source.from_file(batch.path, mime_type="application/jsonl")
+        asset: Asset = client.upload(source, timeout_s, batch.mark, _KEPT_S)
+        try:
+            made = client.send(batching.creation(batch, {"fileName": asset.id}), timeout_s)
+        except HttpError as error:
+            if error.response.status in batching.REFUSALS:
+                with suppress(Exception):
+                    client.delete(asset, timeout_s)
+            raise
+        return batching.job_in(made, batch, [asset.id])
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+        for page in map(batching.batches_in, _pages(batching.listing, client, timeout_s)):
+            for made in page:
+                if made.mark == batch.mark:
+                    stored = _uploads(batch.mark, client, timeout_s)
+                    return batching.job_of(made, batch, [asset.id for name, asset in stored if name == batch.mark])
+            if batching.is_past(page, batch.created_at):
+                break
+        return None
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
+        return [asset for _, asset in _uploads(mark, client, timeout_s)]
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
+        return batching.state_of(batching.batch_in(client.send(batching.look(job.job_id), timeout_s)))
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
+        batch = batching.batch_in(client.send(batching.look(job.job_id), timeout_s))
+        if batch.answers_file is None:
+            yield from batching.rows_of(batch, batch.answers, job)
+            return
+        with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
+            path = Path(folder) / "answers.jsonl"
+            client.files.download(batch.answers_file, path, timeout_s)
+            with path.open("rb") as lines:
+                yield from batching.rows_of(batch, batching.parsed(lines), job)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+        try:
+            client.send(batching.cancellation(job.job_id), timeout_s)
+        except HttpError:
+            if not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
+                raise
+        return True
+
+    @hookimpl
+    def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+        for name in job.provider_state.get("files", ()):
+            try:
+                client.send(batching.deletion(name), timeout_s)
+            except HttpError as error:
+                if error.response.status not in batching.GONE:
+                    raise
+        return True
+
+
+def _pages(listing: Callable[[str | None], HttpRequest], client: Any, timeout_s: float) -> Iterator[HttpResponse]:
+    """The pages of a list, each asked for when it is wanted."""
+    page: str | None = None
+    while True:
+        response = client.send(listing(page), timeout_s)
+        yield response
+        page = batching.next_page(response)
+        if page is None:
+            return
+
+
+def _uploads(mark: str, client: Any, timeout_s: float) -> list[tuple[str, Asset]]:
+    """The stored files whose display names begin with the mark, with these names."""
+    pages = _pages(batching.files_listing, client, timeout_s)
+    return [upload for page in pages for upload in batching.files_in(page, mark)]

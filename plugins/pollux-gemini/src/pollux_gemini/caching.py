@@ -13,7 +13,7 @@ from pollux_gemini.encoding import encode, full_name
 from pollux_sync.data.handles import RemoteCache
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.wire.faults import HttpError, ReplyError, classify
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import count_in
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
@@ -54,10 +54,10 @@ def cache_in(response: HttpResponse) -> RemoteCache:
     return _cache(response.body, response)
 
 
-def caches_in(response: HttpResponse) -> tuple[list[RemoteCache], str | None]:
-    """The caches on a page, and the token of the next one."""
+def caches_in(response: HttpResponse) -> list[RemoteCache]:
+    """The caches on a page."""
     body = response.body if isinstance(response.body, dict) else {}
-    return [_cache(item, response) for item in body.get("cachedContents") or ()], as_text(body.get("nextPageToken"))
+    return [_cache(item, response) for item in body.get("cachedContents") or ()]
 
 
 def _cache(item: Any, response: HttpResponse) -> RemoteCache:

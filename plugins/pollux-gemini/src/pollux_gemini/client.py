@@ -23,6 +23,7 @@ from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from google.genai import Client
     from google.genai.types import File, HttpOptions
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 PROCESSING_S = 300.0
 #: The SDK passes our time limit on to the service, which is said to refuse less than this; ours is kept on this side.
 _MIN_SERVER_TIMEOUT_S = 10
+#: What these paths lead to is Gemini's own; Vertex AI has other ways to it, or none.
+_NOT_ON_VERTEX = ("batches", "files")
 _VERSIONED = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
 
 
@@ -73,8 +76,10 @@ class GeminiCarrier(SDKCarrier):
         self._closed = threading.Event()
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """One exchange. Raises APIError too, for bad credentials."""
+        """One exchange. Raises APIError too, for bad credentials, and ConfigurationError for what Vertex AI lacks."""
         path = request.path.removeprefix("/")
+        if self._raw.vertexai and path.startswith(_NOT_ON_VERTEX):
+            raise no_batches()
         if self._raw.vertexai and path.startswith("models/"):
             path = f"publishers/google/{path}"
         with self._as_wire_errors():
@@ -128,6 +133,16 @@ class GeminiCarrier(SDKCarrier):
         with self._as_wire_errors():
             self._client.files.delete(name=asset.id, config=_config(timeout_s))
 
+    def download(self, name: str, path: Path, timeout_s: float) -> None:
+        """Write a stored file's content to ``path``, streamed."""
+        with self._as_wire_errors():
+            self._client.files.download(file=name, destination=path, config=_config(timeout_s))
+
+    @property
+    def files(self) -> GeminiCarrier:
+        """What carries files: itself. `DirectCarrier` has another carrier for them."""
+        return self
+
     def close(self) -> None:
         """Wake what waits; the client itself is its owner's."""
         self._closed.set()
@@ -166,6 +181,14 @@ class GeminiCarrier(SDKCarrier):
         if self._raw.api_key:
             text = text.replace(self._raw.api_key, REDACTED)
         return HttpResponse(status=error.code, headers=headers, body=json.loads(text))
+
+
+def no_batches() -> ConfigurationError:
+    """Why Vertex AI takes no deferred requests."""
+    return ConfigurationError(
+        "Vertex AI keeps its batches in Cloud Storage or BigQuery, which cannot be deferred to here",
+        hint="take a key of the Gemini API for deferred requests, or call run_many()",
+    )
 
 
 def poll_waits() -> Iterator[float]:

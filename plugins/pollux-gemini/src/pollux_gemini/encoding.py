@@ -44,7 +44,12 @@ def encode(call: Call) -> HttpRequest:
     body.update((name, value) for name, value in settings.items() if value)
     if call.options.cache is not None:
         body["cachedContent"] = call.options.cache.name
-    return HttpRequest(path=f"/{quote(full_name(call.model), safe='/@:')}:generateContent", body=body)
+    return HttpRequest(path=path_of(call.model, "generateContent"), body=body)
+
+
+def path_of(model: str, method: str) -> str:
+    """The path of a model's method."""
+    return f"/{quote(full_name(model), safe='/@:')}:{method}"
 
 
 def full_name(model: str) -> str:

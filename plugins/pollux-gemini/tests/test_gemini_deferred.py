@@ -1,0 +1,531 @@
+"""Deferred requests over both ways to the wire, against a server that keeps batches and files."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+from google import genai
+
+from gemini_api import KEY, error
+from gemini_batches import Batches
+from installing import install
+from pollux_gemini import batching
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    DeferredHandle,
+    DeferredNotReadyError,
+    Options,
+    RetryPolicy,
+    Source,
+    cancel_deferred,
+    collect_deferred,
+    defer,
+    defer_many,
+    inspect_deferred,
+    run_many,
+    to_jsonable,
+    wait_deferred,
+)
+from pollux_sync.data.handles import DeferredJob
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+
+MANY = [f"p{number}" for number in range(40)]  # more than go into one request
+FEW = MANY[:3]
+
+
+@attrs.frozen
+class Thing:
+    name: str
+    size: int
+
+
+@pytest.fixture
+def batches(server):
+    server.handler = Batches()
+    return server.handler
+
+
+def asked(server, method, part):
+    return [request for request in server.requests if request.method == method and part in request.path]
+
+
+def created(server):
+    return [request.json()["batch"] for request in asked(server, "POST", ":batchGenerateContent")]
+
+
+def answers(job, config):
+    wait_deferred(job, config=config, poll=0.01)
+    return collect_deferred(job, config=config)
+
+
+def items(result):
+    return [
+        (item["status"], item["error"], item["provider_status"]) for item in result["diagnostics"]["deferred"]["items"]
+    ]
+
+
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+def test_goes_from_submission_to_answers(config, batches, prompts):
+    handle = DeferredHandle.from_dict(json.loads(json.dumps(defer_many(prompts, config=config()).to_dict())))
+    seen = []
+    wait_deferred(handle, config=config(), poll=0.01, on_change=seen.append)
+    assert [(snapshot.status, snapshot.provider_status) for snapshot in seen] == [
+        ("queued", "BATCH_STATE_PENDING"),
+        ("running", "BATCH_STATE_RUNNING"),
+        ("completed", "BATCH_STATE_SUCCEEDED"),
+    ]
+    last = seen[-1]
+    assert (last.succeeded, last.failed, last.pending) == (len(prompts), 0, 0)
+    assert last.completed_at is not None
+    result = collect_deferred(handle, config=config())
+    assert result["answers"] == [f"said {prompt}" for prompt in prompts]
+    assert result["status"] == "ok"
+    assert collect_deferred(handle, config=config())["answers"] == result["answers"]
+
+
+def test_few_requests_go_inside_the_one_that_makes_the_batch(config, server, batches):
+    handle = defer_many(FEW, config=config(), options=Options(system_instruction="be brief", max_tokens=9))
+    (made,) = created(server)
+    assert made["displayName"] == f"{handle.mark}-000000"
+    assert made["inputConfig"]["requests"]["requests"][1] == {
+        "metadata": {"key": "pollux-000001"},
+        "request": {
+            "contents": [{"role": "user", "parts": [{"text": "p1"}]}],
+            "systemInstruction": {"parts": [{"text": "be brief"}]},
+            "generationConfig": {"maxOutputTokens": 9},
+        },
+    }
+    assert batches.files == {}
+    assert handle.jobs[0].provider_state == {}
+
+
+def test_many_requests_go_into_a_file_that_is_deleted_in_the_end(config, server, batches):
+    handle = defer_many(MANY, config=config(), options=Options(system_instruction="be brief"))
+    ((name, file),) = batches.files.items()
+    assert created(server) == [{"displayName": f"{handle.mark}-000000", "inputConfig": {"fileName": name}}]
+    assert file.facts["displayName"] == f"{handle.mark}-000000"
+    assert file.facts["mimeType"] == "application/jsonl"
+    assert batches.lines[7] == {
+        "key": "pollux-000007",
+        "request": {
+            "contents": [{"role": "user", "parts": [{"text": "p7"}]}],
+            "systemInstruction": {"parts": [{"text": "be brief"}]},
+        },
+    }
+    assert handle.jobs[0].provider_state == {"files": [name]}
+    answers(handle, config())
+    assert batches.deleted == [f"{handle.mark}-000000"]
+    collect_deferred(handle, config=config())
+
+
+def test_a_file_that_cannot_be_deleted_costs_no_answer(config, server, batches):
+    handle = defer_many(MANY, config=config())
+    server.handler = lambda request: error(500, "no") if request.method == "DELETE" else batches(request)
+    assert answers(handle, config())["answers"] == [f"said {prompt}" for prompt in MANY]
+    assert len(asked(server, "DELETE", handle.jobs[0].provider_state["files"][0])) == 1
+
+
+def test_long_requests_go_into_a_file_too(config, batches):
+    handle = defer_many(FEW, sources=[Source.from_text("ж" * 1_200_000)], config=config())  # 7.2 MB each, as ASCII
+    assert handle.jobs[0].provider_state["files"] == list(batches.files)
+    assert answers(handle, config())["answers"] == ["said p0", "said p1", "said p2"]
+
+
+@pytest.mark.parametrize("prompts", [MANY[:30], MANY], ids=["inline", "file"])
+def test_gives_the_envelope_of_run_many(config, batches, prompts):
+    prompts = [*prompts[:-1], "fail please"]
+    direct = to_jsonable(run_many(prompts, config=config(), options=Options(on_error="keep")))
+    batches.shape = lambda rows: rows[::-1]
+    deferred = to_jsonable(answers(defer_many(prompts, config=config()), config()))
+    wrong_direct, wrong_deferred = direct.pop("errors")[-1], deferred.pop("errors")[-1]
+    assert "cannot answer 'fail please'" in wrong_direct["message"]
+    assert wrong_deferred["message"] == "cannot answer 'fail please'"
+    assert without_ways(deferred) == without_ways(direct)
+
+
+def without_ways(envelope):
+    """The envelope but for timing, attempts and what only deferred ones have."""
+    for part, names in {
+        "metrics": ("duration_s", "n_attempts", "deferred"),
+        "diagnostics": ("attempts", "deferred"),
+    }.items():
+        envelope[part] = {name: value for name, value in envelope[part].items() if name not in names}
+    return envelope
+
+
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+@pytest.mark.usefixtures("batches")
+def test_typed_answers(config, prompts):
+    handle = defer_many(prompts, config=config(), options=Options(response_schema=Thing))
+    wait_deferred(handle, config=config(), poll=0.01)
+    result = collect_deferred(handle, response_schema=Thing, config=config())
+    assert result["structured"] == [Thing(prompt, len(prompt)) for prompt in prompts]
+
+
+@pytest.mark.usefixtures("batches")
+def test_another_schema_is_refused_before_any_request(config, server):
+    handle = defer_many(FEW, config=config(), options=Options(response_schema=Thing))
+    n_requests = len(server.requests)
+    with pytest.raises(ConfigurationError, match="another response_schema"):
+        collect_deferred(handle, response_schema={"type": "object", "properties": {}}, config=config())
+    assert len(server.requests) == n_requests
+
+
+@pytest.mark.usefixtures("batches")
+def test_thoughts_come_apart_from_answers(config, server):
+    handle = defer("why?", config=config(), options=Options(reasoning_budget_tokens=128))
+    result = answers(handle, config())
+    (row,) = created(server)[0]["inputConfig"]["requests"]["requests"]
+    assert row["request"]["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 128
+    assert (result["answers"], result["reasoning"]) == (["said why?"], ["let me think"])
+
+
+def test_20_prompts_over_3_files_make_3_uploads_deleted_with_the_answers(config, server, batches, tmp_path):
+    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.txt": b"plain"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    sources = [Source.from_file(tmp_path / name) for name in contents]
+    handle = defer_many(MANY[:20], sources=sources, config=config())
+    assert sorted(file.facts["displayName"] for file in batches.files.values()) == [
+        f"{handle.mark}-{name}" for name in contents
+    ]
+    rows = created(server)[0]["inputConfig"]["requests"]["requests"]
+    assert {len(row["request"]["contents"][0]["parts"]) for row in rows} == {4}
+    assert batches.deleted == []
+    assert answers(handle, config())["answers"] == [f"said p{number}" for number in range(20)]
+    assert sorted(batches.deleted) == [f"{handle.mark}-{name}" for name in contents]
+
+
+@pytest.mark.parametrize("limit", ["FewRequests", "FewBytes"])
+@pytest.mark.usefixtures("batches")
+def test_too_many_requests_become_several_jobs(config, server, tmp_path, monkeypatch, limit):
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, limit.lower(), gemini=f"gemini_batches:{limit}")
+    small = config(provider=f"{limit.lower()}:gemini")
+    handle = defer_many(MANY[:5], config=small)
+    assert [(job.first, job.request_count) for job in handle.jobs] == [(0, 2), (2, 2), (4, 1)]
+    assert [made["displayName"] for made in created(server)] == [f"{handle.mark}-{first:06d}" for first in (0, 2, 4)]
+    assert answers(handle, small)["answers"] == [f"said {prompt}" for prompt in MANY[:5]]
+
+
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+def test_rows_are_matched_by_key_alone(config, batches, prompts):
+    def shaped(rows):
+        (key, _), *rest = rows
+        return [*rest[::-1], rest[0], ("pollux-999999", rest[0][1]), (key + "x", rest[0][1])]
+
+    batches.shape = shaped
+    result = answers(defer_many(prompts, config=config()), config())
+    assert result["answers"] == ["", *(f"said {prompt}" for prompt in prompts[1:])]
+    told = result["diagnostics"]["deferred"]
+    assert (told["unknown_rows"], told["duplicate_rows"]) == (2, 1)
+    assert told["items"][0]["status"] == "missing"
+    assert result["status"] == "partial"
+
+
+def test_broken_lines_cost_no_other_answer(config, batches):
+    handle = defer_many(MANY, config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+    (answered,) = [file for file in batches.files.values() if file.facts["source"] == "GENERATED"]
+    whole = answered.content.splitlines()
+    answered.content = b"\n".join([b'{"key": "pollux-000000", "resp', b"[1]", b"", *whole[1:]])
+    result = collect_deferred(handle, config=config())
+    assert result["answers"] == ["", *(f"said {prompt}" for prompt in MANY[1:])]
+    assert result["diagnostics"]["deferred"]["unknown_rows"] == 2
+
+
+def test_rows_are_read_one_by_one():
+    read = []
+    lines = (read.append(number) or b'{"key": "pollux-%06d", "response": {}}' % number for number in range(3))
+    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"}))
+    rows = batching.rows_of(batch, batching.parsed(lines), DeferredJob(job_id="batches/1", first=0, request_count=3))
+    assert next(rows).request_id == "pollux-000000"
+    assert read == [0]
+
+
+@pytest.mark.parametrize("number", [str, int])
+@pytest.mark.parametrize("output_at", [["metadata"], ["response"]])
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+def test_a_row_that_failed_says_why(config, batches, prompts, number, output_at):
+    batches.number, batches.output_at = number, output_at
+    handle = defer_many([*prompts, "fail here"], config=config())
+    snapshot = wait_deferred(handle, config=config(), poll=0.01)
+    assert (snapshot.status, snapshot.succeeded, snapshot.failed) == ("partial", len(prompts), 1)
+    result = collect_deferred(handle, config=config())
+    assert result["answers"] == [*(f"said {prompt}" for prompt in prompts), ""]
+    assert items(result)[-1] == ("failed", "cannot answer 'fail here'", "3")
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["JOB_STATE_QUEUED", "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"], ["queued", "running", "running"]),
+        (["JOB_STATE_CANCELLING", "BATCH_STATE_UNSPECIFIED"], ["cancelling", "queued"]),
+        (["BATCH_STATE_SHUFFLING", "JOB_STATE_PARTIALLY_SUCCEEDED"], ["running", "partial"]),
+    ],
+)
+def test_every_state_has_a_status(config, server, states, told):
+    server.handler = Batches(states=states)
+    server.handler.prefix = ""
+    handle = defer_many(FEW, config=config())
+    snapshots = [inspect_deferred(handle, config=config()) for _ in states]
+    assert [(snapshot.status, snapshot.provider_status) for snapshot in snapshots] == list(
+        zip(told, states, strict=True)
+    )
+
+
+@pytest.mark.usefixtures("batches")
+def test_all_failed_is_failed(config):
+    handle = defer_many(["fail a", "fail b"], config=config())
+    assert wait_deferred(handle, config=config(), poll=0.01).status == "failed"
+    assert [told["message"] for told in collect_deferred(handle, config=config())["errors"]] == [
+        "cannot answer 'fail a'",
+        "cannot answer 'fail b'",
+    ]
+
+
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+@pytest.mark.parametrize(
+    ("state", "status", "why"),
+    [
+        ("FAILED", "failed", "the input file has bad lines"),
+        ("EXPIRED", "expired", "the batch has expired"),
+        ("CANCELLED", "cancelled", "the operation was cancelled"),
+    ],
+)
+def test_a_job_that_ends_badly_says_why_in_every_row(config, server, prompts, state, status, why):
+    server.handler = Batches(states=("RUNNING", state))
+    handle = defer_many(prompts, config=config())
+    assert wait_deferred(handle, config=config(), poll=0.01).status == status
+    result = collect_deferred(handle, config=config())
+    assert items(result) == [(status, why, f"BATCH_STATE_{state}")] * len(prompts)
+    assert result["status"] == "error"
+
+
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+def test_what_an_expired_job_answered_is_kept(config, server, prompts):
+    server.handler = Batches(states=("RUNNING", "EXPIRED"), answered=2)
+    handle = defer_many(prompts, config=config())
+    assert wait_deferred(handle, config=config(), poll=0.01).status == "partial"
+    result = collect_deferred(handle, config=config())
+    assert result["answers"] == ["said p0", "said p1", *[""] * (len(prompts) - 2)]
+    assert items(result)[2] == ("expired", "the batch has expired", "BATCH_STATE_EXPIRED")
+
+
+def test_cancels_midway(config, server):
+    server.handler = Batches(states=("PENDING", *["RUNNING"] * 50, "SUCCEEDED"), answered=1)
+    handle = defer_many(FEW, config=config())
+    with pytest.raises(DeferredNotReadyError):
+        collect_deferred(handle, config=config())
+    cancel_deferred(handle, config=config())
+    result = answers(handle, config())
+    assert result["answers"] == ["said p0", "", ""]
+    assert [status for status, _, _ in items(result)] == ["succeeded", "cancelled", "cancelled"]
+    cancel_deferred(handle, config=config())
+
+
+def test_a_refused_cancellation_of_a_running_job_is_told(config, server, batches):
+    handle = defer_many(FEW, config=config())
+    server.handler = lambda request: error(400, "not now") if request.path.endswith(":cancel") else batches(request)
+    with pytest.raises(APIError, match="not now") as caught:
+        cancel_deferred(handle, config=config())
+    assert caught.value.phase == "batch_cancel"
+
+
+LOST = [error(500, "try later"), ResetBeforeBody()]
+
+
+@pytest.mark.parametrize("lost", LOST, ids=["500", "reset"])
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+def test_a_job_whose_creation_was_not_confirmed_is_found(config, server, batches, prompts, lost):
+    add_others(batches)
+    batches.after = [lost]
+    handle = defer_many(prompts, config=config())
+    assert len(created(server)) == 1
+    assert handle.jobs[0].provider_state == ({"files": [sent_file(batches)]} if prompts is MANY else {})
+    assert answers(handle, config())["answers"] == [f"said {prompt}" for prompt in prompts]
+    assert batches.deleted == [f"{handle.mark}-000000"] * (prompts is MANY)
+
+
+def add_others(batches):
+    """What else is in the account."""
+    for number in range(5):
+        batches.new_batch(KEY, f"other-{number}", [])
+        batches.new_file(KEY, {"displayName": f"other-{number}", "mimeType": "text/plain", "source": "UPLOADED"})
+
+
+def sent_file(batches):
+    (name,) = [name for name, file in batches.files.items() if file.facts["displayName"].endswith("-000000")]
+    return name
+
+
+@pytest.mark.parametrize("lost", LOST, ids=["500", "reset"])
+@pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
+def test_an_interrupted_submission_goes_on_by_its_job_file(config, server, batches, tmp_path, prompts, lost):
+    path = tmp_path / "job.json"
+    batches.after = [lost]
+    with pytest.raises(APIError) as caught:
+        defer_many(prompts, config=config(retry=RetryPolicy(max_attempts=1)), job_file=path)
+    assert caught.value.phase == "batch_submit"
+    add_others(batches)
+    handle = defer_many(prompts, config=config(), job_file=path)
+    assert len(created(server)) == 1
+    assert defer_many(prompts, config=config(), job_file=path) == handle
+    assert len(created(server)) == 1
+    assert answers(path, config())["answers"] == [f"said {prompt}" for prompt in prompts]
+
+
+def test_a_submission_that_made_nothing_is_repeated_and_strays_are_deleted(config, server, batches, tmp_path):
+    path = tmp_path / "job.json"
+    batches.instead = [error(500, "nothing was made")]
+    with pytest.raises(APIError, match="nothing was made"):
+        defer_many(MANY, config=config(retry=RetryPolicy(max_attempts=1)), job_file=path)
+    add_others(batches)
+    handle = defer_many(MANY, config=config(), job_file=path)
+    assert len(created(server)) == 2
+    assert batches.deleted == [f"{handle.mark}-000000"]
+    assert [sent_file(batches)] == handle.jobs[0].provider_state["files"]
+    assert answers(path, config())["answers"] == [f"said {prompt}" for prompt in MANY]
+
+
+def test_a_refused_submission_leaves_nothing_behind(config, batches, tmp_path):
+    path = tmp_path / "job.json"
+    batches.instead = [error(400, "no such model")]
+    with pytest.raises(APIError, match="no such model"):
+        defer_many(MANY, config=config(), job_file=path)
+    assert batches.files == {}
+    assert not path.exists()
+
+
+def test_answers_are_no_strays(config, batches, tmp_path):
+    """Gemini may give the file of answers the batch's name."""
+    path = tmp_path / "job.json"
+    batches.after = [error(500, "try later")]
+    batches.states = ("SUCCEEDED",)
+    with pytest.raises(APIError):
+        defer_many(MANY, config=config(retry=RetryPolicy(max_attempts=1)), job_file=path)
+    handle = defer_many(MANY, config=config(), job_file=path)
+    assert answers(handle, config())["answers"] == [f"said {prompt}" for prompt in MANY]
+
+
+def test_looks_no_further_back_than_the_submission(config, server, batches):
+    batches.page_size = 10
+    for day in range(25):
+        batches.new_batch(KEY, f"old-{day}", [], made_at=datetime.now(UTC) - timedelta(days=10 + day))
+    batches.instead = [error(500, "nothing was made")]
+    defer_many(FEW, config=config())
+    assert len(asked(server, "GET", "/batches?")) == 1
+
+
+@pytest.mark.parametrize(
+    "times", [[None, None], ["2001-01-01T00:00:00Z"] * 2, ["2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z"]]
+)
+def test_an_order_that_does_not_show_ends_no_search(times):
+    told = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
+    page = batching.batches_in(HttpResponse(status=200, body={"operations": told}))
+    assert not batching.is_past(page, 2e9)
+
+
+def test_two_accounts_and_an_own_address_in_one_process():
+    with ScriptedServer() as here, ScriptedServer() as there:
+        here.handler, there.handler = Batches(), Batches()
+        configs = [
+            Config(provider="gemini", model="gemini-2.5-flash", api_key=key, base_url=f"{server.url}{version}")
+            for key, server, version in (("AIza-one", here, ""), ("AIza-two", here, "/v1beta"), ("AIza-one", there, ""))
+        ]
+        handles = [defer(f"p{number}", config=config) for number, config in enumerate(configs)]
+        results = [answers(handle, config) for handle, config in zip(handles, configs, strict=True)]
+        assert [result["answers"] for result in results] == [["said p0"], ["said p1"], ["said p2"]]
+        with pytest.raises(ConfigurationError, match="another account"):
+            inspect_deferred(handles[0], config=configs[1])
+        assert [len(server.handler.batches) for server in (here, there)] == [2, 1]
+
+
+def test_a_handle_finds_its_address_with_the_key_of_the_environment(server, batches, monkeypatch):
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    handle = defer("p", config=Config(provider="gemini", model="gemini-2.5-flash", base_url=server.url))
+    wait_deferred(handle, poll=0.01)
+    assert collect_deferred(handle)["answers"] == ["said p"]
+    assert len(batches.batches) == 1
+
+
+def vertex(server):
+    options = {"base_url": server.url, "api_version": "v1beta1"}
+    return genai.Client(vertexai=True, api_key=KEY, http_options=options)
+
+
+def test_vertex_is_refused_before_anything_is_sent(server, tmp_path):
+    config = Config(provider="gemini", model="gemini-2.5-flash", client=vertex(server))
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    path = tmp_path / "job.json"
+    with pytest.raises(ConfigurationError, match="Vertex AI") as caught:
+        defer("p", source=Source.from_file(tmp_path / "a.pdf"), config=config, job_file=path)
+    assert "run_many" in caught.value.hint
+    assert server.requests == []
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("ask", [inspect_deferred, collect_deferred, cancel_deferred])
+def test_vertex_knows_no_jobs_of_the_gemini_api(server, batches, ask):
+    handle = defer("p", config=Config(provider="gemini", model="m", api_key=KEY, base_url=server.url))
+    n_requests = len(server.requests)
+    config = Config(provider="gemini", model="m", client=vertex(server))
+    with pytest.raises(ConfigurationError, match="Vertex AI"):
+        ask(handle, config=config)
+    assert len(server.requests) == n_requests
+    assert len(batches.batches) == 1
+
+
+@pytest.mark.parametrize("told", [{}, [], {"metadata": {"state": "BATCH_STATE_PENDING"}}])
+def test_an_answer_without_a_batch_is_malformed(config, server, told):
+    server.reply(Answer(json=told))
+    with pytest.raises(APIError, match="tells of no batch") as caught:
+        defer("p", config=config(retry=RetryPolicy(max_attempts=1)))
+    assert caught.value.kind == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        ({"done": True}, "completed"),
+        ({"done": True, "error": {"code": 1, "message": "cancelled"}}, "cancelled"),
+        ({"done": True, "error": {"code": 13, "message": "internal"}}, "failed"),
+        ({"done": False}, "queued"),
+        (
+            {"done": True, "metadata": {"state": "BATCH_STATE_RUNNING", "batchStats": {"requestCount": "x"}}},
+            "completed",
+        ),
+    ],
+)
+def test_an_operation_that_is_done_has_ended(operation, status):
+    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"} | operation))
+    assert batching.state_of(batch).status == status
+
+
+@pytest.mark.parametrize(
+    ("answer", "row"),
+    [
+        ({"error": {"code": 1, "message": "gone"}}, ("cancelled", "gone", "1")),
+        ({"error": {"code": 429, "message": "slow down"}, "response": {}}, ("failed", "slow down", "429")),
+        ({"error": "broken"}, ("failed", "broken", None)),
+        ({}, ("failed", "its row holds no answer", None)),
+    ],
+)
+def test_a_row_without_an_answer_says_what_is_known(answer, row):
+    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1", "done": True}))
+    job = DeferredJob(job_id="batches/1", first=0, request_count=1)
+    (read,) = batching.rows_of(batch, [{"key": "pollux-000000"} | answer], job)
+    assert (read.request_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
+
+
+def test_a_lost_file_of_answers_is_told(config, batches):
+    handle = defer_many(MANY, config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+    batches.files.clear()
+    with pytest.raises(APIError, match="may not exist") as caught:
+        collect_deferred(handle, config=config())
+    assert (caught.value.phase, caught.value.status_code) == ("batch_collect", 403)

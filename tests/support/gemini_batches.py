@@ -1,0 +1,278 @@
+"""The Gemini API with batches and files that remember, for tests: a handler for a scripted server.
+
+Written from the published contract: what it does not name is refused, every account sees its own alone.
+"""
+
+import itertools
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+
+from gemini_api import error, response, text, thought
+from pollux_gemini import INFO, GeminiProvider
+from pollux_sync.data.provider import DeferredLimits
+from pollux_sync.hooks.specs import hookimpl
+from pollux_sync.testing.server import Answer
+
+#: The fields of a GenerateContentRequest.
+FIELDS = {
+    *("model", "contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"),
+    *("cachedContent", "store"),
+}
+ENDED = {"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"}
+ANSWERED = {"SUCCEEDED", "PARTIALLY_SUCCEEDED"}
+REASONS = {
+    "FAILED": {"code": 3, "message": "the input file has bad lines"},
+    "CANCELLED": {"code": 1, "message": "the operation was cancelled"},
+    "EXPIRED": {"code": 4, "message": "the batch has expired"},
+}
+
+
+def prompt_of(body):
+    return body["contents"][-1]["parts"][-1]["text"]
+
+
+def answer_to(body):
+    """What becomes of a request: a response, or an error where the prompt says so."""
+    prompt, config = prompt_of(body), body.get("generationConfig", {})
+    if prompt.startswith("fail"):
+        return {"error": {"code": 3, "message": f"cannot answer {prompt!r}"}}
+    if "responseJsonSchema" in config:
+        return {"response": response(text(json.dumps({"name": prompt, "size": len(prompt)})))}
+    thoughts = [thought("let me think")] if "thinkingConfig" in config else []
+    return {"response": response(*thoughts, text(f"said {prompt}"))}
+
+
+@attrs.define
+class Stored:
+    """A file."""
+
+    account: str
+    facts: dict
+    content: bytes = b""
+    is_whole: bool = False
+
+
+@attrs.define
+class Made:
+    """A batch: its requests by key, the states before it, and the answers at its end."""
+
+    account: str
+    facts: dict
+    requests: list
+    is_inline: bool
+    states: list
+    answered: int
+    rows: list = attrs.field(factory=list)
+    answers_file: str | None = None
+
+    @property
+    def state(self):
+        return self.states[0]
+
+
+class Batches:
+    """Every look at a batch moves it on to the next of ``states``; ``answered`` rows are there if it ends early.
+
+    ``shape`` rearranges the rows; ``after`` holds steps to play instead of the answers to creations that were
+    carried out, ``instead`` such that take their place.
+    """
+
+    def __init__(self, *, states=("PENDING", "RUNNING", "SUCCEEDED"), answered=0, shape=list, page_size=2):
+        self.states, self.answered, self.shape, self.page_size = states, answered, shape, page_size
+        self.prefix, self.number, self.output_at = "BATCH_STATE_", str, ("metadata", "response")
+        self.after, self.instead = [], []
+        self.files, self.batches, self.deleted, self.lines = {}, {}, [], []
+        self._numbers = itertools.count(1)
+
+    def __call__(self, request):
+        url = urlsplit(request.path)
+        for method, path, ask in (
+            ("POST", r"/upload/v1beta/files", self.start),
+            ("POST", r"/stored/(files/.+)", self.store),
+            ("GET", r"/v1beta/files", self.list_files),
+            ("GET", r"/v1beta/(files/[^:]+):download", self.download),
+            ("GET", r"/v1beta/(files/[^:]+)", self.get_file),
+            ("DELETE", r"/v1beta/(files/[^:]+)", self.delete_file),
+            ("POST", r"/v1beta/(models/[^:]+):generateContent", self.generate),
+            ("POST", r"/v1beta/(models/[^:]+):batchGenerateContent", self.create),
+            ("GET", r"/v1beta/batches", self.list_batches),
+            ("GET", r"/v1beta/(batches/[^:]+)", self.get_batch),
+            ("POST", r"/v1beta/(batches/[^:]+):cancel", self.cancel),
+        ):
+            match = re.fullmatch(path, url.path)
+            if match and request.method == method:
+                return ask(request, *match.groups())
+        return error(404, f"no such method: {request.method} {request.path}")
+
+    # Files
+
+    def start(self, request):
+        asked = request.json()["file"]  # Google's front end takes the names of the protocol buffer too: the SDK's
+        facts = {"displayName": asked["display_name"], "mimeType": asked["mime_type"], "source": "UPLOADED"}
+        name = self.new_file(account_of(request), facts)
+        url = f"http://{request.headers['host']}/stored/{name}"
+        return Answer(json={}, headers={"x-goog-upload-url": url})
+
+    def store(self, request, name):
+        file = self.files[name]
+        assert int(request.headers["x-goog-upload-offset"]) == len(file.content)
+        file.content += request.body
+        file.is_whole = "finalize" in request.headers["x-goog-upload-command"]
+        headers = {"x-goog-upload-status": "final" if file.is_whole else "active"}
+        return Answer(json={"file": file.facts} if file.is_whole else {}, headers=headers)
+
+    def new_file(self, account, facts, content=b"", *, prefix=""):
+        name = f"files/{prefix}{next(self._numbers)}"
+        facts = {"name": name, "uri": f"https://files.example/{name}", "state": "ACTIVE", **facts}
+        self.files[name] = Stored(account, facts | {"expirationTime": "2090-01-01T00:00:00Z"}, content)
+        return name
+
+    def list_files(self, request):
+        mine = [file.facts for file in self.files.values() if file.account == account_of(request)]
+        return self.page(request, "files", mine)
+
+    def get_file(self, request, name):
+        return Answer(json=self.files[name].facts) if self.owns(request, self.files, name) else gone(name)
+
+    def delete_file(self, request, name):
+        if not self.owns(request, self.files, name):
+            return gone(name)
+        self.deleted.append(self.files.pop(name).facts["displayName"])
+        return Answer(json={})
+
+    def download(self, request, name):
+        if not self.owns(request, self.files, name) or self.files[name].facts["source"] != "GENERATED":
+            return gone(name)
+        return Answer(body=self.files[name].content)
+
+    # Batches
+
+    def generate(self, request, _model):
+        answered = answer_to(request.json())
+        return Answer(json=answered["response"]) if "response" in answered else error(400, answered["error"]["message"])
+
+    def create(self, request, model):
+        if self.instead:
+            return self.instead.pop(0)
+        (batch,) = request.json().values()
+        if batch.keys() != {"displayName", "inputConfig"} or len(batch["inputConfig"]) != 1:
+            return error(400, f"unknown fields in {sorted(batch)}")
+        (source,) = batch["inputConfig"].values()
+        is_inline = "requests" in batch["inputConfig"]
+        if is_inline:
+            asked = [(row["metadata"]["key"], row["request"]) for row in source["requests"]]
+        else:
+            if not self.owns(request, self.files, source) or not self.files[source].is_whole:
+                return gone(source)
+            self.lines = [json.loads(line) for line in self.files[source].content.splitlines()]
+            asked = [(row["key"], row["request"]) for row in self.lines]
+        if unknown := {field for _, body in asked for field in body} - FIELDS:
+            return error(400, f"unknown fields: {sorted(unknown)}")
+        name = self.new_batch(account_of(request), batch["displayName"], asked, model=model, is_inline=is_inline)
+        return self.after.pop(0) if self.after else Answer(json=self.told(name))
+
+    def new_batch(self, account, mark, asked, *, model="models/m", is_inline=True, made_at=None):
+        number = next(self._numbers)
+        created = (made_at or datetime.now(UTC) + timedelta(milliseconds=number)).isoformat().replace("+00:00", "Z")
+        facts = {"model": model, "displayName": mark, "createTime": created}
+        name = f"batches/{number}"
+        self.batches[name] = Made(account, facts, asked, is_inline, list(self.states), self.answered)
+        self.settle(name)
+        return name
+
+    def list_batches(self, request):
+        mine = [name for name, made in self.batches.items() if made.account == account_of(request)]
+        newest = sorted(mine, key=lambda name: self.batches[name].facts["createTime"], reverse=True)
+        return self.page(request, "operations", [self.told(name) for name in newest])
+
+    def get_batch(self, request, name):
+        if not self.owns(request, self.batches, name):
+            return gone(name)
+        told = self.told(name)
+        made = self.batches[name]
+        made.states = made.states[1:] or made.states
+        self.settle(name)
+        return Answer(json=told)
+
+    def cancel(self, request, name):
+        if not self.owns(request, self.batches, name):
+            return gone(name)
+        made = self.batches[name]
+        if made.state in ENDED:
+            return error(400, "the batch has ended", "FAILED_PRECONDITION")
+        made.states = ["CANCELLED"]
+        self.settle(name)
+        return Answer(json={})
+
+    def settle(self, name):
+        """Answer the requests of a batch that has just ended."""
+        made = self.batches[name]
+        if made.state not in ENDED or made.rows:
+            return
+        count = len(made.requests) if made.state in ANSWERED else made.answered
+        answered = [(key, answer_to(body)) for key, body in made.requests[:count]]
+        made.rows = self.shape(answered)
+        if not made.is_inline and made.rows:
+            content = "".join(json.dumps({"key": key} | row) + "\n" for key, row in made.rows).encode()
+            facts = {"displayName": made.facts["displayName"], "mimeType": "application/jsonl", "source": "GENERATED"}
+            made.answers_file = self.new_file(made.account, facts, content, prefix="batch-")
+
+    def told(self, name):
+        """A batch as an operation."""
+        made = self.batches[name]
+        is_done = made.state in ENDED
+        failed = sum("error" in row for _, row in made.rows)
+        counts = {"successfulRequestCount": len(made.rows) - failed, "failedRequestCount": failed}
+        counts["pendingRequestCount"] = 0 if is_done else len(made.requests)
+        stats = {kind: self.number(count) for kind, count in counts.items() if count}
+        metadata = made.facts | {"name": name, "state": self.prefix + made.state, "batchStats": stats}
+        told = {"name": name, "metadata": metadata}
+        if not is_done:
+            return told
+        metadata["endTime"] = made.facts["createTime"]
+        inline = [{"metadata": {"key": key}} | row for key, row in made.rows]
+        output = {"inlinedResponses": {"inlinedResponses": inline}} if inline else {}
+        output = {"responsesFile": made.answers_file} if made.answers_file else output
+        if output and "metadata" in self.output_at:
+            metadata["output"] = output
+        if made.state in REASONS:
+            return told | {"done": True, "error": REASONS[made.state]}
+        return told | {"done": True} | ({"response": output} if "response" in self.output_at else {})
+
+    def page(self, request, kind, items):
+        query = parse_qs(urlsplit(request.path).query)
+        assert 1 <= int(query["pageSize"][0]) <= 100
+        first = int(query.get("pageToken", ["0"])[0])
+        more = {"nextPageToken": str(first + self.page_size)} if first + self.page_size < len(items) else {}
+        return Answer(json={kind: items[first : first + self.page_size]} | more)
+
+    def owns(self, request, kept, name):
+        return name in kept and kept[name].account == account_of(request)
+
+
+def account_of(request):
+    return request.headers["x-goog-api-key"]
+
+
+def gone(name):
+    return error(403, f"You do not have permission to access {name} or it may not exist.", "PERMISSION_DENIED")
+
+
+class FewRequests(GeminiProvider):
+    """The provider, with room for two requests in a job."""
+
+    @hookimpl
+    def pollux_provider_info(self):
+        return attrs.evolve(INFO, deferred=DeferredLimits(max_requests=2, max_bytes=10_000))
+
+
+class FewBytes(GeminiProvider):
+    """The provider, with room for two short requests in a job."""
+
+    @hookimpl
+    def pollux_provider_info(self):
+        return attrs.evolve(INFO, deferred=DeferredLimits(max_requests=100, max_bytes=250))
