@@ -11,7 +11,7 @@ import attrs
 
 from pollux_gemini.encoding import path_of
 from pollux_gemini.parts import objects_in
-from pollux_sync.data.handles import DeferredJob, JobState, is_terminal
+from pollux_sync.data.handles import DeferredJob, JobState, is_terminal, request_id
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import Asset, DeferredRow
 from pollux_sync.wire.faults import ReplyError, error_message
@@ -79,9 +79,9 @@ class Batch:
     answers_file: str | None
 
 
-def line(request_id: str, request: HttpRequest) -> Json:
+def line(key: str, request: HttpRequest) -> Json:
     """A request as a line of the input file."""
-    return {"key": request_id, "request": request.body}
+    return {"key": key, "request": request.body}
 
 
 def inlined(batch: DeferredBatch) -> Json | None:
@@ -91,9 +91,8 @@ def inlined(batch: DeferredBatch) -> Json | None:
     with batch.path.open("rb") as lines:
         rows = [json.loads(row) for row in lines]
     requests = [{"request": row["request"], "metadata": {"key": row["key"]}} for row in rows]
-    is_small = (
-        len(json.dumps(requests)) <= INLINE_BYTES
-    )  # as ASCII, which is how the SDK writes it: longer than n_bytes
+    # As ASCII, which is how the SDK writes it, it may be longer than n_bytes.
+    is_small = len(json.dumps(requests)) <= INLINE_BYTES
     return {"requests": {"requests": requests}} if is_small else None
 
 
@@ -219,9 +218,9 @@ def rows_of(batch: Batch, answers: Iterable[Any], job: DeferredJob) -> Iterator[
     fate = _FATES.get(batch.status)
     if fate is None:
         return
-    for index in range(job.first, job.first + job.request_count):
-        if (request_id := f"pollux-{index:06d}") not in seen:
-            yield DeferredRow(request_id=request_id, status=fate, error=batch.error, provider_status=batch.state)
+    for name in map(request_id, range(job.first, job.first + job.request_count)):
+        if name not in seen:
+            yield DeferredRow(request_id=name, status=fate, error=batch.error, provider_status=batch.state)
 
 
 def parsed(lines: Iterable[bytes]) -> Iterator[Any]:
@@ -235,15 +234,15 @@ def parsed(lines: Iterable[bytes]) -> Iterator[Any]:
 
 def _row(answer: Json) -> DeferredRow:
     """One answer, by its key: a file's line has it itself, an inline answer among its metadata."""
-    request_id = as_text(answer.get("key")) or as_text(_object(answer.get("metadata")).get("key")) or ""
+    key = as_text(answer.get("key")) or as_text(_object(answer.get("metadata")).get("key")) or ""
     error, response = answer.get("error"), answer.get("response")
     if not error and isinstance(response, dict):
-        return DeferredRow(request_id=request_id, status="succeeded", response=HttpResponse(status=200, body=response))
+        return DeferredRow(request_id=key, status="succeeded", response=HttpResponse(status=200, body=response))
     if not error:
-        return DeferredRow(request_id=request_id, status="failed", error="its row holds no answer")
+        return DeferredRow(request_id=key, status="failed", error="its row holds no answer")
     code = _object(error).get("code")
     return DeferredRow(
-        request_id=request_id,
+        request_id=key,
         status="cancelled" if code == _CANCELLED else "failed",
         error=error_message(error),
         provider_status=None if code is None else str(code),
