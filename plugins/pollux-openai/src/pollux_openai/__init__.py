@@ -1,6 +1,7 @@
 """pollux-sync provider for OpenAI's Responses API.
 
-JSON calls go through the core's HTTP client, files through the openai SDK, which is imported only then.
+JSON calls go through the core's HTTP client, files and deferred jobs through the openai SDK, which is imported only
+then.
 A client handed over as ``Config(client=...)`` (Azure, a proxy, an organisation) carries every call.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from pollux_openai.batching import LIMITS, line_of
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import MANAGED_FIELDS, encode
 from pollux_sync.data.provider import (
@@ -26,9 +28,12 @@ from pollux_sync.schemas import SchemaDialect, SchemaLimits
 from pollux_sync.wire.tools import strict_problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import DeferredJob, JobState
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call
+    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
 
 #: Structured outputs in strict mode, as documented on the page named.
@@ -91,6 +96,7 @@ INFO = ProviderInfo(
     "download other content and pass Source.from_file",
     managed_fields=MANAGED_FIELDS,
     schema_dialect=STRICT,
+    deferred=LIMITS,
 )
 
 
@@ -131,4 +137,43 @@ class OpenAIProvider:
     @hookimpl
     def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
         client.delete(asset, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        return line_of(request_id, request)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
+        job: DeferredJob = client.files.submit(batch, timeout_s)
+        return job
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+        job: DeferredJob | None = client.files.find(batch, timeout_s)
+        return job
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
+        assets: list[Asset] = client.files.find_uploads(mark, timeout_s)
+        return assets
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
+        state: JobState = client.files.inspect(job, timeout_s)
+        return state
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
+        rows: Iterator[DeferredRow] = client.files.collect(job, timeout_s)
+        return rows
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+        client.files.cancel(job, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+        client.files.release(job, timeout_s)
         return True

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
+from pollux_openai import batching
+from pollux_sync.data.handles import is_terminal
+from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.request import Asset
+from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.http import open_client
 from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, received, wire_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from openai import OpenAI
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import DeferredJob, JobState
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
+    from pollux_sync.data.request import DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
+
+#: Answers to the cancellation of a job that has ended.
+_NOTHING_TO_CANCEL = frozenset({400, 409})
+_NOT_FOUND = 404
+_BATCHES_A_PAGE = 100
+_FILES_A_PAGE = 10_000
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
@@ -40,13 +54,20 @@ class OpenAICarrier(SDKCarrier):
         import openai
 
         self._sdk = openai
-        self._raw = httpx2.Response
+        self._http = httpx2
         self._client = client.with_options(max_retries=0)
+
+    @property
+    def files(self) -> OpenAICarrier:
+        """Itself: what `DirectCarrier` has for files."""
+        return self
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
         with wire_errors(self._sdk):
-            raw = self._client.post(request.path, body=request.body, cast_to=self._raw, options={"timeout": timeout_s})
+            raw = self._client.post(
+                request.path, body=request.body, cast_to=self._http.Response, options={"timeout": timeout_s}
+            )
         return received(raw)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
@@ -64,3 +85,114 @@ class OpenAICarrier(SDKCarrier):
         """Delete a stored file."""
         with wire_errors(self._sdk):
             self._client.files.delete(asset.id, timeout=timeout_s)
+
+    def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
+        """Store the lines of a job, streamed, and make it; where it is refused, nothing stays stored."""
+        files, batches = self._client.files.with_raw_response, self._client.batches.with_raw_response
+        with batch.path.open("rb") as stream:
+            stored = self._asked(
+                files.create,
+                timeout_s,
+                file=(f"{batch.mark}.jsonl", stream, "application/jsonl"),
+                purpose="batch",
+                expires_after={"anchor": "created_at", "seconds": batching.LIFETIME_S},
+            )
+        file_id = batching.id_in(stored)
+        try:
+            told = self._asked(batches.create, timeout_s, **batching.creation_of(batch, file_id))
+        except HttpError as error:
+            if batching.is_refusal(error.response.status):
+                with suppress(HttpError, ReplyError, OSError):
+                    self._forget(file_id, timeout_s)
+            raise
+        return batching.job_of({"input_file_id": file_id} | told, batch)
+
+    def find(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
+        """The job that was made of the batch. Raises ConfigurationError for several."""
+        batches = self._client.batches.with_raw_response
+        return batching.found_among(self._pages(batches.list, timeout_s, limit=_BATCHES_A_PAGE), batch)
+
+    def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
+        """The stored files whose names begin with the mark."""
+        files = self._client.files.with_raw_response
+        stored = self._pages(files.list, timeout_s, limit=_FILES_A_PAGE)
+        names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
+        return [
+            Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, name in names if file_id and name.startswith(mark)
+        ]
+
+    def inspect(self, job: DeferredJob, timeout_s: float) -> JobState:
+        """How far a job is."""
+        return batching.state_of(self._batch(job, timeout_s), job.request_count)
+
+    def collect(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
+        """The rows of both files as they come in, then what the job says of the requests that are in neither."""
+        told = self._batch(job, timeout_s)
+        seen = set()
+        for file_id in filter(None, map(as_text, map(told.get, ("output_file_id", "error_file_id")))):
+            for line in self._lines(file_id, timeout_s):
+                row = batching.row_of(line)
+                seen.add(row.request_id)
+                yield row
+        yield from batching.unanswered(told, job, seen)
+
+    def cancel(self, job: DeferredJob, timeout_s: float) -> None:
+        """Ask for a job to be cancelled; fine for one that has ended, or is being cancelled."""
+        try:
+            self._asked(self._client.batches.with_raw_response.cancel, timeout_s, job.job_id)
+        except HttpError as error:
+            if error.response.status not in _NOTHING_TO_CANCEL:
+                raise
+            status = self.inspect(job, timeout_s).status
+            if status != "cancelling" and not is_terminal(status):
+                raise
+
+    def release(self, job: DeferredJob, timeout_s: float) -> None:
+        """Delete the files of a job's requests; fine for those that are gone."""
+        for file_id in job.provider_state.get("files", ()):
+            self._forget(file_id, timeout_s)
+
+    def _batch(self, job: DeferredJob, timeout_s: float) -> dict[str, Any]:
+        return self._asked(self._client.batches.with_raw_response.retrieve, timeout_s, job.job_id)
+
+    def _forget(self, file_id: str, timeout_s: float) -> None:
+        try:
+            self._asked(self._client.files.with_raw_response.delete, timeout_s, file_id)
+        except HttpError as error:
+            if error.response.status != _NOT_FOUND:
+                raise
+
+    def _pages(self, ask: Callable[..., Any], timeout_s: float, **query: Any) -> Iterator[dict[str, Any]]:
+        """Everything in a list, page by page as it is read."""
+        cursor = None
+        while True:
+            page = self._asked(ask, timeout_s, **query)
+            data = page.get("data")
+            items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+            yield from items
+            last = as_text(items[-1].get("id")) if items else None
+            if not page.get("has_more") or last in {None, cursor}:
+                return
+            cursor = query["after"] = last
+
+    def _asked(self, ask: Callable[..., Any], timeout_s: float, *arguments: Any, **fields: Any) -> dict[str, Any]:
+        """The JSON object that the SDK's raw method gets."""
+        with wire_errors(self._sdk):
+            raw = ask(*arguments, timeout=timeout_s, **fields)
+        response = received(raw.http_response)
+        if not isinstance(response.body, dict):
+            raise ReplyError(f"the answer is a JSON {type(response.body).__name__}, not an object", response=response)
+        return response.body
+
+    def _lines(self, file_id: str, timeout_s: float) -> Iterator[bytes]:
+        content = self._client.files.with_streaming_response.content
+        with self._stream_errors(), wire_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
+            yield from batching.lines_in(response.iter_bytes())
+
+    @contextmanager
+    def _stream_errors(self) -> Iterator[None]:
+        """Exceptions of a body that is read as it comes, which the SDK leaves as they are."""
+        try:
+            yield
+        except self._http.RequestError as error:  # its cause tells a time-out from a broken connection
+            raise ConnectionError(f"the SDK's request failed: {error}") from error
