@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState
+from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState, request_id
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import DeferredBatch, DeferredRow
 from pollux_sync.errors import ConfigurationError
@@ -45,9 +45,9 @@ _FIRST_FAULT_OF_SERVER = 500
 _TOO_MANY = 429
 
 
-def line_of(request_id: str, request: HttpRequest) -> dict[str, Any]:
+def line_of(custom_id: str, request: HttpRequest) -> dict[str, Any]:
     """One request of a job."""
-    return {"custom_id": request_id, "method": request.method, "url": f"/v1{request.path}", "body": request.body}
+    return {"custom_id": custom_id, "method": request.method, "url": f"/v1{request.path}", "body": request.body}
 
 
 def creation_of(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
@@ -158,8 +158,8 @@ def row_of(line: bytes) -> DeferredRow:
         row = json.loads(line)
     except (ValueError, RecursionError):
         row = None
-    request_id = as_text(row.get("custom_id")) if isinstance(row, dict) else None
-    if request_id is None:
+    custom_id = as_text(row.get("custom_id")) if isinstance(row, dict) else None
+    if custom_id is None:
         return DeferredRow(request_id="", status="failed", error="the row cannot be read")
     response, error = (row[name] if isinstance(row.get(name), dict) else {} for name in ("response", "error"))
     status, code = count_in(response, "status_code"), as_text(error.get("code"))
@@ -168,10 +168,10 @@ def row_of(line: bytes) -> DeferredRow:
         answer = HttpResponse(
             status=status, headers={"x-request-id": named} if named else {}, body=response.get("body")
         )
-        return DeferredRow(request_id=request_id, status="succeeded", response=answer, provider_status=str(status))
+        return DeferredRow(request_id=custom_id, status="succeeded", response=answer, provider_status=str(status))
     told = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
     return DeferredRow(
-        request_id=request_id,
+        request_id=custom_id,
         status=_ROW_FATES.get(code or "", "failed"),
         error=told or code,
         provider_status=code or (str(status) if status else None),
@@ -184,9 +184,9 @@ def unanswered(told: Mapping[str, Any], job: DeferredJob, seen: Container[str]) 
     if word not in _FATES:
         return
     error = _job_errors(told, job)
-    for index in range(job.first, job.first + job.request_count):
-        if _request_id(index) not in seen:
-            yield DeferredRow(request_id=_request_id(index), status=_FATES[word], error=error, provider_status=word)
+    for name in map(request_id, range(job.first, job.first + job.request_count)):
+        if name not in seen:
+            yield DeferredRow(request_id=name, status=_FATES[word], error=error, provider_status=word)
 
 
 def _job_errors(told: Mapping[str, Any], job: DeferredJob) -> str | None:
@@ -201,10 +201,5 @@ def _job_errors(told: Mapping[str, Any], job: DeferredJob) -> str | None:
 
 def _job_error(error: Mapping[str, Any], job: DeferredJob) -> str:
     line = count_in(error, "line")
-    where = f"{_request_id(job.first + line - 1)}: " if line else ""
+    where = f"{request_id(job.first + line - 1)}: " if line else ""
     return f"{where}{error_message(error.get('message') or error.get('code'))}"
-
-
-def _request_id(index: int) -> str:
-    """The id that the core gives to the request with this index."""
-    return f"pollux-{index:06d}"
