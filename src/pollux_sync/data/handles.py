@@ -120,7 +120,10 @@ class DeferredHandle:
 
 @attrs.frozen(kw_only=True)
 class JobState:
-    """How far one job at the provider is. ``provider_status`` is the provider's own word."""
+    """How far one job at the provider is. ``provider_status`` is the provider's own word.
+
+    ``error`` says why the job failed as a whole.
+    """
 
     status: DeferredStatus
     provider_status: str
@@ -128,6 +131,7 @@ class JobState:
     failed: int = 0
     completed_at: float | None = None
     expires_at: float | None = None
+    error: str | None = None
 
 
 @attrs.frozen

@@ -63,8 +63,15 @@ def check_schema(handle: DeferredHandle, response_schema: Any) -> None:
 
 def snapshot_of(handle: DeferredHandle, hooks: Hooks) -> DeferredSnapshot:
     """How far the jobs of a handle are, together. Raises APIError with phase "batch_inspect"."""
+    return _joined(handle, _states(handle, hooks))
+
+
+def _states(handle: DeferredHandle, hooks: Hooks) -> list[JobState]:
     timeout_s = hooks.config.timeout_s
-    states = [_asked(partial(hooks.inspect_deferred, job, timeout_s), hooks, "batch_inspect") for job in handle.jobs]
+    return [_asked(partial(hooks.inspect_deferred, job, timeout_s), hooks, "batch_inspect") for job in handle.jobs]
+
+
+def _joined(handle: DeferredHandle, states: Sequence[JobState]) -> DeferredSnapshot:
     succeeded, failed = (sum(getattr(state, name) for state in states) for name in ("succeeded", "failed"))
     finished = [state.completed_at for state in states if state.completed_at is not None]
     expiring = [state.expires_at for state in states if state.expires_at is not None]
@@ -99,7 +106,8 @@ def collected(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Res
 
     Raises DeferredNotReadyError before it has ended, APIError with phase "batch_collect".
     """
-    snapshot = snapshot_of(handle, hooks)
+    states = _states(handle, hooks)
+    snapshot = _joined(handle, states)
     if not snapshot.is_terminal:
         raise DeferredNotReadyError(
             f"the job is {snapshot.status}: {snapshot.pending} of {snapshot.request_count} are pending",
@@ -107,13 +115,13 @@ def collected(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Res
             snapshot=snapshot,
         )
     prepared = _prepared(handle, response_schema, hooks)
-    items: dict[str, _Item] = {}
+    ordered: list[_Item] = []
     extra: Counter[str] = Counter()
-    for job in handle.jobs:
+    for job, state in zip(handle.jobs, states, strict=True):
         found, surplus = _asked(partial(_read, job, prepared, hooks), hooks, "batch_collect")
-        items |= found
         extra += surplus
-    ordered = [items.get(request_id(call.index)) or _missing(snapshot, hooks) for call in prepared.calls]
+        indexes = range(job.first, job.first + job.request_count)
+        ordered += [found.get(request_id(index)) or _missing(state, index, hooks) for index in indexes]
     envelope = build_envelope(prepared, [item.outcome for item in ordered], duration_s=_took_s(snapshot))
     _add_deferred(envelope, ordered, snapshot, extra)
     release(handle, hooks)
@@ -182,11 +190,12 @@ def _failure(status: ItemStatus, error: str | None, index: int | None, hooks: Ho
     )
 
 
-def _missing(snapshot: DeferredSnapshot, hooks: Hooks) -> _Item:
+def _missing(state: JobState, index: int, hooks: Hooks) -> _Item:
     """A request of which the provider says nothing: it shares the fate of its job."""
     fates: dict[str, ItemStatus] = {"cancelled": "cancelled", "expired": "expired", "failed": "failed"}
-    status = fates.get(snapshot.status, "missing")
-    failure = _failure(status, f"there is no answer; the job is {snapshot.provider_status}", None, hooks)
+    status = fates.get(state.status, "missing")
+    told = state.error or f"there is no answer; the job is {state.provider_status}"
+    failure = _failure(status, told, index, hooks)
     return _Item(outcome=Failure(failure), status=status, error=failure.message)
 
 
