@@ -176,7 +176,8 @@ class DeferredBatch:
 
     ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long. ``mark`` belongs
     into the names of the job and of what is stored for it, so that they can be found again. ``created_at`` is when
-    it was first tried to submit it, in seconds since the epoch.
+    it was first tried to submit it, in seconds since the epoch. ``other_jobs`` are the ids of the submission's jobs
+    before it.
     """
 
     path: Path
@@ -186,6 +187,7 @@ class DeferredBatch:
     n_bytes: int
     mark: str
     created_at: float
+    other_jobs: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)

@@ -115,6 +115,7 @@ def _next_job(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal)
             n_bytes=n_bytes,
             mark=f"{journal.facts.mark}-{first:06d}",
             created_at=attempted.created_at if attempted and is_again else time.time(),
+            other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
         )
         return _submit_once(batch, hooks, journal)
 

@@ -1,6 +1,6 @@
 """pollux-sync provider for Anthropic's Messages API.
 
-JSON calls go through the core's HTTP client, files through the anthropic SDK, which is imported only then.
+JSON calls go through the core's HTTP client, files and batches through the anthropic SDK, which is imported only then.
 A client handed over as ``Config(client=...)`` (a proxy, a workspace, a cloud) carries every call.
 """
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_anthropic.batching import LIMITS, row_of
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import MANAGED_FIELDS, encode, problem_of
 from pollux_sync.data.provider import (
@@ -27,11 +28,13 @@ from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
+    from pollux_anthropic.client import AnthropicCarrier
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import DeferredJob, JobState
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call, Plan
+    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.source import Source
 
 #: Structured outputs, as documented on the page named.
@@ -72,6 +75,7 @@ INFO = ProviderInfo(
     base_url="https://api.anthropic.com",
     base_url_policy="optional",
     accepts_client=True,
+    deferred=LIMITS,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "implicit_caching", "history"),
@@ -143,3 +147,43 @@ class AnthropicProvider:
     def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
         client.delete(asset, timeout_s)
         return True
+
+    @hookimpl
+    def pollux_encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        return row_of(request_id, request, mark)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
+        return _sdk(client).submit(batch, timeout_s)
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+        return _sdk(client).find(batch, timeout_s)
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
+        return _sdk(client).find_uploads(mark, timeout_s)
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
+        return _sdk(client).inspect(job, timeout_s)
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterable[DeferredRow]:
+        return _sdk(client).collect(job, timeout_s)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+        _sdk(client).cancel(job, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_release_deferred(self, job: DeferredJob) -> bool:
+        """Nothing is stored for a batch but its answers; its files are the core's to delete."""
+        return True
+
+
+def _sdk(client: Any) -> AnthropicCarrier:
+    """The SDK's carrier: the caller's, or the one beside the core's client."""
+    carrier: AnthropicCarrier = getattr(client, "files", client)
+    return carrier

@@ -1,23 +1,34 @@
-"""What carries the calls: the core's HTTP client, with the SDK for files; or the caller's SDK client for all."""
+"""What carries the calls: the core's HTTP client, with the SDK for files and batches; or the caller's SDK client."""
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pollux_anthropic import batching
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
+from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.request import Asset
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.http import open_client
 from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, received, wire_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from anthropic import Anthropic
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import DeferredJob, JobState
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
+    from pollux_sync.data.request import DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
+
+_PAGE = 1000
+#: How the service may refuse to cancel a batch that has ended.
+_TOO_LATE = frozenset({400, 409, 422})
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
@@ -42,6 +53,7 @@ class AnthropicCarrier(SDKCarrier):
         import httpx2
 
         self._sdk = anthropic
+        self._http = httpx2
         self._raw = httpx2.Response
         self._client = client.with_options(max_retries=0)
 
@@ -71,6 +83,119 @@ class AnthropicCarrier(SDKCarrier):
         """Delete a stored file."""
         with wire_errors(self._sdk):
             self._client.beta.files.delete(asset.id, extra_headers=self._betas(FILES_BETA), timeout=timeout_s)
+
+    def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
+        """Make a batch, its requests streamed from their file.
+
+        They come without their headers, so the batch always gets the beta that lets requests refer to files.
+        """
+        headers = {"Content-Type": "application/json", "Content-Length": str(batching.body_length(batch))}
+        made = self._post(batching.PATH, timeout_s, headers | self._betas(FILES_BETA), batching.BatchBody(batch.path))
+        return batching.job_of(made, batch)
+
+    def find(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
+        """The batch that was made after all. Raises ConfigurationError where it may be one of several."""
+        candidates = []
+        for found in self._listed(batching.PATH, timeout_s):
+            if batching.is_older(found, batch):
+                break
+            if batching.is_candidate(found, batch):
+                is_it = self._is_it(found, batch, timeout_s)
+                if is_it:
+                    return batching.job_of(found, batch)
+                if is_it is None:
+                    candidates.append(found)
+        if len(candidates) > 1:
+            raise batching.ambiguous(candidates)
+        return batching.job_of(candidates[0], batch) if candidates else None
+
+    def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
+        """The stored files whose names begin with the mark."""
+        files = self._listed("/v1/files", timeout_s, self._betas(FILES_BETA))
+        return batching.assets_of(files, mark)
+
+    def inspect(self, job: DeferredJob, timeout_s: float) -> JobState:
+        """How far a batch is."""
+        return batching.state_of(self._get(f"{batching.PATH}/{job.job_id}", timeout_s))
+
+    def collect(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
+        """The results of a batch, as they come over the wire."""
+        tag = job.provider_state.get("tag", "")
+        return (batching.read_row(row, tag) for row in self._results(job.job_id, timeout_s))
+
+    def cancel(self, job: DeferredJob, timeout_s: float) -> None:
+        """Ask for a batch to be cancelled, unless it has ended."""
+        try:
+            self._post(f"{batching.PATH}/{job.job_id}/cancel", timeout_s, {}, None)
+        except HttpError as error:
+            is_late = error.response.status in _TOO_LATE
+            if not is_late or not is_terminal(self.inspect(job, timeout_s).status):
+                raise
+
+    def _is_it(self, found: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:
+        """Whether this is the batch, by its results; None before there are any."""
+        if not batching.has_ended(found) or not found.get("results_url"):
+            return None
+        with closing(self._results(found["id"], timeout_s)) as rows:
+            row = next(rows, None)
+        return None if row is None else batching.is_row_of(row, batch)
+
+    def _results(self, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
+        """Rows from the batch's own address: ``results_url`` would lead past a proxy."""
+        with self._wire_errors():
+            options: Any = {"timeout": timeout_s, "headers": {"Accept": "application/binary"}}
+            path = f"{batching.PATH}/{job_id}/results"
+            raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
+            with closing(raw):
+                yield from batching.rows_of(raw.iter_bytes())
+
+    def _listed(
+        self, path: str, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """A list's items, page by page."""
+        query: dict[str, str] = {"limit": str(_PAGE)}
+        cursor: dict[str, str] = {}
+        while True:
+            page = self._get(path, timeout_s, headers, query | cursor)
+            yield from batching.listed(page)
+            cursor = batching.next_page(page)
+            if not cursor:
+                return
+
+    def _get(
+        self,
+        path: str,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
+        options: Any = {"timeout": timeout_s, "headers": headers or {}, "params": query or {}}
+        with self._wire_errors():
+            raw = self._client.get(path, cast_to=self._raw, options=options)
+        return received(raw).body
+
+    def _post(self, path: str, timeout_s: float, headers: Mapping[str, str], content: Any) -> Any:
+        options: Any = {"timeout": timeout_s, "headers": headers}
+        with self._wire_errors():
+            raw = self._client.post(path, content=content, cast_to=self._raw, options=options)
+        return received(raw).body
+
+    @contextmanager
+    def _wire_errors(self) -> Iterator[None]:
+        """The SDK's exceptions as the core knows them, and those of its HTTP client, whose streams leave the SDK."""
+        try:
+            with wire_errors(self._sdk):
+                yield
+        except self._http.TimeoutException as error:
+            raise TimeoutError("the SDK's request timed out") from error
+        except self._http.TransportError as error:
+            raise ConnectionError(f"the SDK's request failed: {error}") from error
+        except self._http.DecodingError as error:
+            raise ReplyError("the answer cannot be decompressed", retryable=True) from error
+        except self._sdk.AnthropicError as error:
+            raise ConfigurationError(
+                f"this client cannot do it: {error}", hint="pass a client of Anthropic's own API, or call run_many()"
+            ) from error
 
     def _headers(self, request: HttpRequest) -> dict[str, str]:
         """The request's headers; the API's version is the SDK's own, to which its way to log in belongs."""

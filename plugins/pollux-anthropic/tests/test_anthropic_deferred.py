@@ -1,0 +1,628 @@
+"""Deferred calls as message batches, by both ways to the wire."""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import attrs
+import pytest
+from anthropic import Anthropic, AnthropicVertex
+
+from anthropic_batches import Batch, Batches, prompt_of
+from installing import install
+from messages_api import response, text, thinking
+from pollux_anthropic.batching import is_row_of
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    DeferredHandle,
+    DeferredNotReadyError,
+    Options,
+    RetryPolicy,
+    Source,
+    cancel_deferred,
+    collect_deferred,
+    defer,
+    defer_many,
+    inspect_deferred,
+    run_many,
+    wait_deferred,
+)
+from pollux_sync.data.request import DeferredBatch
+from pollux_sync.testing.server import Answer, Drip, Hang, ResetBeforeBody, ResetInsideBody, ScriptedServer, Truncated
+
+ONCE = RetryPolicy(max_attempts=1)
+PROMPTS = [f"p{number}" for number in range(30)]
+
+
+@attrs.frozen
+class City:
+    name: str
+    twins: dict[str, int]
+
+
+@attrs.frozen
+class Town:
+    name: str
+
+
+@pytest.fixture
+def service(server):
+    server.handler = Batches()
+    return server.handler
+
+
+@pytest.fixture
+def sources(tmp_path):
+    names = ("a.pdf", "b.pdf", "c.pdf")
+    for name in names:
+        (tmp_path / name).write_bytes(b"%PDF-1.7 " + name.encode())
+    return [Source.from_file(tmp_path / name) for name in names]
+
+
+@pytest.fixture
+def narrow(tmp_path, monkeypatch):
+    """The name of a provider that is this one, but takes 4 requests in a job."""
+    (tmp_path / "narrow_batches.py").write_text(
+        "import attrs\n"
+        "from pollux_anthropic import INFO, AnthropicProvider\n"
+        "from pollux_sync.data.provider import DeferredLimits\n"
+        "from pollux_sync.hooks.specs import hookimpl\n"
+        "class Narrow(AnthropicProvider):\n"
+        "    @hookimpl\n"
+        "    def pollux_provider_info(self):\n"
+        "        limits = DeferredLimits(max_requests=4, max_bytes=10_000)\n"
+        "        return attrs.evolve(INFO, name='narrow', deferred=limits)\n"
+    )
+    install(tmp_path, "narrow", narrow="narrow_batches:Narrow")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "narrow"
+
+
+def answered(job, config, **kwargs):
+    wait_deferred(job, config=config, poll=0.01)
+    return collect_deferred(job, config=config, **kwargs)
+
+
+def items(result):
+    return result["diagnostics"]["deferred"]["items"]
+
+
+def posts(server, path="/v1/messages/batches"):
+    sent = [request for request in server.requests if request.method == "POST"]
+    return [request for request in sent if request.path.partition("?")[0] == path]
+
+
+def another(count, ident="msgbatch_other", created_at=None, tag="feedbeef", service=None):
+    """A batch of someone else's in the same account."""
+    rows = [
+        {"custom_id": f"pollux-{n:06d}-{tag}", "params": {"model": "m", "messages": [{"content": [text(f"q{n}")]}]}}
+        for n in range(count)
+    ]
+    batch = Batch(id=ident, requests=rows, created_at=created_at or time.time(), looks_left=0)
+    if service:
+        service.end(batch)
+    return batch
+
+
+# The life of a job
+
+
+def test_answers_in_prompt_order_whatever_order_the_rows_have(service, config):
+    service.edit_rows = lambda rows: rows[::-1]
+    handle = defer_many(PROMPTS, config=config())
+    result = answered(handle, config())
+    assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
+    assert result["status"] == "ok"
+    assert {item["provider_status"] for item in items(result)} == {"succeeded"}
+
+
+def test_sends_the_bodies_of_run_many(server, service, config):
+    options = Options(system_instruction="be brief", max_tokens=99, temperature=0.5, reasoning_budget_tokens=0)
+    sources = [Source.from_text("shared \u2028 text")]
+    run_many(PROMPTS, sources=sources, config=config(request_concurrency=1), options=options)
+    bodies = [request.json() for request in server.requests]
+    handle = defer_many(PROMPTS, sources=sources, config=config(), options=options)
+    (posted,) = posts(server)
+    tag = handle.mark[-8:]
+    rows = [{"custom_id": f"pollux-{n:06d}-{tag}", "params": body} for n, body in enumerate(bodies)]
+    assert posted.json() == {"requests": rows}
+    assert posted.headers["content-type"] == "application/json"
+    assert int(posted.headers["content-length"]) == posted.body_size
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, ["only one"]], ids=["30 prompts", "1 prompt"])
+@pytest.mark.parametrize(
+    ("options", "content"),
+    [
+        (Options(), [text("fine")]),
+        (Options(reasoning_effort="low"), [thinking("hm"), text("fine")]),
+        (Options(response_schema=City), [text('{"name": "Bonn", "twins": [{"key": "Oxford", "value": 1947}]}')]),
+    ],
+    ids=["text", "thinking", "schema"],
+)
+def test_gives_the_envelope_of_run_many(service, config, prompts, options, content):
+    service.reply = lambda params: response(*content, id=f"msg_{prompt_of(params)}")
+    now = run_many(prompts, config=config(), options=options)
+    handle = defer_many(prompts, config=config(), options=options)
+    later = answered(handle, config(), response_schema=options.response_schema)
+    assert later["metrics"]["deferred"]
+    for result in (now, later):
+        for name in ("duration_s", "n_attempts", "cache_mode", "deferred"):  # a single prompt is cached, but not here
+            result["metrics"].pop(name, None)
+        for name in ("attempts", "deferred"):
+            result["diagnostics"].pop(name, None)
+    assert later == now
+
+
+def test_never_caches_what_is_deferred(server, service, config):
+    defer("one", config=config())
+    (row,) = posts(server)[0].json()["requests"]
+    assert "cache_control" not in row["params"]
+
+
+def test_gives_typed_answers_and_thoughts(service, config):
+    words = '{"name": "Bonn", "twins": [{"key": "Oxford", "value": 1947}]}'
+    service.reply = lambda _: response(thinking("easy"), text(words))
+    options = Options(response_schema=City, reasoning_effort="low")
+    handle = defer("Bonn?", config=config(), options=options)
+    result = answered(handle, config(), response_schema=City)
+    assert result["structured"] == [City("Bonn", {"Oxford": 1947})]
+    assert result["reasoning"] == ["easy"]
+
+
+def test_refuses_another_schema_before_any_request(server, service, config):
+    handle = defer("Bonn?", config=config(), options=Options(response_schema=City))
+    before = len(server.requests)
+    with pytest.raises(ConfigurationError, match="another response_schema"):
+        collect_deferred(handle, response_schema=Town, config=config())
+    assert len(server.requests) == before
+
+
+def test_refuses_what_the_service_would_before_any_request(server, service, config):
+    with pytest.raises(ConfigurationError, match="at most 1"):
+        defer_many(PROMPTS, config=config(), options=Options(temperature=1.5))
+    assert server.requests == []
+
+
+def test_shows_how_far_it_is(service, config):
+    service.looks = 2
+    handle = defer_many(PROMPTS, config=config())
+    first = inspect_deferred(handle, config=config())
+    with pytest.raises(DeferredNotReadyError):
+        collect_deferred(handle, config=config())
+    last = wait_deferred(handle, config=config(), poll=0.01)
+    assert (first.status, first.provider_status, first.pending) == ("running", "in_progress", 30)
+    assert first.expires_at == pytest.approx(service.account.batches[0].created_at + 86_400)
+    assert (last.status, last.provider_status, last.succeeded) == ("completed", "ended", 30)
+    assert last.completed_at == pytest.approx(service.account.batches[0].ended_at)
+
+
+def test_can_be_collected_again_from_stored_data(service, config):
+    handle = defer_many(PROMPTS, config=config())
+    first = answered(handle, config())
+    restored = DeferredHandle.from_dict(json.loads(json.dumps(handle.to_dict())))
+    assert collect_deferred(restored, config=config()) == first
+
+
+# What goes wrong with single requests
+
+
+def test_keeps_the_text_of_an_error(service, config):
+    service.fates = {"p3": "errored", "p4": "expired", "p5": "canceled"}
+    handle = defer_many(PROMPTS[:6], config=config())
+    last = wait_deferred(handle, config=config(), poll=0.01)
+    result = collect_deferred(handle, config=config())
+    assert (last.status, last.succeeded, last.failed) == ("partial", 3, 3)
+    assert result["status"] == "partial"
+    assert result["answers"] == ["re: p0", "re: p1", "re: p2", "", "", ""]
+    assert [item["status"] for item in items(result)][3:] == ["failed", "expired", "cancelled"]
+    assert [item["provider_status"] for item in items(result)][3:] == ["errored", "expired", "canceled"]
+    assert items(result)[3]["error"] == "cannot answer p3"
+
+
+@pytest.mark.parametrize(("fate", "status"), [("errored", "failed"), ("expired", "expired"), ("canceled", "cancelled")])
+def test_names_the_one_fate_of_all(service, config, fate, status):
+    service.fates = dict.fromkeys(PROMPTS, fate)
+    handle = defer_many(PROMPTS, config=config())
+    assert wait_deferred(handle, config=config(), poll=0.01).status == status
+    result = collect_deferred(handle, config=config())
+    assert result["status"] == "error"
+    assert {item["status"] for item in items(result)} == {status}
+
+
+def test_mixed_failures_are_partial(service, config):
+    service.fates = {"a": "errored", "b": "expired"}
+    handle = defer_many(["a", "b"], config=config())
+    assert wait_deferred(handle, config=config(), poll=0.01).status == "partial"
+
+
+def test_accounts_for_missing_double_and_foreign_rows(service, config):
+    def edited(rows):
+        foreign = {"custom_id": "pollux-000001-feedbeef", "result": {"type": "succeeded", "message": response()}}
+        return [rows[0], rows[0], foreign, *rows[2:]]
+
+    service.edit_rows = edited
+    result = answered(defer_many(PROMPTS[:3], config=config()), config())
+    assert result["answers"] == ["re: p0", "", "re: p2"]
+    assert items(result)[1]["status"] == "missing"
+    deferred = result["diagnostics"]["deferred"]
+    assert (deferred["unknown_rows"], deferred["duplicate_rows"]) == (1, 1)
+
+
+def test_tolerates_rows_that_it_does_not_know(service, config):
+    def edited(rows):
+        odd = [{"custom_id": rows[0]["custom_id"], "result": {"type": "postponed"}}]
+        return [*odd, {"custom_id": rows[1]["custom_id"], "result": {"type": "succeeded"}}, "?", {}, *rows[2:]]
+
+    service.edit_rows = edited
+    result = answered(defer_many(PROMPTS[:3], config=config()), config())
+    assert result["answers"] == ["", "", "re: p2"]
+    assert "postponed" in items(result)[0]["error"]
+    assert [item["status"] for item in items(result)] == ["failed", "failed", "succeeded"]
+    assert result["diagnostics"]["deferred"]["unknown_rows"] == 2
+
+
+def test_reads_text_that_holds_other_line_breaks(service, config):
+    result = answered(defer("a\u2028b\u0085c\u000bd", config=config()), config())
+    assert result["answers"] == ["re: a\u2028b\u0085c\u000bd"]
+
+
+# Cancelling
+
+
+def test_cancels_midway_and_keeps_what_was_answered(service, config):
+    service.looks = 3
+    service.fates = {"p0": "succeeded"}
+    handle = defer_many(PROMPTS[:3], config=config())
+    cancel_deferred(handle, config=config())
+    assert inspect_deferred(handle, config=config()).status == "cancelling"
+    assert wait_deferred(handle, config=config(), poll=0.01).status == "partial"
+    assert collect_deferred(handle, config=config())["answers"] == ["re: p0", "", ""]
+
+
+def test_cancelling_what_has_ended_is_no_error(service, config):
+    handle = defer("p", config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+    cancel_deferred(handle, config=config())
+    assert collect_deferred(handle, config=config())["answers"] == ["re: p"]
+
+
+def test_a_refusal_to_cancel_is_told(server, service, config):
+    handle = defer("p", config=config())
+    server.reply(Answer(status=400, json={"error": {"message": "not today"}}))
+    with pytest.raises(APIError, match="not today") as caught:
+        cancel_deferred(handle, config=config())
+    assert caught.value.phase == "batch_cancel"
+
+
+def test_says_that_a_batch_is_gone(service, config):
+    handle = defer("p", config=config())
+    service.account.batches.clear()
+    with pytest.raises(APIError, match="no batch") as caught:
+        wait_deferred(handle, config=config(), poll=0.01)
+    assert (caught.value.kind, caught.value.phase) == ("not_found", "batch_inspect")
+
+
+# Files
+
+
+def test_20_prompts_over_3_files_make_3_uploads_deleted_after_collect(server, service, config, sources):
+    handle = defer_many(PROMPTS[:20], sources=sources, config=config())
+    stored = dict(service.account.files)
+    assert len(stored) == len(posts(server, "/v1/files")) == 3
+    assert {file["filename"] for file in stored.values()} == {f"{handle.mark}-{name}.pdf" for name in "abc"}
+    wait_deferred(handle, config=config(), poll=0.01)
+    assert service.account.deleted == []
+    assert collect_deferred(handle, config=config())["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:20]]
+    assert sorted(service.account.deleted) == sorted(stored)
+
+
+def test_keeps_the_betas_of_the_callers_client(server, service):
+    with Anthropic(api_key="k", base_url=server.url, default_headers={"anthropic-beta": "mine"}) as client:
+        defer("p", config=Config(provider="anthropic", model="m", client=client))
+    assert service.betas == ["mine,files-api-2025-04-14"]
+
+
+# Several jobs
+
+
+def test_splits_what_is_too_much_for_one_job(service, config, narrow):
+    handle = defer_many(PROMPTS[:10], config=config(provider=narrow))
+    assert [len(batch.requests) for batch in service.account.batches] == [4, 4, 2]
+    result = answered(handle, config(provider=narrow))
+    assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:10]]
+
+
+def test_does_not_take_an_earlier_job_of_its_own_for_a_lost_one(service, config, narrow, tmp_path):
+    service.after_create = [None, ResetBeforeBody()]
+    reach = config(provider=narrow, retry=ONCE)
+    with pytest.raises(APIError):
+        defer_many(PROMPTS[:8], config=reach, job_file=tmp_path / "job")
+    handle = defer_many(PROMPTS[:8], config=reach, job_file=tmp_path / "job")
+    assert [job.job_id for job in handle.jobs] == [batch.id for batch in service.account.batches]
+    assert len(service.account.batches) == 2
+    assert answered(handle, reach)["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:8]]
+
+
+# Interrupted submissions
+
+
+LOST = pytest.mark.parametrize(
+    "step", [Answer(status=500, json={"error": {"message": "oops"}}), ResetBeforeBody()], ids=["500", "reset"]
+)
+
+
+@LOST
+def test_finds_a_batch_that_was_made_after_all(server, service, config, step):
+    service.after_create = [step]
+    handle = defer_many(PROMPTS, config=config())
+    assert handle.job_id == service.account.batches[0].id
+    assert len(posts(server)) == 1
+    assert answered(handle, config())["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
+
+
+@LOST
+@pytest.mark.parametrize("ends", [False, True], ids=["running", "ended"])
+def test_a_later_call_with_the_job_file_finds_it(server, service, config, tmp_path, step, ends):
+    service.after_create = [step]
+    with pytest.raises(APIError) as caught:
+        defer_many(PROMPTS, config=config(retry=ONCE), job_file=tmp_path / "job")
+    if ends:
+        service.end(service.account.batches[0])
+    handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert caught.value.phase == "batch_submit"
+    assert handle.job_id == service.account.batches[0].id
+    assert len(posts(server)) == 1
+
+
+def test_submits_again_what_was_not_made(server, service, config):
+    server.reply(Answer(status=500, json={"error": {"message": "oops"}}))
+    handle = defer_many(PROMPTS, config=config())
+    assert len(posts(server)) == 2
+    assert [batch.id for batch in service.account.batches] == [handle.job_id]
+
+
+def test_a_finished_job_file_makes_no_second_job(server, service, config, tmp_path):
+    first = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    before = len(server.requests)
+    assert defer_many(PROMPTS, config=config(), job_file=tmp_path / "job") == first
+    assert len(server.requests) == before
+
+
+def interrupted(service, config, tmp_path, *others, page_size=1000):
+    """A submission whose batch was made without an answer, and other batches around it; gives its id."""
+    service.after_create = [ResetBeforeBody()]
+    with pytest.raises(APIError):
+        defer_many(PROMPTS, config=config(retry=ONCE), job_file=tmp_path / "job")
+    (lost,) = service.account.batches
+    service.account.batches[:] = sorted([lost, *others], key=lambda batch: batch.created_at)
+    service.page_size = page_size
+    return lost
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["running", "ended"])
+def test_tells_ended_batches_apart_by_their_results(server, service, config, tmp_path, ends):
+    others = [another(30, f"msgbatch_o{n}", service=service) for n in range(3)]
+    lost = interrupted(service, config, tmp_path, *others, page_size=2)
+    if ends:
+        service.end(lost)
+    handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert (handle.job_id, len(posts(server))) == (lost.id, 1)
+
+
+@pytest.mark.parametrize(
+    ("custom_id", "is_it"),
+    [
+        ("pollux-000004-abcdef01", True),
+        ("pollux-000007-abcdef01", True),
+        ("pollux-000003-abcdef01", False),
+        ("pollux-000008-abcdef01", False),
+        ("pollux-000004-abcdef02", False),
+        ("abcdef01", False),
+        ("", False),
+    ],
+)
+def test_knows_its_rows_by_tag_and_number(custom_id, is_it):
+    mark = "pollux-0123456789ab-abcdef01-000004"
+    batch = DeferredBatch(path=Path("none"), model="m", first=4, request_count=4, n_bytes=9, mark=mark, created_at=0.0)
+    assert is_row_of({"custom_id": custom_id}, batch) == is_it
+
+
+def test_takes_no_batch_of_another_size_or_time_for_its_own(server, service, config, tmp_path):
+    older = [another(30, f"msgbatch_o{n}", created_at=time.time() - 3600 - n) for n in range(3)]
+    newer = [another(29, f"msgbatch_n{n}", created_at=time.time() + 60) for n in range(5)]
+    lost = interrupted(service, config, tmp_path, *older, *newer, page_size=2)
+    handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert (handle.job_id, len(posts(server))) == (lost.id, 1)
+    assert sum(request.path.startswith("/v1/messages/batches?") for request in server.requests) == 4
+
+
+def test_goes_through_all_pages_to_find_none(server, service, config, tmp_path):
+    others = [another(29, f"msgbatch_n{n}") for n in range(5)]
+    lost = interrupted(service, config, tmp_path, *others, page_size=2)
+    service.account.batches.remove(lost)
+    handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert handle.job_id == service.account.batches[-1].id
+    assert len(posts(server)) == 2
+
+
+@pytest.mark.parametrize("is_archived", [False, True], ids=["running", "without results"])
+def test_does_not_guess_between_batches(server, service, config, tmp_path, is_archived):
+    other = another(30)
+    lost = interrupted(service, config, tmp_path, other)
+    if is_archived:
+        service.public_url = None
+        service.end(other)
+        service.end(lost)
+    with pytest.raises(ConfigurationError, match="any of these batches") as caught:
+        defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert {lost.id, other.id} == set(caught.value.message.rpartition(": ")[2].split(", "))
+    assert "when they have ended" in caught.value.hint
+    assert len(posts(server)) == 1
+
+
+@pytest.mark.parametrize("has_old_pages", [False, True], ids=["cursor", "last id"])
+def test_deletes_what_an_interrupted_submission_stored(service, config, sources, tmp_path, has_old_pages):
+    service.after_create = [ResetBeforeBody()]
+    with pytest.raises(APIError):
+        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=tmp_path / "job")
+    mark = json.loads((tmp_path / "job").read_text())["mark"]
+    own = set(service.account.files)
+    for number, name in enumerate([f"{mark}-a.pdf", f"{mark}-d.pdf", "my.pdf", "pollux-other.pdf"]):
+        service.account.files[f"s{number}"] = {"id": f"s{number}", "type": "file", "filename": name}
+    service.page_size, service.has_old_pages = 2, has_old_pages
+    defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
+    assert sorted(service.account.deleted) == ["s0", "s1"]
+    assert set(service.account.files) == {*own, "s2", "s3"}
+
+
+def test_a_refused_submission_leaves_nothing_behind(server, service, config, sources, tmp_path):
+    service.after_create = [Answer(status=413, json={"error": {"message": "too big"}})]
+    with pytest.raises(APIError, match="too big") as caught:
+        defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
+    assert (caught.value.phase, caught.value.status_code) == ("batch_submit", 413)
+    assert service.account.files == {}
+    assert not (tmp_path / "job").exists()
+
+
+# Accounts and the wire
+
+
+def test_two_accounts_at_one_address_stay_apart(server, service):
+    with Anthropic(api_key="second", base_url=server.url) as client:
+        first = Config(provider="anthropic", model="m", api_key="first", base_url=server.url)
+        second = Config(provider="anthropic", model="m", client=client)
+        handles = [defer_many(prompts, config=config) for prompts, config in ((["a"], first), (["b"], second))]
+        answers = [answered(*pair)["answers"] for pair in zip(handles, (first, second), strict=True)]
+    assert answers == [["re: a"], ["re: b"]]
+    assert [len(service.accounts[key].batches) for key in ("first", "second")] == [1, 1]
+
+
+def test_needs_no_config_later_but_a_key_in_the_environment(server, service, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "first")
+    handle = defer("a", config=Config(provider="anthropic", model="m", base_url=server.url))
+    assert answered(handle, None)["answers"] == ["re: a"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ResetInsideBody(b'{"custom_id": "x"}\n{"custom_id": "y"}\n', 24),
+        Truncated(b'{"custom_id": "x"}\n{"cus', 19),
+        Answer(body=b'{"custom_id": "x"}\n{"cus'),
+        Answer(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
+        Answer(status=529, json={"error": {"message": "busy"}}),
+    ],
+    ids=["reset", "truncated", "half a row", "broken gzip", "overloaded"],
+)
+def test_reads_results_again_when_they_break_off(service, config, step):
+    service.before_results = [step]
+    result = answered(defer_many(PROMPTS, config=config()), config())
+    assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
+    assert result["diagnostics"]["deferred"]["unknown_rows"] == 0
+
+
+def test_a_refused_key_fails_as_it_does_in_run(server, config):
+    server.handler = lambda _: Answer(status=401, json={"error": {"message": "invalid x-api-key"}})
+    with pytest.raises(APIError, match="invalid x-api-key") as caught:
+        defer("p", config=config())
+    assert (caught.value.kind, caught.value.phase) == ("auth", "batch_submit")
+    assert "ANTHROPIC_API_KEY" in caught.value.hint
+    assert config.key not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [{}, [], {"id": 7}])
+def test_says_what_is_wrong_with_an_answer_that_names_no_batch(server, config, body):
+    server.handler = lambda _: Answer(json=body)
+    with pytest.raises(APIError, match="names no batch") as caught:
+        defer("p", config=config())
+    assert caught.value.kind == "malformed"
+
+
+def test_says_that_the_callers_client_has_no_batches(server):
+    with AnthropicVertex(region="r", project_id="p", access_token="t", base_url=server.url) as client:
+        config = Config(provider="anthropic", model="m", client=client)
+        with pytest.raises(ConfigurationError, match="not supported in the Vertex client"):
+            defer("p", config=config)
+    assert server.requests == []
+
+
+def test_says_what_is_wrong_with_a_list_that_is_none(server, config):
+    server.handler = lambda request: Answer(json={}) if request.method == "GET" else ResetBeforeBody()
+    with pytest.raises(APIError, match="no list") as caught:
+        defer("p", config=config())
+    assert caught.value.kind == "malformed"
+
+
+def test_gives_up_on_results_that_do_not_come(service, config):
+    handle = defer("p", config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+    service.before_results = [Hang()]
+    with pytest.raises(APIError) as caught:
+        collect_deferred(handle, config=config(timeout_s=0.3, retry=ONCE))
+    assert (caught.value.kind, caught.value.phase) == ("timeout", "batch_collect")
+
+
+def test_gives_up_on_results_that_stall(service, config):
+    handle = defer("p", config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+    service.before_results = [Drip(body=b"{}\n{}", interval_s=30.0, chunk_bytes=1)]
+    with pytest.raises(APIError) as caught:
+        collect_deferred(handle, config=config(timeout_s=0.3, retry=ONCE))
+    assert (caught.value.kind, caught.value.phase) == ("timeout", "batch_collect")
+
+
+@pytest.mark.parametrize("body", [{}, []])
+def test_says_what_is_wrong_with_a_state_that_is_none(server, service, config, body):
+    handle = defer("p", config=config())
+    server.handler = lambda _: Answer(json=body)
+    with pytest.raises(APIError, match="no batch"):
+        inspect_deferred(handle, config=config())
+
+
+SUBMITTING = """
+import resource, sys
+from pathlib import Path
+from anthropic import Anthropic
+from pollux_anthropic.client import AnthropicCarrier
+from pollux_sync.data.request import DeferredBatch
+carrier = AnthropicCarrier(Anthropic(api_key="k", base_url=sys.argv[1]))
+def submit(path, count):
+    size = Path(path).stat().st_size
+    batch = DeferredBatch(
+        path=Path(path), model="m", first=0, request_count=count, n_bytes=size, mark="mark", created_at=0.0
+    )
+    return carrier.submit(batch, 60.0)
+def rows(job):
+    return sum(1 for _ in carrier.collect(job, 60.0))
+rows(submit(sys.argv[2], 1))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(rows(submit(sys.argv[3], 1000)))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
+def test_moves_requests_and_results_in_constant_memory(tmp_path):
+    line = json.dumps({"custom_id": "x", "params": {"words": "x" * 100_000}}).encode() + b"\n"
+    (tmp_path / "small").write_bytes(line)
+    (tmp_path / "big").write_bytes(line * 1000)
+
+    def handler(request):
+        if request.method == "POST":
+            return Answer(json={"id": f"{request.body_size}"})
+        return Answer(body=line * (1000 if int(request.path.split("/")[4]) > 1_000_000 else 1))
+
+    with ScriptedServer(keep_bodies=False) as server:
+        server.handler = handler
+        command = [sys.executable, "-c", SUBMITTING, server.url, str(tmp_path / "small"), str(tmp_path / "big")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert max(request.body_size for request in server.requests) > 100_000_000
+    count, grown = map(int, done.stdout.split())
+    assert count == 1000
+    assert grown < 32 * 1024 * 1024
