@@ -7,6 +7,7 @@ import json
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -214,19 +215,28 @@ def _tidy_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Pat
         hint = f"go on with job_file={str(job_file)!r}" if job_file else "with a job_file= one could go on from here"
         error.add_note(f"jobs exist, or may exist: {hint}")
         return
-    assets = [stored.asset for stored in facts.uploads]
+    assets = {stored.asset.id: stored.asset for stored in facts.uploads}
+    if isinstance(error, APIError) and error.phase == "upload" and error.status_code is None:
+        with suppress(PolluxError):  # what was stored without an answer; else it goes by itself
+            assets |= {asset.id: asset for asset in _stored(facts.mark, hooks)}
     if assets:
-        delete_uploads(assets, hooks)
+        delete_uploads([*assets.values()], hooks)
     journal.discard()
+
+
+def _stored(mark: str, hooks: Hooks) -> list[Asset]:
+    """The files that were stored under a submission's mark."""
+
+    def found() -> tuple[list[Asset], None]:
+        return hooks.find_uploads(mark, hooks.config.timeout_s), None
+
+    assets, _ = with_retries(found, hooks, threading.Event(), phase="batch_submit")
+    return assets
 
 
 def _delete_strays(handle: DeferredHandle, hooks: Hooks) -> None:
     """Delete what an interrupted submission stored without noting it."""
-
-    def found() -> tuple[list[Asset], None]:
-        return hooks.find_uploads(handle.mark, hooks.config.timeout_s), None
-
-    assets, _ = with_retries(found, hooks, threading.Event(), phase="batch_submit")
+    assets = _stored(handle.mark, hooks)
     owned = {asset.id for asset in handle.files}
     owned.update(name for job in handle.jobs for name in job.provider_state.get("files", ()))
     strays = [asset for asset in assets if asset.id not in owned]
