@@ -1,0 +1,51 @@
+"""More requests than one job holds: several jobs under one handle, streamed to disk and wire, collected in order."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from openai_batches import OpenAIBatches
+from pollux_sync.testing.server import ScriptedServer
+
+COUNT = 60_000
+
+MANY = """
+import json, resource, sys
+from pollux_sync import Config, collect_deferred, defer_many, wait_deferred
+config = Config(provider="openai", model="m", api_key="k", base_url=sys.argv[1])
+prompts = [f"{number} " + "x" * 1000 for number in range(int(sys.argv[2]))]
+defer_many(prompts[:10], config=config)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+handle = defer_many(prompts, config=config)
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+wait_deferred(handle, config=config, poll=0)
+result = collect_deferred(handle, config=config)
+in_order = [answer.split(" ")[0] for answer in result["answers"]] == [str(number) for number in range(len(prompts))]
+print(json.dumps({"grown": grown * 1024, "jobs": [job.request_count for job in handle.jobs], "in_order": in_order,
+                  "size": sum(map(len, prompts))}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
+def test_many_prompts_cost_no_memory_of_their_own():
+    with ScriptedServer() as server:
+        service = server.handler = OpenAIBatches()
+        service.stages = ("validating",)
+        service.reply = short
+        command = [sys.executable, "-c", MANY, f"{server.url}/v1", str(COUNT)]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout)
+        service_batches = service.batches
+    assert told["jobs"] == [50_000, 10_000]
+    assert len(service_batches) == 3
+    assert told["in_order"]
+    assert told["grown"] < told["size"] * 0.75
+
+
+def short(body):
+    """The beginning of what was asked."""
+    asked = body["input"][-1]["content"][-1]["text"]
+    part = {"type": "output_text", "text": asked[:10], "annotations": []}
+    return {"id": "r", "status": "completed", "output": [{"type": "message", "role": "assistant", "content": [part]}]}
