@@ -114,8 +114,8 @@ def wait_deferred(
 ) -> DeferredSnapshot:
     """Wait until deferred calls have ended, well or not; gives the last snapshot.
 
-    Looks after 5 s, then more and more seldom, up to every 5 minutes, a little at random; ``poll`` sets other
-    seconds. A failed look that may be mended by time is followed by the next one. Ctrl-C ends the waiting, not
+    Looks at once, after 5 s, then more and more seldom, up to every 5 minutes, a little at random; ``poll`` sets
+    other seconds. A failed look that may be mended by time is followed by the next one. Ctrl-C ends the waiting, not
     the job. Raises DeferredNotReadyError after ``timeout_s`` seconds, and APIError for a lasting failure.
     """
     ((_, snapshot),) = as_completed([job], config=config, timeout_s=timeout_s, poll=poll, on_change=on_change)

@@ -1,0 +1,86 @@
+"""Heads of answers, byte by byte as servers may write them."""
+
+import socket
+import threading
+
+import pytest
+
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.wire.faults import classify
+from pollux_sync.wire.http import HttpClient
+
+
+@pytest.fixture
+def answering():
+    """Gives a client of a server that answers each connection with these bytes and closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    answers = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answers.pop(0))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+
+    def client(answer):
+        answers.append(answer)
+        return HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}", headers={})
+
+    yield client
+    listener.close()
+
+
+def sent(client):
+    return client.send(HttpRequest(path="/", body={}), 10)
+
+
+@pytest.mark.parametrize(
+    ("head", "headers"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\n", {"x-a": "1", "content-length": "2"}),
+        (b"HTTP/1.1 200\r\nContent-Length:2\r\n\r\n", {"content-length": "2"}),
+        (b"HTTP/1.0 200 OK\nX-A:  a b \n\n", {"x-a": "a b"}),
+        (b"HTTP/1.1 200 OK\r\nX-A: one\r\n  two\r\n\tthree\r\nConnection: close\r\n\r\n", {"x-a": "one two three"}),
+        (b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\n\r\n", {"x-a": "2"}),
+        (b"HTTP/1.1 200 OK\r\nno colon here\r\nX-A: \xe9\r\n\r\n", {"x-a": "\xe9"}),
+        (b"HTTP/1.1 100 Continue\r\nX-B: 0\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n", {"x-a": "1"}),
+    ],
+)
+def test_reads_a_head(answering, head, headers):
+    response = sent(answering(head + b"{}"))
+    assert (response.status, response.body) == (200, {})
+    assert {name: response.headers[name] for name in headers} == headers
+    assert "x-b" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * 70_000 + b"\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 101 + b"\r\n{}",
+        b"HTTP/2 200 OK\r\n\r\n{}",
+        b"SPDY/3 200 OK\r\n\r\n{}",
+        b"HTTP/1.1 abc OK\r\n\r\n{}",
+        b"",
+    ],
+    ids=["long line", "many fields", "another version", "another protocol", "no status", "nothing"],
+)
+def test_refuses_a_head_that_is_none(answering, head):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
+        sent(answering(head))
+    fault = classify(caught.value)
+    assert fault is not None
+    assert fault.kind == "connection"
+    assert fault.retryable
+
+
+def test_reads_a_chunked_body_and_keeps_the_connection(answering):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
+    assert sent(answering(answer)).body == {}
