@@ -6,7 +6,7 @@ import atexit
 import copy
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,7 +30,7 @@ from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.sending import send_calls
-from pollux_sync.errors import ConfigurationError, SourceError
+from pollux_sync.errors import ConfigurationError, PolluxError, SourceError
 from pollux_sync.hooks.config import MOCK, Config
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, Loaded, load
 from pollux_sync.hooks.relay import Hooks, provider_info, relay
@@ -169,8 +169,11 @@ def cached(
     )
     try:
         yield handle
-    finally:
-        delete_cache(handle, config=config)
+    except BaseException:
+        with suppress(PolluxError):  # what went wrong in the block is what counts; the cache goes by itself
+            delete_cache(handle, config=config)
+        raise
+    delete_cache(handle, config=config)
 
 
 def extend_cache(handle: CacheHandle, ttl_seconds: int, *, config: Config | None = None) -> CacheHandle:

@@ -216,6 +216,24 @@ def test_a_block_deletes_its_cache(config):
     assert handle.name not in {other.name for other in list_caches(config=config)}
 
 
+class NoDeletion:
+    @hookimpl(wrapper=True)
+    def pollux_delete_cache(self):
+        yield
+        raise APIError("not today", kind="invalid_request", status_code=400)
+
+
+def broken_block(reach):
+    with cached([TEXT], config=reach):
+        raise LookupError("in the block")
+
+
+def test_what_goes_wrong_in_a_block_is_not_masked_by_its_end(watching):
+    reach = Config(provider="gemini", model="m", use_mock=True, plugins=[watching, NoDeletion()])
+    with pytest.raises(LookupError, match="in the block"):
+        broken_block(reach)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -15,6 +15,7 @@ from pollux_sync import (
     SourceError,
     ToolCall,
     ToolCallParseError,
+    Usage,
     continue_tool,
     hookimpl,
     result_of,
@@ -239,6 +240,13 @@ def test_one_result_of_several_is_like_one_asked_alone():
     assert picked[0]["metrics"] | {"duration_s": 0} == alone[0]["metrics"] | {"duration_s": 0}
 
 
+def test_one_result_of_several_tells_its_own_cache_hit():
+    hit, miss = (Reply(text="x", usage=Usage(cached_tokens=count)) for count in (5, 0))
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[Script(hit, miss)], request_concurrency=1)
+    several = run_many(["a", "b"], config=config)
+    assert [result_of(several, index)["metrics"]["cache_hit"] for index in range(2)] == [True, False]
+
+
 @pytest.mark.parametrize("index", [2, -1, True, "0"])
 def test_there_is_no_other_result(index):
     with pytest.raises(ConfigurationError, match="has no answer") as caught:
@@ -273,6 +281,14 @@ def test_each_call_wants_one_result(ids, message):
     with pytest.raises(ConfigurationError, match=message):
         continue_tool(asked, [{"tool_call_id": call_id, "content": "x"} for call_id in ids], config=config)
     assert not script.is_used_up
+
+
+def test_calls_of_one_id_want_a_result_each():
+    calls = (ToolCall("same", "weather", "{}"), ToolCall("same", "weather", "{}"))
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[Script(Reply(tool_calls=calls), "done")])
+    asked = run("a", config=config, options=Options(tools=[TOOL]))
+    results = [{"tool_call_id": "same", "content": "x"}] * 2
+    assert continue_tool(asked, results, config=config)["answers"] == ["done"]
 
 
 def test_a_prompt_that_called_no_tool_can_be_continued_too():

@@ -105,6 +105,13 @@ def test_a_handle_is_data():
         DeferredHandle.from_dict({})
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\r\n", "\x1e"])
+def test_prompts_may_hold_every_kind_of_line_break(odd):
+    reach = config(Script(otherwise=lambda body: body["prompt"]))
+    prompts = [f"a{odd}b", "c"]
+    assert collect_deferred(defer_many(prompts, config=reach), config=reach)["answers"] == prompts
+
+
 def test_typed_answers_come_back_as_objects():
     answers = [{"name": "Ada", "tags": {"x": 1}}, "no JSON"]
     handle = defer_many(["a", "b"], config=(reach := config(Script(*answers))), options=Options(response_schema=Person))
@@ -193,6 +200,23 @@ def test_odd_rows_are_counted_and_change_nothing():
     assert result["answers"] == ["echo: a", "echo: b", "echo: c"]
     deferred = result["diagnostics"]["deferred"]
     assert (deferred["unknown_rows"], deferred["duplicate_rows"]) == (1, 1)
+
+
+class Unreadable:
+    """A decoder with a defect that one answer shows."""
+
+    @hookimpl(tryfirst=True)
+    def pollux_decode(self, call):
+        if call.index == 1:
+            raise KeyError("surprise")
+
+
+def test_one_answer_that_cannot_be_read_costs_no_other():
+    reach = config(Unreadable())
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert result["answers"] == ["echo: a", "", "echo: c"]
+    assert "surprise" in result["errors"][1]["message"]
+    assert result["diagnostics"]["deferred"]["items"][1]["status"] == "failed"
 
 
 def test_is_not_ready_before_the_end():
@@ -459,6 +483,22 @@ def test_strays_of_a_broken_attempt_are_deleted_in_the_same_call():
     faults.before = leave_a_stray
     defer_many(PROMPTS, config=reach)
     assert files_of(reach) == frozenset()
+
+
+class NoLists:
+    """A service that does not tell what it stores."""
+
+    @hookimpl(wrapper=True)
+    def pollux_find_uploads(self):
+        yield
+        raise APIError("no lists today", kind="invalid_request", status_code=400)
+
+
+def test_a_handle_is_not_lost_over_files_that_cannot_be_listed(tmp_path):
+    reach, path = config(NoLists(), Faults(ConnectionResetError(), after=True)), tmp_path / "job.json"
+    handle = defer_many(PROMPTS, config=reach, job_file=path)
+    assert list(jobs_of(reach)) == [handle.job_id]
+    assert collect_deferred(path, config=reach)["status"] == "ok"
 
 
 def test_two_processes_do_not_share_a_file(tmp_path):

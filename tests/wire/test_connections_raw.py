@@ -51,6 +51,7 @@ def sent(client):
         (b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\n\r\n", {"x-a": "2"}),
         (b"HTTP/1.1 200 OK\r\nno colon here\r\nX-A: \xe9\r\n\r\n", {"x-a": "\xe9"}),
         (b"HTTP/1.1 100 Continue\r\nX-B: 0\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n", {"x-a": "1"}),
+        (b"HTTP/1.1 103 Early Hints\r\nX-B: 0\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n", {"x-a": "1"}),
     ],
 )
 def test_reads_a_head(answering, head, headers):

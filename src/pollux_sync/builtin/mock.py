@@ -257,8 +257,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob:
-        lines = map(json.loads, batch.path.read_text(encoding="utf-8").splitlines())
-        job = MockJob(batch.mark, {line["id"]: line["body"] for line in lines})
+        with batch.path.open("rb") as lines:  # as bytes, which end at line feeds alone
+            job = MockJob(batch.mark, {line["id"]: line["body"] for line in map(json.loads, lines)})
         return DeferredJob(job_id=client.begin(job), first=batch.first, request_count=batch.request_count)
 
     @hookimpl

@@ -19,7 +19,7 @@ from pollux_sync.data.request import Call, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import with_retries
-from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, api_error
+from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, api_error
 from pollux_sync.schemas import answer_format, schema_hash, schema_of
 
 if TYPE_CHECKING:
@@ -170,14 +170,23 @@ def _item(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
     if row.response is not None and row.status == "succeeded":
         try:
             outcome = hooks.decode(row.response, call)
-        except Exception as problem:  # noqa: BLE001 - classify raises for what is no fault
-            fault = hooks.classify(problem)
-            failure = api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
+        except Exception as problem:  # noqa: BLE001 - one row that cannot be read must not cost the others
+            failure = _misread(problem, call, hooks)
             outcome, status, error = Failure(failure), "failed", failure.message
     else:
         failed = _failure(row.status, row.error, call.index, hooks)
         outcome, error = Failure(failed), failed.message
     return _Item(outcome=outcome, status=status, error=error, provider_status=row.provider_status)
+
+
+def _misread(problem: Exception, call: Call, hooks: Hooks) -> PolluxError:
+    """The error of an answer that was paid, but cannot be read: the provider's fault, or the plugin's."""
+    try:
+        fault = hooks.classify(problem)
+    except PolluxError as defect:
+        defect.call_idx = call.index
+        return defect
+    return api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
 def _failure(status: ItemStatus, error: str | None, index: int | None, hooks: Hooks) -> APIError:

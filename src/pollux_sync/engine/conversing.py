@@ -77,8 +77,7 @@ def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
     given = [result["tool_call_id"] for result in results]
     wanted = _open_calls(turns)
-    wrong = [call_id for call_id in given if call_id not in wanted] or [name for name in wanted if name not in given]
-    if wanted and (wrong or len(set(given)) < len(given)):
+    if wanted and sorted(given) != sorted(wanted):
         raise ConfigurationError(
             f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted)}",
             hint="give one result for each call, under the call's id",

@@ -51,9 +51,10 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     except BaseException as error:
         _tidy_up(error, hooks, journal, job_file)
         raise
-    journal.finished(handle)
     if journal.is_resumed or journal.was_open:
-        _delete_strays(handle, hooks)
+        with suppress(PolluxError):  # the jobs exist: their handle must not be lost over files that go by themselves
+            _delete_strays(handle, hooks)
+    journal.finished(handle)
     hooks.emit(DeferredSubmitted(handle))
     return handle
 

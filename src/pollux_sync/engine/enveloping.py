@@ -81,7 +81,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
             "n_attempts": sum(map(len, attempts)),
             "cache_used": options.cache is not None,
             "cache_mode": _cache_mode(prepared),
-            "cache_hit": usage["cached_tokens"] > 0 if "cached_tokens" in usage else None,
+            "cache_hit": _is_cache_hit(usage),
             "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
         },
         "diagnostics": diagnostics,
@@ -105,15 +105,17 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
     raw = diagnostics["raw_responses"][0] or {}
     (calls,) = one.get("tool_calls", [None])
     is_answered = bool(calls or one["answers"][0].strip())
+    usage = dict(raw.get("usage", {}))
     status: Status = "ok" if is_answered else "error"
     one |= {
         "status": status,
         "confidence": _CONFIDENCE[status],
-        "usage": dict(raw.get("usage", {})),
+        "usage": usage,
         "metrics": whole["metrics"]
         | {
             "n_calls": 1,
             "n_attempts": len(diagnostics["attempts"][0]),
+            "cache_hit": _is_cache_hit(usage),
             "finish_reasons": _only(whole["metrics"]["finish_reasons"], index),
         },
         "diagnostics": diagnostics,
@@ -225,6 +227,10 @@ def _tool_call(call: ToolCall) -> ToolCallDict:
     except ToolCallParseError:
         parsed = None
     return {"id": call.id, "name": call.name, "arguments": call.arguments, "arguments_parsed": parsed}
+
+
+def _is_cache_hit(usage: Mapping[str, int]) -> bool | None:
+    return usage["cached_tokens"] > 0 if "cached_tokens" in usage else None
 
 
 def _cache_mode(prepared: Prepared) -> str:

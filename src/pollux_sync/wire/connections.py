@@ -80,7 +80,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         version, status, reason = self._read_status()
         self.msg = self._fields()
-        while status == http.client.CONTINUE:
+        while 100 <= status < 200:  # noqa: PLR2004 - interim answers: the real one follows
             version, status, reason = self._read_status()
             self.msg = self._fields()
         if not version.startswith("HTTP/1."):

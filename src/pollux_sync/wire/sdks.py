@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.http import read_answer
@@ -28,6 +28,11 @@ class SDKCarrier(ABC):
 
     Each method raises HttpError, ReplyError, ConnectionError or TimeoutError.
     """
+
+    @property
+    def files(self) -> Self:
+        """What carries files and jobs, here as in `DirectCarrier`: itself."""
+        return self
 
     @abstractmethod
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:

@@ -185,5 +185,5 @@ class AnthropicProvider:
 
 def _sdk(client: Any) -> AnthropicCarrier:
     """The SDK's carrier: the caller's, or the one beside the core's client."""
-    carrier: AnthropicCarrier = getattr(client, "files", client)
+    carrier: AnthropicCarrier = client.files
     return carrier

@@ -138,11 +138,6 @@ class GeminiCarrier(SDKCarrier):
         with self._as_wire_errors():
             self._client.files.download(file=name, destination=path, config=_config(timeout_s))
 
-    @property
-    def files(self) -> GeminiCarrier:
-        """What carries files: itself. `DirectCarrier` has another carrier for them."""
-        return self
-
     def close(self) -> None:
         """Wake what waits; the client itself is its owner's."""
         self._closed.set()

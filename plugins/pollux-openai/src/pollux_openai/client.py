@@ -57,11 +57,6 @@ class OpenAICarrier(SDKCarrier):
         self._http = httpx2
         self._client = client.with_options(max_retries=0)
 
-    @property
-    def files(self) -> OpenAICarrier:
-        """Itself: what `DirectCarrier` has for files."""
-        return self
-
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
         with wire_errors(self._sdk):
