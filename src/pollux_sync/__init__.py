@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import (
+        ReasoningDelta,
+        StreamDone,
+        StreamEvent,
+        StreamFinish,
+        StreamStart,
+        StreamToolCall,
+        StreamUsage,
+        TextDelta,
+        ToolCallDelta,
+    )
     from pollux_sync.deferred import (
         as_completed,
         cancel_deferred,
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
         wait_deferred,
     )
     from pollux_sync.engine.enveloping import result_of, tool_arguments
+    from pollux_sync.engine.streaming import Stream
     from pollux_sync.errors import (
         APIError,
         CacheError,
@@ -52,6 +64,7 @@ if TYPE_CHECKING:
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
+    from pollux_sync.streaming import stream, stream_many
     from pollux_sync.tools import Tool, run_tools
 
 #: Where each public name lives; the module is imported when the name is first used.
@@ -74,6 +87,17 @@ _HOMES = {
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
     "data.source": ("Source",),
+    "data.streaming": (
+        "ReasoningDelta",
+        "StreamDone",
+        "StreamEvent",
+        "StreamFinish",
+        "StreamStart",
+        "StreamToolCall",
+        "StreamUsage",
+        "TextDelta",
+        "ToolCallDelta",
+    ),
     "deferred": (
         "as_completed",
         "cancel_deferred",
@@ -84,6 +108,7 @@ _HOMES = {
         "wait_deferred",
     ),
     "engine.enveloping": ("result_of", "tool_arguments"),
+    "engine.streaming": ("Stream",),
     "errors": (
         "APIError",
         "CacheError",
@@ -102,6 +127,7 @@ _HOMES = {
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
+    "streaming": ("stream", "stream_many"),
     "tools": ("Tool", "run_tools"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -128,14 +154,24 @@ __all__ = [
     "ProviderBugError",
     "ProviderInfo",
     "RateLimitError",
+    "ReasoningDelta",
     "Reply",
     "ResultEnvelope",
     "RetryPolicy",
     "Source",
     "SourceError",
     "SourceRule",
+    "Stream",
+    "StreamDone",
+    "StreamEvent",
+    "StreamFinish",
+    "StreamStart",
+    "StreamToolCall",
+    "StreamUsage",
+    "TextDelta",
     "Tool",
     "ToolCall",
+    "ToolCallDelta",
     "ToolCallParseError",
     "Usage",
     "__version__",
@@ -156,6 +192,8 @@ __all__ = [
     "run",
     "run_many",
     "run_tools",
+    "stream",
+    "stream_many",
     "to_jsonable",
     "tool_arguments",
     "wait_deferred",

@@ -7,7 +7,7 @@ import copy
 import os
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -38,13 +38,17 @@ from pollux_sync.schemas import unstructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle, DeferredHandle
-    from pollux_sync.data.reply import Outcome
-    from pollux_sync.data.request import Prepared, Request
+    from pollux_sync.data.request import Request
     from pollux_sync.data.source import Source
+    from pollux_sync.engine.preparing import Uploads
+
+    #: What carries calls: the hooks with an open client, and where files are stored.
+    Line: TypeAlias = tuple[Hooks, Uploads]
 
 
 def run(
@@ -59,16 +63,21 @@ def run(
     Blocks until the answer is there. Raises ConfigurationError, SourceError or PlanningError before
     anything is sent, APIError when the provider fails for good.
     """
+    return run_many(prompt, sources=one_source(prompt, source), config=config, options=options)
+
+
+def one_source(prompt: object, source: Source | None) -> tuple[Source, ...]:
+    """The sources of a call that takes one prompt and one source. Raises for several prompts, and for a path."""
     if not (prompt is None or isinstance(prompt, str)):
         raise ConfigurationError(
             f"prompt must be a string or None, got {type(prompt).__name__}",
-            hint="use run_many() for several prompts",
+            hint="use run_many() or stream_many() for several prompts",
         )
     given: object = source
     if isinstance(given, str):
         hint = f"source=Source.from_file({given!r}), or Source.from_text(...)"
         raise SourceError("source must be a Source, got a string", hint=hint)
-    return run_many(prompt, sources=() if source is None else (source,), config=config, options=options)
+    return () if source is None else (source,)
 
 
 def run_many(
@@ -92,23 +101,30 @@ def run_many(
     """
     started = time.monotonic()
     request = build_request(prompts, sources, config, options, per_source=per_source)
-    with connections.lease(request.config) as hooks:
-        prepared, outcomes = _carried_out(request, hooks, started)
-    caches.notice(request.options.cache, outcomes)
-    return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
+    return answered(request, line_for(request.config), started)
 
 
-def _carried_out(request: Request, hooks: Hooks, started: float) -> tuple[Prepared, Sequence[Outcome]]:
-    plan = plan_calls(request, hooks)
-    with UploadScope(hooks) as uploads:
+@contextmanager
+def line_for(config: ConfigValues) -> Iterator[Line]:
+    """What carries one call: an open client, and files that are deleted when the block ends."""
+    with connections.lease(config) as hooks, UploadScope(hooks) as uploads:
+        yield hooks, uploads
+
+
+def answered(request: Request, line: AbstractContextManager[Line], started: float) -> ResultEnvelope:
+    """The stages of `run_many` from the request on. ``started`` is a reading of `time.monotonic`."""
+    with line as (hooks, uploads):
+        plan = plan_calls(request, hooks)
         prepared = prepare_plan(plan, hooks, uploads)
         try:
-            return prepared, send_calls(prepared, hooks)
+            outcomes = send_calls(prepared, hooks)
         except KeyboardInterrupt as interrupt:
             took_s = time.monotonic() - started
-            outcomes = getattr(interrupt, "outcomes", ())
-            interrupt.partial_result = build_envelope(prepared, outcomes, duration_s=took_s)  # type: ignore[attr-defined]
+            known = getattr(interrupt, "outcomes", ())
+            interrupt.partial_result = build_envelope(prepared, known, duration_s=took_s)  # type: ignore[attr-defined]
             raise
+    caches.notice(request.options.cache, outcomes)
+    return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
 
 
 def continue_tool(

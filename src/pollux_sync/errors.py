@@ -94,6 +94,8 @@ class PolluxError(Exception):
         self.partial_result: ResultEnvelope | None = None
         #: Index of the call (with one source set: of the prompt) that failed.
         self.call_idx: int | None = None
+        #: What had come of a streamed answer before it failed.
+        self.partial_text = ""
         #: The ledger of every physical attempt made for that call.
         self.attempts: tuple[Attempt, ...] = ()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_sync.hooks.specs import hookimpl
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
+    from pollux_sync.data.streaming import EventStream
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
@@ -48,6 +51,14 @@ class CoreDefaults:
     @hookimpl(trylast=True)
     def pollux_send(self, request: HttpRequest, client: HttpClient, timeout_s: float) -> HttpResponse:
         return client.send(request, timeout_s)
+
+    @hookimpl(trylast=True)
+    def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
+        return attrs.evolve(request, body={**(request.body or {}), "stream": True})
+
+    @hookimpl(trylast=True)
+    def pollux_stream(self, request: HttpRequest, client: HttpClient, timeout_s: float) -> EventStream:
+        return client.stream(request, timeout_s)
 
     @hookimpl(trylast=True)
     def pollux_classify_error(self, error: Exception) -> Fault | None:

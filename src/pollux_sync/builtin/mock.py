@@ -6,6 +6,7 @@
 * Reasoning asked for: a line of it. Files: stored under ``mock://uploaded/<name>`` until deleted.
 * Caches: kept for their time; a call with one that is gone fails as at a provider, others count 10 cached tokens.
 * Deferred jobs: kept in this process, ended at the first look.
+* Streams: word by word.
 * Usage: 10 input and 10 output tokens a call.
 
 `pollux_sync.testing.Script` replaces these answers by scripted ones, and by faults.
@@ -14,6 +15,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from itertools import count
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.request import Call, DeferredBatch, Turn
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
 #: What to do about a cache that the provider has forgotten.
@@ -252,6 +255,20 @@ class MockProvider:
         )
 
     @hookimpl
+    def pollux_stream(self, request: HttpRequest, client: MockStore) -> EventStream:
+        from pollux_sync.data.streaming import EventStream, ServerEvent
+
+        answer = self.pollux_send(request, client)
+        return EventStream(HttpResponse(status=200), [ServerEvent("", answer.body)])
+
+    @hookimpl
+    def pollux_decode_stream(self, stream: EventStream) -> Iterator[Delta | Reply]:
+        for _, body in stream:
+            reply = self.pollux_decode(attrs.evolve(stream.response, body=body))
+            yield from word_by_word(reply)
+            yield reply
+
+    @hookimpl
     def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
         return {"id": request_id, "body": request.body}
 
@@ -332,6 +349,17 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
     else:
         answer["text"] = f"echo: {_said(body)}"
     return answer
+
+
+def word_by_word(reply: Reply) -> Iterator[Delta]:
+    """The reply as if it had come bit by bit."""
+    from pollux_sync.data.streaming import ReasoningDelta, TextDelta, deltas_of
+
+    for delta in deltas_of(reply):
+        if isinstance(delta, TextDelta | ReasoningDelta):
+            yield from map(type(delta), re.findall(r"\s*\S+\s*", delta.text))
+        else:
+            yield delta
 
 
 def _tool_to_call(body: dict[str, Any]) -> dict[str, Any] | None:

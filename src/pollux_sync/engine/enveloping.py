@@ -46,7 +46,7 @@ def _first(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError
 
 
 def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
-    """The envelope of all outcomes; failed ones have "" as answer and an entry in ``errors``."""
+    """The envelope of all outcomes; failed ones have an entry in ``errors``, and as answer what had been streamed."""
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     structured, schema_errors = _structured(prepared.plan.answer_format, replies)
     raw = [_raw(reply) if reply else None for reply in replies]
@@ -71,7 +71,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     usage = _usage(replies)
     envelope: dict[str, Any] = {
         "status": status,
-        "answers": [_printable(reply.text) if reply else "" for reply in replies],
+        "answers": [_printable(o.text if isinstance(o, Reply) else o.error.partial_text) for o in outcomes],
         "confidence": _CONFIDENCE[status],
         "extraction_method": "text",
         "usage": usage,

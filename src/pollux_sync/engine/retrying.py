@@ -44,7 +44,11 @@ def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
         response = hooks.send(request, hooks.config.timeout_s)
         return hooks.decode(response, call), response
 
-    reply, attempts = with_retries(attempt, hooks, stop, phase="generate", call=call)
+    return settled(*with_retries(attempt, hooks, stop, phase="generate", call=call))
+
+
+def settled(reply: Reply, attempts: tuple[Attempt, ...]) -> Reply:
+    """The reply with its ledger."""
     # A million replies hold the same few words: keep one of each.
     model = reply.model and intern(reply.model)
     raw_reason = reply.raw_finish_reason and intern(reply.raw_finish_reason)
@@ -107,6 +111,21 @@ def with_retries(
         log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
         _tell(hooks, call, RetryScheduled, wait_s)
         stop.wait(wait_s)
+
+
+def broken_off(error: Exception, attempts: tuple[Attempt, ...], hooks: Hooks, call: Call) -> PolluxError:
+    """The error of an answer that failed after it had begun, which is not tried again."""
+    try:
+        fault = _fault(error, hooks)
+    except PolluxError as defect:
+        defect.attempts = attempts
+        return defect
+    *before, last = attempts
+    failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
+    _tell(hooks, call, AttemptFailed, failed)
+    failure = _api_error(fault, None, hooks, phase="generate", attempts=(*before, failed), call=call)
+    failure.__cause__ = hooks.presentable_cause(error)
+    return failure
 
 
 def next_wait_s(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:

@@ -35,13 +35,12 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     ``outcomes`` that are there.
     """
     stop = threading.Event()
-    gate = _Gate()
+    gate = Gate(prepared)
 
     def outcome_of(call: Call) -> Outcome:
-        if call.index in prepared.blocked:
-            return Failure(prepared.blocked[call.index])
-        if gate.rejection:
-            return Failure(_not_sent(call, gate.rejection), is_follow_up=True)
+        refusal = gate.refusal(call)
+        if refusal is not None:
+            return refusal
         outcome = _outcome(call, prepared.plan.answer_format, hooks, stop)
         gate.learn(outcome)
         return outcome
@@ -57,14 +56,25 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     return cast("list[Outcome]", outcomes)
 
 
-class _Gate:
-    """Whether the provider lets us in. A 403 after an answer is about that prompt, not about the key."""
+class Gate:
+    """Whether a call can be sent: not without its files, nor once the provider has refused the key.
 
-    def __init__(self) -> None:
-        self.rejection: APIError | None = None
+    A 403 after an answer is about that prompt, not about the key.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._blocked = prepared.blocked
+        self._rejection: APIError | None = None
         self._was_answered = False
 
+    def refusal(self, call: Call) -> Failure | None:
+        """Why the call is not sent; None when it can be."""
+        if call.index in self._blocked:
+            return Failure(self._blocked[call.index])
+        return Failure(_not_sent(call, self._rejection), is_follow_up=True) if self._rejection else None
+
     def learn(self, outcome: Outcome) -> None:
+        """Look at what came of a call that was sent."""
         if not isinstance(outcome, Failure):
             self._was_answered = True
             return
@@ -74,7 +84,7 @@ class _Gate:
             and error.kind == "auth"
             and not (error.status_code == _FORBIDDEN and self._was_answered)
         ):
-            self.rejection = error
+            self._rejection = error
 
 
 def _outcome(call: Call, answers: AnswerFormat | None, hooks: Hooks, stop: threading.Event) -> Outcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -24,16 +25,18 @@ from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import Delta, EventStream
 
 T = TypeVar("T")
 
 _MAX_MESSAGE = 500
+_ITERATOR: Any = Iterator
 #: Kinds of faults whose message says where the request went.
 _WHERE = frozenset({"connection", "timeout", "not_found"})
 
@@ -169,6 +172,27 @@ class Hooks:
     def decode(self, response: HttpResponse, call: Call) -> Reply:
         """The provider's answer, read. Raises whatever the decoder raises: `classify` reads it."""
         return self._typed("pollux_decode", self._hook.pollux_decode(response=response, call=call), Reply)
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the provider gives its answers bit by bit."""
+        return bool(self._hook.pollux_decode_stream.get_hookimpls())
+
+    def encode_stream(self, request: HttpRequest) -> HttpRequest:
+        """The request, asking for an answer bit by bit."""
+        return self._ask("pollux_encode_stream", HttpRequest, request=request)
+
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """One physical attempt, begun. Raises whatever the transport raises: `classify` reads it."""
+        from pollux_sync.data.streaming import EventStream
+
+        answer = self._hook.pollux_stream(request=request, client=self.client, timeout_s=timeout_s)
+        return self._typed("pollux_stream", answer, EventStream)
+
+    def decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
+        """The streamed answer, read. Raises, as it is read, whatever the decoder raises: `classify` reads it."""
+        deltas = self._hook.pollux_decode_stream(stream=stream, call=call)
+        return self._typed("pollux_decode_stream", deltas, _ITERATOR)
 
     def classify(self, error: Exception) -> Fault:
         """What an exception out of a hook means, without the key. Raises ProviderBugError when nobody knows it."""

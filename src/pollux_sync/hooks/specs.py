@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
 PROJECT = "pollux_sync"
@@ -119,6 +120,32 @@ def pollux_decode(response: HttpResponse, call: Call) -> Reply | None:
 
     Pure; tolerant of unknown and missing fields. Raise `ReplyError` for an answer that is none, and
     `HttpError` for an error inside a 200.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_encode_stream(request: HttpRequest) -> HttpRequest | None:
+    """Make of what `pollux_encode` gave the request that is answered bit by bit. Pure.
+
+    The core's default sets ``stream`` in the body.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_stream(request: HttpRequest, client: Any, timeout_s: float) -> EventStream | None:
+    """Begin one physical attempt at a streamed answer; ``timeout_s`` seconds may pass until each next event.
+
+    The core's default asks its HTTP client for server-sent events, and raises as `pollux_send` does. Whoever gets
+    the stream closes it. Middleware: a wrapper limits rates; a ``tryfirst`` implementation replays.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_decode_stream(stream: EventStream, call: Call) -> Iterator[Delta | Reply] | None:
+    """Read a streamed answer: deltas as they come, then the `Reply` that `pollux_decode` would have given.
+
+    Required of a provider that streams; one without it has ``stream`` refused. Pure but for reading ``stream``.
+    Raises as `pollux_decode` does; end without a Reply where the answer was cut off.
     """
 
 

@@ -1,5 +1,5 @@
 """For tests, users' and plugin authors': scripted answers and jobs, and a scripted HTTP server."""
 
-from pollux_sync.testing.script import JobScript, Script, failing
+from pollux_sync.testing.script import BrokenOff, JobScript, Script, failing
 
-__all__ = ["JobScript", "Script", "failing"]
+__all__ = ["BrokenOff", "JobScript", "Script", "failing"]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
 
-from pollux_sync.builtin.mock import MockStore
+from pollux_sync.builtin.mock import MockStore, word_by_word
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
+from pollux_sync.data.streaming import EventStream
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError
 
@@ -21,10 +22,24 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.request import DeferredRow
+    from pollux_sync.data.streaming import Delta
 
     Rows: TypeAlias = Iterable[DeferredRow]
 
-Answer: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | Exception | Callable[[dict[str, Any]], Answer]"
+_Given: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | BrokenOff"
+Answer: TypeAlias = "_Given | Exception | Callable[[dict[str, Any]], Answer]"
+
+
+@attrs.frozen
+class BrokenOff:
+    """A streamed answer that fails after ``text`` has come; one that is not streamed just fails."""
+
+    text: str
+    error: Exception = attrs.field(factory=ConnectionResetError)
+
+    def fresh_error(self) -> Exception:
+        """The error to raise: raised again and again, one object's traceback would grow."""
+        return copy.copy(self.error)
 
 
 def failing(status: int, message: str = "scripted", *, retry_after_s: float | None = None) -> HttpError:
@@ -37,10 +52,10 @@ class Script:
     """Middleware that answers physical attempts by a script: ``Config(use_mock=True, plugins=[script])``.
 
     An answer is a text, a Reply, a dict or list (sent as JSON text), an exception to raise (see `failing`;
-    ``ConnectionResetError()`` and ``TimeoutError()`` are faults of the network), or a function of the
-    request's body that gives one of these. Answers given to `on` go to requests that hold the words, the
-    others to any request; each is used once, in order of arrival. What has none left is answered by
-    ``otherwise`` if given, else by the provider. ``requests`` lists the bodies seen.
+    ``ConnectionResetError()`` and ``TimeoutError()`` are faults of the network), a `BrokenOff`, or a function of
+    the request's body that gives one of these. Streams come word by word. Answers given to `on` go to requests
+    that hold the words, the others to any request; each is used once, in order of arrival. What has none left is
+    answered by ``otherwise`` if given, else by the provider. ``requests`` lists the bodies seen.
     """
 
     def __init__(self, *answers: Answer, otherwise: Answer | None = None) -> None:
@@ -62,13 +77,29 @@ class Script:
 
     @hookimpl(tryfirst=True)
     def pollux_send(self, request: HttpRequest) -> HttpResponse | None:
+        answer = self._answer(request)
+        if isinstance(answer, BrokenOff):
+            raise answer.fresh_error()
+        return None if answer is None else HttpResponse(status=200, body=_Scripted(_reply(answer)))
+
+    @hookimpl(tryfirst=True)
+    def pollux_stream(self, request: HttpRequest) -> EventStream | None:
+        answer = self._answer(request)
+        return None if answer is None else _ScriptedStream(answer)
+
+    @hookimpl(tryfirst=True)
+    def pollux_decode_stream(self, stream: EventStream) -> Iterator[Delta | Reply] | None:
+        return stream.items() if isinstance(stream, _ScriptedStream) else None
+
+    def _answer(self, request: HttpRequest) -> _Given | None:
+        """The next answer. Raises one that is an exception."""
         body = request.body or {}
         answer = self._next(body)
         while callable(answer) and not isinstance(answer, Exception):
             answer = answer(body)
         if isinstance(answer, Exception):
-            raise copy.copy(answer)  # raised again and again, one object's traceback would grow
-        return None if answer is None else HttpResponse(status=200, body=_Scripted(_reply(answer)))
+            raise BrokenOff("", answer).fresh_error()
+        return answer
 
     @hookimpl(wrapper=True)
     def pollux_collect_deferred(self, job: DeferredJob, client: Any) -> Generator[None, Rows, Rows]:
@@ -161,6 +192,22 @@ def _index(row: DeferredRow) -> int:
 @attrs.frozen
 class _Scripted:
     reply: Reply
+
+
+class _ScriptedStream(EventStream):
+    """A scripted answer that comes word by word."""
+
+    def __init__(self, answer: _Given) -> None:
+        super().__init__(HttpResponse(status=200))
+        self._answer = answer
+
+    def items(self) -> Iterator[Delta | Reply]:
+        if isinstance(self._answer, BrokenOff):
+            yield from word_by_word(Reply(text=self._answer.text))
+            raise self._answer.fresh_error()
+        reply = _reply(self._answer)
+        yield from word_by_word(reply)
+        yield reply
 
 
 def _reply(answer: str | dict[str, Any] | list[Any] | Reply) -> Reply:

@@ -77,7 +77,7 @@ class ChatDialect:
 CHAT = ChatDialect()
 
 #: Where servers put the text of the model's reasoning, in the order of preference.
-_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 #: What the format calls the audio it takes.
 _AUDIO_FORMATS = {
@@ -232,7 +232,7 @@ def decode(
     refusal = as_text(message.get("refusal"))
     return Reply(
         text=_text(message.get("content")) or refusal or "",
-        reasoning=next((text for name in _REASONING_FIELDS if (text := _text(message.get(name)))), None),
+        reasoning=next((text for name in REASONING_FIELDS if (text := _text(message.get(name)))), None),
         tool_calls=calls,
         usage=_usage(body.get("usage")),
         finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),

@@ -60,6 +60,15 @@ class _DeadlineReader(io.RawIOBase):
         count: int | None = self._raw.readinto(buffer)
         return count
 
+    def renew(self, left_s: float) -> None:
+        """Read on for so many seconds from now."""
+        self._deadline = time.monotonic() + left_s
+
+    def wake(self) -> None:
+        """Let whoever is reading fail at once."""
+        with suppress(OSError):
+            self._sock.shutdown(SHUT_RDWR)
+
     def close(self) -> None:
         self._raw.close()
         super().close()
@@ -74,8 +83,8 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, deadline: float, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, deadline))
+        self.reader = _DeadlineReader(self.fp.detach(), sock, deadline)
+        self.fp = io.BufferedReader(self.reader)
 
     def begin(self) -> None:
         version, status, reason = self._read_status()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
+    from pollux_sync.data.streaming import EventStream
 
 #: No answer of a model comes near this; more is a mistake or an attack (a gzip bomb).
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -41,6 +42,8 @@ _STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
 _MAX_TEXT = 2000
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+#: Compression would hold events back.
+_FOR_STREAMS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 _NO_RETRIES = Retry(0, read=False)
 #: Where requests looks for trusted certificates, in this order.
 _CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -115,28 +118,64 @@ class HttpClient:
         Raises HttpError for a status other than 2xx, ReplyError for a body that is not JSON, and
         requests' and urllib3's exceptions for the rest; `faults.classify` knows them all.
         """
-        if self._is_closed:
-            raise ConnectionAbortedError("this client has been closed")
-        body = None if request.body is None else encode_json(request.body)
-        started = time.monotonic()
+        raw = self._begun(request, timeout_s, self._headers)
         try:
-            return self._exchange(request, body, timeout_s)
-        except Exception as error:
-            took_s = time.monotonic() - started
-            if not (self._resends_stale and took_s < _STALE_WITHIN_S and is_stale(error)):
-                raise
-        return self._exchange(request, body, timeout_s - took_s)
+            content = _read(raw)
+        except BaseException:
+            raw.close()
+            raise
+        response = read_answer(raw.status, _fields(raw), content)
+        if not _is_success(response.status):
+            raise HttpError(response)
+        return response
+
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
+
+        Raises what `send` raises; so does reading the events.
+        """
+        from pollux_sync.data.streaming import EventStream
+        from pollux_sync.wire.streams import HttpStream
+
+        raw = self._begun(request, timeout_s, self._headers | _FOR_STREAMS)
+        response = HttpResponse(status=raw.status, headers=_fields(raw))
+        if _is_success(raw.status) and "json" not in response.headers.get("content-type", ""):
+            return HttpStream(response, raw, timeout_s)
+        try:
+            response = read_answer(raw.status, response.headers, _read(raw))
+        except BaseException:
+            raw.close()
+            raise
+        if not _is_success(response.status):
+            raise HttpError(response)
+        return EventStream(response)
 
     def close(self) -> None:
         """Close all connections, those in use too: their exchanges fail at once."""
         self._is_closed = True
         self._adapter.close()
 
-    def _exchange(self, request: HttpRequest, body: bytes | None, timeout_s: float) -> HttpResponse:
-        headers = self._headers | request.headers | {"Content-Length": str(len(body or b""))}
+    def _begun(self, request: HttpRequest, timeout_s: float, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        """The answer, its head read."""
+        if self._is_closed:
+            raise ConnectionAbortedError("this client has been closed")
+        body = None if request.body is None else encode_json(request.body)
+        started = time.monotonic()
+        try:
+            return self._asked(request, body, timeout_s, headers)
+        except Exception as error:
+            took_s = time.monotonic() - started
+            if not (self._resends_stale and took_s < _STALE_WITHIN_S and is_stale(error)):
+                raise
+        return self._asked(request, body, timeout_s - took_s, headers)
+
+    def _asked(
+        self, request: HttpRequest, body: bytes | None, timeout_s: float, given: Mapping[str, str]
+    ) -> BaseHTTPResponse:
+        headers = {**given, **request.headers, "Content-Length": str(len(body or b""))}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        raw = self._pool.urlopen(
+        return self._pool.urlopen(
             request.method,
             self._target + request.path,
             body=body,
@@ -148,15 +187,6 @@ class HttpClient:
             preload_content=False,
             decode_content=False,
         )
-        try:
-            content = _read(raw)
-        except BaseException:
-            raw.close()
-            raise
-        response = read_answer(raw.status, {name.lower(): value for name, value in raw.headers.items()}, content)
-        if not _is_success(response.status):
-            raise HttpError(response)
-        return response
 
 
 def open_client(
@@ -189,6 +219,10 @@ def encode_json(body: object) -> bytes:
             f"the request cannot be written as JSON: {error}",
             hint="look for values in tools, schema or provider options that are no plain data",
         ) from error
+
+
+def _fields(raw: BaseHTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in raw.headers.items()}
 
 
 def _read(raw: BaseHTTPResponse) -> bytes:

@@ -24,9 +24,12 @@ from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.chat import AUDIO_TYPES, MANAGED_FIELDS, ChatDialect, decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
+    from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
@@ -134,6 +137,18 @@ class LocalProvider:
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
         return decode(response, DIALECT, call.options.tools)
+
+    @hookimpl
+    def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
+        from pollux_sync.wire.chatstream import encode_stream
+
+        return encode_stream(request)
+
+    @hookimpl
+    def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
+        from pollux_sync.wire.chatstream import decode_stream
+
+        return decode_stream(stream, lambda response: decode(response, DIALECT, call.options.tools))
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

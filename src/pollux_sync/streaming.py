@@ -1,0 +1,79 @@
+"""Answers as they come, as plain iterators."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pollux_sync.api import caches, connections, line_for, one_source
+from pollux_sync.data.streaming import StreamDone
+from pollux_sync.engine.enveloping import seal_envelope
+from pollux_sync.engine.preparing import prepare_plan
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.engine.streaming import Stream, plan_stream, stream_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from pollux_sync.api import Line
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.request import Plan, Request
+    from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import StreamEvent
+    from pollux_sync.hooks.config import Config
+
+
+def stream(
+    prompt: str | None = None,
+    *,
+    source: Source | None = None,
+    config: Config,
+    options: Options | None = None,
+) -> Stream:
+    """Ask one question and get the answer as it comes; the stream's ``text_chunks`` are the text alone.
+
+    The events are `StreamStart`, then `TextDelta`, `ReasoningDelta` and `ToolCallDelta` in any order, each
+    `StreamToolCall`, `StreamUsage`, `StreamFinish`, and `StreamDone` with what `run` would have given.
+    ``config.timeout_s`` bounds the wait for each next event. What fails before the first event is tried again
+    like any call; what fails later raises, with the text so far as the error's ``partial_text``.
+    Middleware's `pollux_call` is not asked, observers are told. Raises what `run` raises, partly before the first
+    event is asked for.
+    """
+    return stream_many(prompt, sources=one_source(prompt, source), config=config, options=options)
+
+
+def stream_many(
+    prompts: str | Sequence[str | None] | None = None,
+    *,
+    sources: Iterable[Source] = (),
+    config: Config,
+    options: Options | None = None,
+    per_source: bool = False,
+) -> Stream:
+    """Ask several questions like `run_many`, and get the events of all answers as they come, in one iterator.
+
+    ``event.call_idx`` says which answer an event belongs to. A prompt that fails ends in a `StreamFinish` with its
+    ``error``; the others go on, and what `run_many` would raise is raised at the end.
+    """
+    started = time.monotonic()
+    request = build_request(prompts, sources, config, options, per_source=per_source)
+    return streamed(request, line_for, started)
+
+
+def streamed(request: Request, line: Callable[[ConfigValues], AbstractContextManager[Line]], started: float) -> Stream:
+    """The stages of `stream_many` from the request on; the line is held until the stream ends."""
+    with connections.lease(request.config) as hooks:
+        plan = plan_stream(request, hooks)
+    return Stream(_events(plan, line, started))
+
+
+def _events(
+    plan: Plan, line: Callable[[ConfigValues], AbstractContextManager[Line]], started: float
+) -> Generator[StreamEvent, None, None]:
+    with line(plan.request.config) as (hooks, uploads):
+        prepared = prepare_plan(plan, hooks, uploads)
+        outcomes = yield from stream_calls(prepared, hooks)
+    caches.notice(plan.request.options.cache, outcomes)
+    yield StreamDone(seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started))

@@ -1,0 +1,139 @@
+"""Chat Completions as they are streamed: deltas, and the whole answer put together from its pieces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, ToolCallDelta
+from pollux_sync.wire.chat import REASONING_FIELDS
+from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.fields import as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pollux_sync.data.provider import HttpRequest, HttpResponse
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.streaming import Delta, EventStream
+
+_JOINED = ("content", "refusal", *REASONING_FIELDS)
+
+
+def encode_stream(request: HttpRequest) -> HttpRequest:
+    """The request, asking for a stream that ends with the usage."""
+    body = request.body or {}
+    options = {"include_usage": True} | (body.get("stream_options") or {})
+    return attrs.evolve(request, body={**body, "stream": True, "stream_options": options})
+
+
+def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
+    """The deltas, then what ``decode`` makes of the whole, but for an answer that was cut off.
+
+    Raises as `chat.decode` does.
+    """
+    whole = _Whole()
+    for _, data in stream:
+        if not isinstance(data, dict):
+            raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
+        if data.get("error"):
+            raise HttpError(attrs.evolve(stream.response, body=data))
+        if not whole.head:
+            yield StreamStart(model=as_text(data.get("model")), response_id=as_text(data.get("id")))
+        yield from whole.add(data)
+    if whole.is_ended:
+        yield decode(attrs.evolve(stream.response, body=whole.body()))
+
+
+class _Whole:
+    """The pieces of an answer, put together to what the server would have said at once."""
+
+    def __init__(self) -> None:
+        self.head: dict[str, Any] = {}
+        self.is_ended = False
+        self._choice: dict[str, Any] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._message: dict[str, Any] = {}
+        self._calls: list[dict[str, Any]] = []
+
+    def add(self, data: dict[str, Any]) -> Iterator[Delta]:
+        """Take one piece; gives what it says."""
+        self.head.update((name, value) for name, value in data.items() if value is not None and name != "choices")
+        choices = data.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict) or choice.get("index"):  # only the first of several answers is read
+            return
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            yield from self._deltas(delta)
+        self._choice.update((name, value) for name, value in choice.items() if value is not None and name != "delta")
+        self.is_ended = self._choice.get("finish_reason") is not None or "error" in self._choice
+
+    def _deltas(self, delta: dict[str, Any]) -> Iterator[Delta]:
+        for name, value in delta.items():
+            if not value:
+                continue
+            if name in _JOINED and isinstance(value, str):
+                known = self._texts.setdefault(name, [])
+                known.append(value)
+                if name in {"content", "refusal"}:
+                    yield TextDelta(value)
+                elif not any(other in self._texts for other in REASONING_FIELDS[: REASONING_FIELDS.index(name)]):
+                    yield ReasoningDelta(value)
+            elif name == "tool_calls" and isinstance(value, list):
+                yield from map(self._call_delta, (piece for piece in value if isinstance(piece, dict)))
+            elif isinstance(value, list):
+                _join_lists(self._message.setdefault(name, []), value)
+            else:
+                self._message[name] = value
+
+    def _call_delta(self, piece: dict[str, Any]) -> ToolCallDelta:
+        index = piece.get("index")
+        if not isinstance(index, int):  # a whole call at once
+            index = len(self._calls)
+        position = next((n for n, call in enumerate(self._calls) if call["index"] == index), len(self._calls))
+        if position == len(self._calls):
+            self._calls.append({"index": index, "function": {"name": "", "arguments": ""}})
+        call = self._calls[position]
+        call.update((name, value) for name, value in piece.items() if value and name != "function")
+        function = piece.get("function")
+        name, arguments = _function(function if isinstance(function, dict) else {})
+        call["function"]["name"] += name
+        call["function"]["arguments"] += arguments
+        return ToolCallDelta(position, arguments, id=as_text(piece.get("id")), name=name or None)
+
+    def body(self) -> dict[str, Any]:
+        """The whole answer."""
+        message = {**self._message, **{name: "".join(texts) for name, texts in self._texts.items()}}
+        if self._calls:
+            message["tool_calls"] = self._calls
+        return {**self.head, "choices": [{**self._choice, "message": message}]}
+
+
+def _function(function: Mapping[str, Any]) -> tuple[str, str]:
+    return as_text(function.get("name")) or "", as_text(function.get("arguments")) or ""
+
+
+def _join_lists(known: list[Any], pieces: list[Any]) -> None:
+    """Pieces of one entry carry its index and type: their texts are joined. What is sealed is whole."""
+    for piece in pieces:
+        last = known[-1] if known else None
+        if not (isinstance(piece, dict) and isinstance(last, dict) and _is_same_entry(last, piece)):
+            known.append(piece)
+            continue
+        known[-1] = {**last, **{name: _joined(name, last.get(name), value) for name, value in piece.items()}}
+
+
+def _is_same_entry(last: dict[str, Any], piece: dict[str, Any]) -> bool:
+    return (
+        "index" in piece
+        and "data" not in piece
+        and all(last.get(name) == piece.get(name) for name in ("index", "type"))
+    )
+
+
+def _joined(name: str, known: Any, more: Any) -> Any:
+    if name in {"text", "summary"} and isinstance(known, str) and isinstance(more, str):
+        return known + more
+    return more or known
