@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
+    from pollux_sync.sessions import Session
     from pollux_sync.streaming import stream, stream_many
     from pollux_sync.tools import Tool, run_tools
 
@@ -127,6 +128,7 @@ _HOMES = {
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
+    "sessions": ("Session",),
     "streaming": ("stream", "stream_many"),
     "tools": ("Tool", "run_tools"),
 }
@@ -158,6 +160,7 @@ __all__ = [
     "Reply",
     "ResultEnvelope",
     "RetryPolicy",
+    "Session",
     "Source",
     "SourceError",
     "SourceRule",

@@ -141,11 +141,17 @@ def continue_tool(
     ``options`` are not used; nothing that was passed in is changed. Raises ConfigurationError when
     ``continue_from`` carries no conversation or the results do not fit its calls, and what `run` raises.
     """
+    return run(config=config, options=continuing(continue_from, tool_results, options))
+
+
+def continuing(
+    continue_from: ResultEnvelope | dict[str, Any], tool_results: Sequence[Mapping[str, Any]], options: Options | None
+) -> Options:
+    """The options with which `continue_tool` asks. Raises ConfigurationError as it does."""
     state = copy.deepcopy(state_in(continue_from))
     turns = turns_in(state)
     state["history"] = [*turns, *checked_results(tool_results, turns)]
-    continued = attrs.evolve(options or Options(), history=None, continue_from={STATE_KEY: state})
-    return run(config=config, options=continued)
+    return attrs.evolve(options or Options(), history=None, continue_from={STATE_KEY: state})
 
 
 def create_cache(
@@ -161,7 +167,7 @@ def create_cache(
     Equal content is cached once in this process, however many threads ask; asked for longer, it is extended.
     Raises ConfigurationError where the provider keeps no caches, CacheError when making one fails.
     """
-    with connections.lease(_checked_config(config)) as hooks:
+    with connections.lease(checked_config(config)) as hooks:
         request = cache_request(sources, system_instruction, tools, ttl_seconds, hooks)
         return caches.handle(
             cache_key(request, hooks),
@@ -201,7 +207,7 @@ def extend_cache(handle: CacheHandle, ttl_seconds: int, *, config: Config | None
 
 def list_caches(*, config: Config) -> list[CacheHandle]:
     """The account's caches, whoever made them, of all models."""
-    with connections.lease(_checked_config(config)) as hooks:
+    with connections.lease(checked_config(config)) as hooks:
         if "cache" not in hooks.info.options:
             return []
         return listed_caches(hooks)
@@ -221,7 +227,7 @@ def config_for(handle: CacheHandle | DeferredHandle, config: Config | None) -> C
     """
     if config is None:
         return Config(provider=handle.provider, model=handle.model, base_url=handle.base_url)
-    if _checked_config(config).provider.rpartition(":")[2] != handle.provider:
+    if checked_config(config).provider.rpartition(":")[2] != handle.provider:
         raise ConfigurationError(
             f"the handle is of provider {handle.provider!r}, the config of {config.provider!r}",
             hint="pass the config it was made with",
@@ -231,7 +237,8 @@ def config_for(handle: CacheHandle | DeferredHandle, config: Config | None) -> C
     return config
 
 
-def _checked_config(config: object) -> Config:
+def checked_config(config: object) -> Config:
+    """The configuration. Raises ConfigurationError for something else."""
     if not isinstance(config, Config):
         raise ConfigurationError(
             f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"

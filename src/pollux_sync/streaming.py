@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pollux_sync.api import caches, connections, line_for, one_source
+from pollux_sync.api import caches, line_for, one_source
 from pollux_sync.data.streaming import StreamDone
 from pollux_sync.engine.enveloping import seal_envelope
 from pollux_sync.engine.preparing import prepare_plan
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pollux_sync.api import Line
-    from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.options import Options
     from pollux_sync.data.request import Plan, Request
     from pollux_sync.data.source import Source
@@ -59,20 +59,20 @@ def stream_many(
     """
     started = time.monotonic()
     request = build_request(prompts, sources, config, options, per_source=per_source)
-    return streamed(request, line_for, started)
+    return streamed(request, partial(line_for, request.config), started)
 
 
-def streamed(request: Request, line: Callable[[ConfigValues], AbstractContextManager[Line]], started: float) -> Stream:
+def streamed(request: Request, line: Callable[[], AbstractContextManager[Line]], started: float) -> Stream:
     """The stages of `stream_many` from the request on; the line is held until the stream ends."""
-    with connections.lease(request.config) as hooks:
+    with line() as (hooks, _):
         plan = plan_stream(request, hooks)
     return Stream(_events(plan, line, started))
 
 
 def _events(
-    plan: Plan, line: Callable[[ConfigValues], AbstractContextManager[Line]], started: float
+    plan: Plan, line: Callable[[], AbstractContextManager[Line]], started: float
 ) -> Generator[StreamEvent, None, None]:
-    with line(plan.request.config) as (hooks, uploads):
+    with line() as (hooks, uploads):
         prepared = prepare_plan(plan, hooks, uploads)
         outcomes = yield from stream_calls(prepared, hooks)
     caches.notice(plan.request.options.cache, outcomes)

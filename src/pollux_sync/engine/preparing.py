@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import time
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol, Self
+
+import attrs
 
 from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
@@ -28,6 +31,8 @@ UploadKey = tuple[str, str]
 
 #: A file that is not deleted, because the process died, may go by itself after a day.
 _LIFETIME_S = 86_400.0
+#: What goes this soon is not relied on.
+_MARGIN_S = 600.0
 _DELETE_TIMEOUT_S = 10.0
 _GRACE_S = 1.0
 
@@ -79,6 +84,36 @@ class UploadScope:
                 self._assets.append(asset)
             self._changed.notify_all()
             return self._is_over
+
+
+class SharedUploads(UploadScope):
+    """The files of many plans, from any thread: equal content is stored once, and again only once it has expired."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        super().__init__(hooks)
+        self._lock = threading.Lock()
+        self._slots: dict[UploadKey, _Slot] = {}
+
+    def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
+        """The stored file. Raises APIError with phase "upload", after which the next call tries again."""
+        with self._lock:
+            slot = self._slots.setdefault(_key(part), _Slot())
+        with slot.lock:
+            if slot.asset is None or _expires_soon(slot.asset):
+                slot.asset = super().upload(part, stop)
+            return slot.asset
+
+
+@attrs.define
+class _Slot:
+    """Where one content is; who holds the lock is storing it."""
+
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    asset: Asset | None = None
+
+
+def _expires_soon(asset: Asset) -> bool:
+    return asset.expires_at is not None and asset.expires_at < time.time() + _MARGIN_S
 
 
 class Uploads(Protocol):

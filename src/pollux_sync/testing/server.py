@@ -18,7 +18,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 import attrs
 
@@ -134,6 +134,29 @@ class Drip:
         """Send piece after piece."""
         wire.send(_head_of(self.body, wire, self.headers, self.status))
         wire.drip(self.body, self.interval_s, self.chunk_bytes)
+
+
+@attrs.frozen
+class Events:
+    """A streamed answer: the pieces as chunks of its body, each `interval_s` after the one before, then its ending.
+
+    "end" is an orderly one, "close" (FIN) and "reset" (RST) break off, "hang" waits until the client leaves.
+    """
+
+    pieces: Iterable[bytes]
+    ending: Literal["end", "close", "reset", "hang"] = attrs.field(default="end", kw_only=True)
+    interval_s: float = attrs.field(default=0.0, kw_only=True)
+    headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+
+    def play(self, wire: Wire) -> None:
+        """Send chunk after chunk."""
+        coding = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+        wire.send(wire.head(200, self.headers, coding))
+        for piece in self.pieces:
+            wire.pause(self.interval_s)
+            wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        endings = {"close": wire.close, "reset": wire.reset, "hang": wire.wait_for_leave}
+        endings.get(self.ending, lambda: wire.send(b"0\r\n\r\n"))()
 
 
 @attrs.frozen(kw_only=True)
@@ -312,6 +335,11 @@ class Wire:
         """Wait for `ScriptedServer.release()`."""
         self._signals.released.wait()
         self.pause(0.0)
+
+    def wait_for_leave(self) -> None:
+        """Wait until the client closes the connection, or sends more."""
+        self._connection.recv(1)
+        self.close()
 
     def reset(self) -> None:
         """Close with RST: what was sent and not yet delivered is lost."""

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
-from pollux_sync.api import continue_tool, run_many
+from pollux_sync.api import continuing, run_many
 from pollux_sync.data.checks import require_int
 from pollux_sync.data.options import Options
 from pollux_sync.engine.enveloping import tool_arguments
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config
 
+#: Whether a tool's error is told to the model, or ends the loop.
+OnToolError: TypeAlias = Literal["tell", "raise"]
+
 log = logging.getLogger("pollux_sync")
 
 
@@ -39,7 +43,7 @@ def run_tools(
     tool_choice: ToolChoice | None = None,
     max_steps: int = 10,
     tool_concurrency: int = 1,
-    on_tool_error: Literal["tell", "raise"] = "tell",
+    on_tool_error: OnToolError = "tell",
 ) -> ResultEnvelope:
     """Ask, run the tools that the model calls, and go on until it answers; ``result["answers"][0]`` is the answer.
 
@@ -52,6 +56,32 @@ def run_tools(
     ``usage`` and the counts of ``metrics`` are those of all requests; ``diagnostics["steps"]`` has each of
     them with the tools that ran after it. Raises what `run` raises, with all of that as ``partial_result``.
     """
+    return looped(
+        partial(run_many, config=config),
+        prompt,
+        tools=tools,
+        sources=sources,
+        options=options,
+        tool_choice=tool_choice,
+        max_steps=max_steps,
+        tool_concurrency=tool_concurrency,
+        on_tool_error=on_tool_error,
+    )
+
+
+def looped(
+    ask: Callable[..., ResultEnvelope],
+    prompt: str | None,
+    *,
+    tools: Sequence[Tool | Callable[..., Any]],
+    sources: Iterable[Source],
+    options: Options | None,
+    tool_choice: ToolChoice | None,
+    max_steps: int,
+    tool_concurrency: int,
+    on_tool_error: OnToolError,
+) -> ResultEnvelope:
+    """`run_tools` over ``ask``, which is `run_many` with all but prompt, ``sources`` and ``options`` given."""
     made = _made(tools)
     asked = options or Options()
     if asked.tools:
@@ -64,13 +94,13 @@ def run_tools(
     crew = _Crew({tool.name: tool for tool in made}, tool_concurrency, is_raising=on_tool_error == "raise")
     first = attrs.evolve(asked, tools=[tool.declaration for tool in made], tool_choice=tool_choice)
     later = attrs.evolve(first, tool_choice=None, history=None, continue_from=None)
-    result = run_many(prompt, sources=sources, config=config, options=first)
+    result = ask(prompt, sources=sources, options=first)
     steps = [_step(result)]
     try:
         while (calls := _calls_in(result)) and len(steps) <= max_steps:
             told = crew.run(calls, steps[-1]["tool_runs"])
             choice = attrs.evolve(later, tool_choice="none") if len(steps) == max_steps else later
-            result = continue_tool(result, told, config=config, options=choice)
+            result = ask(options=continuing(result, told, choice))
             steps.append(_step(result))
     except (Exception, KeyboardInterrupt) as error:
         with suppress(AttributeError):  # an exception of a tool's may have no room

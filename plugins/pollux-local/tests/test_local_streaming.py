@@ -1,0 +1,200 @@
+"""Streams of Chat Completions servers: equal to what they answer at once, whatever the network does."""
+
+import threading
+
+import pytest
+
+from chat_api import answer
+from chat_streams import TRANSCRIPTS, call_piece, called, chunk, told
+from demo_model import packaged_model
+from llama_server import serve
+from pollux_sync import (
+    APIError,
+    Config,
+    Options,
+    RetryPolicy,
+    StreamFinish,
+    StreamStart,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    run,
+    stream,
+)
+from pollux_sync.testing.server import Answer, Events, ScriptedServer
+from streams import assert_streams_like, comparable, sse
+
+ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+SUB = ADD | {"name": "sub"}
+LONG_S = 60.0
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def config(server):
+    def make(**fields):
+        retry = RetryPolicy(max_attempts=2, initial_delay_s=0, jitter=False)
+        return Config(**{"provider": "local", "model": "m", "base_url": f"{server.url}/v1", "retry": retry} | fields)
+
+    return make
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_envelope_is_that_of_the_answer_however_the_stream_is_cut(name):
+    options = Options(tools=[ADD, SUB]) if "tool" in name else None
+    assert_streams_like(*TRANSCRIPTS[name], provider="local", model="m", options=options)
+
+
+def test_asks_for_a_stream_with_usage(server, config):
+    server.reply(Events([told({"content": "x"})]), Events([told({"content": "x"})]))
+    stream("hi", config=config()).result()
+    own = {"local": {"stream_options": {"chunk_bytes": 9}}}
+    stream("hi", config=config(), options=Options(provider_options=own)).result()
+    plain, added = [request.json() for request in server.requests]
+    assert (plain["stream"], plain["stream_options"]) == (True, {"include_usage": True})
+    assert added["stream_options"] == {"include_usage": True, "chunk_bytes": 9}
+
+
+def test_tells_calls_piece_by_piece_and_whole(server, config):
+    pieces = [called("add", "c1"), call_piece('{"a"'), call_piece(": 1}")]
+    server.reply(Events([told(*pieces, finish="tool_calls")]))
+    events = list(stream("hi", config=config(), options=Options(tools=[ADD])))
+    assert [event for event in events if isinstance(event, ToolCallDelta)] == [
+        ToolCallDelta(0, "", id="c1", name="add"),
+        ToolCallDelta(0, '{"a"'),
+        ToolCallDelta(0, ": 1}"),
+    ]
+    (whole,) = [event.call for event in events if event.type == "tool_call"]
+    assert whole == ToolCall("c1", "add", '{"a": 1}')
+
+
+def test_takes_whole_calls_without_an_index(server, config):
+    function = {"name": "add", "arguments": "{}"}
+    calls = {"tool_calls": [{"id": "c1", "function": function}, {"id": "c2", "function": function}, "junk"]}
+    server.reply(Events([told(calls, finish="tool_calls")]))
+    result = stream("hi", config=config(), options=Options(tools=[ADD])).result()
+    assert [call["id"] for call in result["tool_calls"][0]] == ["c1", "c2"]
+
+
+def test_passes_over_what_it_does_not_know(server, config):
+    strange = [
+        chunk() | {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
+        chunk() | {"choices": "junk"},
+        chunk() | {"choices": [{"index": 0, "delta": "junk", "news": 1}]},
+        chunk(content=["news"], tool_calls="junk", news={"a": 1}),
+    ]
+    server.reply(Events([sse(*strange) + told({"content": "x"})]))
+    assert stream("hi", config=config()).result()["answers"] == ["x"]
+
+
+def test_takes_the_end_of_the_body_for_the_end(server, config):
+    server.reply(Events([sse(chunk(content="x"), chunk("stop"))]))
+    assert stream("hi", config=config()).result()["answers"] == ["x"]
+
+
+def test_takes_a_plain_answer_from_a_server_that_does_not_stream(server, config):
+    server.reply(answer("hello"), answer("hello"))
+    events = list(stream("hi", config=config()))
+    assert [event.type for event in events] == ["start", "text_delta", "usage", "finish", "done"]
+    assert comparable(events[-1].result) == comparable(run("hi", config=config()))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Answer(status=503, json={"error": {"message": "loading"}}),
+        Events([sse({"error": {"code": 503, "message": "loading"}})]),
+        Events([], ending="close"),
+        Events([], ending="reset"),
+        Events([]),
+        Events([b"data: no json\n\n"]),
+    ],
+)
+def test_tries_again_what_fails_before_the_first_event(server, config, first):
+    server.reply(first, Events([told({"content": "x"})]))
+    result = stream("hi", config=config()).result()
+    assert result["answers"] == ["x"]
+    assert result["metrics"]["n_attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (Events([sse(chunk(content="half"))]), "malformed"),
+        (Events([sse(chunk(content="half"))], ending="close"), "connection"),
+        (Events([sse(chunk(content="half"))], ending="reset"), "connection"),
+        (Events([sse(chunk(content="half"), {"error": {"message": "no", "code": 500}})]), "capacity"),
+        (
+            Events([sse(chunk(content="half"), chunk() | {"choices": [{"index": 0, "error": {"code": 502}}]})]),
+            "capacity",
+        ),
+        (Events([sse(chunk(content="half"), 7)]), "malformed"),
+    ],
+)
+def test_raises_what_fails_later_with_the_text_so_far(server, config, end, kind):
+    server.reply(end)
+    events = stream("hi", config=config())
+    with pytest.raises(APIError) as caught:
+        list(events)
+    error = caught.value
+    assert (error.kind, error.partial_text, error.call_idx) == (kind, "half", 0)
+    assert error.partial_result["answers"] == ["half"]
+    assert [attempt.kind for attempt in error.attempts] == [kind]
+    assert len(server.requests) == 1
+
+
+def test_gives_up_on_a_server_that_falls_silent(server, config):
+    server.reply(Events([sse(chunk(content="half"))], ending="hang"))
+    with pytest.raises(APIError) as caught:
+        list(stream("hi", config=config(timeout_s=0.1)))
+    assert (caught.value.kind, caught.value.partial_text) == ("timeout", "half")
+
+
+def test_leaving_early_closes_the_connection_at_once(server, config):
+    server.reply(Events([sse(chunk(content="x"))], ending="hang"))
+    with stream("hi", config=config()) as events:
+        assert [type(next(events)), type(next(events))] == [StreamStart, TextDelta]
+    server.wait_for_open_connections(0)
+
+
+def test_a_thousand_that_are_left_leave_no_connection_and_no_thread(server, config):
+    server.handler = lambda _: Events([sse(chunk(content="x"))], ending="hang")
+    threads = threading.active_count()
+    for _ in range(1000):
+        with stream("hi", config=config()) as events:
+            next(events)
+    server.wait_for_open_connections(0)
+    assert len({request.connection for request in server.requests}) == 1000
+    assert threading.active_count() == threads
+
+
+def test_start_names_model_and_answer(server, config):
+    server.reply(Events([told({"content": "x"})]))
+    assert next(stream("hi", config=config())) == StreamStart(model="tiny.gguf", response_id="chatcmpl-1")
+
+
+def test_a_stream_is_like_its_answer_after_a_connection_was_kept(server, config):
+    server.reply(*[Events([told({"content": "x"})])] * 3)
+    for _ in range(3):
+        stream("hi", config=config()).result()
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_real_server_streams_what_it_answers():
+    url, key = serve(packaged_model())
+    config = Config(provider="local", model="smollm2", api_key=key, base_url=url)
+    options = Options(temperature=0, max_tokens=40)
+    blocking = run("Name three colours.", config=config, options=options)
+    events = list(stream("Name three colours.", config=config, options=options))
+    deltas = [event.text for event in events if isinstance(event, TextDelta)]
+    assert "".join(deltas) == blocking["answers"][0]
+    assert len(deltas) > 3
+    assert events[-1].result["usage"]["output_tokens"] == blocking["usage"]["output_tokens"]
+    assert [event.finish_reason for event in events if isinstance(event, StreamFinish)] == [
+        blocking["metrics"]["finish_reasons"][0]
+    ]

@@ -1,0 +1,208 @@
+"""One configuration held open over many calls."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from pollux_sync.api import (
+    answered,
+    checked_config,
+    connections,
+    continuing,
+    create_cache,
+    delete_cache,
+    one_source,
+)
+from pollux_sync.deferred import defer_many
+from pollux_sync.engine.preparing import SharedUploads
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.errors import ConfigurationError, PolluxError
+from pollux_sync.streaming import streamed
+from pollux_sync.tools.looping import looped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from os import PathLike
+    from types import TracebackType
+
+    from pollux_sync.api import Line
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.handles import CacheHandle, DeferredHandle
+    from pollux_sync.data.options import Options, ToolChoice
+    from pollux_sync.data.source import Source
+    from pollux_sync.engine.streaming import Stream
+    from pollux_sync.hooks.config import Config
+    from pollux_sync.tools import Tool
+    from pollux_sync.tools.looping import OnToolError
+
+
+class Session:
+    """One configuration held open over many calls, from any number of threads: ``with Session(config) as session``.
+
+    The client stays open, and a file is uploaded once for all calls that see it. What was uploaded, and caches that
+    the session made, are deleted when it is closed, which is when the block ends. Its methods are the functions of the
+    same names; ``options`` go with every call that passes none of its own.
+    """
+
+    def __init__(self, config: Config, *, options: Options | None = None) -> None:
+        self.config = checked_config(config)
+        self.options = options
+        held = ExitStack()
+        self._hooks = held.enter_context(connections.lease(config))
+        self._uploads = held.enter_context(SharedUploads(self._hooks))
+        self._caches: list[CacheHandle] = []
+        self._process = os.getpid()
+        # Runs at the end of the process too, for a session that nobody closed.
+        self._end = weakref.finalize(self, _let_go, held, self._caches, config, self._process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Delete what was uploaded and cached. Calls that still run lose their files; new ones are refused."""
+        self._end()
+
+    def run(
+        self, prompt: str | None = None, *, source: Source | None = None, options: Options | None = None
+    ) -> ResultEnvelope:
+        """As `pollux_sync.run`."""
+        return self.run_many(prompt, sources=one_source(prompt, source), options=options)
+
+    def run_many(
+        self,
+        prompts: str | Sequence[str | None] | None = None,
+        *,
+        sources: Iterable[Source] = (),
+        options: Options | None = None,
+        per_source: bool = False,
+    ) -> ResultEnvelope:
+        """As `pollux_sync.run_many`."""
+        started = time.monotonic()
+        request = build_request(prompts, sources, self.config, options or self.options, per_source=per_source)
+        return answered(request, self._line(), started)
+
+    def continue_tool(
+        self,
+        continue_from: ResultEnvelope | dict[str, Any],
+        tool_results: Sequence[Mapping[str, Any]],
+        *,
+        options: Options | None = None,
+    ) -> ResultEnvelope:
+        """As `pollux_sync.continue_tool`."""
+        return self.run(options=continuing(continue_from, tool_results, options or self.options))
+
+    def run_tools(
+        self,
+        prompt: str | None = None,
+        *,
+        tools: Sequence[Tool | Callable[..., Any]],
+        sources: Iterable[Source] = (),
+        options: Options | None = None,
+        tool_choice: ToolChoice | None = None,
+        max_steps: int = 10,
+        tool_concurrency: int = 1,
+        on_tool_error: OnToolError = "tell",
+    ) -> ResultEnvelope:
+        """As `pollux_sync.run_tools`."""
+        return looped(
+            self.run_many,
+            prompt,
+            tools=tools,
+            sources=sources,
+            options=options or self.options,
+            tool_choice=tool_choice,
+            max_steps=max_steps,
+            tool_concurrency=tool_concurrency,
+            on_tool_error=on_tool_error,
+        )
+
+    def stream(
+        self, prompt: str | None = None, *, source: Source | None = None, options: Options | None = None
+    ) -> Stream:
+        """As `pollux_sync.stream`."""
+        return self.stream_many(prompt, sources=one_source(prompt, source), options=options)
+
+    def stream_many(
+        self,
+        prompts: str | Sequence[str | None] | None = None,
+        *,
+        sources: Iterable[Source] = (),
+        options: Options | None = None,
+        per_source: bool = False,
+    ) -> Stream:
+        """As `pollux_sync.stream_many`."""
+        started = time.monotonic()
+        request = build_request(prompts, sources, self.config, options or self.options, per_source=per_source)
+        return streamed(request, self._line, started)
+
+    def defer(
+        self,
+        prompt: str | None = None,
+        *,
+        source: Source | None = None,
+        options: Options | None = None,
+        job_file: str | PathLike[str] | None = None,
+    ) -> DeferredHandle:
+        """As `pollux_sync.defer`. A job outlives the session, and so do its files."""
+        return self.defer_many(prompt, sources=one_source(prompt, source), options=options, job_file=job_file)
+
+    def defer_many(
+        self,
+        prompts: str | Sequence[str | None] | None = None,
+        *,
+        sources: Iterable[Source] = (),
+        options: Options | None = None,
+        job_file: str | PathLike[str] | None = None,
+    ) -> DeferredHandle:
+        """As `pollux_sync.defer_many`. A job outlives the session, and so do its files."""
+        with self._line():
+            return defer_many(
+                prompts, sources=sources, config=self.config, options=options or self.options, job_file=job_file
+            )
+
+    def create_cache(
+        self,
+        sources: Iterable[Source] = (),
+        *,
+        system_instruction: str | None = None,
+        tools: Sequence[dict[str, Any]] | None = None,
+        ttl_seconds: int = 3600,
+    ) -> CacheHandle:
+        """As `pollux_sync.create_cache`; the cache is deleted with the session."""
+        with self._line():
+            handle = create_cache(
+                sources,
+                config=self.config,
+                system_instruction=system_instruction,
+                tools=tools,
+                ttl_seconds=ttl_seconds,
+            )
+        self._caches.append(handle)
+        return handle
+
+    @contextmanager
+    def _line(self) -> Iterator[Line]:
+        """The session's own. Raises ConfigurationError when it is closed, or another process's."""
+        if not self._end.alive:
+            raise ConfigurationError("the session is closed", hint="make calls before its with block ends")
+        if self._process != os.getpid():
+            raise ConfigurationError("the session is another process's", hint="open one in each process")
+        yield self._hooks, self._uploads
+
+
+def _let_go(held: ExitStack, caches: list[CacheHandle], config: Config, process: int) -> None:
+    if process != os.getpid():  # a forked child ends: files and sockets are its parent's
+        return
+    with held:
+        for cache in {cache.name: cache for cache in caches}.values():
+            with suppress(PolluxError):  # it goes by itself
+                delete_cache(cache, config=config)

@@ -1,0 +1,171 @@
+"""Streams of the core's HTTP client, against a real server."""
+
+import gzip
+import threading
+
+import pytest
+
+from pollux_sync import HttpRequest
+from pollux_sync.testing.server import Answer, CloseAfter, Events, ResetBeforeBody, ScriptedServer
+from pollux_sync.wire.faults import HttpError, ReplyError, classify
+from pollux_sync.wire.http import HttpClient
+from streams import SSE, sse
+
+ASK = HttpRequest(path="/ask", body={"stream": True})
+LONG_S = 60.0
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    client = HttpClient(server.url, headers={}, resends_stale=True)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def begin(client):
+    """Begins streams, and closes them when the test ends."""
+    begun = []
+
+    def ask(timeout_s=LONG_S):
+        begun.append(client.stream(ASK, timeout_s))
+        return begun[-1]
+
+    yield ask
+    for stream in begun:
+        stream.close()
+
+
+def data_in(stream):
+    return [event.data for event in stream]
+
+
+def test_gives_events_as_they_come(server, begin):
+    server.reply(Events([sse(1)], ending="hang"))
+    stream = begin()
+    assert next(iter(stream)).data == 1
+    stream.close()
+
+
+def test_asks_for_events_that_are_not_compressed(server, begin):
+    server.reply(Events([]))
+    stream = begin()
+    headers = server.requests[0].headers
+    assert (headers["accept"], headers["accept-encoding"]) == ("text/event-stream, application/json", "identity")
+    assert stream.response.headers["content-type"] == "text/event-stream"
+
+
+def test_keeps_the_connection_after_a_whole_answer(server, client, begin):
+    server.reply(Events([sse(1, done=True)]), Answer(json={}))
+    stream = begin()
+    assert data_in(stream) == [1]
+    stream.finish()
+    client.send(ASK, LONG_S)
+    assert [request.connection for request in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize("ending", ["hang", "reset", "close"])
+def test_gives_up_a_connection_whose_body_does_not_end(server, client, begin, ending):
+    server.reply(Events([sse(1, done=True)], ending=ending), Answer(json={}))
+    stream = begin()
+    assert data_in(stream) == [1]
+    stream.finish()
+    client.send(ASK, LONG_S)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_closing_closes_the_connection_at_once(server, begin):
+    server.reply(Events([sse(1)], ending="hang"))
+    stream = begin()
+    next(iter(stream))
+    stream.close()
+    server.wait_for_open_connections(0)
+
+
+def test_waking_ends_a_wait_in_another_thread(server, begin):
+    server.reply(Events([sse(1)], ending="hang"))
+    stream = begin()
+    events = iter(stream)
+    next(events)
+    threading.Timer(0.05, stream.wake).start()
+    with pytest.raises(ConnectionError):
+        next(events)
+
+
+def test_reads_a_compressed_stream(server, begin):
+    packed = gzip.compress(sse(1, 2))
+    server.reply(Events([packed[:9], packed[9:]], headers={"Content-Encoding": "gzip"}))
+    assert data_in(begin()) == [1, 2]
+
+
+def test_reads_a_body_of_known_length(server, begin):
+    server.reply(Answer(body=sse(1, 2), headers=SSE))
+    assert data_in(begin()) == [1, 2]
+
+
+def test_keeps_a_plain_answer(server, begin):
+    server.reply(Answer(json={"a": 1}))
+    stream = begin()
+    assert (stream.response.body, data_in(stream)) == ({"a": 1}, [])
+    stream.finish()
+
+
+def test_raises_for_a_status(server, begin):
+    server.reply(Answer(status=429, json={"error": {"message": "slow"}}))
+    with pytest.raises(HttpError, match="slow"):
+        begin()
+
+
+def test_raises_for_a_plain_answer_that_is_not_json(server, begin):
+    server.reply(Answer(body=b"{", headers={"Content-Type": "application/json"}))
+    with pytest.raises(ReplyError):
+        begin()
+
+
+def test_resends_on_a_stale_connection(server, client, begin):
+    server.reply(CloseAfter(Answer(json={})), Events([sse(1)]))
+    client.send(ASK, LONG_S)
+    server.wait_for_open_connections(0)
+    assert data_in(begin()) == [1]
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("reset", "connection"), ("close", "connection")])
+def test_tells_a_body_that_breaks_off(server, begin, ending, kind):
+    server.reply(Events([sse(1)], ending=ending))
+    events = iter(begin())
+    assert next(events).data == 1
+    with pytest.raises(ConnectionError) as caught:
+        next(events)
+    assert classify(caught.value).kind == kind
+
+
+def test_tells_a_connection_that_is_reset_at_once(server, begin):
+    server.reply(ResetBeforeBody())
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the classifier knows it
+        begin()
+    assert classify(caught.value).kind == "connection"
+
+
+def test_ends_a_wait_that_is_too_long(server, begin):
+    server.reply(Events([sse(1)], ending="hang"))
+    events = iter(begin(0.05))
+    next(events)
+    with pytest.raises(TimeoutError):
+        next(events)
+
+
+def test_begins_the_time_limit_anew_with_each_event(server, begin):
+    server.reply(Events([sse(number) for number in range(6)], interval_s=0.1))
+    assert data_in(begin(0.4)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_refuses_when_closed(client, begin):
+    client.close()
+    with pytest.raises(ConnectionAbortedError):
+        begin()

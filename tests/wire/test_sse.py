@@ -1,0 +1,104 @@
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pollux_sync import HttpResponse
+from pollux_sync.data.streaming import ServerEvent
+from pollux_sync.wire.faults import ReplyError
+from pollux_sync.wire.http import MAX_BODY_BYTES
+from pollux_sync.wire.sse import EventParser
+from streams import Pieces, sse
+
+
+def parsed(*pieces):
+    return list(Pieces(pieces))
+
+
+def data_of(*pieces):
+    return [event.data for event in parsed(*pieces)]
+
+
+def test_reads_names_and_data():
+    assert parsed(sse(("ping", {}), {"a": 1})) == [ServerEvent("ping", {}), ServerEvent("", {"a": 1})]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_takes_every_kind_of_line_end(end):
+    text = end.join(["event: x", "data: 1", "", "data: 2", "", ""]).encode()
+    assert parsed(text) == [ServerEvent("x", 1), ServerEvent("", 2)]
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=2), max_size=4),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.lists(st.integers(0, 200), max_size=6),
+)
+def test_gives_the_same_however_it_is_cut(values, end, cuts):
+    lines = [line for value in values for line in (f"data: {json.dumps(value, ensure_ascii=False)}", "")]
+    text = "".join(line + end for line in lines).encode()
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[start:stop] for start, stop in pairwise(places)]
+    assert data_of(*pieces) == values
+
+
+def test_joins_lines_of_data():
+    assert data_of(b'data: {"a":\ndata: 1}\n\n') == [{"a": 1}]
+
+
+@pytest.mark.parametrize("line", [b": alive\n", b"id: 7\n", b"retry: 10\n", b"nonsense\n", b"event: x\n"])
+def test_passes_over_what_is_no_data(line):
+    assert data_of(line + b"\ndata: 1\n\n") == [1]
+
+
+def test_passes_over_a_byte_order_mark():
+    assert data_of(b"\xef\xbb\xbfdata: 1\n\n") == [1]
+
+
+def test_ends_where_the_server_says_so():
+    assert data_of(sse(1, done=True) + b"data: 2\n\n") == [1]
+    assert data_of(sse(1, done=True), b"data: no json\n\n") == [1]
+
+
+def test_takes_the_last_event_without_the_blank_line_after_it():
+    assert data_of(b"data: 1\n\ndata: 2") == [1, 2]
+    assert data_of(b"data: 1\n\ndata: 2\r") == [1, 2]
+
+
+def test_drops_half_an_event_at_the_end():
+    assert data_of(b'data: 1\n\ndata: {"a') == [1]
+
+
+@pytest.mark.parametrize("data", [b"no json", b"\xff", b"[" * 100_000])
+def test_refuses_what_is_not_json(data):
+    with pytest.raises(ReplyError, match="not valid JSON"):
+        data_of(b"data: " + data + b"\n\n")
+
+
+def test_refuses_an_answer_without_end():
+    class Endless(Pieces):
+        def chunks(self):
+            while True:
+                yield b":" * 1024 * 1024
+
+    with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
+        list(Endless(()))
+
+
+def test_renews_the_time_limit_with_events_and_comments_only():
+    class Renewing(Pieces):
+        renewals = 0
+
+        def renew(self):
+            self.renewals += 1
+
+    stream = Renewing([b"data", b": 1\n", b"\n", b": alive\n", b"id", b": 1\n\n"])
+    assert [event.data for event in stream] == [1]
+    assert stream.renewals == 2
+
+
+def test_counts_nothing_before_it_is_fed():
+    assert EventParser().end() == []
+    assert Pieces([]).response == HttpResponse(status=200, headers={"content-type": "text/event-stream"})
