@@ -6,14 +6,14 @@ To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 from pathlib import Path
 
 from pollux_sync import Config, Options, Session, Source, hookimpl
-from pollux_sync.data.events import FileUploaded, UploadDeleted
+from pollux_sync.data.events import Event, FileUploaded, UploadDeleted
 
 
 class Told:
     """Prints what happens to files."""
 
     @hookimpl
-    def pollux_event(self, event):
+    def pollux_event(self, event: Event) -> None:
         if isinstance(event, FileUploaded):
             print(f"uploaded {Path(event.identifier).name}")
         if isinstance(event, UploadDeleted):
