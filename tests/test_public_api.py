@@ -7,7 +7,19 @@ import pytest
 
 import pollux_sync
 
-FUNCTIONS = ["continue_tool", "result_of", "run", "run_many", "run_tools", "to_jsonable", "tool_arguments"]
+FUNCTIONS = [
+    "continue_tool",
+    "interact",
+    "messages_from_openai",
+    "messages_to_openai",
+    "outputs",
+    "result_of",
+    "run",
+    "run_many",
+    "run_tools",
+    "to_jsonable",
+    "tool_arguments",
+]
 
 
 def parameters_of(function):
@@ -88,13 +100,13 @@ def test_version_is_that_of_the_distribution():
     assert pollux_sync.__version__ == version("pollux-sync")
 
 
-@pytest.mark.parametrize("function", ["continue_tool", "run", "run_many"])
+@pytest.mark.parametrize("function", ["continue_tool", "interact", "run", "run_many"])
 def test_config_is_required_and_given_by_name(function):
     config = parameters_of(function)["config"]
     assert (config.kind, config.default) == (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty)
 
 
-@pytest.mark.parametrize("function", ["continue_tool", "run", "run_many"])
+@pytest.mark.parametrize("function", ["continue_tool", "interact", "run", "run_many"])
 def test_options_are_optional_and_given_by_name(function):
     options = parameters_of(function)["options"]
     assert (options.kind, options.default) == (inspect.Parameter.KEYWORD_ONLY, None)
@@ -106,6 +118,7 @@ def test_options_are_optional_and_given_by_name(function):
         ("run", ["prompt"]),
         ("run_many", ["prompts"]),
         ("continue_tool", ["continue_from", "tool_results"]),
+        ("interact", ["environment", "input"]),
         ("to_jsonable", ["envelope"]),
     ],
 )

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     )
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
+    from pollux_sync.data.interaction import Continuation, Environment, Input
+    from pollux_sync.data.message import Message, messages_from_openai, messages_to_openai
     from pollux_sync.data.options import Options
+    from pollux_sync.data.output import Output
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCallDelta,
     )
+    from pollux_sync.data.tool import Tool, ToolDeclaration, ToolResult
     from pollux_sync.deferred import (
         as_completed,
         cancel_deferred,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
         wait_deferred,
     )
     from pollux_sync.engine.enveloping import result_of, tool_arguments
+    from pollux_sync.engine.interacting import outputs
     from pollux_sync.engine.streaming import Stream
     from pollux_sync.errors import (
         APIError,
@@ -64,9 +69,10 @@ if TYPE_CHECKING:
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
+    from pollux_sync.interaction import interact
     from pollux_sync.sessions import Session
     from pollux_sync.streaming import stream, stream_many
-    from pollux_sync.tools import Tool, run_tools
+    from pollux_sync.tools import run_tools
 
 #: Where each public name lives; the module is imported when the name is first used.
 _HOMES = {
@@ -83,7 +89,10 @@ _HOMES = {
     ),
     "data.envelope": ("ResultEnvelope",),
     "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
+    "data.interaction": ("Continuation", "Environment", "Input"),
+    "data.message": ("Message", "messages_from_openai", "messages_to_openai"),
     "data.options": ("Options",),
+    "data.output": ("Output",),
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
@@ -99,6 +108,7 @@ _HOMES = {
         "TextDelta",
         "ToolCallDelta",
     ),
+    "data.tool": ("Tool", "ToolDeclaration", "ToolResult"),
     "deferred": (
         "as_completed",
         "cancel_deferred",
@@ -109,6 +119,7 @@ _HOMES = {
         "wait_deferred",
     ),
     "engine.enveloping": ("result_of", "tool_arguments"),
+    "engine.interacting": ("outputs",),
     "engine.streaming": ("Stream",),
     "errors": (
         "APIError",
@@ -128,9 +139,10 @@ _HOMES = {
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
+    "interaction": ("interact",),
     "sessions": ("Session",),
     "streaming": ("stream", "stream_many"),
-    "tools": ("Tool", "run_tools"),
+    "tools": ("run_tools",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -141,14 +153,19 @@ __all__ = [
     "Config",
     "ConfigurationError",
     "ContextOverflowError",
+    "Continuation",
     "DeferredHandle",
     "DeferredNotReadyError",
     "DeferredSnapshot",
+    "Environment",
     "Fault",
     "HttpRequest",
     "HttpResponse",
+    "Input",
     "InternalError",
+    "Message",
     "Options",
+    "Output",
     "PlanningError",
     "PluginLoadError",
     "PolluxError",
@@ -176,6 +193,8 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolCallParseError",
+    "ToolDeclaration",
+    "ToolResult",
     "Usage",
     "__version__",
     "as_completed",
@@ -190,7 +209,11 @@ __all__ = [
     "extend_cache",
     "hookimpl",
     "inspect_deferred",
+    "interact",
     "list_caches",
+    "messages_from_openai",
+    "messages_to_openai",
+    "outputs",
     "result_of",
     "run",
     "run_many",

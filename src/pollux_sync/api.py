@@ -13,6 +13,7 @@ import attrs
 
 from pollux_sync.builtin.defaults import CoreDefaults
 from pollux_sync.data.checks import require_int
+from pollux_sync.data.envelope import jsonable
 from pollux_sync.data.options import Options
 from pollux_sync.engine.caching import (
     Caches,
@@ -34,7 +35,6 @@ from pollux_sync.errors import ConfigurationError, PolluxError, SourceError
 from pollux_sync.hooks.config import MOCK, Config
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, Loaded, load
 from pollux_sync.hooks.relay import Hooks, provider_info, relay
-from pollux_sync.schemas import unstructure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -248,7 +248,7 @@ def checked_config(config: object) -> Config:
 
 def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
     """The envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
-    return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}
+    return jsonable(envelope)
 
 
 def open_hooks(config: ConfigValues) -> Hooks:

@@ -18,6 +18,8 @@ from pollux_sync.api import (
     one_source,
 )
 from pollux_sync.deferred import defer_many
+from pollux_sync.engine.interacting import answered as interacted
+from pollux_sync.engine.interacting import asked_of
 from pollux_sync.engine.preparing import SharedUploads
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.errors import ConfigurationError, PolluxError
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from pollux_sync.api import Line
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle, DeferredHandle
+    from pollux_sync.data.interaction import Environment, Input
     from pollux_sync.data.options import Options, ToolChoice
+    from pollux_sync.data.output import Output
     from pollux_sync.data.source import Source
     from pollux_sync.engine.streaming import Stream
     from pollux_sync.hooks.config import Config
@@ -124,6 +128,17 @@ class Session:
             tool_concurrency=tool_concurrency,
             on_tool_error=on_tool_error,
         )
+
+    def interact(
+        self,
+        environment: Environment | None = None,
+        input: Input | str | None = None,  # noqa: A002 - the word for it
+        *,
+        options: Options | None = None,
+    ) -> Output:
+        """As `pollux_sync.interact`."""
+        asked = asked_of(environment, input, options or self.options, self._hooks.info)
+        return interacted(asked, self.run_many(asked.prompt, sources=asked.sources, options=asked.options))
 
     def stream(
         self, prompt: str | None = None, *, source: Source | None = None, options: Options | None = None

@@ -10,6 +10,8 @@ from pollux_sync import (
     APIError,
     Config,
     ConfigurationError,
+    Environment,
+    Input,
     Options,
     Session,
     Source,
@@ -137,6 +139,13 @@ def test_goes_on_after_tool_calls():
         (call,) = asked["tool_calls"][0]
         told = session.continue_tool(asked, [{"tool_call_id": call["id"], "content": "3"}])
     assert told["answers"] == ["echo: 3"]
+
+
+def test_interacts():
+    with Session(mocked(), options=Options(temperature=0)) as session:
+        first = session.interact(Environment(instructions="Be brief."), "a")
+        second = session.interact(input=Input("b", continuation=first.continuation))
+    assert (first.text, second.text) == ("echo: a", "echo: b")
 
 
 def test_runs_tools():

@@ -68,6 +68,7 @@ def test_gives_events_in_order_and_the_envelope_at_last():
     assert types_of(events) == ["start", *["text_delta"] * 3, "usage", "finish", "done"]
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["echo: ", "one ", "two"]
     assert comparable(events[-1].result) == comparable(run_many("one two", config=config))
+    assert events[-1].output.text == "echo: one two"
 
 
 def test_gives_reasoning_and_tool_calls():

@@ -83,3 +83,15 @@ def require_mapping(name: str, value: object) -> dict[str, Any]:
             hint=f"pass {name} as a plain dict",
         )
     return dict(value)
+
+
+def require_each(name: str, values: object, *kinds: type[Any], hint: str) -> tuple[Any, ...]:
+    """``values`` as a tuple, each of them one of ``kinds``."""
+    if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
+        raise ConfigurationError(f"{name} must be a list, got {type(values).__name__}", hint=hint)
+    given = tuple(values)
+    for index, value in enumerate(given):
+        if not isinstance(value, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise ConfigurationError(f"{name}[{index}] must be {wanted}, got {type(value).__name__}", hint=hint)
+    return given

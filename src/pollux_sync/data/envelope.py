@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from pollux_sync.schemas import unstructure
+
 Status = Literal["ok", "partial", "error"]
 
 
@@ -148,3 +150,8 @@ class ResultEnvelope(TypedDict):
     diagnostics: Diagnostics
     _conversation_state: NotRequired[dict[str, Any]]
     _conversation_states: NotRequired[list[dict[str, Any] | None]]
+
+
+def jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
+    """The envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+    return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}

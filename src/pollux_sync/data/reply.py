@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
+from pollux_sync.errors import ToolCallParseError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pollux_sync.errors import FaultKind, PolluxError
 
@@ -21,6 +24,32 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+    def arguments_dict(self) -> dict[str, Any]:
+        """The arguments as data. Raises ToolCallParseError when the model wrote no JSON object."""
+        try:
+            arguments = json.loads(self.arguments or "{}")
+        except (ValueError, RecursionError) as error:
+            problem = f"no JSON: {error}"
+        else:
+            if isinstance(arguments, dict):
+                return arguments
+            problem = f"a JSON {type(arguments).__name__}, not an object"
+        raise ToolCallParseError(
+            f"the model called {self.name!r} with arguments that are {problem}",
+            hint="tell the model so in the tool's result, with is_error; at finish reason 'length' raise max_tokens",
+            tool=self.name,
+            arguments=self.arguments,
+        )
+
+    @property
+    def arguments_error(self) -> str | None:
+        """Why `arguments_dict` would raise, None when the arguments are data."""
+        try:
+            self.arguments_dict()
+        except ToolCallParseError as error:
+            return error.message
+        return None
 
 
 @attrs.frozen(kw_only=True)
@@ -93,3 +122,13 @@ class Failure:
 
 
 Outcome: TypeAlias = Reply | Failure
+
+
+def open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of the last answer's tool calls that have no result yet; turns as in ``Options(history=[...])``."""
+    last = max((index for index, turn in enumerate(turns) if turn.get("tool_calls")), default=None)
+    if last is None:
+        return []
+    answered = {turn.get("tool_call_id") for turn in turns[last:]}
+    called = [call.get("id") for call in turns[last]["tool_calls"] if isinstance(call, dict)]
+    return [call_id for call_id in called if call_id and call_id not in answered]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode, b64encode
+from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,7 +18,7 @@ from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 from pollux_sync.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
 SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
@@ -240,6 +241,17 @@ class Source:
         digest = self.content_sha256()
         hints = self.provider_hints_for(provider)
         return hashlib.sha256(f"{digest}|{_compact(hints)}".encode()).hexdigest() if hints else digest
+
+
+@contextmanager
+def readable(source: Source) -> Iterator[None]:
+    """A block that reads ``source``: raises SourceError where that fails."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
+        ) from error
 
 
 def _restored_loader(item: Mapping[str, Any]) -> tuple[Callable[[], bytes], int]:

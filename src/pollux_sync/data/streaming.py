@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.output import Output
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
     from pollux_sync.errors import PolluxError
@@ -95,6 +96,13 @@ class StreamDone:
 
     type: ClassVar[Literal["done"]] = "done"
     result: ResultEnvelope
+
+    @property
+    def output(self) -> Output:
+        """The result of one prompt as an object. Raises ConfigurationError for that of several."""
+        from pollux_sync.data.output import Output
+
+        return Output(self.result)
 
 
 #: What a provider tells while it answers.

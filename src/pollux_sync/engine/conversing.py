@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.reply import Reply, ToolCall
+from pollux_sync.data.reply import Reply, ToolCall, open_calls
 from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -76,22 +76,13 @@ def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list
         if result.get("role", "tool") != "tool":
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
     given = [result["tool_call_id"] for result in results]
-    wanted = _open_calls(turns)
+    wanted = open_calls(turns)
     if wanted and sorted(given) != sorted(wanted):
         raise ConfigurationError(
             f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted)}",
             hint="give one result for each call, under the call's id",
         )
     return [{"role": "tool"} | result for result in results]
-
-
-def _open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of the last answer's calls that have no result yet."""
-    last = max((index for index, turn in enumerate(turns) if turn.get("tool_calls")), default=None)
-    if last is None:
-        return []
-    answered = {turn.get("tool_call_id") for turn in turns[last:]}
-    return [call["id"] for call in turns[last]["tool_calls"] if call.get("id") and call["id"] not in answered]
 
 
 def _turns(items: Sequence[Mapping[str, Any]], part_of: Callable[[Source], Part]) -> list[Turn]:

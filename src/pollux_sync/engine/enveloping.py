@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
@@ -98,6 +97,8 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
     count, given = len(envelope["answers"]), cast("object", index)
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < count:
         raise ConfigurationError(f"the result has no answer {index!r}", hint=f"it has {count}, counted from 0")
+    if count == 1:
+        return envelope
     whole = cast("dict[str, Any]", envelope)
     one = {name: _only(value, index) for name, value in whole.items() if name != "_conversation_states"}
     diagnostics = {name: _only(value, index) for name, value in whole["diagnostics"].items()}
@@ -133,21 +134,9 @@ def tool_arguments(call: ToolCall | Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ToolCallParseError when the model wrote no JSON object.
     """
-    name, text = (call.name, call.arguments) if isinstance(call, ToolCall) else (call["name"], call["arguments"])
-    try:
-        arguments = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
-        problem = f"no JSON: {error}"
-    else:
-        if isinstance(arguments, dict):
-            return arguments
-        problem = f"a JSON {type(arguments).__name__}, not an object"
-    raise ToolCallParseError(
-        f"the model called {name!r} with arguments that are {problem}",
-        hint="tell the model so in the tool's result, with is_error; at finish reason 'length' raise max_tokens",
-        tool=name,
-        arguments=text,
-    )
+    if not isinstance(call, ToolCall):
+        call = ToolCall("", call["name"], call["arguments"])
+    return call.arguments_dict()
 
 
 def _printable(text: str) -> str:

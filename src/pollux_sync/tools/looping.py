@@ -14,10 +14,10 @@ import attrs
 from pollux_sync.api import continuing, run_many
 from pollux_sync.data.checks import require_int
 from pollux_sync.data.options import Options
+from pollux_sync.data.tool import Tool
 from pollux_sync.engine.enveloping import tool_arguments
 from pollux_sync.engine.sending import map_threads
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.tools.declaring import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -7,7 +7,7 @@ from typing import Annotated
 import attrs
 import pytest
 
-from pollux_sync import ConfigurationError, Options, Tool
+from pollux_sync import ConfigurationError, Options, Tool, ToolCall, ToolCallParseError, ToolDeclaration, ToolResult
 from pollux_sync.schemas import AnswerMismatch
 
 
@@ -223,3 +223,88 @@ def test_refuses_what_cannot_be_a_tool(function, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         Tool.from_function(function)
     assert caught.value.hint
+
+
+def test_a_declaration_is_what_the_model_is_told():
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    assert ToolDeclaration("weather", "The weather.", parameters).declaration == {
+        "name": "weather",
+        "description": "The weather.",
+        "parameters": parameters,
+    }
+
+
+def test_a_declaration_needs_a_name_alone():
+    declared = ToolDeclaration("now", strict=True).declaration
+    assert declared == {"name": "now", "parameters": {"type": "object", "properties": {}}, "strict": True}
+    assert Options(tools=[declared]).tools == [declared]
+
+
+def test_a_declaration_from_a_function_is_that_of_the_tool():
+    named = {"name": "ask", "description": "Ask for it."}
+    assert ToolDeclaration.from_function(forecast).declaration == Tool.from_function(forecast).declaration
+    assert ToolDeclaration.from_function(forecast, **named).declaration.items() >= named.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"name": " "}, "name must not be empty"),
+        ({"name": "a", "description": 3}, "description must be a string"),
+        ({"name": "a", "parameters": []}, "parameters must be a dict"),
+        ({"name": "a", "parameters": {"default": {1}}}, "parameters cannot be written as JSON"),
+        ({"name": "a", "strict": 1}, "strict must be True or False"),
+    ],
+)
+def test_refuses_declarations_that_no_model_can_be_told(arguments, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        ToolDeclaration(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [
+        ("a text", "a text"),
+        ({"sky": "blü"}, '{"sky": "blü"}'),
+        (None, "null"),
+        (Place("Rome"), '{"city": "Rome", "country": "IT"}'),
+        ([date(2026, 1, 2)], '["2026-01-02"]'),
+    ],
+)
+def test_a_result_is_text_or_json(value, content):
+    assert ToolResult.from_value("c", value) == ToolResult("c", content)
+
+
+def test_a_result_answers_a_call():
+    result = ToolResult.from_value(ToolCall("c", "weather", "{}"), "no such city", is_error=True)
+    assert result.to_turn() == {"role": "tool", "tool_call_id": "c", "content": "no such city", "is_error": True}
+    assert "is_error" not in ToolResult("c", "sunny").to_turn()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [(("", "x"), "tool_call_id"), ((3, "x"), "tool_call_id"), (("c", {}), "content"), (("c", "x", 1), "is_error")],
+)
+def test_refuses_results_that_are_none(arguments, problem):
+    with pytest.raises(ConfigurationError, match=f"{problem} must"):
+        ToolResult(*arguments)
+
+
+def test_a_value_without_a_json_form_is_no_result():
+    with pytest.raises(ConfigurationError, match="has no JSON form"):
+        ToolResult.from_value("c", object())
+
+
+@pytest.mark.parametrize(("text", "arguments"), [("", {}), ('{"a": 1}', {"a": 1})])
+def test_a_call_has_its_arguments_as_data(text, arguments):
+    call = ToolCall("c", "weather", text)
+    assert (call.arguments_dict(), call.arguments_error) == (arguments, None)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000])
+def test_a_call_says_why_its_arguments_are_no_data(text):
+    call = ToolCall("c", "weather", text)
+    with pytest.raises(ToolCallParseError) as caught:
+        call.arguments_dict()
+    assert (caught.value.tool, caught.value.arguments) == ("weather", text)
+    assert call.arguments_error == caught.value.message

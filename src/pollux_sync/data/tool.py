@@ -1,4 +1,4 @@
-"""A function as a tool: what the model is told of it, and how it is called with what the model wrote."""
+"""Tools: what the model is told of them, how a function is called with what it wrote, what it is told in return."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pollux_sync.data.checks import require_text
+from pollux_sync.data.checks import require_bool, require_json, require_mapping, require_text
+from pollux_sync.data.docstrings import described
+from pollux_sync.data.reply import ToolCall
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_of, structure, unstructure
-from pollux_sync.tools.docstrings import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -74,8 +75,7 @@ class Tool:
     @property
     def declaration(self) -> dict[str, Any]:
         """The tool as ``Options(tools=[...])`` takes it."""
-        declared = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {key: value for key, value in (declared | {"strict": self.strict}).items() if value is not None}
+        return _declared(self)
 
     def __call__(self, arguments: Mapping[str, Any]) -> str:
         """Call the function with what the model wrote; gives its result as text, data as JSON.
@@ -84,8 +84,83 @@ class Tool:
         """
         given = structure(dict(arguments), self._record or self.parameters)
         keywords = given if self._record is None else {name: getattr(given, name) for name in arguments}
-        result = self.function(**keywords)
-        return result if isinstance(result, str) else json.dumps(unstructure(result), ensure_ascii=False)
+        return _told(self.function(**keywords))
+
+
+@attrs.frozen
+class ToolDeclaration:
+    """A tool that you run yourself, as the model is told of it; ``parameters`` is a JSON Schema of an object.
+
+    Raises ConfigurationError for what no model can be told.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] = attrs.field(factory=lambda: {"type": "object", "properties": {}}, repr=False)
+    strict: bool | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        require_text("name", self.name, hint="name the tool as the model shall call it")
+        require_mapping("parameters", self.parameters)
+        require_json("parameters", self.parameters)
+        if self.description is not None:
+            require_text("description", self.description)
+        if self.strict is not None:
+            require_bool("strict", self.strict)
+
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+    ) -> Self:
+        """What `Tool.from_function` would tell the model of a function, without the function."""
+        tool = Tool.from_function(function, name=name, description=description)
+        return cls(tool.name, tool.description, tool.parameters)
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        """The tool as ``Options(tools=[...])`` takes it."""
+        return _declared(self)
+
+
+@attrs.frozen
+class ToolResult:
+    """What a tool call came to, as text for the model; ``is_error`` marks a tool that failed."""
+
+    tool_call_id: str
+    content: str
+    is_error: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        require_text("tool_call_id", self.tool_call_id, hint="pass the id of the call that this is the result of")
+        content: object = self.content
+        if not isinstance(content, str):
+            raise ConfigurationError(
+                f"content must be a string, got {type(content).__name__}", hint="ToolResult.from_value(call, value)"
+            )
+        require_bool("is_error", self.is_error)
+
+    @classmethod
+    def from_value(cls, call: ToolCall | str, value: Any, is_error: bool = False) -> Self:  # noqa: FBT001, FBT002 - as the field
+        """The result of a call, or of the call of this id: text as it is, data as JSON.
+
+        Raises ConfigurationError for a value without a JSON form.
+        """
+        return cls(call.id if isinstance(call, ToolCall) else call, _told(value), is_error)
+
+    def to_turn(self) -> dict[str, Any]:
+        """The result as ``continue_tool`` takes it."""
+        turn = {"role": "tool", "tool_call_id": self.tool_call_id, "content": self.content}
+        return turn | ({"is_error": True} if self.is_error else {})
+
+
+def _declared(tool: Tool | ToolDeclaration) -> dict[str, Any]:
+    declared = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {key: value for key, value in (declared | {"strict": tool.strict}).items() if value is not None}
+
+
+def _told(value: Any) -> str:
+    """A value as a model is told it: text as it is, data as JSON."""
+    return value if isinstance(value, str) else json.dumps(unstructure(value), ensure_ascii=False)
 
 
 def _fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
