@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
+    from pollux_sync.data.services import ModelInfo, Readiness
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import (
         ReasoningDelta,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.interaction import interact
+    from pollux_sync.services import check_ready, list_models
     from pollux_sync.sessions import Session
     from pollux_sync.streaming import stream, stream_many
     from pollux_sync.tools import run_tools
@@ -96,6 +98,7 @@ _HOMES = {
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
+    "data.services": ("ModelInfo", "Readiness"),
     "data.source": ("Source",),
     "data.streaming": (
         "ReasoningDelta",
@@ -143,6 +146,7 @@ _HOMES = {
     "sessions": ("Session",),
     "streaming": ("stream", "stream_many"),
     "tools": ("run_tools",),
+    "services": ("check_ready", "list_models"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -164,6 +168,7 @@ __all__ = [
     "Input",
     "InternalError",
     "Message",
+    "ModelInfo",
     "Options",
     "Output",
     "PlanningError",
@@ -173,6 +178,7 @@ __all__ = [
     "ProviderBugError",
     "ProviderInfo",
     "RateLimitError",
+    "Readiness",
     "ReasoningDelta",
     "Reply",
     "ResultEnvelope",
@@ -200,6 +206,7 @@ __all__ = [
     "as_completed",
     "cached",
     "cancel_deferred",
+    "check_ready",
     "collect_deferred",
     "continue_tool",
     "create_cache",
@@ -211,6 +218,7 @@ __all__ = [
     "inspect_deferred",
     "interact",
     "list_caches",
+    "list_models",
     "messages_from_openai",
     "messages_to_openai",
     "outputs",

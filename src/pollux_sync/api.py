@@ -259,7 +259,7 @@ def open_hooks(config: ConfigValues) -> Hooks:
     manager = relay([Loaded(CoreDefaults(), "defaults"), provider, *middleware])
     if config.use_mock:
         info = attrs.evolve(info, name=config.provider.rpartition(":")[2])
-    return Hooks(config=config, info=info, manager=manager)
+    return Hooks(config=config, info=info.without(config.ruled_out), manager=manager)
 
 
 def _middleware(plugin: object) -> Loaded:
@@ -273,3 +273,4 @@ connections = Connections(open_hooks)
 atexit.register(connections.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=connections.forget)
+    os.register_at_fork(after_in_child=caches.abandon_flights)

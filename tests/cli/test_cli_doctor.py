@@ -6,6 +6,7 @@ import pytest
 
 from installing import install
 from pollux_sync.cli.doctor import main
+from pollux_sync.testing.server import Answer
 
 SECRET = "sk-never-shown"
 
@@ -158,3 +159,40 @@ def test_default_provider_that_is_not_installed_is_a_problem(report, monkeypatch
     monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "nobody")
     code, found = report()
     assert (code, found["problems"]) == (1, ["POLLUX_SYNC_PROVIDER: no installed provider is called 'nobody'"])
+
+
+# online
+
+
+def test_default_provider_is_asked_whether_it_is_ready(cli, report, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "mock")
+    monkeypatch.setenv("POLLUX_SYNC_MODEL", "m1")
+    done = cli("doctor", "--online")
+    assert (done.code, "\nonline " in done.out, "  ready, " in done.out) == (0, True, True)
+    assert json.loads(cli("doctor", "--online", "--json").out)["online"]["is_ready"] is True
+    assert report()[1]["online"] is None
+
+
+def test_default_provider_that_is_not_ready_is_a_problem(cli, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "local")
+    monkeypatch.setenv("POLLUX_SYNC_MODEL", "m1")
+    monkeypatch.setenv("POLLUX_LOCAL_BASE_URL", "http://127.0.0.1:9/v1")
+    done = cli("doctor", "--online")
+    assert done.code == 1
+    assert "  not ready, " in done.out
+    assert "problem: online: the connection failed" in done.out
+    assert "(check that the server runs" in done.out
+
+
+def test_nobody_to_ask_is_a_problem(cli):
+    done = cli("doctor", "--online")
+    assert done.code == 1
+    assert "problem: online: set POLLUX_SYNC_PROVIDER and POLLUX_SYNC_MODEL, which say who is asked" in done.out
+
+
+def test_problem_without_a_hint_is_told_alone(cli, server, monkeypatch):
+    monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "local")
+    monkeypatch.setenv("POLLUX_SYNC_MODEL", "m1")
+    monkeypatch.setenv("POLLUX_LOCAL_BASE_URL", server.url)
+    server.handler = lambda _: Answer(status=400, json={"error": "too late"})
+    assert "problem: online: status 400: too late\n" in cli("doctor", "--online").out

@@ -84,6 +84,9 @@ WRONG = [
     ("plugins", [dict], "plugins"),
     ("provider_options", ["fast"], "a dict"),
     ("provider_options", {1: 2}, "a dict with string keys"),
+    ("capabilities", ["tools"], "a dict"),
+    ("capabilities", {"tools": "yes"}, "True or False"),
+    ("capabilities", {"toolz": True}, "no option"),
 ]
 
 
@@ -323,6 +326,47 @@ def test_provider_options_are_detached_from_what_was_passed():
     assert config.provider_options == {"fast": True}
 
 
+# capabilities
+
+HONOURED = 'options={"temperature", "tools"}, needs_key=False'
+
+
+def test_capabilities_are_those_of_options_that_the_provider_has(install_acme):
+    install_acme(HONOURED)
+    assert acme(capabilities={"temperature": False}).capabilities == {"temperature": False}
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_capability_that_the_provider_has_no_option_for_is_refused_with_those_there_are(install_acme, is_taken):
+    install_acme(HONOURED)
+    with pytest.raises(ConfigurationError, match="'top_p', which provider 'acme' has no option for") as caught:
+        acme(capabilities={"top_p": is_taken})
+    assert caught.value.hint == "it has: temperature, tools"
+
+
+def test_capabilities_are_none_by_default():
+    assert mock(capabilities=None) == mock(capabilities={}) == mock()
+
+
+def test_capabilities_are_detached_from_what_was_passed():
+    capabilities = {"tools": True}
+    config = mock(capabilities=capabilities)
+    capabilities["tools"] = False
+    assert config.capabilities == {"tools": True}
+
+
+def test_capabilities_are_shown():
+    assert "capabilities={'tools': False}" in repr(mock(capabilities={"tools": False}))
+
+
+def test_capabilities_that_are_equal_hash_alike():
+    first, second = (
+        mock(capabilities={"tools": True, "top_p": False}),
+        mock(capabilities={"top_p": False, "tools": True}),
+    )
+    assert (first, hash(first)) == (second, hash(second))
+
+
 # the provider's own check
 
 CHECK = """
@@ -488,6 +532,7 @@ def test_order_of_provider_options_does_not_matter():
         {"retry": RetryPolicy(max_attempts=1)},
         {"plugins": ["log"]},
         {"provider_options": {"a": 1}},
+        {"capabilities": {"tools": False}},
     ],
 )
 def test_configs_that_differ_in_a_field_differ(other):

@@ -25,6 +25,6 @@ def test_oldest_is_older_than_what_the_other_tests_use():
 
 
 def test_oldest_sdk_gives_the_same():
-    files = [str(HERE / f"test_openai_{name}.py") for name in ("ways", "files", "deferred")]
+    files = [str(HERE / f"test_openai_{name}.py") for name in ("ways", "files", "deferred", "services")]
     done = run_with_oldest("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *files)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -5,6 +5,7 @@ import pytest
 from openrouter_api import answer
 from pollux_openrouter.catalogue import EXPIRES_AFTER_S, Catalogue, ModelFacts, facts_of, impossibilities, read_models
 from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.request import Call, InlinePart, Plan, Request
 from pollux_sync.testing.server import Answer, ResetBeforeBody
 
@@ -25,7 +26,7 @@ TOOLS = [{"name": "ping"}]
 
 def found(model, parts=(), **options):
     call = Call(index=0, model=model, prompt="hi", parts=parts, options=Options(**options))
-    models = read_models({"data": [TEXT_ONLY, ABLE]})
+    models = read_models(HttpResponse(status=200, body={"data": [TEXT_ONLY, ABLE]}))
     return [problem.message for problem in impossibilities(call, facts_of(model, models))]
 
 
@@ -54,10 +55,15 @@ def test_lets_pdfs_pass():
 
 @pytest.mark.parametrize(
     "body",
-    [None, [], {"data": None}, {"data": ["x", {}, {"id": 7}]}, {"data": [{"id": "acme/text", "architecture": "?"}]}],
+    [{"data": []}, {"data": ["x", {}, {"id": 7}]}, {"data": [{"id": "acme/text", "architecture": "?"}]}],
 )
 def test_takes_a_strange_list_for_no_facts(body):
-    assert facts_of("acme/text", read_models(body)) == ModelFacts()
+    assert facts_of("acme/text", read_models(HttpResponse(status=200, body=body))) == ModelFacts()
+
+
+def test_a_capability_overrules_the_list():
+    call = Call(index=0, model="acme/text", prompt="hi", options=Options(tools=TOOLS), capabilities={"tools": True})
+    assert list(impossibilities(call, ModelFacts(parameters=frozenset({"max_tokens"})))) == []
 
 
 def test_prefers_the_entry_that_has_the_suffix():
@@ -81,7 +87,7 @@ def test_reads_the_list_again_when_it_has_expired():
 
 
 def test_says_nothing_where_other_models_may_answer():
-    catalogue = Catalogue(lambda _: read_models({"data": [TEXT_ONLY]}))
+    catalogue = Catalogue(lambda _: read_models(HttpResponse(status=200, body={"data": [TEXT_ONLY]})))
     assert catalogue.problem_of(plan()) is not None
     assert catalogue.problem_of(plan(provider_options={"openrouter": {"models": ["acme/able"]}})) is None
 

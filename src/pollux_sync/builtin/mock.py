@@ -7,6 +7,7 @@
 * Caches: kept for their time; a call with one that is gone fails as at a provider, others count 10 cached tokens.
 * Deferred jobs: kept in this process, ended at the first look.
 * Streams: word by word.
+* Models: one, called mock; any other is answered too, and is always ready.
 * Usage: 10 input and 10 output tokens a call.
 
 `pollux_sync.testing.Script` replaces these answers by scripted ones, and by faults.
@@ -36,6 +37,7 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Asset, AssetPart, DeferredRow, Part, TextPart, UriPart
+from pollux_sync.data.services import ModelInfo
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import example
 from pollux_sync.wire.faults import HttpError, classify
@@ -317,6 +319,14 @@ class MockProvider:
     @hookimpl
     def pollux_delete_upload(self, asset: Asset, client: MockStore) -> bool:
         client.remove(asset.id)
+        return True
+
+    @hookimpl
+    def pollux_list_models(self) -> list[ModelInfo]:
+        return [ModelInfo(id="mock", display_name="Mock")]
+
+    @hookimpl
+    def pollux_check_ready(self) -> bool:
         return True
 
 

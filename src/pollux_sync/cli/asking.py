@@ -169,14 +169,20 @@ def _refuse_two_readers(arguments: Namespace) -> None:
         )
 
 
-def _config(arguments: Namespace) -> Config:
+def provider_from(arguments: Namespace) -> str:
+    """The provider that is named, or that of the environment. Raises ConfigurationError when there is none."""
     provider = arguments.provider or lookup(PROVIDER_VARIABLE) or (MOCK if arguments.mock else None)
-    model = arguments.model or lookup(MODEL_VARIABLE) or (MOCK if arguments.mock else None)
     if provider is None:
         known = ", ".join(known_names(PROVIDERS))
         raise ConfigurationError(
             "no provider is named", hint=f"pass -p NAME or set {PROVIDER_VARIABLE}; installed: {known}"
         )
+    return provider
+
+
+def _config(arguments: Namespace) -> Config:
+    provider = provider_from(arguments)
+    model = arguments.model or lookup(MODEL_VARIABLE) or (MOCK if arguments.mock else None)
     if model is None:
         raise ConfigurationError("no model is named", hint=f"pass -m MODEL or set {MODEL_VARIABLE}")
     return Config(provider=provider, model=model, use_mock=arguments.mock, **_reach(arguments))

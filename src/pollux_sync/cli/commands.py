@@ -24,6 +24,7 @@ _ABOUT = {
     "wait": "wait until deferred jobs have ended",
     "collect": "print the answers of a deferred job",
     "cancel": "ask for a deferred job to be cancelled",
+    "models": "list the models that may be asked at a provider",
     "plugins": "list what is installed, and whether it loads",
     "doctor": "look for what is missing or broken in this installation",
 }

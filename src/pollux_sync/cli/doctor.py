@@ -15,6 +15,8 @@ from pollux_sync.cli.asking import MODEL_VARIABLE, PROVIDER_VARIABLE
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.inspecting import installed_plugins, problem_of
 from pollux_sync.cli.terminal import write, write_json, write_table
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.hooks.config import Config
 from pollux_sync.hooks.environment import PLUGINS_VARIABLE, enabled_plugins, lookup
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, find, load
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pollux_sync.cli.inspecting import Installed
+    from pollux_sync.data.services import Readiness
 
 _PACKAGES = ("pollux-sync", "attrs", "cattrs", "certifi", "jsonschema", "pluggy", "requests", "urllib3")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -43,6 +46,7 @@ class Report:
     proxies_set: list[str]
     ca_bundle: str
     problems: list[str]
+    online: dict[str, Any] | None = None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,8 +57,11 @@ def main(argv: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="one object")
+    parser.add_argument(
+        "--online", action="store_true", help="ask the default provider and model whether they are ready; costs nothing"
+    )
     arguments = parser.parse_args(argv)
-    report = examine()
+    report = _with_answer(examine()) if arguments.online else examine()
     if arguments.json:
         write_json(attrs.asdict(report))
     else:
@@ -81,6 +88,25 @@ def examine() -> Report:
         ca_bundle=bundle,
         problems=list(dict.fromkeys(problems)),
     )
+
+
+def _with_answer(report: Report) -> Report:
+    """The report with what the default provider says, when it is asked for its default model."""
+    found: list[Readiness] = []
+    wrong = problem_of(lambda: found.append(_asked(report)))
+    if wrong:
+        return attrs.evolve(report, problems=[*report.problems, f"online: {wrong[0]}"])
+    (ready,) = found
+    problems = [] if ready else [f"online: {ready.reason}" + (f" ({ready.hint})" if ready.hint else "")]
+    return attrs.evolve(report, problems=[*report.problems, *problems], online=attrs.asdict(ready))
+
+
+def _asked(report: Report) -> Readiness:
+    from pollux_sync.services import check_ready
+
+    if report.default_provider is None or report.default_model is None:
+        raise ConfigurationError(f"set {PROVIDER_VARIABLE} and {MODEL_VARIABLE}, which say who is asked")
+    return check_ready(config=Config(provider=report.default_provider, model=report.default_model))
 
 
 def _version(package: str) -> str | None:
@@ -149,12 +175,17 @@ def _write_report(report: Report) -> None:
             ("middleware", _from(report)),
             ("proxies", ", ".join(f"{name} is set" for name in report.proxies_set) or "none set"),
             ("ca bundle", report.ca_bundle),
+            *([("online", _readiness(report.online))] if report.online else []),
             *((f"provider {provider['name']}", _state(provider)) for provider in report.providers),
         ]
     )
     for problem in report.problems:
         write(f"problem: {' '.join(problem.split())}")
     write(f"{len(report.problems) or 'no'} problem{'' if len(report.problems) == 1 else 's'} found")
+
+
+def _readiness(online: dict[str, Any]) -> str:
+    return f"{'ready' if online['is_ready'] else 'not ready'}, {online['latency_s']:.2f} s"
 
 
 def _defaults(report: Report) -> str:

@@ -57,6 +57,10 @@ def _copied(value: object) -> Mapping[str, Any]:
     return require_mapping("provider_options", {} if value is None else value)
 
 
+def _capabilities(value: object) -> Mapping[str, bool]:
+    return require_mapping("capabilities", {} if value is None else value)
+
+
 def _url_parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
@@ -83,11 +87,17 @@ class ConfigValues:
     #: What was not given but found in the environment, and for which provider: see hooks.config.
     _completed: tuple[str, str | None, str | None] | None = attrs.field(default=None, repr=False, eq=False)
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
+    capabilities: Mapping[str, bool] = attrs.field(default=None, converter=_capabilities, eq=_as_json)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show: the key, or that of the client handed over."""
         return tuple(key for key in self._keys if len(key) >= _LEAST_SECRET)
+
+    @property
+    def ruled_out(self) -> frozenset[str]:
+        """The options that the model does not take, says ``capabilities``."""
+        return frozenset(name for name, is_taken in self.capabilities.items() if not is_taken)
 
     @property
     def account(self) -> str | None:
@@ -113,6 +123,8 @@ class ConfigValues:
                 hint="retry=RetryPolicy(max_attempts=3)",
             )
         self._check_plugins()
+        for name, is_taken in self.capabilities.items():
+            require_bool(f"capabilities[{name!r}]", is_taken)
 
     def _check_reach(self) -> None:
         api_key: object = self.api_key

@@ -140,6 +140,10 @@ class ProviderInfo:
     accepts_client: bool = False
     deferred: DeferredLimits | None = None
 
+    def without(self, names: Iterable[str]) -> ProviderInfo:
+        """The declaration of a provider that does not honour these options."""
+        return attrs.evolve(self, options=self.options - set(names))
+
     def rule_for(self, source: Source) -> SourceRule | None:
         """How ``source`` reaches this provider; None when it cannot."""
         return next((rule for rule in self.sources if rule.matches(source)), None)

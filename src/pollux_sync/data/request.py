@@ -120,7 +120,7 @@ class Call:
     """One question to the model: the shared ``parts`` in the sources' order, then the ``prompt``.
 
     ``response_schema`` is already lowered to the provider's dialect. ``index`` is the place of the
-    answer in the envelope.
+    answer in the envelope. ``capabilities`` are those of the configuration, for what depends on the model.
     """
 
     index: int
@@ -130,6 +130,7 @@ class Call:
     options: Options
     response_schema: Mapping[str, Any] | None = None
     conversation: Conversation | None = None
+    capabilities: Mapping[str, bool] = attrs.field(factory=dict)
 
     @property
     def all_parts(self) -> tuple[Part, ...]:

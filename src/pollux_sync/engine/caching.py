@@ -108,6 +108,11 @@ class Caches:
             for key in [key for key, kept in self._kept.items() if kept.handle.name == name]:
                 del self._kept[key]
 
+    def abandon_flights(self) -> None:
+        """In a forked child: wait for nothing that a thread of the parent was making."""
+        self._lock = threading.Lock()
+        self._flights = {}
+
     def notice(self, handle: CacheHandle | None, outcomes: Sequence[Outcome]) -> None:
         """Forget a cache that the provider no longer knows."""
         errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failure)] if handle else []

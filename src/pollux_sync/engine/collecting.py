@@ -141,6 +141,7 @@ def _prepared(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Pre
             prompt=None,
             options=options,
             response_schema=answers.lowered.schema if answers else None,
+            capabilities=hooks.config.capabilities,
         )
         for index in range(handle.request_count)
     )

@@ -66,6 +66,7 @@ def _calls(
             options=request.options,
             response_schema=schema,
             conversation=conversation,
+            capabilities=request.config.capabilities,
         )
 
 
@@ -162,6 +163,7 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
 
 def _check_options(request: Request, info: ProviderInfo) -> None:
     options = request.options
+    _check_ruled_out(request)
     if options.delivery_mode == "deferred":
         raise ConfigurationError("delivery_mode='deferred' does not go with run()", hint="call defer() or defer_many()")
     for name in ("response_schema", "reasoning_effort", "reasoning_budget_tokens"):
@@ -174,6 +176,20 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     for name in ("system_instruction", "tools", "tool_choice", "temperature", "top_p", "max_tokens"):
         _require_declared(name, getattr(options, name), info)
     _check_provider_options(options, info)
+
+
+def _check_ruled_out(request: Request) -> None:
+    asked = sorted(name for name in request.config.ruled_out if _is_asked(name, request.options))
+    if asked:
+        raise ConfigurationError(
+            f"the model {request.config.model!r} does not take {', '.join(asked)}, says Config(capabilities)",
+            hint="leave it out, or correct the capabilities",
+        )
+
+
+def _is_asked(name: str, options: Options) -> bool:
+    value = options.wants_conversation if name == "history" else getattr(options, name, None)
+    return value is not None and value is not False
 
 
 def _require_declared(name: str, value: object, info: ProviderInfo) -> None:

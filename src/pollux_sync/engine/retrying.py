@@ -89,13 +89,13 @@ def with_retries(
         started_at, began = time.time(), time.monotonic()
         try:
             value, response = attempt()
-        except Exception as error:  # noqa: BLE001 - _fault raises what is no fault
+        except Exception as error:  # noqa: BLE001 - fault_of raises what is no fault
             cause = error
         else:
             ledger.append(_succeeded(started_at, began, wait_s, hooks, response))
             return value, tuple(ledger)
         try:
-            fault = _fault(cause, hooks)
+            fault = fault_of(cause, hooks)
         except PolluxError as defect:
             ledger.append(_failed(started_at, began, wait_s, Fault(kind="unknown", message=defect.message)))
             defect.attempts = tuple(ledger)
@@ -116,7 +116,7 @@ def with_retries(
 def broken_off(error: Exception, attempts: tuple[Attempt, ...], hooks: Hooks, call: Call) -> PolluxError:
     """The error of an answer that failed after it had begun, which is not tried again."""
     try:
-        fault = _fault(error, hooks)
+        fault = fault_of(error, hooks)
     except PolluxError as defect:
         defect.attempts = attempts
         return defect
@@ -145,7 +145,7 @@ def next_wait_s(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapse
     return min(max(policy.backoff_s(len(ledger)), fault.retry_after_s or 0.0), left_s)
 
 
-def _fault(error: Exception, hooks: Hooks) -> Fault:
+def fault_of(error: Exception, hooks: Hooks) -> Fault:
     """The facts of a failed attempt. Raises errors of our tree that are not about the provider."""
     if isinstance(error, APIError):
         fault = Fault(

@@ -36,6 +36,8 @@ class Config(ConfigValues):
       ``[tool.pollux-sync] plugins`` of the nearest pyproject.toml.
     * ``client``: the vendor's own client, to carry every call, where the provider takes one.
     * ``provider_options``: settings that the provider declares for itself.
+    * ``capabilities``: what ``model`` takes, where the provider knows it less well than you: options by name, False
+      for one that is to be refused, True for one that is to be sent whatever the provider knows of the model.
 
     Raises ConfigurationError (PluginLoadError for plugins) with a hint; the key is in no text or repr.
     """
@@ -47,6 +49,8 @@ class Config(ConfigValues):
             self._set("plugins", enabled_plugins())
         if not self.use_mock:
             self._complete(load(PROVIDERS, self.provider))
+        elif self.capabilities:
+            self._check_capabilities(provider_info(load(PROVIDERS, MOCK)))
 
     def _forget_what_was_completed(self) -> None:
         """A copy for another provider must not carry this one's key to it."""
@@ -63,6 +67,7 @@ class Config(ConfigValues):
         info = provider_info(provider)
         given = self.api_key, self.base_url
         self._check_provider_options(info)
+        self._check_capabilities(info)
         self._check_client(info)
         if self.api_key is None and self.client is None:
             self._set("api_key", next(filter(None, map(lookup, info.key_env)), None))
@@ -113,6 +118,15 @@ class Config(ConfigValues):
             refusal = known[name].refusal(value)
             if refusal is not None:
                 raise ConfigurationError(f"option {name!r} of provider {info.name!r} {refusal}", hint=known[name].about)
+
+    def _check_capabilities(self, info: ProviderInfo) -> None:
+        """What the provider has no words for cannot be sent, whatever the model takes."""
+        for name in self.capabilities:
+            if name not in info.options:
+                raise ConfigurationError(
+                    f"capabilities names {name!r}, which provider {info.name!r} has no option for",
+                    hint=f"it has: {', '.join(sorted(info.options)) or 'none'}",
+                )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
@@ -289,6 +290,18 @@ class Hooks:
     def release_deferred(self, job: DeferredJob, timeout_s: float) -> None:
         """Delete what was stored for the job. Raises whatever deleting raises."""
         self._hook.pollux_release_deferred(job=job, client=self.client, timeout_s=timeout_s)
+
+    def list_models(self, timeout_s: float) -> list[ModelInfo] | None:
+        """The provider's models; None where it lists none. Raises whatever listing them raises."""
+        from pollux_sync.data.services import ModelInfo
+
+        answer = self._hook.pollux_list_models(config=self.config, client=self.client, timeout_s=timeout_s)
+        return None if answer is None else [self._typed("pollux_list_models", model, ModelInfo) for model in answer]
+
+    def check_ready(self, timeout_s: float) -> bool:
+        """Whether the provider says that it can be used; False where it says nothing. Raises what is in the way."""
+        answer = self._hook.pollux_check_ready(config=self.config, client=self.client, timeout_s=timeout_s)
+        return answer is not None and self._typed("pollux_check_ready", answer, bool)
 
     @property
     def has_observers(self) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
@@ -244,6 +245,20 @@ def pollux_cancel_deferred(job: DeferredJob, client: Any, timeout_s: float) -> b
 @hookspec(firstresult=True)
 def pollux_release_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
     """Delete what was stored for a job that has ended, but for its answers. True says it is done."""
+
+
+@hookspec(firstresult=True)
+def pollux_list_models(config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
+    """The models that the account may ask, whichever ``config.model`` names. ``timeout_s`` is for each request."""
+
+
+@hookspec(firstresult=True)
+def pollux_check_ready(config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
+    """Find out whether the configuration can be used now; True says it can. Spend no token.
+
+    Raise what `pollux_classify_error` reads for whatever is in the way, an APIError of kind "not_found" for a model
+    that is not there. None leaves it to the core, which looks for the model in `pollux_list_models`. Never retried.
+    """
 
 
 @hookspec

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.batching import LIMITS, row_of
+from pollux_anthropic.batching import LIMITS, next_page, row_of
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import MANAGED_FIELDS, encode, problem_of
+from pollux_anthropic.services import has_list, listing, look, models_in
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -28,13 +29,14 @@ from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Iterator
 
     from pollux_anthropic.client import AnthropicCarrier
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import DeferredJob, JobState
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
 
 #: Structured outputs, as documented on the page named.
@@ -122,6 +124,8 @@ class AnthropicProvider:
         planned = yield
         if planned.is_deferred or len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
             return planned
+        if "implicit_caching" in planned.request.config.ruled_out:
+            return planned
         (call,) = planned.calls
         cached = attrs.evolve(call, options=attrs.evolve(call.options, implicit_caching=True))
         return attrs.evolve(planned, calls=(cached,))
@@ -181,6 +185,28 @@ class AnthropicProvider:
     def pollux_release_deferred(self, job: DeferredJob) -> bool:
         """Nothing is stored for a batch but its answers; its files are the core's to delete."""
         return True
+
+    @hookimpl
+    def pollux_list_models(self, config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
+        return list(_models(client, timeout_s)) if has_list(config.client) else None
+
+    @hookimpl
+    def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
+        if not has_list(config.client):
+            return None
+        client.send(look(config.model), timeout_s)
+        return True
+
+
+def _models(client: Any, timeout_s: float) -> Iterator[ModelInfo]:
+    """All models, page by page."""
+    cursor: dict[str, str] = {}
+    while True:
+        page: HttpResponse = client.send(listing(cursor), timeout_s)
+        yield from models_in(page)
+        last, cursor = cursor, next_page(page.body)
+        if cursor in ({}, last):
+            return
 
 
 def _sdk(client: Any) -> AnthropicCarrier:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from pollux_anthropic import batching
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
@@ -59,13 +60,13 @@ class AnthropicCarrier(SDKCarrier):
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
+        path, _, query = request.path.partition("?")
+        options: Any = {"timeout": timeout_s, "headers": self._headers(request), "params": dict(parse_qsl(query))}
         with wire_errors(self._sdk):
-            raw = self._client.post(
-                request.path,
-                body=request.body,
-                cast_to=self._raw,
-                options={"timeout": timeout_s, "headers": self._headers(request)},
-            )
+            if request.method == "GET":
+                raw = self._client.get(path, cast_to=self._raw, options=options)
+            else:
+                raw = self._client.post(path, body=request.body, cast_to=self._raw, options=options)
         return received(raw)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:

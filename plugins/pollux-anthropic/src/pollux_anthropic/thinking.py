@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_anthropic.models import BUDGETS, MIN_BUDGET, facts_of
+from pollux_anthropic.models import BUDGETS, MIN_BUDGET, facts_for
 from pollux_sync.data.provider import Problem
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def max_tokens_of(call: Call) -> int:
     """The limit that goes with the call: the API wants one always."""
-    return call.options.max_tokens or facts_of(call.model).default_max_tokens
+    return call.options.max_tokens or facts_for(call).default_max_tokens
 
 
 def thinking_of(call: Call) -> dict[str, Any] | None:
@@ -23,7 +23,7 @@ def thinking_of(call: Call) -> dict[str, Any] | None:
         return None
     if budget == 0:
         return {"type": "disabled"}
-    facts = facts_of(call.model)
+    facts = facts_for(call)
     if budget is None and facts.thinking == "adaptive":
         return {"type": "adaptive", "display": "summarized"}
     return {"type": "enabled", "budget_tokens": budget or BUDGETS[effort or "low"]}
@@ -31,7 +31,7 @@ def thinking_of(call: Call) -> dict[str, Any] | None:
 
 def sent_effort_of(call: Call) -> str | None:
     """The effort that is sent as such; None for models that take a budget in its place."""
-    return effort_of(call) if facts_of(call.model).thinking == "adaptive" else None
+    return effort_of(call) if facts_for(call).thinking == "adaptive" else None
 
 
 def effort_of(call: Call) -> str | None:
@@ -43,7 +43,7 @@ def effort_of(call: Call) -> str | None:
 def thinking_problem(call: Call) -> Problem | None:
     """Why the model cannot think as asked."""
     effort, budget = effort_of(call), call.options.reasoning_budget_tokens
-    facts = facts_of(call.model)
+    facts = facts_for(call)
     if effort is None and not budget:
         return None
     if facts.thinking == "none":

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pollux_gemini import batching, caching
+from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
 from pollux_gemini.encoding import MANAGED_FIELDS, encode, problem_of
 from pollux_gemini.parts import PROVIDER, url_context
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.errors import Fault
 
 __all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
@@ -249,6 +250,15 @@ class GeminiProvider:
             except HttpError as error:
                 if error.response.status not in batching.GONE:
                     raise
+        return True
+
+    @hookimpl
+    def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
+        return [model for page in _pages(services.listing, client, timeout_s) for model in services.models_in(page)]
+
+    @hookimpl
+    def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
+        client.send(services.look(config.model), timeout_s)
         return True
 
 

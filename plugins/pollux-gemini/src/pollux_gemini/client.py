@@ -80,11 +80,11 @@ class GeminiCarrier(SDKCarrier):
         path = request.path.removeprefix("/")
         if self._raw.vertexai and path.startswith(_NOT_ON_VERTEX):
             raise no_batches()
-        if self._raw.vertexai and path.startswith("models/"):
+        if self._raw.vertexai and path.startswith(("models/", "models?")):
             path = f"publishers/google/{path}"
         with self._as_wire_errors():
             answer = self._raw.request(
-                request.method, path, copy.deepcopy(request.body or {}), _http_options(timeout_s)
+                request.method.lower(), path, copy.deepcopy(request.body or {}), _http_options(timeout_s)
             )
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return read_answer(200, headers, answer.body.encode())

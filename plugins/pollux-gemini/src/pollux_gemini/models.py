@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
+
+if TYPE_CHECKING:
+    from pollux_sync.data.request import Call
 
 #: Efforts that are sent as levels.
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
@@ -55,3 +58,10 @@ def facts_of(model: str) -> ModelFacts:
     """What is known of a model, by its name at the Gemini API or Vertex AI."""
     name = model.lower()
     return next(facts for facts in FACTS if re.search(facts.pattern, name))
+
+
+def facts_for(call: Call) -> ModelFacts:
+    """What is known of a call's model; it thinks, by a level or a budget, where the configuration alone says that."""
+    facts = facts_of(call.model)
+    is_said_to_think = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
+    return attrs.evolve(facts, thinking="level") if facts.thinking == "none" and is_said_to_think else facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_gemini.models import BUDGETS, facts_of
+from pollux_gemini.models import BUDGETS, facts_for
 from pollux_sync.data.provider import Problem
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def thinking_of(call: Call) -> dict[str, Any] | None:
     """The field ``thinkingConfig``, None where there is nothing to say. Give it calls without a `thinking_problem`."""
     budget, effort = call.options.reasoning_budget_tokens, _effort(call)
-    facts = facts_of(call.model)
+    facts = facts_for(call)
     if facts.thinking == "none" or (budget is None and effort is None):
         return None
     if effort is not None and facts.thinking == "level":
@@ -32,7 +32,7 @@ def _effort(call: Call) -> str | None:
 def thinking_problem(call: Call) -> Problem | None:
     """Why the model cannot think as asked."""
     budget, effort = call.options.reasoning_budget_tokens, _effort(call)
-    facts = facts_of(call.model)
+    facts = facts_for(call)
     if facts.thinking == "none" and (budget or effort):
         return Problem(f"{call.model} cannot think", "leave the reasoning options out, or take a newer model")
     if effort is not None and effort not in facts.efforts:

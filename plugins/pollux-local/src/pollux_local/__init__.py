@@ -7,7 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pollux_local.explaining import explain
+from pollux_local.services import LISTING, check_server, models_in
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
@@ -123,7 +127,8 @@ class LocalProvider:
     def pollux_plan(self, plan: Plan) -> None:
         """Refuses what servers ignore without a word, unless the user knows better; changes nothing."""
         options, config = plan.request.options, plan.request.config
-        if options.reasoning_effort is not None and not config.provider_options.get("takes_reasoning_effort"):
+        is_taken = config.provider_options.get("takes_reasoning_effort") or config.capabilities.get("reasoning_effort")
+        if options.reasoning_effort is not None and not is_taken:
             raise ConfigurationError(
                 "most local servers ignore reasoning_effort",
                 hint="leave it out, or say that yours heeds it: "
@@ -153,6 +158,18 @@ class LocalProvider:
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
         return explain(error)
+
+    @hookimpl
+    def pollux_list_models(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> list[ModelInfo]:
+        models = models_in(client.send(LISTING, timeout_s))
+        return models if config.base_url else [attrs.evolve(model, id=config.model) for model in models]
+
+    @hookimpl
+    def pollux_check_ready(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> bool:
+        """A model in this process was loaded when its client was opened."""
+        if config.base_url:
+            check_server(client, config.model, timeout_s)
+        return True
 
 
 def _embedding_problem(model: str) -> Problem | None:

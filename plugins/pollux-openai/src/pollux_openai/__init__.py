@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_openai.batching import LIMITS, line_of
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import MANAGED_FIELDS, encode
+from pollux_openai.services import LISTING, is_azure, look, models_in
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import DeferredJob, JobState
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
 
 #: Structured outputs in strict mode, as documented on the page named.
@@ -176,4 +178,13 @@ class OpenAIProvider:
     @hookimpl
     def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
         client.files.release(job, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
+        return models_in(client.send(LISTING, timeout_s))
+
+    @hookimpl
+    def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
+        client.send(LISTING if is_azure(config.client) else look(config.model), timeout_s)
         return True

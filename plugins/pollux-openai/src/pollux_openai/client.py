@@ -59,10 +59,13 @@ class OpenAICarrier(SDKCarrier):
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
+        kind = self._http.Response
+        options: Any = {"timeout": timeout_s}
         with wire_errors(self._sdk):
-            raw = self._client.post(
-                request.path, body=request.body, cast_to=self._http.Response, options={"timeout": timeout_s}
-            )
+            if request.method == "GET":
+                raw = self._client.get(request.path, cast_to=kind, options=options)
+            else:
+                raw = self._client.post(request.path, body=request.body, cast_to=kind, options=options)
         return received(raw)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:

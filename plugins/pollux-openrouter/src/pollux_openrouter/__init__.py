@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pollux_openrouter.attribution import attribution_headers, attribution_problem
-from pollux_openrouter.catalogue import Catalogue, fetch_models
+from pollux_openrouter.catalogue import ACCOUNT, LISTING, Catalogue, fetch_models, look, models_in
 from pollux_openrouter.chatting import MANAGED_FIELDS, STRICT, decode, encode
 from pollux_openrouter.explaining import explain
 from pollux_sync.data.provider import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
+    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
@@ -123,3 +124,13 @@ class OpenRouterProvider:
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
         return explain(error)
+
+    @hookimpl
+    def pollux_list_models(self, client: HttpClient, timeout_s: float) -> list[ModelInfo]:
+        return models_in(client.send(LISTING, timeout_s))
+
+    @hookimpl
+    def pollux_check_ready(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> bool:
+        client.send(ACCOUNT, timeout_s)
+        client.send(look(config.model), timeout_s)
+        return True

@@ -1,6 +1,6 @@
-"""OpenRouter's list of models: a reason to refuse early what a model cannot do, and never anything else.
+"""OpenRouter's list of models: what there is, and a reason to refuse early what a model cannot do.
 
-A model that is not listed, a fact that is missing and a list that cannot be read leave the request alone.
+A model that is not listed, a fact that is missing and a list that cannot be read leave a request alone.
 """
 
 from __future__ import annotations
@@ -8,19 +8,28 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
 
 import attrs
 
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.request import InlinePart, UriPart
+from pollux_sync.data.services import ModelInfo
+from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.lists import objects_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.options import Options
-    from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.data.provider import HttpResponse, ProviderInfo
     from pollux_sync.data.request import Call, Plan
+
+#: The request for all models.
+LISTING = HttpRequest(method="GET", path="/models")
+#: The request for what the account is allowed, which checks the key; the list of models is for everybody.
+ACCOUNT = HttpRequest(method="GET", path="/key")
 
 EXPIRES_AFTER_S = 300.0
 #: How long a call waits for the list at most.
@@ -80,19 +89,42 @@ def fetch_models(config: ConfigValues, info: ProviderInfo) -> Models:
     try:
         client = open_client(config, info)
         try:
-            answer = client.send(HttpRequest(path="/models", method="GET"), min(FETCH_TIMEOUT_S, config.timeout_s))
+            return read_models(client.send(LISTING, min(FETCH_TIMEOUT_S, config.timeout_s)))
         finally:
             client.close()
     except Exception:  # noqa: BLE001 - the question itself will show what is wrong
         return {}
-    return read_models(answer.body)
 
 
-def read_models(body: Any) -> Models:
-    """Facts by model, from the body of ``GET /models``; what is not understood is left out."""
-    data = body.get("data") if isinstance(body, dict) else None
-    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-    return {entry["id"]: _facts(entry) for entry in entries if isinstance(entry.get("id"), str)}
+def read_models(response: HttpResponse) -> Models:
+    """Facts by model, from the answer to `LISTING`; what is not understood is left out.
+
+    Raises ReplyError for no list.
+    """
+    return {entry["id"]: _facts(entry) for entry in _entries(response)}
+
+
+def models_in(response: HttpResponse) -> list[ModelInfo]:
+    """The models, from the answer to `LISTING`. Raises ReplyError for no list."""
+    return [
+        ModelInfo(
+            id=entry["id"],
+            display_name=as_text(entry.get("name")),
+            context_tokens=count_in(entry, "context_length"),
+            max_output_tokens=count_in(entry.get("top_provider"), "max_completion_tokens"),
+            created_at=count_in(entry, "created"),
+        )
+        for entry in _entries(response)
+    ]
+
+
+def look(model: str) -> HttpRequest:
+    """The request for one model, with or without a routing suffix."""
+    return HttpRequest(method="GET", path=f"/model/{quote(model, safe='/:')}")
+
+
+def _entries(response: HttpResponse) -> list[dict[str, Any]]:
+    return [entry for entry in objects_in(response, "data") if as_text(entry.get("id"))]
 
 
 def _facts(entry: Mapping[str, Any]) -> ModelFacts:
@@ -117,7 +149,7 @@ def impossibilities(call: Call, facts: ModelFacts) -> Iterator[Problem]:
         if facts.inputs and kind not in facts.inputs:
             yield Problem(f"the model {call.model!r} takes no {kind} input", hint)
     for name, wanted in _wanted_parameters(call.options):
-        if facts.parameters and not wanted & facts.parameters:
+        if facts.parameters and not wanted & facts.parameters and not call.capabilities.get(name):
             yield Problem(f"the model {call.model!r} does not support {name}", hint)
 
 
