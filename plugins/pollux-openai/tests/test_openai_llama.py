@@ -6,7 +6,7 @@ import pytest
 
 from demo_model import packaged_model
 from llama_server import serve
-from pollux_sync import APIError, Config, Options, Source, run, run_many
+from pollux_sync import APIError, Config, Options, Source, TextDelta, ToolCallDelta, run, run_many, stream
 
 TOOL = {
     "name": "weather",
@@ -55,6 +55,26 @@ def test_calls_a_tool(config):
     (call,) = result["tool_calls"][0]
     assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Rome"})
     assert result["metrics"]["finish_reasons"] == ["tool_calls"]
+
+
+def test_streams_what_it_answers(config):
+    options = Options(temperature=0, max_tokens=40)
+    blocking = run("Name three colours.", config=config, options=options)
+    events = list(stream("Name three colours.", config=config, options=options))
+    deltas = [event.text for event in events if isinstance(event, TextDelta)]
+    assert "".join(deltas) == events[-1].result["answers"][0] == blocking["answers"][0]
+    assert len(deltas) > 3
+    assert events[-1].result["usage"]["output_tokens"] == blocking["usage"]["output_tokens"]
+    assert events[-1].result["metrics"]["finish_reasons"] == blocking["metrics"]["finish_reasons"]
+
+
+def test_streams_a_tool_call(config):
+    options = Options(temperature=0, max_tokens=60, tools=[TOOL], history=SEEN_BEFORE)
+    events = list(stream("What is the weather in Rome?", config=config, options=options))
+    deltas = [event for event in events if isinstance(event, ToolCallDelta)]
+    (call,) = events[-1].result["tool_calls"][0]
+    assert (deltas[0].id, deltas[0].name) == (call["id"], call["name"])
+    assert json.loads("".join(delta.arguments for delta in deltas)) == {"city": "Rome"}
 
 
 def test_maps_an_error_of_that_server(config):

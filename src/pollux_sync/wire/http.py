@@ -42,8 +42,8 @@ _STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
 _MAX_TEXT = 2000
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-#: Compression would hold events back.
-_FOR_STREAMS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
+#: They ask for events; compression would hold these back.
+STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 _NO_RETRIES = Retry(0, read=False)
 #: Where requests looks for trusted certificates, in this order.
 _CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -137,7 +137,7 @@ class HttpClient:
         from pollux_sync.data.streaming import EventStream
         from pollux_sync.wire.streams import HttpStream
 
-        raw = self._begun(request, timeout_s, self._headers | _FOR_STREAMS)
+        raw = self._begun(request, timeout_s, self._headers | STREAM_HEADERS)
         response = HttpResponse(status=raw.status, headers=_fields(raw))
         if _is_success(raw.status) and "json" not in response.headers.get("content-type", ""):
             return HttpStream(response, raw, timeout_s)

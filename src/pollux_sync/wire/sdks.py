@@ -5,11 +5,13 @@ Answers and exceptions of an SDK leave here as those of the core's client, so th
 
 from __future__ import annotations
 
+import sys
 import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.http import read_answer
 
@@ -17,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from pollux_sync.data.provider import HttpRequest, HttpResponse
+    from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Asset
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import EventStream
     from pollux_sync.wire.http import HttpClient
 
 
@@ -37,6 +40,13 @@ class SDKCarrier(ABC):
     @abstractmethod
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
+
+    @abstractmethod
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
+
+        Reading the events raises the same.
+        """
 
     @abstractmethod
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
@@ -63,6 +73,7 @@ class DirectCarrier:
         self._files: SDKCarrier | None = None
         self._close_files: Callable[[], object] | None = None
         self.send = client.send
+        self.stream = client.stream
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
@@ -90,8 +101,27 @@ class DirectCarrier:
 
 def received(response: Any) -> HttpResponse:
     """An SDK's raw response as the core's client would give it. Raises ReplyError for a body that is not JSON."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-    return read_answer(response.status_code, headers, response.content)
+    return read_answer(response.status_code, _fields(response), response.content)
+
+
+def begun(response: Any, timeout_s: float) -> EventStream:
+    """An SDK's raw response, its body unread, as the core's client would begin to read it.
+
+    Asked for with `wire.http.STREAM_HEADERS`. Raises, as do its events, ReplyError, ConnectionError or TimeoutError.
+    """
+    from pollux_sync.data.streaming import EventStream
+    from pollux_sync.wire.sdkstreams import SDKStream
+
+    head = HttpResponse(status=response.status_code, headers=_fields(response))
+    if "json" not in head.headers.get("content-type", ""):
+        return SDKStream(head, response, timeout_s)
+    with body_errors():
+        response.read()
+    return EventStream(received(response))
+
+
+def _fields(response: Any) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
 
 
 @contextmanager
@@ -111,3 +141,23 @@ def wire_errors(sdk: ModuleType) -> Iterator[None]:
         raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
     except (sdk.APIResponseValidationError, ValueError) as error:  # ValueError: its JSON decoder's
         raise ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True) from error
+
+
+@contextmanager
+def body_errors() -> Iterator[None]:
+    """Exceptions of a body that is read as it comes, which the SDKs leave as they are, become the core's.
+
+    For the SDKs that work with httpx, or with httpx2, which took its place.
+    """
+    try:
+        yield
+    except _http_errors("DecodingError") as error:
+        raise ReplyError("the answer cannot be decompressed", retryable=True) from error
+    except _http_errors("RequestError") as error:  # its cause tells a time-out from a broken connection
+        raise ConnectionError(f"the SDK's request failed: {error}") from error
+
+
+def _http_errors(name: str) -> tuple[type[Exception], ...]:
+    """The exceptions of this name, as far as such a library is in use."""
+    modules = map(sys.modules.get, ("httpx2", "httpx"))
+    return tuple(getattr(module, name) for module in modules if module is not None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 64 * 1024
 #: After a whole answer the end of the body is at hand, or the connection is not worth waiting for.
-_TAIL_S = 0.05
+TAIL_S = 0.05
 
 
 class HttpStream(ByteStream):
@@ -49,7 +49,7 @@ class HttpStream(ByteStream):
 
     def finish(self) -> None:
         """Keep the connection where the body ends at once, else close it."""
-        self._reader.renew(_TAIL_S)
+        self._reader.renew(TAIL_S)
         try:
             while self._answer.read1(_PIECE_BYTES):
                 pass

@@ -1,7 +1,7 @@
 """pollux-sync provider for OpenAI's Responses API.
 
-JSON calls go through the core's HTTP client, files and deferred jobs through the openai SDK, which is imported only
-then.
+JSON calls and streams go through the core's HTTP client, files and deferred jobs through the openai SDK, which is
+imported only then.
 A client handed over as ``Config(client=...)`` (Azure, a proxy, an organisation) carries every call.
 """
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow
     from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import Delta, EventStream
 
 #: Structured outputs in strict mode, as documented on the page named.
 STRICT = SchemaDialect(
@@ -130,6 +131,12 @@ class OpenAIProvider:
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
         return decode(response, call, STRICT)
+
+    @hookimpl
+    def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
+        from pollux_openai.streaming import decode_stream
+
+        return decode_stream(stream, lambda response: decode(response, call, STRICT))
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai import batching
@@ -11,8 +11,8 @@ from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.request import Asset
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.http import open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, received, wire_errors
+from pollux_sync.wire.http import STREAM_HEADERS, open_client
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, received, wire_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
     from pollux_sync.data.request import DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import EventStream
 
 #: Answers to the cancellation of a job that has ended.
 _NOTHING_TO_CANCEL = frozenset({400, 409})
@@ -67,6 +68,15 @@ class OpenAICarrier(SDKCarrier):
             else:
                 raw = self._client.post(request.path, body=request.body, cast_to=kind, options=options)
         return received(raw)
+
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """An exchange whose answer comes as server-sent events. Raises what `send` raises; so does reading them."""
+        options: Any = {"timeout": timeout_s, "headers": STREAM_HEADERS}
+        with body_errors(), wire_errors(self._sdk):
+            raw = self._client.post(
+                request.path, body=request.body, cast_to=self._http.Response, stream=True, options=options
+            )
+        return begun(raw, timeout_s)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
@@ -184,13 +194,5 @@ class OpenAICarrier(SDKCarrier):
 
     def _lines(self, file_id: str, timeout_s: float) -> Iterator[bytes]:
         content = self._client.files.with_streaming_response.content
-        with self._stream_errors(), wire_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
+        with body_errors(), wire_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
             yield from batching.lines_in(response.iter_bytes())
-
-    @contextmanager
-    def _stream_errors(self) -> Iterator[None]:
-        """Exceptions of a body that is read as it comes, which the SDK leaves as they are."""
-        try:
-            yield
-        except self._http.RequestError as error:  # its cause tells a time-out from a broken connection
-            raise ConnectionError(f"the SDK's request failed: {error}") from error

@@ -61,7 +61,7 @@ def _reasoning(items: list[Item]) -> str | None:
     thoughts = [item for item in items if item.get("type") == "reasoning"]
     for field, kind in (("summary", "summary_text"), ("content", "reasoning_text")):
         parts = [part for item in thoughts for part in item.get(field) or () if isinstance(part, dict)]
-        texts = list(texts_in(parts, kind))
+        texts = [text for text in texts_in(parts, kind) if text]
         if texts:
             return "\n\n".join(texts)
     return None

@@ -1,0 +1,182 @@
+"""Streams through the core's HTTP client and the caller's SDK client: the same requests, events and errors."""
+
+import pytest
+from openai import OpenAI
+
+from pollux_sync import APIError, Config, Options, RetryPolicy, StreamStart, run, stream, stream_many
+from pollux_sync.testing.server import Answer, Drip, Events
+from response_streams import TRANSCRIPTS, event, texts, told
+from responses_api import KEY, answer, message, response
+from streams import SSE, comparable, sse
+
+BUSY = {"code": "server_error", "message": "busy", "param": None}
+HALF = [event("created", response={"id": "resp_1"}), *texts("half")]
+HELLO = told(response(message("hello")), *texts("hel", "lo"))
+
+
+def test_asks_for_a_stream(server, config):
+    server.reply(Events([HELLO]), answer(message("hello")))
+    options = Options(reasoning_effort="low", max_tokens=9)
+    events = list(stream("hi", config=config(), options=options))
+    assert comparable(events[-1].result) == comparable(run("hi", config=config(), options=options))
+    streamed, plain = server.requests
+    assert streamed.json() == plain.json() | {"stream": True}
+    assert streamed.headers["authorization"] == f"Bearer {KEY}"
+    assert (streamed.headers["accept"], streamed.headers["accept-encoding"]) == (
+        "text/event-stream, application/json",
+        "identity",
+    )
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_both_ways_give_equal_events(server, name):
+    base_url = f"{server.url}/v1"
+    tools = [{"name": name, "parameters": {"type": "object", "properties": {}}} for name in ("add", "sub")]
+    told_by_way = []
+    with OpenAI(api_key=KEY, base_url=base_url) as client:
+        for way in ({"client": client}, {"api_key": KEY, "base_url": base_url}):
+            server.reply(Events([TRANSCRIPTS[name][1]]))
+            config = Config(provider="openai", model="m", **way)
+            *events, done = stream("hi", config=config, options=Options(tools=tools))
+            told_by_way.append((events, comparable(done.result)))
+    assert told_by_way[0] == told_by_way[1]
+    assert server.requests[0].json() == server.requests[1].json()
+
+
+def test_fans_out(server, config):
+    def reply(request):
+        said = request.json()["input"][0]["content"][-1]["text"].upper()
+        return Events([told(response(message(said)), *texts(said))])
+
+    server.handler = reply
+    prompts = [f"p{number}" for number in range(20)]
+    assert stream_many(prompts, config=config()).result()["answers"] == [prompt.upper() for prompt in prompts]
+
+
+ERRORS = {
+    "flat": {"type": "error", **BUSY},
+    "nested": {"type": "error", "error": BUSY},
+    "bare": {"error": BUSY},
+    "named": ("error", BUSY),
+    "of a kind": {"type": "server_error", "error": BUSY},
+    "failed": event("failed", response=response(status="failed", error=BUSY)),
+}
+
+
+@pytest.mark.parametrize("told_error", ERRORS.values(), ids=ERRORS)
+def test_tries_again_after_an_error_at_first(server, config, told_error):
+    server.reply(Events([sse(told_error)]), Events([TRANSCRIPTS["text"][1]]))
+    result = stream("hi", config=config()).result()
+    assert result["answers"] == ["Hé, 世界!"]
+    assert [attempt["status_code"] for attempt in result["diagnostics"]["attempts"][0]] == [500, 200]
+
+
+@pytest.mark.parametrize("told_error", ERRORS.values(), ids=ERRORS)
+def test_raises_an_error_that_comes_later_with_the_text_so_far(server, config, told_error):
+    server.reply(Events([sse(*HALF, told_error)]))
+    with pytest.raises(APIError, match="busy") as caught:
+        list(stream("hi", config=config()))
+    raised = caught.value
+    assert (raised.kind, raised.status_code, raised.partial_text) == ("capacity", 500, "half")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("rate_limit_exceeded", "rate_limit"), ("context_length_exceeded", "context_overflow")]
+)
+def test_reads_the_kind_of_an_error_from_its_code(server, config, code, kind):
+    server.reply(Events([sse(*HALF, {"type": "error", "code": code, "message": "no", "param": "input"})]))
+    with pytest.raises(APIError, match="no") as caught:
+        list(stream("hi", config=config()))
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Answer(status=503, json={"error": {"message": "busy"}}),
+        Events([], ending="close"),
+        Events([], ending="reset"),
+        Events([]),
+        Events([b"data: no json\n\n"]),
+        Events([sse(event("keepalive"))]),
+    ],
+)
+def test_tries_again_what_fails_before_the_first_event(server, config, first):
+    server.reply(first, Events([TRANSCRIPTS["text"][1]]))
+    result = stream("hi", config=config()).result()
+    assert (result["answers"], result["metrics"]["n_attempts"]) == (["Hé, 世界!"], 2)
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (Events([sse(*HALF)]), "malformed"),
+        (Events([sse(*HALF)], ending="close"), "connection"),
+        (Events([sse(*HALF)], ending="reset"), "connection"),
+        (Events([sse(*HALF, event("completed"))]), "malformed"),
+    ],
+)
+def test_raises_what_fails_later_with_the_text_so_far(server, config, end, kind):
+    server.reply(end)
+    with pytest.raises(APIError) as caught:
+        list(stream("hi", config=config()))
+    raised = caught.value
+    assert (raised.kind, raised.partial_text) == (kind, "half")
+    assert [attempt.kind for attempt in raised.attempts] == [kind]
+    assert len(server.requests) == 1
+
+
+def test_takes_a_plain_answer_from_a_server_that_does_not_stream(server, config):
+    server.reply(answer(message("hello")), answer(message("hello")))
+    events = list(stream("hi", config=config()))
+    assert [event.type for event in events] == ["start", "text_delta", "usage", "finish", "done"]
+    assert comparable(events[-1].result) == comparable(run("hi", config=config()))
+
+
+def test_does_not_wait_for_the_end_of_the_body(server, config):
+    server.reply(Events([TRANSCRIPTS["text"][1]], ending="hang"))
+    assert stream("hi", config=config()).result()["answers"] == ["Hé, 世界!"]
+    server.wait_for_open_connections(0)
+
+
+def test_leaving_early_closes_the_connection_at_once(server, config):
+    server.reply(Events([sse(*HALF)], ending="hang"))
+    with stream("hi", config=config()) as events:
+        assert next(events) == StreamStart(response_id="resp_1")
+    server.wait_for_open_connections(0)
+
+
+def test_leaving_many_ends_those_that_wait(server, config):
+    server.handler = lambda _: Events([sse(*HALF)], ending="hang")
+    with stream_many([f"p{number}" for number in range(9)], config=config()) as events:
+        next(events)
+    server.wait_for_open_connections(0)
+
+
+def test_keeps_the_connection_after_a_whole_answer(server, config):
+    server.reply(*[Events([HELLO])] * 3)
+    for _ in range(3):
+        stream("hi", config=config()).result()
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_gives_up_on_a_server_that_falls_silent(server, config):
+    server.reply(Events([sse(*HALF)], ending="hang"))
+    with pytest.raises(APIError) as caught:
+        list(stream("hi", config=config(timeout_s=0.1)))
+    assert (caught.value.kind, caught.value.partial_text) == ("timeout", "half")
+
+
+def test_gives_up_on_a_server_that_never_ends_an_event(server, config):
+    server.reply(Drip(body=b"data: " + b" " * 200, interval_s=0.02, headers=SSE))
+    with pytest.raises(APIError) as caught:
+        list(stream("hi", config=config(timeout_s=0.1, retry=RetryPolicy(max_attempts=1))))
+    assert caught.value.kind == "timeout"
+
+
+def test_an_answer_may_take_longer_than_the_wait_for_an_event(server, config):
+    pieces = [sse(*HALF[:1]), *(sse(*texts(f"{number} ")) for number in range(6))]
+    last = sse(event("completed", response=response(message("0 1 2 3 4 5 "))))
+    server.reply(Events([*pieces, last], interval_s=0.1))
+    assert stream("hi", config=config(timeout_s=0.4)).result()["answers"] == ["0 1 2 3 4 5 "]

@@ -1,0 +1,171 @@
+"""Streams of the Responses API: equal to what it answers at once, whatever comes with them."""
+
+import pytest
+
+from pollux_openai import OpenAIProvider
+from pollux_sync import Config, Options, ReasoningDelta, Reply, StreamStart, TextDelta, ToolCall, ToolCallDelta, stream
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.request import Call
+from pollux_sync.data.streaming import EventStream, ServerEvent
+from pollux_sync.testing.server import Events
+from response_streams import (
+    ADD,
+    BOTH,
+    RAW_THOUGHT,
+    SUB,
+    TRANSCRIPTS,
+    call_events,
+    done,
+    event,
+    summaries,
+    texts,
+    told,
+)
+from responses_api import KEY, message, refusal, response, thought
+from streams import assert_streams_like, sse
+
+OPTIONS = Options(tools=[{"name": name, "parameters": {"type": "object", "properties": {}}} for name in ("add", "sub")])
+
+
+@pytest.fixture
+def streamed(server):
+    """Gives the events of what the server streams."""
+
+    def ask(*pieces):
+        server.reply(Events(pieces))
+        config = Config(provider="openai", model="m", api_key=KEY, base_url=f"{server.url}/v1")
+        return list(stream("hi", config=config, options=OPTIONS))
+
+    return ask
+
+
+def of(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def said(events, kind=TextDelta):
+    return "".join(event.text for event in of(events, kind))
+
+
+def answer_in(events):
+    return events[-1].result["answers"][0]
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_envelope_is_that_of_the_answer_however_the_stream_is_cut(name):
+    options = OPTIONS if "tool" in name else None
+    events = assert_streams_like(*TRANSCRIPTS[name], provider="openai", model="m", options=options)
+    assert said(events, ReasoningDelta) == events[-1].result.get("reasoning", [""])[0]
+
+
+def test_tells_parts_of_the_reasoning_apart_by_a_blank_line(streamed):
+    events = streamed(TRANSCRIPTS["reasoning"][1])
+    assert [event.text for event in of(events, ReasoningDelta)] == ["fir", "st", "\n\nthen", "\n\nla", "st"]
+
+
+def test_passes_over_reasoning_where_there_is_a_summary(streamed):
+    body = response(RAW_THOUGHT | thought("short"), message("x"))
+    events = streamed(told(body, *summaries("short"), *texts("hm", kind="reasoning_text"), *texts("x", index=1)))
+    assert said(events, ReasoningDelta) == "short"
+
+
+def test_passes_over_a_refusal_after_text(streamed):
+    body = response(message("x"), refusal("no"))
+    events = streamed(told(body, *texts("x"), *texts("no", kind="refusal", index=1)))
+    assert said(events) == answer_in(events) == "x"
+
+
+def test_tells_calls_piece_by_piece_and_whole(streamed):
+    events = streamed(TRANSCRIPTS["parallel tool calls after text"][1])
+    assert of(events, ToolCallDelta) == [
+        ToolCallDelta(0, id="call_1", name="add"),
+        ToolCallDelta(0, '{"a": 1}'),
+        ToolCallDelta(1, id="call_2", name="sub"),
+        ToolCallDelta(1, '{"b"'),
+        ToolCallDelta(1, ": 2}"),
+    ]
+    calls = [event.call for event in events if event.type == "tool_call"]
+    assert calls == [ToolCall("call_1", "add", '{"a": 1}'), ToolCall("call_2", "sub", '{"b": 2}')]
+
+
+@pytest.mark.parametrize("lost", ["item_id", "output_index"])
+def test_finds_the_call_that_arguments_belong_to(streamed, lost):
+    pieces = [*call_events(ADD, '{"a": 1}'), *call_events(SUB, '{"b": 2}', index=1)]
+    less = [{name: value for name, value in piece.items() if name != lost} for piece in pieces]
+    events = streamed(told(response(ADD, SUB), *less))
+    assert [(delta.index, delta.arguments) for delta in of(events, ToolCallDelta) if delta.arguments] == [
+        (0, '{"a": 1}'),
+        (1, '{"b": 2}'),
+    ]
+
+
+def test_takes_items_one_by_one_where_the_whole_lacks_them(streamed):
+    body = response(BOTH, ADD)
+    last_first = done(BOTH, ADD)[::-1]
+    events = streamed(told(body | {"output": []}, *texts("Both."), *call_events(ADD, '{"a": 1}', index=1), *last_first))
+    assert answer_in(events) == "Both."
+    assert events[-1].result["tool_calls"][0][0]["name"] == "add"
+    assert events[-1].result["metrics"]["finish_reasons"] == ["tool_calls"]
+
+
+def test_takes_items_that_are_not_counted_in_the_order_of_their_coming(streamed):
+    items = [event("output_item.done", item=item) for item in (message("a "), message("b"), "junk")]
+    events = streamed(told(response(), *items))
+    assert said(events) == answer_in(events) == "a b"
+
+
+def test_tells_what_only_the_whole_says(streamed):
+    body = response(thought("because"), BOTH, ADD, SUB)
+    events = streamed(told(body, *texts("Bo", index=1), *call_events(ADD, '{"a', index=2)))
+    assert (said(events), said(events, ReasoningDelta)) == ("Both.", "because")
+    assert of(events, ToolCallDelta) == [
+        ToolCallDelta(0, id="call_1", name="add"),
+        ToolCallDelta(0, '{"a'),
+        ToolCallDelta(0, '": 1}'),
+        ToolCallDelta(1, '{"b": 2}', id="call_2", name="sub"),
+    ]
+
+
+def test_starts_with_the_whole_where_nothing_came_before(streamed):
+    events = streamed(sse(event("completed", response=response(message("x")))))
+    assert events[:2] == [StreamStart(model="gpt-5-mini-2025-08-07", response_id="resp_1"), TextDelta("x")]
+
+
+def test_starts_once(streamed):
+    begun = [event(kind, response={"id": "resp_1", "model": "m"}) for kind in ("created", "queued", "in_progress")]
+    events = streamed(sse(*begun, *texts("x")) + told(response(message("x"))))
+    assert of(events, StreamStart) == [StreamStart(model="m", response_id="resp_1")]
+
+
+def test_passes_over_what_it_does_not_know(streamed):
+    strange = [
+        {"type": "keepalive", "sequence_number": 1},
+        ["junk"],
+        {"delta": "no type"},
+        event("output_text.delta"),
+        event("output_text.delta", delta=7),
+        event("reasoning_summary_text.delta", delta=None, summary_index=[0]),
+        event("function_call_arguments.delta", delta="{", item_id="nobody", output_index={}),
+        event("output_item.added", item="junk"),
+        event("output_item.added", item={"type": "function_call", "name": None}),
+        event("news.delta", delta="x", error={"not": "one"}),
+        event("audio.delta", response="junk"),
+    ]
+    body = response(message("x"), ADD)
+    events = streamed(sse(*strange) + told(body, *texts("x"), *call_events(ADD, "", '{"a": 1}', index=1)))
+    assert said(events) == answer_in(events) == "x"
+    assert [delta.arguments for delta in of(events, ToolCallDelta)] == ["", '{"a": 1}']
+
+
+def test_reads_a_type_that_only_the_event_names(streamed):
+    events = [(data.pop("type"), data) for data in [*texts("x"), event("completed", response=response(message("x")))]]
+    assert said(streamed(sse(*events))) == "x"
+
+
+def test_ends_with_the_final_event_whatever_comes_after_it():
+    final, more = event("completed", response=response(message("x"))), event("output_text.delta", delta="y")
+    events = EventStream(HttpResponse(status=200), [ServerEvent("", final), ServerEvent("", more)])
+    call = Call(index=0, model="m", prompt="hi", options=Options())
+    *_, last = OpenAIProvider().pollux_decode_stream(events, call)
+    assert isinstance(last, Reply)
+    assert last.text == "x"
