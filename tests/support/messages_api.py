@@ -1,6 +1,9 @@
 """Answers as the Messages API gives them, written for tests."""
 
+import attrs
+
 from pollux_sync.testing.server import Answer
+from streams import SSE, sse
 
 USAGE = {
     "input_tokens": 11,
@@ -42,6 +45,69 @@ def response(*content, **fields):
 
 def answer(*content, headers=None, **fields):
     return Answer(json=response(*content, **fields), headers={"request-id": "req_1"} | (headers or {}))
+
+
+def begun(**fields):
+    """The first event of a streamed message."""
+    counted = {"input_tokens": 11, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2, "output_tokens": 1}
+    message = response(stop_reason=None, usage=counted) | fields
+    return {"type": "message_start", "message": message}
+
+
+def block(index, start, *deltas):
+    """The events of one block."""
+    pieces = [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+    return [
+        {"type": "content_block_start", "index": index, "content_block": start},
+        *pieces,
+        {"type": "content_block_stop", "index": index},
+    ]
+
+
+def text_block(index, *pieces):
+    return block(index, text(""), *({"type": "text_delta", "text": piece} for piece in pieces))
+
+
+def thinking_block(index, *pieces, signature="sig"):
+    thoughts = [{"type": "thinking_delta", "thinking": piece} for piece in pieces]
+    return block(index, thinking("", ""), *thoughts, {"type": "signature_delta", "signature": signature})
+
+
+def tool_block(index, name, *pieces, call_id="toolu_1", kind="tool_use"):
+    written = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    return block(index, tool_use(name, {}, call_id) | {"type": kind}, *written)
+
+
+def ended(stop_reason="end_turn", **fields):
+    """The last two events."""
+    counted = {"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}
+    delta = {"stop_reason": stop_reason, "stop_sequence": None} | fields
+    return [{"type": "message_delta", "delta": delta, "usage": counted}, {"type": "message_stop"}]
+
+
+PING = {"type": "ping"}
+
+
+def events(*parts):
+    """The bytes of a stream of these events, and lists of events."""
+    flat = [event for part in parts for event in (part if isinstance(part, list) else [part])]
+    return sse(*((event["type"], event) for event in flat))
+
+
+def stream_answer(*parts):
+    """The events in one piece, after which the connection stays open."""
+    return Answer(body=events(*parts), headers=SSE | {"request-id": "req_1"})
+
+
+@attrs.frozen
+class Begins:
+    """A streamed answer of which these events come, and no end; the connection stays open."""
+
+    parts: tuple
+
+    def play(self, wire):
+        body = events(*self.parts)
+        wire.send(wire.head(200, SSE, {"Content-Length": str(len(body) + 1)}) + body)
 
 
 class Files:

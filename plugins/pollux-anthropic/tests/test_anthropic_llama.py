@@ -6,7 +6,7 @@ import pytest
 
 from demo_model import packaged_model
 from llama_server import serve
-from pollux_sync import APIError, Config, Options, Source, run, run_many
+from pollux_sync import APIError, Config, Options, Source, TextDelta, run, run_many, stream
 
 TOOL = {
     "name": "weather",
@@ -44,6 +44,18 @@ def test_answers_about_a_text(config):
     assert result["metrics"]["finish_reasons"][0] in {"stop", "length"}
 
 
+def test_streams_what_it_answers_at_once(config):
+    options = Options(temperature=0, max_tokens=20)
+    prompt = "Name three colours."
+    told = list(stream(prompt, config=config, options=options))
+    texts = [event.text for event in told if isinstance(event, TextDelta)]
+    assert len(texts) > 1
+    whole, blocking = told[-1].result, run(prompt, config=config, options=options)
+    assert "".join(texts) == whole["answers"][0] == blocking["answers"][0]
+    assert whole["metrics"]["finish_reasons"] == blocking["metrics"]["finish_reasons"]
+    assert whole["usage"]["output_tokens"] == blocking["usage"]["output_tokens"]
+
+
 def test_fans_out(config):
     result = run_many(["One?", "Two?", "Three?"], config=config, options=Options(max_tokens=3))
     assert result["status"] == "ok"
@@ -55,6 +67,15 @@ def test_calls_a_tool(config):
     (call,) = result["tool_calls"][0]
     assert (call["name"], json.loads(call["arguments"])) == ("weather", {"city": "Rome"})
     assert result["metrics"]["finish_reasons"] == ["tool_calls"]
+
+
+def test_streams_a_tool_call(config):
+    options = Options(temperature=0, max_tokens=60, tools=[TOOL], history=SEEN_BEFORE)
+    told = list(stream("What is the weather in Rome?", config=config, options=options))
+    first, *more = [event for event in told if event.type == "tool_call_delta"]
+    assert first.name == "weather"
+    assert json.loads("".join(piece.arguments for piece in (first, *more))) == {"city": "Rome"}
+    assert json.loads(told[-1].result["tool_calls"][0][0]["arguments"]) == {"city": "Rome"}
 
 
 def test_maps_an_error_of_that_server(config):

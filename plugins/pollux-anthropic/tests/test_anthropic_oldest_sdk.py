@@ -25,6 +25,7 @@ def test_oldest_is_older_than_what_the_other_tests_use():
 
 
 def test_oldest_sdk_gives_the_same():
-    files = [str(HERE / f"test_anthropic_{name}.py") for name in ("ways", "files", "deferred", "services")]
+    names = ("ways", "stream_ways", "files", "deferred", "services")
+    files = [str(HERE / f"test_anthropic_{name}.py") for name in names]
     done = run_with_oldest("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *files)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import Delta, EventStream
 
 #: Structured outputs, as documented on the page named.
 STRICT = SchemaDialect(
@@ -141,6 +142,12 @@ class AnthropicProvider:
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
         return decode(response, call, STRICT)
+
+    @hookimpl
+    def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
+        from pollux_anthropic.streaming import decode_stream
+
+        return decode_stream(stream, call, STRICT)
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:

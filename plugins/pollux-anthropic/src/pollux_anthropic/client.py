@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
     from pollux_sync.data.request import DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import EventStream
 
 _PAGE = 1000
+#: Compression would hold events back.
+_FOR_STREAMS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 #: How the service may refuse to cancel a batch that has ended.
 _TOO_LATE = frozenset({400, 409, 422})
 
@@ -57,6 +60,7 @@ class AnthropicCarrier(SDKCarrier):
         self._http = httpx2
         self._raw = httpx2.Response
         self._client = client.with_options(max_retries=0)
+        self._is_bedrock = isinstance(client, anthropic.AnthropicBedrock)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
@@ -68,6 +72,24 @@ class AnthropicCarrier(SDKCarrier):
             else:
                 raw = self._client.post(path, body=request.body, cast_to=self._raw, options=options)
         return received(raw)
+
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """An exchange whose answer comes as server-sent events."""
+        from pollux_anthropic.streams import SDKStream
+        from pollux_sync.data.streaming import EventStream
+
+        if self._is_bedrock:
+            raise ConfigurationError(
+                "the client of Bedrock streams in a format of its own",
+                hint="call run() or run_many(), or pass another client",
+            )
+        options: Any = {"timeout": timeout_s, "headers": self._headers(request) | _FOR_STREAMS}
+        with self._wire_errors():
+            raw = self._client.post(request.path, body=request.body, cast_to=self._raw, stream=True, options=options)
+            if "json" not in raw.headers.get("content-type", ""):
+                return SDKStream(raw, timeout_s, self._wire_errors)
+            raw.read()
+        return EventStream(received(raw))
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""

@@ -135,7 +135,13 @@ def _answer_blocks(turn: Turn) -> list[Block]:
 
 def _stored(turn: Turn, key: str) -> list[Block]:
     blocks = (turn.provider_state or {}).get(key)
-    return [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    return [_whole(block) for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+
+
+def _whole(block: Block) -> Block:
+    """The block; a tool's input that was cut off came as a text, and must be an object."""
+    written = block.get("input")
+    return block | {"input": _arguments(written)} if isinstance(written, str) else block
 
 
 def _says(blocks: list[Block]) -> tuple[str, list[Any]]:
@@ -157,7 +163,7 @@ def _arguments(text: str) -> dict[str, Any]:
     """The arguments as the object that the API wants; nothing can be said about those that are none."""
     try:
         arguments = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return arguments if isinstance(arguments, dict) else {}
 

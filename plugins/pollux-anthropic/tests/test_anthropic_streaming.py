@@ -1,0 +1,310 @@
+import json
+
+import pytest
+
+from messages_api import (
+    PING,
+    REDACTED,
+    begun,
+    block,
+    ended,
+    events,
+    response,
+    text,
+    text_block,
+    thinking,
+    thinking_block,
+    tool_block,
+    tool_use,
+)
+from pollux_anthropic import STRICT
+from pollux_anthropic.streaming import decode_stream
+from pollux_sync import Options
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.reply import Reply, ToolCall
+from pollux_sync.data.request import Call
+from pollux_sync.data.streaming import (
+    EventStream,
+    ReasoningDelta,
+    ServerEvent,
+    StreamStart,
+    TextDelta,
+    ToolCallDelta,
+)
+from pollux_sync.wire.faults import HttpError, ReplyError, classify
+from streams import assert_streams_like
+from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+
+NOTE = {"type": "char_location", "cited_text": "blue"}
+CITED = {"type": "citations_delta", "citation": NOTE}
+WHY = {"type": "refusal", "category": "bio", "explanation": "not this"}
+SEARCH = {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "é"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": []}
+CUT_OFF = '{"city": "Ro'
+
+
+def said(words):
+    return {"type": "text_delta", "text": words}
+
+
+#: What Claude streams, and what it answers at once.
+TRANSCRIPTS = {
+    "text": (
+        [begun(), PING, *text_block(0, "Hel", "lo ", "wörld"), *ended()],
+        response(text("Hello wörld")),
+    ),
+    "text blocks": (
+        [begun(), *text_block(0, "a"), *text_block(1), *text_block(2, "b", "c"), *ended()],
+        response(text("a"), text(""), text("bc")),
+    ),
+    "citations": (
+        [
+            begun(),
+            *text_block(0, "The sky is "),
+            *block(1, text("", citations=[]), said("bl"), CITED, said("ue")),
+            *text_block(2, "."),
+            *ended(),
+        ],
+        response(text("The sky is "), text("blue", citations=[NOTE]), text(".")),
+    ),
+    "reasoning": (
+        [
+            begun(),
+            *thinking_block(0, "fir", "st"),
+            *block(1, REDACTED),
+            *thinking_block(2, "then", signature="sig2"),
+            *text_block(3, "x"),
+            *ended(),
+        ],
+        response(thinking("first"), REDACTED, thinking("then", "sig2"), text("x")),
+    ),
+    "tool": (
+        [begun(), *tool_block(0, "ping", "", '{"n', 'é":', "1}"), *ended("tool_use")],
+        response(tool_use("ping", {"né": 1}), stop_reason="tool_use"),
+    ),
+    "parallel tools": (
+        [
+            begun(),
+            *text_block(0, "both"),
+            *tool_block(1, "a", '{"n": 1}'),
+            *tool_block(2, "b", call_id="toolu_2"),
+            *ended("tool_use"),
+        ],
+        response(text("both"), tool_use("a", {"n": 1}), tool_use("b", {}, "toolu_2"), stop_reason="tool_use"),
+    ),
+    "refusal": (
+        [begun(), *ended("refusal", stop_details=WHY)],
+        response(stop_reason="refusal", stop_details=WHY),
+    ),
+    "truncated": (
+        [begun(), *text_block(0, "hel"), *ended("max_tokens")],
+        response(text("hel"), stop_reason="max_tokens"),
+    ),
+    "a call that was cut off": (
+        [begun(), *tool_block(0, "x", *CUT_OFF), *ended("max_tokens")],
+        response(tool_use("x", CUT_OFF), stop_reason="max_tokens"),
+    ),
+    "empty": ([begun(), *ended()], response()),
+    "a tool of the service": (
+        [
+            begun(),
+            *text_block(0, "look"),
+            *tool_block(1, "web_search", '{"query":', ' "é"}', call_id="srv_1", kind="server_tool_use"),
+            *block(2, FOUND),
+            *text_block(3, "found"),
+            *ended(),
+        ],
+        response(text("look"), SEARCH, FOUND, text("found")),
+    ),
+    "usage that is counted anew": (
+        [
+            begun(usage={"input_tokens": 5, "output_tokens": 1}),
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "stop_sequence", "stop_sequence": "x"},
+                "usage": {"input_tokens": 9, "cache_read_input_tokens": None, "output_tokens": 3},
+            },
+            {"type": "message_stop"},
+        ],
+        response(usage={"input_tokens": 9, "output_tokens": 3}, stop_reason="stop_sequence"),
+    ),
+}
+CASES = pytest.mark.parametrize(("said", "answer"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
+
+
+def decoded(parts):
+    """What the decoder gives for these events, which it must not read past the last one."""
+
+    def coming():
+        yield from (ServerEvent(part.get("type") or "", part) for part in parts)
+        if {"type": "message_stop"} in parts:
+            raise AssertionError("reads on after the end")
+
+    call = Call(index=0, model="m", prompt="hi", options=Options())
+    return decode_stream(EventStream(HttpResponse(status=200), coming()), call, STRICT)
+
+
+def deltas(parts):
+    return [item for item in decoded(parts) if not isinstance(item, Reply | StreamStart)]
+
+
+def reply(parts):
+    *_, last = decoded(parts)
+    assert isinstance(last, Reply)
+    return last
+
+
+@CASES
+def test_streams_what_is_answered_at_once(said, answer):
+    assert_streams_like(answer, events(*said), provider="anthropic", model="claude-sonnet-4-6")
+
+
+@CASES
+def test_says_in_deltas_what_the_reply_says(said, answer):
+    told, whole = deltas(said), reply(said)
+    assert "".join(item.text for item in told if isinstance(item, TextDelta)) == whole.text
+    assert "".join(item.text for item in told if isinstance(item, ReasoningDelta)) == (whole.reasoning or "")
+    assert [item.id for item in told if isinstance(item, ToolCallDelta) and item.id] == [
+        call.id for call in whole.tool_calls
+    ]
+
+
+@CASES
+def test_reads_a_stream_with_fields_and_events_it_does_not_know(said, answer):
+    grown = with_unknown_fields(said[:-1], own=["input"])
+    news = [{"type": "news", "index": 0}, *grown, {"type": "content_block_news"}, {}, {"type": "message_stop"}]
+    assert without_unknown_fields(reply(news)) == reply(said)
+
+
+@CASES
+def test_reads_a_stream_whatever_field_is_missing(said, answer):
+    for less in with_one_field_less(said):
+        if less[-1] == {"type": "message_stop"} and all(less):
+            assert isinstance(list(decoded(less))[-1], Reply)
+
+
+@CASES
+def test_gives_no_reply_for_a_stream_that_was_cut_off(said, answer):
+    for count in range(len(said)):
+        assert not any(isinstance(item, Reply) for item in decoded(said[:count]))
+
+
+def test_begins_as_soon_as_the_service_does():
+    assert next(decoded([begun()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
+
+
+def test_tells_thoughts_text_and_calls_as_they_come():
+    parts = [
+        begun(),
+        *thinking_block(0, "a", "b"),
+        *thinking_block(1, "c"),
+        *text_block(2, "d", "e"),
+        *tool_block(3, "x", '{"n"', ": 1}"),
+        *tool_block(4, "y", "{}", call_id="toolu_2"),
+        *ended("tool_use"),
+    ]
+    assert deltas(parts) == [
+        ReasoningDelta("a"),
+        ReasoningDelta("b"),
+        ReasoningDelta("\n\nc"),
+        TextDelta("d"),
+        TextDelta("e"),
+        ToolCallDelta(0, id="toolu_1", name="x"),
+        ToolCallDelta(0, '{"n"'),
+        ToolCallDelta(0, ": 1}"),
+        ToolCallDelta(1, id="toolu_2", name="y"),
+        ToolCallDelta(1, "{}"),
+    ]
+
+
+NEIGHBOURS = [begun(), *text_block(0, "a", "b"), *text_block(1, "c", "d")]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([*text_block(2, "e"), *ended()], ["a", "b", "\n\ncd\n\ne"]),
+        ([*text_block(2, "e")], ["a", "b", "\n\ncd", "\n\ne"]),
+        ([*block(2, text(""), said("e"), CITED, said("f")), *ended()], ["a", "b", "cd", "e", "f"]),
+        ([*block(2, text("", citations=[NOTE]), said("e")), *ended()], ["a", "b", "cd", "e"]),
+        ([*thinking_block(2, "hm"), *text_block(3, "e", "f"), *ended()], ["a", "b", "\n\ncd", "\n\ne", "f"]),
+    ],
+    ids=["uncited", "cut off", "cited", "cited from the start", "thoughts between"],
+)
+def test_holds_back_what_a_citation_may_join(more, told):
+    assert [item.text for item in deltas(NEIGHBOURS + more) if isinstance(item, TextDelta)] == told
+
+
+def test_says_what_it_holds_back_before_it_fails():
+    told = []
+    with pytest.raises(HttpError):
+        told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
+    assert told[-1] == TextDelta("\n\ncd")
+
+
+def test_takes_what_a_block_begins_with():
+    parts = [*block(0, thinking("hm")), *block(1, text("hel"), said("lo")), *block(2, tool_use("x", {"né": 1}))]
+    parts = [begun(), *parts, *ended()]
+    assert deltas(parts) == [
+        ReasoningDelta("hm"),
+        TextDelta("hel"),
+        TextDelta("lo"),
+        ToolCallDelta(0, '{"né": 1}', id="toolu_1", name="x"),
+    ]
+    assert (reply(parts).text, reply(parts).tool_calls) == ("hello", (ToolCall("toolu_1", "x", '{"né": 1}'),))
+
+
+def test_takes_pieces_whose_block_has_not_begun():
+    pieces = [said("a"), said("b"), {"type": "input_json_delta", "partial_json": "{}"}]
+    parts = [{"type": "content_block_delta", "delta": piece} for piece in pieces]
+    assert reply([*parts, *ended()]).text == "ab"
+
+
+def test_orders_blocks_by_their_index():
+    parts = [begun(), *tool_block(1, "b"), *tool_block(0, "a", call_id="toolu_0"), *ended()]
+    assert [call.name for call in reply(parts).tool_calls] == ["a", "b"]
+
+
+@pytest.mark.parametrize("written", [CUT_OFF, "{'a': 1}", "[" * 100_000], ids=["cut off", "not JSON", "too deep"])
+def test_leaves_arguments_that_are_no_json_as_they_came(written):
+    (call,) = reply([begun(), *tool_block(0, "x", written), *ended()]).tool_calls
+    assert call.arguments == written
+
+
+def test_takes_blank_arguments_for_none():
+    (call,) = reply([begun(), *tool_block(0, "x", " "), *ended()]).tool_calls
+    assert call.arguments == "{}"
+
+
+def test_keeps_pieces_of_a_kind_it_does_not_know():
+    start = {"type": "compaction", "content": None}
+    parts = [begun(), *block(0, start, {"type": "compaction_delta", "content": "short"}), *ended()]
+    assert reply(parts).artifacts == {"blocks": [{"type": "compaction", "content": "short"}]}
+
+
+def test_leaves_the_events_as_they_came():
+    parts = [begun(), *block(0, thinking(""), {"type": "signature_delta", "signature": "new"}), *ended()]
+    before = json.dumps(parts)
+    reply(parts)
+    assert json.dumps(parts) == before
+
+
+@pytest.mark.parametrize(("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("rate_limit_error", 429)])
+def test_raises_an_error_as_the_service_names_it(kind, status):
+    with pytest.raises(HttpError, match="busy") as caught:
+        list(decoded([begun(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
+    assert classify(caught.value).status_code == status
+
+
+def test_raises_an_error_that_only_its_event_names():
+    call = Call(index=0, model="m", prompt="hi", options=Options())
+    stream = EventStream(HttpResponse(status=200), [ServerEvent("error", {"message": "busy"})])
+    with pytest.raises(HttpError, match="busy"):
+        list(decode_stream(stream, call, STRICT))
+
+
+@pytest.mark.parametrize("data", [[], "x", None])
+def test_raises_when_an_event_is_no_object(data):
+    call = Call(index=0, model="m", prompt="hi", options=Options())
+    with pytest.raises(ReplyError, match="not an object"):
+        list(decode_stream(EventStream(HttpResponse(status=200), [ServerEvent("x", data)]), call, STRICT))
