@@ -1,8 +1,12 @@
 """Answers as the Gemini API gives them, written for tests, and its files."""
 
 import itertools
+from typing import Literal
+
+import attrs
 
 from pollux_sync.testing.server import Answer
+from streams import SSE, sse
 
 KEY = "AIza-very-secret"
 
@@ -40,6 +44,41 @@ def response(*parts, **fields):
 
 def answer(*parts, **fields):
     return Answer(json=response(*parts, **fields))
+
+
+def piece(*parts, usage=None, **fields):
+    """A piece of a streamed answer, whose candidate has these fields beside its parts."""
+    body = {"candidates": [{"content": {"role": "model", "parts": list(parts)}, "index": 0} | fields]}
+    return body | {"modelVersion": "gemini-2.5-flash", "responseId": "r1"} | ({"usageMetadata": usage} if usage else {})
+
+
+def last_piece(*parts, **fields):
+    """The piece that ends the answer."""
+    return piece(*parts, **({"usage": USAGE, "finishReason": "STOP"} | fields))
+
+
+@attrs.frozen
+class Streamed:
+    """These events, then the answer's end; or silence until the client leaves, or a connection that is closed."""
+
+    events: tuple
+    then: Literal["end", "silence", "close"] = "end"
+
+    def play(self, wire):
+        wire.send(wire.head(200, SSE | {"Transfer-Encoding": "chunked"}, {}))
+        for event in self.events:
+            data = sse(event)
+            wire.send(b"%x\r\n%b\r\n" % (len(data), data))
+        if self.then == "end":
+            wire.send(b"0\r\n\r\n")
+        elif self.then == "close":
+            wire.close()
+        else:
+            wire.read_request(keep_body=False)
+
+
+def streamed(*events, **fields):
+    return Streamed(events, **fields)
 
 
 def error(code, message, status="SOME_STATUS", details=()):

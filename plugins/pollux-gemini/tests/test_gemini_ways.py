@@ -1,17 +1,36 @@
 """The core's HTTP client and the caller's SDK client: the same requests, replies and errors."""
 
+import json
+import traceback
+from datetime import UTC, datetime, timedelta
+
 import attrs
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from google import genai
 from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 
 from faults import broken_answers, check_fault
-from gemini_api import KEY, Files, answer, error, function_call, text, thought
-from pollux_sync import APIError, Config, ConfigurationError, Options, RetryPolicy, Source, run, run_many
-from pollux_sync.testing.server import (
-    Answer,
+from gemini_api import KEY, Files, answer, error, function_call, last_piece, piece, streamed, text, thought
+from pollux_gemini.client import GeminiCarrier
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    HttpRequest,
+    Options,
+    RetryPolicy,
+    Source,
+    run,
+    run_many,
+    stream,
+    stream_many,
 )
+from pollux_sync.testing.server import Answer, Drip, Hang
+from streams import SSE, comparable, sse
 
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 
@@ -176,6 +195,146 @@ def test_refuses_a_version_it_does_not_know_or_that_the_client_has(fields, said)
         Config(provider="gemini", model="m", **fields)
 
 
+def test_streams(server, config):
+    server.reply(streamed(piece(thought("easy")), piece(text("fo")), last_piece(text("ur"))))
+    events = list(stream("2 + 2?", config=config(), options=Options(reasoning_effort="low", max_tokens=9)))
+    (request,) = server.requests
+    assert [event.text for event in events[1:4]] == ["easy", "fo", "ur"]
+    assert (events[-1].result["answers"], events[-1].result["reasoning"]) == (["four"], ["easy"])
+    assert (request.method, request.headers["x-goog-api-key"]) == ("POST", KEY)
+    assert request.path == "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+    assert request.json() == {
+        "contents": [{"role": "user", "parts": [{"text": "2 + 2?"}]}],
+        "generationConfig": {
+            "maxOutputTokens": 9,
+            "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 1024},
+        },
+    }
+
+
+def test_sets_the_service_no_limit_for_a_whole_stream(server, config):
+    server.reply(streamed(last_piece(text("x"))))
+    stream("hi", config=config(timeout_s=5)).result()
+    assert "x-server-timeout" not in server.requests[0].headers
+
+
+def test_both_ways_stream_alike(server):
+    options = {"base_url": server.url, "api_version": "v1beta"}
+    calling = function_call("weather", {"city": "Rome"}, call_id="a1", signature="c2ln")
+    streams = []
+    with genai.Client(vertexai=False, api_key=KEY, http_options=options) as client:
+        for way in ({"client": client}, {"api_key": KEY, "base_url": server.url}):
+            server.reply(streamed(piece(thought("hm")), piece(text("four")), last_piece(calling)))
+            config = Config(provider="gemini", model="gemini-3-pro", **way)
+            streams.append(list(stream("2 + 2?", config=config, options=Options(tools=[TOOL]))))
+    server.reply(answer(thought("hm"), text("four"), calling))
+    whole = run("2 + 2?", config=config, options=Options(tools=[TOOL]))
+    assert streams[0][:-1] == streams[1][:-1]
+    assert [comparable(events[-1].result) for events in streams] == [comparable(whole)] * 2
+    assert server.requests[0].json() == server.requests[1].json()
+
+
+def test_uses_the_connection_again_after_a_whole_stream(server, config):
+    server.reply(streamed(last_piece(text("x"))), streamed(last_piece(text("y"))))
+    made = config()
+    assert [stream("hi", config=made).result()["answers"] for _ in "xy"] == [["x"], ["y"]]
+    assert [request.connection for request in server.requests] == [1, 1]
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - {"a login page"}))
+def test_a_stream_fails_before_it_begins_as_a_call_does(server, config, name):
+    step, kind, status, attempts = FAULTS[name]
+    server.reply(*[step] * attempts)
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=config(timeout_s=0.3 if isinstance(step, Hang) else 20.0)).result()
+    assert (caught.value.kind, caught.value.status_code, len(caught.value.attempts)) == (kind, status, attempts)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+BUSY = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
+
+
+def test_asks_again_when_a_stream_begins_with_an_error(server, config):
+    server.reply(streamed(BUSY), streamed(last_piece(text("x"))))
+    assert stream("hi", config=config()).result()["answers"] == ["x"]
+
+
+#: What breaks a stream that has begun, and what it is then called.
+BREAKS = {
+    "an error": (streamed(piece(text("hel")), BUSY), "capacity", 503),
+    "an end too early": (streamed(piece(text("hel"))), "malformed", None),
+    "a closed connection": (streamed(piece(text("hel")), then="close"), "connection", None),
+    "silence": (streamed(piece(text("hel")), then="silence"), "timeout", None),
+    "no object": (streamed(piece(text("hel")), "junk"), "malformed", None),
+}
+
+
+@pytest.mark.parametrize(("step", "kind", "status"), BREAKS.values(), ids=BREAKS)
+def test_raises_what_breaks_a_stream_with_the_text_so_far(server, config, step, kind, status):
+    server.reply(step)
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=config(timeout_s=0.3)).result()
+    assert (caught.value.kind, caught.value.status_code, caught.value.partial_text) == (kind, status, "hel")
+    assert len(server.requests) == len(caught.value.attempts) == 1
+
+
+def test_closes_the_connection_of_a_stream_that_breaks(server, config):
+    server.reply(streamed(piece(text("hel")), BUSY, then="silence"))
+    with pytest.raises(APIError, match="overloaded"):
+        stream("hi", config=config()).result()
+    server.wait_for_open_connections(0)
+
+
+def test_takes_bytes_without_an_event_for_silence(server, config):
+    server.reply(Drip(body=sse(last_piece(text("x" * 1000))), interval_s=0.02, headers=SSE))
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=config(timeout_s=0.3, retry=RetryPolicy(max_attempts=1))).result()
+    assert caught.value.kind == "timeout"
+
+
+def test_closes_the_connection_when_a_stream_is_left(server, config):
+    server.reply(streamed(piece(text("hel")), then="silence"))
+    with stream("hi", config=config()) as events:
+        assert next(events).type == "start"
+        server.wait_for_open_connections(1)
+    server.wait_for_open_connections(0)
+
+
+def test_closes_the_connection_of_a_stream_whose_events_are_still_held(server):
+    server.reply(streamed(piece(text("hel")), then="silence"))
+    options = {"base_url": server.url, "api_version": "v1beta"}
+    with genai.Client(vertexai=False, api_key=KEY, http_options=options) as client:
+        begun = GeminiCarrier(client).stream(HttpRequest(path="/models/m:streamGenerateContent?alt=sse", body={}), 20)
+        events = iter(begun)
+        assert next(events)
+        begun.close()
+        server.wait_for_open_connections(0)
+
+
+def test_wakes_what_waits_when_streams_are_left(server, config):
+    server.handler = lambda _: streamed(piece(text("hel")), then="silence")
+    with stream_many(["a", "b"], config=config()) as events:
+        assert {next(events).call_idx for _ in range(4)} == {0, 1}
+    server.wait_for_open_connections(0)
+
+
+@pytest.mark.parametrize(
+    "pieces", [answer(text("whole")).json, [piece(text("wh")), last_piece(text("ole"))]], ids=["object", "list"]
+)
+def test_takes_an_answer_at_once_for_a_stream(server, config, pieces):
+    server.reply(Answer(json=pieces), Answer(json=pieces))
+    events = list(stream("hi", config=config()))
+    assert events[1].text == "whole"
+    assert comparable(events[-1].result) == comparable(run("hi", config=config()))
+
+
+@pytest.mark.parametrize("body", [[], ["x"], [{"error": {"code": 400, "message": "bad"}}]])
+def test_refuses_a_list_that_is_no_answer(server, config, body):
+    server.reply(Answer(json=body))
+    with pytest.raises(APIError):
+        stream("hi", config=config()).result()
+
+
 def vertex(server, credentials):
     options = {"base_url": server.url, "api_version": "v1"}
     place = {"project": "mine", "location": "global"}
@@ -207,3 +366,48 @@ def test_says_that_the_clients_credentials_failed(server):
         run("hi", config=Config(provider="gemini", model="m", client=client))
     assert (caught.value.kind, "Config(client=...)" in caught.value.hint) == ("auth", True)
     assert server.requests == []
+
+
+@pytest.fixture
+def certificate(tmp_path, monkeypatch):
+    """A client's certificate, which the SDK shows on Vertex AI, sending with requests in place of httpx."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "me")])
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day + timedelta(days=1))
+    pem = serialization.Encoding.PEM
+    (tmp_path / "me.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
+    kept = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "me.key").write_bytes(kept)
+    paths = {"cert_path": str(tmp_path / "me.pem"), "key_path": str(tmp_path / "me.key")}
+    (tmp_path / "config.json").write_text(json.dumps({"cert_configs": {"workload": paths}}))
+    monkeypatch.setenv("GOOGLE_API_CERTIFICATE_CONFIG", str(tmp_path / "config.json"))
+    monkeypatch.setenv("GOOGLE_API_USE_CLIENT_CERTIFICATE", "true")
+
+
+@pytest.fixture
+def certified(server, certificate):
+    with vertex(server, Token()) as client:
+        yield Config(provider="gemini", model="m", client=client, retry=RetryPolicy(max_attempts=1), timeout_s=0.5)
+
+
+def test_streams_with_a_client_certificate(server, certified):
+    server.reply(streamed(piece(text("fo")), last_piece(text("ur"))))
+    events = list(stream("hi", config=certified))
+    assert [event.text for event in events[1:3]] == ["fo", "ur"]
+    assert server.requests[0].headers["authorization"] == "Bearer t"
+
+
+@pytest.mark.parametrize(("step", "kind", "status"), BREAKS.values(), ids=BREAKS)
+def test_raises_what_breaks_a_stream_with_a_client_certificate(server, certified, step, kind, status):
+    server.reply(step)
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=certified).result()
+    assert (caught.value.kind, caught.value.status_code, caught.value.partial_text) == (kind, status, "hel")
+
+
+def test_wakes_what_waits_with_a_client_certificate(server, certified):
+    server.handler = lambda _: streamed(piece(text("hel")), then="silence")
+    with stream_many(["a", "b"], config=attrs.evolve(certified, timeout_s=60)) as events:
+        assert {next(events).call_idx for _ in range(4)} == {0, 1}
+    server.wait_for_open_connections(0)

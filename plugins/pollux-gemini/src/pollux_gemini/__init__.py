@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.services import ModelInfo
+    from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
 __all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
@@ -148,7 +149,23 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
+        if isinstance(response.body, list):
+            from pollux_gemini.streaming import joined
+
+            response = joined(response)
         return decode(response)
+
+    @hookimpl
+    def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
+        from pollux_gemini.streaming import encode_stream
+
+        return encode_stream(request)
+
+    @hookimpl
+    def pollux_decode_stream(self, stream: EventStream) -> Iterator[Delta | Reply]:
+        from pollux_gemini.streaming import decode_stream
+
+        return decode_stream(stream)
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

@@ -22,15 +22,16 @@ from pollux_sync.wire.http import open_client, read_answer
 from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from google.genai import Client
-    from google.genai.types import File, HttpOptions
+    from google.genai.types import File, HttpOptions, HttpRetryOptions
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import EventStream
     from pollux_sync.errors import FaultKind
 
 #: A file that is not ready after this time will not be.
@@ -77,17 +78,41 @@ class GeminiCarrier(SDKCarrier):
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange. Raises APIError too, for bad credentials, and ConfigurationError for what Vertex AI lacks."""
+        path, body = self._path(request), copy.deepcopy(request.body or {})
+        with self._as_wire_errors():
+            answer = self._raw.request(request.method.lower(), path, body, _http_options(timeout_s))
+        return read_answer(200, _fields(answer.headers), answer.body.encode())
+
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
+
+        Raises what `send` raises; so does reading the events.
+        """
+        from google.genai.types import HttpOptions
+
+        from pollux_gemini.receiving import SDKStream
+        from pollux_sync.data.streaming import EventStream
+
+        path, body = self._path(request), copy.deepcopy(request.body or {})
+        once = HttpOptions(retry_options=_once())
+        with self._as_wire_errors():
+            asked = self._raw._build_request(request.method, path, body, once)  # noqa: SLF001
+            asked.timeout = timeout_s  # not as an option, which would tell the service to end a long answer
+            begun = self._raw._request(asked, once, stream=True)  # noqa: SLF001 - request_streamed cannot be closed
+        stream = SDKStream(_fields(begun.headers), begun.response_stream, timeout_s, self._as_wire_errors)
+        if "json" not in stream.response.headers.get("content-type", ""):
+            return stream
+        try:
+            return EventStream(read_answer(200, stream.response.headers, b"".join(stream.chunks())))
+        finally:
+            stream.close()
+
+    def _path(self, request: HttpRequest) -> str:
         path = request.path.removeprefix("/")
         if self._raw.vertexai and path.startswith(_NOT_ON_VERTEX):
             raise no_batches()
-        if self._raw.vertexai and path.startswith(("models/", "models?")):
-            path = f"publishers/google/{path}"
-        with self._as_wire_errors():
-            answer = self._raw.request(
-                request.method.lower(), path, copy.deepcopy(request.body or {}), _http_options(timeout_s)
-            )
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        return read_answer(200, headers, answer.body.encode())
+        is_of_models = path.startswith(("models/", "models?"))
+        return f"publishers/google/{path}" if self._raw.vertexai and is_of_models else path
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed, and wait until it can be used; Gemini keeps it for two days.
@@ -171,7 +196,7 @@ class GeminiCarrier(SDKCarrier):
             raise ReplyError("the answer is not what the SDK expects, perhaps cut off", retryable=True) from error
 
     def _response_of(self, error: Any) -> HttpResponse:
-        headers = {name.lower(): value for name, value in getattr(error.response, "headers", {}).items()}
+        headers = _fields(getattr(error.response, "headers", {}))
         text = json.dumps(error.details)
         if self._raw.api_key:
             text = text.replace(self._raw.api_key, REDACTED)
@@ -192,13 +217,23 @@ def poll_waits() -> Iterator[float]:
 
 
 def _http_options(timeout_s: float) -> HttpOptions:
-    from google.genai.types import HttpOptions, HttpRetryOptions
+    from google.genai.types import HttpOptions
 
     return HttpOptions(
         timeout=math.ceil(timeout_s * 1000),
         headers={"X-Server-Timeout": str(max(math.ceil(timeout_s), _MIN_SERVER_TIMEOUT_S))},
-        retry_options=HttpRetryOptions(attempts=1),
+        retry_options=_once(),
     )
+
+
+def _once() -> HttpRetryOptions:
+    from google.genai.types import HttpRetryOptions
+
+    return HttpRetryOptions(attempts=1)
+
+
+def _fields(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _config(timeout_s: float) -> Any:

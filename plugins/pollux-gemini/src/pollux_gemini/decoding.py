@@ -12,8 +12,6 @@ from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pollux_gemini.parts import Json
     from pollux_sync.data.provider import HttpResponse
 
@@ -46,22 +44,23 @@ def decode(response: HttpResponse) -> Reply:
     if body.get("error"):
         raise HttpError(response)
     candidates = objects_in(body.get("candidates"))
-    blocked = as_text(_object(body.get("promptFeedback")).get("blockReason"))
+    blocked = block_reason(body)
     if not candidates and blocked is None:
         raise ReplyError(
             "the answer holds no candidates", hint="does base_url lead to the Gemini API?", response=response
         )
     candidate = candidates[0] if candidates else {}
-    parts = objects_in(_object(candidate.get("content")).get("parts"))
-    calls = tuple(_tool_calls(parts))
-    raw_reason = as_text(candidate.get("finishReason")) if candidates else blocked
+    parts = objects_in(object_in(candidate.get("content")).get("parts"))
+    calls = tuple(tool_call(index, call) for index, call in enumerate(function_calls_in(parts)))
+    ended = as_text(candidate.get("finishReason"))
+    is_blocked = ended is None and blocked is not None
     return Reply(
         text="".join(texts_in(parts, is_thought=False)),
         reasoning="\n\n".join(texts_in(parts, is_thought=True)) or None,
         tool_calls=calls,
         usage=_usage(body.get("usageMetadata")),
-        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls)) if candidates else "content_filter",
-        raw_finish_reason=raw_reason,
+        finish_reason="content_filter" if is_blocked else _finish_reason(ended, has_calls=bool(calls)),
+        raw_finish_reason=ended or blocked,
         response_id=as_text(body.get("responseId")),
         model=as_text(body.get("modelVersion")),
         provider_state={PARTS: parts} if any(part.keys() != {"text"} for part in parts) else None,
@@ -69,14 +68,20 @@ def decode(response: HttpResponse) -> Reply:
     )
 
 
-def _object(value: Any) -> Json:
+def object_in(value: Any) -> Json:
+    """``value`` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def _tool_calls(parts: list[Json]) -> Iterable[ToolCall]:
-    for index, call in enumerate(function_calls_in(parts)):
-        arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
-        yield ToolCall(as_text(call.get("id")) or f"call_{index}", call["name"], arguments)
+def block_reason(body: Json) -> str | None:
+    """Why the prompt, or what was to be said on it, was blocked."""
+    return as_text(object_in(body.get("promptFeedback")).get("blockReason"))
+
+
+def tool_call(index: int, call: Json) -> ToolCall:
+    """The answer's call of this index, from a functionCall that has a name."""
+    arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
+    return ToolCall(as_text(call.get("id")) or f"call_{index}", call["name"], arguments)
 
 
 def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
