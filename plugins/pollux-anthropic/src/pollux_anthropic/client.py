@@ -12,9 +12,9 @@ from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.request import Asset
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, received, wire_errors
+from pollux_sync.wire.faults import HttpError
+from pollux_sync.wire.http import STREAM_HEADERS, open_client
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, received, wire_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.streaming import EventStream
 
 _PAGE = 1000
-#: Compression would hold events back.
-_FOR_STREAMS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 #: How the service may refuse to cancel a batch that has ended.
 _TOO_LATE = frozenset({400, 409, 422})
 
@@ -57,7 +55,6 @@ class AnthropicCarrier(SDKCarrier):
         import httpx2
 
         self._sdk = anthropic
-        self._http = httpx2
         self._raw = httpx2.Response
         self._client = client.with_options(max_retries=0)
         self._is_bedrock = isinstance(client, anthropic.AnthropicBedrock)
@@ -75,21 +72,15 @@ class AnthropicCarrier(SDKCarrier):
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events."""
-        from pollux_anthropic.streams import SDKStream
-        from pollux_sync.data.streaming import EventStream
-
         if self._is_bedrock:
             raise ConfigurationError(
                 "the client of Bedrock streams in a format of its own",
                 hint="call run() or run_many(), or pass another client",
             )
-        options: Any = {"timeout": timeout_s, "headers": self._headers(request) | _FOR_STREAMS}
+        options: Any = {"timeout": timeout_s, "headers": self._headers(request) | STREAM_HEADERS}
         with self._wire_errors():
             raw = self._client.post(request.path, body=request.body, cast_to=self._raw, stream=True, options=options)
-            if "json" not in raw.headers.get("content-type", ""):
-                return SDKStream(raw, timeout_s, self._wire_errors)
-            raw.read()
-        return EventStream(received(raw))
+        return begun(raw, timeout_s)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
@@ -207,14 +198,8 @@ class AnthropicCarrier(SDKCarrier):
     def _wire_errors(self) -> Iterator[None]:
         """The SDK's exceptions as the core knows them, and those of its HTTP client, whose streams leave the SDK."""
         try:
-            with wire_errors(self._sdk):
+            with body_errors(), wire_errors(self._sdk):
                 yield
-        except self._http.TimeoutException as error:
-            raise TimeoutError("the SDK's request timed out") from error
-        except self._http.TransportError as error:
-            raise ConnectionError(f"the SDK's request failed: {error}") from error
-        except self._http.DecodingError as error:
-            raise ReplyError("the answer cannot be decompressed", retryable=True) from error
         except self._sdk.AnthropicError as error:
             raise ConfigurationError(
                 f"this client cannot do it: {error}", hint="pass a client of Anthropic's own API, or call run_many()"

@@ -19,7 +19,7 @@ from pollux_sync.data.request import Asset
 from pollux_sync.errors import APIError, ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.http import open_client, read_answer
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -90,22 +90,17 @@ class GeminiCarrier(SDKCarrier):
         """
         from google.genai.types import HttpOptions
 
-        from pollux_gemini.receiving import SDKStream
-        from pollux_sync.data.streaming import EventStream
-
         path, body = self._path(request), copy.deepcopy(request.body or {})
         once = HttpOptions(retry_options=_once())
         with self._as_wire_errors():
             asked = self._raw._build_request(request.method, path, body, once)  # noqa: SLF001
             asked.timeout = timeout_s  # not as an option, which would tell the service to end a long answer
-            begun = self._raw._request(asked, once, stream=True)  # noqa: SLF001 - request_streamed cannot be closed
-        stream = SDKStream(_fields(begun.headers), begun.response_stream, timeout_s, self._as_wire_errors)
-        if "json" not in stream.response.headers.get("content-type", ""):
-            return stream
-        try:
-            return EventStream(read_answer(200, stream.response.headers, b"".join(stream.chunks())))
-        finally:
-            stream.close()
+            raw = self._raw._request(asked, once, stream=True).response_stream  # noqa: SLF001 - request_streamed cannot be closed
+        if hasattr(raw, "extensions"):  # httpx, or its successor
+            return begun(raw, timeout_s)
+        from pollux_gemini.receiving import begun_by_requests
+
+        return begun_by_requests(raw, timeout_s, self._as_wire_errors)
 
     def _path(self, request: HttpRequest) -> str:
         path = request.path.removeprefix("/")

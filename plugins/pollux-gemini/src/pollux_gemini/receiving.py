@@ -1,4 +1,4 @@
-"""Streamed answers through the SDK's HTTP library."""
+"""Streamed answers through requests, with which the SDK shows a client certificate."""
 
 from __future__ import annotations
 
@@ -8,42 +8,48 @@ from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.streaming import EventStream
+from pollux_sync.wire.http import read_answer
 from pollux_sync.wire.sse import ByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    Errors = Callable[[], AbstractContextManager[None]]
 
-class SDKStream(ByteStream):
-    """An answer's events as they come over one of the SDK's connections.
 
-    ``raw`` is the answer, unread, in httpx' form or, where the SDK shows a client certificate, in that of requests.
+def begun_by_requests(raw: Any, timeout_s: float, as_wire_errors: Errors) -> EventStream:
+    """The answer, unread, as `wire.sdks.begun` gives that of another library.
+
     ``as_wire_errors`` makes what reading it raises errors that the core's classifier knows.
     """
+    stream = _RequestsStream(raw, timeout_s, as_wire_errors)
+    if "json" not in stream.response.headers.get("content-type", ""):
+        return stream
+    try:
+        return EventStream(read_answer(200, stream.response.headers, b"".join(stream.chunks())))
+    finally:
+        stream.close()
 
-    def __init__(
-        self,
-        headers: dict[str, str],
-        raw: Any,
-        timeout_s: float,
-        as_wire_errors: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        super().__init__(HttpResponse(status=200, headers=headers))
+
+class _RequestsStream(ByteStream):
+    """An answer's events as they come over one of requests' connections."""
+
+    def __init__(self, raw: Any, timeout_s: float, as_wire_errors: Errors) -> None:
+        super().__init__(HttpResponse(status=200, headers={name.lower(): raw.headers[name] for name in raw.headers}))
         self._raw = raw
         self._timeout_s = timeout_s
         self._as_wire_errors = as_wire_errors
-        self._deadline = 0.0
         self.renew()
 
     def chunks(self) -> Iterator[bytes]:
-        """The body, piece by piece as it comes."""
-        pieces = self._raw.iter_bytes() if hasattr(self._raw, "iter_bytes") else self._raw.iter_content(None)
+        """The body, piece by piece as it comes. requests bounds the wait for each, the deadline that for events."""
         with self._as_wire_errors():
-            for piece in pieces:
-                yield piece
-                if time.monotonic() > self._deadline:  # the library's own limit begins anew with every byte
+            for piece in self._raw.iter_content(None):
+                if time.monotonic() > self._deadline:
                     raise TimeoutError("no event came within the time limit")
+                yield piece
 
     def renew(self) -> None:
         """Let the time limit for the next event begin anew."""
@@ -51,16 +57,9 @@ class SDKStream(ByteStream):
 
     def wake(self) -> None:
         """Let whoever waits for the next event fail at once."""
-        with suppress(OSError, AttributeError):  # the answer has ended, or comes over no socket
-            _socket_of(self._raw).shutdown(SHUT_RDWR)
+        with suppress(OSError, AttributeError):  # the answer has ended, and others may have the socket
+            self._raw.raw.connection.sock.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection, unless the answer was read to its end."""
         self._raw.close()
-
-
-def _socket_of(raw: Any) -> Any:
-    """The socket that the answer comes over; None when it has ended, for then others may have it."""
-    if not hasattr(raw, "extensions"):
-        return raw.raw.connection.sock
-    return None if raw.is_closed else raw.extensions.get("network_stream").get_extra_info("socket")
