@@ -1,5 +1,6 @@
 """Every example runs offline, without a key, prints what it shows, and stands in the table."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,13 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from explained_examples import FOUND
+from installing import install
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
+SUPPORT = ROOT / "tests" / "support"
 SCRIPTS = sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")])
 
 PRINTS = "# prints:\n"
 #: What a model says differs between machines, so these show no output.
 OF_THE_MODEL = {"demo.py", "local_model.py"}
+#: These ask nobody within the call.
+OF_NO_CALL = {"check_setup.py", "deferred.py", "explain.py"}
 
 
 @pytest.fixture
@@ -33,20 +40,38 @@ def environment(tmp_path):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_runs_and_prints_what_it_shows(script, environment):
     command = ["sh"] if script.suffix == ".sh" else [sys.executable, "-W", "error"]
-    ran = subprocess.run(
-        [*command, str(script.relative_to(ROOT))],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = run_script([*command, str(script.relative_to(ROOT))], environment)
     if script.name in OF_THE_MODEL:
         assert ran.stdout.strip()
     else:
         assert ran.stdout == shown_in(script)
+
+
+def run_script(command, environment):
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran
+
+
+@pytest.fixture
+def comparing(environment, tmp_path):
+    """An environment in which the plugin that compares is installed."""
+    install(tmp_path, "comparing", group="pollux_sync.plugins", comparing="explained_examples:Comparing")
+    (tmp_path / "found").touch()
+    path = os.pathsep.join([str(SUPPORT), str(tmp_path)])
+    return environment | {"PYTHONPATH": path, FOUND: str(tmp_path / "found")}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_sends_what_explain_says_to_the_byte(script, comparing):
+    path = str(script.relative_to(ROOT))
+    if script.suffix == ".sh":
+        run_script(["sh", path], comparing | {"POLLUX_SYNC_PLUGINS": "comparing"})
+    else:
+        run_script([sys.executable, str(SUPPORT / "explained_examples.py"), path], comparing)
+    found = [json.loads(line) for line in Path(comparing[FOUND]).read_text().splitlines()]
+    assert [call["explained"] for call in found] == [call["sent"] for call in found]
+    assert bool(found) == (script.name not in OF_NO_CALL)
 
 
 def shown_in(script):

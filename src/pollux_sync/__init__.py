@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         to_jsonable,
     )
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.explanation import Explanation
     from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
     from pollux_sync.data.interaction import Continuation, Environment, Input
     from pollux_sync.data.message import Message, messages_from_openai, messages_to_openai
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         SourceError,
         ToolCallParseError,
     )
+    from pollux_sync.explaining import explain
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.interaction import interact
@@ -90,6 +92,7 @@ _HOMES = {
         "to_jsonable",
     ),
     "data.envelope": ("ResultEnvelope",),
+    "data.explanation": ("Explanation",),
     "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
     "data.interaction": ("Continuation", "Environment", "Input"),
     "data.message": ("Message", "messages_from_openai", "messages_to_openai"),
@@ -140,6 +143,7 @@ _HOMES = {
         "SourceError",
         "ToolCallParseError",
     ),
+    "explaining": ("explain",),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
     "interaction": ("interact",),
@@ -162,6 +166,7 @@ __all__ = [
     "DeferredNotReadyError",
     "DeferredSnapshot",
     "Environment",
+    "Explanation",
     "Fault",
     "HttpRequest",
     "HttpResponse",
@@ -213,6 +218,7 @@ __all__ = [
     "defer",
     "defer_many",
     "delete_cache",
+    "explain",
     "extend_cache",
     "hookimpl",
     "inspect_deferred",

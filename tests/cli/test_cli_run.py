@@ -527,3 +527,32 @@ def test_progress_is_shown_on_a_terminal():
 @pytest.mark.parametrize(("stream", "is_quiet"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
 def test_progress_is_not_shown_where_it_would_be_in_the_way(stream, is_quiet):
     assert progress_on(stream, is_quiet=is_quiet) is None
+
+
+# explaining
+
+
+def test_explaining_prints_what_would_be_sent(cli, server, at_server):
+    done = cli("run", *at_server, "--explain", "Who built it?", "When?")
+    assert (done.code, done.err, server.requests) == (0, "", [])
+    assert done.out.startswith(f"2 requests to acme, model m: not sent\n  POST {server.url}/ask: ")
+
+
+def test_counting_prints_what_would_be_sent_too(cli):
+    done = cli("run", "--mock", "--count-tokens", "Who built it?")
+    assert (done.code, done.err) == (0, "")
+    assert "  input tokens: 10, counted by the provider\n" in done.out
+
+
+def test_explaining_prints_everything_as_json(cli, server, at_server):
+    done = cli("run", *at_server, "--explain", "--json", "Who?")
+    (request,) = json.loads(done.out)["requests"]
+    assert (done.code, request["body"]["prompt"], server.requests) == (0, "Who?", [])
+    assert "sk-secret" not in done.out
+    assert "$ACME_API_KEY" in request["curl"]
+
+
+def test_explaining_refuses_what_running_refuses(cli, server, at_server):
+    done = cli("run", *at_server, "--explain", "--top-p", "0.5", "Who?")
+    assert (done.code, done.out, server.requests) == (2, "", [])
+    assert "does not support top_p" in done.err

@@ -34,6 +34,8 @@ def answering():
         return HttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}", headers={})
 
     yield client
+    listener.shutdown(socket.SHUT_RDWR)  # closed while it is waited for, its number would go to another's listener
+    thread.join()
     listener.close()
 
 

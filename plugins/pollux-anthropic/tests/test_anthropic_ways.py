@@ -6,7 +6,18 @@ from anthropic import Anthropic
 
 from faults import broken_answers, check_fault
 from messages_api import REDACTED, answer, text, thinking, tool_use
-from pollux_sync import APIError, Config, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
+from pollux_sync import (
+    APIError,
+    Config,
+    Options,
+    RetryPolicy,
+    Source,
+    continue_tool,
+    explain,
+    run,
+    run_many,
+    to_jsonable,
+)
 from pollux_sync.testing.server import (
     Answer,
 )
@@ -39,6 +50,17 @@ def test_asks_and_answers(server, config):
         "thinking": {"type": "enabled", "budget_tokens": 2048},
         "cache_control": {"type": "ephemeral"},
     }
+
+
+def test_has_the_tokens_of_a_request_counted(server, config):
+    server.reply(Answer(json={"input_tokens": 42}))
+    options = Options(reasoning_effort="low", max_tokens=4000, tools=[TOOL], system_instruction="Be brief.")
+    (explained,) = explain("hi", config=config(), options=options, count_tokens=True).requests
+    (request,) = server.requests
+    assert explained.counted_input_tokens == 42
+    assert (request.method, request.path) == ("POST", "/v1/messages/count_tokens")
+    assert request.json() == {name: value for name, value in explained.body.items() if name != "max_tokens"}
+    assert request.headers["anthropic-beta"] == explained.headers["anthropic-beta"]
 
 
 def test_shows_its_key_as_the_way_does(server, config):

@@ -1,6 +1,7 @@
 """The core's HTTP client and the caller's SDK client: the same requests, replies and errors."""
 
 import json
+import time
 import traceback
 from datetime import UTC, datetime, timedelta
 
@@ -18,12 +19,14 @@ from gemini_api import KEY, Files, answer, error, function_call, last_piece, pie
 from pollux_gemini.client import GeminiCarrier
 from pollux_sync import (
     APIError,
+    CacheHandle,
     Config,
     ConfigurationError,
     HttpRequest,
     Options,
     RetryPolicy,
     Source,
+    explain,
     run,
     run_many,
     stream,
@@ -85,6 +88,15 @@ def test_passes_raw_fields_beside_its_own(server, config):
     thinking = {"includeThoughts": True, "thinkingBudget": 128}
     assert body["generationConfig"] == {"thinkingConfig": thinking, "seed": 7}
     assert (body["safetySettings"], body["tools"]) == (safety, [{"googleSearch": {}}])
+
+
+def test_has_the_tokens_of_a_request_counted(server, config):
+    server.reply(Answer(json={"totalTokens": 42}))
+    (explained,) = explain("hi", config=config(), options=Options(max_tokens=9), count_tokens=True).requests
+    (request,) = server.requests
+    assert explained.counted_input_tokens == 42
+    assert (request.method, request.path) == ("POST", "/v1beta/models/gemini-2.5-flash:countTokens")
+    assert request.json() == {"generateContentRequest": {"model": "models/gemini-2.5-flash", **explained.body}}
 
 
 def test_retries_belong_to_the_core(server, config):
@@ -354,6 +366,26 @@ def test_finds_models_on_vertex(server, model):
     place = "/v1/projects/mine/locations/global/publishers/google/models"
     assert server.requests[0].path == f"{place}/gemini-2.5-flash:generateContent"
     assert server.requests[0].headers["authorization"] == "Bearer t"
+
+
+def test_has_tokens_counted_on_vertex(server):
+    server.reply(Answer(json={"totalTokens": 42}))
+    options = Options(tools=[TOOL], tool_choice="required", max_tokens=9)
+    with vertex(server, Token()) as client:
+        config = Config(provider="gemini", model="gemini-2.5-flash", client=client)
+        (explained,) = explain("hi", config=config, options=options, count_tokens=True).requests
+    (request,) = server.requests
+    assert explained.counted_input_tokens == 42
+    assert request.path.endswith("/publishers/google/models/gemini-2.5-flash:countTokens")
+    assert request.json() == {name: value for name, value in explained.body.items() if name != "toolConfig"}
+
+
+def test_tokens_of_a_cache_are_not_counted_on_vertex(server):
+    options = Options(cache=CacheHandle("caches/1", "gemini-2.5-flash", "gemini", time.time() + 999))
+    with vertex(server, Token()) as client:
+        config = Config(provider="gemini", model="gemini-2.5-flash", client=client)
+        (explained,) = explain("hi", config=config, options=options, count_tokens=True).requests
+    assert (explained.counted_input_tokens, server.requests) == (None, [])
 
 
 class Expired(Credentials):

@@ -5,7 +5,18 @@ import pytest
 from openai import OpenAI
 
 from faults import broken_answers, check_fault
-from pollux_sync import APIError, Config, Options, RetryPolicy, Source, continue_tool, run, run_many, to_jsonable
+from pollux_sync import (
+    APIError,
+    Config,
+    Options,
+    RetryPolicy,
+    Source,
+    continue_tool,
+    explain,
+    run,
+    run_many,
+    to_jsonable,
+)
 from pollux_sync.testing.server import (
     Answer,
 )
@@ -78,6 +89,22 @@ def test_passes_raw_fields(server, config):
     run("hi", config=config(), options=Options(provider_options={"openai": {"service_tier": "flex", "store": False}}))
     body = server.requests[0].json()
     assert (body["service_tier"], body["store"]) == ("flex", False)
+
+
+def test_has_the_tokens_of_a_request_counted(server, config):
+    server.reply(Answer(json={"object": "response.input_tokens", "input_tokens": 42}))
+    raw = {"truncation": "auto", "store": False}
+    options = Options(system_instruction="Be brief.", temperature=0.5, max_tokens=9, provider_options={"openai": raw})
+    (explained,) = explain("hi", config=config(), options=options, count_tokens=True).requests
+    (request,) = server.requests
+    assert explained.counted_input_tokens == 42
+    assert (request.method, request.path) == ("POST", "/v1/responses/input_tokens")
+    assert request.json() == {
+        "model": "gpt-5-mini",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
+        "instructions": "Be brief.",
+        "truncation": "auto",
+    }
 
 
 def test_retries_belong_to_the_core(server, config):

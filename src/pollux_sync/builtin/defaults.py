@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.data.provider import Address
 from pollux_sync.hooks.specs import hookimpl
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class CoreDefaults:
         from pollux_sync.wire.http import open_client
 
         return open_client(config, info)
+
+    @hookimpl(trylast=True)
+    def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
+        return Address(base_url=None if config.client is not None else config.base_url or info.base_url)
 
     @hookimpl(trylast=True)
     def pollux_close(self, client: Any) -> bool:

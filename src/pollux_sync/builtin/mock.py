@@ -29,6 +29,7 @@ from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
+    Address,
     DeferredLimits,
     HttpRequest,
     HttpResponse,
@@ -198,6 +199,10 @@ class MockProvider:
         return MockStore()
 
     @hookimpl
+    def pollux_address(self) -> Address:
+        return Address(base_url=None)
+
+    @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
         options = call.options
         turns = call.conversation.turns if call.conversation else ()
@@ -220,6 +225,10 @@ class MockProvider:
         if body.get("cache"):
             client.ensure(body["cache"])
         return HttpResponse(status=200, body=_answer(body))
+
+    @hookimpl
+    def pollux_count_tokens(self) -> int:
+        return _USAGE["input_tokens"]
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

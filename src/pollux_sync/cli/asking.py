@@ -52,6 +52,11 @@ class Question:
     options: Options
     per_source: bool
 
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """The arguments by their names."""
+        return attrs.asdict(self, recurse=False)
+
 
 def question_from(arguments: Namespace) -> Question:
     """What the arguments ask for. Standard input is read last, when all else is known to be right.
@@ -147,6 +152,8 @@ def _add_model(parser: ArgumentParser) -> None:
 def _add_output(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("what is printed")
     group.add_argument("--json", action="store_true", help="the whole result as JSON")
+    group.add_argument("--explain", action="store_true", help="what would be sent, and send nothing")
+    group.add_argument("--count-tokens", action="store_true", help="the same, and the provider counts the input tokens")
     group.add_argument(
         "--keep-errors", action="store_true", help="tell the error of every failed prompt, not the first"
     )

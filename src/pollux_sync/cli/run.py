@@ -13,7 +13,7 @@ from pollux_sync.cli.answers import complaints, titles_of, write_answers
 from pollux_sync.cli.asking import parsed, question_from
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.progress import progress_on
-from pollux_sync.cli.terminal import say, write_json
+from pollux_sync.cli.terminal import say, write, write_json
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask what ``argv`` says; 0 when everything was answered.
+    """Ask what ``argv`` says, or explain what would be asked; 0 when everything was answered.
 
     Raises what `run_many` raises, after the answers that are there all the same have been printed.
     """
     arguments = parsed(argv)
     question = question_from(arguments)
+    if arguments.explain or arguments.count_tokens:
+        from pollux_sync.explaining import explain
+
+        explanation = explain(**question.by_name, count_tokens=arguments.count_tokens)
+        write_json(explanation.to_dict()) if arguments.json else write(str(explanation))
+        return DONE
     try:
         result = _asked(question, progress_on(sys.stderr, is_quiet=arguments.quiet))
     except (PolluxError, KeyboardInterrupt) as error:
@@ -44,17 +50,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _asked(question: Question, progress: Progress | None) -> ResultEnvelope:
-    config = question.config
     if progress is not None:
-        config = attrs.evolve(config, plugins=[*(config.plugins or ()), progress])
+        config = attrs.evolve(question.config, plugins=[*(question.config.plugins or ()), progress])
+        question = attrs.evolve(question, config=config)
     with progress or nullcontext():
-        return run_many(
-            question.prompts,
-            sources=question.sources,
-            config=config,
-            options=question.options,
-            per_source=question.per_source,
-        )
+        return run_many(**question.by_name)
 
 
 def _show(result: ResultEnvelope, question: Question, *, as_json: bool) -> None:

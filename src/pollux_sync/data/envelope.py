@@ -7,6 +7,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from pollux_sync.schemas import unstructure
 
 Status = Literal["ok", "partial", "error"]
+CacheMode = Literal["none", "persistent", "implicit"]
 
 
 class ToolCallDict(TypedDict):
@@ -43,7 +44,7 @@ class Metrics(TypedDict):
     n_calls: int
     n_attempts: int
     cache_used: bool
-    cache_mode: Literal["none", "persistent", "implicit"]
+    cache_mode: CacheMode
     cache_hit: bool | None
     finish_reasons: list[str | None]
     deferred: NotRequired[bool]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ API_VERSION = (1, 0)
 
 Delivery = Literal["text", "inline", "upload", "uri"]
 BaseUrlPolicy = Literal["fixed", "optional", "required"]
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
@@ -170,6 +175,17 @@ def client_problem(client: object, *classes: str) -> Problem | None:
 
 
 @attrs.frozen(kw_only=True)
+class Address:
+    """Where requests go: ``base_url``, None where it is not known before the client is open.
+
+    ``headers`` go with every request, beside its own and that of the key.
+    """
+
+    base_url: str | None
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
 class HttpRequest:
     """One request as data: what `pollux_encode` gives and `pollux_send` moves. It never holds the key.
 
@@ -180,6 +196,19 @@ class HttpRequest:
     body: dict[str, Any] | None = None
     method: str = "POST"
     headers: dict[str, str] = attrs.field(factory=dict)
+
+    @property
+    def content(self) -> bytes | None:
+        """The body as compact UTF-8 JSON. Raises ConfigurationError for what JSON cannot hold."""
+        if self.body is None:
+            return None
+        try:
+            return _ENCODER.encode(self.body).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                f"the request cannot be written as JSON: {error}",
+                hint="look for values in tools, schema or provider options that are no plain data",
+            ) from error
 
 
 @attrs.frozen(kw_only=True)

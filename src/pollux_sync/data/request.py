@@ -163,12 +163,16 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The calls that answer a request, in answer order. ``is_deferred``: the answers may take a day."""
+    """The calls that answer a request, in answer order. ``is_deferred``: the answers may take a day.
+
+    ``is_dry_run``: the plan is only shown, so nothing may be sent for it, not even to look something up.
+    """
 
     request: Request
     calls: tuple[Call, ...]
     answer_format: AnswerFormat | None = None
     is_deferred: bool = False
+    is_dry_run: bool = False
 
 
 @attrs.frozen(kw_only=True)

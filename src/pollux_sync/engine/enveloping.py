@@ -12,9 +12,9 @@ from pollux_sync.schemas import AnswerMismatch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pollux_sync.data.envelope import AttemptDict, ErrorDict, ResultEnvelope, Status, ToolCallDict
+    from pollux_sync.data.envelope import AttemptDict, CacheMode, ErrorDict, ResultEnvelope, Status, ToolCallDict
     from pollux_sync.data.reply import Attempt
-    from pollux_sync.data.request import Prepared
+    from pollux_sync.data.request import Plan, Prepared
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
 
@@ -79,7 +79,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
             "n_calls": len(outcomes),
             "n_attempts": sum(map(len, attempts)),
             "cache_used": options.cache is not None,
-            "cache_mode": _cache_mode(prepared),
+            "cache_mode": cache_mode(prepared.plan),
             "cache_hit": _is_cache_hit(usage),
             "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
         },
@@ -222,10 +222,11 @@ def _is_cache_hit(usage: Mapping[str, int]) -> bool | None:
     return usage["cached_tokens"] > 0 if "cached_tokens" in usage else None
 
 
-def _cache_mode(prepared: Prepared) -> str:
-    if prepared.plan.request.options.cache is not None:
+def cache_mode(plan: Plan) -> CacheMode:
+    """Which caching the calls ask for."""
+    if plan.request.options.cache is not None:
         return "persistent"
-    return "implicit" if prepared.calls and prepared.calls[0].options.implicit_caching else "none"
+    return "implicit" if plan.calls and plan.calls[0].options.implicit_caching else "none"
 
 
 def _error(error: PolluxError) -> ErrorDict:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
 
 
-def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False) -> Plan:
+def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
     """One call a prompt, each seeing every source (``per_source``: one a prompt and source).
 
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
@@ -45,9 +45,12 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False) -> 
     conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
     answers = _answer_format(request, info)
     calls = tuple(_calls(request, parts, conversation, answers))
-    plan = hooks.plan(Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred))
+    plan = hooks.plan(
+        Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred, is_dry_run=is_dry_run)
+    )
     _check_plan(plan, hooks)
-    hooks.emit(PlanBuilt(plan))
+    if not is_dry_run:
+        hooks.emit(PlanBuilt(plan))
     return plan
 
 

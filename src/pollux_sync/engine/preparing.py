@@ -18,7 +18,7 @@ from pollux_sync.engine.sending import map_threads
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from pollux_sync.data.request import Call, Part, Plan
@@ -143,7 +143,7 @@ def delete_upload(asset: Asset, hooks: Hooks) -> None:
 
 def prepare_plan(plan: Plan, hooks: Hooks, scope: Uploads) -> Prepared:
     """Upload what the calls need, each content once; a call whose file failed is blocked, not raised."""
-    wanted = {_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
+    wanted = wanted_uploads(plan)
     if not wanted:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
     stop = threading.Event()
@@ -157,8 +157,13 @@ def prepare_plan(plan: Plan, hooks: Hooks, scope: Uploads) -> Prepared:
     )
     stored = {key: result for key, result in zip(wanted, results, strict=True) if result is not None}
     blocked = {call.index: error for call in plan.calls if (error := _blocking(call, stored))}
-    calls = tuple(_with_assets(call, stored) for call in plan.calls)
+    calls = tuple(with_assets(call, stored) for call in plan.calls)
     return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked=blocked)
+
+
+def wanted_uploads(plan: Plan) -> dict[UploadKey, UploadPart]:
+    """What is to be uploaded for the plan, each content once."""
+    return {_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
 
 
 def _key(part: UploadPart) -> UploadKey:
@@ -195,7 +200,9 @@ def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Pollu
     return None
 
 
-def _with_assets(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Call:
+def with_assets(call: Call, stored: Mapping[UploadKey, Asset | PolluxError]) -> Call:
+    """The call with its files as they are stored; those that failed stay as they are."""
+
     def replaced(part: Part) -> Part:
         asset = stored[_key(part)] if isinstance(part, UploadPart) else None
         return AssetPart(part.source, asset) if isinstance(part, UploadPart) and isinstance(asset, Asset) else part

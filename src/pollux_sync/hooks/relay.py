@@ -17,7 +17,7 @@ import pluggy
 
 from pollux_sync.data.config import REDACTED
 from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
-from pollux_sync.data.provider import API_VERSION, HttpRequest, HttpResponse, Problem, ProviderInfo
+from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
 from pollux_sync.errors import Fault, PluginLoadError, PolluxError, ProviderBugError
@@ -26,10 +26,12 @@ from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from decimal import Decimal
     from types import TracebackType
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.reply import Usage
     from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
@@ -131,6 +133,10 @@ class Hooks:
                     client = self._client = self._ask("pollux_open", object, config=self.config, info=self.info)
         return client
 
+    def address(self) -> Address:
+        """Where requests go, without opening the client."""
+        return self._ask("pollux_address", Address, config=self.config, info=self.info)
+
     def close(self) -> None:
         """Close the client if there is one; a failure is logged and changes nothing."""
         with self._lock:
@@ -194,6 +200,23 @@ class Hooks:
         """The streamed answer, read. Raises, as it is read, whatever the decoder raises: `classify` reads it."""
         deltas = self._hook.pollux_decode_stream(stream=stream, call=call)
         return self._typed("pollux_decode_stream", deltas, _ITERATOR)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether anyone can count tokens."""
+        return bool(self._hook.pollux_count_tokens.get_hookimpls())
+
+    def count_tokens(self, request: HttpRequest, call: Call, timeout_s: float) -> int | None:
+        """The call's input tokens, None where they cannot be told. Raises whatever counting raises."""
+        answer = self._hook.pollux_count_tokens(request=request, call=call, client=self.client, timeout_s=timeout_s)
+        return None if answer is None else self._typed("pollux_count_tokens", answer, int)
+
+    def price(self, model: str, usage: Usage) -> Decimal | None:
+        """What so many tokens cost in US dollars, None where nobody knows."""
+        from decimal import Decimal
+
+        answer = self._answer("pollux_price", provider=self.info.name, model=model, usage=usage)
+        return None if answer is None else self._typed("pollux_price", answer, Decimal)
 
     def classify(self, error: Exception) -> Fault:
         """What an exception out of a hook means, without the key. Raises ProviderBugError when nobody knows it."""
@@ -342,14 +365,16 @@ class Hooks:
         return [Problem(self.scrub(problem.message), problem.hint and self.scrub(problem.hint)) for problem in found]
 
     def _ask(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
+        return self._typed(hook, self._answer(hook, **arguments), answer_type)
+
+    def _answer(self, hook: str, **arguments: Any) -> object:
         try:
-            answer = getattr(self._hook, hook)(**arguments)
+            return getattr(self._hook, hook)(**arguments)
         except PolluxError as error:
             self.presentable_cause(error)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
             self._bug(hook, error)
-        return self._typed(hook, answer, answer_type)
 
     def _typed(self, hook: str, answer: object, answer_type: type[T]) -> T:
         if isinstance(answer, answer_type):

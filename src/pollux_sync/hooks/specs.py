@@ -12,12 +12,13 @@ import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from decimal import Decimal
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
     from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
-    from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo
-    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo
+    from pollux_sync.data.reply import Reply, Usage
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
@@ -53,6 +54,14 @@ def pollux_open(config: ConfigValues, info: ProviderInfo) -> Any:
 
     Asked once a configuration, before its first request; the process reuses the client. The core's
     default is its HTTP client with the provider's base url and auth header.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_address(config: ConfigValues, info: ProviderInfo) -> Address | None:
+    """Say where the client that `pollux_open` gives sends requests to, without opening it. Pure.
+
+    Asked by ``explain``. The core's default is what its HTTP client makes of configuration and declaration.
     """
 
 
@@ -156,6 +165,23 @@ def pollux_classify_error(error: Exception) -> Fault | None:
 
     Pure. None leaves it to the core's default, which knows `HttpError`, `ReplyError`, requests' and
     urllib3's exceptions and time-outs; what it does not know either is reported as the plugin's defect.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_count_tokens(request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
+    """Have the provider count the input tokens of one call; None where it cannot tell.
+
+    ``request`` is what would be sent for the call. Asked by ``explain(count_tokens=True)`` for calls without files that
+    are still to be uploaded. Raise as `pollux_send` does; never retry.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_price(provider: str, model: str, usage: Usage) -> Decimal | None:
+    """What so many tokens cost, in US dollars; None where that is not known. Never guessed.
+
+    For middleware. Asked by ``explain`` with ``input_tokens``, ``output_tokens`` and ``total_tokens``. Pure.
     """
 
 

@@ -77,5 +77,8 @@ class Finding:
     message: str
     severity: Literal["note", "error"]
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
 
 PLAIN = SchemaDialect(name="plain")

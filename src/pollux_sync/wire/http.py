@@ -19,7 +19,6 @@ from urllib3.util import Retry, Timeout
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import REDACTED
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.connections import POOL_CLASSES
 from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
 
@@ -41,7 +40,6 @@ _MIN_POOL = 16
 _STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
 _MAX_TEXT = 2000
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 #: They ask for events; compression would hold these back.
 STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 _NO_RETRIES = Retry(0, read=False)
@@ -159,7 +157,7 @@ class HttpClient:
         """The answer, its head read."""
         if self._is_closed:
             raise ConnectionAbortedError("this client has been closed")
-        body = None if request.body is None else encode_json(request.body)
+        body = request.content
         started = time.monotonic()
         try:
             return self._asked(request, body, timeout_s, headers)
@@ -208,17 +206,6 @@ def open_client(
         pool_size=max(config.request_concurrency, _MIN_POOL),
         resends_stale=info.resends_stale,
     )
-
-
-def encode_json(body: object) -> bytes:
-    """``body`` as compact UTF-8 JSON. Raises ConfigurationError for what JSON cannot hold."""
-    try:
-        return _ENCODER.encode(body).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"the request cannot be written as JSON: {error}",
-            hint="look for values in tools, schema or provider options that are no plain data",
-        ) from error
 
 
 def _fields(raw: BaseHTTPResponse) -> dict[str, str]:

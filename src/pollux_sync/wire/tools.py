@@ -42,7 +42,7 @@ def strict_problem(tools: Iterable[Mapping[str, Any]], dialect: SchemaDialect) -
 
 
 def _errors_in(lowered: Lowered) -> list[str]:
-    return [f"{finding.path}: {finding.message}" for finding in lowered.findings if finding.severity == "error"]
+    return [str(finding) for finding in lowered.findings if finding.severity == "error"]
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ import attrs
 
 from pollux_anthropic.batching import LIMITS, next_page, row_of
 from pollux_anthropic.decoding import decode
-from pollux_anthropic.encoding import MANAGED_FIELDS, encode, problem_of
+from pollux_anthropic.encoding import MANAGED_FIELDS, counting, encode, problem_of
 from pollux_anthropic.services import has_list, listing, look, models_in
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
@@ -27,6 +27,7 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
+from pollux_sync.wire.fields import count_in
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -148,6 +149,10 @@ class AnthropicProvider:
         from pollux_anthropic.streaming import decode_stream
 
         return decode_stream(stream, call, STRICT)
+
+    @hookimpl
+    def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
+        return count_in(client.send(counting(request), timeout_s).body, "input_tokens")
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_anthropic.thinking import max_tokens_of, sent_effort_of, thinking_of, thinking_problem
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.request import AssetPart, TextPart, UriPart
@@ -38,6 +40,10 @@ THOUGHTS = "anthropic_thinking_blocks"
 BLOCKS = "anthropic_content_blocks"
 
 THOUGHT_TYPES = frozenset({"thinking", "redacted_thinking"})
+#: What the service takes for counting.
+_COUNTED = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
+)
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object"}
@@ -63,6 +69,12 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
     return HttpRequest(path="/v1/messages", body=body, headers=_headers(call, body))
+
+
+def counting(request: HttpRequest) -> HttpRequest:
+    """The request that has the input tokens of this one counted."""
+    body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
+    return attrs.evolve(request, path="/v1/messages/count_tokens", body=body)
 
 
 def problem_of(call: Call, dialect: SchemaDialect) -> Problem | None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
-from pollux_gemini.encoding import MANAGED_FIELDS, encode, problem_of
+from pollux_gemini.encoding import MANAGED_FIELDS, counting, counting_on_vertex, encode, problem_of
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.provider import (
     TEXT_RULE,
+    Address,
     ConfigOption,
     HttpRequest,
     HttpResponse,
@@ -31,6 +32,7 @@ from pollux_sync.data.source import Source
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.faults import HttpError
+from pollux_sync.wire.fields import count_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,6 +134,14 @@ class GeminiProvider:
         return open_carrier(config, INFO, VERSIONS[0])
 
     @hookimpl
+    def pollux_address(self, config: ConfigValues) -> Address | None:
+        if config.client is not None:
+            return None
+        from pollux_gemini.client import reach_of
+
+        return Address(base_url="/".join(reach_of(config, INFO, VERSIONS[0])))
+
+    @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
         """Nothing of its own; refuses to defer on Vertex AI before anything is stored."""
         if plan.is_deferred and getattr(plan.request.config.client, "vertexai", False):
@@ -166,6 +176,12 @@ class GeminiProvider:
         from pollux_gemini.streaming import decode_stream
 
         return decode_stream(stream)
+
+    @hookimpl
+    def pollux_count_tokens(self, request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
+        write = counting_on_vertex if getattr(client, "is_vertex", False) else counting
+        asked = write(request, call.model)
+        return None if asked is None else count_in(client.send(asked, timeout_s).body, "totalTokens")
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

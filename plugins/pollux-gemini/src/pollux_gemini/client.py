@@ -47,10 +47,7 @@ def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str)
     """The carrier that the configuration asks for. A version at the end of ``base_url`` counts as such."""
     if config.client is not None:
         return GeminiCarrier(config.client)
-    root = (config.base_url or info.base_url or "").rstrip("/")
-    named = _VERSIONED.fullmatch(root)
-    root, version = (named["root"], named["version"]) if named else (root, default_version)
-    version = config.provider_options.get("api_version", version)
+    root, version = reach_of(config, info, default_version)
     client = open_client(config, info, base_url=f"{root}/{version}")
 
     def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
@@ -58,6 +55,14 @@ def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str)
         return files, files.close_all
 
     return DirectCarrier(client, make_files)
+
+
+def reach_of(config: ConfigValues, info: ProviderInfo, default_version: str) -> tuple[str, str]:
+    """The address without a version, and the version."""
+    root = (config.base_url or info.base_url or "").rstrip("/")
+    named = _VERSIONED.fullmatch(root)
+    root, version = (named["root"], named["version"]) if named else (root, default_version)
+    return root, config.provider_options.get("api_version", version)
 
 
 def _sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
@@ -75,6 +80,11 @@ class GeminiCarrier(SDKCarrier):
         self._client = client
         self._raw: Any = client._api_client  # noqa: SLF001 - its typed calls rebuild bodies and drop what they don't know
         self._closed = threading.Event()
+
+    @property
+    def is_vertex(self) -> bool:
+        """Whether the client asks Vertex AI."""
+        return bool(self._raw.vertexai)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange. Raises APIError too, for bad credentials, and ConfigurationError for what Vertex AI lacks."""
@@ -104,17 +114,17 @@ class GeminiCarrier(SDKCarrier):
 
     def _path(self, request: HttpRequest) -> str:
         path = request.path.removeprefix("/")
-        if self._raw.vertexai and path.startswith(_NOT_ON_VERTEX):
+        if self.is_vertex and path.startswith(_NOT_ON_VERTEX):
             raise no_batches()
         is_of_models = path.startswith(("models/", "models?"))
-        return f"publishers/google/{path}" if self._raw.vertexai and is_of_models else path
+        return f"publishers/google/{path}" if self.is_vertex and is_of_models else path
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed, and wait until it can be used; Gemini keeps it for two days.
 
         Raises as `send` does, APIError for content that the service cannot process, OSError for an unreadable file.
         """
-        if self._raw.vertexai:
+        if self.is_vertex:
             raise ConfigurationError(
                 f"Vertex AI stores no files, so {source.identifier!r} cannot be uploaded",
                 hint="put it into Cloud Storage and pass Source.from_uri('gs://...', mime_type=...)",

@@ -26,6 +26,7 @@ _MANAGED_INSIDE = {
     ),
     "toolConfig": frozenset({"functionCallingConfig"}),
 }
+_COUNTED_ON_VERTEX = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 _MAX_TEMPERATURE = 2
 _MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
 #: A model's full name begins like this; others are short for models/NAME.
@@ -45,6 +46,21 @@ def encode(call: Call) -> HttpRequest:
     if call.options.cache is not None:
         body["cachedContent"] = call.options.cache.name
     return HttpRequest(path=path_of(call.model, "generateContent"), body=body)
+
+
+def counting(request: HttpRequest, model: str) -> HttpRequest:
+    """The request that has the input tokens of this one counted."""
+    body = {"generateContentRequest": {"model": full_name(model), **(request.body or {})}}
+    return HttpRequest(path=path_of(model, "countTokens"), body=body)
+
+
+def counting_on_vertex(request: HttpRequest, model: str) -> HttpRequest | None:
+    """The same for Vertex AI; None with a cache, whose tokens it does not count."""
+    body = request.body or {}
+    if "cachedContent" in body:
+        return None
+    counted = {name: value for name, value in body.items() if name in _COUNTED_ON_VERTEX}
+    return HttpRequest(path=path_of(model, "countTokens"), body=counted)
 
 
 def path_of(model: str, method: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_openai.batching import LIMITS, line_of
 from pollux_openai.decoding import decode
-from pollux_openai.encoding import MANAGED_FIELDS, encode
+from pollux_openai.encoding import MANAGED_FIELDS, counting, encode
 from pollux_openai.services import LISTING, is_azure, look, models_in
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
@@ -26,6 +26,7 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
+from pollux_sync.wire.fields import count_in
 from pollux_sync.wire.tools import strict_problem
 
 if TYPE_CHECKING:
@@ -137,6 +138,10 @@ class OpenAIProvider:
         from pollux_openai.streaming import decode_stream
 
         return decode_stream(stream, lambda response: decode(response, call, STRICT))
+
+    @hookimpl
+    def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
+        return count_in(client.send(counting(request), timeout_s).body, "input_tokens")
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:

@@ -22,6 +22,11 @@ MANAGED_FIELDS = frozenset(
     | {"tools", "tool_choice", "previous_response_id", "stream"}
 )
 
+#: What the service takes for counting.
+_COUNTED = frozenset(
+    {"model", "input", "instructions", "text", "tools", "tool_choice", "parallel_tool_calls", "reasoning"}
+    | {"previous_response_id", "conversation", "truncation", "personality"}
+)
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -43,6 +48,12 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
     return HttpRequest(path="/responses", body=body)
+
+
+def counting(request: HttpRequest) -> HttpRequest:
+    """The request that has the input tokens of this one counted."""
+    body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
+    return HttpRequest(path="/responses/input_tokens", body=body)
 
 
 def _input(call: Call) -> Iterator[dict[str, Any]]:

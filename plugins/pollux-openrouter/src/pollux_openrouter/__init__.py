@@ -11,6 +11,7 @@ from pollux_openrouter.explaining import explain
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
+    Address,
     ConfigOption,
     HttpRequest,
     HttpResponse,
@@ -94,10 +95,17 @@ class OpenRouterProvider:
         return open_client(config, INFO, headers=attribution_headers(config.provider_options))
 
     @hookimpl
+    def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
+        return Address(base_url=config.base_url or info.base_url, headers=attribution_headers(config.provider_options))
+
+    @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
-        """Refuses what the catalogue rules out, where the configuration asks for that; changes nothing."""
-        config = plan.request.config
-        problem = self._catalogue.problem_of(plan) if config.provider_options.get("check_catalogue") else None
+        """Refuses what the catalogue rules out, where the configuration asks for that; changes nothing.
+
+        A dry run does not ask for the catalogue.
+        """
+        is_wanted = plan.request.config.provider_options.get("check_catalogue") and not plan.is_dry_run
+        problem = self._catalogue.problem_of(plan) if is_wanted else None
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
 
