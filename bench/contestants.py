@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False  # as in typing, which a one-shot script would pay for
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 EXPECTED = "The lighthouse was built"
 MODEL = "m"
 KEY = "made-up"
@@ -39,6 +43,10 @@ class Adapter:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(self.one, prompts))
 
+    def events(self, prompt: str) -> Iterator[str]:
+        """The text of each event of a streamed answer, "" for one that has none."""
+        raise NotImplementedError
+
     def messages(self, prompt: str) -> list[dict]:
         return [{"role": "user", "content": prompt}]
 
@@ -50,6 +58,7 @@ class Ours(Adapter):
         from pollux_sync import Config, run, run_many
 
         self.run, self.run_many = run, run_many
+        self.stream = None  # imported with the first one: a one-shot script does not stream
         self.config = Config(provider=self.provider, model=MODEL, request_concurrency=self.threads, **self.reach())
 
     def reach(self) -> dict:
@@ -61,6 +70,14 @@ class Ours(Adapter):
     def many(self, prompts: list[str]) -> list[str]:
         self.kept = self.run_many(prompts, config=self.config)  # with usage and diagnostics, as users hold it
         return self.kept["answers"]
+
+    def events(self, prompt: str) -> Iterator[str]:
+        if self.stream is None:
+            from pollux_sync import stream
+
+            self.stream = stream
+        for event in self.stream(prompt, config=self.config):
+            yield event.text if event.type == "text_delta" else ""
 
 
 class OursOpenai(Ours):
@@ -103,6 +120,10 @@ class OpenaiTyped(Adapter):
     def one(self, prompt: str) -> str:
         return self.client.responses.create(model=MODEL, input=prompt).output_text
 
+    def events(self, prompt: str) -> Iterator[str]:
+        for event in self.client.responses.create(model=MODEL, input=prompt, stream=True):
+            yield event.delta if event.type == "response.output_text.delta" else ""
+
 
 class OpenaiRaw(OpenaiTyped):
     def one(self, prompt: str) -> str:
@@ -114,6 +135,12 @@ class OpenaiChat(OpenaiTyped):
     def one(self, prompt: str) -> str:
         answer = self.client.chat.completions.create(model=MODEL, messages=self.messages(prompt))
         return answer.choices[0].message.content
+
+    def events(self, prompt: str) -> Iterator[str]:
+        for event in self.client.chat.completions.create(
+            model=MODEL, messages=self.messages(prompt), stream=True, stream_options={"include_usage": True}
+        ):
+            yield (event.choices[0].delta.content if event.choices else "") or ""
 
 
 class Anthropic(Adapter):
@@ -128,6 +155,12 @@ class Anthropic(Adapter):
         answer = self.client.messages.create(model=MODEL, max_tokens=1024, messages=self.messages(prompt))
         return answer.content[0].text
 
+    def events(self, prompt: str) -> Iterator[str]:
+        for event in self.client.messages.create(
+            model=MODEL, max_tokens=1024, messages=self.messages(prompt), stream=True
+        ):
+            yield event.delta.text if event.type == "content_block_delta" else ""
+
 
 class GoogleGenai(Adapter):
     version = ""
@@ -139,6 +172,10 @@ class GoogleGenai(Adapter):
 
     def one(self, prompt: str) -> str:
         return self.client.models.generate_content(model=MODEL, contents=prompt).text
+
+    def events(self, prompt: str) -> Iterator[str]:
+        for event in self.client.models.generate_content_stream(model=MODEL, contents=prompt):
+            yield event.text or ""
 
 
 class Requests(Adapter):
@@ -267,6 +304,27 @@ def spent(task: str, adapter: Adapter, count: int) -> dict[str, float]:
     return cost
 
 
+def streaming(adapter: Adapter, count: int) -> dict[str, float]:
+    """What ``count`` streams cost: CPU seconds a token, and the median of the seconds until the first event."""
+    import gc
+    import time
+    from statistics import median
+
+    waits, texts = [], []
+    gc.collect()
+    cpu_started = _cpu_s()
+    for prompt in _prompts(count):
+        started = time.monotonic()
+        events = adapter.events(prompt)
+        pieces = [next(events)]
+        waits.append(time.monotonic() - started)
+        pieces.extend(events)
+        texts.append([piece for piece in pieces if piece])
+    cpu_s = _cpu_s() - cpu_started
+    _check(["".join(pieces) for pieces in texts])
+    return {"cpu_s": cpu_s / sum(map(len, texts)), "first_s": median(waits)}
+
+
 def memory(adapter: Adapter, count: int) -> dict[str, float]:
     """KiB that ``count`` prompts take at the peak and keep at the end, over what the process had before."""
     import gc
@@ -330,8 +388,9 @@ def main(name: str, base_url: str, threads: str) -> None:
             else:
                 adapter = adapter or opened(name, base_url, int(threads))
                 count = task["count"]
-                is_memory = task["task"] == "memory"
-                answer = memory(adapter, count) if is_memory else spent(task["task"], adapter, count)
+                kinds = {"memory": memory, "streaming": streaming}
+                ask = kinds.get(task["task"])
+                answer = ask(adapter, count) if ask else spent(task["task"], adapter, count)
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way; the table says how
             answer = {"error": f"{type(error).__name__}: {error}"[:200]}
         print(json.dumps(answer), flush=True)

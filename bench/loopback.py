@@ -1,6 +1,7 @@
 """A loopback server that is not the bottleneck: one process, epoll, answers made beforehand.
 
-It reads just enough HTTP/1.1 to keep connections alive, and knows a call by the end of its path. A path
+It reads just enough HTTP/1.1 to keep connections alive, and knows a call by the end of its path; one whose body
+says ``stream`` is answered event by event, each a chunk and a packet of its own. A path
 that begins with ``/wait/50`` delays each answer by 50 ms. ``GET /stats`` tells its CPU seconds and calls.
 """
 
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TEXT = "The lighthouse was built in 1847 by Ada Winter, who had it painted red and white. " * 4
 _RECEIVE_BYTES = 256 * 1024
+#: What a streamed answer says, a token an event.
+_TOKENS = [f"{word} " for word in (_TEXT * 8).split()][:500]
 
 
 def _responses() -> dict:
@@ -105,6 +108,71 @@ def _gemini() -> dict:
     }
 
 
+def _streamed_responses() -> Iterator[dict]:
+    whole = _responses()
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    (item,) = whole["output"]
+    (part,) = item["content"]
+    yield {"type": "response.created", "response": begun}
+    yield {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}}
+    where = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    yield {"type": "response.content_part.added", **where, "part": {**part, "text": ""}}
+    for token in _TOKENS:
+        yield {"type": "response.output_text.delta", **where, "delta": token, "logprobs": []}
+    part = {**part, "text": "".join(_TOKENS)}
+    item = {**item, "content": [part]}
+    yield {"type": "response.output_text.done", **where, "text": part["text"], "logprobs": []}
+    yield {"type": "response.content_part.done", **where, "part": part}
+    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
+    yield {"type": "response.completed", "response": {**whole, "output": [item]}}
+
+
+def _streamed_chat() -> Iterator[dict]:
+    whole = _chat()
+    head = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+
+    def chunk(finish: str | None = None, **delta: str) -> dict:
+        return {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]}
+
+    yield chunk(role="assistant", content="")
+    for token in _TOKENS:
+        yield chunk(content=token)
+    yield chunk("stop")
+    yield {**head, "choices": [], "usage": whole["usage"]}
+
+
+def _streamed_messages() -> Iterator[dict]:
+    whole = _messages()
+    yield {"type": "message_start", "message": {**whole, "content": [], "stop_reason": None}}
+    yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    for token in _TOKENS:
+        yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": token}}
+    yield {"type": "content_block_stop", "index": 0}
+    delta = {"stop_reason": "end_turn", "stop_sequence": None}
+    yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": len(_TOKENS)}}
+    yield {"type": "message_stop"}
+
+
+def _streamed_gemini() -> Iterator[dict]:
+    whole = _gemini()
+    head = {name: whole[name] for name in ("modelVersion", "responseId", "usageMetadata")}
+    for token in _TOKENS:
+        yield {"candidates": [{"content": {"role": "model", "parts": [{"text": token}]}, "index": 0}], **head}
+    last = {"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}
+    yield {"candidates": [last], **head}
+
+
+def _sse(events: Iterable[dict], *, names: bool = False, done: bool = False) -> list[bytes]:
+    """An answer in pieces: its head, then a chunk an event."""
+    head = (
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
+        "Server: loopback\r\nx-request-id: req_0123456789abcdef0123456789abcdef\r\n\r\n"
+    )
+    texts = [(f"event: {e['type']}\n" if names else "") + f"data: {json.dumps(e)}\n\n" for e in events]
+    chunks = [text.encode() for text in [*texts, *(["data: [DONE]\n\n"] if done else [])]]
+    return [head.encode(), *(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks), b"0\r\n\r\n"]
+
+
 def _http(body: object, status: str = "200 OK") -> bytes:
     content = json.dumps(body).encode()
     head = (
@@ -123,7 +191,16 @@ _ANSWERS = {
     b"/messages": _http(_messages()),
     b":generateContent": _http(_gemini()),
 }
+_STREAMS = {
+    b"/responses": _sse(_streamed_responses(), names=True),
+    b"/chat/completions": _sse(_streamed_chat(), done=True),
+    b"/messages": _sse(_streamed_messages(), names=True),
+    b":streamGenerateContent?alt=sse": _sse(_streamed_gemini()),
+}
 _UNKNOWN = _http({"error": {"message": "the loopback server has no such path"}}, "404 Not Found")
+
+
+_ASKS_FOR_STREAM = (b'"stream":true', b'"stream": true', b":streamGenerateContent")
 
 
 class Server:
@@ -174,8 +251,9 @@ class Server:
         data = self._received[connection] + data
         while request := _first_request(data):
             path, size = request
+            is_stream = any(word in data[:size] for word in _ASKS_FOR_STREAM)
             data = data[size:]
-            self._answer(connection, path)
+            self._stream(connection, path) if is_stream else self._answer(connection, path)
         if connection in self._received:
             self._received[connection] = data
 
@@ -188,6 +266,11 @@ class Server:
             self._waiting.setdefault(delay_s, deque()).append((time.monotonic() + delay_s, connection, answer))
         else:
             self._send(connection, answer)
+
+    def _stream(self, connection: socket.socket, path: bytes) -> None:
+        self._calls += 1
+        for piece in next((pieces for end, pieces in _STREAMS.items() if path.endswith(end)), [_UNKNOWN]):
+            self._send(connection, piece)
 
     def _stats(self) -> bytes:
         return _http({"cpu_s": time.process_time(), "calls": self._calls})

@@ -44,6 +44,7 @@ OURS_OPENAI = Peer("pollux-openai", "OursOpenai")
 OURS_CLIENT = Peer("pollux-openai, user's client", "OursClient")
 OURS_LOCAL = Peer("pollux-local", "OursLocal", api="chat")
 OURS_OPENROUTER = Peer("pollux-openrouter", "OursOpenrouter", api="chat")
+CHAT = Peer("openai chat.completions", "OpenaiChat", "openai", api="chat")
 OURS_ANTHROPIC = Peer("pollux-anthropic", "OursAnthropic", api="messages")
 OURS_GEMINI = Peer("pollux-gemini", "OursGemini", api="generateContent")
 OPENAI = Peer("openai responses.create", "OpenaiTyped", "openai")
@@ -64,7 +65,7 @@ PEERS = (
     OURS_LOCAL,
     OURS_OPENROUTER,
     REQUESTS,
-    Peer("openai chat.completions", "OpenaiChat", "openai", api="chat"),
+    CHAT,
     Peer("any-llm, client kept", "AnyLlm", "any-llm", api="chat"),
     Peer("any-llm completion()", "AnyLlmFunction", "any-llm", api="chat", slow=True),
     Peer("litellm", "Litellm", "litellm", api="chat", slow=True),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from measuring import Samples, interleaved, one_shot_cpu_s, worker, workers
 from peers import (
     ANTHROPIC,
+    CHAT,
     GENAI,
     OPENAI,
     OURS_ANTHROPIC,
@@ -48,12 +49,17 @@ class Size:
     costly_rounds: int
     calls: int
     throughput_calls: int
+    streams: int
     memory_prompts: int
     file_bytes: int
 
 
-FULL = Size(rounds=9, costly_rounds=5, calls=200, throughput_calls=1000, memory_prompts=20_000, file_bytes=10**9)
-QUICK = Size(rounds=3, costly_rounds=3, calls=100, throughput_calls=500, memory_prompts=2_000, file_bytes=10**8)
+FULL = Size(
+    rounds=9, costly_rounds=5, calls=200, throughput_calls=1000, streams=10, memory_prompts=20_000, file_bytes=10**9
+)
+QUICK = Size(
+    rounds=3, costly_rounds=3, calls=100, throughput_calls=500, streams=5, memory_prompts=2_000, file_bytes=10**8
+)
 
 
 @dataclass(frozen=True)
@@ -214,6 +220,42 @@ def one_shot(server: Loopback, size: Size) -> Report:
     return Report("one_shot", "One-shot script, CPU ms", ["import and one call"], rows, ratios, samples.missing)
 
 
+def streaming(server: Loopback, size: Size) -> Report:
+    """CPU of a streamed token, and the time until the first event."""
+
+    def turn(asked: object, what: str) -> float:
+        return asked.ask("streaming", count=size.streams)[what]
+
+    peers = (OURS_OPENAI, OURS_CLIENT, OPENAI, OURS_LOCAL, CHAT, OURS_ANTHROPIC, ANTHROPIC, OURS_GEMINI, GENAI)
+    with workers(peers, server.base_url(), THREADS) as (started, missing):
+        turns = {
+            (name, what): partial(turn, asked, what) for name, asked in started.items() for what in ("cpu_s", "first_s")
+        }
+        samples = interleaved(turns, size.rounds)
+    ratios: list[Ratio] = []
+    for ours, theirs, cpu, first in (
+        (OURS_OPENAI, OPENAI, 0.35, 1.0),
+        (OURS_CLIENT, OPENAI, None, None),
+        (OURS_LOCAL, CHAT, None, None),
+        (OURS_ANTHROPIC, ANTHROPIC, None, None),
+        (OURS_GEMINI, GENAI, None, None),
+    ):
+        for what, key, target in (("CPU per token", "cpu_s", cpu), ("time to first event", "first_s", first)):
+            name = f"{ours.name} / {theirs.name}, {what}"
+            ratios += _ratio(samples, name, (ours.name, key), (theirs.name, key), target)
+    rows = [
+        (name, [None if cost is None else cost * 1e6, None if first is None else first * 1e3])
+        for peer in peers
+        for name, cost, first in [
+            (peer.name, samples.median((peer.name, "cpu_s")), samples.median((peer.name, "first_s")))
+        ]
+        if cost is not None
+    ]
+    columns = ["CPU per token, µs", "first event after, ms"]
+    title = f"Streams of 500 tokens ({size.streams} each)"
+    return Report("streaming", title, columns, rows, ratios, missing | samples.missing)
+
+
 def memory(server: Loopback, size: Size) -> Report:
     """Memory that many prompts take at the peak, over what the process had after its first calls."""
     rows, ratios, missing = [], [], {}
@@ -258,4 +300,4 @@ def _write(path: Path, size_bytes: int) -> None:
             file.write(_BLOCK)
 
 
-SUITES = {suite.__name__: suite for suite in (cpu_per_call, throughput, one_shot, memory, hashing)}
+SUITES = {suite.__name__: suite for suite in (cpu_per_call, throughput, one_shot, streaming, memory, hashing)}

@@ -97,6 +97,7 @@ def test_finds_the_telling_sentence_in_an_error_body(body, message):
         (200, {"error": {"code": 502, "message": "upstream died"}}, "capacity", True),
         (200, {"error": {"code": 429, "message": "slow down"}}, "rate_limit", True),
         (200, {"error": {"type": "overloaded_error", "message": "busy"}}, "capacity", True),
+        (200, {"error": {"type": "timeout_error", "message": "late"}}, "capacity", True),
         (200, {"error": {"code": "bad_thing", "message": "no"}}, "invalid_request", False),
         (200, {"error": {"code": 7}}, "invalid_request", False),
         (200, {"error": {"code": "503"}}, "capacity", True),

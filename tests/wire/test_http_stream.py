@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pollux_sync import HttpRequest
-from pollux_sync.testing.server import Answer, CloseAfter, Events, ResetBeforeBody, ScriptedServer
+from pollux_sync.testing.server import Answer, CloseAfter, Events, ResetBeforeBody, ScriptedServer, Truncated
 from pollux_sync.wire.faults import HttpError, ReplyError, classify
 from pollux_sync.wire.http import HttpClient
 from streams import SSE, sse
@@ -143,6 +143,30 @@ def test_tells_a_body_that_breaks_off(server, begin, ending, kind):
     with pytest.raises(ConnectionError) as caught:
         next(events)
     assert classify(caught.value).kind == kind
+
+
+def test_tells_a_body_that_is_shorter_than_announced(server, begin):
+    server.reply(Truncated(sse(1, 2), len(sse(1)), headers=SSE))
+    events = iter(begin())
+    assert next(events).data == 1
+    with pytest.raises(ConnectionError, match="before its end"):
+        next(events)
+
+
+def test_gives_up_a_connection_whose_body_is_shorter_than_announced(server, client, begin):
+    whole = sse(1, done=True)
+    server.reply(Truncated(whole + b"\n", len(whole), headers=SSE), Answer(json={}))
+    stream = begin()
+    assert data_in(stream) == [1]
+    stream.finish()
+    client.send(ASK, LONG_S)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_names_a_page_for_people(server, client):
+    server.reply(Answer(body=b"<html>", headers={"Content-Type": "text/html"}))
+    with pytest.raises(ReplyError, match="text/html"):
+        client.stream(ASK, LONG_S)
 
 
 def test_tells_a_connection_that_is_reset_at_once(server, begin):

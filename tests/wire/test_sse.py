@@ -77,6 +77,13 @@ def test_refuses_what_is_not_json(data):
         data_of(b"data: " + data + b"\n\n")
 
 
+def test_gives_what_came_before_a_bad_event_however_it_is_cut():
+    events = iter(Pieces([b"data: 1\n\ndata: no json\n\ndata: 2\n\n"]))
+    assert next(events).data == 1
+    with pytest.raises(ReplyError):
+        next(events)
+
+
 def test_refuses_an_answer_without_end():
     class Endless(Pieces):
         def chunks(self):

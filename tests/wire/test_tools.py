@@ -47,3 +47,8 @@ def test_keeps_arguments_that_do_not_fit(arguments):
 
 def test_keeps_the_arguments_of_a_tool_that_nobody_declared():
     assert lifted('{"unit": null}', name="unknown") == '{"unit": null}'
+
+
+def test_leaves_arguments_that_are_too_deep_to_read():
+    deep = "[" * 100_000
+    assert lifted(deep) == deep

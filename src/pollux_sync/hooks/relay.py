@@ -244,7 +244,7 @@ class Hooks:
     @property
     def where(self) -> str | None:
         """The address that requests go to, where it is known."""
-        return self.config.base_url or self.info.base_url
+        return None if self.config.client is not None else self.config.base_url or self.info.base_url
 
     def upload(self, source: Source, timeout_s: float, *, name: str, lifetime_s: float) -> Asset:
         """The stored file. Raises whatever the upload raises: `classify` reads it."""

@@ -43,6 +43,7 @@ _NAMED_STATUSES = {
     "server_error": 500,
     "api_error": 500,
     "unavailable": 503,
+    "timeout_error": 504,
 }
 
 

@@ -137,7 +137,7 @@ class HttpClient:
 
         raw = self._begun(request, timeout_s, self._headers | STREAM_HEADERS)
         response = HttpResponse(status=raw.status, headers=_fields(raw))
-        if _is_success(raw.status) and "json" not in response.headers.get("content-type", ""):
+        if _is_success(raw.status) and may_be_events(response.headers):
             return HttpStream(response, raw, timeout_s)
         try:
             response = read_answer(raw.status, response.headers, _read(raw))
@@ -239,6 +239,12 @@ def read_answer(status: int, headers: dict[str, str], content: bytes) -> HttpRes
             raise _not_json(HttpResponse(status=status, headers=headers), content) from None
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
+
+
+def may_be_events(headers: Mapping[str, str]) -> bool:
+    """Whether the answer can be a stream: it is not JSON, nor a page for people."""
+    media_type = headers.get("content-type", "")
+    return "json" not in media_type and "html" not in media_type
 
 
 def _is_success(status: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import read_answer
+from pollux_sync.wire.http import may_be_events, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ def begun(response: Any, timeout_s: float) -> EventStream:
     from pollux_sync.wire.sdkstreams import SDKStream
 
     head = HttpResponse(status=response.status_code, headers=_fields(response))
-    if "json" not in head.headers.get("content-type", ""):
+    if may_be_events(head.headers):
         return SDKStream(head, response, timeout_s)
     with body_errors():
         response.read()

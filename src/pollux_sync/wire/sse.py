@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
@@ -22,10 +21,14 @@ _DONE = b"[DONE]"
 
 
 class EventParser:
-    """Feed it bytes as they come. ``is_done`` once the server said so; ``blocks`` counts events and comments."""
+    """Feed it bytes as they come. ``is_done`` once the server said so; ``blocks`` counts events and comments.
+
+    ``error`` is about an event that is not JSON, after which nothing more is read.
+    """
 
     def __init__(self) -> None:
         self.is_done = False
+        self.error: ReplyError | None = None
         self.blocks = 0
         self._is_begun = False
         self._rest = b""
@@ -33,7 +36,7 @@ class EventParser:
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        """The events that ``chunk`` makes whole. Raises ReplyError for one that is not JSON."""
+        """The events that ``chunk`` makes whole."""
         lines = (self._rest + chunk).splitlines(keepends=True)
         # A carriage return may be half a line end.
         self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
@@ -42,9 +45,9 @@ class EventParser:
     def end(self) -> list[ServerEvent]:
         """The event that lacks nothing but the blank line after it; half an event is dropped."""
         lines, self._rest = self._rest.splitlines(keepends=True), b""
-        with suppress(ReplyError):
-            return self._read([*lines, b"\n", b"\n"])
-        return []
+        events = self._read([*lines, b"\n", b"\n"])
+        self.error = None
+        return events
 
     def _read(self, lines: list[bytes]) -> list[ServerEvent]:
         if not self._is_begun:
@@ -57,7 +60,7 @@ class EventParser:
                 self._name = line[6:].strip().decode("utf-8", "replace")
             elif line.startswith(b":"):
                 self.blocks += 1
-            elif line in {b"\n", b"\r\n", b"\r"} and not self.is_done:
+            elif line in {b"\n", b"\r\n", b"\r"} and not (self.is_done or self.error):
                 self._dispatch(events)
         return events
 
@@ -72,8 +75,8 @@ class EventParser:
             return
         try:
             events.append(ServerEvent(name, json.loads(data)))
-        except (ValueError, RecursionError) as error:
-            raise ReplyError("an event of the stream is not valid JSON", retryable=True) from error
+        except (ValueError, RecursionError):
+            self.error = ReplyError("an event of the stream is not valid JSON", retryable=True)
 
 
 class ByteStream(EventStream, ABC):
@@ -93,6 +96,8 @@ class ByteStream(EventStream, ABC):
             if size > MAX_BODY_BYTES:
                 raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", response=self.response)
             yield from parser.feed(chunk)
+            if parser.error:
+                raise parser.error
             if parser.is_done:
                 return
             if parser.blocks > blocks:

@@ -42,6 +42,8 @@ class HttpStream(ByteStream):
                 yield piece
         except HTTPException as error:
             raise ConnectionError(f"the stream broke off: {type(error).__name__}") from error
+        if self._answer.length:  # of a body of known length; that of chunks is None
+            raise ConnectionError(f"the stream broke off {self._answer.length} bytes before its end")
 
     def renew(self) -> None:
         """Let the time limit for the next event begin anew."""
@@ -54,6 +56,8 @@ class HttpStream(ByteStream):
             while self._answer.read1(_PIECE_BYTES):
                 pass
         except (HTTPException, OSError, ValueError):
+            self.close()
+        if self._answer.length:
             self.close()
         else:
             self._raw.release_conn()

@@ -70,7 +70,7 @@ def _lifted(arguments: str, lowered: Lowered | None) -> str:
         return arguments
     try:
         return json.dumps(lowered.lift(json.loads(arguments)), ensure_ascii=False)
-    except (ValueError, AnswerMismatch, KeyError, TypeError):
+    except (ValueError, AnswerMismatch, KeyError, TypeError, RecursionError):
         return arguments
 
 
