@@ -202,3 +202,7 @@ def _as_list(name: str, value: object) -> Sequence[Any]:
             f"{name} must be a list of dicts, got {type(value).__name__}", hint=f"pass {name}=[...]"
         )
     return value
+
+
+#: What a call without options asks for.
+NO_OPTIONS = Options()

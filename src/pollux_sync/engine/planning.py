@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.events import PlanBuilt
+from pollux_sync.data.options import NO_OPTIONS
 from pollux_sync.data.request import (
     Call,
     Conversation,
@@ -166,6 +167,9 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
 
 def _check_options(request: Request, info: ProviderInfo) -> None:
     options = request.options
+    if options is NO_OPTIONS:
+        _check_sources(request, info)
+        return
     _check_ruled_out(request)
     if options.delivery_mode == "deferred":
         raise ConfigurationError("delivery_mode='deferred' does not go with run()", hint="call defer() or defer_many()")
@@ -174,8 +178,7 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     _require_declared("implicit_caching", options.implicit_caching or None, info)
     _check_conversation(request, info)
     _require_declared("cache", options.cache, info)
-    for source in request.sources:
-        _check_source(source, info)
+    _check_sources(request, info)
     for name in ("system_instruction", "tools", "tool_choice", "temperature", "top_p", "max_tokens"):
         _require_declared(name, getattr(options, name), info)
     _check_provider_options(options, info)
@@ -212,6 +215,11 @@ def _check_conversation(request: Request, info: ProviderInfo) -> None:
             f"a conversation takes one prompt a call, got {len(request.prompts)}",
             hint="call run() once for each prompt, or drop history and continue_from",
         )
+
+
+def _check_sources(request: Request, info: ProviderInfo) -> None:
+    for source in request.sources:
+        _check_source(source, info)
 
 
 def _check_source(source: Source, info: ProviderInfo) -> None:

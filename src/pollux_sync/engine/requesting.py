@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 from pollux_sync.data.checks import require_bool
 from pollux_sync.data.config import ConfigValues
-from pollux_sync.data.options import Options
+from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.request import Request
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-_DEFAULTS = Options()
 
 
 def build_request(
@@ -42,7 +39,7 @@ def build_request(
         prompts=checked_prompts,
         sources=checked_sources,
         config=config,
-        options=options or _DEFAULTS,
+        options=options or NO_OPTIONS,
         per_source=per_source,
     )
     _refuse_silence(request)

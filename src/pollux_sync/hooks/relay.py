@@ -116,7 +116,11 @@ class Hooks:
         self._lock = threading.Lock()
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
-        # Asking costs time in every call: not for what only the core answers.
+        # Asking costs time in every call: not for what only the core answers, and less for what one alone does.
+        self._validate, self._encode, self._send, self._decode = map(
+            _direct,
+            (self._hook.pollux_validate, self._hook.pollux_encode, self._hook.pollux_send, self._hook.pollux_decode),
+        )
         self._plans, self._rewrites, self._calls = (
             len(hook.get_hookimpls()) > 1
             for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call, self._hook.pollux_call)
@@ -153,11 +157,11 @@ class Hooks:
 
     def check_config(self) -> list[Problem]:
         """What plugins find wrong with the configuration."""
-        return self._problems("pollux_check_config", config=self.config)
+        return self._problems("pollux_check_config", self._hook.pollux_check_config, config=self.config)
 
     def validate(self, call: Call) -> list[Problem]:
         """What plugins find wrong with the call."""
-        return self._problems("pollux_validate", call=call) if self._validators else []
+        return self._problems("pollux_validate", self._validate, call=call) if self._validators else []
 
     def rewrite_call(self, call: Call) -> Call:
         """The call after every middleware's fold."""
@@ -169,16 +173,16 @@ class Hooks:
 
     def encode(self, call: Call) -> HttpRequest:
         """The call in the provider's words."""
-        return self._ask("pollux_encode", HttpRequest, call=call)
+        return self._typed("pollux_encode", self._answer("pollux_encode", self._encode, call=call), HttpRequest)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One physical attempt. Raises whatever the transport raises: `classify` reads it."""
-        answer = self._hook.pollux_send(request=request, client=self.client, timeout_s=timeout_s)
+        answer = self._send(request=request, client=self.client, timeout_s=timeout_s)
         return self._typed("pollux_send", answer, HttpResponse)
 
     def decode(self, response: HttpResponse, call: Call) -> Reply:
         """The provider's answer, read. Raises whatever the decoder raises: `classify` reads it."""
-        return self._typed("pollux_decode", self._hook.pollux_decode(response=response, call=call), Reply)
+        return self._typed("pollux_decode", self._decode(response=response, call=call), Reply)
 
     @property
     def can_stream(self) -> bool:
@@ -215,7 +219,9 @@ class Hooks:
         """What so many tokens cost in US dollars, None where nobody knows."""
         from decimal import Decimal
 
-        answer = self._answer("pollux_price", provider=self.info.name, model=model, usage=usage)
+        answer = self._answer(
+            "pollux_price", self._hook.pollux_price, provider=self.info.name, model=model, usage=usage
+        )
         return None if answer is None else self._typed("pollux_price", answer, Decimal)
 
     def classify(self, error: Exception) -> Fault:
@@ -360,16 +366,18 @@ class Hooks:
         is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
         return error if is_clean else None
 
-    def _problems(self, hook: str, **arguments: Any) -> list[Problem]:
-        found = [self._typed(hook, problem, Problem) for problem in self._ask(hook, list, **arguments)]
+    def _problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:
+        answers: Any = self._answer(hook, ask, **arguments)
+        found = [self._typed(hook, problem, Problem) for problem in answers]
         return [Problem(self.scrub(problem.message), problem.hint and self.scrub(problem.hint)) for problem in found]
 
     def _ask(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
-        return self._typed(hook, self._answer(hook, **arguments), answer_type)
+        return self._typed(hook, self._answer(hook, getattr(self._hook, hook), **arguments), answer_type)
 
-    def _answer(self, hook: str, **arguments: Any) -> object:
+    def _answer(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> object:
+        """The answer, whatever it is. Errors that are not of our tree become the plugin's defect."""
         try:
-            return getattr(self._hook, hook)(**arguments)
+            return ask(**arguments)
         except PolluxError as error:
             self.presentable_cause(error)
             raise
@@ -415,6 +423,20 @@ class Hooks:
         asked = caller.get_hookimpls() if caller else []
         answering = [impl for impl in asked if not (impl.wrapper or impl.hookwrapper or impl.trylast)] or asked
         return _owner(answering[-1]) if answering else self.info.name
+
+
+def _direct(caller: Any) -> Callable[..., Any]:
+    """What asks a hook; where one implementation alone answers that one itself, without pluggy in between."""
+    implementations = caller.get_hookimpls()
+    if len(implementations) != 1 or implementations[0].wrapper or implementations[0].hookwrapper:
+        ask: Callable[..., Any] = caller
+        return ask
+    function, names = implementations[0].function, implementations[0].argnames
+    if caller.spec.opts["firstresult"]:
+        return lambda **arguments: function(*[arguments[name] for name in names])
+    return lambda **arguments: [
+        answer for answer in [function(*[arguments[name] for name in names])] if answer is not None
+    ]
 
 
 def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
