@@ -97,6 +97,15 @@ SOURCES = {
 }
 
 YES, NO = "yes", "—"
+#: Calls that are a provider's to answer, with the hook by which it does.
+CALLS = {
+    "`stream`, `stream_many`": "pollux_decode_stream",
+    "`defer`, `defer_many`": "pollux_submit_deferred",
+    "`create_cache`": "pollux_create_cache",
+    "`list_models`": "pollux_list_models",
+    "`explain(count_tokens=True)`": "pollux_count_tokens",
+}
+
 _DELIVERIES = {"text": "in the text", "inline": "in the request", "upload": "uploaded", "uri": "by address"}
 _BASE_URLS = {"fixed": NO, "optional": "may be given", "required": "must be given"}
 _LIMITS = {
@@ -119,6 +128,11 @@ _PAGE = f"""\
 ## Options
 
 {{options}}
+## Calls
+
+`run`, `run_many`, `continue_tool`, `run_tools`, `interact` and `Session` go with every provider.
+
+{{calls}}
 ## Sources
 
 * In the text: the content is part of the prompt.
@@ -150,6 +164,7 @@ def page(infos: Sequence[ProviderInfo]) -> str:
     """The whole page."""
     tables = {
         "options": _table("option", infos, _option_cells),
+        "calls": _table("call", infos, _call_cells),
         "sources": _table("source", infos, _source_cells),
         "schemas": _table("in the type", infos, _schema_cells),
         "reach": _table("", infos, _reach_cells),
@@ -172,6 +187,12 @@ def _name(info: ProviderInfo) -> str:
 def _option_cells(info: ProviderInfo) -> dict[str, str]:
     labels = {name: f"`{name}`" for name in OPTIONS} | {"history": "`history`, `continue_from`"}
     return {label: info.conditions.get(name, YES) if name in info.options else NO for name, label in labels.items()}
+
+
+def _call_cells(info: ProviderInfo) -> dict[str, str]:
+    """Which of the calls the provider answers that not every plugin needs to."""
+    plugin = load(PROVIDERS, info.name).plugin
+    return {call: YES if hasattr(plugin, hook) else NO for call, hook in CALLS.items()}
 
 
 def _source_cells(info: ProviderInfo) -> dict[str, str]:

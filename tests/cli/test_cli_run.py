@@ -15,7 +15,7 @@ from pollux_sync.cli.asking import run_parser
 from pollux_sync.cli.fields import schema_from
 from pollux_sync.cli.progress import Progress, progress_on
 from pollux_sync.cli.sources import source_from
-from pollux_sync.testing import Script, failing
+from pollux_sync.testing import BrokenOff, Script, failing
 from pollux_sync.testing.server import Answer, Hang
 
 # prompts
@@ -556,3 +556,29 @@ def test_explaining_refuses_what_running_refuses(cli, server, at_server):
     done = cli("run", *at_server, "--explain", "--top-p", "0.5", "Who?")
     assert (done.code, done.out, server.requests) == (2, "", [])
     assert "does not support top_p" in done.err
+
+
+# streams
+
+
+def test_answer_is_printed_as_it_comes(cli):
+    done = cli("run", "--mock", "--stream", "Who built it?")
+    assert (done.code, done.out, done.err) == (0, "echo: Who built it?\n", "")
+
+
+@pytest.mark.parametrize(("words", "problem"), [(["--json", "a"], "not JSON"), (["a", "b"], "these would be 2")])
+def test_only_one_answer_can_be_printed_as_it_comes(cli, words, problem):
+    done = cli("run", "--mock", "--stream", *words)
+    assert (done.code, done.out) == (2, "")
+    assert problem in done.err
+
+
+def test_one_source_of_its_own_is_one_answer(cli):
+    assert cli("run", "--mock", "--stream", "a", "-s", "-", "--per-source", stdin="text").out == "echo: text\n"
+
+
+def test_what_came_is_printed_before_the_error(cli, scripted):
+    scripted(Script(BrokenOff("half an ")))
+    done = cli("run", "-p", "openai", "-m", "m", "--mock", "--stream", "a")
+    assert (done.code, done.out) == (1, "half an \n")
+    assert "the connection failed" in done.err

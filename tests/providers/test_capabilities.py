@@ -10,8 +10,25 @@ import time
 import attrs
 import pytest
 
-from capabilities import CONTENT, OPTIONS, PAGE, SOURCES, declarations, page
-from pollux_sync import CacheHandle, Config, ConfigurationError, HttpResponse, Options, Reply, hookimpl, run
+from capabilities import CALLS, CONTENT, NO, OPTIONS, PAGE, SOURCES, declarations, page
+from pollux_sync import (
+    APIError,
+    CacheHandle,
+    Config,
+    ConfigurationError,
+    HttpResponse,
+    Options,
+    Reply,
+    RetryPolicy,
+    Source,
+    create_cache,
+    defer,
+    explain,
+    hookimpl,
+    list_models,
+    run,
+    stream,
+)
 from pollux_sync.data.request import Asset
 from pollux_sync.engine.conversing import STATE_KEY
 
@@ -305,3 +322,57 @@ def test_schema_without_a_known_limit_may_be_large(info, limit, wire, config):
 
 def test_page_is_what_the_declarations_say():
     assert PAGE.read_text(encoding="utf-8") == page(INFOS), "make docs writes it anew"
+
+
+#: One of each call that is a provider's to answer, as the page names them.
+CALLING = {
+    "`stream`, `stream_many`": lambda config: stream("hi", config=config).result(),
+    "`defer`, `defer_many`": lambda config: defer("hi", config=config),
+    "`create_cache`": lambda config: create_cache([Source.from_text("long")], config=config),
+    "`list_models`": lambda config: list_models(config=config),
+    "`explain(count_tokens=True)`": lambda config: explain("hi", config=config, count_tokens=True),
+}
+
+
+class Unreachable:
+    """A client whose every request fails."""
+
+    files = property(lambda self: self)
+
+    def __getattr__(self, name):
+        def fail(*args, **kwargs):
+            raise ConnectionResetError
+
+        return fail
+
+
+class OfTheTest:
+    """Middleware that opens it."""
+
+    @hookimpl(tryfirst=True)
+    def pollux_open(self):
+        return Unreachable()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+def test_call_is_made_or_refused_as_the_page_says(info, call):
+    line = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {call} |"))
+    cell = line.split("|")[2 + [known.name for known in INFOS].index(info.name)].strip()
+    plugins = [] if info.name == "mock" else [OfTheTest()]
+    config = Config(
+        provider=info.name,
+        model="gemini-2.5-flash",
+        api_key="k",
+        plugins=plugins,
+        base_url=None if info.name == "mock" else "http://127.0.0.1:9/v1",
+        retry=RetryPolicy(max_attempts=1),
+    )
+    if cell == NO:
+        with pytest.raises(ConfigurationError):
+            CALLING[call](config)
+    elif info.name == "mock":
+        CALLING[call](config)
+    else:
+        with pytest.raises(APIError):
+            CALLING[call](config)

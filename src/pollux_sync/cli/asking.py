@@ -69,6 +69,7 @@ def question_from(arguments: Namespace) -> Question:
     options = _options(arguments)
     sources = [source_from(word) for word in arguments.source]
     prompts = _prompts(arguments)
+    _refuse_mixed_streams(arguments, len(prompts) * (len(sources) if arguments.per_source else 1))
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
 
 
@@ -152,6 +153,7 @@ def _add_model(parser: ArgumentParser) -> None:
 def _add_output(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("what is printed")
     group.add_argument("--json", action="store_true", help="the whole result as JSON")
+    group.add_argument("--stream", action="store_true", help="the one answer as it comes")
     group.add_argument("--explain", action="store_true", help="what would be sent, and send nothing")
     group.add_argument("--count-tokens", action="store_true", help="the same, and the provider counts the input tokens")
     group.add_argument(
@@ -165,6 +167,14 @@ def _refuse_key(arguments: Namespace) -> None:
         raise ConfigurationError(
             "a key is no argument, since arguments show in the list of processes",
             hint="set the provider's variable, or write it into .env; `pollux-sync doctor` names it",
+        )
+
+
+def _refuse_mixed_streams(arguments: Namespace, count: int) -> None:
+    if arguments.stream and (arguments.json or count != 1):
+        raise ConfigurationError(
+            f"--stream prints one answer as it comes, {'not JSON' if arguments.json else f'these would be {count}'}",
+            hint="leave --stream out",
         )
 
 

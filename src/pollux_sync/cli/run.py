@@ -13,7 +13,7 @@ from pollux_sync.cli.answers import complaints, titles_of, write_answers
 from pollux_sync.cli.asking import parsed, question_from
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.progress import progress_on
-from pollux_sync.cli.terminal import say, write, write_json
+from pollux_sync.cli.terminal import say, write, write_json, write_piece
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
         explanation = explain(**question.by_name, count_tokens=arguments.count_tokens)
         write_json(explanation.to_dict()) if arguments.json else write(str(explanation))
         return DONE
+    if arguments.stream:
+        return FAILED if _tell(_shown_as_it_comes(question), tells_errors=True) else DONE
     try:
         result = _asked(question, progress_on(sys.stderr, is_quiet=arguments.quiet))
     except (PolluxError, KeyboardInterrupt) as error:
@@ -55,6 +57,18 @@ def _asked(question: Question, progress: Progress | None) -> ResultEnvelope:
         question = attrs.evolve(question, config=config)
     with progress or nullcontext():
         return run_many(**question.by_name)
+
+
+def _shown_as_it_comes(question: Question) -> ResultEnvelope:
+    from pollux_sync.streaming import stream_many
+
+    events = stream_many(**question.by_name)
+    try:
+        for text in events.text_chunks:
+            write_piece(text)
+    finally:
+        write("")
+    return events.result()
 
 
 def _show(result: ResultEnvelope, question: Question, *, as_json: bool) -> None:

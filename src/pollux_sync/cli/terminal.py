@@ -19,6 +19,12 @@ def write(text: str) -> None:
     _put(sys.stdout, text if text.endswith("\n") else f"{text}\n")
 
 
+def write_piece(text: str) -> None:
+    """Part of a line of the result, shown at once. Raises OSError when nobody reads it."""
+    _put(sys.stdout, text)
+    flush()
+
+
 def write_json(value: Any) -> None:
     """``value`` as JSON on stdout, in plain ASCII where stdout cannot show its characters."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
