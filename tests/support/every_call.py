@@ -3,12 +3,32 @@
 The service is Gemini's, since its deferred jobs need no vendor's SDK.
 """
 
-from pollux_sync import Config, check_ready, collect_deferred, defer, list_models, run, run_many, run_tools
+from pollux_sync import (
+    Config,
+    Session,
+    check_ready,
+    collect_deferred,
+    defer,
+    explain,
+    interact,
+    list_models,
+    run,
+    run_many,
+    run_tools,
+    stream,
+    stream_many,
+)
 from pollux_sync.testing.server import Answer
 
 #: What `every_call` gives at the mock, and at the service below.
-AT_MOCK = [["echo: one"], ["echo: a", "echo: b"], ["echo: noon"], ["echo: later"], True, ["mock"]]
-AT_SERVICE = [["said one"], ["said a", "said b"], ["noon it is"], ["said later"], True, ["m"]]
+AT_MOCK = [
+    *(["echo: one"], ["echo: a", "echo: b"], ["echo: noon"], ["echo: later"], True, ["mock"]),
+    *("echo: bits", ["echo: a", "echo: b"], "echo: hi", ["echo: long"], 1),
+]
+AT_SERVICE = [
+    *(["said one"], ["said a", "said b"], ["noon it is"], ["said later"], True, ["m"]),
+    *("said bits", ["said a", "said b"], "said hi", ["said long"], 1),
+]
 
 
 def clock() -> str:
@@ -27,12 +47,22 @@ def every_call(base_url=None):
         collect_deferred(defer("later", config=config), config=config)["answers"],
         bool(check_ready(config=config)),
         [model.id for model in list_models(config=config)],
+        "".join(stream("bits", config=config).text_chunks),
+        stream_many(["a", "b"], config=config).result()["answers"],
+        interact(input="hi", config=config).text,
+        _in_a_session(config),
+        len(explain("one", config=config).requests),
     ]
+
+
+def _in_a_session(config):
+    with Session(config) as session:
+        return session.run("long")["answers"]
 
 
 def service():
     """A handler for a scripted server."""
-    from gemini_api import answer, function_call, text
+    from gemini_api import answer, function_call, last_piece, piece, streamed, text
     from gemini_batches import Batches
 
     batches = Batches(states=("SUCCEEDED",))
@@ -45,6 +75,9 @@ def service():
             return answer(text("noon it is"))
         if "functionDeclarations" in request.body.decode():
             return answer(function_call("clock"))
+        if "streamGenerateContent" in request.path:
+            said = request.json()["contents"][-1]["parts"][-1]["text"]
+            return streamed(piece(text("said ")), last_piece(text(said)))
         return batches(request)
 
     return handler

@@ -1,17 +1,8 @@
 """Ten turns of an agent: every body replays what was said, called and told; the reasoning stays behind."""
 
-import pytest
-
 from chat_api import answer, tool_call
 from pollux_sync import Config, Options
-from pollux_sync.testing.server import ScriptedServer
 from ten_turns import CITIES, TOOL, calls_two, talk, told_in
-
-
-@pytest.fixture
-def server():
-    with ScriptedServer() as server:
-        yield server
 
 
 def said_in(turn):

@@ -8,25 +8,9 @@ from pollux_sync.testing.server import (
     GzipBomb,
     ResetBeforeBody,
     ResetInsideBody,
-    ScriptedServer,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n"
-QUICK = RetryPolicy(initial_delay_s=0, jitter=False)
-
-
-@pytest.fixture
-def server():
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
-def config(server):
-    def make(**fields):
-        return Config(**({"provider": "local", "model": "m", "base_url": f"{server.url}/v1", "retry": QUICK} | fields))
-
-    return make
 
 
 def answer(content="hello", **message):

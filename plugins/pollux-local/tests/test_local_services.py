@@ -1,16 +1,10 @@
 import pytest
 
 from pollux_sync import Config, ModelInfo, RetryPolicy, check_ready, list_models
-from pollux_sync.testing.server import Answer, ScriptedServer
+from pollux_sync.testing.server import Answer
 
 LLAMA = {"id": "qwen3", "owned_by": "llamacpp", "created": 1795259815, "meta": {"n_ctx": 512, "n_ctx_train": 8192}}
 NO_HEALTH = Answer(status=404, json={"error": "no such page"})
-
-
-@pytest.fixture
-def server():
-    with ScriptedServer() as server:
-        yield server
 
 
 @pytest.fixture

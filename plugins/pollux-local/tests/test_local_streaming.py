@@ -12,7 +12,6 @@ from pollux_sync import (
     APIError,
     Config,
     Options,
-    RetryPolicy,
     StreamFinish,
     StreamStart,
     TextDelta,
@@ -21,27 +20,12 @@ from pollux_sync import (
     run,
     stream,
 )
-from pollux_sync.testing.server import Answer, Events, ScriptedServer
+from pollux_sync.testing.server import Answer, Events
 from streams import assert_streams_like, comparable, sse
 
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 SUB = ADD | {"name": "sub"}
 LONG_S = 60.0
-
-
-@pytest.fixture
-def server():
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
-def config(server):
-    def make(**fields):
-        retry = RetryPolicy(max_attempts=2, initial_delay_s=0, jitter=False)
-        return Config(**{"provider": "local", "model": "m", "base_url": f"{server.url}/v1", "retry": retry} | fields)
-
-    return make
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
