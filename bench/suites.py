@@ -148,12 +148,13 @@ def _cpu_ratios(samples: Samples) -> list[Ratio]:
         (OURS_LOCAL, REQUESTS, 0.80),
         (OURS_OPENROUTER, REQUESTS, 0.80),
     ):
+        one, many = (ours.name, "loop"), (ours.name, "many")
         bare, pooled = (theirs.name, "loop"), (theirs.name, "many")
-        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} one by one", (ours.name, "many"), bare, target)
-        ratios += _ratio(samples, f"{ours.name} run / {theirs.name} one by one", (ours.name, "loop"), bare, target)
-        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} in a pool", (ours.name, "many"), pooled, None)
+        ratios += _ratio(samples, f"{ours.name} run / {theirs.name} one by one", one, bare, target)
+        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} in a pool", many, pooled, target)
+        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} one by one", many, bare, None)
         what = f"{ours.name} single run() / run_many"
-        ratios += _ratio(samples, what, (ours.name, "loop"), (ours.name, "many"), 1.2)
+        ratios += _ratio(samples, what, one, many, 1.2)
     return ratios
 
 
