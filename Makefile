@@ -15,7 +15,7 @@ demo: .venv/demo        ## ask a small model questions about files of this repos
 
 test: .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

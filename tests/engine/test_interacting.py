@@ -157,9 +157,17 @@ def test_another_clip_of_a_video_is_another_source():
 @pytest.mark.parametrize("shown", [3, [3]])
 def test_what_a_continuation_claims_to_have_shown_may_be_nonsense(shown):
     script, config = scripted("one")
-    claimed = Continuation.from_dict({"provider": "openai", "shown": shown})
+    claimed = Continuation.from_dict({"provider": "openai", "history": [], "shown": shown})
     interact(Environment(sources=[Source.from_text("a")]), Input("on", continuation=claimed), config=config)
     assert parts_in(script) == [[{"text": "a"}]]
+
+
+def test_a_conversation_that_another_program_stored_is_refused_before_anything_is_sent():
+    script, config = scripted()
+    foreign = Continuation.from_dict({"provider": "openai", "messages": [{"role": "user", "content": "a"}]})
+    with pytest.raises(ConfigurationError, match="holds no history"):
+        interact(input=Input("on", continuation=foreign), config=config)
+    assert script.requests == []
 
 
 def test_a_source_that_is_gone_is_refused_before_anything_is_sent(tmp_path):

@@ -280,3 +280,12 @@ def test_does_not_resend_where_that_could_cost_money(server, client):
     client.send(ASK, 5.0)
     assert fault_of(client).kind == "connection"
     assert len(server.requests) == 2
+
+
+def test_a_connection_that_is_made_while_the_client_closes_is_closed_too(server, client):
+    connection = client._pool._get_conn()
+    client.close()
+    connection.timeout = 5
+    with pytest.raises(ConnectionAbortedError):
+        connection.connect()
+    server.wait_for_open_connections(0)

@@ -59,10 +59,12 @@ def state_in(envelope: object) -> dict[str, Any]:
 
 
 def turns_in(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The turns of a stored state; what has no role is left out."""
-    history = state.get("history")
-    items = history if isinstance(history, list) else []
-    return [item for item in items if isinstance(item, dict) and isinstance(item.get("role"), str)]
+    """The turns of a stored state; what has no role is left out. Raises ConfigurationError for another's state."""
+    if not isinstance(state.get("history"), list):
+        raise ConfigurationError(
+            "the conversation state holds no history", hint="pass what pollux-sync stored, or the turns as history"
+        )
+    return [item for item in state["history"] if isinstance(item, dict) and isinstance(item.get("role"), str)]
 
 
 def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

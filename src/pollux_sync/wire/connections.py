@@ -137,6 +137,7 @@ class _Deadlines:
     answers_read = 0
     deadline = 0.0
     is_new = False
+    is_abandoned = False
     held: list[bytes] | None = None
 
     def connect(self) -> None:
@@ -147,6 +148,9 @@ class _Deadlines:
             super().connect()  # type: ignore[misc]
         finally:
             self.timeout = allowed
+        if self.is_abandoned:
+            self.close()
+            raise ConnectionAbortedError("this client has been closed")
         self.is_new = True
         self.sock.settimeout(max(self.deadline - time.monotonic(), _NEXT_TO_NOTHING_S))
 
@@ -219,6 +223,7 @@ class _Closing:
     def close(self) -> None:
         super().close()  # type: ignore[misc]
         for connection in list(self._live):
+            connection.is_abandoned = True  # should it be connecting just now
             with suppress(OSError, AttributeError):  # it has no socket (any more)
                 connection.sock.shutdown(SHUT_RDWR)
 
