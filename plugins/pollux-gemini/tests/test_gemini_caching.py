@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from gemini_api import Files, answer, error, text
+from pollux_gemini import url_context
 from pollux_sync import (
     CacheError,
+    ConfigurationError,
     Options,
     Source,
     create_cache,
@@ -150,3 +152,9 @@ def test_a_refusal_is_not_asked_again(config, server):
     with pytest.raises(CacheError, match="too small"):
         create_cache([Source.from_text("tiny")], config=config())
     assert len(server.requests) == 1
+
+
+def test_a_page_that_the_service_reads_itself_is_refused(config, server):
+    with pytest.raises(ConfigurationError, match="cannot be cached"):
+        create_cache([url_context("https://a.example")], config=config())
+    assert server.requests == []

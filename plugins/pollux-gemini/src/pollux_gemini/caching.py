@@ -10,8 +10,10 @@ from urllib.parse import quote
 import attrs
 
 from pollux_gemini.encoding import encode, full_name
+from pollux_gemini.parts import is_url_context
 from pollux_sync.data.handles import RemoteCache
 from pollux_sync.data.provider import HttpRequest
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError, classify
 from pollux_sync.wire.fields import count_in
 
@@ -28,7 +30,11 @@ _GONE = re.compile(r"cached ?content.*not found", re.IGNORECASE | re.DOTALL)
 
 
 def creation(call: Call, ttl_s: float) -> HttpRequest:
-    """The request that keeps what a call would send."""
+    """The request that keeps what a call would send. Raises ConfigurationError for what no cache keeps."""
+    if any(map(is_url_context, call.all_parts)):
+        raise ConfigurationError(
+            "a page that Gemini reads by itself cannot be cached", hint="ask about it without a cache, or download it"
+        )
     sent = encode(call).body or {}
     body = {name: sent[name] for name in _KEPT if sent.get(name)}
     return HttpRequest(path=PATH, body={"model": full_name(call.model), "ttl": _duration(ttl_s)} | body)
