@@ -26,7 +26,7 @@ from pollux_sync.engine.caching import (
 )
 from pollux_sync.engine.connecting import Connections
 from pollux_sync.engine.conversing import STATE_KEY, checked_results, state_in, turns_in
-from pollux_sync.engine.enveloping import build_envelope, seal_envelope
+from pollux_sync.engine.enveloping import keep_partial, seal_envelope
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
 from pollux_sync.engine.requesting import build_request
@@ -119,9 +119,7 @@ def answered(request: Request, line: AbstractContextManager[Line], started: floa
         try:
             outcomes = send_calls(prepared, hooks)
         except KeyboardInterrupt as interrupt:
-            took_s = time.monotonic() - started
-            known = getattr(interrupt, "outcomes", ())
-            interrupt.partial_result = build_envelope(prepared, known, duration_s=took_s)  # type: ignore[attr-defined]
+            keep_partial(interrupt, prepared, duration_s=time.monotonic() - started)
             raise
     caches.notice(request.options.cache, outcomes)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from pollux_sync.api import caches, line_for, one_source
 from pollux_sync.data.streaming import StreamDone
-from pollux_sync.engine.enveloping import seal_envelope
+from pollux_sync.engine.enveloping import keep_partial, seal_envelope
 from pollux_sync.engine.preparing import prepare_plan
 from pollux_sync.engine.requesting import build_request
-from pollux_sync.engine.streaming import Stream, plan_stream, stream_calls
+from pollux_sync.engine.streaming import Live, Stream, plan_stream, stream_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -66,14 +68,32 @@ def streamed(request: Request, line: Callable[[], AbstractContextManager[Line]],
     """The stages of `stream_many` from the request on; the line is held until the stream ends."""
     with line() as (hooks, _):
         plan = plan_stream(request, hooks)
-    return Stream(_events(plan, line, started))
+    live = Live()
+    stream = Stream(_events(plan, line, started, live), live)
+    _open.add(stream)
+    return stream
 
 
 def _events(
-    plan: Plan, line: Callable[[], AbstractContextManager[Line]], started: float
+    plan: Plan, line: Callable[[], AbstractContextManager[Line]], started: float, live: Live
 ) -> Generator[StreamEvent, None, None]:
     with line() as (hooks, uploads):
         prepared = prepare_plan(plan, hooks, uploads)
-        outcomes = yield from stream_calls(prepared, hooks)
+        try:
+            outcomes = yield from stream_calls(prepared, hooks, live)
+        except KeyboardInterrupt as interrupt:
+            keep_partial(interrupt, prepared, duration_s=time.monotonic() - started)
+            raise
     caches.notice(plan.request.options.cache, outcomes)
     yield StreamDone(seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started))
+
+
+def _close_open() -> None:
+    """At the end of the process: what nobody closed is closed, and its files are deleted."""
+    for stream in list(_open):
+        stream.close()
+
+
+#: Streams that may not have come to their end.
+_open: WeakSet[Stream] = WeakSet()
+atexit.register(_close_open)

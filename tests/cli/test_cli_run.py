@@ -566,7 +566,10 @@ def test_answer_is_printed_as_it_comes(cli):
     assert (done.code, done.out, done.err) == (0, "echo: Who built it?\n", "")
 
 
-@pytest.mark.parametrize(("words", "problem"), [(["--json", "a"], "not JSON"), (["a", "b"], "these would be 2")])
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [(["--json", "a"], "not --json"), (["--explain", "a"], "not --explain"), (["a", "b"], "not 2 of them")],
+)
 def test_only_one_answer_can_be_printed_as_it_comes(cli, words, problem):
     done = cli("run", "--mock", "--stream", *words)
     assert (done.code, done.out) == (2, "")

@@ -1,4 +1,7 @@
 import gc
+import os
+import subprocess
+import sys
 import threading
 
 import attrs
@@ -95,7 +98,7 @@ def test_a_stream_that_was_left_has_no_result():
     with stream("one two", config=mocked()) as events:
         next(events)
     assert list(events) == []
-    with pytest.raises(ConfigurationError, match="ended early"):
+    with pytest.raises(ConfigurationError, match="was closed"):
         events.result()
 
 
@@ -275,6 +278,140 @@ def test_many_stop_after_a_refused_key():
         stream_many(["a", "b", "c"], config=mocked(script, request_concurrency=1)).result()
     assert len(script.requests) == 1
     assert [error["kind"] for error in caught.value.partial_result["errors"]] == ["auth"] * 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_leaving_many_sends_nothing_more(concurrency):
+    script = Script(otherwise="one two three")
+    prompts = [f"p{number}" for number in range(2000)]
+    with stream_many(prompts, config=mocked(script, request_concurrency=concurrency)) as events:
+        next(events)
+    sent = len(script.requests)
+    assert sent < 2000
+    assert len(script.requests) == sent
+
+
+def test_a_failure_is_told_again_when_the_result_is_asked_for():
+    events = stream("hi", config=mocked(Script(BrokenOff("half"))))
+    with pytest.raises(APIError) as first:
+        list(events)
+    with pytest.raises(APIError) as again:
+        events.result()
+    assert again.value is first.value
+
+
+def test_an_interrupt_carries_what_had_come():
+    class Interrupting:
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            yield TextDelta("half ")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        stream("hi", config=mocked(Interrupting())).result()
+    assert caught.value.partial_result["answers"] == ["half "]
+
+
+def test_an_interrupt_between_events_of_many_carries_the_answers_that_are_there():
+    release = threading.Event()
+
+    class Slow:
+        """Answers the second prompt when it is told to."""
+
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            if call.index:
+                release.wait(30)
+            yield Reply(text=f"echo: {call.prompt}")
+
+    events = stream_many(["a", "b"], config=mocked(Slow(), request_concurrency=1))
+    while next(events).type != "finish":
+        pass
+    with pytest.raises(KeyboardInterrupt) as caught:
+        events._events.throw(KeyboardInterrupt())
+    assert caught.value.partial_result["answers"][0] == "echo: a"
+    assert caught.value.partial_result["errors"][1]["message"].startswith("the stream was left")
+    release.set()
+
+
+def test_an_interrupt_before_anything_came_carries_an_empty_answer():
+    class Interrupting:
+        @hookimpl(wrapper=True)
+        def pollux_rewrite_call(self):
+            yield
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        stream("hi", config=mocked(Interrupting())).result()
+    assert caught.value.partial_result["answers"] == [""]
+
+
+def test_only_one_thread_reads():
+    class Waiting:
+        def __init__(self):
+            self.begun, self.go_on = threading.Event(), threading.Event()
+
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            self.begun.set()
+            self.go_on.wait(30)
+            yield Reply(text="a")
+
+    waiting = Waiting()
+    events = stream("hi", config=mocked(waiting))
+    reader = threading.Thread(target=events.result)
+    reader.start()
+    assert waiting.begun.wait(30)
+    with pytest.raises(ConfigurationError, match="another thread"):
+        next(events)
+    waiting.go_on.set()
+    reader.join()
+
+
+def test_every_event_has_a_call_or_none():
+    assert [event.call_idx for event in stream("a", config=mocked())][-2:] == [0, None]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_leaves_the_parents_stream_alone(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    observer = Observer()
+    events = stream("a b c", source=Source.from_file(path), config=mocked(observer))
+    next(events)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:  # pragma: no cover - not measured in the child
+        try:
+            next(events)
+        except ConfigurationError as error:
+            os.write(writing, error.message.encode())
+        events.close()
+        os.write(writing, b", deleted %d" % len(observer.of(UploadDeleted)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 1000) == b"the stream is another process's, deleted 0"
+    assert events.result()["status"] == "ok"
+    assert len(observer.of(UploadDeleted)) == 1
+
+
+def test_a_script_that_closes_nothing_deletes_its_files_at_its_end():
+    code = """
+import tempfile, pathlib
+from pollux_sync import Config, Source, hookimpl, stream
+class Told:
+    @hookimpl
+    def pollux_event(self, event):
+        print(type(event).__name__)
+path = pathlib.Path(tempfile.mkdtemp(), "a.png")
+path.write_bytes(b"PNG")
+config = Config(provider="x", model="m", use_mock=True, plugins=[Told()])
+events = stream("a b", source=Source.from_file(path), config=config)
+next(events)
+print("end")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split("end")[1].split() == ["CallFinished", "UploadDeleted"]
 
 
 def test_leaving_many_ends_their_threads():

@@ -84,14 +84,51 @@ def test_gives_what_came_before_a_bad_event_however_it_is_cut():
         next(events)
 
 
-def test_refuses_an_answer_without_end():
+@pytest.mark.parametrize("line", [b":" * 1024, b": alive\n" * 128], ids=["an event", "a stream"])
+def test_refuses_what_has_no_end(line):
     class Endless(Pieces):
         def chunks(self):
             while True:
-                yield b":" * 1024 * 1024
+                yield line * 1024
+
+    with pytest.raises(ReplyError, match="has no end"):
+        list(Endless(()))
+
+
+def test_reads_a_long_line_in_many_pieces():
+    text = json.dumps("x" * 4_000_000).encode()
+    assert data_of(b"data: ", *(text[n : n + 1000] for n in range(0, len(text), 1000)), b"\n\n") == ["x" * 4_000_000]
+
+
+class Untyped(Pieces):
+    """An answer that does not say what it is."""
+
+    def __init__(self, *pieces, media_type=""):
+        super().__init__(pieces)
+        self.response = HttpResponse(status=200, headers={"content-type": media_type})
+
+
+@pytest.mark.parametrize("media_type", ["", "text/plain", "application/json"])
+def test_finds_out_by_the_first_bytes_what_an_answer_is(media_type):
+    whole = Untyped(b" ", b'{"a":', b" 1}", media_type=media_type).told()
+    assert (whole.response.body, list(whole)) == ({"a": 1}, [])
+    stream = Untyped(b"\n", b"da", b"ta: 1\n\ndata: 2\n\n", media_type=media_type).told()
+    assert [event.data for event in stream] == [1, 2]
+
+
+def test_an_answer_of_nothing_is_told():
+    with pytest.raises(ReplyError, match="empty"):
+        Untyped().told()
+
+
+def test_refuses_a_whole_answer_without_end():
+    class Endless(Untyped):
+        def chunks(self):
+            while True:
+                yield b"{" * 1024 * 1024
 
     with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
-        list(Endless(()))
+        Endless().told()
 
 
 def test_renews_the_time_limit_with_events_and_comments_only():

@@ -184,9 +184,10 @@ def test_reads_a_stream_whatever_field_is_missing(said, answer):
 
 
 @CASES
-def test_gives_no_reply_for_a_stream_that_was_cut_off(said, answer):
-    for count in range(len(said)):
-        assert not any(isinstance(item, Reply) for item in decoded(said[:count]))
+def test_gives_a_reply_once_the_service_has_said_why_the_message_ended(said, answer):
+    last = next(n for n, event in enumerate(said) if event["type"] == "message_delta")
+    for count in range(len(said) + 1):
+        assert any(isinstance(item, Reply) for item in decoded(said[:count])) == (count > last)
 
 
 def test_begins_as_soon_as_the_service_does():

@@ -65,6 +65,59 @@ def test_takes_whole_calls_without_an_index(server, config):
     assert [call["id"] for call in result["tool_calls"][0]] == ["c1", "c2"]
 
 
+def test_tells_calls_apart_that_have_one_index(server, config):
+    pieces = [called("add", "c1", '{"a": 1}'), called("sub", "c2", '{"b": 2}')]
+    server.reply(Events([told(*pieces, finish="tool_calls")]))
+    result = stream("hi", config=config(), options=Options(tools=[ADD, SUB])).result()
+    calls = [(call["name"], call["arguments_parsed"]) for call in result["tool_calls"][0]]
+    assert calls == [("add", {"a": 1}), ("sub", {"b": 2})]
+
+
+def test_takes_names_that_are_repeated_and_arguments_that_are_objects(server, config):
+    again = called("add", "c1", "")
+    again["tool_calls"][0]["function"]["arguments"] = {"a": 1}
+    server.reply(Events([told(called("add", "c1"), again, finish="tool_calls")]))
+    ((call,),) = stream("hi", config=config(), options=Options(tools=[ADD])).result()["tool_calls"]
+    assert (call["name"], call["arguments_parsed"]) == ("add", {"a": 1})
+
+
+def test_a_null_keeps_stream_options_out(server, config):
+    server.reply(Events([told({"content": "x"})]))
+    own = {"local": {"stream_options": None}}
+    stream("hi", config=config(), options=Options(provider_options=own)).result()
+    assert "stream_options" not in server.requests[0].json()
+
+
+@pytest.mark.parametrize("ending", ["close", "reset", "end"])
+def test_an_answer_is_whole_whatever_becomes_of_what_follows_it(server, config, ending):
+    server.reply(Events([sse(chunk(content="x"), chunk("stop"))], ending=ending))
+    assert stream("hi", config=config()).result()["answers"] == ["x"]
+
+
+def test_an_answer_without_a_reason_is_whole_when_the_server_says_so(server, config):
+    server.reply(Events([sse(chunk(content="x"), done=True)]))
+    result = stream("hi", config=config()).result()
+    assert (result["answers"], result["metrics"]["finish_reasons"]) == (["x"], [None])
+
+
+@pytest.mark.parametrize("data", [{"message": "out of memory", "code": 500}, "out of memory"])
+def test_tells_an_error_by_the_name_of_its_event(server, config, data):
+    server.reply(Events([sse(chunk(content="half"), ("error", data))]))
+    with pytest.raises(APIError, match="out of memory") as caught:
+        stream("hi", config=config()).result()
+    assert caught.value.partial_text == "half"
+
+
+def test_closing_from_another_thread_ends_the_reading(server, config):
+    server.reply(Events([sse(chunk(content="x"))], ending="hang"))
+    events = stream("hi", config=config())
+    next(events)
+    threading.Timer(0.05, events.close).start()
+    with pytest.raises(APIError, match="the stream was left"):
+        list(events)
+    server.wait_for_open_connections(0)
+
+
 def test_passes_over_what_it_does_not_know(server, config):
     strange = [
         chunk() | {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},

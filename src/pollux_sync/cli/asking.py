@@ -171,10 +171,13 @@ def _refuse_key(arguments: Namespace) -> None:
 
 
 def _refuse_mixed_streams(arguments: Namespace, count: int) -> None:
-    if arguments.stream and (arguments.json or count != 1):
+    if not arguments.stream:
+        return
+    others = {"--json": arguments.json, "--explain": arguments.explain, "--count-tokens": arguments.count_tokens}
+    wrong = [name for name, is_given in others.items() if is_given] or ([f"{count} of them"] if count != 1 else [])
+    if wrong:
         raise ConfigurationError(
-            f"--stream prints one answer as it comes, {'not JSON' if arguments.json else f'these would be {count}'}",
-            hint="leave --stream out",
+            f"--stream prints one answer as it comes, not {', '.join(wrong)}", hint="leave --stream out"
         )
 
 

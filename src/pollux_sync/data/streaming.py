@@ -1,6 +1,6 @@
 """An answer that comes bit by bit: the events a caller sees, and what a provider sends.
 
-Every event has a ``type`` and the ``call_idx`` of the prompt it belongs to.
+Every event has a ``type`` and the ``call_idx`` of the prompt it belongs to, None for the end of all.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class StreamDone:
     """Everything is there: ``result`` is what `run_many` would have given."""
 
     type: ClassVar[Literal["done"]] = "done"
-    result: ResultEnvelope
+    call_idx: ClassVar[None] = None
+    result: ResultEnvelope = attrs.field(repr=False)
 
     @property
     def output(self) -> Output:
@@ -127,10 +128,15 @@ class EventStream:
 
     def __init__(self, response: HttpResponse, events: Iterable[ServerEvent] = ()) -> None:
         self.response = response
+        #: Whether the server said that nothing more comes.
+        self.is_done = False
         self._events = events
 
     def __iter__(self) -> Iterator[ServerEvent]:
         return iter(self._events)
+
+    def hurry(self) -> None:
+        """The answer is whole but for what may follow it, such as the usage: wait a few seconds for that at most."""
 
     def finish(self) -> None:
         """The answer is whole: let go of what carried it, which may be used again."""

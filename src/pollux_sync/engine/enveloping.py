@@ -44,6 +44,12 @@ def _first(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError
     return error
 
 
+def keep_partial(interrupt: KeyboardInterrupt, prepared: Prepared, *, duration_s: float) -> None:
+    """Let an interrupt that carries ``outcomes`` carry their envelope too, as ``partial_result``."""
+    outcomes = getattr(interrupt, "outcomes", ())
+    interrupt.partial_result = build_envelope(prepared, outcomes, duration_s=duration_s)  # type: ignore[attr-defined]
+
+
 def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
     """The envelope of all outcomes; failed ones have an entry in ``errors``, and as answer what had been streamed."""
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import threading
 import time
 from pathlib import PurePath
@@ -49,6 +50,7 @@ class UploadScope:
         self._in_flight = 0
         self._is_over = False
         self._changed = threading.Condition()
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +58,8 @@ class UploadScope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._process != os.getpid():  # a forked child ends: the files are its parent's
+            return
         with self._changed:
             self._changed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
             self._is_over = True

@@ -120,6 +120,9 @@ def broken_off(error: Exception, attempts: tuple[Attempt, ...], hooks: Hooks, ca
     except PolluxError as defect:
         defect.attempts = attempts
         return defect
+    if fault.kind in {"connection", "timeout", "malformed"}:
+        hint = "what had come is the error's partial_text; a stream that has begun is not asked for again"
+        fault = attrs.evolve(fault, message=f"the answer broke off: {fault.message}", hint=hint)
     *before, last = attempts
     failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
     _tell(hooks, call, AttemptFailed, failed)

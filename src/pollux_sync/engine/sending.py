@@ -130,6 +130,8 @@ def map_threads(
     try:
         if len(items) == 1 or concurrency == 1:
             for position, item in enumerate(items):
+                if stop.is_set():
+                    return
                 results[position] = work(item)
         else:
             _Crew(work, items, stop, results).run(min(concurrency, len(items)))

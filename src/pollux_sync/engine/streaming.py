@@ -6,12 +6,13 @@ One call is read in the caller's own thread; several are read by threads of thei
 from __future__ import annotations
 
 import contextvars
+import os
 import queue
 import threading
 import time
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
@@ -58,15 +59,25 @@ class Stream:
     Nothing is sent before the first event is asked for. To be used by one thread at a time.
     """
 
-    def __init__(self, events: Generator[StreamEvent, None, None]) -> None:
-        self._events = events
+    def __init__(self, events: Generator[StreamEvent, None, None], live: Live) -> None:
+        self._events: Any = events  # a generator that knows whether it runs
+        self._live = live
         self._result: ResultEnvelope | None = None
+        self._failure: BaseException | None = None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> StreamEvent:
-        event = next(self._events)
+        if not self._live.is_here:
+            raise ConfigurationError("the stream is another process's", hint="begin one in each process")
+        if self._events.gi_running:
+            raise ConfigurationError("another thread is reading the stream", hint="let one thread read it")
+        try:
+            event: StreamEvent = next(self._events)
+        except (Exception, KeyboardInterrupt) as error:
+            self._failure = None if isinstance(error, StopIteration) else error
+            raise
         if isinstance(event, StreamDone):
             self._result = event.result
         return event
@@ -81,23 +92,30 @@ class Stream:
 
     @property
     def text_chunks(self) -> Iterator[str]:
-        """The text alone, piece by piece."""
+        """The text alone, piece by piece; of several prompts the pieces come as they come."""
         return (event.text for event in self if isinstance(event, TextDelta))
 
     def result(self) -> ResultEnvelope:
-        """What `run_many` would have given; reads the events that are left. Raises what reading them raises.
+        """What `run_many` would have given; reads the events that are left. Raises what reading them raises, or did.
 
-        Raises ConfigurationError when the stream was left, or failed, before its end.
+        Raises ConfigurationError when the stream was closed before its end.
         """
+        if self._failure is not None:
+            raise self._failure
         for _ in self:
             pass
         if self._result is None:
-            raise ConfigurationError("the stream ended early and has no result", hint="read it to its end first")
+            raise ConfigurationError("the stream was closed and has no result", hint="read it to its end first")
         return self._result
 
     def close(self) -> None:
-        """Close the connection at once, delete uploaded files, and end the threads. No more events come."""
-        self._events.close()
+        """Close the connection at once, delete uploaded files, and end the threads. No more events come.
+
+        May be called from another thread than the one that reads, which then gets an APIError.
+        """
+        self._live.end()
+        if not self._events.gi_running:
+            self._events.close()
 
 
 def plan_stream(request: Request, hooks: Hooks) -> Plan:
@@ -111,37 +129,52 @@ def plan_stream(request: Request, hooks: Hooks) -> Plan:
     return plan_calls(request, hooks)
 
 
-def stream_calls(prepared: Prepared, hooks: Hooks) -> Generator[StreamEvent, None, list[Outcome]]:
+def stream_calls(prepared: Prepared, hooks: Hooks, live: Live) -> Generator[StreamEvent, None, list[Outcome]]:
     """The events of every call, those of one in order; the outcomes come back in call order.
 
-    At most ``request_concurrency`` are read at a time. Closing the generator breaks them off.
+    At most ``request_concurrency`` are read at a time. Closing the generator, or the end of ``live``, breaks them off.
+    On Ctrl-C the KeyboardInterrupt carries the ``outcomes`` that are there.
     """
-    gate, live = Gate(prepared), _Live()
-    if len(prepared.calls) == 1:
+    gate = Gate(prepared)
+    if len(prepared.calls) != 1:
+        return (yield from _interleaved(prepared, gate, hooks, live))
+    try:
         return [(yield from _events_of(prepared.calls[0], gate, hooks, live))]
-    return (yield from _interleaved(prepared, gate, hooks, live))
+    except KeyboardInterrupt as interrupt:
+        interrupt.outcomes = [getattr(interrupt, "outcome", Failure(_left(prepared.calls[0])))]  # type: ignore[attr-defined]
+        raise
 
 
-class _Live:
-    """The streams that are being read, and whether they still are to be."""
+class Live:
+    """The streams that are being read, and whether they still are to be. A forked child leaves them alone."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._streams: set[EventStream] = set()
 
     def add(self, stream: EventStream) -> None:
+        """A stream is being read from now on."""
         with self._lock:
             self._streams.add(stream)
         if self.stop.is_set():
             stream.wake()
 
     def remove(self, stream: EventStream) -> None:
+        """It is not any more."""
         with self._lock:
             self._streams.discard(stream)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that reads."""
+        return self._process == os.getpid()
+
     def end(self) -> None:
         """Wake whoever waits for an event, and begin nothing new."""
+        if not self.is_here:
+            return
         self.stop.set()
         with self._lock:
             for stream in self._streams:
@@ -149,7 +182,7 @@ class _Live:
 
 
 def _interleaved(
-    prepared: Prepared, gate: Gate, hooks: Hooks, live: _Live
+    prepared: Prepared, gate: Gate, hooks: Hooks, live: Live
 ) -> Generator[StreamEvent, None, list[Outcome]]:
     outcomes: list[Outcome | None] = [None] * len(prepared.calls)
     arriving: queue.Queue[StreamEvent | None] = queue.Queue(_BACKLOG)
@@ -179,6 +212,10 @@ def _interleaved(
     try:
         while (event := arriving.get()) is not None:
             yield event
+    except KeyboardInterrupt as interrupt:
+        pairs = zip(outcomes, prepared.calls, strict=True)
+        interrupt.outcomes = [outcome or Failure(_left(call)) for outcome, call in pairs]  # type: ignore[attr-defined]
+        raise
     finally:
         live.end()
         _drain(arriving, reader)
@@ -188,14 +225,16 @@ def _interleaved(
 
 
 def _drain(arriving: queue.Queue[StreamEvent | None], reader: threading.Thread) -> None:
-    """Take what threads still put, so that they end."""
+    """Take what threads still put, so that they end. Those that wait for an answer to begin end with it."""
     deadline = time.monotonic() + _GRACE_S
     while reader.is_alive() and time.monotonic() < deadline:
         with suppress(queue.Empty):
             arriving.get(timeout=_LOOK_S)
 
 
-def _events_of(call: Call, gate: Gate, hooks: Hooks, live: _Live) -> Events:
+def _events_of(call: Call, gate: Gate, hooks: Hooks, live: Live) -> Events:
+    if live.stop.is_set():
+        return Failure(_left(call))
     refusal = gate.refusal(call)
     if refusal is not None:
         yield StreamFinish(finish_reason="error", error=refusal.error, call_idx=call.index)
@@ -216,11 +255,16 @@ def _left(call: Call) -> APIError:
     return APIError("the stream was left before the answer was whole", phase="generate", call_idx=call.index)
 
 
-def _answer(call: Call, hooks: Hooks, live: _Live) -> Events:
+def _answer(call: Call, hooks: Hooks, live: Live) -> Events:
     texts: list[str] = []
     index = call.index
     try:
         reply = yield from _reply(hooks.rewrite_call(call), hooks, live, texts)
+    except KeyboardInterrupt as interrupt:
+        left = _left(call)
+        left.partial_text = "".join(texts)
+        interrupt.outcome = Failure(left)  # type: ignore[attr-defined]
+        raise
     except PolluxError as error:
         error.call_idx = index
         error.partial_text = "".join(texts)
@@ -233,7 +277,7 @@ def _answer(call: Call, hooks: Hooks, live: _Live) -> Events:
     return reply
 
 
-def _reply(call: Call, hooks: Hooks, live: _Live, texts: list[str]) -> Generator[StreamEvent, None, Reply]:
+def _reply(call: Call, hooks: Hooks, live: Live, texts: list[str]) -> Generator[StreamEvent, None, Reply]:
     """The deltas, then the reply. Raises errors of our tree."""
     request = hooks.encode_stream(request_of(call, hooks))
     began = time.monotonic()
@@ -251,6 +295,8 @@ def _reply(call: Call, hooks: Hooks, live: _Live, texts: list[str]) -> Generator
                 texts.append(item.text)
             yield attrs.evolve(item, call_idx=call.index) if call.index else item
     except Exception as error:  # noqa: BLE001 - it is told what it is
+        if live.stop.is_set():
+            raise _left(call) from None
         raise broken_off(error, _lasted(attempts, time.monotonic() - began), hooks, call) from None
     finally:
         live.remove(begun.stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,6 +11,7 @@ from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, T
 from pollux_sync.wire.chat import REASONING_FIELDS
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
+from pollux_sync.wire.sse import until_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +24,12 @@ _JOINED = ("content", "refusal", *REASONING_FIELDS)
 
 
 def encode_stream(request: HttpRequest) -> HttpRequest:
-    """The request, asking for a stream that ends with the usage."""
+    """The request, asking for a stream that ends with the usage, unless its ``stream_options`` are null."""
     body = request.body or {}
-    options = {"include_usage": True} | (body.get("stream_options") or {})
-    return attrs.evolve(request, body={**body, "stream": True, "stream_options": options})
+    options = body.get("stream_options", {})
+    told = {} if options is None else {"stream_options": {"include_usage": True} | options}
+    rest = {name: value for name, value in body.items() if name != "stream_options"}
+    return attrs.evolve(request, body={**rest, "stream": True, **told})
 
 
 def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
@@ -34,15 +38,16 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
     Raises as `chat.decode` does.
     """
     whole = _Whole()
-    for _, data in stream:
+    for name, data in until_whole(stream, lambda: whole.is_ended):
+        if name == "error" or (isinstance(data, dict) and data.get("error")):
+            is_wrapped = isinstance(data, dict) and "error" in data
+            raise HttpError(attrs.evolve(stream.response, body=data if is_wrapped else {"error": data}))
         if not isinstance(data, dict):
             raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
-        if data.get("error"):
-            raise HttpError(attrs.evolve(stream.response, body=data))
         if not whole.head:
             yield StreamStart(model=as_text(data.get("model")), response_id=as_text(data.get("id")))
         yield from whole.add(data)
-    if whole.is_ended:
+    if whole.is_ended or (stream.is_done and whole.head):
         yield decode(attrs.evolve(stream.response, body=whole.body()))
 
 
@@ -89,19 +94,26 @@ class _Whole:
                 self._message[name] = value
 
     def _call_delta(self, piece: dict[str, Any]) -> ToolCallDelta:
-        index = piece.get("index")
-        if not isinstance(index, int):  # a whole call at once
-            index = len(self._calls)
-        position = next((n for n, call in enumerate(self._calls) if call["index"] == index), len(self._calls))
+        position = self._position_of(piece)
         if position == len(self._calls):
-            self._calls.append({"index": index, "function": {"name": "", "arguments": ""}})
+            self._calls.append({"index": piece.get("index"), "function": {"name": "", "arguments": ""}})
         call = self._calls[position]
         call.update((name, value) for name, value in piece.items() if value and name != "function")
         function = piece.get("function")
         name, arguments = _function(function if isinstance(function, dict) else {})
-        call["function"]["name"] += name
+        is_named = bool(name) and not call["function"]["name"]
+        if is_named:
+            call["function"]["name"] = name
         call["function"]["arguments"] += arguments
-        return ToolCallDelta(position, arguments, id=as_text(piece.get("id")), name=name or None)
+        return ToolCallDelta(position, arguments, id=as_text(piece.get("id")), name=name if is_named else None)
+
+    def _position_of(self, piece: dict[str, Any]) -> int:
+        """Which call a piece belongs to: servers that send whole calls may leave the index out, or say 0 each time."""
+        index, call_id = piece.get("index"), piece.get("id")
+        known = [n for n, call in enumerate(self._calls) if isinstance(index, int) and call.get("index") == index]
+        if not known or (call_id and self._calls[known[-1]].get("id") not in {None, call_id}):
+            return len(self._calls)
+        return known[-1]
 
     def body(self) -> dict[str, Any]:
         """The whole answer."""
@@ -112,7 +124,9 @@ class _Whole:
 
 
 def _function(function: Mapping[str, Any]) -> tuple[str, str]:
-    return as_text(function.get("name")) or "", as_text(function.get("arguments")) or ""
+    arguments = function.get("arguments")
+    text = json.dumps(arguments) if isinstance(arguments, dict) else as_text(arguments) or ""
+    return as_text(function.get("name")) or "", text
 
 
 def _join_lists(known: list[Any], pieces: list[Any]) -> None:

@@ -55,7 +55,7 @@ class _DeadlineReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer did not end within the time limit")
+            raise TimeoutError("nothing more came within the time limit")
         self._sock.settimeout(left)
         count: int | None = self._raw.readinto(buffer)
         return count

@@ -132,21 +132,12 @@ class HttpClient:
 
         Raises what `send` raises; so does reading the events.
         """
-        from pollux_sync.data.streaming import EventStream
-        from pollux_sync.wire.streams import HttpStream
-
         raw = self._begun(request, timeout_s, self._headers | STREAM_HEADERS)
-        response = HttpResponse(status=raw.status, headers=_fields(raw))
-        if _is_success(raw.status) and may_be_events(response.headers):
-            return HttpStream(response, raw, timeout_s)
         try:
-            response = read_answer(raw.status, response.headers, _read(raw))
+            return _streamed(raw, timeout_s)
         except BaseException:
             raw.close()
             raise
-        if not _is_success(response.status):
-            raise HttpError(response)
-        return EventStream(response)
 
     def close(self) -> None:
         """Close all connections, those in use too: their exchanges fail at once."""
@@ -208,6 +199,14 @@ def open_client(
     )
 
 
+def _streamed(raw: BaseHTTPResponse, timeout_s: float) -> EventStream:
+    from pollux_sync.wire.streams import HttpStream
+
+    if _is_success(raw.status):
+        return HttpStream(HttpResponse(status=raw.status, headers=_fields(raw)), raw, timeout_s).told()
+    raise HttpError(read_answer(raw.status, _fields(raw), _read(raw)))
+
+
 def _fields(raw: BaseHTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in raw.headers.items()}
 
@@ -239,12 +238,6 @@ def read_answer(status: int, headers: dict[str, str], content: bytes) -> HttpRes
             raise _not_json(HttpResponse(status=status, headers=headers), content) from None
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
-
-
-def may_be_events(headers: Mapping[str, str]) -> bool:
-    """Whether the answer can be a stream: it is not JSON, nor a page for people."""
-    media_type = headers.get("content-type", "")
-    return "json" not in media_type and "html" not in media_type
 
 
 def _is_success(status: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import may_be_events, read_answer
+from pollux_sync.wire.http import read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,15 +109,15 @@ def begun(response: Any, timeout_s: float) -> EventStream:
 
     Asked for with `wire.http.STREAM_HEADERS`. Raises, as do its events, ReplyError, ConnectionError or TimeoutError.
     """
-    from pollux_sync.data.streaming import EventStream
     from pollux_sync.wire.sdkstreams import SDKStream
 
     head = HttpResponse(status=response.status_code, headers=_fields(response))
-    if may_be_events(head.headers):
-        return SDKStream(head, response, timeout_s)
-    with body_errors():
-        response.read()
-    return EventStream(received(response))
+    stream = SDKStream(head, response, timeout_s)
+    try:
+        return stream.told()
+    except BaseException:
+        stream.close()
+        raise
 
 
 def _fields(response: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.wire.faults import ReplyError
 from pollux_sync.wire.sdks import body_errors
 from pollux_sync.wire.sse import ByteStream
-from pollux_sync.wire.streams import TAIL_S
+from pollux_sync.wire.streams import HURRY_S, TAIL_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,11 @@ class SDKStream(ByteStream):
     def renew(self) -> None:
         """Let the time limit for the next event begin anew."""
         self._deadline = time.monotonic() + self._timeout_s
+
+    def hurry(self) -> None:
+        """Wait for what may follow the answer a few seconds at most, as far as the client lets us."""
+        self._timeout_s = min(self._timeout_s, HURRY_S)
+        self.renew()
 
     def finish(self) -> None:
         """Keep the connection where the body ends at once, else close it."""

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
 from pollux_sync.wire.faults import ReplyError
-from pollux_sync.wire.http import MAX_BODY_BYTES
+from pollux_sync.wire.http import MAX_BODY_BYTES, read_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pollux_sync.data.provider import HttpResponse
 
+#: All that a stream may be: more has no end. One event may be as large as a whole answer.
+_MAX_BYTES = 16 * MAX_BODY_BYTES
+#: How a line of server-sent events begins.
+_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_TELLING_BYTES = 6
 #: With this in place of JSON servers say that nothing more comes.
 _DONE = b"[DONE]"
 
@@ -23,28 +29,36 @@ _DONE = b"[DONE]"
 class EventParser:
     """Feed it bytes as they come. ``is_done`` once the server said so; ``blocks`` counts events and comments.
 
-    ``error`` is about an event that is not JSON, after which nothing more is read.
+    ``error`` is about an event that is not JSON, after which nothing more is read. ``held_bytes`` is the size of what
+    has come of the next event.
     """
 
     def __init__(self) -> None:
+        self.held_bytes = 0
         self.is_done = False
         self.error: ReplyError | None = None
         self.blocks = 0
         self._is_begun = False
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._name = ""
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """The events that ``chunk`` makes whole."""
-        lines = (self._rest + chunk).splitlines(keepends=True)
+        self.held_bytes += len(chunk)
+        self._rest.append(chunk)
+        if b"\n" not in chunk and b"\r" not in b"".join(self._rest[-2:]):  # joined once, when the line ends
+            return []
+        lines = b"".join(self._rest).splitlines(keepends=True)
         # A carriage return may be half a line end.
-        self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-        return self._read(lines) if lines else []
+        self._rest = [lines.pop()] if not lines[-1].endswith(b"\n") else []
+        events = self._read(lines) if lines else []
+        self.held_bytes = sum(map(len, (*self._rest, *self._data)))
+        return events
 
     def end(self) -> list[ServerEvent]:
         """The event that lacks nothing but the blank line after it; half an event is dropped."""
-        lines, self._rest = self._rest.splitlines(keepends=True), b""
+        lines, self._rest = b"".join(self._rest).splitlines(keepends=True), []
         events = self._read([*lines, b"\n", b"\n"])
         self.error = None
         return events
@@ -88,22 +102,50 @@ class ByteStream(EventStream, ABC):
     def __init__(self, response: HttpResponse) -> None:
         super().__init__(response)
         self._parser = EventParser()
+        self._source: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[ServerEvent]:
         parser, size, blocks = self._parser, 0, 0
-        for chunk in self.chunks():
+        for chunk in self._source or self.chunks():
             size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", response=self.response)
             yield from parser.feed(chunk)
             if parser.error:
                 raise parser.error
             if parser.is_done:
+                self.is_done = True
                 return
+            if parser.held_bytes > MAX_BODY_BYTES or size > _MAX_BYTES:
+                raise ReplyError("the answer has no end", hint="check what is behind base_url", response=self.response)
             if parser.blocks > blocks:
                 blocks = parser.blocks
                 self.renew()
         yield from parser.end()
+
+    def told(self) -> EventStream:
+        """Itself; or the whole answer, where the server answers at once whatever it was asked for.
+
+        Servers do not always say which it is: then the first bytes do. Raises as `read_answer` does.
+        """
+        if "event-stream" in self.response.headers.get("content-type", ""):
+            return self
+        pieces, head = self.chunks(), b""
+        while len(head.lstrip()) < _TELLING_BYTES and (piece := next(pieces, b"")):
+            head += piece
+        self._source = chain((head,), pieces)
+        if head.lstrip().removeprefix(BOM_UTF8).startswith(_BEGINNINGS):
+            return self
+        try:
+            return EventStream(read_answer(self.response.status, self.response.headers, self._rest_of_body()))
+        finally:
+            self.finish()
+
+    def _rest_of_body(self) -> bytes:
+        parts: list[bytes] = []
+        for piece in self._source or ():
+            parts.append(piece)
+            if sum(map(len, parts)) > MAX_BODY_BYTES:
+                raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", response=self.response)
+        return b"".join(parts)
 
     @abstractmethod
     def chunks(self) -> Iterator[bytes]:
@@ -112,3 +154,17 @@ class ByteStream(EventStream, ABC):
     @abstractmethod
     def renew(self) -> None:
         """Let the time limit for the next event begin anew."""
+
+
+def until_whole(stream: EventStream, is_whole: Callable[[], bool]) -> Iterator[ServerEvent]:
+    """The events. Once the answer is whole what follows is waited for a little, and may be missing or broken."""
+    has_hurried = False
+    try:
+        for event in stream:
+            yield event
+            if not has_hurried and is_whole():
+                has_hurried = True
+                stream.hurry()
+    except (OSError, ReplyError):
+        if not is_whole():
+            raise

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 64 * 1024
 #: After a whole answer the end of the body is at hand, or the connection is not worth waiting for.
 TAIL_S = 0.05
+#: The usage follows an answer at once, if at all.
+HURRY_S = 5.0
 
 
 class HttpStream(ByteStream):
@@ -48,6 +50,11 @@ class HttpStream(ByteStream):
     def renew(self) -> None:
         """Let the time limit for the next event begin anew."""
         self._reader.renew(self._timeout_s)
+
+    def hurry(self) -> None:
+        """Wait for what may follow the answer a few seconds at most."""
+        self._timeout_s = min(self._timeout_s, HURRY_S)
+        self.renew()
 
     def finish(self) -> None:
         """Keep the connection where the body ends at once, else close it."""

@@ -11,6 +11,7 @@ from pollux_anthropic.decoding import decode
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
+from pollux_sync.wire.sse import until_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,22 +33,25 @@ def decode_stream(stream: EventStream, call: Call, dialect: SchemaDialect) -> It
     """
     whole = _Message()
     try:
-        for kind, data in _events_of(stream):
+        for kind, data in _events_of(stream, whole):
             if kind == "message_stop":
-                reply = decode(attrs.evolve(stream.response, body=whole.body()), call, dialect)
-                yield from whole.rest(reply)
-                yield reply
-                return
+                whole.is_stopped = True
+                break
             yield from whole.add(kind, data)
     except Exception:
         yield from whole.held()
         raise
-    yield from whole.held()
+    if whole.is_ended:
+        reply = decode(attrs.evolve(stream.response, body=whole.body()), call, dialect)
+        yield from whole.rest(reply)
+        yield reply
+    else:
+        yield from whole.held()
 
 
-def _events_of(stream: EventStream) -> Iterator[tuple[str, dict[str, Any]]]:
+def _events_of(stream: EventStream, whole: _Message) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each event's type and data. Raises HttpError for one that is an error."""
-    for name, data in stream:
+    for name, data in until_whole(stream, lambda: whole.is_ended):
         if not isinstance(data, dict):
             raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
         kind = as_text(data.get("type")) or name
@@ -60,6 +64,7 @@ class _Message:
     """The events of an answer, put together to what the service would have said at once."""
 
     def __init__(self) -> None:
+        self.is_stopped = False
         self._head: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, _Block] = {}
@@ -82,6 +87,11 @@ class _Message:
         elif kind == "content_block_delta":
             position = index if isinstance(index, int) else max(self._blocks, default=0)
             yield from self._grown(position, _object(data.get("delta")))
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the service said that, or why, the message ended."""
+        return self.is_stopped or self._head.get("stop_reason") is not None
 
     def rest(self, reply: Reply) -> Iterator[Delta]:
         """What of the whole text no delta has said: what was held back, or why the model refused."""

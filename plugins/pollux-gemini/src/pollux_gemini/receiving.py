@@ -8,13 +8,13 @@ from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.data.streaming import EventStream
-from pollux_sync.wire.http import may_be_events, read_answer
 from pollux_sync.wire.sse import ByteStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from pollux_sync.data.streaming import EventStream
 
     Errors = Callable[[], AbstractContextManager[None]]
 
@@ -25,12 +25,11 @@ def begun_by_requests(raw: Any, timeout_s: float, as_wire_errors: Errors) -> Eve
     ``as_wire_errors`` makes what reading it raises errors that the core's classifier knows.
     """
     stream = _RequestsStream(raw, timeout_s, as_wire_errors)
-    if may_be_events(stream.response.headers):
-        return stream
     try:
-        return EventStream(read_answer(200, stream.response.headers, b"".join(stream.chunks())))
-    finally:
+        return stream.told()
+    except BaseException:
         stream.close()
+        raise
 
 
 class _RequestsStream(ByteStream):

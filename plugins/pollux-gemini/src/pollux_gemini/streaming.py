@@ -11,6 +11,7 @@ from pollux_gemini.parts import function_calls_in, objects_in
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.sse import until_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def decode_stream(stream: EventStream) -> Iterator[Delta | Reply]:
     No event says that it is the last: what the answer was billed may come after its end.
     """
     whole = _Whole()
-    for _, piece in stream:
+    for _, piece in until_whole(stream, lambda: whole.is_ended):
         yield from whole.add(piece, stream.response)
     if whole.is_ended:
         yield decode(whole.told_by(stream.response))
