@@ -74,9 +74,9 @@ def one_source(prompt: object, source: Source | None) -> tuple[Source, ...]:
             hint="use run_many() or stream_many() for several prompts",
         )
     given: object = source
-    if isinstance(given, str):
-        hint = f"source=Source.from_file({given!r}), or Source.from_text(...)"
-        raise SourceError("source must be a Source, got a string", hint=hint)
+    if isinstance(given, str | os.PathLike):
+        hint = f"source=Source.from_file({os.fspath(given)!r}), or Source.from_text(...)"
+        raise SourceError(f"source must be a Source, got {type(given).__name__}", hint=hint)
     return () if source is None else (source,)
 
 
@@ -246,6 +246,12 @@ def checked_config(config: object) -> Config:
 
 def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
     """The envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+    given: object = envelope
+    if not isinstance(given, dict):
+        raise ConfigurationError(
+            f"to_jsonable takes the result of a call, got {type(given).__name__}",
+            hint="of a stream pass stream.result(), of an Output call its to_jsonable()",
+        )
     return jsonable(envelope)
 
 

@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 import attrs
 import pytest
@@ -11,12 +12,14 @@ from pollux_sync import (
     Options,
     PlanningError,
     Problem,
+    Reply,
     Source,
     SourceError,
     continue_tool,
     hookimpl,
     run,
     run_many,
+    to_jsonable,
 )
 
 HANDLE = CacheHandle("cache-1", "m", "acme", time.time() + 86_400)
@@ -271,7 +274,13 @@ def test_refuses_to_continue_what_is_no_result(chatty):
         continue_tool("x", [{"tool_call_id": "c", "content": "x"}], config=chatty)
 
 
-def test_refuses_a_path_where_a_source_belongs(chatty):
+@pytest.mark.parametrize("path", ["notes.txt", Path("notes.txt")])
+def test_refuses_a_path_where_a_source_belongs(chatty, path):
     with pytest.raises(SourceError, match="must be a Source") as caught:
-        run("a", source="notes.txt", config=chatty)
+        run("a", source=path, config=chatty)
     assert "Source.from_file('notes.txt')" in caught.value.hint
+
+
+def test_what_is_no_result_has_no_json_form():
+    with pytest.raises(ConfigurationError, match="got Reply"):
+        to_jsonable(Reply())
