@@ -264,7 +264,7 @@ def test_refuses_turns_that_are_none(chatty, item):
 
 @pytest.mark.parametrize("results", [None, [], "x", ["x"], [{}], [{"tool_call_id": "c", "role": "user"}]])
 def test_refuses_tool_results_that_are_none(chatty, results):
-    state = {"_conversation_state": {"history": None}}
+    state = {"_conversation_state": {"history": []}}
     with pytest.raises(ConfigurationError, match="tool_results"):
         continue_tool(state, results, config=chatty)
 
