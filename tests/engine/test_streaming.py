@@ -23,6 +23,7 @@ from pollux_sync import (
     StreamUsage,
     TextDelta,
     ToolCall,
+    Usage,
     hookimpl,
     run_many,
     stream,
@@ -462,3 +463,29 @@ def test_scripted_replies_are_streamed_with_all_they_hold():
         *["text_delta"] * 2,
         *["tool_call_delta", "tool_call", "usage", "finish", "done"],
     ]
+
+
+def test_what_an_answer_was_billed_before_it_broke_off_is_counted():
+    class Billing:
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            yield TextDelta("half")
+            yield StreamUsage(Usage(input_tokens=7))
+            raise ConnectionResetError
+
+    told = []
+    with pytest.raises(APIError) as caught:
+        told.extend(stream("hi", config=mocked(Billing())))
+    assert caught.value.partial_result["usage"] == {"input_tokens": 7}
+
+
+def test_a_bill_is_no_beginning():
+    class Billing:
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            yield StreamUsage(Usage(input_tokens=7))
+            raise ConnectionResetError
+
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=mocked(Billing())).result()
+    assert len(caught.value.attempts) == 2

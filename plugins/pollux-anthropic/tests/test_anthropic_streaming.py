@@ -240,7 +240,9 @@ def test_says_what_it_holds_back_before_it_fails():
     told = []
     with pytest.raises(HttpError):
         told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
-    assert told[-1] == TextDelta("\n\ncd")
+    *_, held, billed = told
+    assert held == TextDelta("\n\ncd")
+    assert (billed.type, billed.usage.input_tokens) == ("usage", 11)
 
 
 def test_takes_what_a_block_begins_with():

@@ -201,6 +201,7 @@ def test_reads_pieces_with_things_it_does_not_know():
 def test_raises_an_error_among_the_pieces():
     items = decode_stream(Pieces([sse(piece(text("a")), {"error": {"code": 503, "message": "it broke"}})]))
     assert [next(items), next(items)] == [StreamStart(model="gemini-2.5-flash", response_id="r1"), TextDelta("a")]
+    assert next(items).type == "usage"
     with pytest.raises(HttpError, match="it broke"):
         next(items)
 

@@ -180,3 +180,10 @@ def test_an_answer_may_take_longer_than_the_wait_for_an_event(server, config):
     last = sse(event("completed", response=response(message("0 1 2 3 4 5 "))))
     server.reply(Events([*pieces, last], interval_s=0.1))
     assert stream("hi", config=config(timeout_s=0.4)).result()["answers"] == ["0 1 2 3 4 5 "]
+
+
+def test_counts_what_a_failed_response_was_billed(server, config):
+    server.reply(Events([sse(*HALF, ERRORS["failed"])]))
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=config()).result()
+    assert caught.value.partial_result["usage"]["total_tokens"] == 18

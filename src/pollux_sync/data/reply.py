@@ -110,10 +110,14 @@ class Reply:
 
 @attrs.frozen
 class Failure:
-    """A call that was not answered, and why. ``is_follow_up``: it was not sent since another call failed."""
+    """A call that was not answered, and why. ``is_follow_up``: it was not sent since another call failed.
+
+    ``usage`` is what a streamed answer was billed before it broke off, as far as the provider said.
+    """
 
     error: PolluxError
     is_follow_up: bool = False
+    usage: Usage = Usage()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

@@ -106,10 +106,11 @@ class StreamDone:
         return Output(self.result)
 
 
-#: What a provider tells while it answers.
-Delta: TypeAlias = StreamStart | TextDelta | ReasoningDelta | ToolCallDelta
+#: What a provider tells while it answers. A usage before the Reply is that of an answer that may yet break off: it is
+#: kept for that case, and not passed on.
+Delta: TypeAlias = StreamStart | TextDelta | ReasoningDelta | ToolCallDelta | StreamUsage
 #: What a caller is told.
-StreamEvent: TypeAlias = Delta | StreamToolCall | StreamUsage | StreamFinish | StreamDone
+StreamEvent: TypeAlias = Delta | StreamToolCall | StreamFinish | StreamDone
 
 
 class ServerEvent(NamedTuple):

@@ -73,7 +73,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         diagnostics["calls"] = _labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
-    usage = _usage(replies)
+    usage = _usage(outcomes)
     envelope: dict[str, Any] = {
         "status": status,
         "answers": [_printable(o.text if isinstance(o, Reply) else o.error.partial_text) for o in outcomes],
@@ -258,12 +258,12 @@ def _attempt(attempt: Attempt) -> AttemptDict:
     }
 
 
-def _usage(replies: Sequence[Reply | None]) -> dict[str, int]:
+def _usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """The sum over calls of each count that at least one call reported."""
     totals: dict[str, int] = {}
-    for reply in filter(None, replies):
+    for outcome in outcomes:
         for name in USAGE_FIELDS:
-            count = getattr(reply.usage, name)
+            count = getattr(outcome.usage, name)
             if count is not None:
                 totals[name] = totals.get(name, 0) + count
     return totals

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 
 from pollux_sync.data.events import CallFinished, CallStarted
-from pollux_sync.data.reply import Failure, Outcome, Reply
+from pollux_sync.data.reply import Failure, Outcome, Reply, Usage
 from pollux_sync.data.streaming import (
     StreamDone,
     StreamFinish,
@@ -256,20 +256,17 @@ def _left(call: Call) -> APIError:
 
 
 def _answer(call: Call, hooks: Hooks, live: Live) -> Events:
-    texts: list[str] = []
+    told = _Told()
     index = call.index
     try:
-        reply = yield from _reply(hooks.rewrite_call(call), hooks, live, texts)
+        reply = yield from _reply(hooks.rewrite_call(call), hooks, live, told)
     except KeyboardInterrupt as interrupt:
-        left = _left(call)
-        left.partial_text = "".join(texts)
-        interrupt.outcome = Failure(left)  # type: ignore[attr-defined]
+        interrupt.outcome = told.failure(_left(call))  # type: ignore[attr-defined]
         raise
     except PolluxError as error:
         error.call_idx = index
-        error.partial_text = "".join(texts)
         yield StreamFinish(finish_reason="error", error=error, call_idx=index)
-        return Failure(error)
+        return told.failure(error)
     for tool_call in reply.tool_calls:
         yield StreamToolCall(tool_call, call_idx=index)
     yield StreamUsage(reply.usage, call_idx=index)
@@ -277,7 +274,20 @@ def _answer(call: Call, hooks: Hooks, live: Live) -> Events:
     return reply
 
 
-def _reply(call: Call, hooks: Hooks, live: Live, texts: list[str]) -> Generator[StreamEvent, None, Reply]:
+@attrs.define
+class _Told:
+    """What of an answer has come."""
+
+    texts: list[str] = attrs.field(factory=list)
+    usage: Usage = attrs.field(factory=Usage)
+
+    def failure(self, error: PolluxError) -> Failure:
+        """That it broke off."""
+        error.partial_text = "".join(self.texts)
+        return Failure(error, usage=self.usage)
+
+
+def _reply(call: Call, hooks: Hooks, live: Live, told: _Told) -> Generator[StreamEvent, None, Reply]:
     """The deltas, then the reply. Raises errors of our tree."""
     request = hooks.encode_stream(request_of(call, hooks))
     began = time.monotonic()
@@ -292,7 +302,10 @@ def _reply(call: Call, hooks: Hooks, live: Live, texts: list[str]) -> Generator[
                 reply = item
                 return settled(reply, _lasted(attempts, time.monotonic() - began))
             if type(item) is TextDelta:
-                texts.append(item.text)
+                told.texts.append(item.text)
+            elif isinstance(item, StreamUsage):
+                told.usage = item.usage
+                continue
             yield attrs.evolve(item, call_idx=call.index) if call.index else item
     except Exception as error:  # noqa: BLE001 - it is told what it is
         if live.stop.is_set():
@@ -344,7 +357,8 @@ def _items(stream: EventStream, call: Call, hooks: Hooks) -> Iterator[Delta | Re
 
 def _first_of(items: Iterator[Delta | Reply]) -> Delta | Reply:
     for item in items:
-        return item
+        if not isinstance(item, StreamUsage):
+            return item
     raise _cut_off()
 
 

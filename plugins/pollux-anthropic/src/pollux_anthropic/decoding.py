@@ -51,7 +51,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         text=_text(blocks) or _explanation(body),
         reasoning="\n\n".join(_texts(blocks, "thinking", "thinking")) or None,
         tool_calls=calls,
-        usage=_usage(body.get("usage")),
+        usage=usage_of(body.get("usage")),
         finish_reason=_finish_reason(raw_reason, has_calls=bool(calls)),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
@@ -98,7 +98,7 @@ def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _usage(usage: Any) -> Usage:
+def usage_of(usage: Any) -> Usage:
     """The counts as the service bills them: its input tokens are those that no cache held or took."""
     sent, written = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
     details = usage.get("output_tokens_details") if isinstance(usage, dict) else None

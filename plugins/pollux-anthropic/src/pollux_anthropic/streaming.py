@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.decoding import decode
-from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, ToolCallDelta
+from pollux_anthropic.decoding import decode, usage_of
+from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.sse import until_whole
@@ -100,8 +100,9 @@ class _Message:
             yield TextDelta(reply.text[len(said) :])
 
     def held(self) -> Iterator[Delta]:
-        """What is held back of a message that will not become whole."""
-        return self._prose.end_run()
+        """What is held back of a message that will not become whole, and what it was billed so far."""
+        yield from self._prose.end_run()
+        yield StreamUsage(usage_of(self._usage))
 
     def body(self) -> dict[str, Any]:
         """The whole message. What a later event counts stands in place of what an earlier one did."""

@@ -58,7 +58,7 @@ def decode(response: HttpResponse) -> Reply:
         text="".join(texts_in(parts, is_thought=False)),
         reasoning="\n\n".join(texts_in(parts, is_thought=True)) or None,
         tool_calls=calls,
-        usage=_usage(body.get("usageMetadata")),
+        usage=usage_of(body.get("usageMetadata")),
         finish_reason="content_filter" if is_blocked else _finish_reason(ended, has_calls=bool(calls)),
         raw_finish_reason=ended or blocked,
         response_id=as_text(body.get("responseId")),
@@ -89,7 +89,7 @@ def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _usage(usage: Any) -> Usage:
+def usage_of(usage: Any) -> Usage:
     """Thoughts are output, and what the service's own tools read is input, so that the two make up the total."""
     return Usage(
         input_tokens=_sum(usage, "promptTokenCount", "toolUsePromptTokenCount"),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_gemini.decoding import block_reason, decode, object_in, tool_call
+from pollux_gemini.decoding import block_reason, decode, object_in, tool_call, usage_of
 from pollux_gemini.parts import function_calls_in, objects_in
-from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, ToolCallDelta
+from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
 from pollux_sync.wire.sse import until_whole
@@ -38,10 +38,13 @@ def decode_stream(stream: EventStream) -> Iterator[Delta | Reply]:
     No event says that it is the last: what the answer was billed may come after its end.
     """
     whole = _Whole()
-    for _, piece in until_whole(stream, lambda: whole.is_ended):
-        yield from whole.add(piece, stream.response)
-    if whole.is_ended:
-        yield decode(whole.told_by(stream.response))
+    try:
+        for _, piece in until_whole(stream, lambda: whole.is_ended):
+            yield from whole.add(piece, stream.response)
+    except Exception:
+        yield whole.usage
+        raise
+    yield decode(whole.told_by(stream.response)) if whole.is_ended else whole.usage
 
 
 def joined(response: HttpResponse) -> HttpResponse:
@@ -74,6 +77,11 @@ class _Whole:
             said = self._candidates.setdefault(index, _Candidate()).add(told)
             deltas += said if index == 0 else []  # only the first of several answers is read
         return deltas
+
+    @property
+    def usage(self) -> StreamUsage:
+        """What the answer was billed so far."""
+        return StreamUsage(usage_of(self._head.get("usageMetadata")))
 
     @property
     def is_ended(self) -> bool:

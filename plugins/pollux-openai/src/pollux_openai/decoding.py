@@ -46,7 +46,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         text=text_in(contents),
         reasoning=_reasoning(items),
         tool_calls=calls,
-        usage=_usage(body.get("usage")),
+        usage=usage_of(body.get("usage")),
         finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal_in(contents))),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
@@ -80,7 +80,8 @@ def _finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> Fin
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _usage(usage: Any) -> Usage:
+def usage_of(usage: Any) -> Usage:
+    """The counts as the service tells them."""
     if not isinstance(usage, dict):
         return Usage()
     return Usage(

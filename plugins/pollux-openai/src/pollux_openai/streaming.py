@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_openai.decoding import usage_of
 from pollux_openai.items import tool_calls_in
-from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, ToolCallDelta
+from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.fields import as_text
 
@@ -37,7 +38,11 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
             raise HttpError(attrs.evolve(stream.response, body=_error_body(data)))
         if kind in _FINAL:
             body = said.whole(_response_in(data))
-            reply = decode(attrs.evolve(stream.response, body=body))
+            try:
+                reply = decode(attrs.evolve(stream.response, body=body))
+            except HttpError:
+                yield StreamUsage(usage_of(body.get("usage")))
+                raise
             yield from said.start(body)
             yield from said.rest(reply, body["output"])
             yield reply
