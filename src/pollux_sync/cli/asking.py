@@ -69,7 +69,6 @@ def question_from(arguments: Namespace) -> Question:
     options = _options(arguments)
     sources = [source_from(word) for word in arguments.source]
     prompts = _prompts(arguments)
-    _refuse_mixed_streams(arguments, len(prompts) * (len(sources) if arguments.per_source else 1))
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
 
 
@@ -167,17 +166,6 @@ def _refuse_key(arguments: Namespace) -> None:
         raise ConfigurationError(
             "a key is no argument, since arguments show in the list of processes",
             hint="set the provider's variable, or write it into .env; `pollux-sync doctor` names it",
-        )
-
-
-def _refuse_mixed_streams(arguments: Namespace, count: int) -> None:
-    if not arguments.stream:
-        return
-    others = {"--json": arguments.json, "--explain": arguments.explain, "--count-tokens": arguments.count_tokens}
-    wrong = [name for name, is_given in others.items() if is_given] or ([f"{count} of them"] if count != 1 else [])
-    if wrong:
-        raise ConfigurationError(
-            f"--stream prints one answer as it comes, not {', '.join(wrong)}", hint="leave --stream out"
         )
 
 

@@ -14,9 +14,10 @@ from pollux_sync.cli.asking import parsed, question_from
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.progress import progress_on
 from pollux_sync.cli.terminal import say, write, write_json, write_piece
-from pollux_sync.errors import PolluxError
+from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from pollux_sync.cli.asking import Question
@@ -31,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = parsed(argv)
     question = question_from(arguments)
+    _refuse_mixed_streams(arguments, question)
     if arguments.explain or arguments.count_tokens:
         from pollux_sync.explaining import explain
 
@@ -49,6 +51,18 @@ def main(argv: Sequence[str]) -> int:
         raise
     _show(result, question, as_json=arguments.json)
     return FAILED if _tell(result, tells_errors=True) else DONE
+
+
+def _refuse_mixed_streams(arguments: Namespace, question: Question) -> None:
+    if not arguments.stream:
+        return
+    count = len(question.prompts) * (len(question.sources) if question.per_source else 1)
+    others = {"--json": arguments.json, "--explain": arguments.explain, "--count-tokens": arguments.count_tokens}
+    wrong = [name for name, is_given in others.items() if is_given] or ([f"{count} of them"] if count != 1 else [])
+    if wrong:
+        raise ConfigurationError(
+            f"--stream prints one answer as it comes, not {', '.join(wrong)}", hint="leave --stream out"
+        )
 
 
 def _asked(question: Question, progress: Progress | None) -> ResultEnvelope:

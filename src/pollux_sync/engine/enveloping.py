@@ -67,7 +67,8 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "_conversation_state": states[0] if states else None,
         "_conversation_states": _if_any(states) if len(states) > 1 else None,
     }
-    attempts = [[_attempt(attempt) for attempt in outcome.attempts] for outcome in outcomes]
+    # A list made of a tuple takes no room for more: it adds up over many prompts.
+    attempts = [list(told) for told in (tuple(map(_attempt, outcome.attempts)) for outcome in outcomes)]
     diagnostics: dict[str, Any] = {"raw_responses": raw, "attempts": attempts}
     if prepared.plan.request.per_source:
         diagnostics["calls"] = _labels(prepared)
