@@ -14,5 +14,6 @@ def serve(model):
     config = Config(provider="local", model=str(model), provider_options=options)
     run("hello", config=config, options=Options(max_tokens=1))
     model = str(Path(model).resolve())
-    (running,) = (running for key, running in _servers.items() if key.path == model and key.chat_template)
+    fitting = (key.path == model and key.chat_template == TOOL_TEMPLATE and not key.n_ctx for key in _servers)
+    running = next(running for running, fits in zip(_servers.values(), fitting, strict=True) if fits)
     return f"{running.url}/v1", running.api_key
