@@ -140,10 +140,11 @@ class ByteStream(EventStream, ABC):
             self.finish()
 
     def _rest_of_body(self) -> bytes:
-        parts: list[bytes] = []
+        parts, size = [], 0
         for piece in self._source or ():
             parts.append(piece)
-            if sum(map(len, parts)) > MAX_BODY_BYTES:
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
                 raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", response=self.response)
         return b"".join(parts)
 

@@ -62,12 +62,13 @@ class HttpStream(ByteStream):
         try:
             while self._answer.read1(_PIECE_BYTES):
                 pass
+            is_over = not self._answer.length
         except (HTTPException, OSError, ValueError):
-            self.close()
-        if self._answer.length:
-            self.close()
-        else:
+            is_over = False
+        if is_over:
             self._raw.release_conn()
+        else:
+            self.close()
 
     def wake(self) -> None:
         """Let whoever waits for the next event fail at once."""
