@@ -92,7 +92,7 @@ class ConfigValues:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show: the key, or that of the client handed over."""
-        return tuple(key for key in self._keys if len(key) >= _LEAST_SECRET)
+        return tuple([key for key in self._keys if len(key) >= _LEAST_SECRET])
 
     @property
     def ruled_out(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from sys import intern
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
@@ -52,7 +53,7 @@ class ToolCall:
         return None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)  # one a prompt, of a million
 class Usage:
     """Tokens billed for one call; None where the provider did not say."""
 
@@ -71,7 +72,7 @@ class Usage:
 USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Attempt:
     """One physical attempt: when it started (seconds since the epoch), how long it took, how it ended.
 
@@ -88,7 +89,7 @@ class Attempt:
     request_id: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Reply:
     """A provider's answer, decoded. ``raw_finish_reason`` is the provider's word for ``finish_reason``.
 
@@ -106,6 +107,25 @@ class Reply:
     provider_state: Mapping[str, Any] | None = None
     artifacts: Mapping[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
+
+    def settled(self, attempts: tuple[Attempt, ...]) -> Reply:
+        """The same with its ledger, field by field, since every answer goes through here.
+
+        A million replies hold the same few words: one of each is kept.
+        """
+        return Reply(
+            text=self.text,
+            reasoning=self.reasoning,
+            tool_calls=self.tool_calls,
+            usage=self.usage,
+            finish_reason=self.finish_reason,
+            raw_finish_reason=self.raw_finish_reason and intern(self.raw_finish_reason),
+            response_id=self.response_id,
+            model=self.model and intern(self.model),
+            provider_state=self.provider_state,
+            artifacts=self.artifacts,
+            attempts=attempts,
+        )
 
 
 @attrs.frozen

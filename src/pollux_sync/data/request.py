@@ -115,7 +115,7 @@ class Conversation:
     provider_state: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)  # one a prompt, of a million
 class Call:
     """One question to the model: the shared ``parts`` in the sources' order, then the ``prompt``.
 

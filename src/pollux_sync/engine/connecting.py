@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.hooks.relay import Hooks
@@ -34,17 +33,12 @@ class Connections:
         self._lock = threading.Lock()
         self._lines: OrderedDict[ConfigValues, _Line] = OrderedDict()
 
-    @contextmanager
-    def lease(self, config: ConfigValues) -> Iterator[Hooks]:
-        """The configuration's hooks, kept open at least until the block ends."""
-        line = self._taken(config)
-        try:
-            yield line.hooks
-        finally:
-            with self._lock:
-                line.users -= 1
+    def lease(self, config: ConfigValues) -> Lease:
+        """The configuration's hooks for a ``with`` block, kept open at least until it ends."""
+        return Lease(self, config)
 
-    def _taken(self, config: ConfigValues) -> _Line:
+    def taken(self, config: ConfigValues) -> _Line:
+        """The line of a configuration, in use until `give_back`."""
         with self._lock:
             line = self._lines.get(config)
             if line is None:
@@ -56,9 +50,16 @@ class Connections:
             idle.hooks.close()
         return line
 
+    def give_back(self, line: _Line) -> None:
+        """The end of what `taken` began."""
+        with self._lock:
+            line.users -= 1
+
     def _surplus(self) -> list[_Line]:
+        excess = len(self._lines) - self._capacity
+        if excess <= 0:
+            return []
         idle = [config for config, line in self._lines.items() if not line.users]
-        excess = max(0, len(self._lines) - self._capacity)
         return [self._lines.pop(config) for config in idle[:excess]]
 
     def close(self) -> None:
@@ -72,3 +73,18 @@ class Connections:
         """Drop every client unclosed: in a forked child the sockets belong to the parent."""
         self._lock = threading.Lock()
         self._lines = OrderedDict()
+
+
+class Lease:
+    """One user of an open line; entered once. A class, since a generator's context costs every call more."""
+
+    def __init__(self, connections: Connections, config: ConfigValues) -> None:
+        self._connections = connections
+        self._config = config
+
+    def __enter__(self) -> Hooks:
+        self._line = self._connections.taken(self._config)
+        return self._line.hooks
+
+    def __exit__(self, *_: object) -> None:
+        self._connections.give_back(self._line)

@@ -59,23 +59,14 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     errors = [_error(o.error) if isinstance(o, Failure) else None for o in outcomes]
     status = _status(replies)
     states = _states(prepared, replies)
-    optional = {
-        "structured": structured,
-        "reasoning": _if_any([reply.reasoning if reply else None for reply in replies]),
-        "tool_calls": _if_any([[_tool_call(c) for c in reply.tool_calls] if reply else [] for reply in replies]),
-        "errors": errors if any(errors) or options.on_error == "keep" else None,
-        "_conversation_state": states[0] if states else None,
-        "_conversation_states": _if_any(states) if len(states) > 1 else None,
-    }
-    # A list made of a tuple takes no room for more: it adds up over many prompts.
-    attempts = [list(told) for told in (tuple(map(_attempt, outcome.attempts)) for outcome in outcomes)]
+    attempts = [_ledger(outcome) for outcome in outcomes]
     diagnostics: dict[str, Any] = {"raw_responses": raw, "attempts": attempts}
     if prepared.plan.request.per_source:
         diagnostics["calls"] = _labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
     usage = _usage(outcomes)
-    envelope: dict[str, Any] = {
+    envelope = {
         "status": status,
         "answers": [_printable(o.text if isinstance(o, Reply) else o.error.partial_text) for o in outcomes],
         "confidence": _CONFIDENCE[status],
@@ -91,9 +82,14 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
             "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
         },
         "diagnostics": diagnostics,
+        "structured": structured,
+        "reasoning": _if_any([reply.reasoning if reply else None for reply in replies]),
+        "tool_calls": _tool_calls(replies),
+        "errors": errors if any(errors) or options.on_error == "keep" else None,
+        "_conversation_state": states[0] if states else None,
+        "_conversation_states": _if_any(states) if len(states) > 1 else None,
     }
-    envelope.update((name, value) for name, value in optional.items() if value is not None)
-    return cast("ResultEnvelope", envelope)
+    return cast("ResultEnvelope", {name: value for name, value in envelope.items() if value is not None})
 
 
 def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
@@ -148,6 +144,8 @@ def tool_arguments(call: ToolCall | Mapping[str, Any]) -> dict[str, Any]:
 
 def _printable(text: str) -> str:
     """The text, with what is half a character replaced: files and terminals refuse lone surrogates."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -166,7 +164,7 @@ def _labels(prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def _status(replies: Sequence[Reply | None]) -> Status:
-    answered = [bool(reply and (reply.tool_calls or reply.text.strip())) for reply in replies]
+    answered = [reply is not None and bool(reply.tool_calls or reply.text.strip()) for reply in replies]
     if all(answered):
         return "ok"
     return "partial" if any(answered) else "error"
@@ -198,10 +196,11 @@ def _read(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str | None]:
 
 
 def _raw(reply: Reply) -> dict[str, Any]:
-    raw: dict[str, Any] = {"text": reply.text, "usage": reply.usage.to_dict()}
-    extras = {
+    raw = {
+        "text": reply.text,
+        "usage": reply.usage.to_dict(),
         "reasoning": reply.reasoning,
-        "tool_calls": [_tool_call(call) for call in reply.tool_calls] or None,
+        "tool_calls": [_tool_call(call) for call in reply.tool_calls] if reply.tool_calls else None,
         "response_id": reply.response_id,
         "model": reply.model,
         "finish_reason": reply.finish_reason,
@@ -209,12 +208,18 @@ def _raw(reply: Reply) -> dict[str, Any]:
         "provider_state": reply.provider_state,
         "artifacts": reply.artifacts,
     }
-    raw.update((name, value) for name, value in extras.items() if value is not None)
-    return raw
+    return {name: value for name, value in raw.items() if value is not None}
 
 
 def _if_any(values: list[Any]) -> list[Any] | None:
     return values if any(values) else None
+
+
+def _tool_calls(replies: Sequence[Reply | None]) -> list[list[ToolCallDict]] | None:
+    """Per prompt what the model wants called; None when nobody wants anything, which is worth no list a prompt."""
+    if not any(reply and reply.tool_calls for reply in replies):
+        return None
+    return [[_tool_call(call) for call in reply.tool_calls] if reply else [] for reply in replies]
 
 
 def _tool_call(call: ToolCall) -> ToolCallDict:
@@ -245,6 +250,11 @@ def _error(error: PolluxError) -> ErrorDict:
         "status_code": getattr(error, "status_code", None),
         "retryable": getattr(error, "retryable", False),
     }
+
+
+def _ledger(outcome: Outcome) -> list[AttemptDict]:
+    told = tuple(map(_attempt, outcome.attempts))
+    return list(told)  # which takes no room for more, as one that grew does: it adds up over many prompts
 
 
 def _attempt(attempt: Attempt) -> AttemptDict:

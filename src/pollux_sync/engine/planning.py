@@ -45,33 +45,29 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     parts = tuple(texts.get(source) or _part(source, info) for source in request.sources)
     conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
     answers = _answer_format(request, info)
-    calls = tuple(_calls(request, parts, conversation, answers))
+    calls = _calls(request, parts, conversation, answers)
     plan = hooks.plan(
         Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred, is_dry_run=is_dry_run)
     )
     _check_plan(plan, hooks)
-    if not is_dry_run:
+    if hooks.has_observers and not is_dry_run:
         hooks.emit(PlanBuilt(plan))
     return plan
 
 
 def _calls(
     request: Request, parts: tuple[Part, ...], conversation: Conversation | None, answers: AnswerFormat | None
-) -> Iterator[Call]:
+) -> tuple[Call, ...]:
     seen_together = [(part,) for part in parts] if request.per_source else [parts]
-    schema = answers.lowered.schema if answers else None
-    asked = ((seen, prompt) for seen in seen_together for prompt in request.prompts)
-    for index, (seen, prompt) in enumerate(asked):
-        yield Call(
-            index=index,
-            model=request.config.model,
-            prompt=prompt,
-            parts=seen,
-            options=request.options,
-            response_schema=schema,
-            conversation=conversation,
-            capabilities=request.config.capabilities,
-        )
+    shared: dict[str, Any] = {
+        "model": request.config.model,
+        "options": request.options,
+        "response_schema": answers.lowered.schema if answers else None,
+        "conversation": conversation,
+        "capabilities": request.config.capabilities,
+    }
+    asked = [(seen, prompt) for seen in seen_together for prompt in request.prompts]
+    return tuple([Call(index=index, prompt=prompt, parts=seen, **shared) for index, (seen, prompt) in enumerate(asked)])
 
 
 def _sources_for(request: Request, info: ProviderInfo, delivery: Delivery) -> Iterator[Source]:

@@ -49,7 +49,8 @@ class UploadScope:
         self._assets: list[Asset] = []
         self._in_flight = 0
         self._is_over = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._last_is_in: threading.Condition | None = None
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
@@ -60,8 +61,10 @@ class UploadScope:
     ) -> None:
         if self._process != os.getpid():  # a forked child ends: the files are its parent's
             return
-        with self._changed:
-            self._changed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
+        with self._lock:
+            if self._in_flight:
+                self._last_is_in = threading.Condition(self._lock)
+                self._last_is_in.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
             self._is_over = True
             assets, self._assets = self._assets, []
         if assets:
@@ -69,7 +72,7 @@ class UploadScope:
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file. Raises APIError with phase "upload"."""
-        with self._changed:
+        with self._lock:
             self._in_flight += 1
         asset = None
         try:
@@ -82,11 +85,12 @@ class UploadScope:
         return asset
 
     def _settle(self, asset: Asset | None) -> bool:
-        with self._changed:
+        with self._lock:
             self._in_flight -= 1
             if asset is not None and not self._is_over:
                 self._assets.append(asset)
-            self._changed.notify_all()
+            if self._last_is_in is not None and not self._in_flight:
+                self._last_is_in.notify_all()
             return self._is_over
 
 
@@ -95,7 +99,6 @@ class SharedUploads(UploadScope):
 
     def __init__(self, hooks: Hooks) -> None:
         super().__init__(hooks)
-        self._lock = threading.Lock()
         self._slots: dict[UploadKey, _Slot] = {}
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:

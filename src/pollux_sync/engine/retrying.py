@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from sys import intern
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -44,15 +43,8 @@ def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
         response = hooks.send(request, hooks.config.timeout_s)
         return hooks.decode(response, call), response
 
-    return settled(*with_retries(attempt, hooks, stop, phase="generate", call=call))
-
-
-def settled(reply: Reply, attempts: tuple[Attempt, ...]) -> Reply:
-    """The reply with its ledger."""
-    # A million replies hold the same few words: keep one of each.
-    model = reply.model and intern(reply.model)
-    raw_reason = reply.raw_finish_reason and intern(reply.raw_finish_reason)
-    return attrs.evolve(reply, attempts=attempts, model=model, raw_finish_reason=raw_reason)
+    reply, attempts = with_retries(attempt, hooks, stop, phase="generate", call=call)
+    return reply.settled(attempts)
 
 
 def request_of(call: Call, hooks: Hooks) -> HttpRequest:

@@ -127,14 +127,14 @@ def map_threads(
     begun, and KeyboardInterrupt goes on without waiting for those that are: the threads are daemons. An
     exception out of ``work`` is a defect and is raised likewise.
     """
+    if len(items) == 1 or concurrency == 1:
+        for position, item in enumerate(items):
+            if stop.is_set():
+                return
+            results[position] = work(item)
+        return
     try:
-        if len(items) == 1 or concurrency == 1:
-            for position, item in enumerate(items):
-                if stop.is_set():
-                    return
-                results[position] = work(item)
-        else:
-            _Crew(work, items, stop, results).run(min(concurrency, len(items)))
+        _Crew(work, items, stop, results).run(min(concurrency, len(items)))
     finally:
         stop.set()
 

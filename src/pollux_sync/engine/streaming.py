@@ -28,7 +28,7 @@ from pollux_sync.data.streaming import (
     deltas_of,
 )
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.retrying import broken_off, request_of, settled, with_retries
+from pollux_sync.engine.retrying import broken_off, request_of, with_retries
 from pollux_sync.engine.sending import Gate, map_threads
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 
@@ -300,7 +300,7 @@ def _reply(call: Call, hooks: Hooks, live: Live, told: _Told) -> Generator[Strea
             item = next(items)
             if isinstance(item, Reply):
                 reply = item
-                return settled(reply, _lasted(attempts, time.monotonic() - began))
+                return reply.settled(_lasted(attempts, time.monotonic() - began))
             if type(item) is TextDelta:
                 told.texts.append(item.text)
             elif isinstance(item, StreamUsage):

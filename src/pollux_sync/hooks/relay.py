@@ -368,6 +368,8 @@ class Hooks:
 
     def _problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:
         answers: Any = self._answer(hook, ask, **arguments)
+        if not answers:
+            return []
         found = [self._typed(hook, problem, Problem) for problem in answers]
         return [Problem(self.scrub(problem.message), problem.hint and self.scrub(problem.hint)) for problem in found]
 
@@ -432,11 +434,16 @@ def _direct(caller: Any) -> Callable[..., Any]:
         ask: Callable[..., Any] = caller
         return ask
     function, names = implementations[0].function, implementations[0].argnames
+    takes_all = set(names) == set(caller.spec.argnames)
+    answer = function if takes_all else lambda **given: function(**{name: given[name] for name in names})
     if caller.spec.opts["firstresult"]:
-        return lambda **arguments: function(*[arguments[name] for name in names])
-    return lambda **arguments: [
-        answer for answer in [function(*[arguments[name] for name in names])] if answer is not None
-    ]
+        return answer
+
+    def answers(**given: Any) -> list[Any]:
+        one = answer(**given)
+        return [] if one is None else [one]
+
+    return answers
 
 
 def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:

@@ -23,7 +23,7 @@ from pollux_sync.wire.connections import POOL_CLASSES
 from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from urllib3.connectionpool import HTTPConnectionPool
     from urllib3.response import BaseHTTPResponse
@@ -118,7 +118,7 @@ class HttpClient:
         """
         raw = self._begun(request, timeout_s, self._headers)
         try:
-            content = _read(raw)
+            content = whole_body(_pieces(raw))
         except BaseException:
             raw.close()
             raise
@@ -204,26 +204,32 @@ def _streamed(raw: BaseHTTPResponse, timeout_s: float) -> EventStream:
 
     if _is_success(raw.status):
         return HttpStream(HttpResponse(status=raw.status, headers=_fields(raw)), raw, timeout_s).told()
-    raise HttpError(read_answer(raw.status, _fields(raw), _read(raw)))
+    raise HttpError(read_answer(raw.status, _fields(raw), whole_body(_pieces(raw))))
 
 
 def _fields(raw: BaseHTTPResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in raw.headers.items()}
 
 
-def _read(raw: BaseHTTPResponse) -> bytes:
-    """The whole decoded body, refused as soon as it grows past `MAX_BODY_BYTES`."""
+def _pieces(raw: BaseHTTPResponse) -> Iterator[bytes]:
+    """The decoded body as it comes."""
+    is_plain = "content-encoding" not in raw.headers
+    while piece := raw.read(_CHUNK_BYTES, decode_content=True):
+        yield piece
+        if is_plain and raw.length_remaining == 0:
+            return
+
+
+def whole_body(pieces: Iterable[bytes]) -> bytes:
+    """The pieces of a body as one. Raises ReplyError as soon as they grow past `MAX_BODY_BYTES`."""
     parts: list[bytes] = []
     size = 0
-    is_plain = "content-encoding" not in raw.headers
-    while part := raw.read(_CHUNK_BYTES, decode_content=True):
-        size += len(part)
+    for piece in pieces:
+        size += len(piece)
         if size > MAX_BODY_BYTES:
             raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
-        parts.append(part)
-        if is_plain and raw.length_remaining == 0:
-            break
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.append(piece)
+    return b"".join(parts)
 
 
 def read_answer(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:

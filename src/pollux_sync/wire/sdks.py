@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import read_answer
+from pollux_sync.wire.http import read_answer, whole_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
     from pollux_sync.data.provider import HttpRequest
@@ -102,6 +103,30 @@ class DirectCarrier:
 def received(response: Any) -> HttpResponse:
     """An SDK's raw response as the core's client would give it. Raises ReplyError for a body that is not JSON."""
     return read_answer(response.status_code, _fields(response), response.content)
+
+
+def read_by(deadline: float, response: Any) -> HttpResponse:
+    """An SDK's raw response, its body unread, as the core's client would give it.
+
+    ``deadline`` is a reading of `time.monotonic`; the SDK's own limit is for each piece. Raises ReplyError for a body
+    that is too large or not JSON, ConnectionError or TimeoutError.
+    """
+    fields = _fields(response)
+    is_plain = "content-encoding" not in fields and not response.is_stream_consumed
+    pieces = response.iter_raw() if is_plain else response.iter_bytes()
+    try:
+        with body_errors():
+            content = whole_body(_in_time(pieces, deadline))
+    finally:
+        response.close()
+    return read_answer(response.status_code, fields, content)
+
+
+def _in_time(pieces: Iterable[bytes], deadline: float) -> Iterator[bytes]:
+    for piece in pieces:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer did not end within the time limit")
+        yield piece
 
 
 def begun(response: Any, timeout_s: float) -> EventStream:

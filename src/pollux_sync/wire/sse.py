@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
 from pollux_sync.wire.faults import ReplyError
-from pollux_sync.wire.http import MAX_BODY_BYTES, read_answer
+from pollux_sync.wire.http import MAX_BODY_BYTES, read_answer, whole_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,18 +135,10 @@ class ByteStream(EventStream, ABC):
         if head.lstrip().removeprefix(BOM_UTF8).startswith(_BEGINNINGS):
             return self
         try:
-            return EventStream(read_answer(self.response.status, self.response.headers, self._rest_of_body()))
+            body = whole_body(self._source)
+            return EventStream(read_answer(self.response.status, self.response.headers, body))
         finally:
             self.finish()
-
-    def _rest_of_body(self) -> bytes:
-        parts, size = [], 0
-        for piece in self._source or ():
-            parts.append(piece)
-            size += len(piece)
-            if size > MAX_BODY_BYTES:
-                raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", response=self.response)
-        return b"".join(parts)
 
     @abstractmethod
     def chunks(self) -> Iterator[bytes]:

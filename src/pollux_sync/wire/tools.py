@@ -12,7 +12,7 @@ from pollux_sync.data.provider import Problem
 from pollux_sync.schemas import AnswerMismatch, Lowered, SchemaDialect, lower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.request import Turn
@@ -52,12 +52,14 @@ def _lowered(parameters: str, dialect: SchemaDialect) -> Lowered:
 
 def lifted_calls(
     calls: Iterable[ToolCall],
-    tools: Iterable[Mapping[str, Any]],
+    tools: Collection[Mapping[str, Any]],
     dialect: SchemaDialect,
     *,
     by_default: bool = True,
 ) -> tuple[ToolCall, ...]:
     """The calls with arguments as ``tools`` declare them; as they came where they do not fit."""
+    if not tools:
+        return tuple(calls)
     lowered = {tool["name"]: lowered_parameters(tool, dialect, by_default=by_default) for tool in tools}
     return tuple(
         call if call.name not in lowered else attrs.evolve(call, arguments=_lifted(call.arguments, lowered[call.name]))

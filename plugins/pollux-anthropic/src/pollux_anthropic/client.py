@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from pollux_sync.data.request import Asset
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, received, wire_errors
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, read_by, received, wire_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -61,14 +62,15 @@ class AnthropicCarrier(SDKCarrier):
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
+        deadline = time.monotonic() + timeout_s
         path, _, query = request.path.partition("?")
         options: Any = {"timeout": timeout_s, "headers": self._headers(request), "params": dict(parse_qsl(query))}
         with wire_errors(self._sdk):
             if request.method == "GET":
-                raw = self._client.get(path, cast_to=self._raw, options=options)
+                raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
             else:
-                raw = self._client.post(path, body=request.body, cast_to=self._raw, options=options)
-        return received(raw)
+                raw = self._client.post(path, body=request.body, cast_to=self._raw, stream=True, options=options)
+        return read_by(deadline, raw)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pollux_sync.data.request import Asset
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, received, wire_errors
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, read_by, received, wire_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,14 +61,15 @@ class OpenAICarrier(SDKCarrier):
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange."""
+        deadline = time.monotonic() + timeout_s
         kind = self._http.Response
         options: Any = {"timeout": timeout_s}
         with wire_errors(self._sdk):
             if request.method == "GET":
-                raw = self._client.get(request.path, cast_to=kind, options=options)
+                raw = self._client.get(request.path, cast_to=kind, stream=True, options=options)
             else:
-                raw = self._client.post(request.path, body=request.body, cast_to=kind, options=options)
-        return received(raw)
+                raw = self._client.post(request.path, body=request.body, cast_to=kind, stream=True, options=options)
+        return read_by(deadline, raw)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events. Raises what `send` raises; so does reading them."""

@@ -59,6 +59,8 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
 def _reasoning(items: list[Item]) -> str | None:
     """Summaries joined by blank lines; where a server sends none, the reasoning's own text."""
     thoughts = [item for item in items if item.get("type") == "reasoning"]
+    if not thoughts:
+        return None
     for field, kind in (("summary", "summary_text"), ("content", "reasoning_text")):
         parts = [part for item in thoughts for part in item.get(field) or () if isinstance(part, dict)]
         texts = [text for text in texts_in(parts, kind) if text]
@@ -99,6 +101,8 @@ _OWN_TYPES = frozenset({"message", "reasoning", "function_call"})
 
 
 def _artifacts(items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
-    annotations = [note for part in contents for note in part.get("annotations") or ()]
-    others = [item for item in items if item.get("type") not in _OWN_TYPES]
-    return {name: found for name, found in (("annotations", annotations), ("items", others)) if found} or None
+    artifacts = {
+        "annotations": [note for part in contents for note in part.get("annotations") or ()],
+        "items": [item for item in items if item.get("type") not in _OWN_TYPES],
+    }
+    return {name: found for name, found in artifacts.items() if found} or None

@@ -34,8 +34,9 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
     options = call.options
     effort = options.reasoning_effort
-    body: dict[str, Any] = {"model": call.model, "input": list(_input(call))}
-    settings = {
+    body = {
+        "model": call.model,
+        "input": list(_input(call)),
         "instructions": options.system_instruction,
         "temperature": options.temperature,
         "top_p": options.top_p,
@@ -46,8 +47,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "tool_choice": _tool_choice(options.tool_choice),
         "previous_response_id": previous_response(call.conversation) if call.conversation else None,
     }
-    body.update((name, value) for name, value in settings.items() if value is not None)
-    return HttpRequest(path="/responses", body=body)
+    return HttpRequest(path="/responses", body={name: value for name, value in body.items() if value is not None})
 
 
 def counting(request: HttpRequest) -> HttpRequest:

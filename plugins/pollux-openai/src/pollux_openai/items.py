@@ -16,15 +16,13 @@ Item: TypeAlias = dict[str, Any]
 
 def contents_in(items: Sequence[Item]) -> list[Item]:
     """The parts of all messages."""
-    contents = (item.get("content") for item in items if item.get("type") == "message")
+    contents = [item.get("content") for item in items if item.get("type") == "message"]
     return [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
 
 
-def texts_in(parts: Sequence[Item], kind: str, field: str = "text") -> Iterator[str]:
+def texts_in(parts: Sequence[Item], kind: str, field: str = "text") -> list[str]:
     """The texts of the parts of one kind."""
-    for part in parts:
-        if part.get("type") == kind and isinstance(part.get(field), str):
-            yield part[field]
+    return [part[field] for part in parts if part.get("type") == kind and isinstance(part.get(field), str)]
 
 
 def refusal_in(contents: Sequence[Item]) -> str:
