@@ -222,7 +222,10 @@ class HttpResponse:
     @property
     def request_id(self) -> str | None:
         """The provider's own id of this exchange, if it named one."""
-        return next((self.headers[name] for name in _REQUEST_ID_HEADERS if name in self.headers), None)
+        for name in _REQUEST_ID_HEADERS:
+            if name in self.headers:
+                return self.headers[name]
+        return None
 
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-goog-request-id", "x-generation-id", "cf-ray")

@@ -135,8 +135,9 @@ class Call:
     @property
     def all_parts(self) -> tuple[Part, ...]:
         """The parts of earlier turns, then those of this call."""
-        turns = self.conversation.turns if self.conversation else ()
-        return (*(part for turn in turns for part in turn.parts), *self.parts)
+        if self.conversation is None:
+            return self.parts
+        return (*(part for turn in self.conversation.turns for part in turn.parts), *self.parts)
 
     def with_parts(self, replaced: Callable[[Part], Part]) -> Call:
         """The call with every part put through ``replaced``, those of earlier turns too."""

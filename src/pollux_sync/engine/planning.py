@@ -23,10 +23,8 @@ from pollux_sync.hooks.loading import PROVIDERS, known_names
 from pollux_sync.schemas import AnswerFormat, answer_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pollux_sync.data.options import Options
-    from pollux_sync.data.provider import Delivery, ProviderInfo
+    from pollux_sync.data.provider import ProviderInfo
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.relay import Hooks
 
@@ -37,12 +35,12 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info = hooks.info
-    texts = {source: _text_part(source) for source in _sources_for(request, info, "text")}
+    texts = {source: _text_part(source) for source in request.sources if _is_text(source, info)}
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
-    parts = tuple(texts.get(source) or _part(source, info) for source in request.sources)
+    parts = tuple([texts.get(source) or _part(source, info) for source in request.sources])
     conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
     answers = _answer_format(request, info)
     calls = _calls(request, parts, conversation, answers)
@@ -70,11 +68,9 @@ def _calls(
     return tuple([Call(index=index, prompt=prompt, parts=seen, **shared) for index, (seen, prompt) in enumerate(asked)])
 
 
-def _sources_for(request: Request, info: ProviderInfo, delivery: Delivery) -> Iterator[Source]:
-    for source in request.sources:
-        rule = info.rule_for(source)
-        if rule is not None and rule.delivery == delivery:
-            yield source
+def _is_text(source: Source, info: ProviderInfo) -> bool:
+    rule = info.rule_for(source)
+    return rule is not None and rule.delivery == "text"
 
 
 def _text_part(source: Source) -> TextPart:
@@ -97,8 +93,7 @@ def _text_part(source: Source) -> TextPart:
 def _any_part(source: Source, info: ProviderInfo) -> Part:
     """The part of a source that has not been looked at yet."""
     _check_source(source, info)
-    rule = info.rule_for(source)
-    return _text_part(source) if rule and rule.delivery == "text" else _part(source, info)
+    return _text_part(source) if _is_text(source, info) else _part(source, info)
 
 
 def _part(source: Source, info: ProviderInfo) -> Part:
