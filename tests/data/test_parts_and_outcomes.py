@@ -1,7 +1,8 @@
+import attrs
 import pytest
 
 from pollux_sync import APIError, ConfigurationError, Source, Usage
-from pollux_sync.data.reply import Attempt, Failure
+from pollux_sync.data.reply import Attempt, Failure, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, UriPart
 
 PAPER = Source.from_uri("gs://bucket/whale.pdf", mime_type="application/pdf")
@@ -35,3 +36,22 @@ def test_failure_has_the_attempts_of_its_error():
 
 def test_failure_that_was_never_sent_has_no_attempts():
     assert Failure(ConfigurationError("no")).attempts == ()
+
+
+def test_a_settled_reply_is_the_same_with_its_ledger():
+    reply = Reply(
+        text="t",
+        reasoning="r",
+        tool_calls=(ToolCall("id", "name", "{}"),),
+        usage=Usage(input_tokens=1),
+        finish_reason="stop",
+        raw_finish_reason="done",
+        response_id="resp",
+        model="m",
+        provider_state={"a": 1},
+        artifacts={"b": 2},
+    )
+    unset = {field.name for field in attrs.fields(Reply) if getattr(reply, field.name) == field.default}
+    assert unset == {"attempts"}
+    ledger = (Attempt(started_at=1.0, duration_s=2.0),)
+    assert reply.settled(ledger) == attrs.evolve(reply, attempts=ledger)

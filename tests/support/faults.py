@@ -6,9 +6,25 @@ import traceback
 import pytest
 
 from pollux_sync import APIError, run
-from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody, ResetInsideBody, Truncated
+from pollux_sync.testing.server import (
+    Answer,
+    CloseWithoutAnswer,
+    Drip,
+    GzipBomb,
+    Hang,
+    ResetBeforeBody,
+    ResetInsideBody,
+    Truncated,
+)
+from pollux_sync.wire.http import MAX_BODY_BYTES
 
 JSON = {"Content-Type": "application/json"}
+
+#: Bodies that would not end, as in `broken_answers`.
+ENDLESS_ANSWERS = {
+    "dripping": (Drip(body=b" " * 999, interval_s=0.02, headers=JSON), "timeout", None, 2),
+    "a gzip bomb": (GzipBomb(MAX_BODY_BYTES + 1), "malformed", None, 1),
+}
 
 
 def broken_answers(body):
@@ -30,7 +46,7 @@ def check_fault(server, make_config, caplog, key, fault):
     step, kind, status, attempts = fault
     caplog.set_level(logging.DEBUG)
     server.reply(*[step] * 3)
-    config = make_config(timeout_s=0.3 if isinstance(step, Hang) else 20.0)
+    config = make_config(timeout_s=0.3 if isinstance(step, Hang | Drip) else 20.0)
     with pytest.raises(APIError) as caught:
         run("hi", config=config)
     raised = caught.value

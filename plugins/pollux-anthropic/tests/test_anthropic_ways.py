@@ -4,7 +4,7 @@ import attrs
 import pytest
 from anthropic import Anthropic
 
-from faults import broken_answers, check_fault
+from faults import ENDLESS_ANSWERS, broken_answers, check_fault
 from messages_api import REDACTED, answer, text, thinking, tool_use
 from pollux_sync import (
     APIError,
@@ -175,7 +175,7 @@ FAULTS = broken_answers(b'{"content": []}') | {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", (FAULTS | ENDLESS_ANSWERS).values(), ids=FAULTS | ENDLESS_ANSWERS)
 def test_maps_a_fault_to_the_documented_error(server, config, caplog, fault):
     check_fault(server, config, caplog, KEY, fault)
 

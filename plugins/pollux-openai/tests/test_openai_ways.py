@@ -4,7 +4,7 @@ import attrs
 import pytest
 from openai import OpenAI
 
-from faults import broken_answers, check_fault
+from faults import ENDLESS_ANSWERS, broken_answers, check_fault
 from pollux_sync import (
     APIError,
     Config,
@@ -138,7 +138,7 @@ FAULTS = broken_answers(b'{"output": []}') | {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", (FAULTS | ENDLESS_ANSWERS).values(), ids=FAULTS | ENDLESS_ANSWERS)
 def test_maps_a_fault_to_the_documented_error(server, config, caplog, fault):
     check_fault(server, config, caplog, KEY, fault)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest
@@ -220,14 +221,19 @@ def _pieces(raw: BaseHTTPResponse) -> Iterator[bytes]:
             return
 
 
-def whole_body(pieces: Iterable[bytes]) -> bytes:
-    """The pieces of a body as one. Raises ReplyError as soon as they grow past `MAX_BODY_BYTES`."""
+def whole_body(pieces: Iterable[bytes], *, deadline: float = inf) -> bytes:
+    """The pieces of a body as one. Raises ReplyError as soon as they grow past `MAX_BODY_BYTES`.
+
+    ``deadline`` is a reading of `time.monotonic` after which no piece may come: TimeoutError.
+    """
     parts: list[bytes] = []
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > MAX_BODY_BYTES:
             raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer did not end within the time limit")
         parts.append(piece)
     return b"".join(parts)
 

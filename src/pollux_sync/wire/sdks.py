@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +16,7 @@ from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.http import read_answer, whole_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from pollux_sync.data.provider import HttpRequest
@@ -116,17 +115,10 @@ def read_by(deadline: float, response: Any) -> HttpResponse:
     pieces = response.iter_raw() if is_plain else response.iter_bytes()
     try:
         with body_errors():
-            content = whole_body(_in_time(pieces, deadline))
+            content = whole_body(pieces, deadline=deadline)
     finally:
         response.close()
     return read_answer(response.status_code, fields, content)
-
-
-def _in_time(pieces: Iterable[bytes], deadline: float) -> Iterator[bytes]:
-    for piece in pieces:
-        if time.monotonic() > deadline:
-            raise TimeoutError("the answer did not end within the time limit")
-        yield piece
 
 
 def begun(response: Any, timeout_s: float) -> EventStream:

@@ -63,7 +63,8 @@ class OpenAICarrier(SDKCarrier):
         """One exchange."""
         deadline = time.monotonic() + timeout_s
         kind = self._http.Response
-        options: Any = {"timeout": timeout_s}
+        # The key that the SDK would make names a request that is repeated: this one is not.
+        options: Any = {"timeout": timeout_s, "idempotency_key": ""}
         with wire_errors(self._sdk):
             if request.method == "GET":
                 raw = self._client.get(request.path, cast_to=kind, stream=True, options=options)
