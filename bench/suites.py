@@ -55,7 +55,7 @@ class Size:
 
 
 FULL = Size(
-    rounds=9, costly_rounds=5, calls=200, throughput_calls=1000, streams=10, memory_prompts=20_000, file_bytes=10**9
+    rounds=15, costly_rounds=5, calls=200, throughput_calls=1000, streams=10, memory_prompts=20_000, file_bytes=10**9
 )
 QUICK = Size(
     rounds=3, costly_rounds=3, calls=100, throughput_calls=500, streams=5, memory_prompts=2_000, file_bytes=10**8
