@@ -123,9 +123,9 @@ def map_threads(
 ) -> None:
     """Fill ``results``, as long as ``items``, with ``work(item)`` each, on at most ``concurrency`` threads.
 
-    Context variables of the caller are seen by ``work``. On Ctrl-C ``stop`` is set, no further item is
-    begun, and KeyboardInterrupt goes on without waiting for those that are: the threads are daemons. An
-    exception out of ``work`` is a defect and is raised likewise.
+    Nothing is begun once ``stop`` is set, which threads find it to be when this ends. Context variables of the
+    caller are seen by ``work``. On Ctrl-C no further item is begun, and KeyboardInterrupt goes on without waiting
+    for those that are: the threads are daemons. An exception out of ``work`` is a defect and is raised likewise.
     """
     if len(items) == 1 or concurrency == 1:
         for position, item in enumerate(items):
