@@ -188,6 +188,33 @@ def test_a_failure_comes_back_with_the_facts_of_its_error(error):
     assert attrs.evolve(restored, error=error) == failure
 
 
+@attrs.frozen
+class Row:
+    custom_id: str
+    outcome: Reply | Failure
+
+
+def test_a_row_keeps_either_outcome():
+    answered = Row("a", Reply(text="hello", tool_calls=(ToolCall("1", "weigh", "{}"),)))
+    assert load_value(through_json(dump_value(answered)), Row) == answered
+    failed = load_value(through_json(dump_value(Row("b", Failure(RateLimitError("slower"))))), Row)
+    assert isinstance(failed.outcome, Failure)
+    assert type(failed.outcome.error) is RateLimitError
+
+
+@pytest.mark.parametrize(
+    ("outcome", "problem"),
+    [
+        ({"text": 5}, r"expected a string, got 5 @ \$\.outcome\.text"),
+        ({"error": "down"}, r"no error is called None @ \$\.outcome\.error"),
+        (3, r"invalid value.* @ \$\.outcome"),
+    ],
+)
+def test_a_row_with_no_outcome_is_refused(outcome, problem):
+    with pytest.raises(ConfigurationError, match=f"not a stored Row: {problem}"):
+        load_value({"custom_id": "a", "outcome": outcome}, Row)
+
+
 def test_the_envelope_that_an_error_carries_is_not_stored():
     error = APIError("down")
     error.partial_result = {"answers": ["a"]}
