@@ -542,6 +542,7 @@ def test_a_job_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"options": Options(tools=[{"name": "x"}])}, "tools cannot be deferred"),
         ({"options": Options(history=[])}, "history cannot be deferred"),
         ({"options": Options(implicit_caching=False)}, "implicit_caching cannot be deferred"),
+        ({"options": Options(schema_repairs=1)}, "schema_repairs cannot be deferred"),
         ({"config": Config(provider="local", model="m", base_url="http://127.0.0.1:9/v1")}, "does not take deferred"),
     ],
 )

@@ -71,7 +71,7 @@ def _build_calls(
 
 
 def _is_text(source: Source, info: ProviderInfo) -> bool:
-    rule = info.rule_for(source)
+    rule = info.find_rule(source)
     return rule is not None and rule.delivery == "text"
 
 
@@ -99,7 +99,7 @@ def _check_and_build_part(source: Source, info: ProviderInfo) -> Part:
 
 
 def _build_part(source: Source, info: ProviderInfo) -> Part:
-    rule = info.rule_for(source)
+    rule = info.find_rule(source)
     if rule is None:  # _check_options has refused it
         raise InternalError(f"no rule for {source.identifier!r}")
     try:
@@ -124,9 +124,9 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
         )
     if not request.prompts:
         raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
-    for name in ("cache", "history", "continue_from", "tools", "tool_choice", "implicit_caching"):
-        if getattr(options, name) is not None:
-            raise ConfigurationError(f"{name} cannot be deferred", hint="leave it out, or call run_many()")
+    for traits in options.iter_set():
+        if "defer" in traits.refused_by:
+            raise ConfigurationError(f"{traits.name} cannot be deferred", hint="leave it out, or call run_many()")
 
 
 def _check_cache(request: Request, info: ProviderInfo) -> None:
@@ -166,19 +166,17 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     _check_ruled_out(request)
     if options.delivery_mode == "deferred":
         raise ConfigurationError("delivery_mode='deferred' does not go with run()", hint="call defer() or defer_many()")
-    for name in ("response_schema", "reasoning_effort", "reasoning_budget_tokens"):
-        _require_declared(name, getattr(options, name), info)
-    _require_declared("implicit_caching", options.implicit_caching or None, info)
-    _check_conversation(request, info)
-    _require_declared("cache", options.cache, info)
+    for traits in options.iter_set():
+        # implicit_caching=False asks a provider for nothing, so any provider can honour it.
+        if traits.declared_as is not None and getattr(options, traits.name) is not False:
+            _require_declared(traits.declared_as, info)
+    _check_conversation(request)
     _check_sources(request, info)
-    for name in ("system_instruction", "tools", "tool_choice", "temperature", "top_p", "max_tokens"):
-        _require_declared(name, getattr(options, name), info)
     _check_provider_options(options, info)
 
 
 def _check_ruled_out(request: Request) -> None:
-    excluded = sorted(name for name in request.config.ruled_out if _is_set(name, request.options))
+    excluded = sorted(name for name in request.config.excluded_options if _is_set(name, request.options))
     if excluded:
         raise ConfigurationError(
             f"the model {request.config.model!r} does not take {', '.join(excluded)}, says Config(capabilities)",
@@ -191,18 +189,17 @@ def _is_set(name: str, options: Options) -> bool:
     return value is not None and value is not False
 
 
-def _require_declared(name: str, value: object, info: ProviderInfo) -> None:
-    if value is not None and name not in info.options:
+def _require_declared(name: str, info: ProviderInfo) -> None:
+    if name not in info.options:
         raise ConfigurationError(
             f"provider {info.name!r} does not support {name}",
             hint=f"leave it out; {info.name!r} supports: {', '.join(sorted(info.options)) or 'no options'}",
         )
 
 
-def _check_conversation(request: Request, info: ProviderInfo) -> None:
+def _check_conversation(request: Request) -> None:
     if not request.options.wants_conversation:
         return
-    _require_declared("history", request.options, info)
     if len(request.prompts) != 1 or (request.per_source and len(request.sources) > 1):
         raise ConfigurationError(
             f"a conversation takes one prompt a call, got {len(request.prompts)}",
@@ -216,7 +213,7 @@ def _check_sources(request: Request, info: ProviderInfo) -> None:
 
 
 def _check_source(source: Source, info: ProviderInfo) -> None:
-    if info.rule_for(source) is None:
+    if info.find_rule(source) is None:
         takes = sorted(
             {f"{kind} {mime}" for rule in info.sources for kind in rule.source_types for mime in rule.mime_types}
         )

@@ -53,11 +53,12 @@ def check_streamable(request: Request, hooks: Hooks) -> None:
     """Raise ConfigurationError for a request that cannot be streamed."""
     if not hooks.can_stream:
         raise ConfigurationError(f"provider {hooks.info.name!r} does not stream", hint="call run() or run_many()")
-    if request.options.schema_repairs:
-        raise ConfigurationError(
-            "schema_repairs cannot be combined with a stream, which is never requested twice",
-            hint="call run(), or leave it out",
-        )
+    for traits in request.options.iter_set():
+        if "stream" in traits.refused_by:
+            raise ConfigurationError(
+                f"{traits.name} cannot be combined with a stream, which is never requested twice",
+                hint="call run(), or leave it out",
+            )
 
 
 def stream_calls(
