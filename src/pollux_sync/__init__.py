@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pollux_sync._lazy import build_getattr
 from pollux_sync._version import VERSION
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
@@ -134,7 +135,6 @@ _HOMES = {
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "APIError",
@@ -225,14 +225,7 @@ __all__ = [
 __version__ = VERSION
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = build_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
