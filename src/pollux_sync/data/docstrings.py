@@ -15,7 +15,7 @@ _GOOGLE = re.compile(r"(?P<name>\w+)(?:\s*\([^)]*\))?:(?P<text>.*)")
 _NUMPY = re.compile(r"(?P<name>\w+)(?:\s*:.*)?$(?P<text>)")
 
 
-def described(docstring: str | None) -> tuple[str | None, dict[str, str]]:
+def parse_docstring(docstring: str | None) -> tuple[str | None, dict[str, str]]:
     """The description of the function, and those of its parameters by name."""
     lines = inspect.cleandoc(docstring or "").splitlines()
     heads = [index for index, line in enumerate(lines) if _FIELD.match(line) or _is_header(lines, index)]
