@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
-# The oldest versions that the plugins admit; tests run the plugins with them too.
-OLDEST_SDKS := anthropic==2.0.0 google-genai==3.0.0 openai==3.0.0
+# Plugins that are tested with the oldest SDK that they admit.
+OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test check format docs bench clean
@@ -13,7 +13,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
 
-test: .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
+test: .venv/oldest-core .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
@@ -54,8 +54,12 @@ clean:                  ## forget what was installed and built
 	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
 	@touch $@
 
-.venv/oldest-sdks: .venv/dev
-	$(PIP) install --upgrade --target $@ $(OLDEST_SDKS)
+.venv/oldest-core: .venv/dev tools/oldest.py
+	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py pyproject.toml)
+	@touch $@
+
+.venv/oldest-sdks: .venv/dev tools/oldest.py
+	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py $(OLDEST_SDKS:%=%/pyproject.toml))
 	@touch $@
 
 .venv/docs: .venv/dev

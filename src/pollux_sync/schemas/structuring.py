@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 Reader = Callable[[Any], Any]
-_CLASS_FIRST = (str, bytes, int, float, Path)  # cattrs asks these by class before any factory
+# Before any factory, cattrs asks for these by class; for Enum only releases before 26 do.
+_CLASS_FIRST = (str, bytes, int, float, Path, Enum)
 
 
 def structure(value: Any, tp: Any) -> Any:
