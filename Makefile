@@ -1,4 +1,4 @@
-# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`.
+# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`. CI also runs `make smoke newer`.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ PLUGINS := $(wildcard plugins/*)
 OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test check format docs bench clean
+.PHONY: demo test check format wheels smoke newer docs bench clean
 
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
@@ -28,6 +28,19 @@ check: .venv/dev        ## style, types and the direction of imports
 format: .venv/dev       ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+wheels: .venv/dev       ## sdists of all distributions, and wheels built from these, in dist/
+	rm -rf dist
+	@for project in . $(PLUGINS); do \
+		(cd $$project && $(CURDIR)/$(BIN)/python -m hatchling build -t sdist -d $(CURDIR)/dist) || exit 1; \
+	done
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+
+smoke: wheels           ## the wheels work, installed alone in an environment of their own
+	$(BIN)/python tools/smoke.py
+
+newer: wheels           ## a part of the tests with each newer Python that the machine has
+	$(BIN)/python tools/newer_pythons.py
 
 docs: .venv/docs        ## the site, in site/
 	$(BIN)/python docs/capabilities.py
