@@ -19,9 +19,10 @@ test: .venv/oldest-core .venv/oldest-sdks check   ## everything that must hold: 
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: .venv/dev        ## style, types and the direction of imports
+check: .venv/dev        ## style, spelling, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
