@@ -14,6 +14,9 @@
         ├── ContextOverflowError                 the request does not fit into the model's context
         └── CacheError                           in phase "cache", other than these, or the cache is gone
 
+    KeyboardInterrupt
+    └── Interrupted                              Ctrl-C ended calls; it carries the answers so far
+
 Each carries a message (what failed, on what), a ``hint`` (the next step) and its facts as attributes.
 All of them survive pickling and copying: only the message is positional, the rest has defaults.
 """
@@ -27,7 +30,7 @@ import attrs
 if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import DeferredSnapshot
-    from pollux_sync.data.reply import Attempt
+    from pollux_sync.data.reply import Attempt, Outcome
 
 FaultKind = Literal[
     "auth",
@@ -82,6 +85,20 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if self.kind in _LASTING:
             object.__setattr__(self, "retryable", False)
+
+
+#: 4xx statuses after which the request may have been carried out all the same: a time-out behind a gateway, a
+#: conflict with an earlier attempt that did arrive, a replay that was refused.
+_AMBIGUOUS = frozenset({408, 409, 425})
+
+
+def is_refusal(status_code: int | None) -> bool:
+    """Return whether a status proves that the request was not carried out, so that nothing was created by it.
+
+    True for redirects, which are never followed, and for 4xx except 408, 409 and 425; 429 is a refusal. False
+    without a status: a broken connection proves nothing.
+    """
+    return status_code is not None and 300 <= status_code < 500 and status_code not in _AMBIGUOUS  # noqa: PLR2004
 
 
 class PolluxError(Exception):
@@ -214,6 +231,19 @@ class APIError(PolluxError):
         self.attempts = attempts
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a call whose requests were being sent.
+
+    ``outcomes`` has one outcome a call, in call order; ``partial_result`` is the envelope of the answers so far.
+    A KeyboardInterrupt, so that handlers for Ctrl-C and the interpreter treat it as one.
+    """
+
+    def __init__(self, *, outcomes: tuple[Outcome, ...] = (), partial_result: ResultEnvelope | None = None) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+        self.partial_result = partial_result
+
+
 class RateLimitError(APIError):
     """The provider answered 429: too many requests, or a quota is used up."""
 
@@ -236,7 +266,7 @@ class CacheError(APIError):
     """Creating, extending, listing or deleting a provider-side cache failed, or (kind "cache_missing") it is gone."""
 
 
-def api_error(
+def build_api_error(
     fault: Fault,
     *,
     provider: str,
@@ -244,8 +274,8 @@ def api_error(
     attempts: tuple[Attempt, ...] = (),
     call_idx: int | None = None,
 ) -> APIError:
-    """The error of the tree that stands for this fault."""
-    error_type, facts = _type_and_facts(fault, phase)
+    """Return the error of the tree for a fault."""
+    error_type, facts = _choose_type(fault, phase)
     return error_type(
         fault.message,
         hint=fault.hint,
@@ -262,7 +292,7 @@ def api_error(
     )
 
 
-def _type_and_facts(fault: Fault, phase: Phase) -> tuple[type[APIError], dict[str, Any]]:
+def _choose_type(fault: Fault, phase: Phase) -> tuple[type[APIError], dict[str, Any]]:
     if fault.status_code == _TOO_MANY or fault.kind == "rate_limit":
         return RateLimitError, {}
     if fault.kind == "context_overflow":

@@ -4,7 +4,7 @@ import os
 import pytest
 
 import pollux_sync
-from pollux_sync import api
+from pollux_sync import process
 from pollux_sync.testing import JobScript
 
 DEFER = ("defer", "--mock", "--job", "job.json")
@@ -12,7 +12,7 @@ DEFER = ("defer", "--mock", "--job", "job.json")
 
 @pytest.fixture(autouse=True)
 def _jobs_of_this_test():
-    api.connections.close()
+    process.clients.close()
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_what_is_ruled_out_cannot_be_deferred_either():
 
 
 def test_caches_can_be_ruled_out():
-    with pytest.raises(ConfigurationError, match="keeps no caches"):
+    with pytest.raises(ConfigurationError, match="has no caches"):
         create_cache([Source.from_text("x")], config=Config(**MOCK, capabilities={"cache": False}))
 
 

@@ -17,7 +17,7 @@ from pollux_sync import (
 )
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.data.reply import Attempt
-from pollux_sync.engine.retrying import next_wait_s
+from pollux_sync.engine.retrying import decide_wait
 from pollux_sync.errors import Fault
 from pollux_sync.testing.server import Answer, Drip, ResetBeforeBody, Truncated
 
@@ -117,7 +117,7 @@ def test_never_sends_again_what_does_not_fit(config):
 def decided(policy, *, tries, elapsed_s, retry_after_s=None, retryable=True):
     ledger = [Attempt(started_at=0.0, duration_s=0.0)] * tries
     fault = Fault(kind="capacity", message="busy", retryable=retryable, retry_after_s=retry_after_s)
-    return next_wait_s(policy, fault, ledger, elapsed_s)
+    return decide_wait(policy, fault, ledger, elapsed_s)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from capabilities import declarations
 from pollux_sync import APIError, Config, ConfigurationError, PolluxError, RetryPolicy, run
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import relay
+from pollux_sync.hooks.relay import build_manager
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 INFOS = declarations()
@@ -130,6 +130,6 @@ def test_client_is_refused(info):
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 def test_uploads_are_implemented_where_they_are_declared(info):
-    hook = relay([load(PROVIDERS, info.name)]).hook
+    hook = build_manager([load(PROVIDERS, info.name)]).hook
     implemented = [bool(hook.pollux_upload.get_hookimpls()), bool(hook.pollux_delete_upload.get_hookimpls())]
     assert implemented == [any(rule.delivery == "upload" for rule in info.sources)] * 2

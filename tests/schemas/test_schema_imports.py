@@ -28,9 +28,10 @@ def test_importing_every_name_loads_nothing_heavy():
 
 def test_working_with_schemas_never_loads_pydantic_or_msgspec():
     code = (
+        "from pollux_sync.builtin.examples import build_example\n"
         "from pollux_sync.schemas import *\n"
         "answer_format(dict[str, int], PLAIN).read('{}')\n"
-        "unstructure(example(schema_of(list[int])))"
+        "unstructure(build_example(schema_of(list[int])))"
     )
     assert not _modules_after(code) & {"pydantic", "msgspec", "asyncio"}
 

@@ -16,7 +16,7 @@ from pollux_sync.testing.server import (
     ResetInsideBody,
     Truncated,
 )
-from pollux_sync.wire.http import MAX_BODY_BYTES
+from pollux_sync.wire.bodies import MAX_BODY_BYTES
 
 JSON = {"Content-Type": "application/json"}
 

@@ -28,7 +28,7 @@ class Pieces(ByteStream):
         super().__init__(HttpResponse(status=200, headers=SSE))
         self._pieces = pieces
 
-    def chunks(self):
+    def iter_chunks(self):
         return iter(self._pieces)
 
     def renew(self):

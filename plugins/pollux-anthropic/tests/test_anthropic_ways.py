@@ -166,12 +166,12 @@ FAULTS = broken_answers(b'{"content": []}') | {
     "too large": (Answer(status=413, json=error("big", "request_too_large")), "invalid_request", 413, 1),
     "unprocessable": (Answer(status=422, json=error("no")), "invalid_request", 422, 1),
     "rate limit": (Answer(status=429, json=error("slow"), headers={"retry-after": "0"}), "rate_limit", 429, 2),
-    "server error": (Answer(status=500, json=error("oops", "api_error")), "capacity", 500, 2),
+    "server error": (Answer(status=500, json=error("oops", "build_api_error")), "capacity", 500, 2),
     "unavailable": (Answer(status=503, json=error("busy")), "capacity", 503, 2),
     "gateway timeout": (Answer(status=504, json=error("late", "timeout_error")), "capacity", 504, 2),
     "overloaded": (Answer(status=529, json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
     "overloaded inside a 200": (Answer(json=error("Overloaded", "overloaded_error")), "capacity", 529, 2),
-    "error inside a 200": (Answer(json=error("broke", "api_error")), "capacity", 500, 2),
+    "error inside a 200": (Answer(json=error("broke", "build_api_error")), "capacity", 500, 2),
 }
 
 

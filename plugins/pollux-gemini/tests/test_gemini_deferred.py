@@ -243,7 +243,7 @@ def test_rows_are_read_one_by_one():
     lines = (read.append(number) or b'{"key": "pollux-%06d", "response": {}}' % number for number in range(3))
     batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"}))
     rows = batching.rows_of(batch, batching.parsed(lines), DeferredJob(job_id="batches/1", first=0, request_count=3))
-    assert next(rows).request_id == "pollux-000000"
+    assert next(rows).custom_id == "pollux-000000"
     assert read == [0]
 
 
@@ -519,7 +519,7 @@ def test_a_row_without_an_answer_says_what_is_known(answer, row):
     batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1", "done": True}))
     job = DeferredJob(job_id="batches/1", first=0, request_count=1)
     (read,) = batching.rows_of(batch, [{"key": "pollux-000000"} | answer], job)
-    assert (read.request_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
+    assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
 
 
 def test_a_lost_file_of_answers_is_told(config, batches):

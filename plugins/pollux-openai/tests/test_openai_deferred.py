@@ -19,11 +19,11 @@ from pollux_sync import (
     Options,
     RetryPolicy,
     Source,
-    api,
     cancel_deferred,
     collect_deferred,
     defer_many,
     inspect_deferred,
+    process,
     run_many,
     wait_deferred,
 )
@@ -90,7 +90,7 @@ def test_goes_through_every_stage_to_its_answers(batches, config):
     assert result["answers"] == ["P0", "P1", "P2", "P3", "P4"]
     assert (result["status"], result["reasoning"][0], result["usage"]["reasoning_tokens"]) == ("ok", "easy", 15)
     assert result["diagnostics"]["deferred"]["items"][4] == {
-        "request_id": "pollux-000004",
+        "custom_id": "pollux-000004",
         "status": "succeeded",
         "error": None,
         "provider_status": "200",
@@ -165,9 +165,9 @@ def test_20_prompts_over_3_files_make_3_uploads_that_go_with_the_answers(server,
 def small_jobs(monkeypatch):
     small = attrs.evolve(pollux_openai.INFO, deferred=DeferredLimits(max_requests=4, max_bytes=10_000))
     monkeypatch.setattr(pollux_openai, "INFO", small)
-    api.provider_info.cache_clear()
+    process.read_provider_info.cache_clear()
     yield
-    api.provider_info.cache_clear()
+    process.read_provider_info.cache_clear()
 
 
 @pytest.mark.usefixtures("small_jobs")
@@ -568,9 +568,9 @@ def test_rows_are_read_as_they_come(server, batches):
             Answer(json={"status": "completed", "output_file_id": "file-9"}), StallsInside(first + b"\n", second)
         )
         rows = OpenAICarrier(client).collect(job, 5)
-        assert next(rows).request_id == "pollux-000000"
+        assert next(rows).custom_id == "pollux-000000"
         server.release()
-        assert [found.request_id for found in rows] == ["pollux-000001"]
+        assert [found.custom_id for found in rows] == ["pollux-000001"]
 
 
 def test_two_accounts_at_two_addresses_do_not_mix(server, batches):
@@ -660,13 +660,13 @@ def test_names_the_fate_of_a_request(code, status):
 @pytest.mark.parametrize("line", [b"{", b"[]", b"\xff", b'{"custom_id": 3}', b"[" * 100_000])
 def test_a_row_that_cannot_be_read_is_of_no_request(line):
     found = row_of(line)
-    assert (found.request_id, found.status, found.error) == ("", "failed", "the row cannot be read")
+    assert (found.custom_id, found.status, found.error) == ("", "failed", "the row cannot be read")
 
 
 @pytest.mark.parametrize("answered", [None, 3, [], {}, {"status_code": "200"}])
 def test_a_row_without_an_answer_has_failed(answered):
     found = row_of(json.dumps({"custom_id": "a", "response": answered, "error": answered}).encode())
-    assert (found.request_id, found.status, found.response) == ("a", "failed", None)
+    assert (found.custom_id, found.status, found.response) == ("a", "failed", None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

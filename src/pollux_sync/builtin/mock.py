@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.builtin.examples import build_example
 from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
 from pollux_sync.data.mime import OCTET_STREAM
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -38,9 +40,7 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Asset, AssetPart, DeferredRow, Part, TextPart, UriPart
-from pollux_sync.data.services import ModelInfo
 from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import example
 from pollux_sync.wire.faults import HttpError, classify
 
 if TYPE_CHECKING:
@@ -280,8 +280,8 @@ class MockProvider:
             yield reply
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
-        return {"id": request_id, "body": request.body}
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest) -> dict[str, Any]:
+        return {"id": custom_id, "body": request.body}
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob:
@@ -313,7 +313,7 @@ class MockProvider:
         if kept.is_cancelled:
             return iter(())
         answers = ((name, HttpResponse(status=200, body=_answer(body))) for name, body in kept.bodies.items())
-        return (DeferredRow(request_id=name, status="succeeded", response=answer) for name, answer in answers)
+        return (DeferredRow(custom_id=name, status="succeeded", response=answer) for name, answer in answers)
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: MockStore) -> bool:
@@ -361,10 +361,10 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
         answer["reasoning"] = f"mock reasoning about: {_said(body)}"
     tool = _tool_to_call(body)
     if tool is not None:
-        arguments = json.dumps(example(tool.get("parameters") or {"type": "object"}))
+        arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))
         answer["tool_calls"] = [{"id": "call_0", "name": tool["name"], "arguments": arguments}]
     elif body.get("schema") is not None:
-        answer["text"] = json.dumps(example(body["schema"]))
+        answer["text"] = json.dumps(build_example(body["schema"]))
     else:
         answer["text"] = f"echo: {_said(body)}"
     return answer
@@ -372,9 +372,9 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
 
 def word_by_word(reply: Reply) -> Iterator[Delta]:
     """The reply as if it had come bit by bit."""
-    from pollux_sync.data.streaming import ReasoningDelta, TextDelta, deltas_of
+    from pollux_sync.data.streaming import ReasoningDelta, TextDelta, split_into_deltas
 
-    for delta in deltas_of(reply):
+    for delta in split_into_deltas(reply):
         if isinstance(delta, TextDelta | ReasoningDelta):
             yield from map(type(delta), re.findall(r"\s*\S+\s*", delta.text))
         else:

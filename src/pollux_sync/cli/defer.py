@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
+from pollux_sync.api.deferring import defer_many
 from pollux_sync.cli.asking import add_question, parsed, question_from
 from pollux_sync.cli.exits import DONE, EXIT_CODES
 from pollux_sync.cli.terminal import say, write
-from pollux_sync.deferred import defer_many
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:

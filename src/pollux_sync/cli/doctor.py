@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pollux_sync.cli.inspecting import Installed
-    from pollux_sync.data.services import Readiness
+    from pollux_sync.data.models import Readiness
 
 _PACKAGES = ("pollux-sync", "attrs", "cattrs", "certifi", "jsonschema", "pluggy", "requests", "urllib3")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -102,7 +102,7 @@ def _with_answer(report: Report) -> Report:
 
 
 def _asked(report: Report) -> Readiness:
-    from pollux_sync.services import check_ready
+    from pollux_sync.api.probing import check_ready
 
     if report.default_provider is None or report.default_model is None:
         raise ConfigurationError(f"set {PROVIDER_VARIABLE} and {MODEL_VARIABLE}, which say who is asked")

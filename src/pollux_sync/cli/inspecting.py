@@ -13,7 +13,7 @@ from pollux_sync.cli.commands import COMMANDS, checked_command
 from pollux_sync.cli.terminal import say
 from pollux_sync.errors import PolluxError
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, entry_points, is_strict, load
-from pollux_sync.hooks.relay import provider_info, relay
+from pollux_sync.hooks.relay import build_manager, read_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,12 @@ def installed_plugins() -> list[Installed]:
     """All providers, middleware and commands; what they print while they are imported goes to stderr."""
     with redirect_stdout(sys.stderr):
         return [
-            *_looked_at("provider", entry_points(PROVIDERS), lambda wanted: provider_info(load(PROVIDERS, wanted))),
-            *_looked_at("middleware", entry_points(MIDDLEWARE), lambda wanted: relay([load(MIDDLEWARE, wanted)])),
+            *_looked_at(
+                "provider", entry_points(PROVIDERS), lambda wanted: read_provider_info(load(PROVIDERS, wanted))
+            ),
+            *_looked_at(
+                "middleware", entry_points(MIDDLEWARE), lambda wanted: build_manager([load(MIDDLEWARE, wanted)])
+            ),
             *_looked_at("command", entry_points(COMMANDS), checked_command),
         ]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.api import to_jsonable
+from pollux_sync.api.asking import to_jsonable
+from pollux_sync.api.deferring import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
 from pollux_sync.cli.answers import complaints, write_answers
 from pollux_sync.cli.exits import DONE, EXIT_CODES, FAILED, PENDING
 from pollux_sync.cli.terminal import say, write, write_json
-from pollux_sync.deferred import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
 from pollux_sync.engine.journaling import read_job_file
 from pollux_sync.hooks.config import Config
 
@@ -75,7 +75,7 @@ def collect(argv: Sequence[str]) -> int:
     if arguments.json:
         write_json(plain)
     else:
-        write_answers(plain, [item["request_id"] for item in result["diagnostics"]["deferred"]["items"]])
+        write_answers(plain, [item["custom_id"] for item in result["diagnostics"]["deferred"]["items"]])
     told = list(complaints(plain, tells_errors=True))
     for complaint in told:
         say(complaint)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_sync.api.probing import list_models
 from pollux_sync.cli.asking import PROVIDER_VARIABLE, provider_from
 from pollux_sync.cli.exits import DONE
 from pollux_sync.cli.terminal import write_json, write_table
 from pollux_sync.hooks.config import Config
-from pollux_sync.services import list_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pollux_sync.data.services import ModelInfo
+    from pollux_sync.data.models import ModelInfo
 
 _HEAD = ("MODEL", "CONTEXT", "OUTPUT", "CREATED", "NAME")
 #: A list is of all models, whichever one is configured.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.api import run_many, to_jsonable
+from pollux_sync.api.asking import run_many, to_jsonable
 from pollux_sync.cli.answers import complaints, titles_of, write_answers
 from pollux_sync.cli.asking import parsed, question_from
 from pollux_sync.cli.exits import DONE, FAILED
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     question = question_from(arguments)
     _refuse_mixed_streams(arguments, question)
     if arguments.explain or arguments.count_tokens:
-        from pollux_sync.explaining import explain
+        from pollux_sync.api.explaining import explain
 
         explanation = explain(**question.by_name, count_tokens=arguments.count_tokens)
         write_json(explanation.to_dict()) if arguments.json else write(str(explanation))
@@ -74,7 +74,7 @@ def _asked(question: Question, progress: Progress | None) -> ResultEnvelope:
 
 
 def _shown_as_it_comes(question: Question) -> ResultEnvelope:
-    from pollux_sync.streaming import stream_many
+    from pollux_sync.api.streaming import stream_many
 
     events = stream_many(**question.by_name)
     try:

@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
 ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
+#: The fate of a job's requests that it left unanswered when it ended early.
+_FATES: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
 
 
@@ -120,9 +122,11 @@ class DeferredHandle:
 
 @attrs.frozen(kw_only=True)
 class JobState:
-    """How far one job at the provider is. ``provider_status`` is the provider's own word.
+    """The state of one job at the provider. ``provider_status`` is the provider's own word.
 
-    ``error`` says why the job failed as a whole.
+    ``error`` says why the job failed as a whole. ``unanswered_status`` is the fate of requests for which
+    `pollux_collect_deferred` yields no row; None derives it from ``status``, which is too little for a job that was
+    cancelled or expired with some answers ("partial").
     """
 
     status: DeferredStatus
@@ -132,6 +136,11 @@ class JobState:
     completed_at: float | None = None
     expires_at: float | None = None
     error: str | None = None
+    unanswered_status: ItemStatus | None = None
+
+    def decide_unanswered(self) -> ItemStatus:
+        """Return the fate of a request without a row."""
+        return self.unanswered_status or _FATES.get(self.status, "missing")
 
 
 @attrs.frozen
@@ -157,8 +166,8 @@ class DeferredSnapshot:
         return is_terminal(self.status)
 
 
-def request_id(index: int) -> str:
-    """The id of a deferred request, by the index of its answer."""
+def build_custom_id(index: int) -> str:
+    """Return our id of a deferred request, by the index of its answer."""
     return f"pollux-{index:06d}"
 
 

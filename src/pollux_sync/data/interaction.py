@@ -12,8 +12,8 @@ import attrs
 from pollux_sync.data.checks import require_each, require_text
 from pollux_sync.data.message import Message
 from pollux_sync.data.options import Options, ToolChoice
-from pollux_sync.data.reply import open_calls
-from pollux_sync.data.source import Source, readable
+from pollux_sync.data.reply import find_open_calls
+from pollux_sync.data.source import Source, convert_read_errors
 from pollux_sync.data.tool import Tool, ToolDeclaration, ToolResult
 from pollux_sync.errors import ConfigurationError
 
@@ -86,7 +86,7 @@ class Environment:
 
 
 def _identity(source: Source, provider: str | None) -> str:
-    with readable(source):
+    with convert_read_errors(source):
         return source.cache_identity_hash(provider=provider)
 
 
@@ -182,7 +182,7 @@ class Input:
             {"tool_calls": [{"id": call.id} for call in message.tool_calls], "tool_call_id": message.tool_call_id}
             for message in self.history
         ]
-        return bool(open_calls(turns))
+        return bool(find_open_calls(turns))
 
     def _awaits_an_answer(self) -> bool:
         return bool(self.history) and self.history[-1].role in {"user", "tool"}

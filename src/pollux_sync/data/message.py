@@ -8,7 +8,7 @@ import attrs
 
 from pollux_sync.data.checks import require_each, require_text
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.source import Source, readable
+from pollux_sync.data.source import Source, convert_read_errors
 from pollux_sync.data.transcript import read_message, write_message
 from pollux_sync.errors import ConfigurationError
 
@@ -120,7 +120,7 @@ class Message:
 
 
 def _stored(source: Source) -> dict[str, Any]:
-    with readable(source):
+    with convert_read_errors(source):
         return source.to_dict()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 
-from pollux_sync.data.envelope import jsonable
+from pollux_sync.data.envelope import dump_envelope
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import USAGE_FIELDS, FinishReason, ToolCall, Usage
 from pollux_sync.errors import ConfigurationError
@@ -118,7 +118,7 @@ class Output:
 
     def to_jsonable(self) -> dict[str, Any]:
         """The envelope as JSON-ready data; ``Output`` of it shows the same, typed answers as data."""
-        return jsonable(self.envelope)
+        return dump_envelope(self.envelope)
 
     def _first(self, name: str) -> Any:
         values = cast("dict[str, Any]", self.envelope).get(name)

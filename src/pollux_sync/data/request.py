@@ -198,12 +198,12 @@ class DeferredBatch:
 
 @attrs.frozen(kw_only=True)
 class DeferredRow:
-    """One answer of a deferred job: ``response`` is what a call would have got, None for one that was not answered.
+    """One answer of a deferred job: ``response`` is what a call would have received, None without an answer.
 
     ``error`` says why not, ``provider_status`` is the provider's own word.
     """
 
-    request_id: str
+    custom_id: str
     status: ItemStatus
     response: HttpResponse | None = None
     error: str | None = None

@@ -244,8 +244,8 @@ class Source:
 
 
 @contextmanager
-def readable(source: Source) -> Iterator[None]:
-    """A block that reads ``source``: raises SourceError where that fails."""
+def convert_read_errors(source: Source) -> Iterator[None]:
+    """Turn an OSError of the block, which reads ``source``, into a SourceError that names it."""
     try:
         yield
     except OSError as error:

@@ -150,8 +150,8 @@ class EventStream:
         """Let whoever waits for the next event fail at once; may be called from any thread."""
 
 
-def deltas_of(reply: Reply) -> Iterator[Delta]:
-    """A whole answer as if it had come bit by bit."""
+def split_into_deltas(reply: Reply) -> Iterator[Delta]:
+    """Yield a whole answer as the deltas in which it could have arrived."""
     yield StreamStart(model=reply.model, response_id=reply.response_id)
     if reply.reasoning:
         yield ReasoningDelta(reply.reasoning)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.checks import require_mapping
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.source import BytesLoader, Source, readable
+from pollux_sync.data.source import BytesLoader, Source, convert_read_errors
 from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
@@ -130,5 +130,5 @@ def _address(image: Source) -> str:
     """Where an image is: elsewhere, or in the address itself."""
     if image.source_type == "uri":
         return image.identifier
-    with readable(image):
+    with convert_read_errors(image):
         return f"data:{image.mime_type};base64,{b64encode(image.content_loader()).decode()}"

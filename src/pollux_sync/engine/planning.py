@@ -17,7 +17,7 @@ from pollux_sync.data.request import (
     UploadPart,
     UriPart,
 )
-from pollux_sync.engine.conversing import conversation_of
+from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError, SourceError
 from pollux_sync.hooks.loading import PROVIDERS, known_names
 from pollux_sync.schemas import AnswerFormat, answer_format
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 
 def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
-    """One call a prompt, each seeing every source (``per_source``: one a prompt and source).
+    """Build one call for each prompt, with every source (with ``per_source``: one for each prompt and source).
 
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info = hooks.info
-    texts = {source: _text_part(source) for source in request.sources if _is_text(source, info)}
+    texts = {source: _build_text_part(source) for source in request.sources if _is_text(source, info)}
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
-    parts = tuple([texts.get(source) or _part(source, info) for source in request.sources])
-    conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
-    answers = _answer_format(request, info)
-    calls = _calls(request, parts, conversation, answers)
+    parts = tuple([texts.get(source) or _build_part(source, info) for source in request.sources])
+    conversation = build_conversation(request.options, info.name, lambda source: _check_and_build_part(source, info))
+    answers = _build_answer_format(request, info)
+    calls = _build_calls(request, parts, conversation, answers)
     plan = hooks.plan(
         Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred, is_dry_run=is_dry_run)
     )
@@ -53,10 +53,10 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     return plan
 
 
-def _calls(
+def _build_calls(
     request: Request, parts: tuple[Part, ...], conversation: Conversation | None, answers: AnswerFormat | None
 ) -> tuple[Call, ...]:
-    seen_together = [(part,) for part in parts] if request.per_source else [parts]
+    part_groups = [(part,) for part in parts] if request.per_source else [parts]
     shared: dict[str, Any] = {
         "model": request.config.model,
         "options": request.options,
@@ -64,8 +64,10 @@ def _calls(
         "conversation": conversation,
         "capabilities": request.config.capabilities,
     }
-    asked = [(seen, prompt) for seen in seen_together for prompt in request.prompts]
-    return tuple([Call(index=index, prompt=prompt, parts=seen, **shared) for index, (seen, prompt) in enumerate(asked)])
+    pairs = [(group, prompt) for group in part_groups for prompt in request.prompts]
+    return tuple(
+        [Call(index=index, prompt=prompt, parts=group, **shared) for index, (group, prompt) in enumerate(pairs)]
+    )
 
 
 def _is_text(source: Source, info: ProviderInfo) -> bool:
@@ -73,13 +75,13 @@ def _is_text(source: Source, info: ProviderInfo) -> bool:
     return rule is not None and rule.delivery == "text"
 
 
-def _text_part(source: Source) -> TextPart:
+def _build_text_part(source: Source) -> TextPart:
     try:
         return TextPart(source.content_loader().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise PlanningError(
             f"{source.identifier!r} is not UTF-8 text: {error.reason} at byte {error.start}",
-            hint="convert it to UTF-8, or pass mime_type=... if it is no text",
+            hint="convert it to UTF-8, or pass mime_type=... if it is not text",
         ) from error
     except PolluxError:
         raise
@@ -90,13 +92,13 @@ def _text_part(source: Source) -> TextPart:
         ) from error
 
 
-def _any_part(source: Source, info: ProviderInfo) -> Part:
-    """The part of a source that has not been looked at yet."""
+def _check_and_build_part(source: Source, info: ProviderInfo) -> Part:
+    """Return the part of a source from an earlier turn, which no check has seen yet."""
     _check_source(source, info)
-    return _text_part(source) if _is_text(source, info) else _part(source, info)
+    return _build_text_part(source) if _is_text(source, info) else _build_part(source, info)
 
 
-def _part(source: Source, info: ProviderInfo) -> Part:
+def _build_part(source: Source, info: ProviderInfo) -> Part:
     rule = info.rule_for(source)
     if rule is None:  # _check_options has refused it
         raise InternalError(f"no rule for {source.identifier!r}")
@@ -118,7 +120,7 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
         raise ConfigurationError("defer() needs no delivery_mode", hint="leave it out")
     if info.deferred is None:
         raise ConfigurationError(
-            f"provider {info.name!r} takes no deferred requests", hint="call run_many(), or take another provider"
+            f"provider {info.name!r} does not take deferred requests", hint="call run_many(), or use another provider"
         )
     if not request.prompts:
         raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
@@ -176,15 +178,15 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
 
 
 def _check_ruled_out(request: Request) -> None:
-    asked = sorted(name for name in request.config.ruled_out if _is_asked(name, request.options))
-    if asked:
+    excluded = sorted(name for name in request.config.ruled_out if _is_set(name, request.options))
+    if excluded:
         raise ConfigurationError(
-            f"the model {request.config.model!r} does not take {', '.join(asked)}, says Config(capabilities)",
+            f"the model {request.config.model!r} does not take {', '.join(excluded)}, says Config(capabilities)",
             hint="leave it out, or correct the capabilities",
         )
 
 
-def _is_asked(name: str, options: Options) -> bool:
+def _is_set(name: str, options: Options) -> bool:
     value = options.wants_conversation if name == "history" else getattr(options, name, None)
     return value is not None and value is not False
 
@@ -243,7 +245,7 @@ def _check_provider_options(options: Options, info: ProviderInfo) -> None:
         )
 
 
-def _answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
+def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
     wanted: Any = request.options.response_schema
     if wanted is None:
         return None
@@ -260,7 +262,7 @@ def _answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
 def _check_plan(plan: Plan, hooks: Hooks) -> None:
     if [call.index for call in plan.calls] != list(range(len(plan.calls))):
         raise PlanningError(
-            "a plugin's pollux_plan left calls out of order",
+            "a plugin's pollux_plan returned calls out of order",
             hint="number the calls 0..n-1 with attrs.evolve(call, index=...)",
         )
     for call in plan.calls:

@@ -10,7 +10,7 @@ from pollux_sync.data.config import ConfigValues
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.environment import enabled_plugins, lookup
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import Hooks, provider_info, relay
+from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
@@ -50,7 +50,7 @@ class Config(ConfigValues):
         if not self.use_mock:
             self._complete(load(PROVIDERS, self.provider))
         elif self.capabilities:
-            self._check_capabilities(provider_info(load(PROVIDERS, MOCK)))
+            self._check_capabilities(read_provider_info(load(PROVIDERS, MOCK)))
 
     def _forget_what_was_completed(self) -> None:
         """A copy for another provider must not carry this one's key to it."""
@@ -64,7 +64,7 @@ class Config(ConfigValues):
         self._set("_completed", None)
 
     def _complete(self, provider: Loaded) -> None:
-        info = provider_info(provider)
+        info = read_provider_info(provider)
         given = self.api_key, self.base_url
         self._check_provider_options(info)
         self._check_capabilities(info)
@@ -80,7 +80,7 @@ class Config(ConfigValues):
         if self._completed is None:
             self._set("_completed", (self.provider, *found))
         self._require(info)
-        for problem in Hooks(config=self, info=info, manager=relay([provider])).check_config():
+        for problem in Hooks(config=self, info=info, manager=build_manager([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
 
     def _require(self, info: ProviderInfo) -> None:

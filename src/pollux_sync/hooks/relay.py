@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Usage
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
@@ -47,7 +47,7 @@ log = logging.getLogger("pollux_sync")
 log.addHandler(logging.NullHandler())
 
 
-def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
+def build_manager(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
     """A manager over ``plugins``, the first asked last. Raises PluginLoadError for one that does not fit."""
     manager = pluggy.PluginManager(specs.PROJECT)
     manager.add_hookspecs(specs)
@@ -65,10 +65,10 @@ def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
 
 
 @lru_cache(maxsize=64)
-def provider_info(provider: Loaded) -> ProviderInfo:
+def read_provider_info(provider: Loaded) -> ProviderInfo:
     """What the provider declares, checked and asked once. Raises PluginLoadError when it does not fit this core."""
     try:
-        info = relay([provider]).hook.pollux_provider_info()
+        info = build_manager([provider]).hook.pollux_provider_info()
     except PolluxError:
         raise
     except Exception as error:
@@ -232,9 +232,9 @@ class Hooks:
             self._bug("pollux_classify_error", defect)
         if fault is None:
             self._bug("a hook", error)
-        return self.presentable(self._typed("pollux_classify_error", fault, Fault))
+        return self.scrub_fault(self._typed("pollux_classify_error", fault, Fault))
 
-    def presentable(self, fault: Fault) -> Fault:
+    def scrub_fault(self, fault: Fault) -> Fault:
         """The fault without the key, its message cut to 500 characters, with a hint where a key was refused."""
         hint = fault.hint
         if fault.kind == "auth" and hint is None:
@@ -282,9 +282,9 @@ class Hooks:
         """Delete a cache. Raises whatever deleting it raises."""
         self._hook.pollux_delete_cache(name=name, client=self.client, timeout_s=timeout_s)
 
-    def encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        """The request as a line of a deferred job."""
-        return self._ask("pollux_encode_deferred", dict, request_id=request_id, request=request, mark=mark)
+    def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        """Encode the request as a line of a deferred job."""
+        return self._ask("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
 
     def submit_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
         """The job that was made. Raises whatever making it raises: `classify` reads it."""
@@ -322,7 +322,7 @@ class Hooks:
 
     def list_models(self, timeout_s: float) -> list[ModelInfo] | None:
         """The provider's models; None where it lists none. Raises whatever listing them raises."""
-        from pollux_sync.data.services import ModelInfo
+        from pollux_sync.data.models import ModelInfo
 
         answer = self._hook.pollux_list_models(config=self.config, client=self.client, timeout_s=timeout_s)
         return None if answer is None else [self._typed("pollux_list_models", model, ModelInfo) for model in answer]
@@ -352,7 +352,7 @@ class Hooks:
             text = text.replace(secret, REDACTED)
         return text
 
-    def presentable_cause(self, error: BaseException) -> BaseException | None:
+    def scrub_cause(self, error: BaseException) -> BaseException | None:
         """``error`` with the key taken out of it and of what led to it; None when a traceback still shows it."""
         waiting: list[BaseException | None] = [error]
         seen: list[BaseException] = []
@@ -381,7 +381,7 @@ class Hooks:
         try:
             return ask(**arguments)
         except PolluxError as error:
-            self.presentable_cause(error)
+            self.scrub_cause(error)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
             self._bug(hook, error)
@@ -400,7 +400,7 @@ class Hooks:
     def _bug(self, hook: str, error: Exception) -> NoReturn:
         if is_strict():
             raise error
-        cause = self.presentable_cause(error)
+        cause = self.scrub_cause(error)
         hook, plugin = self._culprit(error.__traceback__) or (hook, self._answerer(hook))
         raise ProviderBugError(
             f"{hook} of plugin {plugin} raised {self.scrub(f'{type(error).__name__}: {error}')}",

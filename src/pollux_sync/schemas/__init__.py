@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pollux_sync.schemas.canonical import schema_hash, schema_of
     from pollux_sync.schemas.dialects import PLAIN, Finding, SchemaDialect, SchemaLimits
-    from pollux_sync.schemas.examples import example
     from pollux_sync.schemas.lowering import Lowered, lint, lower
     from pollux_sync.schemas.mismatch import AnswerMismatch
     from pollux_sync.schemas.reading import AnswerFormat, answer_format
@@ -31,7 +30,6 @@ __all__ = [
     "SchemaDialect",
     "SchemaLimits",
     "answer_format",
-    "example",
     "lint",
     "lower",
     "schema_hash",
@@ -49,7 +47,6 @@ _HOMES = {
     "SchemaDialect": "dialects",
     "SchemaLimits": "dialects",
     "answer_format": "reading",
-    "example": "examples",
     "lint": "lowering",
     "lower": "lowering",
     "schema_hash": "canonical",

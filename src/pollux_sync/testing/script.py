@@ -105,7 +105,7 @@ class Script:
     def pollux_collect_deferred(self, job: DeferredJob, client: Any) -> Generator[None, Rows, Rows]:
         rows = yield
         bodies = client.job(job.job_id).bodies if isinstance(client, MockStore) else {}
-        return [self._answered(row, bodies.get(row.request_id, {})) for row in rows]
+        return [self._answered(row, bodies.get(row.custom_id, {})) for row in rows]
 
     def _answered(self, row: DeferredRow, body: dict[str, Any]) -> DeferredRow:
         """The row with the next scripted answer, an exception as its failure."""
@@ -186,7 +186,7 @@ class JobScript:
 
 
 def _index(row: DeferredRow) -> int:
-    return int(row.request_id.rpartition("-")[2])
+    return int(row.custom_id.rpartition("-")[2])
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, T
 from pollux_sync.wire.chat import REASONING_FIELDS
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.sse import until_whole
+from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,7 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
     Raises as `chat.decode` does.
     """
     whole = _Whole()
-    for name, data in until_whole(stream, lambda: whole.is_ended):
+    for name, data in read_until_complete(stream, lambda: whole.is_ended):
         if name == "error" or (isinstance(data, dict) and data.get("error")):
             is_wrapped = isinstance(data, dict) and "error" in data
             raise HttpError(attrs.evolve(stream.response, body=data if is_wrapped else {"error": data}))

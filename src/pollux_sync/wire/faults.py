@@ -41,7 +41,7 @@ _NAMED_STATUSES = {
     "overloaded": 529,
     "rate_limit": 429,
     "server_error": 500,
-    "api_error": 500,
+    "build_api_error": 500,
     "unavailable": 503,
     "timeout_error": 504,
 }

@@ -43,9 +43,9 @@ _STATUSES: dict[str, ItemStatus] = {
 }
 
 
-def row_of(request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+def row_of(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
     """One request of a batch."""
-    return {"custom_id": f"{request_id}-{mark[-_TAG_LENGTH:]}", "params": request.body}
+    return {"custom_id": f"{custom_id}-{mark[-_TAG_LENGTH:]}", "params": request.body}
 
 
 def tag_of(batch: DeferredBatch) -> str:
@@ -100,8 +100,8 @@ def is_candidate(found: dict[str, Any], batch: DeferredBatch) -> bool:
 
 def is_row_of(row: Any, batch: DeferredBatch) -> bool:
     """Whether a row of results answers a request of this batch."""
-    request_id, _, tag = _custom_id(row).rpartition("-")
-    number = request_id.rpartition("-")[2]
+    custom_id, _, tag = _custom_id(row).rpartition("-")
+    number = custom_id.rpartition("-")[2]
     return (
         tag == tag_of(batch) and number.isdecimal() and batch.first <= int(number) < batch.first + batch.request_count
     )
@@ -177,7 +177,7 @@ def read_row(row: Any, tag: str) -> DeferredRow:
     kind = as_text(result.get("type"))
     message = HttpResponse(status=200, body=result.get("message")) if kind == "succeeded" else None
     return DeferredRow(
-        request_id=_custom_id(row).removesuffix(f"-{tag}"),
+        custom_id=_custom_id(row).removesuffix(f"-{tag}"),
         status=_STATUSES.get(kind or "", "failed"),
         response=message,
         error=_error(kind, result),

@@ -13,9 +13,11 @@ from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.request import Asset
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, read_by, received, wire_errors
+from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -65,12 +67,12 @@ class AnthropicCarrier(SDKCarrier):
         deadline = time.monotonic() + timeout_s
         path, _, query = request.path.partition("?")
         options: Any = {"timeout": timeout_s, "headers": self._headers(request), "params": dict(parse_qsl(query))}
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             if request.method == "GET":
                 raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
             else:
                 raw = self._client.post(path, body=request.body, cast_to=self._raw, stream=True, options=options)
-        return read_by(deadline, raw)
+        return read_response(raw, deadline)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events."""
@@ -82,11 +84,11 @@ class AnthropicCarrier(SDKCarrier):
         options: Any = {"timeout": timeout_s, "headers": self._headers(request) | STREAM_HEADERS}
         with self._wire_errors():
             raw = self._client.post(request.path, body=request.body, cast_to=self._raw, stream=True, options=options)
-        return begun(raw, timeout_s)
+        return open_sdk_stream(raw, timeout_s)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
-        with source.open() as stream, wire_errors(self._sdk):
+        with source.open() as stream, convert_sdk_errors(self._sdk):
             stored = self._client.beta.files.upload(
                 file=(name, stream, source.mime_type),
                 expires_in_seconds=round(lifetime_s),
@@ -97,7 +99,7 @@ class AnthropicCarrier(SDKCarrier):
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             self._client.beta.files.delete(asset.id, extra_headers=self._betas(FILES_BETA), timeout=timeout_s)
 
     def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
@@ -188,19 +190,19 @@ class AnthropicCarrier(SDKCarrier):
         options: Any = {"timeout": timeout_s, "headers": headers or {}, "params": query or {}}
         with self._wire_errors():
             raw = self._client.get(path, cast_to=self._raw, options=options)
-        return received(raw).body
+        return convert_response(raw).body
 
     def _post(self, path: str, timeout_s: float, headers: Mapping[str, str], content: Any) -> Any:
         options: Any = {"timeout": timeout_s, "headers": headers}
         with self._wire_errors():
             raw = self._client.post(path, content=content, cast_to=self._raw, options=options)
-        return received(raw).body
+        return convert_response(raw).body
 
     @contextmanager
     def _wire_errors(self) -> Iterator[None]:
         """The SDK's exceptions as the core knows them, and those of its HTTP client, whose streams leave the SDK."""
         try:
-            with body_errors(), wire_errors(self._sdk):
+            with convert_body_errors(), convert_sdk_errors(self._sdk):
                 yield
         except self._sdk.AnthropicError as error:
             raise ConfigurationError(

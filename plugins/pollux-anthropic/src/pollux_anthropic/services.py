@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 
 from pollux_anthropic.batching import listed, seconds_of
 from pollux_anthropic.encoding import VERSION, VERSION_HEADER
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.services import ModelInfo
 from pollux_sync.wire.fields import as_text, count_in
 
 if TYPE_CHECKING:

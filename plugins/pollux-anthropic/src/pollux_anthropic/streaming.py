@@ -11,7 +11,7 @@ from pollux_anthropic.decoding import decode, usage_of
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.sse import until_whole
+from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def decode_stream(stream: EventStream, call: Call, dialect: SchemaDialect) -> It
 
 def _events_of(stream: EventStream, whole: _Message) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each event's type and data. Raises HttpError for one that is an error."""
-    for name, data in until_whole(stream, lambda: whole.is_ended):
+    for name, data in read_until_complete(stream, lambda: whole.is_ended):
         if not isinstance(data, dict):
             raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
         kind = as_text(data.get("type")) or name

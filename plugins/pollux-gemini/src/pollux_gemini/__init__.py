@@ -29,6 +29,7 @@ from pollux_sync.data.provider import (
     client_problem,
 )
 from pollux_sync.data.source import Source
+from pollux_sync.errors import is_refusal
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.faults import HttpError
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
@@ -216,8 +217,8 @@ class GeminiProvider:
         return True
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
-        return batching.line(request_id, request)
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest) -> dict[str, Any]:
+        return batching.line(custom_id, request)
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
@@ -229,7 +230,7 @@ class GeminiProvider:
         try:
             made = client.send(batching.creation(batch, {"fileName": asset.id}), timeout_s)
         except HttpError as error:
-            if error.response.status in batching.REFUSALS:
+            if is_refusal(error.response.status):
                 with suppress(Exception):
                     client.delete(asset, timeout_s)
             raise
@@ -258,13 +259,13 @@ class GeminiProvider:
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
         batch = batching.batch_in(client.send(batching.look(job.job_id), timeout_s))
         if batch.answers_file is None:
-            yield from batching.rows_of(batch, batch.answers, job)
+            yield from batching.rows_of(batch.answers)
             return
         with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
             path = Path(folder) / "answers.jsonl"
             client.files.download(batch.answers_file, path, timeout_s)
             with path.open("rb") as lines:
-                yield from batching.rows_of(batch, batching.parsed(lines), job)
+                yield from batching.rows_of(batching.parsed(lines))
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:

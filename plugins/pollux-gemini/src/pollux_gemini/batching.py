@@ -11,7 +11,7 @@ import attrs
 
 from pollux_gemini.encoding import path_of
 from pollux_gemini.parts import objects_in
-from pollux_sync.data.handles import DeferredJob, JobState, is_terminal, request_id
+from pollux_sync.data.handles import DeferredJob, JobState, is_terminal
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import Asset, DeferredRow
 from pollux_sync.wire.faults import ReplyError, error_message
@@ -31,8 +31,6 @@ LIMITS = DeferredLimits(max_requests=100_000, max_bytes=500_000_000)
 INLINE_BYTES = 20_000_000
 #: Answers to inline requests come back in one body, of which the core's client reads 64 MiB: that is 2 MiB for each.
 INLINE_REQUESTS = 32
-#: Answers after which a batch certainly was not made.
-REFUSALS = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
 #: What deleting a file that is gone gives.
 GONE = frozenset({403, 404})
 
@@ -196,6 +194,8 @@ def state_of(batch: Batch) -> JobState:
         succeeded=batch.succeeded,
         failed=batch.failed,
         completed_at=batch.ended_at if is_terminal(batch.status) else None,
+        error=batch.error,
+        unanswered_status=_FATES.get(batch.status),
     )
 
 
@@ -208,19 +208,9 @@ def _joint_status(batch: Batch) -> DeferredStatus:
     return batch.status
 
 
-def rows_of(batch: Batch, answers: Iterable[Any], job: DeferredJob) -> Iterator[DeferredRow]:
-    """The answers, then what a batch that ended before its time left unanswered."""
-    seen = set()
-    for answer in answers:
-        row = _row(_object(answer))
-        seen.add(row.request_id)
-        yield row
-    fate = _FATES.get(batch.status)
-    if fate is None:
-        return
-    for name in map(request_id, range(job.first, job.first + job.request_count)):
-        if name not in seen:
-            yield DeferredRow(request_id=name, status=fate, error=batch.error, provider_status=batch.state)
+def rows_of(answers: Iterable[Any]) -> Iterator[DeferredRow]:
+    """Yield a row for each answer."""
+    return (_row(_object(answer)) for answer in answers)
 
 
 def parsed(lines: Iterable[bytes]) -> Iterator[Any]:
@@ -237,12 +227,12 @@ def _row(answer: Json) -> DeferredRow:
     key = as_text(answer.get("key")) or as_text(_object(answer.get("metadata")).get("key")) or ""
     error, response = answer.get("error"), answer.get("response")
     if not error and isinstance(response, dict):
-        return DeferredRow(request_id=key, status="succeeded", response=HttpResponse(status=200, body=response))
+        return DeferredRow(custom_id=key, status="succeeded", response=HttpResponse(status=200, body=response))
     if not error:
-        return DeferredRow(request_id=key, status="failed", error="its row holds no answer")
+        return DeferredRow(custom_id=key, status="failed", error="its row holds no answer")
     code = _object(error).get("code")
     return DeferredRow(
-        request_id=key,
+        custom_id=key,
         status="cancelled" if code == _CANCELLED else "failed",
         error=error_message(error),
         provider_status=None if code is None else str(code),

@@ -17,9 +17,10 @@ from pollux_sync.data.config import REDACTED
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.request import Asset
 from pollux_sync.errors import APIError, ConfigurationError
+from pollux_sync.wire.bodies import decode_response
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import open_client, read_answer
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun
+from pollux_sync.wire.http import open_client
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +92,7 @@ class GeminiCarrier(SDKCarrier):
         path, body = self._path(request), copy.deepcopy(request.body or {})
         with self._as_wire_errors():
             answer = self._raw.request(request.method.lower(), path, body, _http_options(timeout_s))
-        return read_answer(200, _fields(answer.headers), answer.body.encode())
+        return decode_response(200, _fields(answer.headers), answer.body.encode())
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
@@ -107,10 +108,10 @@ class GeminiCarrier(SDKCarrier):
             asked.timeout = timeout_s  # not as an option, which would tell the service to end a long answer
             raw = self._raw._request(asked, once, stream=True).response_stream  # noqa: SLF001 - request_streamed cannot be closed
         if hasattr(raw, "extensions"):  # httpx, or its successor
-            return begun(raw, timeout_s)
-        from pollux_gemini.receiving import begun_by_requests
+            return open_sdk_stream(raw, timeout_s)
+        from pollux_gemini.receiving import open_requests_stream
 
-        return begun_by_requests(raw, timeout_s, self._as_wire_errors)
+        return open_requests_stream(raw, timeout_s, self._as_wire_errors)
 
     def _path(self, request: HttpRequest) -> str:
         path = request.path.removeprefix("/")

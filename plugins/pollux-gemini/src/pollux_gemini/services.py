@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pollux_gemini.encoding import full_name
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.services import ModelInfo
 from pollux_sync.wire.fields import as_text, count_in
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pollux_gemini.parts import function_calls_in, objects_in
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.sse import until_whole
+from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def decode_stream(stream: EventStream) -> Iterator[Delta | Reply]:
     """
     whole = _Whole()
     try:
-        for _, piece in until_whole(stream, lambda: whole.is_ended):
+        for _, piece in read_until_complete(stream, lambda: whole.is_ended):
             yield from whole.add(piece, stream.response)
     except Exception:
         yield whole.usage

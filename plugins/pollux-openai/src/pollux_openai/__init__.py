@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import DeferredJob, JobState
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
@@ -154,8 +154,8 @@ class OpenAIProvider:
         return True
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        return line_of(request_id, request)
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        return line_of(custom_id, request)
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState, request_id
+from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState, build_custom_id
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import DeferredBatch, DeferredRow
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.faults import RETRYABLE_STATUSES, ReplyError, error_message
+from pollux_sync.wire.faults import ReplyError, error_message
 from pollux_sync.wire.fields import as_text, count_in
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: As documented: 50,000 requests and 200 MB a file.
 LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
@@ -41,8 +41,6 @@ _ROW_FATES: dict[str, ItemStatus] = {
 }
 _ENDS = ("completed_at", "cancelled_at", "expired_at", "failed_at")
 _OK = 200
-_FIRST_FAULT_OF_SERVER = 500
-_TOO_MANY = 429
 
 
 def line_of(custom_id: str, request: HttpRequest) -> dict[str, Any]:
@@ -58,11 +56,6 @@ def creation_of(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
         "completion_window": "24h",
         "metadata": {_MARK: batch.mark, "pollux_request_count": str(batch.request_count)},
     }
-
-
-def is_refusal(status: int) -> bool:
-    """Whether a job certainly was not made, as far as the status of the answer tells."""
-    return status < _FIRST_FAULT_OF_SERVER and (status == _TOO_MANY or status not in RETRYABLE_STATUSES)
 
 
 def id_in(answer: Mapping[str, Any]) -> str:
@@ -107,8 +100,9 @@ def found_among(listed: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> De
     return job_of(found[0], batch) if found else None
 
 
-def state_of(told: Mapping[str, Any], request_count: int) -> JobState:
-    """How far a job is. A request without an answer has failed as soon as the job has ended."""
+def state_of(told: Mapping[str, Any], job: DeferredJob) -> JobState:
+    """Return the state of a job. A request without an answer has failed once the job has ended."""
+    request_count = job.request_count
     word = as_text(told.get("status")) or "unknown"
     is_over = word in _FATES or word == "completed"
     counts = told.get("request_counts")
@@ -128,6 +122,8 @@ def state_of(told: Mapping[str, Any], request_count: int) -> JobState:
         failed=failed,
         completed_at=next(filter(None, (count_in(told, name) for name in _ENDS)), None) if is_over else None,
         expires_at=count_in(told, "expires_at"),
+        error=_job_errors(told, job),
+        unanswered_status=_FATES.get(word),
     )
 
 
@@ -160,7 +156,7 @@ def row_of(line: bytes) -> DeferredRow:
         row = None
     custom_id = as_text(row.get("custom_id")) if isinstance(row, dict) else None
     if custom_id is None:
-        return DeferredRow(request_id="", status="failed", error="the row cannot be read")
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read")
     response, error = (row[name] if isinstance(row.get(name), dict) else {} for name in ("response", "error"))
     status, code = count_in(response, "status_code"), as_text(error.get("code"))
     if status == _OK:
@@ -168,25 +164,14 @@ def row_of(line: bytes) -> DeferredRow:
         answer = HttpResponse(
             status=status, headers={"x-request-id": named} if named else {}, body=response.get("body")
         )
-        return DeferredRow(request_id=custom_id, status="succeeded", response=answer, provider_status=str(status))
+        return DeferredRow(custom_id=custom_id, status="succeeded", response=answer, provider_status=str(status))
     told = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
     return DeferredRow(
-        request_id=custom_id,
+        custom_id=custom_id,
         status=_ROW_FATES.get(code or "", "failed"),
         error=told or code,
         provider_status=code or (str(status) if status else None),
     )
-
-
-def unanswered(told: Mapping[str, Any], job: DeferredJob, seen: Container[str]) -> Iterator[DeferredRow]:
-    """Rows for the requests of a job that ended early, but for those seen: the job's own errors say why."""
-    word = as_text(told.get("status")) or ""
-    if word not in _FATES:
-        return
-    error = _job_errors(told, job)
-    for name in map(request_id, range(job.first, job.first + job.request_count)):
-        if name not in seen:
-            yield DeferredRow(request_id=name, status=_FATES[word], error=error, provider_status=word)
 
 
 def _job_errors(told: Mapping[str, Any], job: DeferredJob) -> str | None:
@@ -201,5 +186,5 @@ def _job_errors(told: Mapping[str, Any], job: DeferredJob) -> str | None:
 
 def _job_error(error: Mapping[str, Any], job: DeferredJob) -> str:
     line = count_in(error, "line")
-    where = f"{request_id(job.first + line - 1)}: " if line else ""
+    where = f"{build_custom_id(job.first + line - 1)}: " if line else ""
     return f"{where}{error_message(error.get('message') or error.get('code'))}"

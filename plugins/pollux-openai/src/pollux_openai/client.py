@@ -10,10 +10,13 @@ from pollux_openai import batching
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.request import Asset
+from pollux_sync.errors import is_refusal
+from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, read_by, received, wire_errors
+from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,25 +68,25 @@ class OpenAICarrier(SDKCarrier):
         kind = self._http.Response
         # The key that the SDK would make names a request that is repeated: this one is not.
         options: Any = {"timeout": timeout_s, "idempotency_key": ""}
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             if request.method == "GET":
                 raw = self._client.get(request.path, cast_to=kind, stream=True, options=options)
             else:
                 raw = self._client.post(request.path, body=request.body, cast_to=kind, stream=True, options=options)
-        return read_by(deadline, raw)
+        return read_response(raw, deadline)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events. Raises what `send` raises; so does reading them."""
         options: Any = {"timeout": timeout_s, "headers": STREAM_HEADERS}
-        with body_errors(), wire_errors(self._sdk):
+        with convert_body_errors(), convert_sdk_errors(self._sdk):
             raw = self._client.post(
                 request.path, body=request.body, cast_to=self._http.Response, stream=True, options=options
             )
-        return begun(raw, timeout_s)
+        return open_sdk_stream(raw, timeout_s)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
-        with source.open() as stream, wire_errors(self._sdk):
+        with source.open() as stream, convert_sdk_errors(self._sdk):
             stored = self._client.files.create(
                 file=(name, stream, source.mime_type),
                 purpose="user_data",
@@ -94,7 +97,7 @@ class OpenAICarrier(SDKCarrier):
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             self._client.files.delete(asset.id, timeout=timeout_s)
 
     def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
@@ -112,7 +115,7 @@ class OpenAICarrier(SDKCarrier):
         try:
             told = self._asked(batches.create, timeout_s, **batching.creation_of(batch, file_id))
         except HttpError as error:
-            if batching.is_refusal(error.response.status):
+            if is_refusal(error.response.status):
                 with suppress(HttpError, ReplyError, OSError):
                     self._forget(file_id, timeout_s)
             raise
@@ -134,18 +137,13 @@ class OpenAICarrier(SDKCarrier):
 
     def inspect(self, job: DeferredJob, timeout_s: float) -> JobState:
         """How far a job is."""
-        return batching.state_of(self._batch(job, timeout_s), job.request_count)
+        return batching.state_of(self._batch(job, timeout_s), job)
 
     def collect(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
-        """The rows of both files as they come in, then what the job says of the requests that are in neither."""
+        """Yield the rows of the output file and of the error file as they arrive."""
         told = self._batch(job, timeout_s)
-        seen = set()
         for file_id in filter(None, map(as_text, map(told.get, ("output_file_id", "error_file_id")))):
-            for line in self._lines(file_id, timeout_s):
-                row = batching.row_of(line)
-                seen.add(row.request_id)
-                yield row
-        yield from batching.unanswered(told, job, seen)
+            yield from map(batching.row_of, self._lines(file_id, timeout_s))
 
     def cancel(self, job: DeferredJob, timeout_s: float) -> None:
         """Ask for a job to be cancelled; fine for one that has ended, or is being cancelled."""
@@ -188,14 +186,14 @@ class OpenAICarrier(SDKCarrier):
 
     def _asked(self, ask: Callable[..., Any], timeout_s: float, *arguments: Any, **fields: Any) -> dict[str, Any]:
         """The JSON object that the SDK's raw method gets."""
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             raw = ask(*arguments, timeout=timeout_s, **fields)
-        response = received(raw.http_response)
+        response = convert_response(raw.http_response)
         if not isinstance(response.body, dict):
             raise ReplyError(f"the answer is a JSON {type(response.body).__name__}, not an object", response=response)
         return response.body
 
     def _lines(self, file_id: str, timeout_s: float) -> Iterator[bytes]:
         content = self._client.files.with_streaming_response.content
-        with body_errors(), wire_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
+        with convert_body_errors(), convert_sdk_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
             yield from batching.lines_in(response.iter_bytes())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.services import ModelInfo
 from pollux_sync.wire.fields import as_text, count_in
 from pollux_sync.wire.lists import objects_in
 

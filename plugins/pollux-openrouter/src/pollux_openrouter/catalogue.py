@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import attrs
 
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.request import InlinePart, UriPart
-from pollux_sync.data.services import ModelInfo
 from pollux_sync.wire.fields import as_text, count_in
 from pollux_sync.wire.lists import objects_in
 

@@ -33,7 +33,7 @@ from pollux_sync import (
     run_tools,
     to_jsonable,
 )
-from pollux_sync.engine.interacting import asked_of
+from pollux_sync.engine.interacting import build_interaction
 from pollux_sync.testing import Script
 
 CONFIG = Config(provider="openai", model="m", use_mock=True)
@@ -297,10 +297,10 @@ def test_a_provider_without_conversations_is_asked_all_the_same(config):
 
 def test_the_arguments_of_the_call_can_be_had_apart():
     around = attrs.evolve(AROUND, sources=[Source.from_text("a")])
-    asked = asked_of(around, "Weather?", Options(temperature=0), ProviderInfo(name="any", options={"history"}))
+    asked = build_interaction(around, "Weather?", Options(temperature=0), ProviderInfo(name="any", options={"history"}))
     assert (asked.prompt, asked.sources) == ("Weather?", around.sources)
     assert asked.options == Options(**AROUND.settings, temperature=0, history=[])
-    assert asked_of(around, "Weather?", None, ProviderInfo(name="any")).options.history is None
+    assert build_interaction(around, "Weather?", None, ProviderInfo(name="any")).options.history is None
 
 
 def test_a_failure_carries_what_was_there():

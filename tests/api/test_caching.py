@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+from collections import OrderedDict
 
 import pytest
 
@@ -12,18 +13,17 @@ from pollux_sync import (
     ConfigurationError,
     Options,
     Source,
-    api,
     cached,
     create_cache,
     delete_cache,
     extend_cache,
     hookimpl,
     list_caches,
+    process,
     run,
     run_many,
 )
 from pollux_sync.data.events import CacheCreated, FileUploaded, UploadDeleted
-from pollux_sync.engine.caching import Caches
 
 TEXT = Source.from_text("the manual")
 
@@ -56,7 +56,7 @@ class Watching:
 
 @pytest.fixture(autouse=True)
 def _no_caches_of_other_tests(monkeypatch):
-    monkeypatch.setattr(api, "caches", Caches())
+    monkeypatch.setattr(process.caches, "_registered", OrderedDict())
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_cache_that_has_ended_is_made_anew(config, watching, monkeypatch):
 
 
 def drop_behind_our_back(config, handle):
-    with api.connections.lease(config) as hooks:
+    with process.clients.lease(config) as hooks:
         hooks.client.drop(handle.name)
 
 
@@ -254,7 +254,7 @@ def test_refuses_in_the_documented_order(config, settings, message):
 
 def test_a_provider_without_caches_says_so():
     config = Config(provider="openai", model="m", api_key="k")
-    with pytest.raises(ConfigurationError, match="'openai' keeps no caches") as caught:
+    with pytest.raises(ConfigurationError, match="'openai' has no caches") as caught:
         create_cache([TEXT], config=config)
     assert "cached_tokens" in caught.value.hint
     assert list_caches(config=config) == []
@@ -262,7 +262,7 @@ def test_a_provider_without_caches_says_so():
 
 def test_a_handle_of_another_provider_is_refused(config):
     handle = CacheHandle("c", "m", "acme", time.time() + 60)
-    with pytest.raises(ConfigurationError, match="of provider 'acme'"):
+    with pytest.raises(ConfigurationError, match="belongs to provider 'acme'"):
         delete_cache(handle, config=config)
     with pytest.raises(ConfigurationError, match="must be a Config"):
         delete_cache(handle, config="acme")
@@ -271,7 +271,7 @@ def test_a_handle_of_another_provider_is_refused(config):
 def test_without_a_config_the_environment_is_asked(monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     handle = CacheHandle("c", "m", "gemini", time.time() + 60, base_url="http://127.0.0.1:9/x")
-    assert api.config_for(handle, None) == Config(provider="gemini", model="m", base_url="http://127.0.0.1:9/x")
+    assert process.resolve_config(handle, None) == Config(provider="gemini", model="m", base_url="http://127.0.0.1:9/x")
 
 
 def test_a_plugin_that_is_missing_is_named():

@@ -73,7 +73,7 @@ def test_works_on_the_mock():
     [
         (ToolCall("c", "weather", '{"city": 3}'), "AnswerMismatch: $.city"),
         (ToolCall("c", "weather", "{"), "ToolCallParseError: the model called 'weather'"),
-        (ToolCall("c", "wether", "{}"), "LookupError: there is no tool 'wether'; there are weather"),
+        (ToolCall("c", "wether", "{}"), "LookupError: there is no tool 'wether'; the tools are weather"),
     ],
 )
 def test_tells_the_model_what_it_did_wrong(call, told):

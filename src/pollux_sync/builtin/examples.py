@@ -38,7 +38,7 @@ class _NoExample(Exception):  # noqa: N818  (a signal between branches, never se
     """No value can be made here: nothing is valid, or the schema leads back into itself."""
 
 
-def example(schema: Any) -> Any:
+def build_example(schema: Any) -> Any:
     """Return a small JSON value that is valid under the schema, as far as can be seen from it.
 
     Required properties only, the first branch that ends, the fewest items. ``not``, ``if`` and

@@ -391,7 +391,7 @@ def test_a_forked_child_leaves_the_parents_stream_alone(tmp_path):
         os.write(writing, b", deleted %d" % len(observer.of(UploadDeleted)))
         os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(reading, 1000) == b"the stream is another process's, deleted 0"
+    assert os.read(reading, 1000) == b"the stream belongs to another process, deleted 0"
     assert events.result()["status"] == "ok"
     assert len(observer.of(UploadDeleted)) == 1
 

@@ -10,7 +10,7 @@ import pytest
 from acme_server import FileServer
 from pollux_sync import Config, hookimpl, run
 from pollux_sync.data.config import ConfigValues
-from pollux_sync.engine.connecting import Connections
+from pollux_sync.process import ClientPool
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -32,50 +32,50 @@ def opened():
 
 
 @pytest.fixture
-def connections(opened):
+def pool(opened):
     def open_hooks(config):
         opened.append(FakeHooks(config))
         return opened[-1]
 
-    return Connections(open_hooks, capacity=2)
+    return ClientPool(open_hooks, capacity=2)
 
 
 def config_of(model):
     return ConfigValues(provider="p", model=model)
 
 
-def test_equal_configs_share_one_client(connections, opened):
+def test_equal_configs_share_one_client(pool, opened):
     for _ in range(3):
-        with connections.lease(config_of("a")):
+        with pool.lease(config_of("a")):
             pass
     assert len(opened) == 1
 
 
-def test_closes_the_least_recently_used_idle_client(connections, opened):
+def test_closes_the_least_recently_used_idle_client(pool, opened):
     for model in ("a", "b", "a", "c"):
-        with connections.lease(config_of(model)):
+        with pool.lease(config_of(model)):
             pass
     assert {hooks.config.model: hooks.closed for hooks in opened} == {"a": 0, "b": 1, "c": 0}
 
 
-def test_never_closes_a_client_in_use(connections, opened):
-    with connections.lease(config_of("a")), connections.lease(config_of("b")), connections.lease(config_of("c")):
+def test_never_closes_a_client_in_use(pool, opened):
+    with pool.lease(config_of("a")), pool.lease(config_of("b")), pool.lease(config_of("c")):
         assert [hooks.closed for hooks in opened] == [0, 0, 0]
 
 
-def test_closes_all_at_the_end(connections, opened):
+def test_closes_all_at_the_end(pool, opened):
     for model in ("a", "b"):
-        with connections.lease(config_of(model)):
+        with pool.lease(config_of(model)):
             pass
-    connections.close()
+    pool.close()
     assert [hooks.closed for hooks in opened] == [1, 1]
 
 
-def test_a_forked_child_starts_afresh_without_closing(connections, opened):
-    with connections.lease(config_of("a")):
+def test_a_forked_child_starts_afresh_without_closing(pool, opened):
+    with pool.lease(config_of("a")):
         pass
-    connections.forget()
-    with connections.lease(config_of("a")):
+    pool.forget()
+    with pool.lease(config_of("a")):
         pass
     assert [hooks.closed for hooks in opened] == [0, 0]
 
@@ -93,11 +93,11 @@ class Equal:
         pass
 
 
-def test_two_plugin_objects_never_share_a_client_however_equal(connections, opened):
+def test_two_plugin_objects_never_share_a_client_however_equal(pool, opened):
     for _ in range(2):
         plugin = Equal()
         for _ in range(2):
-            with connections.lease(ConfigValues(provider="p", model="m", plugins=[plugin])):
+            with pool.lease(ConfigValues(provider="p", model="m", plugins=[plugin])):
                 pass
     assert len(opened) == 2
 
@@ -143,8 +143,8 @@ def test_works_on_both_sides_of_a_fork(server, acme, tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SUPPORT)])}
     done = subprocess.run([sys.executable, "-c", FORK, server.url], env=environment, timeout=20, check=False)
     assert done.returncode == 0
-    connections = {request.json()["prompt"]: request.connection for request in server.requests}
-    assert connections["before"] == connections["parent"] != connections["child"]
+    pool = {request.json()["prompt"]: request.connection for request in server.requests}
+    assert pool["before"] == pool["parent"] != pool["child"]
 
 
 def test_works_inside_a_running_event_loop(server, config):

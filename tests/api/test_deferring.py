@@ -19,7 +19,6 @@ from pollux_sync import (
     PlanningError,
     RetryPolicy,
     Source,
-    api,
     as_completed,
     cancel_deferred,
     collect_deferred,
@@ -28,6 +27,7 @@ from pollux_sync import (
     defer_many,
     hookimpl,
     inspect_deferred,
+    process,
     run_many,
     to_jsonable,
     wait_deferred,
@@ -48,12 +48,12 @@ def config(*plugins, **fields):
 
 
 def jobs_of(reach):
-    with api.connections.lease(reach) as hooks:
+    with process.clients.lease(reach) as hooks:
         return hooks.client.jobs
 
 
 def files_of(reach):
-    with api.connections.lease(reach) as hooks:
+    with process.clients.lease(reach) as hooks:
         return hooks.client.files
 
 
@@ -89,7 +89,7 @@ def test_answers_as_run_many_would():
     for envelope in (told, later):
         del envelope["diagnostics"]["attempts"], envelope["metrics"]["duration_s"], envelope["metrics"]["n_attempts"]
     assert later == told
-    assert [item["request_id"] for item in deferred["items"]] == [f"pollux-{index:06d}" for index in range(30)]
+    assert [item["custom_id"] for item in deferred["items"]] == [f"pollux-{index:06d}" for index in range(30)]
     assert {item["status"] for item in deferred["items"]} == {"succeeded"}
 
 
@@ -191,7 +191,7 @@ class Odd:
     @hookimpl(wrapper=True)
     def pollux_collect_deferred(self):
         rows = list((yield))
-        return [*rows, attrs.evolve(rows[0], response=None, status="failed"), attrs.evolve(rows[0], request_id="x")]
+        return [*rows, attrs.evolve(rows[0], response=None, status="failed"), attrs.evolve(rows[0], custom_id="x")]
 
 
 def test_odd_rows_are_counted_and_change_nothing():
@@ -299,9 +299,9 @@ def test_cancels():
 def small_jobs(monkeypatch):
     small = attrs.evolve(mock._INFO, deferred=DeferredLimits(max_requests=4, max_bytes=10_000))
     monkeypatch.setattr(mock, "_INFO", small)
-    api.provider_info.cache_clear()
+    process.read_provider_info.cache_clear()
     yield
-    api.provider_info.cache_clear()
+    process.read_provider_info.cache_clear()
 
 
 @pytest.mark.usefixtures("small_jobs")
@@ -320,7 +320,7 @@ def test_too_large_for_one_job_becomes_several_and_then_is_refused(tmp_path):
     reach = config()
     handle = defer_many(["x" * 4000] * 3, config=reach)
     assert [job.request_count for job in handle.jobs] == [2, 1]
-    with pytest.raises(PlanningError, match="holds 10000") as caught:
+    with pytest.raises(PlanningError, match="holds at most 10000") as caught:
         defer_many(["x" * 20_000], config=reach, job_file=tmp_path / "job.json")
     assert "from_file" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
@@ -432,9 +432,9 @@ def test_an_open_failure_can_be_gone_on_from(tmp_path):
     assert str(path) in caught.value.__notes__[0]
     with pytest.raises(ConfigurationError, match="was interrupted") as hinted:
         inspect_deferred(path, config=reach)
-    assert "goes on" in hinted.value.hint
+    assert "continues" in hinted.value.hint
     assert len(files_of(reach)) == 1
-    with api.connections.lease(reach) as hooks:
+    with process.clients.lease(reach) as hooks:
         mark = json.loads(path.read_text())["mark"]
         hooks.client.add(f"{mark}-stored-without-a-note.pdf")
         hooks.client.add("of-somebody-else.pdf")
@@ -477,7 +477,7 @@ def test_strays_of_a_broken_attempt_are_deleted_in_the_same_call():
     reach = config(faults)
 
     def leave_a_stray(batch):
-        with api.connections.lease(reach) as hooks:
+        with process.clients.lease(reach) as hooks:
             hooks.client.add(f"{batch.mark}.jsonl")
 
     faults.before = leave_a_stray
@@ -504,8 +504,8 @@ def test_a_handle_is_not_lost_over_files_that_cannot_be_listed(tmp_path):
 def test_two_processes_do_not_share_a_file(tmp_path):
     path = tmp_path / "job.json"
     holding = (
-        "import sys; from pathlib import Path; from pollux_sync.engine.journaling import alone\n"
-        "with alone(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from pollux_sync.engine.journaling import lock_job_file\n"
+        "with lock_job_file(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", holding, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -542,7 +542,7 @@ def test_a_job_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"options": Options(tools=[{"name": "x"}])}, "tools cannot be deferred"),
         ({"options": Options(history=[])}, "history cannot be deferred"),
         ({"options": Options(implicit_caching=False)}, "implicit_caching cannot be deferred"),
-        ({"config": Config(provider="local", model="m", base_url="http://127.0.0.1:9/v1")}, "no deferred requests"),
+        ({"config": Config(provider="local", model="m", base_url="http://127.0.0.1:9/v1")}, "does not take deferred"),
     ],
 )
 def test_refuses_what_cannot_be_deferred(fields, message):

@@ -215,6 +215,6 @@ def test_is_refused_in_a_forked_child_and_loses_nothing_there(picture):
         os.write(writing, b", deleted %d" % len(files.deleted))
         os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(reading, 1000) == b"the session is another process's, deleted 0"
+    assert os.read(reading, 1000) == b"the session belongs to another process, deleted 0"
     session.close()
     assert len(files.deleted) == 1
