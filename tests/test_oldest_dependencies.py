@@ -21,7 +21,7 @@ FILES = [
     *["data/test_options.py", "data/test_tool.py", "data/test_source.py", "data/test_interaction.py"],
     *["schemas/test_schema_structuring.py", "schemas/test_schema_round_trips.py"],
     *["hooks/test_relay.py", "hooks/test_config.py"],
-    *["engine/test_running.py", "engine/test_repairing.py", "wire/test_http_client.py"],
+    *["api/test_asking.py", "engine/test_repairing.py", "wire/test_http_client.py"],
 ]
 
 

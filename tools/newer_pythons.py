@@ -14,7 +14,7 @@ from pathlib import Path
 from environments import ROOT, install, make_environment
 
 #: Values, hooks and plain calls: what a change of Python would break first, within a few seconds.
-TESTS = ["tests/data", "tests/hooks", "tests/engine/test_running.py"]
+TESTS = ["tests/data", "tests/hooks", "tests/api/test_asking.py"]
 TOOLS = ["pytest", "pytest-xdist", "hypothesis", "pydantic", "msgspec"]
 
 
