@@ -19,6 +19,7 @@ OLDEST = dict(
 #: Each dependency is used by some of these: values, conversion, validation, hooks, HTTP.
 FILES = [
     *["data/test_options.py", "data/test_tool.py", "data/test_source.py", "data/test_interaction.py"],
+    *["data/test_golden.py", "data/test_round_trips.py", "data/test_handles.py"],
     *["schemas/test_schema_structuring.py", "schemas/test_schema_round_trips.py"],
     *["hooks/test_relay.py", "hooks/test_config.py"],
     *["api/test_asking.py", "engine/test_repairing.py", "wire/test_http_client.py"],

@@ -100,7 +100,7 @@ def test_typed_answers_are_lines_of_json(cli):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("status", "none.json"), "no job file"),
+        (("status", "none.json"), "not a job file"),
         (("defer", "--mock", "Who?"), "--job"),
         (("defer", "--mock", "--job", "j.json", "a", "-s", "notes.txt", "--per-source"), "cannot be deferred"),
         (("collect",), "FILE"),

@@ -56,7 +56,7 @@ OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": 
 CHUNKED = SSE | {"Transfer-Encoding": "chunked"}
 
 
-def iter_chunks(*parts):
+def chunks(*parts):
     """The events, each in a chunk of its own; and the end of the body."""
     pieces = [events(part) for part in parts]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"

@@ -29,7 +29,6 @@ from pollux_sync import (
     to_jsonable,
     wait_deferred,
 )
-from pollux_sync.data.handles import DeferredJob
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
 
@@ -241,8 +240,7 @@ def test_broken_lines_cost_no_other_answer(config, batches):
 def test_rows_are_read_one_by_one():
     read = []
     lines = (read.append(number) or b'{"key": "pollux-%06d", "response": {}}' % number for number in range(3))
-    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"}))
-    rows = batching.rows_of(batch, batching.parsed(lines), DeferredJob(job_id="batches/1", first=0, request_count=3))
+    rows = batching.rows_of(batching.parsed(lines))
     assert next(rows).custom_id == "pollux-000000"
     assert read == [0]
 
@@ -516,9 +514,7 @@ def test_an_operation_that_is_done_has_ended(operation, status):
     ],
 )
 def test_a_row_without_an_answer_says_what_is_known(answer, row):
-    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1", "done": True}))
-    job = DeferredJob(job_id="batches/1", first=0, request_count=1)
-    (read,) = batching.rows_of(batch, [{"key": "pollux-000000"} | answer], job)
+    (read,) = batching.rows_of([{"key": "pollux-000000"} | answer])
     assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
 
 

@@ -603,6 +603,9 @@ def test_a_handle_finds_its_way_with_a_key_from_the_environment(server, batches,
 # -- pure parts
 
 
+FOUR = DeferredJob(job_id="batch_1", first=0, request_count=4)
+
+
 def told(status, completed=0, failed=0, total=4, **fields):
     return {"status": status, "request_counts": {"total": total, "completed": completed, "failed": failed}} | fields
 
@@ -633,14 +636,14 @@ def told(status, completed=0, failed=0, total=4, **fields):
     ],
 )
 def test_names_the_state_of_a_job(batch, expected):
-    state = state_of(batch, 4)
+    state = state_of(batch, FOUR)
     assert (state.status, state.succeeded, state.failed) == expected
 
 
 @pytest.mark.parametrize("name", ["completed_at", "cancelled_at", "expired_at", "failed_at"])
 def test_knows_when_a_job_ended_but_not_before(name):
-    assert state_of(told(name.removesuffix("_at"), **{name: 7}), 4).completed_at == 7
-    assert state_of(told("in_progress", **{name: 7}), 4).completed_at is None
+    assert state_of(told(name.removesuffix("_at"), **{name: 7}), FOUR).completed_at == 7
+    assert state_of(told("in_progress", **{name: 7}), FOUR).completed_at is None
 
 
 @pytest.mark.parametrize(

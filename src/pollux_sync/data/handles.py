@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import attrs
 
+from pollux_sync.data.converter import SCHEMA_VERSION, Storable
 from pollux_sync.data.request import Asset  # noqa: TC001 - read from stored data
 from pollux_sync.schemas import schema_hash
-
-SCHEMA_VERSION = 1
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
 ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
@@ -30,7 +29,7 @@ class RemoteCache:
 
 
 @attrs.frozen
-class CacheHandle:
+class CacheHandle(Storable):
     """A provider-side cache: which one, for which model, and until when (seconds since the epoch).
 
     ``account`` is a fingerprint that tells accounts apart, ``base_url`` is where the cache is if not at the
@@ -51,17 +50,6 @@ class CacheHandle:
         """Whether the local clock is past ``expires_at``."""
         return time.time() >= self.expires_at
 
-    def to_dict(self) -> dict[str, Any]:
-        """The handle as JSON-ready data."""
-        return {name: value for name, value in attrs.asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
-        from pollux_sync.data.converter import restored
-
-        return restored(data, cls, newest=SCHEMA_VERSION)
-
 
 @attrs.frozen(kw_only=True)
 class DeferredJob:
@@ -77,7 +65,7 @@ class DeferredJob:
 
 
 @attrs.frozen(kw_only=True)
-class DeferredHandle:
+class DeferredHandle(Storable):
     """Deferred requests: which jobs, of whom, and what is needed to read their answers. Plain data.
 
     ``mark`` is in the names of what was stored for the jobs, ``files`` are the uploads that they read.
@@ -106,19 +94,6 @@ class DeferredHandle:
         """Hex SHA-256 of the response schema's canonical JSON."""
         return None if self.response_schema is None else schema_hash(self.response_schema)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The handle as JSON-ready data."""
-        data = attrs.asdict(self)
-        data |= {"jobs": list(data["jobs"]), "files": list(data["files"])}
-        return {name: value for name, value in data.items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
-        from pollux_sync.data.converter import restored
-
-        return restored(data, cls, newest=SCHEMA_VERSION)
-
 
 @attrs.frozen(kw_only=True)
 class JobState:
@@ -144,7 +119,7 @@ class JobState:
 
 
 @attrs.frozen
-class DeferredSnapshot:
+class DeferredSnapshot(Storable):
     """How far a deferred job is. Times are seconds since the epoch."""
 
     job_id: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from pollux_sync.data.converter import Storable
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
@@ -212,7 +213,7 @@ class HttpRequest:
 
 
 @attrs.frozen(kw_only=True)
-class HttpResponse:
+class HttpResponse(Storable):
     """One answer as data: status, headers with lower-case names, and the decoded JSON body."""
 
     status: int

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence  # noqa: TC003 - the first is read from stored data
 from sys import intern
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from pollux_sync.errors import ToolCallParseError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pollux_sync.errors import FaultKind, PolluxError
+from pollux_sync.data.converter import Storable
+from pollux_sync.errors import FaultKind, PolluxError, ToolCallParseError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
 
@@ -90,7 +87,7 @@ class Attempt:
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class Reply:
+class Reply(Storable):
     """A provider's answer, decoded. ``raw_finish_reason`` is the provider's word for ``finish_reason``.
 
     ``artifacts`` are extras such as citations, as JSON-ready data.
@@ -130,7 +127,7 @@ class Reply:
 
 
 @attrs.frozen
-class Failure:
+class Failure(Storable):
     """A call that was not answered, and why. ``is_follow_up``: it was not sent since another call failed.
 
     ``usage`` is what a streamed answer was billed before it broke off, as far as the provider said.

@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from pollux_sync.data.converter import load_value
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
-from pollux_sync.errors import SourceError
+from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -212,15 +213,22 @@ class Source:
         return item | ({"provider_hints": hints} if hints else {})
 
     @classmethod
-    def from_dict(cls, item: Mapping[str, Any]) -> Self:
-        """The source that `to_dict` wrote. Raises SourceError for a file that is gone or has changed since."""
+    def from_dict(cls, item: dict[str, Any]) -> Self:
+        """Return the source that `to_dict` wrote.
+
+        Raises SourceError that names every bad field, or for a file that is gone or has changed since.
+        """
+        hint = "pass what Source.to_dict() gave"
         try:
-            loader, size = _restored_loader(item)
-            hints = tuple(ProviderHint(*map(str, hint)) for hint in item.get("provider_hints", ()))
-            kind, identifier, mime_type = item["source_type"], item["identifier"], item["mime_type"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(f"not a stored source: {error!r}", hint="pass what Source.to_dict() gave") from error
-        return cls(kind, identifier, mime_type, size, loader, hints)
+            stored = load_value(item, _StoredSource, name="source")
+        except ConfigurationError as error:
+            raise SourceError(error.message, hint=hint) from error
+        try:
+            loader, size = _stored_loader(stored)
+            hints = tuple(ProviderHint(*parts) for parts in stored.provider_hints)
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"not a stored source: {error}", hint=hint) from error
+        return cls(stored.source_type, stored.identifier, stored.mime_type, size, loader, hints)
 
     @property
     def path(self) -> Path | None:
@@ -254,29 +262,41 @@ def convert_read_errors(source: Source) -> Iterator[None]:
         ) from error
 
 
-def _restored_loader(item: Mapping[str, Any]) -> tuple[Callable[[], bytes], int]:
-    """What loads a stored source's content, and its size."""
-    if "path" in item:
-        file = Source.from_file(item["path"], mime_type=item["mime_type"])
-        if file.content_sha256() != item["sha256"]:
+@attrs.frozen(kw_only=True)
+class _StoredSource:
+    """The layout of a stored source: a file has ``path`` and ``sha256``, or ``data`` in base64; text has ``text``."""
+
+    source_type: SourceType
+    identifier: str
+    mime_type: str
+    path: str | None = None
+    sha256: str | None = None
+    text: str | None = None
+    data: str | None = None
+    provider_hints: tuple[tuple[str, ...], ...] = ()
+
+
+def _stored_loader(stored: _StoredSource) -> tuple[Callable[[], bytes], int]:
+    """Return what loads a stored source's content, and its size."""
+    if stored.path is not None:
+        file = Source.from_file(stored.path, mime_type=stored.mime_type)
+        if file.content_sha256() != stored.sha256:
             raise SourceError(
-                f"{item['path']!r} has changed since it was stored",
+                f"{stored.path!r} has changed since it was stored",
                 hint="begin a new conversation with the file as it is now",
             )
         return file.content_loader, file.size_bytes
-    if "text" in item:
-        content = _encoded(item["text"])
+    if stored.text is not None or stored.data is not None:
+        content = b64decode(stored.data or "", validate=True) if stored.text is None else _encoded(stored.text)
         return BytesLoader(content), len(content)
-    if "data" in item:
-        content = b64decode(item["data"], validate=True)
-        return BytesLoader(content), len(content)
-    if item["source_type"] == "youtube":
-        return BytesLoader(_encoded(f"youtube:{item['identifier']}")), 0
-    if item["source_type"] == "arxiv":
-        return BytesLoader(_encoded(item["identifier"])), 0
-    if item["source_type"] == "uri":
-        return BytesLoader(_encoded(f"uri:{item['mime_type']}:{item['identifier']}")), 0
-    raise ValueError(f"source_type {item['source_type']!r}")
+    match stored.source_type:
+        case "youtube":
+            return BytesLoader(_encoded(f"youtube:{stored.identifier}")), 0
+        case "arxiv":
+            return BytesLoader(_encoded(stored.identifier)), 0
+        case "uri":
+            return BytesLoader(_encoded(f"uri:{stored.mime_type}:{stored.identifier}")), 0
+    raise ValueError(f"a source of type {stored.source_type!r} needs path, text or data")
 
 
 def _compact(value: Mapping[str, Any]) -> str:

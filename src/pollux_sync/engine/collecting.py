@@ -205,8 +205,8 @@ def _build_error(status: ItemStatus, error: str | None, index: int | None, hooks
 def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> _Item:
     """Return the item of a request for which the provider has no row. This is the one place that decides its fate."""
     status = state.decide_unanswered()
-    error = state.error or f"there is no answer; the job is {state.provider_status}"
-    failure = _build_error(status, error, index, hooks)
+    missing = f"there is no answer; the job is {state.provider_status}" if status == "missing" else None
+    failure = _build_error(status, state.error or missing, index, hooks)
     return _Item(
         outcome=Failure(failure),
         status=status,

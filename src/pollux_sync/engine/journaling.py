@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.converter import restored
-from pollux_sync.data.handles import SCHEMA_VERSION, DeferredHandle, DeferredJob
+from pollux_sync.data.converter import SCHEMA_VERSION, Storable
+from pollux_sync.data.handles import DeferredHandle, DeferredJob  # noqa: TC001 - read from files
 from pollux_sync.data.request import Asset, DeferredBatch, UploadPart  # noqa: TC001 - the first is read from files
 from pollux_sync.errors import ConfigurationError
 
@@ -49,7 +49,7 @@ class Attempted:
 
 
 @attrs.frozen(kw_only=True)
-class JobFile:
+class JobFile(Storable):
     """The content of a job file. ``content`` identifies the requests, ``mark`` the submission."""
 
     content: str
@@ -126,7 +126,7 @@ class Journal:
 
     def _write(self) -> None:
         if self._path is not None:
-            write_atomically(self._path, attrs.asdict(self.facts))
+            write_atomically(self._path, self.facts.to_dict())
 
 
 def read_job_file(path: Path) -> JobFile:
@@ -137,7 +137,7 @@ def read_job_file(path: Path) -> JobFile:
         raise ConfigurationError(
             f"{str(path)!r} is not a job file: {error}", hint="pass the job_file that defer_many was given"
         ) from error
-    return restored(data, JobFile, newest=SCHEMA_VERSION)
+    return JobFile.from_dict(data)
 
 
 def write_atomically(path: Path, data: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
     value <--structure-- canonical value <--lift-- the model's answer
 
 ``answer_format`` joins all of it: it is built once per response schema and reads every answer.
-Names are loaded on first use, and jsonschema, referencing and cattrs only when a schema is worked on.
+Names are loaded on first use, and jsonschema and referencing only when a schema is worked on.
 """
 
 from __future__ import annotations

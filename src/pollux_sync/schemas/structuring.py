@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -35,12 +33,9 @@ from pollux_sync.schemas.textforms import TextForm
 from pollux_sync.schemas.validating import compile_validator, ensure_valid
 
 if TYPE_CHECKING:
-    from cattrs import Converter
     from jsonschema import Draft202012Validator
 
 Reader = Callable[[Any], Any]
-# Before any factory, cattrs asks for these by class; for Enum only releases before 26 do.
-_CLASS_FIRST = (str, bytes, int, float, Path, Enum)
 
 
 def structure(value: Any, tp: Any) -> Any:
@@ -53,52 +48,31 @@ def structure(value: Any, tp: Any) -> Any:
     if isinstance(tp, dict):
         ensure_valid(value, compile_validator(schema_of(tp), checks_formats=True))
         return value
-    return _read(_converter(), value, tp)
+    return _read(value, tp, _checking_reader)
 
 
 def structure_valid(value: Any, tp: Any) -> Any:
     """As ``structure``, for a value known to be valid under the type's own schema."""
-    return value if isinstance(tp, dict) else _read(_trusting_converter(), value, tp)
+    return value if isinstance(tp, dict) else _read(value, tp, _trusting_reader)
 
 
-def _read(converter: Converter, value: Any, tp: Any) -> Any:
+def _read(value: Any, tp: Any, foreign_reader: Callable[[Any], Reader]) -> Any:
     try:
-        return converter.structure(value, tp)
+        return _reader_of(tp, foreign_reader)(value)
     except RecursionError:
         raise AnswerMismatch("the value is nested too deeply") from None
 
 
 @cache
-def _converter() -> Converter:
-    return _build_converter(foreign_reader=_checking_reader)
-
-
-@cache
-def _trusting_converter() -> Converter:
-    return _build_converter(foreign_reader=_trusting_reader)
-
-
-def _build_converter(*, foreign_reader: Callable[[Any], Reader]) -> Converter:
-    from cattrs import Converter
-
-    converter = Converter(detailed_validation=False)
-    make_hook = cache(_Readers(converter=converter, foreign_reader=foreign_reader).hook)
-    converter.register_structure_hook_factory(lambda _: True, make_hook)
-    for cls in _CLASS_FIRST:
-        converter.register_structure_hook(cls, lambda value, tp: make_hook(tp)(value, tp))
-    return converter
+def _reader_of(tp: Any, foreign_reader: Callable[[Any], Reader]) -> Reader:
+    return _Readers(foreign_reader=foreign_reader).reader(form_of(tp))
 
 
 @attrs.frozen(kw_only=True)
 class _Readers:
-    """Makes the hook of each type, from its form. What a type contains is looked up on first use."""
+    """Makes the reader of each type, from its form. What a type contains is looked up on first use."""
 
-    converter: Converter
     foreign_reader: Callable[[Any], Reader]
-
-    def hook(self, tp: Any) -> Callable[[Any, Any], Any]:
-        reader = self.reader(form_of(tp))
-        return lambda value, _: reader(value)
 
     def reader(self, form: Form) -> Reader:  # noqa: PLR0911  (one row a form)
         match form:
@@ -120,12 +94,12 @@ class _Readers:
                 return self.container_reader(form)
 
     def inner(self, tp: Any) -> Reader:
-        hooks: list[Callable[[Any, Any], Any]] = []
+        readers: list[Reader] = []
 
         def read(value: Any) -> Any:
-            if not hooks:
-                hooks.append(self.converter.get_structure_hook(tp))
-            return hooks[0](value, tp)
+            if not readers:
+                readers.append(_reader_of(tp, self.foreign_reader))
+            return readers[0](value)
 
         return read
 

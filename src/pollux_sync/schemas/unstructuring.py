@@ -9,17 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas.foreign import foreign_unstructure, is_foreign
 from pollux_sync.schemas.mismatch import shortened
 from pollux_sync.schemas.records import is_record, record_fields
 from pollux_sync.schemas.textforms import nearest_text_form
-
-if TYPE_CHECKING:
-    from cattrs import Converter
 
 Hook = Callable[[Any], Any]
 
@@ -30,18 +26,7 @@ def unstructure(value: Any) -> Any:
     ``structure(unstructure(x), T) == x`` for an x of type T. Sets are sorted by their JSON text.
     Raises ConfigurationError for values without a JSON form, such as NaN or a socket.
     """
-    return _converter().unstructure(value)
-
-
-@cache
-def _converter() -> Converter:
-    from cattrs import Converter
-
-    converter = Converter()
-    converter.register_unstructure_hook_factory(lambda _: True, _hook)
-    for cls in (str, bytes, PurePath):  # cattrs asks these by class first, also for a StrEnum
-        converter.register_unstructure_hook(cls, lambda value: _hook(value.__class__)(value))
-    return converter
+    return _hook(value.__class__)(value)
 
 
 @cache

@@ -18,7 +18,7 @@ from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.tools import lifted_calls, lowered_parameters, result_text
 
 if TYPE_CHECKING:
@@ -288,12 +288,12 @@ def _usage(usage: Any) -> Usage:
     prompt_details = usage.get("prompt_tokens_details")
     output_details = usage.get("completion_tokens_details")
     return Usage(
-        input_tokens=count_in(usage, "prompt_tokens"),
-        output_tokens=count_in(usage, "completion_tokens"),
-        total_tokens=count_in(usage, "total_tokens"),
-        reasoning_tokens=count_in(output_details, "reasoning_tokens"),
-        cached_tokens=count_in(prompt_details, "cached_tokens"),
-        cache_write_tokens=count_in(prompt_details, "cache_write_tokens"),
+        input_tokens=read_count(usage, "prompt_tokens"),
+        output_tokens=read_count(usage, "completion_tokens"),
+        total_tokens=read_count(usage, "total_tokens"),
+        reasoning_tokens=read_count(output_details, "reasoning_tokens"),
+        cached_tokens=read_count(prompt_details, "cached_tokens"),
+        cache_write_tokens=read_count(prompt_details, "cache_write_tokens"),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +63,8 @@ def overflowing(fault: Fault, body: Any, code: str) -> Fault:
         fault,
         kind="context_overflow",
         hint=_HINT,
-        n_tokens=count_in(error, "n_prompt_tokens") or _sum(said, "tokens", "more"),
-        n_ctx=count_in(error, "n_ctx") or _sum(said, "limit"),
+        n_tokens=read_count(error, "n_prompt_tokens") or _sum(said, "tokens", "more"),
+        n_ctx=read_count(error, "n_ctx") or _sum(said, "limit"),
     )
 
 

@@ -27,7 +27,7 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -152,7 +152,7 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
-        return count_in(client.send(counting(request), timeout_s).body, "input_tokens")
+        return read_count(client.send(counting(request), timeout_s).body, "input_tokens")
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:

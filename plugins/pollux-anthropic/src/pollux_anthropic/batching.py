@@ -15,7 +15,7 @@ from pollux_sync.data.provider import DeferredLimits, HttpResponse
 from pollux_sync.data.request import Asset, DeferredRow
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import ReplyError, error_message
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -145,7 +145,7 @@ def _ended_as(counts: dict[str, int]) -> DeferredStatus:
 
 def _counts(found: dict[str, Any]) -> dict[str, int]:
     counts = found.get("request_counts")
-    return {name: count_in(counts, name) or 0 for name in ("processing", *_FATES)}
+    return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
 def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_anthropic.encoding import BLOCKS, THOUGHT_TYPES, THOUGHTS
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.tools import lifted_calls
 
 if TYPE_CHECKING:
@@ -100,15 +100,15 @@ def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
 
 def usage_of(usage: Any) -> Usage:
     """The counts as the service bills them: its input tokens are those that no cache held or took."""
-    sent, written = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
+    sent, written = read_count(usage, "input_tokens"), read_count(usage, "output_tokens")
     details = usage.get("output_tokens_details") if isinstance(usage, dict) else None
     return Usage(
         input_tokens=sent,
         output_tokens=written,
         total_tokens=None if sent is None or written is None else sent + written,
-        reasoning_tokens=count_in(details, "thinking_tokens"),
-        cached_tokens=count_in(usage, "cache_read_input_tokens"),
-        cache_write_tokens=count_in(usage, "cache_creation_input_tokens"),
+        reasoning_tokens=read_count(details, "thinking_tokens"),
+        cached_tokens=read_count(usage, "cache_read_input_tokens"),
+        cache_write_tokens=read_count(usage, "cache_creation_input_tokens"),
     )
 
 

@@ -9,7 +9,7 @@ from pollux_anthropic.batching import listed, seconds_of
 from pollux_anthropic.encoding import VERSION, VERSION_HEADER
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,8 +41,8 @@ def models_in(response: HttpResponse) -> Iterator[ModelInfo]:
             yield ModelInfo(
                 id=model_id,
                 display_name=as_text(item.get("display_name")),
-                context_tokens=count_in(item, "max_input_tokens"),
-                max_output_tokens=count_in(item, "max_tokens"),
+                context_tokens=read_count(item, "max_input_tokens"),
+                max_output_tokens=read_count(item, "max_tokens"),
                 created_at=seconds_of(item.get("created_at")) or None,  # the epoch stands for "unknown"
             )
 

@@ -33,7 +33,7 @@ from pollux_sync.errors import is_refusal
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.faults import HttpError
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,7 +182,7 @@ class GeminiProvider:
     def pollux_count_tokens(self, request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
         write = counting_on_vertex if getattr(client, "is_vertex", False) else counting
         asked = write(request, call.model)
-        return None if asked is None else count_in(client.send(asked, timeout_s).body, "totalTokens")
+        return None if asked is None else read_count(client.send(asked, timeout_s).body, "totalTokens")
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

@@ -15,7 +15,7 @@ from pollux_sync.data.handles import RemoteCache
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError, classify
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
@@ -72,7 +72,7 @@ def _cache(item: Any, response: HttpResponse) -> RemoteCache:
             name=item["name"],
             model=item["model"].rpartition("/")[2],
             expires_at=datetime.fromisoformat(item["expireTime"]).timestamp(),
-            n_tokens=count_in(item.get("usageMetadata"), "totalTokenCount"),
+            n_tokens=read_count(item.get("usageMetadata"), "totalTokenCount"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReplyError(f"the answer tells of no cache: {error!r}", response=response) from error

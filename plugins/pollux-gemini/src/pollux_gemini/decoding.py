@@ -9,7 +9,7 @@ from pollux_gemini.conversing import PARTS
 from pollux_gemini.parts import function_calls_in, objects_in, texts_in
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from pollux_gemini.parts import Json
@@ -94,14 +94,14 @@ def usage_of(usage: Any) -> Usage:
     return Usage(
         input_tokens=_sum(usage, "promptTokenCount", "toolUsePromptTokenCount"),
         output_tokens=_sum(usage, "candidatesTokenCount", "thoughtsTokenCount"),
-        total_tokens=count_in(usage, "totalTokenCount"),
-        reasoning_tokens=count_in(usage, "thoughtsTokenCount"),
-        cached_tokens=count_in(usage, "cachedContentTokenCount"),
+        total_tokens=read_count(usage, "totalTokenCount"),
+        reasoning_tokens=read_count(usage, "thoughtsTokenCount"),
+        cached_tokens=read_count(usage, "cachedContentTokenCount"),
     )
 
 
 def _sum(usage: Any, *names: str) -> int | None:
-    counts = [count for name in names if (count := count_in(usage, name)) is not None]
+    counts = [count for name in names if (count := read_count(usage, name)) is not None]
     return sum(counts) if counts else None
 
 

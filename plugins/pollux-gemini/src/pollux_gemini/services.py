@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pollux_gemini.encoding import full_name
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
@@ -41,6 +41,6 @@ def _model(item: dict[str, Any]) -> ModelInfo:
     return ModelInfo(
         id=_PREFIX.sub("", item["name"], count=1),
         display_name=as_text(item.get("displayName")),
-        context_tokens=count_in(item, "inputTokenLimit"),
-        max_output_tokens=count_in(item, "outputTokenLimit"),
+        context_tokens=read_count(item, "inputTokenLimit"),
+        max_output_tokens=read_count(item, "outputTokenLimit"),
     )

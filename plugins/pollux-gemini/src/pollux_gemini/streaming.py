@@ -10,7 +10,7 @@ from pollux_gemini.decoding import block_reason, decode, object_in, tool_call, u
 from pollux_gemini.parts import function_calls_in, objects_in
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Whole:
         deltas = [] if self._is_begun else [_start(piece)]
         self._is_begun = True
         for told in objects_in(piece.get("candidates")):
-            index = count_in(told, "index") or 0
+            index = read_count(told, "index") or 0
             said = self._candidates.setdefault(index, _Candidate()).add(told)
             deltas += said if index == 0 else []  # only the first of several answers is read
         return deltas

@@ -8,7 +8,7 @@ from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.errors import APIError
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.lists import objects_in
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def models_in(response: HttpResponse) -> list[ModelInfo]:
 
 def _context_of(item: dict[str, Any]) -> int | None:
     meta = item.get("meta")
-    found = (count_in(meta, "n_ctx"), count_in(meta, "n_ctx_train"), count_in(item, "max_model_len"))
+    found = (read_count(meta, "n_ctx"), read_count(meta, "n_ctx_train"), read_count(item, "max_model_len"))
     return next(filter(None, found), None)
 
 

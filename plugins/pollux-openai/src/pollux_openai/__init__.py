@@ -26,7 +26,7 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 from pollux_sync.wire.tools import strict_problem
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class OpenAIProvider:
 
     @hookimpl
     def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
-        return count_in(client.send(counting(request), timeout_s).body, "input_tokens")
+        return read_count(client.send(counting(request), timeout_s).body, "input_tokens")
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:

@@ -10,7 +10,7 @@ from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import DeferredBatch, DeferredRow
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import ReplyError, error_message
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -84,7 +84,7 @@ def found_among(listed: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> De
     """
     found = []
     for told in listed:
-        created_at = count_in(told, "created_at")
+        created_at = read_count(told, "created_at")
         if created_at is not None and created_at < batch.created_at - _CLOCKS_S:
             break
         metadata = told.get("metadata")
@@ -106,12 +106,12 @@ def state_of(told: Mapping[str, Any], job: DeferredJob) -> JobState:
     word = as_text(told.get("status")) or "unknown"
     is_over = word in _FATES or word == "completed"
     counts = told.get("request_counts")
-    is_counted = bool(count_in(counts, "total"))
+    is_counted = bool(read_count(counts, "total"))
     has_answers, has_errors = (bool(told.get(name)) for name in ("output_file_id", "error_file_id"))
-    succeeded = min(count_in(counts, "completed") or 0, request_count)
+    succeeded = min(read_count(counts, "completed") or 0, request_count)
     if word == "completed" and not is_counted:
         succeeded = request_count if has_answers and not has_errors else 0
-    failed = request_count - succeeded if is_over else count_in(counts, "failed") or 0
+    failed = request_count - succeeded if is_over else read_count(counts, "failed") or 0
     status: DeferredStatus = _UNDERWAY.get(word, "running")
     if is_over:
         status = _end_of(word, failed, is_some=succeeded > 0 or (has_answers and not is_counted))
@@ -120,8 +120,8 @@ def state_of(told: Mapping[str, Any], job: DeferredJob) -> JobState:
         provider_status=word,
         succeeded=succeeded,
         failed=failed,
-        completed_at=next(filter(None, (count_in(told, name) for name in _ENDS)), None) if is_over else None,
-        expires_at=count_in(told, "expires_at"),
+        completed_at=next(filter(None, (read_count(told, name) for name in _ENDS)), None) if is_over else None,
+        expires_at=read_count(told, "expires_at"),
         error=_job_errors(told, job),
         unanswered_status=_FATES.get(word),
     )
@@ -158,7 +158,7 @@ def row_of(line: bytes) -> DeferredRow:
     if custom_id is None:
         return DeferredRow(custom_id="", status="failed", error="the row cannot be read")
     response, error = (row[name] if isinstance(row.get(name), dict) else {} for name in ("response", "error"))
-    status, code = count_in(response, "status_code"), as_text(error.get("code"))
+    status, code = read_count(response, "status_code"), as_text(error.get("code"))
     if status == _OK:
         named = as_text(response.get("request_id"))
         answer = HttpResponse(
@@ -185,6 +185,6 @@ def _job_errors(told: Mapping[str, Any], job: DeferredJob) -> str | None:
 
 
 def _job_error(error: Mapping[str, Any], job: DeferredJob) -> str:
-    line = count_in(error, "line")
+    line = read_count(error, "line")
     where = f"{build_custom_id(job.first + line - 1)}: " if line else ""
     return f"{where}{error_message(error.get('message') or error.get('code'))}"

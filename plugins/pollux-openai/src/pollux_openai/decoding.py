@@ -8,7 +8,7 @@ from pollux_openai.items import contents_in, refusal_in, text_in, texts_in, tool
 from pollux_openai.replaying import state_of
 from pollux_sync.data.reply import FinishReason, Reply, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.tools import lifted_calls
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def usage_of(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     return Usage(
-        input_tokens=count_in(usage, "input_tokens"),
-        output_tokens=count_in(usage, "output_tokens"),
-        total_tokens=count_in(usage, "total_tokens"),
-        reasoning_tokens=count_in(usage.get("output_tokens_details"), "reasoning_tokens"),
-        cached_tokens=count_in(usage.get("input_tokens_details"), "cached_tokens"),
-        cache_write_tokens=count_in(usage.get("input_tokens_details"), "cache_write_tokens"),
+        input_tokens=read_count(usage, "input_tokens"),
+        output_tokens=read_count(usage, "output_tokens"),
+        total_tokens=read_count(usage, "total_tokens"),
+        reasoning_tokens=read_count(usage.get("output_tokens_details"), "reasoning_tokens"),
+        cached_tokens=read_count(usage.get("input_tokens_details"), "cached_tokens"),
+        cache_write_tokens=read_count(usage.get("input_tokens_details"), "cache_write_tokens"),
     )
 
 

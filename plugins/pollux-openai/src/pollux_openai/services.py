@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.lists import objects_in
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def models_in(response: HttpResponse) -> list[ModelInfo]:
     """The models that an answer lists."""
     listed = objects_in(response, "data")
     return [
-        ModelInfo(id=model_id, created_at=count_in(item, "created"))
+        ModelInfo(id=model_id, created_at=read_count(item, "created"))
         for item in listed
         if (model_id := as_text(item.get("id")))
     ]

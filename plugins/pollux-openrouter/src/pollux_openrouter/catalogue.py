@@ -15,7 +15,7 @@ import attrs
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.request import InlinePart, UriPart
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.lists import objects_in
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def models_in(response: HttpResponse) -> list[ModelInfo]:
         ModelInfo(
             id=entry["id"],
             display_name=as_text(entry.get("name")),
-            context_tokens=count_in(entry, "context_length"),
-            max_output_tokens=count_in(entry.get("top_provider"), "max_completion_tokens"),
-            created_at=count_in(entry, "created"),
+            context_tokens=read_count(entry, "context_length"),
+            max_output_tokens=read_count(entry.get("top_provider"), "max_completion_tokens"),
+            created_at=read_count(entry, "created"),
         )
         for entry in _entries(response)
     ]
