@@ -11,7 +11,7 @@ from doc_blocks import chains_in
 from pollux_sync.hooks import specs
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
 
 EXAMPLES = [
     pytest.param(chain, id=f"{page.relative_to(ROOT)}:{chain[0].line}") for page in PAGES for chain in chains_in(page)
@@ -37,6 +37,12 @@ def test_example_runs_and_prints_what_is_shown(chain):
             assert printed.strip()
         elif block.output is not None:
             assert printed == block.output
+
+
+def test_first_script_of_the_readme_needs_no_file_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (first,) = chains_in(ROOT / "README.md")[0]
+    assert first.run({"__name__": "example"}).strip()
 
 
 HOOKS = {name: spec for name, spec in vars(specs).items() if name.startswith("pollux_")}

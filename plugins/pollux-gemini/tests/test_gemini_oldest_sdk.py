@@ -1,30 +1,22 @@
 """The same tests with the oldest SDK that the plugin admits; `make test` installs it beside the newest."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-OLDEST = Path(sys.prefix) / "oldest-sdks"
+from oldest import run_tests_with, run_with
+
+FOLDER = "oldest-sdks"
 HERE = Path(__file__).parent
-
-
-def run_with_oldest(*command):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    environment["PYTHONPATH"] = str(OLDEST)
-    command = [sys.executable, *command]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_oldest_is_older_than_what_the_other_tests_use():
     from google import genai
 
-    oldest = run_with_oldest("-c", "from google import genai; print(genai.__version__)").stdout.strip()
-    assert oldest == "3.0.0", f"run `make test`, which installs {OLDEST}"
+    oldest = run_with(FOLDER, "-c", "from google import genai; print(genai.__version__)").stdout.strip()
+    assert oldest == "3.0.0", f"run `make test`, which installs {FOLDER}"
     assert genai.__version__ != oldest
 
 
 def test_oldest_sdk_gives_the_same():
-    files = [str(HERE / f"test_gemini_{name}.py") for name in ("ways", "files", "conversing", "deferred", "services")]
-    done = run_with_oldest("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *files)
-    assert done.returncode == 0, done.stdout[-3000:]
+    files = [HERE / f"test_gemini_{name}.py" for name in ("ways", "files", "conversing", "deferred", "services")]
+    code, printed = run_tests_with(FOLDER, files)
+    assert code == 0, printed

@@ -11,7 +11,8 @@ _FIELD = re.compile(r":\w+[^:]*:")
 _HEADER = re.compile(r"(Args|Arguments|Parameters|Params|Returns?|Raises|Yields?|Examples?|Notes?):?$")
 _PARAMETERS = ("Arg", "Param")
 _SPHINX = re.compile(r":param\s+(?:[^:]*\s)?(?P<name>\w+):(?P<text>.*)")
-_GOOGLE = re.compile(r"(?P<name>\w+)(?:\s*\([^)]*\))?:(?P<text>.*)")
+# The type ends at the first "):", for a type may have parentheses of its own.
+_GOOGLE = re.compile(r"(?P<name>\w+)(?:\s*\(.*?\))?:(?P<text>.*)")
 _NUMPY = re.compile(r"(?P<name>\w+)(?:\s*:.*)?$(?P<text>)")
 
 
