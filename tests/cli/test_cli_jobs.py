@@ -21,8 +21,8 @@ def scripted(monkeypatch):
 
     def script(*looks, **fates):
         plugins = (JobScript(*looks, **fates),)
-        monkeypatch.setattr("pollux_sync.hooks.config.enabled_plugins", lambda: plugins)
-        monkeypatch.setattr("pollux_sync.cli.asking.enabled_plugins", lambda: plugins)
+        monkeypatch.setattr("pollux_sync.hooks.config.read_enabled_plugins", lambda: plugins)
+        monkeypatch.setattr("pollux_sync.cli.asking.read_enabled_plugins", lambda: plugins)
 
     return script
 

@@ -56,18 +56,18 @@ class EventParser:
         lines = b"".join(self._rest).splitlines(keepends=True)
         # A carriage return at the end may be the first half of a line end whose line feed is in the next chunk.
         self._rest = [lines.pop()] if not lines[-1].endswith(b"\n") else []
-        events = self._read(lines) if lines else []
+        events = self._parse_lines(lines) if lines else []
         self.held_bytes = sum(map(len, (*self._rest, *self._data)))
         return events
 
     def end(self) -> list[ServerEvent]:
         """Return the event that lacks only the blank line after it. A partial event is dropped."""
         lines, self._rest = b"".join(self._rest).splitlines(keepends=True), []
-        events = self._read([*lines, b"\n", b"\n"])
+        events = self._parse_lines([*lines, b"\n", b"\n"])
         self.error = None
         return events
 
-    def _read(self, lines: list[bytes]) -> list[ServerEvent]:
+    def _parse_lines(self, lines: list[bytes]) -> list[ServerEvent]:
         if not self._has_begun:
             self._has_begun, lines[0] = True, lines[0].removeprefix(BOM_UTF8)
         events: list[ServerEvent] = []
