@@ -203,7 +203,7 @@ def _deliveries(info: ProviderInfo, sources: Mapping[str, Source]) -> str:
     """How the sources are delivered, with the names of those that are if not all are alike."""
     taken: dict[str, list[str]] = {}
     for name, source in sources.items():
-        rule = info.rule_for(source)
+        rule = info.find_rule(source)
         if rule is not None:
             taken.setdefault(_DELIVERIES[rule.delivery], []).append(name)
     return (

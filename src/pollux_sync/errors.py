@@ -48,7 +48,7 @@ FaultKind = Literal[
 ]
 _TOO_MANY = 429
 #: The same request meets them again, whatever the status says.
-_LASTING: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
+_PERMANENT_KINDS: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
 
 Phase = Literal[
     "generate",
@@ -83,13 +83,13 @@ class Fault:
     n_ctx: int | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.kind in _LASTING:
+        if self.kind in _PERMANENT_KINDS:
             object.__setattr__(self, "retryable", False)
 
 
 #: 4xx statuses after which the request may have been carried out all the same: a time-out behind a gateway, a
 #: conflict with an earlier attempt that did arrive, a replay that was refused.
-_AMBIGUOUS = frozenset({408, 409, 425})
+_AMBIGUOUS_STATUSES = frozenset({408, 409, 425})
 
 
 def is_refusal(status_code: int | None) -> bool:
@@ -98,7 +98,7 @@ def is_refusal(status_code: int | None) -> bool:
     True for redirects, which are never followed, and for 4xx except 408, 409 and 425; 429 is a refusal. False
     without a status: a broken connection proves nothing.
     """
-    return status_code is not None and 300 <= status_code < 500 and status_code not in _AMBIGUOUS  # noqa: PLR2004
+    return status_code is not None and 300 <= status_code < 500 and status_code not in _AMBIGUOUS_STATUSES  # noqa: PLR2004
 
 
 class PolluxError(Exception):

@@ -41,7 +41,7 @@ def open_hooks(config: ConfigValues) -> Hooks:
     manager = build_manager([Loaded(CoreDefaults(), "defaults"), provider, *middleware])
     if config.use_mock:
         info = attrs.evolve(info, name=config.provider.rpartition(":")[2])
-    return Hooks(config=config, info=info.without(config.ruled_out), manager=manager)
+    return Hooks(config=config, info=info.exclude_options(config.excluded_options), manager=manager)
 
 
 def _load_middleware(plugin: object) -> Loaded:

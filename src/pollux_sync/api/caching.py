@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.checks import require_int
+from pollux_sync.data.checks import check_int
 from pollux_sync.engine.caching import (
     build_cache_key,
     build_cache_request,
@@ -77,7 +77,7 @@ def extend_cache(handle: CacheHandle, ttl_seconds: int, *, config: Config | None
 
     Raises CacheError, of kind "cache_missing" when the cache is gone.
     """
-    require_int("ttl_seconds", ttl_seconds, minimum=1)
+    check_int("ttl_seconds", ttl_seconds, minimum=1)
     with clients.lease(resolve_config(handle, config)) as hooks:
         return extend_remote_cache(handle, ttl_seconds, hooks)
 

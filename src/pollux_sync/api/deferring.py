@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_sync.api.asking import require_one_source
-from pollux_sync.data.checks import require_seconds
+from pollux_sync.data.checks import check_seconds
 from pollux_sync.data.handles import DeferredHandle
 from pollux_sync.engine.collecting import (
     cancel_jobs,
@@ -146,7 +146,7 @@ def as_completed(
     Waits, and raises, as `wait_deferred` does.
     """
     if timeout_s is not None:
-        require_seconds("timeout_s", timeout_s)
+        check_seconds("timeout_s", timeout_s)
     pending = {handle.job_id: (handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles)}
     known: dict[str, DeferredSnapshot] = {}
     deadline = None if timeout_s is None else time.time() + timeout_s
@@ -197,7 +197,7 @@ def _choose_wait_s(poll: Poll | None, look: int) -> float:
     if poll is None:
         return min(_FIRST_WAIT_S * 1.5**look, _LONGEST_WAIT_S) * random.uniform(0.8, 1.2)  # noqa: S311
     wait_s = poll(look) if callable(poll) else poll
-    require_seconds("poll", wait_s)
+    check_seconds("poll", wait_s)
     return wait_s
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_sync.data.checks import require_bool
+from pollux_sync.data.checks import check_bool
 from pollux_sync.engine.explaining import explain_request
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.process import clients
@@ -37,7 +37,7 @@ def explain(
     files that would have to be uploaded first. Raises ConfigurationError where the provider cannot count, APIError
     when counting fails.
     """
-    require_bool("count_tokens", count_tokens)
+    check_bool("count_tokens", count_tokens)
     request = build_request(prompts, sources, config, options, per_source=per_source)
     with clients.lease(request.config) as hooks:
         return explain_request(request, hooks, counts_tokens=count_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_sync.data.checks import require_seconds
+from pollux_sync.data.checks import check_seconds
 from pollux_sync.engine.probing import check_readiness, fetch_models
 from pollux_sync.engine.requesting import require_config
 from pollux_sync.process import clients
@@ -30,6 +30,6 @@ def check_ready(*, config: Config, timeout_s: float = 10.0) -> Readiness:
     Asks once, for at most ``timeout_s`` seconds a request. An obstacle is reported in the returned value, not
     raised. Raises ConfigurationError for a provider that cannot be asked, and for invalid arguments.
     """
-    require_seconds("timeout_s", timeout_s, above=True)
+    check_seconds("timeout_s", timeout_s, above=True)
     with clients.lease(require_config(config)) as hooks:
         return check_readiness(hooks, timeout_s)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from pollux_sync.api.asking import run, run_many
-from pollux_sync.data.checks import require_int
+from pollux_sync.data.checks import check_int
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.tool import Tool
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
@@ -107,8 +107,8 @@ def build_tool_loop(
 
     Raises ConfigurationError for settings that cannot work.
     """
-    require_int("max_steps", max_steps, minimum=1)
-    require_int("tool_concurrency", tool_concurrency, minimum=1)
+    check_int("max_steps", max_steps, minimum=1)
+    check_int("tool_concurrency", tool_concurrency, minimum=1)
     if on_tool_error not in ("tell", "raise"):
         raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
     return ToolLoop(

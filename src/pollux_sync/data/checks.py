@@ -9,7 +9,7 @@ from typing import Any
 from pollux_sync.errors import ConfigurationError
 
 
-def require_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
+def check_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
     """``value`` is a string with at least one character that is not white space."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a string, got {type(value).__name__}", hint=hint)
@@ -17,7 +17,7 @@ def require_text(name: str, value: object, *, hint: str = "pass a string that is
         raise ConfigurationError(f"{name} must not be empty or blank", hint=hint)
 
 
-def require_bool(name: str, value: object) -> None:
+def check_bool(name: str, value: object) -> None:
     """``value`` is True or False, not merely truthy."""
     if not isinstance(value, bool):
         raise ConfigurationError(
@@ -26,7 +26,7 @@ def require_bool(name: str, value: object) -> None:
         )
 
 
-def require_int(name: str, value: object, *, minimum: int) -> None:
+def check_int(name: str, value: object, *, minimum: int) -> None:
     """``value`` is an integer of at least ``minimum``; booleans are not integers."""
     hint = f"pass a whole number of at least {minimum}"
     if isinstance(value, bool) or not isinstance(value, int):
@@ -39,12 +39,12 @@ def require_int(name: str, value: object, *, minimum: int) -> None:
 MAX_SECONDS = 1e8
 
 
-def require_seconds(name: str, value: object, *, above: bool = False) -> None:
+def check_seconds(name: str, value: object, *, above: bool = False) -> None:
     """``value`` is a number of seconds from 0 (excluded when ``above``) to `MAX_SECONDS`."""
-    require_number(name, value, minimum=0, maximum=MAX_SECONDS, above=above)
+    check_number(name, value, minimum=0, maximum=MAX_SECONDS, above=above)
 
 
-def require_number(
+def check_number(
     name: str, value: object, *, minimum: float, maximum: float | None = None, above: bool = False
 ) -> None:
     """``value`` is a finite int or float from ``minimum`` (excluded when ``above``) to ``maximum``."""
@@ -64,7 +64,7 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def require_json(name: str, value: object) -> None:
+def check_json(name: str, value: object) -> None:
     """``value`` can be written as UTF-8 JSON, so that no provider stumbles over it later."""
     hint = "pass strings, numbers, booleans, lists and dicts with string keys only"
     try:

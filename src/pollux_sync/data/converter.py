@@ -39,12 +39,12 @@ class Storable:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return the value that `to_dict` wrote. Raises ConfigurationError that names every bad field."""
-        return load_value(_without_version(data, cls), cls)
+        return load_value(_strip_version(data, cls), cls)
 
 
 def dump_value(value: Any) -> Any:
     """Return a value as JSON-ready data. Raises ConfigurationError for what has no JSON form."""
-    return _converter().unstructure(value)
+    return _build_converter().unstructure(value)
 
 
 def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
@@ -57,15 +57,15 @@ def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
     from pollux_sync.schemas import AnswerMismatch
 
     try:
-        return _converter().structure(data, value_type)
+        return _build_converter().structure(data, value_type)
     except (AnswerMismatch, BaseValidationError) as error:
-        problems = "; ".join(transform_error(error, format_exception=_describe))
+        problems = "; ".join(transform_error(error, format_exception=_describe_error))
         raise ConfigurationError(
             f"not a stored {name or value_type.__name__}: {problems}", hint="pass what to_dict() gave, unchanged"
         ) from error
 
 
-def _without_version(data: Any, value_type: type) -> Any:
+def _strip_version(data: Any, value_type: type) -> Any:
     """Check the version, and drop it where it is no field of the value."""
     version = data.get(_VERSION_FIELD) if isinstance(data, dict) else None
     if type(version) is not int:
@@ -79,7 +79,7 @@ def _without_version(data: Any, value_type: type) -> Any:
     return data if _VERSION_FIELD in kept else {key: data[key] for key in data if key != _VERSION_FIELD}
 
 
-def _describe(error: BaseException, value_type: type | None) -> str:
+def _describe_error(error: BaseException, value_type: type | None) -> str:
     from cattrs.v import format_exception
 
     from pollux_sync.schemas import AnswerMismatch
@@ -88,7 +88,7 @@ def _describe(error: BaseException, value_type: type | None) -> str:
 
 
 @cache
-def _converter() -> Converter:
+def _build_converter() -> Converter:
     from cattrs import Converter
 
     from pollux_sync.schemas import unstructure
@@ -111,8 +111,8 @@ def _add_readers(converter: Converter) -> None:
     for leaf in (str, int, float):  # cattrs finds bool by its base
         converter.register_structure_hook(leaf, structure)
     converter.register_structure_hook_func(_is_plain, structure)
-    converter.register_structure_hook_factory(_is_array, _array_reader)
-    converter.register_structure_hook_factory(attrs.has, _record_reader)
+    converter.register_structure_hook_factory(_is_array, _make_array_reader)
+    converter.register_structure_hook_factory(attrs.has, _make_record_reader)
     converter.register_structure_hook_func(_has_own_layout, lambda data, tp: tp.from_dict(data))
     converter.register_structure_hook(PolluxError, lambda data, _: load_error(data, converter))
 
@@ -122,7 +122,7 @@ def _add_writers(converter: Converter) -> None:
     from pollux_sync.schemas import unstructure
 
     converter.register_unstructure_hook_func(_is_plain, unstructure)
-    converter.register_unstructure_hook_factory(attrs.has, _record_writer)
+    converter.register_unstructure_hook_factory(attrs.has, _make_record_writer)
     converter.register_unstructure_hook_func(_has_own_layout, lambda value: value.to_dict())
     converter.register_unstructure_hook(PolluxError, lambda error: dump_error(error, converter))
 
@@ -140,14 +140,14 @@ def _has_own_layout(tp: Any) -> bool:
     return hasattr(tp, "from_dict") and not issubclass(tp, Storable)
 
 
-def _array_reader(tp: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+def _make_array_reader(tp: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     from cattrs.cols import list_structure_factory
 
     make, read = get_origin(tp), list_structure_factory(tp, converter)
     return lambda data, _: make(read(_require_kind(data, list), tp))
 
 
-def _record_reader(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+def _make_record_reader(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
     read = converter.gen_structure_attrs_fromdict(cls)
     return lambda data, _: read(_require_kind(data, dict), cls)
 
@@ -160,7 +160,7 @@ def _require_kind(data: Any, kind: type) -> Any:
     raise AnswerMismatch(f"expected a {kind.__name__}, got {type(data).__name__}")
 
 
-def _record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
+def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
     """Make the writer of a class. A default other than None is written: a later version may have another."""
     from cattrs.gen import make_dict_unstructure_fn, override
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 #: Facts of every error that are set after it is made. ``partial_result`` holds whole answers and is not stored.
-_SET_LATER: dict[str, Any] = {"call_idx": int | None, "partial_text": str, "attempts": tuple[Attempt, ...]}
+_LATE_FACTS: dict[str, Any] = {"call_idx": int | None, "partial_text": str, "attempts": tuple[Attempt, ...]}
 
 
 def dump_error(error: PolluxError, converter: Converter) -> dict[str, Any]:
     """Return an error as JSON-ready data; its cause and ``partial_result`` are left out."""
     error_type: Any = type(error)
-    facts_type = _facts_type(error_type)
+    facts_type = _make_facts_type(error_type)
     facts = facts_type(**{field.name: getattr(error, field.name) for field in attrs.fields(facts_type)})
     return {"type": error_type.__name__, **converter.unstructure(facts)}
 
@@ -36,7 +36,7 @@ def load_error(data: Any, converter: Converter) -> PolluxError:
     if error_type is None:
         raise AnswerMismatch(f"no error is called {name!r}")
     stored = {key: value for key, value in data.items() if key != "type"}
-    facts = attrs.asdict(converter.structure(stored, _facts_type(error_type)), recurse=False)
+    facts = attrs.asdict(converter.structure(stored, _make_facts_type(error_type)), recurse=False)
     error: PolluxError = error_type(facts.pop("message"))
     for fact, value in facts.items():
         if value is not None:
@@ -51,10 +51,10 @@ def _iter_types(error_type: type[PolluxError]) -> Iterator[type[PolluxError]]:
 
 
 @cache
-def _facts_type(error_type: Any) -> Any:
+def _make_facts_type(error_type: Any) -> Any:
     """Make an attrs class whose fields are an error's facts, so that they are stored like any other value."""
     names = {"Attempt": Attempt, "DeferredSnapshot": DeferredSnapshot}
-    hints = dict(_SET_LATER)
+    hints = dict(_LATE_FACTS)
     for base in error_type.__mro__:
         if issubclass(base, PolluxError) and "__init__" in vars(base):
             hints |= get_type_hints(base.__init__, localns=names)

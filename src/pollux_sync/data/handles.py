@@ -14,7 +14,7 @@ from pollux_sync.schemas import schema_hash
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
 ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
 #: The fate of a job's requests that it left unanswered when it ended early.
-_FATES: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
+_UNANSWERED: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
 
 
@@ -115,7 +115,7 @@ class JobState:
 
     def decide_unanswered(self) -> ItemStatus:
         """Return the fate of a request without a row."""
-        return self.unanswered_status or _FATES.get(self.status, "missing")
+        return self.unanswered_status or _UNANSWERED.get(self.status, "missing")
 
 
 @attrs.frozen

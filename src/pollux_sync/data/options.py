@@ -53,13 +53,13 @@ def _core_option(default: Any, *, refused_by: tuple[str, ...] = ()) -> Any:
     return attrs.field(default=default, metadata={"declared_as": None, "refused_by": refused_by})
 
 
-class _Noted(str):
+class _QuietMode(str):
     """A delivery mode that needs no warning: the default, or one that was warned about."""
 
     __slots__ = ()
 
 
-_UNSET_DELIVERY = _Noted("realtime")
+_UNSET_DELIVERY = _QuietMode("realtime")
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +105,7 @@ class Options:
         self._check_rest()
 
     def _check_delivery_mode(self) -> None:
-        if isinstance(self.delivery_mode, _Noted):
+        if isinstance(self.delivery_mode, _QuietMode):
             return
         if self.delivery_mode not in ("realtime", "deferred"):
             raise ConfigurationError(
@@ -117,7 +117,7 @@ class Options:
             DeprecationWarning,
             stacklevel=4,
         )
-        object.__setattr__(self, "delivery_mode", _Noted(self.delivery_mode))
+        object.__setattr__(self, "delivery_mode", _QuietMode(self.delivery_mode))
 
     def _check_texts_and_numbers(self) -> None:
         check_json("system_instruction", self.system_instruction)
@@ -142,7 +142,7 @@ class Options:
             )
 
     def _check_tools(self) -> None:
-        for index, tool in enumerate(_as_list("tools", self.tools)):
+        for index, tool in enumerate(_require_list("tools", self.tools)):
             _check_tool(f"tools[{index}]", tool)
         names = [tool["name"] for tool in self.tools or ()]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -168,7 +168,7 @@ class Options:
     def _check_conversation(self) -> None:
         if self.history is not None and self.continue_from is not None:
             raise ConfigurationError("history and continue_from exclude each other", hint="keep one of them")
-        for index, item in enumerate(_as_list("history", self.history)):
+        for index, item in enumerate(_require_list("history", self.history)):
             check_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
             check_json(f"history[{index}]", item)
         if self.continue_from is not None and not isinstance(self.continue_from, dict):
@@ -190,7 +190,7 @@ class Options:
         check_int("schema_repairs", self.schema_repairs, minimum=0)
         if self.on_error not in ("raise", "keep"):
             raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")
-        for name, fields in require_mapping("provider_options", _or_empty(self.provider_options)).items():
+        for name, fields in require_mapping("provider_options", _replace_none(self.provider_options)).items():
             require_mapping(f"provider_options[{name!r}]", fields)
             check_json(f"provider_options[{name!r}]", fields)
 
@@ -224,15 +224,15 @@ def _check_tool(name: str, tool: Any) -> None:
             hint="run_tools(tools=[...]) calls it; Tool.from_function(function).declaration declares it",
         )
     check_text(f"{name}['name']", require_mapping(name, tool).get("name"))
-    require_mapping(f"{name}['parameters']", _or_empty(tool.get("parameters")))
+    require_mapping(f"{name}['parameters']", _replace_none(tool.get("parameters")))
     check_json(name, tool)
 
 
-def _or_empty(value: object) -> object:
+def _replace_none(value: object) -> object:
     return {} if value is None else value
 
 
-def _as_list(name: str, value: object) -> Sequence[Any]:
+def _require_list(name: str, value: object) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple):

@@ -24,7 +24,7 @@ _COMPLETIONS: dict[str, CompletionStatus] = {
     "refusal": "cutoff",
     "error": "error",
 }
-_SHOWN = 60
+_REPR_CHARS = 60
 
 
 @attrs.frozen(repr=False)
@@ -44,7 +44,7 @@ class Output:
 
     def __repr__(self) -> str:
         """What it came to and how it begins: a whole envelope fills pages."""
-        return f"Output({self.status}, {self.text[:_SHOWN]!r})"
+        return f"Output({self.status}, {self.text[:_REPR_CHARS]!r})"
 
     @property
     def text(self) -> str:
@@ -54,17 +54,17 @@ class Output:
     @property
     def structured(self) -> Any:
         """The answer as an instance of the response schema; None without a schema, or for an answer that misses it."""
-        return self._first("structured")
+        return self._read_first("structured")
 
     @property
     def reasoning(self) -> str | None:
         """What the model let see of its reasoning."""
-        return cast("str | None", self._first("reasoning"))
+        return cast("str | None", self._read_first("reasoning"))
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tools that the model wants called."""
-        return tuple(ToolCall(c["id"], c["name"], c["arguments"]) for c in self._first("tool_calls") or ())
+        return tuple(ToolCall(c["id"], c["name"], c["arguments"]) for c in self._read_first("tool_calls") or ())
 
     @property
     def continuation(self) -> Continuation | None:
@@ -96,7 +96,7 @@ class Output:
     @property
     def error(self) -> ErrorDict | None:
         """Why there is no answer, with ``Options(on_error="keep")``."""
-        return cast("ErrorDict | None", self._first("errors"))
+        return cast("ErrorDict | None", self._read_first("errors"))
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -120,6 +120,6 @@ class Output:
         """The envelope as JSON-ready data; ``Output`` of it shows the same, typed answers as data."""
         return dump_envelope(self.envelope)
 
-    def _first(self, name: str) -> Any:
+    def _read_first(self, name: str) -> Any:
         values = cast("dict[str, Any]", self.envelope).get(name)
         return values[0] if values else None

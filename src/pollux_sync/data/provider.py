@@ -27,7 +27,7 @@ BaseUrlPolicy = Literal["fixed", "optional", "required"]
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _names(names: Iterable[str]) -> frozenset[str]:
+def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
@@ -39,7 +39,7 @@ class SourceRule:
     bytes inside the request, "upload" a file that `pollux_upload` stored, "uri" only the address.
     """
 
-    source_types: frozenset[str] = attrs.field(converter=_names)
+    source_types: frozenset[str] = attrs.field(converter=_to_frozenset)
     mime_types: tuple[str, ...] = ("*",)
     delivery: Delivery
     uri_schemes: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class ConfigOption:
     minimum: float | None = None
     maximum: float | None = None
 
-    def refusal(self, value: object) -> str | None:
+    def find_problem(self, value: object) -> str | None:
         """Why it does not take ``value``, None when it does: booleans are not integers, integers are floats."""
         is_typed = isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
         if not is_typed or (isinstance(value, bool) and bool not in self.types):
@@ -135,22 +135,22 @@ class ProviderInfo:
     base_url: str | None = None
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
-    options: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     conditions: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     config_options: tuple[ConfigOption, ...] = ()
     sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)
     sources_hint: str | None = None
-    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
     accepts_client: bool = False
     deferred: DeferredLimits | None = None
 
-    def without(self, names: Iterable[str]) -> ProviderInfo:
+    def exclude_options(self, names: Iterable[str]) -> ProviderInfo:
         """The declaration of a provider that does not honour these options."""
         return attrs.evolve(self, options=self.options - set(names))
 
-    def rule_for(self, source: Source) -> SourceRule | None:
+    def find_rule(self, source: Source) -> SourceRule | None:
         """How ``source`` reaches this provider; None when it cannot."""
         return next((rule for rule in self.sources if rule.matches(source)), None)
 
@@ -163,7 +163,7 @@ class Problem:
     hint: str | None = None
 
 
-def client_problem(client: object, *classes: str) -> Problem | None:
+def find_client_problem(client: object, *classes: str) -> Problem | None:
     """Why a client that was handed over is none of these classes, ``"package.Class"``; None without a client.
 
     Nothing is imported: who has a client has imported its package.

@@ -146,7 +146,7 @@ class Failure(Storable):
 Outcome: TypeAlias = Reply | Failure
 
 
-def find_open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
+def list_open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the ids of the last answer's tool calls without a result; turns as in ``Options(history=[...])``."""
     last = max((index for index, turn in enumerate(turns) if turn.get("tool_calls")), default=None)
     if last is None:

@@ -139,7 +139,7 @@ class Call:
             return self.parts
         return (*(part for turn in self.conversation.turns for part in turn.parts), *self.parts)
 
-    def with_parts(self, replaced: Callable[[Part], Part]) -> Call:
+    def map_parts(self, replaced: Callable[[Part], Part]) -> Call:
         """The call with every part put through ``replaced``, those of earlier turns too."""
         parts = tuple(map(replaced, self.parts))
         if self.conversation is None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pollux_sync.data.checks import require_bool, require_json, require_mapping, require_text
-from pollux_sync.data.docstrings import described
+from pollux_sync.data.checks import check_bool, check_json, check_text, require_mapping
+from pollux_sync.data.docstrings import parse_docstring
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_of, structure, unstructure
@@ -19,7 +19,7 @@ from pollux_sync.schemas import schema_of, structure, unstructure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+_KEYWORD_KINDS = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
 @attrs.frozen(kw_only=True)
@@ -59,9 +59,9 @@ class Tool:
         if inspect.iscoroutinefunction(function):
             raise ConfigurationError("a tool must not be asynchronous", hint="wrap it: def tool(...): ...")
         named = name or getattr(function, "__name__", None)
-        require_text("name", named, hint="Tool.from_function(function, name=...)")
-        words, descriptions = described(inspect.getdoc(_written(function)))
-        record = attrs.make_class(str(named), dict(_fields(function, descriptions)), frozen=True, kw_only=True)
+        check_text("name", named, hint="Tool.from_function(function, name=...)")
+        words, descriptions = parse_docstring(inspect.getdoc(_unwrap(function)))
+        record = attrs.make_class(str(named), dict(_iter_fields(function, descriptions)), frozen=True, kw_only=True)
         schema = schema_of(record)
         return cls(
             name=str(named),
@@ -75,7 +75,7 @@ class Tool:
     @property
     def declaration(self) -> dict[str, Any]:
         """The tool as ``Options(tools=[...])`` takes it."""
-        return _declared(self)
+        return _build_declaration(self)
 
     def __call__(self, arguments: Mapping[str, Any]) -> str:
         """Call the function with what the model wrote; gives its result as text, data as JSON.
@@ -84,7 +84,7 @@ class Tool:
         """
         given = structure(dict(arguments), self._record or self.parameters)
         keywords = given if self._record is None else {name: getattr(given, name) for name in arguments}
-        return _told(self.function(**keywords))
+        return _convert_result(self.function(**keywords))
 
 
 @attrs.frozen
@@ -100,13 +100,13 @@ class ToolDeclaration:
     strict: bool | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        require_text("name", self.name, hint="name the tool as the model shall call it")
+        check_text("name", self.name, hint="name the tool as the model shall call it")
         require_mapping("parameters", self.parameters)
-        require_json("parameters", self.parameters)
+        check_json("parameters", self.parameters)
         if self.description is not None:
-            require_text("description", self.description)
+            check_text("description", self.description)
         if self.strict is not None:
-            require_bool("strict", self.strict)
+            check_bool("strict", self.strict)
 
     @classmethod
     def from_function(
@@ -119,7 +119,7 @@ class ToolDeclaration:
     @property
     def declaration(self) -> dict[str, Any]:
         """The tool as ``Options(tools=[...])`` takes it."""
-        return _declared(self)
+        return _build_declaration(self)
 
 
 @attrs.frozen
@@ -131,13 +131,13 @@ class ToolResult:
     is_error: bool = False
 
     def __attrs_post_init__(self) -> None:
-        require_text("tool_call_id", self.tool_call_id, hint="pass the id of the call that this is the result of")
+        check_text("tool_call_id", self.tool_call_id, hint="pass the id of the call that this is the result of")
         content: object = self.content
         if not isinstance(content, str):
             raise ConfigurationError(
                 f"content must be a string, got {type(content).__name__}", hint="ToolResult.from_value(call, value)"
             )
-        require_bool("is_error", self.is_error)
+        check_bool("is_error", self.is_error)
 
     @classmethod
     def from_value(cls, call: ToolCall | str, value: Any, is_error: bool = False) -> Self:  # noqa: FBT001, FBT002 - as the field
@@ -145,7 +145,7 @@ class ToolResult:
 
         Raises ConfigurationError for a value without a JSON form.
         """
-        return cls(call.id if isinstance(call, ToolCall) else call, _told(value), is_error)
+        return cls(call.id if isinstance(call, ToolCall) else call, _convert_result(value), is_error)
 
     def to_turn(self) -> dict[str, Any]:
         """The result as ``continue_tool`` takes it."""
@@ -153,20 +153,20 @@ class ToolResult:
         return turn | ({"is_error": True} if self.is_error else {})
 
 
-def _declared(tool: Tool | ToolDeclaration) -> dict[str, Any]:
+def _build_declaration(tool: Tool | ToolDeclaration) -> dict[str, Any]:
     declared = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {key: value for key, value in (declared | {"strict": tool.strict}).items() if value is not None}
 
 
-def _told(value: Any) -> str:
+def _convert_result(value: Any) -> str:
     """A value as a model is told it: text as it is, data as JSON."""
     return value if isinstance(value, str) else json.dumps(unstructure(value), ensure_ascii=False)
 
 
-def _fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    hints = _hints(function)
+def _iter_fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    hints = _read_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind not in _NAMED:
+        if parameter.kind not in _KEYWORD_KINDS:
             raise ConfigurationError(
                 f"the parameter {parameter} cannot be given by name", hint="give each parameter a name of its own"
             )
@@ -175,8 +175,8 @@ def _fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> It
         yield name, attrs.field(type=hints.get(name, Any), default=default, metadata=metadata, alias=name)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    written = _written(function)
+def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    written = _unwrap(function)
     try:
         return typing.get_type_hints(written, include_extras=True)
     except NameError as error:
@@ -186,7 +186,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         ) from error
 
 
-def _written(function: Any) -> Any:
+def _unwrap(function: Any) -> Any:
     """The function as its author wrote it, with annotations and docstring."""
     while isinstance(function, functools.partial):
         function = function.func

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.checks import require_int, require_json, require_mapping
+from pollux_sync.data.checks import check_int, check_json, require_mapping
 from pollux_sync.data.events import CacheCreated
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.options import Options
@@ -129,7 +129,7 @@ def build_cache_request(
     hooks: Hooks,
 ) -> Request:
     """Check the arguments of ``create_cache`` and return them as one value. Raises ConfigurationError."""
-    require_int("ttl_seconds", ttl_seconds, minimum=1)
+    check_int("ttl_seconds", ttl_seconds, minimum=1)
     if system_instruction is not None and not isinstance(system_instruction, str):
         raise ConfigurationError(
             f"system_instruction must be a string, got {type(system_instruction).__name__}", hint="pass one string"
@@ -142,7 +142,7 @@ def build_cache_request(
     checked = require_sources(sources, ConfigurationError)
     for index, tool in enumerate(tools or ()):
         require_mapping(f"tools[{index}]", tool)
-        require_json(f"tools[{index}]", tool)
+        check_json(f"tools[{index}]", tool)
     if not checked and not system_instruction:
         raise ConfigurationError("there is nothing to cache", hint="pass sources, or a system_instruction")
     options = Options(system_instruction=system_instruction, tools=tools)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.reply import Reply, ToolCall, find_open_calls
+from pollux_sync.data.reply import Reply, ToolCall, list_open_calls
 from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -84,7 +84,7 @@ def check_tool_results(results: object, turns: Sequence[Mapping[str, Any]]) -> l
         if result.get("role", "tool") != "tool":
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
     given = [result["tool_call_id"] for result in results]
-    wanted = find_open_calls(turns)
+    wanted = list_open_calls(turns)
     if wanted and sorted(given) != sorted(wanted):
         raise ConfigurationError(
             f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted)}",

@@ -47,7 +47,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
 
     With ``counts_tokens`` the provider counts tokens afterwards: APIError when it does not answer.
     """
-    if counts_tokens and not hooks.counts_tokens:
+    if counts_tokens and not hooks.can_count_tokens:
         raise ConfigurationError(
             f"provider {hooks.info.name!r} does not count tokens",
             hint="leave count_tokens out; estimated_input_tokens is a rough guess made offline",
@@ -121,7 +121,7 @@ def _add_count(one: _EncodedCall, hooks: Hooks, stop: threading.Event) -> _Encod
 
 
 def _describe_requests(encoded: Sequence[_EncodedCall], hooks: Hooks) -> Iterator[ExplainedRequest]:
-    address, key_header = hooks.address(), _describe_key_header(hooks)
+    address, key_header = hooks.resolve_address(), _describe_key_header(hooks)
     for one in encoded:
         estimate = _estimate_tokens(one.call)
         tokens = estimate if one.count is None else one.count
@@ -160,7 +160,7 @@ def _find_price(call: Call, input_tokens: int | None, output_tokens: int | None,
 def _describe_sources(request: Request, calls: Sequence[Call], hooks: Hooks) -> Iterator[ExplainedSource]:
     parts = (part for call in calls for part in call.parts if isinstance(part, AssetPart))
     uploaded = {part.source: part.asset.id for part in parts}
-    ruled = ((source, hooks.info.rule_for(source)) for source in request.sources)
+    ruled = ((source, hooks.info.find_rule(source)) for source in request.sources)
     for source, delivery in ((source, rule.delivery) for source, rule in ruled if rule):
         yield ExplainedSource(
             identifier=source.identifier,

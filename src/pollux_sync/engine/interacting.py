@@ -9,7 +9,7 @@ import attrs
 from pollux_sync.data.interaction import Environment, Input
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.output import Output
-from pollux_sync.data.reply import find_open_calls
+from pollux_sync.data.reply import list_open_calls
 from pollux_sync.data.source import Source, convert_read_errors
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_turns
 from pollux_sync.engine.enveloping import result_of
@@ -122,7 +122,7 @@ def _build_conversation_options(said: Input, *, keeps_state: bool) -> dict[str, 
 def _add_results(turns: list[dict[str, Any]], said: Input) -> list[Mapping[str, Any]]:
     if said.tool_results:
         return [*turns, *check_tool_results([result.to_turn() for result in said.tool_results], turns)]
-    open_calls = find_open_calls(turns)
+    open_calls = list_open_calls(turns)
     if open_calls:
         raise ConfigurationError(
             f"the model called {', '.join(open_calls)}, which have no result yet",

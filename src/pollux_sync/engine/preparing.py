@@ -213,4 +213,4 @@ def replace_uploads(call: Call, stored: Mapping[UploadKey, Asset | PolluxError])
         asset = stored[_build_key(part)] if isinstance(part, UploadPart) else None
         return AssetPart(part.source, asset) if isinstance(part, UploadPart) and isinstance(asset, Asset) else part
 
-    return call.with_parts(replace)
+    return call.map_parts(replace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pollux_sync.data.checks import require_bool
+from pollux_sync.data.checks import check_bool
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.request import Request
 from pollux_sync.data.source import Source
@@ -34,7 +34,7 @@ def build_request(
     checked_sources = require_sources(sources, SourceError)
     require_config(config)
     require_options(options)
-    require_bool("per_source", per_source)
+    check_bool("per_source", per_source)
     request = Request(
         prompts=checked_prompts,
         sources=checked_sources,
