@@ -1,4 +1,4 @@
-"""What this process holds between calls: pooled clients, the caches it made, and the context of one call."""
+"""The state of this process between calls: pooled clients, the caches it created, and the context of one call."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def open_hooks(config: ConfigValues) -> Hooks:
     middleware = [_load_middleware(plugin) for plugin in config.plugins or ()]
     manager = build_manager([Loaded(CoreDefaults(), "defaults"), provider, *middleware])
     if config.use_mock:
+        # Under the name that was asked for, so that a script sees its own provider in results and states.
         info = attrs.evolve(info, name=config.provider.rpartition(":")[2])
     return Hooks(config=config, info=info.exclude_options(config.excluded_options), manager=manager)
 
@@ -70,12 +71,14 @@ class ClientPool:
         self._clients: OrderedDict[ConfigValues, PooledClient] = OrderedDict()
 
     def lease(self, config: ConfigValues) -> Lease:
-        """Return a context manager that gives the configuration's hooks and keeps their client open."""
+        """Return a context manager over the configuration's hooks, which keeps their client open."""
         return Lease(self, config)
 
     def acquire(self, config: ConfigValues) -> PooledClient:
         """Return the configuration's client, in use until it is passed to `release`."""
         with self._lock:
+            # Opened under the lock: two threads with a new configuration must not open two clients. It is quick, since
+            # a connection is made only when the first request needs it.
             client = self._clients.get(config)
             if client is None:
                 client = self._clients[config] = PooledClient(self._open_hooks(config))
@@ -96,6 +99,7 @@ class ClientPool:
         excess = len(self._clients) - self._capacity
         if excess <= 0:
             return []
+        # Ordered by last use, so the first idle ones are the oldest.
         idle = [config for config, client in self._clients.items() if not client.users]
         return [self._clients.pop(config) for config in idle[:excess]]
 
@@ -150,6 +154,7 @@ def resolve_config(handle: CacheHandle | DeferredHandle, config: Config | None) 
             f"the handle belongs to provider {handle.provider!r}, the config to {config.provider!r}",
             hint="pass the config that the handle was made with",
         )
+    # Unknown on one side is no proof of a difference: a client handed over may hide its key.
     if None not in {handle.account, config.account} and handle.account != config.account:
         raise ConfigurationError(
             "the handle belongs to another account", hint="pass the config that the handle was made with"
@@ -172,7 +177,7 @@ def _exit_by_signal() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-#: The caches that this process made.
+#: The caches that this process created.
 caches = CacheRegistry()
 #: The open clients of this process: closed at exit, never shared with a forked child.
 clients = ClientPool(open_hooks)

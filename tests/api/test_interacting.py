@@ -403,5 +403,5 @@ def test_a_deferred_answer_is_an_output():
 
 @pytest.mark.parametrize("envelope", [None, {}, {"answers": []}, {"answers": ["a", "b"]}, {"answers": "a"}])
 def test_refuses_envelopes_that_are_not_of_one_answer(envelope):
-    with pytest.raises(ConfigurationError, match="an Output is of one answer"):
+    with pytest.raises(ConfigurationError, match="an Output needs an envelope with one answer"):
         Output(envelope)

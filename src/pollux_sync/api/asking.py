@@ -52,6 +52,7 @@ def require_one_source(prompt: object, source: Source | None) -> tuple[Source, .
             f"prompt must be a string or None, got {type(prompt).__name__}",
             hint="use run_many() or stream_many() for several prompts",
         )
+    # A path is the commonest mistake here, and would fail much later with a puzzling AttributeError.
     given: object = source
     if isinstance(given, str | os.PathLike):
         hint = f"source=Source.from_file({os.fspath(given)!r}), or Source.from_text(...)"
@@ -78,6 +79,7 @@ def run_many(
     Ctrl-C deletes uploaded files and ends the call at once. Once calls were being sent it raises Interrupted, a
     KeyboardInterrupt with the answers so far as ``partial_result``.
     """
+    # Monotonic: a wall clock may be set back while the call runs.
     started = time.monotonic()
     request = build_request(prompts, sources, config, options, per_source=per_source)
     return answer_request(request, open_call_context(request.config), started)
@@ -90,10 +92,12 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             outcomes = send_calls(prepared, hooks)
+        # Built while the context is open: sealing needs no client, but Ctrl-C again must not skip the clean-up below.
         except Interrupted as interrupt:
             duration_s = time.monotonic() - started
             interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
             raise
+    # A cache that the provider has lost must not be handed out again, whether the error is raised or kept.
     caches.forget_missing(request.options.cache, outcomes)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
 

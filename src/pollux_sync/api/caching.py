@@ -85,6 +85,7 @@ def extend_cache(handle: CacheHandle, ttl_seconds: int, *, config: Config | None
 def list_caches(*, config: Config) -> list[CacheHandle]:
     """Return the account's caches of all models, whoever made them."""
     with clients.lease(require_config(config)) as hooks:
+        # A provider without caches has none to list: that is an answer, not an error.
         if "cache" not in hooks.info.options:
             return []
         return list_remote_caches(hooks)
@@ -92,6 +93,7 @@ def list_caches(*, config: Config) -> list[CacheHandle]:
 
 def delete_cache(handle: CacheHandle, *, config: Config | None = None) -> None:
     """Delete a cache. Succeed also when it is already gone."""
+    # Forgotten first: a thread that asks meanwhile must not get a handle that is about to be invalid.
     caches.forget(handle.name)
     with clients.lease(resolve_config(handle, config)) as hooks:
         delete_remote_cache(handle.name, hooks)

@@ -39,6 +39,7 @@ HandleOrPath: TypeAlias = "DeferredHandle | str | PathLike[str]"
 #: Seconds between two looks at a job: a number, or a function of the number of looks so far.
 Poll: TypeAlias = "float | Callable[[int], float]"
 
+# Small jobs may end within seconds, large ones take hours: look often at first, then rarely.
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 300.0
 
@@ -147,11 +148,13 @@ def as_completed(
     """
     if timeout_s is not None:
         check_seconds("timeout_s", timeout_s)
+    # Every handle is resolved before the first wait, so that a bad path fails at once and not after hours.
     pending = {handle.job_id: (handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles)}
     known: dict[str, DeferredSnapshot] = {}
     deadline = None if timeout_s is None else time.time() + timeout_s
     look = 0
     while pending:
+        # A copy, since handles are removed while iterating.
         for job_id, (handle, handle_config) in list(pending.items()):
             snapshot = _look_at(handle, handle_config, known, on_change)
             if snapshot is not None and snapshot.is_terminal:
@@ -183,6 +186,7 @@ def _look_at(
         try:
             snapshot = take_snapshot(handle, hooks)
         except APIError as error:
+            # A wait of hours must survive an outage of minutes; only an error that will repeat ends it.
             if error.retryable or error.kind in {"connection", "timeout"}:
                 return None
             raise
@@ -195,6 +199,7 @@ def _look_at(
 
 def _choose_wait_s(poll: Poll | None, look: int) -> float:
     if poll is None:
+        # Randomised, so that many scripts that were started together do not look at the same moment.
         return min(_FIRST_WAIT_S * 1.5**look, _LONGEST_WAIT_S) * random.uniform(0.8, 1.2)  # noqa: S311
     wait_s = poll(look) if callable(poll) else poll
     check_seconds("poll", wait_s)

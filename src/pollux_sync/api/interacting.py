@@ -29,6 +29,7 @@ def interact(
     Instructions and tools go with every interaction. ``options`` are for the rest: schema, temperature, ...
     Raises what `run` raises.
     """
+    # Only the declaration is needed here; the lease loads the plugin once for both steps.
     with clients.lease(require_config(config)) as hooks:
         interaction = build_interaction(environment, input, options, hooks.info)
     envelope = run_many(interaction.prompt, sources=interaction.sources, config=config, options=interaction.options)

@@ -48,10 +48,13 @@ class Session:
     def __init__(self, config: Config, *, options: Options | None = None) -> None:
         self.config = require_config(config)
         self.options = options
+        # What the session holds lives in a stack of its own: the finalizer must not refer to the session itself, or it
+        # would never be collected.
         held = ExitStack()
         self._hooks = held.enter_context(clients.lease(config))
         self._uploads = held.enter_context(SharedUploads(self._hooks))
         self._caches: list[CacheHandle] = []
+        # A forked child gets a copy of the session, whose files and sockets belong to the parent.
         self._process = os.getpid()
         # A finalizer also runs at the end of the process, for a session that nobody closed.
         self._end = weakref.finalize(self, _close_session, held, self._caches, config, self._process)
@@ -211,7 +214,9 @@ class Session:
 def _close_session(held: ExitStack, caches: list[CacheHandle], config: Config, process: int) -> None:
     if process != os.getpid():  # a forked child ends: files and sockets belong to its parent
         return
+    # Caches are deleted while the client is still held; the stack then deletes the uploads and ends the lease.
     with held:
+        # The same content asked for twice is one cache.
         for cache in {cache.name: cache for cache in caches}.values():
             with suppress(PolluxError):  # an undeleted cache expires
                 delete_cache(cache, config=config)

@@ -79,6 +79,7 @@ def open_stream(
 
     ``check_open`` raises when the stream may no longer be begun.
     """
+    # Shared by the generator, which reads, and by close(), which another thread may call.
     active = ActiveStreams()
     events = _generate_events(request, context, started, active, check_open)
     next(events)  # it has planned: what is wrong with the request was raised before anything was sent
@@ -98,7 +99,9 @@ def _generate_events(
     with context as (hooks, uploads):
         check_streamable(request, hooks)
         plan = plan_calls(request, hooks)
+        # The caller gets the stream here. Nothing was sent, but the client is leased and the plan is final.
         yield None
+        # The first event may be requested long after the stream was made, when its session is closed.
         check_open()
         prepared = prepare_plan(plan, hooks, uploads)
         try:
@@ -129,11 +132,13 @@ class Stream:
     def __next__(self) -> StreamEvent:
         if not self._active.is_own_process:
             raise ConfigurationError("the stream belongs to another process", hint="open one in each process")
+        # Python would raise "generator already executing", which says nothing about threads.
         if self._events.gi_running:
             raise ConfigurationError("another thread is reading the stream", hint="let one thread read it")
         try:
             event: StreamEvent = next(self._events)
         except (Exception, KeyboardInterrupt) as error:
+            # Kept for result(): reading on after an error would give an empty stream and hide it.
             self._failure = None if isinstance(error, StopIteration) else error
             raise
         if isinstance(event, StreamDone):
@@ -172,6 +177,7 @@ class Stream:
 
         May be called from another thread than the one that reads, which then gets an APIError.
         """
+        # Wake the reader first: it may block in a socket, and a running generator cannot be closed.
         self._active.end()
         if not self._events.gi_running:
             self._events.close()

@@ -56,6 +56,7 @@ def build_continue_options(
     continue_from: ResultEnvelope | dict[str, Any], tool_results: Sequence[Mapping[str, Any]], options: Options | None
 ) -> Options:
     """Return the options that `continue_tool` runs with. Raises ConfigurationError as it does."""
+    # The caller keeps the envelope and may continue from it twice.
     state = copy.deepcopy(read_state(continue_from))
     turns = read_turns(state)
     state["history"] = [*turns, *check_tool_results(tool_results, turns)]
@@ -149,13 +150,16 @@ class ToolLoop:
         first = self._build_options(options or NO_OPTIONS, tool_choice)
         result = self.ask(prompt, sources=sources, options=first)
         steps = [_build_step(result)]
+        # A forced tool_choice on every round would never let the model answer.
         later = attrs.evolve(first, tool_choice=None, history=None, continue_from=None)
         try:
             while (calls := _read_calls(result)) and len(steps) <= self.max_steps:
                 results = self._run_tools(calls, steps[-1]["tool_runs"])
+                # The last round forbids calls but keeps the tools declared: providers refuse tool turns without them.
                 choice = attrs.evolve(later, tool_choice="none") if len(steps) == self.max_steps else later
                 result = self.ask(options=build_continue_options(result, results, choice))
                 steps.append(_build_step(result))
+        # Also the Interrupted of a round in flight: its own partial result lacks the rounds before it.
         except KeyboardInterrupt as interrupt:
             raise Interrupted(partial_result=_sum_steps(result, steps, started)) from interrupt
         except Exception as error:
@@ -192,6 +196,7 @@ class ToolLoop:
         except Exception as error:
             if self.on_tool_error == "raise":
                 raise
+            # Only the class is logged: the message may contain what the tool works on.
             log.debug("tool %s failed: %s", call["name"], type(error).__name__)
             content, is_error = f"{type(error).__name__}: {error}", True
         return {

@@ -1,4 +1,4 @@
-"""What `pollux_open` may return, as protocols: the core's hooks ask of a client only what these say."""
+"""Protocols of the clients that `pollux_open` returns. The core's hooks use nothing else of a client."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ class JobClient(FileClient, Protocol):
 
     @property
     def files(self) -> JobStore:
-        """Where files are stored and jobs run."""
+        """The store of files and jobs."""
         ...

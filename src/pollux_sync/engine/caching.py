@@ -71,6 +71,7 @@ class CacheRegistry:
         """
         while True:
             with self._lock:
+                # Looked up again after each wait: the new cache may not last long enough for this caller.
                 registered = self._registered.get(key)
                 if registered is not None and registered.lasts_for(ttl_s):
                     self._registered.move_to_end(key)
@@ -89,12 +90,14 @@ class CacheRegistry:
         try:
             handle = make()
         except BaseException as error:
+            # A waiter must not get another thread's KeyboardInterrupt.
             interrupted = InternalError("creating the cache was interrupted", hint="ask again")
             flight.error = error if isinstance(error, PolluxError) else interrupted
             raise
         else:
             with self._lock:
                 self._registered[key] = _RegisteredCache(handle, ttl_s)
+                # Bounded: a server process would otherwise collect a handle for every document it ever cached.
                 while len(self._registered) > self._capacity:
                     self._registered.popitem(last=False)
             return handle
@@ -139,6 +142,7 @@ def build_cache_request(
             f"provider {hooks.info.name!r} has no caches that you can create",
             hint="many providers cache automatically: see usage['cached_tokens']",
         )
+    # ConfigurationError, where run() raises SourceError: pollux-ai does so for create_cache.
     checked = require_sources(sources, ConfigurationError)
     for index, tool in enumerate(tools or ()):
         require_mapping(f"tools[{index}]", tool)
@@ -150,7 +154,7 @@ def build_cache_request(
 
 
 def build_cache_key(request: Request, hooks: Hooks) -> str:
-    """Return a hash of what makes two caches the same: content, model, instruction, tools, hints and account.
+    """Return a hash over all that two equal caches share: content, model, instruction, tools, hints and account.
 
     The API key is not in it, only its fingerprint.
     """
@@ -158,8 +162,10 @@ def build_cache_key(request: Request, hooks: Hooks) -> str:
     identity = {
         "provider": provider,
         "model": config.model,
+        # Two accounts never share a cache. A client handed over may hide its key, so it is known by identity.
         "account": config.account or id(config.client),
         "base_url": config.base_url,
+        # A mock keeps its caches in its own client, so those of another one do not exist for it.
         "mock": config.use_mock and id(hooks.client),
         "system_instruction": request.options.system_instruction,
         "tools": [dict(tool) for tool in request.options.tools or ()],
@@ -169,7 +175,7 @@ def build_cache_key(request: Request, hooks: Hooks) -> str:
 
 
 def make_or_extend_cache(request: Request, ttl_s: float, hooks: Hooks, known: CacheHandle | None) -> CacheHandle:
-    """Extend the known cache, or create one where there is none or the provider has lost it."""
+    """Extend the known cache, or create one when none is known or the provider has lost it."""
     if known is not None and not known.is_expired:
         try:
             return extend_remote_cache(known, ttl_s, hooks)
@@ -177,6 +183,7 @@ def make_or_extend_cache(request: Request, ttl_s: float, hooks: Hooks, known: Ca
             if error.kind != "cache_missing":
                 raise
     plan = plan_calls(request, hooks)
+    # The provider copies the files into the cache, so the uploads can go when it exists.
     with UploadScope(hooks) as uploads:
         prepared = prepare_plan(plan, hooks, uploads)
         if prepared.blocked:

@@ -72,6 +72,8 @@ def _inspect_jobs(handle: DeferredHandle, hooks: Hooks) -> list[JobState]:
 
 
 def _merge_states(handle: DeferredHandle, states: Sequence[JobState]) -> DeferredSnapshot:
+    # The counts of several jobs add up; the times do not: the handle is done when its last job is, and the first
+    # expiry is the one to act on.
     succeeded, failed = (sum(getattr(state, name) for state in states) for name in ("succeeded", "failed"))
     completed_at = [state.completed_at for state in states if state.completed_at is not None]
     expires_at = [state.expires_at for state in states if state.expires_at is not None]
@@ -94,6 +96,7 @@ def _merge_states(handle: DeferredHandle, states: Sequence[JobState]) -> Deferre
 
 def _merge_status(states: Sequence[JobState]) -> DeferredStatus:
     statuses = {state.status for state in states}
+    # Jobs that agree need no rule, and keep words such as "queued".
     if len(statuses) == 1:
         return states[0].status
     if all(is_terminal(status) for status in statuses):
@@ -106,6 +109,7 @@ def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks)
 
     Raises DeferredNotReadyError before it has ended, APIError with phase "batch_collect".
     """
+    # Looked at once: the same states decide readiness here and the fate of missing rows below.
     states = _inspect_jobs(handle, hooks)
     snapshot = _merge_states(handle, states)
     if not snapshot.is_terminal:
@@ -122,10 +126,13 @@ def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks)
         found, surplus_of_job = request_with_retries(read, hooks, phase="batch_collect")
         surplus += surplus_of_job
         indexes = range(job.first, job.first + job.request_count)
+        # Rows come in any order, and some not at all: the prompts decide what is accounted for.
         items += [found.get(build_custom_id(index)) or _build_unanswered(state, index, hooks) for index in indexes]
+    # Two clocks are subtracted, the provider's and ours: the result may be negative.
     duration_s = max(0.0, (snapshot.completed_at or time.time()) - (snapshot.submitted_at or 0.0))
     envelope = build_envelope(prepared, [item.outcome for item in items], duration_s=duration_s)
     _add_diagnostics(envelope, items, snapshot, surplus)
+    # Last: what was stored may go only when every answer is in the envelope.
     release_jobs(handle, hooks)
     return envelope
 
@@ -136,6 +143,7 @@ def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) ->
     options = Options(response_schema=schema)
     answers = None if schema is None else answer_format(schema, hooks.info.schema_dialect)
     request = Request(prompts=(None,) * handle.request_count, sources=(), config=hooks.config, options=options)
+    # The prompts are not stored with the handle; decoders need the call only for its options and its schema.
     calls = tuple(
         Call(
             index=index,
@@ -158,6 +166,7 @@ def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> tuple[dict
     items: dict[str, _Item] = {}
     surplus: Counter[str] = Counter()
     for row in hooks.collect_deferred(job, hooks.config.timeout_s):
+        # Counted, not raised: an odd row must not cost the answers beside it, which are paid for.
         if row.custom_id not in calls_by_id:
             surplus["unknown_rows"] += 1
         elif row.custom_id in items:
@@ -170,6 +179,7 @@ def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> tuple[dict
 def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
     outcome: Outcome
     status, error = row.status, row.error
+    # A row that failed may still carry a body; only a success is decoded.
     if row.response is not None and row.status == "succeeded":
         try:
             outcome = hooks.decode(row.response, call)
@@ -242,6 +252,7 @@ def _add_diagnostics(
 
 def release_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
     """Delete what was stored for jobs that have ended. A failure is logged and changes nothing."""
+    # Every job is tried: one that cannot be released must not keep the files of the others.
     for job in handle.jobs:
         try:
             hooks.release_deferred(job, hooks.config.timeout_s)
@@ -260,6 +271,7 @@ def cancel_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
 
 def emit_change(before: DeferredSnapshot | None, now: DeferredSnapshot, hooks: Hooks) -> bool:
     """Send observers an event when a job has progressed; return whether it has."""
+    # Observers hear of progress, not of every look.
     is_new = before is None or (before.status, before.succeeded, before.failed) != (
         now.status,
         now.succeeded,

@@ -33,8 +33,10 @@ def build_conversation(options: Options, provider: str, build_part: Callable[[So
         return None
     state = read_state(options.continue_from)
     version = state.get("version", STATE_VERSION)
+    # An older release must not guess at a layout that it does not know.
     if not isinstance(version, int) or version > STATE_VERSION:
         raise ConfigurationError("the conversation was stored by a newer pollux-sync", hint="upgrade pollux-sync")
+    # A state holds what only its provider understands: signatures, ids, encrypted reasoning.
     if state.get("provider", provider) != provider:
         raise ConfigurationError(
             f"the conversation is with provider {state['provider']!r}, not {provider!r}",
@@ -61,7 +63,7 @@ def read_state(envelope: object) -> dict[str, Any]:
 def read_turns(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the turns of a stored state, without items that have no role.
 
-    Raises ConfigurationError for what is not a state of ours.
+    Raises ConfigurationError for anything but a state of ours.
     """
     if not isinstance(state.get("history"), list):
         raise ConfigurationError(
@@ -83,6 +85,7 @@ def check_tool_results(results: object, turns: Sequence[Mapping[str, Any]]) -> l
             raise ConfigurationError(f"tool_results[{index}] needs a tool_call_id", hint=hint)
         if result.get("role", "tool") != "tool":
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
+    # Providers refuse a turn with a missing or a surplus result, after the request was sent and counted.
     given = [result["tool_call_id"] for result in results]
     wanted = list_open_calls(turns)
     if wanted and sorted(given) != sorted(wanted):
@@ -125,9 +128,11 @@ def _build_turn(name: str, item: Mapping[str, Any], build_part: Callable[[Source
 
 
 def _read_content(name: str, content: object) -> str:
+    # None is the normal content of an assistant turn that only calls tools.
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, dict | list | int | float):
+        # Structured tool results are usual; str() would send Python syntax to the model.
         return json.dumps(content, ensure_ascii=False)
     raise ConfigurationError(
         f"{name}['content'] must be text or plain data, got {type(content).__name__}", hint="use str()"
@@ -138,6 +143,7 @@ def _read_tool_call(name: str, call: object) -> ToolCall:
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         raise ConfigurationError(f"{name}['tool_calls'] needs dicts with a name", hint="{'id', 'name', 'arguments'}")
     arguments = call.get("arguments", "{}")
+    # Transcripts of some SDKs hold the arguments as an object, ours hold the text.
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return ToolCall(str(call.get("id", "")), call["name"], text)
 
@@ -152,6 +158,7 @@ def build_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:
     answer = Turn(
         role="assistant", content=reply.text, tool_calls=reply.tool_calls, provider_state=reply.provider_state
     )
+    # Uploads are deleted with the call, while `response_id` would make the provider look for them.
     keeps_files = any(isinstance(part, UploadPart) for part in call.all_parts)
     state = {
         "version": STATE_VERSION,
@@ -167,6 +174,7 @@ def _build_user_turn(call: Call) -> tuple[Turn, ...]:
     """Return the user's turn of this call, or nothing when it has no content. Text alone becomes the turn's content."""
     texts = [part.text for part in call.parts if isinstance(part, TextPart)]
     prompt = [call.prompt] if call.prompt else []
+    # With a file among the parts their order matters to the model, so they stay parts.
     if len(texts) < len(call.parts):
         return (Turn(role="user", content="".join(prompt), parts=call.parts),)
     content = "\n\n".join([*texts, *prompt])

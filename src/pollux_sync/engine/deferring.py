@@ -186,7 +186,7 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
 
 
 def hash_content(plan: Plan, hooks: Hooks) -> str:
-    """Return a hash of what makes two submissions the same: prompts, sources, options, model and account."""
+    """Return a hash over all that two equal submissions share: prompts, sources, options, model and account."""
     config, options = hooks.config, plan.request.options
     settings = attrs.asdict(options, filter=lambda field, _: field.name not in {"response_schema", "on_error"})
     header = [hooks.info.name, config.model, config.account, config.base_url, settings, options.response_schema_hash()]

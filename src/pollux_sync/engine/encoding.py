@@ -21,6 +21,7 @@ def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
     raw_fields = (call.options.provider_options or {}).get(hooks.info.name)
     if not raw_fields:
         return request
+    # A copy: encoders may return a body that they share between calls.
     body = dict(request.body or {})
     for name, value in raw_fields.items():
         encoded = body.get(name)

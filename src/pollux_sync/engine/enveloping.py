@@ -43,6 +43,7 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
 
 
 def _choose_error(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError:
+    # A call that was not sent repeats the reason of another one, which is the error to raise.
     error = next((failure.error for failure in failures if not failure.is_follow_up), failures[0].error)
     error.partial_result = envelope
     if len(envelope["answers"]) > 1:
@@ -66,6 +67,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     status = _decide_status(replies)
     usage = _sum_usage(outcomes)
     attempts = [_build_ledger(outcome) for outcome in outcomes]
+    # One dict for all calls: a million prompts must not make a million small envelopes.
     envelope = {
         "status": status,
         "answers": [_read_text(outcome) for outcome in outcomes],
@@ -138,10 +140,12 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
     fields = cast("dict[str, Any]", envelope)
     one = {name: _pick(value, index) for name, value in fields.items() if name != "_conversation_states"}
     diagnostics = {name: _pick(value, index) for name, value in fields["diagnostics"].items()}
+    # With one opted-in prompt, or tool calls of the first alone, there is a single state.
     states = fields.get("_conversation_states") or [fields.get("_conversation_state")] * count
     raw = diagnostics["raw_responses"][0] or {}
     (calls,) = one.get("tool_calls", [None])
     is_answered = bool(calls or one["answers"][0].strip())
+    # The envelope only has the sum; each raw response has its own counts.
     usage = dict(raw.get("usage", {}))
     status: Status = "ok" if is_answered else "error"
     one |= {
@@ -177,11 +181,13 @@ def tool_arguments(call: ToolCall | Mapping[str, Any]) -> dict[str, Any]:
 
 def _replace_surrogates(text: str) -> str:
     """Return the text without lone surrogates, which files and terminals refuse."""
+    # Nearly every text takes this way, and isascii is a flag of the string.
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError:
+        # Through UTF-16, which joins two halves that a server escaped one by one into their character.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
@@ -206,7 +212,7 @@ def _decide_status(replies: Sequence[Reply | None]) -> Status:
 def _read_structured(
     answers: AnswerFormat | None, replies: Sequence[Reply | None]
 ) -> tuple[list[Any] | None, list[str | None] | None]:
-    """Return for each prompt the typed answer, and why there is none; (None, None) without a schema."""
+    """Return for each prompt the typed answer, and the reason where it is missing; (None, None) without a schema."""
     if answers is None:
         return None, None
     values: list[Any] = []
@@ -219,11 +225,13 @@ def _read_structured(
 
 
 def _read_answer(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str | None]:
+    # A turn that calls tools has no answer yet that could miss the schema.
     if reply is None or (reply.tool_calls and not reply.text.strip()):
         return None, None
     try:
         return answers.read(reply.text), None
     except AnswerMismatch as mismatch:
+        # The commonest reason, and the one that a user can mend.
         cut = " (the answer was cut off: raise max_tokens)" if reply.finish_reason == "length" else ""
         return None, f"{mismatch}{cut}"
 
@@ -249,7 +257,7 @@ def _keep_if_any(values: list[Any]) -> list[Any] | None:
 
 
 def _build_tool_calls(replies: Sequence[Reply | None]) -> list[list[ToolCallDict]] | None:
-    """Return the tool calls of each prompt; None when there are none, to save an empty list a prompt."""
+    """Return the tool calls of each prompt; None without any, which saves an empty list a prompt."""
     if not any(reply and reply.tool_calls for reply in replies):
         return None
     return [[_build_tool_call(call) for call in reply.tool_calls] if reply else [] for reply in replies]
@@ -317,6 +325,7 @@ def _sum_usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
 def _build_states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
     """Return the conversation state of each prompt, where the caller opted in or gave tools."""
     options = prepared.plan.request.options
+    # With tools the next step is continue_tool, which needs the state whether or not it was asked for.
     is_wanted = options.wants_conversation or bool(options.tools)
     return [
         build_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None

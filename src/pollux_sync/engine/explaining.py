@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Request, UploadPart
     from pollux_sync.hooks.relay import Hooks
 
+# A rule of thumb for English text; the exact count needs the provider.
 _CHARACTERS_A_TOKEN = 4
 #: Stands for a key whose provider declares no environment variable.
 _ANY_KEY = "API_KEY"
@@ -56,6 +57,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
     uploads = {
         key: _describe_upload(number, part) for number, (key, part) in enumerate(collect_uploads(plan).items(), start=1)
     }
+    # Files get made-up ids in place of an upload, so that encoders can write the request.
     stored = {key: Asset(id=upload.id, mime_type=upload.mime_type) for key, upload in uploads.items()}
     calls = [replace_uploads(call, stored) for call in plan.calls]
     encoded = [_encode_call(call, hooks) for call in calls]
@@ -73,6 +75,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
         response_schema=lowered.schema if lowered else None,
         findings=tuple(map(str, lowered.findings)) if lowered else (),
     )
+    # Everything shown is scrubbed: a caller may have put the key into a prompt or a raw field.
     scrubbed: Explanation = _scrub_texts(explanation, hooks.scrub)
     return scrubbed
 
@@ -89,7 +92,7 @@ def _describe_upload(number: int, part: UploadPart) -> ExplainedUpload:
 
 
 def _encode_call(call: Call, hooks: Hooks) -> _EncodedCall:
-    """Encode a call as it is now. The body is a copy, so that later changes by the caller do not show in it."""
+    """Encode a call in its current state. The body is a copy, so that later changes by the caller do not show in it."""
     try:
         call = hooks.rewrite_call(call)
         request = encode_request(call, hooks)
@@ -129,6 +132,7 @@ def _describe_requests(encoded: Sequence[_EncodedCall], hooks: Hooks) -> Iterato
             method=one.request.method,
             path=one.request.path,
             url=None if address.base_url is None else address.base_url.rstrip("/") + one.request.path,
+            # The key is not among them: it is added by the client, and shown by the name of its variable.
             headers=_merge_headers(one.request, address),
             body=one.request.body,
             key_header=None if address.base_url is None else key_header,

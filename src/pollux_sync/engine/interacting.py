@@ -58,6 +58,7 @@ def build_interaction(
     """
     around, said = _require_environment(environment), _require_input(given)
     settings = around.settings | _build_conversation_options(said, keeps_state="history" in info.options)
+    # A document of 30 pages must not be sent again with every turn of the conversation.
     shown_before = _read_shown(said)
     fingerprints = [_build_fingerprint(source) for source in around.sources]
     pairs = zip(around.sources, fingerprints, strict=True)
@@ -73,6 +74,7 @@ def build_output(interaction: Interaction, envelope: ResultEnvelope) -> Output:
     """Return the envelope as an Output whose conversation state lists the sources it has shown."""
     fields = cast("dict[str, Any]", envelope)
     if interaction.shown and STATE_KEY in fields:
+        # A copy: the caller may hold the envelope of `run_many` that this was made from.
         fields = fields | {STATE_KEY: fields[STATE_KEY] | {_SHOWN: list(interaction.shown)}}
     return Output(cast("ResultEnvelope", fields))
 
@@ -123,6 +125,7 @@ def _add_results(turns: list[dict[str, Any]], said: Input) -> list[Mapping[str, 
     if said.tool_results:
         return [*turns, *check_tool_results([result.to_turn() for result in said.tool_results], turns)]
     open_calls = list_open_calls(turns)
+    # Every provider refuses a history that ends in unanswered tool calls.
     if open_calls:
         raise ConfigurationError(
             f"the model called {', '.join(open_calls)}, which have no result yet",

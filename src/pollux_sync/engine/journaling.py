@@ -69,6 +69,7 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
         stored = read_job_file(path) if path is not None and path.exists() else None
+        # Going on with other prompts would return answers to questions that were never asked.
         if stored is not None and stored.content != content:
             raise ConfigurationError(
                 f"the job file {str(path)!r} is for other requests",
@@ -98,6 +99,7 @@ class Journal:
 
     def record_attempt(self, batch: DeferredBatch) -> None:
         """Record that a job is about to be submitted."""
+        # A job that may exist keeps the facts of its first attempt: by them it is looked up.
         if not self.is_open:
             count, created_at = batch.request_count, batch.created_at
             self._update(attempted=Attempted(first=batch.first, request_count=count, created_at=created_at))
@@ -156,6 +158,7 @@ def write_atomically(path: Path, data: dict[str, Any]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    # The rename itself is durable only once the folder is synced. Windows cannot open a folder.
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_DIRECTORY)
         try:
@@ -176,7 +179,9 @@ def lock_job_file(path: Path | None) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     with lock.open("a", encoding="utf-8") as file:
         try:
+            # The kernel drops this lock with the process, also on kill -9; a lock file alone would stay.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between open and flock the owner may have removed the file: then we hold a lock that nobody sees.
             is_ours = lock.stat().st_ino == os.fstat(file.fileno()).st_ino
         except OSError as error:
             raise busy from error

@@ -35,19 +35,23 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info = hooks.info
+    # Texts are read first: a loader that raises is found before any check of options, as in pollux-ai.
     texts = {source: _build_text_part(source) for source in request.sources if _is_text(source, info)}
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
+    # Lists inside tuple(): a generator costs more, and this runs once a prompt.
     parts = tuple([texts.get(source) or _build_part(source, info) for source in request.sources])
     conversation = build_conversation(request.options, info.name, lambda source: _check_and_build_part(source, info))
     answers = _build_answer_format(request, info)
     calls = _build_calls(request, parts, conversation, answers)
+    # Middleware may change the plan, so it is checked again afterwards.
     plan = hooks.plan(
         Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred, is_dry_run=is_dry_run)
     )
     _check_plan(plan, hooks)
+    # A dry run sends nothing, so observers that count or log must not see it.
     if hooks.has_observers and not is_dry_run:
         hooks.emit(PlanBuilt(plan))
     return plan
@@ -57,6 +61,7 @@ def _build_calls(
     request: Request, parts: tuple[Part, ...], conversation: Conversation | None, answers: AnswerFormat | None
 ) -> tuple[Call, ...]:
     part_groups = [(part,) for part in parts] if request.per_source else [parts]
+    # One object for all calls: what calls share takes no memory per prompt.
     shared: dict[str, Any] = {
         "model": request.config.model,
         "options": request.options,
@@ -77,6 +82,7 @@ def _is_text(source: Source, info: ProviderInfo) -> bool:
 
 def _build_text_part(source: Source) -> TextPart:
     try:
+        # With "utf-8-sig" the byte order mark of Windows editors does not reach the model.
         return TextPart(source.content_loader().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise PlanningError(
@@ -106,6 +112,7 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
         if rule.delivery == "inline":
             return InlinePart(source, source.content_loader())
         if rule.delivery == "upload":
+            # Hashed now, so that equal content is uploaded once.
             return UploadPart(source, source.content_sha256())
     except OSError as error:
         raise SourceError(
@@ -133,6 +140,7 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
     cache, options = request.options.cache, request.options
     if cache is None:
         return
+    # Providers refuse these too, but with an error that names none of our options.
     held = "the cache already holds its own; make a new cache to change it"
     problems = {
         f"the cache {cache.name!r} has expired": (cache.is_expired, "make a new one with create_cache"),
@@ -160,6 +168,7 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
 
 def _check_options(request: Request, info: ProviderInfo) -> None:
     options = request.options
+    # The usual call sets nothing: it skips every check but that of its sources.
     if options is NO_OPTIONS:
         _check_sources(request, info)
         return
@@ -227,6 +236,7 @@ def _check_provider_options(options: Options, info: ProviderInfo) -> None:
     given = options.provider_options
     if not given:
         return
+    # Options for another installed provider are fine: one Options value may serve several configurations.
     known = {info.name, *known_names(PROVIDERS)}
     for name in given:
         if name not in known:
@@ -247,6 +257,7 @@ def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat |
     if wanted is None:
         return None
     answers = answer_format(wanted, info.schema_dialect)
+    # A schema that the provider cannot hold is refused here: its own refusal would cost a request.
     errors = [finding for finding in answers.lowered.findings if finding.severity == "error"]
     if errors:
         raise ConfigurationError(

@@ -61,9 +61,11 @@ class UploadScope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Checked first, before the lock: another thread of the parent may hold it in the copy.
         if self._process != os.getpid():  # a forked child ends: the files belong to its parent
             return
         with self._lock:
+            # A normal end has nothing in flight, so it makes no condition and does not wait.
             if self._in_flight:
                 self._last_landed = threading.Condition(self._lock)
                 self._last_landed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
@@ -82,6 +84,7 @@ class UploadScope:
             asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
         finally:
             is_late = self._settle(asset)
+        # The scope is over and has deleted the others already: nobody else knows of this file.
         if is_late:
             delete_upload(asset, self._hooks)
         return asset
@@ -107,7 +110,9 @@ class SharedUploads(UploadScope):
         """Return the stored file, stored now if need be. Raises APIError with phase "upload"; the next call retries."""
         with self._lock:
             slot = self._slots.setdefault(_build_key(part), _Slot())
+        # Other content goes on meanwhile: the lock is held for one content during its upload.
         with slot.lock:
+            # A session may live longer than the provider keeps files.
             if slot.asset is None or _expires_soon(slot.asset):
                 slot.asset = super().upload(part, stop)
             return slot.asset
@@ -135,6 +140,7 @@ class UploadStore(Protocol):
 
 def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> None:
     """Delete stored files. A failure is reported to observers and changes nothing."""
+    # Deleting a hundred files one by one would hold the result back for many round trips.
     concurrency = hooks.config.request_concurrency
     map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), [None] * len(assets))
 
@@ -156,6 +162,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, store: UploadStore) -> Prepared:
     if not wanted:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
     stop = threading.Event()
+    # Errors are kept as values: one bad file must not stop the calls that do not use it.
     results: list[Asset | PolluxError | None] = [None] * len(wanted)
     map_threads(
         lambda part: _upload_or_catch(part, store, stop),
@@ -199,6 +206,7 @@ def _find_blocker(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> P
     for part in call.all_parts:
         result = stored[_build_key(part)] if isinstance(part, UploadPart) else None
         if isinstance(result, PolluxError):
+            # Each call gets its own copy: a shared exception could carry one call_idx only.
             error = copy.copy(result)
             error.__cause__ = result.__cause__
             error.call_idx = call.index

@@ -1,4 +1,4 @@
-"""Which models a provider has, and whether a configuration can be used now. No token is spent."""
+"""Probe a provider for its models and its readiness. No token is spent."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def check_readiness(hooks: Hooks, timeout_s: float) -> Readiness:
 
 def _find_obstacle(hooks: Hooks, timeout_s: float) -> Fault | None:
     try:
+        # Without retries: the caller wants to know the state now, and asks again itself.
         if hooks.check_ready(timeout_s):
             return None
         models = hooks.list_models(timeout_s)
@@ -60,6 +61,7 @@ def _find_obstacle(hooks: Hooks, timeout_s: float) -> Fault | None:
 def _find_missing_model(model: str, listed: Sequence[str]) -> Fault | None:
     if model in listed:
         return None
+    # A typo in the model's name is the usual reason, so the nearest names are offered.
     near = difflib.get_close_matches(model, listed, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models(config=...) returns those it has"
     return Fault(kind="not_found", message=f"the provider lists no model {model!r}", hint=hint)

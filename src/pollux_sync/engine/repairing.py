@@ -30,6 +30,7 @@ def ask_until_fitting(call: Call, answers: AnswerFormat | None, ask: Callable[[C
             break
         try:
             repaired = ask(_build_repair_call(call, reply, problem))
+        # The first answer was paid for and may be of use as text.
         except APIError as error:
             return attrs.evolve(reply, attempts=reply.attempts + error.attempts)
         usage = _add_usage(reply.usage, repaired.usage)
@@ -49,6 +50,7 @@ def _find_mismatch(answers: AnswerFormat | None, reply: Reply) -> str | None:
 
 def _build_repair_call(call: Call, reply: Reply, problem: str) -> Call:
     """Return the question again with the answer and its problem: as one prompt, which every provider takes."""
+    # As one prompt instead of a conversation: that would need a provider with history.
     lines = [call.prompt] if call.prompt else []
     lines += [f"Your earlier answer was:\n{reply.text}", f"It does not fit the schema: {problem}", "Answer again."]
     return attrs.evolve(call, prompt="\n\n".join(lines))

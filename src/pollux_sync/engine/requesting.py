@@ -28,7 +28,7 @@ def build_request(
 ) -> Request:
     """Check the arguments of a call and return them as one value.
 
-    Raises ConfigurationError or SourceError for what cannot be a request.
+    Raises ConfigurationError or SourceError for arguments that make no request.
     """
     checked_prompts = _require_prompts(prompts)
     checked_sources = require_sources(sources, SourceError)
@@ -65,6 +65,7 @@ def require_options(options: object) -> Options | None:
 def require_sources(sources: object, error_type: type[PolluxError]) -> tuple[Source, ...]:
     """Return the sources as a tuple. Raises ``error_type`` for anything but an iterable of Source."""
     hint = "build it with Source.from_text, Source.from_file, ... and pass a list of them"
+    # A single Source or path in place of a list is a common mistake; a str would be taken letter by letter.
     if isinstance(sources, str | bytes | Source) or not hasattr(sources, "__iter__"):
         raise error_type(f"sources must be a list of Source, got {type(sources).__name__}", hint=hint)
     checked = tuple(sources)
@@ -78,6 +79,7 @@ def _require_prompts(prompts: object) -> tuple[str | None, ...]:
     if prompts is None or isinstance(prompts, str):
         _check_prompt("prompt", prompts)
         return (prompts,)
+    # bytes is a sequence of integers: it would become a prompt per byte.
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes | bytearray):
         raise ConfigurationError(
             f"prompts must be a string or a list of strings, got {type(prompts).__name__}",
@@ -95,6 +97,7 @@ def _check_prompt(name: str, prompt: object) -> None:
         raise ConfigurationError(f"{name} must be a string or None, got {type(prompt).__name__}", hint="use str()")
     if not prompt.strip():
         raise ConfigurationError(f"{name} is blank", hint="write a question, or pass None to send the sources alone")
+    # Only a text beyond ASCII can hold a lone surrogate; encoding every prompt twice would cost more than the check.
     if not prompt.isascii():
         try:
             prompt.encode()

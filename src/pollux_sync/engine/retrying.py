@@ -53,7 +53,7 @@ def request_with_retries(
 ) -> T:
     """Return what ``ask`` returns, retried by the same policy as a call. Raises APIError of that phase.
 
-    For requests that are no calls: uploads, caches, jobs, lists of models.
+    For requests other than calls: uploads, caches, jobs, lists of models.
     """
     answer, _ = call_with_retries(
         lambda: (ask(), None), hooks, stop or Event(), phase=phase, is_repeatable=is_repeatable
@@ -79,6 +79,7 @@ def call_with_retries(
     started = time.monotonic()
     wait_s = 0.0
     while True:
+        # Wall time for the ledger that people read, monotonic time for durations.
         attempt_started_at, attempt_started = time.time(), time.monotonic()
         try:
             value, response = attempt()
@@ -96,14 +97,17 @@ def call_with_retries(
             raise
         ledger.append(_record_failure(attempt_started_at, attempt_started, wait_s, fault))
         _emit(hooks, call, AttemptFailed, ledger[-1])
+        # A status is an answer: the server saw the request and did not carry it out.
         is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_REFUSAL
         decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
+        # Looked at after the failure: a stop while the attempt ran must not start another wait.
         if decision is None or isinstance(decision, str) or stop.is_set():
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
             raise failure from hooks.scrub_cause(cause)
         wait_s = decision
         log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
         _emit(hooks, call, RetryScheduled, wait_s)
+        # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
         stop.wait(wait_s)
 
 
@@ -117,6 +121,7 @@ def build_stream_failure(error: Exception, attempts: tuple[Attempt, ...], hooks:
     if fault.kind in {"connection", "timeout", "malformed"}:
         hint = "the text so far is the error's partial_text; a stream that has begun is not retried"
         fault = attrs.evolve(fault, message=f"the answer broke off: {fault.message}", hint=hint)
+    # The attempt was recorded as a success when its first event came; now it has failed.
     *before, last = attempts
     failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
     _emit(hooks, call, AttemptFailed, failed)
@@ -134,11 +139,13 @@ def decide_wait(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapse
     if not fault.retryable or len(ledger) >= policy.max_attempts:
         return None
     limit_s = MAX_SECONDS if policy.max_elapsed_s is None else policy.max_elapsed_s
+    # max_elapsed_s bounds waiting. A reasoning model may take minutes to fail: it still deserves its one retry.
     left_s = limit_s - (elapsed_s if len(ledger) > 1 else 0.0)
     if fault.retry_after_s is not None and fault.retry_after_s > left_s:
         return f"the server asks to wait {fault.retry_after_s:g} s, more than max_elapsed_s={limit_s:g} leaves"
     if left_s <= 0:
         return f"max_elapsed_s={limit_s:g} is used up"
+    # The last wait is cut to what is left, so that the last attempt comes within the limit.
     return min(max(policy.backoff_s(len(ledger)), fault.retry_after_s or 0.0), left_s)
 
 
@@ -156,6 +163,7 @@ def read_fault(error: Exception, hooks: Hooks) -> Fault:
             n_tokens=getattr(error, "n_tokens", None),
             n_ctx=getattr(error, "n_ctx", None),
         )
+        # A plugin may raise APIError itself; what it says goes through the same scrubbing as every fault.
         return hooks.scrub_fault(fault)
     if isinstance(error, PolluxError):
         hooks.scrub_cause(error)

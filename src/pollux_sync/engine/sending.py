@@ -29,10 +29,12 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     sent. On Ctrl-C nothing more starts and calls in flight are abandoned; Interrupted is raised with the outcomes
     so far.
     """
+    # One event for all calls: it ends their waits between attempts.
     stop = threading.Event()
     gate = CallGate(prepared)
 
     def send_call(call: Call) -> Outcome:
+        # Checked in the worker, at the last moment: with a bad key 40 prompts make a few requests, not 40.
         refusal = gate.check(call)
         if refusal is not None:
             return refusal
@@ -43,6 +45,7 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     outcomes: list[Outcome | None] = [None] * len(prepared.calls)
     try:
         map_threads(send_call, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
+    # Answers that arrived are paid for; without this they would be lost with the local list.
     except KeyboardInterrupt as interrupt:
         raise Interrupted(
             outcomes=tuple(
@@ -78,6 +81,7 @@ class CallGate:
         if (
             isinstance(error, APIError)
             and error.kind == "auth"
+            # Some services answer 403 to a single prompt that breaks their rules.
             and not (error.status_code == _FORBIDDEN and self._has_answer)
         ):
             self._rejection = error
@@ -89,6 +93,7 @@ def execute_call(call: Call, answers: AnswerFormat | None, hooks: Hooks, stop: t
     def proceed(call: Call) -> Reply:
         return ask_until_fitting(call, answers, lambda call: request_reply(call, hooks, stop))
 
+    # Events are built only for listeners: building one costs more than the check.
     if hooks.has_observers:
         hooks.emit(CallStarted(call))
     outcome: Outcome
@@ -103,6 +108,7 @@ def execute_call(call: Call, answers: AnswerFormat | None, hooks: Hooks, stop: t
 
 
 def _build_unsent(call: Call, rejection: APIError) -> APIError:
+    # A copy keeps kind, status and hint, so that the caller can handle both alike.
     error = copy.copy(rejection)
     error.args = (f"not sent, because call {rejection.call_idx} was refused: {rejection.message}",)
     error.call_idx = call.index

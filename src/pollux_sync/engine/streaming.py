@@ -70,6 +70,7 @@ def stream_calls(
     off. On Ctrl-C Interrupted is raised with the outcomes so far.
     """
     streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active)
+    # One call is read in the caller's thread: no queue, and leaving it closes the socket at once.
     if len(prepared.calls) != 1:
         return (yield from interleave_calls(prepared.calls, streamer))
     (call,) = prepared.calls
@@ -94,17 +95,18 @@ class ActiveStreams:
         """Add a stream that is read from now on."""
         with self._lock:
             self._streams.add(stream)
+        # close() may have come between the first event and this line: it found no stream to wake.
         if self.stop.is_set():
             stream.wake()
 
     def remove(self, stream: EventStream) -> None:
-        """Remove a stream that is no longer read."""
+        """Remove a stream whose reading has ended."""
         with self._lock:
             self._streams.discard(stream)
 
     @property
     def is_own_process(self) -> bool:
-        """Whether this is the process that opened the streams."""
+        """True in the process that opened the streams, False in its forked children."""
         return self._process == os.getpid()
 
     def end(self) -> None:
@@ -134,6 +136,7 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
                 event = next(events)
             except StopIteration as end:
                 return cast("Outcome", end.value)
+            # Blocks when the caller is slow: then the server is slowed down too, instead of filling memory.
             arriving.put(event)
             if active.stop.is_set():
                 events.close()
@@ -144,6 +147,7 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
             map_threads(read_call, calls, hooks.config.request_concurrency, active.stop, outcomes)
         except BaseException as defect:  # noqa: BLE001 - raised again in the caller's thread
             defects.append(defect)
+        # In any case, or the caller would wait for ever.
         arriving.put(None)
 
     # A thread of its own, since map_threads blocks until all is read while this generator must yield.
@@ -156,6 +160,7 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
         found = tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)
         raise Interrupted(outcomes=found) from interrupt
     finally:
+        # After the last event this does nothing; after an early exit it breaks the streams off.
         active.end()
         _drain(arriving, reader)
     if defects:
@@ -193,6 +198,7 @@ class CallStreamer:
         hooks = self.hooks
         if hooks.has_observers:
             hooks.emit(CallStarted(call))
+        # Stays so when the caller closes the generator, which then raises GeneratorExit below.
         outcome: Outcome = Failure(_build_abandoned(call))
         try:
             outcome = yield from self._stream_answer(call)
@@ -225,6 +231,7 @@ class CallStreamer:
         Retries end with the first item: what the caller has seen cannot be taken back.
         """
         hooks, active = self.hooks, self.active
+        # Outside the retry loop: encoding the same call again gives the same request.
         request = hooks.encode_stream(encode_request(call, hooks))
         started = time.monotonic()
         opened, attempts = call_with_retries(
@@ -239,13 +246,16 @@ class CallStreamer:
                 if isinstance(item, Reply):
                     reply = item
                     return reply.with_attempts(_extend_last(attempts, time.monotonic() - started))
+                # By far the commonest item; an exact type check is the fastest way to it.
                 if type(item) is TextDelta:
                     progress.texts.append(item.text)
                 elif isinstance(item, StreamUsage):
+                    # Kept for the case that the answer breaks off: it is billed nevertheless.
                     progress.usage = item.usage
                     continue
                 yield attrs.evolve(item, call_idx=call.index) if call.index else item
         except Exception as error:  # noqa: BLE001 - build_stream_failure says what it is
+            # Closing shuts the socket down, so that reading fails; that failure is not the provider's.
             if active.stop.is_set():
                 raise _build_abandoned(call) from None
             attempts = _extend_last(attempts, time.monotonic() - started)
@@ -265,7 +275,7 @@ def _build_abandoned(call: Call) -> APIError:
 
 @attrs.define
 class _Progress:
-    """How much of an answer has arrived."""
+    """The text and the usage of an answer so far."""
 
     texts: list[str] = attrs.field(factory=list)
     usage: Usage = attrs.field(factory=Usage)

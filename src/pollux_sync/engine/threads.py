@@ -59,6 +59,7 @@ class WorkerThreads:
         self._stop = stop
         self._results = results
         self._lock = threading.Lock()
+        # A semaphore instead of join(): one wait serves whichever thread ends, and Ctrl-C interrupts it.
         self._finished = threading.Semaphore(0)
         self._defects: list[BaseException] = []
 
@@ -74,6 +75,7 @@ class WorkerThreads:
         for count in range(size):
             try:
                 start_thread(self._take_items)
+            # Containers often limit the number of threads.
             except RuntimeError:  # the system has no more threads
                 if count:
                     return count
@@ -83,6 +85,7 @@ class WorkerThreads:
     def _take_items(self) -> None:
         try:
             while not self._stop.is_set():
+                # An iterator is not safe to share between threads; taking an item is quick.
                 with self._lock:
                     numbered = next(self._items, None)
                 if numbered is None:
