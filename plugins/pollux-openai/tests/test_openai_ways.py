@@ -4,7 +4,7 @@ import attrs
 import pytest
 from openai import OpenAI
 
-from faults import ENDLESS_ANSWERS, broken_answers, check_fault
+from faults import ENDLESS_ANSWERS, build_broken_answers, check_fault
 from pollux_sync import (
     APIError,
     Config,
@@ -118,7 +118,7 @@ def error(message="it broke", **fields):
     return {"error": {"message": message, "type": "some_error", "param": None, "code": None} | fields}
 
 
-FAULTS = broken_answers(b'{"output": []}') | {
+FAULTS = build_broken_answers(b'{"output": []}') | {
     "bad request": (Answer(status=400, json=error("bad field")), "invalid_request", 400, 1),
     "too long": (Answer(status=400, json=error(code="context_length_exceeded")), "context_overflow", 400, 1),
     "bad key": (Answer(status=401, json=error(f"Incorrect API key provided: {KEY}")), "auth", 401, 1),
