@@ -115,7 +115,7 @@ def test_call_goes_to_the_client_that_was_handed_over(info):
 @providers(declaring=lambda info: info.accepts_client)
 def test_client_of_another_kind_is_refused(info):
     blocking, other = object(), type("AsyncClient", (), {"__module__": CLASSES[info.name][0]})()
-    for client, hint in ((blocking, "as in the guide"), (other, "the blocking client")):
+    for client, hint in ((blocking, "as the provider's guide shows"), (other, "the blocking client")):
         with pytest.raises(ConfigurationError, match=r"client must be a") as caught:
             Config(provider=info.name, model="m", client=client)
         assert hint in caught.value.hint
