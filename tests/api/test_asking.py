@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import pytest
 
-from acme_server import FileServer, answered
+from acme_server import FileServer, build_answer
 from pollux_sync import (
     APIError,
     Config,
@@ -35,7 +35,7 @@ MOCK = Config(provider="openai", model="m", use_mock=True)
 
 
 def test_answers_one_prompt(server, config):
-    server.reply(answered("four"))
+    server.reply(build_answer("four"))
     result = run("2 + 2?", config=config())
     assert (result["status"], result["answers"]) == ("ok", ["four"])
     assert result["usage"] == {"input_tokens": 3, "output_tokens": 4}
@@ -47,7 +47,7 @@ def test_answers_one_prompt(server, config):
 
 
 def test_leaves_out_what_no_call_reported(server, config):
-    server.reply(answered())
+    server.reply(build_answer())
     result = run("hi", config=config())
     assert not {"structured", "reasoning", "tool_calls", "errors", "_conversation_state"} & set(result)
 
@@ -61,7 +61,7 @@ def test_shows_every_prompt_every_source(server, config):
 
 
 def test_asks_each_source_on_its_own_with_per_source(server, config):
-    server.handler = lambda request: answered(f"{request.json()['parts'][0]['text']}-{request.json()['prompt']}")
+    server.handler = lambda request: build_answer(f"{request.json()['parts'][0]['text']}-{request.json()['prompt']}")
     sources = [Source.from_text("x"), Source.from_text("y")]
     result = run_many(["1", "2", "3"], sources=sources, config=config(), per_source=True)
     assert result["answers"] == ["x-1", "x-2", "x-3", "y-1", "y-2", "y-3"]
@@ -104,7 +104,7 @@ def test_has_nothing_to_do_for_no_prompts(server, config, prompts):
 
 
 def test_sends_the_source_alone_for_a_none_prompt(server, config):
-    server.reply(answered())
+    server.reply(build_answer())
     run(source=Source.from_text("only this"), config=config())
     assert server.requests[0].json() == {"model": "m", "prompt": None, "parts": [{"text": "only this"}]}
 
@@ -125,25 +125,25 @@ def test_sees_the_callers_context_variables(config, server):
 
 
 def test_status_is_partial_when_some_answers_are_blank(server, config):
-    server.handler = lambda request: answered("" if request.json()["prompt"] == "b" else "x")
+    server.handler = lambda request: build_answer("" if request.json()["prompt"] == "b" else "x")
     assert run_many(["a", "b"], config=config())["status"] == "partial"
 
 
 def test_status_is_error_when_all_answers_are_blank(server, config):
-    server.reply(answered(" \n"))
+    server.reply(build_answer(" \n"))
     result = run("a", config=config())
     assert (result["status"], result["confidence"]) == ("error", 0.5)
 
 
 def test_gives_typed_answers(server, config):
-    server.reply(answered('{"name": "Ada", "age": 36}'))
+    server.reply(build_answer('{"name": "Ada", "age": 36}'))
     result = run("who?", config=config(), options=Options(response_schema=Person))
     assert result["structured"] == [Person("Ada", 36)]
     assert result["diagnostics"]["schema_errors"] == [None]
 
 
 def test_says_where_an_answer_misses_the_schema(server, config):
-    server.reply(answered('{"name": "Ada", "age": "old"}'))
+    server.reply(build_answer('{"name": "Ada", "age": "old"}'))
     result = run("who?", config=config(), options=Options(response_schema=Person))
     assert (result["status"], result["structured"]) == ("ok", [None])
     assert result["answers"] == ['{"name": "Ada", "age": "old"}']
@@ -151,7 +151,7 @@ def test_says_where_an_answer_misses_the_schema(server, config):
 
 
 def test_envelope_becomes_json_by_one_call(server, config):
-    server.reply(answered('{"name": "Ada", "age": 36}'))
+    server.reply(build_answer('{"name": "Ada", "age": 36}'))
     result = run("who?", config=config(), options=Options(response_schema=Person))
     again = json.loads(json.dumps(to_jsonable(result)))
     assert again["structured"] == [{"name": "Ada", "age": 36}]
@@ -159,7 +159,7 @@ def test_envelope_becomes_json_by_one_call(server, config):
 
 
 def test_passes_raw_provider_options_through(server, config):
-    server.reply(answered())
+    server.reply(build_answer())
     run("hi", config=config(), options=Options(provider_options={"acme": {"beam": 4}}))
     assert server.requests[0].json()["beam"] == 4
 
@@ -173,7 +173,7 @@ class Limited:
 
 
 def test_puts_raw_fields_of_an_object_beside_those_that_are_there(server, config):
-    server.reply(answered())
+    server.reply(build_answer())
     raw = {"limits": {"space": 3}, "tags": []}
     run("hi", config=config(plugins=[Limited()]), options=Options(provider_options={"acme": raw}))
     assert server.requests[0].json() == {"limits": {"time": 1, "space": 3}, "tags": []}
@@ -240,7 +240,7 @@ def test_a_bad_key_stops_what_has_not_started(server, config):
 def test_a_403_after_an_answer_is_about_that_prompt(server, config):
     def handler(request):
         prompt = request.json()["prompt"]
-        return Answer(status=403, json={"error": "flagged"}) if prompt == "p2" else answered(prompt)
+        return Answer(status=403, json={"error": "flagged"}) if prompt == "p2" else build_answer(prompt)
 
     server.handler = handler
     prompts = [f"p{number}" for number in range(6)]

@@ -178,7 +178,7 @@ def test_a_cache_that_has_ended_is_made_anew(config, watching, monkeypatch):
 
 def drop_behind_our_back(config, handle):
     with process.clients.lease(config) as hooks:
-        hooks.client.drop(handle.name)
+        hooks.client.delete_cache(handle.name)
 
 
 def test_a_cache_that_the_provider_forgot_is_noticed(config, watching):

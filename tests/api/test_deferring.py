@@ -436,8 +436,8 @@ def test_an_open_failure_can_be_gone_on_from(tmp_path):
     assert len(files_of(reach)) == 1
     with process.clients.lease(reach) as hooks:
         mark = json.loads(path.read_text())["mark"]
-        hooks.client.add(f"{mark}-stored-without-a-note.pdf")
-        hooks.client.add("of-somebody-else.pdf")
+        hooks.client.store_file(f"{mark}-stored-without-a-note.pdf")
+        hooks.client.store_file("of-somebody-else.pdf")
     handle = defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
     assert list(jobs_of(reach)) == [handle.job_id]
     assert faults.asked == ["submit", "find"]
@@ -478,7 +478,7 @@ def test_strays_of_a_broken_attempt_are_deleted_in_the_same_call():
 
     def leave_a_stray(batch):
         with process.clients.lease(reach) as hooks:
-            hooks.client.add(f"{batch.mark}.jsonl")
+            hooks.client.store_file(f"{batch.mark}.jsonl")
 
     faults.before = leave_a_stray
     defer_many(PROMPTS, config=reach)

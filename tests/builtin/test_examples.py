@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from pollux_sync.builtin.examples import build_example
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_of
-from pollux_sync.schemas.validating import format_checker
+from pollux_sync.schemas.validating import build_format_checker
 
 TREE = {
     "$ref": "#/$defs/Tree",
@@ -137,7 +137,7 @@ def test_the_example_is_small_and_always_the_same(schema, made):
     ids=str,
 )
 def test_the_example_is_valid(schema):
-    Draft202012Validator(schema, format_checker=format_checker()).validate(build_example(schema))
+    Draft202012Validator(schema, format_checker=build_format_checker()).validate(build_example(schema))
 
 
 def test_a_clever_pattern_gets_some_text():
@@ -156,7 +156,7 @@ def test_a_clever_pattern_gets_some_text():
     ],
 )
 def test_without_any_valid_value_there_is_no_example(schema):
-    with pytest.raises(ConfigurationError, match="no example"):
+    with pytest.raises(ConfigurationError, match="cannot build an example"):
         build_example(schema)
 
 

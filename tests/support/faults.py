@@ -27,7 +27,7 @@ ENDLESS_ANSWERS = {
 }
 
 
-def broken_answers(body):
+def build_broken_answers(body):
     """By name: a step of the server's with parts of ``body``, and the kind, status and attempts it must lead to."""
     return {
         "bad gateway": (Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),

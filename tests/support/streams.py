@@ -54,7 +54,7 @@ class Wire:
         return Pieces(self.pieces)
 
 
-def comparable(envelope):
+def remove_times(envelope):
     """The envelope without times."""
     metrics = {name: value for name, value in envelope["metrics"].items() if name != "duration_s"}
     attempts = [[attempt["status_code"] for attempt in call] for call in envelope["diagnostics"]["attempts"]]
@@ -62,7 +62,7 @@ def comparable(envelope):
     return {**envelope, "metrics": metrics, "diagnostics": diagnostics}
 
 
-def cuts_of(transcript):
+def iter_cuts(transcript):
     """The transcript in two pieces, cut at every byte; and byte by byte."""
     for position in range(1, len(transcript)):
         yield [transcript[:position], transcript[position:]]
@@ -73,13 +73,13 @@ def assert_streams_like(answer, transcript, *, provider, model, options=None):
     """However the transcript is cut, its envelope is that of the answer; gives the events of the whole."""
     wire = Wire(answer)
     config = Config(provider=provider, model=model, api_key="k", plugins=[wire], base_url="http://127.0.0.1:9/v1")
-    blocking = comparable(run("hi", config=config, options=options))
+    blocking = remove_times(run("hi", config=config, options=options))
     whole = list(Pieces([transcript]))
-    for number, pieces in enumerate(cuts_of(transcript)):
+    for number, pieces in enumerate(iter_cuts(transcript)):
         assert list(Pieces(pieces)) == whole  # which is all that the rest of the way sees of the pieces
         if number % _SAMPLED == 0 or len(pieces) > 2:
             wire.pieces = pieces
-            assert comparable(stream("hi", config=config, options=options).result()) == blocking
+            assert remove_times(stream("hi", config=config, options=options).result()) == blocking
     wire.pieces = [transcript]
     events = list(stream("hi", config=config, options=options))
     assert isinstance(events[-1], StreamDone)

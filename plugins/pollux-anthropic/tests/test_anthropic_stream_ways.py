@@ -8,10 +8,10 @@ from anthropic import Anthropic, AnthropicBedrock
 
 from messages_api import (
     PING,
-    Begins,
+    UnendedAnswer,
     answer,
-    begun,
-    ended,
+    build_end_events,
+    build_start_event,
     events,
     stream_answer,
     text,
@@ -38,20 +38,20 @@ from pollux_sync import (
 )
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Drip, Hang, ResetInsideBody, Truncated
-from streams import SSE, comparable
+from streams import SSE, remove_times
 
 KEY = "sk-ant-very-secret"
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 SAID = [
-    begun(),
+    build_start_event(),
     PING,
     *thinking_block(0, "hm", "m"),
     *text_block(1, "fo", "ur"),
     *tool_block(2, "weather", '{"city": ', '"Rome"}'),
-    *ended("tool_use"),
+    *build_end_events("tool_use"),
 ]
 ANSWERED = [thinking("hmm"), text("four"), tool_use("weather", {"city": "Rome"})]
-PART = [begun(), *text_block(0, "The", " sky")[:3]]
+PART = [build_start_event(), *text_block(0, "The", " sky")[:3]]
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 CHUNKED = SSE | {"Transfer-Encoding": "chunked"}
 
@@ -85,7 +85,7 @@ def test_gives_what_run_gives(server, config):
     options = Options(tools=[TOOL])
     blocking = run("2 + 2?", config=config(), options=options)
     streamed = stream("2 + 2?", config=config(), options=options).result()
-    assert comparable(streamed) == comparable(blocking)
+    assert remove_times(streamed) == remove_times(blocking)
 
 
 def test_both_ways_give_equal_events(server):
@@ -97,7 +97,7 @@ def test_both_ways_give_equal_events(server):
     (*some, one), (*others, other) = told
     assert some == others
     assert len(some) > 10
-    assert comparable(one.result) == comparable(other.result)
+    assert remove_times(one.result) == remove_times(other.result)
 
 
 def test_goes_on_after_a_streamed_tool_call_with_its_thoughts(server, config):
@@ -110,7 +110,10 @@ def test_goes_on_after_a_streamed_tool_call_with_its_thoughts(server, config):
 
 def test_sends_input_that_was_cut_off_as_an_object(server, config):
     search = tool_block(0, "web_search", '{"query": "x', call_id="srv_1", kind="server_tool_use")
-    server.reply(stream_answer(begun(), *search, *text_block(1, "x"), *ended("max_tokens")), answer(text("bye")))
+    server.reply(
+        stream_answer(build_start_event(), *search, *text_block(1, "x"), *build_end_events("max_tokens")),
+        answer(text("bye")),
+    )
     asked = stream("hi", config=config(), options=Options(history=[])).result()
     run("go on", config=config(), options=Options(continue_from=to_jsonable(asked)))
     sent = tool_use("web_search", {}, "srv_1") | {"type": "server_tool_use"}
@@ -123,7 +126,7 @@ def test_reads_what_comes_chunk_by_chunk(server, config):
 
 
 def test_does_not_wait_for_the_end_of_the_body(server, config):
-    server.reply(Begins((*SAID,)))
+    server.reply(UnendedAnswer((*SAID,)))
     assert stream("hi", config=config()).result()["answers"] == ["four"]
 
 
@@ -185,7 +188,7 @@ FAULTS = {
     "nothing": (Answer(body=b"", headers=SSE), "malformed", None, 2),
     "closed": (CloseWithoutAnswer(), "connection", None, 2),
     "no answer": (Hang(), "timeout", None, 2),
-    "no event": (Begins((PING,)), "timeout", None, 2),
+    "no event": (UnendedAnswer((PING,)), "timeout", None, 2),
     "no whole event": (Drip(body=b"data:" + b" " * 4000, interval_s=0.01, headers=SSE), "timeout", None, 2),
 }
 
@@ -200,13 +203,13 @@ def test_maps_a_fault_as_run_does(server, config, fault):
 
 
 def test_an_event_that_is_late_ends_the_stream(server, config):
-    server.reply(Begins((*PART,)))
+    server.reply(UnendedAnswer((*PART,)))
     error = raised_by(stream("hi", config=config(timeout_s=0.3)))
     assert (error.kind, error.partial_text, len(error.attempts)) == ("timeout", "The sky", 1)
 
 
 def test_leaving_closes_the_connection(server, config):
-    server.reply(Begins((*PART,)))
+    server.reply(UnendedAnswer((*PART,)))
     with stream("hi", config=config()) as told:
         assert isinstance(next(told), StreamStart)
         assert server.open_connections == 1
@@ -214,7 +217,7 @@ def test_leaving_closes_the_connection(server, config):
 
 
 def test_leaving_wakes_those_that_wait_for_an_event(server, config):
-    server.handler = lambda _: Begins((*PART,))
+    server.handler = lambda _: UnendedAnswer((*PART,))
     with stream_many(["a", "b", "c"], config=config()) as told:
         begun_calls = set()
         while len(begun_calls) < 3:
@@ -225,7 +228,7 @@ def test_leaving_wakes_those_that_wait_for_an_event(server, config):
 def test_fans_out(server, config):
     def reply(request):
         asked = request.json()["messages"][0]["content"][-1]["text"]
-        return stream_answer(begun(), *text_block(0, asked.upper()), *ended())
+        return stream_answer(build_start_event(), *text_block(0, asked.upper()), *build_end_events())
 
     server.handler = reply
     prompts = [f"p{number}" for number in range(8)]
@@ -276,7 +279,7 @@ def test_streams_through_a_transport_without_sockets(through):
 
 
 def test_closing_closes_the_connection_of_who_still_reads(server, through):
-    server.reply(Begins((*PART,)))
+    server.reply(UnendedAnswer((*PART,)))
     streamed = AnthropicCarrier(through().client).stream(HttpRequest(path="/v1/messages", body={}), 5.0)
     reading = iter(streamed)
     assert next(reading).name == "message_start"

@@ -5,9 +5,9 @@ import pytest
 from messages_api import (
     PING,
     REDACTED,
-    begun,
     block,
-    ended,
+    build_end_events,
+    build_start_event,
     events,
     response,
     text,
@@ -31,9 +31,9 @@ from pollux_sync.data.streaming import (
     TextDelta,
     ToolCallDelta,
 )
-from pollux_sync.wire.faults import HttpError, ReplyError, classify
+from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
 from streams import assert_streams_like
-from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 NOTE = {"type": "char_location", "cited_text": "blue"}
 CITED = {"type": "citations_delta", "citation": NOTE}
@@ -50,75 +50,75 @@ def said(words):
 #: What Claude streams, and what it answers at once.
 TRANSCRIPTS = {
     "text": (
-        [begun(), PING, *text_block(0, "Hel", "lo ", "wörld"), *ended()],
+        [build_start_event(), PING, *text_block(0, "Hel", "lo ", "wörld"), *build_end_events()],
         response(text("Hello wörld")),
     ),
     "text blocks": (
-        [begun(), *text_block(0, "a"), *text_block(1), *text_block(2, "b", "c"), *ended()],
+        [build_start_event(), *text_block(0, "a"), *text_block(1), *text_block(2, "b", "c"), *build_end_events()],
         response(text("a"), text(""), text("bc")),
     ),
     "citations": (
         [
-            begun(),
+            build_start_event(),
             *text_block(0, "The sky is "),
             *block(1, text("", citations=[]), said("bl"), CITED, said("ue")),
             *text_block(2, "."),
-            *ended(),
+            *build_end_events(),
         ],
         response(text("The sky is "), text("blue", citations=[NOTE]), text(".")),
     ),
     "reasoning": (
         [
-            begun(),
+            build_start_event(),
             *thinking_block(0, "fir", "st"),
             *block(1, REDACTED),
             *thinking_block(2, "then", signature="sig2"),
             *text_block(3, "x"),
-            *ended(),
+            *build_end_events(),
         ],
         response(thinking("first"), REDACTED, thinking("then", "sig2"), text("x")),
     ),
     "tool": (
-        [begun(), *tool_block(0, "ping", "", '{"n', 'é":', "1}"), *ended("tool_use")],
+        [build_start_event(), *tool_block(0, "ping", "", '{"n', 'é":', "1}"), *build_end_events("tool_use")],
         response(tool_use("ping", {"né": 1}), stop_reason="tool_use"),
     ),
     "parallel tools": (
         [
-            begun(),
+            build_start_event(),
             *text_block(0, "both"),
             *tool_block(1, "a", '{"n": 1}'),
             *tool_block(2, "b", call_id="toolu_2"),
-            *ended("tool_use"),
+            *build_end_events("tool_use"),
         ],
         response(text("both"), tool_use("a", {"n": 1}), tool_use("b", {}, "toolu_2"), stop_reason="tool_use"),
     ),
     "refusal": (
-        [begun(), *ended("refusal", stop_details=WHY)],
+        [build_start_event(), *build_end_events("refusal", stop_details=WHY)],
         response(stop_reason="refusal", stop_details=WHY),
     ),
     "truncated": (
-        [begun(), *text_block(0, "hel"), *ended("max_tokens")],
+        [build_start_event(), *text_block(0, "hel"), *build_end_events("max_tokens")],
         response(text("hel"), stop_reason="max_tokens"),
     ),
     "a call that was cut off": (
-        [begun(), *tool_block(0, "x", *CUT_OFF), *ended("max_tokens")],
+        [build_start_event(), *tool_block(0, "x", *CUT_OFF), *build_end_events("max_tokens")],
         response(tool_use("x", CUT_OFF), stop_reason="max_tokens"),
     ),
-    "empty": ([begun(), *ended()], response()),
+    "empty": ([build_start_event(), *build_end_events()], response()),
     "a tool of the service": (
         [
-            begun(),
+            build_start_event(),
             *text_block(0, "look"),
             *tool_block(1, "web_search", '{"query":', ' "é"}', call_id="srv_1", kind="server_tool_use"),
             *block(2, FOUND),
             *text_block(3, "found"),
-            *ended(),
+            *build_end_events(),
         ],
         response(text("look"), SEARCH, FOUND, text("found")),
     ),
     "usage that is counted anew": (
         [
-            begun(usage={"input_tokens": 5, "output_tokens": 1}),
+            build_start_event(usage={"input_tokens": 5, "output_tokens": 1}),
             {
                 "type": "message_delta",
                 "delta": {"stop_reason": "stop_sequence", "stop_sequence": "x"},
@@ -171,14 +171,14 @@ def test_says_in_deltas_what_the_reply_says(said, answer):
 
 @CASES
 def test_reads_a_stream_with_fields_and_events_it_does_not_know(said, answer):
-    grown = with_unknown_fields(said[:-1], own=["input"])
+    grown = add_unknown_fields(said[:-1], own=["input"])
     news = [{"type": "news", "index": 0}, *grown, {"type": "content_block_news"}, {}, {"type": "message_stop"}]
-    assert without_unknown_fields(reply(news)) == reply(said)
+    assert remove_unknown_fields(reply(news)) == reply(said)
 
 
 @CASES
 def test_reads_a_stream_whatever_field_is_missing(said, answer):
-    for less in with_one_field_less(said):
+    for less in iter_field_removals(said):
         if less[-1] == {"type": "message_stop"} and all(less):
             assert isinstance(list(decoded(less))[-1], Reply)
 
@@ -191,18 +191,18 @@ def test_gives_a_reply_once_the_service_has_said_why_the_message_ended(said, ans
 
 
 def test_begins_as_soon_as_the_service_does():
-    assert next(decoded([begun()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
+    assert next(decoded([build_start_event()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
 
 
 def test_tells_thoughts_text_and_calls_as_they_come():
     parts = [
-        begun(),
+        build_start_event(),
         *thinking_block(0, "a", "b"),
         *thinking_block(1, "c"),
         *text_block(2, "d", "e"),
         *tool_block(3, "x", '{"n"', ": 1}"),
         *tool_block(4, "y", "{}", call_id="toolu_2"),
-        *ended("tool_use"),
+        *build_end_events("tool_use"),
     ]
     assert deltas(parts) == [
         ReasoningDelta("a"),
@@ -218,17 +218,17 @@ def test_tells_thoughts_text_and_calls_as_they_come():
     ]
 
 
-NEIGHBOURS = [begun(), *text_block(0, "a", "b"), *text_block(1, "c", "d")]
+NEIGHBOURS = [build_start_event(), *text_block(0, "a", "b"), *text_block(1, "c", "d")]
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ([*text_block(2, "e"), *ended()], ["a", "b", "\n\ncd\n\ne"]),
+        ([*text_block(2, "e"), *build_end_events()], ["a", "b", "\n\ncd\n\ne"]),
         ([*text_block(2, "e")], ["a", "b", "\n\ncd", "\n\ne"]),
-        ([*block(2, text(""), said("e"), CITED, said("f")), *ended()], ["a", "b", "cd", "e", "f"]),
-        ([*block(2, text("", citations=[NOTE]), said("e")), *ended()], ["a", "b", "cd", "e"]),
-        ([*thinking_block(2, "hm"), *text_block(3, "e", "f"), *ended()], ["a", "b", "\n\ncd", "\n\ne", "f"]),
+        ([*block(2, text(""), said("e"), CITED, said("f")), *build_end_events()], ["a", "b", "cd", "e", "f"]),
+        ([*block(2, text("", citations=[NOTE]), said("e")), *build_end_events()], ["a", "b", "cd", "e"]),
+        ([*thinking_block(2, "hm"), *text_block(3, "e", "f"), *build_end_events()], ["a", "b", "\n\ncd", "\n\ne", "f"]),
     ],
     ids=["uncited", "cut off", "cited", "cited from the start", "thoughts between"],
 )
@@ -247,7 +247,7 @@ def test_says_what_it_holds_back_before_it_fails():
 
 def test_takes_what_a_block_begins_with():
     parts = [*block(0, thinking("hm")), *block(1, text("hel"), said("lo")), *block(2, tool_use("x", {"né": 1}))]
-    parts = [begun(), *parts, *ended()]
+    parts = [build_start_event(), *parts, *build_end_events()]
     assert deltas(parts) == [
         ReasoningDelta("hm"),
         TextDelta("hel"),
@@ -260,33 +260,41 @@ def test_takes_what_a_block_begins_with():
 def test_takes_pieces_whose_block_has_not_begun():
     pieces = [said("a"), said("b"), {"type": "input_json_delta", "partial_json": "{}"}]
     parts = [{"type": "content_block_delta", "delta": piece} for piece in pieces]
-    assert reply([*parts, *ended()]).text == "ab"
+    assert reply([*parts, *build_end_events()]).text == "ab"
 
 
 def test_orders_blocks_by_their_index():
-    parts = [begun(), *tool_block(1, "b"), *tool_block(0, "a", call_id="toolu_0"), *ended()]
+    parts = [build_start_event(), *tool_block(1, "b"), *tool_block(0, "a", call_id="toolu_0"), *build_end_events()]
     assert [call.name for call in reply(parts).tool_calls] == ["a", "b"]
 
 
 @pytest.mark.parametrize("written", [CUT_OFF, "{'a': 1}", "[" * 100_000], ids=["cut off", "not JSON", "too deep"])
 def test_leaves_arguments_that_are_no_json_as_they_came(written):
-    (call,) = reply([begun(), *tool_block(0, "x", written), *ended()]).tool_calls
+    (call,) = reply([build_start_event(), *tool_block(0, "x", written), *build_end_events()]).tool_calls
     assert call.arguments == written
 
 
 def test_takes_blank_arguments_for_none():
-    (call,) = reply([begun(), *tool_block(0, "x", " "), *ended()]).tool_calls
+    (call,) = reply([build_start_event(), *tool_block(0, "x", " "), *build_end_events()]).tool_calls
     assert call.arguments == "{}"
 
 
 def test_keeps_pieces_of_a_kind_it_does_not_know():
     start = {"type": "compaction", "content": None}
-    parts = [begun(), *block(0, start, {"type": "compaction_delta", "content": "short"}), *ended()]
+    parts = [
+        build_start_event(),
+        *block(0, start, {"type": "compaction_delta", "content": "short"}),
+        *build_end_events(),
+    ]
     assert reply(parts).artifacts == {"blocks": [{"type": "compaction", "content": "short"}]}
 
 
 def test_leaves_the_events_as_they_came():
-    parts = [begun(), *block(0, thinking(""), {"type": "signature_delta", "signature": "new"}), *ended()]
+    parts = [
+        build_start_event(),
+        *block(0, thinking(""), {"type": "signature_delta", "signature": "new"}),
+        *build_end_events(),
+    ]
     before = json.dumps(parts)
     reply(parts)
     assert json.dumps(parts) == before
@@ -297,8 +305,8 @@ def test_leaves_the_events_as_they_came():
 )
 def test_raises_an_error_as_the_service_names_it(kind, status):
     with pytest.raises(HttpError, match="busy") as caught:
-        list(decoded([begun(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
-    assert classify(caught.value).status_code == status
+        list(decoded([build_start_event(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
+    assert classify_error(caught.value).status_code == status
 
 
 def test_raises_an_error_that_only_its_event_names():

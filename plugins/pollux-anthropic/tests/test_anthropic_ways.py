@@ -4,7 +4,7 @@ import attrs
 import pytest
 from anthropic import Anthropic
 
-from faults import ENDLESS_ANSWERS, broken_answers, check_fault
+from faults import ENDLESS_ANSWERS, build_broken_answers, check_fault
 from messages_api import REDACTED, answer, text, thinking, tool_use
 from pollux_sync import (
     APIError,
@@ -155,7 +155,7 @@ def error(message="it broke", kind="some_error"):
 
 
 JSON = {"Content-Type": "application/json"}
-FAULTS = broken_answers(b'{"content": []}') | {
+FAULTS = build_broken_answers(b'{"content": []}') | {
     "bad request": (Answer(status=400, json=error("bad field", "invalid_request_error")), "invalid_request", 400, 1),
     "bad key": (Answer(status=401, json=error(f"invalid x-api-key {KEY}", "authentication_error")), "auth", 401, 1),
     "no money": (Answer(status=402, json=error("billing", "billing_error")), "invalid_request", 402, 1),

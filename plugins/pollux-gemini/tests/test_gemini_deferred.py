@@ -240,7 +240,7 @@ def test_broken_lines_cost_no_other_answer(config, batches):
 def test_rows_are_read_one_by_one():
     read = []
     lines = (read.append(number) or b'{"key": "pollux-%06d", "response": {}}' % number for number in range(3))
-    rows = batching.rows_of(batching.parsed(lines))
+    rows = batching.iter_rows(batching.parse_lines(lines))
     assert next(rows).custom_id == "pollux-000000"
     assert read == [0]
 
@@ -424,8 +424,8 @@ def test_looks_no_further_back_than_the_submission(config, server, batches):
 )
 def test_an_order_that_does_not_show_ends_no_search(times):
     told = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
-    page = batching.batches_in(HttpResponse(status=200, body={"operations": told}))
-    assert not batching.is_past(page, 2e9)
+    page = batching.decode_batches(HttpResponse(status=200, body={"operations": told}))
+    assert not batching.can_stop_search(page, 2e9)
 
 
 def test_two_accounts_and_an_own_address_in_one_process():
@@ -500,8 +500,8 @@ def test_an_answer_without_a_batch_is_malformed(config, server, told):
     ],
 )
 def test_an_operation_that_is_done_has_ended(operation, status):
-    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"} | operation))
-    assert batching.state_of(batch).status == status
+    batch = batching.decode_batch(HttpResponse(status=200, body={"name": "batches/1"} | operation))
+    assert batching.build_state(batch).status == status
 
 
 @pytest.mark.parametrize(
@@ -514,7 +514,7 @@ def test_an_operation_that_is_done_has_ended(operation, status):
     ],
 )
 def test_a_row_without_an_answer_says_what_is_known(answer, row):
-    (read,) = batching.rows_of([{"key": "pollux-000000"} | answer])
+    (read,) = batching.iter_rows([{"key": "pollux-000000"} | answer])
     assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
 
 

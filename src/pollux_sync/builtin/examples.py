@@ -1,4 +1,4 @@
-"""A small instance of a JSON Schema, the same every time; the mock provider answers with it."""
+"""Examples: a small value for a JSON Schema, the same every time. The mock provider answers with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas.keywords import Schema, is_anything
 from pollux_sync.schemas.normalizing import DEFS, normalize
-from pollux_sync.schemas.patterns import matching_texts
+from pollux_sync.schemas.patterns import iter_matching_texts
 from pollux_sync.schemas.simplifying import Simplifier
 from pollux_sync.schemas.validating import compile_validator
 
@@ -34,83 +34,90 @@ _FORMATS: dict[str, Callable[[int], str]] = {
 }
 
 
-class _NoExample(Exception):  # noqa: N818  (a signal between branches, never seen outside)
-    """No value can be made here: nothing is valid, or the schema leads back into itself."""
+class _NoExampleError(Exception):
+    """A schema without an example: it accepts nothing, or it always contains itself."""
 
 
 def build_example(schema: Any) -> Any:
-    """Return a small JSON value that is valid under the schema, as far as can be seen from it.
+    """Return a small JSON value that is valid under the schema.
 
-    Required properties only, the first branch that ends, the fewest items. ``not``, ``if`` and
-    ``contains`` are not looked at. Raises ConfigurationError when no value is valid.
+    It has required properties only, the first branch that ends, and the fewest items. ``not``, ``if`` and ``contains``
+    are ignored, so it may be invalid under a schema that has them. Raises ConfigurationError if no value is valid.
     """
     normalized = normalize(schema)
     try:
-        return _Maker(dict(normalized.defs)).make(normalized.root)
-    except _NoExample as error:
+        return _ExampleBuilder(dict(normalized.defs)).build(normalized.root)
+    except _NoExampleError as error:
         raise ConfigurationError(
-            f"no example of this schema can be made: {error}", hint="is there any value it accepts?"
+            f"cannot build an example of this schema: {error}", hint="change the schema so that it accepts some value"
         ) from error
 
 
-class _Maker:
-    """Makes examples against these definitions."""
+class _ExampleBuilder:
+    """The builder of examples, with the definitions of one schema.
+
+    ``number`` asks for another example than that of number 0, where a schema has more than one: the items of a set
+    must differ. ``inside`` names the definitions around, to end a recursion.
+    """
 
     def __init__(self, defs: dict[str, Any]) -> None:
         self.defs = defs
         self.simplifier = Simplifier(defs)
 
-    def make(self, schema: Any, *, number: int = 0, inside: frozenset[str] = frozenset()) -> Any:
-        """Return an example; another ``number`` gives another one where the schema has more than one."""
-        simple = self.simplifier.simplified(schema)
+    def build(self, schema: Any, *, number: int = 0, inside: frozenset[str] = frozenset()) -> Any:
+        simple = self.simplifier.simplify(schema)
         if simple is False:
-            raise _NoExample("nothing is valid")
+            raise _NoExampleError("no value is valid")
         if is_anything(simple):
             return number or None
         if "$ref" in simple:
             name = simple["$ref"].removeprefix(DEFS)
             if name in inside:
-                raise _NoExample(f"{name} always contains itself")
-            return self.make(self.defs[name], number=number, inside=inside | {name})
+                raise _NoExampleError(f"{name} always contains itself")
+            return self.build(self.defs[name], number=number, inside=inside | {name})
         if "anyOf" in simple:
-            return self.of_union(schema, simple["anyOf"], number, inside)
-        return self.of_type(simple, number, inside)
+            return self.build_union_value(schema, simple["anyOf"], number, inside)
+        return self.build_typed_value(simple, number, inside)
 
-    def of_union(self, schema: Any, branches: list[Any], number: int, inside: frozenset[str]) -> Any:
-        """Take the first branch whose example the whole schema accepts; a second number takes the second."""
-        made, error = [], _NoExample("nothing is valid")
+    def build_union_value(self, schema: Any, branches: list[Any], number: int, inside: frozenset[str]) -> Any:
+        """Return the first example of a branch that the whole schema accepts, or the one of this number."""
+        candidates, error = [], _NoExampleError("no value is valid")
         for branch in branches:
+            # Numbers up to the one wanted: the branches before may have too few different examples.
             for inner_number in range(number + 1):
                 try:
-                    made.append(self.make(branch, number=inner_number, inside=inside))
-                except _NoExample as caught:
+                    candidates.append(self.build(branch, number=inner_number, inside=inside))
+                except _NoExampleError as caught:
                     error = caught
-        if not made:
+        if not candidates:
             raise error
-        return self.pick(made, {**schema, "$defs": self.defs}, number)
+        # The whole schema, since a oneOf refuses a value of two branches.
+        return self.choose_candidate(candidates, {**schema, "$defs": self.defs}, number)
 
-    def of_type(self, schema: Schema, number: int, inside: frozenset[str]) -> Any:  # noqa: PLR0911  (a row a type)
+    def build_typed_value(self, schema: Schema, number: int, inside: frozenset[str]) -> Any:  # noqa: PLR0911  (a row a type)
         if "const" in schema or "enum" in schema:
             values = [schema["const"]] if "const" in schema else schema["enum"]
-            return self.pick(values, schema, number)
-        kind = schema.get("type", _kind_of(schema))
-        kind = kind[number % len(kind)] if isinstance(kind, list) else kind
-        match kind:
+            return self.choose_candidate(values, schema, number)
+        type_name = schema.get("type", _infer_type(schema))
+        type_name = type_name[number % len(type_name)] if isinstance(type_name, list) else type_name
+        match type_name:
             case "object":
-                return self.of_object(schema, number, inside)
+                return self.build_object(schema, number, inside)
             case "array":
-                return self.of_array(schema, number, inside)
+                return self.build_array(schema, number, inside)
             case "string":
-                return self.pick(_texts(schema), schema, number)
+                return self.choose_candidate(_iter_texts(schema), schema, number)
             case "integer" | "number":
-                return self.pick(_numbers(schema), schema, number)
+                return self.choose_candidate(_iter_numbers(schema), schema, number)
             case "boolean":
                 return bool(number % 2)
         return None
 
-    def pick(self, candidates: Iterable[Any], schema: Schema, number: int) -> Any:
-        """Return the valid candidate of this number, or the last valid one, or the first of all."""
+    def choose_candidate(self, candidates: Iterable[Any], schema: Schema, number: int) -> Any:
+        """Return the valid candidate of this number, else the last valid one, else the first of all."""
         validator = compile_validator(schema, checks_formats=True)
+        # Checks interact, such as a pattern with a maxLength, so candidates are tried rather than computed. A wrong
+        # example is better than none: the mock provider then answers something, and reading reports the mismatch.
         tried = list(islice(candidates, _TRIES))
         valid: list[Any] = []
         for candidate in tried:
@@ -119,61 +126,64 @@ class _Maker:
             if len(valid) > number:
                 return valid[number]
         if not valid and not tried:
-            raise _NoExample("nothing is valid")
+            raise _NoExampleError("no value is valid")
         return valid[-1] if valid else tried[0]
 
-    def of_object(self, schema: Schema, number: int, inside: frozenset[str]) -> dict[str, Any]:
+    def build_object(self, schema: Schema, number: int, inside: frozenset[str]) -> dict[str, Any]:
         properties = schema.get("properties", {})
-        wanted = list(schema.get("required", ()))
-        spare = [key for key in properties if key not in wanted]
-        missing = max(schema.get("minProperties", 0) - len(wanted), 0)
-        others = schema.get("additionalProperties", True)
-        made = {
-            key: self.make(properties.get(key, others), number=number, inside=inside)
-            for key in [*wanted, *spare[:missing]]
+        required = list(schema.get("required", ()))
+        optional = [key for key in properties if key not in required]
+        missing = max(schema.get("minProperties", 0) - len(required), 0)
+        additional = schema.get("additionalProperties", True)
+        example = {
+            key: self.build(properties.get(key, additional), number=number, inside=inside)
+            for key in [*required, *optional[:missing]]
         }
+        # For minProperties: optional properties first, and only then names that the schema does not list.
         names = {"type": "string", **schema["propertyNames"]} if "propertyNames" in schema else {"type": "string"}
-        for index in range(max(missing - len(spare), 0)):
-            made[self.make(names, number=index, inside=inside)] = self.make(others, number=index, inside=inside)
-        return made
+        for index in range(max(missing - len(optional), 0)):
+            key = self.build(names, number=index, inside=inside)
+            example[key] = self.build(additional, number=index, inside=inside)
+        return example
 
-    def of_array(self, schema: Schema, number: int, inside: frozenset[str]) -> list[Any]:
+    def build_array(self, schema: Schema, number: int, inside: frozenset[str]) -> list[Any]:
         prefix = schema.get("prefixItems", [])
         length = schema.get("minItems", 0)
         items = [*prefix[:length], *[schema.get("items", True)] * (length - len(prefix))]
         is_unique = schema.get("uniqueItems", False)
         return [
-            self.make(item, number=number + index if is_unique else number, inside=inside)
+            self.build(item, number=number + index if is_unique else number, inside=inside)
             for index, item in enumerate(items)
         ]
 
 
-def _kind_of(schema: Schema) -> str | None:
-    for kind, words in (
+def _infer_type(schema: Schema) -> str | None:
+    for type_name, keywords in (
         ("object", {"properties", "required", "minProperties", "additionalProperties"}),
         ("array", {"items", "prefixItems", "minItems", "uniqueItems"}),
         ("string", {"pattern", "minLength", "format"}),
         ("number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
     ):
-        if words & set(schema):
-            return kind
+        if keywords & set(schema):
+            return type_name
     return None
 
 
-def _texts(schema: Schema) -> Iterator[str]:
+def _iter_texts(schema: Schema) -> Iterator[str]:
     if schema.get("format") in _FORMATS:
         yield from (_FORMATS[schema["format"]](number) for number in range(_TRIES))
     if "pattern" in schema:
-        yield from matching_texts(schema["pattern"])
+        yield from iter_matching_texts(schema["pattern"])
+    # Texts without a pattern come last; a pattern too complex for samples leaves one of these.
     least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
     for number in range(_TRIES):
         text = f"text{number or ''}".ljust(least, "x")
         yield text if len(text) <= most else f"{number:0{most}}"[:most]
 
 
-def _numbers(schema: Schema) -> Iterator[int | float]:
-    least = max((schema[word] for word in ("minimum", "exclusiveMinimum") if word in schema), default=None)
-    most = min((schema[word] for word in ("maximum", "exclusiveMaximum") if word in schema), default=None)
+def _iter_numbers(schema: Schema) -> Iterator[int | float]:
+    least = max((schema[key] for key in ("minimum", "exclusiveMinimum") if key in schema), default=None)
+    most = min((schema[key] for key in ("maximum", "exclusiveMaximum") if key in schema), default=None)
     step = schema.get("multipleOf", 1)
     if least is not None:
         first = math.ceil(least / step)
@@ -182,8 +192,10 @@ def _numbers(schema: Schema) -> Iterator[int | float]:
     else:
         first = 0
     direction = -1 if least is None and most is not None else 1
+    # 0 is the most natural example within bounds such as -5 to 5.
     if first * direction < 0 and (most is None or most >= 0):
         yield 0
     yield from ((first + direction * index) * step for index in range(_TRIES // 2))
+    # Between two bounds there may be no multiple of 1, such as between 0 and 1. Eighths are exact floats.
     if least is not None and most is not None:
         yield from (least + (most - least) * part / 8 for part in range(9))

@@ -1,10 +1,11 @@
-"""Python types <-> canonical JSON Schema 2020-12 <-> what one provider accepts, without loss.
+"""Python types <-> canonical JSON Schema 2020-12 <-> the dialect of one provider, without loss.
 
     type --schema_of--> canonical --lower(dialect)--> what is sent
     value <--structure-- canonical value <--lift-- the model's answer
 
-``answer_format`` joins all of it: it is built once per response schema and reads every answer.
-Names are loaded on first use, and jsonschema and referencing only when a schema is worked on.
+``answer_format`` combines all of it: it is built once for a response schema and reads every answer.
+
+Names are loaded on first use, and jsonschema and referencing only when a schema is compiled or checked.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    # Python calls __getattr__ for missing names only: the next access is a plain look-up.
     globals()[name] = value
     return value
 

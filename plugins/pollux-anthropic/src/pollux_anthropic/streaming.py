@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.decoding import decode, usage_of
+from pollux_anthropic.decoding import decode, decode_usage
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
@@ -102,7 +102,7 @@ class _Message:
     def held(self) -> Iterator[Delta]:
         """What is held back of a message that will not become whole, and what it was billed so far."""
         yield from self._prose.end_run()
-        yield StreamUsage(usage_of(self._usage))
+        yield StreamUsage(decode_usage(self._usage))
 
     def body(self) -> dict[str, Any]:
         """The whole message. What a later event counts stands in place of what an earlier one did."""
