@@ -4,7 +4,7 @@ import json
 
 from gemini_api import answer, function_call, text, thought
 from pollux_sync import Options, Source, run, to_jsonable
-from ten_turns import CITIES, TOOL, has_two_calls, talk, build_tool_outputs
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def said_in(turn):

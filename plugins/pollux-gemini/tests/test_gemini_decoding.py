@@ -6,7 +6,7 @@ from pollux_gemini.decoding import decode
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from transcripts import iter_field_removals, add_unknown_fields, remove_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 
 def decoded(body):

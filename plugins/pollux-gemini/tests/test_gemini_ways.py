@@ -15,7 +15,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 
 from faults import build_broken_answers, check_fault
-from gemini_api import KEY, Files, answer, error, function_call, last_piece, piece, build_streamed_answer, text, thought
+from gemini_api import KEY, Files, answer, build_streamed_answer, error, function_call, last_piece, piece, text, thought
 from pollux_gemini.client import GeminiCarrier
 from pollux_sync import (
     APIError,
@@ -198,7 +198,7 @@ def test_asks_the_version_that_is_named(server, tmp_path, suffix, options, versi
     ("fields", "said"),
     [
         ({"api_key": KEY, "provider_options": {"api_version": "v9"}}, "v1beta, v1"),
-        ({"client": object(), "provider_options": {"api_version": "v1"}}, "brings its own api_version"),
+        ({"client": object(), "provider_options": {"api_version": "v1"}}, "has its own api_version"),
         ({"client": object(), "api_key": KEY}, "brings its own"),
     ],
 )
