@@ -2,7 +2,7 @@
 
 from chat_api import answer, tool_call
 from pollux_sync import Config, Options
-from ten_turns import CITIES, TOOL, has_two_calls, talk, build_tool_outputs
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def said_in(turn):

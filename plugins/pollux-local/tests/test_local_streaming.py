@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from chat_api import answer
-from chat_streams import TRANSCRIPTS, call_piece, build_call_start, chunk, build_stream
+from chat_streams import TRANSCRIPTS, build_call_start, build_stream, call_piece, chunk
 from demo_model import find_demo_model
 from llama_server import serve
 from pollux_sync import (

@@ -3,7 +3,7 @@ from uuid import uuid4
 import pytest
 
 from openrouter_api import answer
-from pollux_openrouter.catalogue import MAX_AGE_S, Catalogue, ModelFacts, find_facts, iter_problems, decode_facts
+from pollux_openrouter.catalogue import MAX_AGE_S, Catalogue, ModelFacts, decode_facts, find_facts, iter_problems
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.request import Call, InlinePart, Plan, Request

@@ -4,7 +4,7 @@ import pytest
 
 from openrouter_api import answer, tool_call
 from pollux_sync import Options, run
-from ten_turns import CITIES, TOOL, has_two_calls, talk, build_tool_outputs
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 FUNCTION = {"name": "weather", "parameters": TOOL["parameters"] | {"additionalProperties": False}}
 

@@ -10,7 +10,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
 from pollux_sync.wire.faults import HttpError, ReplyError
-from transcripts import iter_field_removals, add_unknown_fields, remove_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 SIGNED = [{"type": "reasoning.text", "text": "hm", "signature": "s1", "format": "anthropic-claude-v1", "index": 0}]
 TOOL = {
