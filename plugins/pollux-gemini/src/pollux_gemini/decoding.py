@@ -113,10 +113,10 @@ def _sum_counts(usage: Any, *names: str) -> int | None:
 def _read_artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Json | None:
     """Return the rest of the answer under Google's names."""
     candidate = candidates[0] if candidates else {}
-    found = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
+    artifacts = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
         "finishMessage": candidate.get("finishMessage") if candidate.get("finishReason") != "STOP" else None,
         "promptFeedback": body.get("promptFeedback"),
         "parts": [part for part in parts if not _ANSWER_KEYS & part.keys()],
         "candidates": candidates[1:],
     }
-    return {name: value for name, value in found.items() if value} or None
+    return {name: value for name, value in artifacts.items() if value} or None

@@ -80,6 +80,7 @@ class Catalogue:
         try:
             expires_at, models = self._lists.get(config.base_url, (0.0, {}))
             if config.base_url not in self._lists or self._clock() >= expires_at:
+                # A failed fetch is kept like a list, or each call would wait for it again.
                 models = self._fetch(config)
                 self._lists[config.base_url] = (self._clock() + MAX_AGE_S, models)
             return models

@@ -46,6 +46,8 @@ STRICT = SchemaDialect(
     docs="https://openrouter.ai/docs/features/structured-outputs",
 )
 
+#: Chat Completions as OpenRouter extends it: reasoning has an object of its own, for an effort or a budget, and the
+#: reasoning of an answer is replayed with its turn.
 DIALECT = chat.ChatDialect(
     joins_text=False,
     keeps_reasoning=True,
@@ -70,6 +72,7 @@ def decode(response: HttpResponse, call: Call) -> Reply:
     ``raw_finish_reason`` is the vendor's own finish reason if OpenRouter passes it on.
     """
     reply = chat.decode_chat(response, DIALECT, call.options.tools)
+    # The decoder has checked that there is a choice.
     choice = response.body["choices"][0]
     message = choice.get("message") or {}
     return attrs.evolve(
