@@ -63,19 +63,19 @@ def ask(client: http.client.HTTPConnection, path: str = "/") -> http.client.HTTP
     return client.getresponse()
 
 
-def ask_whole(client: http.client.HTTPConnection, path: str = "/") -> tuple[int, bytes]:
+def ask_and_read(client: http.client.HTTPConnection, path: str = "/") -> tuple[int, bytes]:
     answer = ask(client, path)
     return answer.status, answer.read()
 
 
-# which step answers
+# choosing a step
 
 
 def test_queued_steps_answer_one_request_each_in_order(server, client):
     server.reply(Answer(status=429, headers={"Retry-After": "1"}), Answer(json={"n": 2}))
     server.reply(Answer(body=b"three"))
 
-    assert [ask_whole(client) for _ in range(3)] == [(429, b""), (200, b'{"n": 2}'), (200, b"three")]
+    assert [ask_and_read(client) for _ in range(3)] == [(429, b""), (200, b'{"n": 2}'), (200, b"three")]
 
 
 def test_an_answer_carries_its_headers_and_the_type_of_its_body(server, client):
@@ -89,7 +89,7 @@ def test_an_answer_carries_its_headers_and_the_type_of_its_body(server, client):
 
 
 def test_an_empty_queue_answers_404(client):
-    status, body = ask_whole(client)
+    status, body = ask_and_read(client)
 
     assert status == 404
     assert b"nothing is scripted" in body
@@ -100,11 +100,11 @@ def test_the_default_step_can_be_chosen():
         assert [requests.get(server.url, timeout=TIMEOUT_S).status_code for _ in range(2)] == [503, 503]
 
 
-def test_the_handler_answers_what_the_queue_does_not(server, client):
+def test_the_handler_answers_when_the_queue_is_empty(server, client):
     server.handler = lambda request: Answer(json={"path": request.path})
     server.reply(Answer(json="queued"))
 
-    assert [ask_whole(client, "/a")[1], ask_whole(client, "/b")[1]] == [b'"queued"', b'{"path": "/b"}']
+    assert [ask_and_read(client, "/a")[1], ask_and_read(client, "/b")[1]] == [b'"queued"', b'{"path": "/b"}']
 
 
 def test_a_failing_handler_answers_500_and_shows_its_error(server, client, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_failing_handler_answers_500_and_shows_its_error(server, client, monke
     monkeypatch.setattr(threading, "excepthook", lambda args: shown.append(args.exc_value))
     server.handler = lambda request: {}[request.path]
 
-    status, body = ask_whole(client, "/a")
+    status, body = ask_and_read(client, "/a")
     server.close()
 
     assert (status, b"KeyError" in body) == (500, True)
@@ -134,17 +134,17 @@ def test_every_one_of_many_clients_gets_a_step_of_its_own(server):
     assert len(server.requests) == 40
 
 
-def test_head_gets_headers_alone(server, client):
+def test_a_head_request_gets_no_body(server, client):
     server.reply(Answer(body=b"12345"), Answer(body=b"next"))
 
     client.request("HEAD", "/")
     answer = client.getresponse()
 
     assert (answer.headers["Content-Length"], answer.read()) == ("5", b"")
-    assert ask_whole(client) == (200, b"next")
+    assert ask_and_read(client) == (200, b"next")
 
 
-# what is recorded
+# recording
 
 
 def test_a_request_is_recorded_as_it_came(server):
@@ -169,17 +169,17 @@ def test_repeated_header_fields_are_joined():
 def test_connections_are_numbered_and_times_go_up(server, connect):
     first, second = connect(), connect()
     for client in (first, second, first):
-        ask_whole(client)
+        ask_and_read(client)
 
     assert [request.connection for request in server.requests] == [1, 2, 1]
     times = [request.at for request in server.requests]
     assert times == sorted(times)
 
 
-def test_chunked_bodies_are_put_together(server, client):
+def test_chunked_bodies_are_joined(server, client):
     client.request("POST", "/", iter([b"one ", b"two ", b"three"]))
     client.getresponse().read()
-    ask_whole(client)
+    ask_and_read(client)
 
     assert [request.body for request in server.requests] == [b"one two three", b""]
 
@@ -196,15 +196,15 @@ def test_large_bodies_are_hashed_without_being_kept():
     assert chunked.body_sha256 == hashlib.sha256(piece * 8).hexdigest()
 
 
-def test_a_client_which_expects_it_is_told_to_continue(server):
+def test_a_client_that_expects_100_continue_gets_it(server):
     server.reply(Answer(body=b"done"))
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), TIMEOUT_S) as client:
         client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
-        told = client.recv(100)
+        interim = client.recv(100)
         client.sendall(b"hi")
         answer = b"".join(iter(lambda: client.recv(1000), b""))
 
-    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert answer.endswith(b"\r\n\r\ndone")
     assert server.requests[0].body == b"hi"
 
@@ -228,10 +228,10 @@ def test_a_close_header_closes(server, client, who):
     server.wait_for_open_connections(0)
 
 
-def test_open_connections_follow_clients_which_leave(server, connect):
+def test_open_connections_are_counted(server, connect):
     clients = [connect() for _ in range(3)]
     for client in clients:
-        ask_whole(client)
+        ask_and_read(client)
     assert server.open_connections == 3
 
     clients[0].close()
@@ -239,19 +239,19 @@ def test_open_connections_follow_clients_which_leave(server, connect):
     server.wait_for_open_connections(2)
 
 
-# the steps which break
+# the steps that break off
 
 
-def test_a_drip_gives_its_whole_body_in_the_end(server, client):
+def test_a_drip_sends_its_complete_body(server, client):
     server.reply(Drip(body=b"slowly", interval_s=0.01, chunk_bytes=2), Answer())
 
-    assert [ask_whole(client), ask_whole(client)] == [(200, b"slowly"), (200, b"")]
+    assert [ask_and_read(client), ask_and_read(client)] == [(200, b"slowly"), (200, b"")]
 
 
-def test_dripped_headers_arrive_in_the_end(server, client):
+def test_dripped_headers_arrive_completely(server, client):
     server.reply(DripHeaders(interval_s=0.001, answer=Answer(status=201, json=1)))
 
-    assert ask_whole(client) == (201, b"1")
+    assert ask_and_read(client) == (201, b"1")
 
 
 def test_a_slow_drip_outlasts_a_read_timeout(server):
@@ -283,7 +283,7 @@ def test_reset_inside_body_resets_after_a_part(server, client):
         answer.read()
 
 
-def test_truncated_ends_in_order_but_early(server, client):
+def test_truncated_closes_after_a_part(server, client):
     server.reply(Truncated(b"0123456789", 4))
 
     with pytest.raises(http.client.IncompleteRead) as failure:
@@ -310,18 +310,18 @@ def test_close_after_leaves_a_stale_connection(server, client):
     assert len(server.requests) == 1
 
     client.close()
-    assert ask_whole(client) == (200, b"again")
+    assert ask_and_read(client) == (200, b"again")
 
 
-def test_close_on_next_request_swallows_one_request_and_no_step(server, client):
+def test_close_on_next_request_drops_one_request_but_no_step(server, client):
     server.reply(CloseOnNextRequest(Answer(body=b"fine")), Answer(body=b"again"))
 
-    assert ask_whole(client, "/1") == (200, b"fine")
+    assert ask_and_read(client, "/1") == (200, b"fine")
     with pytest.raises(http.client.RemoteDisconnected):
         ask(client, "/2")
     client.close()
 
-    assert ask_whole(client, "/3") == (200, b"again")
+    assert ask_and_read(client, "/3") == (200, b"again")
     assert [(request.path, request.connection) for request in server.requests] == [("/1", 1), ("/2", 1), ("/3", 2)]
 
 
@@ -337,7 +337,7 @@ def test_a_gzip_bomb_is_small_on_the_wire(server, client):
     assert gzip.decompress(packed) == b" " * size_bytes
 
 
-def test_a_gzip_bomb_can_be_left_half_way(server, client):
+def test_a_client_can_abandon_a_gzip_bomb(server, client):
     server.reply(GzipBomb(10**12))
 
     head = zlib.decompressobj(wbits=31).decompress(ask(client).read(4096), max_length=10)
@@ -346,7 +346,7 @@ def test_a_gzip_bomb_can_be_left_half_way(server, client):
     assert head == b" " * 10
 
 
-def test_a_hang_goes_on_when_released(server, client):
+def test_a_hang_answers_when_released(server, client):
     server.reply(Hang(Answer(json="late")), Hang())
     client.request("GET", "/")
     server.wait_for_requests(1)
@@ -360,14 +360,14 @@ def test_a_hang_goes_on_when_released(server, client):
 # waiting and closing
 
 
-def test_waiting_for_requests_gives_them(server, client):
+def test_waiting_for_requests_returns_them(server, client):
     client.request("GET", "/waited")
 
     assert [request.path for request in server.wait_for_requests(1)] == ["/waited"]
 
 
-def test_waiting_in_vain_says_what_there_is(server, client):
-    ask_whole(client)
+def test_a_timeout_while_waiting_reports_the_state(server, client):
+    ask_and_read(client)
 
     with pytest.raises(TimeoutError, match="for 2 requests; there are 1 requests, 1 open connections"):
         server.wait_for_requests(2, timeout_s=0.01)
@@ -378,7 +378,7 @@ def test_waiting_in_vain_says_what_there_is(server, client):
     [Hang(), Answer(delay_s=3600.0), Drip(body=b"12", interval_s=3600.0), Answer(body=bytes(64_000_000))],
     ids=["hang", "delay", "drip", "unread"],
 )
-def test_closing_ends_steps_which_still_play(server, client, step):
+def test_closing_ends_running_steps(server, client, step):
     server.reply(step)
     client.request("GET", "/")
     server.wait_for_requests(1)

@@ -26,7 +26,9 @@ SCHEMA = {
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[http.client.HTTPConnection]:
     server = xllamacpp.Server(_parameters(write_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")))
     client = http.client.HTTPConnection(server.listening_address.removeprefix("http://"), timeout=60)
-    client.request("GET", "/slots")  # answered by the server's main loop: deleted before that runs, it never ends
+    client.request(
+        "GET", "/slots"
+    )  # wait for the server's main loop: a server that is deleted before it runs never ends
     client.getresponse().read()
     yield client
     client.close()
@@ -58,14 +60,14 @@ def test_the_same_model_is_written_every_time(tmp_path):
     assert first.stat().st_size < 1_000_000
 
 
-def test_it_answers_and_ends_by_itself(client):
+def test_it_answers_and_stops(client):
     reply = _chat(client, temperature=0)
 
     assert (reply["text"], reply["finish"]) == (ANSWER, "stop")
     assert reply["usage"]["total_tokens"] == reply["usage"]["prompt_tokens"] + reply["usage"]["completion_tokens"]
 
 
-def test_it_ends_early_at_max_tokens(client):
+def test_it_stops_at_max_tokens(client):
     reply = _chat(client, temperature=0, max_tokens=3)
 
     assert (reply["text"], reply["finish"]) == ("Pollux answers every", "length")

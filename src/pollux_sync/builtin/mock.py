@@ -235,7 +235,7 @@ class MockProvider:
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
         fault = classify_error(error)
-        # To the shared classifier this is a plain 404. Each provider recognises how its own service reports a lost cache.
+        # To the shared classifier this is a plain 404: how a service reports a lost cache is known to its plugin alone.
         is_missing = isinstance(error, HttpError) and "cache_missing" in str(error.response.body)
         return attrs.evolve(fault, kind="cache_missing", hint=CACHE_GONE_HINT) if fault and is_missing else None
 

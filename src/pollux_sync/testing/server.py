@@ -1,6 +1,6 @@
 """An HTTP/1.1 server on the loopback interface that answers, stalls and breaks off as a script says.
 
-It works on bare sockets: the server of the standard library could not break a connection at a chosen byte.
+It works on bare sockets, so that the script decides every byte and every close.
 """
 
 from __future__ import annotations
