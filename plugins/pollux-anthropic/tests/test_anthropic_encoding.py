@@ -4,7 +4,7 @@ import pytest
 
 from messages_api import REDACTED, text, thinking, tool_use
 from pollux_anthropic import INFO, STRICT
-from pollux_anthropic.encoding import encode
+from pollux_anthropic.encoding import MANAGED_FIELDS, encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
@@ -66,6 +66,39 @@ def test_carries_every_setting():
         "cache_control": {"type": "ephemeral"},
         "tools": [{"name": "weather", "description": "now", "input_schema": TOOL["parameters"]}],
     }
+
+
+#: Effort and budget exclude each other, so no single call can set every option.
+EVERY_OPTION = [
+    Options(
+        system_instruction="be brief",
+        response_schema={"type": "object", "properties": {}},
+        tools=[TOOL],
+        tool_choice="auto",
+        temperature=0.5,
+        top_p=0.9,
+        max_tokens=5000,
+        implicit_caching=True,
+        history=[{"role": "user", "content": "weather?"}],
+        **reasoning,
+    )
+    for reasoning in ({"reasoning_effort": "low"}, {"reasoning_budget_tokens": 2048})
+]
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6", "claude-sonnet-5", "some-model"])
+def test_manages_every_body_field_that_it_writes(model):
+    assert {traits.declared_as for options in EVERY_OPTION for traits in options.iter_set()} == INFO.options
+    fields = {"stream"}  # set by the core
+    for options in EVERY_OPTION:
+        fields |= body_of(
+            model=model,
+            options=options,
+            response_schema={"type": "object"},
+            parts=(TextPart("text"), AssetPart(file("image/png"), Asset(id="f", mime_type="image/png"))),
+            conversation=Conversation(turns=CALLED),
+        ).keys()
+    assert fields == MANAGED_FIELDS
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import attrs
 import pytest
 
 from pollux_openai import INFO, STRICT
-from pollux_openai.encoding import encode
+from pollux_openai.encoding import MANAGED_FIELDS, encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
@@ -50,6 +50,31 @@ def test_carries_every_setting():
         "max_output_tokens": 50,
         "reasoning": {"effort": "low", "summary": "auto"},
     }
+
+
+EVERY_OPTION = Options(
+    system_instruction="be brief",
+    response_schema={"type": "object", "properties": {}},
+    tools=[TOOL],
+    tool_choice="auto",
+    temperature=0.5,
+    top_p=0.9,
+    max_tokens=50,
+    reasoning_effort="low",
+    history=[{"role": "user", "content": "weather?"}],
+)
+
+
+def test_manages_every_body_field_that_it_writes():
+    assert {traits.declared_as for traits in EVERY_OPTION.iter_set()} == INFO.options
+    body = body_of(
+        options=EVERY_OPTION,
+        response_schema={"type": "object"},
+        parts=(TextPart("text"), AssetPart(file("image/png"), Asset(id="f", mime_type="image/png"))),
+        conversation=Conversation(turns=CALLED, response_id="resp_1"),
+    )
+    set_by_the_core = {"stream"}
+    assert set(body) | set_by_the_core == MANAGED_FIELDS
 
 
 def test_asks_for_a_schema_strictly():

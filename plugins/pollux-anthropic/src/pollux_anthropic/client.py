@@ -238,6 +238,5 @@ class AnthropicCarrier(SDKCarrier):
 
 
 def _read_expiry(stored: Any) -> float | None:
-    # Older versions of the SDK have no such field.
     expires_at = getattr(stored, "expires_at", None)
     return expires_at.timestamp() if isinstance(expires_at, datetime) else None

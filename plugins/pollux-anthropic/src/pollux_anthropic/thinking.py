@@ -56,7 +56,7 @@ def find_thinking_problem(call: Call) -> Problem | None:
         return Problem(f"{call.model} cannot think", "leave the reasoning options out, or use a newer model")
     if effort is not None and effort not in facts.efforts:
         return Problem(
-            f"{call.model} does not accept reasoning_effort {call.options.reasoning_effort!r}",
+            f"{call.model} takes no reasoning_effort {call.options.reasoning_effort!r}",
             f"use one of: {', '.join(facts.efforts)}",
         )
     return _find_budget_problem(call)
