@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import DeferredSnapshot
     from pollux_sync.data.reply import Attempt, Outcome
 
+#: The categories of a failure, the same for all providers. docs/reference/errors.md describes each.
 FaultKind = Literal[
     "auth",
     "rate_limit",
@@ -50,6 +51,7 @@ _TOO_MANY = 429
 #: Kinds that sending the same request again cannot cure, whatever status a server sends with them.
 _PERMANENT_KINDS: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
 
+#: The operations that can fail with an APIError.
 Phase = Literal[
     "generate",
     "upload",
@@ -84,7 +86,7 @@ class Fault:
     n_ctx: int | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.kind in _PERMANENT_KINDS:
+        if self.kind in _PERMANENT_KINDS:  # a classifier that goes by the status alone must not override this
             object.__setattr__(self, "retryable", False)
 
 
@@ -258,6 +260,7 @@ class ContextOverflowError(APIError):
     """
 
     def __init__(self, message: str, *, n_tokens: int | None = None, n_ctx: int | None = None, **facts: Any) -> None:
+        # A default and not a fixed value, because build_api_error passes the kind to every error type.
         super().__init__(message, **{"kind": "context_overflow"} | facts)
         self.n_tokens = n_tokens
         self.n_ctx = n_ctx

@@ -59,7 +59,7 @@ FACTS = {
 }
 
 
-def filled(error_type):
+def build_error(error_type):
     error = error_type("the whale got away", hint="lower a boat", **FACTS[error_type])
     error.partial_result = {"status": "partial", "answers": ["one", ""]}
     return error
@@ -69,8 +69,8 @@ every_error = pytest.mark.parametrize("error_type", FACTS, ids=lambda error_type
 
 
 def test_table_of_this_test_lists_every_error():
-    found = {value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)}
-    assert found == set(FACTS)
+    classes = {value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)}
+    assert classes == set(FACTS)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_error_is_a_kind_of(child, parent):
 
 @every_error
 def test_text_is_the_message_and_below_it_the_hint(error_type):
-    assert str(filled(error_type)) == "the whale got away\n  hint: lower a boat"
+    assert str(build_error(error_type)) == "the whale got away\n  hint: lower a boat"
 
 
 @every_error
@@ -109,7 +109,7 @@ def test_text_without_a_hint_is_the_message(error_type):
 
 @every_error
 def test_message_leaves_out_the_hint(error_type):
-    assert filled(error_type).message == "the whale got away"
+    assert build_error(error_type).message == "the whale got away"
 
 
 @every_error
@@ -119,7 +119,7 @@ def test_message_is_all_an_error_needs(error_type):
 
 @every_error
 def test_facts_are_attributes(error_type):
-    error = filled(error_type)
+    error = build_error(error_type)
     assert {name: getattr(error, name) for name in FACTS[error_type]} == FACTS[error_type]
 
 
@@ -134,20 +134,20 @@ def test_facts_are_attributes(error_type):
     ids=["pickle 2", "pickle 3", "pickle 4", "pickle 5", "copy", "deepcopy"],
 )
 def test_error_survives_with_all_it_carries(error_type, copied):
-    original = filled(error_type)
+    original = build_error(error_type)
     twin = copied(original)
     assert (type(twin), str(twin), vars(twin)) == (error_type, str(original), vars(original))
 
 
 @every_error
 def test_copy_of_an_error_may_get_facts_of_its_own(error_type):
-    original = filled(error_type)
+    original = build_error(error_type)
     copy.copy(original).partial_result = None
     assert original.partial_result is not None
 
 
 def test_notes_survive_pickling():
-    error = filled(APIError)
+    error = build_error(APIError)
     error.add_note("on line 7 of the log")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["on line 7 of the log"]  # noqa: S301 - our own bytes
 
@@ -193,7 +193,7 @@ def test_error_of_a_fault_carries_all_its_facts(fault):
     assert {name: getattr(error, name) for name in facts} == facts
 
 
-def test_an_overflow_is_of_its_kind_without_being_told():
+def test_an_overflow_has_its_kind_by_default():
     assert ContextOverflowError("too long").kind == "context_overflow"
 
 

@@ -1,4 +1,4 @@
-"""What the first version of each layout stored must load for ever: the files in ``golden`` are never rewritten."""
+"""Golden files: what the first version of each layout wrote must load for ever. Never rewrite a file in ``golden``."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ ATTEMPTED = attrs.evolve(
 )
 
 
-def stored(name):
+def read_golden(name):
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -71,7 +71,7 @@ def stored(name):
     ],
 )
 def test_a_stored_handle_loads(name, handle):
-    assert type(handle).from_dict(stored(name)) == handle
+    assert type(handle).from_dict(read_golden(name)) == handle
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_a_stored_job_file_loads(name, content):
     ],
 )
 def test_a_stored_source_loads(name, source):
-    assert Source.from_dict(stored(name)) == source
+    assert Source.from_dict(read_golden(name)) == source
 
 
 def test_a_stored_conversation_loads():
-    state = stored("conversation")
+    state = read_golden("conversation")
     options = Options(continue_from={"_conversation_state": state})
     conversation = build_conversation(options, "openai", UriPart)
     assert [turn.role for turn in conversation.turns] == ["user", "assistant", "tool", "user", "assistant"]

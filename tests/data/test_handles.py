@@ -63,7 +63,7 @@ def test_cache_handle_with_a_field_of_the_wrong_type_is_refused_by_its_name(fiel
 
 
 @pytest.mark.parametrize("wrong", [None, [], "handle", 3])
-def test_cache_handle_is_not_made_of_anything_but_a_dict(wrong):
+def test_cache_handle_is_loaded_from_a_dict_only(wrong):
     with pytest.raises(ConfigurationError, match="not a stored CacheHandle"):
         CacheHandle.from_dict(wrong)
 
@@ -93,19 +93,19 @@ def test_cache_handle_is_a_value():
     assert hash(attrs.evolve(HANDLE)) == hash(HANDLE)
 
 
-def snapshot(status):
+def build_snapshot(status):
     return DeferredSnapshot("job-1", "acme", "m", status, status.upper(), 3, 1, 1, 1, expires_at=9.0)
 
 
 @pytest.mark.parametrize("status", ["completed", "partial", "failed", "cancelled", "expired"])
 def test_deferred_job_has_ended(status):
-    assert snapshot(status).is_terminal
+    assert build_snapshot(status).is_terminal
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "cancelling"])
 def test_deferred_job_goes_on(status):
-    assert not snapshot(status).is_terminal
+    assert not build_snapshot(status).is_terminal
 
 
 def test_snapshot_is_a_value():
-    assert pickle.loads(pickle.dumps(snapshot("running"))) == snapshot("running")  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(build_snapshot("running"))) == build_snapshot("running")  # noqa: S301 - our own bytes

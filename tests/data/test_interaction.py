@@ -32,8 +32,8 @@ RESULT = ToolResult("c", "sunny")
 
 
 def test_an_environment_is_the_options_it_stands_for():
-    around = Environment(instructions="Be brief.", tools=[weather], tool_choice="required")
-    assert around.settings == {
+    environment = Environment(instructions="Be brief.", tools=[weather], tool_choice="required")
+    assert environment.settings == {
         "system_instruction": "Be brief.",
         "tools": [DECLARED],
         "tool_choice": "required",
@@ -55,9 +55,9 @@ def test_a_function_becomes_a_tool_that_can_be_called():
 
 def test_a_dict_that_changes_later_changes_no_environment():
     tool = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
-    around = Environment(tools=[tool])
+    environment = Environment(tools=[tool])
     tool["parameters"]["properties"]["city"] = {"type": "string"}
-    assert around.tools[0]["parameters"]["properties"] == {}
+    assert environment.tools[0]["parameters"]["properties"] == {}
 
 
 @pytest.mark.parametrize(
@@ -80,40 +80,40 @@ def test_refuses_environments_that_cannot_be(fields, problem):
         Environment(**fields)
 
 
-def environment(text="text", city="Rome", **changes):
+def build_environment(text="text", city="Rome", **changes):
     tools = [{"name": "weather", "parameters": {"type": "object", "properties": {city: {}}}}]
     return Environment(**{"instructions": "i", "sources": [Source.from_text(text)], "tools": tools} | changes)
 
 
 def test_equal_environments_have_one_fingerprint(tmp_path):
     (tmp_path / "a.txt").write_text("text")
-    same = environment(sources=[Source.from_file(tmp_path / "a.txt")])
-    assert same.fingerprint() == environment().fingerprint()
-    assert len(environment().fingerprint()) == 64
+    same = build_environment(sources=[Source.from_file(tmp_path / "a.txt")])
+    assert same.fingerprint() == build_environment().fingerprint()
+    assert len(build_environment().fingerprint()) == 64
 
 
 def test_a_fingerprint_is_the_same_in_every_process():
-    around = Environment(instructions="i", sources=[Source.from_text("a")], tools=[weather])
+    environment = Environment(instructions="i", sources=[Source.from_text("a")], tools=[weather])
     script = f"""
 from pollux_sync import Environment, Source
 print(Environment(instructions="i", sources=[Source.from_text("a")], tools=[{DECLARED}]).fingerprint())
 """
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == around.fingerprint()
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == environment.fingerprint()
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        environment(text="other"),
-        environment(city="Oslo"),
-        environment(instructions=None),
-        environment(tools=()),
-        environment(sources=()),
+        build_environment(text="other"),
+        build_environment(city="Oslo"),
+        build_environment(instructions=None),
+        build_environment(tools=()),
+        build_environment(sources=()),
     ],
 )
 def test_another_environment_has_another_fingerprint(other):
-    assert other.fingerprint() != environment().fingerprint()
+    assert other.fingerprint() != build_environment().fingerprint()
 
 
 def test_a_fingerprint_for_a_provider_counts_its_settings_of_sources():
@@ -126,10 +126,10 @@ def test_a_fingerprint_for_a_provider_counts_its_settings_of_sources():
 
 def test_a_fingerprint_needs_its_files(tmp_path):
     (tmp_path / "a.txt").write_text("text")
-    around = Environment(sources=[Source.from_file(tmp_path / "a.txt")])
+    environment = Environment(sources=[Source.from_file(tmp_path / "a.txt")])
     (tmp_path / "a.txt").unlink()
     with pytest.raises(SourceError, match="cannot read"):
-        around.fingerprint()
+        environment.fingerprint()
 
 
 def test_an_environment_is_frozen():
@@ -146,7 +146,7 @@ def test_a_continuation_comes_back_from_json():
     assert continuation.to_json().isascii()
 
 
-def test_a_continuation_does_not_change_with_what_it_was_made_from():
+def test_a_continuation_does_not_change_with_its_source_dict():
     state = {"provider": "openai", "history": []}
     continuation = Continuation.from_dict(state)
     state["history"].append(1)
@@ -154,7 +154,7 @@ def test_a_continuation_does_not_change_with_what_it_was_made_from():
     assert continuation.to_dict()["history"] == []
 
 
-def test_a_continuation_shows_nothing_of_what_was_said():
+def test_a_continuation_shows_no_content_in_its_repr():
     state = {"provider": "openai", "history": [{"role": "user", "content": "my secret"}]}
     assert repr(Continuation.from_dict(state)) == "Continuation(provider='openai')"
 
@@ -185,9 +185,9 @@ def test_refuses_texts_that_are_no_continuation(text):
         {"tool_results": [RESULT], "continuation": CONTINUATION, "content": "and?"},
     ],
 )
-def test_an_input_says_something(fields):
-    given = Input(**fields)
-    assert {name: value for name, value in attrs.asdict(given, recurse=False).items() if value} == {
+def test_an_input_keeps_its_parts(fields):
+    built = Input(**fields)
+    assert {name: value for name, value in attrs.asdict(built, recurse=False).items() if value} == {
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
 

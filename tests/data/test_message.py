@@ -20,11 +20,11 @@ PNG = "data:image/png;base64,iVBORw=="
 CALL = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-words = st.text("abc_0", min_size=1, max_size=8)
+names = st.text("abc_0", min_size=1, max_size=8)
 text_parts = st.builds(lambda text: {"type": "text", "text": text}, texts)
 addresses = st.one_of(
-    st.builds(lambda name: f"https://example.org/{name}", words),
-    st.builds(lambda name: f"https://example.org/{name}.webp?size=1", words),
+    st.builds(lambda name: f"https://example.org/{name}", names),
+    st.builds(lambda name: f"https://example.org/{name}.webp?size=1", names),
     st.builds(
         lambda kind, content: f"data:image/{kind};base64,{b64encode(content).decode()}",
         st.sampled_from(["png", "jpeg", "svg+xml"]),
@@ -32,8 +32,8 @@ addresses = st.one_of(
     ),
 )
 image_parts = st.builds(lambda url: {"type": "image_url", "image_url": {"url": url}}, addresses)
-said = st.one_of(texts, st.lists(text_parts, min_size=1, max_size=3))
-shown = st.one_of(said, st.lists(st.one_of(text_parts, image_parts), min_size=1, max_size=4))
+text_contents = st.one_of(texts, st.lists(text_parts, min_size=1, max_size=3))
+user_contents = st.one_of(text_contents, st.lists(st.one_of(text_parts, image_parts), min_size=1, max_size=4))
 calls = st.lists(
     st.builds(
         lambda call_id, name, arguments: {
@@ -41,33 +41,35 @@ calls = st.lists(
             "type": "function",
             "function": {"name": name, "arguments": arguments},
         },
-        words,
-        words,
+        names,
+        names,
         texts,
     ),
     min_size=1,
     max_size=3,
 )
 messages = st.one_of(
-    st.fixed_dictionaries({"role": st.sampled_from(["system", "developer"]), "content": said}),
-    st.fixed_dictionaries({"role": st.just("user"), "content": shown}),
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "developer"]), "content": text_contents}),
+    st.fixed_dictionaries({"role": st.just("user"), "content": user_contents}),
     st.fixed_dictionaries(
-        {"role": st.just("assistant"), "content": said}, optional={"tool_calls": calls, "refusal": words}
+        {"role": st.just("assistant"), "content": text_contents}, optional={"tool_calls": calls, "refusal": names}
     ),
     st.fixed_dictionaries(
-        {"role": st.just("assistant"), "content": st.none(), "tool_calls": calls}, optional={"refusal": words}
+        {"role": st.just("assistant"), "content": st.none(), "tool_calls": calls}, optional={"refusal": names}
     ),
-    st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none(), "refusal": words}),
-    st.fixed_dictionaries({"role": st.just("tool"), "content": said, "tool_call_id": words}, optional={"name": words}),
+    st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none(), "refusal": names}),
+    st.fixed_dictionaries(
+        {"role": st.just("tool"), "content": text_contents, "tool_call_id": names}, optional={"name": names}
+    ),
 )
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(messages, max_size=4))
 def test_a_transcript_comes_back_as_it_was(transcript):
-    kept = messages_from_openai(transcript)
-    assert messages_to_openai(kept) == transcript
-    assert messages_from_openai(json.loads(json.dumps(messages_to_openai(kept)))) == kept
+    loaded = messages_from_openai(transcript)
+    assert messages_to_openai(loaded) == transcript
+    assert messages_from_openai(json.loads(json.dumps(messages_to_openai(loaded)))) == loaded
 
 
 @settings(max_examples=100, deadline=None)
@@ -205,7 +207,7 @@ def test_a_message_is_a_turn(message, turn):
         ({"role": "assistant", "content": [Source.from_text("a")]}, "the assistant holds a source"),
     ],
 )
-def test_refuses_messages_that_are_none(arguments, problem):
+def test_refuses_invalid_messages(arguments, problem):
     with pytest.raises(ConfigurationError, match=problem) as caught:
         Message(**arguments)
     assert caught.value.hint
@@ -215,7 +217,7 @@ def user(part):
     return {"role": "user", "content": [part]}
 
 
-def calling(**changes):
+def build_call(**changes):
     return {"role": "assistant", "content": None, "tool_calls": [CALL | changes]}
 
 
@@ -240,10 +242,13 @@ def calling(**changes):
         (user({"type": "image_url", "image_url": {"url": "data:text/plain;base64,YQ=="}}), "not an image in base64"),
         ({"role": "assistant", "content": None, "tool_calls": ["x"]}, r"\['tool_calls'\]\[0\] must be a dict"),
         ({"role": "assistant", "content": None, "tool_calls": 3}, "tool_calls must be a list"),
-        (calling(type="custom"), "is of type 'custom'"),
-        (calling(id=None), r"\['id'\] must be a string"),
-        (calling(function=None), r"\['function'\] must be a dict"),
-        (calling(function={"name": "f", "arguments": {"a": 1}}), r"\['arguments'\] must be a string, got dict"),
+        (build_call(type="custom"), "is of type 'custom'"),
+        (build_call(id=None), r"\['id'\] must be a string"),
+        (build_call(function=None), r"\['function'\] must be a dict"),
+        (
+            build_call(function={"name": "f", "arguments": {"a": 1}}),
+            r"\['arguments'\] must be a string, got dict",
+        ),
     ],
 )
 def test_refuses_what_a_transcript_cannot_keep(data, problem):
@@ -253,6 +258,6 @@ def test_refuses_what_a_transcript_cannot_keep(data, problem):
 
 
 @pytest.mark.parametrize("transcript", ["hi", {"role": "user", "content": "a"}, 3])
-def test_refuses_transcripts_that_are_none(transcript):
+def test_refuses_values_that_are_not_transcripts(transcript):
     with pytest.raises(ConfigurationError, match="a transcript must be a list of dicts"):
         messages_from_openai(transcript)

@@ -290,7 +290,7 @@ def test_schema_model_is_the_class(whale):
     assert Options(response_schema=whale).response_schema_model() is whale
 
 
-def test_schema_dict_is_given_back_as_it_was():
+def test_schema_dict_is_returned_unchanged():
     assert Options(response_schema=SCHEMA).response_schema_json() == SCHEMA
 
 

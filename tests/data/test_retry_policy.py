@@ -49,7 +49,7 @@ def test_refusal_is_caught_by_old_and_new_handlers(error_type):
         RetryPolicy(max_attempts=0)
 
 
-def test_refusal_says_what_is_right():
+def test_hint_names_the_valid_values():
     with pytest.raises(ConfigurationError) as caught:
         RetryPolicy(max_attempts=0)
     assert caught.value.hint == "pass a whole number of at least 1"

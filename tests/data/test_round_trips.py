@@ -72,7 +72,7 @@ STORABLE = (CacheHandle, DeferredHandle, DeferredSnapshot, HttpResponse, JobFile
 FEW = settings(max_examples=25, deadline=None)
 
 
-def instances(tp):
+def build_instances(tp):
     """Any value of a type: every field of a class is filled, as its annotation says."""
     if tp in LEAF_TYPES:
         return LEAF_TYPES[tp]
@@ -80,17 +80,17 @@ def instances(tp):
     if origin is Literal:
         return st.sampled_from(args)
     if origin in (typing.Union, types.UnionType):
-        return st.one_of(*map(instances, args))
+        return st.one_of(*map(build_instances, args))
     if origin is tuple:
-        return st.lists(instances(args[0]), max_size=2).map(tuple)
+        return st.lists(build_instances(args[0]), max_size=2).map(tuple)
     if origin in (dict, Mapping):
-        return st.dictionaries(instances(args[0]), instances(args[1]), max_size=3)
+        return st.dictionaries(build_instances(args[0]), build_instances(args[1]), max_size=3)
     attrs.resolve_types(tp)
-    fields = {field.alias: instances(field.type) for field in attrs.fields(tp)}
+    fields = {field.alias: build_instances(field.type) for field in attrs.fields(tp)}
     return st.builds(tp, **fields | ({"schema_version": st.just(SCHEMA_VERSION)} if "schema_version" in fields else {}))
 
 
-def through_json(data):
+def copy_through_json(data):
     return json.loads(json.dumps(data, allow_nan=False))
 
 
@@ -98,16 +98,16 @@ def through_json(data):
 @FEW
 @given(data=st.data())
 def test_a_part_of_what_is_stored_comes_back_as_it_was(value_type, data):
-    value = data.draw(instances(value_type))
-    assert load_value(through_json(dump_value(value)), value_type) == value
+    value = data.draw(build_instances(value_type))
+    assert load_value(copy_through_json(dump_value(value)), value_type) == value
 
 
 @pytest.mark.parametrize("value_type", STORABLE)
 @FEW
 @given(data=st.data())
 def test_what_is_stored_has_a_version_and_comes_back_as_it_was(value_type, data):
-    value = data.draw(instances(value_type))
-    stored = through_json(value.to_dict())
+    value = data.draw(build_instances(value_type))
+    stored = copy_through_json(value.to_dict())
     assert stored["schema_version"] == SCHEMA_VERSION
     assert value_type.from_dict(stored) == value
 
@@ -125,13 +125,13 @@ def test_what_is_stored_has_a_version_and_comes_back_as_it_was(value_type, data)
     )
 )
 def test_a_policy_comes_back_as_it_was(policy):
-    assert load_value(through_json(dump_value(policy)), RetryPolicy) == policy
+    assert load_value(copy_through_json(dump_value(policy)), RetryPolicy) == policy
 
 
 @FEW
 @given(st.builds(ToolResult, TEXTS.filter(str.strip), TEXTS, st.booleans()))
 def test_a_tool_result_comes_back_as_it_was(result):
-    assert load_value(through_json(dump_value(result)), ToolResult) == result
+    assert load_value(copy_through_json(dump_value(result)), ToolResult) == result
 
 
 @FEW
@@ -140,13 +140,13 @@ def test_a_source_comes_back_as_it_was(text, value, content):
     video = Source("file", text, "video/mp4", len(content), BytesLoader(content))
     sources = [Source.from_text(text), Source.from_json(value), video.with_gemini_video_settings(fps=1)]
     for source in (*sources, Source.from_uri("gs://a/b.pdf"), Source.from_arxiv("1706.03762")):
-        assert load_value(through_json(dump_value(source)), Source) == source
+        assert load_value(copy_through_json(dump_value(source)), Source) == source
 
 
 def test_a_file_comes_back_as_it_was(tmp_path):
     (tmp_path / "whale.txt").write_text("white")
     source = Source.from_file(tmp_path / "whale.txt")
-    restored = load_value(through_json(dump_value(source)), Source)
+    restored = load_value(copy_through_json(dump_value(source)), Source)
     assert (restored.path, restored.content_loader()) == (source.path, b"white")
 
 
@@ -154,7 +154,7 @@ def test_a_file_comes_back_as_it_was(tmp_path):
 @given(st.dictionaries(TEXTS, JSON, max_size=3), TEXTS)
 def test_a_continuation_comes_back_as_it_was(state, provider):
     continuation = Continuation.from_dict(state | {"provider": provider})
-    assert load_value(through_json(dump_value(continuation)), Continuation) == continuation
+    assert load_value(copy_through_json(dump_value(continuation)), Continuation) == continuation
 
 
 ATTEMPTS = (
@@ -183,7 +183,7 @@ SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "RUNNING", 3, 1, 1,
 def test_a_failure_comes_back_with_the_facts_of_its_error(error):
     error.partial_text = "as far as"
     failure = Failure(error, is_follow_up=True, usage=Usage(input_tokens=1))
-    restored = Failure.from_dict(through_json(failure.to_dict()))
+    restored = Failure.from_dict(copy_through_json(failure.to_dict()))
     assert (type(restored.error), restored.error.args, vars(restored.error)) == (type(error), error.args, vars(error))
     assert attrs.evolve(restored, error=error) == failure
 
@@ -196,8 +196,8 @@ class Row:
 
 def test_a_row_keeps_either_outcome():
     answered = Row("a", Reply(text="hello", tool_calls=(ToolCall("1", "weigh", "{}"),)))
-    assert load_value(through_json(dump_value(answered)), Row) == answered
-    failed = load_value(through_json(dump_value(Row("b", Failure(RateLimitError("slower"))))), Row)
+    assert load_value(copy_through_json(dump_value(answered)), Row) == answered
+    failed = load_value(copy_through_json(dump_value(Row("b", Failure(RateLimitError("slower"))))), Row)
     assert isinstance(failed.outcome, Failure)
     assert type(failed.outcome.error) is RateLimitError
 
@@ -277,7 +277,7 @@ def test_every_bad_field_is_named_at_once():
 
 
 @pytest.mark.parametrize("wrong", [None, [], "reply", 3])
-def test_a_reply_is_not_made_of_anything_but_a_dict(wrong):
+def test_a_reply_is_loaded_from_a_dict_only(wrong):
     with pytest.raises(ConfigurationError, match="not a stored Reply"):
         Reply.from_dict(wrong)
 

@@ -368,7 +368,7 @@ def test_arxiv_loads_its_address():
 # video settings
 
 
-def test_video_settings_are_told_to_gemini():
+def test_video_settings_are_for_gemini():
     clip = VIDEO.with_gemini_video_settings(start_offset="10s", end_offset="90s", fps=2)
     assert clip.gemini_video_settings_for("gemini") == {"start_offset": "10s", "end_offset": "90s", "fps": 2.0}
 
@@ -383,7 +383,7 @@ def test_provider_hints_are_none_for_others(provider):
     assert VIDEO.with_gemini_video_settings(fps=1).provider_hints_for(provider) is None
 
 
-def test_video_settings_are_none_where_none_were_made():
+def test_video_settings_are_none_by_default():
     assert VIDEO.gemini_video_settings_for("gemini") is None
 
 
@@ -426,7 +426,7 @@ def test_video_settings_need_a_value():
 
 @pytest.mark.parametrize("name", ["start_offset", "end_offset"])
 @pytest.mark.parametrize("wrong", ["", " ", 3, True])
-def test_video_offset_must_be_a_string_that_says_something(name, wrong):
+def test_video_offset_must_be_a_non_blank_string(name, wrong):
     with pytest.raises(SourceError, match=f"{name} must be a non-blank string"):
         VIDEO.with_gemini_video_settings(**{name: wrong})
 
@@ -516,7 +516,7 @@ def test_identity_of_a_file_that_vanished_raises_os_error(tmp_path):
 
 
 @pytest.mark.parametrize("source", EVERY_KIND, ids=lambda source: source.source_type)
-def test_open_gives_what_the_loader_loads(source):
+def test_open_returns_the_content_of_the_loader(source):
     with source.open() as stream:
         assert stream.read() == source.content_loader()
 

@@ -64,10 +64,10 @@ def test_declares_a_function_from_types_and_docstring():
 
 
 def test_a_declaration_is_one_of_options():
-    tool = Tool.from_function(forecast, name="weather", description="told", strict=True)
+    tool = Tool.from_function(forecast, name="weather", description="a description", strict=True)
     assert Options(tools=[tool.declaration]).tools[0] == {
         "name": "weather",
-        "description": "told",
+        "description": "a description",
         "parameters": tool.parameters,
         "strict": True,
     }
@@ -76,21 +76,21 @@ def test_a_declaration_is_one_of_options():
 
 def test_calls_with_objects_of_the_types():
     arguments = {"place": {"city": "Rome"}, "days": 3, "since": "2026-01-02", "unit": "F", "tags": {"a": 1}}
-    told = Tool.from_function(forecast)(arguments)
-    assert told == "Rome IT 3 datetime.date(2026, 1, 2) FAHRENHEIT {'a': 1}"
+    text = Tool.from_function(forecast)(arguments)
+    assert text == "Rome IT 3 datetime.date(2026, 1, 2) FAHRENHEIT {'a': 1}"
 
 
 def test_leaves_defaults_to_the_function():
-    kept = []
+    collected = []
 
-    def collect(item: int, into: list[int] = kept) -> list[int]:
+    def collect(item: int, into: list[int] = collected) -> list[int]:
         into.append(item)
         return into
 
     tool = Tool.from_function(collect)
     assert json.loads(tool({"item": 1})) == [1]
     assert json.loads(tool({"item": 2, "into": [9]})) == [9, 2]
-    assert kept == [1]
+    assert collected == [1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_leaves_defaults_to_the_function():
         (date(2026, 1, 2), '"2026-01-02"'),
     ],
 )
-def test_gives_results_as_text(result, text):
+def test_returns_results_as_text(result, text):
     def tool() -> object:
         return result
 
@@ -176,7 +176,7 @@ def silent(a: int, b: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("function", "description", "words"),
+    ("function", "description", "descriptions"),
     [
         (numpy_style, "Add.", ["the first of two", "the second"]),
         (sphinx_style, "Add.", ["the first of two", "the second"]),
@@ -184,10 +184,10 @@ def silent(a: int, b: int) -> int:
         (silent, None, [None, None]),
     ],
 )
-def test_reads_docstrings_of_every_style(function, description, words):
+def test_reads_docstrings_of_every_style(function, description, descriptions):
     tool = Tool.from_function(function)
     assert tool.description == description
-    assert [inner.get("description") for inner in tool.parameters["properties"].values()] == words
+    assert [inner.get("description") for inner in tool.parameters["properties"].values()] == descriptions
     assert tool({"a": 1, "b": 2}) == "3"
 
 
@@ -237,7 +237,7 @@ def test_refuses_what_cannot_be_a_tool(function, message):
     assert caught.value.hint
 
 
-def test_a_declaration_is_what_the_model_is_told():
+def test_a_declaration_is_a_dict_for_options():
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
     assert ToolDeclaration("weather", "The weather.", parameters).declaration == {
         "name": "weather",
@@ -268,7 +268,7 @@ def test_a_declaration_from_a_function_is_that_of_the_tool():
         ({"name": "a", "strict": 1}, "strict must be True or False"),
     ],
 )
-def test_refuses_declarations_that_no_model_can_be_told(arguments, problem):
+def test_refuses_invalid_declarations(arguments, problem):
     with pytest.raises(ConfigurationError, match=problem):
         ToolDeclaration(**arguments)
 
@@ -297,7 +297,7 @@ def test_a_result_answers_a_call():
     ("arguments", "problem"),
     [(("", "x"), "tool_call_id"), ((3, "x"), "tool_call_id"), (("c", {}), "content"), (("c", "x", 1), "is_error")],
 )
-def test_refuses_results_that_are_none(arguments, problem):
+def test_refuses_invalid_results(arguments, problem):
     with pytest.raises(ConfigurationError, match=f"{problem} must"):
         ToolResult(*arguments)
 
@@ -314,7 +314,7 @@ def test_a_call_has_its_arguments_as_data(text, arguments):
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000])
-def test_a_call_says_why_its_arguments_are_no_data(text):
+def test_a_call_reports_why_its_arguments_are_not_data(text):
     call = ToolCall("c", "weather", text)
     with pytest.raises(ToolCallParseError) as caught:
         call.arguments_dict()

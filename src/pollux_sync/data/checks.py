@@ -29,6 +29,7 @@ def check_bool(name: str, value: object) -> None:
 def check_int(name: str, value: object, *, minimum: int) -> None:
     """Check that ``value`` is an integer of at least ``minimum``; a boolean is not an integer here."""
     hint = f"pass a whole number of at least {minimum}"
+    # bool is a subclass of int: True must not pass for 1.
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(f"{name} must be an integer, got {type(value).__name__}", hint=hint)
     if value < minimum:
@@ -69,6 +70,7 @@ def check_json(name: str, value: object) -> None:
     """Check that ``value`` can be written as UTF-8 JSON, so that encoding a request cannot fail on it later."""
     hint = "pass strings, numbers, booleans, lists and dicts with string keys only"
     try:
+        # Encoded too, because json.dumps passes lone surrogates, which UTF-8 cannot hold.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise ConfigurationError(f"{name} holds a lone surrogate, which UTF-8 cannot encode", hint=hint) from error
@@ -83,6 +85,7 @@ def require_mapping(name: str, value: object) -> dict[str, Any]:
             f"{name} must be a dict with string keys, got {type(value).__name__}",
             hint=f"pass {name} as a plain dict",
         )
+    # A copy, so that the checked value does not change with the caller's dict.
     return dict(value)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Client(Protocol):
-    """Sends requests; many threads may use it at once.
+    """A client that sends requests; many threads may use it at once.
 
     The core's `pollux_send`, `pollux_stream` and `pollux_close` need one. A provider that implements these hooks
     itself may return any object from `pollux_open`.
@@ -35,7 +35,7 @@ class Client(Protocol):
 
 
 class FileStore(Protocol):
-    """Stores files at the provider."""
+    """A store of files at the provider."""
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content under this name, streamed; the provider may delete it after ``lifetime_s``."""
@@ -47,7 +47,7 @@ class FileStore(Protocol):
 
 
 class JobStore(FileStore, Protocol):
-    """Stores files and runs deferred jobs at the provider. Each method is the hook of the same meaning."""
+    """A store of files and deferred jobs at the provider. Each method has the meaning of the hook of its name."""
 
     def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
         """Submit one job."""

@@ -43,6 +43,7 @@ def _strip_credentials(text: str) -> str:
     return f"{REDACTED}@{text.rpartition('@')[2]}" if "@" in text else text
 
 
+# Dicts have no hash, so they are compared as text; repr stands in for values without a JSON form.
 def _dump_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, default=repr)
 
@@ -71,6 +72,7 @@ def _split_url(url: str) -> SplitResult | None:
     return parts
 
 
+# The hash is cached, because every call looks up its client by the configuration.
 @attrs.frozen(kw_only=True, cache_hash=True)
 class ConfigValues:
     """The fields of a configuration, checked for type and range. Equal values share one client."""
@@ -83,6 +85,7 @@ class ConfigValues:
     request_concurrency: int = 6
     timeout_s: float = 600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    # Plugins and clients compare by identity: equal configurations share one open client.
     plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identify_plugins)
     client: Any = attrs.field(default=None, eq=id, repr=lambda client: type(client).__name__)
     #: The provider, and the key and base url that the environment had for it: see hooks.config. A copy for another
@@ -158,6 +161,7 @@ class ConfigValues:
                 f"base_url is not an http(s) URL: {_strip_credentials(self.base_url)!r}",
                 hint="e.g. http://127.0.0.1:8080/v1",
             )
+        # The client adds its own path and the key's header, so these parts of the address would be lost.
         if parts.username is not None or parts.query or parts.fragment:
             raise ConfigurationError(
                 "base_url holds credentials, a query or a fragment, which would not be sent",
@@ -169,6 +173,7 @@ class ConfigValues:
             return
         if isinstance(self.plugins, str) or not hasattr(self.plugins, "__iter__"):
             raise ConfigurationError("plugins must be a list of names or objects", hint="plugins=['pollux-log']")
+        # A tuple of its own: a list could change after it was checked, and has no hash.
         object.__setattr__(self, "plugins", tuple(self.plugins))
         for plugin in self.plugins:
             if isinstance(plugin, type):

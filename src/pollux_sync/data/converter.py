@@ -61,6 +61,7 @@ def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
     try:
         return _build_converter().structure(data, value_type)
     except (AnswerMismatch, BaseValidationError) as error:
+        # cattrs collects the failures of all fields in one exception group, and adds the path to each.
         problems = "; ".join(transform_error(error, format_exception=_describe_error))
         raise ConfigurationError(
             f"not a stored {name or value_type.__name__}: {problems}", hint="pass the result of to_dict(), unchanged"
@@ -70,7 +71,7 @@ def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
 def _strip_version(data: Any, value_type: type) -> Any:
     """Check the version; return the data without it if the class has no such field."""
     version = data.get(_VERSION_FIELD) if isinstance(data, dict) else None
-    if type(version) is not int:
+    if type(version) is not int:  # isinstance would accept True as a version
         return data  # the converter refuses it, naming the field
     if version > SCHEMA_VERSION:
         raise ConfigurationError(
@@ -89,6 +90,7 @@ def _describe_error(error: BaseException, value_type: type | None) -> str:
     return error.message if isinstance(error, AnswerMismatch | PolluxError) else format_exception(error, value_type)
 
 
+# Built once, when the first value is stored: importing cattrs and generating functions takes time.
 @cache
 def _build_converter() -> Converter:
     from cattrs import Converter
@@ -112,6 +114,7 @@ def _add_readers(converter: Converter) -> None:
 
     for leaf in (str, int, float):  # cattrs looks up bool by its base class, int
         converter.register_structure_hook(leaf, structure)
+    # cattrs asks the hooks registered last first: classes with a layout of their own come after attrs classes.
     converter.register_structure_hook_func(_is_plain, structure)
     converter.register_structure_hook_factory(_is_array, _make_array_reader)
     converter.register_structure_hook_factory(attrs.has, _make_record_reader)
@@ -169,6 +172,7 @@ def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[
     """
     from cattrs.gen import make_dict_unstructure_fn, override
 
+    # Annotations are texts because of ``from __future__ import annotations``; cattrs needs the types.
     attrs.resolve_types(cls)
     fields: Any = attrs.fields(cls)
     optional: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}

@@ -6,9 +6,11 @@ import inspect
 import re
 from itertools import pairwise
 
-#: A field or a section header, which ends the description of the function itself.
+#: A field of Sphinx, such as ``:param n: text``. The first field or header ends the description of the function.
 _FIELD = re.compile(r":\w+[^:]*:")
+#: The header of a section in the styles of Google and NumPy.
 _HEADER = re.compile(r"(Args|Arguments|Parameters|Params|Returns?|Raises|Yields?|Examples?|Notes?):?$")
+#: The beginnings of headers whose sections describe parameters.
 _PARAMETERS = ("Arg", "Param")
 _SPHINX = re.compile(r":param\s+(?:[^:]*\s)?(?P<name>\w+):(?P<text>.*)")
 # The type ends at the first "):", for a type may have parentheses of its own.
@@ -32,6 +34,7 @@ def parse_docstring(docstring: str | None) -> tuple[str | None, dict[str, str]]:
 
 
 def _is_header(lines: list[str], index: int) -> bool:
+    # A header alone is an ordinary word, such as "Notes", unless a colon or a line of dashes marks it.
     is_underlined = index + 1 < len(lines) and set(lines[index + 1]) == {"-"}
     return bool(_HEADER.match(lines[index])) and (is_underlined or lines[index].endswith(":"))
 

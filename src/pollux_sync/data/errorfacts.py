@@ -38,6 +38,7 @@ def load_error(data: Any, converter: Converter) -> PolluxError:
         raise AnswerMismatch(f"no error is called {name!r}")
     stored = {key: value for key, value in data.items() if key != "type"}
     facts = attrs.asdict(converter.structure(stored, _make_facts_type(error_type)), recurse=False)
+    # Facts are set one by one: constructors differ in their arguments, but each works with the message alone.
     error: PolluxError = error_type(facts.pop("message"))
     for fact, value in facts.items():
         if value is not None:
@@ -57,11 +58,13 @@ def _make_facts_type(error_type: Any) -> Any:
 
     The facts are the arguments of all constructors along the class tree, so that no second list can disagree with them.
     """
+    # errors.py imports these for type checkers only, so its annotations do not resolve without them.
     names = {"Attempt": Attempt, "DeferredSnapshot": DeferredSnapshot}
     hints = dict(_LATE_FACTS)
     for base in error_type.__mro__:
         if issubclass(base, PolluxError) and "__init__" in vars(base):
             hints |= get_type_hints(base.__init__, localns=names)
+    # "facts" is the ** argument of a subclass; the names behind it come from the base class.
     facts = {name: hint for name, hint in hints.items() if name not in {"message", "facts", "return"}}
     fields = {name: attrs.field(type=hint, default=None) for name, hint in facts.items()}
     return attrs.make_class(error_type.__name__, {"message": attrs.field(type=str)} | fields, frozen=True, kw_only=True)

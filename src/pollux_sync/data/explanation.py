@@ -61,6 +61,7 @@ class ExplainedRequest(HttpRequest):
 
 def _quote_expanding(text: str) -> str:
     """Return ``text`` as one word of a shell command, in which the shell still expands variables."""
+    # The backslash first, or the backslashes of the later replacements would be doubled. $ stays special on purpose.
     for special in '\\"`':
         text = text.replace(special, f"\\{special}")
     return f'"{text}"'
@@ -134,6 +135,7 @@ class Explanation:
 
     def _iter_lines(self) -> Iterator[str]:
         yield f"{_describe_count(len(self.requests), 'request')} to {self.provider}, model {self.model}: not sent"
+        # Requests of one call nearly always share their address: one line with a range of sizes says all.
         for target in dict.fromkeys(_describe_target(request) for request in self.requests):
             sizes = [len(request.content or b"") for request in self.requests if _describe_target(request) == target]
             yield f"  {target}: {_describe_range(sizes)} bytes"
@@ -158,6 +160,7 @@ class Explanation:
         return "not known" if estimate is None else f"about {estimate}, estimated by characters / 4"
 
     def _describe_price(self, lowest: Decimal) -> str:
+        # A price from estimated tokens is no more exact than the estimate.
         about = "about " if any(request.counted_input_tokens is None for request in self.requests) else ""
         if self.highest_price is None:
             return f"{about}{_format_price(lowest)} US dollars, without the answers"
@@ -176,12 +179,14 @@ def _sum_known(values: Sequence[Any]) -> Any:
 
 
 def _format_price(price: Decimal) -> str:
+    # normalize() drops trailing zeros, but may write 1E-7; the format "f" writes digits.
     return f"{price.normalize():f}"
 
 
 def _convert_jsonable(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
+    # As text, since a JSON number would be read back as a float and rounded.
     return str(value) if isinstance(value, Decimal) else value
 
 

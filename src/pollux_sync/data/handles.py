@@ -51,6 +51,7 @@ class CacheHandle(Storable):
     @property
     def is_expired(self) -> bool:
         """True if the local clock has reached ``expires_at``."""
+        # The wall clock and not the monotonic one, because the provider's times are dates.
         return time.time() >= self.expires_at
 
 

@@ -38,6 +38,7 @@ def _convert_tools(tools: Iterable[EnvironmentTool | Callable[..., Any]]) -> tup
 def _convert_tool(tool: Any) -> EnvironmentTool:
     if isinstance(tool, Tool | ToolDeclaration):
         return tool
+    # A copy, so that the environment and its fingerprint do not change with the caller's dict.
     return Tool.from_function(tool) if callable(tool) else copy.deepcopy(tool)
 
 
@@ -83,6 +84,7 @@ class Environment:
         """
         sources = [_hash_source(source, provider) for source in self.sources]
         identity = {"instructions": self.instructions, "sources": sources, "tools": self._declarations}
+        # Sorted, since the order of keys in a tool's schema has no meaning.
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -100,6 +102,7 @@ class Continuation:
     """
 
     provider: str
+    # Kept as text: the value is frozen, comparable, and what to_dict returns may be changed freely.
     _state: str = attrs.field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Message:
 
     def _check_owner(self, name: str, role: Role, *, hint: str = "leave it out, or change the role") -> None:
         value = getattr(self, name)
-        if value is None or value == ():
+        if value is None or value == ():  # the defaults, () being that of tool_calls
             return
         if self.role != role:
             raise ConfigurationError(f"{name} is for messages of the {role}, not of the {self.role}", hint=hint)
@@ -102,6 +102,7 @@ class Message:
     def to_turn(self) -> dict[str, Any]:
         """Return the message as a dict for ``Options(history=[...])``. Raises SourceError for an unreadable file."""
         text, sources = self._split_content()
+        # The core has one role for system and developer messages.
         turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": text}
         if sources:
             turn["sources"] = [_dump_source(source) for source in sources]
@@ -117,6 +118,7 @@ class Message:
         """
         parts = (self.content,) if isinstance(self.content, str) else self.content or ()
         texts = [part for part in parts if isinstance(part, str)]
+        # A turn has no field for a refusal. It is what the assistant answered, so it becomes text.
         if len(texts) == len(parts):
             return "\n\n".join([*texts, *([self.refusal] if self.refusal else [])]), ()
         *before, last = parts

@@ -182,6 +182,7 @@ class Options:
 
     def _check_rest(self) -> None:
         if self.response_schema is not None:
+            # Called for its checks alone: a type without a schema is refused here, where the caller wrote it.
             schema_of(self.response_schema)
         if self.cache is not None and not isinstance(self.cache, CacheHandle):
             raise ConfigurationError(

@@ -128,5 +128,6 @@ class Output:
         return dump_envelope(self.envelope)
 
     def _read_first(self, name: str) -> Any:
+        # An optional list is absent if it holds nothing for any prompt.
         values = cast("dict[str, Any]", self.envelope).get(name)
         return values[0] if values else None

@@ -154,6 +154,7 @@ class ProviderInfo:
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
     options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
+    # A dict has no hash, and would leave the whole declaration without one.
     conditions: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     config_options: tuple[ConfigOption, ...] = ()
     sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)

@@ -28,7 +28,7 @@ class ToolCall:
         try:
             # An empty text is a call without arguments.
             arguments = json.loads(self.arguments or "{}")
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # deeply nested arrays exhaust the stack
             problem = f"not valid JSON: {error}"
         else:
             if isinstance(arguments, dict):

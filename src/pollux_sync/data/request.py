@@ -42,6 +42,7 @@ class InlinePart:
     """A content whose bytes are sent inside the request."""
 
     source: Source
+    # Left out of the repr: it may be megabytes.
     data: bytes = attrs.field(repr=False)
 
     @property
@@ -146,6 +147,7 @@ class Call:
     def map_parts(self, replace: Callable[[Part], Part]) -> Call:
         """Return the call with ``replace`` applied to every part, those of earlier turns included."""
         parts = tuple(map(replace, self.parts))
+        # Earlier turns may hold files too, which must be uploaded like those of this call.
         if self.conversation is None:
             return attrs.evolve(self, parts=parts)
         turns = tuple(

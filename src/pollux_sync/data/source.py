@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
 
+#: An id of today, such as 1706.03762v5, or one from before 2007, such as hep-th/9901001.
 _ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE | re.ASCII)
 _ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 _YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 #: The one provider that takes settings for videos, and the name of the hint that carries them.
 _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
+#: Gemini's limit.
 _MAX_VIDEO_FPS = 24
 
 
@@ -141,6 +143,7 @@ class Source:
     def from_youtube(cls, url: str) -> Self:
         """Return a source of a YouTube video. Raises SourceError if ``url`` is not a YouTube URL."""
         host = _read_host(url)
+        # With the dot, so that subdomains match but not another domain that ends alike.
         if not any(host == known or host.endswith("." + known) for known in _YOUTUBE_HOSTS):
             raise SourceError(f"not a YouTube URL: {url!r}", hint="pass e.g. https://www.youtube.com/watch?v=...")
         url = url.strip() if "//" in url else f"https://{url.strip()}"
@@ -196,6 +199,7 @@ class Source:
         return self._replace_hint(ProviderHint(_VIDEO_PROVIDER, _VIDEO_HINT, _dump_compact(settings)))
 
     def _replace_hint(self, hint: ProviderHint) -> Self:
+        # Setting a hint again replaces it.
         others = [h for h in self.provider_hints if (h.provider, h.name) != (hint.provider, hint.name)]
         return attrs.evolve(self, provider_hints=(*others, hint))
 
@@ -219,6 +223,7 @@ class Source:
         item: dict[str, Any] = {"source_type": self.source_type, "identifier": self.identifier}
         item |= {"mime_type": self.mime_type}
         if self.path is not None:
+            # Absolute, because the program that loads it may run in another directory.
             item |= {"path": str(self.path.absolute()), "sha256": sha256 or self.content_sha256()}
         elif self.source_type in {"text", "json"}:
             item["text"] = self.content_loader().decode()
@@ -298,6 +303,7 @@ def _build_loader(stored: _StoredSource) -> tuple[Callable[[], bytes], int]:
     """Return the loader of a stored source's content, and the content's size."""
     if stored.path is not None:
         file = Source.from_file(stored.path, mime_type=stored.mime_type)
+        # The model answered the old content: sending another one now would change the conversation unnoticed.
         if file.content_sha256() != stored.sha256:
             raise SourceError(
                 f"{stored.path!r} has changed since it was stored",
@@ -346,6 +352,7 @@ def _split_url(url: object) -> SplitResult:
 
 
 def _read_host(url: object) -> str:
+    # People copy addresses without a scheme: urlsplit would take the host for a path.
     parts = _split_url(url if not isinstance(url, str) or "//" in url else f"https://{url.strip()}")
     return (parts.hostname or "").lower() if parts.scheme in {"http", "https"} else ""
 

@@ -19,6 +19,7 @@ from pollux_sync.schemas import schema_of, structure, unstructure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+#: The kinds of parameters that can be passed by name; the model names every argument.
 _KEYWORD_KINDS = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
@@ -35,6 +36,7 @@ class Tool:
     description: str | None = None
     parameters: dict[str, Any] = attrs.field(factory=lambda: {"type": "object", "properties": {}}, repr=False)
     strict: bool | None = None
+    # Built anew for each tool, so comparing it would make equal tools differ.
     _record: type[Any] | None = attrs.field(default=None, repr=False, eq=False)
 
     @classmethod
@@ -185,12 +187,14 @@ def _iter_fields(function: Callable[..., Any], descriptions: Mapping[str, str]) 
             )
         default = attrs.NOTHING if parameter.default is inspect.Parameter.empty else parameter.default
         metadata = {"description": descriptions[name]} if name in descriptions else {}
+        # The alias keeps leading underscores, which attrs strips from the names of arguments.
         yield name, attrs.field(type=hints.get(name, Any), default=default, metadata=metadata, alias=name)
 
 
 def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:
     original = _unwrap(function)
     try:
+        # With extras, because Annotated carries the descriptions of parameters.
         return typing.get_type_hints(original, include_extras=True)
     except NameError as error:
         raise ConfigurationError(

@@ -22,6 +22,7 @@ _DEFAULT_IMAGE_TYPE = "image/jpeg"
 def decode_message(data: object, where: str) -> dict[str, Any]:
     """Return the fields of a Message. Raises ConfigurationError, with the place ``where``, for data it cannot hold."""
     fields = _read_object(data, {"role", "content", "tool_calls", "tool_call_id", "name", "refusal"}, where)
+    # A missing role then fails the check of roles, with its hint, and not the constructor.
     fields.setdefault("role", None)
     content, calls = fields.get("content"), fields.get("tool_calls")
     if isinstance(content, list | tuple):
@@ -72,6 +73,7 @@ def _decode_part(data: object, where: str) -> str | Source:
 def _decode_image(data: object, where: str) -> Source:
     image = _read_object(data, {"url", "detail"}, where)
     url = _read_text(image, "url", where)
+    # "auto" is OpenAI's default, so leaving it out loses nothing.
     if image.get("detail", "auto") != "auto":
         raise ConfigurationError(f"{where} asks for a detail, which cannot be kept", hint="leave detail out")
     if url.startswith("data:"):
@@ -85,6 +87,7 @@ def _decode_image(data: object, where: str) -> Source:
 
 def _decode_data_url(url: str, where: str) -> Source:
     match = _DATA_URL.fullmatch(url)
+    # The pattern accepts characters only; their number and padding are left to the decoder.
     try:
         content = b64decode(match["content"], validate=True) if match else None
     except ValueError:
