@@ -58,10 +58,10 @@ class ChatDialect:
 
     ``max_tokens_field`` is the name of the output limit. ``strict_schema`` marks the response schema as strict.
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
-    replays reasoning fields on the assistant turns that they came with. ``effort_path`` and ``budget_path`` lead to the
-    body fields of reasoning effort and budget; empty for a server without them. ``tool_schemas`` is the dialect to which
-    tools' parameters are lowered, and from which arguments are lifted. Without ``names_tool``, a tool_choice that names
-    a tool is sent as that tool alone, required.
+    replays reasoning fields on the assistant turns that they came with. ``effort_path`` and ``budget_path`` lead to
+    the body fields of reasoning effort and budget; empty for a server without them. ``tool_schemas`` is the dialect to
+    which tools' parameters are lowered, and from which arguments are lifted. Without ``names_tool``, a tool_choice
+    that names a tool is sent as that tool alone, required.
     """
 
     path: str = "/chat/completions"

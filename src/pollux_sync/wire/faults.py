@@ -261,7 +261,8 @@ def error_code(body: Any) -> str:
 def read_retry_after(response: HttpResponse) -> float | None:
     """Return the seconds that the server asks to wait, or None if it does not ask.
 
-    In this order: the header ``retry-after-ms``, the header ``retry-after`` in seconds or as a date, Google's RetryInfo.
+    Read in this order: the header ``retry-after-ms``, the header ``retry-after`` in seconds or as a date,
+    Google's RetryInfo.
     """
     headers = response.headers
     milliseconds = _parse_number(headers.get("retry-after-ms"))

@@ -11,6 +11,6 @@ def as_text(value: Any) -> str | None:
 
 
 def read_count(holder: Any, name: str) -> int | None:
-    """Return the integer ``name`` of an object, or None if there is none."""
+    """Return the integer ``name`` of an object, or None without one."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if isinstance(value, int) else None
