@@ -163,7 +163,7 @@ class AnthropicCarrier(SDKCarrier):
                 raise
 
     def _is_match(self, remote: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:
-        """Return whether the results of a batch answer ``batch``; None if there are no results yet."""
+        """Return whether the results of a batch answer ``batch``; None before it has results."""
         if not batching.has_ended(remote) or not remote.get("results_url"):
             return None
         # One row is enough. Closing the iterator ends the download of the others.

@@ -92,7 +92,7 @@ class _MessageAccumulator:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the service has ended the message, or given the reason for its end."""
+        """True once the service has ended the message, or given the reason for its end."""
         return self.has_stopped or self._head.get("stop_reason") is not None
 
     def iter_missing(self, reply: Reply) -> Iterator[Delta]:
