@@ -17,6 +17,7 @@ from pollux_sync.schemas.validating import compile_validator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+#: The number of candidates that are validated before the best one is taken.
 _TRIES = 200
 _DAY = date(2024, 1, 1)
 _FORMATS: dict[str, Callable[[int], str]] = {

@@ -78,14 +78,14 @@ def _lower_shapes(normalized: Normalized, dialect: SchemaDialect) -> tuple[Schem
             findings += inner_findings
     if dialect.needs_object_root:
         root = _resolve_root(root, definitions)
-        # A list or a scalar at the root is answered as {"value": ...}; the transform takes it out again.
+        # A list or a scalar is answered as {"value": ...}, from which the transform takes it out again.
         if root.get("type") != "object":
             root, transform = _wrap_root(root), ValueInObject(_WRAPPER_NAME, transform)
     return attach_definitions(root, definitions), transform, findings
 
 
 def _resolve_root(root: Any, definitions: dict[str, Any]) -> Schema:
-    """Return the definition that a root reference leads to: a provider that requires an object wants to see it."""
+    """Return the root, or the definition that it refers to: the required object must be in the root itself."""
     # A chain of references may lead back to itself, and so never to an object.
     resolved: list[str] = []
     while isinstance(root, dict) and "$ref" in root and root["$ref"] not in resolved:

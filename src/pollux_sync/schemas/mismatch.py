@@ -30,7 +30,7 @@ class AnswerMismatch(ValueError):  # noqa: N818  (it names what happened to one 
         return f"{self.path}: {self.message}"
 
     def prefix_path(self, step: str | int) -> AnswerMismatch:
-        """Return this mismatch as seen from the value around, with ``step`` at the start of its path."""
+        """Return this mismatch with ``step`` at the start of its path, which leads from the enclosing value then."""
         return AnswerMismatch(self.message, path=f"${_format_step(step)}{self.path[1:]}")
 
 

@@ -65,7 +65,7 @@ def _have_disjoint_properties(one: dict[str, Any], two: dict[str, Any], defs: di
             missing = set(first.get("required", ())) - set(second.get("properties", {}))
             if missing:
                 return True
-    # A property that both require, with values that no two share: the tag of a discriminated union, for example.
+    # A property that both require, with values that never coincide: the discriminator of a union, for example.
     shared = set(one.get("required", ())) & set(two.get("required", ()))
     return any(
         are_disjoint(one["properties"][key], two["properties"][key], defs, depth - 1)

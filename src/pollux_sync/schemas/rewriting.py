@@ -104,7 +104,7 @@ def rewrite_shapes(
 
 
 class _Rewriter:
-    """One pass over a schema. ``steps`` is where a part stands in the canonical schema, for findings."""
+    """One pass over a schema. ``steps`` is the place of a part in the canonical schema, for findings and tags."""
 
     def __init__(self, normalized: Normalized, dialect: SchemaDialect, tagged: frozenset[Steps]) -> None:
         self.dialect = dialect
@@ -230,7 +230,7 @@ class _Rewriter:
         reference = self.add_keywords({"$ref": DEFS + name}, schema, steps, (), transform)
         if len(reference) > 1 and not self.dialect.allows_ref_siblings:
             # The dialects of OpenAI, Anthropic and Gemini allow no keyword beside $ref. Only annotations are lost: the
-            # simplifier has made a definition of its own of a reference with checks beside it.
+            # simplifier has merged checks beside a reference into a new definition.
             self.add_finding(steps, "keywords beside $ref are not sent")
             reference = {"$ref": DEFS + name}
         return reference, transform

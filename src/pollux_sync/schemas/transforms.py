@@ -302,7 +302,7 @@ class Branch:
     transform: Transform
     definitions: Definitions
 
-    # Compiled on first use: at construction the definitions are still incomplete.
+    # The validators are compiled on first use: while a schema is rewritten, its definitions are incomplete.
     @cached_property
     def lowered_validator(self) -> Draft202012Validator:
         """A validator of answers."""
