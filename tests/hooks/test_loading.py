@@ -4,7 +4,7 @@ from zipfile import ZipFile
 import pytest
 
 from pollux_sync import ConfigurationError, PluginLoadError
-from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, entry_points, find, known_names, load
+from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, list_entry_points, find, list_names, load
 
 PLUGIN = "class Plugin: pass"
 BROKEN = "raise RuntimeError('no such whale')"
@@ -14,7 +14,7 @@ BROKEN = "raise RuntimeError('no such whale')"
 
 
 def test_mock_is_installed_with_the_core():
-    assert "mock" in known_names(PROVIDERS)
+    assert "mock" in list_names(PROVIDERS)
 
 
 def test_entry_point_says_what_and_whose_it_is(install):
@@ -56,26 +56,26 @@ def test_origin_without_a_version_is_the_name_alone(install):
 def test_names_are_listed_in_order_and_by_group(install):
     install(PLUGIN, names=("zebra", "acme"))
     install(PLUGIN, distribution="pollux-log", group=MIDDLEWARE, names=("log",))
-    assert known_names(MIDDLEWARE) == ["log"]
-    assert [name for name in known_names(PROVIDERS) if name in {"acme", "zebra"}] == ["acme", "zebra"]
+    assert list_names(MIDDLEWARE) == ["log"]
+    assert [name for name in list_names(PROVIDERS) if name in {"acme", "zebra"}] == ["acme", "zebra"]
 
 
 def test_names_are_listed_although_plugins_are_broken(install):
     install(BROKEN, names=("acme",))
     install("", distribution="pollux-void", names=("void",))
-    assert {"acme", "void"} <= set(known_names(PROVIDERS))
+    assert {"acme", "void"} <= set(list_names(PROVIDERS))
 
 
 def test_listing_imports_nothing(install):
     module = install(PLUGIN)
-    known_names(PROVIDERS)
+    list_names(PROVIDERS)
     find(PROVIDERS, "acme")
     assert module not in sys.modules
 
 
 def test_entry_points_of_other_projects_are_left_out(install):
     install(PLUGIN, group="pollux_other.providers", names=("alien",))
-    assert "alien" not in known_names(PROVIDERS)
+    assert "alien" not in list_names(PROVIDERS)
 
 
 def test_entry_points_are_read_with_comments_space_and_extras(install, tmp_path):
@@ -90,20 +90,20 @@ def test_unreadable_entry_points_are_passed_over(install, tmp_path):
     install(PLUGIN, distribution="pollux-void", names=("void",))
     (file,) = tmp_path.glob("site-*/pollux_void-*/entry_points.txt")
     file.write_bytes(b"[pollux_sync.providers]\nvoid = \xff\xfe\n")
-    assert "acme" in known_names(PROVIDERS)
-    assert "void" not in known_names(PROVIDERS)
+    assert "acme" in list_names(PROVIDERS)
+    assert "void" not in list_names(PROVIDERS)
 
 
 def test_path_entries_that_do_not_exist_are_passed_over(install, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "nowhere")
     install(PLUGIN)
-    assert "acme" in known_names(PROVIDERS)
+    assert "acme" in list_names(PROVIDERS)
 
 
 def test_distribution_installed_later_is_found(install):
-    assert "acme" not in known_names(PROVIDERS)
+    assert "acme" not in list_names(PROVIDERS)
     install(PLUGIN)
-    assert "acme" in known_names(PROVIDERS)
+    assert "acme" in list_names(PROVIDERS)
 
 
 # inside a zip
@@ -135,7 +135,7 @@ def test_plugin_inside_a_zip_is_loaded(zipped):
 
 def test_plugins_inside_a_zip_are_listed(zipped):
     zipped("whale", "boat")
-    assert {"whale", "boat"} <= set(known_names(PROVIDERS))
+    assert {"whale", "boat"} <= set(list_names(PROVIDERS))
 
 
 def test_zip_in_front_hides_the_install_behind(install, zipped):
@@ -147,14 +147,14 @@ def test_zip_in_front_hides_the_install_behind(install, zipped):
 def test_distribution_inside_a_zip_without_entry_points_is_passed_over(zipped):
     with ZipFile(zipped("whale"), "a") as archive:
         archive.writestr("plain-1.0.dist-info/METADATA", "Name: plain")
-    assert "whale" in known_names(PROVIDERS)
+    assert "whale" in list_names(PROVIDERS)
 
 
 def test_file_on_the_path_that_is_no_zip_is_passed_over(install, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("Call me Ishmael.")
     monkeypatch.syspath_prepend(tmp_path / "notes.txt")
     install(PLUGIN)
-    assert "acme" in known_names(PROVIDERS)
+    assert "acme" in list_names(PROVIDERS)
 
 
 # several of one name
@@ -184,19 +184,19 @@ def test_distribution_that_does_not_offer_the_name_is_refused(install):
 def test_name_that_two_offer_is_listed_once(install):
     install(PLUGIN)
     install(PLUGIN, distribution="acme-next")
-    assert known_names(PROVIDERS).count("acme") == 1
+    assert list_names(PROVIDERS).count("acme") == 1
 
 
 def test_install_in_front_hides_the_one_behind(install):
     install(PLUGIN, version="1.0")
     install(PLUGIN, version="2.0")
-    assert [entry.version for entry in entry_points(PROVIDERS) if entry.name == "acme"] == ["2.0"]
+    assert [entry.version for entry in list_entry_points(PROVIDERS) if entry.name == "acme"] == ["2.0"]
 
 
 def test_install_in_front_hides_the_one_behind_also_when_it_offers_nothing(install):
     install(PLUGIN, version="1.0")
     install(PLUGIN, version="2.0", group="console_scripts")
-    assert "acme" not in known_names(PROVIDERS)
+    assert "acme" not in list_names(PROVIDERS)
 
 
 # loading

@@ -1,4 +1,4 @@
-"""Finding plugins: entry points indexed once, loaded one at a time, each failure its own."""
+"""Discovery of plugins: entry points are indexed once and loaded one by one, so that a broken one harms no other."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ PROVIDERS: Group = "pollux_sync.providers"
 MIDDLEWARE: Group = "pollux_sync.plugins"
 COMMANDS: Group = "pollux_sync.commands"
 
-#: Set to 1, plugins' exceptions are raised as they are: for plugin authors.
+#: If this variable is 1, plugins' exceptions are raised unchanged, for plugin authors to debug.
 STRICT_VARIABLE = "POLLUX_SYNC_STRICT_PLUGINS"
 
 _KINDS = {PROVIDERS: "provider", MIDDLEWARE: "plugin", "pollux_sync.commands": "command"}
 
 
-#: How the folders end that installers write beside a package.
+#: The endings of the folders that installers write beside a package.
 _METADATA = (".dist-info", ".egg-info")
 
 
 @attrs.frozen(kw_only=True)
 class EntryPoint:
-    """One line of an installed distribution's entry points: nothing of it is imported yet."""
+    """One entry point of an installed distribution, not imported yet."""
 
     group: str
     name: str
@@ -47,13 +47,13 @@ class EntryPoint:
 
     @property
     def origin(self) -> str:
-        """Which installed distribution it comes from."""
+        """The name and version of the distribution that has it."""
         return f"{self.distribution} {self.version}".rstrip()
 
 
 @attrs.frozen(eq=False)
 class Loaded:
-    """A plugin object and where it comes from; the same one only if it is the same object."""
+    """A plugin object and its distribution. Equal only to itself, since plugins need not be comparable."""
 
     plugin: Any
     name: str
@@ -62,28 +62,28 @@ class Loaded:
 
     @property
     def origin(self) -> str:
-        """Which distribution it comes from, or its type when it was passed as an object."""
+        """The name and version of its distribution, or its type if it was passed as an object."""
         return f"{self.distribution} {self.version}" if self.distribution else f"object {type(self.plugin).__name__}"
 
 
-def is_strict() -> bool:
-    """Whether plugins' exceptions are to be raised as they are."""
+def is_strict_mode() -> bool:
+    """Return whether plugins' exceptions are to be raised unchanged."""
     return os.environ.get(STRICT_VARIABLE) == "1"
 
 
-def entry_points(group: Group) -> tuple[EntryPoint, ...]:
-    """The group's entry points over all installed distributions, by name; shadowed installs are left out."""
-    found = [entry for entry in _index(tuple(sys.path)) if entry.group == group]
+def list_entry_points(group: Group) -> tuple[EntryPoint, ...]:
+    """Return the group's entry points in all installed distributions, sorted by name, without shadowed installs."""
+    found = [entry for entry in _index_entries(tuple(sys.path)) if entry.group == group]
     return tuple(sorted(found, key=lambda entry: (entry.name, entry.distribution)))
 
 
-def known_names(group: Group) -> list[str]:
-    """The names that the group offers, each once."""
-    return sorted({entry.name for entry in entry_points(group)})
+def list_names(group: Group) -> list[str]:
+    """Return the names of the group's entry points, each once."""
+    return sorted({entry.name for entry in list_entry_points(group)})
 
 
 def load(group: Group, wanted: str) -> Loaded:
-    """The plugin called ``wanted`` (``name``, or ``distribution:name`` to pick one of several).
+    """Load the plugin called ``wanted`` (``name``, or ``distribution:name`` to pick one of several).
 
     Raises PluginLoadError when it is not installed, ambiguous or broken.
     """
@@ -91,14 +91,15 @@ def load(group: Group, wanted: str) -> Loaded:
 
 
 def find(group: Group, wanted: str) -> EntryPoint:
-    """The one entry point that ``wanted`` names; nothing is imported. Raises PluginLoadError."""
+    """Return the one entry point that ``wanted`` names, without importing it. Raises PluginLoadError."""
     distribution, _, name = wanted.rpartition(":")
-    found = _offering(group, distribution, name)
-    if not found:  # it may have been installed since: think of a notebook
-        _index.cache_clear()
-        found = _offering(group, distribution, name)
+    found = _list_offers(group, distribution, name)
+    # A plugin may have been installed since the index was built, as by %pip in a notebook.
     if not found:
-        raise _unknown(group, wanted)
+        _index_entries.cache_clear()
+        found = _list_offers(group, distribution, name)
+    if not found:
+        raise _build_unknown(group, wanted)
     if len(found) > 1:
         origins = " and ".join(entry.origin for entry in found)
         choices = " or ".join(f"'{entry.distribution}:{name}'" for entry in found)
@@ -110,13 +111,13 @@ def find(group: Group, wanted: str) -> EntryPoint:
     return found[0]
 
 
-def _offering(group: Group, distribution: str, name: str) -> list[EntryPoint]:
-    accepted = _normalised(distribution)
-    return [entry for entry in entry_points(group) if entry.name == name and accepted in {"", entry.distribution}]
+def _list_offers(group: Group, distribution: str, name: str) -> list[EntryPoint]:
+    accepted = _normalise(distribution)
+    return [entry for entry in list_entry_points(group) if entry.name == name and accepted in {"", entry.distribution}]
 
 
-def _unknown(group: Group, wanted: str) -> PluginLoadError:
-    kind, known = _KINDS[group], known_names(group)
+def _build_unknown(group: Group, wanted: str) -> PluginLoadError:
+    kind, known = _KINDS[group], list_names(group)
     name = wanted.rpartition(":")[2]
     near = difflib.get_close_matches(name.lower(), known, n=1)
     package = name if name.startswith("pollux-") else f"pollux-{name}"
@@ -125,6 +126,7 @@ def _unknown(group: Group, wanted: str) -> PluginLoadError:
     return PluginLoadError(f"no installed {kind} is called {wanted!r}", hint=hint, name=wanted)
 
 
+# Cached, so that a provider is one object in the whole process. A failure is not cached, and so is tried again.
 @lru_cache(maxsize=256)
 def _load_entry(entry: EntryPoint) -> Loaded:
     try:
@@ -133,8 +135,9 @@ def _load_entry(entry: EntryPoint) -> Loaded:
         for part in filter(None, attribute.strip().split(".")):
             plugin = getattr(plugin, part)
         plugin = plugin() if isinstance(plugin, type) else plugin
+    # SystemExit too: a module without a main guard must not end the caller's script.
     except (Exception, SystemExit) as error:
-        if is_strict():
+        if is_strict_mode():
             raise
         raise PluginLoadError(
             f"plugin {entry.name!r} of {entry.origin} cannot be loaded: {type(error).__name__}: {error}",
@@ -146,35 +149,37 @@ def _load_entry(entry: EntryPoint) -> Loaded:
     return Loaded(plugin, entry.name, entry.distribution, entry.version)
 
 
+# By the path, since scripts and tests change sys.path.
 @lru_cache(maxsize=8)
-def _index(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """All entry points of ours below ``path``.
+def _index_entries(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the entry points of our groups on ``path``.
 
-    importlib.metadata parses every distribution's metadata and takes twice as long with its import; the
-    files wanted here are few and simple. An entry of the path may also be a zip, which a zipapp puts there.
+    importlib.metadata parses the metadata of every distribution, and takes twice as long together with its import. The
+    files needed here are few and simple. An entry of the path may also be a zip, which a zipapp puts there.
     """
     entries: list[EntryPoint] = []
     seen: set[str] = set()
     for folder in path:
-        for info in _metadata_folders(folder or "."):
+        for info in _iter_metadata_folders(folder or "."):
             distribution, _, version = info.stem.partition("-")
-            distribution = _normalised(distribution)
+            distribution = _normalise(distribution)
+            # The first one on the path is the one that an import finds.
             if distribution not in seen:
                 seen.add(distribution)
-                entries += _entries(info, distribution, version.partition("-")[0])
+                entries += _iter_entries(info, distribution, version.partition("-")[0])
     return tuple(entries)
 
 
-def _normalised(distribution: str) -> str:
-    """The one spelling of a distribution's name (PEP 503)."""
+def _normalise(distribution: str) -> str:
+    """Return the canonical spelling of a distribution's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _metadata_folders(folder: str) -> Iterator[Path | ZipPath]:
+def _iter_metadata_folders(folder: str) -> Iterator[Path | ZipPath]:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - 3 times as fast, and every script pays for it
     except NotADirectoryError:
-        yield from _zipped_metadata_folders(folder)
+        yield from _iter_zip_folders(folder)
         return
     except OSError:
         return
@@ -183,8 +188,8 @@ def _metadata_folders(folder: str) -> Iterator[Path | ZipPath]:
             yield Path(folder, name)
 
 
-def _zipped_metadata_folders(file: str) -> Iterator[ZipPath]:
-    """Yield the metadata folders at the top of a zip; the zip is open until the next one is asked for."""
+def _iter_zip_folders(file: str) -> Iterator[ZipPath]:
+    """Yield the metadata folders at the top of a zip. Read each before the next: the zip is closed at the end."""
     from zipfile import BadZipFile, Path, ZipFile  # slow to import, and seldom needed
 
     try:
@@ -196,11 +201,12 @@ def _zipped_metadata_folders(file: str) -> Iterator[ZipPath]:
         yield from sorted(folders, key=lambda entry: entry.name)
 
 
-def _entries(info: Path | ZipPath, distribution: str, version: str) -> Iterator[EntryPoint]:
+def _iter_entries(info: Path | ZipPath, distribution: str, version: str) -> Iterator[EntryPoint]:
     try:
         text = (info / "entry_points.txt").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return
+    # An ini file. Most distributions have no group of ours, and are not parsed.
     group = ""
     for line in map(str.strip, text.splitlines() if "pollux_sync." in text else ()):
         if line.startswith("["):

@@ -137,7 +137,7 @@ def pollux_encode(call: Call) -> HttpRequest | None:
 
     Called once per logical call, before its attempts, in a worker thread. Must return method, path, headers without
     the key, and the JSON body. Pure: the same call is always encoded to the same request, and nothing is read or
-    sent. May raise a ConfigurationError for what cannot be encoded.
+    sent. May raise a ConfigurationError for a call that cannot be encoded.
     """
 
 
@@ -296,7 +296,7 @@ def pollux_submit_deferred(batch: DeferredBatch, client: Any, timeout_s: float) 
 
 @hookspec(firstresult=True)
 def pollux_find_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-    """Return the job that an interrupted submission of this batch created, or None if there is none.
+    """Return the job that an interrupted submission of this batch created, or None without one.
 
     Called before a batch is submitted again. ``batch.path`` may no longer exist. Raise ConfigurationError where several
     jobs might be it, since a wrong guess would mix up answers; raise a classified exception for a failed look-up.
