@@ -76,7 +76,7 @@ def _open_sdk_client(api_key: str | None, base_url: str, version: str) -> Client
     from google.genai import Client
     from google.genai.types import HttpOptions
 
-    # A redirect would take the key and the file to another host.
+    # A redirect could take the key and the file to another host.
     options = HttpOptions(base_url=base_url, api_version=version, client_args={"follow_redirects": False})
     return Client(vertexai=False, api_key=api_key, http_options=options)
 
@@ -120,7 +120,7 @@ class GeminiCarrier(SDKCarrier):
             sdk_request = self._raw._build_request(request.method, path, body, options)  # noqa: SLF001
             # The timeout is not set as an option: the SDK would send it on, and the service end a long answer after it.
             sdk_request.timeout = timeout_s
-            # The public request_streamed returns a generator that cannot be closed while another thread reads it.
+            # The public request_streamed cannot be closed, so its unread response is taken from beneath it.
             raw = self._raw._request(sdk_request, options, stream=True).response_stream  # noqa: SLF001
         # Responses of httpx and of its successor have extensions. Those of requests, which the SDK uses to show a
         # client certificate, do not.
