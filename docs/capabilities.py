@@ -9,7 +9,7 @@ import attrs
 
 from pollux_sync import Options, ProviderInfo, Source
 from pollux_sync.data.source import BytesLoader
-from pollux_sync.hooks.loading import PROVIDERS, entry_points, load
+from pollux_sync.hooks.loading import PROVIDERS, list_entry_points, load
 from pollux_sync.hooks.relay import read_provider_info
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ exceeds a limit is refused.
 def declarations() -> tuple[ProviderInfo, ...]:
     """Return the declarations of the installed providers of this repository, ordered by name."""
     ours = {"pollux-sync", *(folder.name for folder in (DOCS.parent / "plugins").iterdir())}
-    found = [entry for entry in entry_points(PROVIDERS) if entry.distribution in ours]
+    found = [entry for entry in list_entry_points(PROVIDERS) if entry.distribution in ours]
     return tuple(read_provider_info(load(PROVIDERS, f"{entry.distribution}:{entry.name}")) for entry in found)
 
 
