@@ -15,7 +15,7 @@ from pollux_sync.cli import main
 from pollux_sync.cli.commands import DESCRIPTIONS
 from pollux_sync.cli.exits import MEANINGS
 from pollux_sync.cli.terminal import write, write_json, write_remark
-from pollux_sync.hooks.loading import COMMANDS, entry_points
+from pollux_sync.hooks.loading import COMMANDS, list_entry_points
 
 numbers = itertools.count()
 
@@ -48,7 +48,7 @@ def test_help_lists_an_installed_command_without_importing_it(site, cli):
 
 
 def test_every_built_in_command_has_a_description():
-    ours = [entry.name for entry in entry_points(COMMANDS) if entry.distribution == "pollux-sync"]
+    ours = [entry.name for entry in list_entry_points(COMMANDS) if entry.distribution == "pollux-sync"]
     assert sorted(DESCRIPTIONS) == ours
 
 

@@ -22,7 +22,7 @@ def acme(**values):
 # provider
 
 
-def test_provider_that_is_not_installed_is_told_what_to_install_and_what_there_is():
+def test_provider_that_is_not_installed_is_refused_with_a_hint_to_install_or_pick_one():
     with pytest.raises(PluginLoadError, match="no installed provider is called 'acme'") as caught:
         acme()
     assert caught.value.hint.startswith("pip install pollux-acme, or pick one of: ")
@@ -285,7 +285,7 @@ def test_provider_options_are_taken_as_declared(install_acme):
     assert acme(provider_options={"n_ctx": 2048, "is_fast": True}).provider_options == {"n_ctx": 2048, "is_fast": True}
 
 
-def test_provider_option_of_an_unknown_name_is_refused_with_those_there_are(install_acme):
+def test_provider_option_of_an_unknown_name_is_refused_with_the_declared_ones(install_acme):
     install_acme(OPTIONS)
     with pytest.raises(ConfigurationError, match="provider 'acme' has no option 'n_ctxx'") as caught:
         acme(provider_options={"n_ctxx": 1})
@@ -337,7 +337,7 @@ def test_capabilities_are_those_of_options_that_the_provider_has(install_acme):
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
-def test_capability_that_the_provider_has_no_option_for_is_refused_with_those_there_are(install_acme, is_taken):
+def test_capability_without_an_option_is_refused_with_the_declared_ones(install_acme, is_taken):
     install_acme(HONOURED)
     with pytest.raises(ConfigurationError, match="'top_p', which is no option of provider 'acme'") as caught:
         acme(capabilities={"top_p": is_taken})
@@ -383,7 +383,7 @@ def test_provider_may_find_a_problem(install_acme):
     assert caught.value.hint == "pick another"
 
 
-def test_provider_that_finds_nothing_is_content(install_acme):
+def test_config_is_accepted_when_the_provider_finds_no_problem(install_acme):
     install_acme(body=CHECK.format(body="return None"))
     assert acme().model == "m"
 
@@ -419,7 +419,7 @@ def test_problem_that_quotes_the_key_is_shown_without_it(install_acme):
 # plugins
 
 
-def test_no_plugin_switches_itself_on(install):
+def test_no_plugin_is_active_by_default(install):
     install("class Plugin: pass", distribution="pollux-log", group=MIDDLEWARE, names=("log",))
     assert mock().plugins == ()
 

@@ -147,7 +147,7 @@ def test_plugins_are_looked_up_where_the_working_directory_is_gone():
 # read_enabled_plugins
 
 
-def test_no_plugin_is_enabled_by_itself():
+def test_no_plugin_is_enabled_by_default():
     assert read_enabled_plugins() == ()
 
 
@@ -228,12 +228,12 @@ def test_table_of_the_wrong_type_is_refused_by_its_file(folder):
         read_enabled_plugins()
 
 
-def test_broken_project_that_means_us_is_refused_by_its_file(folder):
+def test_broken_project_that_mentions_us_is_refused_by_its_file(folder):
     (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["log"\n')
     with pytest.raises(ConfigurationError, match=r"pyproject\.toml is not valid TOML"):
         read_enabled_plugins()
 
 
-def test_broken_project_that_says_nothing_of_us_is_ignored(folder):
+def test_broken_project_that_does_not_mention_us_is_ignored(folder):
     (folder / "pyproject.toml").write_text("[project\n")
     assert read_enabled_plugins() == ()

@@ -202,7 +202,7 @@ def test_install_in_front_hides_the_one_behind_also_when_it_offers_nothing(insta
 # loading
 
 
-def test_plugin_is_imported_when_it_is_asked_for(install):
+def test_plugin_is_imported_when_it_is_loaded(install):
     module = install(PLUGIN)
     load(PROVIDERS, "acme")
     assert module in sys.modules
@@ -220,7 +220,7 @@ def test_class_is_instantiated(install):
     assert type(load(PROVIDERS, "acme").plugin).__name__ == "Plugin"
 
 
-def test_object_is_taken_as_it_is(install):
+def test_object_is_used_unchanged(install):
     module = install("Plugin = object()")
     assert load(PROVIDERS, "acme").plugin is sys.modules[module].Plugin
 
@@ -304,7 +304,7 @@ def test_broken_plugin_leaves_the_others_alone(install):
     assert load(PROVIDERS, "zebra").distribution == "pollux-zebra"
 
 
-def test_broken_plugin_is_raised_as_it_is_when_strict(install, monkeypatch):
+def test_broken_plugin_raises_its_own_exception_when_strict(install, monkeypatch):
     install(BROKEN)
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
     with pytest.raises(RuntimeError, match="no such whale"):
@@ -328,7 +328,7 @@ def test_unknown_plugin_is_called_a_plugin():
         load(MIDDLEWARE, "log")
 
 
-def test_unknown_provider_is_told_what_to_install_and_what_there_is(install):
+def test_unknown_provider_has_a_hint_to_install_or_pick_one(install):
     install(PLUGIN)
     with pytest.raises(PluginLoadError) as caught:
         load(PROVIDERS, "zzz")
@@ -336,26 +336,26 @@ def test_unknown_provider_is_told_what_to_install_and_what_there_is(install):
     assert "mock" in caught.value.hint
 
 
-def test_unknown_plugin_is_told_that_none_is_installed():
+def test_hint_for_an_unknown_plugin_says_that_none_is_installed():
     with pytest.raises(PluginLoadError) as caught:
         load(MIDDLEWARE, "log")
     assert caught.value.hint == "pip install pollux-log, or pick one of: none is installed"
 
 
-def test_unknown_plugin_whose_name_says_pollux_is_not_told_to_install_it_twice_over():
+def test_hint_does_not_repeat_the_prefix_of_a_pollux_package():
     with pytest.raises(PluginLoadError) as caught:
         load(MIDDLEWARE, "pollux-log")
     assert "pollux-pollux-log" not in caught.value.hint
 
 
-def test_misspelt_provider_is_told_the_near_one(install):
+def test_hint_for_a_misspelt_provider_names_the_near_one(install):
     install(PLUGIN)
     with pytest.raises(PluginLoadError) as caught:
         load(PROVIDERS, "acmee")
     assert caught.value.hint.startswith("did you mean 'acme'? ")
 
 
-def test_misspelt_provider_is_not_told_to_install_the_misspelling(install):
+def test_hint_for_a_misspelt_provider_does_not_install_the_misspelling(install):
     install(PLUGIN)
     with pytest.raises(PluginLoadError) as caught:
         load(PROVIDERS, "acmee")

@@ -113,7 +113,7 @@ def test_provider_that_fits_declares_itself():
     assert read_provider_info(loaded(Acme())) is Acme.info
 
 
-def test_provider_is_asked_once_for_its_declaration():
+def test_declaration_is_read_once():
     asked = []
 
     def info(self):
@@ -139,7 +139,7 @@ def test_provider_of_an_older_minor_version_is_accepted():
 
 
 @pytest.mark.parametrize("api", [None, 1, "1.0", ("1", "0"), (1,), [1, 0]])
-def test_version_that_is_none_is_refused(api):
+def test_malformed_version_is_refused(api):
     with pytest.raises(PluginLoadError, match=r"'acme' of pollux-acme 1\.0 does not fit"):
         read_provider_info(loaded(declaring(api=api)))
 
@@ -168,7 +168,7 @@ def test_declaration_that_raises_is_refused_with_its_reason():
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_declaration_that_raises_is_raised_as_it_is_when_strict(monkeypatch):
+def test_exception_of_a_declaration_is_raised_unchanged_when_strict(monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
     with pytest.raises(OSError, match="no boat"):
         read_provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
@@ -205,7 +205,7 @@ def test_middleware_with_a_bad_hook_is_named_and_not_the_provider():
         hooks_of(Acme(), Log())
 
 
-def test_two_middleware_of_one_name_get_along():
+def test_two_middleware_of_one_name_are_both_registered():
     counters = [Counter(), Counter()]
     manager = build_manager([loaded(Acme()), *(Loaded(counter, "Counter") for counter in counters)])
     Hooks(config=CONFIG, info=Acme.info, manager=manager).emit(CallStarted(CALL))
@@ -233,7 +233,7 @@ def test_every_hook_answers_with_its_type():
     assert (request.body, reply.text) == ({"question": "Who?"}, "Ahab")
 
 
-def test_arguments_that_are_not_needed_may_be_left_out_or_turned_around():
+def test_arguments_may_be_left_out_or_reordered():
     def decode(self, call, response):
         return Reply(text=f"{call.prompt} {response.body['answer']}")
 
@@ -322,7 +322,7 @@ def test_wrong_answer_is_not_blamed_on_the_middleware_around_it(hook, ask):
 @pytest.mark.parametrize(
     ("hook", "ask"), [(hook, ask) for hook, ask, _ in ASKED if hook in {"pollux_plan", "pollux_rewrite_call"}]
 )
-def test_fold_that_forgets_to_return_is_blamed_on_its_middleware(hook, ask):
+def test_wrapper_that_forgets_to_return_is_blamed_on_its_middleware(hook, ask):
     def forgetful(self):
         yield
 
@@ -352,14 +352,14 @@ def test_foreign_exception_is_chained(hook, ask, wanted):
 
 
 @every_isolated
-def test_foreign_exception_is_raised_as_it_is_when_strict(hook, ask, wanted, monkeypatch):
+def test_foreign_exception_is_raised_unchanged_when_strict(hook, ask, wanted, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
     with pytest.raises(OSError, match="no boat"):
         ask(hooks_of(with_hook(hook, raising(OSError("no boat")))))
 
 
 @pytest.mark.parametrize(("hook", "ask"), [(hook, ask) for hook, ask, _ in ASKED if hook != "pollux_classify_error"])
-def test_error_of_ours_passes_as_it_is(hook, ask):
+def test_error_of_our_tree_passes_unchanged(hook, ask):
     error = APIError("the provider said no", status_code=400)
     with pytest.raises(APIError) as caught:
         ask(hooks_of(with_hook(hook, raising(error))))
@@ -441,12 +441,12 @@ def test_exception_that_nobody_knows_is_a_bug_of_the_hook_it_came_from():
     assert caught.value.__cause__ is raised.value
 
 
-def test_exception_that_nobody_knows_from_nowhere_is_a_bug_all_the_same():
+def test_unknown_exception_without_a_traceback_is_a_bug():
     with pytest.raises(ProviderBugError, match="acme"):
         hooks_of(Acme()).classify(KeyError("x"))
 
 
-def test_auth_fault_is_told_where_the_key_comes_from():
+def test_auth_fault_has_a_hint_with_the_key_variables():
     fault = Fault(kind="auth", message="who are you?", status_code=401)
     hint = hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")).hint
     assert hint == "check api_key or ACME_API_KEY"
@@ -468,7 +468,7 @@ class Failing:
         raise OSError(f"no boat for {SECRET}")
 
 
-def test_observers_are_told_of_an_event():
+def test_observers_receive_an_event():
     counter = Counter()
     hooks_of(Acme(), counter).emit(CallStarted(CALL))
     assert counter.seen == 1
@@ -498,7 +498,7 @@ def test_observer_may_leave_the_event_out():
     assert told == ["ding"]
 
 
-def test_observers_are_known_to_be_there_or_not():
+def test_has_observers_only_with_a_plugin_that_observes():
     assert [hooks_of(Acme(), *plugins).has_observers for plugins in ([], [Counter()])] == [False, True]
 
 
@@ -546,11 +546,11 @@ def test_last_middleware_is_the_outermost_around_a_call():
     assert trace == ["b in", "a in", "a out", "b out"]
 
 
-def test_call_stays_as_it_is_without_middleware():
+def test_call_stays_unchanged_without_middleware():
     assert hooks_of(Acme()).rewrite_call(CALL) is CALL
 
 
-def test_plan_stays_as_it_is_without_middleware():
+def test_plan_stays_unchanged_without_middleware():
     assert hooks_of(Acme()).plan(PLAN) is PLAN
 
 
@@ -742,7 +742,7 @@ def test_key_is_scrubbed_from_a_text():
     assert hooks_of(Acme()).scrub(f"Bearer {SECRET}!") == "Bearer [REDACTED]!"
 
 
-def test_text_stays_as_it_is_without_a_key():
+def test_text_stays_unchanged_without_a_key():
     config = ConfigValues(provider="acme", model="m")
     assert hooks_of(Acme(), config=config).scrub("Bearer nobody") == "Bearer nobody"
 

@@ -1,4 +1,4 @@
-"""Fixtures of tests that call the acme provider at a scripted server."""
+"""Fixtures for tests that call the acme provider at a scripted server."""
 
 import pytest
 
@@ -11,7 +11,7 @@ QUICK = RetryPolicy(initial_delay_s=0, jitter=False)
 
 @pytest.fixture
 def acme(tmp_path, monkeypatch):
-    """The test provider, installed."""
+    """Install the test provider."""
     install(tmp_path / "site", "pollux-acme", acme="acme_provider:Acme")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
 
@@ -24,7 +24,7 @@ def server():
 
 @pytest.fixture
 def config(acme, server):
-    """Makes configurations for the test provider at the scripted server."""
+    """Return a function that makes configurations for the test provider at the scripted server."""
 
     def make(**fields):
         defaults = {"provider": "acme", "model": "m", "api_key": "sk-secret", "base_url": server.url, "retry": QUICK}

@@ -1,4 +1,4 @@
-"""The other end of the test provider, for a `ScriptedServer`."""
+"""Answers of the test provider's service, for a `ScriptedServer`."""
 
 from pollux_sync.testing.server import Answer
 
@@ -8,7 +8,7 @@ def build_answer(text="fine"):
 
 
 class FileServer:
-    """Answers /ask with the prompt in capitals, and keeps count of /files."""
+    """A handler that answers /ask with the prompt in capitals and records the files of /files."""
 
     def __init__(self, *, delay_s=0.0):
         self.stored = []

@@ -1,6 +1,6 @@
-"""The Messages API with files and batches, as a handler for `ScriptedServer`: it remembers what it was told.
+"""The Messages API with files and batches, as a handler for `ScriptedServer` that stores what it receives.
 
-Every key has an account of its own. Batches go on when they are looked at.
+Every key has its own account. A batch advances each time it is looked at.
 """
 
 import json
@@ -39,7 +39,7 @@ def refusal(status, message):
 
 @attrs.define
 class Batch:
-    """One batch; ``looks_left`` is how often it is seen at work before it ends."""
+    """A batch; it is in progress for ``looks_left`` more looks."""
 
     id: str
     requests: list
@@ -71,7 +71,7 @@ class Batch:
 
 @attrs.define
 class Account:
-    """What one key owns."""
+    """The files and batches of one key."""
 
     files: dict = attrs.field(factory=dict)
     deleted: list = attrs.field(factory=list)
@@ -79,12 +79,12 @@ class Account:
 
 
 class Batches:
-    """``accounts`` hold what is stored, by key; the other fields set how the service behaves.
+    """The service. ``accounts`` has the stored things by key; the other fields set its behaviour.
 
-    ``fates`` are by prompt, "succeeded" if nothing is said; ``looks`` is how often a batch is seen at work;
-    ``after_create`` are steps in place of the answers about batches that were made all the same (None: no step),
-    ``before_results`` those in place of results; ``edit_rows`` gets the rows of results; ``public_url`` is where
-    ``results_url`` leads, None for a service that keeps no results.
+    ``fates`` maps a prompt to its result type ("succeeded" without an entry). ``looks`` is the number of looks that
+    find a batch in progress. ``after_create`` has steps that replace the answer about a batch which is created
+    nevertheless (None: no replacement), ``before_results`` steps that replace results. ``edit_rows`` rewrites the rows
+    of results. ``public_url`` is the start of ``results_url``, None for a service that keeps no results.
     """
 
     def __init__(self):
@@ -104,7 +104,7 @@ class Batches:
 
     @property
     def account(self):
-        """The only account there is."""
+        """The only account."""
         (account,) = self.accounts.values()
         return account
 
@@ -160,8 +160,8 @@ class Batches:
 
     def _delete(self, name, account):
         account.deleted.append(name)
-        gone = account.files.pop(name, None)
-        return Answer(json={"id": name, "type": "file_deleted"}) if gone else refusal(404, f"no file {name}")
+        deleted = account.files.pop(name, None)
+        return Answer(json={"id": name, "type": "file_deleted"}) if deleted else refusal(404, f"no file {name}")
 
     def _page(self, items, query):
         size = min(int(query.get("limit", 20)), self.page_size)
@@ -188,8 +188,8 @@ class Batches:
         name = f"msgbatch_{next(self._numbers)}"
         batch = Batch(id=name, requests=rows, created_at=time.time(), looks_left=self.looks)
         account.batches.append(batch)
-        told = self.after_create.pop(0) if self.after_create else None
-        return told or Answer(json=batch.facts(self.public_url))
+        replacement = self.after_create.pop(0) if self.after_create else None
+        return replacement or Answer(json=batch.facts(self.public_url))
 
     def _about(self, method, batch, rest):
         if rest == ["cancel"] and method == "POST":
@@ -205,7 +205,7 @@ class Batches:
         return Answer(json=batch.facts(self.public_url))
 
     def end(self, batch):
-        """Decide what becomes of every request."""
+        """End a batch: give every request its result type."""
         if batch.ended_at:
             return
         batch.ended_at = time.time()

@@ -1,4 +1,4 @@
-"""Answers as llama.cpp and its like give them, written for tests."""
+"""Answers of llama.cpp and similar servers, for tests."""
 
 from pollux_sync.testing.server import Answer
 
@@ -17,7 +17,7 @@ def tool_call(name, arguments, call_id="call_1"):
 
 def completion(content="hello", *, finish="stop", body=None, **message):
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content} | message}
-    whole = {
+    fields = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1780694823,
@@ -27,7 +27,7 @@ def completion(content="hello", *, finish="stop", body=None, **message):
         "usage": USAGE,
         "timings": {"prompt_n": 11, "predicted_n": 7},
     }
-    return whole | (body or {})
+    return fields | (body or {})
 
 
 def answer(content="hello", **fields):

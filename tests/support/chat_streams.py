@@ -1,4 +1,4 @@
-"""Chat Completions as they are streamed, and as they are answered at once, written for tests."""
+"""Chat Completions for tests: pairs of a blocking answer and the same answer streamed."""
 
 from chat_api import USAGE, completion, tool_call
 from streams import sse
@@ -7,29 +7,29 @@ HEAD = {name: value for name, value in completion().items() if name not in {"cho
 
 
 def chunk(finish=None, **delta):
-    """One piece of an answer."""
+    """Return one chunk of a streamed answer."""
     return HEAD | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
 def build_stream(*pieces, finish="stop"):
-    """A whole stream of pieces, each a delta, with the usage that comes after the last."""
+    """Return the bytes of a stream of these deltas, with the usage after the last."""
     chunks = [chunk(role="assistant", content=None), *(chunk(**piece) for piece in pieces), chunk(finish)]
     return sse(*chunks, HEAD | {"choices": [], "usage": USAGE}, done=True)
 
 
 def call_piece(arguments, index=0, **first):
-    """A piece of a tool call; ``name`` and ``id`` come with the first."""
+    """Return a delta of a tool call; only the first has ``name`` and ``id``."""
     name = first.pop("name", None)
     function = {"arguments": arguments} | ({"name": name} if name else {})
     return {"tool_calls": [{"index": index, "function": function, **first}]}
 
 
 def build_call_start(name, call_id, arguments="", index=0):
-    """The first piece of a tool call."""
+    """Return the first delta of a tool call."""
     return call_piece(arguments, index, name=name, id=call_id, type="function")
 
 
-#: Pairs of what is answered at once, and the same streamed.
+#: By name: a blocking answer, and the bytes of the same answer streamed.
 TRANSCRIPTS = {
     "text": (completion("Hé, 世界!"), build_stream({"content": "Hé, "}, {"content": "世界!"})),
     "nothing": (completion(None), build_stream()),
@@ -61,6 +61,8 @@ TRANSCRIPTS = {
     ),
     "annotations": (
         completion("See.", annotations=[{"type": "url_citation"}, {"type": "other"}]),
-        build_stream({"content": "See."}, {"annotations": [{"type": "url_citation"}]}, {"annotations": [{"type": "other"}]}),
+        build_stream(
+            {"content": "See."}, {"annotations": [{"type": "url_citation"}]}, {"annotations": [{"type": "other"}]}
+        ),
     ),
 }

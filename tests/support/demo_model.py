@@ -1,4 +1,4 @@
-"""The model of `make demo`, found as the demo finds it."""
+"""The model file of `make demo`, found by the demo's own function."""
 
 import runpy
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The python blocks of the documentation, and the marks that say how they run.
+"""The Python blocks of the documentation.
 
-A mark stands in a comment above its block: ``needs a key`` (it does not run), ``output varies`` (what it prints, and
-what is shown, differs between machines), ``goes on`` (it runs after the block before it, in the same namespace).
+A comment above a block may mark it: ``needs a key`` (it does not run), ``output varies`` (its output differs between
+machines), ``goes on`` (it runs after the block before it, in the same namespace).
 """
 
 import contextlib
@@ -14,7 +14,7 @@ _BLOCK = re.compile(
 
 
 def list_chains(page):
-    """The blocks of a page that run, those together that go on from each other."""
+    """Return the blocks of a page that run, grouped by namespace."""
     chains = []
     for block in list_blocks(page):
         if "needs a key" in block.marks:
@@ -32,7 +32,7 @@ def list_blocks(page):
 
 
 class _Block:
-    """One block: its code, the output that is shown below it or None, its marks, and where it stands."""
+    """A block: its code, the output shown below it or None, its marks, and its line."""
 
     def __init__(self, match, page, line):
         self.code, self.output, self.line = match["code"], match["output"], line
@@ -40,7 +40,7 @@ class _Block:
         self._name = f"{page}:{line}"
 
     def run(self, namespace):
-        """Run it in a namespace; gives what it prints."""
+        """Run the code in a namespace; return what it prints."""
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(self.code, self._name, "exec"), namespace)

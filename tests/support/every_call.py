@@ -1,6 +1,6 @@
-"""Every kind of call once, for tests of where calls may be made; and a service that answers them all.
+"""Every kind of call once, for tests of the threads and processes that may call, and a service that answers them.
 
-The service is Gemini's, since its deferred jobs need no vendor's SDK.
+The service is Gemini's, because its deferred jobs need no vendor SDK.
 """
 
 from pollux_sync import (
@@ -20,7 +20,7 @@ from pollux_sync import (
 )
 from pollux_sync.testing.server import Answer
 
-#: What `every_call` gives at the mock, and at the service below.
+#: The results of `run_every_call` with the mock, and with the service below.
 AT_MOCK = [
     *(["echo: one"], ["echo: a", "echo: b"], ["echo: noon"], ["echo: later"], True, ["mock"]),
     *("echo: bits", ["echo: a", "echo: b"], "echo: hi", ["echo: long"], 1),
@@ -32,12 +32,12 @@ AT_SERVICE = [
 
 
 def clock() -> str:
-    """The time."""
+    """Return the time."""
     return "noon"
 
 
 def run_every_call(base_url=None):
-    """The answers of every kind of call, at the service or (without an address) at the mock."""
+    """Return the answers of every kind of call, from the service or, without an address, from the mock."""
     reach = {"api_key": "k", "base_url": base_url} if base_url else {"use_mock": True}
     config = Config(provider="gemini", model="m", **reach)
     return [
@@ -50,19 +50,19 @@ def run_every_call(base_url=None):
         "".join(stream("bits", config=config).text_chunks),
         stream_many(["a", "b"], config=config).result()["answers"],
         interact(input="hi", config=config).text,
-        _in_a_session(config),
+        _run_in_session(config),
         len(explain("one", config=config).requests),
     ]
 
 
-def _in_a_session(config):
+def _run_in_session(config):
     with Session(config) as session:
         return session.run("long")["answers"]
 
 
 def build_handler():
-    """A handler for a scripted server."""
-    from gemini_api import answer, function_call, last_piece, piece, build_streamed_answer, text
+    """Return a handler for a scripted server."""
+    from gemini_api import answer, build_streamed_answer, function_call, last_piece, piece, text
     from gemini_batches import Batches
 
     batches = Batches(states=("SUCCEEDED",))
@@ -76,8 +76,8 @@ def build_handler():
         if "functionDeclarations" in request.body.decode():
             return answer(function_call("clock"))
         if "streamGenerateContent" in request.path:
-            said = request.json()["contents"][-1]["parts"][-1]["text"]
-            return build_streamed_answer(piece(text("said ")), last_piece(text(said)))
+            prompt = request.json()["contents"][-1]["parts"][-1]["text"]
+            return build_streamed_answer(piece(text("said ")), last_piece(text(prompt)))
         return batches(request)
 
     return handler

@@ -1,6 +1,7 @@
-"""A plugin that holds what is sent against what `explain` says, and examples with this plugin in every Config.
+"""A plugin that compares each sent request with `explain`, and a script that runs an example with it.
 
-Run as a script with the path of an example; the plugin writes what it found into the file of the variable below.
+The script takes the path of an example, and adds the plugin to every Config. The plugin writes each pair of requests
+to the file that the variable below names.
 """
 
 import ast
@@ -15,14 +16,14 @@ import attrs
 
 from pollux_sync import explain, hookimpl
 
-#: Names the file that gets a line of JSON for each call that was sent.
+#: The variable with the path of the file, which gets a line of JSON for each call that was sent.
 FOUND = "EXPLAINED_EXAMPLES"
-#: What was uploaded, by content and type; a session uses it again.
+#: The uploaded files, by content and type; a session uses them again.
 ASSETS = {}
 
 
 class ExplainedRequest:
-    """One `run_many` or `stream_many`: its arguments, and what `explain` says of them."""
+    """The request of one `run_many` or `stream_many`, and its explanation."""
 
     def __init__(self, request):
         self._request = request
@@ -33,18 +34,18 @@ class ExplainedRequest:
     def explanation(self):
         with self._lock:
             if self._explanation is None:
-                asked = self._request
+                request = self._request
                 self._explanation = explain(
-                    asked.prompts,
-                    sources=asked.sources,
-                    config=asked.config,
-                    options=asked.options,
-                    per_source=asked.per_source,
+                    request.prompts,
+                    sources=request.sources,
+                    config=request.config,
+                    options=request.options,
+                    per_source=request.per_source,
                 )
             return self._explanation
 
     def explain_body(self, index):
-        """The body of a call with the ids of its files in place of those that stand for them."""
+        """Return the explained body of a call, with the real ids of its files instead of placeholders."""
         text = self.explanation.requests[index].content.decode()
         for upload in self.explanation.uploads:
             asset = ASSETS[upload.sha256, upload.mime_type]
@@ -52,13 +53,13 @@ class ExplainedRequest:
         return text
 
 
-REQUEST = ContextVar("asked", default=None)
-#: The call that this thread carries out and has sent nothing for.
-UNSENT_CALL = ContextVar("begun", default=None)
+REQUEST = ContextVar("request", default=None)
+#: The call of this thread for which nothing has been sent yet.
+UNSENT_CALL = ContextVar("unsent_call", default=None)
 
 
 class Comparing:
-    """Middleware. Only the first attempt counts: later ones may be other requests, which repair an answer."""
+    """Middleware that compares the first attempt of each call. Later attempts may repair an answer: they differ."""
 
     @hookimpl(wrapper=True)
     def pollux_plan(self, plan):
@@ -92,9 +93,9 @@ class Comparing:
 def _compare(request):
     if UNSENT_CALL.get() is None:
         return
-    asked, index = UNSENT_CALL.get()
-    line = json.dumps({"explained": asked.explain_body(index), "sent": request.content.decode()}) + "\n"
-    UNSENT_CALL.set(None)  # after explaining, which rewrites calls too
+    request_record, index = UNSENT_CALL.get()
+    line = json.dumps({"explained": request_record.explain_body(index), "sent": request.content.decode()}) + "\n"
+    UNSENT_CALL.set(None)  # not before: explaining rewrites the call, which sets the variable again
     with Path(os.environ[FOUND]).open("a") as file:
         file.write(line)
 
@@ -103,12 +104,12 @@ COMPARING = Comparing()
 
 
 def add_comparison(config):
-    """The configuration with the plugin outermost, where it sees what the others made of a request."""
+    """Return the configuration with the plugin outermost, where it sees the changes of the others."""
     return attrs.evolve(config, plugins=[*(config.plugins or ()), COMPARING])
 
 
 class _Comparing(ast.NodeTransformer):
-    """``Config(...)`` becomes ``comparing(Config(...))``."""
+    """Replaces ``Config(...)`` by ``add_comparison(Config(...))``."""
 
     def visit_Call(self, node):
         self.generic_visit(node)
@@ -118,10 +119,13 @@ class _Comparing(ast.NodeTransformer):
 
 
 def run_example(path):
-    """Run a script as the main module, its configurations with the plugin."""
+    """Run a script as the main module, with the plugin in its configurations."""
     sys.path.insert(0, str(path.parent))
     tree = ast.fix_missing_locations(_Comparing().visit(ast.parse(path.read_text())))
-    exec(compile(tree, str(path), "exec"), {"__name__": "__main__", "__file__": str(path), "comparing": add_comparison})
+    exec(
+        compile(tree, str(path), "exec"),
+        {"__name__": "__main__", "__file__": str(path), "add_comparison": add_comparison},
+    )
 
 
 if __name__ == "__main__":

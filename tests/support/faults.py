@@ -1,4 +1,4 @@
-"""What goes wrong on the way to any provider, and how it must be told."""
+"""Failures on the way to a provider, and the error that each must lead to."""
 
 import logging
 import traceback
@@ -20,7 +20,7 @@ from pollux_sync.wire.bodies import MAX_BODY_BYTES
 
 JSON = {"Content-Type": "application/json"}
 
-#: Bodies that would not end, as in `broken_answers`.
+#: Bodies without an end, in the form of `build_broken_answers`.
 ENDLESS_ANSWERS = {
     "dripping": (Drip(body=b" " * 999, interval_s=0.02, headers=JSON), "timeout", None, 2),
     "a gzip bomb": (GzipBomb(MAX_BODY_BYTES + 1), "malformed", None, 1),
@@ -28,7 +28,7 @@ ENDLESS_ANSWERS = {
 
 
 def build_broken_answers(body):
-    """By name: a step of the server's with parts of ``body``, and the kind, status and attempts it must lead to."""
+    """Return by name: a step of the server with parts of ``body``, and the kind, status and attempts of its error."""
     return {
         "bad gateway": (Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
         "reset": (ResetBeforeBody(), "connection", None, 2),
@@ -42,7 +42,7 @@ def build_broken_answers(body):
 
 
 def check_fault(server, make_config, caplog, key, fault):
-    """Ask ``make_config``'s provider once; the error is as stated, and shows the key nowhere."""
+    """Call the provider of ``make_config`` once; check the error, and that no text contains the key."""
     step, kind, status, attempts = fault
     caplog.set_level(logging.DEBUG)
     server.reply(*[step] * 3)
@@ -50,8 +50,8 @@ def check_fault(server, make_config, caplog, key, fault):
     with pytest.raises(APIError) as caught:
         run("hi", config=config)
     raised = caught.value
-    told = (raised.kind, raised.status_code, raised.provider, raised.phase)
-    assert told == (kind, status, config.provider, "generate")
+    facts = (raised.kind, raised.status_code, raised.provider, raised.phase)
+    assert facts == (kind, status, config.provider, "generate")
     assert len(server.requests) == len(raised.attempts) == attempts
     shown = "".join(traceback.format_exception(raised)) + f"{raised!r} {raised.partial_result} {raised.attempts}"
     assert key not in shown + caplog.text

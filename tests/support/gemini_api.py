@@ -1,4 +1,4 @@
-"""Answers as the Gemini API gives them, written for tests, and its files."""
+"""Answers and files of the Gemini API, for tests."""
 
 import itertools
 from typing import Literal
@@ -20,17 +20,17 @@ USAGE = {
 }
 
 
-def text(said, **fields):
-    return {"text": said} | fields
+def text(content, **fields):
+    return {"text": content} | fields
 
 
-def thought(said, **fields):
-    return {"text": said, "thought": True} | fields
+def thought(content, **fields):
+    return {"text": content, "thought": True} | fields
 
 
 def function_call(name, args=None, *, call_id=None, signature=None):
-    called = {"name": name, "args": args or {}} | ({"id": call_id} if call_id else {})
-    return {"functionCall": called} | ({"thoughtSignature": signature} if signature else {})
+    call = {"name": name, "args": args or {}} | ({"id": call_id} if call_id else {})
+    return {"functionCall": call} | ({"thoughtSignature": signature} if signature else {})
 
 
 def candidate(*parts, **fields):
@@ -47,19 +47,19 @@ def answer(*parts, **fields):
 
 
 def piece(*parts, usage=None, **fields):
-    """A piece of a streamed answer, whose candidate has these fields beside its parts."""
+    """Return an event of a streamed answer; the fields are those of its candidate."""
     body = {"candidates": [{"content": {"role": "model", "parts": list(parts)}, "index": 0} | fields]}
     return body | {"modelVersion": "gemini-2.5-flash", "responseId": "r1"} | ({"usageMetadata": usage} if usage else {})
 
 
 def last_piece(*parts, **fields):
-    """The piece that ends the answer."""
+    """Return the last event of a streamed answer."""
     return piece(*parts, **({"usage": USAGE, "finishReason": "STOP"} | fields))
 
 
 @attrs.frozen
 class StreamedAnswer:
-    """These events, then the answer's end; or silence until the client leaves, or a connection that is closed."""
+    """A streamed answer: the events, then its end, silence until the client leaves, or a closed connection."""
 
     events: tuple
     then: Literal["end", "silence", "close"] = "end"
@@ -88,7 +88,7 @@ def error(code, message, status="SOME_STATUS", details=()):
 
 
 class Files:
-    """The Files API, and an answer for every question."""
+    """A handler: the Files API, and the same answer to every question."""
 
     def __init__(self, *, states=("ACTIVE",)):
         self.stored = []

@@ -1,6 +1,6 @@
-"""The Gemini API with batches and files that remember, for tests: a handler for a scripted server.
+"""The Gemini API with stored batches and files, as a handler for a scripted server.
 
-Written from the published contract: what it does not name is refused, every account sees its own alone.
+It follows the published contract: it refuses unknown fields and methods, and shows each account only its own things.
 """
 
 import itertools
@@ -36,7 +36,7 @@ def read_prompt(body):
 
 
 def build_result(body):
-    """What becomes of a request: a response, or an error where the prompt says so."""
+    """Return the result of a request: a response, or an error if the prompt begins with "fail"."""
     prompt, config = read_prompt(body), body.get("generationConfig", {})
     if prompt.startswith("fail"):
         return {"error": {"code": 3, "message": f"cannot answer {prompt!r}"}}
@@ -48,7 +48,7 @@ def build_result(body):
 
 @attrs.define
 class StoredFile:
-    """A file."""
+    """A file of one account."""
 
     account: str
     facts: dict
@@ -58,7 +58,7 @@ class StoredFile:
 
 @attrs.define
 class StoredBatch:
-    """A batch: its requests by key, the states before it, and the answers at its end."""
+    """A batch: its requests by key, its next states, and its results."""
 
     account: str
     facts: dict
@@ -75,10 +75,10 @@ class StoredBatch:
 
 
 class Batches:
-    """Every look at a batch moves it on to the next of ``states``; ``answered`` rows are there if it ends early.
+    """The service. Every look at a batch moves it to the next of ``states``; ending early it has ``answered`` rows.
 
-    ``shape`` rearranges the rows; ``after`` holds steps to play instead of the answers to creations that were
-    carried out, ``instead`` such that take their place.
+    ``shape`` rearranges the rows. ``after`` has steps that replace the answer about a batch which is created
+    nevertheless; ``instead`` has steps that replace the creation.
     """
 
     def __init__(self, *, states=("PENDING", "RUNNING", "SUCCEEDED"), answered=0, shape=list, page_size=2):
@@ -111,8 +111,9 @@ class Batches:
     # Files
 
     def start(self, request):
-        asked = request.json()["file"]  # Google's front end takes the names of the protocol buffer too: the SDK's
-        facts = {"displayName": asked["display_name"], "mimeType": asked["mime_type"], "source": "UPLOADED"}
+        file = request.json()["file"]
+        # The SDK sends the field names of the protocol buffer, which Google's front end accepts too.
+        facts = {"displayName": file["display_name"], "mimeType": file["mime_type"], "source": "UPLOADED"}
         name = self.new_file(read_account(request), facts)
         url = f"http://{request.headers['host']}/stored/{name}"
         return Answer(json={}, headers={"x-goog-upload-url": url})
@@ -152,8 +153,8 @@ class Batches:
     # Batches
 
     def generate(self, request, _model):
-        answered = build_result(request.json())
-        return Answer(json=answered["response"]) if "response" in answered else error(400, answered["error"]["message"])
+        result = build_result(request.json())
+        return Answer(json=result["response"]) if "response" in result else error(400, result["error"]["message"])
 
     def create(self, request, model):
         if self.instead:
@@ -164,84 +165,84 @@ class Batches:
         (source,) = batch["inputConfig"].values()
         is_inline = "requests" in batch["inputConfig"]
         if is_inline:
-            asked = [(row["metadata"]["key"], row["request"]) for row in source["requests"]]
+            rows = [(row["metadata"]["key"], row["request"]) for row in source["requests"]]
         else:
             if not self.owns(request, self.files, source) or not self.files[source].is_whole:
                 return build_not_found(source)
             self.lines = [json.loads(line) for line in self.files[source].content.splitlines()]
-            asked = [(row["key"], row["request"]) for row in self.lines]
-        if unknown := {field for _, body in asked for field in body} - FIELDS:
+            rows = [(row["key"], row["request"]) for row in self.lines]
+        if unknown := {field for _, body in rows for field in body} - FIELDS:
             return error(400, f"unknown fields: {sorted(unknown)}")
-        name = self.new_batch(read_account(request), batch["displayName"], asked, model=model, is_inline=is_inline)
+        name = self.new_batch(read_account(request), batch["displayName"], rows, model=model, is_inline=is_inline)
         return self.after.pop(0) if self.after else Answer(json=self.build_operation(name))
 
-    def new_batch(self, account, mark, asked, *, model="models/m", is_inline=True, made_at=None):
+    def new_batch(self, account, mark, requests, *, model="models/m", is_inline=True, made_at=None):
         number = next(self._numbers)
         created = (made_at or datetime.now(UTC) + timedelta(milliseconds=number)).isoformat().replace("+00:00", "Z")
         facts = {"model": model, "displayName": mark, "createTime": created}
         name = f"batches/{number}"
-        self.batches[name] = StoredBatch(account, facts, asked, is_inline, list(self.states), self.answered)
+        self.batches[name] = StoredBatch(account, facts, requests, is_inline, list(self.states), self.answered)
         self.settle(name)
         return name
 
     def list_batches(self, request):
-        mine = [name for name, made in self.batches.items() if made.account == read_account(request)]
+        mine = [name for name, stored in self.batches.items() if stored.account == read_account(request)]
         newest = sorted(mine, key=lambda name: self.batches[name].facts["createTime"], reverse=True)
         return self.page(request, "operations", [self.build_operation(name) for name in newest])
 
     def get_batch(self, request, name):
         if not self.owns(request, self.batches, name):
             return build_not_found(name)
-        told = self.build_operation(name)
-        made = self.batches[name]
-        made.states = made.states[1:] or made.states
+        operation = self.build_operation(name)
+        stored = self.batches[name]
+        stored.states = stored.states[1:] or stored.states
         self.settle(name)
-        return Answer(json=told)
+        return Answer(json=operation)
 
     def cancel(self, request, name):
         if not self.owns(request, self.batches, name):
             return build_not_found(name)
-        made = self.batches[name]
-        if made.state in ENDED:
+        stored = self.batches[name]
+        if stored.state in ENDED:
             return error(400, "the batch has ended", "FAILED_PRECONDITION")
-        made.states = ["CANCELLED"]
+        stored.states = ["CANCELLED"]
         self.settle(name)
         return Answer(json={})
 
     def settle(self, name):
-        """Answer the requests of a batch that has just ended."""
-        made = self.batches[name]
-        if made.state not in ENDED or made.rows:
+        """Answer the requests of a batch that has ended, once."""
+        stored = self.batches[name]
+        if stored.state not in ENDED or stored.rows:
             return
-        count = len(made.requests) if made.state in ANSWERED else made.answered
-        answered = [(key, build_result(body)) for key, body in made.requests[:count]]
-        made.rows = self.shape(answered)
-        if not made.is_inline and made.rows:
-            content = "".join(json.dumps({"key": key} | row) + "\n" for key, row in made.rows).encode()
-            facts = {"displayName": made.facts["displayName"], "mimeType": "application/jsonl", "source": "GENERATED"}
-            made.answers_file = self.new_file(made.account, facts, content, prefix="batch-")
+        count = len(stored.requests) if stored.state in ANSWERED else stored.answered
+        rows = [(key, build_result(body)) for key, body in stored.requests[:count]]
+        stored.rows = self.shape(rows)
+        if not stored.is_inline and stored.rows:
+            content = "".join(json.dumps({"key": key} | row) + "\n" for key, row in stored.rows).encode()
+            facts = {"displayName": stored.facts["displayName"], "mimeType": "application/jsonl", "source": "GENERATED"}
+            stored.answers_file = self.new_file(stored.account, facts, content, prefix="batch-")
 
     def build_operation(self, name):
-        """A batch as an operation."""
-        made = self.batches[name]
-        is_done = made.state in ENDED
-        failed = sum("error" in row for _, row in made.rows)
-        counts = {"successfulRequestCount": len(made.rows) - failed, "failedRequestCount": failed}
-        counts["pendingRequestCount"] = 0 if is_done else len(made.requests)
+        """Return a batch as a long-running operation."""
+        stored = self.batches[name]
+        is_done = stored.state in ENDED
+        failed = sum("error" in row for _, row in stored.rows)
+        counts = {"successfulRequestCount": len(stored.rows) - failed, "failedRequestCount": failed}
+        counts["pendingRequestCount"] = 0 if is_done else len(stored.requests)
         stats = {kind: self.number(count) for kind, count in counts.items() if count}
-        metadata = made.facts | {"name": name, "state": self.prefix + made.state, "batchStats": stats}
-        told = {"name": name, "metadata": metadata}
+        metadata = stored.facts | {"name": name, "state": self.prefix + stored.state, "batchStats": stats}
+        operation = {"name": name, "metadata": metadata}
         if not is_done:
-            return told
-        metadata["endTime"] = made.facts["createTime"]
-        inline = [{"metadata": {"key": key}} | row for key, row in made.rows]
+            return operation
+        metadata["endTime"] = stored.facts["createTime"]
+        inline = [{"metadata": {"key": key}} | row for key, row in stored.rows]
         output = {"inlinedResponses": {"inlinedResponses": inline}} if inline else {}
-        output = {"responsesFile": made.answers_file} if made.answers_file else output
+        output = {"responsesFile": stored.answers_file} if stored.answers_file else output
         if output and "metadata" in self.output_at:
             metadata["output"] = output
-        if made.state in REASONS:
-            return told | {"done": True, "error": REASONS[made.state]}
-        return told | {"done": True} | ({"response": output} if "response" in self.output_at else {})
+        if stored.state in REASONS:
+            return operation | {"done": True, "error": REASONS[stored.state]}
+        return operation | {"done": True} | ({"response": output} if "response" in self.output_at else {})
 
     def page(self, request, kind, items):
         query = parse_qs(urlsplit(request.path).query)
@@ -250,8 +251,8 @@ class Batches:
         more = {"nextPageToken": str(first + self.page_size)} if first + self.page_size < len(items) else {}
         return Answer(json={kind: items[first : first + self.page_size]} | more)
 
-    def owns(self, request, kept, name):
-        return name in kept and kept[name].account == read_account(request)
+    def owns(self, request, stored, name):
+        return name in stored and stored[name].account == read_account(request)
 
 
 def read_account(request):

@@ -1,4 +1,4 @@
-"""Distributions as `pip install` leaves them, in a folder of the test's own."""
+"""Installed distributions for tests: the metadata that `pip install` writes."""
 
 from pathlib import Path
 

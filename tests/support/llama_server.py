@@ -1,4 +1,4 @@
-"""A real llama.cpp server, as pollux-local starts it, for whoever wants to talk to it directly."""
+"""A real llama.cpp server, started by pollux-local, for tests that talk to it directly."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ TOOL_TEMPLATE = (Path(__file__).parent / "tool_template.jinja").read_text()
 
 
 def serve(model):
-    """Base url and key of a server that has ``model`` loaded and knows tools; it runs until the process ends."""
+    """Start a server for ``model`` with tools; return its base URL and key. It runs until the process ends."""
     options = {"chat_template": TOOL_TEMPLATE}
     config = Config(provider="local", model=str(model), provider_options=options)
     run("hello", config=config, options=Options(max_tokens=1))

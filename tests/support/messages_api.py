@@ -1,4 +1,4 @@
-"""Answers as the Messages API gives them, written for tests."""
+"""Answers of the Messages API, for tests."""
 
 import attrs
 
@@ -48,14 +48,14 @@ def answer(*content, headers=None, **fields):
 
 
 def build_start_event(**fields):
-    """The first event of a streamed message."""
+    """Return the first event of a streamed message."""
     counted = {"input_tokens": 11, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2, "output_tokens": 1}
     message = response(stop_reason=None, usage=counted) | fields
     return {"type": "message_start", "message": message}
 
 
 def block(index, start, *deltas):
-    """The events of one block."""
+    """Return the events of one content block."""
     pieces = [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
     return [
         {"type": "content_block_start", "index": index, "content_block": start},
@@ -79,7 +79,7 @@ def tool_block(index, name, *pieces, call_id="toolu_1", kind="tool_use"):
 
 
 def build_end_events(stop_reason="end_turn", **fields):
-    """The last two events."""
+    """Return the last two events of a streamed message."""
     counted = {"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}
     delta = {"stop_reason": stop_reason, "stop_sequence": None} | fields
     return [{"type": "message_delta", "delta": delta, "usage": counted}, {"type": "message_stop"}]
@@ -89,29 +89,30 @@ PING = {"type": "ping"}
 
 
 def events(*parts):
-    """The bytes of a stream of these events, and lists of events."""
+    """Return the bytes of a stream. A part is one event or a list of events."""
     flat = [event for part in parts for event in (part if isinstance(part, list) else [part])]
     return sse(*((event["type"], event) for event in flat))
 
 
 def stream_answer(*parts):
-    """The events in one piece, after which the connection stays open."""
+    """Return the events as a complete answer; the connection stays open."""
     return Answer(body=events(*parts), headers=SSE | {"request-id": "req_1"})
 
 
 @attrs.frozen
 class UnendedAnswer:
-    """A streamed answer of which these events come, and no end; the connection stays open."""
+    """A streamed answer without an end: these events, then silence on an open connection."""
 
     parts: tuple
 
     def play(self, wire):
         body = events(*self.parts)
+        # One byte more than is sent: the client keeps waiting for it.
         wire.send(wire.head(200, SSE, {"Content-Length": str(len(body) + 1)}) + body)
 
 
 class Files:
-    """The Files API and an answer for every question."""
+    """A handler: the Files API, and the same answer to every question."""
 
     def __init__(self, *said):
         self.said = said or (text("seen"),)

@@ -15,7 +15,7 @@ def run_with(folder, *command):
 
 
 def run_tests_with(folder, files):
-    """Run tests in that Python; return its exit code and the end of what it prints."""
+    """Run tests in that Python; return its exit code and the end of its output."""
     options = ["-q", "-p", "no:cacheprovider", "-n", "0", "-W", "error"]
     done = run_with(folder, "-m", "pytest", *options, *map(str, files))
     return done.returncode, done.stdout[-3000:]

@@ -1,4 +1,4 @@
-"""Files and Batches as the service keeps them, and the Responses API that answers them, written for tests."""
+"""The Files, Batches and Responses API of OpenAI, as a handler for `ScriptedServer` that stores what it receives."""
 
 import hashlib
 import json
@@ -28,28 +28,28 @@ def build_refusal(status, text, code=None):
 
 
 def echo(body):
-    """A response that is the same for the same request: what was asked in capitals, or as JSON."""
-    asked = body["input"][-1]["content"][-1]["text"]
+    """Return a response that depends on the request alone: the prompt in capitals, or as JSON."""
+    prompt = body["input"][-1]["content"][-1]["text"]
     is_typed = "text" in body
-    said = json.dumps({"name": asked, "twins": [{"key": "Oxford", "value": 1947}]}) if is_typed else asked.upper()
+    answer = json.dumps({"name": prompt, "twins": [{"key": "Oxford", "value": 1947}]}) if is_typed else prompt.upper()
     name = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:8]
-    return response(thought("easy"), message(said), id=f"resp_{name}")
+    return response(thought("easy"), message(answer), id=f"resp_{name}")
 
 
 def row(request_id, *, status=200, body=None, code=None, text=None):
-    """A line of an output or an error file."""
-    answered = {"status_code": status, "request_id": f"req_{request_id}", "body": body}
+    """Return a line of an output or error file."""
+    answer = {"status_code": status, "request_id": f"req_{request_id}", "body": body}
     return {
         "id": f"batch_req_{request_id}",
         "custom_id": request_id,
-        "response": None if code else answered,
+        "response": None if code else answer,
         "error": {"code": code, "message": text} if code else None,
     }
 
 
 @attrs.define
 class Account:
-    """What one key owns: files as (facts, content) and batches, by id and in the order of their making."""
+    """The files (facts, content) and batches of one key, by id, in the order of their creation."""
 
     files: dict = attrs.field(factory=dict)
     batches: dict = attrs.field(factory=dict)
@@ -57,7 +57,7 @@ class Account:
 
 @attrs.define
 class Interruption:
-    """What meets the next request of this kind: before it is carried out, or after."""
+    """A step that replaces the answer to the next request of this kind, before or after it is carried out."""
 
     method: str
     path: str
@@ -66,10 +66,10 @@ class Interruption:
 
 
 class OpenAIBatches:
-    """A handler for `ScriptedServer`. Each look at a batch shows the next of `stages`, then its `end`.
+    """The service. Each look at a batch shows the next of `stages`, then its `end`.
 
-    `answered` is how many requests are done when a job ends early; `failing` are answers other than 200 by request
-    id; `arrange` has the last word on the lines of the output file. Pages hold `page_size` items at the most.
+    `answered` is the number of requests that are done when a job ends early. `failing` maps a request id to an answer
+    other than 200. `arrange` rewrites the lines of the output file. A page has at most `page_size` items.
     """
 
     def __init__(self):
@@ -98,7 +98,7 @@ class OpenAIBatches:
 
     @property
     def names(self):
-        """The names of the files that were stored by the client."""
+        """The names of the files that the client stored."""
         return sorted(
             facts["filename"] for facts, _ in self.account.files.values() if facts["purpose"] != "batch_output"
         )
@@ -108,13 +108,15 @@ class OpenAIBatches:
 
     def __call__(self, request):
         with self._lock:
-            met = next((i for i in self.interruptions if (i.method, i.path) == (request.method, request.path)), None)
-            if met:
-                self.interruptions.remove(met)
-            if met and not met.is_after:
-                return met.step
+            interruption = next(
+                (i for i in self.interruptions if (i.method, i.path) == (request.method, request.path)), None
+            )
+            if interruption:
+                self.interruptions.remove(interruption)
+            if interruption and not interruption.is_after:
+                return interruption.step
             answer = self._answer(request)
-            return met.step if met else answer
+            return interruption.step if interruption else answer
 
     def _answer(self, request):
         url = urlsplit(request.path)
@@ -187,12 +189,12 @@ class OpenAIBatches:
     # -- batches
 
     def _create(self, account, request):
-        asked = request.json()
-        if account.files.get(asked["input_file_id"], ({},))[0].get("purpose") != "batch":
+        fields = request.json()
+        if account.files.get(fields["input_file_id"], ({},))[0].get("purpose") != "batch":
             return build_refusal(400, "Invalid input_file_id")
-        return Answer(json=self.create_batch(account, asked))
+        return Answer(json=self.create_batch(account, fields))
 
-    def create_batch(self, account, asked):
+    def create_batch(self, account, fields):
         now = int(time.time())
         batch = dict.fromkeys(_EMPTY)
         batch |= {
@@ -202,7 +204,7 @@ class OpenAIBatches:
             "created_at": now,
             "expires_at": now + 86_400,
             "request_counts": {"total": 0, "completed": 0, "failed": 0},
-        } | asked
+        } | fields
         account.batches[batch["id"]] = batch
         return batch
 
@@ -215,7 +217,7 @@ class OpenAIBatches:
         return shown
 
     def _move(self, account, batch):
-        """To the next stage; nothing but time moves a batch, and here a look is time."""
+        """Move a batch to its next stage. In the real service time does this, here every look."""
         status = batch["status"]
         errors = self._errors(account, batch) if status == "validating" else []
         if errors:
@@ -247,15 +249,15 @@ class OpenAIBatches:
         found = []
         known = set()
         for number, line in enumerate(self._lines(account, batch), start=1):
-            told = {"code": "invalid_request", "param": None, "line": number}
+            problem = {"code": "invalid_request", "param": None, "line": number}
             if line["custom_id"] in known:
-                found.append(told | {"code": "duplicate_custom_id", "message": "The custom_id is already in use."})
+                found.append(problem | {"code": "duplicate_custom_id", "message": "The custom_id is already in use."})
             known.add(line["custom_id"])
             if (line["method"], line["url"]) != ("POST", batch["endpoint"]):
-                found.append(told | {"code": "mismatched_url", "message": "The URL does not match the endpoint."})
+                found.append(problem | {"code": "mismatched_url", "message": "The URL does not match the endpoint."})
             if line["body"]["model"] in self.bad_models:
                 text = f"The provided model '{line['body']['model']}' is not supported by the Batch API."
-                found.append(told | {"code": "model_not_found", "message": text, "param": "body.model"})
+                found.append(problem | {"code": "model_not_found", "message": text, "param": "body.model"})
         return found
 
     def _finish(self, account, batch, end):
@@ -292,11 +294,11 @@ def ids(lines):
 
 
 def parse_form(request):
-    """The parts of a form by name, each as (file name, content)."""
+    """Return the parts of a form by name, each as (file name, content)."""
     boundary = b"--" + request.headers["Content-Type"].partition("boundary=")[2].encode()
     parts = {}
     for part in request.body.split(boundary)[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")
-        named = dict(re.findall(rb'(name|filename)="([^"]*)"', head))
-        parts[named[b"name"].decode()] = (named.get(b"filename", b"").decode(), content.removesuffix(b"\r\n"))
+        names = dict(re.findall(rb'(name|filename)="([^"]*)"', head))
+        parts[names[b"name"].decode()] = (names.get(b"filename", b"").decode(), content.removesuffix(b"\r\n"))
     return parts

@@ -1,4 +1,4 @@
-"""Answers as OpenRouter gives them, written for tests."""
+"""Answers of OpenRouter, for tests."""
 
 from pollux_sync.testing.server import Answer
 
@@ -22,7 +22,7 @@ def completion(content="hello", *, finish="stop", native="end_turn", body=None, 
         "logprobs": None,
         "message": {"role": "assistant", "content": content, "refusal": None, "reasoning": None} | message,
     }
-    whole = {
+    fields = {
         "id": "gen-1",
         "object": "chat.completion",
         "created": 1780694823,
@@ -32,7 +32,7 @@ def completion(content="hello", *, finish="stop", native="end_turn", body=None, 
         "choices": [choice],
         "usage": USAGE,
     }
-    return whole | (body or {})
+    return fields | (body or {})
 
 
 def answer(content="hello", **fields):

@@ -1,43 +1,43 @@
-"""The Responses API as it is streamed, and as it answers at once, written for tests."""
+"""The Responses API for tests: pairs of a blocking answer and the same answer streamed."""
 
 from responses_api import function_call, message, refusal, response, thought
 from streams import sse
 
-BEGUN = ("id", "model", "status")
+CREATED_FIELDS = ("id", "model", "status")
 
 
 def event(kind, **fields):
-    """One event of a response."""
+    """Return one event of a streamed response."""
     return {"type": f"response.{kind}", **fields}
 
 
 def build_stream(body, *events):
-    """The stream of an answer: its begin, the events, and at last the whole."""
-    head = {name: body[name] for name in BEGUN} | {"status": "in_progress"}
+    """Return the bytes of a stream: the created event, the events, and the event with the complete response."""
+    head = {name: body[name] for name in CREATED_FIELDS} | {"status": "in_progress"}
     return sse(event("created", response=head), *events, event(body["status"], response=body))
 
 
 def texts(*pieces, kind="output_text", index=0, part=0, **fields):
-    """The pieces of a text, of a part of an item."""
+    """Return the deltas of a text, in a part of an output item."""
     place = {"item_id": f"item_{index}", "output_index": index, "content_index": part}
     return [event(f"{kind}.delta", delta=piece, **place, **fields) for piece in pieces]
 
 
 def summaries(*pieces, index=0, part=0):
-    """The pieces of a part of a reasoning summary."""
+    """Return the deltas of a reasoning summary, in a part of it."""
     place = {"item_id": f"item_{index}", "output_index": index, "summary_index": part}
     return [event("reasoning_summary_text.delta", delta=piece, **place) for piece in pieces]
 
 
 def call_events(item, *pieces, index=0):
-    """A tool call, piece by piece."""
+    """Return the events of a tool call whose arguments come in pieces."""
     place = {"item_id": item["id"], "output_index": index}
-    begun = event("output_item.added", item=item | {"arguments": ""}, output_index=index)
-    return [begun, *(event("function_call_arguments.delta", delta=piece, **place) for piece in pieces)]
+    added = event("output_item.added", item=item | {"arguments": ""}, output_index=index)
+    return [added, *(event("function_call_arguments.delta", delta=piece, **place) for piece in pieces)]
 
 
 def build_done_events(*items):
-    """The items of an answer, one by one."""
+    """Return the event of each completed output item."""
     return [event("output_item.done", item=item, output_index=index) for index, item in enumerate(items)]
 
 
@@ -56,7 +56,7 @@ def _pair(body, *events):
     return body, build_stream(body, *events)
 
 
-#: Pairs of what is answered at once, and the same streamed.
+#: By name: a blocking answer, and the bytes of the same answer streamed.
 TRANSCRIPTS = {
     "text": _pair(response(message("Hé, 世界!")), *texts("Hé, ", "世界!")),
     "nothing": _pair(response()),

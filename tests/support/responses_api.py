@@ -1,4 +1,4 @@
-"""Answers as the Responses API gives them, written for tests."""
+"""Answers of the Responses API, for tests."""
 
 from pollux_sync.testing.server import Answer
 
@@ -61,7 +61,7 @@ def answer(*output, headers=None, **fields):
 
 
 class Files:
-    """The Files API and an answer for every question."""
+    """A handler: the Files API, and the same answer to every question."""
 
     def __init__(self, *said):
         self.said = said or (message("seen"),)

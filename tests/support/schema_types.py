@@ -1,4 +1,4 @@
-"""Thirty and more types of every kind, with values of each."""
+"""More than thirty types of every kind, with values of each."""
 
 from __future__ import annotations
 

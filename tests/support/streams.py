@@ -1,4 +1,4 @@
-"""Streamed answers for tests: how they are written, cut into pieces, and held against what is answered at once."""
+"""Streamed answers for tests: their bytes, cut at every place, and compared with the blocking answer."""
 
 import json
 from itertools import pairwise
@@ -10,19 +10,19 @@ from pollux_sync.data.streaming import StreamDone
 from pollux_sync.wire.sse import ByteStream
 
 SSE = {"content-type": "text/event-stream"}
-#: Every so many cuts are followed to the envelope, besides the one byte by byte.
+#: Only every 50th cut is compared by its envelope, which is slow; of all cuts the events are compared.
 _SAMPLED = 50
 
 
 def sse(*events, done=False):
-    """The bytes of server-sent events, each data or (name, data); ``done`` adds OpenAI's word for the end."""
+    """Return the bytes of server-sent events, each data or (name, data); ``done`` adds OpenAI's end mark."""
     named = [event if isinstance(event, tuple) else (None, event) for event in events]
     blocks = [f"event: {name}\n" * bool(name) + f"data: {json.dumps(data)}\n\n" for name, data in named]
     return "".join([*blocks, "data: [DONE]\n\n" if done else ""]).encode()
 
 
 class Pieces(ByteStream):
-    """An answer that comes in these pieces."""
+    """A streamed answer that arrives in these pieces."""
 
     def __init__(self, pieces):
         super().__init__(HttpResponse(status=200, headers=SSE))
@@ -37,7 +37,7 @@ class Pieces(ByteStream):
 
 @attrs.define
 class Wire:
-    """Middleware in place of the network: ``answer`` is what `run` gets, ``pieces`` what `stream` gets."""
+    """Middleware that replaces the network: `run` gets ``answer``, `stream` gets ``pieces``."""
 
     answer: dict
     pieces: list = attrs.field(factory=list)
@@ -55,7 +55,7 @@ class Wire:
 
 
 def remove_times(envelope):
-    """The envelope without times."""
+    """Return the envelope without its times."""
     metrics = {name: value for name, value in envelope["metrics"].items() if name != "duration_s"}
     attempts = [[attempt["status_code"] for attempt in call] for call in envelope["diagnostics"]["attempts"]]
     diagnostics = envelope["diagnostics"] | {"attempts": attempts}
@@ -63,20 +63,20 @@ def remove_times(envelope):
 
 
 def iter_cuts(transcript):
-    """The transcript in two pieces, cut at every byte; and byte by byte."""
+    """Return an iterator over the transcript in two pieces, cut at every byte, and at last byte by byte."""
     for position in range(1, len(transcript)):
         yield [transcript[:position], transcript[position:]]
     yield [transcript[start:end] for start, end in pairwise(range(len(transcript) + 1))]
 
 
 def assert_streams_like(answer, transcript, *, provider, model, options=None):
-    """However the transcript is cut, its envelope is that of the answer; gives the events of the whole."""
+    """Check that every cut of the transcript leads to the envelope of the answer; return its events."""
     wire = Wire(answer)
     config = Config(provider=provider, model=model, api_key="k", plugins=[wire], base_url="http://127.0.0.1:9/v1")
     blocking = remove_times(run("hi", config=config, options=options))
-    whole = list(Pieces([transcript]))
+    events = list(Pieces([transcript]))
     for number, pieces in enumerate(iter_cuts(transcript)):
-        assert list(Pieces(pieces)) == whole  # which is all that the rest of the way sees of the pieces
+        assert list(Pieces(pieces)) == events  # the decoders see only these events, not the pieces
         if number % _SAMPLED == 0 or len(pieces) > 2:
             wire.pieces = pieces
             assert remove_times(stream("hi", config=config, options=options).result()) == blocking

@@ -1,4 +1,4 @@
-"""An agent's ten turns: nine that call tools, its state kept as JSON in between, then the last word."""
+"""Ten turns of an agent: nine call tools, the last is the answer. Between turns the state is stored as JSON."""
 
 import json
 
@@ -13,18 +13,18 @@ FAILING = 4
 
 
 def has_two_calls(turn):
-    """Whether the model calls two tools at once in a turn."""
+    """Return True if the model calls two tools in this turn."""
     return turn % 3 == 1
 
 
 def build_tool_outputs(turn):
-    """What the tools give in a turn: content, and whether the tool failed."""
+    """Return the results of the tools in this turn, each as content and a failure flag."""
     first = ("no such city", True) if turn == FAILING else (f"sun {turn}", False)
     return [first, ('{"sky": "grey"}', False)] if has_two_calls(turn) else [first]
 
 
 def talk(config, options):
-    """The result of the last turn."""
+    """Hold the conversation; return the envelope of the last turn."""
     result = run("Weather?", config=config, options=options)
     for turn in range(len(CITIES)):
         (calls,) = result["tool_calls"]

@@ -1,7 +1,7 @@
-"""A made-up llama model of a few hundred kilobytes, for tests which want a real llama.cpp server.
+"""An artificial llama model of a few hundred kilobytes, for tests with a real llama.cpp server.
 
-Its weights are random, but for a few likely steps: a line break starts `ANSWER`, each of its words brings the
-next, and its full stop ends the answer. So answers are short and end by themselves, also at temperature 0.
+Its weights are random, except for a few likely steps: a line break starts `ANSWER`, each word leads to the next, and
+the full stop ends the answer. So answers are short and end without a limit, also at temperature 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKENS = (*_SPECIALS, *_BYTES, "▁", *_SENTENCE)
 _LINE_BREAK, _QUOTE, _BRACE, _BRACKET = (f"<0x{ord(character):02X}>" for character in '\n"}]')
 _LIKELY_STEPS = (
     *((*step, 0.3) for step in itertools.pairwise((_LINE_BREAK, *_SENTENCE, _SPECIALS[_END]))),
-    (_SENTENCE[-1], _QUOTE, 0.2),  # where a grammar does not let the answer end
+    (_SENTENCE[-1], _QUOTE, 0.2),  # for a grammar that forbids the end here
 )
 
 _LAYERS, _HEADS, _WIDTH, _INNER_WIDTH = 2, 2, 64, 128
@@ -95,7 +95,7 @@ def _token_type(token: str) -> gguf.TokenType:
 def _tensors() -> dict[str, NDArray[np.float32]]:
     random = np.random.default_rng(seed=20)
     embeddings = random.normal(size=(len(_TOKENS), _WIDTH))
-    embeddings[:, 0] = 4.0  # the same for every token, and kept so: what the output's biases multiply
+    embeddings[:, 0] = 4.0  # equal for all tokens and never changed: the factor of the biases in the output layer
     tensors = {
         "token_embd.weight": embeddings,
         "output_norm.weight": np.ones(_WIDTH),
@@ -134,7 +134,7 @@ def _output(random: np.random.Generator, embeddings: NDArray[np.float64]) -> NDA
 
 
 def _bias(token: str) -> float:
-    """Favour words, then what ends an answer or closes JSON, and never break UTF-8."""
+    """Return the bias of a token: prefer words, then tokens that end an answer or close JSON; never break UTF-8."""
     if token in _SENTENCE:
         return 1.0
     if token in {_QUOTE, _BRACE, _BRACKET, _SPECIALS[_END]}:

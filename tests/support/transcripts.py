@@ -1,4 +1,4 @@
-"""What becomes of answers over time: fields that a decoder does not know, and fields that are gone."""
+"""Changes of a service's answers over time: new fields, and missing ones."""
 
 import attrs
 
@@ -6,31 +6,31 @@ NEWS = "news"
 
 
 def add_unknown_fields(value, own=()):
-    """The same from a service that has learnt new fields; what stands under a name in ``own`` is the model's own."""
+    """Return the answer with new fields everywhere, except below the names in ``own``, which the model writes."""
     if isinstance(value, list):
         return [add_unknown_fields(item, own) for item in value]
     if not isinstance(value, dict):
         return value
-    grown = {name: item if name in own else add_unknown_fields(item, own) for name, item in value.items()}
-    return grown | {NEWS: {"a": [1]}}
+    fields = {name: item if name in own else add_unknown_fields(item, own) for name, item in value.items()}
+    return fields | {NEWS: {"a": [1]}}
 
 
 def remove_unknown_fields(reply):
-    """The reply without the new fields in what it keeps verbatim."""
-    kept = {name: _shrunk(getattr(reply, name)) for name in ("provider_state", "artifacts")}
-    return attrs.evolve(reply, **kept)
+    """Return the reply without the new fields in the values that it keeps verbatim."""
+    values = {name: _remove_news(getattr(reply, name)) for name in ("provider_state", "artifacts")}
+    return attrs.evolve(reply, **values)
 
 
-def _shrunk(value):
+def _remove_news(value):
     if isinstance(value, list):
-        return [_shrunk(item) for item in value]
+        return [_remove_news(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {name: _shrunk(item) for name, item in value.items() if name != NEWS}
+    return {name: _remove_news(item) for name, item in value.items() if name != NEWS}
 
 
 def iter_field_removals(value):
-    """The value again and again: each time one field of one of its objects is gone, or null."""
+    """Return an iterator over copies of the value: in each, one field of one object is missing or null."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         if isinstance(value, dict):

@@ -26,9 +26,7 @@ SCHEMA = {
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[http.client.HTTPConnection]:
     server = xllamacpp.Server(_parameters(write_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")))
     client = http.client.HTTPConnection(server.listening_address.removeprefix("http://"), timeout=60)
-    client.request(
-        "GET", "/slots"
-    )  # wait for the server's main loop: a server that is deleted before it runs never ends
+    client.request("GET", "/slots")  # a server deleted before its main loop runs never ends
     client.getresponse().read()
     yield client
     client.close()

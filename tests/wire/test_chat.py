@@ -20,21 +20,21 @@ def call(prompt="hi", **fields):
     return Call(**(defaults | fields))
 
 
-def body_of(*args, **fields):
+def encode_body(*args, **fields):
     return encode_chat(call(*args, **fields)).body
 
 
-def reply_to(message=None, *, finish="stop", **body):
+def decode_message(message=None, *, finish="stop", **body):
     choice = {"index": 0, "message": message or {"role": "assistant", "content": "hello"}, "finish_reason": finish}
     return decode_chat(HttpResponse(status=200, body={"choices": [choice]} | body))
 
 
 def test_writes_a_prompt_as_one_string():
-    assert body_of("hi") == {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    assert encode_body("hi") == {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def test_joins_texts_before_the_prompt():
-    assert body_of("hi", parts=(TextPart("one"), TextPart("two")))["messages"][0]["content"] == "one\n\ntwo\n\nhi"
+    assert encode_body("hi", parts=(TextPart("one"), TextPart("two")))["messages"][0]["content"] == "one\n\ntwo\n\nhi"
 
 
 def test_sends_texts_as_parts_where_the_dialect_wants_it():
@@ -43,13 +43,13 @@ def test_sends_texts_as_parts_where_the_dialect_wants_it():
 
 
 def test_puts_the_system_instruction_first():
-    messages = body_of(options=Options(system_instruction="be brief"))["messages"]
+    messages = encode_body(options=Options(system_instruction="be brief"))["messages"]
     assert messages[0] == {"role": "system", "content": "be brief"}
 
 
 def test_carries_sampling_and_limits():
     options = Options(temperature=0, top_p=0.5, max_tokens=9)
-    assert {"temperature": 0, "top_p": 0.5, "max_tokens": 9}.items() <= body_of(options=options).items()
+    assert {"temperature": 0, "top_p": 0.5, "max_tokens": 9}.items() <= encode_body(options=options).items()
 
 
 def test_names_the_output_limit_as_the_dialect_does():
@@ -59,7 +59,7 @@ def test_names_the_output_limit_as_the_dialect_does():
 
 
 def test_asks_for_a_schema():
-    body = body_of(response_schema={"type": "object"})
+    body = encode_body(response_schema={"type": "object"})
     assert body["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
@@ -72,7 +72,7 @@ def test_leaves_strict_out_where_the_dialect_says_so():
 
 
 def test_declares_tools_and_the_choice():
-    body = body_of(options=Options(tools=[TOOL, {"name": "bare"}], tool_choice={"name": "weather"}))
+    body = encode_body(options=Options(tools=[TOOL, {"name": "bare"}], tool_choice={"name": "weather"}))
     assert body["tools"][0] == {"type": "function", "function": TOOL}
     assert body["tools"][1]["function"]["parameters"] == {"type": "object", "properties": {}}
     assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
@@ -97,21 +97,21 @@ def test_lowers_parameters_to_the_dialects_schemas_and_lifts_arguments_back():
 
 def test_replays_a_call_without_arguments_as_one_with_none():
     turn = Turn(role="assistant", tool_calls=(ToolCall("c1", "ping", ""),))
-    (message, _) = body_of(conversation=Conversation(turns=(turn,)))["messages"]
+    (message, _) = encode_body(conversation=Conversation(turns=(turn,)))["messages"]
     assert message["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
 def test_lets_a_tool_without_parameters_take_none():
-    (tool,) = body_of(options=Options(tools=[{"name": "ping", "parameters": None}]))["tools"]
+    (tool,) = encode_body(options=Options(tools=[{"name": "ping", "parameters": None}]))["tools"]
     assert tool["function"]["parameters"] == {"type": "object", "properties": {}}
 
 
 def test_passes_a_plain_tool_choice_through():
-    assert body_of(options=Options(tools=[TOOL], tool_choice="required"))["tool_choice"] == "required"
+    assert encode_body(options=Options(tools=[TOOL], tool_choice="required"))["tool_choice"] == "required"
 
 
 def test_inlines_an_image():
-    content = body_of("what?", parts=(InlinePart(IMAGE, b"\x89PN"),))["messages"][0]["content"]
+    content = encode_body("what?", parts=(InlinePart(IMAGE, b"\x89PN"),))["messages"][0]["content"]
     assert content == [
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}},
         {"type": "text", "text": "what?"},
@@ -120,7 +120,7 @@ def test_inlines_an_image():
 
 def test_points_to_an_image_by_its_address():
     part = UriPart(Source.from_uri("https://acme.example/cat.png", mime_type="image/png"))
-    content = body_of("what?", parts=(part,))["messages"][0]["content"]
+    content = encode_body("what?", parts=(part,))["messages"][0]["content"]
     assert content[0] == {"type": "image_url", "image_url": {"url": "https://acme.example/cat.png"}}
 
 
@@ -161,7 +161,7 @@ def file(mime_type, name="folder/name.bin"):
     ],
 )
 def test_carries_files_and_audio(part, sent):
-    assert body_of("what?", parts=(part,))["messages"][0]["content"][0] == sent
+    assert encode_body("what?", parts=(part,))["messages"][0]["content"][0] == sent
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_carries_files_and_audio(part, sent):
 )
 def test_refuses_what_the_format_has_no_part_for(part):
     with pytest.raises(ConfigurationError, match="cannot carry"):
-        body_of(parts=(part,))
+        encode_body(parts=(part,))
 
 
 @pytest.mark.parametrize(
@@ -191,18 +191,18 @@ def test_puts_reasoning_settings_where_the_dialect_wants_them(options, sent):
 
 
 def test_sends_no_reasoning_settings_to_a_server_that_has_none():
-    assert body_of(options=Options(reasoning_effort="low")).keys() == {"model", "messages"}
+    assert encode_body(options=Options(reasoning_effort="low")).keys() == {"model", "messages"}
 
 
 def test_refuses_a_part_it_cannot_carry():
     part = AssetPart(IMAGE, Asset(id="file_1", mime_type="image/png"))
     with pytest.raises(ConfigurationError, match=r"cat\.png"):
-        body_of(parts=(part,))
+        encode_body(parts=(part,))
 
 
 def test_shows_the_files_of_earlier_turns_again():
     shown = Turn(role="user", content="what?", parts=(InlinePart(IMAGE, b"x"),))
-    (message, _) = body_of(conversation=Conversation(turns=(shown,)))["messages"]
+    (message, _) = encode_body(conversation=Conversation(turns=(shown,)))["messages"]
     assert message["role"] == "user"
     assert [part["type"] for part in message["content"]] == ["image_url", "text"]
 
@@ -213,7 +213,7 @@ def test_replays_a_conversation_with_tools():
         Turn(role="assistant", tool_calls=(ToolCall("c1", "weather", '{"city":"Rome"}'),)),
         Turn(role="tool", tool_call_id="c1", content="sunny"),
     )
-    messages = body_of(None, conversation=Conversation(turns=turns))["messages"]
+    messages = encode_body(None, conversation=Conversation(turns=turns))["messages"]
     assert messages == [
         {"role": "user", "content": "weather?"},
         {
@@ -244,7 +244,7 @@ def test_replays_nothing_but_reasoning_of_what_a_turn_keeps():
 
 def test_says_that_a_tool_failed_in_its_result():
     turn = Turn(role="tool", tool_call_id="c1", content="no such city", is_error=True)
-    (message,) = body_of(None, conversation=Conversation(turns=(turn,)))["messages"]
+    (message,) = encode_body(None, conversation=Conversation(turns=(turn,)))["messages"]
     assert message == {"role": "tool", "tool_call_id": "c1", "content": "Error: no such city"}
 
 
@@ -254,7 +254,7 @@ def test_encodes_the_same_call_to_the_same_bytes():
 
 
 def test_reads_text_and_usage():
-    reply = reply_to(
+    reply = decode_message(
         usage={
             "prompt_tokens": 5,
             "completion_tokens": 7,
@@ -283,7 +283,7 @@ def test_reads_text_and_usage():
 
 @pytest.mark.parametrize("usage", [None, [], {}, {"prompt_tokens": None, "prompt_tokens_details": None}])
 def test_takes_missing_usage_for_unknown(usage):
-    assert reply_to(usage=usage).usage == Usage()
+    assert decode_message(usage=usage).usage == Usage()
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_takes_missing_usage_for_unknown(usage):
     [("stop", "stop"), ("length", "length"), ("content_filter", "content_filter"), ("novel", None), (None, None)],
 )
 def test_normalises_the_finish_reason_and_keeps_the_raw_one(raw, finish):
-    reply = reply_to(finish=raw)
+    reply = decode_message(finish=raw)
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
 
 
@@ -303,7 +303,7 @@ def test_reads_tool_calls():
         {"type": "custom"},
         "junk",
     ]
-    reply = reply_to({"content": None, "tool_calls": calls}, finish="stop")
+    reply = decode_message({"content": None, "tool_calls": calls}, finish="stop")
     assert reply.tool_calls == (
         ToolCall("c1", "weather", '{"city":"Rome"}'),
         ToolCall("call_1", "weather", '{"city": "Oslo"}'),
@@ -314,31 +314,31 @@ def test_reads_tool_calls():
 
 def test_reads_a_function_call_of_the_first_kind():
     message = {"content": None, "function_call": {"name": "weather", "arguments": "{}"}}
-    reply = reply_to(message, finish="function_call")
+    reply = decode_message(message, finish="function_call")
     assert (reply.tool_calls, reply.finish_reason) == ((ToolCall("call_0", "weather", "{}"),), "tool_calls")
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
 def test_reads_reasoning_wherever_it_is(field):
-    assert reply_to({"content": "x", field: "because"}).reasoning == "because"
+    assert decode_message({"content": "x", field: "because"}).reasoning == "because"
 
 
 def test_has_no_reasoning_when_there_is_none():
-    assert reply_to({"content": "x", "reasoning": None}).reasoning is None
+    assert decode_message({"content": "x", "reasoning": None}).reasoning is None
 
 
 def test_reads_a_refusal():
-    reply = reply_to({"content": None, "refusal": "I can't"})
+    reply = decode_message({"content": None, "refusal": "I can't"})
     assert (reply.text, reply.finish_reason) == ("I can't", "refusal")
 
 
 def test_reads_content_in_parts():
     content = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}, None]
-    assert reply_to({"content": content}).text == "ab"
+    assert decode_message({"content": content}).text == "ab"
 
 
 def test_keeps_annotations_as_artifacts():
-    assert reply_to({"content": "x", "annotations": [{"url": "u"}]}).artifacts == {"annotations": [{"url": "u"}]}
+    assert decode_message({"content": "x", "annotations": [{"url": "u"}]}).artifacts == {"annotations": [{"url": "u"}]}
 
 
 def test_keeps_reasoning_details_for_replay_where_the_dialect_does():

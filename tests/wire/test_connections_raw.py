@@ -11,7 +11,7 @@ from pollux_sync.wire.http import HttpClient
 
 
 @pytest.fixture
-def answering():
+def serve_answer():
     """Return a function that makes a client of a server which answers with these bytes and closes."""
     listener = socket.create_server(("127.0.0.1", 0))
     answers = []
@@ -56,8 +56,8 @@ def send(client):
         (b"HTTP/1.1 103 Early Hints\r\nX-B: 0\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n", {"x-a": "1"}),
     ],
 )
-def test_reads_a_head(answering, head, headers):
-    response = send(answering(head + b"{}"))
+def test_reads_a_head(serve_answer, head, headers):
+    response = send(serve_answer(head + b"{}"))
     assert (response.status, response.body) == (200, {})
     assert {name: response.headers[name] for name in headers} == headers
     assert "x-b" not in response.headers
@@ -75,15 +75,15 @@ def test_reads_a_head(answering, head, headers):
     ],
     ids=["long line", "many fields", "another version", "another protocol", "no status", "nothing"],
 )
-def test_refuses_a_malformed_head(answering, head):
+def test_refuses_a_malformed_head(serve_answer, head):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
-        send(answering(head))
+        send(serve_answer(head))
     fault = classify_error(caught.value)
     assert fault is not None
     assert fault.kind == "connection"
     assert fault.retryable
 
 
-def test_reads_a_chunked_body_and_keeps_the_connection(answering):
+def test_reads_a_chunked_body_and_keeps_the_connection(serve_answer):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
-    assert send(answering(answer)).body == {}
+    assert send(serve_answer(answer)).body == {}

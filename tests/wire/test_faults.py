@@ -43,7 +43,7 @@ def test_understands_retry_after_as_a_date():
     assert 50 < read_retry_after(answer(retry_after=in_a_minute)) <= 60
 
 
-def test_takes_a_date_in_the_past_as_now():
+def test_reads_a_date_in_the_past_as_zero():
     assert read_retry_after(answer(retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
 
 
@@ -78,7 +78,7 @@ def test_takes_a_date_in_the_past_as_now():
         ("", "no details"),
     ],
 )
-def test_finds_the_telling_sentence_in_an_error_body(body, message):
+def test_finds_the_most_specific_sentence_of_an_error_body(body, message):
     assert error_message(body) == message
 
 
@@ -119,7 +119,7 @@ def test_shows_an_http_error_as_text():
     assert str(HttpError(answer(503, {"error": "busy"}))) == "HTTP 503: busy"
 
 
-def test_carries_over_what_a_reply_error_says():
+def test_copies_the_facts_of_a_reply_error():
     fault = classify_error(ReplyError("empty", hint="look", retryable=True, response=answer(200, request_id="r")))
     assert (fault.kind, fault.message, fault.hint, fault.retryable, fault.status_code, fault.request_id) == (
         "malformed",
@@ -150,7 +150,7 @@ def test_looks_through_the_causes():
     assert classify_error(error).kind == "connection"
 
 
-def test_leaves_what_it_does_not_know():
+def test_returns_none_for_an_unknown_exception():
     assert classify_error(KeyError("x")) is None
 
 

@@ -41,7 +41,7 @@ def client(server):
     client.close()
 
 
-def fault_of(client, timeout_s=5.0):
+def catch_fault(client, timeout_s=5.0):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, classify says
         client.send(ASK, timeout_s)
     fault = classify_error(caught.value)
@@ -80,7 +80,7 @@ def test_shows_neither_key_nor_header_in_reprs(client):
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 def test_calls_a_passing_trouble_retryable(server, client, status):
     server.reply(Answer(status=status, json={"error": {"message": "later"}}))
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.status_code, fault.retryable) == (status, True)
     assert "later" in fault.message
 
@@ -88,26 +88,26 @@ def test_calls_a_passing_trouble_retryable(server, client, status):
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422, 501])
 def test_calls_a_refusal_final(server, client, status):
     server.reply(Answer(status=status, json={"error": "no"}, headers={"Retry-After": "1"}))
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.status_code, fault.retryable) == (status, False)
 
 
 def test_reports_a_reset_before_the_answer(server, client):
     server.reply(ResetBeforeBody())
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.kind, fault.retryable, fault.status_code) == ("connection", True, None)
 
 
 @pytest.mark.parametrize("step", [ResetInsideBody(b'{"answer": 42}', 5), Truncated(b'{"answer": 42}', 5)])
 def test_reports_a_connection_lost_inside_the_body(server, client, step):
     server.reply(step)
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.kind, fault.retryable) == ("connection", True)
 
 
 def test_reports_a_close_without_an_answer(server, client):
     server.reply(CloseWithoutAnswer())
-    assert fault_of(client).kind == "connection"
+    assert catch_fault(client).kind == "connection"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_reports_a_close_without_an_answer(server, client):
 )
 def test_holds_one_deadline_over_the_whole_answer(server, client, step):
     server.reply(step)
-    fault = fault_of(client, timeout_s=0.2)
+    fault = catch_fault(client, timeout_s=0.2)
     assert (fault.kind, fault.retryable) == ("timeout", True)
     assert "timeout_s" in fault.hint
 
@@ -132,7 +132,7 @@ def test_gives_each_request_on_a_kept_connection_its_own_time(server, client):
 def test_does_not_follow_a_redirect_to_another_host(server, client):
     with ScriptedServer(default=GOOD) as elsewhere:
         server.reply(Answer(status=307, headers={"Location": f"{elsewhere.url}/ask?x=1"}))
-        fault = fault_of(client)
+        fault = catch_fault(client)
         assert elsewhere.requests == []
         assert elsewhere.url in fault.message
     assert (fault.kind, fault.status_code, fault.retryable) == ("refused", 307, False)
@@ -141,7 +141,7 @@ def test_does_not_follow_a_redirect_to_another_host(server, client):
 def test_stops_a_gzip_bomb_while_it_inflates(server, client):
     server.reply(GzipBomb(400 * 1024 * 1024))
     tracemalloc.start()
-    fault = fault_of(client, timeout_s=60.0)
+    fault = catch_fault(client, timeout_s=60.0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (fault.kind, fault.retryable) == ("malformed", False)
@@ -156,12 +156,12 @@ def test_reads_a_gzip_answer(server, client):
 
 def test_reports_a_broken_gzip_answer(server, client):
     server.reply(Answer(body=b"no gzip at all", headers={"Content-Encoding": "gzip"}))
-    assert fault_of(client).kind == "malformed"
+    assert catch_fault(client).kind == "malformed"
 
 
-def test_says_what_came_instead_of_json(server, client):
+def test_names_the_media_type_that_is_not_json(server, client):
     server.reply(Answer(body=b"<html><title>Sign in</title></html>", headers={"Content-Type": "text/html"}))
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.kind, fault.retryable, fault.status_code) == ("malformed", False, 200)
     assert "text/html" in fault.message
     assert "base_url" in fault.hint
@@ -175,15 +175,15 @@ def test_takes_json_under_a_wrong_content_type(server, client):
 @pytest.mark.parametrize(
     "body", [b"", b"  \n", b'{"answer": 4', b"[[[[" * 50_000], ids=["empty", "blank", "cut", "deep"]
 )
-def test_reports_a_body_that_is_no_json(server, client, body):
+def test_reports_a_body_that_is_not_json(server, client, body):
     server.reply(Answer(body=body, headers={"Content-Type": "application/json"}))
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.kind, fault.retryable) == ("malformed", True)
 
 
 def test_keeps_only_the_start_of_a_long_error_page(server, client):
     server.reply(Answer(status=500, body=b"x" * 100_000, headers={"Content-Type": "text/plain"}))
-    assert len(fault_of(client).message) < 2100
+    assert len(catch_fault(client).message) < 2100
 
 
 def test_is_not_misled_by_a_netrc_file(server, tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_keeps_no_cookies(server, client):
     assert "cookie" not in server.requests[1].headers
 
 
-def test_refuses_a_body_that_is_no_json_data_before_sending(server, client):
+def test_refuses_a_request_body_that_json_cannot_hold(server, client):
     with pytest.raises(ConfigurationError, match="JSON"):
         client.send(HttpRequest(path="/ask", body={"value": object()}), 5.0)
     assert server.requests == []
@@ -222,7 +222,7 @@ def test_refuses_a_body_that_is_no_json_data_before_sending(server, client):
 
 def test_reports_nobody_listening(client, server):
     server.close()
-    fault = fault_of(client)
+    fault = catch_fault(client)
     assert (fault.kind, fault.retryable) == ("connection", True)
     assert "base_url" in fault.hint
 
@@ -256,12 +256,12 @@ def test_resends_once_when_a_kept_connection_was_stale(server, step):
 def test_does_not_resend_on_a_fresh_connection(server):
     client = HttpClient(server.url, headers={}, resends_stale=True)
     server.reply(ResetBeforeBody(), GOOD)
-    assert fault_of(client).kind == "connection"
+    assert catch_fault(client).kind == "connection"
     client.close()
     assert len(server.requests) == 1
 
 
-def test_does_not_resend_a_request_that_was_worked_on(server):
+def test_does_not_resend_a_request_that_failed_late(server):
     class Die:
         def play(self, wire):
             wire.pause(0.6)
@@ -270,7 +270,7 @@ def test_does_not_resend_a_request_that_was_worked_on(server):
     client = HttpClient(server.url, headers={}, resends_stale=True)
     server.reply(GOOD, Die(), GOOD)
     client.send(ASK, 5.0)
-    assert fault_of(client).kind == "connection"
+    assert catch_fault(client).kind == "connection"
     client.close()
     assert len(server.requests) == 2
 
@@ -278,7 +278,7 @@ def test_does_not_resend_a_request_that_was_worked_on(server):
 def test_does_not_resend_where_that_could_cost_money(server, client):
     server.reply(CloseOnNextRequest(GOOD), GOOD)
     client.send(ASK, 5.0)
-    assert fault_of(client).kind == "connection"
+    assert catch_fault(client).kind == "connection"
     assert len(server.requests) == 2
 
 

@@ -42,7 +42,7 @@ def begin(client):
         stream.close()
 
 
-def data_in(stream):
+def list_data(stream):
     return [event.data for event in stream]
 
 
@@ -64,7 +64,7 @@ def test_asks_for_events_that_are_not_compressed(server, begin):
 def test_keeps_the_connection_after_a_whole_answer(server, client, begin):
     server.reply(Events([sse(1, done=True)]), Answer(json={}))
     stream = begin()
-    assert data_in(stream) == [1]
+    assert list_data(stream) == [1]
     stream.finish()
     client.send(ASK, LONG_S)
     assert [request.connection for request in server.requests] == [1, 1]
@@ -74,7 +74,7 @@ def test_keeps_the_connection_after_a_whole_answer(server, client, begin):
 def test_gives_up_a_connection_whose_body_does_not_end(server, client, begin, ending):
     server.reply(Events([sse(1, done=True)], ending=ending), Answer(json={}))
     stream = begin()
-    assert data_in(stream) == [1]
+    assert list_data(stream) == [1]
     stream.finish()
     client.send(ASK, LONG_S)
     assert [request.connection for request in server.requests] == [1, 2]
@@ -101,18 +101,18 @@ def test_waking_ends_a_wait_in_another_thread(server, begin):
 def test_reads_a_compressed_stream(server, begin):
     packed = gzip.compress(sse(1, 2))
     server.reply(Events([packed[:9], packed[9:]], headers={"Content-Encoding": "gzip"}))
-    assert data_in(begin()) == [1, 2]
+    assert list_data(begin()) == [1, 2]
 
 
 def test_reads_a_body_of_known_length(server, begin):
     server.reply(Answer(body=sse(1, 2), headers=SSE))
-    assert data_in(begin()) == [1, 2]
+    assert list_data(begin()) == [1, 2]
 
 
 def test_keeps_a_plain_answer(server, begin):
     server.reply(Answer(json={"a": 1}))
     stream = begin()
-    assert (stream.response.body, data_in(stream)) == ({"a": 1}, [])
+    assert (stream.response.body, list_data(stream)) == ({"a": 1}, [])
     stream.finish()
 
 
@@ -132,11 +132,11 @@ def test_resends_on_a_stale_connection(server, client, begin):
     server.reply(CloseAfter(Answer(json={})), Events([sse(1)]))
     client.send(ASK, LONG_S)
     server.wait_for_open_connections(0)
-    assert data_in(begin()) == [1]
+    assert list_data(begin()) == [1]
 
 
 @pytest.mark.parametrize(("ending", "kind"), [("reset", "connection"), ("close", "connection")])
-def test_tells_a_body_that_breaks_off(server, begin, ending, kind):
+def test_reports_a_body_that_breaks_off(server, begin, ending, kind):
     server.reply(Events([sse(1)], ending=ending))
     events = iter(begin())
     assert next(events).data == 1
@@ -145,7 +145,7 @@ def test_tells_a_body_that_breaks_off(server, begin, ending, kind):
     assert classify_error(caught.value).kind == kind
 
 
-def test_tells_a_body_that_is_shorter_than_announced(server, begin):
+def test_reports_a_body_that_is_shorter_than_announced(server, begin):
     server.reply(Truncated(sse(1, 2), len(sse(1)), headers=SSE))
     events = iter(begin())
     assert next(events).data == 1
@@ -157,19 +157,19 @@ def test_gives_up_a_connection_whose_body_is_shorter_than_announced(server, clie
     whole = sse(1, done=True)
     server.reply(Truncated(whole + b"\n", len(whole), headers=SSE), Answer(json={}))
     stream = begin()
-    assert data_in(stream) == [1]
+    assert list_data(stream) == [1]
     stream.finish()
     client.send(ASK, LONG_S)
     assert [request.connection for request in server.requests] == [1, 2]
 
 
-def test_names_a_page_for_people(server, client):
+def test_names_an_html_page(server, client):
     server.reply(Answer(body=b"<html>", headers={"Content-Type": "text/html"}))
     with pytest.raises(ReplyError, match="text/html"):
         client.stream(ASK, LONG_S)
 
 
-def test_tells_a_connection_that_is_reset_at_once(server, begin):
+def test_reports_a_connection_that_is_reset_at_once(server, begin):
     server.reply(ResetBeforeBody())
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the classifier knows it
         begin()
@@ -186,7 +186,7 @@ def test_ends_a_wait_that_is_too_long(server, begin):
 
 def test_begins_the_time_limit_anew_with_each_event(server, begin):
     server.reply(Events([sse(number) for number in range(6)], interval_s=0.1))
-    assert data_in(begin(0.4)) == [0, 1, 2, 3, 4, 5]
+    assert list_data(begin(0.4)) == [0, 1, 2, 3, 4, 5]
 
 
 def test_refuses_when_closed(client, begin):

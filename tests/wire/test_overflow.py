@@ -4,7 +4,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import HttpError, classify_error
 
 
-def fault_of(status, body):
+def catch_fault(status, body):
     return classify_error(HttpError(HttpResponse(status=status, body=body)))
 
 
@@ -142,7 +142,7 @@ def said(message, **facts):
     ],
 )
 def test_recognises_an_overflow_and_its_numbers(status, body, n_tokens, n_ctx):
-    fault = fault_of(status, body)
+    fault = catch_fault(status, body)
     assert (fault.kind, fault.n_tokens, fault.n_ctx) == ("context_overflow", n_tokens, n_ctx)
     assert (fault.retryable, "shorten" in fault.hint) == (False, True)
 
@@ -159,7 +159,7 @@ def test_recognises_an_overflow_and_its_numbers(status, body, n_tokens, n_ctx):
         (500, said("Context size has been exceeded."), "capacity", True),  # shared by requests that each fit
     ],
 )
-def test_takes_no_other_limit_for_an_overflow(status, body, kind, retryable):
-    fault = fault_of(status, body)
+def test_does_not_report_other_limits_as_an_overflow(status, body, kind, retryable):
+    fault = catch_fault(status, body)
     assert (fault.kind, fault.retryable) == (kind or "invalid_request", retryable)
     assert (fault.n_tokens, fault.n_ctx) == (None, None)

@@ -13,22 +13,22 @@ from pollux_sync.wire.sse import EventParser
 from streams import Pieces, sse
 
 
-def parsed(*pieces):
+def parse(*pieces):
     return list(Pieces(pieces))
 
 
-def data_of(*pieces):
-    return [event.data for event in parsed(*pieces)]
+def parse_data(*pieces):
+    return [event.data for event in parse(*pieces)]
 
 
 def test_reads_names_and_data():
-    assert parsed(sse(("ping", {}), {"a": 1})) == [ServerEvent("ping", {}), ServerEvent("", {"a": 1})]
+    assert parse(sse(("ping", {}), {"a": 1})) == [ServerEvent("ping", {}), ServerEvent("", {"a": 1})]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_takes_every_kind_of_line_end(end):
     text = end.join(["event: x", "data: 1", "", "data: 2", "", ""]).encode()
-    assert parsed(text) == [ServerEvent("x", 1), ServerEvent("", 2)]
+    assert parse(text) == [ServerEvent("x", 1), ServerEvent("", 2)]
 
 
 @given(
@@ -36,48 +36,48 @@ def test_takes_every_kind_of_line_end(end):
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.lists(st.integers(0, 200), max_size=6),
 )
-def test_gives_the_same_however_it_is_cut(values, end, cuts):
+def test_parses_the_same_events_at_every_cut(values, end, cuts):
     lines = [line for value in values for line in (f"data: {json.dumps(value, ensure_ascii=False)}", "")]
     text = "".join(line + end for line in lines).encode()
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[start:stop] for start, stop in pairwise(places)]
-    assert data_of(*pieces) == values
+    assert parse_data(*pieces) == values
 
 
 def test_joins_lines_of_data():
-    assert data_of(b'data: {"a":\ndata: 1}\n\n') == [{"a": 1}]
+    assert parse_data(b'data: {"a":\ndata: 1}\n\n') == [{"a": 1}]
 
 
 @pytest.mark.parametrize("line", [b": alive\n", b"id: 7\n", b"retry: 10\n", b"nonsense\n", b"event: x\n"])
-def test_passes_over_what_is_no_data(line):
-    assert data_of(line + b"\ndata: 1\n\n") == [1]
+def test_ignores_lines_without_data(line):
+    assert parse_data(line + b"\ndata: 1\n\n") == [1]
 
 
-def test_passes_over_a_byte_order_mark():
-    assert data_of(b"\xef\xbb\xbfdata: 1\n\n") == [1]
+def test_ignores_a_byte_order_mark():
+    assert parse_data(b"\xef\xbb\xbfdata: 1\n\n") == [1]
 
 
-def test_ends_where_the_server_says_so():
-    assert data_of(sse(1, done=True) + b"data: 2\n\n") == [1]
-    assert data_of(sse(1, done=True), b"data: no json\n\n") == [1]
+def test_ends_at_the_end_mark():
+    assert parse_data(sse(1, done=True) + b"data: 2\n\n") == [1]
+    assert parse_data(sse(1, done=True), b"data: no json\n\n") == [1]
 
 
 def test_takes_the_last_event_without_the_blank_line_after_it():
-    assert data_of(b"data: 1\n\ndata: 2") == [1, 2]
-    assert data_of(b"data: 1\n\ndata: 2\r") == [1, 2]
+    assert parse_data(b"data: 1\n\ndata: 2") == [1, 2]
+    assert parse_data(b"data: 1\n\ndata: 2\r") == [1, 2]
 
 
 def test_drops_half_an_event_at_the_end():
-    assert data_of(b'data: 1\n\ndata: {"a') == [1]
+    assert parse_data(b'data: 1\n\ndata: {"a') == [1]
 
 
 @pytest.mark.parametrize("data", [b"no json", b"\xff", b"[" * 100_000])
 def test_refuses_what_is_not_json(data):
     with pytest.raises(ReplyError, match="not valid JSON"):
-        data_of(b"data: " + data + b"\n\n")
+        parse_data(b"data: " + data + b"\n\n")
 
 
-def test_gives_what_came_before_a_bad_event_however_it_is_cut():
+def test_yields_the_events_before_a_bad_one():
     events = iter(Pieces([b"data: 1\n\ndata: no json\n\ndata: 2\n\n"]))
     assert next(events).data == 1
     with pytest.raises(ReplyError):
@@ -85,7 +85,7 @@ def test_gives_what_came_before_a_bad_event_however_it_is_cut():
 
 
 @pytest.mark.parametrize("line", [b":" * 1024, b": alive\n" * 128], ids=["an event", "a stream"])
-def test_refuses_what_has_no_end(line):
+def test_refuses_an_endless_stream(line):
     class Endless(Pieces):
         def iter_chunks(self):
             while True:
@@ -97,7 +97,7 @@ def test_refuses_what_has_no_end(line):
 
 def test_reads_a_long_line_in_many_pieces():
     text = json.dumps("x" * 4_000_000).encode()
-    assert data_of(b"data: ", *(text[n : n + 1000] for n in range(0, len(text), 1000)), b"\n\n") == ["x" * 4_000_000]
+    assert parse_data(b"data: ", *(text[n : n + 1000] for n in range(0, len(text), 1000)), b"\n\n") == ["x" * 4_000_000]
 
 
 class Untyped(Pieces):
@@ -109,14 +109,14 @@ class Untyped(Pieces):
 
 
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/json"])
-def test_finds_out_by_the_first_bytes_what_an_answer_is(media_type):
+def test_detects_the_format_by_the_first_bytes(media_type):
     whole = Untyped(b" ", b'{"a":', b" 1}", media_type=media_type).detect_format()
     assert (whole.response.body, list(whole)) == ({"a": 1}, [])
     stream = Untyped(b"\n", b"da", b"ta: 1\n\ndata: 2\n\n", media_type=media_type).detect_format()
     assert [event.data for event in stream] == [1, 2]
 
 
-def test_an_answer_of_nothing_is_told():
+def test_refuses_an_empty_answer():
     with pytest.raises(ReplyError, match="empty"):
         Untyped().detect_format()
 

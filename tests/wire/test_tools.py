@@ -17,7 +17,7 @@ TOOL = {
 }
 
 
-def lifted(arguments, tool=TOOL, name="weather"):
+def lift(arguments, tool=TOOL, name="weather"):
     (call,) = lift_calls([ToolCall("c1", name, arguments)], [tool], CLOSED)
     return call.arguments
 
@@ -33,22 +33,22 @@ def test_takes_a_tool_without_parameters():
 
 def test_leaves_a_tool_alone_that_asks_for_it():
     assert lower_parameters(TOOL | {"strict": False}, CLOSED) is None
-    assert lifted('{"unit": null}', TOOL | {"strict": False}) == '{"unit": null}'
+    assert lift('{"unit": null}', TOOL | {"strict": False}) == '{"unit": null}'
 
 
-def test_brings_arguments_back_as_they_were_declared():
-    assert json.loads(lifted('{"city": "Rome", "unit": null}')) == {"city": "Rome"}
+def test_lifts_arguments_to_the_declared_schema():
+    assert json.loads(lift('{"city": "Rome", "unit": null}')) == {"city": "Rome"}
 
 
 @pytest.mark.parametrize("arguments", ['{"city": "Ro', "[]", ""])
 def test_keeps_arguments_that_do_not_fit(arguments):
-    assert lifted(arguments) == arguments
+    assert lift(arguments) == arguments
 
 
-def test_keeps_the_arguments_of_a_tool_that_nobody_declared():
-    assert lifted('{"unit": null}', name="unknown") == '{"unit": null}'
+def test_keeps_the_arguments_of_an_undeclared_tool():
+    assert lift('{"unit": null}', name="unknown") == '{"unit": null}'
 
 
-def test_leaves_arguments_that_are_too_deep_to_read():
+def test_keeps_arguments_that_are_nested_too_deeply():
     deep = "[" * 100_000
-    assert lifted(deep) == deep
+    assert lift(deep) == deep

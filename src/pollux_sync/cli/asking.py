@@ -19,7 +19,7 @@ from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import MOCK, Config
 from pollux_sync.hooks.environment import read_variable
-from pollux_sync.hooks.loading import PROVIDERS, known_names
+from pollux_sync.hooks.loading import PROVIDERS, list_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,7 +204,7 @@ def require_provider(arguments: Namespace) -> str:
     """Return the provider of ``--provider`` or of the environment. Raises ConfigurationError without one."""
     provider = arguments.provider or read_variable(PROVIDER_VARIABLE) or (MOCK if arguments.use_mock else None)
     if provider is None:
-        known = ", ".join(known_names(PROVIDERS))
+        known = ", ".join(list_names(PROVIDERS))
         raise ConfigurationError(
             "no provider is named", hint=f"pass -p NAME or set {PROVIDER_VARIABLE}; installed: {known}"
         )

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.errors import PluginLoadError
-from pollux_sync.hooks.loading import COMMANDS, entry_points, load
+from pollux_sync.hooks.loading import COMMANDS, list_entry_points, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,14 +51,14 @@ def build_parser(name: str, usage: str | None = None, *, details: str = "", epil
 
 def list_commands() -> list[tuple[str, str]]:
     """Return the name by which each command is called, with a line about it."""
-    entries = entry_points(COMMANDS)
+    entries = list_entry_points(COMMANDS)
     return [(_choose_name(entry, entries), _describe_entry(entry)) for entry in entries]
 
 
 def load_command(name: str) -> Command:
     """Return the command ``name``; a built-in one takes precedence. Raises PluginLoadError."""
     # Otherwise an installed package could replace `run`, or disable it by offering a second command of that name.
-    is_built_in = any((entry.name, entry.distribution) == (name, _CORE) for entry in entry_points(COMMANDS))
+    is_built_in = any((entry.name, entry.distribution) == (name, _CORE) for entry in list_entry_points(COMMANDS))
     return load_exact_command(f"{_CORE}:{name}" if is_built_in else name)
 
 

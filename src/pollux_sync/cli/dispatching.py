@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pollux_sync._version import VERSION
 from pollux_sync.cli.commands import list_commands, load_command
 from pollux_sync.cli.exits import EXIT_CODES, REFUSED, run_command
-from pollux_sync.hooks.loading import STRICT_VARIABLE, is_strict
+from pollux_sync.hooks.loading import STRICT_VARIABLE, is_strict_mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # After -- every word belongs to the command, even one that looks like our option.
     options, verbatim = _split(words, words.index("--") if "--" in words else len(words))
-    show_traceback = _TRACEBACK in options or is_strict()
+    show_traceback = _TRACEBACK in options or is_strict_mode()
     words = [word for word in options if word != _TRACEBACK] + verbatim
     return run_command(lambda: _dispatch(words), show_traceback=show_traceback)
 

@@ -12,7 +12,7 @@ import attrs
 from pollux_sync.cli.commands import load_exact_command
 from pollux_sync.cli.terminal import write_remark
 from pollux_sync.errors import PolluxError
-from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, entry_points, is_strict, load
+from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, list_entry_points, is_strict_mode, load
 from pollux_sync.hooks.relay import build_manager, read_provider_info
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def inspect_plugins() -> list[InstalledPlugin]:
     with redirect_stdout(sys.stderr):
         return [
             *_inspect_group(
-                "provider", entry_points(PROVIDERS), lambda name: read_provider_info(load(PROVIDERS, name))
+                "provider", list_entry_points(PROVIDERS), lambda name: read_provider_info(load(PROVIDERS, name))
             ),
             *_inspect_group(
-                "middleware", entry_points(MIDDLEWARE), lambda name: build_manager([load(MIDDLEWARE, name)])
+                "middleware", list_entry_points(MIDDLEWARE), lambda name: build_manager([load(MIDDLEWARE, name)])
             ),
-            *_inspect_group("command", entry_points(COMMANDS), load_exact_command),
+            *_inspect_group("command", list_entry_points(COMMANDS), load_exact_command),
         ]
 
 
@@ -67,7 +67,7 @@ def find_problem(work: Callable[[], object]) -> tuple[str, str | None] | None:
         work()
     # A plugin may raise anything, and sys.exit() while it is imported must not end the inspection of the others.
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        if is_strict():
+        if is_strict_mode():
             write_remark("".join(traceback.format_exception(error)).rstrip())
         return (error.message, error.hint) if isinstance(error, PolluxError) else (_describe_error(error), None)
     return None

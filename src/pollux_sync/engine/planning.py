@@ -19,7 +19,7 @@ from pollux_sync.data.request import (
 )
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError, SourceError
-from pollux_sync.hooks.loading import PROVIDERS, known_names
+from pollux_sync.hooks.loading import PROVIDERS, list_names
 from pollux_sync.schemas import AnswerFormat, answer_format
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _check_provider_options(options: Options, info: ProviderInfo) -> None:
     if not given:
         return
     # Options for another installed provider are fine: one Options value may serve several configurations.
-    known = {info.name, *known_names(PROVIDERS)}
+    known = {info.name, *list_names(PROVIDERS)}
     for name in given:
         if name not in known:
             raise ConfigurationError(
