@@ -44,6 +44,13 @@ def test_gives_the_same_however_it_is_cut(values, end, cuts):
     assert data_of(*pieces) == values
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_keeps_the_lines_of_one_event_together_wherever_it_is_cut(end):
+    text = end.join(["event: x", 'data: {"a":', "data: 1}", "", "data: 2", "", ""]).encode()
+    for place in range(1, len(text)):
+        assert parsed(text[:place], text[place:]) == [ServerEvent("x", {"a": 1}), ServerEvent("", 2)], place
+
+
 def test_joins_lines_of_data():
     assert data_of(b'data: {"a":\ndata: 1}\n\n') == [{"a": 1}]
 
