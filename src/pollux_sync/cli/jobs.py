@@ -20,7 +20,7 @@ from pollux_sync.engine.journaling import read_job_file
 from pollux_sync.hooks.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pollux_sync.data.handles import DeferredSnapshot
 
@@ -41,18 +41,21 @@ def status(argv: Sequence[str]) -> int:
     return max(map(_code, found.values()))
 
 
-def wait(argv: Sequence[str]) -> int:
-    """Wait until the jobs have ended; 0 when all ended well, 3 when the time was over before."""
+def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.time) -> int:
+    """Wait until the jobs have ended; 0 when all ended well, 3 when the time was over before.
+
+    ``--timeout`` holds for all files together; ``clock`` says in seconds how much of it has passed.
+    """
     parser = _parser("wait", "FILE... [options]", "Wait until deferred jobs have ended. Ctrl-C ends the waiting only.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most, by default for ever")
     parser.add_argument("--poll", type=float, metavar="S", help="seconds between looks, by default 5 and growing")
     parser.add_argument("-q", "--quiet", action="store_true", help="no line for every change")
     arguments = parser.parse_args(argv)
-    deadline = None if arguments.timeout is None else time.time() + arguments.timeout
+    deadline = None if arguments.timeout is None else clock() + arguments.timeout
     codes = []
     for name in arguments.files:
-        left_s = None if deadline is None else max(0.0, deadline - time.time())
+        left_s = None if deadline is None else max(0.0, deadline - clock())
         snapshot = wait_deferred(
             name,
             config=_config(name, arguments),
