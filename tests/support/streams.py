@@ -24,8 +24,8 @@ def sse(*events, done=False):
 class Pieces(ByteStream):
     """An answer that comes in these pieces."""
 
-    def __init__(self, pieces):
-        super().__init__(HttpResponse(status=200, headers=SSE))
+    def __init__(self, pieces, **limits):
+        super().__init__(HttpResponse(status=200, headers=SSE), **limits)
         self._pieces = pieces
 
     def chunks(self):

@@ -91,15 +91,33 @@ def test_gives_what_came_before_a_bad_event_however_it_is_cut():
         next(events)
 
 
-@pytest.mark.parametrize("line", [b":" * 1024, b": alive\n" * 128], ids=["an event", "a stream"])
-def test_refuses_what_has_no_end(line):
+@pytest.mark.parametrize(
+    ("chunk", "limits"),
+    [
+        (b":" * 100, {"max_event_bytes": 1000}),
+        (b"data: [\n" * 10, {"max_event_bytes": 1000}),
+        (b": alive\n" * 10, {"max_bytes": 1000}),
+        (b"data: 1\n\n" * 10, {"max_bytes": 1000}),
+    ],
+    ids=["a line", "an event", "comments", "events"],
+)
+def test_refuses_what_has_no_end(chunk, limits):
+    taken = []
+
     class Endless(Pieces):
         def chunks(self):
             while True:
-                yield line * 1024
+                taken.append(chunk)
+                yield chunk
 
     with pytest.raises(ReplyError, match="has no end"):
-        list(Endless(()))
+        list(Endless((), **limits))
+    assert 1000 < sum(map(len, taken)) < 10_000  # the words before the data are not held
+
+
+def test_bounds_an_event_as_an_answer_and_a_stream_sixteenfold():
+    stream = Pieces([])
+    assert (stream._max_event_bytes, stream._max_bytes) == (MAX_BODY_BYTES, 16 * MAX_BODY_BYTES)
 
 
 def test_reads_a_long_line_in_many_pieces():

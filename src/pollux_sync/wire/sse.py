@@ -97,10 +97,15 @@ class ByteStream(EventStream, ABC):
     """Events of an answer whose bytes come in pieces.
 
     What comes after the answer is broken off ends in ReplyError, ConnectionError or TimeoutError.
+    ``max_event_bytes`` bounds one event, ``max_bytes`` the whole stream.
     """
 
-    def __init__(self, response: HttpResponse) -> None:
+    def __init__(
+        self, response: HttpResponse, *, max_event_bytes: int = MAX_BODY_BYTES, max_bytes: int = _MAX_BYTES
+    ) -> None:
         super().__init__(response)
+        self._max_event_bytes = max_event_bytes
+        self._max_bytes = max_bytes
         self._parser = EventParser()
         self._source: Iterator[bytes] | None = None
 
@@ -114,7 +119,7 @@ class ByteStream(EventStream, ABC):
             if parser.is_done:
                 self.is_done = True
                 return
-            if parser.held_bytes > MAX_BODY_BYTES or size > _MAX_BYTES:
+            if parser.held_bytes > self._max_event_bytes or size > self._max_bytes:
                 raise ReplyError("the answer has no end", hint="check what is behind base_url", response=self.response)
             if parser.blocks > blocks:
                 blocks = parser.blocks
