@@ -156,6 +156,20 @@ def test_refuses_a_whole_answer_without_end():
         Endless().told()
 
 
+def test_refuses_blanks_without_end_where_an_answer_does_not_say_what_it_is():
+    taken = []
+
+    class Blanks(Untyped):
+        def chunks(self):
+            while sum(taken) <= 100 * MAX_BODY_BYTES:
+                taken.append(1024 * 1024)
+                yield b" " * taken[-1]
+
+    with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
+        Blanks().told()
+    assert sum(taken) <= MAX_BODY_BYTES + taken[-1]
+
+
 def test_renews_the_time_limit_with_events_and_comments_only():
     class Renewing(Pieces):
         renewals = 0

@@ -133,11 +133,10 @@ class ByteStream(EventStream, ABC):
         """
         if "event-stream" in self.response.headers.get("content-type", ""):
             return self
-        pieces, head = self.chunks(), b""
-        while len(head.lstrip()) < _TELLING_BYTES and (piece := next(pieces, b"")):
-            head += piece
+        pieces = self.chunks()
+        head = _read_head(pieces)
         self._source = chain((head,), pieces)
-        if head.lstrip().removeprefix(BOM_UTF8).startswith(_BEGINNINGS):
+        if head.removeprefix(BOM_UTF8).startswith(_BEGINNINGS):
             return self
         try:
             body = whole_body(self._source)
@@ -152,6 +151,20 @@ class ByteStream(EventStream, ABC):
     @abstractmethod
     def renew(self) -> None:
         """Let the time limit for the next event begin anew."""
+
+
+def _read_head(pieces: Iterator[bytes]) -> bytes:
+    """Return the first bytes of a body, without the blanks before them. Raise ReplyError where there are only blanks.
+
+    Blanks are dropped as they come: kept and looked through with every piece, megabytes of them cost minutes.
+    """
+    head, size = b"", 0
+    while len(head) < _TELLING_BYTES and (piece := next(pieces, b"")):
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+        head = (head + piece).lstrip()
+    return head
 
 
 def until_whole(stream: EventStream, is_whole: Callable[[], bool]) -> Iterator[ServerEvent]:
