@@ -4,11 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
+# How long `make soak` goes on, and which of its runs it is.
+SOAK_ROUNDS ?= 100
+SOAK_SEED ?= 20261121
 # The oldest versions that the plugins admit; tests run the plugins with them too.
 OLDEST_SDKS := anthropic==2.0.0 google-genai==3.0.0 openai==3.0.0
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test check format docs bench clean
+.PHONY: demo test soak check format docs bench clean
 
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
@@ -18,6 +21,9 @@ test: .venv/oldest-sdks check   ## everything that must hold: checks, then all t
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+soak: .venv/dev         ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
+	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -m soak -n auto
 
 check: .venv/dev        ## style, types and the direction of imports
 	$(BIN)/ruff check
