@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,12 @@ def enabled_plugins() -> tuple[str, ...]:
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip())
     file = _nearest("pyproject.toml")
-    return () if file is None else _plugins_of(file)
+    return () if file is None else _read_plugins(_read(file), file)
 
 
-def _plugins_of(file: Path) -> tuple[str, ...]:
-    content = _read(file)
+@lru_cache(maxsize=8)  # parsing takes milliseconds, and every Config would do it
+def _read_plugins(content: str, file: Path) -> tuple[str, ...]:
+    """Return the names that the content of a ``pyproject.toml`` lists."""
     if "pollux-sync" not in content:
         return ()
     import tomllib
