@@ -18,6 +18,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 import attrs
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _RECEIVED_BYTES = 256 * 1024
 _INFLATED_PIECE = b" " * (1024 * 1024)
+#: Deflated, without a name or a time.
+_GZIP_HEAD = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 _NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 _CLOSING_GRACE_S = 0.5
 
@@ -255,7 +258,7 @@ class GzipBomb:
         """Send the compressed pieces as they come."""
         coding = {"Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
         wire.send(wire.head(200, {"Content-Type": "application/json", **coding}, {}))
-        for piece in filter(None, _gzip_blanks(self.size_bytes)):
+        for piece in _gzip_blanks(self.size_bytes):
             wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         wire.send(b"0\r\n\r\n")
 
@@ -580,7 +583,18 @@ def _asks_to_close(headers: Mapping[str, str]) -> bool:
 
 
 def _gzip_blanks(size_bytes: int) -> Iterator[bytes]:
-    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    """Yield a gzip file of blanks. All its blocks but the last are one and the same, compressed once."""
+    yield _GZIP_HEAD
+    checksum = 0
     for start in range(0, size_bytes, len(_INFLATED_PIECE)):
-        yield gzip.compress(_INFLATED_PIECE[: size_bytes - start])
-    yield gzip.flush()
+        piece = _INFLATED_PIECE[: size_bytes - start]
+        checksum = zlib.crc32(piece, checksum)
+        yield _deflate(piece)
+    yield zlib.compressobj(wbits=-zlib.MAX_WBITS).flush() + struct.pack("<II", checksum, size_bytes % 2**32)
+
+
+@lru_cache(maxsize=2)
+def _deflate(piece: bytes) -> bytes:
+    """Return a block that stands alone: it refers to nothing before it."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflate.compress(piece) + deflate.flush(zlib.Z_FULL_FLUSH)
