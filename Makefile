@@ -23,7 +23,8 @@ test: .venv/oldest-sdks check   ## everything that must hold: checks, then all t
 	$(BIN)/coverage report
 
 soak: .venv/dev         ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
-	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -m soak -n auto
+	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n auto -m "soak or drawn" \
+		--hypothesis-seed=$(SOAK_SEED)
 
 check: .venv/dev        ## style, types and the direction of imports
 	$(BIN)/ruff check

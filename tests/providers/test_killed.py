@@ -1,4 +1,4 @@
-"""`kill -9` at every step of a submission, and in a soak at random: the next call goes on, one job exists, nothing is left over.
+"""`kill -9` at every step of a submission, and in a soak at random: the next call goes on, one job exists.
 
 A process that has imported everything forks one child a submission, so that killing hundreds takes seconds.
 """
