@@ -5,6 +5,9 @@ import tempfile
 from pathlib import Path
 
 import certifi
+import pytest
+
+pytest.register_assert_rewrite("pollux_sync.testing.contract")
 
 _END = "-----END CERTIFICATE-----\n"
 
