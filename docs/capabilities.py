@@ -10,7 +10,7 @@ import attrs
 from pollux_sync import Options, ProviderInfo, Source
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.hooks.loading import PROVIDERS, entry_points, load
-from pollux_sync.hooks.relay import provider_info
+from pollux_sync.hooks.relay import read_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -157,7 +157,7 @@ def declarations() -> tuple[ProviderInfo, ...]:
     """What the installed providers of this repository declare, by name."""
     ours = {"pollux-sync", *(folder.name for folder in (DOCS.parent / "plugins").iterdir())}
     found = [entry for entry in entry_points(PROVIDERS) if entry.distribution in ours]
-    return tuple(provider_info(load(PROVIDERS, f"{entry.distribution}:{entry.name}")) for entry in found)
+    return tuple(read_provider_info(load(PROVIDERS, f"{entry.distribution}:{entry.name}")) for entry in found)
 
 
 def page(infos: Sequence[ProviderInfo]) -> str:
@@ -203,7 +203,7 @@ def _deliveries(info: ProviderInfo, sources: Mapping[str, Source]) -> str:
     """How the sources are delivered, with the names of those that are if not all are alike."""
     taken: dict[str, list[str]] = {}
     for name, source in sources.items():
-        rule = info.rule_for(source)
+        rule = info.find_rule(source)
         if rule is not None:
             taken.setdefault(_DELIVERIES[rule.delivery], []).append(name)
     return (

@@ -22,7 +22,7 @@ print("one job:", handle == again)
 wait_deferred(JOB, config=config, poll=0, on_change=lambda now: print(now.status, now.pending, "pending"))
 result = collect_deferred(JOB, config=config)
 for item, answer in zip(result["diagnostics"]["deferred"]["items"], result["answers"], strict=True):
-    print(item["request_id"], item["status"], item["error"] or answer)
+    print(item["custom_id"], item["status"], item["error"] or answer)
 
 # prints:
 # one job: True

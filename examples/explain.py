@@ -28,6 +28,6 @@ print(request.body)
 #   upload-1: examples/data/square.png, image/png, 79 bytes
 # caching: none
 # schema: 1 finding
-#   $.properties.name: minLength 2 is told in the description and checked when the answer is read
+#   $.properties.name: minLength 2 is sent in the description and checked when the answer is read
 # Authorization: Bearer $OPENAI_API_KEY
 # {'model': 'gpt-5-mini', 'input': [{'role': 'user', 'content': [{'type': 'input_text', 'text': "Who's there?"}]}]}

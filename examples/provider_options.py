@@ -10,7 +10,7 @@ model = Script("Good evening.")
 config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[model])
 
 # Options: fields of this request, by provider name. Those of other providers wait until one of them is asked.
-options = Options(provider_options={"openai": {"service_tier": "flex"}, "anthropic": {"top_k": 5}})
+options = Options(provider_options={"openai": {"service_tier": "flex"}, "openrouter": {"top_k": 5}})
 run("Good morning.", config=config, options=options)
 print({name: model.requests[0].get(name) for name in ("service_tier", "top_k")})
 

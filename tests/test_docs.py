@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from demo_model import packaged_model
-from doc_blocks import chains_in
+from demo_model import find_demo_model
+from doc_blocks import list_chains
 from pollux_sync.hooks import specs
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
 
 EXAMPLES = [
-    pytest.param(chain, id=f"{page.relative_to(ROOT)}:{chain[0].line}") for page in PAGES for chain in chains_in(page)
+    pytest.param(chain, id=f"{page.relative_to(ROOT)}:{chain[0].line}") for page in PAGES for chain in list_chains(page)
 ]
 
 
@@ -22,7 +22,7 @@ EXAMPLES = [
 def workplace(tmp_path, monkeypatch):
     """A folder that looks to the examples like a user's: the example files and a model."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    model = packaged_model()
+    model = find_demo_model()
     (tmp_path / model.name).symlink_to(model)
     monkeypatch.chdir(tmp_path)
 
@@ -37,6 +37,12 @@ def test_example_runs_and_prints_what_is_shown(chain):
             assert printed.strip()
         elif block.output is not None:
             assert printed == block.output
+
+
+def test_first_script_of_the_readme_needs_no_file_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (first,) = list_chains(ROOT / "README.md")[0]
+    assert first.run({"__name__": "example"}).strip()
 
 
 HOOKS = {name: spec for name, spec in vars(specs).items() if name.startswith("pollux_")}

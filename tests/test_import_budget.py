@@ -57,7 +57,7 @@ def test_import_brings_in_no_library_at_all(imported):
 
 
 def test_import_brings_in_only_the_front_door(imported):
-    assert among(imported["import"], {"pollux_sync"}) == {"pollux_sync", "pollux_sync._version"}
+    assert among(imported["import"], {"pollux_sync"}) == {"pollux_sync", "pollux_sync._lazy", "pollux_sync._version"}
 
 
 def test_config_and_source_bring_in_no_heavy_library(imported):

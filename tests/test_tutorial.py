@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from demo_model import packaged_model
-from doc_blocks import chains_in
+from demo_model import find_demo_model
+from doc_blocks import list_chains
 from pollux_sync import Config
 
-(CHAIN,) = chains_in(Path(__file__).parents[1] / "docs" / "tutorial.md")
+(CHAIN,) = list_chains(Path(__file__).parents[1] / "docs" / "tutorial.md")
 (TEMPLATE,) = [block for block in CHAIN if "chat_template" in block.code]
 (LOOP,) = [block for block in CHAIN if "result = run_tools(" in block.code and "use_mock" not in block.code]
 
@@ -24,7 +24,7 @@ def looped(config, *before):
 
 
 def test_small_model_calls_the_function_and_tells_its_result():
-    result, told = looped(Config(provider="local", model=str(packaged_model())), TEMPLATE)
+    result, told = looped(Config(provider="local", model=str(find_demo_model())), TEMPLATE)
     assert told == [("opening_hours", "10 to 17", False)]
     assert "10 to 17" in result["answers"][0]
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from pollux_sync._lazy import build_getattr
 from pollux_sync._version import VERSION
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
-    from pollux_sync.api import (
-        cached,
-        continue_tool,
-        create_cache,
-        delete_cache,
-        extend_cache,
-        list_caches,
-        run,
-        run_many,
-        to_jsonable,
+    from pollux_sync.api.asking import run, run_many, to_jsonable
+    from pollux_sync.api.caching import cached, create_cache, delete_cache, extend_cache, list_caches
+    from pollux_sync.api.deferring import (
+        as_completed,
+        cancel_deferred,
+        collect_deferred,
+        defer,
+        defer_many,
+        inspect_deferred,
+        wait_deferred,
     )
+    from pollux_sync.api.explaining import explain
+    from pollux_sync.api.interacting import interact
+    from pollux_sync.api.probing import check_ready, list_models
+    from pollux_sync.api.sessions import Session
+    from pollux_sync.api.streaming import Stream, stream, stream_many
+    from pollux_sync.api.tools import continue_tool, run_tools
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.explanation import Explanation
     from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
     from pollux_sync.data.interaction import Continuation, Environment, Input
     from pollux_sync.data.message import Message, messages_from_openai, messages_to_openai
+    from pollux_sync.data.models import ModelInfo, Readiness
     from pollux_sync.data.options import Options
     from pollux_sync.data.output import Output
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
-    from pollux_sync.data.services import ModelInfo, Readiness
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import (
         ReasoningDelta,
@@ -41,18 +48,8 @@ if TYPE_CHECKING:
         ToolCallDelta,
     )
     from pollux_sync.data.tool import Tool, ToolDeclaration, ToolResult
-    from pollux_sync.deferred import (
-        as_completed,
-        cancel_deferred,
-        collect_deferred,
-        defer,
-        defer_many,
-        inspect_deferred,
-        wait_deferred,
-    )
     from pollux_sync.engine.enveloping import result_of, tool_arguments
     from pollux_sync.engine.interacting import outputs
-    from pollux_sync.engine.streaming import Stream
     from pollux_sync.errors import (
         APIError,
         CacheError,
@@ -61,6 +58,7 @@ if TYPE_CHECKING:
         DeferredNotReadyError,
         Fault,
         InternalError,
+        Interrupted,
         PlanningError,
         PluginLoadError,
         PolluxError,
@@ -69,39 +67,39 @@ if TYPE_CHECKING:
         SourceError,
         ToolCallParseError,
     )
-    from pollux_sync.explaining import explain
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
-    from pollux_sync.interaction import interact
-    from pollux_sync.services import check_ready, list_models
-    from pollux_sync.sessions import Session
-    from pollux_sync.streaming import stream, stream_many
-    from pollux_sync.tools import run_tools
 
 #: Where each public name lives; the module is imported when the name is first used.
 _HOMES = {
-    "api": (
-        "cached",
-        "continue_tool",
-        "create_cache",
-        "delete_cache",
-        "extend_cache",
-        "list_caches",
-        "run",
-        "run_many",
-        "to_jsonable",
+    "api.asking": ("run", "run_many", "to_jsonable"),
+    "api.caching": ("cached", "create_cache", "delete_cache", "extend_cache", "list_caches"),
+    "api.deferring": (
+        "as_completed",
+        "cancel_deferred",
+        "collect_deferred",
+        "defer",
+        "defer_many",
+        "inspect_deferred",
+        "wait_deferred",
     ),
+    "api.explaining": ("explain",),
+    "api.interacting": ("interact",),
+    "api.probing": ("check_ready", "list_models"),
+    "api.sessions": ("Session",),
+    "api.streaming": ("Stream", "stream", "stream_many"),
+    "api.tools": ("continue_tool", "run_tools"),
     "data.envelope": ("ResultEnvelope",),
     "data.explanation": ("Explanation",),
     "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
     "data.interaction": ("Continuation", "Environment", "Input"),
     "data.message": ("Message", "messages_from_openai", "messages_to_openai"),
+    "data.models": ("ModelInfo", "Readiness"),
     "data.options": ("Options",),
     "data.output": ("Output",),
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
-    "data.services": ("ModelInfo", "Readiness"),
     "data.source": ("Source",),
     "data.streaming": (
         "ReasoningDelta",
@@ -115,18 +113,8 @@ _HOMES = {
         "ToolCallDelta",
     ),
     "data.tool": ("Tool", "ToolDeclaration", "ToolResult"),
-    "deferred": (
-        "as_completed",
-        "cancel_deferred",
-        "collect_deferred",
-        "defer",
-        "defer_many",
-        "inspect_deferred",
-        "wait_deferred",
-    ),
     "engine.enveloping": ("result_of", "tool_arguments"),
     "engine.interacting": ("outputs",),
-    "engine.streaming": ("Stream",),
     "errors": (
         "APIError",
         "CacheError",
@@ -135,6 +123,7 @@ _HOMES = {
         "DeferredNotReadyError",
         "Fault",
         "InternalError",
+        "Interrupted",
         "PlanningError",
         "PluginLoadError",
         "PolluxError",
@@ -143,16 +132,9 @@ _HOMES = {
         "SourceError",
         "ToolCallParseError",
     ),
-    "explaining": ("explain",),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
-    "interaction": ("interact",),
-    "sessions": ("Session",),
-    "streaming": ("stream", "stream_many"),
-    "tools": ("run_tools",),
-    "services": ("check_ready", "list_models"),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "APIError",
@@ -172,6 +154,7 @@ __all__ = [
     "HttpResponse",
     "Input",
     "InternalError",
+    "Interrupted",
     "Message",
     "ModelInfo",
     "Options",
@@ -242,14 +225,7 @@ __all__ = [
 __version__ = VERSION
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = build_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -1,21 +1,24 @@
 """Every error this SDK raises, in one tree.
 
     PolluxError
-    ├── ConfigurationError (also a ValueError)   what was asked for cannot work; nothing was sent
+    ├── ConfigurationError (also a ValueError)   the arguments cannot work; nothing was sent
     │   └── PluginLoadError                      a plugin is missing, broken, ambiguous or too new
     ├── SourceError                              a source cannot be read or used
     ├── PlanningError                            a source's loader failed while the plan was built
-    ├── ToolCallParseError (also a ValueError)   the model wrote arguments that are no JSON object
+    ├── ToolCallParseError (also a ValueError)   the model wrote arguments that are not a JSON object
     ├── InternalError                            a defect in this SDK, or
     │   └── ProviderBugError                     a defect in a plugin
     ├── DeferredNotReadyError                    the deferred job has not ended yet
     └── APIError                                 the provider, or the way to it, failed
         ├── RateLimitError                       status 429
         ├── ContextOverflowError                 the request does not fit into the model's context
-        └── CacheError                           in phase "cache", other than these, or the cache is gone
+        └── CacheError                           another error in phase "cache", or the cache is gone
 
-Each carries a message (what failed, on what), a ``hint`` (the next step) and its facts as attributes.
-All of them survive pickling and copying: only the message is positional, the rest has defaults.
+    KeyboardInterrupt
+    └── Interrupted                              Ctrl-C ended the calls; it carries the answers so far
+
+Every error has a message (what failed, and on what), a ``hint`` (the next step) and its facts as attributes.
+Every error can be pickled and copied: only the message is positional, all other arguments have defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import attrs
 if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import DeferredSnapshot
-    from pollux_sync.data.reply import Attempt
+    from pollux_sync.data.reply import Attempt, Outcome
 
 FaultKind = Literal[
     "auth",
@@ -44,8 +47,8 @@ FaultKind = Literal[
     "unknown",
 ]
 _TOO_MANY = 429
-#: The same request meets them again, whatever the status says.
-_LASTING: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
+#: Kinds that sending the same request again cannot cure, whatever status a server sends with them.
+_PERMANENT_KINDS: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
 
 Phase = Literal[
     "generate",
@@ -64,9 +67,10 @@ Phase = Literal[
 class Fault:
     """The facts of one failed physical attempt, as a classifier read them.
 
-    ``retryable`` says whether sending the same request again may help, which is never so for kinds "auth",
-    "context_overflow" and "cache_missing"; whether it *is* sent again is the retry policy's decision alone.
-    ``retry_after_s`` is the server's wish in seconds. ``n_tokens`` and ``n_ctx`` belong to "context_overflow".
+    ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth",
+    "context_overflow" and "cache_missing". The retry policy alone decides about sending it again.
+    ``retry_after_s`` is the wait in seconds that the server asks for. ``n_tokens`` and ``n_ctx`` belong to
+    "context_overflow".
     """
 
     kind: FaultKind
@@ -80,23 +84,37 @@ class Fault:
     n_ctx: int | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.kind in _LASTING:
+        if self.kind in _PERMANENT_KINDS:
             object.__setattr__(self, "retryable", False)
 
 
+#: 4xx statuses after which the request may still have been carried out: a time-out behind a gateway (408), a conflict
+#: with an earlier attempt that did arrive (409), a replay that was refused (425).
+_AMBIGUOUS_STATUSES = frozenset({408, 409, 425})
+
+
+def is_refusal(status_code: int | None) -> bool:
+    """Return whether a status proves that the request was not carried out, so that nothing was created by it.
+
+    True for redirects, which are never followed, and for 4xx except 408, 409 and 425; 429 is a refusal. False
+    without a status: a broken connection proves nothing.
+    """
+    return status_code is not None and 300 <= status_code < 500 and status_code not in _AMBIGUOUS_STATUSES  # noqa: PLR2004
+
+
 class PolluxError(Exception):
-    """Base of every error raised on purpose. ``str(error)`` is the message and, below it, the hint."""
+    """The base of every error that this SDK raises on purpose. ``str(error)`` is the message and, below it, the hint."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
-        #: The envelope of the whole call, when other prompts were answered although this one failed.
+        #: The envelope of the whole call, if other prompts were answered although this one failed.
         self.partial_result: ResultEnvelope | None = None
-        #: Index of the call (with one source set: of the prompt) that failed.
+        #: The index of the call that failed; without ``per_source`` it is the index of the prompt.
         self.call_idx: int | None = None
-        #: What had come of a streamed answer before it failed.
+        #: The text of a streamed answer that arrived before it failed.
         self.partial_text = ""
-        #: The ledger of every physical attempt made for that call.
+        #: The ledger of all physical attempts of that call.
         self.attempts: tuple[Attempt, ...] = ()
 
     @property
@@ -109,11 +127,11 @@ class PolluxError(Exception):
 
 
 class ConfigurationError(PolluxError, ValueError):
-    """What was asked for cannot work as given; raised before anything is sent."""
+    """The arguments cannot work; raised before anything is sent."""
 
 
 class PluginLoadError(ConfigurationError):
-    """A plugin that was asked for cannot be used; other plugins are unaffected."""
+    """A requested plugin cannot be used; other plugins are not affected."""
 
     def __init__(
         self,
@@ -131,19 +149,19 @@ class PluginLoadError(ConfigurationError):
 
 
 class SourceError(PolluxError):
-    """A source is missing, unreadable, or not something the call can use."""
+    """A source is missing or unreadable, or the call cannot use it."""
 
 
 class PlanningError(PolluxError):
-    """The plan could not be built, e.g. because a source's loader raised."""
+    """The plan could not be built, for instance because a source's loader raised."""
 
 
 class InternalError(PolluxError):
-    """A defect: please report it. The cause is chained."""
+    """A defect in this SDK; please report it. The cause is chained."""
 
 
 class ProviderBugError(InternalError):
-    """A plugin's hook raised something unexpected or answered with the wrong type."""
+    """A plugin's hook raised an unexpected exception or returned a value of the wrong type."""
 
     def __init__(
         self,
@@ -159,7 +177,7 @@ class ProviderBugError(InternalError):
 
 
 class ToolCallParseError(PolluxError, ValueError):
-    """The model wrote arguments for ``tool`` that are no JSON object; ``arguments`` is what it wrote."""
+    """The model wrote ``arguments`` for ``tool`` that are not a JSON object."""
 
     def __init__(self, message: str, *, hint: str | None = None, tool: str = "", arguments: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -168,7 +186,7 @@ class ToolCallParseError(PolluxError, ValueError):
 
 
 class DeferredNotReadyError(PolluxError):
-    """The deferred job has not ended; ``snapshot`` says how far it is."""
+    """The deferred job has not ended; ``snapshot`` is its progress."""
 
     def __init__(
         self,
@@ -182,9 +200,9 @@ class DeferredNotReadyError(PolluxError):
 
 
 class APIError(PolluxError):
-    """The provider refused or failed, or could not be reached.
+    """The provider refused the request, failed, or could not be reached.
 
-    ``kind`` is the category of the failure, one of `FaultKind`; ``attempts`` and ``call_idx`` are as in PolluxError.
+    ``kind`` is the category of the failure, one of `FaultKind`. ``attempts`` and ``call_idx`` are as in PolluxError.
     """
 
     def __init__(
@@ -214,16 +232,29 @@ class APIError(PolluxError):
         self.attempts = attempts
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a call while its requests were being sent.
+
+    ``outcomes`` has one outcome per call, in call order; ``partial_result`` is the envelope of the answers so far.
+    It is a KeyboardInterrupt, so that ``except Exception`` does not catch it and handlers for Ctrl-C do.
+    """
+
+    def __init__(self, *, outcomes: tuple[Outcome, ...] = (), partial_result: ResultEnvelope | None = None) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+        self.partial_result = partial_result
+
+
 class RateLimitError(APIError):
-    """The provider answered 429: too many requests, or a quota is used up."""
+    """The provider returned status 429: too many requests, or a quota is used up."""
 
 
 class ContextOverflowError(APIError):
-    """The request does not fit into the model's context; sent again as it is, it never will.
+    """The request does not fit into the model's context; sending it again cannot help.
 
-    ``n_tokens`` is what the request needs, with the output it asks for where the provider counts that too;
-    ``n_ctx`` is what the model holds. None where the provider did not say. An answer that ends at
-    ``max_tokens`` is no error: its finish reason is "length".
+    ``n_tokens`` is the size of the request, including the requested output if the provider counts that too;
+    ``n_ctx`` is the size of the context. Each is None if the provider did not report it. An answer that ends at
+    ``max_tokens`` raises no error: its finish reason is "length".
     """
 
     def __init__(self, message: str, *, n_tokens: int | None = None, n_ctx: int | None = None, **facts: Any) -> None:
@@ -233,10 +264,10 @@ class ContextOverflowError(APIError):
 
 
 class CacheError(APIError):
-    """Creating, extending, listing or deleting a provider-side cache failed, or (kind "cache_missing") it is gone."""
+    """A cache could not be created, extended, listed or deleted, or it is gone (kind "cache_missing")."""
 
 
-def api_error(
+def build_api_error(
     fault: Fault,
     *,
     provider: str,
@@ -244,8 +275,8 @@ def api_error(
     attempts: tuple[Attempt, ...] = (),
     call_idx: int | None = None,
 ) -> APIError:
-    """The error of the tree that stands for this fault."""
-    error_type, facts = _type_and_facts(fault, phase)
+    """Return the error that stands for a fault."""
+    error_type, facts = _choose_type(fault, phase)
     return error_type(
         fault.message,
         hint=fault.hint,
@@ -262,7 +293,8 @@ def api_error(
     )
 
 
-def _type_and_facts(fault: Fault, phase: Phase) -> tuple[type[APIError], dict[str, Any]]:
+def _choose_type(fault: Fault, phase: Phase) -> tuple[type[APIError], dict[str, Any]]:
+    # A rate limit stays a RateLimitError in every phase, so that one ``except`` catches it; CacheError comes last.
     if fault.status_code == _TOO_MANY or fault.kind == "rate_limit":
         return RateLimitError, {}
     if fault.kind == "context_overflow":

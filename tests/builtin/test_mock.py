@@ -76,9 +76,9 @@ def test_uploads_and_deletes_files(tmp_path):
 
 def test_knows_its_files():
     store = MockStore()
-    store.add("a")
+    store.store_file("a")
     assert store.files == {"mock://uploaded/a"}
-    store.remove("mock://uploaded/a")
+    store.delete_file("mock://uploaded/a")
     assert store.files == frozenset()
 
 

@@ -11,7 +11,7 @@ import pytest
 from installing import install
 from pollux_sync import APIError, ConfigurationError, PlanningError, ProviderBugError, SourceError
 from pollux_sync.cli import main
-from pollux_sync.cli.terminal import say, write, write_json
+from pollux_sync.cli.terminal import write, write_json, write_remark
 
 COMMANDS = "pollux_sync.commands"
 numbers = itertools.count()
@@ -254,7 +254,7 @@ def test_closed_streams_are_no_trouble(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["run", "--mock", "Who?"]) == 0
     assert main(["run", "--mock", "-"]) == 2
-    say("nothing")
+    write_remark("nothing")
 
 
 # the cost of a start

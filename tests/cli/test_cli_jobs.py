@@ -4,7 +4,7 @@ import os
 import pytest
 
 import pollux_sync
-from pollux_sync import DeferredNotReadyError, api
+from pollux_sync import DeferredNotReadyError, process
 from pollux_sync.cli import jobs
 from pollux_sync.testing import JobScript
 
@@ -13,7 +13,7 @@ DEFER = ("defer", "--mock", "--job", "job.json")
 
 @pytest.fixture(autouse=True)
 def _jobs_of_this_test():
-    api.connections.close()
+    process.clients.close()
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def scripted(monkeypatch):
 
     def script(*looks, **fates):
         plugins = (JobScript(*looks, **fates),)
-        monkeypatch.setattr("pollux_sync.hooks.config.enabled_plugins", lambda: plugins)
-        monkeypatch.setattr("pollux_sync.cli.asking.enabled_plugins", lambda: plugins)
+        monkeypatch.setattr("pollux_sync.hooks.config.read_enabled_plugins", lambda: plugins)
+        monkeypatch.setattr("pollux_sync.cli.asking.read_enabled_plugins", lambda: plugins)
 
     return script
 
@@ -112,7 +112,7 @@ def test_typed_answers_are_lines_of_json(cli):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("status", "none.json"), "no job file"),
+        (("status", "none.json"), "not a job file"),
         (("defer", "--mock", "Who?"), "--job"),
         (("defer", "--mock", "--job", "j.json", "a", "-s", "notes.txt", "--per-source"), "cannot be deferred"),
         (("collect",), "FILE"),

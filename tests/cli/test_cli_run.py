@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from acme_server import FileServer, answered
+from acme_server import FileServer, build_answer
 from installing import install
 from pollux_sync import Config, Reply, RetryPolicy, ToolCall, run_many
-from pollux_sync.cli.asking import run_parser
-from pollux_sync.cli.fields import schema_from
-from pollux_sync.cli.progress import Progress, progress_on
-from pollux_sync.cli.sources import source_from
+from pollux_sync.cli.asking import build_run_parser
+from pollux_sync.cli.fields import read_schema
+from pollux_sync.cli.progress import Progress, build_progress
+from pollux_sync.cli.sources import parse_source
 from pollux_sync.testing import BrokenOff, Script, failing
 from pollux_sync.testing.server import Answer, Hang
 
@@ -113,13 +113,13 @@ def test_piped_bytes_that_are_no_text_are_refused(start, tmp_path):
     ],
 )
 def test_word_means_a_source_elsewhere(word, kind, identifier, mime_type):
-    source = source_from(word)
+    source = parse_source(word)
     assert (source.source_type, source.identifier, source.mime_type) == (kind, identifier, mime_type)
 
 
 def test_word_means_a_local_file(folder):
     (folder / "notes.md").write_text("text")
-    source = source_from("notes.md")
+    source = parse_source("notes.md")
     assert (source.source_type, source.identifier) == ("file", "notes.md")
 
 
@@ -156,7 +156,7 @@ def test_each_prompt_is_asked_about_each_source(folder, cli):
 
 
 def test_prompts_go_to_the_provider_and_model_that_are_named(cli, at_server, server):
-    server.reply(answered("fine"))
+    server.reply(build_answer("fine"))
     done = cli("run", *at_server, "Who?")
     assert (done.code, done.out) == (0, "fine\n")
     assert server.requests[0].json() == {"model": "m", "prompt": "Who?", "parts": []}
@@ -166,7 +166,7 @@ def test_prompts_go_to_the_provider_and_model_that_are_named(cli, at_server, ser
 def test_provider_and_model_are_taken_from_the_environment(acme, server, cli, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "acme")
     monkeypatch.setenv("POLLUX_SYNC_MODEL", "m2")
-    server.reply(answered())
+    server.reply(build_answer())
     cli("run", "Who?", "--base-url", server.url)
     assert server.requests[0].json()["model"] == "m2"
 
@@ -223,7 +223,7 @@ def test_setting_that_makes_no_sense_is_refused(cli, words):
 
 
 def test_retries_are_attempts_after_the_first(cli, acme, server):
-    server.reply(Answer(status=503, json={}, headers={"Retry-After": "0"}), answered("at last"))
+    server.reply(Answer(status=503, json={}, headers={"Retry-After": "0"}), build_answer("at last"))
     where = ("-p", "acme", "-m", "m", "--base-url", server.url)
     assert cli("run", *where, "Who?", "--retries", "1").out == "at last\n"
     assert len(server.requests) == 2
@@ -273,7 +273,9 @@ def test_middleware_that_is_not_installed_is_refused(cli):
 
 def test_every_option_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
-    options = [name for action in run_parser()._actions for name in action.option_strings if action.help != SUPPRESS]
+    options = [
+        name for action in build_run_parser()._actions for name in action.option_strings if action.help != SUPPRESS
+    ]
     assert [name for name in options if f"`{name}" not in page and name not in {"-h", "--help"}] == []
 
 
@@ -281,7 +283,7 @@ def test_every_option_is_documented():
 
 
 def test_fields_become_a_schema():
-    assert schema_from("name, age int?, height float, is_old bool,tags list[str], rows list[list[int]], n list") == {
+    assert read_schema("name, age int?, height float, is_old bool,tags list[str], rows list[list[int]], n list") == {
         "type": "object",
         "properties": {
             "name": {"type": "string"},
@@ -299,7 +301,7 @@ def test_fields_become_a_schema():
 
 @pytest.mark.parametrize("text", ["name?", "name ?", "name str?", "name str ?"])
 def test_question_mark_makes_a_field_optional(text):
-    assert schema_from(text)["required"] == []
+    assert read_schema(text)["required"] == []
 
 
 @pytest.mark.parametrize(
@@ -521,12 +523,12 @@ def test_quick_run_on_a_terminal_shows_the_answers_alone(cli, monkeypatch):
 
 
 def test_progress_is_shown_on_a_terminal():
-    assert progress_on(Terminal(), is_quiet=False) is not None
+    assert build_progress(Terminal(), is_quiet=False) is not None
 
 
 @pytest.mark.parametrize(("stream", "is_quiet"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
 def test_progress_is_not_shown_where_it_would_be_in_the_way(stream, is_quiet):
-    assert progress_on(stream, is_quiet=is_quiet) is None
+    assert build_progress(stream, is_quiet=is_quiet) is None
 
 
 # explaining

@@ -24,7 +24,7 @@ from pollux_sync import (
     errors,
 )
 from pollux_sync.data.reply import Attempt
-from pollux_sync.errors import api_error
+from pollux_sync.errors import build_api_error
 
 SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "IN_PROGRESS", 3, 1, 0, 2, submitted_at=1.5)
 ATTEMPTS = (
@@ -181,14 +181,14 @@ FAULT = Fault(
 )
 def test_fault_becomes_the_error_of_its_kind_and_phase(status_code, kind, phase, error_type):
     fault = attrs.evolve(FAULT, status_code=status_code, kind=kind)
-    assert type(api_error(fault, provider="acme", phase=phase)) is error_type
+    assert type(build_api_error(fault, provider="acme", phase=phase)) is error_type
 
 
 @pytest.mark.parametrize(
     "fault", [FAULT, attrs.evolve(FAULT, kind="context_overflow", n_tokens=9000, n_ctx=8192)], ids=lambda f: f.kind
 )
 def test_error_of_a_fault_carries_all_its_facts(fault):
-    error = api_error(fault, provider="acme", phase="upload")
+    error = build_api_error(fault, provider="acme", phase="upload")
     facts = {name: value for name, value in attrs.asdict(fault).items() if value is not None}
     assert {name: getattr(error, name) for name in facts} == facts
 
@@ -204,12 +204,12 @@ def test_fault_that_lasts_is_never_retryable(kind):
 
 
 def test_error_of_a_fault_says_where_it_happened():
-    error = api_error(FAULT, provider="acme", phase="upload", attempts=ATTEMPTS, call_idx=3)
+    error = build_api_error(FAULT, provider="acme", phase="upload", attempts=ATTEMPTS, call_idx=3)
     assert (error.provider, error.phase, error.attempts, error.call_idx) == ("acme", "upload", ATTEMPTS, 3)
 
 
 def test_error_of_a_fault_belongs_to_no_call_by_default():
-    error = api_error(FAULT, provider="acme", phase="cache")
+    error = build_api_error(FAULT, provider="acme", phase="cache")
     assert (error.call_idx, error.attempts) == (None, ())
 
 

@@ -10,6 +10,7 @@ import pydantic
 import pytest
 
 from pollux_sync import CacheHandle, ConfigurationError, Options
+from pollux_sync.data.options import OPTION_TRAITS
 
 SEARCH = {"name": "search", "description": "Look it up", "parameters": {"type": "object", "properties": {}}}
 SCHEMA = {"type": "object", "properties": {"größe": {"type": "integer"}, "art": {"type": "string"}}}
@@ -330,6 +331,17 @@ def test_schema_with_a_type_that_json_cannot_say_is_refused():
 
     with pytest.raises(ConfigurationError, match=r"thing|JSON form"):
         Options(response_schema=Odd)
+
+
+def test_every_option_is_declared_by_providers_or_honoured_by_the_core():
+    of_the_core = {traits.name for traits in OPTION_TRAITS if traits.declared_as is None}
+    assert of_the_core == {"delivery_mode", "on_error", "schema_repairs", "provider_options"}
+    assert [traits.name for traits in OPTION_TRAITS] == [field.name for field in attrs.fields(Options)]
+
+
+def test_lists_the_options_that_are_set():
+    options = Options(temperature=0, history=[], on_error="raise", schema_repairs=2)
+    assert [traits.name for traits in options.iter_set()] == ["temperature", "history", "schema_repairs"]
 
 
 def test_options_survive_pickling():

@@ -38,7 +38,7 @@ def test_failure_that_was_never_sent_has_no_attempts():
     assert Failure(ConfigurationError("no")).attempts == ()
 
 
-def test_a_settled_reply_is_the_same_with_its_ledger():
+def test_a_reply_with_attempts_is_the_same_with_its_ledger():
     reply = Reply(
         text="t",
         reasoning="r",
@@ -54,4 +54,4 @@ def test_a_settled_reply_is_the_same_with_its_ledger():
     unset = {field.name for field in attrs.fields(Reply) if getattr(reply, field.name) == field.default}
     assert unset == {"attempts"}
     ledger = (Attempt(started_at=1.0, duration_s=2.0),)
-    assert reply.settled(ledger) == attrs.evolve(reply, attempts=ledger)
+    assert reply.with_attempts(ledger) == attrs.evolve(reply, attempts=ledger)

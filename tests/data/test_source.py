@@ -589,9 +589,28 @@ def test_a_source_survives_json(source):
 
 @pytest.mark.parametrize(
     "item",
-    [{}, {"source_type": "tape", "identifier": "x", "mime_type": "a/b"}, {"source_type": "file", "identifier": "x"}],
+    [
+        None,
+        {},
+        {"source_type": "tape", "identifier": "x", "mime_type": "a/b"},
+        {"source_type": "tape", "identifier": "x", "mime_type": "a/b", "text": "a"},
+        {"source_type": "file", "identifier": "x"},
+        {"source_type": "file", "identifier": "x", "mime_type": "a/b"},
+        {"source_type": "file", "identifier": "x", "mime_type": "a/b", "data": "not base64!"},
+        {"source_type": "text", "identifier": "x", "mime_type": "a/b", "text": 5},
+        {"source_type": "text", "identifier": "x", "mime_type": 5, "text": "a"},
+        {"source_type": "text", "identifier": 5, "mime_type": "a/b", "text": "a"},
+        {"source_type": "text", "identifier": "x", "mime_type": "a/b", "text": "a", "colour": "white"},
+        {"source_type": "text", "identifier": "x", "mime_type": "a/b", "text": "a", "provider_hints": [["gemini"]]},
+        {"source_type": "text", "identifier": "x", "mime_type": "a/b", "text": "a", "provider_hints": ["abc"]},
+    ],
 )
 def test_refuses_what_is_no_stored_source(item):
     with pytest.raises(SourceError, match="not a stored source") as caught:
         Source.from_dict(item)
     assert "to_dict" in caught.value.hint
+
+
+def test_names_the_field_of_a_stored_source_that_is_wrong():
+    with pytest.raises(SourceError, match=r"not a stored source: expected a string, got 5 @ \$\.text"):
+        Source.from_dict({"source_type": "text", "identifier": "x", "mime_type": "a/b", "text": 5})

@@ -36,11 +36,11 @@ def test_rule_may_ask_for_a_scheme_of_the_address():
 
 @pytest.mark.parametrize(("rules", "delivery"), [((IMAGE, WEB), "inline"), ((WEB, IMAGE), "uri")])
 def test_first_rule_that_matches_wins(rules, delivery):
-    assert ProviderInfo(name="acme", sources=rules).rule_for(PAGE).delivery == delivery
+    assert ProviderInfo(name="acme", sources=rules).find_rule(PAGE).delivery == delivery
 
 
 def test_source_that_no_rule_is_about_cannot_be_sent():
-    assert ProviderInfo(name="acme").rule_for(PAGE) is None
+    assert ProviderInfo(name="acme").find_rule(PAGE) is None
 
 
 @pytest.mark.parametrize("source", [Source.from_text("whale"), Source.from_json({"whale": 1})])

@@ -160,6 +160,17 @@ def sphinx_style(a: int, b: int) -> int:
     return a + b
 
 
+def nested_types(a: int, b: int) -> int:
+    """Add.
+
+    Args:
+        a (list(tuple(int, str))): the first
+            (of two): really
+        b (Callable[[int], str], optional): the second
+    """
+    return a + b
+
+
 def silent(a: int, b: int) -> int:
     return a + b
 
@@ -169,6 +180,7 @@ def silent(a: int, b: int) -> int:
     [
         (numpy_style, "Add.", ["the first of two", "the second"]),
         (sphinx_style, "Add.", ["the first of two", "the second"]),
+        (nested_types, "Add.", ["the first (of two): really", "the second"]),
         (silent, None, [None, None]),
     ],
 )

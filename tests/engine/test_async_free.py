@@ -16,7 +16,7 @@ import gemini_api
 import messages_api
 import openrouter_api
 import responses_api
-from every_call import AT_MOCK, AT_SERVICE, every_call, service
+from every_call import AT_MOCK, AT_SERVICE, build_handler, run_every_call
 from pollux_sync.testing.server import Answer
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -26,7 +26,7 @@ FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot f
 @pytest.fixture(params=["mock", "service"])
 def place(request, server):
     """Where the calls go: nothing for the mock, else an address; and what comes back."""
-    server.handler = service()
+    server.handler = build_handler()
     return (None, AT_MOCK) if request.param == "mock" else (server.url, AT_SERVICE)
 
 
@@ -34,7 +34,7 @@ def test_works_in_the_thread_of_a_running_event_loop(place):
     where, answers = place
 
     async def main():
-        return every_call(where)
+        return run_every_call(where)
 
     assert asyncio.run(main()) == answers
 
@@ -43,12 +43,12 @@ def test_the_loop_goes_on_while_a_call_runs_in_a_thread_of_its_own(place):
     where, answers = place
 
     async def main():
-        return await asyncio.gather(*(asyncio.to_thread(every_call, where) for _ in range(4)))
+        return await asyncio.gather(*(asyncio.to_thread(run_every_call, where) for _ in range(4)))
 
     assert asyncio.run(main()) == [answers] * 4
 
 
-CELLS = ["from every_call import every_call", "given = every_call(where)", "again = every_call(where)"]
+CELLS = ["from every_call import run_every_call", "given = run_every_call(where)", "again = run_every_call(where)"]
 
 
 def test_works_cell_by_cell_in_a_kernel_whose_loop_never_stops(place):
@@ -67,7 +67,7 @@ def test_works_cell_by_cell_in_a_kernel_whose_loop_never_stops(place):
 def test_works_in_a_thread(place):
     where, answers = place
     given = []
-    thread = threading.Thread(target=lambda: given.append(every_call(where)))
+    thread = threading.Thread(target=lambda: given.append(run_every_call(where)))
     thread.start()
     thread.join()
     assert given == [answers]
@@ -76,7 +76,7 @@ def test_works_in_a_thread(place):
 def test_works_in_a_pool_of_threads(place):
     where, answers = place
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(every_call, [where] * 8)) == [answers] * 8
+        assert list(pool.map(run_every_call, [where] * 8)) == [answers] * 8
 
 
 def ran(code, *arguments):
@@ -90,15 +90,15 @@ def ran(code, *arguments):
 
 FORK = """
 import json, os, sys
-from every_call import every_call
+from every_call import run_every_call
 where = sys.argv[1] if len(sys.argv) > 1 else None
-before = every_call(where)
+before = run_every_call(where)
 reader, writer = os.pipe()
 child = os.fork()
 if child == 0:
-    os.write(writer, json.dumps(every_call(where)).encode())
+    os.write(writer, json.dumps(run_every_call(where)).encode())
     os._exit(0)
-after = every_call(where)
+after = run_every_call(where)
 os.waitpid(child, 0)
 print(json.dumps([before, after, json.loads(os.read(reader, 65536))]))
 """
@@ -112,8 +112,8 @@ def test_works_on_both_sides_of_a_fork(place):
 
 @FORKS
 def test_a_forked_child_opens_connections_of_its_own(server):
-    server.handler = service()
-    ran(["-c", FORK.replace("after = every_call(where)", "after = None")], server.url)
+    server.handler = build_handler()
+    ran(["-c", FORK.replace("after = run_every_call(where)", "after = None")], server.url)
     used = [request.connection for request in server.requests]
     first = used[: len(used) // 2]
     assert set(first) & set(used[len(used) // 2 :]) == set()
@@ -162,13 +162,13 @@ def test_a_forked_child_waits_for_no_cache_that_the_parent_was_making(server):
 
 POOL = """
 import json, multiprocessing, sys
-from every_call import every_call
+from every_call import run_every_call
 
 if __name__ == "__main__":
     where = sys.argv[2] if len(sys.argv) > 2 else None
-    before = every_call(where)
+    before = run_every_call(where)
     with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
-        print(json.dumps([before, *pool.map(every_call, [where] * 2)]))
+        print(json.dumps([before, *pool.map(run_every_call, [where] * 2)]))
 """
 
 
@@ -185,7 +185,7 @@ MODULES = "import json, sys; print(json.dumps([*sys.modules]))"
 
 def test_no_call_brings_in_an_event_loop(place):
     where, _ = place
-    calls = f"from every_call import every_call; every_call({where!r}); {MODULES}"
+    calls = f"from every_call import run_every_call; run_every_call({where!r}); {MODULES}"
     assert "asyncio" not in ran(["-c", calls])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from acme_server import answered
+from acme_server import build_answer
 from pollux_sync import Config, ConfigurationError, Options, Source, create_cache, defer, run
 
 MOCK = {"provider": "any", "model": "m", "use_mock": True}
@@ -33,7 +33,7 @@ def test_nothing_is_sent_when_an_option_is_ruled_out(server, config):
 
 
 def test_what_is_not_asked_for_is_not_refused(server, config):
-    server.reply(answered())
+    server.reply(build_answer())
     ruled_out = dict.fromkeys(["temperature", "response_schema", "system_instruction"], False)
     assert run("?", config=config(capabilities=ruled_out))["answers"] == ["fine"]
 
@@ -50,7 +50,7 @@ def test_what_is_ruled_out_cannot_be_deferred_either():
 
 
 def test_caches_can_be_ruled_out():
-    with pytest.raises(ConfigurationError, match="keeps no caches"):
+    with pytest.raises(ConfigurationError, match="has no caches"):
         create_cache([Source.from_text("x")], config=Config(**MOCK, capabilities={"cache": False}))
 
 

@@ -61,7 +61,7 @@ def test_refuses_sources_that_are_none(config, sources):
 
 @pytest.mark.parametrize("prompts", [None, [None, "a"]])
 def test_refuses_a_call_with_nothing_to_say(config, prompts):
-    with pytest.raises(ConfigurationError, match="nothing to say"):
+    with pytest.raises(ConfigurationError, match="nothing to send"):
         run_many(prompts, config=config())
 
 
@@ -258,7 +258,7 @@ def test_refuses_what_no_provider_could_be_sent(field, value):
     ],
 )
 def test_refuses_turns_that_are_none(chatty, item):
-    with pytest.raises(ConfigurationError, match=r"history\[0\] is no turn"):
+    with pytest.raises(ConfigurationError, match=r"history\[0\] is not a turn"):
         run("a", config=chatty, options=Options(history=[item]))
 
 

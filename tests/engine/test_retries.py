@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from acme_server import FileServer, answered
+from acme_server import FileServer, build_answer
 from pollux_sync import (
     APIError,
     ContextOverflowError,
@@ -17,7 +17,7 @@ from pollux_sync import (
 )
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.data.reply import Attempt
-from pollux_sync.engine.retrying import next_wait_s
+from pollux_sync.engine.retrying import decide_wait
 from pollux_sync.errors import Fault
 from pollux_sync.testing.server import Answer, Drip, ResetBeforeBody, Truncated
 
@@ -44,7 +44,7 @@ def test_max_attempts_1_tries_once(server, config):
 
 
 def test_a_second_attempt_that_succeeds_is_the_answer(server, config):
-    server.reply(BUSY, answered("yes"))
+    server.reply(BUSY, build_answer("yes"))
     assert run("hi", config=config())["answers"] == ["yes"]
 
 
@@ -64,12 +64,12 @@ def test_ledger_tells_of_every_attempt(server, config):
 
 @pytest.mark.parametrize("step", [ResetBeforeBody(), Truncated(b'{"answer": 1}', 4), Answer(body=b"")])
 def test_tries_again_after_trouble_on_the_line(server, config, step):
-    server.reply(step, answered("yes"))
+    server.reply(step, build_answer("yes"))
     assert run("hi", config=config())["answers"] == ["yes"]
 
 
 def test_tries_again_after_a_time_out(server, config):
-    server.reply(Drip(body=b" " * 999, interval_s=0.02), answered("yes"))
+    server.reply(Drip(body=b" " * 999, interval_s=0.02), build_answer("yes"))
     assert run("hi", config=config(timeout_s=0.15))["answers"] == ["yes"]
 
 
@@ -86,7 +86,7 @@ def test_does_not_repeat_a_refusal_even_with_retry_after(server, config):
     ids=["seconds", "milliseconds", "date"],
 )
 def test_waits_as_long_as_the_server_asks(server, config, headers):
-    server.reply(Answer(status=429, json={"error": "slow"}, headers=headers), answered())
+    server.reply(Answer(status=429, json={"error": "slow"}, headers=headers), build_answer())
     result = run("hi", config=config())
     asked = 0.0 if "GMT" in str(headers) else 0.03
     assert result["diagnostics"]["attempts"][0][1]["wait_s"] == pytest.approx(asked)
@@ -117,7 +117,7 @@ def test_never_sends_again_what_does_not_fit(config):
 def decided(policy, *, tries, elapsed_s, retry_after_s=None, retryable=True):
     ledger = [Attempt(started_at=0.0, duration_s=0.0)] * tries
     fault = Fault(kind="capacity", message="busy", retryable=retryable, retry_after_s=retry_after_s)
-    return next_wait_s(policy, fault, ledger, elapsed_s)
+    return decide_wait(policy, fault, ledger, elapsed_s)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_tells_observers_of_failures_and_waits(server, config):
         def pollux_event(self, event):
             seen.append(event)
 
-    server.reply(BUSY, answered())
+    server.reply(BUSY, build_answer())
     run("hi", config=config(plugins=[Watch()]))
     assert [type(e).__name__ for e in seen] == [
         "PlanBuilt",
@@ -220,7 +220,7 @@ def test_a_retry_wait_of_one_prompt_holds_up_no_other(server, config):
     "delays", [{"initial_delay_s": 0, "max_delay_s": 0}, {"initial_delay_s": 0.001, "max_delay_s": 0}], ids=str
 )
 def test_whole_numbers_are_delays_too(server, config, delays):
-    server.reply(BUSY, BUSY, answered("yes"))
+    server.reply(BUSY, BUSY, build_answer("yes"))
     assert run("hi", config=config(retry=RetryPolicy(max_attempts=3, jitter=False, **delays)))["answers"] == ["yes"]
 
 

@@ -6,7 +6,7 @@ import traceback
 import attrs
 import pytest
 
-from acme_server import FileServer, answered
+from acme_server import FileServer, build_answer
 from pollux_sync import APIError, Config, ConfigurationError, PolluxError, hookimpl, run
 from pollux_sync.testing.server import Answer
 
@@ -111,5 +111,5 @@ def test_values_that_are_printed_do_not_show_it(server, config):
             seen.append(repr(event))
 
     run("hi", config=config(plugins=[Watch()]))
-    server.reply(answered())
+    server.reply(build_answer())
     assert KEY not in f"{seen} {config()!r}"

@@ -3,39 +3,39 @@ import os
 import pytest
 
 from pollux_sync import ConfigurationError
-from pollux_sync.hooks.environment import enabled_plugins, lookup
+from pollux_sync.hooks.environment import read_enabled_plugins, read_variable
 
 KEY = "ACME_API_KEY"
 
 
-# lookup
+# read_variable
 
 
 def test_variable_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv(KEY, "from-environment")
-    assert lookup(KEY) == "from-environment"
+    assert read_variable(KEY) == "from-environment"
 
 
 def test_space_around_a_variable_is_dropped(monkeypatch):
     monkeypatch.setenv(KEY, " from-environment\n")
-    assert lookup(KEY) == "from-environment"
+    assert read_variable(KEY) == "from-environment"
 
 
 def test_variable_that_is_nowhere_is_none():
-    assert lookup(KEY) is None
+    assert read_variable(KEY) is None
 
 
 def test_environment_wins_over_the_file(folder, monkeypatch):
     (folder / ".env").write_text(f"{KEY}=from-file")
     monkeypatch.setenv(KEY, "from-environment")
-    assert lookup(KEY) == "from-environment"
+    assert read_variable(KEY) == "from-environment"
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_blank_variable_counts_as_unset(folder, monkeypatch, blank):
     (folder / ".env").write_text(f"{KEY}=from-file")
     monkeypatch.setenv(KEY, blank)
-    assert lookup(KEY) == "from-file"
+    assert read_variable(KEY) == "from-file"
 
 
 @pytest.mark.parametrize(
@@ -68,46 +68,46 @@ def test_blank_variable_counts_as_unset(folder, monkeypatch, blank):
 )
 def test_line_of_the_file_is_read(folder, line, value):
     (folder / ".env").write_text(line)
-    assert lookup(KEY) == value
+    assert read_variable(KEY) == value
 
 
 def test_line_is_found_between_comments_and_blank_lines(folder):
     (folder / ".env").write_text("# keys\n\n   \nOTHER=1\nnot a setting\nACME_API_KEY=abc\n")
-    assert lookup(KEY) == "abc"
+    assert read_variable(KEY) == "abc"
 
 
 def test_last_line_wins_as_in_a_shell(folder):
     (folder / ".env").write_text("ACME_API_KEY=old\nACME_API_KEY=new\n")
-    assert lookup(KEY) == "new"
+    assert read_variable(KEY) == "new"
 
 
 def test_file_may_end_its_lines_as_windows_does(folder):
     (folder / ".env").write_bytes(b"OTHER=1\r\nACME_API_KEY=abc\r\n")
-    assert lookup(KEY) == "abc"
+    assert read_variable(KEY) == "abc"
 
 
 def test_file_may_begin_with_a_byte_order_mark(folder):
     (folder / ".env").write_text("ACME_API_KEY=abc\n", encoding="utf-8-sig")
-    assert lookup(KEY) == "abc"
+    assert read_variable(KEY) == "abc"
 
 
 def test_file_that_is_no_text_is_ignored(folder):
     (folder / ".env").write_bytes(b"ACME_API_KEY=\xff\xfe\n")
-    assert lookup(KEY) is None
+    assert read_variable(KEY) is None
 
 
 def test_directory_by_that_name_is_passed_over(folder, monkeypatch):
     (folder / ".env").write_text("ACME_API_KEY=abc")
     (folder / "project" / ".env").mkdir(parents=True)
     monkeypatch.chdir(folder / "project")
-    assert lookup(KEY) == "abc"
+    assert read_variable(KEY) == "abc"
 
 
 def test_file_is_found_upwards(folder, monkeypatch):
     (folder / ".env").write_text("ACME_API_KEY=abc")
     (folder / "project" / "src").mkdir(parents=True)
     monkeypatch.chdir(folder / "project" / "src")
-    assert lookup(KEY) == "abc"
+    assert read_variable(KEY) == "abc"
 
 
 def test_nearest_file_is_the_only_one_read(folder, monkeypatch):
@@ -115,13 +115,13 @@ def test_nearest_file_is_the_only_one_read(folder, monkeypatch):
     (folder / "project").mkdir()
     (folder / "project" / ".env").write_text("OTHER=1")
     monkeypatch.chdir(folder / "project")
-    assert lookup(KEY) is None
+    assert read_variable(KEY) is None
 
 
-def test_lookup_leaves_the_environment_as_it_was(folder):
+def test_reading_a_variable_leaves_the_environment_as_it_was(folder):
     (folder / ".env").write_text("ACME_API_KEY=abc\nOTHER=1\n")
     before = dict(os.environ)
-    lookup(KEY)
+    read_variable(KEY)
     assert dict(os.environ) == before
 
 
@@ -135,20 +135,20 @@ def gone(folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("gone")
-def test_lookup_works_where_the_working_directory_is_gone():
-    assert lookup(KEY) is None
+def test_reading_a_variable_works_where_the_working_directory_is_gone():
+    assert read_variable(KEY) is None
 
 
 @pytest.mark.usefixtures("gone")
 def test_plugins_are_looked_up_where_the_working_directory_is_gone():
-    assert enabled_plugins() == ()
+    assert read_enabled_plugins() == ()
 
 
-# enabled_plugins
+# read_enabled_plugins
 
 
 def test_no_plugin_is_enabled_by_itself():
-    assert enabled_plugins() == ()
+    assert read_enabled_plugins() == ()
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ def test_no_plugin_is_enabled_by_itself():
 )
 def test_variable_lists_plugins(monkeypatch, listed, names):
     monkeypatch.setenv("POLLUX_SYNC_PLUGINS", listed)
-    assert enabled_plugins() == names
+    assert read_enabled_plugins() == names
 
 
 def test_project_lists_plugins_in_order(folder):
     (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["log", "cost"]\n')
-    assert enabled_plugins() == ("log", "cost")
+    assert read_enabled_plugins() == ("log", "cost")
 
 
 @pytest.mark.parametrize("listed", ["", "trace"])
 def test_variable_wins_over_the_project(folder, monkeypatch, listed):
     (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["log"]\n')
     monkeypatch.setenv("POLLUX_SYNC_PLUGINS", listed)
-    assert enabled_plugins() == tuple(filter(None, [listed]))
+    assert read_enabled_plugins() == tuple(filter(None, [listed]))
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_variable_wins_over_the_project(folder, monkeypatch, listed):
 )
 def test_project_may_write_its_table_in_any_way_toml_has(folder, table):
     (folder / "pyproject.toml").write_text(table)
-    assert enabled_plugins() == ("log",)
+    assert read_enabled_plugins() == ("log",)
 
 
 def test_project_is_found_upwards(folder, monkeypatch):
     (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["log"]\n')
     (folder / "src").mkdir()
     monkeypatch.chdir(folder / "src")
-    assert enabled_plugins() == ("log",)
+    assert read_enabled_plugins() == ("log",)
 
 
 @pytest.mark.parametrize(
@@ -211,29 +211,29 @@ def test_project_is_found_upwards(folder, monkeypatch):
 )
 def test_project_need_not_list_any(folder, content):
     (folder / "pyproject.toml").write_text(content)
-    assert enabled_plugins() == ()
+    assert read_enabled_plugins() == ()
 
 
 @pytest.mark.parametrize("listed", ['"log"', "true", "[1]", '["log", 2]', "{ log = true }"])
 def test_list_of_the_wrong_type_is_refused_by_its_file(folder, listed):
     (folder / "pyproject.toml").write_text(f"[tool.pollux-sync]\nplugins = {listed}\n")
     with pytest.raises(ConfigurationError, match=r"plugins in .*pyproject\.toml must be a list of names") as caught:
-        enabled_plugins()
+        read_enabled_plugins()
     assert 'plugins = ["name", ...]' in caught.value.hint
 
 
 def test_table_of_the_wrong_type_is_refused_by_its_file(folder):
     (folder / "pyproject.toml").write_text("[tool]\npollux-sync = 3 # not a [tool.pollux-sync]\n")
     with pytest.raises(ConfigurationError, match=r"pyproject\.toml"):
-        enabled_plugins()
+        read_enabled_plugins()
 
 
 def test_broken_project_that_means_us_is_refused_by_its_file(folder):
     (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["log"\n')
     with pytest.raises(ConfigurationError, match=r"pyproject\.toml is not valid TOML"):
-        enabled_plugins()
+        read_enabled_plugins()
 
 
 def test_broken_project_that_says_nothing_of_us_is_ignored(folder):
     (folder / "pyproject.toml").write_text("[project\n")
-    assert enabled_plugins() == ()
+    assert read_enabled_plugins() == ()

@@ -1,4 +1,5 @@
 import sys
+from zipfile import ZipFile
 
 import pytest
 
@@ -101,6 +102,57 @@ def test_path_entries_that_do_not_exist_are_passed_over(install, tmp_path, monke
 
 def test_distribution_installed_later_is_found(install):
     assert "acme" not in known_names(PROVIDERS)
+    install(PLUGIN)
+    assert "acme" in known_names(PROVIDERS)
+
+
+# inside a zip
+
+
+@pytest.fixture
+def zipped(tmp_path, monkeypatch):
+    """Pack distributions into one zip in front of the others, as a zipapp has them; returns a function."""
+
+    def pack(*names, version="1.0"):
+        file = tmp_path / f"zipped-{version}.pyz"
+        with ZipFile(file, "w") as archive:
+            for name in names:
+                info = f"pollux_{name}-{version}.dist-info"
+                archive.writestr(f"{info}/entry_points.txt", f"[{PROVIDERS}]\n{name} = zipped_{name}:Plugin\n")
+                archive.writestr(f"zipped_{name}.py", PLUGIN)
+        monkeypatch.syspath_prepend(file)
+        return file
+
+    yield pack
+    for module in [module for module in sys.modules if module.startswith("zipped_")]:
+        del sys.modules[module]
+
+
+def test_plugin_inside_a_zip_is_loaded(zipped):
+    zipped("whale")
+    assert load(PROVIDERS, "whale").origin == "pollux-whale 1.0"
+
+
+def test_plugins_inside_a_zip_are_listed(zipped):
+    zipped("whale", "boat")
+    assert {"whale", "boat"} <= set(known_names(PROVIDERS))
+
+
+def test_zip_in_front_hides_the_install_behind(install, zipped):
+    install(PLUGIN, distribution="pollux-whale", names=("whale",), version="1.0")
+    zipped("whale", version="2.0")
+    assert find(PROVIDERS, "whale").version == "2.0"
+
+
+def test_distribution_inside_a_zip_without_entry_points_is_passed_over(zipped):
+    with ZipFile(zipped("whale"), "a") as archive:
+        archive.writestr("plain-1.0.dist-info/METADATA", "Name: plain")
+    assert "whale" in known_names(PROVIDERS)
+
+
+def test_file_on_the_path_that_is_no_zip_is_passed_over(install, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("Call me Ishmael.")
+    monkeypatch.syspath_prepend(tmp_path / "notes.txt")
     install(PLUGIN)
     assert "acme" in known_names(PROVIDERS)
 

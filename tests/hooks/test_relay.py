@@ -25,7 +25,7 @@ from pollux_sync.data.config import ConfigValues
 from pollux_sync.data.events import CallStarted
 from pollux_sync.data.request import Asset, Call, Plan, Request
 from pollux_sync.hooks.loading import Loaded
-from pollux_sync.hooks.relay import Hooks, provider_info, relay
+from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
 
 SECRET = "sk-white-whale"
 CONFIG = ConfigValues(provider="acme", model="m", api_key=SECRET)
@@ -82,8 +82,8 @@ def loaded(provider, name="acme"):
 
 def hooks_of(provider, *middleware, config=CONFIG):
     others = [Loaded(plugin, f"middleware {number}") for number, plugin in enumerate(middleware)]
-    manager = relay([Loaded(CoreDefaults(), "defaults"), loaded(provider), *others])
-    return Hooks(config=config, info=provider_info(loaded(provider)), manager=manager)
+    manager = build_manager([Loaded(CoreDefaults(), "defaults"), loaded(provider), *others])
+    return Hooks(config=config, info=read_provider_info(loaded(provider)), manager=manager)
 
 
 def with_hook(name, function):
@@ -110,7 +110,7 @@ def declaring(**values):
 
 
 def test_provider_that_fits_declares_itself():
-    assert provider_info(loaded(Acme())) is Acme.info
+    assert read_provider_info(loaded(Acme())) is Acme.info
 
 
 def test_provider_is_asked_once_for_its_declaration():
@@ -121,78 +121,78 @@ def test_provider_is_asked_once_for_its_declaration():
         return Acme.info
 
     provider = loaded(with_hook("pollux_provider_info", info))
-    provider_info(provider)
-    provider_info(provider)
+    read_provider_info(provider)
+    read_provider_info(provider)
     assert len(asked) == 1
 
 
 @pytest.mark.parametrize("api", [(1, 1), (1, 99), (2, 0), (0, 9)])
 def test_provider_of_a_newer_minor_or_another_major_version_is_refused(api):
     with pytest.raises(PluginLoadError, match=rf"speaks hook version {api[0]}\.{api[1]}, this core 1\.0") as caught:
-        provider_info(loaded(declaring(api=api)))
+        read_provider_info(loaded(declaring(api=api)))
     assert caught.value.hint == "upgrade the older of the two"
 
 
 def test_provider_of_an_older_minor_version_is_accepted():
     older = (1, -1)  # 1.0 is the oldest there is
-    assert provider_info(loaded(declaring(api=older))).api == older
+    assert read_provider_info(loaded(declaring(api=older))).api == older
 
 
 @pytest.mark.parametrize("api", [None, 1, "1.0", ("1", "0"), (1,), [1, 0]])
 def test_version_that_is_none_is_refused(api):
     with pytest.raises(PluginLoadError, match=r"'acme' of pollux-acme 1\.0 does not fit"):
-        provider_info(loaded(declaring(api=api)))
+        read_provider_info(loaded(declaring(api=api)))
 
 
 def test_provider_of_another_name_than_its_entry_point_is_refused():
     with pytest.raises(PluginLoadError, match="declares the name 'zebra' under the entry point 'acme'"):
-        provider_info(loaded(declaring(name="zebra")))
+        read_provider_info(loaded(declaring(name="zebra")))
 
 
 @pytest.mark.parametrize("wrong", [{"name": "acme"}, "acme"])
 def test_declaration_of_the_wrong_type_is_refused(wrong):
     message = f"pollux_provider_info gave {type(wrong).__name__}, not a ProviderInfo"
     with pytest.raises(PluginLoadError, match=message):
-        provider_info(loaded(with_hook("pollux_provider_info", giving(wrong))))
+        read_provider_info(loaded(with_hook("pollux_provider_info", giving(wrong))))
 
 
 @pytest.mark.parametrize("silent", [object(), with_hook("pollux_provider_info", giving(None))])
 def test_provider_that_declares_nothing_is_refused(silent):
     with pytest.raises(PluginLoadError, match="not a ProviderInfo"):
-        provider_info(loaded(silent))
+        read_provider_info(loaded(silent))
 
 
 def test_declaration_that_raises_is_refused_with_its_reason():
     with pytest.raises(PluginLoadError, match="pollux_provider_info raised OSError: no boat") as caught:
-        provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
+        read_provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
     assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_declaration_that_raises_is_raised_as_it_is_when_strict(monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
     with pytest.raises(OSError, match="no boat"):
-        provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
+        read_provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
 
 
 def test_declaration_that_raises_an_error_of_ours_is_left_alone():
     with pytest.raises(PluginLoadError, match=r"^needs more sea$"):
-        provider_info(loaded(with_hook("pollux_provider_info", raising(PluginLoadError("needs more sea")))))
+        read_provider_info(loaded(with_hook("pollux_provider_info", raising(PluginLoadError("needs more sea")))))
 
 
 def test_misfit_carries_its_name_distribution_and_version():
     with pytest.raises(PluginLoadError) as caught:
-        provider_info(loaded(object()))
+        read_provider_info(loaded(object()))
     assert (caught.value.name, caught.value.distribution, caught.value.version) == ("acme", "pollux-acme", "1.0")
 
 
 def test_hook_with_an_unknown_argument_is_refused_with_plugin_and_hook():
     with pytest.raises(PluginLoadError, match=r"'acme' of pollux-acme 1\.0 does not fit: .*pollux_encode.*question"):
-        provider_info(loaded(with_hook("pollux_encode", lambda self, question: None)))
+        read_provider_info(loaded(with_hook("pollux_encode", lambda self, question: None)))
 
 
 def test_hook_that_does_not_exist_is_refused_with_its_name():
     with pytest.raises(PluginLoadError, match="pollux_teleport") as caught:
-        provider_info(loaded(with_hook("pollux_teleport", giving(None))))
+        read_provider_info(loaded(with_hook("pollux_teleport", giving(None))))
     assert caught.value.hint == "it may need a newer pollux-sync"
 
 
@@ -207,7 +207,7 @@ def test_middleware_with_a_bad_hook_is_named_and_not_the_provider():
 
 def test_two_middleware_of_one_name_get_along():
     counters = [Counter(), Counter()]
-    manager = relay([loaded(Acme()), *(Loaded(counter, "Counter") for counter in counters)])
+    manager = build_manager([loaded(Acme()), *(Loaded(counter, "Counter") for counter in counters)])
     Hooks(config=CONFIG, info=Acme.info, manager=manager).emit(CallStarted(CALL))
     assert [counter.seen for counter in counters] == [1, 1]
 

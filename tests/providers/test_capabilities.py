@@ -200,7 +200,7 @@ SOURCE_CELLS = [(kind, name) for kind, sources in SOURCES.items() for name in so
 
 
 def rule_of(info, kind, name):
-    return info.rule_for(SOURCES[kind][name])
+    return info.find_rule(SOURCES[kind][name])
 
 
 def trace_of(source, delivery):
@@ -231,7 +231,7 @@ def test_undeclared_source_is_refused(info, kind, name, wire, config):
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 def test_table_shows_all_that_is_declared(info):
-    matched = [info.rule_for(source) for sources in SOURCES.values() for source in sources.values()]
+    matched = [info.find_rule(source) for sources in SOURCES.values() for source in sources.values()]
     assert set(info.sources) <= set(matched)
     assert set(info.conditions) <= info.options <= set(OPTIONS)
 

@@ -5,7 +5,7 @@ import pytest
 from capabilities import declarations
 from pollux_sync import APIError, Config, ConfigurationError, PolluxError, RetryPolicy, run
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import relay
+from pollux_sync.hooks.relay import build_manager
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 INFOS = declarations()
@@ -115,7 +115,7 @@ def test_call_goes_to_the_client_that_was_handed_over(info):
 @providers(declaring=lambda info: info.accepts_client)
 def test_client_of_another_kind_is_refused(info):
     blocking, other = object(), type("AsyncClient", (), {"__module__": CLASSES[info.name][0]})()
-    for client, hint in ((blocking, "as in the guide"), (other, "the blocking client")):
+    for client, hint in ((blocking, "as the provider's guide shows"), (other, "the blocking client")):
         with pytest.raises(ConfigurationError, match=r"client must be a") as caught:
             Config(provider=info.name, model="m", client=client)
         assert hint in caught.value.hint
@@ -130,6 +130,6 @@ def test_client_is_refused(info):
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 def test_uploads_are_implemented_where_they_are_declared(info):
-    hook = relay([load(PROVIDERS, info.name)]).hook
+    hook = build_manager([load(PROVIDERS, info.name)]).hook
     implemented = [bool(hook.pollux_upload.get_hookimpls()), bool(hook.pollux_delete_upload.get_hookimpls())]
     assert implemented == [any(rule.delivery == "upload" for rule in info.sources)] * 2

@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 
 from capabilities import declarations
-from demo_model import packaged_model
+from demo_model import find_demo_model
 from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, explain, hookimpl, run_many
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.data.request import Asset
@@ -162,7 +162,7 @@ def test_every_request_per_source_is_shown_in_order(info, server):
 def test_placeholder_stands_where_the_files_id_will(info, server, pictures):
     config = config_of(info, server.url, plugins=[Storage()])
     explained, sent = explained_and_sent(server, ["a", "b"], config, sources=pictures)
-    uploads = {rule.delivery for rule in map(info.rule_for, pictures)} & {"upload"}
+    uploads = {rule.delivery for rule in map(info.find_rule, pictures)} & {"upload"}
     assert all((b"upload-1" in request.content) == bool(uploads) for request in explained)
     contents = [request.content.replace(b"upload-1", b"file-777") for request in explained]
     replaced = [content.replace(b"upload-2", b"file-777") for content in contents]
@@ -179,7 +179,7 @@ def test_nothing_is_reached_for(info, pictures):
 
 @pytest.mark.usefixtures("no_network")
 def test_model_inside_this_process_is_not_loaded():
-    explanation = explain("a", config=Config(provider="local", model=str(packaged_model())))
+    explanation = explain("a", config=Config(provider="local", model=str(find_demo_model())))
     (request,) = explanation.requests
     assert (request.path, request.url, request.curl, request.key_header) == ("/chat/completions", None, None, None)
 

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pollux_sync.schemas import answer_format, example, lower, schema_of, structure, unstructure
+from pollux_sync.builtin.examples import build_example
+from pollux_sync.schemas import answer_format, lower, schema_of, structure, unstructure
 
 pytestmark = pytest.mark.drawn
 thorough = settings(
@@ -186,7 +187,7 @@ def test_lift_undoes_lower_value(dialect, data):
 def test_the_example_of_what_is_sent_is_read(dialect, data):
     tp, _ = data.draw(types())
     answers = answer_format(tp, dialect)
-    answer = example(answers.lowered.schema)
+    answer = build_example(answers.lowered.schema)
     Draft202012Validator(answers.lowered.schema).validate(answer)
 
 
@@ -194,6 +195,6 @@ def test_the_example_of_what_is_sent_is_read(dialect, data):
 @given(data=st.data())
 def test_the_example_of_a_type_can_be_structured(data):
     tp, _ = data.draw(types())
-    made = example(schema_of(tp))
+    made = build_example(schema_of(tp))
     Draft202012Validator(schema_of(tp)).validate(made)
     structure(made, tp)

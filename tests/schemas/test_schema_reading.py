@@ -95,13 +95,13 @@ def test_a_word_in_a_fence_is_no_language(text):
         ("I cannot do that", "the answer is not JSON"),
         ("{", "the answer is not JSON"),
         ("1 2", "the answer is not JSON"),
-        ("NaN", "not a number JSON can hold"),
-        ("-Infinity", "not a number JSON can hold"),
-        ("1e999", "not a number JSON can hold"),
+        ("NaN", "is not a finite number"),
+        ("-Infinity", "is not a finite number"),
+        ("1e999", "is not a finite number"),
         ("9" * 5000, "the answer is not JSON"),
         ("[" * 100_000, "the answer is not JSON"),
         ("```json\n{\n```", "the fenced block of the answer is not JSON"),
-        ("```json\n1 2\n```", "goes on after its JSON"),
+        ("```json\n1 2\n```", "has more text after its JSON"),
     ],
 )
 def test_what_is_not_json_is_a_mismatch(text, reason):

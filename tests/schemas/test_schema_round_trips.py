@@ -68,9 +68,9 @@ def test_strict_objects_are_closed_and_require_every_property(tp, openai):
 
 
 def _schemas(schema):
-    from pollux_sync.schemas.keywords import walk
+    from pollux_sync.schemas.keywords import walk_schemas
 
-    return [inner for _, inner in walk(schema) if isinstance(inner, dict)]
+    return [inner for _, inner in walk_schemas(schema) if isinstance(inner, dict)]
 
 
 def _keywords(schema):

@@ -234,7 +234,7 @@ def test_the_checks_of_a_class_are_the_cause():
 
 
 def test_every_failing_branch_of_a_union_is_told():
-    with pytest.raises(AnswerMismatch, match=r"fits no branch of the union: .*Item.*; .*Line"):
+    with pytest.raises(AnswerMismatch, match=r"matches no branch of the union: .*Item.*; .*Line"):
         structure({}, Item | Line)
 
 

@@ -3,7 +3,7 @@
 from pollux_sync.testing.server import Answer
 
 
-def answered(text="fine"):
+def build_answer(text="fine"):
     return Answer(json={"answer": text})
 
 

@@ -21,12 +21,12 @@ _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _FATES = ("succeeded", "errored", "canceled", "expired")
 
 
-def prompt_of(params):
+def read_prompt(params):
     return params["messages"][-1]["content"][-1]["text"]
 
 
 def echo(params):
-    return response(text(f"re: {prompt_of(params)}"), model=params["model"])
+    return response(text(f"re: {read_prompt(params)}"), model=params["model"])
 
 
 def error(message, kind="invalid_request_error"):
@@ -60,10 +60,10 @@ class Batch:
             "type": "message_batch",
             "processing_status": status,
             "request_counts": self.counts(),
-            "created_at": written(self.created_at),
-            "expires_at": written(self.created_at + 86_400),
-            "ended_at": self.ended_at and written(self.ended_at),
-            "cancel_initiated_at": written(self.created_at) if self.is_canceling else None,
+            "created_at": format_time(self.created_at),
+            "expires_at": format_time(self.created_at + 86_400),
+            "ended_at": self.ended_at and format_time(self.ended_at),
+            "cancel_initiated_at": format_time(self.created_at) if self.is_canceling else None,
             "archived_at": None,
             "results_url": f"{url}/v1/messages/batches/{self.id}/results" if self.ended_at and url else None,
         }
@@ -139,8 +139,8 @@ class Batches:
         return step
 
     def _answer(self, params):
-        if self.fates.get(prompt_of(params)) == "errored":
-            return refusal(400, f"cannot answer {prompt_of(params)}")
+        if self.fates.get(read_prompt(params)) == "errored":
+            return refusal(400, f"cannot answer {read_prompt(params)}")
         return Answer(json=self.reply(params))
 
     def _store(self, request, account):
@@ -152,8 +152,8 @@ class Batches:
             "filename": filename.decode(),
             "mime_type": "application/pdf",
             "size_bytes": request.body_size,
-            "created_at": written(time.time()),
-            "expires_at": written(time.time() + 259_200),
+            "created_at": format_time(time.time()),
+            "expires_at": format_time(time.time() + 259_200),
             "downloadable": False,
         }
         return Answer(json=account.files[name])
@@ -211,7 +211,7 @@ class Batches:
         batch.ended_at = time.time()
         unanswered = "canceled" if batch.is_canceling else "succeeded"
         for row in batch.requests:
-            batch.fates[row["custom_id"]] = self.fates.get(prompt_of(row["params"]), unanswered)
+            batch.fates[row["custom_id"]] = self.fates.get(read_prompt(row["params"]), unanswered)
 
     def _results(self, batch):
         if self.before_results:
@@ -224,9 +224,9 @@ class Batches:
         fate = batch.fates[row["custom_id"]]
         if fate == "succeeded":
             return {"type": fate, "message": self.reply(row["params"])}
-        failed = {"error": error(f"cannot answer {prompt_of(row['params'])}")} if fate == "errored" else {}
+        failed = {"error": error(f"cannot answer {read_prompt(row['params'])}")} if fate == "errored" else {}
         return {"type": fate} | failed
 
 
-def written(seconds):
+def format_time(seconds):
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

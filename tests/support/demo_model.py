@@ -6,5 +6,5 @@ from pathlib import Path
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
-def packaged_model() -> Path:
+def find_demo_model() -> Path:
     return runpy.run_path(str(DEMO))["packaged_model"]()

@@ -13,10 +13,10 @@ _BLOCK = re.compile(
 )
 
 
-def chains_in(page):
+def list_chains(page):
     """The blocks of a page that run, those together that go on from each other."""
     chains = []
-    for block in blocks_in(page):
+    for block in list_blocks(page):
         if "needs a key" in block.marks:
             continue
         if "goes on" in block.marks:
@@ -26,7 +26,7 @@ def chains_in(page):
     return chains
 
 
-def blocks_in(page):
+def list_blocks(page):
     text = page.read_text()
     return [_Block(match, page.name, text.count("\n", 0, match.start()) + 1) for match in _BLOCK.finditer(text)]
 

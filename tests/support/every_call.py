@@ -36,7 +36,7 @@ def clock() -> str:
     return "noon"
 
 
-def every_call(base_url=None):
+def run_every_call(base_url=None):
     """The answers of every kind of call, at the service or (without an address) at the mock."""
     reach = {"api_key": "k", "base_url": base_url} if base_url else {"use_mock": True}
     config = Config(provider="gemini", model="m", **reach)
@@ -60,9 +60,9 @@ def _in_a_session(config):
         return session.run("long")["answers"]
 
 
-def service():
+def build_handler():
     """A handler for a scripted server."""
-    from gemini_api import answer, function_call, last_piece, piece, streamed, text
+    from gemini_api import answer, build_streamed_answer, function_call, last_piece, piece, text
     from gemini_batches import Batches
 
     batches = Batches(states=("SUCCEEDED",))
@@ -77,7 +77,7 @@ def service():
             return answer(function_call("clock"))
         if "streamGenerateContent" in request.path:
             said = request.json()["contents"][-1]["parts"][-1]["text"]
-            return streamed(piece(text("said ")), last_piece(text(said)))
+            return build_streamed_answer(piece(text("said ")), last_piece(text(said)))
         return batches(request)
 
     return handler

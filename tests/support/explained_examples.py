@@ -21,7 +21,7 @@ FOUND = "EXPLAINED_EXAMPLES"
 ASSETS = {}
 
 
-class Asked:
+class ExplainedRequest:
     """One `run_many` or `stream_many`: its arguments, and what `explain` says of them."""
 
     def __init__(self, request):
@@ -43,7 +43,7 @@ class Asked:
                 )
             return self._explanation
 
-    def explained(self, index):
+    def explain_body(self, index):
         """The body of a call with the ids of its files in place of those that stand for them."""
         text = self.explanation.requests[index].content.decode()
         for upload in self.explanation.uploads:
@@ -52,9 +52,9 @@ class Asked:
         return text
 
 
-ASKED = ContextVar("asked", default=None)
+REQUEST = ContextVar("asked", default=None)
 #: The call that this thread carries out and has sent nothing for.
-BEGUN = ContextVar("begun", default=None)
+UNSENT_CALL = ContextVar("begun", default=None)
 
 
 class Comparing:
@@ -64,7 +64,7 @@ class Comparing:
     def pollux_plan(self, plan):
         planned = yield
         if not (planned.is_dry_run or planned.is_deferred):
-            ASKED.set(Asked(planned.request))
+            REQUEST.set(ExplainedRequest(planned.request))
         return planned
 
     @hookimpl(wrapper=True)
@@ -75,7 +75,7 @@ class Comparing:
 
     @hookimpl(wrapper=True)
     def pollux_rewrite_call(self, call):
-        BEGUN.set((ASKED.get(), call.index))
+        UNSENT_CALL.set((REQUEST.get(), call.index))
         return (yield)
 
     @hookimpl(wrapper=True)
@@ -90,11 +90,11 @@ class Comparing:
 
 
 def _compare(request):
-    if BEGUN.get() is None:
+    if UNSENT_CALL.get() is None:
         return
-    asked, index = BEGUN.get()
-    line = json.dumps({"explained": asked.explained(index), "sent": request.content.decode()}) + "\n"
-    BEGUN.set(None)  # after explaining, which rewrites calls too
+    asked, index = UNSENT_CALL.get()
+    line = json.dumps({"explained": asked.explain_body(index), "sent": request.content.decode()}) + "\n"
+    UNSENT_CALL.set(None)  # after explaining, which rewrites calls too
     with Path(os.environ[FOUND]).open("a") as file:
         file.write(line)
 
@@ -102,7 +102,7 @@ def _compare(request):
 COMPARING = Comparing()
 
 
-def comparing(config):
+def add_comparison(config):
     """The configuration with the plugin outermost, where it sees what the others made of a request."""
     return attrs.evolve(config, plugins=[*(config.plugins or ()), COMPARING])
 
@@ -113,7 +113,7 @@ class _Comparing(ast.NodeTransformer):
     def visit_Call(self, node):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id == "Config":
-            return ast.Call(func=ast.Name(comparing.__name__, ast.Load()), args=[node], keywords=[])
+            return ast.Call(func=ast.Name(add_comparison.__name__, ast.Load()), args=[node], keywords=[])
         return node
 
 
@@ -121,7 +121,7 @@ def run_example(path):
     """Run a script as the main module, its configurations with the plugin."""
     sys.path.insert(0, str(path.parent))
     tree = ast.fix_missing_locations(_Comparing().visit(ast.parse(path.read_text())))
-    exec(compile(tree, str(path), "exec"), {"__name__": "__main__", "__file__": str(path), "comparing": comparing})
+    exec(compile(tree, str(path), "exec"), {"__name__": "__main__", "__file__": str(path), "comparing": add_comparison})
 
 
 if __name__ == "__main__":

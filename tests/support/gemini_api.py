@@ -60,7 +60,7 @@ def last_piece(*parts, **fields):
 
 
 @attrs.frozen
-class Streamed:
+class StreamedAnswer:
     """These events, then the answer's end; or silence until the client leaves, or a connection that is closed."""
 
     events: tuple
@@ -79,8 +79,8 @@ class Streamed:
             wire.read_request(keep_body=False)
 
 
-def streamed(*events, **fields):
-    return Streamed(events, **fields)
+def build_streamed_answer(*events, **fields):
+    return StreamedAnswer(events, **fields)
 
 
 def error(code, message, status="SOME_STATUS", details=()):

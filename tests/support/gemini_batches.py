@@ -31,13 +31,13 @@ REASONS = {
 }
 
 
-def prompt_of(body):
+def read_prompt(body):
     return body["contents"][-1]["parts"][-1]["text"]
 
 
-def answer_to(body):
+def build_result(body):
     """What becomes of a request: a response, or an error where the prompt says so."""
-    prompt, config = prompt_of(body), body.get("generationConfig", {})
+    prompt, config = read_prompt(body), body.get("generationConfig", {})
     if prompt.startswith("fail"):
         return {"error": {"code": 3, "message": f"cannot answer {prompt!r}"}}
     if "responseJsonSchema" in config:
@@ -47,7 +47,7 @@ def answer_to(body):
 
 
 @attrs.define
-class Stored:
+class StoredFile:
     """A file."""
 
     account: str
@@ -57,7 +57,7 @@ class Stored:
 
 
 @attrs.define
-class Made:
+class StoredBatch:
     """A batch: its requests by key, the states before it, and the answers at its end."""
 
     account: str
@@ -113,7 +113,7 @@ class Batches:
     def start(self, request):
         asked = request.json()["file"]  # Google's front end takes the names of the protocol buffer too: the SDK's
         facts = {"displayName": asked["display_name"], "mimeType": asked["mime_type"], "source": "UPLOADED"}
-        name = self.new_file(account_of(request), facts)
+        name = self.new_file(read_account(request), facts)
         url = f"http://{request.headers['host']}/stored/{name}"
         return Answer(json={}, headers={"x-goog-upload-url": url})
 
@@ -128,31 +128,31 @@ class Batches:
     def new_file(self, account, facts, content=b"", *, prefix=""):
         name = f"files/{prefix}{next(self._numbers)}"
         facts = {"name": name, "uri": f"https://files.example/{name}", "state": "ACTIVE", **facts}
-        self.files[name] = Stored(account, facts | {"expirationTime": "2090-01-01T00:00:00Z"}, content)
+        self.files[name] = StoredFile(account, facts | {"expirationTime": "2090-01-01T00:00:00Z"}, content)
         return name
 
     def list_files(self, request):
-        mine = [file.facts for file in self.files.values() if file.account == account_of(request)]
+        mine = [file.facts for file in self.files.values() if file.account == read_account(request)]
         return self.page(request, "files", mine)
 
     def get_file(self, request, name):
-        return Answer(json=self.files[name].facts) if self.owns(request, self.files, name) else gone(name)
+        return Answer(json=self.files[name].facts) if self.owns(request, self.files, name) else build_not_found(name)
 
     def delete_file(self, request, name):
         if not self.owns(request, self.files, name):
-            return gone(name)
+            return build_not_found(name)
         self.deleted.append(self.files.pop(name).facts["displayName"])
         return Answer(json={})
 
     def download(self, request, name):
         if not self.owns(request, self.files, name) or self.files[name].facts["source"] != "GENERATED":
-            return gone(name)
+            return build_not_found(name)
         return Answer(body=self.files[name].content)
 
     # Batches
 
     def generate(self, request, _model):
-        answered = answer_to(request.json())
+        answered = build_result(request.json())
         return Answer(json=answered["response"]) if "response" in answered else error(400, answered["error"]["message"])
 
     def create(self, request, model):
@@ -167,32 +167,32 @@ class Batches:
             asked = [(row["metadata"]["key"], row["request"]) for row in source["requests"]]
         else:
             if not self.owns(request, self.files, source) or not self.files[source].is_whole:
-                return gone(source)
+                return build_not_found(source)
             self.lines = [json.loads(line) for line in self.files[source].content.splitlines()]
             asked = [(row["key"], row["request"]) for row in self.lines]
         if unknown := {field for _, body in asked for field in body} - FIELDS:
             return error(400, f"unknown fields: {sorted(unknown)}")
-        name = self.new_batch(account_of(request), batch["displayName"], asked, model=model, is_inline=is_inline)
-        return self.after.pop(0) if self.after else Answer(json=self.told(name))
+        name = self.new_batch(read_account(request), batch["displayName"], asked, model=model, is_inline=is_inline)
+        return self.after.pop(0) if self.after else Answer(json=self.build_operation(name))
 
     def new_batch(self, account, mark, asked, *, model="models/m", is_inline=True, made_at=None):
         number = next(self._numbers)
         created = (made_at or datetime.now(UTC) + timedelta(milliseconds=number)).isoformat().replace("+00:00", "Z")
         facts = {"model": model, "displayName": mark, "createTime": created}
         name = f"batches/{number}"
-        self.batches[name] = Made(account, facts, asked, is_inline, list(self.states), self.answered)
+        self.batches[name] = StoredBatch(account, facts, asked, is_inline, list(self.states), self.answered)
         self.settle(name)
         return name
 
     def list_batches(self, request):
-        mine = [name for name, made in self.batches.items() if made.account == account_of(request)]
+        mine = [name for name, made in self.batches.items() if made.account == read_account(request)]
         newest = sorted(mine, key=lambda name: self.batches[name].facts["createTime"], reverse=True)
-        return self.page(request, "operations", [self.told(name) for name in newest])
+        return self.page(request, "operations", [self.build_operation(name) for name in newest])
 
     def get_batch(self, request, name):
         if not self.owns(request, self.batches, name):
-            return gone(name)
-        told = self.told(name)
+            return build_not_found(name)
+        told = self.build_operation(name)
         made = self.batches[name]
         made.states = made.states[1:] or made.states
         self.settle(name)
@@ -200,7 +200,7 @@ class Batches:
 
     def cancel(self, request, name):
         if not self.owns(request, self.batches, name):
-            return gone(name)
+            return build_not_found(name)
         made = self.batches[name]
         if made.state in ENDED:
             return error(400, "the batch has ended", "FAILED_PRECONDITION")
@@ -214,14 +214,14 @@ class Batches:
         if made.state not in ENDED or made.rows:
             return
         count = len(made.requests) if made.state in ANSWERED else made.answered
-        answered = [(key, answer_to(body)) for key, body in made.requests[:count]]
+        answered = [(key, build_result(body)) for key, body in made.requests[:count]]
         made.rows = self.shape(answered)
         if not made.is_inline and made.rows:
             content = "".join(json.dumps({"key": key} | row) + "\n" for key, row in made.rows).encode()
             facts = {"displayName": made.facts["displayName"], "mimeType": "application/jsonl", "source": "GENERATED"}
             made.answers_file = self.new_file(made.account, facts, content, prefix="batch-")
 
-    def told(self, name):
+    def build_operation(self, name):
         """A batch as an operation."""
         made = self.batches[name]
         is_done = made.state in ENDED
@@ -251,14 +251,14 @@ class Batches:
         return Answer(json={kind: items[first : first + self.page_size]} | more)
 
     def owns(self, request, kept, name):
-        return name in kept and kept[name].account == account_of(request)
+        return name in kept and kept[name].account == read_account(request)
 
 
-def account_of(request):
+def read_account(request):
     return request.headers["x-goog-api-key"]
 
 
-def gone(name):
+def build_not_found(name):
     return error(403, f"You do not have permission to access {name} or it may not exist.", "PERMISSION_DENIED")
 
 

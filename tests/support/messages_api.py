@@ -50,7 +50,7 @@ def answer(*content, headers=None, **fields):
     return Answer(json=response(*content, **fields), headers={"request-id": "req_1"} | (headers or {}))
 
 
-def begun(**fields):
+def build_start_event(**fields):
     """The first event of a streamed message."""
     counted = {"input_tokens": 11, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2, "output_tokens": 1}
     message = response(stop_reason=None, usage=counted) | fields
@@ -81,7 +81,7 @@ def tool_block(index, name, *pieces, call_id="toolu_1", kind="tool_use"):
     return block(index, tool_use(name, {}, call_id) | {"type": kind}, *written)
 
 
-def ended(stop_reason="end_turn", **fields):
+def build_end_events(stop_reason="end_turn", **fields):
     """The last two events."""
     counted = {"output_tokens": 7, "output_tokens_details": {"thinking_tokens": 3}}
     delta = {"stop_reason": stop_reason, "stop_sequence": None} | fields
@@ -103,7 +103,7 @@ def stream_answer(*parts):
 
 
 @attrs.frozen
-class Begins:
+class UnendedAnswer:
     """A streamed answer of which these events come, and no end; the connection stays open."""
 
     parts: tuple

@@ -3,9 +3,9 @@
 from messages_api import (
     PING,
     REDACTED,
-    begun,
     block,
-    ended,
+    build_end_events,
+    build_start_event,
     response,
     text,
     text_block,
@@ -30,75 +30,75 @@ def said(words):
 #: What Claude streams, and what it answers at once.
 TRANSCRIPTS = {
     "text": (
-        [begun(), PING, *text_block(0, "Hel", "lo ", "wörld"), *ended()],
+        [build_start_event(), PING, *text_block(0, "Hel", "lo ", "wörld"), *build_end_events()],
         response(text("Hello wörld")),
     ),
     "text blocks": (
-        [begun(), *text_block(0, "a"), *text_block(1), *text_block(2, "b", "c"), *ended()],
+        [build_start_event(), *text_block(0, "a"), *text_block(1), *text_block(2, "b", "c"), *build_end_events()],
         response(text("a"), text(""), text("bc")),
     ),
     "citations": (
         [
-            begun(),
+            build_start_event(),
             *text_block(0, "The sky is "),
             *block(1, text("", citations=[]), said("bl"), CITED, said("ue")),
             *text_block(2, "."),
-            *ended(),
+            *build_end_events(),
         ],
         response(text("The sky is "), text("blue", citations=[NOTE]), text(".")),
     ),
     "reasoning": (
         [
-            begun(),
+            build_start_event(),
             *thinking_block(0, "fir", "st"),
             *block(1, REDACTED),
             *thinking_block(2, "then", signature="sig2"),
             *text_block(3, "x"),
-            *ended(),
+            *build_end_events(),
         ],
         response(thinking("first"), REDACTED, thinking("then", "sig2"), text("x")),
     ),
     "tool": (
-        [begun(), *tool_block(0, "ping", "", '{"n', 'é":', "1}"), *ended("tool_use")],
+        [build_start_event(), *tool_block(0, "ping", "", '{"n', 'é":', "1}"), *build_end_events("tool_use")],
         response(tool_use("ping", {"né": 1}), stop_reason="tool_use"),
     ),
     "parallel tools": (
         [
-            begun(),
+            build_start_event(),
             *text_block(0, "both"),
             *tool_block(1, "a", '{"n": 1}'),
             *tool_block(2, "b", call_id="toolu_2"),
-            *ended("tool_use"),
+            *build_end_events("tool_use"),
         ],
         response(text("both"), tool_use("a", {"n": 1}), tool_use("b", {}, "toolu_2"), stop_reason="tool_use"),
     ),
     "refusal": (
-        [begun(), *ended("refusal", stop_details=WHY)],
+        [build_start_event(), *build_end_events("refusal", stop_details=WHY)],
         response(stop_reason="refusal", stop_details=WHY),
     ),
     "truncated": (
-        [begun(), *text_block(0, "hel"), *ended("max_tokens")],
+        [build_start_event(), *text_block(0, "hel"), *build_end_events("max_tokens")],
         response(text("hel"), stop_reason="max_tokens"),
     ),
     "a call that was cut off": (
-        [begun(), *tool_block(0, "x", *CUT_OFF), *ended("max_tokens")],
+        [build_start_event(), *tool_block(0, "x", *CUT_OFF), *build_end_events("max_tokens")],
         response(tool_use("x", CUT_OFF), stop_reason="max_tokens"),
     ),
-    "empty": ([begun(), *ended()], response()),
+    "empty": ([build_start_event(), *build_end_events()], response()),
     "a tool of the service": (
         [
-            begun(),
+            build_start_event(),
             *text_block(0, "look"),
             *tool_block(1, "web_search", '{"query":', ' "é"}', call_id="srv_1", kind="server_tool_use"),
             *block(2, FOUND),
             *text_block(3, "found"),
-            *ended(),
+            *build_end_events(),
         ],
         response(text("look"), SEARCH, FOUND, text("found")),
     ),
     "usage that is counted anew": (
         [
-            begun(usage={"input_tokens": 5, "output_tokens": 1}),
+            build_start_event(usage={"input_tokens": 5, "output_tokens": 1}),
             {
                 "type": "message_delta",
                 "delta": {"stop_reason": "stop_sequence", "stop_sequence": "x"},

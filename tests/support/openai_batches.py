@@ -23,7 +23,7 @@ def error(text, code=None):
     return {"error": {"message": text, "type": "invalid_request_error", "param": None, "code": code}}
 
 
-def refused(status, text, code=None):
+def build_refusal(status, text, code=None):
     return Answer(status=status, json=error(text, code))
 
 
@@ -123,7 +123,7 @@ class OpenAIBatches:
             match = re.fullmatch(pattern, url.path)
             if match and method == request.method:
                 return answer(account, request, *match.groups())
-        return refused(404, f"unknown request: {request.method} {url.path}")
+        return build_refusal(404, f"unknown request: {request.method} {url.path}")
 
     def _routes(self):
         return (
@@ -141,11 +141,11 @@ class OpenAIBatches:
     # -- files
 
     def store(self, account, request):
-        fields = form_of(request)
+        fields = parse_form(request)
         name, content = fields["file"]
         lifetime_s = int(fields["expires_after[seconds]"][1])
         if not 3600 <= lifetime_s <= 2_592_000:
-            return refused(400, "expires_after.seconds is out of range")
+            return build_refusal(400, "expires_after.seconds is out of range")
         purpose = fields["purpose"][1].decode()
         return Answer(json=self.keep(account, name, content, purpose, lifetime_s))
 
@@ -166,12 +166,12 @@ class OpenAIBatches:
 
     def _delete(self, account, request, file_id):
         if account.files.pop(file_id, None) is None:
-            return refused(404, f"No such File object: {file_id}")
+            return build_refusal(404, f"No such File object: {file_id}")
         return Answer(json={"id": file_id, "object": "file", "deleted": True})
 
     def _content(self, account, request, file_id):
         if file_id not in account.files:
-            return refused(404, f"No such File object: {file_id}")
+            return build_refusal(404, f"No such File object: {file_id}")
         return Answer(body=account.files[file_id][1], headers={"Content-Type": "application/octet-stream"})
 
     def _page(self, items, request):
@@ -189,10 +189,10 @@ class OpenAIBatches:
     def _create(self, account, request):
         asked = request.json()
         if account.files.get(asked["input_file_id"], ({},))[0].get("purpose") != "batch":
-            return refused(400, "Invalid input_file_id")
-        return Answer(json=self.begin(account, asked))
+            return build_refusal(400, "Invalid input_file_id")
+        return Answer(json=self.create_batch(account, asked))
 
-    def begin(self, account, asked):
+    def create_batch(self, account, asked):
         now = int(time.time())
         batch = dict.fromkeys(_EMPTY)
         batch |= {
@@ -209,7 +209,7 @@ class OpenAIBatches:
     def _look(self, account, request, batch_id):
         batch = account.batches.get(batch_id)
         if batch is None:
-            return refused(404, f"No batch found with id '{batch_id}'.")
+            return build_refusal(404, f"No batch found with id '{batch_id}'.")
         shown = Answer(json=dict(batch))
         self._move(account, batch)
         return shown
@@ -233,9 +233,9 @@ class OpenAIBatches:
     def _cancel(self, account, request, batch_id):
         batch = account.batches.get(batch_id)
         if batch is None:
-            return refused(404, f"No batch found with id '{batch_id}'.")
+            return build_refusal(404, f"No batch found with id '{batch_id}'.")
         if batch["status"] not in self.stages:
-            return refused(409, f"Cannot cancel a batch with status '{batch['status']}'.")
+            return build_refusal(409, f"Cannot cancel a batch with status '{batch['status']}'.")
         batch |= {"status": "cancelling", "cancelling_at": int(time.time())}
         return Answer(json=batch)
 
@@ -291,7 +291,7 @@ def ids(lines):
     return [line["custom_id"] for line in lines]
 
 
-def form_of(request):
+def parse_form(request):
     """The parts of a form by name, each as (file name, content)."""
     boundary = b"--" + request.headers["Content-Type"].partition("boundary=")[2].encode()
     parts = {}

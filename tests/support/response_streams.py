@@ -11,7 +11,7 @@ def event(kind, **fields):
     return {"type": f"response.{kind}", **fields}
 
 
-def told(body, *events):
+def build_stream(body, *events):
     """The stream of an answer: its begin, the events, and at last the whole."""
     head = {name: body[name] for name in BEGUN} | {"status": "in_progress"}
     return sse(event("created", response=head), *events, event(body["status"], response=body))
@@ -36,7 +36,7 @@ def call_events(item, *pieces, index=0):
     return [begun, *(event("function_call_arguments.delta", delta=piece, **place) for piece in pieces)]
 
 
-def done(*items):
+def build_done_events(*items):
     """The items of an answer, one by one."""
     return [event("output_item.done", item=item, output_index=index) for index, item in enumerate(items)]
 
@@ -53,7 +53,7 @@ BOTH = message("Both.")
 
 
 def _pair(body, *events):
-    return body, told(body, *events)
+    return body, build_stream(body, *events)
 
 
 #: Pairs of what is answered at once, and the same streamed.

@@ -22,14 +22,14 @@ class Pieces(ByteStream):
         super().__init__(HttpResponse(status=200, headers=SSE), **limits)
         self._pieces = pieces
 
-    def chunks(self):
+    def iter_chunks(self):
         return iter(self._pieces)
 
     def renew(self):
         pass
 
 
-def comparable(envelope):
+def remove_times(envelope):
     """The envelope without times."""
     metrics = {name: value for name, value in envelope["metrics"].items() if name != "duration_s"}
     attempts = [[attempt["status_code"] for attempt in call] for call in envelope["diagnostics"]["attempts"]]

@@ -12,15 +12,15 @@ TOOL = {
 FAILING = 4
 
 
-def calls_two(turn):
+def has_two_calls(turn):
     """Whether the model calls two tools at once in a turn."""
     return turn % 3 == 1
 
 
-def told_in(turn):
+def build_tool_outputs(turn):
     """What the tools give in a turn: content, and whether the tool failed."""
     first = ("no such city", True) if turn == FAILING else (f"sun {turn}", False)
-    return [first, ('{"sky": "grey"}', False)] if calls_two(turn) else [first]
+    return [first, ('{"sky": "grey"}', False)] if has_two_calls(turn) else [first]
 
 
 def talk(config, options):
@@ -30,7 +30,7 @@ def talk(config, options):
         (calls,) = result["tool_calls"]
         results = [
             {"tool_call_id": call["id"], "content": content} | ({"is_error": True} if failed else {})
-            for call, (content, failed) in zip(calls, told_in(turn), strict=True)
+            for call, (content, failed) in zip(calls, build_tool_outputs(turn), strict=True)
         ]
         result = continue_tool(json.loads(json.dumps(to_jsonable(result))), results, config=config, options=options)
     return result

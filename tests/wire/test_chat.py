@@ -8,7 +8,7 @@ from pollux_sync.data.reply import ToolCall, Usage
 from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import SchemaDialect
-from pollux_sync.wire.chat import ChatDialect, decode, encode
+from pollux_sync.wire.chat import ChatDialect, decode_chat, encode_chat
 from pollux_sync.wire.faults import HttpError, ReplyError
 
 IMAGE = Source("file", "cat.png", "image/png", 3, lambda: b"\x89PN")
@@ -21,12 +21,12 @@ def call(prompt="hi", **fields):
 
 
 def body_of(*args, **fields):
-    return encode(call(*args, **fields)).body
+    return encode_chat(call(*args, **fields)).body
 
 
 def reply_to(message=None, *, finish="stop", **body):
     choice = {"index": 0, "message": message or {"role": "assistant", "content": "hello"}, "finish_reason": finish}
-    return decode(HttpResponse(status=200, body={"choices": [choice]} | body))
+    return decode_chat(HttpResponse(status=200, body={"choices": [choice]} | body))
 
 
 def test_writes_a_prompt_as_one_string():
@@ -38,7 +38,7 @@ def test_joins_texts_before_the_prompt():
 
 
 def test_sends_texts_as_parts_where_the_dialect_wants_it():
-    messages = encode(call("hi"), ChatDialect(joins_text=False)).body["messages"]
+    messages = encode_chat(call("hi"), ChatDialect(joins_text=False)).body["messages"]
     assert messages == [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
 
 
@@ -53,7 +53,7 @@ def test_carries_sampling_and_limits():
 
 
 def test_names_the_output_limit_as_the_dialect_does():
-    body = encode(call(options=Options(max_tokens=9)), ChatDialect(max_tokens_field="max_completion_tokens")).body
+    body = encode_chat(call(options=Options(max_tokens=9)), ChatDialect(max_tokens_field="max_completion_tokens")).body
     assert body["max_completion_tokens"] == 9
     assert "max_tokens" not in body
 
@@ -67,7 +67,7 @@ def test_asks_for_a_schema():
 
 
 def test_leaves_strict_out_where_the_dialect_says_so():
-    body = encode(call(response_schema={"type": "object"}), ChatDialect(strict_schema=False)).body
+    body = encode_chat(call(response_schema={"type": "object"}), ChatDialect(strict_schema=False)).body
     assert "strict" not in body["response_format"]["json_schema"]
 
 
@@ -80,7 +80,7 @@ def test_declares_tools_and_the_choice():
 
 def test_sends_a_named_tool_alone_where_the_dialect_cannot_name_it():
     options = Options(tools=[{"name": "bare"}, TOOL], tool_choice={"name": "weather"})
-    body = encode(call(options=options), ChatDialect(names_tool=False)).body
+    body = encode_chat(call(options=options), ChatDialect(names_tool=False)).body
     assert (body["tools"], body["tool_choice"]) == ([{"type": "function", "function": TOOL}], "required")
 
 
@@ -88,10 +88,10 @@ def test_lowers_parameters_to_the_dialects_schemas_and_lifts_arguments_back():
     pair = {"type": "array", "prefixItems": [{"type": "integer"}], "items": False}
     tools = [{"name": "go", "parameters": {"type": "object", "properties": {"to": pair}, "required": ["to"]}}]
     dialect = ChatDialect(tool_schemas=SchemaDialect(name="no-tuples", allows_tuples=False))
-    (tool,) = encode(call(options=Options(tools=tools)), dialect).body["tools"]
+    (tool,) = encode_chat(call(options=Options(tools=tools)), dialect).body["tools"]
     assert list(tool["function"]["parameters"]["properties"]["to"]["properties"]) == ["item_0"]
     message = {"tool_calls": [{"id": "c1", "function": {"name": "go", "arguments": '{"to": {"item_0": 3}}'}}]}
-    (made,) = decode(HttpResponse(status=200, body={"choices": [{"message": message}]}), dialect, tools).tool_calls
+    (made,) = decode_chat(HttpResponse(status=200, body={"choices": [{"message": message}]}), dialect, tools).tool_calls
     assert json.loads(made.arguments) == {"to": [3]}
 
 
@@ -186,7 +186,7 @@ def test_refuses_what_the_format_has_no_part_for(part):
 )
 def test_puts_reasoning_settings_where_the_dialect_wants_them(options, sent):
     dialect = ChatDialect(effort_path=("reasoning", "effort"), budget_path=("budget",))
-    body = encode(call(options=Options(**options)), dialect).body
+    body = encode_chat(call(options=Options(**options)), dialect).body
     assert {name: value for name, value in body.items() if name not in {"model", "messages"}} == sent
 
 
@@ -230,7 +230,7 @@ def test_replays_a_conversation_with_tools():
 @pytest.mark.parametrize(("keeps", "replayed"), [(True, {"reasoning": "hm"}), (False, {})])
 def test_replays_reasoning_where_the_dialect_keeps_it(keeps, replayed):
     turn = Turn(role="assistant", content="x", provider_state={"reasoning": "hm"})
-    messages = encode(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=keeps)).body[
+    messages = encode_chat(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=keeps)).body[
         "messages"
     ]
     assert messages[0] == {"role": "assistant", "content": "x"} | replayed
@@ -238,7 +238,7 @@ def test_replays_reasoning_where_the_dialect_keeps_it(keeps, replayed):
 
 def test_replays_nothing_but_reasoning_of_what_a_turn_keeps():
     turn = Turn(role="assistant", content="x", provider_state={"role": "system", "others_blocks": [1]})
-    body = encode(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=True)).body
+    body = encode_chat(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=True)).body
     assert body["messages"][0] == {"role": "assistant", "content": "x"}
 
 
@@ -250,7 +250,7 @@ def test_says_that_a_tool_failed_in_its_result():
 
 def test_encodes_the_same_call_to_the_same_bytes():
     one = call("hi", options=Options(tools=[TOOL], temperature=0.1))
-    assert json.dumps(encode(one).body) == json.dumps(encode(one).body)
+    assert json.dumps(encode_chat(one).body) == json.dumps(encode_chat(one).body)
 
 
 def test_reads_text_and_usage():
@@ -343,12 +343,12 @@ def test_keeps_annotations_as_artifacts():
 
 def test_keeps_reasoning_details_for_replay_where_the_dialect_does():
     body = {"choices": [{"message": {"content": "x", "reasoning_details": [{"id": 1}], "reasoning": "r"}}]}
-    reply = decode(HttpResponse(status=200, body=body), ChatDialect(keeps_reasoning=True))
+    reply = decode_chat(HttpResponse(status=200, body=body), ChatDialect(keeps_reasoning=True))
     assert reply.provider_state == {"reasoning": "r", "reasoning_details": [{"id": 1}]}
 
 
 def test_tolerates_a_choice_without_a_message():
-    assert decode(HttpResponse(status=200, body={"choices": [{"finish_reason": "stop"}]})).text == ""
+    assert decode_chat(HttpResponse(status=200, body={"choices": [{"finish_reason": "stop"}]})).text == ""
 
 
 @pytest.mark.parametrize(
@@ -358,10 +358,10 @@ def test_tolerates_a_choice_without_a_message():
 )
 def test_raises_an_error_inside_a_200(body):
     with pytest.raises(HttpError, match="no"):
-        decode(HttpResponse(status=200, body=body))
+        decode_chat(HttpResponse(status=200, body=body))
 
 
 @pytest.mark.parametrize("body", [[], "text", {}, {"choices": []}, {"choices": None}, {"choices": ["x"]}])
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
-        decode(HttpResponse(status=200, body=body))
+        decode_chat(HttpResponse(status=200, body=body))

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.faults import classify
+from pollux_sync.wire.faults import classify_error
 from pollux_sync.wire.http import HttpClient
 
 
@@ -78,7 +78,7 @@ def test_reads_a_head(answering, head, headers):
 def test_refuses_a_head_that_is_none(answering, head):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
         sent(answering(head))
-    fault = classify(caught.value)
+    fault = classify_error(caught.value)
     assert fault is not None
     assert fault.kind == "connection"
     assert fault.retryable

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.faults import HttpError, ReplyError, classify, error_message, retry_after_s
+from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_message, read_retry_after
 
 JSON_429 = {"error": {"message": "slow down"}}
 
@@ -35,16 +35,16 @@ def answer(status=429, body=None, **headers):
     ],
 )
 def test_understands_every_form_of_retry_after(response, seconds):
-    assert retry_after_s(response) == seconds
+    assert read_retry_after(response) == seconds
 
 
 def test_understands_retry_after_as_a_date():
     in_a_minute = email.utils.formatdate(time.time() + 60, usegmt=True)
-    assert 50 < retry_after_s(answer(retry_after=in_a_minute)) <= 60
+    assert 50 < read_retry_after(answer(retry_after=in_a_minute)) <= 60
 
 
 def test_takes_a_date_in_the_past_as_now():
-    assert retry_after_s(answer(retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
+    assert read_retry_after(answer(retry_after="Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,7 @@ def test_finds_the_telling_sentence_in_an_error_body(body, message):
         (200, {"error": {"code": 429, "message": "slow down"}}, "rate_limit", True),
         (200, {"error": {"type": "overloaded_error", "message": "busy"}}, "capacity", True),
         (200, {"error": {"type": "timeout_error", "message": "late"}}, "capacity", True),
+        (200, {"error": {"type": "api_error", "message": "broken"}}, "capacity", True),
         (200, {"error": {"code": "bad_thing", "message": "no"}}, "invalid_request", False),
         (200, {"error": {"code": 7}}, "invalid_request", False),
         (200, {"error": {"code": "503"}}, "capacity", True),
@@ -106,12 +107,12 @@ def test_finds_the_telling_sentence_in_an_error_body(body, message):
     ],
 )
 def test_names_the_kind_of_an_error(status, body, kind, retryable):
-    fault = classify(HttpError(answer(status, body)))
+    fault = classify_error(HttpError(answer(status, body)))
     assert (fault.kind, fault.retryable) == (kind, retryable)
 
 
 def test_keeps_the_request_id():
-    assert classify(HttpError(answer(500, "oops", request_id="req_9"))).request_id == "req_9"
+    assert classify_error(HttpError(answer(500, "oops", request_id="req_9"))).request_id == "req_9"
 
 
 def test_shows_an_http_error_as_text():
@@ -119,7 +120,7 @@ def test_shows_an_http_error_as_text():
 
 
 def test_carries_over_what_a_reply_error_says():
-    fault = classify(ReplyError("empty", hint="look", retryable=True, response=answer(200, request_id="r")))
+    fault = classify_error(ReplyError("empty", hint="look", retryable=True, response=answer(200, request_id="r")))
     assert (fault.kind, fault.message, fault.hint, fault.retryable, fault.status_code, fault.request_id) == (
         "malformed",
         "empty",
@@ -139,18 +140,18 @@ def test_carries_over_what_a_reply_error_says():
     ],
 )
 def test_knows_pythons_own_errors_of_the_network(error, kind, retryable):
-    fault = classify(error)
+    fault = classify_error(error)
     assert (fault.kind, fault.retryable) == (kind, retryable)
 
 
 def test_looks_through_the_causes():
     error = RuntimeError("wrapped")
     error.__cause__ = ConnectionResetError("gone")
-    assert classify(error).kind == "connection"
+    assert classify_error(error).kind == "connection"
 
 
 def test_leaves_what_it_does_not_know():
-    assert classify(KeyError("x")) is None
+    assert classify_error(KeyError("x")) is None
 
 
 def test_an_http_error_survives_copying_and_pickling():

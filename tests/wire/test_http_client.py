@@ -21,7 +21,7 @@ from pollux_sync.testing.server import (
     ScriptedServer,
     Truncated,
 )
-from pollux_sync.wire.faults import classify
+from pollux_sync.wire.faults import classify_error
 from pollux_sync.wire.http import HttpClient, SecretHeader
 
 ASK = HttpRequest(path="/ask", body={"question": "¿qué?"})
@@ -44,7 +44,7 @@ def client(server):
 def fault_of(client, timeout_s=5.0):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - what it is, classify says
         client.send(ASK, timeout_s)
-    fault = classify(caught.value)
+    fault = classify_error(caught.value)
     assert fault is not None
     return fault
 

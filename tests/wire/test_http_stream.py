@@ -7,7 +7,7 @@ import pytest
 
 from pollux_sync import HttpRequest
 from pollux_sync.testing.server import Answer, CloseAfter, Events, ResetBeforeBody, ScriptedServer, Truncated
-from pollux_sync.wire.faults import HttpError, ReplyError, classify
+from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
 from pollux_sync.wire.http import HttpClient
 from streams import SSE, sse
 
@@ -142,7 +142,7 @@ def test_tells_a_body_that_breaks_off(server, begin, ending, kind):
     assert next(events).data == 1
     with pytest.raises(ConnectionError) as caught:
         next(events)
-    assert classify(caught.value).kind == kind
+    assert classify_error(caught.value).kind == kind
 
 
 def test_tells_a_body_that_is_shorter_than_announced(server, begin):
@@ -173,7 +173,7 @@ def test_tells_a_connection_that_is_reset_at_once(server, begin):
     server.reply(ResetBeforeBody())
     with pytest.raises(Exception) as caught:  # noqa: PT011 - the classifier knows it
         begin()
-    assert classify(caught.value).kind == "connection"
+    assert classify_error(caught.value).kind == "connection"
 
 
 def test_ends_a_wait_that_is_too_long(server, begin):

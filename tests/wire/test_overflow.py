@@ -1,11 +1,11 @@
 import pytest
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.faults import HttpError, classify
+from pollux_sync.wire.faults import HttpError, classify_error
 
 
 def fault_of(status, body):
-    return classify(HttpError(HttpResponse(status=status, body=body)))
+    return classify_error(HttpError(HttpResponse(status=status, body=body)))
 
 
 def said(message, **facts):

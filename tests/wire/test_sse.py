@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pollux_sync import HttpResponse
 from pollux_sync.data.streaming import ServerEvent
+from pollux_sync.wire.bodies import MAX_BODY_BYTES
 from pollux_sync.wire.faults import ReplyError
-from pollux_sync.wire.http import MAX_BODY_BYTES
 from pollux_sync.wire.sse import EventParser
 from streams import Pieces, sse
 
@@ -105,7 +105,7 @@ def test_refuses_what_has_no_end(chunk, limits):
     taken = []
 
     class Endless(Pieces):
-        def chunks(self):
+        def iter_chunks(self):
             while True:
                 taken.append(chunk)
                 yield chunk
@@ -135,25 +135,25 @@ class Untyped(Pieces):
 
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/json"])
 def test_finds_out_by_the_first_bytes_what_an_answer_is(media_type):
-    whole = Untyped(b" ", b'{"a":', b" 1}", media_type=media_type).told()
+    whole = Untyped(b" ", b'{"a":', b" 1}", media_type=media_type).detect_format()
     assert (whole.response.body, list(whole)) == ({"a": 1}, [])
-    stream = Untyped(b"\n", b"da", b"ta: 1\n\ndata: 2\n\n", media_type=media_type).told()
+    stream = Untyped(b"\n", b"da", b"ta: 1\n\ndata: 2\n\n", media_type=media_type).detect_format()
     assert [event.data for event in stream] == [1, 2]
 
 
 def test_an_answer_of_nothing_is_told():
     with pytest.raises(ReplyError, match="empty"):
-        Untyped().told()
+        Untyped().detect_format()
 
 
 def test_refuses_a_whole_answer_without_end():
     class Endless(Untyped):
-        def chunks(self):
+        def iter_chunks(self):
             while True:
                 yield b"{" * 1024 * 1024
 
     with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
-        Endless().told()
+        Endless().detect_format()
 
 
 def test_refuses_blanks_without_end_where_an_answer_does_not_say_what_it_is():

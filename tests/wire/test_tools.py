@@ -4,7 +4,7 @@ import pytest
 
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.schemas import SchemaDialect
-from pollux_sync.wire.tools import lifted_calls, lowered_parameters
+from pollux_sync.wire.tools import lift_calls, lower_parameters
 
 CLOSED = SchemaDialect(name="closed", all_required=True, optional_as_nullable=True, closes_objects=True)
 TOOL = {
@@ -18,21 +18,21 @@ TOOL = {
 
 
 def lifted(arguments, tool=TOOL, name="weather"):
-    (call,) = lifted_calls([ToolCall("c1", name, arguments)], [tool], CLOSED)
+    (call,) = lift_calls([ToolCall("c1", name, arguments)], [tool], CLOSED)
     return call.arguments
 
 
 def test_writes_parameters_in_the_dialect():
-    schema = lowered_parameters(TOOL, CLOSED).schema
+    schema = lower_parameters(TOOL, CLOSED).schema
     assert (schema["required"], schema["additionalProperties"]) == (["city", "unit"], False)
 
 
 def test_takes_a_tool_without_parameters():
-    assert lowered_parameters({"name": "ping"}, CLOSED).schema["properties"] == {}
+    assert lower_parameters({"name": "ping"}, CLOSED).schema["properties"] == {}
 
 
 def test_leaves_a_tool_alone_that_asks_for_it():
-    assert lowered_parameters(TOOL | {"strict": False}, CLOSED) is None
+    assert lower_parameters(TOOL | {"strict": False}, CLOSED) is None
     assert lifted('{"unit": null}', TOOL | {"strict": False}) == '{"unit": null}'
 
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from anthropic_batches import Batches
-from messages_api import AnthropicFacts, Files, begun, events, text_block
+from messages_api import AnthropicFacts, Files, build_start_event, events, text_block
 from messages_streams import TRANSCRIPTS
 from pollux_sync.testing.contract import (
     DeferredContract,
@@ -40,7 +40,7 @@ class TestAnthropic(Facts, ProviderContract):
 
 class TestAnthropicStreams(Facts, StreamingContract):
     transcripts = {name: Transcript(body, events(*said)) for name, (said, body) in TRANSCRIPTS.items()}
-    partial = events(begun(), *text_block(0, "half")[:2])
+    partial = events(build_start_event(), *text_block(0, "half")[:2])
 
 
 class TestAnthropicFiles(AnthropicFacts, FilesContract):

@@ -2,7 +2,7 @@
 
 from messages_api import REDACTED, Files, answer, text, thinking, tool_use
 from pollux_sync import Options, Source, run, to_jsonable
-from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def said_in(turn):
@@ -11,7 +11,7 @@ def said_in(turn):
         return [thinking("so", "c2lnOQ=="), text("All told.")]
     thought = REDACTED if turn == 2 else thinking(f"about {CITIES[turn]}", f"c2lnbmVk{turn}")
     call = tool_use("weather", {"city": CITIES[turn]}, f"toolu_{turn}")
-    if not calls_two(turn):
+    if not has_two_calls(turn):
         return [thought, call]
     other = tool_use("weather", {"city": "Paris"}, f"toolu_{turn}b")
     between = [thinking("and another", "c2lnYg==")] if turn == 7 else []
@@ -23,7 +23,7 @@ def results_in(turn):
     ids = [f"toolu_{turn}", f"toolu_{turn}b"]
     return [
         {"type": "tool_result", "tool_use_id": call_id, "content": content} | ({"is_error": True} if failed else {})
-        for call_id, (content, failed) in zip(ids, told_in(turn), strict=False)
+        for call_id, (content, failed) in zip(ids, build_tool_outputs(turn), strict=False)
     ]
 
 

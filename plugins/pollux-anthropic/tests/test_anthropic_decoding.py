@@ -11,7 +11,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
 from pollux_sync.wire.faults import HttpError, ReplyError
-from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 TOOL = {
     "name": "weather",
@@ -103,12 +103,12 @@ def test_reads_an_answer(body, fields):
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert without_unknown_fields(decoded(with_unknown_fields(body, own=["input"]))) == decoded(body)
+    assert remove_unknown_fields(decoded(add_unknown_fields(body, own=["input"]))) == decoded(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_whatever_field_is_missing(body):
-    answers = [less for less in with_one_field_less(body) if less.get("content")]
+    answers = [less for less in iter_field_removals(body) if less.get("content")]
     assert all(decoded(less) for less in answers)
 
 
@@ -181,7 +181,7 @@ def test_tolerates_unknown_and_missing_fields():
 
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
-        decoded({"type": "error", "error": {"type": "api_error", "message": "it broke"}})
+        decoded({"type": "error", "error": {"type": "build_api_error", "message": "it broke"}})
 
 
 @pytest.mark.parametrize("body", [[], "x", None, {}, {"content": None}, {"content": "x"}])

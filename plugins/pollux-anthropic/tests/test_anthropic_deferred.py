@@ -11,10 +11,10 @@ import attrs
 import pytest
 from anthropic import Anthropic, AnthropicVertex
 
-from anthropic_batches import Batch, Batches, prompt_of
+from anthropic_batches import Batch, Batches, read_prompt
 from installing import install
 from messages_api import response, text, thinking
-from pollux_anthropic.batching import is_row_of
+from pollux_anthropic.batching import is_own_row
 from pollux_sync import (
     APIError,
     Config,
@@ -146,7 +146,7 @@ def test_sends_the_bodies_of_run_many(server, service, config):
     ids=["text", "thinking", "schema"],
 )
 def test_gives_the_envelope_of_run_many(service, config, prompts, options, content):
-    service.reply = lambda params: response(*content, id=f"msg_{prompt_of(params)}")
+    service.reply = lambda params: response(*content, id=f"msg_{read_prompt(params)}")
     now = run_many(prompts, config=config(), options=options)
     handle = defer_many(prompts, config=config(), options=options)
     later = answered(handle, config(), response_schema=options.response_schema)
@@ -430,7 +430,7 @@ def test_tells_ended_batches_apart_by_their_results(server, service, config, tmp
 def test_knows_its_rows_by_tag_and_number(custom_id, is_it):
     mark = "pollux-0123456789ab-abcdef01-000004"
     batch = DeferredBatch(path=Path("none"), model="m", first=4, request_count=4, n_bytes=9, mark=mark, created_at=0.0)
-    assert is_row_of({"custom_id": custom_id}, batch) == is_it
+    assert is_own_row({"custom_id": custom_id}, batch) == is_it
 
 
 def test_takes_no_batch_of_another_size_or_time_for_its_own(server, service, config, tmp_path):

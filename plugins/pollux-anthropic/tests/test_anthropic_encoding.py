@@ -358,7 +358,7 @@ def test_refuses_what_the_api_cannot_take(source):
     [("text/csv", "text"), ("text/markdown", "text"), ("image/webp", "upload"), ("application/pdf", "upload")],
 )
 def test_takes_text_as_text_and_uploads_the_rest(mime, delivery):
-    assert INFO.rule_for(file(mime)).delivery == delivery
+    assert INFO.find_rule(file(mime)).delivery == delivery
 
 
 def test_refuses_raw_fields_that_options_manage():

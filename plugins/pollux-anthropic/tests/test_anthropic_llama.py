@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from demo_model import packaged_model
+from demo_model import find_demo_model
 from llama_server import serve
 from pollux_sync import APIError, Config, Options, Source, TextDelta, run, run_many, stream
 
@@ -31,7 +31,7 @@ SEEN_BEFORE = [*earlier("Oslo", "rain", "c1"), *earlier("Paris", "sun", "c2")]
 
 @pytest.fixture(scope="module")
 def config():
-    url, key = serve(packaged_model().resolve())
+    url, key = serve(find_demo_model().resolve())
     return Config(provider="anthropic", model="smollm2", api_key=key, base_url=url.removesuffix("/v1"))
 
 

@@ -8,10 +8,10 @@ from anthropic import Anthropic, AnthropicBedrock
 
 from messages_api import (
     PING,
-    Begins,
+    UnendedAnswer,
     answer,
-    begun,
-    ended,
+    build_end_events,
+    build_start_event,
     events,
     stream_answer,
     text,
@@ -38,20 +38,20 @@ from pollux_sync import (
 )
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Drip, Hang, ResetInsideBody, Truncated
-from streams import SSE, comparable
+from streams import SSE, remove_times
 
 KEY = "sk-ant-very-secret"
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 SAID = [
-    begun(),
+    build_start_event(),
     PING,
     *thinking_block(0, "hm", "m"),
     *text_block(1, "fo", "ur"),
     *tool_block(2, "weather", '{"city": ', '"Rome"}'),
-    *ended("tool_use"),
+    *build_end_events("tool_use"),
 ]
 ANSWERED = [thinking("hmm"), text("four"), tool_use("weather", {"city": "Rome"})]
-PART = [begun(), *text_block(0, "The", " sky")[:3]]
+PART = [build_start_event(), *text_block(0, "The", " sky")[:3]]
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
 CHUNKED = SSE | {"Transfer-Encoding": "chunked"}
 
@@ -85,7 +85,7 @@ def test_gives_what_run_gives(server, config):
     options = Options(tools=[TOOL])
     blocking = run("2 + 2?", config=config(), options=options)
     streamed = stream("2 + 2?", config=config(), options=options).result()
-    assert comparable(streamed) == comparable(blocking)
+    assert remove_times(streamed) == remove_times(blocking)
 
 
 def test_goes_on_after_a_streamed_tool_call_with_its_thoughts(server, config):
@@ -98,7 +98,10 @@ def test_goes_on_after_a_streamed_tool_call_with_its_thoughts(server, config):
 
 def test_sends_input_that_was_cut_off_as_an_object(server, config):
     search = tool_block(0, "web_search", '{"query": "x', call_id="srv_1", kind="server_tool_use")
-    server.reply(stream_answer(begun(), *search, *text_block(1, "x"), *ended("max_tokens")), answer(text("bye")))
+    server.reply(
+        stream_answer(build_start_event(), *search, *text_block(1, "x"), *build_end_events("max_tokens")),
+        answer(text("bye")),
+    )
     asked = stream("hi", config=config(), options=Options(history=[])).result()
     run("go on", config=config(), options=Options(continue_from=to_jsonable(asked)))
     sent = tool_use("web_search", {}, "srv_1") | {"type": "server_tool_use"}
@@ -145,7 +148,7 @@ def test_raises_an_error_that_comes_in_the_middle(server, config):
         (Truncated(chunks(*SAID), len(chunks(*PART)) - 5, headers=CHUNKED), "connection"),
         (ResetInsideBody(chunks(*SAID), 0, headers=CHUNKED), "connection"),
     ],
-    ids=["ended", "closed", "cut off", "reset"],
+    ids=["build_end_events", "closed", "cut off", "reset"],
 )
 def test_raises_when_the_answer_breaks_off(server, config, step, kind):
     server.reply(step)
@@ -168,7 +171,7 @@ FAULTS = {
     "nothing": (Answer(body=b"", headers=SSE), "malformed", None, 2),
     "closed": (CloseWithoutAnswer(), "connection", None, 2),
     "no answer": (Hang(), "timeout", None, 2),
-    "no event": (Begins((PING,)), "timeout", None, 2),
+    "no event": (UnendedAnswer((PING,)), "timeout", None, 2),
     "no whole event": (Drip(body=b"data:" + b" " * 4000, interval_s=0.01, headers=SSE), "timeout", None, 2),
 }
 
@@ -183,7 +186,7 @@ def test_maps_a_fault_as_run_does(server, config, fault):
 
 
 def test_leaving_closes_the_connection(server, config):
-    server.reply(Begins((*PART,)))
+    server.reply(UnendedAnswer((*PART,)))
     with stream("hi", config=config()) as told:
         assert isinstance(next(told), StreamStart)
         assert server.open_connections == 1
@@ -193,7 +196,7 @@ def test_leaving_closes_the_connection(server, config):
 def test_fans_out(server, config):
     def reply(request):
         asked = request.json()["messages"][0]["content"][-1]["text"]
-        return stream_answer(begun(), *text_block(0, asked.upper()), *ended())
+        return stream_answer(build_start_event(), *text_block(0, asked.upper()), *build_end_events())
 
     server.handler = reply
     prompts = [f"p{number}" for number in range(8)]
@@ -244,7 +247,7 @@ def test_streams_through_a_transport_without_sockets(through):
 
 
 def test_closing_closes_the_connection_of_who_still_reads(server, through):
-    server.reply(Begins((*PART,)))
+    server.reply(UnendedAnswer((*PART,)))
     streamed = AnthropicCarrier(through().client).stream(HttpRequest(path="/v1/messages", body={}), 5.0)
     reading = iter(streamed)
     assert next(reading).name == "message_start"

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from messages_api import (
-    begun,
     block,
-    ended,
+    build_end_events,
+    build_start_event,
     text,
     text_block,
     thinking,
@@ -28,8 +28,8 @@ from pollux_sync.data.streaming import (
     TextDelta,
     ToolCallDelta,
 )
-from pollux_sync.wire.faults import HttpError, ReplyError, classify
-from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 CASES = pytest.mark.parametrize(("said", "answer"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 
@@ -68,14 +68,14 @@ def test_says_in_deltas_what_the_reply_says(said, answer):
 
 @CASES
 def test_reads_a_stream_with_fields_and_events_it_does_not_know(said, answer):
-    grown = with_unknown_fields(said[:-1], own=["input"])
+    grown = add_unknown_fields(said[:-1], own=["input"])
     news = [{"type": "news", "index": 0}, *grown, {"type": "content_block_news"}, {}, {"type": "message_stop"}]
-    assert without_unknown_fields(reply(news)) == reply(said)
+    assert remove_unknown_fields(reply(news)) == reply(said)
 
 
 @CASES
 def test_reads_a_stream_whatever_field_is_missing(said, answer):
-    for less in with_one_field_less(said):
+    for less in iter_field_removals(said):
         if less[-1] == {"type": "message_stop"} and all(less):
             assert isinstance(list(decoded(less))[-1], Reply)
 
@@ -88,18 +88,18 @@ def test_gives_a_reply_once_the_service_has_said_why_the_message_ended(said, ans
 
 
 def test_begins_as_soon_as_the_service_does():
-    assert next(decoded([begun()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
+    assert next(decoded([build_start_event()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
 
 
 def test_tells_thoughts_text_and_calls_as_they_come():
     parts = [
-        begun(),
+        build_start_event(),
         *thinking_block(0, "a", "b"),
         *thinking_block(1, "c"),
         *text_block(2, "d", "e"),
         *tool_block(3, "x", '{"n"', ": 1}"),
         *tool_block(4, "y", "{}", call_id="toolu_2"),
-        *ended("tool_use"),
+        *build_end_events("tool_use"),
     ]
     assert deltas(parts) == [
         ReasoningDelta("a"),
@@ -115,17 +115,17 @@ def test_tells_thoughts_text_and_calls_as_they_come():
     ]
 
 
-NEIGHBOURS = [begun(), *text_block(0, "a", "b"), *text_block(1, "c", "d")]
+NEIGHBOURS = [build_start_event(), *text_block(0, "a", "b"), *text_block(1, "c", "d")]
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ([*text_block(2, "e"), *ended()], ["a", "b", "\n\ncd\n\ne"]),
+        ([*text_block(2, "e"), *build_end_events()], ["a", "b", "\n\ncd\n\ne"]),
         ([*text_block(2, "e")], ["a", "b", "\n\ncd", "\n\ne"]),
-        ([*block(2, text(""), said("e"), CITED, said("f")), *ended()], ["a", "b", "cd", "e", "f"]),
-        ([*block(2, text("", citations=[NOTE]), said("e")), *ended()], ["a", "b", "cd", "e"]),
-        ([*thinking_block(2, "hm"), *text_block(3, "e", "f"), *ended()], ["a", "b", "\n\ncd", "\n\ne", "f"]),
+        ([*block(2, text(""), said("e"), CITED, said("f")), *build_end_events()], ["a", "b", "cd", "e", "f"]),
+        ([*block(2, text("", citations=[NOTE]), said("e")), *build_end_events()], ["a", "b", "cd", "e"]),
+        ([*thinking_block(2, "hm"), *text_block(3, "e", "f"), *build_end_events()], ["a", "b", "\n\ncd", "\n\ne", "f"]),
     ],
     ids=["uncited", "cut off", "cited", "cited from the start", "thoughts between"],
 )
@@ -136,7 +136,7 @@ def test_holds_back_what_a_citation_may_join(more, told):
 def test_says_what_it_holds_back_before_it_fails():
     told = []
     with pytest.raises(HttpError):
-        told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
+        told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "build_api_error"}}]))
     *_, held, billed = told
     assert held == TextDelta("\n\ncd")
     assert (billed.type, billed.usage.input_tokens) == ("usage", 11)
@@ -144,7 +144,7 @@ def test_says_what_it_holds_back_before_it_fails():
 
 def test_takes_what_a_block_begins_with():
     parts = [*block(0, thinking("hm")), *block(1, text("hel"), said("lo")), *block(2, tool_use("x", {"né": 1}))]
-    parts = [begun(), *parts, *ended()]
+    parts = [build_start_event(), *parts, *build_end_events()]
     assert deltas(parts) == [
         ReasoningDelta("hm"),
         TextDelta("hel"),
@@ -157,43 +157,53 @@ def test_takes_what_a_block_begins_with():
 def test_takes_pieces_whose_block_has_not_begun():
     pieces = [said("a"), said("b"), {"type": "input_json_delta", "partial_json": "{}"}]
     parts = [{"type": "content_block_delta", "delta": piece} for piece in pieces]
-    assert reply([*parts, *ended()]).text == "ab"
+    assert reply([*parts, *build_end_events()]).text == "ab"
 
 
 def test_orders_blocks_by_their_index():
-    parts = [begun(), *tool_block(1, "b"), *tool_block(0, "a", call_id="toolu_0"), *ended()]
+    parts = [build_start_event(), *tool_block(1, "b"), *tool_block(0, "a", call_id="toolu_0"), *build_end_events()]
     assert [call.name for call in reply(parts).tool_calls] == ["a", "b"]
 
 
 @pytest.mark.parametrize("written", [CUT_OFF, "{'a': 1}", "[" * 100_000], ids=["cut off", "not JSON", "too deep"])
 def test_leaves_arguments_that_are_no_json_as_they_came(written):
-    (call,) = reply([begun(), *tool_block(0, "x", written), *ended()]).tool_calls
+    (call,) = reply([build_start_event(), *tool_block(0, "x", written), *build_end_events()]).tool_calls
     assert call.arguments == written
 
 
 def test_takes_blank_arguments_for_none():
-    (call,) = reply([begun(), *tool_block(0, "x", " "), *ended()]).tool_calls
+    (call,) = reply([build_start_event(), *tool_block(0, "x", " "), *build_end_events()]).tool_calls
     assert call.arguments == "{}"
 
 
 def test_keeps_pieces_of_a_kind_it_does_not_know():
     start = {"type": "compaction", "content": None}
-    parts = [begun(), *block(0, start, {"type": "compaction_delta", "content": "short"}), *ended()]
+    parts = [
+        build_start_event(),
+        *block(0, start, {"type": "compaction_delta", "content": "short"}),
+        *build_end_events(),
+    ]
     assert reply(parts).artifacts == {"blocks": [{"type": "compaction", "content": "short"}]}
 
 
 def test_leaves_the_events_as_they_came():
-    parts = [begun(), *block(0, thinking(""), {"type": "signature_delta", "signature": "new"}), *ended()]
+    parts = [
+        build_start_event(),
+        *block(0, thinking(""), {"type": "signature_delta", "signature": "new"}),
+        *build_end_events(),
+    ]
     before = json.dumps(parts)
     reply(parts)
     assert json.dumps(parts) == before
 
 
-@pytest.mark.parametrize(("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("rate_limit_error", 429)])
+@pytest.mark.parametrize(
+    ("kind", "status"), [("overloaded_error", 529), ("build_api_error", 500), ("rate_limit_error", 429)]
+)
 def test_raises_an_error_as_the_service_names_it(kind, status):
     with pytest.raises(HttpError, match="busy") as caught:
-        list(decoded([begun(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
-    assert classify(caught.value).status_code == status
+        list(decoded([build_start_event(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
+    assert classify_error(caught.value).status_code == status
 
 
 def test_raises_an_error_that_only_its_event_names():

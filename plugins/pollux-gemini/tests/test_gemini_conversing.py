@@ -4,7 +4,7 @@ import json
 
 from gemini_api import answer, function_call, text, thought
 from pollux_sync import Options, Source, run, to_jsonable
-from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def said_in(turn):
@@ -12,14 +12,14 @@ def said_in(turn):
     if turn == len(CITIES):
         return [text("All told."), text("", thoughtSignature="ZW5k")]
     signed = function_call("weather", {"city": CITIES[turn]}, call_id=f"id{turn}", signature=f"c2ln{turn}")
-    if not calls_two(turn):
+    if not has_two_calls(turn):
         return [thought(f"about {CITIES[turn]}"), signed]
     return [text("Two at once."), signed, function_call("weather", {"city": "Paris", "days": [1.5, None]})]
 
 
 def responses_in(turn):
     """What the tools gave in a turn, as Gemini is told."""
-    (content, failed), *others = told_in(turn)
+    (content, failed), *others = build_tool_outputs(turn)
     told = {"id": f"id{turn}", "name": "weather", "response": {"error" if failed else "result": content}}
     other = {"name": "weather", "response": {"sky": "grey"}}
     return [{"functionResponse": response} for response in (told, other)[: 1 + len(others)]]

@@ -6,7 +6,7 @@ from pollux_gemini.decoding import decode
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 
 def decoded(body):
@@ -124,7 +124,7 @@ def test_reads_an_answer(body, fields):
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
     """What is kept to be replayed aside: of a text with something beside it, it is the part itself."""
-    reply = without_unknown_fields(decoded(with_unknown_fields(body, own=["args"])))
+    reply = remove_unknown_fields(decoded(add_unknown_fields(body, own=["args"])))
     assert attrs.evolve(reply, provider_state=None) == attrs.evolve(decoded(body), provider_state=None)
 
 
@@ -134,7 +134,7 @@ def is_blocked(body):
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_whatever_field_is_missing(body):
-    answers = [less for less in with_one_field_less(body) if less.get("candidates") or is_blocked(less)]
+    answers = [less for less in iter_field_removals(body) if less.get("candidates") or is_blocked(less)]
     assert all(decoded(less) for less in answers)
 
 

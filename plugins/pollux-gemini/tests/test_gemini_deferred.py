@@ -29,7 +29,6 @@ from pollux_sync import (
     to_jsonable,
     wait_deferred,
 )
-from pollux_sync.data.handles import DeferredJob
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
 
@@ -241,9 +240,8 @@ def test_broken_lines_cost_no_other_answer(config, batches):
 def test_rows_are_read_one_by_one():
     read = []
     lines = (read.append(number) or b'{"key": "pollux-%06d", "response": {}}' % number for number in range(3))
-    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"}))
-    rows = batching.rows_of(batch, batching.parsed(lines), DeferredJob(job_id="batches/1", first=0, request_count=3))
-    assert next(rows).request_id == "pollux-000000"
+    rows = batching.iter_rows(batching.parse_lines(lines))
+    assert next(rows).custom_id == "pollux-000000"
     assert read == [0]
 
 
@@ -426,8 +424,8 @@ def test_looks_no_further_back_than_the_submission(config, server, batches):
 )
 def test_an_order_that_does_not_show_ends_no_search(times):
     told = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
-    page = batching.batches_in(HttpResponse(status=200, body={"operations": told}))
-    assert not batching.is_past(page, 2e9)
+    page = batching.decode_batches(HttpResponse(status=200, body={"operations": told}))
+    assert not batching.can_stop_search(page, 2e9)
 
 
 @pytest.mark.parametrize(("hours_before", "is_past"), [(1, False), (23, False), (25, True)])
@@ -512,8 +510,8 @@ def test_an_answer_without_a_batch_is_malformed(config, server, told):
     ],
 )
 def test_an_operation_that_is_done_has_ended(operation, status):
-    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1"} | operation))
-    assert batching.state_of(batch).status == status
+    batch = batching.decode_batch(HttpResponse(status=200, body={"name": "batches/1"} | operation))
+    assert batching.build_state(batch).status == status
 
 
 @pytest.mark.parametrize(
@@ -526,10 +524,8 @@ def test_an_operation_that_is_done_has_ended(operation, status):
     ],
 )
 def test_a_row_without_an_answer_says_what_is_known(answer, row):
-    batch = batching.batch_in(HttpResponse(status=200, body={"name": "batches/1", "done": True}))
-    job = DeferredJob(job_id="batches/1", first=0, request_count=1)
-    (read,) = batching.rows_of(batch, [{"key": "pollux-000000"} | answer], job)
-    assert (read.request_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
+    (read,) = batching.iter_rows([{"key": "pollux-000000"} | answer])
+    assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
 
 
 def test_a_lost_file_of_answers_is_told(config, batches):

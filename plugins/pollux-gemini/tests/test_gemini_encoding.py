@@ -281,7 +281,7 @@ def test_refuses_before_sending_what_the_service_would_not_do(model, options, sa
 
 @pytest.mark.parametrize("kind", ["application/pdf", "text/plain", "video/mp4", "application/octet-stream"])
 def test_uploads_files_of_any_type(kind):
-    assert INFO.rule_for(asset(kind).source).delivery == "upload"
+    assert INFO.find_rule(asset(kind).source).delivery == "upload"
 
 
 def test_needs_a_key(monkeypatch, tmp_path):

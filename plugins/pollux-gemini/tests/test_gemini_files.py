@@ -7,7 +7,7 @@ import pytest
 from google import genai
 
 from gemini_api import KEY, Files
-from pollux_gemini.client import GeminiCarrier, poll_waits
+from pollux_gemini.client import GeminiCarrier, iter_poll_waits
 from pollux_sync import APIError, Config, ConfigurationError, Source, run
 from pollux_sync.testing.server import Answer, ScriptedServer
 
@@ -74,7 +74,7 @@ def test_closing_ends_the_wait_for_a_file(server, sources):
 
 
 def test_looks_less_and_less_often():
-    waits = list(islice(poll_waits(), 30))
+    waits = list(islice(iter_poll_waits(), 30))
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (0.1, 5.0)
 

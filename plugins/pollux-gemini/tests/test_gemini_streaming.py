@@ -2,7 +2,7 @@ import pytest
 
 from gemini_api import USAGE, function_call, last_piece, piece, text
 from gemini_streams import ANSWERS
-from pollux_gemini.streaming import decode_stream, encode_stream, joined
+from pollux_gemini.streaming import decode_stream, encode_stream, merge_events
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.streaming import StreamStart, TextDelta, ToolCallDelta
@@ -56,4 +56,4 @@ def test_asks_for_events_in_the_path_and_leaves_the_body(model):
 
 @pytest.mark.parametrize(("pieces", "answer"), ANSWERS.values(), ids=ANSWERS)
 def test_joins_pieces_to_the_answer_at_once(pieces, answer):
-    assert joined(HttpResponse(status=200, body=pieces)).body == {"candidates": []} | answer
+    assert merge_events(HttpResponse(status=200, body=pieces)).body == {"candidates": []} | answer

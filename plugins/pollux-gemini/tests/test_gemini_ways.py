@@ -13,7 +13,7 @@ from google import genai
 from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 
-from gemini_api import KEY, Files, answer, error, function_call, last_piece, piece, streamed, text, thought
+from gemini_api import KEY, Files, answer, build_streamed_answer, error, function_call, last_piece, piece, text, thought
 from pollux_gemini.client import GeminiCarrier
 from pollux_sync import (
     APIError,
@@ -30,7 +30,7 @@ from pollux_sync import (
     stream_many,
 )
 from pollux_sync.testing.server import Answer, Drip
-from streams import SSE, comparable, sse
+from streams import SSE, remove_times, sse
 
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 
@@ -152,7 +152,7 @@ def test_refuses_a_version_it_does_not_know_or_that_the_client_has(fields, said)
 
 
 def test_streams(server, config):
-    server.reply(streamed(piece(thought("easy")), piece(text("fo")), last_piece(text("ur"))))
+    server.reply(build_streamed_answer(piece(thought("easy")), piece(text("fo")), last_piece(text("ur"))))
     events = list(stream("2 + 2?", config=config(), options=Options(reasoning_effort="low", max_tokens=9)))
     (request,) = server.requests
     assert [event.text for event in events[1:4]] == ["easy", "fo", "ur"]
@@ -169,13 +169,13 @@ def test_streams(server, config):
 
 
 def test_sets_the_service_no_limit_for_a_whole_stream(server, config):
-    server.reply(streamed(last_piece(text("x"))))
+    server.reply(build_streamed_answer(last_piece(text("x"))))
     stream("hi", config=config(timeout_s=5)).result()
     assert "x-server-timeout" not in server.requests[0].headers
 
 
 def test_uses_the_connection_again_after_a_whole_stream(server, config):
-    server.reply(streamed(last_piece(text("x"))), streamed(last_piece(text("y"))))
+    server.reply(build_streamed_answer(last_piece(text("x"))), build_streamed_answer(last_piece(text("y"))))
     made = config()
     assert [stream("hi", config=made).result()["answers"] for _ in "xy"] == [["x"], ["y"]]
     assert [request.connection for request in server.requests] == [1, 1]
@@ -185,17 +185,17 @@ BUSY = {"error": {"code": 503, "message": "The model is overloaded.", "status": 
 
 
 def test_asks_again_when_a_stream_begins_with_an_error(server, config):
-    server.reply(streamed(BUSY), streamed(last_piece(text("x"))))
+    server.reply(build_streamed_answer(BUSY), build_streamed_answer(last_piece(text("x"))))
     assert stream("hi", config=config()).result()["answers"] == ["x"]
 
 
 #: What breaks a stream that has begun, and what it is then called.
 BREAKS = {
-    "an error": (streamed(piece(text("hel")), BUSY), "capacity", 503),
-    "an end too early": (streamed(piece(text("hel"))), "malformed", None),
-    "a closed connection": (streamed(piece(text("hel")), then="close"), "connection", None),
-    "silence": (streamed(piece(text("hel")), then="silence"), "timeout", None),
-    "no object": (streamed(piece(text("hel")), "junk"), "malformed", None),
+    "an error": (build_streamed_answer(piece(text("hel")), BUSY), "capacity", 503),
+    "an end too early": (build_streamed_answer(piece(text("hel"))), "malformed", None),
+    "a closed connection": (build_streamed_answer(piece(text("hel")), then="close"), "connection", None),
+    "silence": (build_streamed_answer(piece(text("hel")), then="silence"), "timeout", None),
+    "no object": (build_streamed_answer(piece(text("hel")), "junk"), "malformed", None),
 }
 
 
@@ -209,7 +209,7 @@ def test_raises_what_breaks_a_stream_with_the_text_so_far(server, config, step, 
 
 
 def test_closes_the_connection_of_a_stream_that_breaks(server, config):
-    server.reply(streamed(piece(text("hel")), BUSY, then="silence"))
+    server.reply(build_streamed_answer(piece(text("hel")), BUSY, then="silence"))
     with pytest.raises(APIError, match="overloaded"):
         stream("hi", config=config()).result()
     server.wait_for_open_connections(0)
@@ -223,7 +223,7 @@ def test_takes_bytes_without_an_event_for_silence(server, config):
 
 
 def test_closes_the_connection_when_a_stream_is_left(server, config):
-    server.reply(streamed(piece(text("hel")), then="silence"))
+    server.reply(build_streamed_answer(piece(text("hel")), then="silence"))
     with stream("hi", config=config()) as events:
         assert next(events).type == "start"
         server.wait_for_open_connections(1)
@@ -231,13 +231,15 @@ def test_closes_the_connection_when_a_stream_is_left(server, config):
 
 
 def test_closes_the_connection_of_a_stream_whose_events_are_still_held(server):
-    server.reply(streamed(piece(text("hel")), then="silence"))
+    server.reply(build_streamed_answer(piece(text("hel")), then="silence"))
     options = {"base_url": server.url, "api_version": "v1beta"}
     with genai.Client(vertexai=False, api_key=KEY, http_options=options) as client:
-        begun = GeminiCarrier(client).stream(HttpRequest(path="/models/m:streamGenerateContent?alt=sse", body={}), 20)
-        events = iter(begun)
+        opened = GeminiCarrier(client).stream(
+            HttpRequest(path="/models/m:streamGenerateContent?alt=sse", body={}), 20
+        )
+        events = iter(opened)
         assert next(events)
-        begun.close()
+        opened.close()
         server.wait_for_open_connections(0)
 
 
@@ -248,7 +250,7 @@ def test_takes_an_answer_at_once_for_a_stream(server, config, pieces):
     server.reply(Answer(json=pieces), Answer(json=pieces))
     events = list(stream("hi", config=config()))
     assert events[1].text == "whole"
-    assert comparable(events[-1].result) == comparable(run("hi", config=config()))
+    assert remove_times(events[-1].result) == remove_times(run("hi", config=config()))
 
 
 @pytest.mark.parametrize("body", [[], ["x"], [{"error": {"code": 400, "message": "bad"}}]])
@@ -335,7 +337,7 @@ def certified(server, certificate):
 
 
 def test_streams_with_a_client_certificate(server, certified):
-    server.reply(streamed(piece(text("fo")), last_piece(text("ur"))))
+    server.reply(build_streamed_answer(piece(text("fo")), last_piece(text("ur"))))
     events = list(stream("hi", config=certified))
     assert [event.text for event in events[1:3]] == ["fo", "ur"]
     assert server.requests[0].headers["authorization"] == "Bearer t"
@@ -350,7 +352,7 @@ def test_raises_what_breaks_a_stream_with_a_client_certificate(server, certified
 
 
 def test_wakes_what_waits_with_a_client_certificate(server, certified):
-    server.handler = lambda _: streamed(piece(text("hel")), then="silence")
+    server.handler = lambda _: build_streamed_answer(piece(text("hel")), then="silence")
     with stream_many(["a", "b"], config=attrs.evolve(certified, timeout_s=60)) as events:
         assert {next(events).call_idx for _ in range(4)} == {0, 1}
     server.wait_for_open_connections(0)

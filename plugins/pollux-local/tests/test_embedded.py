@@ -114,9 +114,9 @@ def test_starts_anew_after_a_stop(config):
     stop_servers()
     with pytest.raises(APIError):
         run("hello", config=config())
-    from pollux_sync.api import connections
+    from pollux_sync.process import clients
 
-    connections.close()
+    clients.close()
     assert run("hello", config=config())["answers"] == [ANSWER]
 
 

@@ -2,7 +2,7 @@
 
 from chat_api import answer, tool_call
 from pollux_sync import Config, Options
-from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def said_in(turn):
@@ -10,7 +10,7 @@ def said_in(turn):
     if turn == len(CITIES):
         return {"content": "All told."}
     calls = [tool_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"id{turn}")]
-    if not calls_two(turn):
+    if not has_two_calls(turn):
         return {"content": None, "tool_calls": calls}
     return {"content": "Two at once.", "tool_calls": [*calls, tool_call("weather", '{"city":"Paris"}', f"id{turn}b")]}
 
@@ -19,7 +19,7 @@ def results_in(turn):
     """What the tools gave in a turn, as the model is told."""
     return [
         {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
-        for call, (content, failed) in zip(said_in(turn)["tool_calls"], told_in(turn), strict=True)
+        for call, (content, failed) in zip(said_in(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from demo_model import packaged_model
+from demo_model import find_demo_model
 from llama_server import TOOL_TEMPLATE, serve
 from pollux_sync import APIError, Config, ContextOverflowError, Options, Source, continue_tool, run
 
@@ -43,7 +43,7 @@ ASKING = {"temperature": 0, "max_tokens": 60, "history": SEEN_BEFORE}
 
 @pytest.fixture(scope="module", params=["server", "embedded"])
 def config(request):
-    model = packaged_model().resolve()
+    model = find_demo_model().resolve()
     if request.param == "embedded":
         return Config(provider="local", model=str(model), provider_options={"chat_template": TOOL_TEMPLATE})
     url, key = serve(model)

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from chat_api import answer
-from chat_streams import call_piece, called, chunk, told
-from demo_model import packaged_model
+from chat_streams import build_call_start, build_stream, call_piece, chunk
+from demo_model import find_demo_model
 from llama_server import serve
 from pollux_sync import (
     APIError,
@@ -21,7 +21,7 @@ from pollux_sync import (
     stream,
 )
 from pollux_sync.testing.server import Answer, Events
-from streams import comparable, sse
+from streams import remove_times, sse
 
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 SUB = ADD | {"name": "sub"}
@@ -29,7 +29,7 @@ LONG_S = 60.0
 
 
 def test_asks_for_a_stream_with_usage(server, config):
-    server.reply(Events([told({"content": "x"})]), Events([told({"content": "x"})]))
+    server.reply(Events([build_stream({"content": "x"})]), Events([build_stream({"content": "x"})]))
     stream("hi", config=config()).result()
     own = {"local": {"stream_options": {"chunk_bytes": 9}}}
     stream("hi", config=config(), options=Options(provider_options=own)).result()
@@ -39,8 +39,8 @@ def test_asks_for_a_stream_with_usage(server, config):
 
 
 def test_tells_calls_piece_by_piece_and_whole(server, config):
-    pieces = [called("add", "c1"), call_piece('{"a"'), call_piece(": 1}")]
-    server.reply(Events([told(*pieces, finish="tool_calls")]))
+    pieces = [build_call_start("add", "c1"), call_piece('{"a"'), call_piece(": 1}")]
+    server.reply(Events([build_stream(*pieces, finish="tool_calls")]))
     events = list(stream("hi", config=config(), options=Options(tools=[ADD])))
     assert [event for event in events if isinstance(event, ToolCallDelta)] == [
         ToolCallDelta(0, "", id="c1", name="add"),
@@ -54,29 +54,29 @@ def test_tells_calls_piece_by_piece_and_whole(server, config):
 def test_takes_whole_calls_without_an_index(server, config):
     function = {"name": "add", "arguments": "{}"}
     calls = {"tool_calls": [{"id": "c1", "function": function}, {"id": "c2", "function": function}, "junk"]}
-    server.reply(Events([told(calls, finish="tool_calls")]))
+    server.reply(Events([build_stream(calls, finish="tool_calls")]))
     result = stream("hi", config=config(), options=Options(tools=[ADD])).result()
     assert [call["id"] for call in result["tool_calls"][0]] == ["c1", "c2"]
 
 
 def test_tells_calls_apart_that_have_one_index(server, config):
-    pieces = [called("add", "c1", '{"a": 1}'), called("sub", "c2", '{"b": 2}')]
-    server.reply(Events([told(*pieces, finish="tool_calls")]))
+    pieces = [build_call_start("add", "c1", '{"a": 1}'), build_call_start("sub", "c2", '{"b": 2}')]
+    server.reply(Events([build_stream(*pieces, finish="tool_calls")]))
     result = stream("hi", config=config(), options=Options(tools=[ADD, SUB])).result()
     calls = [(call["name"], call["arguments_parsed"]) for call in result["tool_calls"][0]]
     assert calls == [("add", {"a": 1}), ("sub", {"b": 2})]
 
 
 def test_takes_names_that_are_repeated_and_arguments_that_are_objects(server, config):
-    again = called("add", "c1", "")
+    again = build_call_start("add", "c1", "")
     again["tool_calls"][0]["function"]["arguments"] = {"a": 1}
-    server.reply(Events([told(called("add", "c1"), again, finish="tool_calls")]))
+    server.reply(Events([build_stream(build_call_start("add", "c1"), again, finish="tool_calls")]))
     ((call,),) = stream("hi", config=config(), options=Options(tools=[ADD])).result()["tool_calls"]
     assert (call["name"], call["arguments_parsed"]) == ("add", {"a": 1})
 
 
 def test_a_null_keeps_stream_options_out(server, config):
-    server.reply(Events([told({"content": "x"})]))
+    server.reply(Events([build_stream({"content": "x"})]))
     own = {"local": {"stream_options": None}}
     stream("hi", config=config(), options=Options(provider_options=own)).result()
     assert "stream_options" not in server.requests[0].json()
@@ -119,7 +119,7 @@ def test_passes_over_what_it_does_not_know(server, config):
         chunk() | {"choices": [{"index": 0, "delta": "junk", "news": 1}]},
         chunk(content=["news"], tool_calls="junk", news={"a": 1}),
     ]
-    server.reply(Events([sse(*strange) + told({"content": "x"})]))
+    server.reply(Events([sse(*strange) + build_stream({"content": "x"})]))
     assert stream("hi", config=config()).result()["answers"] == ["x"]
 
 
@@ -132,7 +132,7 @@ def test_takes_a_plain_answer_from_a_server_that_does_not_stream(server, config)
     server.reply(answer("hello"), answer("hello"))
     events = list(stream("hi", config=config()))
     assert [event.type for event in events] == ["start", "text_delta", "usage", "finish", "done"]
-    assert comparable(events[-1].result) == comparable(run("hi", config=config()))
+    assert remove_times(events[-1].result) == remove_times(run("hi", config=config()))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_takes_a_plain_answer_from_a_server_that_does_not_stream(server, config)
     ],
 )
 def test_tries_again_what_fails_before_the_first_event(server, config, first):
-    server.reply(first, Events([told({"content": "x"})]))
+    server.reply(first, Events([build_stream({"content": "x"})]))
     result = stream("hi", config=config()).result()
     assert result["answers"] == ["x"]
     assert result["metrics"]["n_attempts"] == 2
@@ -205,19 +205,19 @@ def test_a_hundred_that_are_left_leave_no_connection_and_no_thread(server, confi
 
 
 def test_start_names_model_and_answer(server, config):
-    server.reply(Events([told({"content": "x"})]))
+    server.reply(Events([build_stream({"content": "x"})]))
     assert next(stream("hi", config=config())) == StreamStart(model="tiny.gguf", response_id="chatcmpl-1")
 
 
 def test_a_stream_is_like_its_answer_after_a_connection_was_kept(server, config):
-    server.reply(*[Events([told({"content": "x"})])] * 3)
+    server.reply(*[Events([build_stream({"content": "x"})])] * 3)
     for _ in range(3):
         stream("hi", config=config()).result()
     assert {request.connection for request in server.requests} == {1}
 
 
 def test_real_server_streams_what_it_answers():
-    url, key = serve(packaged_model())
+    url, key = serve(find_demo_model())
     config = Config(provider="local", model="smollm2", api_key=key, base_url=url)
     options = Options(temperature=0, max_tokens=40)
     blocking = run("Name three colours.", config=config, options=options)

@@ -4,7 +4,7 @@ import pytest
 
 from pollux_sync import Options, Source, run, to_jsonable
 from responses_api import Files, answer, function_call, message, thought
-from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 DECLARED = {
     "type": "function",
@@ -25,7 +25,7 @@ def said_in(turn):
     if turn == len(CITIES):
         return [thought_in(turn), message("All told.", phase="final_answer")]
     call = function_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"call_{turn}")
-    if not calls_two(turn):
+    if not has_two_calls(turn):
         return [thought_in(turn, f"about {CITIES[turn]}"), call]
     other = function_call("weather", '{"city":"Paris"}', f"call_{turn}b")
     return [thought_in(turn), message("Two at once.", phase="commentary"), call, thought_in(f"{turn}b"), other]
@@ -33,7 +33,7 @@ def said_in(turn):
 
 def outputs_in(turn):
     """What the tools gave in a turn, as OpenAI is told."""
-    texts = [f"Error: {text}" if failed else text for text, failed in told_in(turn)]
+    texts = [f"Error: {text}" if failed else text for text, failed in build_tool_outputs(turn)]
     ids = [f"call_{turn}", f"call_{turn}b"][: len(texts)]
     return [
         {"type": "function_call_output", "call_id": call_id, "output": text}

@@ -11,7 +11,7 @@ from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
 from pollux_sync.wire.faults import HttpError, ReplyError
 from responses_api import function_call, message, refusal, response, thought
-from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 TOOL = {
     "name": "weather",
@@ -102,12 +102,12 @@ def test_reads_an_answer(body, fields):
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert without_unknown_fields(decoded(with_unknown_fields(body))) == decoded(body)
+    assert remove_unknown_fields(decoded(add_unknown_fields(body))) == decoded(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_whatever_field_is_missing(body):
-    answers = [less for less in with_one_field_less(body) if less.get("output")]
+    answers = [less for less in iter_field_removals(body) if less.get("output")]
     assert all(decoded(less) for less in answers)
 
 

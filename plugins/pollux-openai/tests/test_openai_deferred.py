@@ -8,8 +8,8 @@ import pytest
 from openai import OpenAI
 
 import pollux_openai
-from openai_batches import OpenAIBatches, error, form_of, refused, row
-from pollux_openai.batching import lines_in, row_of, state_of
+from openai_batches import OpenAIBatches, build_refusal, error, parse_form, row
+from pollux_openai.batching import decode_row, decode_state, iter_lines
 from pollux_openai.client import OpenAICarrier
 from pollux_sync import (
     APIError,
@@ -19,11 +19,11 @@ from pollux_sync import (
     Options,
     RetryPolicy,
     Source,
-    api,
     cancel_deferred,
     collect_deferred,
     defer_many,
     inspect_deferred,
+    process,
     run_many,
     wait_deferred,
 )
@@ -90,7 +90,7 @@ def test_goes_through_every_stage_to_its_answers(batches, config):
     assert result["answers"] == ["P0", "P1", "P2", "P3", "P4"]
     assert (result["status"], result["reasoning"][0], result["usage"]["reasoning_tokens"]) == ("ok", "easy", 15)
     assert result["diagnostics"]["deferred"]["items"][4] == {
-        "request_id": "pollux-000004",
+        "custom_id": "pollux-000004",
         "status": "succeeded",
         "error": None,
         "provider_status": "200",
@@ -110,7 +110,7 @@ def test_waiting_tells_of_what_has_changed(batches, config):
 def test_stores_the_requests_and_makes_one_job_of_them(server, batches, config):
     handle = defer_many(PROMPTS, config=config(), options=Options(system_instruction="short", temperature=0.5))
     stored, made = server.requests
-    form = form_of(stored)
+    form = parse_form(stored)
     name, content = form["file"]
     assert name == f"{handle.mark}-000000.jsonl"
     assert form["purpose"][1] == b"batch"
@@ -151,7 +151,7 @@ def test_20_prompts_over_3_files_make_3_uploads_that_go_with_the_answers(server,
     sources = [Source.from_file(tmp_path / name) for name in ("a.pdf", "b.png", "c.mp3")]
     reach = config()
     handle = defer_many([f"p{n}" for n in range(20)], sources=sources, config=reach)
-    stored = [form_of(request) for request in asked(server, "POST", "/v1/files")]
+    stored = [parse_form(request) for request in asked(server, "POST", "/v1/files")]
     assert sorted(form["purpose"][1] for form in stored) == [b"batch"] + [b"user_data"] * 3
     assert batches.names == [f"{handle.mark}-{name}" for name in ("000000.jsonl", "a.pdf", "b.png", "c.mp3")]
     wait_deferred(handle, config=reach, poll=0.01)
@@ -165,9 +165,9 @@ def test_20_prompts_over_3_files_make_3_uploads_that_go_with_the_answers(server,
 def small_jobs(monkeypatch):
     small = attrs.evolve(pollux_openai.INFO, deferred=DeferredLimits(max_requests=4, max_bytes=10_000))
     monkeypatch.setattr(pollux_openai, "INFO", small)
-    api.provider_info.cache_clear()
+    process.read_provider_info.cache_clear()
     yield
-    api.provider_info.cache_clear()
+    process.read_provider_info.cache_clear()
 
 
 @pytest.mark.usefixtures("small_jobs")
@@ -192,7 +192,7 @@ def test_deferred_and_direct_requests_give_the_same(server, batches, config, opt
     direct = run_many(prompts, sources=sources, config=config(), options=options)
     later = ended(prompts, config(), sources=sources, options=options)
     bodies = [request.json() for request in asked(server, "POST", "/v1/responses")]
-    content = form_of(asked(server, "POST", "/v1/files")[0])["file"][1]
+    content = parse_form(asked(server, "POST", "/v1/files")[0])["file"][1]
     assert sorted(map(str, bodies)) == sorted(str(json.loads(line)["body"]) for line in content.splitlines())
     for result in (direct, later):
         del result["metrics"]["duration_s"], result["metrics"]["n_attempts"], result["diagnostics"]["attempts"]
@@ -351,7 +351,7 @@ def test_cancelling_what_has_ended_is_no_error(server, batches, config):
 def test_a_cancellation_that_is_refused_is_told(batches, config):
     reach = config()
     handle = defer_many(["a"], config=reach)
-    batches.interrupt("POST", "/v1/batches/batch_1/cancel", refused(400, "not now"))
+    batches.interrupt("POST", "/v1/batches/batch_1/cancel", build_refusal(400, "not now"))
     with pytest.raises(APIError, match="not now") as caught:
         cancel_deferred(handle, config=reach)
     assert (caught.value.phase, caught.value.status_code) == ("batch_cancel", 400)
@@ -434,7 +434,7 @@ def test_finds_its_job_among_many_pages_of_others(server, batches, config):
         others = [{"metadata": None}, {"metadata": {"pollux_mark": "another"}}, {}]
         answer = create(account, request)
         for other in others * 2:
-            batches.begin(account, other)
+            batches.create_batch(account, other)
         return answer
 
     batches._create = with_others
@@ -447,7 +447,7 @@ def test_does_not_look_through_jobs_from_long_before(server, batches, config):
     reach = config()
     defer_many(["warm up"], config=reach)
     for age_s in range(600_000, 100_000, -100_000):
-        batches.begin(batches.account, {"created_at": int(time.time()) - age_s})
+        batches.create_batch(batches.account, {"created_at": int(time.time()) - age_s})
     batches.page_size = 2
     batches.interrupt("POST", "/v1/batches", ResetBeforeBody())
     assert defer_many(PROMPTS, config=reach).job_id == "batch_7"
@@ -476,7 +476,7 @@ def test_several_jobs_of_the_same_requests_are_refused(batches, config, tmp_path
 @pytest.mark.parametrize("status", [400, 401, 413, 429])
 def test_a_refusal_leaves_nothing_behind(batches, config, tmp_path, status):
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    batches.interrupt("POST", "/v1/batches", refused(status, f"no batches for {KEY}"))
+    batches.interrupt("POST", "/v1/batches", build_refusal(status, f"no batches for {KEY}"))
     with pytest.raises(APIError, match="no batches for") as caught:
         defer_many(
             PROMPTS,
@@ -490,7 +490,7 @@ def test_a_refusal_leaves_nothing_behind(batches, config, tmp_path, status):
 
 
 def test_a_refusal_is_told_although_tidying_up_fails(batches, config):
-    batches.interrupt("POST", "/v1/batches", refused(400, "no batches for you"))
+    batches.interrupt("POST", "/v1/batches", build_refusal(400, "no batches for you"))
     batches.interrupt("DELETE", "/v1/files/file-1", Answer(status=500, json=error("oops")))
     with pytest.raises(APIError, match="no batches for you"):
         defer_many(PROMPTS, config=config())
@@ -568,9 +568,9 @@ def test_rows_are_read_as_they_come(server, batches):
             Answer(json={"status": "completed", "output_file_id": "file-9"}), StallsInside(first + b"\n", second)
         )
         rows = OpenAICarrier(client).collect(job, 5)
-        assert next(rows).request_id == "pollux-000000"
+        assert next(rows).custom_id == "pollux-000000"
         server.release()
-        assert [found.request_id for found in rows] == ["pollux-000001"]
+        assert [found.custom_id for found in rows] == ["pollux-000001"]
 
 
 def test_two_accounts_at_two_addresses_do_not_mix(server, batches):
@@ -603,6 +603,9 @@ def test_a_handle_finds_its_way_with_a_key_from_the_environment(server, batches,
 # -- pure parts
 
 
+FOUR = DeferredJob(job_id="batch_1", first=0, request_count=4)
+
+
 def told(status, completed=0, failed=0, total=4, **fields):
     return {"status": status, "request_counts": {"total": total, "completed": completed, "failed": failed}} | fields
 
@@ -633,14 +636,14 @@ def told(status, completed=0, failed=0, total=4, **fields):
     ],
 )
 def test_names_the_state_of_a_job(batch, expected):
-    state = state_of(batch, 4)
+    state = decode_state(batch, FOUR)
     assert (state.status, state.succeeded, state.failed) == expected
 
 
 @pytest.mark.parametrize("name", ["completed_at", "cancelled_at", "expired_at", "failed_at"])
 def test_knows_when_a_job_ended_but_not_before(name):
-    assert state_of(told(name.removesuffix("_at"), **{name: 7}), 4).completed_at == 7
-    assert state_of(told("in_progress", **{name: 7}), 4).completed_at is None
+    assert decode_state(told(name.removesuffix("_at"), **{name: 7}), FOUR).completed_at == 7
+    assert decode_state(told("in_progress", **{name: 7}), FOUR).completed_at is None
 
 
 @pytest.mark.parametrize(
@@ -653,29 +656,29 @@ def test_knows_when_a_job_ended_but_not_before(name):
     ],
 )
 def test_names_the_fate_of_a_request(code, status):
-    found = row_of(json.dumps(row("a", code=code, text="why")).encode())
+    found = decode_row(json.dumps(row("a", code=code, text="why")).encode())
     assert (found.status, found.error, found.provider_status, found.response) == (status, "why", code, None)
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"\xff", b'{"custom_id": 3}', b"[" * 100_000])
 def test_a_row_that_cannot_be_read_is_of_no_request(line):
-    found = row_of(line)
-    assert (found.request_id, found.status, found.error) == ("", "failed", "the row cannot be read")
+    found = decode_row(line)
+    assert (found.custom_id, found.status, found.error) == ("", "failed", "the row cannot be read")
 
 
 @pytest.mark.parametrize("answered", [None, 3, [], {}, {"status_code": "200"}])
 def test_a_row_without_an_answer_has_failed(answered):
-    found = row_of(json.dumps({"custom_id": "a", "response": answered, "error": answered}).encode())
-    assert (found.request_id, found.status, found.response) == ("a", "failed", None)
+    found = decode_row(json.dumps({"custom_id": "a", "response": answered, "error": answered}).encode())
+    assert (found.custom_id, found.status, found.response) == ("a", "failed", None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_lines_do_not_depend_on_how_they_arrive(size):
     content = '{"a": "\u2028\x85"}\n\r\n\n{"b": 1}'.encode()
     pieces = (content[start : start + size] for start in range(0, len(content), size))
-    assert list(map(json.loads, lines_in(pieces))) == [{"a": "\u2028\x85"}, {"b": 1}]
+    assert list(map(json.loads, iter_lines(pieces))) == [{"a": "\u2028\x85"}, {"b": 1}]
 
 
 def test_a_row_without_an_end_is_refused():
     with pytest.raises(ReplyError, match="larger than"):
-        list(lines_in([bytes(33 * 1024 * 1024)] * 2))
+        list(iter_lines([bytes(33 * 1024 * 1024)] * 2))

@@ -166,7 +166,7 @@ def test_refuses_what_the_api_cannot_take(source):
 
 @pytest.mark.parametrize("mime", ["application/pdf", "text/csv", "application/vnd.ms-excel", "image/webp"])
 def test_takes_addresses_of_documents_and_images(mime):
-    assert INFO.rule_for(Source.from_uri("https://a.example/x", mime_type=mime)).delivery == "uri"
+    assert INFO.find_rule(Source.from_uri("https://a.example/x", mime_type=mime)).delivery == "uri"
 
 
 @pytest.mark.parametrize("option", [{"reasoning_budget_tokens": 5}, {"implicit_caching": True}])

@@ -11,7 +11,7 @@ from openai import OpenAI
 from pollux_openai.client import OpenAICarrier
 from pollux_sync import HttpRequest
 from pollux_sync.testing.server import Answer, Events
-from pollux_sync.wire.faults import ReplyError, classify
+from pollux_sync.wire.faults import ReplyError, classify_error
 from responses_api import KEY
 from streams import SSE, sse
 
@@ -116,7 +116,7 @@ def test_tells_a_plain_answer_that_breaks_off(server, begin, status):
     server.reply(BrokenOff(status))
     with pytest.raises(ConnectionError) as caught:
         begin()
-    assert classify(caught.value).kind == "connection"
+    assert classify_error(caught.value).kind == "connection"
 
 
 class Bytes(httpx2.SyncByteStream):

@@ -4,20 +4,20 @@ import pytest
 
 from pollux_sync import APIError, Options, RetryPolicy, StreamStart, run, stream, stream_many
 from pollux_sync.testing.server import Answer, Drip, Events
-from response_streams import TRANSCRIPTS, event, texts, told
+from response_streams import TRANSCRIPTS, build_stream, event, texts
 from responses_api import KEY, answer, message, response
-from streams import SSE, comparable, sse
+from streams import SSE, remove_times, sse
 
 BUSY = {"code": "server_error", "message": "busy", "param": None}
 HALF = [event("created", response={"id": "resp_1"}), *texts("half")]
-HELLO = told(response(message("hello")), *texts("hel", "lo"))
+HELLO = build_stream(response(message("hello")), *texts("hel", "lo"))
 
 
 def test_asks_for_a_stream(server, config):
     server.reply(Events([HELLO]), answer(message("hello")))
     options = Options(reasoning_effort="low", max_tokens=9)
     events = list(stream("hi", config=config(), options=options))
-    assert comparable(events[-1].result) == comparable(run("hi", config=config(), options=options))
+    assert remove_times(events[-1].result) == remove_times(run("hi", config=config(), options=options))
     streamed, plain = server.requests
     assert streamed.json() == plain.json() | {"stream": True}
     assert streamed.headers["authorization"] == f"Bearer {KEY}"
@@ -30,7 +30,7 @@ def test_asks_for_a_stream(server, config):
 def test_fans_out(server, config):
     def reply(request):
         said = request.json()["input"][0]["content"][-1]["text"].upper()
-        return Events([told(response(message(said)), *texts(said))])
+        return Events([build_stream(response(message(said)), *texts(said))])
 
     server.handler = reply
     prompts = [f"p{number}" for number in range(20)]
@@ -115,7 +115,7 @@ def test_takes_a_plain_answer_from_a_server_that_does_not_stream(server, config)
     server.reply(answer(message("hello")), answer(message("hello")))
     events = list(stream("hi", config=config()))
     assert [event.type for event in events] == ["start", "text_delta", "usage", "finish", "done"]
-    assert comparable(events[-1].result) == comparable(run("hi", config=config()))
+    assert remove_times(events[-1].result) == remove_times(run("hi", config=config()))
 
 
 def test_leaving_early_closes_the_connection_at_once(server, config):

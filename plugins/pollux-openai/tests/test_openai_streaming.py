@@ -14,12 +14,12 @@ from response_streams import (
     RAW_THOUGHT,
     SUB,
     TRANSCRIPTS,
+    build_done_events,
+    build_stream,
     call_events,
-    done,
     event,
     summaries,
     texts,
-    told,
 )
 from responses_api import KEY, message, refusal, response, thought
 from streams import sse
@@ -58,13 +58,15 @@ def test_tells_parts_of_the_reasoning_apart_by_a_blank_line(streamed):
 
 def test_passes_over_reasoning_where_there_is_a_summary(streamed):
     body = response(RAW_THOUGHT | thought("short"), message("x"))
-    events = streamed(told(body, *summaries("short"), *texts("hm", kind="reasoning_text"), *texts("x", index=1)))
+    events = streamed(
+        build_stream(body, *summaries("short"), *texts("hm", kind="reasoning_text"), *texts("x", index=1))
+    )
     assert said(events, ReasoningDelta) == "short"
 
 
 def test_passes_over_a_refusal_after_text(streamed):
     body = response(message("x"), refusal("no"))
-    events = streamed(told(body, *texts("x"), *texts("no", kind="refusal", index=1)))
+    events = streamed(build_stream(body, *texts("x"), *texts("no", kind="refusal", index=1)))
     assert said(events) == answer_in(events) == "x"
 
 
@@ -85,7 +87,7 @@ def test_tells_calls_piece_by_piece_and_whole(streamed):
 def test_finds_the_call_that_arguments_belong_to(streamed, lost):
     pieces = [*call_events(ADD, '{"a": 1}'), *call_events(SUB, '{"b": 2}', index=1)]
     less = [{name: value for name, value in piece.items() if name != lost} for piece in pieces]
-    events = streamed(told(response(ADD, SUB), *less))
+    events = streamed(build_stream(response(ADD, SUB), *less))
     assert [(delta.index, delta.arguments) for delta in of(events, ToolCallDelta) if delta.arguments] == [
         (0, '{"a": 1}'),
         (1, '{"b": 2}'),
@@ -94,8 +96,10 @@ def test_finds_the_call_that_arguments_belong_to(streamed, lost):
 
 def test_takes_items_one_by_one_where_the_whole_lacks_them(streamed):
     body = response(BOTH, ADD)
-    last_first = done(BOTH, ADD)[::-1]
-    events = streamed(told(body | {"output": []}, *texts("Both."), *call_events(ADD, '{"a": 1}', index=1), *last_first))
+    last_first = build_done_events(BOTH, ADD)[::-1]
+    events = streamed(
+        build_stream(body | {"output": []}, *texts("Both."), *call_events(ADD, '{"a": 1}', index=1), *last_first)
+    )
     assert answer_in(events) == "Both."
     assert events[-1].result["tool_calls"][0][0]["name"] == "add"
     assert events[-1].result["metrics"]["finish_reasons"] == ["tool_calls"]
@@ -103,13 +107,13 @@ def test_takes_items_one_by_one_where_the_whole_lacks_them(streamed):
 
 def test_takes_items_that_are_not_counted_in_the_order_of_their_coming(streamed):
     items = [event("output_item.done", item=item) for item in (message("a "), message("b"), "junk")]
-    events = streamed(told(response(), *items))
+    events = streamed(build_stream(response(), *items))
     assert said(events) == answer_in(events) == "a b"
 
 
 def test_tells_what_only_the_whole_says(streamed):
     body = response(thought("because"), BOTH, ADD, SUB)
-    events = streamed(told(body, *texts("Bo", index=1), *call_events(ADD, '{"a', index=2)))
+    events = streamed(build_stream(body, *texts("Bo", index=1), *call_events(ADD, '{"a', index=2)))
     assert (said(events), said(events, ReasoningDelta)) == ("Both.", "because")
     assert of(events, ToolCallDelta) == [
         ToolCallDelta(0, id="call_1", name="add"),
@@ -126,7 +130,7 @@ def test_starts_with_the_whole_where_nothing_came_before(streamed):
 
 def test_starts_once(streamed):
     begun = [event(kind, response={"id": "resp_1", "model": "m"}) for kind in ("created", "queued", "in_progress")]
-    events = streamed(sse(*begun, *texts("x")) + told(response(message("x"))))
+    events = streamed(sse(*begun, *texts("x")) + build_stream(response(message("x"))))
     assert of(events, StreamStart) == [StreamStart(model="m", response_id="resp_1")]
 
 
@@ -145,7 +149,7 @@ def test_passes_over_what_it_does_not_know(streamed):
         event("audio.delta", response="junk"),
     ]
     body = response(message("x"), ADD)
-    events = streamed(sse(*strange) + told(body, *texts("x"), *call_events(ADD, "", '{"a": 1}', index=1)))
+    events = streamed(sse(*strange) + build_stream(body, *texts("x"), *call_events(ADD, "", '{"a": 1}', index=1)))
     assert said(events) == answer_in(events) == "x"
     assert [delta.arguments for delta in of(events, ToolCallDelta)] == ["", '{"a": 1}']
 

@@ -3,7 +3,7 @@ from uuid import uuid4
 import pytest
 
 from openrouter_api import answer
-from pollux_openrouter.catalogue import EXPIRES_AFTER_S, Catalogue, ModelFacts, facts_of, impossibilities, read_models
+from pollux_openrouter.catalogue import MAX_AGE_S, Catalogue, ModelFacts, decode_facts, find_facts, iter_problems
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.request import Call, InlinePart, Plan, Request
@@ -26,8 +26,8 @@ TOOLS = [{"name": "ping"}]
 
 def found(model, parts=(), **options):
     call = Call(index=0, model=model, prompt="hi", parts=parts, options=Options(**options))
-    models = read_models(HttpResponse(status=200, body={"data": [TEXT_ONLY, ABLE]}))
-    return [problem.message for problem in impossibilities(call, facts_of(model, models))]
+    models = decode_facts(HttpResponse(status=200, body={"data": [TEXT_ONLY, ABLE]}))
+    return [problem.message for problem in iter_problems(call, find_facts(model, models))]
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_lets_pdfs_pass():
     [{"data": []}, {"data": ["x", {}, {"id": 7}]}, {"data": [{"id": "acme/text", "architecture": "?"}]}],
 )
 def test_takes_a_strange_list_for_no_facts(body):
-    assert facts_of("acme/text", read_models(HttpResponse(status=200, body=body))) == ModelFacts()
+    assert find_facts("acme/text", decode_facts(HttpResponse(status=200, body=body))) == ModelFacts()
 
 
 def test_a_capability_overrules_the_list():
     call = Call(index=0, model="acme/text", prompt="hi", options=Options(tools=TOOLS), capabilities={"tools": True})
-    assert list(impossibilities(call, ModelFacts(parameters=frozenset({"max_tokens"})))) == []
+    assert list(iter_problems(call, ModelFacts(parameters=frozenset({"max_tokens"})))) == []
 
 
 def test_prefers_the_entry_that_has_the_suffix():
     models = {"a:free": ModelFacts(inputs=frozenset({"text"})), "a": ModelFacts(inputs=frozenset({"image"}))}
-    assert (facts_of("a:free", models).inputs, facts_of("a:nitro", models).inputs) == ({"text"}, {"image"})
+    assert (find_facts("a:free", models).inputs, find_facts("a:nitro", models).inputs) == ({"text"}, {"image"})
 
 
 def plan(**options):
@@ -81,15 +81,15 @@ def plan(**options):
 def test_reads_the_list_again_when_it_has_expired():
     now, fetched = [0.0], []
     catalogue = Catalogue(lambda config: fetched.append(config) or {}, clock=lambda: now[0])
-    for now[0] in (0.0, EXPIRES_AFTER_S - 1, EXPIRES_AFTER_S, EXPIRES_AFTER_S + 1):
-        assert catalogue.problem_of(plan()) is None
+    for now[0] in (0.0, MAX_AGE_S - 1, MAX_AGE_S, MAX_AGE_S + 1):
+        assert catalogue.find_problem(plan()) is None
     assert len(fetched) == 2
 
 
 def test_says_nothing_where_other_models_may_answer():
-    catalogue = Catalogue(lambda _: read_models(HttpResponse(status=200, body={"data": [TEXT_ONLY]})))
-    assert catalogue.problem_of(plan()) is not None
-    assert catalogue.problem_of(plan(provider_options={"openrouter": {"models": ["acme/able"]}})) is None
+    catalogue = Catalogue(lambda _: decode_facts(HttpResponse(status=200, body={"data": [TEXT_ONLY]})))
+    assert catalogue.find_problem(plan()) is not None
+    assert catalogue.find_problem(plan(provider_options={"openrouter": {"models": ["acme/able"]}})) is None
 
 
 @pytest.fixture

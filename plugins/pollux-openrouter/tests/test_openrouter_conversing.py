@@ -4,7 +4,7 @@ import pytest
 
 from openrouter_api import answer, tool_call
 from pollux_sync import Options, run
-from ten_turns import CITIES, TOOL, calls_two, talk, told_in
+from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 FUNCTION = {"name": "weather", "parameters": TOOL["parameters"] | {"additionalProperties": False}}
 
@@ -19,7 +19,7 @@ def said_in(turn):
     thoughts = {"reasoning": "hm", "reasoning_details": [readable | {"index": 0}]}
     if turn == len(CITIES):
         return {"content": "All told."} | thoughts
-    if not calls_two(turn):
+    if not has_two_calls(turn):
         return {"content": None, "tool_calls": [called(turn, CITIES[turn])]} | thoughts
     calls = [called(turn, CITIES[turn]), called(f"{turn}b", "Paris")]
     return {"content": "Two at once.", "tool_calls": calls, "reasoning_details": [sealed | {"index": 0}]}
@@ -46,7 +46,7 @@ def results_in(turn):
     """What the tools gave in a turn, as the model is told."""
     return [
         {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
-        for call, (content, failed) in zip(said_in(turn)["tool_calls"], told_in(turn), strict=True)
+        for call, (content, failed) in zip(said_in(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
     ]
 
 

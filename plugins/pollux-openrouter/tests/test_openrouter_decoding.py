@@ -10,7 +10,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
 from pollux_sync.wire.faults import HttpError, ReplyError
-from transcripts import with_one_field_less, with_unknown_fields, without_unknown_fields
+from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 SIGNED = [{"type": "reasoning.text", "text": "hm", "signature": "s1", "format": "anthropic-claude-v1", "index": 0}]
 TOOL = {
@@ -92,12 +92,12 @@ def test_reads_an_answer(body, fields):
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert without_unknown_fields(reply_to(with_unknown_fields(body))) == reply_to(body)
+    assert remove_unknown_fields(reply_to(add_unknown_fields(body))) == reply_to(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_whatever_field_is_missing(body):
-    answers = [less for less in with_one_field_less(body) if any(less.get("choices") or ())]
+    answers = [less for less in iter_field_removals(body) if any(less.get("choices") or ())]
     assert all(reply_to(less) for less in answers)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from openrouter_api import answer, failure
-from pollux_openrouter.explaining import explain
+from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync import APIError, run, run_many
 from pollux_sync.testing.server import Answer, ResetBeforeBody
 
@@ -66,4 +66,4 @@ def test_tries_again_after_an_error_inside_a_200(server, config):
 
 
 def test_leaves_strange_exceptions_to_others():
-    assert explain(KeyError("x")) is None
+    assert classify_openrouter_error(KeyError("x")) is None

@@ -67,6 +67,6 @@ class CoreDefaults:
 
     @hookimpl(trylast=True)
     def pollux_classify_error(self, error: Exception) -> Fault | None:
-        from pollux_sync.wire.faults import classify
+        from pollux_sync.wire.faults import classify_error
 
-        return classify(error)
+        return classify_error(error)

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.builtin.examples import build_example
 from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
 from pollux_sync.data.mime import OCTET_STREAM
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -38,10 +40,8 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Asset, AssetPart, DeferredRow, Part, TextPart, UriPart
-from pollux_sync.data.services import ModelInfo
 from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import example
-from pollux_sync.wire.faults import HttpError, classify
+from pollux_sync.wire.faults import HttpError, classify_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from pollux_sync.errors import Fault
 
 #: What to do about a cache that the provider has forgotten.
-GONE = "make a new one with create_cache"
+CACHE_GONE_HINT = "make a new one with create_cache"
 _ECHOED = 100
 _USAGE = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
 _SETTINGS = (
@@ -121,14 +121,14 @@ class MockStore:
         self.jobs: dict[str, MockJob] = {}
         self._numbers = count(1)
 
-    def add(self, name: str) -> str:
+    def store_file(self, name: str) -> str:
         """Keep a file; gives its address."""
         address = _address(name)
         with self._lock:
             self._files.add(address)
         return address
 
-    def remove(self, address: str) -> None:
+    def delete_file(self, address: str) -> None:
         """Forget a file."""
         with self._lock:
             self._files.discard(address)
@@ -139,7 +139,7 @@ class MockStore:
         with self._lock:
             return frozenset(self._files)
 
-    def keep(self, model: str, ttl_s: float, name: str | None = None) -> RemoteCache:
+    def store_cache(self, model: str, ttl_s: float, name: str | None = None) -> RemoteCache:
         """Keep a cache for so long: a new one, or that of the name. Raises HttpError when it is gone."""
         with self._lock:
             if name is not None:
@@ -149,12 +149,12 @@ class MockStore:
             self._caches[name] = cache
             return cache
 
-    def drop(self, name: str) -> None:
+    def delete_cache(self, name: str) -> None:
         """Delete a cache, as the provider might. Raises HttpError when it is gone."""
         with self._lock:
             del self._caches[self._living(name).name]
 
-    def ensure(self, name: str) -> None:
+    def check_cache(self, name: str) -> None:
         """Raises HttpError for a cache that is gone."""
         with self._lock:
             self._living(name)
@@ -165,14 +165,14 @@ class MockStore:
         with self._lock:
             return [cache for cache in self._caches.values() if cache.expires_at > time.time()]
 
-    def begin(self, job: MockJob) -> str:
+    def store_job(self, job: MockJob) -> str:
         """Keep a job; gives its id."""
         with self._lock:
             job_id = f"mock-job-{next(self._numbers)}"
             self.jobs[job_id] = job
             return job_id
 
-    def job(self, job_id: str) -> MockJob:
+    def read_job(self, job_id: str) -> MockJob:
         """The job of this id. Raises HttpError for one that is not there."""
         if job_id not in self.jobs:
             body = {"error": {"message": f"there is no job {job_id} in this process"}}
@@ -223,7 +223,7 @@ class MockProvider:
     def pollux_send(self, request: HttpRequest, client: MockStore) -> HttpResponse:
         body = request.body or {}
         if body.get("cache"):
-            client.ensure(body["cache"])
+            client.check_cache(body["cache"])
         return HttpResponse(status=200, body=_answer(body))
 
     @hookimpl
@@ -232,17 +232,17 @@ class MockProvider:
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
-        fault = classify(error)
+        fault = classify_error(error)
         is_missing = isinstance(error, HttpError) and "cache_missing" in str(error.response.body)
-        return attrs.evolve(fault, kind="cache_missing", hint=GONE) if fault and is_missing else None
+        return attrs.evolve(fault, kind="cache_missing", hint=CACHE_GONE_HINT) if fault and is_missing else None
 
     @hookimpl
     def pollux_create_cache(self, call: Call, ttl_s: float, client: MockStore) -> RemoteCache:
-        return client.keep(call.model, ttl_s)
+        return client.store_cache(call.model, ttl_s)
 
     @hookimpl
     def pollux_extend_cache(self, name: str, ttl_s: float, client: MockStore) -> RemoteCache:
-        return client.keep("", ttl_s, name)
+        return client.store_cache("", ttl_s, name)
 
     @hookimpl
     def pollux_list_caches(self, client: MockStore) -> list[RemoteCache]:
@@ -250,7 +250,7 @@ class MockProvider:
 
     @hookimpl
     def pollux_delete_cache(self, name: str, client: MockStore) -> bool:
-        client.drop(name)
+        client.delete_cache(name)
         return True
 
     @hookimpl
@@ -276,18 +276,18 @@ class MockProvider:
     def pollux_decode_stream(self, stream: EventStream) -> Iterator[Delta | Reply]:
         for _, body in stream:
             reply = self.pollux_decode(attrs.evolve(stream.response, body=body))
-            yield from word_by_word(reply)
+            yield from split_into_words(reply)
             yield reply
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
-        return {"id": request_id, "body": request.body}
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest) -> dict[str, Any]:
+        return {"id": custom_id, "body": request.body}
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob:
         with batch.path.open("rb") as lines:  # as bytes, which end at line feeds alone
             job = MockJob(batch.mark, {line["id"]: line["body"] for line in map(json.loads, lines)})
-        return DeferredJob(job_id=client.begin(job), first=batch.first, request_count=batch.request_count)
+        return DeferredJob(job_id=client.store_job(job), first=batch.first, request_count=batch.request_count)
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob | None:
@@ -302,32 +302,32 @@ class MockProvider:
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: MockStore) -> JobState:
-        if client.job(job.job_id).is_cancelled:
+        if client.read_job(job.job_id).is_cancelled:
             return JobState(status="cancelled", provider_status="CANCELLED", completed_at=time.time())
         count = job.request_count
         return JobState(status="completed", provider_status="DONE", succeeded=count, completed_at=time.time())
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: MockStore) -> Iterator[DeferredRow]:
-        kept = client.job(job.job_id)
+        kept = client.read_job(job.job_id)
         if kept.is_cancelled:
             return iter(())
         answers = ((name, HttpResponse(status=200, body=_answer(body))) for name, body in kept.bodies.items())
-        return (DeferredRow(request_id=name, status="succeeded", response=answer) for name, answer in answers)
+        return (DeferredRow(custom_id=name, status="succeeded", response=answer) for name, answer in answers)
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: MockStore) -> bool:
-        client.jobs[job.job_id] = attrs.evolve(client.job(job.job_id), is_cancelled=True)
+        client.jobs[job.job_id] = attrs.evolve(client.read_job(job.job_id), is_cancelled=True)
         return True
 
     @hookimpl
     def pollux_upload(self, source: Source, client: MockStore, name: str) -> Asset:
-        address = client.add(name)
+        address = client.store_file(name)
         return Asset(id=address, mime_type=source.mime_type, uri=address)
 
     @hookimpl
     def pollux_delete_upload(self, asset: Asset, client: MockStore) -> bool:
-        client.remove(asset.id)
+        client.delete_file(asset.id)
         return True
 
     @hookimpl
@@ -361,20 +361,20 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
         answer["reasoning"] = f"mock reasoning about: {_said(body)}"
     tool = _tool_to_call(body)
     if tool is not None:
-        arguments = json.dumps(example(tool.get("parameters") or {"type": "object"}))
+        arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))
         answer["tool_calls"] = [{"id": "call_0", "name": tool["name"], "arguments": arguments}]
     elif body.get("schema") is not None:
-        answer["text"] = json.dumps(example(body["schema"]))
+        answer["text"] = json.dumps(build_example(body["schema"]))
     else:
         answer["text"] = f"echo: {_said(body)}"
     return answer
 
 
-def word_by_word(reply: Reply) -> Iterator[Delta]:
+def split_into_words(reply: Reply) -> Iterator[Delta]:
     """The reply as if it had come bit by bit."""
-    from pollux_sync.data.streaming import ReasoningDelta, TextDelta, deltas_of
+    from pollux_sync.data.streaming import ReasoningDelta, TextDelta, split_into_deltas
 
-    for delta in deltas_of(reply):
+    for delta in split_into_deltas(reply):
         if isinstance(delta, TextDelta | ReasoningDelta):
             yield from map(type(delta), re.findall(r"\s*\S+\s*", delta.text))
         else:

@@ -1,7 +1,8 @@
 """The command line: ``pollux-sync COMMAND ...``.
 
-A command is an entry point of the group ``pollux_sync.commands``, a callable ``main(argv) -> int``; the
-built-in ones are no exception. It is imported when it is named, so that a broken one hurts nobody else.
+A command is an entry point of the group ``pollux_sync.commands``: a callable ``main(argv) -> int``. The built-in
+commands are found the same way. A command is imported only when it is called, so that a broken one cannot stop the
+others.
 """
 
 from __future__ import annotations

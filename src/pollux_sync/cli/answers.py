@@ -1,4 +1,4 @@
-"""An envelope for people: the answers under their questions, and what is wrong with each."""
+"""An envelope as text for people: the answers under their questions, and an error line for each that failed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pollux_sync.cli.terminal import write
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_SHOWN = 60
+#: A title must fit beside its number on a line of 80 characters.
+_MAX_TITLE = 60
 
 
 def write_answers(result: Mapping[str, Any], titles: Sequence[str]) -> None:
-    """Every answer that is there; with several questions, each below a line with its number and title."""
-    for index, text in enumerate(_texts(result)):
+    """Write every answer that is not empty. With several questions, write a line with number and title above each."""
+    for index, text in enumerate(_list_texts(result)):
         if not text.strip():
             continue
         if len(titles) > 1:
@@ -23,22 +24,26 @@ def write_answers(result: Mapping[str, Any], titles: Sequence[str]) -> None:
         write(text)
 
 
-def titles_of(prompts: Sequence[str | None], identifiers: Sequence[str], *, per_source: bool) -> list[str]:
-    """What each answer is about, in the order of the answers."""
-    shown = [_one_line(prompt or "(no prompt)") for prompt in prompts]
+def build_titles(prompts: Sequence[str | None], identifiers: Sequence[str], *, per_source: bool) -> list[str]:
+    """Return one title for each answer, in the order of the answers: the prompt, with ``per_source`` its source too."""
+    shown = [_shorten(prompt or "(no prompt)") for prompt in prompts]
     if not per_source:
         return shown
-    return [f"{prompt} ({_one_line(identifier)})" for identifier in identifiers for prompt in shown]
+    # With per_source, run_many asks all prompts about the first source, then all about the second.
+    return [f"{prompt} ({_shorten(identifier)})" for identifier in identifiers for prompt in shown]
 
 
-def complaints(result: Mapping[str, Any], *, tells_errors: bool) -> Iterator[str]:
-    """A line for each answer that is missing, empty or does not fit; errors only where they are told here."""
+def iter_error_lines(result: Mapping[str, Any], *, include_errors: bool) -> Iterator[str]:
+    """Return a line for each answer that is missing, empty or does not fit its schema.
+
+    Calls that failed with an error are left out unless ``include_errors``: the caller raises the first error itself.
+    """
     errors = result.get("errors") or [None] * len(result["answers"])
     misfits = result["diagnostics"].get("schema_errors") or [None] * len(result["answers"])
     for index, answer in enumerate(result["answers"]):
         where = f"prompt {index + 1} of {len(errors)}: " if len(errors) > 1 else ""
         if errors[index]:
-            yield from [f"error: {where}{_told(errors[index])}"] if tells_errors else []
+            yield from [f"error: {where}{_describe_error(errors[index])}"] if include_errors else []
         elif not answer.strip() and not _has_tool_calls(result, index):
             reason = result["metrics"]["finish_reasons"][index]
             yield f"error: {where}the answer is empty" + (f" (finish reason: {reason})" if reason else "")
@@ -46,14 +51,15 @@ def complaints(result: Mapping[str, Any], *, tells_errors: bool) -> Iterator[str
             yield f"error: {where}the answer does not fit --schema: {misfits[index]}"
 
 
-def _texts(result: Mapping[str, Any]) -> list[str]:
-    """The answers; with a schema, those that fit it as one line of JSON."""
+def _list_texts(result: Mapping[str, Any]) -> list[str]:
+    # A typed answer is printed as one line of JSON, so that a pipe can read it line by line. One that does not fit its
+    # schema is printed as it came: it was paid for, and shows what is wrong.
     typed = result.get("structured") or [None] * len(result["answers"])
     pairs = zip(result["answers"], typed, strict=True)
     return [text if value is None else json.dumps(value, ensure_ascii=False) for text, value in pairs]
 
 
-def _told(error: Mapping[str, Any]) -> str:
+def _describe_error(error: Mapping[str, Any]) -> str:
     return f"{error['message']}\n  hint: {error['hint']}" if error["hint"] else str(error["message"])
 
 
@@ -61,6 +67,6 @@ def _has_tool_calls(result: Mapping[str, Any], index: int) -> bool:
     return bool((result.get("tool_calls") or {}) and result["tool_calls"][index])
 
 
-def _one_line(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
+    return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 3]}..."

@@ -1,11 +1,12 @@
-"""The installed commands: listed from the index without an import, loaded one at a time."""
+"""The installed commands: listed from package metadata without an import, loaded one at a time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from typing import TYPE_CHECKING, Any
 
 from pollux_sync.errors import PluginLoadError
-from pollux_sync.hooks.loading import entry_points, load
+from pollux_sync.hooks.loading import COMMANDS, entry_points, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,42 +15,61 @@ if TYPE_CHECKING:
 
     Command = Callable[[Sequence[str]], object]
 
-COMMANDS: Final = "pollux_sync.commands"
+_CORE = "pollux-sync"
 
-_OURS = "pollux-sync"
-_ABOUT = {
+#: One line about each built-in command, for the list of commands and for its own help. They are not in the modules of
+#: the commands, because the list must not import these.
+DESCRIPTIONS = {
     "run": "ask questions about files, URLs, papers, videos or piped text",
-    "defer": "ask for answers within a day, at half the price; a job file stands for them",
-    "status": "how far deferred jobs are",
+    "defer": "submit questions for answers within a day, usually at half the price",
+    "status": "show the progress of deferred jobs",
     "wait": "wait until deferred jobs have ended",
-    "collect": "print the answers of a deferred job",
-    "cancel": "ask for a deferred job to be cancelled",
-    "models": "list the models that may be asked at a provider",
-    "plugins": "list what is installed, and whether it loads",
+    "collect": "print the answers of a deferred job that has ended",
+    "cancel": "ask the provider to cancel a deferred job",
+    "models": "list the models that a provider offers to your account",
+    "plugins": "list the installed providers, middleware and commands, with the reason why one does not load",
     "doctor": "look for what is missing or broken in this installation",
 }
 
 
-def listing() -> list[tuple[str, str]]:
-    """Every command as it is called, and a line about it."""
+def build_parser(name: str, usage: str | None = None, *, details: str = "", epilog: str = "") -> ArgumentParser:
+    """Return a parser for the built-in command ``name``, without its arguments.
+
+    Its description is the line of `DESCRIPTIONS`, then ``details``.
+    """
+    line = DESCRIPTIONS[name]
+    return ArgumentParser(
+        prog=f"{_CORE} {name}",
+        usage=usage and f"{_CORE} {name} {usage}",
+        description=f"{line[0].upper()}{line[1:]}. {details}".rstrip(),
+        epilog=epilog,
+        formatter_class=RawDescriptionHelpFormatter,
+        # An abbreviation would break scripts on the day when a second option begins the same.
+        allow_abbrev=False,
+    )
+
+
+def list_commands() -> list[tuple[str, str]]:
+    """Return the name by which each command is called, with a line about it."""
     entries = entry_points(COMMANDS)
-    return [(_called(entry, entries), _about(entry)) for entry in entries]
+    return [(_choose_name(entry, entries), _describe_entry(entry)) for entry in entries]
 
 
-def load_command(wanted: str) -> Command:
-    """The command called ``wanted``; of several of one name, the built-in one. Raises PluginLoadError."""
-    is_built_in = any((entry.name, entry.distribution) == (wanted, _OURS) for entry in entry_points(COMMANDS))
-    return checked_command(f"{_OURS}:{wanted}" if is_built_in else wanted)
+def load_command(name: str) -> Command:
+    """Return the command ``name``; a built-in one takes precedence. Raises PluginLoadError."""
+    # Otherwise an installed package could replace `run`, or disable it by offering a second command of that name.
+    is_built_in = any((entry.name, entry.distribution) == (name, _CORE) for entry in entry_points(COMMANDS))
+    return load_exact_command(f"{_CORE}:{name}" if is_built_in else name)
 
 
-def checked_command(wanted: str) -> Command:
-    """The command that ``wanted`` (``name`` or ``distribution:name``) means. Raises PluginLoadError."""
-    loaded = load(COMMANDS, wanted)
+def load_exact_command(name: str) -> Command:
+    """Return the command ``name`` or ``distribution:name``. Raises PluginLoadError, also when several offer it."""
+    loaded = load(COMMANDS, name)
     command: Any = loaded.plugin
     if not callable(command):
         raise PluginLoadError(
             f"command {loaded.name!r} of {loaded.origin} is a {type(command).__name__}, not a function",
-            hint="report this to its author: the entry point must name main(argv) -> int",
+            hint="report this to its author: the entry point must name a function main(argv) -> int",
             name=loaded.name,
             distribution=loaded.distribution,
             version=loaded.version,
@@ -57,11 +77,11 @@ def checked_command(wanted: str) -> Command:
     return command  # type: ignore[no-any-return]
 
 
-def _called(entry: EntryPoint, entries: Sequence[EntryPoint]) -> str:
-    """The entry's name, or ``distribution:name`` where the name alone means another one or none."""
-    is_alone = [other.name for other in entries].count(entry.name) == 1
-    return entry.name if is_alone or entry.distribution == _OURS else f"{entry.distribution}:{entry.name}"
+def _choose_name(entry: EntryPoint, entries: Sequence[EntryPoint]) -> str:
+    """Return the entry's name, or ``distribution:name`` where the name alone is ambiguous or built in."""
+    is_unique = [other.name for other in entries].count(entry.name) == 1
+    return entry.name if is_unique or entry.distribution == _CORE else f"{entry.distribution}:{entry.name}"
 
 
-def _about(entry: EntryPoint) -> str:
-    return _ABOUT.get(entry.name, "") if entry.distribution == _OURS else f"from {entry.origin}"
+def _describe_entry(entry: EntryPoint) -> str:
+    return DESCRIPTIONS.get(entry.name, "") if entry.distribution == _CORE else f"from {entry.origin}"

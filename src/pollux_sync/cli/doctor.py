@@ -13,18 +13,18 @@ import attrs
 
 from pollux_sync.cli.asking import MODEL_VARIABLE, PROVIDER_VARIABLE
 from pollux_sync.cli.exits import DONE, FAILED
-from pollux_sync.cli.inspecting import installed_plugins, problem_of
+from pollux_sync.cli.inspecting import find_problem, inspect_plugins
 from pollux_sync.cli.terminal import write, write_json, write_table
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
-from pollux_sync.hooks.environment import PLUGINS_VARIABLE, enabled_plugins, lookup
+from pollux_sync.hooks.environment import PLUGINS_VARIABLE, read_enabled_plugins, read_variable
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, find, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pollux_sync.cli.inspecting import Installed
-    from pollux_sync.data.services import Readiness
+    from pollux_sync.cli.inspecting import InstalledPlugin
+    from pollux_sync.data.models import Readiness
 
 _PACKAGES = ("pollux-sync", "attrs", "cattrs", "certifi", "jsonschema", "pluggy", "requests", "urllib3")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -71,17 +71,17 @@ def main(argv: Sequence[str]) -> int:
 
 def examine() -> Report:
     """The state of this installation, as seen from the working directory."""
-    found = installed_plugins()
+    found = inspect_plugins()
     names, origin, trouble = _middleware()
     bundle, bundle_trouble = _ca_bundle()
-    default = lookup(PROVIDER_VARIABLE)
+    default = read_variable(PROVIDER_VARIABLE)
     problems = [*_plugin_problems(found), *trouble, *bundle_trouble, *_default_problems(default)]
     return Report(
         python=f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})",
         packages={name: _version(name) for name in _PACKAGES},
         providers=[_provider(plugin) for plugin in found if plugin.kind == "provider"],
         default_provider=default,
-        default_model=lookup(MODEL_VARIABLE),
+        default_model=read_variable(MODEL_VARIABLE),
         middleware=names,
         middleware_from=origin,
         proxies_set=[name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())],
@@ -93,7 +93,7 @@ def examine() -> Report:
 def _with_answer(report: Report) -> Report:
     """The report with what the default provider says, when it is asked for its default model."""
     found: list[Readiness] = []
-    wrong = problem_of(lambda: found.append(_asked(report)))
+    wrong = find_problem(lambda: found.append(_asked(report)))
     if wrong:
         return attrs.evolve(report, problems=[*report.problems, f"online: {wrong[0]}"])
     (ready,) = found
@@ -102,7 +102,7 @@ def _with_answer(report: Report) -> Report:
 
 
 def _asked(report: Report) -> Readiness:
-    from pollux_sync.services import check_ready
+    from pollux_sync.api.probing import check_ready
 
     if report.default_provider is None or report.default_model is None:
         raise ConfigurationError(f"set {PROVIDER_VARIABLE} and {MODEL_VARIABLE}, which say who is asked")
@@ -116,7 +116,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _provider(plugin: Installed) -> dict[str, Any]:
+def _provider(plugin: InstalledPlugin) -> dict[str, Any]:
     info = plugin.info
     url = info.base_url_env if info else None
     return {
@@ -125,18 +125,18 @@ def _provider(plugin: Installed) -> dict[str, Any]:
         "version": plugin.version,
         "loads": plugin.problem is None,
         "needs_key": info.needs_key if info else None,
-        "keys_set": {name: lookup(name) is not None for name in info.key_env} if info else {},
-        "base_url_set": {url: lookup(url) is not None} if url else {},
+        "keys_set": {name: read_variable(name) is not None for name in info.key_env} if info else {},
+        "base_url_set": {url: read_variable(url) is not None} if url else {},
     }
 
 
 def _middleware() -> tuple[list[str], str | None, list[str]]:
     """What is switched on, from where, and what is wrong with it."""
     names: list[str] = []
-    wrong = problem_of(lambda: names.extend(enabled_plugins()))
+    wrong = find_problem(lambda: names.extend(read_enabled_plugins()))
     if wrong:
         return [], None, [wrong[0]]
-    broken = filter(None, (problem_of(lambda name=name: load(MIDDLEWARE, name)) for name in names))  # type: ignore[misc]
+    broken = filter(None, (find_problem(lambda name=name: load(MIDDLEWARE, name)) for name in names))  # type: ignore[misc]
     in_variable = PLUGINS_VARIABLE in os.environ
     origin = PLUGINS_VARIABLE if in_variable else "[tool.pollux-sync] of the nearest pyproject.toml"
     return names, origin if names or in_variable else None, [message for message, _ in broken]
@@ -152,7 +152,7 @@ def _ca_bundle() -> tuple[str, list[str]]:
     return f"{path} ({variable})", missing
 
 
-def _plugin_problems(found: Sequence[Installed]) -> Iterator[str]:
+def _plugin_problems(found: Sequence[InstalledPlugin]) -> Iterator[str]:
     for plugin in found:
         if plugin.problem:
             yield plugin.problem
@@ -161,7 +161,7 @@ def _plugin_problems(found: Sequence[Installed]) -> Iterator[str]:
 
 
 def _default_problems(default: str | None) -> list[str]:
-    wrong = problem_of(lambda: find(PROVIDERS, default)) if default else None
+    wrong = find_problem(lambda: find(PROVIDERS, default)) if default else None
     return [f"{PROVIDER_VARIABLE}: {wrong[0]}"] if wrong else []
 
 

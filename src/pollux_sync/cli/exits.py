@@ -1,86 +1,87 @@
-"""How a command ends: its exit code, and what is said about an error."""
+"""The end of a command: its exit code, and the report of an error."""
 
 from __future__ import annotations
 
 import traceback
 from typing import TYPE_CHECKING
 
-from pollux_sync.cli.terminal import abandon_output, flush, say
+from pollux_sync.cli.terminal import discard_output, flush, write_remark
 from pollux_sync.errors import ConfigurationError, DeferredNotReadyError, PlanningError, PolluxError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DONE = 0
-FAILED = 1
-REFUSED = 2
-PENDING = 3
-INTERRUPTED = 130
-READER_GONE = 141
+# As shells have it: 130 is 128 + SIGINT. A reader that goes away would be 128 + SIGPIPE = 141, but Python ignores that
+# signal and raises BrokenPipeError.
+DONE, FAILED, REFUSED, PENDING, INTERRUPTED, READER_GONE = 0, 1, 2, 3, 130, 141
 
-EXIT_CODES = """\
-exit codes:
-  0    done; for run: every prompt was answered
-  1    failed; for run: some or all prompts have no answer, or one that does not fit --schema
-  2    bad usage or configuration: nothing was sent
-  3    for deferred jobs: not ended yet
-  130  interrupted by Ctrl-C; the answers so far are printed
-  141  whoever read the output went away"""
+MEANINGS = {
+    DONE: "done; for run: every prompt was answered",
+    FAILED: "failed; for run: a prompt has no answer, or one that does not fit --schema",
+    REFUSED: "bad usage or configuration: nothing was sent",
+    PENDING: "for deferred jobs: not ended yet",
+    INTERRUPTED: "interrupted by Ctrl-C; the answers so far are printed",
+    READER_GONE: "the program that read the output has ended",
+}
+
+#: The end of a command's help.
+EXIT_CODES = "\n".join(["exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in MEANINGS.items())])
 
 
-def finish(work: Callable[[], object], *, shows_traceback: bool) -> int:
-    """The exit code of ``work``; what it raises is said on stderr, what it wrote has left stdout."""
+def run_command(work: Callable[[], object], *, show_traceback: bool) -> int:
+    """Call ``work`` and return its exit code. Report what it raises on stderr; flush stdout."""
     try:
-        code = _code_of_work(work, shows_traceback=shows_traceback)
+        code = _run_work(work, show_traceback=show_traceback)
         flush()
     except BrokenPipeError:
         code = READER_GONE
     except OSError as error:
-        say(f"error: cannot write the output: {error}")
+        write_remark(f"error: cannot write the output: {error}")
         code = FAILED
     else:
         return code
-    abandon_output()
+    discard_output()
     return code
 
 
-def _code_of_work(work: Callable[[], object], *, shows_traceback: bool) -> int:
+def _run_work(work: Callable[[], object], *, show_traceback: bool) -> int:
     try:
-        return _exit_code(work())
-    except BrokenPipeError:
+        return _read_exit_code(work())
+    except BrokenPipeError:  # it is about stdout: `run_command` answers it
         raise
-    except SystemExit as leaving:
-        return _exit_code(leaving.code)
+    except SystemExit as leaving:  # argparse leaves so, after --help and on bad usage
+        return _read_exit_code(leaving.code)
     except KeyboardInterrupt:
-        say("interrupted")
+        write_remark("interrupted")
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the end of the line: a command may raise anything
-        say(_traceback(error) if shows_traceback else _message(error))
-        return _code_of_error(error)
+    except Exception as error:  # noqa: BLE001 - nothing is above this, and a command may raise anything
+        write_remark(_format_traceback(error) if show_traceback else _describe_error(error))
+        return _choose_exit_code(error)
 
 
-def _exit_code(result: object) -> int:
-    """As `sys.exit` reads it: None is success, a text is said and is a failure."""
+def _read_exit_code(result: object) -> int:
+    # The rules of `sys.exit`: None is success, a text is printed and is a failure.
     if isinstance(result, int):
         return int(result)
     if result is not None:
-        say(str(result))
+        write_remark(str(result))
     return DONE if result is None else FAILED
 
 
-def _code_of_error(error: Exception) -> int:
+def _choose_exit_code(error: Exception) -> int:
     if isinstance(error, DeferredNotReadyError):
         return PENDING
+    # REFUSED promises that nothing was sent. A bad source can be found only after other prompts were answered.
     was_sent = getattr(error, "partial_result", None) is not None
     is_refusal = isinstance(error, ConfigurationError | SourceError | PlanningError)
     return REFUSED if is_refusal and not was_sent else FAILED
 
 
-def _message(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, PolluxError):
         return f"error: {error}"
-    return f"error: {type(error).__name__}: {error}\n  hint: --traceback shows where it fails"
+    return f"error: {type(error).__name__}: {error}\n  hint: add --traceback to see where it fails"
 
 
-def _traceback(error: Exception) -> str:
+def _format_traceback(error: Exception) -> str:
     return "".join(traceback.format_exception(error)).rstrip()

@@ -1,4 +1,4 @@
-"""Every installed plugin, looked at on its own: whether it loads, and if not, why."""
+"""Every installed plugin, loaded separately: whether it loads, and if not, why."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from pollux_sync.cli.commands import COMMANDS, checked_command
-from pollux_sync.cli.terminal import say
+from pollux_sync.cli.commands import load_exact_command
+from pollux_sync.cli.terminal import write_remark
 from pollux_sync.errors import PolluxError
-from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, entry_points, is_strict, load
-from pollux_sync.hooks.relay import provider_info, relay
+from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, entry_points, is_strict, load
+from pollux_sync.hooks.relay import build_manager, read_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,8 @@ Kind = Literal["provider", "middleware", "command"]
 
 
 @attrs.frozen(kw_only=True)
-class Installed:
-    """One entry point. ``problem`` says why it does not load; ``clash`` who else offers its name.
+class InstalledPlugin:
+    """One entry point. ``problem`` says why it does not load, ``clash`` which distributions offer the same name.
 
     ``info`` is the declaration of a provider that loads.
     """
@@ -41,55 +41,63 @@ class Installed:
     info: ProviderInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON-ready data."""
-        facts = ("kind", "name", "distribution", "version")
-        told = {name: getattr(self, name) for name in ("problem", "hint", "clash")}
-        return {name: getattr(self, name) for name in facts} | {"loads": self.problem is None} | told
+        """Return the facts as data for JSON."""
+        facts = attrs.asdict(self, filter=attrs.filters.exclude("info"))
+        return facts | {"loads": self.problem is None}
 
 
-def installed_plugins() -> list[Installed]:
-    """All providers, middleware and commands; what they print while they are imported goes to stderr."""
+def inspect_plugins() -> list[InstalledPlugin]:
+    """Load and return all providers, middleware and commands."""
+    # A module may print while it is imported. On stdout that would break the --json of this command.
     with redirect_stdout(sys.stderr):
         return [
-            *_looked_at("provider", entry_points(PROVIDERS), lambda wanted: provider_info(load(PROVIDERS, wanted))),
-            *_looked_at("middleware", entry_points(MIDDLEWARE), lambda wanted: relay([load(MIDDLEWARE, wanted)])),
-            *_looked_at("command", entry_points(COMMANDS), checked_command),
+            *_inspect_group(
+                "provider", entry_points(PROVIDERS), lambda name: read_provider_info(load(PROVIDERS, name))
+            ),
+            *_inspect_group(
+                "middleware", entry_points(MIDDLEWARE), lambda name: build_manager([load(MIDDLEWARE, name)])
+            ),
+            *_inspect_group("command", entry_points(COMMANDS), load_exact_command),
         ]
 
 
-def problem_of(work: Callable[[], object]) -> tuple[str, str | None] | None:
-    """What ``work`` raises, as message and hint; None when it goes well. In strict mode also where, on stderr."""
+def find_problem(work: Callable[[], object]) -> tuple[str, str | None] | None:
+    """Call ``work``; return message and hint of what it raises, or None. In strict mode print the traceback too."""
     try:
         work()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - plugins may raise anything, and nothing may stop the rest
+    # A plugin may raise anything, and sys.exit() while it is imported must not end the inspection of the others.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         if is_strict():
-            say("".join(traceback.format_exception(error)).rstrip())
-        return (error.message, error.hint) if isinstance(error, PolluxError) else (_foreign(error), None)
+            write_remark("".join(traceback.format_exception(error)).rstrip())
+        return (error.message, error.hint) if isinstance(error, PolluxError) else (_describe_error(error), None)
     return None
 
 
-def _looked_at(kind: Kind, entries: tuple[EntryPoint, ...], load_one: Callable[[str], object]) -> list[Installed]:
-    return [_looked_at_one(kind, entry, entries, load_one) for entry in entries]
+def _inspect_group(
+    kind: Kind, entries: tuple[EntryPoint, ...], load_one: Callable[[str], object]
+) -> list[InstalledPlugin]:
+    return [_inspect_entry(kind, entry, entries, load_one) for entry in entries]
 
 
-def _looked_at_one(
+def _inspect_entry(
     kind: Kind, entry: EntryPoint, entries: tuple[EntryPoint, ...], load_one: Callable[[str], object]
-) -> Installed:
-    found: list[Any] = []
-    wanted = f"{entry.distribution}:{entry.name}"
-    problem, hint = problem_of(lambda: found.append(load_one(wanted))) or (None, None)
+) -> InstalledPlugin:
+    loaded: list[Any] = []
+    # With its distribution, because the name alone would be refused where two distributions offer it.
+    full_name = f"{entry.distribution}:{entry.name}"
+    problem, hint = find_problem(lambda: loaded.append(load_one(full_name))) or (None, None)
     rivals = [other.origin for other in entries if other.name == entry.name and other is not entry]
-    return Installed(
+    return InstalledPlugin(
         kind=kind,
         name=entry.name,
         distribution=entry.distribution,
         version=entry.version,
         problem=problem,
         hint=hint,
-        clash=f"also offered by {' and '.join(rivals)}: ask for {wanted!r}" if rivals else None,
-        info=found[0] if found and kind == "provider" else None,
+        clash=f"also offered by {' and '.join(rivals)}: ask for {full_name!r}" if rivals else None,
+        info=loaded[0] if loaded and kind == "provider" else None,
     )
 
 
-def _foreign(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

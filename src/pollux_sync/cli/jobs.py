@@ -2,142 +2,134 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.api import to_jsonable
-from pollux_sync.cli.answers import complaints, write_answers
+from pollux_sync.api.asking import to_jsonable
+from pollux_sync.api.deferring import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
+from pollux_sync.cli.answers import iter_error_lines, write_answers
+from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, EXIT_CODES, FAILED, PENDING
-from pollux_sync.cli.terminal import say, write, write_json
-from pollux_sync.deferred import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
+from pollux_sync.cli.terminal import write_json, write_remark, write_table
 from pollux_sync.engine.journaling import read_job_file
 from pollux_sync.hooks.config import Config
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
 
     from pollux_sync.data.handles import DeferredSnapshot
 
-_HEADS = ("file", "status", "done", "failed", "pending", "age")
+_HEADER = ("file", "status", "done", "failed", "pending", "age")
 
 
 def status(argv: Sequence[str]) -> int:
-    """Print how far the jobs are; 0 when all have ended well, 3 while one has not ended."""
-    parser = _parser("status", "FILE...", "How far deferred jobs are.")
+    """Print the progress of the jobs. Return 0 when all completed, 3 while one has not ended, else 1."""
+    parser = _build_parser("status", "FILE...")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
-    parser.add_argument("--json", action="store_true", help="as JSON, one object a file")
+    parser.add_argument("--json", action="store_true", help="print a list with one object per file")
     arguments = parser.parse_args(argv)
-    found = {name: inspect_deferred(name, config=_config(name, arguments)) for name in arguments.files}
+    snapshots = {name: inspect_deferred(name, config=_build_config(name, arguments)) for name in arguments.files}
     if arguments.json:
-        write_json([{"file": name} | attrs.asdict(snapshot) for name, snapshot in found.items()])
+        write_json([{"file": name} | attrs.asdict(snapshot) for name, snapshot in snapshots.items()])
     else:
-        _write_table([_HEADS, *(_row(name, snapshot) for name, snapshot in found.items())])
-    return max(map(_code, found.values()))
+        write_table([_HEADER, *(_build_row(name, snapshot) for name, snapshot in snapshots.items())])
+    return max(map(_choose_exit_code, snapshots.values()))
 
 
 def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.time) -> int:
-    """Wait until the jobs have ended; 0 when all ended well, 3 when the time was over before.
+    """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1.
 
-    ``--timeout`` holds for all files together; ``clock`` says in seconds how much of it has passed.
+    ``clock`` returns seconds; ``--timeout`` is measured by it.
     """
-    parser = _parser("wait", "FILE... [options]", "Wait until deferred jobs have ended. Ctrl-C ends the waiting only.")
+    parser = _build_parser("wait", "FILE... [options]", "Ctrl-C ends the waiting, not the jobs.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
-    parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most, by default for ever")
-    parser.add_argument("--poll", type=float, metavar="S", help="seconds between looks, by default 5 and growing")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no line for every change")
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most; default: no limit")
+    parser.add_argument("--poll", type=float, metavar="S", help="seconds between polls; default: 5, then growing")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not print a line for every change")
     arguments = parser.parse_args(argv)
+    # One deadline for all files: --timeout is the time of the command, however many jobs it waits for.
     deadline = None if arguments.timeout is None else clock() + arguments.timeout
     codes = []
     for name in arguments.files:
         left_s = None if deadline is None else max(0.0, deadline - clock())
         snapshot = wait_deferred(
             name,
-            config=_config(name, arguments),
+            config=_build_config(name, arguments),
             timeout_s=left_s,
             poll=arguments.poll,
-            on_change=None if arguments.quiet else partial(_tell, name),
+            on_change=None if arguments.quiet else partial(_report_change, name),
         )
-        codes.append(_code(snapshot))
+        codes.append(_choose_exit_code(snapshot))
     return max(codes)
 
 
 def collect(argv: Sequence[str]) -> int:
-    """Print the answers of a job that has ended; 0 when everything was answered, 3 before the end."""
-    parser = _parser("collect", "FILE [--json]", "Print the answers of a deferred job that has ended.")
+    """Print the answers of a job that has ended. Return 0 when every request was answered, else 1.
+
+    Raises DeferredNotReadyError while the job has not ended.
+    """
+    parser = _build_parser("collect", "FILE [--json]")
     parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
-    parser.add_argument("--json", action="store_true", help="the whole result as JSON")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     arguments = parser.parse_args(argv)
-    result = collect_deferred(arguments.file, config=_config(arguments.file, arguments))
+    result = collect_deferred(arguments.file, config=_build_config(arguments.file, arguments))
     plain: dict[str, Any] = to_jsonable(result)
     if arguments.json:
         write_json(plain)
     else:
-        write_answers(plain, [item["request_id"] for item in result["diagnostics"]["deferred"]["items"]])
-    told = list(complaints(plain, tells_errors=True))
-    for complaint in told:
-        say(complaint)
-    return FAILED if told else DONE
+        # The prompts are not in the job file, so the custom ids are the titles.
+        write_answers(plain, [item["custom_id"] for item in result["diagnostics"]["deferred"]["items"]])
+    lines = list(iter_error_lines(plain, include_errors=True))
+    for line in lines:
+        write_remark(line)
+    return FAILED if lines else DONE
 
 
 def cancel(argv: Sequence[str]) -> int:
-    """Ask for a job to be cancelled; does not wait."""
-    parser = _parser("cancel", "FILE", "Ask for a deferred job to be cancelled; what was answered by then is paid.")
+    """Ask the provider to cancel a job. Does not wait until it has ended."""
+    parser = _build_parser("cancel", "FILE", "You pay for what was answered until then.")
     parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
     arguments = parser.parse_args(argv)
-    cancel_deferred(arguments.file, config=_config(arguments.file, arguments))
-    say(f"asked; next: pollux-sync status {arguments.file}")
+    cancel_deferred(arguments.file, config=_build_config(arguments.file, arguments))
+    write_remark(f"cancellation requested; next: pollux-sync status {arguments.file}")
     return DONE
 
 
-def _parser(name: str, usage: str, about: str) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog=f"pollux-sync {name}",
-        usage=f"pollux-sync {name} {usage}",
-        description=about,
-        epilog=EXIT_CODES,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--mock", action="store_true", help="the job was submitted with --mock, by this process")
+def _build_parser(name: str, usage: str, details: str = "") -> ArgumentParser:
+    parser = build_parser(name, usage, details=details, epilog=EXIT_CODES)
+    parser.add_argument("--mock", action="store_true", help="for a job that this process submitted with --mock")
     return parser
 
 
-def _config(name: str, arguments: Namespace) -> Config | None:
-    """None for the key of the environment."""
+def _build_config(name: str, arguments: Namespace) -> Config | None:
+    """Return the configuration of a mock job; None for another, whose key comes from the environment."""
     handle = read_job_file(Path(name)).handle if arguments.mock else None
     return Config(provider=handle.provider, model=handle.model, use_mock=True) if handle else None
 
 
-def _row(name: str, snapshot: DeferredSnapshot) -> tuple[str, ...]:
+def _build_row(name: str, snapshot: DeferredSnapshot) -> tuple[str, ...]:
     counts = (snapshot.succeeded, snapshot.failed, snapshot.pending)
     age_s = (snapshot.completed_at or time.time()) - (snapshot.submitted_at or time.time())
-    return (name, snapshot.status, *map(str, counts), _duration(age_s))
+    return (name, snapshot.status, *map(str, counts), _format_duration(age_s))
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes = int(seconds // 60)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"  # noqa: PLR2004
 
 
-def _write_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _code(snapshot: DeferredSnapshot) -> int:
+def _choose_exit_code(snapshot: DeferredSnapshot) -> int:
+    # PENDING is the greatest of the three, so that `max` over several jobs is 3 while one of them has not ended.
     if not snapshot.is_terminal:
         return PENDING
     return DONE if snapshot.status == "completed" else FAILED
 
 
-def _tell(name: str, snapshot: DeferredSnapshot) -> None:
-    if sys.stderr is not None:
-        done = f"{snapshot.succeeded + snapshot.failed} of {snapshot.request_count}"
-        say(f"{name}: {snapshot.status}, {done}")
+def _report_change(name: str, snapshot: DeferredSnapshot) -> None:
+    done = snapshot.succeeded + snapshot.failed
+    write_remark(f"{name}: {snapshot.status}, {done} of {snapshot.request_count} done")

@@ -1,59 +1,56 @@
-"""``pollux-sync models``: what may be asked at a provider."""
+"""``pollux-sync models``: the models that a provider offers."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_sync.cli.asking import PROVIDER_VARIABLE, provider_from
+from pollux_sync.api.probing import list_models
+from pollux_sync.cli.asking import add_provider_arguments, require_provider
+from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE
 from pollux_sync.cli.terminal import write_json, write_table
 from pollux_sync.hooks.config import Config
-from pollux_sync.services import list_models
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
 
-    from pollux_sync.data.services import ModelInfo
+    from pollux_sync.data.models import ModelInfo
 
-_HEAD = ("MODEL", "CONTEXT", "OUTPUT", "CREATED", "NAME")
-#: A list is of all models, whichever one is configured.
+_HEADER = ("MODEL", "CONTEXT", "OUTPUT", "CREATED", "NAME")
+#: A Config needs a model, but the list does not depend on it (except for a GGUF file in this process).
 _ANY = "any"
 
 
 def main(argv: Sequence[str]) -> int:
-    """List the models that the account may ask, in the provider's order."""
-    arguments = _parser().parse_args(argv)
+    """List the models that the account can use, in the provider's order."""
+    arguments = _build_parser().parse_args(argv)
     model = arguments.model or _ANY
     config = Config(
-        provider=provider_from(arguments), model=model, base_url=arguments.base_url, use_mock=arguments.mock
+        provider=require_provider(arguments), model=model, base_url=arguments.base_url, use_mock=arguments.use_mock
     )
     models = list_models(config=config)
     if arguments.json:
         write_json([attrs.asdict(model) for model in models])
     else:
-        write_table([_HEAD, *map(_row, models)])
+        write_table([_HEADER, *map(_build_row, models)])
     return DONE
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="pollux-sync models",
-        description="List the models that your account may ask, with their limits in tokens where the provider says.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("-p", "--provider", help=f"an installed provider, by default {PROVIDER_VARIABLE}")
+def _build_parser() -> ArgumentParser:
+    parser = build_parser("models", details="Limits are in tokens; not every provider reports them.")
+    add_provider_arguments(parser)
     parser.add_argument("-m", "--model", help="a GGUF file to load, for a local model in this process")
-    parser.add_argument("--base-url", metavar="URL", help="where the provider is, if it may be elsewhere")
-    parser.add_argument("--mock", action="store_true", help="list offline")
-    parser.add_argument("--json", action="store_true", help="a list of objects")
+    parser.add_argument("--mock", dest="use_mock", action="store_true", help="list the model of the mock, offline")
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
     return parser
 
 
-def _row(model: ModelInfo) -> tuple[str, ...]:
+def _build_row(model: ModelInfo) -> tuple[str, ...]:
     created = "" if model.created_at is None else f"{datetime.fromtimestamp(model.created_at, UTC):%Y-%m-%d}"
     limits = ("" if limit is None else str(limit) for limit in (model.context_tokens, model.max_output_tokens))
+    # A vendor's display name may contain line breaks, which would break the table.
     return (model.id, *limits, created, " ".join((model.display_name or "").split()))

@@ -1,40 +1,36 @@
-"""``pollux-sync plugins``: what is installed, and whether it loads."""
+"""``pollux-sync plugins``: the installed plugins, and why one does not load."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
+from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE
-from pollux_sync.cli.inspecting import installed_plugins
+from pollux_sync.cli.inspecting import inspect_plugins
 from pollux_sync.cli.terminal import write_json, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pollux_sync.cli.inspecting import Installed
+    from pollux_sync.cli.inspecting import InstalledPlugin
 
-_HEAD = ("KIND", "NAME", "DISTRIBUTION", "VERSION", "LOADS")
+_HEADER = ("KIND", "NAME", "DISTRIBUTION", "VERSION", "LOADS")
 
 
 def main(argv: Sequence[str]) -> int:
-    """List every provider, middleware and command; always 0, for `doctor` judges."""
-    parser = ArgumentParser(
-        prog="pollux-sync plugins",
-        description="List the installed providers, middleware and commands, and why those that do not load do not.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--json", action="store_true", help="a list of objects")
+    """List every provider, middleware and command. Always return 0: `doctor` is the command that judges."""
+    parser = build_parser("plugins")
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
     arguments = parser.parse_args(argv)
-    found = installed_plugins()
+    plugins = inspect_plugins()
     if arguments.json:
-        write_json([plugin.to_dict() for plugin in found])
+        write_json([plugin.to_dict() for plugin in plugins])
     else:
-        write_table([_HEAD, *map(_row, found)])
+        write_table([_HEADER, *map(_build_row, plugins)])
     return DONE
 
 
-def _row(plugin: Installed) -> tuple[str, ...]:
+def _build_row(plugin: InstalledPlugin) -> tuple[str, ...]:
     loads = "yes" if plugin.problem is None else f"no: {plugin.problem}"
     remark = f"{loads}; {plugin.clash}" if plugin.clash else loads
     return (plugin.kind, plugin.name, plugin.distribution, plugin.version, " ".join(remark.split()))

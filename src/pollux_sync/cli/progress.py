@@ -1,4 +1,4 @@
-"""The line that says how far a long run is: an observer like any other."""
+"""The progress line of a long run. It is an observer, like any plugin."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.events import Event
 
-#: What ends sooner needs no progress.
-_PATIENCE_S = 2.0
+#: A run that is shorter needs no progress line, which would only flicker.
+_DELAY_S = 2.0
 
 
-def progress_on(stream: TextIO | None, *, is_quiet: bool) -> Progress | None:
-    """The progress line on ``stream``; None where it would be in the way: if asked to be quiet, or in a pipe."""
+def build_progress(stream: TextIO | None, *, is_quiet: bool) -> Progress | None:
+    """Return a progress line on ``stream``, or None if it is unwanted or ``stream`` is not a terminal."""
     return None if is_quiet or stream is None or not stream.isatty() else Progress(stream)
 
 
 class Progress:
-    """Rewrites ``3/20 answered, 12 s`` in place on ``stream`` while it is entered, from two seconds on.
+    """A line ``3/20 answered, 12 s`` that is rewritten in place on ``stream``, from two seconds on.
 
-    The line is gone when it is left, and calls that end later write nothing.
+    Used as a context manager: at its end the line is erased, and calls that end later write nothing.
     """
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,14 +44,15 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
+            # After Ctrl-C abandoned calls still end in their threads. They must not write into the answers.
             self._is_over = True
             if self._width:
                 self._rewrite("")
 
     @hookimpl
     def pollux_event(self, event: Event) -> None:
-        """Count, and show the count."""
-        with self._lock:
+        """Count the calls that ended, and show the count."""
+        with self._lock:  # events of different calls come from different threads
             if isinstance(event, PlanBuilt):
                 self._total = len(event.plan.calls)
             elif isinstance(event, CallFinished):
@@ -61,13 +62,14 @@ class Progress:
         self._failed += has_failed
         self._answered += not has_failed
         duration_s = self._clock() - self._started
-        if duration_s >= _PATIENCE_S and not self._is_over:
+        if duration_s >= _DELAY_S and not self._is_over:
             failed = f"{self._failed} failed, " if self._failed else ""
             self._rewrite(f"{self._answered}/{self._total} answered, {failed}{duration_s:.0f} s")
 
     def _rewrite(self, line: str) -> None:
+        # Pad with blanks to cover a longer line before. An empty line leaves the cursor at the start.
         end = "" if line else "\r"
-        with suppress(OSError, ValueError):  # the terminal is gone: the answers still come
+        with suppress(OSError, ValueError):  # a terminal that is gone must not cost the answers
             self._stream.write(f"\r{line.ljust(self._width)}{end}")
             self._stream.flush()
         self._width = len(line)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.api import run_many, to_jsonable
-from pollux_sync.cli.answers import complaints, titles_of, write_answers
-from pollux_sync.cli.asking import parsed, question_from
+from pollux_sync.api.asking import run_many, to_jsonable
+from pollux_sync.cli.answers import build_titles, iter_error_lines, write_answers
+from pollux_sync.cli.asking import build_question, parse_arguments
 from pollux_sync.cli.exits import DONE, FAILED
-from pollux_sync.cli.progress import progress_on
-from pollux_sync.cli.terminal import say, write, write_json, write_piece
+from pollux_sync.cli.progress import build_progress
+from pollux_sync.cli.terminal import write, write_delta, write_json, write_remark
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -26,80 +26,88 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask what ``argv`` says, or explain what would be asked; 0 when everything was answered.
+    """Ask the questions of ``argv`` and print the answers, or explain what would be sent.
 
-    Raises what `run_many` raises, after the answers that are there all the same have been printed.
+    Return 0 when every prompt was answered. Raises what `run_many` raises, after printing the answers so far.
     """
-    arguments = parsed(argv)
-    question = question_from(arguments)
-    _refuse_mixed_streams(arguments, question)
+    arguments = parse_arguments(argv)
+    question = build_question(arguments)
+    _check_stream(arguments, question)
     if arguments.explain or arguments.count_tokens:
-        from pollux_sync.explaining import explain
-
-        explanation = explain(**question.by_name, count_tokens=arguments.count_tokens)
-        write_json(explanation.to_dict()) if arguments.json else write(str(explanation))
-        return DONE
+        return _explain(arguments, question)
     if arguments.stream:
-        return FAILED if _tell(_shown_as_it_comes(question), tells_errors=True) else DONE
+        return FAILED if _report_failures(_stream(question), include_errors=True) else DONE
     try:
-        result = _asked(question, progress_on(sys.stderr, is_quiet=arguments.quiet))
+        result = _ask(question, build_progress(sys.stderr, is_quiet=arguments.quiet))
     except (PolluxError, KeyboardInterrupt) as error:
+        # What was answered before the failure or the Ctrl-C was paid for: print it, then let the error through.
         partial: ResultEnvelope | None = getattr(error, "partial_result", None)
         if partial is not None:
-            _show(partial, question, as_json=arguments.json)
-            _tell(partial, tells_errors=False)
+            _write_result(partial, question, as_json=arguments.json)
+            _report_failures(partial, include_errors=False)
         raise
-    _show(result, question, as_json=arguments.json)
-    return FAILED if _tell(result, tells_errors=True) else DONE
+    _write_result(result, question, as_json=arguments.json)
+    return FAILED if _report_failures(result, include_errors=True) else DONE
 
 
-def _refuse_mixed_streams(arguments: Namespace, question: Question) -> None:
+def _check_stream(arguments: Namespace, question: Question) -> None:
     if not arguments.stream:
         return
+    # Streamed answers of several prompts would interleave on the terminal.
     count = len(question.prompts) * (len(question.sources) if question.per_source else 1)
     others = {"--json": arguments.json, "--explain": arguments.explain, "--count-tokens": arguments.count_tokens}
-    wrong = [name for name, is_given in others.items() if is_given] or ([f"{count} of them"] if count != 1 else [])
-    if wrong:
+    conflicts = [f"with {name}" for name, is_given in others.items() if is_given]
+    conflicts += [f"for {count} answers"] if count != 1 and not conflicts else []
+    if conflicts:
         raise ConfigurationError(
-            f"--stream prints one answer as it comes, not {', '.join(wrong)}", hint="leave --stream out"
+            f"--stream prints one answer as text; it cannot be used {' or '.join(conflicts)}",
+            hint="leave --stream out",
         )
 
 
-def _asked(question: Question, progress: Progress | None) -> ResultEnvelope:
+def _explain(arguments: Namespace, question: Question) -> int:
+    from pollux_sync.api.explaining import explain
+
+    explanation = explain(**question.keywords, count_tokens=arguments.count_tokens)
+    write_json(explanation.to_dict()) if arguments.json else write(str(explanation))
+    return DONE
+
+
+def _ask(question: Question, progress: Progress | None) -> ResultEnvelope:
     if progress is not None:
         config = attrs.evolve(question.config, plugins=[*(question.config.plugins or ()), progress])
         question = attrs.evolve(question, config=config)
     with progress or nullcontext():
-        return run_many(**question.by_name)
+        return run_many(**question.keywords)
 
 
-def _shown_as_it_comes(question: Question) -> ResultEnvelope:
-    from pollux_sync.streaming import stream_many
+def _stream(question: Question) -> ResultEnvelope:
+    from pollux_sync.api.streaming import stream_many
 
-    events = stream_many(**question.by_name)
+    events = stream_many(**question.keywords)
     try:
         for text in events.text_chunks:
-            write_piece(text)
+            write_delta(text)
     finally:
-        write("")
+        write("")  # end the line before an error is printed below it
     return events.result()
 
 
-def _show(result: ResultEnvelope, question: Question, *, as_json: bool) -> None:
+def _write_result(result: ResultEnvelope, question: Question, *, as_json: bool) -> None:
     plain: dict[str, Any] = to_jsonable(result)
     if as_json:
         write_json(plain)
         return
     identifiers = [source.identifier for source in question.sources]
-    write_answers(plain, titles_of(question.prompts, identifiers, per_source=question.per_source))
+    write_answers(plain, build_titles(question.prompts, identifiers, per_source=question.per_source))
 
 
-def _tell(result: ResultEnvelope, *, tells_errors: bool) -> bool:
-    """Say what is wrong with the answers; whether anything is."""
-    told = list(complaints(result, tells_errors=tells_errors))
-    for complaint in told:
-        say(complaint)
+def _report_failures(result: ResultEnvelope, *, include_errors: bool) -> bool:
+    """Write what is wrong with the answers to stderr; return True if anything is."""
+    lines = list(iter_error_lines(result, include_errors=include_errors))
+    for line in lines:
+        write_remark(line)
     failed = sum(error is not None for error in result.get("errors", ()))
-    if len(result["answers"]) > 1 and failed and not tells_errors:
-        say(f"{failed} of {len(result['answers'])} prompts have no answer")
-    return bool(told)
+    if len(result["answers"]) > 1 and failed and not include_errors:
+        write_remark(f"{failed} of {len(result['answers'])} prompts have no answer")
+    return bool(lines)

@@ -1,4 +1,4 @@
-"""``-s``: a word of the command line -> the `Source` it means."""
+"""The argument of ``-s`` -> its `Source`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pollux_sync.cli.terminal import read_piped
+from pollux_sync.cli.terminal import read_stdin
 from pollux_sync.data.source import Source
 from pollux_sync.errors import SourceError
 
+#: Two letters at least before the colon: one letter is a Windows drive.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ARXIV = "arxiv:"
 _ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 
 
-def source_from(word: str) -> Source:
-    """What ``word`` means: ``-`` is piped text, else a paper, a video, a URL or a local file. Raises SourceError."""
+def parse_source(word: str) -> Source:
+    """Return the source that ``word`` names: standard input (``-``), a paper, a video, a URL or a local file.
+
+    Raises SourceError.
+    """
     if word == "-":
-        return Source.from_text(read_piped(), identifier="stdin")
+        return Source.from_text(read_stdin(), identifier="stdin")
     if word.lower().startswith(_ARXIV):
         return Source.from_arxiv(word[len(_ARXIV) :])
-    return _from_url(word) if _URL.match(word) else _from_path(word)
+    return _parse_url(word) if _URL.match(word) else _parse_path(word)
 
 
-def _from_url(url: str) -> Source:
+def _parse_url(url: str) -> Source:
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -33,11 +37,11 @@ def _from_url(url: str) -> Source:
         return Source.from_arxiv(url)
     try:
         return Source.from_youtube(url)
-    except SourceError:  # the constructor knows YouTube's hosts
+    except SourceError:  # from_youtube knows YouTube's hosts; a second list here would go stale
         return Source.from_uri(url)
 
 
-def _from_path(word: str) -> Source:
+def _parse_path(word: str) -> Source:
     if Path(word).is_dir():
         raise SourceError(f"{word} is a directory", hint=f"name its files one by one: -s {Path(word, 'FILE')} -s ...")
     return Source.from_file(word)

@@ -1,4 +1,4 @@
-"""What goes in and out: stdout for what was asked for, stderr for remarks, stdin for piped text."""
+"""The standard streams: results go to stdout, remarks and errors to stderr; stdin is text for prompts and sources."""
 
 from __future__ import annotations
 
@@ -15,49 +15,52 @@ if TYPE_CHECKING:
 
 
 def write(text: str) -> None:
-    """One piece of the result and a line's end, on stdout. Raises OSError when nobody reads it."""
-    _put(sys.stdout, text if text.endswith("\n") else f"{text}\n")
+    """Write ``text`` to stdout, and a line end unless it has one. Raises OSError when the reader has gone."""
+    _write_to(sys.stdout, text if text.endswith("\n") else f"{text}\n")
 
 
-def write_piece(text: str) -> None:
-    """Part of a line of the result, shown at once. Raises OSError when nobody reads it."""
-    _put(sys.stdout, text)
+def write_delta(text: str) -> None:
+    """Write the next part of a streamed answer to stdout, at once. Raises OSError when the reader has gone."""
+    _write_to(sys.stdout, text)
     flush()
 
 
 def write_json(value: Any) -> None:
-    """``value`` as JSON on stdout, in plain ASCII where stdout cannot show its characters."""
+    """Write ``value`` as JSON to stdout, in ASCII where stdout cannot encode its characters."""
+    # JSON has escapes of its own: with those of `_write_to` the output would not be JSON any more.
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    write(text if _fits(sys.stdout, text) else json.dumps(value, indent=2, default=str))
+    write(text if _can_encode(sys.stdout, text) else json.dumps(value, indent=2, default=str))
 
 
-def say(remark: str) -> None:
-    """A line on stderr, after what went to stdout so far."""
-    with suppress(OSError, ValueError):  # `finish` meets it again
+def write_remark(text: str) -> None:
+    """Write a line to stderr, after flushing stdout. Never raises because of a stream."""
+    # Both streams often lead to one terminal: without the flush the remark would overtake the answers.
+    with suppress(OSError, ValueError):  # `run_command` flushes again and reports it
         flush()
-    with suppress(OSError, ValueError):  # a remark that nobody hears must not end the command
-        _put(sys.stderr, f"{remark}\n")
+    with suppress(OSError, ValueError):  # a remark that cannot be written must not end the command
+        _write_to(sys.stderr, f"{text}\n")
 
 
 def flush() -> None:
-    """Hand over what was written. Raises OSError when nobody reads it."""
+    """Flush stdout. Raises OSError when the reader has gone."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
-def abandon_output() -> None:
-    """Let the rest of stdout go nowhere, so that Python does not stumble over it at exit."""
+def discard_output() -> None:
+    """Send the rest of stdout to the null device."""
+    # Python flushes stdout at exit once more. On a broken pipe it would print an error and exit with 120.
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def is_piped() -> bool:
-    """Whether stdin is something other than a keyboard."""
+def is_stdin_piped() -> bool:
+    """Return True if stdin is a pipe or a file, not a keyboard."""
     return sys.stdin is not None and not sys.stdin.isatty()
 
 
-def read_piped() -> str:
-    """All of stdin. Raises SourceError when it is not text."""
+def read_stdin() -> str:
+    """Return all text of stdin. Raises SourceError when it is not text."""
     try:
         return sys.stdin.read() if sys.stdin is not None else ""
     except UnicodeDecodeError as error:
@@ -67,26 +70,27 @@ def read_piped() -> str:
 
 
 def write_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows on stdout, their columns aligned."""
+    """Write rows to stdout, with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _put(stream: TextIO | None, text: str) -> None:
-    """Write ``text``, what the stream cannot show as escapes: an answer that was paid for is not lost."""
-    if stream is not None:  # Python has none where the shell closed it
-        encoding = _encoding(stream)
-        stream.write(text if _fits(stream, text) else text.encode(encoding, "backslashreplace").decode(encoding))
+def _write_to(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # Python sets a standard stream to None when the parent process closed it
+        return
+    # Characters that the stream cannot encode become escapes: an answer that was paid for must not be lost.
+    encoding = _read_encoding(stream)
+    stream.write(text if _can_encode(stream, text) else text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _fits(stream: TextIO | None, text: str) -> bool:
+def _can_encode(stream: TextIO | None, text: str) -> bool:
     try:
-        text.encode(_encoding(stream))
+        text.encode(_read_encoding(stream))
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _encoding(stream: TextIO | None) -> str:
-    return getattr(stream, "encoding", None) or "utf-8"  # a StringIO has none
+def _read_encoding(stream: TextIO | None) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"  # a StringIO has no encoding

@@ -1,4 +1,4 @@
-"""Checks on single values, so that every refusal names the field, what was wrong and what is right."""
+"""Checks of single values. Each error names the field, what is wrong with the value, and what to pass instead."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from pollux_sync.errors import ConfigurationError
 
 
-def require_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
-    """``value`` is a string with at least one character that is not white space."""
+def check_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
+    """Check that ``value`` is a string with at least one character that is not white space."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} must be a string, got {type(value).__name__}", hint=hint)
     if not value.strip():
         raise ConfigurationError(f"{name} must not be empty or blank", hint=hint)
 
 
-def require_bool(name: str, value: object) -> None:
-    """``value`` is True or False, not merely truthy."""
+def check_bool(name: str, value: object) -> None:
+    """Check that ``value`` is True or False, not merely truthy."""
     if not isinstance(value, bool):
         raise ConfigurationError(
             f"{name} must be True or False, got {type(value).__name__}",
@@ -26,8 +26,8 @@ def require_bool(name: str, value: object) -> None:
         )
 
 
-def require_int(name: str, value: object, *, minimum: int) -> None:
-    """``value`` is an integer of at least ``minimum``; booleans are not integers."""
+def check_int(name: str, value: object, *, minimum: int) -> None:
+    """Check that ``value`` is an integer of at least ``minimum``; a boolean is not an integer here."""
     hint = f"pass a whole number of at least {minimum}"
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(f"{name} must be an integer, got {type(value).__name__}", hint=hint)
@@ -35,48 +35,49 @@ def require_int(name: str, value: object, *, minimum: int) -> None:
         raise ConfigurationError(f"{name} must be at least {minimum}, got {value}", hint=hint)
 
 
-#: Waits and time-outs above this (three years) are mistakes, and more than the system's clocks take.
+#: The longest wait or time-out, about three years. Beyond it a value is a mistake, and too large for system clocks.
 MAX_SECONDS = 1e8
 
 
-def require_seconds(name: str, value: object, *, above: bool = False) -> None:
-    """``value`` is a number of seconds from 0 (excluded when ``above``) to `MAX_SECONDS`."""
-    require_number(name, value, minimum=0, maximum=MAX_SECONDS, above=above)
+def check_seconds(name: str, value: object, *, above: bool = False) -> None:
+    """Check that ``value`` is a number of seconds from 0 to `MAX_SECONDS`; ``above`` excludes 0."""
+    check_number(name, value, minimum=0, maximum=MAX_SECONDS, above=above)
 
 
-def require_number(
+def check_number(
     name: str, value: object, *, minimum: float, maximum: float | None = None, above: bool = False
 ) -> None:
-    """``value`` is a finite int or float from ``minimum`` (excluded when ``above``) to ``maximum``."""
+    """Check that ``value`` is a finite int or float from ``minimum`` to ``maximum``; ``above`` excludes the minimum."""
     span = f"{'above' if above else 'at least'} {minimum:g}" + ("" if maximum is None else f" and at most {maximum:g}")
     hint = f"pass a finite number {span}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} must be a number, got {type(value).__name__}", hint=hint)
     too_low = value <= minimum if above else value < minimum
     if not _is_finite(value) or too_low or (maximum is not None and value > maximum):
+        # Cut short: an integer may have thousands of digits.
         raise ConfigurationError(f"{name} must be {span}, got {str(value)[:20]}", hint=hint)
 
 
 def _is_finite(value: float) -> bool:
     try:
         return isfinite(value)
-    except OverflowError:  # an integer that no float holds
+    except OverflowError:  # an integer too large for a float
         return False
 
 
-def require_json(name: str, value: object) -> None:
-    """``value`` can be written as UTF-8 JSON, so that no provider stumbles over it later."""
+def check_json(name: str, value: object) -> None:
+    """Check that ``value`` can be written as UTF-8 JSON, so that encoding a request cannot fail on it later."""
     hint = "pass strings, numbers, booleans, lists and dicts with string keys only"
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise ConfigurationError(f"{name} holds a lone surrogate, which is no character", hint=hint) from error
+        raise ConfigurationError(f"{name} holds a lone surrogate, which UTF-8 cannot encode", hint=hint) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{name} cannot be written as JSON: {error}", hint=hint) from error
 
 
 def require_mapping(name: str, value: object) -> dict[str, Any]:
-    """A shallow copy of ``value``, which is a mapping with string keys."""
+    """Return a shallow copy of ``value``, which must be a dict with string keys."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ConfigurationError(
             f"{name} must be a dict with string keys, got {type(value).__name__}",
@@ -86,12 +87,13 @@ def require_mapping(name: str, value: object) -> dict[str, Any]:
 
 
 def require_each(name: str, values: object, *kinds: type[Any], hint: str) -> tuple[Any, ...]:
-    """``values`` as a tuple, each of them one of ``kinds``."""
+    """Return ``values`` as a tuple; each of them must be an instance of one of ``kinds``."""
+    # These types are iterable too, but a text or a dict in place of a list is a mistake.
     if isinstance(values, str | bytes | dict) or not hasattr(values, "__iter__"):
         raise ConfigurationError(f"{name} must be a list, got {type(values).__name__}", hint=hint)
-    given = tuple(values)
-    for index, value in enumerate(given):
+    items = tuple(values)
+    for index, value in enumerate(items):
         if not isinstance(value, kinds):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise ConfigurationError(f"{name}[{index}] must be {wanted}, got {type(value).__name__}", hint=hint)
-    return given
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise ConfigurationError(f"{name}[{index}] must be {expected}, got {type(value).__name__}", hint=hint)
+    return items

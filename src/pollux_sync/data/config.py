@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from pollux_sync.data.checks import require_bool, require_int, require_mapping, require_seconds, require_text
+from pollux_sync.data.checks import check_bool, check_int, check_seconds, check_text, require_mapping
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
 
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
 #: What is shorter is no secret, and would be found in every text.
-_LEAST_SECRET = 4
+_MIN_SECRET_CHARS = 4
 #: How a secret is shown.
 REDACTED = "[REDACTED]"
 
 
-def _redacted(value: str | None) -> str:
+def _redact(value: str | None) -> str:
     return repr(value) if value is None else f"'{REDACTED}'"
 
 
-def _without_credentials(url: str | None) -> str:
+def _redact_credentials(url: str | None) -> str:
     return repr(url if url is None else _CREDENTIALS.sub(rf"\1{REDACTED}@", url))
 
 
-def _after_credentials(text: str) -> str:
+def _strip_credentials(text: str) -> str:
     """Of something that is no URL: what cannot be part of a password."""
     return f"{REDACTED}@{text.rpartition('@')[2]}" if "@" in text else text
 
 
-def _as_json(value: Mapping[str, Any]) -> str:
+def _dump_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, default=repr)
 
 
-def _identities(plugins: Sequence[Any] | None) -> object:
+def _identify_plugins(plugins: Sequence[Any] | None) -> object:
     """Two plugin objects are never the same one, however equal: each has its own observations."""
     if not isinstance(plugins, tuple):
         return id(plugins)
     return tuple(plugin if isinstance(plugin, str) else id(plugin) for plugin in plugins)
 
 
-def _copied(value: object) -> Mapping[str, Any]:
+def _copy_options(value: object) -> Mapping[str, Any]:
     return require_mapping("provider_options", {} if value is None else value)
 
 
-def _capabilities(value: object) -> Mapping[str, bool]:
+def _copy_capabilities(value: object) -> Mapping[str, bool]:
     return require_mapping("capabilities", {} if value is None else value)
 
 
-def _url_parts(url: str) -> SplitResult | None:
+def _split_url(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - it raises for a port that is no number
@@ -76,26 +76,26 @@ class ConfigValues:
 
     provider: str
     model: str
-    api_key: str | None = attrs.field(default=None, repr=_redacted)
-    base_url: str | None = attrs.field(default=None, repr=_without_credentials)
+    api_key: str | None = attrs.field(default=None, repr=_redact)
+    base_url: str | None = attrs.field(default=None, repr=_redact_credentials)
     use_mock: bool = False
     request_concurrency: int = 6
     timeout_s: float = 600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identities)
+    plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identify_plugins)
     client: Any = attrs.field(default=None, eq=id, repr=lambda client: type(client).__name__)
     #: What was not given but found in the environment, and for which provider: see hooks.config.
     _completed: tuple[str, str | None, str | None] | None = attrs.field(default=None, repr=False, eq=False)
-    provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copied, eq=_as_json)
-    capabilities: Mapping[str, bool] = attrs.field(default=None, converter=_capabilities, eq=_as_json)
+    provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copy_options, eq=_dump_json)
+    capabilities: Mapping[str, bool] = attrs.field(default=None, converter=_copy_capabilities, eq=_dump_json)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show: the key, or that of the client handed over."""
-        return tuple([key for key in self._keys if len(key) >= _LEAST_SECRET])
+        return tuple([key for key in self._keys if len(key) >= _MIN_SECRET_CHARS])
 
     @property
-    def ruled_out(self) -> frozenset[str]:
+    def excluded_options(self) -> frozenset[str]:
         """The options that the model does not take, says ``capabilities``."""
         return frozenset(name for name, is_taken in self.capabilities.items() if not is_taken)
 
@@ -111,12 +111,12 @@ class ConfigValues:
         return [key for key in keys if isinstance(key, str) and key]
 
     def __attrs_post_init__(self) -> None:
-        require_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")
-        require_text("model", self.model, hint="name the model as the provider does")
+        check_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")
+        check_text("model", self.model, hint="name the model as the provider does")
         self._check_reach()
-        require_bool("use_mock", self.use_mock)
-        require_int("request_concurrency", self.request_concurrency, minimum=1)
-        require_seconds("timeout_s", self.timeout_s, above=True)
+        check_bool("use_mock", self.use_mock)
+        check_int("request_concurrency", self.request_concurrency, minimum=1)
+        check_seconds("timeout_s", self.timeout_s, above=True)
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigurationError(
                 f"retry must be a RetryPolicy, got {type(self.retry).__name__}",
@@ -124,7 +124,7 @@ class ConfigValues:
             )
         self._check_plugins()
         for name, is_taken in self.capabilities.items():
-            require_bool(f"capabilities[{name!r}]", is_taken)
+            check_bool(f"capabilities[{name!r}]", is_taken)
 
     def _check_reach(self) -> None:
         api_key: object = self.api_key
@@ -140,11 +140,11 @@ class ConfigValues:
             )
         if self.base_url is None:
             return
-        require_text("base_url", self.base_url)
-        parts = _url_parts(self.base_url)
+        check_text("base_url", self.base_url)
+        parts = _split_url(self.base_url)
         if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigurationError(
-                f"base_url is not an http(s) URL: {_after_credentials(self.base_url)!r}",
+                f"base_url is not an http(s) URL: {_strip_credentials(self.base_url)!r}",
                 hint="e.g. http://127.0.0.1:8080/v1",
             )
         if parts.username is not None or parts.query or parts.fragment:

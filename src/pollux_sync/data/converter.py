@@ -1,30 +1,170 @@
-"""From stored data back to values: strictly, and with a clear word about what does not fit."""
+"""Values <-> JSON: the one cattrs converter behind everything that is stored.
+
+cattrs writes the functions that take a class apart and put it together, follows what is nested, optional or a tuple,
+refuses unknown keys, and reports every bad field with its place. Ours is where it is too kind: `pollux_sync.schemas`
+reads strings, numbers, literals and plain dicts and coerces nothing, and arrays and objects must be lists and dicts.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_origin
 
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas import AnswerMismatch, structure
+import attrs
+
+from pollux_sync.errors import ConfigurationError, PolluxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cattrs import Converter
 
 T = TypeVar("T")
 
+#: Version of every stored layout. A change that older code cannot read raises it.
+SCHEMA_VERSION = 1
+_VERSION_FIELD = "schema_version"
 
-def restored(data: Any, value_type: type[T], *, newest: int) -> T:
-    """``data`` as a ``value_type`` of a schema version up to ``newest``.
 
-    Raises ConfigurationError that names the bad field, or asks for an upgrade.
+class Storable:
+    """A value that is kept as JSON, with the version of its layout as ``schema_version``."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value as JSON-ready data; a field that is None by default and None now is left out."""
+        return {_VERSION_FIELD: SCHEMA_VERSION, **dump_value(self)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the value that `to_dict` wrote. Raises ConfigurationError that names every bad field."""
+        return load_value(_strip_version(data, cls), cls)
+
+
+def dump_value(value: Any) -> Any:
+    """Return a value as JSON-ready data. Raises ConfigurationError for what has no JSON form."""
+    return _build_converter().unstructure(value)
+
+
+def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
+    """Return the value that `dump_value` wrote. Raises ConfigurationError that names every bad field.
+
+    ``name`` is what the error calls the value instead of its type.
     """
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > newest:
+    from cattrs import BaseValidationError, transform_error
+
+    from pollux_sync.schemas import AnswerMismatch
+
+    try:
+        return _build_converter().structure(data, value_type)
+    except (AnswerMismatch, BaseValidationError) as error:
+        problems = "; ".join(transform_error(error, format_exception=_describe_error))
         raise ConfigurationError(
-            f"this {value_type.__name__} has schema version {version}, known are up to {newest}",
+            f"not a stored {name or value_type.__name__}: {problems}", hint="pass what to_dict() gave, unchanged"
+        ) from error
+
+
+def _strip_version(data: Any, value_type: type) -> Any:
+    """Check the version, and drop it where it is no field of the value."""
+    version = data.get(_VERSION_FIELD) if isinstance(data, dict) else None
+    if type(version) is not int:
+        return data  # the converter refuses it by name
+    if version > SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"this {value_type.__name__} has schema version {version}, known are up to {SCHEMA_VERSION}",
             hint="upgrade pollux-sync",
         )
-    try:
-        value: T = structure(data, value_type)
-    except AnswerMismatch as mismatch:
-        raise ConfigurationError(
-            f"not a stored {value_type.__name__}: {mismatch}", hint="pass what to_dict() gave, unchanged"
-        ) from mismatch
-    return value
+    kept = attrs.fields_dict(value_type)
+    return data if _VERSION_FIELD in kept else {key: data[key] for key in data if key != _VERSION_FIELD}
+
+
+def _describe_error(error: BaseException, value_type: type | None) -> str:
+    from cattrs.v import format_exception
+
+    from pollux_sync.schemas import AnswerMismatch
+
+    return error.message if isinstance(error, AnswerMismatch | PolluxError) else format_exception(error, value_type)
+
+
+@cache
+def _build_converter() -> Converter:
+    from cattrs import Converter
+
+    from pollux_sync.schemas import unstructure
+
+    converter = Converter(
+        forbid_extra_keys=True,
+        unstruct_collection_overrides={tuple: list},
+        unstructure_fallback_factory=lambda _: unstructure,
+    )
+    _add_readers(converter)
+    _add_writers(converter)
+    return converter
+
+
+def _add_readers(converter: Converter) -> None:
+    """Put strict readers before those of cattrs, for which "false" is a true bool and "ab" a list of two texts."""
+    from pollux_sync.data.errorfacts import load_error
+    from pollux_sync.schemas import structure
+
+    for leaf in (str, int, float):  # cattrs finds bool by its base
+        converter.register_structure_hook(leaf, structure)
+    converter.register_structure_hook_func(_is_plain, structure)
+    converter.register_structure_hook_factory(_is_array, _make_array_reader)
+    converter.register_structure_hook_factory(attrs.has, _make_record_reader)
+    converter.register_structure_hook_func(_has_own_layout, lambda data, tp: tp.from_dict(data))
+    converter.register_structure_hook(PolluxError, lambda data, _: load_error(data, converter))
+
+
+def _add_writers(converter: Converter) -> None:
+    from pollux_sync.data.errorfacts import dump_error
+    from pollux_sync.schemas import unstructure
+
+    converter.register_unstructure_hook_func(_is_plain, unstructure)
+    converter.register_unstructure_hook_factory(attrs.has, _make_record_writer)
+    converter.register_unstructure_hook_func(_has_own_layout, lambda value: value.to_dict())
+    converter.register_unstructure_hook(PolluxError, lambda error: dump_error(error, converter))
+
+
+def _is_plain(tp: Any) -> bool:
+    return tp is Any or get_origin(tp) in (Literal, Mapping, dict)
+
+
+def _is_array(tp: Any) -> bool:
+    return get_origin(tp) in (tuple, list)
+
+
+def _has_own_layout(tp: Any) -> bool:
+    """Whether a class says itself how it is stored, as sources and continuations do."""
+    return hasattr(tp, "from_dict") and not issubclass(tp, Storable)
+
+
+def _make_array_reader(tp: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    from cattrs.cols import list_structure_factory
+
+    make, read = get_origin(tp), list_structure_factory(tp, converter)
+    return lambda data, _: make(read(_require_kind(data, list), tp))
+
+
+def _make_record_reader(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    read = converter.gen_structure_attrs_fromdict(cls)
+    return lambda data, _: read(_require_kind(data, dict), cls)
+
+
+def _require_kind(data: Any, kind: type) -> Any:
+    if isinstance(data, kind):
+        return data
+    from pollux_sync.schemas import AnswerMismatch
+
+    raise AnswerMismatch(f"expected a {kind.__name__}, got {type(data).__name__}")
+
+
+def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
+    """Make the writer of a class. A default other than None is written: a later version may have another."""
+    from cattrs.gen import make_dict_unstructure_fn, override
+
+    attrs.resolve_types(cls)
+    fields: Any = attrs.fields(cls)
+    optional: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}
+    return make_dict_unstructure_fn(cls, converter, **optional)

@@ -11,21 +11,22 @@ _FIELD = re.compile(r":\w+[^:]*:")
 _HEADER = re.compile(r"(Args|Arguments|Parameters|Params|Returns?|Raises|Yields?|Examples?|Notes?):?$")
 _PARAMETERS = ("Arg", "Param")
 _SPHINX = re.compile(r":param\s+(?:[^:]*\s)?(?P<name>\w+):(?P<text>.*)")
-_GOOGLE = re.compile(r"(?P<name>\w+)(?:\s*\([^)]*\))?:(?P<text>.*)")
+# The type ends at the first "):", for a type may have parentheses of its own.
+_GOOGLE = re.compile(r"(?P<name>\w+)(?:\s*\(.*?\))?:(?P<text>.*)")
 _NUMPY = re.compile(r"(?P<name>\w+)(?:\s*:.*)?$(?P<text>)")
 
 
-def described(docstring: str | None) -> tuple[str | None, dict[str, str]]:
+def parse_docstring(docstring: str | None) -> tuple[str | None, dict[str, str]]:
     """The description of the function, and those of its parameters by name."""
     lines = inspect.cleandoc(docstring or "").splitlines()
     heads = [index for index, line in enumerate(lines) if _FIELD.match(line) or _is_header(lines, index)]
     first = heads[0] if heads else len(lines)
-    found = _entries(lines[first:], _SPHINX)
+    found = _parse_entries(lines[first:], _SPHINX)
     for start, end in pairwise([*heads, len(lines)]):
         if lines[start].startswith(_PARAMETERS):
             is_numpy = lines[start + 1 : start + 2] != [] and set(lines[start + 1]) == {"-"}
-            body = lines[start + 2 : end] if is_numpy else _outdented(lines[start + 1 : end])
-            found |= _entries(body, _NUMPY if is_numpy else _GOOGLE)
+            body = lines[start + 2 : end] if is_numpy else _dedent(lines[start + 1 : end])
+            found |= _parse_entries(body, _NUMPY if is_numpy else _GOOGLE)
     return "\n".join(lines[:first]).strip() or None, found
 
 
@@ -34,11 +35,11 @@ def _is_header(lines: list[str], index: int) -> bool:
     return bool(_HEADER.match(lines[index])) and (is_underlined or lines[index].endswith(":"))
 
 
-def _outdented(lines: list[str]) -> list[str]:
+def _dedent(lines: list[str]) -> list[str]:
     return inspect.cleandoc("\n".join(["", *lines])).splitlines()
 
 
-def _entries(lines: list[str], entry: re.Pattern[str]) -> dict[str, str]:
+def _parse_entries(lines: list[str], entry: re.Pattern[str]) -> dict[str, str]:
     """Texts by name: an entry begins at the margin, what is indented below goes on with it."""
     found: dict[str, list[str]] = {}
     texts: list[str] = []

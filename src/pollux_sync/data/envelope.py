@@ -90,9 +90,9 @@ class ToolStep(TypedDict):
 
 
 class DeferredItem(TypedDict):
-    """What became of one request of a deferred job."""
+    """The fate of one request of a deferred job. ``custom_id`` is our id of it in the job."""
 
-    request_id: str
+    custom_id: str
     status: str
     error: str | None
     provider_status: str | None
@@ -153,6 +153,6 @@ class ResultEnvelope(TypedDict):
     _conversation_states: NotRequired[list[dict[str, Any] | None]]
 
 
-def jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
-    """The envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+def dump_envelope(envelope: ResultEnvelope) -> dict[str, Any]:
+    """Return the envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
     return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}

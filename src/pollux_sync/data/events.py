@@ -1,4 +1,7 @@
-"""What observers are told while a call runs. No event shows a key, although a plan's configuration holds it."""
+"""The events that observers receive while a call runs.
+
+The repr of an event shows no key, although the configuration inside a plan holds one.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from pollux_sync.data.request import Asset, Call, Plan  # noqa: TC001
 
 @attrs.frozen
 class PlanBuilt:
-    """The plan is final; nothing has been sent yet."""
+    """A plan is complete; nothing has been sent for it yet."""
 
     plan: Plan
 
 
 @attrs.frozen
 class FileUploaded:
-    """A file arrived at the provider; ``identifier`` is the source's."""
+    """A file was uploaded; ``identifier`` is that of its source."""
 
     identifier: str
     asset: Asset
@@ -32,7 +35,7 @@ class FileUploaded:
 
 @attrs.frozen
 class UploadDeleted:
-    """A file was deleted at the provider, or could not be (``error`` says why)."""
+    """A file was deleted at the provider, or could not be deleted if ``error`` is set."""
 
     asset: Asset
     error: str | None = None
@@ -47,7 +50,7 @@ class CallStarted:
 
 @attrs.frozen
 class AttemptFailed:
-    """A physical attempt failed; whether it is tried again is told by `RetryScheduled`."""
+    """A physical attempt failed. A `RetryScheduled` follows if the call is sent again."""
 
     call: Call
     attempt: Attempt
@@ -55,7 +58,7 @@ class AttemptFailed:
 
 @attrs.frozen
 class RetryScheduled:
-    """The call will be sent again in ``delay_s`` seconds."""
+    """A call will be sent again after ``delay_s`` seconds."""
 
     call: Call
     delay_s: float
@@ -63,7 +66,7 @@ class RetryScheduled:
 
 @attrs.frozen
 class CallFinished:
-    """The call has its outcome."""
+    """A call has its outcome, whether it was answered or failed."""
 
     call: Call
     outcome: Outcome
@@ -71,21 +74,21 @@ class CallFinished:
 
 @attrs.frozen
 class CacheCreated:
-    """A cache was made at the provider."""
+    """A cache was created at the provider."""
 
     handle: CacheHandle
 
 
 @attrs.frozen
 class DeferredSubmitted:
-    """All jobs of a deferred request have been submitted."""
+    """All jobs of deferred requests have been submitted."""
 
     handle: DeferredHandle
 
 
 @attrs.frozen
 class DeferredChanged:
-    """A deferred job was looked at, and is further than before."""
+    """A deferred job was inspected for the first time, or its state has changed since."""
 
     snapshot: DeferredSnapshot
 

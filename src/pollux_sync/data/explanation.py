@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import SourceType
 
 #: How many uploads a printed explanation names.
-_NAMED = 10
-_AS = {"text": "as text", "inline": "inside the requests", "upload": "uploaded", "uri": "as an address"}
+_MAX_UPLOAD_LINES = 10
+_DELIVERY_PHRASES = {"text": "as text", "inline": "inside the requests", "upload": "uploaded", "uri": "as an address"}
 
 
 @attrs.frozen(kw_only=True)
@@ -55,12 +55,12 @@ class ExplainedRequest(HttpRequest):
         words += [word for name, value in self.headers.items() for word in ("-H", f"{name}: {value}")]
         command = shlex.join(words)
         if self.key_header is not None:
-            command += f" -H {_expanded(self.key_header)}"
+            command += f" -H {_quote_expanding(self.key_header)}"
         content = self.content
         return command if content is None else f"{command} --data @- <<'JSON'\n{content.decode()}\nJSON"
 
 
-def _expanded(text: str) -> str:
+def _quote_expanding(text: str) -> str:
     """``text`` as one word of a shell that expands the variables in it."""
     for special in '\\"`':
         text = text.replace(special, f"\\{special}")
@@ -114,86 +114,86 @@ class Explanation:
     @property
     def lowest_price(self) -> Decimal | None:
         """What all the input costs, in US dollars; None where that of one request is not known."""
-        price: Decimal | None = _sum([request.lowest_price for request in self.requests])
+        price: Decimal | None = _sum_known([request.lowest_price for request in self.requests])
         return price
 
     @property
     def highest_price(self) -> Decimal | None:
         """What it costs if every answer is ``max_tokens`` long; attempts after the first come on top."""
-        price: Decimal | None = _sum([request.highest_price for request in self.requests])
+        price: Decimal | None = _sum_known([request.highest_price for request in self.requests])
         return price
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(self._iter_lines())
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON-ready data, each request with its curl command; prices are texts."""
-        data = attrs.asdict(self, value_serializer=lambda _, __, value: _jsonable(value))
+        data = attrs.asdict(self, value_serializer=lambda _, __, value: _convert_jsonable(value))
         for item, request in zip(data["requests"], self.requests, strict=True):
             item["curl"] = request.curl
-        return data | {name: _jsonable(getattr(self, name)) for name in ("lowest_price", "highest_price")}
+        return data | {name: _convert_jsonable(getattr(self, name)) for name in ("lowest_price", "highest_price")}
 
-    def _lines(self) -> Iterator[str]:
-        yield f"{_count(len(self.requests), 'request')} to {self.provider}, model {self.model}: not sent"
-        for target in dict.fromkeys(_target(request) for request in self.requests):
-            sizes = [len(request.content or b"") for request in self.requests if _target(request) == target]
-            yield f"  {target}: {_range(sizes)} bytes"
-        yield f"  input tokens: {self._tokens()}"
+    def _iter_lines(self) -> Iterator[str]:
+        yield f"{_describe_count(len(self.requests), 'request')} to {self.provider}, model {self.model}: not sent"
+        for target in dict.fromkeys(_describe_target(request) for request in self.requests):
+            sizes = [len(request.content or b"") for request in self.requests if _describe_target(request) == target]
+            yield f"  {target}: {_describe_range(sizes)} bytes"
+        yield f"  input tokens: {self._describe_tokens()}"
         if self.lowest_price is not None:
-            yield f"  price: {self._price(self.lowest_price)}"
-        kinds = Counter(_AS[source.delivery] for source in self.sources)
+            yield f"  price: {self._describe_price(self.lowest_price)}"
+        kinds = Counter(_DELIVERY_PHRASES[source.delivery] for source in self.sources)
         if kinds:
             yield f"sources: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
-        yield from self._named_uploads()
+        yield from self._iter_upload_lines()
         yield f"caching: {self.cache_mode}{f', {self.cache}' if self.cache else ''}"
         if self.response_schema is not None:
-            yield f"schema: {_count(len(self.findings), 'finding')}"
+            yield f"schema: {_describe_count(len(self.findings), 'finding')}"
             yield from (f"  {finding}" for finding in self.findings)
 
-    def _tokens(self) -> str:
+    def _describe_tokens(self) -> str:
         counts = [r.counted_input_tokens for r in self.requests if r.counted_input_tokens is not None]
         if counts:
             some = "" if len(counts) == len(self.requests) else f" in {len(counts)} of {len(self.requests)} requests"
             return f"{sum(counts)}{some}, counted by the provider"
-        estimate = _sum([request.estimated_input_tokens for request in self.requests])
+        estimate = _sum_known([request.estimated_input_tokens for request in self.requests])
         return "not known" if estimate is None else f"about {estimate}, estimated by characters / 4"
 
-    def _price(self, lowest: Decimal) -> str:
+    def _describe_price(self, lowest: Decimal) -> str:
         about = "about " if any(request.counted_input_tokens is None for request in self.requests) else ""
         if self.highest_price is None:
-            return f"{about}{_plain(lowest)} US dollars, without the answers"
-        return f"{about}{_plain(lowest)} to {_plain(self.highest_price)} US dollars"
+            return f"{about}{_format_price(lowest)} US dollars, without the answers"
+        return f"{about}{_format_price(lowest)} to {_format_price(self.highest_price)} US dollars"
 
-    def _named_uploads(self) -> Iterator[str]:
-        for upload in self.uploads[:_NAMED]:
+    def _iter_upload_lines(self) -> Iterator[str]:
+        for upload in self.uploads[:_MAX_UPLOAD_LINES]:
             yield f"  {upload.id}: {upload.identifier}, {upload.mime_type}, {upload.size_bytes} bytes"
-        if len(self.uploads) > _NAMED:
-            yield f"  and {_count(len(self.uploads) - _NAMED, 'upload')} more"
+        if len(self.uploads) > _MAX_UPLOAD_LINES:
+            yield f"  and {_describe_count(len(self.uploads) - _MAX_UPLOAD_LINES, 'upload')} more"
 
 
-def _sum(values: Sequence[Any]) -> Any:
+def _sum_known(values: Sequence[Any]) -> Any:
     """The sum; None where one is not known, or there is none."""
     return sum(values) if values and None not in values else None
 
 
-def _plain(price: Decimal) -> str:
+def _format_price(price: Decimal) -> str:
     return f"{price.normalize():f}"
 
 
-def _jsonable(value: Any) -> Any:
+def _convert_jsonable(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Decimal) else value
 
 
-def _target(request: ExplainedRequest) -> str:
+def _describe_target(request: ExplainedRequest) -> str:
     return f"{request.method} {request.url or request.path}"
 
 
-def _range(sizes: Sequence[int]) -> str:
+def _describe_range(sizes: Sequence[int]) -> str:
     low, high = min(sizes), max(sizes)
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _count(number: int, noun: str) -> str:
+def _describe_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,25 +1,29 @@
-"""Handles: what a caller keeps of something that lives at the provider. They are plain data."""
+"""Handles of caches and deferred jobs at the provider, and the states of jobs. They are plain data."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import attrs
 
+from pollux_sync.data.converter import SCHEMA_VERSION, Storable
 from pollux_sync.data.request import Asset  # noqa: TC001 - read from stored data
 from pollux_sync.schemas import schema_hash
 
-SCHEMA_VERSION = 1
-
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
 ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
+#: The status of requests without an answer, by the status of a job that ended early.
+_UNANSWERED: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
 
 
 @attrs.frozen(kw_only=True)
 class RemoteCache:
-    """A cache as its provider tells of it; times are seconds since the epoch, ``n_tokens`` is what it holds."""
+    """A cache as its provider reports it.
+
+    ``expires_at`` is in seconds since the epoch, ``n_tokens`` is the size of the cached content.
+    """
 
     name: str
     model: str
@@ -28,10 +32,10 @@ class RemoteCache:
 
 
 @attrs.frozen
-class CacheHandle:
-    """A provider-side cache: which one, for which model, and until when (seconds since the epoch).
+class CacheHandle(Storable):
+    """The handle of a cache at the provider, which serves one model. ``expires_at`` is in seconds since the epoch.
 
-    ``account`` is a fingerprint that tells accounts apart, ``base_url`` is where the cache is if not at the
+    ``account`` is a fingerprint of the account that owns the cache. ``base_url`` is set if the cache is not at the
     provider's usual address.
     """
 
@@ -46,26 +50,16 @@ class CacheHandle:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the local clock is past ``expires_at``."""
+        """True if the local clock has reached ``expires_at``."""
         return time.time() >= self.expires_at
-
-    def to_dict(self) -> dict[str, Any]:
-        """The handle as JSON-ready data."""
-        return {name: value for name, value in attrs.asdict(self).items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
-        from pollux_sync.data.converter import restored
-
-        return restored(data, cls, newest=SCHEMA_VERSION)
 
 
 @attrs.frozen(kw_only=True)
 class DeferredJob:
-    """One job at the provider; a handle has several where one would be too large.
+    """One job at the provider; a handle has several if a single one would exceed the provider's limits.
 
-    It holds the requests from ``first`` on. ``provider_state`` is the provider's own, as JSON-ready data.
+    It holds ``request_count`` requests, beginning with the index ``first``. ``provider_state`` is JSON-ready data of
+    the provider's own.
     """
 
     job_id: str
@@ -75,11 +69,11 @@ class DeferredJob:
 
 
 @attrs.frozen(kw_only=True)
-class DeferredHandle:
-    """Deferred requests: which jobs, of whom, and what is needed to read their answers. Plain data.
+class DeferredHandle(Storable):
+    """The handle of deferred requests: their jobs, and what is needed to read the answers.
 
-    ``mark`` is in the names of what was stored for the jobs, ``files`` are the uploads that they read.
-    ``response_schema`` is the JSON Schema that the answers were asked for with.
+    ``mark`` is the random text in the names of all that was stored for the jobs. ``files`` are the uploads that they
+    read. ``response_schema`` is the JSON Schema of the answers. ``submitted_at`` is in seconds since the epoch.
     """
 
     provider: str
@@ -96,33 +90,23 @@ class DeferredHandle:
 
     @property
     def job_id(self) -> str:
-        """The provider's id of the job; of several, apart by commas."""
+        """The provider's id of the job; the ids of several jobs are separated by commas."""
         return ",".join(job.job_id for job in self.jobs)
 
     @property
     def schema_hash(self) -> str | None:
-        """Hex SHA-256 of the response schema's canonical JSON."""
+        """The hex SHA-256 of the response schema's canonical JSON, None without a schema."""
         return None if self.response_schema is None else schema_hash(self.response_schema)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The handle as JSON-ready data."""
-        data = attrs.asdict(self)
-        data |= {"jobs": list(data["jobs"]), "files": list(data["files"])}
-        return {name: value for name, value in data.items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The handle that `to_dict` gave. Raises ConfigurationError for anything else."""
-        from pollux_sync.data.converter import restored
-
-        return restored(data, cls, newest=SCHEMA_VERSION)
 
 
 @attrs.frozen(kw_only=True)
 class JobState:
-    """How far one job at the provider is. ``provider_status`` is the provider's own word.
+    """The state of one job at the provider. ``provider_status`` is the status in the provider's own words.
 
-    ``error`` says why the job failed as a whole.
+    ``error`` says why the job failed as a whole. ``unanswered_status`` is the status of requests for which
+    `pollux_collect_deferred` yields no row. None derives it from ``status``; set it for a job that was cancelled or
+    expired with some answers, because its ``status`` "partial" does not say which of the two happened. Times are in
+    seconds since the epoch.
     """
 
     status: DeferredStatus
@@ -132,11 +116,16 @@ class JobState:
     completed_at: float | None = None
     expires_at: float | None = None
     error: str | None = None
+    unanswered_status: ItemStatus | None = None
+
+    def decide_unanswered(self) -> ItemStatus:
+        """Return the status of a request without a row."""
+        return self.unanswered_status or _UNANSWERED.get(self.status, "missing")
 
 
 @attrs.frozen
-class DeferredSnapshot:
-    """How far a deferred job is. Times are seconds since the epoch."""
+class DeferredSnapshot(Storable):
+    """The progress of a deferred job. Times are in seconds since the epoch."""
 
     job_id: str
     provider: str
@@ -153,15 +142,16 @@ class DeferredSnapshot:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job has ended, well or not."""
+        """True if the job has ended, successfully or not."""
         return is_terminal(self.status)
 
 
-def request_id(index: int) -> str:
-    """The id of a deferred request, by the index of its answer."""
+def build_custom_id(index: int) -> str:
+    """Return our id of the deferred request whose answer has this index."""
+    # Padded with zeros, so that ids sort in the order of the requests, up to a million of them.
     return f"pollux-{index:06d}"
 
 
 def is_terminal(status: str) -> bool:
-    """Whether a job of this status has ended, well or not."""
+    """Return whether a job with this status has ended, successfully or not."""
     return status in _TERMINAL

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
 
-from pollux_sync.data.checks import require_each, require_text
+from pollux_sync.data.checks import check_text, require_each
 from pollux_sync.data.message import Message
 from pollux_sync.data.options import Options, ToolChoice
-from pollux_sync.data.reply import open_calls
-from pollux_sync.data.source import Source, readable
+from pollux_sync.data.reply import list_open_calls
+from pollux_sync.data.source import Source, convert_read_errors
 from pollux_sync.data.tool import Tool, ToolDeclaration, ToolResult
 from pollux_sync.errors import ConfigurationError
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import CacheHandle
 
 #: A tool as an Environment keeps it: a function has become a Tool.
-KeptTool: TypeAlias = "Tool | ToolDeclaration | dict[str, Any]"
+EnvironmentTool: TypeAlias = "Tool | ToolDeclaration | dict[str, Any]"
 
 
-def _sources(sources: Iterable[Source]) -> tuple[Source, ...]:
+def _require_sources(sources: Iterable[Source]) -> tuple[Source, ...]:
     return require_each("sources", sources, Source, hint="sources=[Source.from_file(...)]")
 
 
-def _tools(tools: Iterable[KeptTool | Callable[..., Any]]) -> tuple[KeptTool, ...]:
+def _convert_tools(tools: Iterable[EnvironmentTool | Callable[..., Any]]) -> tuple[EnvironmentTool, ...]:
     hint = "pass a list of functions, Tool, ToolDeclaration or dicts"
-    return tuple(_kept(tool) for tool in require_each("tools", tools, object, hint=hint))
+    return tuple(_convert_tool(tool) for tool in require_each("tools", tools, object, hint=hint))
 
 
-def _kept(tool: Any) -> KeptTool:
+def _convert_tool(tool: Any) -> EnvironmentTool:
     if isinstance(tool, Tool | ToolDeclaration):
         return tool
     return Tool.from_function(tool) if callable(tool) else copy.deepcopy(tool)
@@ -50,14 +50,14 @@ class Environment:
     """
 
     instructions: str | None = None
-    sources: tuple[Source, ...] = attrs.field(default=(), converter=_sources)
-    tools: tuple[KeptTool, ...] = attrs.field(default=(), converter=_tools)
+    sources: tuple[Source, ...] = attrs.field(default=(), converter=_require_sources)
+    tools: tuple[EnvironmentTool, ...] = attrs.field(default=(), converter=_convert_tools)
     tool_choice: ToolChoice | None = None
     cache: CacheHandle | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.instructions is not None:
-            require_text("instructions", self.instructions, hint="leave it out, or say something")
+            check_text("instructions", self.instructions, hint="leave it out, or say something")
         Options(**self.settings)
 
     @property
@@ -80,13 +80,13 @@ class Environment:
         The settings that sources have for ``provider`` count with it. Raises SourceError for a file that cannot
         be read.
         """
-        sources = [_identity(source, provider) for source in self.sources]
+        sources = [_hash_source(source, provider) for source in self.sources]
         identity = {"instructions": self.instructions, "sources": sources, "tools": self._declarations}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _identity(source: Source, provider: str | None) -> str:
-    with readable(source):
+def _hash_source(source: Source, provider: str | None) -> str:
+    with convert_read_errors(source):
         return source.cache_identity_hash(provider=provider)
 
 
@@ -134,11 +134,11 @@ class Continuation:
         return cls.from_dict(data)
 
 
-def _history(messages: Iterable[Message]) -> tuple[Message, ...]:
+def _require_messages(messages: Iterable[Message]) -> tuple[Message, ...]:
     return require_each("history", messages, Message, hint="messages_from_openai(...) reads a transcript")
 
 
-def _results(results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
+def _require_results(results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
     return require_each("tool_results", results, ToolResult, hint="ToolResult.from_value(call, value)")
 
 
@@ -152,13 +152,13 @@ class Input:
     """
 
     content: str | None = None
-    history: tuple[Message, ...] = attrs.field(default=(), converter=_history, kw_only=True)
+    history: tuple[Message, ...] = attrs.field(default=(), converter=_require_messages, kw_only=True)
     continuation: Continuation | None = attrs.field(default=None, kw_only=True)
-    tool_results: tuple[ToolResult, ...] = attrs.field(default=(), converter=_results, kw_only=True)
+    tool_results: tuple[ToolResult, ...] = attrs.field(default=(), converter=_require_results, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.content is not None:
-            require_text("content", self.content, hint="say something, or leave it out")
+            check_text("content", self.content, hint="say something, or leave it out")
         continuation: object = self.continuation
         if continuation is not None and not isinstance(continuation, Continuation):
             raise ConfigurationError(
@@ -174,7 +174,7 @@ class Input:
                 "tool_results need the tool calls that they answer",
                 hint="pass continuation=output.continuation, or a history that ends in tool calls",
             )
-        if self.content is None and not self.tool_results and not self._awaits_an_answer():
+        if self.content is None and not self.tool_results and not self._ends_unanswered():
             raise ConfigurationError("nothing is said", hint="pass content or tool_results")
 
     def _has_open_calls(self) -> bool:
@@ -182,7 +182,7 @@ class Input:
             {"tool_calls": [{"id": call.id} for call in message.tool_calls], "tool_call_id": message.tool_call_id}
             for message in self.history
         ]
-        return bool(open_calls(turns))
+        return bool(list_open_calls(turns))
 
-    def _awaits_an_answer(self) -> bool:
+    def _ends_unanswered(self) -> bool:
         return bool(self.history) and self.history[-1].role in {"user", "tool"}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import attrs
 
-from pollux_sync.data.checks import require_each, require_text
+from pollux_sync.data.checks import check_text, require_each
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.source import Source, readable
-from pollux_sync.data.transcript import read_message, write_message
+from pollux_sync.data.source import Source, convert_read_errors
+from pollux_sync.data.transcript import decode_message, encode_message
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 Content: TypeAlias = "str | tuple[str | Source, ...] | None"
 
 
-def _content(content: str | Sequence[str | Source] | None) -> Content:
+def _require_content(content: str | Sequence[str | Source] | None) -> Content:
     given: object = content
     if given is None or isinstance(given, str):
         return given
@@ -31,7 +31,7 @@ def _content(content: str | Sequence[str | Source] | None) -> Content:
     return parts
 
 
-def _tool_calls(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+def _require_tool_calls(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
     return require_each("tool_calls", calls, ToolCall, hint="pass ToolCall(id, name, arguments)")
 
 
@@ -45,8 +45,8 @@ class Message:
     """
 
     role: Role
-    content: Content = attrs.field(default=None, converter=_content)
-    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=_tool_calls, kw_only=True)
+    content: Content = attrs.field(default=None, converter=_require_content)
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=_require_tool_calls, kw_only=True)
     tool_call_id: str | None = attrs.field(default=None, kw_only=True)
     name: str | None = attrs.field(default=None, kw_only=True)
     refusal: str | None = attrs.field(default=None, kw_only=True)
@@ -61,7 +61,7 @@ class Message:
         self._check_owner("tool_call_id", "tool")
         self._check_owner("name", "tool", hint="say in the content who speaks")
         if self.role == "tool":
-            require_text("tool_call_id", self.tool_call_id, hint="pass the id of the call that this answers")
+            check_text("tool_call_id", self.tool_call_id, hint="pass the id of the call that this answers")
         if self.content is None and not self.tool_calls and self.refusal is None:
             raise ConfigurationError(
                 f"a message of the {self.role} has no content", hint="only tool calls and a refusal need none"
@@ -78,7 +78,7 @@ class Message:
         if self.role != role:
             raise ConfigurationError(f"{name} is for messages of the {role}, not of the {self.role}", hint=hint)
         if name != "tool_calls":
-            require_text(name, value)
+            check_text(name, value)
 
     @classmethod
     def from_openai(cls, data: Mapping[str, Any]) -> Self:
@@ -88,7 +88,7 @@ class Message:
         kind of image it is counts as a JPEG. Keys that are null or empty are left out. Raises ConfigurationError
         for whatever else cannot be kept.
         """
-        return cls(**read_message(data, "message"))
+        return cls(**decode_message(data, "message"))
 
     def to_openai(self) -> dict[str, Any]:
         """The message as a dict of an OpenAI Chat Completions transcript: what `from_openai` was given.
@@ -96,19 +96,19 @@ class Message:
         Images go by their address, or inside. Raises ConfigurationError for other sources, SourceError for a
         file that cannot be read.
         """
-        return write_message(self)
+        return encode_message(self)
 
     def to_turn(self) -> dict[str, Any]:
         """The message as ``Options(history=[...])`` takes it. Raises SourceError for a file that cannot be read."""
-        said, shown = self._said_and_shown()
+        said, shown = self._split_content()
         turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": said}
         if shown:
-            turn["sources"] = [_stored(source) for source in shown]
+            turn["sources"] = [_dump_source(source) for source in shown]
         if self.tool_calls:
             turn["tool_calls"] = [attrs.asdict(call) for call in self.tool_calls]
         return turn if self.tool_call_id is None else turn | {"tool_call_id": self.tool_call_id}
 
-    def _said_and_shown(self) -> tuple[str, tuple[Source, ...]]:
+    def _split_content(self) -> tuple[str, tuple[Source, ...]]:
         """The text at the end, and what comes before it when there is more than text."""
         parts = (self.content,) if isinstance(self.content, str) else self.content or ()
         texts = [part for part in parts if isinstance(part, str)]
@@ -119,8 +119,8 @@ class Message:
         return said, tuple(Source.from_text(part) if isinstance(part, str) else part for part in shown)
 
 
-def _stored(source: Source) -> dict[str, Any]:
-    with readable(source):
+def _dump_source(source: Source) -> dict[str, Any]:
+    with convert_read_errors(source):
         return source.to_dict()
 
 
@@ -130,11 +130,11 @@ def messages_from_openai(transcript: Iterable[Mapping[str, Any]]) -> list[Messag
         raise ConfigurationError(
             f"a transcript must be a list of dicts, got {type(transcript).__name__}", hint="pass its messages"
         )
-    return [_placed(data, f"messages[{index}]") for index, data in enumerate(transcript)]
+    return [_decode_message(data, f"messages[{index}]") for index, data in enumerate(transcript)]
 
 
-def _placed(data: Mapping[str, Any], where: str) -> Message:
-    fields = read_message(data, where)
+def _decode_message(data: Mapping[str, Any], where: str) -> Message:
+    fields = decode_message(data, where)
     try:
         return Message(**fields)
     except ConfigurationError as error:

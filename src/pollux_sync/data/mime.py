@@ -70,7 +70,7 @@ def guess_mime_type(name: str, head: bytes = b"") -> str:
     suffix = "." + name.rsplit(".", 1)[-1].lower() if "." in name else ""
     by_name, encoding = mimetypes.guess_type(name, strict=False)
     guessed = _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(suffix) or by_name
-    return guessed or _by_content(head) or ("text/plain" if _is_text(head) else OCTET_STREAM)
+    return guessed or _guess_by_content(head) or ("text/plain" if _is_text(head) else OCTET_STREAM)
 
 
 def _is_text(head: bytes) -> bool:
@@ -84,7 +84,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _by_content(head: bytes) -> str | None:
+def _guess_by_content(head: bytes) -> str | None:
     if head.startswith(b"RIFF"):
         return _BY_RIFF.get(head[8:12])
     if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters prove little, the reserved bytes more

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from pollux_sync.data.checks import (
-    require_bool,
-    require_int,
-    require_json,
+    check_bool,
+    check_int,
+    check_json,
+    check_number,
+    check_text,
     require_mapping,
-    require_number,
-    require_text,
 )
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_hash, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pollux_sync.data.envelope import ResultEnvelope
 
@@ -28,13 +28,38 @@ ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
 
 
-class _Noted(str):
+@attrs.frozen
+class OptionTraits:
+    """What the engine knows about a field of `Options`, so that no field can be dropped silently.
+
+    ``declared_as`` is the name under which a provider declares that it honours the option (`ProviderInfo.options`);
+    None marks an option of the core, which works with every provider. ``refused_by`` are the ways of asking that
+    cannot honour it: "defer", "stream".
+    """
+
+    name: str
+    default: Any
+    declared_as: str | None
+    refused_by: tuple[str, ...]
+
+
+def _provider_option(*, declared_as: str = "", refused_by: tuple[str, ...] = ()) -> Any:
+    """Return a field that defaults to None, for an option that a provider must declare (by default by its name)."""
+    return attrs.field(default=None, metadata={"declared_as": declared_as, "refused_by": refused_by})
+
+
+def _core_option(default: Any, *, refused_by: tuple[str, ...] = ()) -> Any:
+    """Return a field for an option that the core honours itself."""
+    return attrs.field(default=default, metadata={"declared_as": None, "refused_by": refused_by})
+
+
+class _QuietMode(str):
     """A delivery mode that needs no warning: the default, or one that was warned about."""
 
     __slots__ = ()
 
 
-_UNSET_DELIVERY = _Noted("realtime")
+_UNSET_DELIVERY = _QuietMode("realtime")
 
 
 @attrs.frozen(kw_only=True)
@@ -52,23 +77,25 @@ class Options:
     deprecated: call ``defer`` instead.
     """
 
-    system_instruction: str | None = None
-    response_schema: type[Any] | dict[str, Any] | None = None
-    tools: Sequence[dict[str, Any]] | None = None
-    tool_choice: ToolChoice | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    reasoning_effort: str | None = None
-    reasoning_budget_tokens: int | None = None
-    delivery_mode: str = _UNSET_DELIVERY
-    history: Sequence[dict[str, Any]] | None = None
-    continue_from: ResultEnvelope | dict[str, Any] | None = None
-    max_tokens: int | None = None
-    cache: CacheHandle | None = None
-    implicit_caching: bool | None = None
-    on_error: OnError = "raise"
-    schema_repairs: int = 0
-    provider_options: Mapping[str, Mapping[str, Any]] | None = None
+    system_instruction: str | None = _provider_option()
+    response_schema: type[Any] | dict[str, Any] | None = _provider_option()
+    tools: Sequence[dict[str, Any]] | None = _provider_option(refused_by=("defer",))
+    tool_choice: ToolChoice | None = _provider_option(refused_by=("defer",))
+    temperature: float | None = _provider_option()
+    top_p: float | None = _provider_option()
+    reasoning_effort: str | None = _provider_option()
+    reasoning_budget_tokens: int | None = _provider_option()
+    delivery_mode: str = _core_option(_UNSET_DELIVERY)
+    history: Sequence[dict[str, Any]] | None = _provider_option(refused_by=("defer",))
+    continue_from: ResultEnvelope | dict[str, Any] | None = _provider_option(
+        declared_as="history", refused_by=("defer",)
+    )
+    max_tokens: int | None = _provider_option()
+    cache: CacheHandle | None = _provider_option(refused_by=("defer",))
+    implicit_caching: bool | None = _provider_option(refused_by=("defer",))
+    on_error: OnError = _core_option("raise")
+    schema_repairs: int = _core_option(0, refused_by=("defer", "stream"))
+    provider_options: Mapping[str, Mapping[str, Any]] | None = _core_option(None)
 
     def __attrs_post_init__(self) -> None:
         self._check_delivery_mode()
@@ -78,7 +105,7 @@ class Options:
         self._check_rest()
 
     def _check_delivery_mode(self) -> None:
-        if isinstance(self.delivery_mode, _Noted):
+        if isinstance(self.delivery_mode, _QuietMode):
             return
         if self.delivery_mode not in ("realtime", "deferred"):
             raise ConfigurationError(
@@ -90,40 +117,40 @@ class Options:
             DeprecationWarning,
             stacklevel=4,
         )
-        object.__setattr__(self, "delivery_mode", _Noted(self.delivery_mode))
+        object.__setattr__(self, "delivery_mode", _QuietMode(self.delivery_mode))
 
     def _check_texts_and_numbers(self) -> None:
-        require_json("system_instruction", self.system_instruction)
+        check_json("system_instruction", self.system_instruction)
         if self.system_instruction is not None and not isinstance(self.system_instruction, str):
             raise ConfigurationError(
                 f"system_instruction must be a string, got {type(self.system_instruction).__name__}",
                 hint="pass the instruction as one string",
             )
         if self.temperature is not None:
-            require_number("temperature", self.temperature, minimum=0)
+            check_number("temperature", self.temperature, minimum=0)
         if self.top_p is not None:
-            require_number("top_p", self.top_p, minimum=0, maximum=1)
+            check_number("top_p", self.top_p, minimum=0, maximum=1)
         if self.max_tokens is not None:
-            require_int("max_tokens", self.max_tokens, minimum=1)
+            check_int("max_tokens", self.max_tokens, minimum=1)
         if self.reasoning_effort is not None:
-            require_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
+            check_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
         if self.reasoning_budget_tokens is not None:
-            require_int("reasoning_budget_tokens", self.reasoning_budget_tokens, minimum=0)
+            check_int("reasoning_budget_tokens", self.reasoning_budget_tokens, minimum=0)
         if self.reasoning_effort is not None and self.reasoning_budget_tokens is not None:
             raise ConfigurationError(
                 "reasoning_effort and reasoning_budget_tokens exclude each other", hint="keep one of them"
             )
 
     def _check_tools(self) -> None:
-        for index, tool in enumerate(_as_list("tools", self.tools)):
-            if callable(tool):
-                raise ConfigurationError(
-                    f"tools[{index}] is a function, which run() cannot call",
-                    hint="run_tools(tools=[...]) calls it; Tool.from_function(function).declaration declares it",
-                )
-            require_text(f"tools[{index}]['name']", require_mapping(f"tools[{index}]", tool).get("name"))
-            require_mapping(f"tools[{index}]['parameters']", _or_empty(tool.get("parameters")))
-            require_json(f"tools[{index}]", tool)
+        for index, tool in enumerate(_require_list("tools", self.tools)):
+            _check_tool(f"tools[{index}]", tool)
+        names = [tool["name"] for tool in self.tools or ()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="name each tool once")
+        self._check_tool_choice(names)
+
+    def _check_tool_choice(self, names: Sequence[str]) -> None:
         choice = self.tool_choice
         is_named = isinstance(choice, dict) and set(choice) == {"name"} and isinstance(choice["name"], str)
         if choice is not None and not is_named and choice not in ("auto", "required", "none"):
@@ -133,10 +160,6 @@ class Options:
             )
         if choice is not None and not self.tools:
             raise ConfigurationError("tool_choice is given without tools", hint="pass tools=[...] or drop tool_choice")
-        names = [tool["name"] for tool in self.tools or ()]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="name each tool once")
         if isinstance(choice, dict) and choice["name"] not in names:
             raise ConfigurationError(
                 f"tool_choice names {choice['name']!r}, tools are {names}", hint="name one of them"
@@ -145,9 +168,9 @@ class Options:
     def _check_conversation(self) -> None:
         if self.history is not None and self.continue_from is not None:
             raise ConfigurationError("history and continue_from exclude each other", hint="keep one of them")
-        for index, item in enumerate(_as_list("history", self.history)):
-            require_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
-            require_json(f"history[{index}]", item)
+        for index, item in enumerate(_require_list("history", self.history)):
+            check_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
+            check_json(f"history[{index}]", item)
         if self.continue_from is not None and not isinstance(self.continue_from, dict):
             raise ConfigurationError(
                 f"continue_from must be an earlier result, got {type(self.continue_from).__name__}",
@@ -163,13 +186,17 @@ class Options:
                 hint="pass what create_cache() returned",
             )
         if self.implicit_caching is not None:
-            require_bool("implicit_caching", self.implicit_caching)
-        require_int("schema_repairs", self.schema_repairs, minimum=0)
+            check_bool("implicit_caching", self.implicit_caching)
+        check_int("schema_repairs", self.schema_repairs, minimum=0)
         if self.on_error not in ("raise", "keep"):
             raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")
-        for name, fields in require_mapping("provider_options", _or_empty(self.provider_options)).items():
+        for name, fields in require_mapping("provider_options", _replace_none(self.provider_options)).items():
             require_mapping(f"provider_options[{name!r}]", fields)
-            require_json(f"provider_options[{name!r}]", fields)
+            check_json(f"provider_options[{name!r}]", fields)
+
+    def iter_set(self) -> Iterator[OptionTraits]:
+        """Yield the traits of every option that differs from its default."""
+        return (traits for traits in OPTION_TRAITS if getattr(self, traits.name) != traits.default)
 
     @property
     def wants_conversation(self) -> bool:
@@ -190,11 +217,22 @@ class Options:
         return None if schema is None else schema_hash(schema)
 
 
-def _or_empty(value: object) -> object:
+def _check_tool(name: str, tool: Any) -> None:
+    if callable(tool):
+        raise ConfigurationError(
+            f"{name} is a function, which run() cannot call",
+            hint="run_tools(tools=[...]) calls it; Tool.from_function(function).declaration declares it",
+        )
+    check_text(f"{name}['name']", require_mapping(name, tool).get("name"))
+    require_mapping(f"{name}['parameters']", _replace_none(tool.get("parameters")))
+    check_json(name, tool)
+
+
+def _replace_none(value: object) -> object:
     return {} if value is None else value
 
 
-def _as_list(name: str, value: object) -> Sequence[Any]:
+def _require_list(name: str, value: object) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple):
@@ -204,5 +242,15 @@ def _as_list(name: str, value: object) -> Sequence[Any]:
     return value
 
 
-#: What a call without options asks for.
+#: The traits of every field of `Options`, in its order.
+OPTION_TRAITS = tuple(
+    OptionTraits(
+        field.name,
+        field.default,
+        field.name if field.metadata["declared_as"] == "" else field.metadata["declared_as"],
+        field.metadata["refused_by"],
+    )
+    for field in attrs.fields(Options)
+)
+#: The options of a call without any.
 NO_OPTIONS = Options()

@@ -1,4 +1,4 @@
-"""The envelope of one prompt, seen as an object."""
+"""The result of one prompt as an object: a typed view of its envelope."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 
-from pollux_sync.data.envelope import jsonable
+from pollux_sync.data.envelope import dump_envelope
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import USAGE_FIELDS, FinishReason, ToolCall, Usage
 from pollux_sync.errors import ConfigurationError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CompletionStatus: TypeAlias = Literal["clean", "truncated", "cutoff", "error"]
 
+#: The completion status of each finish reason.
 _COMPLETIONS: dict[str, CompletionStatus] = {
     "stop": "clean",
     "tool_calls": "clean",
@@ -24,102 +25,108 @@ _COMPLETIONS: dict[str, CompletionStatus] = {
     "refusal": "cutoff",
     "error": "error",
 }
-_SHOWN = 60
+#: How many characters of the answer a repr shows.
+_REPR_CHARS = 60
 
 
 @attrs.frozen(repr=False)
 class Output:
-    """What one prompt was answered: a view of its ``envelope``, which stays the dict that it is.
+    """The result of one prompt: a view of its ``envelope``, the dict that `run` returns.
 
-    Raises ConfigurationError for an envelope of several prompts, of which `outputs` gives one each.
+    Raises ConfigurationError for an envelope of several prompts; `outputs` returns one Output for each of them.
     """
 
     envelope: ResultEnvelope
 
     def __attrs_post_init__(self) -> None:
-        given: object = self.envelope
-        answers = given.get("answers") if isinstance(given, dict) else None
+        envelope: object = self.envelope
+        answers = envelope.get("answers") if isinstance(envelope, dict) else None
         if not isinstance(answers, list) or len(answers) != 1:
-            raise ConfigurationError("an Output is of one answer", hint="outputs(envelope) gives one for each")
+            raise ConfigurationError(
+                "an Output needs an envelope with one answer", hint="call outputs(envelope) for one Output per prompt"
+            )
 
     def __repr__(self) -> str:
-        """What it came to and how it begins: a whole envelope fills pages."""
-        return f"Output({self.status}, {self.text[:_SHOWN]!r})"
+        """Return the status and the beginning of the text; a whole envelope would fill pages."""
+        return f"Output({self.status}, {self.text[:_REPR_CHARS]!r})"
 
     @property
     def text(self) -> str:
-        """The answer; "" when there is none, as for tool calls alone."""
+        """The text of the answer; "" if it has no text, such as tool calls alone."""
         return self.envelope["answers"][0]
 
     @property
     def structured(self) -> Any:
-        """The answer as an instance of the response schema; None without a schema, or for an answer that misses it."""
-        return self._first("structured")
+        """The answer as an instance of the response schema; None without a schema, or if the answer does not fit."""
+        return self._read_first("structured")
 
     @property
     def reasoning(self) -> str | None:
-        """What the model let see of its reasoning."""
-        return cast("str | None", self._first("reasoning"))
+        """The model's reasoning, or the summary of it that the provider returned; None without either."""
+        return cast("str | None", self._read_first("reasoning"))
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tools that the model wants called."""
-        return tuple(ToolCall(c["id"], c["name"], c["arguments"]) for c in self._first("tool_calls") or ())
+        """The tool calls that the model asked for."""
+        return tuple(ToolCall(c["id"], c["name"], c["arguments"]) for c in self._read_first("tool_calls") or ())
 
     @property
     def continuation(self) -> Continuation | None:
-        """The conversation so far; None where the call failed or kept none."""
+        """The conversation so far, to continue from; None if the call failed or kept no conversation."""
         state = self.envelope.get("_conversation_state")
         return None if state is None else Continuation.from_dict(state)
 
     @property
     def usage(self) -> Usage:
-        """Tokens billed for the whole envelope."""
+        """The tokens billed for the whole envelope."""
         counts = self.envelope["usage"]
         return Usage(**{name: counts[name] for name in USAGE_FIELDS if name in counts})
 
     @property
     def metrics(self) -> Metrics:
-        """Times and counts."""
+        """The durations and counts of the call."""
         return self.envelope["metrics"]
 
     @property
     def diagnostics(self) -> Diagnostics:
-        """Attempts, and the answer as it was decoded."""
+        """The physical attempts, and the reply as it was decoded."""
         return self.envelope["diagnostics"]
 
     @property
     def status(self) -> Status:
-        """``"ok"`` when there is text or a tool call, else ``"error"``."""
+        """``"ok"`` if there is text or a tool call, else ``"error"``."""
         return self.envelope["status"]
 
     @property
     def error(self) -> ErrorDict | None:
-        """Why there is no answer, with ``Options(on_error="keep")``."""
-        return cast("ErrorDict | None", self._first("errors"))
+        """The error of a call without an answer, kept because of ``Options(on_error="keep")``; else None."""
+        return cast("ErrorDict | None", self._read_first("errors"))
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why the model stopped, in the words of all providers; None where the provider did not say."""
+        """The reason why the model stopped, in one vocabulary for all providers; None if the provider named none."""
         (reason,) = self.envelope["metrics"]["finish_reasons"]
         return cast("FinishReason | None", reason)
 
     @property
     def completion_status(self) -> CompletionStatus:
-        """Whether the answer is whole.
+        """The completeness of the answer.
 
-        ``"clean"``: the model ended by itself, or called tools. ``"truncated"``: it ran into ``max_tokens`` or the
-        end of its context. ``"cutoff"``: a content filter or a refusal ended it. ``"error"``: it failed. Where the
-        provider gives no reason, an answer counts as clean and none as an error.
+        ``"clean"``: the model finished, or called tools. ``"truncated"``: the answer reached ``max_tokens`` or the end
+        of the model's context. ``"cutoff"``: a content filter or a refusal ended it. ``"error"``: the call failed. If
+        the provider named no reason, a call with an answer counts as clean and a call without one as an error.
         """
         if self.finish_reason is not None:
             return _COMPLETIONS[self.finish_reason]
         return "clean" if self.status == "ok" else "error"
 
     def to_jsonable(self) -> dict[str, Any]:
-        """The envelope as JSON-ready data; ``Output`` of it shows the same, typed answers as data."""
-        return jsonable(self.envelope)
+        """Return the envelope as JSON-ready data.
 
-    def _first(self, name: str) -> Any:
+        ``Output`` of it shows the same result, except that a typed answer has become plain data.
+        """
+        return dump_envelope(self.envelope)
+
+    def _read_first(self, name: str) -> Any:
         values = cast("dict[str, Any]", self.envelope).get(name)
         return values[0] if values else None

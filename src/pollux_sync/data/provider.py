@@ -1,4 +1,7 @@
-"""What a provider declares about itself, as data: the engine decides by it, docs are written from it."""
+"""A provider's declaration, and one HTTP exchange, as data.
+
+The engine decides by the declaration alone, and the capability tables in the docs are generated from it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from pollux_sync.data.converter import Storable
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
@@ -16,35 +20,39 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.source import Source
 
-#: The version of the hook interface this core speaks: (major, minor).
+#: The version of the hook interface that this core implements: (major, minor).
 API_VERSION = (1, 0)
 
 Delivery = Literal["text", "inline", "upload", "uri"]
 BaseUrlPolicy = Literal["fixed", "optional", "required"]
 
 
+# One encoder for every request: json.dumps would build one for each call. NaN and Infinity are refused because they
+# are not JSON, although Python writes them by default.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _names(names: Iterable[str]) -> frozenset[str]:
+def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
 @attrs.frozen(kw_only=True)
 class SourceRule:
-    """How sources of some types reach the provider; of a provider's rules the first match wins.
+    """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
-    ``mime_types`` are shell-style patterns. ``delivery``: "text" sends the content as text, "inline" the
-    bytes inside the request, "upload" a file that `pollux_upload` stored, "uri" only the address.
+    ``mime_types`` are shell-style patterns. ``delivery`` is one of: "text" sends the content as text, "inline" sends
+    the bytes inside the request, "upload" refers to a file that `pollux_upload` stored, "uri" sends the address alone.
+    ``uri_schemes`` restricts the rule to sources whose identifier has one of these schemes; empty allows all.
     """
 
-    source_types: frozenset[str] = attrs.field(converter=_names)
+    source_types: frozenset[str] = attrs.field(converter=_to_frozenset)
     mime_types: tuple[str, ...] = ("*",)
     delivery: Delivery
     uri_schemes: tuple[str, ...] = ()
 
     def matches(self, source: Source) -> bool:
-        """Whether this rule is about ``source``."""
+        """Return whether this rule applies to ``source``."""
+        # Parameters such as "; charset=utf-8" say nothing about the kind of content.
         mime = source.mime_type.partition(";")[0].strip().lower()
         return (
             source.source_type in self.source_types
@@ -53,10 +61,10 @@ class SourceRule:
         )
 
 
-#: Text and JSON go into the prompt everywhere.
+#: Text and JSON are sent as part of the prompt by every provider.
 TEXT_RULE = SourceRule(source_types={"text", "json"}, delivery="text")
 
-#: Files that every model can read as text.
+#: Files that every model can read as text. Many text formats have no text/* type, so they are listed.
 TEXT_FILE_RULE = SourceRule(
     source_types={"file"},
     mime_types=(
@@ -78,7 +86,10 @@ TEXT_FILE_RULE = SourceRule(
 
 @attrs.frozen(kw_only=True)
 class ConfigOption:
-    """One key that ``Config(provider_options={...})`` may hold for this provider."""
+    """One key of ``Config(provider_options={...})`` that the provider accepts.
+
+    ``about`` describes the option to users; it is the hint of the error when a value is refused.
+    """
 
     name: str
     types: tuple[type, ...]
@@ -86,12 +97,17 @@ class ConfigOption:
     minimum: float | None = None
     maximum: float | None = None
 
-    def refusal(self, value: object) -> str | None:
-        """Why it does not take ``value``, None when it does: booleans are not integers, integers are floats."""
-        is_typed = isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
-        if not is_typed or (isinstance(value, bool) and bool not in self.types):
-            wanted = " or ".join(kind.__name__ for kind in self.types)
-            return f"must be {wanted}, got {type(value).__name__}"
+    def find_problem(self, value: object) -> str | None:
+        """Return what is wrong with ``value``, or None if the option accepts it.
+
+        The text continues a sentence that begins with the option's name. A boolean does not count as an integer; an
+        integer counts as a float.
+        """
+        has_type = isinstance(value, self.types) or (isinstance(value, int) and float in self.types)
+        # bool is a subclass of int: without this test True would pass for 1.
+        if not has_type or (isinstance(value, bool) and bool not in self.types):
+            expected = " or ".join(kind.__name__ for kind in self.types)
+            return f"must be {expected}, got {type(value).__name__}"
         if isinstance(value, int | float) and self.minimum is not None and value < self.minimum:
             return f"must be at least {self.minimum:g}, got {value}"
         if isinstance(value, int | float) and self.maximum is not None and value > self.maximum:
@@ -101,7 +117,7 @@ class ConfigOption:
 
 @attrs.frozen(kw_only=True)
 class DeferredLimits:
-    """How much one deferred job may hold; ``max_bytes`` is the size of its requests as JSON lines."""
+    """The limits of one deferred job; ``max_bytes`` is the size of its requests as JSON lines."""
 
     max_requests: int
     max_bytes: int
@@ -109,19 +125,22 @@ class DeferredLimits:
 
 @attrs.frozen(kw_only=True)
 class ProviderInfo:
-    """A provider's declaration. What it does not declare is refused before anything is sent.
+    """The declaration of a provider. The core refuses whatever is not declared, before anything is sent.
 
-    ``options`` are the names of `Options` fields it honours ("history" stands for conversation), and
-    ``conditions`` say for some of them, by name, under what condition; else they are refused.
-    ``key_env`` are the environment variables that may hold its key, tried in order.
-    ``auth`` is the header that carries the key, as (name, format with ``{key}``); ``placeholder_key`` goes
-    there when there is no key, for servers that want the header all the same.
+    ``options`` are the names of the `Options` fields that the provider honours; "history" stands for conversation.
+    ``conditions`` state, by option name, the condition under which an option is honoured; otherwise the provider
+    refuses it. The docs show them.
+    ``key_env`` are the environment variables that may hold the key, tried in order.
+    ``auth`` is the header that carries the key, as (name, format with ``{key}``). ``placeholder_key`` is sent in it
+    when there is no key, for servers that require the header anyway.
+    ``sources`` are the rules of delivery, in order. ``sources_hint`` is the hint of the error when none of them
+    matches a source; by default it lists the rules.
     ``managed_fields`` are the body fields that raw provider options may not set.
-    ``resends_stale`` allows the HTTP client to send a request once more on a fresh connection when a
-    reused one turns out to be closed before a byte of the answer came: for servers that close
-    connections they called alive and where a request costs nothing.
-    ``deferred`` are the limits of one deferred job, None for a provider that has none.
-    ``accepts_client`` lets ``Config(client=...)`` hand over the vendor's own client, which needs no key.
+    ``resends_stale`` allows the HTTP client to send a request once more on a new connection when a reused one turns
+    out to be closed before any byte of the response. Set it for a server that closes connections which it promised
+    to keep alive, and only if a request that is carried out twice costs nothing.
+    ``deferred`` are the limits of one deferred job; None means that the provider has no deferred jobs.
+    ``accepts_client`` permits ``Config(client=...)``, the vendor's own client, which brings its own key.
     """
 
     name: str
@@ -134,51 +153,56 @@ class ProviderInfo:
     base_url: str | None = None
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
-    options: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     conditions: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     config_options: tuple[ConfigOption, ...] = ()
     sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)
     sources_hint: str | None = None
-    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
     accepts_client: bool = False
     deferred: DeferredLimits | None = None
 
-    def without(self, names: Iterable[str]) -> ProviderInfo:
-        """The declaration of a provider that does not honour these options."""
+    def exclude_options(self, names: Iterable[str]) -> ProviderInfo:
+        """Return this declaration without these options, so that the engine refuses them."""
         return attrs.evolve(self, options=self.options - set(names))
 
-    def rule_for(self, source: Source) -> SourceRule | None:
-        """How ``source`` reaches this provider; None when it cannot."""
+    def find_rule(self, source: Source) -> SourceRule | None:
+        """Return the rule by which ``source`` reaches this provider, or None if no rule matches."""
         return next((rule for rule in self.sources if rule.matches(source)), None)
 
 
 @attrs.frozen
 class Problem:
-    """Something found wrong before any side effect: what, and the next step."""
+    """Something wrong that a plugin found before anything was sent: the message, and the next step as a hint."""
 
     message: str
     hint: str | None = None
 
 
-def client_problem(client: object, *classes: str) -> Problem | None:
-    """Why a client that was handed over is none of these classes, ``"package.Class"``; None without a client.
+def find_client_problem(client: object, *classes: str) -> Problem | None:
+    """Return the problem of a ``client`` that is not an instance of any of ``classes``, or None.
 
-    Nothing is imported: who has a client has imported its package.
+    A class is written as top-level package and class name, ``"openai.OpenAI"``. Without a client there is no problem.
     """
+    # Classes are compared by name, so that checking imports no SDK: a caller who holds a client has imported its own.
     names = {f"{base.__module__.partition('.')[0]}.{base.__qualname__}" for base in type(client).__mro__}
     if client is None or names & {*classes}:
         return None
-    hint = "pass the blocking client" if any("Async" in name for name in names) else "pass an object, as in the guide"
+    hint = (
+        "pass the blocking client"
+        if any("Async" in name for name in names)
+        else "pass a client object, as the provider's guide shows"
+    )
     return Problem(f"client must be a {classes[0]}, got {type(client).__qualname__}", hint)
 
 
 @attrs.frozen(kw_only=True)
 class Address:
-    """Where requests go: ``base_url``, None where it is not known before the client is open.
+    """The address to which requests are sent. ``base_url`` is None if it is not known before the client is open.
 
-    ``headers`` go with every request, beside its own and that of the key.
+    ``headers`` are sent with every request, in addition to its own headers and the one with the key.
     """
 
     base_url: str | None
@@ -187,7 +211,7 @@ class Address:
 
 @attrs.frozen(kw_only=True)
 class HttpRequest:
-    """One request as data: what `pollux_encode` gives and `pollux_send` moves. It never holds the key.
+    """One HTTP request as data: `pollux_encode` returns it and `pollux_send` sends it. It never holds the key.
 
     ``path`` is relative to the base url; ``body`` is JSON-ready, or None for no body.
     """
@@ -199,7 +223,7 @@ class HttpRequest:
 
     @property
     def content(self) -> bytes | None:
-        """The body as compact UTF-8 JSON. Raises ConfigurationError for what JSON cannot hold."""
+        """The body as compact UTF-8 JSON, None without a body. Raises ConfigurationError if JSON cannot hold it."""
         if self.body is None:
             return None
         try:
@@ -207,13 +231,13 @@ class HttpRequest:
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"the request cannot be written as JSON: {error}",
-                hint="look for values in tools, schema or provider options that are no plain data",
+                hint="use only plain data in tools, response_schema and provider_options",
             ) from error
 
 
 @attrs.frozen(kw_only=True)
-class HttpResponse:
-    """One answer as data: status, headers with lower-case names, and the decoded JSON body."""
+class HttpResponse(Storable):
+    """One HTTP response as data: status, headers with lower-case names, and the body decoded from JSON."""
 
     status: int
     headers: dict[str, str] = attrs.field(factory=dict, repr=False)
@@ -221,11 +245,12 @@ class HttpResponse:
 
     @property
     def request_id(self) -> str | None:
-        """The provider's own id of this exchange, if it named one."""
+        """The provider's trace id of this exchange, None if no header holds one."""
         for name in _REQUEST_ID_HEADERS:
             if name in self.headers:
                 return self.headers[name]
         return None
 
 
+# In order of preference. The last one is Cloudflare's, which names only the exchange with its proxy.
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-goog-request-id", "x-generation-id", "cf-ray")

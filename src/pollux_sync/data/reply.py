@@ -1,51 +1,49 @@
-"""What came back: one Outcome a call, either a Reply or a Failure."""
+"""The outcome of a call, either a Reply or a Failure, and the values in a Reply."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence  # noqa: TC003 - the first is read from stored data
 from sys import intern
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from pollux_sync.errors import ToolCallParseError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pollux_sync.errors import FaultKind, PolluxError
+from pollux_sync.data.converter import Storable
+from pollux_sync.errors import FaultKind, PolluxError, ToolCallParseError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
 
 
 @attrs.frozen
 class ToolCall:
-    """A tool the model wants called; ``arguments`` is the JSON text it wrote."""
+    """A tool call that the model asked for; ``arguments`` is the JSON text that it wrote."""
 
     id: str
     name: str
     arguments: str
 
     def arguments_dict(self) -> dict[str, Any]:
-        """The arguments as data. Raises ToolCallParseError when the model wrote no JSON object."""
+        """Return the arguments as data. Raises ToolCallParseError if the model did not write a JSON object."""
         try:
+            # An empty text is a call without arguments.
             arguments = json.loads(self.arguments or "{}")
         except (ValueError, RecursionError) as error:
-            problem = f"no JSON: {error}"
+            problem = f"not valid JSON: {error}"
         else:
             if isinstance(arguments, dict):
                 return arguments
             problem = f"a JSON {type(arguments).__name__}, not an object"
         raise ToolCallParseError(
             f"the model called {self.name!r} with arguments that are {problem}",
-            hint="tell the model so in the tool's result, with is_error; at finish reason 'length' raise max_tokens",
+            hint="return a tool result with is_error; if the finish reason is 'length', raise max_tokens",
             tool=self.name,
             arguments=self.arguments,
         )
 
     @property
     def arguments_error(self) -> str | None:
-        """Why `arguments_dict` would raise, None when the arguments are data."""
+        """The message of the error that `arguments_dict` would raise, None if the arguments are valid."""
         try:
             self.arguments_dict()
         except ToolCallParseError as error:
@@ -53,9 +51,10 @@ class ToolCall:
         return None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)  # one a prompt, of a million
+# A batch holds these three for each of up to a million prompts: without a slot for weak references each is smaller.
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Usage:
-    """Tokens billed for one call; None where the provider did not say."""
+    """The tokens billed for one call; None where the provider did not report a count."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -65,7 +64,7 @@ class Usage:
     cache_write_tokens: int | None = None
 
     def to_dict(self) -> dict[str, int]:
-        """The counts that were reported, by name."""
+        """Return the counts that the provider reported, by name."""
         return {name: count for name in USAGE_FIELDS if (count := getattr(self, name)) is not None}
 
 
@@ -74,10 +73,10 @@ USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Attempt:
-    """One physical attempt: when it started (seconds since the epoch), how long it took, how it ended.
+    """One physical attempt of a call. ``started_at`` is in seconds since the epoch.
 
-    ``wait_s`` is how long the retry loop waited *before* this attempt. ``reason`` is None for the one that
-    succeeded.
+    ``wait_s`` is the time that the retry loop waited *before* this attempt. ``kind`` and ``reason`` are None for an
+    attempt that succeeded.
     """
 
     started_at: float
@@ -90,10 +89,12 @@ class Attempt:
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class Reply:
-    """A provider's answer, decoded. ``raw_finish_reason`` is the provider's word for ``finish_reason``.
+class Reply(Storable):
+    """A decoded answer.
 
-    ``artifacts`` are extras such as citations, as JSON-ready data.
+    ``raw_finish_reason`` is the provider's own word for ``finish_reason``. ``provider_state`` is data that the
+    provider needs again when the conversation continues. ``artifacts`` are extras such as citations. Both are
+    JSON-ready.
     """
 
     text: str = ""
@@ -108,11 +109,10 @@ class Reply:
     artifacts: Mapping[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
 
-    def settled(self, attempts: tuple[Attempt, ...]) -> Reply:
-        """The same with its ledger, field by field, since every answer goes through here.
-
-        A million replies hold the same few words: one of each is kept.
-        """
+    def with_attempts(self, attempts: tuple[Attempt, ...]) -> Reply:
+        """Return the reply with its ledger of attempts."""
+        # Field by field: every answer passes here, and attrs.evolve costs three times as much. Strings that all
+        # replies of a large batch share are interned to save memory.
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -129,10 +129,11 @@ class Reply:
 
 
 @attrs.frozen
-class Failure:
-    """A call that was not answered, and why. ``is_follow_up``: it was not sent since another call failed.
+class Failure(Storable):
+    """The error of a call that has no answer.
 
-    ``usage`` is what a streamed answer was billed before it broke off, as far as the provider said.
+    ``is_follow_up`` marks a call that was not sent because another one failed. ``usage`` is what a streamed answer
+    was billed before it broke off, as far as the provider reported it.
     """
 
     error: PolluxError
@@ -141,18 +142,22 @@ class Failure:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The physical attempts that were made; empty when the call was never sent."""
+        """The physical attempts of the call; empty if it was never sent."""
         return self.error.attempts
 
 
 Outcome: TypeAlias = Reply | Failure
 
 
-def open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of the last answer's tool calls that have no result yet; turns as in ``Options(history=[...])``."""
+def list_open_calls(turns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ids of tool calls without a result, of the last turn that has tool calls.
+
+    The turns are dicts as in ``Options(history=[...])``.
+    """
     last = max((index for index, turn in enumerate(turns) if turn.get("tool_calls")), default=None)
     if last is None:
         return []
-    answered = {turn.get("tool_call_id") for turn in turns[last:]}
-    called = [call.get("id") for call in turns[last]["tool_calls"] if isinstance(call, dict)]
-    return [call_id for call_id in called if call_id and call_id not in answered]
+    # Only results after these calls count. Ids repeat: decoders number calls that come without one, from "call_0".
+    with_result = {turn.get("tool_call_id") for turn in turns[last:]}
+    call_ids = [call.get("id") for call in turns[last]["tool_calls"] if isinstance(call, dict)]
+    return [call_id for call_id in call_ids if call_id and call_id not in with_result]

@@ -1,4 +1,4 @@
-"""What was asked, on its way to the provider: Request -> Plan of Calls -> Prepared."""
+"""The values between arguments and provider: Request -> Plan, which holds Calls -> Prepared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Asset:
-    """A file at the provider. ``expires_at`` is in seconds since the epoch, None if it stays."""
+    """A file stored at the provider. ``expires_at`` is in seconds since the epoch, None if the file stays."""
 
     id: str
     mime_type: str
@@ -32,46 +32,46 @@ class Asset:
 
 @attrs.frozen
 class TextPart:
-    """Text that goes into the request as it is."""
+    """A text, sent unchanged."""
 
     text: str
 
 
 @attrs.frozen
 class InlinePart:
-    """Bytes that go inside the request."""
+    """A content whose bytes are sent inside the request."""
 
     source: Source
     data: bytes = attrs.field(repr=False)
 
     @property
     def mime_type(self) -> str:
-        """The content's MIME type."""
+        """The MIME type of the content."""
         return self.source.mime_type
 
 
 @attrs.frozen
 class UriPart:
-    """An address that the provider fetches by itself."""
+    """A content that the provider fetches from its address."""
 
     source: Source
 
     @property
     def uri(self) -> str:
-        """Where the content is."""
+        """The address of the content."""
         return self.source.identifier
 
     @property
     def mime_type(self) -> str:
-        """The content's MIME type."""
+        """The MIME type of the content."""
         return self.source.mime_type
 
 
 @attrs.frozen
 class UploadPart:
-    """A file that is still to be uploaded; `AssetPart` takes its place before encoding.
+    """A file that must be uploaded first; an `AssetPart` replaces it before the call is encoded.
 
-    ``identity`` is the hex SHA-256 of the content: equal content of one type is uploaded once.
+    ``identity`` is the hex SHA-256 of the content: equal content of one MIME type is uploaded once.
     """
 
     source: Source
@@ -80,7 +80,7 @@ class UploadPart:
 
 @attrs.frozen
 class AssetPart:
-    """A file that has been uploaded."""
+    """A file that is stored at the provider."""
 
     source: Source
     asset: Asset
@@ -91,10 +91,10 @@ Part: TypeAlias = TextPart | InlinePart | UriPart | UploadPart | AssetPart
 
 @attrs.frozen(kw_only=True)
 class Turn:
-    """One earlier turn of the conversation. ``provider_state`` is the provider's own, replayed verbatim.
+    """One earlier turn of the conversation.
 
-    ``parts`` are what the user showed before the ``content`` of that turn. ``is_error`` marks the result of a
-    tool that failed.
+    ``parts`` are the sources of a user's turn, which come before its ``content``. ``is_error`` marks the result of a
+    tool that failed. ``provider_state`` is data of the provider's own, replayed verbatim.
     """
 
     role: str
@@ -108,19 +108,23 @@ class Turn:
 
 @attrs.frozen(kw_only=True)
 class Conversation:
-    """What came before this call: turns in order, and what the provider keeps on its side."""
+    """The conversation before this call.
+
+    ``turns`` are in order. ``response_id`` and ``provider_state`` refer to what the provider stores of it.
+    """
 
     turns: tuple[Turn, ...] = ()
     response_id: str | None = None
     provider_state: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)  # one a prompt, of a million
+# A batch holds a call for each of up to a million prompts: without a slot for weak references each is smaller.
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class Call:
-    """One question to the model: the shared ``parts`` in the sources' order, then the ``prompt``.
+    """One question to the model: the ``parts`` in the order of the sources, then the ``prompt``.
 
-    ``response_schema`` is already lowered to the provider's dialect. ``index`` is the place of the
-    answer in the envelope. ``capabilities`` are those of the configuration, for what depends on the model.
+    ``response_schema`` is already lowered to the provider's dialect. ``index`` is the position of the answer in the
+    envelope. ``capabilities`` are those of the configuration, for checks that depend on the model.
     """
 
     index: int
@@ -134,18 +138,18 @@ class Call:
 
     @property
     def all_parts(self) -> tuple[Part, ...]:
-        """The parts of earlier turns, then those of this call."""
+        """The parts of earlier turns, followed by those of this call."""
         if self.conversation is None:
             return self.parts
         return (*(part for turn in self.conversation.turns for part in turn.parts), *self.parts)
 
-    def with_parts(self, replaced: Callable[[Part], Part]) -> Call:
-        """The call with every part put through ``replaced``, those of earlier turns too."""
-        parts = tuple(map(replaced, self.parts))
+    def map_parts(self, replace: Callable[[Part], Part]) -> Call:
+        """Return the call with ``replace`` applied to every part, those of earlier turns included."""
+        parts = tuple(map(replace, self.parts))
         if self.conversation is None:
             return attrs.evolve(self, parts=parts)
         turns = tuple(
-            attrs.evolve(turn, parts=tuple(map(replaced, turn.parts))) if turn.parts else turn
+            attrs.evolve(turn, parts=tuple(map(replace, turn.parts))) if turn.parts else turn
             for turn in self.conversation.turns
         )
         return attrs.evolve(self, parts=parts, conversation=attrs.evolve(self.conversation, turns=turns))
@@ -153,7 +157,7 @@ class Call:
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """What the caller asked, validated; no I/O has happened."""
+    """The arguments of a call, checked; no I/O has happened yet."""
 
     prompts: tuple[str | None, ...]
     sources: tuple[Source, ...]
@@ -164,9 +168,10 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The calls that answer a request, in answer order. ``is_deferred``: the answers may take a day.
+    """The calls that answer a request, in the order of the answers.
 
-    ``is_dry_run``: the plan is only shown, so nothing may be sent for it, not even to look something up.
+    ``is_deferred`` marks calls of a deferred job, whose answers may take a day. ``is_dry_run`` marks a plan that is
+    only shown: plugins must send nothing for it, not even a look-up.
     """
 
     request: Request
@@ -178,12 +183,12 @@ class Plan:
 
 @attrs.frozen(kw_only=True)
 class DeferredBatch:
-    """The requests of one deferred job, on their way to the provider.
+    """The requests of one deferred job, ready to be submitted.
 
-    ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long. ``mark`` belongs
-    into the names of the job and of what is stored for it, so that they can be found again. ``created_at`` is when
-    it was first tried to submit it, in seconds since the epoch. ``other_jobs`` are the ids of the submission's jobs
-    before it.
+    ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long in all. ``first`` is
+    the index of its first request. Put ``mark`` into the names of the job and of what is stored for it, so that an
+    interrupted submission can find them again. ``created_at`` is the time of the first attempt to submit, in seconds
+    since the epoch. ``other_jobs`` are the ids of the submission's earlier jobs: none of them is the one to find.
     """
 
     path: Path
@@ -198,12 +203,13 @@ class DeferredBatch:
 
 @attrs.frozen(kw_only=True)
 class DeferredRow:
-    """One answer of a deferred job: ``response`` is what a call would have got, None for one that was not answered.
+    """One row of a deferred job's results.
 
-    ``error`` says why not, ``provider_status`` is the provider's own word.
+    ``response`` is what a call would have received; it is None if there is no answer, and ``error`` says why.
+    ``provider_status`` is the status in the provider's own words.
     """
 
-    request_id: str
+    custom_id: str
     status: ItemStatus
     response: HttpResponse | None = None
     error: str | None = None
@@ -212,7 +218,10 @@ class DeferredRow:
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """A plan whose files are at the provider. ``blocked`` holds, by call index, why a call cannot be sent."""
+    """A plan whose files are at the provider.
+
+    ``blocked`` holds the errors of calls that cannot be sent, by call index, such as after a failed upload.
+    """
 
     plan: Plan
     provider: str

@@ -6,7 +6,7 @@ import random
 
 import attrs
 
-from pollux_sync.data.checks import require_bool, require_int, require_number, require_seconds
+from pollux_sync.data.checks import check_bool, check_int, check_number, check_seconds
 
 
 @attrs.frozen
@@ -29,13 +29,13 @@ class RetryPolicy:
     max_elapsed_s: float | None = 15.0
 
     def __attrs_post_init__(self) -> None:
-        require_int("max_attempts", self.max_attempts, minimum=1)
-        require_seconds("initial_delay_s", self.initial_delay_s)
-        require_number("backoff_multiplier", self.backoff_multiplier, minimum=0, above=True)
-        require_seconds("max_delay_s", self.max_delay_s)
-        require_bool("jitter", self.jitter)
+        check_int("max_attempts", self.max_attempts, minimum=1)
+        check_seconds("initial_delay_s", self.initial_delay_s)
+        check_number("backoff_multiplier", self.backoff_multiplier, minimum=0, above=True)
+        check_seconds("max_delay_s", self.max_delay_s)
+        check_bool("jitter", self.jitter)
         if self.max_elapsed_s is not None:
-            require_seconds("max_elapsed_s", self.max_elapsed_s)
+            check_seconds("max_elapsed_s", self.max_elapsed_s)
 
     def backoff_s(self, retry: int) -> float:
         """Seconds to wait before retry number ``retry`` (1 is the first), before any Retry-After."""

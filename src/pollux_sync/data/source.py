@@ -14,8 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from pollux_sync.data.converter import load_value
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
-from pollux_sync.errors import SourceError
+from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +31,7 @@ _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
 _MAX_VIDEO_FPS = 24
 
 
-def _plain_mime(mime_type: str) -> str:
+def _normalize_mime(mime_type: str) -> str:
     return mime_type.strip().lower()
 
 
@@ -75,7 +76,7 @@ class Source:
 
     source_type: SourceType
     identifier: str
-    mime_type: str = attrs.field(converter=_plain_mime)
+    mime_type: str = attrs.field(converter=_normalize_mime)
     size_bytes: int
     content_loader: Callable[[], bytes] = attrs.field(repr=False)
     provider_hints: tuple[ProviderHint, ...] = ()
@@ -88,20 +89,22 @@ class Source:
                 f"text must be a string, got {type(text).__name__}",
                 hint="use Source.from_json for other data",
             )
-        content = _encoded(text)
-        return cls("text", _identifier(identifier, text[:50]), "text/plain", len(content), BytesLoader(content))
+        content = _encode_text(text)
+        return cls("text", _choose_identifier(identifier, text[:50]), "text/plain", len(content), BytesLoader(content))
 
     @classmethod
     def from_json(cls, data: Any, *, identifier: str | None = None) -> Self:
         """Data as JSON text; an object with ``model_dump()`` is dumped first. Raises SourceError if it can't be."""
         try:
             plain = data.model_dump() if hasattr(data, "model_dump") else data
-            content = _encoded(json.dumps(plain, ensure_ascii=False, allow_nan=False))
+            content = _encode_text(json.dumps(plain, ensure_ascii=False, allow_nan=False))
         except (TypeError, ValueError, RecursionError) as error:
             raise SourceError(
                 f"data cannot be written as JSON: {error}", hint="pass dicts, lists, strings and numbers only"
             ) from error
-        return cls("json", _identifier(identifier, "json-data"), "application/json", len(content), BytesLoader(content))
+        return cls(
+            "json", _choose_identifier(identifier, "json-data"), "application/json", len(content), BytesLoader(content)
+        )
 
     @classmethod
     def from_file(cls, path: str | PathLike[str], *, mime_type: str | None = None) -> Self:
@@ -128,11 +131,11 @@ class Source:
     @classmethod
     def from_youtube(cls, url: str) -> Self:
         """A YouTube video by its URL. Raises SourceError for anything else."""
-        host = _host(url)
+        host = _read_host(url)
         if not any(host == known or host.endswith("." + known) for known in _YOUTUBE_HOSTS):
             raise SourceError(f"not a YouTube URL: {url!r}", hint="pass e.g. https://www.youtube.com/watch?v=...")
         url = url.strip() if "//" in url else f"https://{url.strip()}"
-        return cls("youtube", url, "video/mp4", 0, BytesLoader(_encoded(f"youtube:{url}")))
+        return cls("youtube", url, "video/mp4", 0, BytesLoader(_encode_text(f"youtube:{url}")))
 
     @classmethod
     def from_uri(cls, uri: str, *, mime_type: str | None = None) -> Self:
@@ -140,15 +143,15 @@ class Source:
 
         The type is as given, else by the address's name, else octet-stream. Raises SourceError without a scheme.
         """
-        parts = _url_parts(uri)
+        parts = _split_url(uri)
         is_empty = parts.scheme in {"http", "https"} and not parts.hostname
         if is_empty or len(parts.scheme) <= 1:  # one letter is a drive of Windows
             raise SourceError(
                 f"not a URI: {uri!r}",
                 hint="start with https:// or gs://; for a local path use Source.from_file",
             )
-        kind = _plain_mime(mime_type or guess_mime_type(PurePosixPath(parts.path).name, b""))
-        return cls("uri", uri, kind, 0, BytesLoader(_encoded(f"uri:{kind}:{uri}")))
+        kind = _normalize_mime(mime_type or guess_mime_type(PurePosixPath(parts.path).name, b""))
+        return cls("uri", uri, kind, 0, BytesLoader(_encode_text(f"uri:{kind}:{uri}")))
 
     @classmethod
     def from_arxiv(cls, ref: str) -> Self:
@@ -158,7 +161,7 @@ class Source:
         """
         if not isinstance(ref, str):
             raise TypeError(f"ref must be a string, got {type(ref).__name__}")
-        url = f"https://arxiv.org/pdf/{_arxiv_id(ref)}.pdf"
+        url = f"https://arxiv.org/pdf/{_parse_arxiv_id(ref)}.pdf"
         return cls("arxiv", url, "application/pdf", 0, BytesLoader(url.encode()))
 
     def with_gemini_video_settings(
@@ -173,14 +176,14 @@ class Source:
                 f"video settings need a video, {self.identifier!r} is {self.mime_type}",
                 hint="use a YouTube source or one with mime type video/*",
             )
-        settings: dict[str, Any] = {"start_offset": _offset("start_offset", start_offset)}
-        settings |= {"end_offset": _offset("end_offset", end_offset), "fps": _fps(fps)}
+        settings: dict[str, Any] = {"start_offset": _require_offset("start_offset", start_offset)}
+        settings |= {"end_offset": _require_offset("end_offset", end_offset), "fps": _require_fps(fps)}
         settings = {name: value for name, value in settings.items() if value is not None}
         if not settings:
             raise SourceError("no video setting given", hint="pass start_offset, end_offset or fps")
-        return self._with_hint(ProviderHint(_VIDEO_PROVIDER, _VIDEO_HINT, _compact(settings)))
+        return self._replace_hint(ProviderHint(_VIDEO_PROVIDER, _VIDEO_HINT, _dump_compact(settings)))
 
-    def _with_hint(self, hint: ProviderHint) -> Self:
+    def _replace_hint(self, hint: ProviderHint) -> Self:
         others = [h for h in self.provider_hints if (h.provider, h.name) != (hint.provider, hint.name)]
         return attrs.evolve(self, provider_hints=(*others, hint))
 
@@ -212,15 +215,22 @@ class Source:
         return item | ({"provider_hints": hints} if hints else {})
 
     @classmethod
-    def from_dict(cls, item: Mapping[str, Any]) -> Self:
-        """The source that `to_dict` wrote. Raises SourceError for a file that is gone or has changed since."""
+    def from_dict(cls, item: dict[str, Any]) -> Self:
+        """Return the source that `to_dict` wrote.
+
+        Raises SourceError that names every bad field, or for a file that is gone or has changed since.
+        """
+        hint = "pass what Source.to_dict() gave"
         try:
-            loader, size = _restored_loader(item)
-            hints = tuple(ProviderHint(*map(str, hint)) for hint in item.get("provider_hints", ()))
-            kind, identifier, mime_type = item["source_type"], item["identifier"], item["mime_type"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(f"not a stored source: {error!r}", hint="pass what Source.to_dict() gave") from error
-        return cls(kind, identifier, mime_type, size, loader, hints)
+            stored = load_value(item, _StoredSource, name="source")
+        except ConfigurationError as error:
+            raise SourceError(error.message, hint=hint) from error
+        try:
+            loader, size = _build_loader(stored)
+            hints = tuple(ProviderHint(*parts) for parts in stored.provider_hints)
+        except (TypeError, ValueError) as error:
+            raise SourceError(f"not a stored source: {error}", hint=hint) from error
+        return cls(stored.source_type, stored.identifier, stored.mime_type, size, loader, hints)
 
     @property
     def path(self) -> Path | None:
@@ -240,12 +250,12 @@ class Source:
         """Hex SHA-256 that is equal for equal content and equal hints of ``provider``. Raises OSError."""
         digest = self.content_sha256()
         hints = self.provider_hints_for(provider)
-        return hashlib.sha256(f"{digest}|{_compact(hints)}".encode()).hexdigest() if hints else digest
+        return hashlib.sha256(f"{digest}|{_dump_compact(hints)}".encode()).hexdigest() if hints else digest
 
 
 @contextmanager
-def readable(source: Source) -> Iterator[None]:
-    """A block that reads ``source``: raises SourceError where that fails."""
+def convert_read_errors(source: Source) -> Iterator[None]:
+    """Turn an OSError of the block, which reads ``source``, into a SourceError that names it."""
     try:
         yield
     except OSError as error:
@@ -254,42 +264,54 @@ def readable(source: Source) -> Iterator[None]:
         ) from error
 
 
-def _restored_loader(item: Mapping[str, Any]) -> tuple[Callable[[], bytes], int]:
-    """What loads a stored source's content, and its size."""
-    if "path" in item:
-        file = Source.from_file(item["path"], mime_type=item["mime_type"])
-        if file.content_sha256() != item["sha256"]:
+@attrs.frozen(kw_only=True)
+class _StoredSource:
+    """The layout of a stored source: a file has ``path`` and ``sha256``, or ``data`` in base64; text has ``text``."""
+
+    source_type: SourceType
+    identifier: str
+    mime_type: str
+    path: str | None = None
+    sha256: str | None = None
+    text: str | None = None
+    data: str | None = None
+    provider_hints: tuple[tuple[str, ...], ...] = ()
+
+
+def _build_loader(stored: _StoredSource) -> tuple[Callable[[], bytes], int]:
+    """Return what loads a stored source's content, and its size."""
+    if stored.path is not None:
+        file = Source.from_file(stored.path, mime_type=stored.mime_type)
+        if file.content_sha256() != stored.sha256:
             raise SourceError(
-                f"{item['path']!r} has changed since it was stored",
+                f"{stored.path!r} has changed since it was stored",
                 hint="begin a new conversation with the file as it is now",
             )
         return file.content_loader, file.size_bytes
-    if "text" in item:
-        content = _encoded(item["text"])
+    if stored.text is not None or stored.data is not None:
+        content = b64decode(stored.data or "", validate=True) if stored.text is None else _encode_text(stored.text)
         return BytesLoader(content), len(content)
-    if "data" in item:
-        content = b64decode(item["data"], validate=True)
-        return BytesLoader(content), len(content)
-    if item["source_type"] == "youtube":
-        return BytesLoader(_encoded(f"youtube:{item['identifier']}")), 0
-    if item["source_type"] == "arxiv":
-        return BytesLoader(_encoded(item["identifier"])), 0
-    if item["source_type"] == "uri":
-        return BytesLoader(_encoded(f"uri:{item['mime_type']}:{item['identifier']}")), 0
-    raise ValueError(f"source_type {item['source_type']!r}")
+    match stored.source_type:
+        case "youtube":
+            return BytesLoader(_encode_text(f"youtube:{stored.identifier}")), 0
+        case "arxiv":
+            return BytesLoader(_encode_text(stored.identifier)), 0
+        case "uri":
+            return BytesLoader(_encode_text(f"uri:{stored.mime_type}:{stored.identifier}")), 0
+    raise ValueError(f"a source of type {stored.source_type!r} needs path, text or data")
 
 
-def _compact(value: Mapping[str, Any]) -> str:
+def _dump_compact(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _identifier(given: object, default: str) -> str:
+def _choose_identifier(given: object, default: str) -> str:
     if given is not None and not isinstance(given, str):
         raise SourceError(f"identifier must be a string, got {type(given).__name__}", hint="use str()")
     return default if given is None else given
 
 
-def _encoded(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -299,23 +321,23 @@ def _encoded(text: str) -> bytes:
         ) from error
 
 
-def _url_parts(url: object) -> SplitResult:
+def _split_url(url: object) -> SplitResult:
     try:
         return urlsplit(url.strip() if isinstance(url, str) else "")
     except ValueError:
         return urlsplit("")
 
 
-def _host(url: object) -> str:
-    parts = _url_parts(url if not isinstance(url, str) or "//" in url else f"https://{url.strip()}")
+def _read_host(url: object) -> str:
+    parts = _split_url(url if not isinstance(url, str) or "//" in url else f"https://{url.strip()}")
     return (parts.hostname or "").lower() if parts.scheme in {"http", "https"} else ""
 
 
-def _arxiv_id(ref: str) -> str:
+def _parse_arxiv_id(ref: str) -> str:
     text = ref.strip()
     hint = "pass an id such as 1706.03762 or a https://arxiv.org/abs/... URL"
     if "://" in text:
-        parts = _url_parts(text)
+        parts = _split_url(text)
         if (parts.hostname or "").lower() not in _ARXIV_HOSTS:
             raise SourceError(f"not an arXiv URL: {ref!r}", hint=hint)
         kind, _, text = parts.path.strip("/").partition("/")
@@ -328,7 +350,7 @@ def _arxiv_id(ref: str) -> str:
     return text
 
 
-def _offset(name: str, value: object) -> str | None:
+def _require_offset(name: str, value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip():
@@ -336,7 +358,7 @@ def _offset(name: str, value: object) -> str | None:
     return value
 
 
-def _fps(value: object) -> float | None:
+def _require_fps(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MAX_VIDEO_FPS:

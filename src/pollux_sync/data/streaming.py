@@ -1,6 +1,6 @@
-"""An answer that comes bit by bit: the events a caller sees, and what a provider sends.
+"""Streamed answers: the events that a caller reads, and the stream that a provider opens.
 
-Every event has a ``type`` and the ``call_idx`` of the prompt it belongs to, None for the end of all.
+Every event has a ``type`` and a ``call_idx``, the index of its prompt; it is None for `StreamDone`, which ends all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class StreamStart:
-    """The provider has begun to answer; from here on nothing is tried again. What it did not name is None."""
+    """The provider has begun to answer; from here on the call is not retried.
+
+    ``model`` and ``response_id`` are None if the provider did not name them.
+    """
 
     type: ClassVar[Literal["start"]] = "start"
     model: str | None = None
@@ -31,7 +34,7 @@ class StreamStart:
 
 @attrs.frozen
 class TextDelta:
-    """More of the answer's text."""
+    """The next part of the answer's text."""
 
     type: ClassVar[Literal["text_delta"]] = "text_delta"
     text: str
@@ -40,7 +43,7 @@ class TextDelta:
 
 @attrs.frozen
 class ReasoningDelta:
-    """More of the model's reasoning, or of its summary."""
+    """The next part of the model's reasoning, or of its summary."""
 
     type: ClassVar[Literal["reasoning_delta"]] = "reasoning_delta"
     text: str
@@ -49,9 +52,10 @@ class ReasoningDelta:
 
 @attrs.frozen
 class ToolCallDelta:
-    """More of a tool call: ``index`` counts the answer's calls, ``id`` and ``name`` come with its first piece.
+    """The next part of a tool call. ``index`` counts the tool calls of the answer.
 
-    ``arguments`` is a piece of the JSON text as the provider writes it; the whole call comes as `StreamToolCall`.
+    ``id`` and ``name`` come with the first part of a call. ``arguments`` is the next part of its JSON text, as the
+    provider writes it. The complete call follows as a `StreamToolCall`.
     """
 
     type: ClassVar[Literal["tool_call_delta"]] = "tool_call_delta"
@@ -64,7 +68,7 @@ class ToolCallDelta:
 
 @attrs.frozen
 class StreamToolCall:
-    """A tool call, whole."""
+    """A complete tool call."""
 
     type: ClassVar[Literal["tool_call"]] = "tool_call"
     call: ToolCall
@@ -73,7 +77,7 @@ class StreamToolCall:
 
 @attrs.frozen
 class StreamUsage:
-    """What the answer was billed."""
+    """The tokens billed for the answer."""
 
     type: ClassVar[Literal["usage"]] = "usage"
     usage: Usage
@@ -82,7 +86,7 @@ class StreamUsage:
 
 @attrs.frozen(kw_only=True)
 class StreamFinish:
-    """One prompt's answer has ended; ``error`` says why it is not whole, None when it is."""
+    """The end of one prompt's answer; ``error`` is None if the answer is complete."""
 
     type: ClassVar[Literal["finish"]] = "finish"
     finish_reason: FinishReason | None = None
@@ -92,7 +96,7 @@ class StreamFinish:
 
 @attrs.frozen
 class StreamDone:
-    """Everything is there: ``result`` is what `run_many` would have given."""
+    """The end of the stream; ``result`` is the envelope that `run_many` would have returned."""
 
     type: ClassVar[Literal["done"]] = "done"
     call_idx: ClassVar[None] = None
@@ -100,36 +104,36 @@ class StreamDone:
 
     @property
     def output(self) -> Output:
-        """The result of one prompt as an object. Raises ConfigurationError for that of several."""
+        """The result as an object. Raises ConfigurationError if it is the result of several prompts."""
         from pollux_sync.data.output import Output
 
         return Output(self.result)
 
 
-#: What a provider tells while it answers. A usage before the Reply is that of an answer that may yet break off: it is
-#: kept for that case, and not passed on.
+#: The events that a provider's decoder yields. A usage that comes before the Reply is not passed on to the caller; it
+#: is kept in case the answer breaks off.
 Delta: TypeAlias = StreamStart | TextDelta | ReasoningDelta | ToolCallDelta | StreamUsage
-#: What a caller is told.
+#: The events that a caller reads.
 StreamEvent: TypeAlias = Delta | StreamToolCall | StreamFinish | StreamDone
 
 
 class ServerEvent(NamedTuple):
-    """One server-sent event: its name, "" for none, and its data decoded from JSON."""
+    """One server-sent event: its name, "" without one, and its data decoded from JSON."""
 
     name: str
     data: Any
 
 
 class EventStream:
-    """A streamed answer that has begun: iterate over its `ServerEvent` s, once.
+    """A streamed answer that has begun. Iterate once over its events, each a `ServerEvent`.
 
-    ``response`` is its status and headers. A server that answers all at once, although it was asked for a stream,
-    leaves its answer in ``response.body``, and no events.
+    ``response`` has the status and the headers. If a server ignores the request for a stream and answers at once,
+    ``response.body`` is the answer and there are no events.
     """
 
     def __init__(self, response: HttpResponse, events: Iterable[ServerEvent] = ()) -> None:
         self.response = response
-        #: Whether the server said that nothing more comes.
+        #: True once the server has sent its end mark.
         self.is_done = False
         self._events = events
 
@@ -137,21 +141,24 @@ class EventStream:
         return iter(self._events)
 
     def hurry(self) -> None:
-        """The answer is whole but for what may follow it, such as the usage: wait a few seconds for that at most."""
+        """Limit the wait to a few seconds, because the answer is complete and only extras such as the usage may follow.
+
+        The answer is paid for: it must not fail, or hang until ``timeout_s``, for the sake of an extra.
+        """
 
     def finish(self) -> None:
-        """The answer is whole: let go of what carried it, which may be used again."""
+        """End the stream after a complete answer; the connection may be kept for reuse."""
         self.close()
 
     def close(self) -> None:
-        """Break off at once, whatever has come."""
+        """Break off at once and give up the connection."""
 
     def wake(self) -> None:
-        """Let whoever waits for the next event fail at once; may be called from any thread."""
+        """Make a reader that waits for the next event fail at once. May be called from any thread."""
 
 
-def deltas_of(reply: Reply) -> Iterator[Delta]:
-    """A whole answer as if it had come bit by bit."""
+def split_into_deltas(reply: Reply) -> Iterator[Delta]:
+    """Yield a complete answer as the deltas in which it could have arrived."""
     yield StreamStart(model=reply.model, response_id=reply.response_id)
     if reply.reasoning:
         yield ReasoningDelta(reply.reasoning)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.checks import require_mapping
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.source import BytesLoader, Source, readable
+from pollux_sync.data.source import BytesLoader, Source, convert_read_errors
 from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 _DATA_URL = re.compile(r"data:(?P<mime>image/(?P<kind>[\w.+-]+));base64,(?P<content>[A-Za-z0-9+/=]+)")
 #: What an image is taken for whose address does not say it; most providers look at the image itself.
-_ANY_IMAGE = "image/jpeg"
+_DEFAULT_IMAGE_TYPE = "image/jpeg"
 
 
-def read_message(data: object, where: str) -> dict[str, Any]:
+def decode_message(data: object, where: str) -> dict[str, Any]:
     """The fields of a Message. Raises ConfigurationError, which names ``where``, for what has no place in one."""
-    fields = _read(data, {"role", "content", "tool_calls", "tool_call_id", "name", "refusal"}, where)
+    fields = _read_object(data, {"role", "content", "tool_calls", "tool_call_id", "name", "refusal"}, where)
     fields.setdefault("role", None)
     content, calls = fields.get("content"), fields.get("tool_calls")
     if isinstance(content, list | tuple):
         parts = enumerate(content)
-        fields["content"] = tuple(_read_part(part, f"{where}['content'][{index}]") for index, part in parts)
+        fields["content"] = tuple(_decode_part(part, f"{where}['content'][{index}]") for index, part in parts)
     if isinstance(calls, list | tuple):
-        fields["tool_calls"] = tuple(_read_call(c, f"{where}['tool_calls'][{n}]") for n, c in enumerate(calls))
+        fields["tool_calls"] = tuple(_decode_call(c, f"{where}['tool_calls'][{n}]") for n, c in enumerate(calls))
     return fields
 
 
-def write_message(message: Message) -> dict[str, Any]:
+def encode_message(message: Message) -> dict[str, Any]:
     """The dict that `read_message` reads as this message."""
     parts = message.content
-    content = [_write_part(part) for part in parts] if isinstance(parts, tuple) else parts
+    content = [_encode_part(part) for part in parts] if isinstance(parts, tuple) else parts
     data: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
-        data["tool_calls"] = [_write_call(call) for call in message.tool_calls]
+        data["tool_calls"] = [_encode_call(call) for call in message.tool_calls]
     rest = {"tool_call_id": message.tool_call_id, "name": message.name, "refusal": message.refusal}
     return data | {name: value for name, value in rest.items() if value is not None}
 
 
-def _read(data: object, known: set[str], where: str) -> dict[str, Any]:
+def _read_object(data: object, known: set[str], where: str) -> dict[str, Any]:
     """What an object says; keys that say nothing are left out, others that have no place here are refused."""
     given = {key: value for key, value in require_mapping(where, data).items() if value not in (None, [], {})}
     unknown = sorted(set(given) - known)
@@ -55,34 +55,34 @@ def _read(data: object, known: set[str], where: str) -> dict[str, Any]:
     return given
 
 
-def _read_part(data: object, where: str) -> str | Source:
+def _decode_part(data: object, where: str) -> str | Source:
     kind = require_mapping(where, data).get("type")
     if kind == "text":
-        return _text(_read(data, {"type", "text"}, where), "text", where)
+        return _read_text(_read_object(data, {"type", "text"}, where), "text", where)
     if kind == "image_url":
-        image = _read(data, {"type", "image_url"}, where).get("image_url")
-        return _read_image(image, f"{where}['image_url']")
+        image = _read_object(data, {"type", "image_url"}, where).get("image_url")
+        return _decode_image(image, f"{where}['image_url']")
     raise ConfigurationError(
         f"{where} is of type {kind!r}, which cannot be read",
         hint="text and image_url can; show anything else by Message('user', [Source.from_file(...), 'a text'])",
     )
 
 
-def _read_image(data: object, where: str) -> Source:
-    image = _read(data, {"url", "detail"}, where)
-    url = _text(image, "url", where)
+def _decode_image(data: object, where: str) -> Source:
+    image = _read_object(data, {"url", "detail"}, where)
+    url = _read_text(image, "url", where)
     if image.get("detail", "auto") != "auto":
         raise ConfigurationError(f"{where} asks for a detail, which cannot be kept", hint="leave detail out")
     if url.startswith("data:"):
-        return _inside(url, where)
+        return _decode_data_url(url, where)
     try:
         source = Source.from_uri(url)
-        return source if source.mime_type.startswith("image/") else Source.from_uri(url, mime_type=_ANY_IMAGE)
+        return source if source.mime_type.startswith("image/") else Source.from_uri(url, mime_type=_DEFAULT_IMAGE_TYPE)
     except SourceError as error:
         raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from error
 
 
-def _inside(url: str, where: str) -> Source:
+def _decode_data_url(url: str, where: str) -> Source:
     """The image inside a data URL."""
     found = _DATA_URL.fullmatch(url)
     try:
@@ -96,39 +96,39 @@ def _inside(url: str, where: str) -> Source:
     return Source("file", f"image.{found['kind']}", found["mime"], len(content), BytesLoader(content))
 
 
-def _read_call(data: object, where: str) -> ToolCall:
-    call = _read(data, {"id", "type", "function"}, where)
+def _decode_call(data: object, where: str) -> ToolCall:
+    call = _read_object(data, {"id", "type", "function"}, where)
     if call.get("type", "function") != "function":
         raise ConfigurationError(f"{where} is of type {call['type']!r}", hint="only functions can be called")
-    function = _read(call.get("function"), {"name", "arguments"}, f"{where}['function']")
-    name, arguments = (_text(function, key, f"{where}['function']") for key in ("name", "arguments"))
-    return ToolCall(_text(call, "id", where), name, arguments)
+    function = _read_object(call.get("function"), {"name", "arguments"}, f"{where}['function']")
+    name, arguments = (_read_text(function, key, f"{where}['function']") for key in ("name", "arguments"))
+    return ToolCall(_read_text(call, "id", where), name, arguments)
 
 
-def _text(data: dict[str, Any], key: str, where: str) -> str:
+def _read_text(data: dict[str, Any], key: str, where: str) -> str:
     value = data.get(key)
     if not isinstance(value, str):
         raise ConfigurationError(f"{where}[{key!r}] must be a string, got {type(value).__name__}", hint="pass a string")
     return value
 
 
-def _write_call(call: ToolCall) -> dict[str, Any]:
+def _encode_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _write_part(part: str | Source) -> dict[str, Any]:
+def _encode_part(part: str | Source) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if part.mime_type.startswith("image/") and part.source_type in {"file", "uri"}:
-        return {"type": "image_url", "image_url": {"url": _address(part)}}
+        return {"type": "image_url", "image_url": {"url": _build_image_url(part)}}
     raise ConfigurationError(
         f"a transcript cannot hold {part.identifier!r} ({part.mime_type})", hint="it holds texts and images alone"
     )
 
 
-def _address(image: Source) -> str:
+def _build_image_url(image: Source) -> str:
     """Where an image is: elsewhere, or in the address itself."""
     if image.source_type == "uri":
         return image.identifier
-    with readable(image):
+    with convert_read_errors(image):
         return f"data:{image.mime_type};base64,{b64encode(image.content_loader()).decode()}"

@@ -1,4 +1,4 @@
-"""Caches at the provider: made once for equal content, extended, listed, deleted."""
+"""Caches at the provider: created once for equal content, extended, listed, deleted."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.checks import require_int, require_json, require_mapping
+from pollux_sync.data.checks import check_int, check_json, require_mapping
 from pollux_sync.data.events import CacheCreated
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure
 from pollux_sync.data.request import Request
-from pollux_sync.data.source import Source
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
-from pollux_sync.engine.retrying import with_retries
+from pollux_sync.engine.requesting import require_sources
+from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.errors import APIError, CacheError, ConfigurationError, InternalError, PolluxError
 
 if TYPE_CHECKING:
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.handles import RemoteCache
     from pollux_sync.data.reply import Outcome
+    from pollux_sync.data.source import Source
     from pollux_sync.hooks.relay import Hooks
-
-T = TypeVar("T")
 
 #: A cache this close to its end, in seconds, is extended before it is handed out again.
 _MARGIN_S = 30.0
@@ -39,63 +38,68 @@ _MARGIN_S = 30.0
 
 @attrs.define
 class _Flight:
-    """One thread makes what others wait for."""
+    """A cache that one thread is creating while others wait for it."""
 
     done: threading.Event = attrs.field(factory=threading.Event)
     error: PolluxError | None = None
 
 
 @attrs.frozen
-class _Kept:
+class _RegisteredCache:
     handle: CacheHandle
     ttl_s: float
 
-    def is_good_for(self, ttl_s: float) -> bool:
+    def lasts_for(self, ttl_s: float) -> bool:
         left_s = self.handle.expires_at - time.time()
         return ttl_s <= self.ttl_s and left_s > min(_MARGIN_S, self.ttl_s / 10)
 
 
-class Caches:
-    """The caches of this process by what they hold, the ``capacity`` used last."""
+class CacheRegistry:
+    """The caches of this process by a hash of their content, the ``capacity`` used last."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._registered: OrderedDict[str, _RegisteredCache] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
 
-    def handle(self, key: str, ttl_s: float, make: Callable[[CacheHandle | None], CacheHandle]) -> CacheHandle:
-        """The cache of this key, good for ``ttl_s``; one thread asks ``make``, with the one to extend if there is one.
+    def get_or_make(self, key: str, ttl_s: float, make: Callable[[CacheHandle | None], CacheHandle]) -> CacheHandle:
+        """Return the cache of this key, valid for ``ttl_s`` seconds.
 
-        A failure is told to everyone who waited, and forgotten.
+        Single flight: of several threads that want the same cache one calls ``make``, with the handle to extend or
+        None, and the others wait, since a cache is paid for. A failure is raised in all of them, and forgotten.
         """
         while True:
             with self._lock:
-                kept = self._kept.get(key)
-                if kept is not None and kept.is_good_for(ttl_s):
-                    self._kept.move_to_end(key)
-                    return kept.handle
+                # Looked up again after each wait: the new cache may not last long enough for this caller.
+                registered = self._registered.get(key)
+                if registered is not None and registered.lasts_for(ttl_s):
+                    self._registered.move_to_end(key)
+                    return registered.handle
                 flight = self._flights.get(key)
                 if flight is None:
                     flight = self._flights[key] = _Flight()
                     break
             flight.done.wait()
             if flight.error is not None:
+                # Each waiter raises a copy: a shared exception would collect the tracebacks of all threads.
                 raise copy.copy(flight.error)
-        return self._made(key, ttl_s, flight, lambda: make(kept.handle if kept else None))
+        return self._make(key, ttl_s, flight, lambda: make(registered.handle if registered else None))
 
-    def _made(self, key: str, ttl_s: float, flight: _Flight, make: Callable[[], CacheHandle]) -> CacheHandle:
+    def _make(self, key: str, ttl_s: float, flight: _Flight, make: Callable[[], CacheHandle]) -> CacheHandle:
         try:
             handle = make()
         except BaseException as error:
-            interrupted = InternalError("making the cache was interrupted", hint="ask again")
+            # A waiter must not get another thread's KeyboardInterrupt.
+            interrupted = InternalError("creating the cache was interrupted", hint="ask again")
             flight.error = error if isinstance(error, PolluxError) else interrupted
             raise
         else:
             with self._lock:
-                self._kept[key] = _Kept(handle, ttl_s)
-                while len(self._kept) > self._capacity:
-                    self._kept.popitem(last=False)
+                self._registered[key] = _RegisteredCache(handle, ttl_s)
+                # Bounded: a server process would otherwise collect a handle for every document it ever cached.
+                while len(self._registered) > self._capacity:
+                    self._registered.popitem(last=False)
             return handle
         finally:
             with self._lock:
@@ -103,68 +107,65 @@ class Caches:
             flight.done.set()
 
     def forget(self, name: str) -> None:
-        """Hand out the cache of this name no more."""
+        """Stop handing out the cache of this name."""
         with self._lock:
-            for key in [key for key, kept in self._kept.items() if kept.handle.name == name]:
-                del self._kept[key]
+            for key in [key for key, cache in self._registered.items() if cache.handle.name == name]:
+                del self._registered[key]
 
-    def abandon_flights(self) -> None:
-        """In a forked child: wait for nothing that a thread of the parent was making."""
-        self._lock = threading.Lock()
-        self._flights = {}
-
-    def notice(self, handle: CacheHandle | None, outcomes: Sequence[Outcome]) -> None:
-        """Forget a cache that the provider no longer knows."""
+    def forget_missing(self, handle: CacheHandle | None, outcomes: Sequence[Outcome]) -> None:
+        """Forget a cache that the provider no longer has, as a call's outcomes show."""
         errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failure)] if handle else []
         if handle and any(isinstance(error, APIError) and error.kind == "cache_missing" for error in errors):
             self.forget(handle.name)
 
+    def abandon_flights(self) -> None:
+        """Drop the lock and the flights, in a forked child: the threads that would end them were not copied."""
+        self._lock = threading.Lock()
+        self._flights = {}
 
-def cache_request(
+
+def build_cache_request(
     sources: Iterable[Source],
     system_instruction: str | None,
     tools: Sequence[dict[str, Any]] | None,
     ttl_seconds: int,
     hooks: Hooks,
 ) -> Request:
-    """The arguments of ``create_cache`` as one value. Raises ConfigurationError, in the documented order."""
-    require_int("ttl_seconds", ttl_seconds, minimum=1)
+    """Check the arguments of ``create_cache`` and return them as one value. Raises ConfigurationError."""
+    check_int("ttl_seconds", ttl_seconds, minimum=1)
     if system_instruction is not None and not isinstance(system_instruction, str):
         raise ConfigurationError(
             f"system_instruction must be a string, got {type(system_instruction).__name__}", hint="pass one string"
         )
     if "cache" not in hooks.info.options:
         raise ConfigurationError(
-            f"provider {hooks.info.name!r} keeps no caches", hint="many cache by themselves: see usage['cached_tokens']"
+            f"provider {hooks.info.name!r} has no caches that you can create",
+            hint="many providers cache automatically: see usage['cached_tokens']",
         )
-    checked = tuple(_checked(sources))
+    # ConfigurationError, where run() raises SourceError: pollux-ai does so for create_cache.
+    checked = require_sources(sources, ConfigurationError)
     for index, tool in enumerate(tools or ()):
         require_mapping(f"tools[{index}]", tool)
-        require_json(f"tools[{index}]", tool)
+        check_json(f"tools[{index}]", tool)
     if not checked and not system_instruction:
         raise ConfigurationError("there is nothing to cache", hint="pass sources, or a system_instruction")
     options = Options(system_instruction=system_instruction, tools=tools)
     return Request(prompts=(None,), sources=checked, config=hooks.config, options=options)
 
 
-def _checked(sources: object) -> Iterable[Source]:
-    hint = "build it with Source.from_text, Source.from_file, ... and pass a list of them"
-    if isinstance(sources, str | bytes | Source) or not hasattr(sources, "__iter__"):
-        raise ConfigurationError(f"sources must be a list of Source, got {type(sources).__name__}", hint=hint)
-    for index, source in enumerate(sources):
-        if not isinstance(source, Source):
-            raise ConfigurationError(f"sources[{index}] must be a Source, got {type(source).__name__}", hint=hint)
-        yield source
+def build_cache_key(request: Request, hooks: Hooks) -> str:
+    """Return a hash over all that two equal caches share: content, model, instruction, tools, hints and account.
 
-
-def cache_key(request: Request, hooks: Hooks) -> str:
-    """What makes two caches one: content, model, instruction, tools, hints and account; the key is not in it."""
+    The API key is not in it, only its fingerprint.
+    """
     config, provider = request.config, hooks.info.name
     identity = {
         "provider": provider,
         "model": config.model,
+        # Two accounts never share a cache. A client handed over may hide its key, so it is known by identity.
         "account": config.account or id(config.client),
         "base_url": config.base_url,
+        # A mock keeps its caches in its own client, so those of another one do not exist for it.
         "mock": config.use_mock and id(hooks.client),
         "system_instruction": request.options.system_instruction,
         "tools": [dict(tool) for tool in request.options.tools or ()],
@@ -173,62 +174,59 @@ def cache_key(request: Request, hooks: Hooks) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def made_cache(request: Request, ttl_s: float, hooks: Hooks, known: CacheHandle | None) -> CacheHandle:
-    """A new cache; or the known one extended, unless the provider has forgotten it."""
+def make_or_extend_cache(request: Request, ttl_s: float, hooks: Hooks, known: CacheHandle | None) -> CacheHandle:
+    """Extend the known cache, or create one when none is known or the provider has lost it."""
     if known is not None and not known.is_expired:
         try:
-            return extended_cache(known, ttl_s, hooks)
+            return extend_remote_cache(known, ttl_s, hooks)
         except CacheError as error:
             if error.kind != "cache_missing":
                 raise
     plan = plan_calls(request, hooks)
+    # The provider copies the files into the cache, so the uploads can go when it exists.
     with UploadScope(hooks) as uploads:
         prepared = prepare_plan(plan, hooks, uploads)
         if prepared.blocked:
             raise prepared.blocked[0]
         (call,) = prepared.calls
-        made = _asked(lambda: hooks.create_cache(call, ttl_s, hooks.config.timeout_s), hooks, is_repeatable=False)
-    handle = handle_of(made, hooks)
+        remote = request_with_retries(
+            lambda: hooks.create_cache(call, ttl_s, hooks.config.timeout_s), hooks, phase="cache", is_repeatable=False
+        )
+    handle = _build_handle(remote, hooks)
     hooks.emit(CacheCreated(handle))
     return handle
 
 
-def extended_cache(handle: CacheHandle, ttl_s: float, hooks: Hooks) -> CacheHandle:
-    """The cache, kept for ``ttl_s`` seconds from now."""
-    return handle_of(_asked(lambda: hooks.extend_cache(handle.name, ttl_s, hooks.config.timeout_s), hooks), hooks)
+def extend_remote_cache(handle: CacheHandle, ttl_s: float, hooks: Hooks) -> CacheHandle:
+    """Keep a cache for ``ttl_s`` seconds from now; return its new handle."""
+    timeout_s = hooks.config.timeout_s
+    remote = request_with_retries(lambda: hooks.extend_cache(handle.name, ttl_s, timeout_s), hooks, phase="cache")
+    return _build_handle(remote, hooks)
 
 
-def listed_caches(hooks: Hooks) -> list[CacheHandle]:
-    """The account's caches."""
-    found = _asked(lambda: hooks.list_caches(hooks.config.timeout_s), hooks)
-    return [handle_of(cache, hooks) for cache in found]
+def list_remote_caches(hooks: Hooks) -> list[CacheHandle]:
+    """Return handles of the account's caches."""
+    found = request_with_retries(lambda: hooks.list_caches(hooks.config.timeout_s), hooks, phase="cache")
+    return [_build_handle(remote, hooks) for remote in found]
 
 
 def delete_remote_cache(name: str, hooks: Hooks) -> None:
-    """Delete a cache; one that is gone already is no error."""
+    """Delete a cache. Succeed also when it is already gone."""
     try:
-        _asked(lambda: hooks.delete_cache(name, hooks.config.timeout_s), hooks)
+        request_with_retries(lambda: hooks.delete_cache(name, hooks.config.timeout_s), hooks, phase="cache")
     except CacheError as error:
         if error.kind not in {"cache_missing", "not_found"}:
             raise
 
 
-def handle_of(cache: RemoteCache, hooks: Hooks) -> CacheHandle:
-    """The handle of a cache of this configuration's account."""
+def _build_handle(remote: RemoteCache, hooks: Hooks) -> CacheHandle:
     config = hooks.config
     return CacheHandle(
-        cache.name,
-        cache.model,
+        remote.name,
+        remote.model,
         hooks.info.name,
-        cache.expires_at,
-        n_tokens=cache.n_tokens,
+        remote.expires_at,
+        n_tokens=remote.n_tokens,
         account=config.account,
         base_url=config.base_url,
     )
-
-
-def _asked(ask: Callable[[], T], hooks: Hooks, *, is_repeatable: bool = True) -> T:
-    answer, _ = with_retries(
-        lambda: (ask(), None), hooks, threading.Event(), phase="cache", is_repeatable=is_repeatable
-    )
-    return answer

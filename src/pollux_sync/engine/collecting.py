@@ -1,45 +1,41 @@
-"""Deferred jobs, later: how far they are, and their answers as the envelope that run_many would have given."""
+"""Deferred jobs, later: their state, and their answers as the envelope that run_many would have returned."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.data.events import DeferredChanged
-from pollux_sync.data.handles import DeferredSnapshot, is_terminal, request_id
+from pollux_sync.data.handles import DeferredSnapshot, build_custom_id, is_terminal
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure, Reply
 from pollux_sync.data.request import Call, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope
 from pollux_sync.engine.preparing import delete_uploads
-from pollux_sync.engine.retrying import with_retries
-from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, api_error
+from pollux_sync.engine.retrying import request_with_retries
+from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, build_api_error
 from pollux_sync.schemas import answer_format, schema_hash, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import DeferredHandle, DeferredJob, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import DeferredRow
-    from pollux_sync.errors import Phase
     from pollux_sync.hooks.relay import Hooks
-
-T = TypeVar("T")
 
 log = logging.getLogger("pollux_sync")
 
 
 @attrs.frozen(kw_only=True)
 class _Item:
-    """One row, read: its outcome, and what the provider says of it."""
+    """One request of a job: its outcome, and what the provider says about it."""
 
     outcome: Outcome
     status: ItemStatus
@@ -48,7 +44,7 @@ class _Item:
 
 
 def check_schema(handle: DeferredHandle, response_schema: Any) -> None:
-    """Raises ConfigurationError when the answers were asked for with another schema, or with none."""
+    """Raise ConfigurationError when the job was submitted with another schema, or with none."""
     if response_schema is None:
         return
     if handle.response_schema is None:
@@ -57,25 +53,31 @@ def check_schema(handle: DeferredHandle, response_schema: Any) -> None:
         )
     if schema_hash(schema_of(response_schema)) != handle.schema_hash:
         raise ConfigurationError(
-            "the job was submitted with another response_schema", hint="pass the type as it was, or leave it out"
+            "the job was submitted with another response_schema",
+            hint="pass the type that was submitted, or leave it out",
         )
 
 
-def snapshot_of(handle: DeferredHandle, hooks: Hooks) -> DeferredSnapshot:
-    """How far the jobs of a handle are, together. Raises APIError with phase "batch_inspect"."""
-    return _joined(handle, _states(handle, hooks))
+def take_snapshot(handle: DeferredHandle, hooks: Hooks) -> DeferredSnapshot:
+    """Return the joint state of a handle's jobs. Raises APIError with phase "batch_inspect"."""
+    return _merge_states(handle, _inspect_jobs(handle, hooks))
 
 
-def _states(handle: DeferredHandle, hooks: Hooks) -> list[JobState]:
+def _inspect_jobs(handle: DeferredHandle, hooks: Hooks) -> list[JobState]:
     timeout_s = hooks.config.timeout_s
-    return [_asked(partial(hooks.inspect_deferred, job, timeout_s), hooks, "batch_inspect") for job in handle.jobs]
+    return [
+        request_with_retries(partial(hooks.inspect_deferred, job, timeout_s), hooks, phase="batch_inspect")
+        for job in handle.jobs
+    ]
 
 
-def _joined(handle: DeferredHandle, states: Sequence[JobState]) -> DeferredSnapshot:
+def _merge_states(handle: DeferredHandle, states: Sequence[JobState]) -> DeferredSnapshot:
+    # The counts of several jobs add up; the times do not: the handle is done when its last job is, and the first
+    # expiry is the one to act on.
     succeeded, failed = (sum(getattr(state, name) for state in states) for name in ("succeeded", "failed"))
-    finished = [state.completed_at for state in states if state.completed_at is not None]
-    expiring = [state.expires_at for state in states if state.expires_at is not None]
-    status = _joint_status(states)
+    completed_at = [state.completed_at for state in states if state.completed_at is not None]
+    expires_at = [state.expires_at for state in states if state.expires_at is not None]
+    status = _merge_status(states)
     return DeferredSnapshot(
         job_id=handle.job_id,
         provider=handle.provider,
@@ -87,53 +89,61 @@ def _joined(handle: DeferredHandle, states: Sequence[JobState]) -> DeferredSnaps
         failed=failed,
         pending=0 if is_terminal(status) else max(0, handle.request_count - succeeded - failed),
         submitted_at=handle.submitted_at,
-        completed_at=max(finished, default=None) if is_terminal(status) else None,
-        expires_at=min(expiring, default=None),
+        completed_at=max(completed_at, default=None) if is_terminal(status) else None,
+        expires_at=min(expires_at, default=None),
     )
 
 
-def _joint_status(states: Sequence[JobState]) -> DeferredStatus:
-    found = {state.status for state in states}
-    if len(found) == 1:
+def _merge_status(states: Sequence[JobState]) -> DeferredStatus:
+    statuses = {state.status for state in states}
+    # Jobs that agree need no rule, and keep words such as "queued".
+    if len(statuses) == 1:
         return states[0].status
-    if all(is_terminal(status) for status in found):
+    if all(is_terminal(status) for status in statuses):
         return "partial" if any(state.succeeded for state in states) else "failed"
-    return "cancelling" if "cancelling" in found else "running"
+    return "cancelling" if "cancelling" in statuses else "running"
 
 
-def collected(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> ResultEnvelope:
-    """The envelope of a job that has ended; what was stored for it is deleted, but for its answers.
+def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> ResultEnvelope:
+    """Return the envelope of a job that has ended, and delete what was stored for it, except its answers.
 
     Raises DeferredNotReadyError before it has ended, APIError with phase "batch_collect".
     """
-    states = _states(handle, hooks)
-    snapshot = _joined(handle, states)
+    # Looked at once: the same states decide readiness here and the fate of missing rows below.
+    states = _inspect_jobs(handle, hooks)
+    snapshot = _merge_states(handle, states)
     if not snapshot.is_terminal:
         raise DeferredNotReadyError(
             f"the job is {snapshot.status}: {snapshot.pending} of {snapshot.request_count} are pending",
             hint="wait_deferred(...) waits for its end",
             snapshot=snapshot,
         )
-    prepared = _prepared(handle, response_schema, hooks)
-    ordered: list[_Item] = []
-    extra: Counter[str] = Counter()
+    prepared = _rebuild_plan(handle, response_schema, hooks)
+    items: list[_Item] = []
+    surplus: Counter[str] = Counter()
     for job, state in zip(handle.jobs, states, strict=True):
-        found, surplus = _asked(partial(_read, job, prepared, hooks), hooks, "batch_collect")
-        extra += surplus
+        read = partial(_read_rows, job, prepared, hooks)
+        found, surplus_of_job = request_with_retries(read, hooks, phase="batch_collect")
+        surplus += surplus_of_job
         indexes = range(job.first, job.first + job.request_count)
-        ordered += [found.get(request_id(index)) or _missing(state, index, hooks) for index in indexes]
-    envelope = build_envelope(prepared, [item.outcome for item in ordered], duration_s=_took_s(snapshot))
-    _add_deferred(envelope, ordered, snapshot, extra)
-    release(handle, hooks)
+        # Rows come in any order, and some not at all: the prompts decide what is accounted for.
+        items += [found.get(build_custom_id(index)) or _build_unanswered(state, index, hooks) for index in indexes]
+    # Two clocks are subtracted, the provider's and ours: the result may be negative.
+    duration_s = max(0.0, (snapshot.completed_at or time.time()) - (snapshot.submitted_at or 0.0))
+    envelope = build_envelope(prepared, [item.outcome for item in items], duration_s=duration_s)
+    _add_diagnostics(envelope, items, snapshot, surplus)
+    # Last: what was stored may go only when every answer is in the envelope.
+    release_jobs(handle, hooks)
     return envelope
 
 
-def _prepared(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Prepared:
-    """The plan that was carried out, as far as reading its answers needs it."""
+def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Prepared:
+    """Return the plan that was carried out, as far as reading its answers needs it."""
     schema = response_schema if response_schema is not None else handle.response_schema
     options = Options(response_schema=schema)
     answers = None if schema is None else answer_format(schema, hooks.info.schema_dialect)
     request = Request(prompts=(None,) * handle.request_count, sources=(), config=hooks.config, options=options)
+    # The prompts are not stored with the handle; decoders need the call only for its options and its schema.
     calls = tuple(
         Call(
             index=index,
@@ -149,48 +159,50 @@ def _prepared(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Pre
     return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked={})
 
 
-def _read(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> tuple[dict[str, _Item], Counter[str]]:
-    """The rows of one job by request id, and how many were twice there or not asked for."""
+def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> tuple[dict[str, _Item], Counter[str]]:
+    """Return the items of one job by custom id, and the number of rows that were duplicate or unknown."""
     calls = prepared.calls[job.first : job.first + job.request_count]
-    wanted = {request_id(call.index): call for call in calls}
+    calls_by_id = {build_custom_id(call.index): call for call in calls}
     items: dict[str, _Item] = {}
-    extra: Counter[str] = Counter()
+    surplus: Counter[str] = Counter()
     for row in hooks.collect_deferred(job, hooks.config.timeout_s):
-        if row.request_id not in wanted:
-            extra["unknown_rows"] += 1
-        elif row.request_id in items:
-            extra["duplicate_rows"] += 1
+        # Counted, not raised: an odd row must not cost the answers beside it, which are paid for.
+        if row.custom_id not in calls_by_id:
+            surplus["unknown_rows"] += 1
+        elif row.custom_id in items:
+            surplus["duplicate_rows"] += 1
         else:
-            items[row.request_id] = _item(row, wanted[row.request_id], hooks)
-    return items, extra
+            items[row.custom_id] = _read_row(row, calls_by_id[row.custom_id], hooks)
+    return items, surplus
 
 
-def _item(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
+def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
     outcome: Outcome
     status, error = row.status, row.error
+    # A row that failed may still carry a body; only a success is decoded.
     if row.response is not None and row.status == "succeeded":
         try:
             outcome = hooks.decode(row.response, call)
-        except Exception as problem:  # noqa: BLE001 - one row that cannot be read must not cost the others
-            failure = _misread(problem, call, hooks)
+        except Exception as problem:  # noqa: BLE001 - one unreadable row must not cost the others
+            failure = _read_decoding_error(problem, call, hooks)
             outcome, status, error = Failure(failure), "failed", failure.message
     else:
-        failed = _failure(row.status, row.error, call.index, hooks)
+        failed = _build_error(row.status, row.error, call.index, hooks)
         outcome, error = Failure(failed), failed.message
     return _Item(outcome=outcome, status=status, error=error, provider_status=row.provider_status)
 
 
-def _misread(problem: Exception, call: Call, hooks: Hooks) -> PolluxError:
-    """The error of an answer that was paid, but cannot be read: the provider's fault, or the plugin's."""
+def _read_decoding_error(problem: Exception, call: Call, hooks: Hooks) -> PolluxError:
+    """Return the error of an answer that was paid but cannot be decoded: the provider's fault, or the plugin's."""
     try:
         fault = hooks.classify(problem)
     except PolluxError as defect:
         defect.call_idx = call.index
         return defect
-    return api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
+    return build_api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
-def _failure(status: ItemStatus, error: str | None, index: int | None, hooks: Hooks) -> APIError:
+def _build_error(status: ItemStatus, error: str | None, index: int | None, hooks: Hooks) -> APIError:
     return APIError(
         hooks.scrub(error or f"the request was not answered: {status}"),
         kind="unknown",
@@ -200,21 +212,21 @@ def _failure(status: ItemStatus, error: str | None, index: int | None, hooks: Ho
     )
 
 
-def _missing(state: JobState, index: int, hooks: Hooks) -> _Item:
-    """A request of which the provider says nothing: it shares the fate of its job."""
-    fates: dict[str, ItemStatus] = {"cancelled": "cancelled", "expired": "expired", "failed": "failed"}
-    status = fates.get(state.status, "missing")
-    told = state.error or f"there is no answer; the job is {state.provider_status}"
-    failure = _failure(status, told, index, hooks)
-    return _Item(outcome=Failure(failure), status=status, error=failure.message)
+def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> _Item:
+    """Return the item of a request for which the provider has no row. This is the one place that decides its fate."""
+    status = state.decide_unanswered()
+    missing = f"there is no answer; the job is {state.provider_status}" if status == "missing" else None
+    failure = _build_error(status, state.error or missing, index, hooks)
+    return _Item(
+        outcome=Failure(failure),
+        status=status,
+        error=failure.message,
+        provider_status=None if status == "missing" else state.provider_status,
+    )
 
 
-def _took_s(snapshot: DeferredSnapshot) -> float:
-    return max(0.0, (snapshot.completed_at or time.time()) - (snapshot.submitted_at or 0.0))
-
-
-def _add_deferred(
-    envelope: ResultEnvelope, items: Sequence[_Item], snapshot: DeferredSnapshot, extra: Counter[str]
+def _add_diagnostics(
+    envelope: ResultEnvelope, items: Sequence[_Item], snapshot: DeferredSnapshot, surplus: Counter[str]
 ) -> None:
     envelope["metrics"]["deferred"] = True
     envelope["diagnostics"]["deferred"] = {
@@ -225,7 +237,7 @@ def _add_deferred(
         "elapsed_s": envelope["metrics"]["duration_s"],
         "items": [
             {
-                "request_id": request_id(index),
+                "custom_id": build_custom_id(index),
                 "status": item.status,
                 "error": item.error,
                 "provider_status": item.provider_status,
@@ -233,13 +245,14 @@ def _add_deferred(
             }
             for index, item in enumerate(items)
         ],
-        "unknown_rows": extra["unknown_rows"],
-        "duplicate_rows": extra["duplicate_rows"],
+        "unknown_rows": surplus["unknown_rows"],
+        "duplicate_rows": surplus["duplicate_rows"],
     }
 
 
-def release(handle: DeferredHandle, hooks: Hooks) -> None:
-    """Delete what was stored for jobs that have ended; a failure changes nothing."""
+def release_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
+    """Delete what was stored for jobs that have ended. A failure is logged and changes nothing."""
+    # Every job is tried: one that cannot be released must not keep the files of the others.
     for job in handle.jobs:
         try:
             hooks.release_deferred(job, hooks.config.timeout_s)
@@ -249,19 +262,16 @@ def release(handle: DeferredHandle, hooks: Hooks) -> None:
         delete_uploads(handle.files, hooks)
 
 
-def cancel(handle: DeferredHandle, hooks: Hooks) -> None:
-    """Ask for every job to be cancelled. Raises APIError with phase "batch_cancel"."""
+def cancel_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
+    """Ask the provider to cancel every job. Raises APIError with phase "batch_cancel"."""
     for job in handle.jobs:
-        _asked(partial(hooks.cancel_deferred, job, hooks.config.timeout_s), hooks, "batch_cancel")
+        cancel = partial(hooks.cancel_deferred, job, hooks.config.timeout_s)
+        request_with_retries(cancel, hooks, phase="batch_cancel")
 
 
-def _asked(ask: Callable[[], T], hooks: Hooks, phase: Phase) -> T:
-    answer, _ = with_retries(lambda: (ask(), None), hooks, threading.Event(), phase=phase)
-    return answer
-
-
-def tell_change(before: DeferredSnapshot | None, now: DeferredSnapshot, hooks: Hooks) -> bool:
-    """Tell observers of a job that is further than before; gives whether it is."""
+def emit_change(before: DeferredSnapshot | None, now: DeferredSnapshot, hooks: Hooks) -> bool:
+    """Send observers an event when a job has progressed; return whether it has."""
+    # Observers hear of progress, not of every look.
     is_new = before is None or (before.status, before.succeeded, before.failed) != (
         now.status,
         now.succeeded,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.reply import Reply, ToolCall, open_calls
+from pollux_sync.data.reply import Reply, ToolCall, list_open_calls
 from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -22,33 +22,35 @@ STATE_VERSION = 1
 STATE_KEY = "_conversation_state"
 
 
-def conversation_of(options: Options, provider: str, part_of: Callable[[Source], Part]) -> Conversation | None:
-    """What the options say came before, None without; ``part_of`` says how a source goes along.
+def build_conversation(options: Options, provider: str, build_part: Callable[[Source], Part]) -> Conversation | None:
+    """Return the earlier turns that the options hold, None without any; ``build_part`` turns a source into a part.
 
-    Raises ConfigurationError for a state of another's, SourceError for a file that is gone or has changed.
+    Raises ConfigurationError for another provider's state, SourceError for a file that is gone or has changed.
     """
     if options.history is not None:
-        return Conversation(turns=tuple(_turns(options.history, part_of)))
+        return Conversation(turns=tuple(_build_turns(options.history, build_part)))
     if options.continue_from is None:
         return None
-    state = state_in(options.continue_from)
+    state = read_state(options.continue_from)
     version = state.get("version", STATE_VERSION)
+    # An older release must not guess at a layout that it does not know.
     if not isinstance(version, int) or version > STATE_VERSION:
         raise ConfigurationError("the conversation was stored by a newer pollux-sync", hint="upgrade pollux-sync")
+    # A state holds what only its provider understands: signatures, ids, encrypted reasoning.
     if state.get("provider", provider) != provider:
         raise ConfigurationError(
             f"the conversation is with provider {state['provider']!r}, not {provider!r}",
             hint="continue it with its own provider, or pass its turns as history",
         )
     return Conversation(
-        turns=tuple(_turns(turns_in(state), part_of)),
+        turns=tuple(_build_turns(read_turns(state), build_part)),
         response_id=state.get("response_id"),
         provider_state=state.get("provider_state"),
     )
 
 
-def state_in(envelope: object) -> dict[str, Any]:
-    """The conversation state an earlier envelope carries. Raises ConfigurationError when it carries none."""
+def read_state(envelope: object) -> dict[str, Any]:
+    """Return the conversation state of an earlier envelope. Raises ConfigurationError when it has none."""
     state = envelope.get(STATE_KEY) if isinstance(envelope, dict) else None
     if not isinstance(state, dict):
         raise ConfigurationError(
@@ -58,8 +60,11 @@ def state_in(envelope: object) -> dict[str, Any]:
     return state
 
 
-def turns_in(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The turns of a stored state; what has no role is left out. Raises ConfigurationError for another's state."""
+def read_turns(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the turns of a stored state, without items that have no role.
+
+    Raises ConfigurationError for anything but a state of ours.
+    """
     if not isinstance(state.get("history"), list):
         raise ConfigurationError(
             "the conversation state holds no history", hint="pass what pollux-sync stored, or the turns as history"
@@ -67,8 +72,11 @@ def turns_in(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [item for item in state["history"] if isinstance(item, dict) and isinstance(item.get("role"), str)]
 
 
-def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tool results as turns after ``turns``. Raises ConfigurationError unless they answer each open call once."""
+def check_tool_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return tool results as turns to follow ``turns``.
+
+    Raises ConfigurationError unless they answer each open call once.
+    """
     hint = "[{'role': 'tool', 'tool_call_id': ..., 'content': ...}], one for each call"
     if not isinstance(results, list | tuple) or not results:
         raise ConfigurationError("tool_results must be a list of at least one result", hint=hint)
@@ -77,8 +85,9 @@ def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list
             raise ConfigurationError(f"tool_results[{index}] needs a tool_call_id", hint=hint)
         if result.get("role", "tool") != "tool":
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
+    # Providers refuse a turn with a missing or a surplus result, after the request was sent and counted.
     given = [result["tool_call_id"] for result in results]
-    wanted = open_calls(turns)
+    wanted = list_open_calls(turns)
     if wanted and sorted(given) != sorted(wanted):
         raise ConfigurationError(
             f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted)}",
@@ -87,11 +96,11 @@ def checked_results(results: object, turns: Sequence[Mapping[str, Any]]) -> list
     return [{"role": "tool"} | result for result in results]
 
 
-def _turns(items: Sequence[Mapping[str, Any]], part_of: Callable[[Source], Part]) -> list[Turn]:
-    return [_turn(f"history[{index}]", item, part_of) for index, item in enumerate(items)]
+def _build_turns(items: Sequence[Mapping[str, Any]], build_part: Callable[[Source], Part]) -> list[Turn]:
+    return [_build_turn(f"history[{index}]", item, build_part) for index, item in enumerate(items)]
 
 
-def _turn(name: str, item: Mapping[str, Any], part_of: Callable[[Source], Part]) -> Turn:
+def _build_turn(name: str, item: Mapping[str, Any], build_part: Callable[[Source], Part]) -> Turn:
     calls, state = item.get("tool_calls") or (), item.get("provider_state")
     sources = item.get("sources") or ()
     if (
@@ -100,75 +109,82 @@ def _turn(name: str, item: Mapping[str, Any], part_of: Callable[[Source], Part])
         or not isinstance(state, dict | None)
     ):
         raise ConfigurationError(
-            f"{name} is no turn: tool_calls and sources must be lists, provider_state a dict",
+            f"{name} is not a turn: tool_calls and sources must be lists, provider_state a dict",
             hint="pass it as it was stored",
         )
     if sources and item["role"] != "user":
-        raise ConfigurationError(f"{name} has sources, but is no user's turn", hint="move them to a user's turn")
+        raise ConfigurationError(
+            f"{name} has sources, but is not a turn of the user", hint="move them to a turn of the user"
+        )
     return Turn(
         role=item["role"],
-        content=_content(name, item.get("content")),
-        parts=tuple(part_of(Source.from_dict(source)) for source in sources),
-        tool_calls=tuple(_tool_call(name, call) for call in calls),
+        content=_read_content(name, item.get("content")),
+        parts=tuple(build_part(Source.from_dict(source)) for source in sources),
+        tool_calls=tuple(_read_tool_call(name, call) for call in calls),
         tool_call_id=item.get("tool_call_id"),
         is_error=item.get("is_error") is True,
         provider_state=state,
     )
 
 
-def _content(name: str, content: object) -> str:
+def _read_content(name: str, content: object) -> str:
+    # None is the normal content of an assistant turn that only calls tools.
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, dict | list | int | float):
+        # Structured tool results are usual; str() would send Python syntax to the model.
         return json.dumps(content, ensure_ascii=False)
     raise ConfigurationError(
         f"{name}['content'] must be text or plain data, got {type(content).__name__}", hint="use str()"
     )
 
 
-def _tool_call(name: str, call: object) -> ToolCall:
+def _read_tool_call(name: str, call: object) -> ToolCall:
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         raise ConfigurationError(f"{name}['tool_calls'] needs dicts with a name", hint="{'id', 'name', 'arguments'}")
     arguments = call.get("arguments", "{}")
+    # Transcripts of some SDKs hold the arguments as an object, ours hold the text.
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
     return ToolCall(str(call.get("id", "")), call["name"], text)
 
 
-def next_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:
-    """The state after this answer: the turns before, the user's turn, the assistant's turn.
+def build_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:
+    """Return the state after this answer: the turns before, the user's turn, the assistant's turn.
 
-    Give it the call as it was planned. What the provider keeps on its side is not built upon where files
-    belong to the conversation, since they are deleted there when the call ends.
+    ``call`` is the call as it was planned. The id of the response is left out when files belong to the conversation:
+    they are deleted when the call ends, so the provider could not continue from its own copy.
     """
     before = call.conversation or Conversation()
     answer = Turn(
         role="assistant", content=reply.text, tool_calls=reply.tool_calls, provider_state=reply.provider_state
     )
+    # Uploads are deleted with the call, while `response_id` would make the provider look for them.
     keeps_files = any(isinstance(part, UploadPart) for part in call.all_parts)
     state = {
         "version": STATE_VERSION,
         "provider": provider,
-        "history": [_turn_dict(turn) for turn in (*before.turns, *_asked(call), answer)],
+        "history": [_dump_turn(turn) for turn in (*before.turns, *_build_user_turn(call), answer)],
         "response_id": None if keeps_files else reply.response_id or before.response_id,
         "provider_state": reply.provider_state,
     }
     return {name: value for name, value in state.items() if value is not None}
 
 
-def _asked(call: Call) -> tuple[Turn, ...]:
-    """The user's turn of this call, if the user said or showed anything; what is text alone becomes its content."""
+def _build_user_turn(call: Call) -> tuple[Turn, ...]:
+    """Return the user's turn of this call, or nothing when it has no content. Text alone becomes the turn's content."""
     texts = [part.text for part in call.parts if isinstance(part, TextPart)]
     prompt = [call.prompt] if call.prompt else []
+    # With a file among the parts their order matters to the model, so they stay parts.
     if len(texts) < len(call.parts):
         return (Turn(role="user", content="".join(prompt), parts=call.parts),)
-    said = "\n\n".join([*texts, *prompt])
-    return (Turn(role="user", content=said),) if said else ()
+    content = "\n\n".join([*texts, *prompt])
+    return (Turn(role="user", content=content),) if content else ()
 
 
-def _turn_dict(turn: Turn) -> dict[str, Any]:
+def _dump_turn(turn: Turn) -> dict[str, Any]:
     item: dict[str, Any] = {"role": turn.role, "content": turn.content}
     if turn.parts:
-        item["sources"] = [_source_dict(part) for part in turn.parts]
+        item["sources"] = [_dump_source(part) for part in turn.parts]
     if turn.tool_calls:
         item["tool_calls"] = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in turn.tool_calls]
     if turn.tool_call_id is not None:
@@ -180,7 +196,7 @@ def _turn_dict(turn: Turn) -> dict[str, Any]:
     return item
 
 
-def _source_dict(part: Part) -> dict[str, Any]:
+def _dump_source(part: Part) -> dict[str, Any]:
     match part:
         case TextPart():
             return Source.from_text(part.text).to_dict()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -14,59 +13,60 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.events import DeferredSubmitted
-from pollux_sync.data.handles import DeferredHandle, request_id
+from pollux_sync.data.handles import DeferredHandle, build_custom_id
 from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
+from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload
-from pollux_sync.engine.retrying import request_of, with_retries
-from pollux_sync.errors import APIError, PlanningError, PolluxError
+from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload_part
+from pollux_sync.engine.retrying import request_with_retries
+from pollux_sync.errors import APIError, PlanningError, PolluxError, is_refusal
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
 
     from pollux_sync.data.handles import DeferredJob
     from pollux_sync.data.request import Asset, Call, Part, Plan, Request
     from pollux_sync.hooks.relay import Hooks
 
-#: Answers after which a job certainly does not exist.
-_REFUSALS = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
-#: Uploads of a job outlive the day that it may take.
+#: How long uploads of a job are kept: longer than the day that it may take.
 _LIFETIME_S = 3 * 86_400.0
-#: What is left of an upload's life when it is used again after an interruption, in seconds.
+#: How much of its life an upload must have left to be used again after an interruption, in seconds.
 _LEAST_LIFE_S = 86_400.0
 
 
 def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHandle:
-    """The handle of the request's jobs: submitted now, or found by the job file to have been submitted before.
+    """Submit the jobs of a request, or return those that the job file shows to be submitted already.
 
     Raises what planning raises before anything is sent, APIError with phase "upload" or "batch_submit".
     """
     plan = plan_calls(request, hooks, is_deferred=True)
-    journal = Journal(job_file, content_hash(plan, hooks))
+    journal = Journal(job_file, hash_content(plan, hooks))
     if journal.facts.handle is not None:
         return journal.facts.handle
     try:
-        handle = _submitted(plan, hooks, journal)
+        handle = _submit_jobs(plan, hooks, journal)
     except BaseException as error:
-        _tidy_up(error, hooks, journal, job_file)
+        _clean_up(error, hooks, journal, job_file)
         raise
     if journal.is_resumed or journal.was_open:
-        with suppress(PolluxError):  # the jobs exist: their handle must not be lost over files that go by themselves
+        # The jobs exist: their handle must not be lost over stray files, which expire.
+        with suppress(PolluxError):
             _delete_strays(handle, hooks)
-    journal.finished(handle)
+    journal.record_handle(handle)
     hooks.emit(DeferredSubmitted(handle))
     return handle
 
 
-def _submitted(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
+def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
     prepared = prepare_plan(plan, hooks, _JobUploads(journal, hooks))
     if prepared.blocked:
         raise prepared.blocked[min(prepared.blocked)]
     covered = sum(job.request_count for job in journal.facts.jobs)
     while covered < len(prepared.calls):
-        job = _next_job(prepared.calls, covered, hooks, journal)
-        journal.submitted(job)
+        job = _submit_next(prepared.calls, covered, hooks, journal)
+        journal.record_job(job)
         covered += job.request_count
     config, facts = hooks.config, journal.facts
     schema = plan.request.options.response_schema_json()
@@ -85,30 +85,33 @@ def _submitted(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
 
 
 class _JobUploads:
-    """The files of a job: named by its mark, noted in its journal, kept until it ends."""
+    """The files of a job: named by its mark, recorded in its journal, kept until it ends."""
 
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
         self._hooks = hooks
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
-        known = self._journal.asset_of(part)
+        known = self._journal.find_asset(part)
         if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
             return known
         name = f"{self._journal.facts.mark}-{PurePath(part.source.identifier).name or 'file'}"
-        asset = upload(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
-        self._journal.uploaded(part, asset)
+        asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
+        self._journal.record_upload(part, asset)
         return asset
 
 
-def _next_job(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:
-    """Submit as many of the calls from ``first`` on as one job holds; as many as before where that was tried."""
+def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:
+    """Submit as many calls from ``first`` on as one job holds.
+
+    After an interruption it is the same number as before: a job that may exist can only be found if it is cut alike.
+    """
     attempted = journal.facts.attempted
-    is_again = attempted is not None and attempted.first == first
-    count = attempted.request_count if attempted and is_again else None
+    is_repeated = attempted is not None and attempted.first == first
+    count = attempted.request_count if attempted and is_repeated else None
     with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
         path = Path(folder) / "requests.jsonl"
-        written, n_bytes = _write_lines(path, _lines(calls[first:], hooks, journal.facts.mark), hooks, count)
+        written, n_bytes = _write_lines(path, _encode_lines(calls[first:], hooks, journal.facts.mark), hooks, count)
         batch = DeferredBatch(
             path=path,
             model=hooks.config.model,
@@ -116,51 +119,52 @@ def _next_job(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal)
             request_count=written,
             n_bytes=n_bytes,
             mark=f"{journal.facts.mark}-{first:06d}",
-            created_at=attempted.created_at if attempted and is_again else time.time(),
+            created_at=attempted.created_at if attempted and is_repeated else time.time(),
             other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
         )
         return _submit_once(batch, hooks, journal)
 
 
 def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> DeferredJob:
-    """One job of the batch: once it may exist, it is looked for before it is asked for again."""
-    journal.attempting(batch)
+    """Submit one job. If an earlier attempt may have succeeded, look it up first."""
+    journal.record_attempt(batch)
 
-    def attempt() -> tuple[DeferredJob, None]:
+    def attempt() -> DeferredJob:
         found = hooks.find_deferred(batch, hooks.config.timeout_s) if journal.is_open else None
         if found is not None:
-            return found, None
+            return found
         try:
-            return hooks.submit_deferred(batch, hooks.config.timeout_s), None
+            return hooks.submit_deferred(batch, hooks.config.timeout_s)
         except BaseException as error:
-            if not _is_refusal(error, hooks):
-                journal.left_open()
+            if not _proves_refusal(error, hooks):
+                journal.mark_open()
             raise
 
-    job, _ = with_retries(attempt, hooks, threading.Event(), phase="batch_submit")
+    job = request_with_retries(attempt, hooks, phase="batch_submit")
     return attrs.evolve(job, first=batch.first, request_count=batch.request_count)
 
 
-def _is_refusal(error: BaseException, hooks: Hooks) -> bool:
-    """Whether the job certainly does not exist after this."""
+def _proves_refusal(error: BaseException, hooks: Hooks) -> bool:
+    """Return whether the error proves that no job was created."""
     if isinstance(error, PolluxError) and not isinstance(error, APIError):
         return True
     if isinstance(error, APIError):
-        return error.status_code in _REFUSALS
+        return is_refusal(error.status_code)
     try:
-        return isinstance(error, Exception) and hooks.classify(error).status_code in _REFUSALS
+        return isinstance(error, Exception) and is_refusal(hooks.classify(error).status_code)
     except PolluxError:
         return False
 
 
-def _lines(calls: Sequence[Call], hooks: Hooks, mark: str) -> Iterator[bytes]:
+def _encode_lines(calls: Sequence[Call], hooks: Hooks, mark: str) -> Iterator[bytes]:
     for call in calls:
-        row = hooks.encode_deferred(request_id(call.index), request_of(hooks.rewrite_call(call), hooks), mark)
+        request = encode_request(hooks.rewrite_call(call), hooks)
+        row = hooks.encode_deferred(build_custom_id(call.index), request, mark)
         yield json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | None) -> tuple[int, int]:
-    """Write ``count`` lines, or as many as the provider takes; gives how many they are, and how long."""
+    """Write ``count`` lines, or as many as the provider takes; return their number and their size in bytes."""
     limits = hooks.info.deferred
     written = size = 0
     with path.open("wb") as file:
@@ -172,7 +176,7 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
                 break
             if limits is not None and len(line) > limits.max_bytes:
                 raise PlanningError(
-                    f"one request is {len(line)} bytes long, a job holds {limits.max_bytes}",
+                    f"one request is {len(line)} bytes long, a job holds at most {limits.max_bytes}",
                     hint="pass large content with Source.from_file, or as an address",
                 )
             file.write(line)
@@ -181,21 +185,22 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
     return written, size
 
 
-def content_hash(plan: Plan, hooks: Hooks) -> str:
-    """What makes two submissions the same one: every prompt, source and option, the model and the account."""
+def hash_content(plan: Plan, hooks: Hooks) -> str:
+    """Return a hash over all that two equal submissions share: prompts, sources, options, model and account."""
     config, options = hooks.config, plan.request.options
     settings = attrs.asdict(options, filter=lambda field, _: field.name not in {"response_schema", "on_error"})
     header = [hooks.info.name, config.model, config.account, config.base_url, settings, options.response_schema_hash()]
     digest = hashlib.sha256(json.dumps(header, sort_keys=True, default=str).encode())
-    shown: tuple[Part, ...] | None = None
+    previous: tuple[Part, ...] | None = None
     for call in plan.calls:
-        parts = [] if call.parts is shown else [_identity(part) for part in call.parts]
-        shown = call.parts
+        # All calls of one plan usually share their parts: these are hashed once.
+        parts = [] if call.parts is previous else [_build_part_identity(part) for part in call.parts]
+        previous = call.parts
         digest.update(json.dumps([parts, call.prompt]).encode())
     return digest.hexdigest()
 
 
-def _identity(part: Part) -> list[Any]:
+def _build_part_identity(part: Part) -> list[Any]:
     if isinstance(part, TextPart):
         return ["text", part.text]
     content: str | list[Any] = part.source.identifier
@@ -209,8 +214,8 @@ def _identity(part: Part) -> list[Any]:
     return [type(part).__name__, part.source.mime_type, content, hints]
 
 
-def _tidy_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None) -> None:
-    """After a refusal nothing stays behind; after a failure that leaves it open, what is needed to go on does."""
+def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None) -> None:
+    """Delete what was stored, after a refusal. After a failure that proves nothing, keep what is needed to go on."""
     facts = journal.facts
     if facts.jobs or journal.is_open:
         hint = f"go on with job_file={str(job_file)!r}" if job_file else "with a job_file= one could go on from here"
@@ -218,26 +223,22 @@ def _tidy_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Pat
         return
     assets = {stored.asset.id: stored.asset for stored in facts.uploads}
     if isinstance(error, APIError) and error.phase == "upload" and error.status_code is None:
-        with suppress(PolluxError):  # what was stored without an answer; else it goes by itself
-            assets |= {asset.id: asset for asset in _stored(facts.mark, hooks)}
+        # A file may have been stored although no answer came. A file that cannot be listed now expires.
+        with suppress(PolluxError):
+            assets |= {asset.id: asset for asset in _find_uploads(facts.mark, hooks)}
     if assets:
         delete_uploads([*assets.values()], hooks)
     journal.discard()
 
 
-def _stored(mark: str, hooks: Hooks) -> list[Asset]:
-    """The files that were stored under a submission's mark."""
-
-    def found() -> tuple[list[Asset], None]:
-        return hooks.find_uploads(mark, hooks.config.timeout_s), None
-
-    assets, _ = with_retries(found, hooks, threading.Event(), phase="batch_submit")
-    return assets
+def _find_uploads(mark: str, hooks: Hooks) -> list[Asset]:
+    """Return the files that were stored under a submission's mark."""
+    return request_with_retries(lambda: hooks.find_uploads(mark, hooks.config.timeout_s), hooks, phase="batch_submit")
 
 
 def _delete_strays(handle: DeferredHandle, hooks: Hooks) -> None:
-    """Delete what an interrupted submission stored without noting it."""
-    assets = _stored(handle.mark, hooks)
+    """Delete what an interrupted submission stored without recording it."""
+    assets = _find_uploads(handle.mark, hooks)
     owned = {asset.id for asset in handle.files}
     owned.update(name for job in handle.jobs for name in job.provider_state.get("files", ()))
     strays = [asset for asset in assets if asset.id not in owned]

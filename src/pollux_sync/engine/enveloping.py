@@ -1,40 +1,49 @@
-"""Outcomes -> Envelope: what the caller keeps, and the one place that decides between raising and keeping."""
+"""Outcomes -> Envelope: what the caller keeps."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
-from pollux_sync.engine.conversing import next_state
+from pollux_sync.engine.conversing import build_state
 from pollux_sync.errors import ConfigurationError, ToolCallParseError
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pollux_sync.data.envelope import AttemptDict, CacheMode, ErrorDict, ResultEnvelope, Status, ToolCallDict
+    from pollux_sync.data.envelope import (
+        AttemptDict,
+        CacheMode,
+        CallLabel,
+        Diagnostics,
+        ErrorDict,
+        Metrics,
+        ResultEnvelope,
+        Status,
+        ToolCallDict,
+    )
     from pollux_sync.data.reply import Attempt
     from pollux_sync.data.request import Plan, Prepared
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
 
-_CONFIDENCE = {"ok": 0.9, "partial": 0.5, "error": 0.5}
-
 
 def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
-    """The envelope of all outcomes.
+    """Return the envelope of all outcomes, or raise: the one place that decides between the two.
 
-    With ``on_error="raise"`` and a failure among them, raises the error of the lowest index, the
-    envelope as its ``partial_result``. A call that was not sent because another failed does not count.
+    With ``on_error="raise"`` and a failure among them, raises the error of the lowest index with the envelope as its
+    ``partial_result``. A call that was not sent because another one failed does not count.
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     if failures and prepared.plan.request.options.on_error == "raise":
-        raise _first(failures, envelope)
+        raise _choose_error(failures, envelope)
     return envelope
 
 
-def _first(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError:
+def _choose_error(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError:
+    # A call that was not sent repeats the reason of another one, which is the error to raise.
     error = next((failure.error for failure in failures if not failure.is_follow_up), failures[0].error)
     error.partial_result = envelope
     if len(envelope["answers"]) > 1:
@@ -44,83 +53,111 @@ def _first(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError
     return error
 
 
-def keep_partial(interrupt: KeyboardInterrupt, prepared: Prepared, *, duration_s: float) -> None:
-    """Let an interrupt that carries ``outcomes`` carry their envelope too, as ``partial_result``."""
-    outcomes = getattr(interrupt, "outcomes", ())
-    interrupt.partial_result = build_envelope(prepared, outcomes, duration_s=duration_s)  # type: ignore[attr-defined]
-
-
 def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
-    """The envelope of all outcomes; failed ones have an entry in ``errors``, and as answer what had been streamed."""
+    """Return the envelope of all outcomes.
+
+    A failed one has an entry in ``errors``; its answer is the text that was streamed before it failed. Keys without
+    content are left out.
+    """
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
-    structured, schema_errors = _structured(prepared.plan.answer_format, replies)
-    raw = [_raw(reply) if reply else None for reply in replies]
     options = prepared.plan.request.options
-    errors = [_error(o.error) if isinstance(o, Failure) else None for o in outcomes]
-    status = _status(replies)
-    states = _states(prepared, replies)
-    attempts = [_ledger(outcome) for outcome in outcomes]
-    diagnostics: dict[str, Any] = {"raw_responses": raw, "attempts": attempts}
-    if prepared.plan.request.per_source:
-        diagnostics["calls"] = _labels(prepared)
-    if schema_errors is not None:
-        diagnostics["schema_errors"] = schema_errors
-    usage = _usage(outcomes)
+    structured, schema_errors = _read_structured(prepared.plan.answer_format, replies)
+    errors = [_build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
+    states = _build_states(prepared, replies)
+    status = _decide_status(replies)
+    usage = _sum_usage(outcomes)
+    attempts = [_build_ledger(outcome) for outcome in outcomes]
+    # One dict for all calls: a million prompts must not make a million small envelopes.
     envelope = {
         "status": status,
-        "answers": [_printable(o.text if isinstance(o, Reply) else o.error.partial_text) for o in outcomes],
-        "confidence": _CONFIDENCE[status],
-        "extraction_method": "text",
+        "answers": [_read_text(outcome) for outcome in outcomes],
+        **_build_compatibility(status),
         "usage": usage,
-        "metrics": {
-            "duration_s": duration_s,
-            "n_calls": len(outcomes),
-            "n_attempts": sum(map(len, attempts)),
-            "cache_used": options.cache is not None,
-            "cache_mode": cache_mode(prepared.plan),
-            "cache_hit": _is_cache_hit(usage),
-            "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
-        },
-        "diagnostics": diagnostics,
+        "metrics": _build_metrics(prepared.plan, replies, attempts, usage, duration_s),
+        "diagnostics": _build_diagnostics(prepared, replies, attempts, schema_errors),
         "structured": structured,
-        "reasoning": _if_any([reply.reasoning if reply else None for reply in replies]),
-        "tool_calls": _tool_calls(replies),
+        "reasoning": _keep_if_any([reply.reasoning if reply else None for reply in replies]),
+        "tool_calls": _build_tool_calls(replies),
         "errors": errors if any(errors) or options.on_error == "keep" else None,
         "_conversation_state": states[0] if states else None,
-        "_conversation_states": _if_any(states) if len(states) > 1 else None,
+        "_conversation_states": _keep_if_any(states) if len(states) > 1 else None,
     }
     return cast("ResultEnvelope", {name: value for name, value in envelope.items() if value is not None})
 
 
-def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
-    """The result of one prompt of several, as if it had been asked alone: it can be continued like any other.
+def _build_compatibility(status: Status) -> dict[str, Any]:
+    """Return two keys that say nothing new: scripts written for pollux-ai 1.x may read them."""
+    return {"confidence": 0.9 if status == "ok" else 0.5, "extraction_method": "text"}
 
-    ``metrics["duration_s"]`` stays that of all. Raises ConfigurationError for an index that is not there.
+
+def _build_metrics(
+    plan: Plan,
+    replies: Sequence[Reply | None],
+    attempts: Sequence[Sequence[AttemptDict]],
+    usage: Mapping[str, int],
+    duration_s: float,
+) -> Metrics:
+    return {
+        "duration_s": duration_s,
+        "n_calls": len(replies),
+        "n_attempts": sum(map(len, attempts)),
+        "cache_used": plan.request.options.cache is not None,
+        "cache_mode": read_cache_mode(plan),
+        "cache_hit": _read_cache_hit(usage),
+        "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
+    }
+
+
+def _build_diagnostics(
+    prepared: Prepared,
+    replies: Sequence[Reply | None],
+    attempts: list[list[AttemptDict]],
+    schema_errors: list[str | None] | None,
+) -> Diagnostics:
+    raw_responses = [_build_raw_response(reply) if reply else None for reply in replies]
+    diagnostics: Diagnostics = {"raw_responses": raw_responses, "attempts": attempts}
+    if prepared.plan.request.per_source:
+        diagnostics["calls"] = _build_labels(prepared)
+    if schema_errors is not None:
+        diagnostics["schema_errors"] = schema_errors
+    return diagnostics
+
+
+def _read_text(outcome: Outcome) -> str:
+    return _replace_surrogates(outcome.text if isinstance(outcome, Reply) else outcome.error.partial_text)
+
+
+def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
+    """Return the result of one prompt of several, as if it had been asked alone; it can be continued like any other.
+
+    ``metrics["duration_s"]`` stays that of all. Raises ConfigurationError for an index that does not exist.
     """
     count, given = len(envelope["answers"]), cast("object", index)
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < count:
         raise ConfigurationError(f"the result has no answer {index!r}", hint=f"it has {count}, counted from 0")
     if count == 1:
         return envelope
-    whole = cast("dict[str, Any]", envelope)
-    one = {name: _only(value, index) for name, value in whole.items() if name != "_conversation_states"}
-    diagnostics = {name: _only(value, index) for name, value in whole["diagnostics"].items()}
-    states = whole.get("_conversation_states") or [whole.get("_conversation_state")] * count
+    fields = cast("dict[str, Any]", envelope)
+    one = {name: _pick(value, index) for name, value in fields.items() if name != "_conversation_states"}
+    diagnostics = {name: _pick(value, index) for name, value in fields["diagnostics"].items()}
+    # With one opted-in prompt, or tool calls of the first alone, there is a single state.
+    states = fields.get("_conversation_states") or [fields.get("_conversation_state")] * count
     raw = diagnostics["raw_responses"][0] or {}
     (calls,) = one.get("tool_calls", [None])
     is_answered = bool(calls or one["answers"][0].strip())
+    # The envelope only has the sum; each raw response has its own counts.
     usage = dict(raw.get("usage", {}))
     status: Status = "ok" if is_answered else "error"
     one |= {
         "status": status,
-        "confidence": _CONFIDENCE[status],
+        **_build_compatibility(status),
         "usage": usage,
-        "metrics": whole["metrics"]
+        "metrics": fields["metrics"]
         | {
             "n_calls": 1,
             "n_attempts": len(diagnostics["attempts"][0]),
-            "cache_hit": _is_cache_hit(usage),
-            "finish_reasons": _only(whole["metrics"]["finish_reasons"], index),
+            "cache_hit": _read_cache_hit(usage),
+            "finish_reasons": _pick(fields["metrics"]["finish_reasons"], index),
         },
         "diagnostics": diagnostics,
         "_conversation_state": states[index],
@@ -128,33 +165,35 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
     return cast("ResultEnvelope", {name: value for name, value in one.items() if value is not None})
 
 
-def _only(value: Any, index: int) -> Any:
+def _pick(value: Any, index: int) -> Any:
     return [value[index]] if isinstance(value, list) else value
 
 
 def tool_arguments(call: ToolCall | Mapping[str, Any]) -> dict[str, Any]:
-    """A tool call's arguments as data, of an envelope's ``tool_calls`` or of a Reply.
+    """Return a tool call's arguments as data; the call is one of an envelope's ``tool_calls`` or of a Reply.
 
-    Raises ToolCallParseError when the model wrote no JSON object.
+    Raises ToolCallParseError when the model did not write a JSON object.
     """
     if not isinstance(call, ToolCall):
         call = ToolCall("", call["name"], call["arguments"])
     return call.arguments_dict()
 
 
-def _printable(text: str) -> str:
-    """The text, with what is half a character replaced: files and terminals refuse lone surrogates."""
+def _replace_surrogates(text: str) -> str:
+    """Return the text without lone surrogates, which files and terminals refuse."""
+    # Nearly every text takes this way, and isascii is a flag of the string.
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError:
+        # Through UTF-16, which joins two halves that a server escaped one by one into their character.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
-def _labels(prepared: Prepared) -> list[dict[str, Any]]:
-    """Which prompt of which source each answer belongs to."""
+def _build_labels(prepared: Prepared) -> list[CallLabel]:
+    """Return which prompt of which source each answer belongs to."""
     request = prepared.plan.request
     return [
         {"prompt": index, "source": source.identifier}
@@ -163,44 +202,46 @@ def _labels(prepared: Prepared) -> list[dict[str, Any]]:
     ]
 
 
-def _status(replies: Sequence[Reply | None]) -> Status:
+def _decide_status(replies: Sequence[Reply | None]) -> Status:
     answered = [reply is not None and bool(reply.tool_calls or reply.text.strip()) for reply in replies]
     if all(answered):
         return "ok"
     return "partial" if any(answered) else "error"
 
 
-def _structured(
+def _read_structured(
     answers: AnswerFormat | None, replies: Sequence[Reply | None]
 ) -> tuple[list[Any] | None, list[str | None] | None]:
-    """Per prompt the typed answer and why there is none; (None, None) without a schema."""
+    """Return for each prompt the typed answer, and the reason where it is missing; (None, None) without a schema."""
     if answers is None:
         return None, None
     values: list[Any] = []
     errors: list[str | None] = []
     for reply in replies:
-        value, error = _read(answers, reply)
+        value, error = _read_answer(answers, reply)
         values.append(value)
         errors.append(error)
     return values, errors
 
 
-def _read(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str | None]:
+def _read_answer(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str | None]:
+    # A turn that calls tools has no answer yet that could miss the schema.
     if reply is None or (reply.tool_calls and not reply.text.strip()):
         return None, None
     try:
         return answers.read(reply.text), None
     except AnswerMismatch as mismatch:
+        # The commonest reason, and the one that a user can mend.
         cut = " (the answer was cut off: raise max_tokens)" if reply.finish_reason == "length" else ""
         return None, f"{mismatch}{cut}"
 
 
-def _raw(reply: Reply) -> dict[str, Any]:
+def _build_raw_response(reply: Reply) -> dict[str, Any]:
     raw = {
         "text": reply.text,
         "usage": reply.usage.to_dict(),
         "reasoning": reply.reasoning,
-        "tool_calls": [_tool_call(call) for call in reply.tool_calls] if reply.tool_calls else None,
+        "tool_calls": [_build_tool_call(call) for call in reply.tool_calls] if reply.tool_calls else None,
         "response_id": reply.response_id,
         "model": reply.model,
         "finish_reason": reply.finish_reason,
@@ -211,18 +252,18 @@ def _raw(reply: Reply) -> dict[str, Any]:
     return {name: value for name, value in raw.items() if value is not None}
 
 
-def _if_any(values: list[Any]) -> list[Any] | None:
+def _keep_if_any(values: list[Any]) -> list[Any] | None:
     return values if any(values) else None
 
 
-def _tool_calls(replies: Sequence[Reply | None]) -> list[list[ToolCallDict]] | None:
-    """Per prompt what the model wants called; None when nobody wants anything, which is worth no list a prompt."""
+def _build_tool_calls(replies: Sequence[Reply | None]) -> list[list[ToolCallDict]] | None:
+    """Return the tool calls of each prompt; None without any, which saves an empty list a prompt."""
     if not any(reply and reply.tool_calls for reply in replies):
         return None
-    return [[_tool_call(call) for call in reply.tool_calls] if reply else [] for reply in replies]
+    return [[_build_tool_call(call) for call in reply.tool_calls] if reply else [] for reply in replies]
 
 
-def _tool_call(call: ToolCall) -> ToolCallDict:
+def _build_tool_call(call: ToolCall) -> ToolCallDict:
     try:
         parsed = tool_arguments(call)
     except ToolCallParseError:
@@ -230,18 +271,18 @@ def _tool_call(call: ToolCall) -> ToolCallDict:
     return {"id": call.id, "name": call.name, "arguments": call.arguments, "arguments_parsed": parsed}
 
 
-def _is_cache_hit(usage: Mapping[str, int]) -> bool | None:
+def _read_cache_hit(usage: Mapping[str, int]) -> bool | None:
     return usage["cached_tokens"] > 0 if "cached_tokens" in usage else None
 
 
-def cache_mode(plan: Plan) -> CacheMode:
-    """Which caching the calls ask for."""
+def read_cache_mode(plan: Plan) -> CacheMode:
+    """Return which caching the calls ask for."""
     if plan.request.options.cache is not None:
         return "persistent"
     return "implicit" if plan.calls and plan.calls[0].options.implicit_caching else "none"
 
 
-def _error(error: PolluxError) -> ErrorDict:
+def _build_error(error: PolluxError) -> ErrorDict:
     return {
         "type": type(error).__name__,
         "message": error.message,
@@ -252,12 +293,13 @@ def _error(error: PolluxError) -> ErrorDict:
     }
 
 
-def _ledger(outcome: Outcome) -> list[AttemptDict]:
-    told = tuple(map(_attempt, outcome.attempts))
-    return list(told)  # which takes no room for more, as one that grew does: it adds up over many prompts
+def _build_ledger(outcome: Outcome) -> list[AttemptDict]:
+    attempts = tuple(map(_build_attempt, outcome.attempts))
+    # A list made from a tuple has no spare room, as one that grew would: over a million prompts that adds up.
+    return list(attempts)
 
 
-def _attempt(attempt: Attempt) -> AttemptDict:
+def _build_attempt(attempt: Attempt) -> AttemptDict:
     return {
         "started_at": attempt.started_at,
         "duration_s": attempt.duration_s,
@@ -269,8 +311,8 @@ def _attempt(attempt: Attempt) -> AttemptDict:
     }
 
 
-def _usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """The sum over calls of each count that at least one call reported."""
+def _sum_usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return the sum over all calls of each count that at least one call reported."""
     totals: dict[str, int] = {}
     for outcome in outcomes:
         for name in USAGE_FIELDS:
@@ -280,11 +322,12 @@ def _usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return totals
 
 
-def _states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
-    """Per prompt the conversation so far: when the caller opted in, or gave tools."""
+def _build_states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
+    """Return the conversation state of each prompt, where the caller opted in or gave tools."""
     options = prepared.plan.request.options
+    # With tools the next step is continue_tool, which needs the state whether or not it was asked for.
     is_wanted = options.wants_conversation or bool(options.tools)
     return [
-        next_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None
+        build_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None
         for call, reply in zip(prepared.plan.calls, replies, strict=False)  # an interrupt leaves no replies
     ]

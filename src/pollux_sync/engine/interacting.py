@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from pollux_sync.data.interaction import Environment, Input
-from pollux_sync.data.options import Options
+from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.output import Output
-from pollux_sync.data.reply import open_calls
-from pollux_sync.data.source import Source, readable
-from pollux_sync.engine.conversing import STATE_KEY, checked_results, turns_in
+from pollux_sync.data.reply import list_open_calls
+from pollux_sync.data.source import Source, convert_read_errors
+from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_turns
 from pollux_sync.engine.enveloping import result_of
+from pollux_sync.engine.requesting import require_options
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.provider import ProviderInfo
 
-#: In a conversation's state: which sources of environments it has shown.
+#: The key in a conversation's state that lists the sources of environments it has shown.
 _SHOWN = "shown"
-#: Where the options are said that an interaction has a place for.
+#: Options that have a place of their own in an interaction, and that place.
 _PLACES = {
     "system_instruction": "Environment(instructions=...)",
     "tools": "Environment(tools=[...])",
@@ -35,10 +36,10 @@ _PLACES = {
 
 
 @attrs.frozen(kw_only=True)
-class Asked:
-    """An interaction as one prompt, the sources to show with it, and options.
+class Interaction:
+    """An interaction as the arguments of one call: a prompt, the sources to show with it, and options.
 
-    ``shown`` marks the sources that the conversation has shown when it is answered.
+    ``shown`` has the fingerprints of the sources that the conversation has shown once this call is answered.
     """
 
     prompt: str | None
@@ -47,40 +48,43 @@ class Asked:
     shown: tuple[str, ...] = ()
 
 
-def asked_of(
+def build_interaction(
     environment: Environment | None, given: Input | str | None, options: Options | None, info: ProviderInfo
-) -> Asked:
-    """The arguments of the call that an interaction is. It asks for a conversation to go on from where there are any.
+) -> Interaction:
+    """Return the arguments of the call for an interaction, which keeps conversation state where the provider can.
 
-    A continuation is not shown again those sources that it was shown before. Raises ConfigurationError for what is
-    no interaction, SourceError for a file that cannot be read.
+    Sources that the continuation has shown before are left out. Raises ConfigurationError for invalid arguments,
+    SourceError for a file that cannot be read.
     """
-    around, said = _environment(environment), _input(given)
-    settings = around.settings | _conversation(said, keeps_state="history" in info.options)
-    before = _shown_before(said)
-    marks = [_mark(source) for source in around.sources]
-    return Asked(
+    around, said = _require_environment(environment), _require_input(given)
+    settings = around.settings | _build_conversation_options(said, keeps_state="history" in info.options)
+    # A document of 30 pages must not be sent again with every turn of the conversation.
+    shown_before = _read_shown(said)
+    fingerprints = [_build_fingerprint(source) for source in around.sources]
+    pairs = zip(around.sources, fingerprints, strict=True)
+    return Interaction(
         prompt=said.content,
-        sources=tuple(source for source, mark in zip(around.sources, marks, strict=True) if mark not in before),
-        options=attrs.evolve(_options(options), **settings),
-        shown=tuple(dict.fromkeys([*before, *marks])),
+        sources=tuple(source for source, fingerprint in pairs if fingerprint not in shown_before),
+        options=attrs.evolve(_require_free_options(options), **settings),
+        shown=tuple(dict.fromkeys([*shown_before, *fingerprints])),
     )
 
 
-def answered(asked: Asked, envelope: ResultEnvelope) -> Output:
-    """What came of it; the conversation in it knows which sources it has shown."""
-    whole = cast("dict[str, Any]", envelope)
-    if asked.shown and STATE_KEY in whole:
-        whole = whole | {STATE_KEY: whole[STATE_KEY] | {_SHOWN: list(asked.shown)}}
-    return Output(cast("ResultEnvelope", whole))
+def build_output(interaction: Interaction, envelope: ResultEnvelope) -> Output:
+    """Return the envelope as an Output whose conversation state lists the sources it has shown."""
+    fields = cast("dict[str, Any]", envelope)
+    if interaction.shown and STATE_KEY in fields:
+        # A copy: the caller may hold the envelope of `run_many` that this was made from.
+        fields = fields | {STATE_KEY: fields[STATE_KEY] | {_SHOWN: list(interaction.shown)}}
+    return Output(cast("ResultEnvelope", fields))
 
 
 def outputs(envelope: ResultEnvelope) -> list[Output]:
-    """The result of each prompt, in the envelope's order."""
+    """Return the result of each prompt as an `Output`, in the envelope's order."""
     return [Output(result_of(envelope, index)) for index in range(len(envelope["answers"]))]
 
 
-def _environment(environment: object) -> Environment:
+def _require_environment(environment: object) -> Environment:
     if isinstance(environment, Environment | None):
         return environment or Environment()
     raise ConfigurationError(
@@ -89,7 +93,7 @@ def _environment(environment: object) -> Environment:
     )
 
 
-def _input(given: object) -> Input:
+def _require_input(given: object) -> Input:
     if isinstance(given, Input):
         return given
     if isinstance(given, str):
@@ -99,43 +103,43 @@ def _input(given: object) -> Input:
     )
 
 
-def _options(options: object) -> Options:
-    if not isinstance(options, Options | None):
-        raise ConfigurationError(f"options must be Options, got {type(options).__name__}", hint="options=Options(...)")
+def _require_free_options(options: object) -> Options:
+    """Return the options. Raises ConfigurationError for one that belongs to the Environment or the Input."""
+    checked = require_options(options)
     for name, place in _PLACES.items():
-        if getattr(options, name, None) is not None:
+        if getattr(checked, name, None) is not None:
             raise ConfigurationError(f"{name} of options has a place of its own here", hint=f"pass {place}")
-    return options or Options()
+    return checked or NO_OPTIONS
 
 
-def _conversation(said: Input, *, keeps_state: bool) -> dict[str, Any]:
-    """The options that say what came before."""
+def _build_conversation_options(said: Input, *, keeps_state: bool) -> dict[str, Any]:
     if said.continuation is not None:
         state = said.continuation.to_dict()
-        return {"continue_from": {STATE_KEY: state | {"history": _with_results(turns_in(state), said)}}}
+        return {"continue_from": {STATE_KEY: state | {"history": _add_results(read_turns(state), said)}}}
     if said.history or keeps_state:
-        return {"history": _with_results([message.to_turn() for message in said.history], said)}
+        return {"history": _add_results([message.to_turn() for message in said.history], said)}
     return {}
 
 
-def _with_results(turns: list[dict[str, Any]], said: Input) -> list[Mapping[str, Any]]:
+def _add_results(turns: list[dict[str, Any]], said: Input) -> list[Mapping[str, Any]]:
     if said.tool_results:
-        return [*turns, *checked_results([result.to_turn() for result in said.tool_results], turns)]
-    wanted = open_calls(turns)
-    if wanted:
+        return [*turns, *check_tool_results([result.to_turn() for result in said.tool_results], turns)]
+    open_calls = list_open_calls(turns)
+    # Every provider refuses a history that ends in unanswered tool calls.
+    if open_calls:
         raise ConfigurationError(
-            f"the model called {', '.join(wanted)}, which have no result yet",
-            hint="pass tool_results, for a call that was not carried out one with is_error=True",
+            f"the model called {', '.join(open_calls)}, which have no result yet",
+            hint="pass tool_results; for a call that was not carried out, one with is_error=True",
         )
     return [*turns]
 
 
-def _shown_before(said: Input) -> list[str]:
-    marks = None if said.continuation is None else said.continuation.to_dict().get(_SHOWN)
-    return [mark for mark in marks if isinstance(mark, str)] if isinstance(marks, list) else []
+def _read_shown(said: Input) -> list[str]:
+    shown = None if said.continuation is None else said.continuation.to_dict().get(_SHOWN)
+    return [fingerprint for fingerprint in shown if isinstance(fingerprint, str)] if isinstance(shown, list) else []
 
 
-def _mark(source: Source) -> str:
-    """What tells a source from others, whatever it is called."""
-    with readable(source):
+def _build_fingerprint(source: Source) -> str:
+    """Return a text that is equal for equal content and hints, whatever the source is called."""
+    with convert_read_errors(source):
         return "|".join([source.content_sha256(), *(hint.payload for hint in source.provider_hints)])

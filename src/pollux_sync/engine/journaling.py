@@ -1,6 +1,6 @@
-"""The job file: what a submission was about to do and has done, on disk before and after each step.
+"""The job file: what a submission is about to do and has done, written to disk before and after each step.
 
-A process that is killed at any point leaves a file from which the next call with it goes on.
+A process that is killed at any point leaves a file from which the next call with it continues.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.converter import restored
-from pollux_sync.data.handles import SCHEMA_VERSION, DeferredHandle, DeferredJob
+from pollux_sync.data.converter import SCHEMA_VERSION, Storable
+from pollux_sync.data.handles import DeferredHandle, DeferredJob  # noqa: TC001 - read from files
 from pollux_sync.data.request import Asset, DeferredBatch, UploadPart  # noqa: TC001 - the first is read from files
 from pollux_sync.errors import ConfigurationError
 
@@ -33,7 +33,7 @@ except ImportError:  # Windows has no such locks: there, two processes must not 
 
 @attrs.frozen(kw_only=True)
 class StoredUpload:
-    """A file that has been uploaded for a job: by content and type."""
+    """A file that has been uploaded for a job. ``identity`` is the hex SHA-256 of its content."""
 
     identity: str
     asset: Asset
@@ -41,7 +41,7 @@ class StoredUpload:
 
 @attrs.frozen(kw_only=True)
 class Attempted:
-    """A job that was about to be submitted, and may have been."""
+    """A job whose submission was begun, so that it may exist."""
 
     first: int
     request_count: int
@@ -49,7 +49,7 @@ class Attempted:
 
 
 @attrs.frozen(kw_only=True)
-class JobFile:
+class JobFile(Storable):
     """The content of a job file. ``content`` identifies the requests, ``mark`` the submission."""
 
     content: str
@@ -63,19 +63,20 @@ class JobFile:
 
 
 class Journal:
-    """A job file and what it says now; without a path it is kept in memory alone."""
+    """A job file and its current content. Without a path it is kept in memory only."""
 
     def __init__(self, path: Path | None, content: str) -> None:
         self._path = path
         self._lock = threading.Lock()
         stored = read_job_file(path) if path is not None and path.exists() else None
+        # Going on with other prompts would return answers to questions that were never asked.
         if stored is not None and stored.content != content:
             raise ConfigurationError(
                 f"the job file {str(path)!r} is for other requests",
-                hint="pass another job_file, or delete this one if its job is of no interest",
+                hint="pass another job_file, or delete this one if you do not need its job",
             )
         self.is_resumed = stored is not None
-        #: Whether a job may exist that is not noted, and whether it ever was so.
+        #: Whether a job may exist that is not recorded, and whether that was ever the case.
         self.is_open = self.was_open = stored is not None and stored.attempted is not None
         self.facts = stored or JobFile(
             content=content, mark=f"pollux-{content[:12]}-{secrets.token_hex(4)}", begun_at=time.time()
@@ -83,65 +84,70 @@ class Journal:
         if stored is None:
             self._write()
 
-    def asset_of(self, part: UploadPart) -> Asset | None:
-        """The upload of this content, if there is one that will last."""
+    def find_asset(self, part: UploadPart) -> Asset | None:
+        """Return the recorded upload of this content and type, or None."""
         for stored in self.facts.uploads:
             if (stored.identity, stored.asset.mime_type) == (part.identity, part.source.mime_type):
                 return stored.asset
         return None
 
-    def uploaded(self, part: UploadPart, asset: Asset) -> None:
-        """A file has been stored."""
+    def record_upload(self, part: UploadPart, asset: Asset) -> None:
+        """Record a file that has been stored."""
         with self._lock:
             stored = StoredUpload(identity=part.identity, asset=asset)
-            self._note(uploads=(*self.facts.uploads, stored))
+            self._update(uploads=(*self.facts.uploads, stored))
 
-    def attempting(self, batch: DeferredBatch) -> None:
-        """A job is about to be submitted."""
+    def record_attempt(self, batch: DeferredBatch) -> None:
+        """Record that a job is about to be submitted."""
+        # A job that may exist keeps the facts of its first attempt: by them it is looked up.
         if not self.is_open:
             count, created_at = batch.request_count, batch.created_at
-            self._note(attempted=Attempted(first=batch.first, request_count=count, created_at=created_at))
+            self._update(attempted=Attempted(first=batch.first, request_count=count, created_at=created_at))
 
-    def left_open(self) -> None:
-        """The submission failed in a way that says nothing about the job."""
+    def mark_open(self) -> None:
+        """Note that the submission failed in a way that proves nothing about the job."""
         self.is_open = self.was_open = True
 
-    def submitted(self, job: DeferredJob) -> None:
-        """A job has been submitted."""
-        self._note(jobs=(*self.facts.jobs, job), attempted=None)
+    def record_job(self, job: DeferredJob) -> None:
+        """Record a job that has been submitted."""
+        self._update(jobs=(*self.facts.jobs, job), attempted=None)
         self.is_open = False
 
-    def finished(self, handle: DeferredHandle) -> None:
-        """All jobs have been submitted."""
-        self._note(handle=handle)
+    def record_handle(self, handle: DeferredHandle) -> None:
+        """Record the handle, once all jobs have been submitted."""
+        self._update(handle=handle)
 
     def discard(self) -> None:
-        """Nothing was submitted, and nothing is stored: there is nothing to go on from."""
+        """Delete the job file, when nothing was submitted and nothing is stored."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _note(self, **changes: Any) -> None:
+    def _update(self, **changes: Any) -> None:
         self.facts = attrs.evolve(self.facts, **changes)
         self._write()
 
     def _write(self) -> None:
         if self._path is not None:
-            write_whole(self._path, attrs.asdict(self.facts))
+            write_atomically(self._path, self.facts.to_dict())
 
 
 def read_job_file(path: Path) -> JobFile:
-    """The content of a job file. Raises ConfigurationError for a file that is none, or cannot be read."""
+    """Return the content of a job file. Raises ConfigurationError for any other file, or one that cannot be read."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"{str(path)!r} is no job file: {error}", hint="pass the job_file that defer_many was given"
+            f"{str(path)!r} is not a job file: {error}", hint="pass the job_file that defer_many was given"
         ) from error
-    return restored(data, JobFile, newest=SCHEMA_VERSION)
+    return JobFile.from_dict(data)
 
 
-def write_whole(path: Path, data: dict[str, Any]) -> None:
-    """Write JSON so that the file is either as it was or as it shall be, also when the machine stops."""
+def write_atomically(path: Path, data: dict[str, Any]) -> None:
+    """Write JSON so that the file has either its old or its new content, even when the machine stops.
+
+    The new content is synced to disk before it replaces the old one, and the folder after it: a rename alone may be
+    lost, or survive without its content.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -152,6 +158,7 @@ def write_whole(path: Path, data: dict[str, Any]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    # The rename itself is durable only once the folder is synced. Windows cannot open a folder.
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_DIRECTORY)
         try:
@@ -161,8 +168,8 @@ def write_whole(path: Path, data: dict[str, Any]) -> None:
 
 
 @contextmanager
-def alone(path: Path | None) -> Iterator[None]:
-    """Keep other processes from the job file. Raises ConfigurationError while one is at it."""
+def lock_job_file(path: Path | None) -> Iterator[None]:
+    """Keep other processes from using the job file. Raises ConfigurationError while one uses it."""
     if path is None or fcntl is None:
         yield
         return
@@ -172,11 +179,13 @@ def alone(path: Path | None) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     with lock.open("a", encoding="utf-8") as file:
         try:
+            # The kernel drops this lock with the process, also on kill -9; a lock file alone would stay.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between open and flock the owner may have removed the file: then we hold a lock that nobody sees.
             is_ours = lock.stat().st_ino == os.fstat(file.fileno()).st_ino
         except OSError as error:
             raise busy from error
-        if not is_ours:  # it was removed by the one who had it, and made again by somebody else
+        if not is_ours:  # its owner removed it, and another process created it again
             raise busy
         try:
             yield

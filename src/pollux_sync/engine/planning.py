@@ -17,7 +17,7 @@ from pollux_sync.data.request import (
     UploadPart,
     UriPart,
 )
-from pollux_sync.engine.conversing import conversation_of
+from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError, SourceError
 from pollux_sync.hooks.loading import PROVIDERS, known_names
 from pollux_sync.schemas import AnswerFormat, answer_format
@@ -30,33 +30,38 @@ if TYPE_CHECKING:
 
 
 def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
-    """One call a prompt, each seeing every source (``per_source``: one a prompt and source).
+    """Build one call for each prompt, with every source (with ``per_source``: one for each prompt and source).
 
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info = hooks.info
-    texts = {source: _text_part(source) for source in request.sources if _is_text(source, info)}
+    # Texts are read first: a loader that raises is found before any check of options, as in pollux-ai.
+    texts = {source: _build_text_part(source) for source in request.sources if _is_text(source, info)}
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
-    parts = tuple([texts.get(source) or _part(source, info) for source in request.sources])
-    conversation = conversation_of(request.options, info.name, lambda source: _any_part(source, info))
-    answers = _answer_format(request, info)
-    calls = _calls(request, parts, conversation, answers)
+    # Lists inside tuple(): a generator costs more, and this runs once a prompt.
+    parts = tuple([texts.get(source) or _build_part(source, info) for source in request.sources])
+    conversation = build_conversation(request.options, info.name, lambda source: _check_and_build_part(source, info))
+    answers = _build_answer_format(request, info)
+    calls = _build_calls(request, parts, conversation, answers)
+    # Middleware may change the plan, so it is checked again afterwards.
     plan = hooks.plan(
         Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred, is_dry_run=is_dry_run)
     )
     _check_plan(plan, hooks)
+    # A dry run sends nothing, so observers that count or log must not see it.
     if hooks.has_observers and not is_dry_run:
         hooks.emit(PlanBuilt(plan))
     return plan
 
 
-def _calls(
+def _build_calls(
     request: Request, parts: tuple[Part, ...], conversation: Conversation | None, answers: AnswerFormat | None
 ) -> tuple[Call, ...]:
-    seen_together = [(part,) for part in parts] if request.per_source else [parts]
+    part_groups = [(part,) for part in parts] if request.per_source else [parts]
+    # One object for all calls: what calls share takes no memory per prompt.
     shared: dict[str, Any] = {
         "model": request.config.model,
         "options": request.options,
@@ -64,22 +69,25 @@ def _calls(
         "conversation": conversation,
         "capabilities": request.config.capabilities,
     }
-    asked = [(seen, prompt) for seen in seen_together for prompt in request.prompts]
-    return tuple([Call(index=index, prompt=prompt, parts=seen, **shared) for index, (seen, prompt) in enumerate(asked)])
+    pairs = [(group, prompt) for group in part_groups for prompt in request.prompts]
+    return tuple(
+        [Call(index=index, prompt=prompt, parts=group, **shared) for index, (group, prompt) in enumerate(pairs)]
+    )
 
 
 def _is_text(source: Source, info: ProviderInfo) -> bool:
-    rule = info.rule_for(source)
+    rule = info.find_rule(source)
     return rule is not None and rule.delivery == "text"
 
 
-def _text_part(source: Source) -> TextPart:
+def _build_text_part(source: Source) -> TextPart:
     try:
+        # With "utf-8-sig" the byte order mark of Windows editors does not reach the model.
         return TextPart(source.content_loader().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise PlanningError(
             f"{source.identifier!r} is not UTF-8 text: {error.reason} at byte {error.start}",
-            hint="convert it to UTF-8, or pass mime_type=... if it is no text",
+            hint="convert it to UTF-8, or pass mime_type=... if it is not text",
         ) from error
     except PolluxError:
         raise
@@ -90,20 +98,21 @@ def _text_part(source: Source) -> TextPart:
         ) from error
 
 
-def _any_part(source: Source, info: ProviderInfo) -> Part:
-    """The part of a source that has not been looked at yet."""
+def _check_and_build_part(source: Source, info: ProviderInfo) -> Part:
+    """Return the part of a source from an earlier turn, which no check has seen yet."""
     _check_source(source, info)
-    return _text_part(source) if _is_text(source, info) else _part(source, info)
+    return _build_text_part(source) if _is_text(source, info) else _build_part(source, info)
 
 
-def _part(source: Source, info: ProviderInfo) -> Part:
-    rule = info.rule_for(source)
+def _build_part(source: Source, info: ProviderInfo) -> Part:
+    rule = info.find_rule(source)
     if rule is None:  # _check_options has refused it
         raise InternalError(f"no rule for {source.identifier!r}")
     try:
         if rule.delivery == "inline":
             return InlinePart(source, source.content_loader())
         if rule.delivery == "upload":
+            # Hashed now, so that equal content is uploaded once.
             return UploadPart(source, source.content_sha256())
     except OSError as error:
         raise SourceError(
@@ -118,19 +127,20 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
         raise ConfigurationError("defer() needs no delivery_mode", hint="leave it out")
     if info.deferred is None:
         raise ConfigurationError(
-            f"provider {info.name!r} takes no deferred requests", hint="call run_many(), or take another provider"
+            f"provider {info.name!r} does not take deferred requests", hint="call run_many(), or use another provider"
         )
     if not request.prompts:
         raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
-    for name in ("cache", "history", "continue_from", "tools", "tool_choice", "implicit_caching"):
-        if getattr(options, name) is not None:
-            raise ConfigurationError(f"{name} cannot be deferred", hint="leave it out, or call run_many()")
+    for traits in options.iter_set():
+        if "defer" in traits.refused_by:
+            raise ConfigurationError(f"{traits.name} cannot be deferred", hint="leave it out, or call run_many()")
 
 
 def _check_cache(request: Request, info: ProviderInfo) -> None:
     cache, options = request.options.cache, request.options
     if cache is None:
         return
+    # Providers refuse these too, but with an error that names none of our options.
     held = "the cache already holds its own; make a new cache to change it"
     problems = {
         f"the cache {cache.name!r} has expired": (cache.is_expired, "make a new one with create_cache"),
@@ -158,49 +168,47 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
 
 def _check_options(request: Request, info: ProviderInfo) -> None:
     options = request.options
+    # The usual call sets nothing: it skips every check but that of its sources.
     if options is NO_OPTIONS:
         _check_sources(request, info)
         return
     _check_ruled_out(request)
     if options.delivery_mode == "deferred":
         raise ConfigurationError("delivery_mode='deferred' does not go with run()", hint="call defer() or defer_many()")
-    for name in ("response_schema", "reasoning_effort", "reasoning_budget_tokens"):
-        _require_declared(name, getattr(options, name), info)
-    _require_declared("implicit_caching", options.implicit_caching or None, info)
-    _check_conversation(request, info)
-    _require_declared("cache", options.cache, info)
+    for traits in options.iter_set():
+        # implicit_caching=False asks a provider for nothing, so any provider can honour it.
+        if traits.declared_as is not None and getattr(options, traits.name) is not False:
+            _require_declared(traits.declared_as, info)
+    _check_conversation(request)
     _check_sources(request, info)
-    for name in ("system_instruction", "tools", "tool_choice", "temperature", "top_p", "max_tokens"):
-        _require_declared(name, getattr(options, name), info)
     _check_provider_options(options, info)
 
 
 def _check_ruled_out(request: Request) -> None:
-    asked = sorted(name for name in request.config.ruled_out if _is_asked(name, request.options))
-    if asked:
+    excluded = sorted(name for name in request.config.excluded_options if _is_set(name, request.options))
+    if excluded:
         raise ConfigurationError(
-            f"the model {request.config.model!r} does not take {', '.join(asked)}, says Config(capabilities)",
+            f"the model {request.config.model!r} does not take {', '.join(excluded)}, says Config(capabilities)",
             hint="leave it out, or correct the capabilities",
         )
 
 
-def _is_asked(name: str, options: Options) -> bool:
+def _is_set(name: str, options: Options) -> bool:
     value = options.wants_conversation if name == "history" else getattr(options, name, None)
     return value is not None and value is not False
 
 
-def _require_declared(name: str, value: object, info: ProviderInfo) -> None:
-    if value is not None and name not in info.options:
+def _require_declared(name: str, info: ProviderInfo) -> None:
+    if name not in info.options:
         raise ConfigurationError(
             f"provider {info.name!r} does not support {name}",
             hint=f"leave it out; {info.name!r} supports: {', '.join(sorted(info.options)) or 'no options'}",
         )
 
 
-def _check_conversation(request: Request, info: ProviderInfo) -> None:
+def _check_conversation(request: Request) -> None:
     if not request.options.wants_conversation:
         return
-    _require_declared("history", request.options, info)
     if len(request.prompts) != 1 or (request.per_source and len(request.sources) > 1):
         raise ConfigurationError(
             f"a conversation takes one prompt a call, got {len(request.prompts)}",
@@ -214,7 +222,7 @@ def _check_sources(request: Request, info: ProviderInfo) -> None:
 
 
 def _check_source(source: Source, info: ProviderInfo) -> None:
-    if info.rule_for(source) is None:
+    if info.find_rule(source) is None:
         takes = sorted(
             {f"{kind} {mime}" for rule in info.sources for kind in rule.source_types for mime in rule.mime_types}
         )
@@ -228,6 +236,7 @@ def _check_provider_options(options: Options, info: ProviderInfo) -> None:
     given = options.provider_options
     if not given:
         return
+    # Options for another installed provider are fine: one Options value may serve several configurations.
     known = {info.name, *known_names(PROVIDERS)}
     for name in given:
         if name not in known:
@@ -243,11 +252,12 @@ def _check_provider_options(options: Options, info: ProviderInfo) -> None:
         )
 
 
-def _answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
+def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
     wanted: Any = request.options.response_schema
     if wanted is None:
         return None
     answers = answer_format(wanted, info.schema_dialect)
+    # A schema that the provider cannot hold is refused here: its own refusal would cost a request.
     errors = [finding for finding in answers.lowered.findings if finding.severity == "error"]
     if errors:
         raise ConfigurationError(
@@ -260,7 +270,7 @@ def _answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
 def _check_plan(plan: Plan, hooks: Hooks) -> None:
     if [call.index for call in plan.calls] != list(range(len(plan.calls))):
         raise PlanningError(
-            "a plugin's pollux_plan left calls out of order",
+            "a plugin's pollux_plan returned calls out of order",
             hint="number the calls 0..n-1 with attrs.evolve(call, index=...)",
         )
     for call in plan.calls:

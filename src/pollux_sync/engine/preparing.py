@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -14,8 +15,8 @@ import attrs
 
 from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
-from pollux_sync.engine.retrying import with_retries
-from pollux_sync.engine.sending import map_threads
+from pollux_sync.engine.retrying import request_with_retries
+from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ log = logging.getLogger("pollux_sync")
 #: Equal keys are one file at the provider: (hex SHA-256 of the content, MIME type).
 UploadKey = tuple[str, str]
 
-#: A file that is not deleted, because the process died, may go by itself after a day.
+#: After how many seconds the provider may delete a file itself, for a process that died before it could.
 _LIFETIME_S = 86_400.0
-#: What goes this soon is not relied on.
+#: A file that expires this soon is uploaded again.
 _MARGIN_S = 600.0
 _DELETE_TIMEOUT_S = 10.0
 _GRACE_S = 1.0
@@ -41,7 +42,8 @@ _GRACE_S = 1.0
 class UploadScope:
     """The files uploaded for one plan. Leaving the scope deletes them, after success and failure alike.
 
-    An upload still in flight then gets a second to end; should it end later it deletes itself.
+    An upload that is in flight then gets a second to end. One that ends later deletes its file itself, so that
+    Ctrl-C neither waits for a slow upload nor leaves its file behind.
     """
 
     def __init__(self, hooks: Hooks) -> None:
@@ -50,7 +52,7 @@ class UploadScope:
         self._in_flight = 0
         self._is_over = False
         self._lock = threading.Lock()
-        self._last_is_in: threading.Condition | None = None
+        self._last_landed: threading.Condition | None = None
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
@@ -59,12 +61,14 @@ class UploadScope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process != os.getpid():  # a forked child ends: the files are its parent's
+        # Checked first, before the lock: another thread of the parent may hold it in the copy.
+        if self._process != os.getpid():  # a forked child ends: the files belong to its parent
             return
         with self._lock:
+            # A normal end has nothing in flight, so it makes no condition and does not wait.
             if self._in_flight:
-                self._last_is_in = threading.Condition(self._lock)
-                self._last_is_in.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
+                self._last_landed = threading.Condition(self._lock)
+                self._last_landed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
             self._is_over = True
             assets, self._assets = self._assets, []
         if assets:
@@ -77,9 +81,10 @@ class UploadScope:
         asset = None
         try:
             name = PurePath(part.source.identifier).name or "file"
-            asset = upload(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
+            asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
         finally:
             is_late = self._settle(asset)
+        # The scope is over and has deleted the others already: nobody else knows of this file.
         if is_late:
             delete_upload(asset, self._hooks)
         return asset
@@ -89,23 +94,25 @@ class UploadScope:
             self._in_flight -= 1
             if asset is not None and not self._is_over:
                 self._assets.append(asset)
-            if self._last_is_in is not None and not self._in_flight:
-                self._last_is_in.notify_all()
+            if self._last_landed is not None and not self._in_flight:
+                self._last_landed.notify_all()
             return self._is_over
 
 
 class SharedUploads(UploadScope):
-    """The files of many plans, from any thread: equal content is stored once, and again only once it has expired."""
+    """The files of many plans, from any thread: equal content is stored once, and again only after it has expired."""
 
     def __init__(self, hooks: Hooks) -> None:
         super().__init__(hooks)
         self._slots: dict[UploadKey, _Slot] = {}
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
-        """The stored file. Raises APIError with phase "upload", after which the next call tries again."""
+        """Return the stored file, stored now if need be. Raises APIError with phase "upload"; the next call retries."""
         with self._lock:
-            slot = self._slots.setdefault(_key(part), _Slot())
+            slot = self._slots.setdefault(_build_key(part), _Slot())
+        # Other content goes on meanwhile: the lock is held for one content during its upload.
         with slot.lock:
+            # A session may live longer than the provider keeps files.
             if slot.asset is None or _expires_soon(slot.asset):
                 slot.asset = super().upload(part, stop)
             return slot.asset
@@ -113,7 +120,7 @@ class SharedUploads(UploadScope):
 
 @attrs.define
 class _Slot:
-    """Where one content is; who holds the lock is storing it."""
+    """The place of one content. The thread that holds the lock is storing it."""
 
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     asset: Asset | None = None
@@ -123,8 +130,8 @@ def _expires_soon(asset: Asset) -> bool:
     return asset.expires_at is not None and asset.expires_at < time.time() + _MARGIN_S
 
 
-class Uploads(Protocol):
-    """Where a plan's files are stored."""
+class UploadStore(Protocol):
+    """Stores the files of a plan, and decides how long they live."""
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file. Raises APIError with phase "upload"."""
@@ -132,74 +139,74 @@ class Uploads(Protocol):
 
 
 def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> None:
-    """Delete stored files; a failure is told to observers and changes nothing."""
+    """Delete stored files. A failure is reported to observers and changes nothing."""
+    # Deleting a hundred files one by one would hold the result back for many round trips.
     concurrency = hooks.config.request_concurrency
     map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), [None] * len(assets))
 
 
 def delete_upload(asset: Asset, hooks: Hooks) -> None:
-    """Delete a stored file; a failure is told to observers and changes nothing."""
-    failed = None
+    """Delete a stored file. A failure is reported to observers and changes nothing."""
+    failure = None
     try:
         hooks.delete_upload(asset, min(hooks.config.timeout_s, _DELETE_TIMEOUT_S))
     except Exception as error:  # noqa: BLE001 - cleaning up must not mask the result
-        failed = hooks.scrub(f"{type(error).__name__}: {error}")
-        log.debug("deleting %s failed: %s", asset.id, failed)
-    hooks.emit(UploadDeleted(asset, failed))
+        failure = hooks.scrub(f"{type(error).__name__}: {error}")
+        log.debug("deleting %s failed: %s", asset.id, failure)
+    hooks.emit(UploadDeleted(asset, failure))
 
 
-def prepare_plan(plan: Plan, hooks: Hooks, scope: Uploads) -> Prepared:
+def prepare_plan(plan: Plan, hooks: Hooks, store: UploadStore) -> Prepared:
     """Upload what the calls need, each content once; a call whose file failed is blocked, not raised."""
-    wanted = wanted_uploads(plan)
+    wanted = collect_uploads(plan)
     if not wanted:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
     stop = threading.Event()
+    # Errors are kept as values: one bad file must not stop the calls that do not use it.
     results: list[Asset | PolluxError | None] = [None] * len(wanted)
     map_threads(
-        lambda part: _asset_or_error(part, scope, stop),
+        lambda part: _upload_or_catch(part, store, stop),
         [*wanted.values()],
         hooks.config.request_concurrency,
         stop,
         results,
     )
     stored = {key: result for key, result in zip(wanted, results, strict=True) if result is not None}
-    blocked = {call.index: error for call in plan.calls if (error := _blocking(call, stored))}
-    calls = tuple(with_assets(call, stored) for call in plan.calls)
+    blocked = {call.index: error for call in plan.calls if (error := _find_blocker(call, stored))}
+    calls = tuple(replace_uploads(call, stored) for call in plan.calls)
     return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked=blocked)
 
 
-def wanted_uploads(plan: Plan) -> dict[UploadKey, UploadPart]:
-    """What is to be uploaded for the plan, each content once."""
-    return {_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
+def collect_uploads(plan: Plan) -> dict[UploadKey, UploadPart]:
+    """Return what has to be uploaded for the plan, each content once."""
+    return {_build_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
 
 
-def _key(part: UploadPart) -> UploadKey:
+def _build_key(part: UploadPart) -> UploadKey:
     return part.identity, part.source.mime_type
 
 
-def _asset_or_error(part: UploadPart, scope: Uploads, stop: threading.Event) -> Asset | PolluxError:
+def _upload_or_catch(part: UploadPart, store: UploadStore, stop: threading.Event) -> Asset | PolluxError:
     try:
-        return scope.upload(part, stop)
+        return store.upload(part, stop)
     except PolluxError as error:
         return error
 
 
-def upload(part: UploadPart, hooks: Hooks, stop: threading.Event, *, name: str, lifetime_s: float) -> Asset:
+def upload_part(part: UploadPart, hooks: Hooks, stop: threading.Event, *, name: str, lifetime_s: float) -> Asset:
     """Store one file. Raises APIError with phase "upload"."""
-
-    def attempt() -> tuple[Asset, None]:
-        return hooks.upload(part.source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s), None
-
-    asset, _ = with_retries(attempt, hooks, stop, phase="upload", is_repeatable=False)
+    upload = partial(hooks.upload, part.source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s)
+    asset = request_with_retries(upload, hooks, phase="upload", is_repeatable=False, stop=stop)
     hooks.emit(FileUploaded(part.source.identifier, asset))
     return asset
 
 
-def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> PolluxError | None:
-    """Why the call cannot be sent: its own copy of the error of its first failed file."""
+def _find_blocker(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> PolluxError | None:
+    """Return the error of the call's first file that failed, as a copy of its own; None when it can be sent."""
     for part in call.all_parts:
-        result = stored[_key(part)] if isinstance(part, UploadPart) else None
+        result = stored[_build_key(part)] if isinstance(part, UploadPart) else None
         if isinstance(result, PolluxError):
+            # Each call gets its own copy: a shared exception could carry one call_idx only.
             error = copy.copy(result)
             error.__cause__ = result.__cause__
             error.call_idx = call.index
@@ -207,11 +214,11 @@ def _blocking(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> Pollu
     return None
 
 
-def with_assets(call: Call, stored: Mapping[UploadKey, Asset | PolluxError]) -> Call:
-    """The call with its files as they are stored; those that failed stay as they are."""
+def replace_uploads(call: Call, stored: Mapping[UploadKey, Asset | PolluxError]) -> Call:
+    """Return the call with its uploaded files in place of those to upload; failed ones stay."""
 
-    def replaced(part: Part) -> Part:
-        asset = stored[_key(part)] if isinstance(part, UploadPart) else None
+    def replace(part: Part) -> Part:
+        asset = stored[_build_key(part)] if isinstance(part, UploadPart) else None
         return AssetPart(part.source, asset) if isinstance(part, UploadPart) and isinstance(asset, Asset) else part
 
-    return call.with_parts(replaced)
+    return call.map_parts(replace)

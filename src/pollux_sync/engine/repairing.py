@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import AnswerFormat
 
 
-def fitting_reply(call: Call, answers: AnswerFormat | None, ask: Callable[[Call], Reply]) -> Reply:
-    """The reply of ``ask``, asked again up to ``schema_repairs`` times while it does not fit the schema.
+def ask_until_fitting(call: Call, answers: AnswerFormat | None, ask: Callable[[Call], Reply]) -> Reply:
+    """Return the reply of ``ask``, asked again up to ``schema_repairs`` times while it does not fit the schema.
 
-    Usage and attempts of all turns are in the one reply. When asking again fails, the answer before it stays:
-    it was paid for. Raises what the first ``ask`` raises.
+    The reply has the usage and the attempts of all turns. When asking again fails, the earlier answer is returned,
+    since it was paid for. Raises what the first ``ask`` raises.
     """
     reply = ask(call)
     for _ in range(call.options.schema_repairs if answers is not None else 0):
-        problem = _misfit(answers, reply)
+        problem = _find_mismatch(answers, reply)
         if problem is None:
             break
         try:
-            again = ask(_asking_again(call, reply, problem))
+            repaired = ask(_build_repair_call(call, reply, problem))
+        # The first answer was paid for and may be of use as text.
         except APIError as error:
             return attrs.evolve(reply, attempts=reply.attempts + error.attempts)
-        usage = _sum(reply.usage, again.usage)
-        reply = attrs.evolve(again, usage=usage, attempts=reply.attempts + again.attempts)
+        usage = _add_usage(reply.usage, repaired.usage)
+        reply = attrs.evolve(repaired, usage=usage, attempts=reply.attempts + repaired.attempts)
     return reply
 
 
-def _misfit(answers: AnswerFormat | None, reply: Reply) -> str | None:
+def _find_mismatch(answers: AnswerFormat | None, reply: Reply) -> str | None:
     if answers is None or (reply.tool_calls and not reply.text.strip()):
         return None
     try:
@@ -47,17 +48,18 @@ def _misfit(answers: AnswerFormat | None, reply: Reply) -> str | None:
     return None
 
 
-def _asking_again(call: Call, reply: Reply, problem: str) -> Call:
-    """The same question with the answer and what is wrong with it: a prompt, so that every provider takes it."""
-    said = [call.prompt] if call.prompt else []
-    said += [f"Your earlier answer was:\n{reply.text}", f"It does not fit the schema: {problem}", "Answer again."]
-    return attrs.evolve(call, prompt="\n\n".join(said))
+def _build_repair_call(call: Call, reply: Reply, problem: str) -> Call:
+    """Return the question again with the answer and its problem: as one prompt, which every provider takes."""
+    # As one prompt instead of a conversation: that would need a provider with history.
+    lines = [call.prompt] if call.prompt else []
+    lines += [f"Your earlier answer was:\n{reply.text}", f"It does not fit the schema: {problem}", "Answer again."]
+    return attrs.evolve(call, prompt="\n\n".join(lines))
 
 
-def _sum(first: Usage, second: Usage) -> Usage:
+def _add_usage(first: Usage, second: Usage) -> Usage:
     counts = {name: (getattr(first, name), getattr(second, name)) for name in USAGE_FIELDS}
-    return Usage(**{name: _plus(*pair) for name, pair in counts.items()})
+    return Usage(**{name: _add_counts(*pair) for name, pair in counts.items()})
 
 
-def _plus(one: int | None, two: int | None) -> int | None:
+def _add_counts(one: int | None, two: int | None) -> int | None:
     return two if one is None else one + (two or 0)

@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pollux_sync.data.checks import require_bool
-from pollux_sync.data.config import ConfigValues
+from pollux_sync.data.checks import check_bool
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.request import Request
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError, SourceError
+from pollux_sync.hooks.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pollux_sync.errors import PolluxError
 
 
 def build_request(
     prompts: str | Sequence[str | None] | None,
     sources: Iterable[Source],
-    config: ConfigValues,
+    config: Config,
     options: Options | None,
     *,
     per_source: bool = False,
 ) -> Request:
-    """The arguments as one value. Raises ConfigurationError or SourceError for what cannot be a request."""
-    checked_prompts = _checked_prompts(prompts)
-    checked_sources = _checked_sources(sources)
-    if not isinstance(config, ConfigValues):
-        raise ConfigurationError(
-            f"config must be a Config, got {type(config).__name__}",
-            hint="config=Config(provider=..., model=...)",
-        )
-    if options is not None and not isinstance(options, Options):
-        raise ConfigurationError(f"options must be Options, got {type(options).__name__}", hint="options=Options(...)")
-    require_bool("per_source", per_source)
+    """Check the arguments of a call and return them as one value.
+
+    Raises ConfigurationError or SourceError for arguments that make no request.
+    """
+    checked_prompts = _require_prompts(prompts)
+    checked_sources = require_sources(sources, SourceError)
+    require_config(config)
+    require_options(options)
+    check_bool("per_source", per_source)
     request = Request(
         prompts=checked_prompts,
         sources=checked_sources,
@@ -42,14 +42,44 @@ def build_request(
         options=options or NO_OPTIONS,
         per_source=per_source,
     )
-    _refuse_silence(request)
+    _check_content(request)
     return request
 
 
-def _checked_prompts(prompts: object) -> tuple[str | None, ...]:
+def require_config(config: object) -> Config:
+    """Return the configuration. Raises ConfigurationError for anything else."""
+    if not isinstance(config, Config):
+        raise ConfigurationError(
+            f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
+        )
+    return config
+
+
+def require_options(options: object) -> Options | None:
+    """Return the options, or None. Raises ConfigurationError for anything else."""
+    if not isinstance(options, Options | None):
+        raise ConfigurationError(f"options must be Options, got {type(options).__name__}", hint="options=Options(...)")
+    return options
+
+
+def require_sources(sources: object, error_type: type[PolluxError]) -> tuple[Source, ...]:
+    """Return the sources as a tuple. Raises ``error_type`` for anything but an iterable of Source."""
+    hint = "build it with Source.from_text, Source.from_file, ... and pass a list of them"
+    # A single Source or path in place of a list is a common mistake; a str would be taken letter by letter.
+    if isinstance(sources, str | bytes | Source) or not hasattr(sources, "__iter__"):
+        raise error_type(f"sources must be a list of Source, got {type(sources).__name__}", hint=hint)
+    checked = tuple(sources)
+    for index, source in enumerate(checked):
+        if not isinstance(source, Source):
+            raise error_type(f"sources[{index}] must be a Source, got {type(source).__name__}", hint=hint)
+    return checked
+
+
+def _require_prompts(prompts: object) -> tuple[str | None, ...]:
     if prompts is None or isinstance(prompts, str):
         _check_prompt("prompt", prompts)
         return (prompts,)
+    # bytes is a sequence of integers: it would become a prompt per byte.
     if not isinstance(prompts, Sequence) or isinstance(prompts, bytes | bytearray):
         raise ConfigurationError(
             f"prompts must be a string or a list of strings, got {type(prompts).__name__}",
@@ -67,29 +97,19 @@ def _check_prompt(name: str, prompt: object) -> None:
         raise ConfigurationError(f"{name} must be a string or None, got {type(prompt).__name__}", hint="use str()")
     if not prompt.strip():
         raise ConfigurationError(f"{name} is blank", hint="write a question, or pass None to send the sources alone")
+    # Only a text beyond ASCII can hold a lone surrogate; encoding every prompt twice would cost more than the check.
     if not prompt.isascii():
         try:
             prompt.encode()
         except UnicodeEncodeError as error:
             raise ConfigurationError(
-                f"{name} holds a lone surrogate at position {error.start}",
+                f"{name} contains a lone surrogate at position {error.start}",
                 hint="decode the input with errors='replace' before passing it on",
             ) from error
 
 
-def _checked_sources(sources: object) -> tuple[Source, ...]:
-    hint = "build it with Source.from_text, Source.from_file, ... and pass a list of them"
-    if isinstance(sources, str | bytes | Source) or not hasattr(sources, "__iter__"):
-        raise SourceError(f"sources must be a list of Source, got {type(sources).__name__}", hint=hint)
-    checked = tuple(sources)
-    for index, source in enumerate(checked):
-        if not isinstance(source, Source):
-            raise SourceError(f"sources[{index}] must be a Source, got {type(source).__name__}", hint=hint)
-    return checked
-
-
-def _refuse_silence(request: Request) -> None:
-    """A call needs something to say: a prompt, a source, a conversation or a cache."""
+def _check_content(request: Request) -> None:
+    """Check that a call has something to send: a prompt, a source, a conversation or a cache."""
     options = request.options
     if request.per_source and not request.sources:
         raise ConfigurationError("per_source asks about each source, but there is none", hint="pass sources=[...]")
@@ -98,4 +118,4 @@ def _refuse_silence(request: Request) -> None:
     for index, prompt in enumerate(request.prompts):
         if prompt is None:
             name = f"prompts[{index}]" if len(request.prompts) > 1 else "prompt"
-            raise ConfigurationError(f"{name} is None and there is no source: nothing to say", hint="pass a prompt")
+            raise ConfigurationError(f"{name} is None and there is no source: nothing to send", hint="pass a prompt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -11,13 +12,13 @@ import attrs
 from pollux_sync.data.checks import MAX_SECONDS
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.data.reply import Attempt
-from pollux_sync.errors import APIError, Fault, PolluxError, api_error
+from pollux_sync.engine.encoding import encode_request
+from pollux_sync.errors import APIError, Fault, PolluxError, build_api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Event
 
-    from pollux_sync.data.provider import HttpRequest, HttpResponse
+    from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call
     from pollux_sync.data.retry import RetryPolicy
@@ -26,41 +27,41 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: From here on a status says that the provider did not do what was asked.
+#: From this status on the provider says that it did not do what was asked.
 _FIRST_REFUSAL = 300
 
 log = logging.getLogger("pollux_sync")
 
 
-def reply_to(call: Call, hooks: Hooks, stop: Event) -> Reply:
-    """The reply to one call, after as many attempts as the policy allows, its ledger in ``attempts``.
+def request_reply(call: Call, hooks: Hooks, stop: Event) -> Reply:
+    """Return the reply to one call, after as many attempts as the policy allows, with its ledger in ``attempts``.
 
     Raises APIError with the ledger, and whatever else of our tree a hook raised. ``stop`` ends the waits.
     """
-    request = request_of(call, hooks)
+    request = encode_request(call, hooks)
 
     def attempt() -> tuple[Reply, HttpResponse | None]:
         response = hooks.send(request, hooks.config.timeout_s)
         return hooks.decode(response, call), response
 
-    reply, attempts = with_retries(attempt, hooks, stop, phase="generate", call=call)
-    return reply.settled(attempts)
+    reply, attempts = call_with_retries(attempt, hooks, stop, phase="generate", call=call)
+    return reply.with_attempts(attempts)
 
 
-def request_of(call: Call, hooks: Hooks) -> HttpRequest:
-    """The call as a request, with the caller's raw fields; those of an object go beside what is written there."""
-    request = hooks.encode(call)
-    raw = (call.options.provider_options or {}).get(hooks.info.name)
-    if not raw:
-        return request
-    body = dict(request.body or {})
-    for name, value in raw.items():
-        written = body.get(name)
-        body[name] = {**written, **value} if isinstance(written, dict) and isinstance(value, dict) else value
-    return attrs.evolve(request, body=body)
+def request_with_retries(
+    ask: Callable[[], T], hooks: Hooks, *, phase: Phase, is_repeatable: bool = True, stop: Event | None = None
+) -> T:
+    """Return what ``ask`` returns, retried by the same policy as a call. Raises APIError of that phase.
+
+    For requests other than calls: uploads, caches, jobs, lists of models.
+    """
+    answer, _ = call_with_retries(
+        lambda: (ask(), None), hooks, stop or Event(), phase=phase, is_repeatable=is_repeatable
+    )
+    return answer
 
 
-def with_retries(
+def call_with_retries(
     attempt: Callable[[], tuple[T, HttpResponse | None]],
     hooks: Hooks,
     stop: Event,
@@ -69,79 +70,87 @@ def with_retries(
     call: Call | None = None,
     is_repeatable: bool = True,
 ) -> tuple[T, tuple[Attempt, ...]]:
-    """What ``attempt`` gives at last, and the ledger. ``attempt`` raises what the hooks can classify.
+    """Return what ``attempt`` returns in the end, and the ledger. ``attempt`` raises what the hooks can classify.
 
-    What is not ``is_repeatable`` is tried again only after an answer that says so: after a bare network error the
-    file or the cache may already exist.
+    What is not ``is_repeatable`` is retried only after an answer that allows it: after a bare network error the
+    file or cache may exist already, and a second one would be paid for.
     """
     ledger: list[Attempt] = []
     started = time.monotonic()
     wait_s = 0.0
     while True:
-        started_at, began = time.time(), time.monotonic()
+        # Wall time for the ledger that people read, monotonic time for durations.
+        attempt_started_at, attempt_started = time.time(), time.monotonic()
         try:
             value, response = attempt()
-        except Exception as error:  # noqa: BLE001 - fault_of raises what is no fault
+        except Exception as error:  # noqa: BLE001 - read_fault raises what is no fault
             cause = error
         else:
-            ledger.append(_succeeded(started_at, began, wait_s, hooks, response))
+            ledger.append(_record_success(attempt_started_at, attempt_started, wait_s, hooks, response))
             return value, tuple(ledger)
         try:
-            fault = fault_of(cause, hooks)
+            fault = read_fault(cause, hooks)
         except PolluxError as defect:
-            ledger.append(_failed(started_at, began, wait_s, Fault(kind="unknown", message=defect.message)))
+            fault = Fault(kind="unknown", message=defect.message)
+            ledger.append(_record_failure(attempt_started_at, attempt_started, wait_s, fault))
             defect.attempts = tuple(ledger)
             raise
-        ledger.append(_failed(started_at, began, wait_s, fault))
-        _tell(hooks, call, AttemptFailed, ledger[-1])
+        ledger.append(_record_failure(attempt_started_at, attempt_started, wait_s, fault))
+        _emit(hooks, call, AttemptFailed, ledger[-1])
+        # A status is an answer: the server saw the request and did not carry it out.
         is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_REFUSAL
-        decided = next_wait_s(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
-        if decided is None or isinstance(decided, str) or stop.is_set():
-            failure = _api_error(fault, decided, hooks, phase=phase, attempts=tuple(ledger), call=call)
-            raise failure from hooks.presentable_cause(cause)
-        wait_s = decided
+        decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
+        # Looked at after the failure: a stop while the attempt ran must not start another wait.
+        if decision is None or isinstance(decision, str) or stop.is_set():
+            failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
+            raise failure from hooks.scrub_cause(cause)
+        wait_s = decision
         log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
-        _tell(hooks, call, RetryScheduled, wait_s)
+        _emit(hooks, call, RetryScheduled, wait_s)
+        # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
         stop.wait(wait_s)
 
 
-def broken_off(error: Exception, attempts: tuple[Attempt, ...], hooks: Hooks, call: Call) -> PolluxError:
-    """The error of an answer that failed after it had begun, which is not tried again."""
+def build_stream_failure(error: Exception, attempts: tuple[Attempt, ...], hooks: Hooks, call: Call) -> PolluxError:
+    """Return the error of a stream that failed after its beginning. Such a stream is not retried."""
     try:
-        fault = fault_of(error, hooks)
+        fault = read_fault(error, hooks)
     except PolluxError as defect:
         defect.attempts = attempts
         return defect
     if fault.kind in {"connection", "timeout", "malformed"}:
-        hint = "what had come is the error's partial_text; a stream that has begun is not asked for again"
+        hint = "the text so far is the error's partial_text; a stream that has begun is not retried"
         fault = attrs.evolve(fault, message=f"the answer broke off: {fault.message}", hint=hint)
+    # The attempt was recorded as a success when its first event came; now it has failed.
     *before, last = attempts
     failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
-    _tell(hooks, call, AttemptFailed, failed)
-    failure = _api_error(fault, None, hooks, phase="generate", attempts=(*before, failed), call=call)
-    failure.__cause__ = hooks.presentable_cause(error)
+    _emit(hooks, call, AttemptFailed, failed)
+    failure = _build_failure(fault, None, hooks, phase="generate", attempts=(*before, failed), call=call)
+    failure.__cause__ = hooks.scrub_cause(error)
     return failure
 
 
-def next_wait_s(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:
-    """Seconds to wait before the next attempt; None for no next attempt, or a text why there is none.
+def decide_wait(policy: RetryPolicy, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:
+    """Return the seconds to wait before the next attempt, None for no further attempt, or a text that says why not.
 
-    A server's wish is never shortened. Time that a first attempt itself took does not count, so a long first
-    attempt may be retried once.
+    A server's Retry-After is never shortened: to ask earlier is to be refused again. The time of the first attempt
+    does not count, so that a first attempt that ran long may still be retried once.
     """
     if not fault.retryable or len(ledger) >= policy.max_attempts:
         return None
     limit_s = MAX_SECONDS if policy.max_elapsed_s is None else policy.max_elapsed_s
+    # max_elapsed_s bounds waiting. A reasoning model may take minutes to fail: it still deserves its one retry.
     left_s = limit_s - (elapsed_s if len(ledger) > 1 else 0.0)
     if fault.retry_after_s is not None and fault.retry_after_s > left_s:
         return f"the server asks to wait {fault.retry_after_s:g} s, more than max_elapsed_s={limit_s:g} leaves"
     if left_s <= 0:
         return f"max_elapsed_s={limit_s:g} is used up"
+    # The last wait is cut to what is left, so that the last attempt comes within the limit.
     return min(max(policy.backoff_s(len(ledger)), fault.retry_after_s or 0.0), left_s)
 
 
-def fault_of(error: Exception, hooks: Hooks) -> Fault:
-    """The facts of a failed attempt. Raises errors of our tree that are not about the provider."""
+def read_fault(error: Exception, hooks: Hooks) -> Fault:
+    """Return the facts of a failed attempt. Raises errors of our tree that are not about the provider."""
     if isinstance(error, APIError):
         fault = Fault(
             kind=error.kind,
@@ -154,28 +163,31 @@ def fault_of(error: Exception, hooks: Hooks) -> Fault:
             n_tokens=getattr(error, "n_tokens", None),
             n_ctx=getattr(error, "n_ctx", None),
         )
-        return hooks.presentable(fault)
+        # A plugin may raise APIError itself; what it says goes through the same scrubbing as every fault.
+        return hooks.scrub_fault(fault)
     if isinstance(error, PolluxError):
-        hooks.presentable_cause(error)
+        hooks.scrub_cause(error)
         raise error
     return hooks.classify(error)
 
 
-def _succeeded(started_at: float, began: float, wait_s: float, hooks: Hooks, response: HttpResponse | None) -> Attempt:
+def _record_success(
+    started_at: float, started: float, wait_s: float, hooks: Hooks, response: HttpResponse | None
+) -> Attempt:
     request_id = response.request_id if response else None
     return Attempt(
         started_at=started_at,
-        duration_s=time.monotonic() - began,
+        duration_s=time.monotonic() - started,
         wait_s=wait_s,
         status_code=response.status if response else None,
         request_id=request_id and hooks.scrub(request_id),
     )
 
 
-def _failed(started_at: float, began: float, wait_s: float, fault: Fault) -> Attempt:
+def _record_failure(started_at: float, started: float, wait_s: float, fault: Fault) -> Attempt:
     return Attempt(
         started_at=started_at,
-        duration_s=time.monotonic() - began,
+        duration_s=time.monotonic() - started,
         wait_s=wait_s,
         status_code=fault.status_code,
         kind=fault.kind,
@@ -184,15 +196,15 @@ def _failed(started_at: float, began: float, wait_s: float, fault: Fault) -> Att
     )
 
 
-def _tell(hooks: Hooks, call: Call | None, event: Callable[..., AttemptFailed | RetryScheduled], fact: object) -> None:
+def _emit(hooks: Hooks, call: Call | None, event: Callable[..., AttemptFailed | RetryScheduled], fact: object) -> None:
     if call is not None and hooks.has_observers:
         hooks.emit(event(call, fact))
 
 
-def _api_error(
-    fault: Fault, decided: object, hooks: Hooks, *, phase: Phase, attempts: tuple[Attempt, ...], call: Call | None
+def _build_failure(
+    fault: Fault, decision: object, hooks: Hooks, *, phase: Phase, attempts: tuple[Attempt, ...], call: Call | None
 ) -> APIError:
-    if isinstance(decided, str):
-        fault = attrs.evolve(fault, message=f"{fault.message}; not tried again: {decided}")
+    if isinstance(decision, str):
+        fault = attrs.evolve(fault, message=f"{fault.message}; not retried: {decision}")
     index = call.index if call else None
-    return api_error(fault, provider=hooks.info.name, phase=phase, attempts=attempts, call_idx=index)
+    return build_api_error(fault, provider=hooks.info.name, phase=phase, attempts=attempts, call_idx=index)

@@ -8,9 +8,9 @@ import attrs
 
 from pollux_sync.data.config import ConfigValues
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.hooks.environment import enabled_plugins, lookup
+from pollux_sync.hooks.environment import read_enabled_plugins, read_variable
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import Hooks, provider_info, relay
+from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
@@ -43,16 +43,16 @@ class Config(ConfigValues):
     """
 
     def __attrs_post_init__(self) -> None:
-        self._forget_what_was_completed()
+        self._reset_defaults()
         ConfigValues.__attrs_post_init__(self)
         if self.plugins is None:
-            self._set("plugins", enabled_plugins())
+            self._set("plugins", read_enabled_plugins())
         if not self.use_mock:
-            self._complete(load(PROVIDERS, self.provider))
+            self._fill_defaults(load(PROVIDERS, self.provider))
         elif self.capabilities:
-            self._check_capabilities(provider_info(load(PROVIDERS, MOCK)))
+            self._check_capabilities(read_provider_info(load(PROVIDERS, MOCK)))
 
-    def _forget_what_was_completed(self) -> None:
+    def _reset_defaults(self) -> None:
         """A copy for another provider must not carry this one's key to it."""
         if self._completed is None or self._completed[0] == self.provider:
             return
@@ -63,27 +63,27 @@ class Config(ConfigValues):
             self._set("base_url", None)
         self._set("_completed", None)
 
-    def _complete(self, provider: Loaded) -> None:
-        info = provider_info(provider)
+    def _fill_defaults(self, provider: Loaded) -> None:
+        info = read_provider_info(provider)
         given = self.api_key, self.base_url
         self._check_provider_options(info)
         self._check_capabilities(info)
         self._check_client(info)
         if self.api_key is None and self.client is None:
-            self._set("api_key", next(filter(None, map(lookup, info.key_env)), None))
+            self._set("api_key", next(filter(None, map(read_variable, info.key_env)), None))
         if self.base_url is not None and info.base_url_policy == "fixed":
             raise ConfigurationError(f"provider {info.name!r} takes no base_url", hint="leave base_url out")
         if self.base_url is None and info.base_url_env is not None:
-            self._set("base_url", lookup(info.base_url_env))
+            self._set("base_url", read_variable(info.base_url_env))
         ConfigValues.__attrs_post_init__(self)
         found = (new if old is None else None for old, new in zip(given, (self.api_key, self.base_url), strict=True))
         if self._completed is None:
             self._set("_completed", (self.provider, *found))
-        self._require(info)
-        for problem in Hooks(config=self, info=info, manager=relay([provider])).check_config():
+        self._check_required(info)
+        for problem in Hooks(config=self, info=info, manager=build_manager([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
 
-    def _require(self, info: ProviderInfo) -> None:
+    def _check_required(self, info: ProviderInfo) -> None:
         if self.base_url is None and info.base_url_policy == "required":
             raise ConfigurationError(
                 f"provider {info.name!r} needs a base_url",
@@ -115,7 +115,7 @@ class Config(ConfigValues):
                     f"provider {info.name!r} has no option {name!r}",
                     hint=f"it declares: {', '.join(sorted(known)) or 'none'}",
                 )
-            refusal = known[name].refusal(value)
+            refusal = known[name].find_problem(value)
             if refusal is not None:
                 raise ConfigurationError(f"option {name!r} of provider {info.name!r} {refusal}", hint=known[name].about)
 

@@ -16,25 +16,26 @@ if TYPE_CHECKING:
 PLUGINS_VARIABLE = "POLLUX_SYNC_PLUGINS"
 
 
-def lookup(name: str) -> str | None:
+def read_variable(name: str) -> str | None:
     """The variable's value: from the environment, else from the nearest ``.env``; None if unset or blank.
 
     The ``.env`` file is searched from the working directory upwards and only this one variable is read.
     """
-    return (os.environ.get(name) or "").strip() or _from_dotenv(name)
+    return (os.environ.get(name) or "").strip() or _read_dotenv(name)
 
 
-def enabled_plugins() -> tuple[str, ...]:
+def read_enabled_plugins() -> tuple[str, ...]:
     """Names of the middleware switched on by POLLUX_SYNC_PLUGINS, else by ``[tool.pollux-sync] plugins``."""
     listed = os.environ.get(PLUGINS_VARIABLE)
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip())
-    file = _nearest("pyproject.toml")
-    return () if file is None else _read_plugins(_read(file), file)
+    file = _find_nearest("pyproject.toml")
+    return () if file is None else _parse_plugins(_read_text(file), file)
 
 
-@lru_cache(maxsize=8)  # parsing takes milliseconds, and every Config would do it
-def _read_plugins(content: str, file: Path) -> tuple[str, ...]:
+# Parsing takes milliseconds, and every Config would do it. The content is part of the key: the file may change.
+@lru_cache(maxsize=8)
+def _parse_plugins(content: str, file: Path) -> tuple[str, ...]:
     """Return the names that the content of a ``pyproject.toml`` lists."""
     if "pollux-sync" not in content:
         return ()
@@ -51,24 +52,24 @@ def _read_plugins(content: str, file: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _from_dotenv(name: str) -> str | None:
-    file = _nearest(".env")
+def _read_dotenv(name: str) -> str | None:
+    file = _find_nearest(".env")
     found = None
-    for line in _read(file).splitlines() if file else ():
+    for line in _read_text(file).splitlines() if file else ():
         key, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and key.strip() == name:
-            found = _unquoted(value.strip()) or None  # the last line wins, as in a shell
+            found = _unquote(value.strip()) or None  # the last line wins, as in a shell
     return found
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if value[:1] in {"'", '"'} and value[0] in value[1:]:
         return value[1 : value.index(value[0], 1)]
     return re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
 
 
-def _nearest(name: str) -> Path | None:
-    return next((folder / name for folder in _upwards() if _is_file(folder / name)), None)
+def _find_nearest(name: str) -> Path | None:
+    return next((folder / name for folder in _iter_folders() if _is_file(folder / name)), None)
 
 
 def _is_file(path: Path) -> bool:
@@ -78,7 +79,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _upwards() -> Iterator[Path]:
+def _iter_folders() -> Iterator[Path]:
     try:
         here = Path.cwd()
     except OSError:  # the working directory is gone
@@ -87,7 +88,7 @@ def _upwards() -> Iterator[Path]:
     yield from here.parents
 
 
-def _read(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):

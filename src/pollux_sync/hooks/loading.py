@@ -17,6 +17,7 @@ from pollux_sync.errors import PluginLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from zipfile import Path as ZipPath
 
 Group = Literal["pollux_sync.providers", "pollux_sync.plugins", "pollux_sync.commands"]
 
@@ -28,6 +29,10 @@ COMMANDS: Group = "pollux_sync.commands"
 STRICT_VARIABLE = "POLLUX_SYNC_STRICT_PLUGINS"
 
 _KINDS = {PROVIDERS: "provider", MIDDLEWARE: "plugin", "pollux_sync.commands": "command"}
+
+
+#: How the folders end that installers write beside a package.
+_METADATA = (".dist-info", ".egg-info")
 
 
 @attrs.frozen(kw_only=True)
@@ -146,7 +151,7 @@ def _index(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """All entry points of ours below ``path``.
 
     importlib.metadata parses every distribution's metadata and takes twice as long with its import; the
-    files wanted here are few and simple.
+    files wanted here are few and simple. An entry of the path may also be a zip, which a zipapp puts there.
     """
     entries: list[EntryPoint] = []
     seen: set[str] = set()
@@ -165,17 +170,33 @@ def _normalised(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _metadata_folders(folder: str) -> Iterator[Path]:
+def _metadata_folders(folder: str) -> Iterator[Path | ZipPath]:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - 3 times as fast, and every script pays for it
+    except NotADirectoryError:
+        yield from _zipped_metadata_folders(folder)
+        return
     except OSError:
         return
     for name in sorted(names):
-        if name.endswith((".dist-info", ".egg-info")):
+        if name.endswith(_METADATA):
             yield Path(folder, name)
 
 
-def _entries(info: Path, distribution: str, version: str) -> Iterator[EntryPoint]:
+def _zipped_metadata_folders(file: str) -> Iterator[ZipPath]:
+    """Yield the metadata folders at the top of a zip; the zip is open until the next one is asked for."""
+    from zipfile import BadZipFile, Path, ZipFile  # slow to import, and seldom needed
+
+    try:
+        archive = ZipFile(file)
+    except (OSError, BadZipFile):
+        return
+    with archive:
+        folders = [entry for entry in Path(archive).iterdir() if entry.name.endswith(_METADATA)]
+        yield from sorted(folders, key=lambda entry: entry.name)
+
+
+def _entries(info: Path | ZipPath, distribution: str, version: str) -> Iterator[EntryPoint]:
     try:
         text = (info / "entry_points.txt").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

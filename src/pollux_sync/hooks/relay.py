@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Usage
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
@@ -47,7 +47,7 @@ log = logging.getLogger("pollux_sync")
 log.addHandler(logging.NullHandler())
 
 
-def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
+def build_manager(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
     """A manager over ``plugins``, the first asked last. Raises PluginLoadError for one that does not fit."""
     manager = pluggy.PluginManager(specs.PROJECT)
     manager.add_hookspecs(specs)
@@ -56,34 +56,36 @@ def relay(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
             manager.register(loaded.plugin, name=f"{position} {loaded.name} ({loaded.origin})")
             manager.check_pending()
         except pluggy.PluginValidationError as error:
-            raise _misfit(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
+            raise _build_load_error(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
         except ValueError as error:
-            raise _misfit(loaded, "it is there already", "list each plugin once") from error
+            raise _build_load_error(loaded, "it is there already", "list each plugin once") from error
         if any(impl.plugin is loaded.plugin and impl.wrapper for impl in manager.hook.pollux_event.get_hookimpls()):
-            raise _misfit(loaded, "pollux_event cannot be wrapped", "observe without wrapper=True")
+            raise _build_load_error(loaded, "pollux_event cannot be wrapped", "observe without wrapper=True")
     return manager
 
 
 @lru_cache(maxsize=64)
-def provider_info(provider: Loaded) -> ProviderInfo:
+def read_provider_info(provider: Loaded) -> ProviderInfo:
     """What the provider declares, checked and asked once. Raises PluginLoadError when it does not fit this core."""
     try:
-        info = relay([provider]).hook.pollux_provider_info()
+        info = build_manager([provider]).hook.pollux_provider_info()
     except PolluxError:
         raise
     except Exception as error:
         if is_strict():
             raise
-        raise _misfit(provider, f"pollux_provider_info raised {type(error).__name__}: {error}") from error
+        raise _build_load_error(provider, f"pollux_provider_info raised {type(error).__name__}: {error}") from error
     if not isinstance(info, ProviderInfo):
-        raise _misfit(provider, f"pollux_provider_info gave {type(info).__name__}, not a ProviderInfo")
+        raise _build_load_error(provider, f"pollux_provider_info gave {type(info).__name__}, not a ProviderInfo")
     if info.name != provider.name:
-        raise _misfit(provider, f"it declares the name {info.name!r} under the entry point {provider.name!r}")
+        raise _build_load_error(provider, f"it declares the name {info.name!r} under the entry point {provider.name!r}")
     if not _is_version(info.api):
-        raise _misfit(provider, f"its hook version must be two integers, it is {info.api!r}")
+        raise _build_load_error(provider, f"its hook version must be two integers, it is {info.api!r}")
     if info.api[0] != API_VERSION[0] or info.api > API_VERSION:
         ours, theirs = (".".join(map(str, version)) for version in (API_VERSION, info.api))
-        raise _misfit(provider, f"it speaks hook version {theirs}, this core {ours}", "upgrade the older of the two")
+        raise _build_load_error(
+            provider, f"it speaks hook version {theirs}, this core {ours}", "upgrade the older of the two"
+        )
     return info
 
 
@@ -91,7 +93,9 @@ def _is_version(api: object) -> bool:
     return isinstance(api, tuple) and len(api) == len(API_VERSION) and all(isinstance(part, int) for part in api)
 
 
-def _misfit(loaded: Loaded, what: str, hint: str = "pip install --upgrade it, or uninstall it") -> PluginLoadError:
+def _build_load_error(
+    loaded: Loaded, what: str, hint: str = "pip install --upgrade it, or uninstall it"
+) -> PluginLoadError:
     return PluginLoadError(
         f"plugin {loaded.name!r} of {loaded.origin} does not fit: {what}",
         hint=hint,
@@ -118,7 +122,7 @@ class Hooks:
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
         # Asking costs time in every call: not for what only the core answers, and less for what one alone does.
         self._validate, self._encode, self._send, self._decode = map(
-            _direct,
+            _make_caller,
             (self._hook.pollux_validate, self._hook.pollux_encode, self._hook.pollux_send, self._hook.pollux_decode),
         )
         self._plans, self._rewrites, self._calls = (
@@ -134,12 +138,12 @@ class Hooks:
             with self._lock:
                 client = self._client
                 if client is None:
-                    client = self._client = self._ask("pollux_open", object, config=self.config, info=self.info)
+                    client = self._client = self._call_hook("pollux_open", object, config=self.config, info=self.info)
         return client
 
-    def address(self) -> Address:
+    def resolve_address(self) -> Address:
         """Where requests go, without opening the client."""
-        return self._ask("pollux_address", Address, config=self.config, info=self.info)
+        return self._call_hook("pollux_address", Address, config=self.config, info=self.info)
 
     def close(self) -> None:
         """Close the client if there is one; a failure is logged and changes nothing."""
@@ -153,36 +157,36 @@ class Hooks:
 
     def plan(self, plan: Plan) -> Plan:
         """The plan after every middleware's fold."""
-        return self._ask("pollux_plan", Plan, plan=plan) if self._plans else plan
+        return self._call_hook("pollux_plan", Plan, plan=plan) if self._plans else plan
 
     def check_config(self) -> list[Problem]:
         """What plugins find wrong with the configuration."""
-        return self._problems("pollux_check_config", self._hook.pollux_check_config, config=self.config)
+        return self._list_problems("pollux_check_config", self._hook.pollux_check_config, config=self.config)
 
     def validate(self, call: Call) -> list[Problem]:
         """What plugins find wrong with the call."""
-        return self._problems("pollux_validate", self._validate, call=call) if self._validators else []
+        return self._list_problems("pollux_validate", self._validate, call=call) if self._validators else []
 
     def rewrite_call(self, call: Call) -> Call:
         """The call after every middleware's fold."""
-        return self._ask("pollux_rewrite_call", Call, call=call) if self._rewrites else call
+        return self._call_hook("pollux_rewrite_call", Call, call=call) if self._rewrites else call
 
     def call(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
         """The reply to one logical call. Raises what ``proceed`` raises."""
-        return self._ask("pollux_call", Reply, call=call, proceed=proceed) if self._calls else proceed(call)
+        return self._call_hook("pollux_call", Reply, call=call, proceed=proceed) if self._calls else proceed(call)
 
     def encode(self, call: Call) -> HttpRequest:
         """The call in the provider's words."""
-        return self._typed("pollux_encode", self._answer("pollux_encode", self._encode, call=call), HttpRequest)
+        return self._require_type("pollux_encode", self._invoke("pollux_encode", self._encode, call=call), HttpRequest)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One physical attempt. Raises whatever the transport raises: `classify` reads it."""
         answer = self._send(request=request, client=self.client, timeout_s=timeout_s)
-        return self._typed("pollux_send", answer, HttpResponse)
+        return self._require_type("pollux_send", answer, HttpResponse)
 
     def decode(self, response: HttpResponse, call: Call) -> Reply:
         """The provider's answer, read. Raises whatever the decoder raises: `classify` reads it."""
-        return self._typed("pollux_decode", self._decode(response=response, call=call), Reply)
+        return self._require_type("pollux_decode", self._decode(response=response, call=call), Reply)
 
     @property
     def can_stream(self) -> bool:
@@ -191,50 +195,50 @@ class Hooks:
 
     def encode_stream(self, request: HttpRequest) -> HttpRequest:
         """The request, asking for an answer bit by bit."""
-        return self._ask("pollux_encode_stream", HttpRequest, request=request)
+        return self._call_hook("pollux_encode_stream", HttpRequest, request=request)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """One physical attempt, begun. Raises whatever the transport raises: `classify` reads it."""
         from pollux_sync.data.streaming import EventStream
 
         answer = self._hook.pollux_stream(request=request, client=self.client, timeout_s=timeout_s)
-        return self._typed("pollux_stream", answer, EventStream)
+        return self._require_type("pollux_stream", answer, EventStream)
 
     def decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
         """The streamed answer, read. Raises, as it is read, whatever the decoder raises: `classify` reads it."""
         deltas = self._hook.pollux_decode_stream(stream=stream, call=call)
-        return self._typed("pollux_decode_stream", deltas, _ITERATOR)
+        return self._require_type("pollux_decode_stream", deltas, _ITERATOR)
 
     @property
-    def counts_tokens(self) -> bool:
+    def can_count_tokens(self) -> bool:
         """Whether anyone can count tokens."""
         return bool(self._hook.pollux_count_tokens.get_hookimpls())
 
     def count_tokens(self, request: HttpRequest, call: Call, timeout_s: float) -> int | None:
         """The call's input tokens, None where they cannot be told. Raises whatever counting raises."""
         answer = self._hook.pollux_count_tokens(request=request, call=call, client=self.client, timeout_s=timeout_s)
-        return None if answer is None else self._typed("pollux_count_tokens", answer, int)
+        return None if answer is None else self._require_type("pollux_count_tokens", answer, int)
 
     def price(self, model: str, usage: Usage) -> Decimal | None:
         """What so many tokens cost in US dollars, None where nobody knows."""
         from decimal import Decimal
 
-        answer = self._answer(
+        answer = self._invoke(
             "pollux_price", self._hook.pollux_price, provider=self.info.name, model=model, usage=usage
         )
-        return None if answer is None else self._typed("pollux_price", answer, Decimal)
+        return None if answer is None else self._require_type("pollux_price", answer, Decimal)
 
     def classify(self, error: Exception) -> Fault:
         """What an exception out of a hook means, without the key. Raises ProviderBugError when nobody knows it."""
         try:
             fault = self._hook.pollux_classify_error(error=error)
         except Exception as defect:  # noqa: BLE001 - as in _ask
-            self._bug("pollux_classify_error", defect)
+            self._raise_bug("pollux_classify_error", defect)
         if fault is None:
-            self._bug("a hook", error)
-        return self.presentable(self._typed("pollux_classify_error", fault, Fault))
+            self._raise_bug("a hook", error)
+        return self.scrub_fault(self._require_type("pollux_classify_error", fault, Fault))
 
-    def presentable(self, fault: Fault) -> Fault:
+    def scrub_fault(self, fault: Fault) -> Fault:
         """The fault without the key, its message cut to 500 characters, with a hint where a key was refused."""
         hint = fault.hint
         if fault.kind == "auth" and hint is None:
@@ -242,13 +246,13 @@ class Hooks:
         message = self.scrub(fault.message)
         if len(message) > _MAX_MESSAGE:
             message = message[:_MAX_MESSAGE] + "..."
-        if fault.kind in _WHERE and self.where:
-            message = f"{message} (at {self.where})"
+        if fault.kind in _WHERE and self.destination:
+            message = f"{message} (at {self.destination})"
         request_id = fault.request_id and self.scrub(fault.request_id)
         return attrs.evolve(fault, message=message, hint=hint and self.scrub(hint), request_id=request_id)
 
     @property
-    def where(self) -> str | None:
+    def destination(self) -> str | None:
         """The address that requests go to, where it is known."""
         return None if self.config.client is not None else self.config.base_url or self.info.base_url
 
@@ -257,7 +261,7 @@ class Hooks:
         answer = self._hook.pollux_upload(
             source=source, client=self.client, timeout_s=timeout_s, name=name, lifetime_s=lifetime_s
         )
-        return self._typed("pollux_upload", answer, Asset)
+        return self._require_type("pollux_upload", answer, Asset)
 
     def delete_upload(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file. Raises whatever the deletion raises."""
@@ -266,51 +270,51 @@ class Hooks:
     def create_cache(self, call: Call, ttl_s: float, timeout_s: float) -> RemoteCache:
         """The cache that was made. Raises whatever making it raises: `classify` reads it."""
         answer = self._hook.pollux_create_cache(call=call, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s)
-        return self._typed("pollux_create_cache", answer, RemoteCache)
+        return self._require_type("pollux_create_cache", answer, RemoteCache)
 
     def extend_cache(self, name: str, ttl_s: float, timeout_s: float) -> RemoteCache:
         """The cache as it is now kept. Raises whatever extending it raises."""
         answer = self._hook.pollux_extend_cache(name=name, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s)
-        return self._typed("pollux_extend_cache", answer, RemoteCache)
+        return self._require_type("pollux_extend_cache", answer, RemoteCache)
 
     def list_caches(self, timeout_s: float) -> list[RemoteCache]:
         """The account's caches. Raises whatever listing them raises."""
         answer = self._hook.pollux_list_caches(client=self.client, timeout_s=timeout_s)
-        return [self._typed("pollux_list_caches", cache, RemoteCache) for cache in answer or ()]
+        return [self._require_type("pollux_list_caches", cache, RemoteCache) for cache in answer or ()]
 
     def delete_cache(self, name: str, timeout_s: float) -> None:
         """Delete a cache. Raises whatever deleting it raises."""
         self._hook.pollux_delete_cache(name=name, client=self.client, timeout_s=timeout_s)
 
-    def encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        """The request as a line of a deferred job."""
-        return self._ask("pollux_encode_deferred", dict, request_id=request_id, request=request, mark=mark)
+    def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        """Encode the request as a line of a deferred job."""
+        return self._call_hook("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
 
     def submit_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
         """The job that was made. Raises whatever making it raises: `classify` reads it."""
         answer = self._hook.pollux_submit_deferred(batch=batch, client=self.client, timeout_s=timeout_s)
-        return self._typed("pollux_submit_deferred", answer, DeferredJob)
+        return self._require_type("pollux_submit_deferred", answer, DeferredJob)
 
     def find_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
         """The job that was made of the batch, if there is one. Raises whatever looking raises."""
         answer = self._hook.pollux_find_deferred(batch=batch, client=self.client, timeout_s=timeout_s)
-        return None if answer is None else self._typed("pollux_find_deferred", answer, DeferredJob)
+        return None if answer is None else self._require_type("pollux_find_deferred", answer, DeferredJob)
 
     def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
         """The files of this mark. Raises whatever looking raises."""
         answer = self._hook.pollux_find_uploads(mark=mark, client=self.client, timeout_s=timeout_s)
-        return [self._typed("pollux_find_uploads", asset, Asset) for asset in answer or ()]
+        return [self._require_type("pollux_find_uploads", asset, Asset) for asset in answer or ()]
 
     def inspect_deferred(self, job: DeferredJob, timeout_s: float) -> JobState:
         """How far the job is. Raises whatever looking raises."""
         answer = self._hook.pollux_inspect_deferred(job=job, client=self.client, timeout_s=timeout_s)
-        return self._typed("pollux_inspect_deferred", answer, JobState)
+        return self._require_type("pollux_inspect_deferred", answer, JobState)
 
     def collect_deferred(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
         """The job's rows. Raises whatever getting them raises."""
         rows = self._hook.pollux_collect_deferred(job=job, client=self.client, timeout_s=timeout_s)
         for row in rows or ():
-            yield self._typed("pollux_collect_deferred", row, DeferredRow)
+            yield self._require_type("pollux_collect_deferred", row, DeferredRow)
 
     def cancel_deferred(self, job: DeferredJob, timeout_s: float) -> None:
         """Ask for the job to be cancelled. Raises whatever asking raises."""
@@ -322,15 +326,17 @@ class Hooks:
 
     def list_models(self, timeout_s: float) -> list[ModelInfo] | None:
         """The provider's models; None where it lists none. Raises whatever listing them raises."""
-        from pollux_sync.data.services import ModelInfo
+        from pollux_sync.data.models import ModelInfo
 
         answer = self._hook.pollux_list_models(config=self.config, client=self.client, timeout_s=timeout_s)
-        return None if answer is None else [self._typed("pollux_list_models", model, ModelInfo) for model in answer]
+        return (
+            None if answer is None else [self._require_type("pollux_list_models", model, ModelInfo) for model in answer]
+        )
 
     def check_ready(self, timeout_s: float) -> bool:
         """Whether the provider says that it can be used; False where it says nothing. Raises what is in the way."""
         answer = self._hook.pollux_check_ready(config=self.config, client=self.client, timeout_s=timeout_s)
-        return answer is not None and self._typed("pollux_check_ready", answer, bool)
+        return answer is not None and self._require_type("pollux_check_ready", answer, bool)
 
     @property
     def has_observers(self) -> bool:
@@ -352,7 +358,7 @@ class Hooks:
             text = text.replace(secret, REDACTED)
         return text
 
-    def presentable_cause(self, error: BaseException) -> BaseException | None:
+    def scrub_cause(self, error: BaseException) -> BaseException | None:
         """``error`` with the key taken out of it and of what led to it; None when a traceback still shows it."""
         waiting: list[BaseException | None] = [error]
         seen: list[BaseException] = []
@@ -366,68 +372,70 @@ class Hooks:
         is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
         return error if is_clean else None
 
-    def _problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:
-        answers: Any = self._answer(hook, ask, **arguments)
+    def _list_problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:
+        answers: Any = self._invoke(hook, ask, **arguments)
         if not answers:
             return []
-        found = [self._typed(hook, problem, Problem) for problem in answers]
+        found = [self._require_type(hook, problem, Problem) for problem in answers]
         return [Problem(self.scrub(problem.message), problem.hint and self.scrub(problem.hint)) for problem in found]
 
-    def _ask(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
-        return self._typed(hook, self._answer(hook, getattr(self._hook, hook), **arguments), answer_type)
+    def _call_hook(self, hook: str, answer_type: type[T], **arguments: Any) -> T:
+        return self._require_type(hook, self._invoke(hook, getattr(self._hook, hook), **arguments), answer_type)
 
-    def _answer(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> object:
+    def _invoke(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> object:
         """The answer, whatever it is. Errors that are not of our tree become the plugin's defect."""
         try:
             return ask(**arguments)
         except PolluxError as error:
-            self.presentable_cause(error)
+            self.scrub_cause(error)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
-            self._bug(hook, error)
+            self._raise_bug(hook, error)
 
-    def _typed(self, hook: str, answer: object, answer_type: type[T]) -> T:
+    def _require_type(self, hook: str, answer: object, answer_type: type[T]) -> T:
         if isinstance(answer, answer_type):
             return answer
         found = "no plugin answered" if answer is None else f"the answer was a {type(answer).__name__}"
         raise ProviderBugError(
-            f"{hook} of plugin {self._answerer(hook)} must give a {answer_type.__name__}, but {found}",
+            f"{hook} of plugin {self._find_first_plugin(hook)} must give a {answer_type.__name__}, but {found}",
             hint="report this to the plugin's author",
             hook=hook,
-            distribution=_distribution(self._answerer(hook)),
+            distribution=_parse_distribution(self._find_first_plugin(hook)),
         )
 
-    def _bug(self, hook: str, error: Exception) -> NoReturn:
+    def _raise_bug(self, hook: str, error: Exception) -> NoReturn:
         if is_strict():
             raise error
-        cause = self.presentable_cause(error)
-        hook, plugin = self._culprit(error.__traceback__) or (hook, self._answerer(hook))
+        cause = self.scrub_cause(error)
+        hook, plugin = self._find_culprit(error.__traceback__) or (hook, self._find_first_plugin(hook))
         raise ProviderBugError(
             f"{hook} of plugin {plugin} raised {self.scrub(f'{type(error).__name__}: {error}')}",
             hint=f"report this to the plugin's author; {STRICT_VARIABLE}=1 shows where it fails",
             hook=hook,
-            distribution=_distribution(plugin),
+            distribution=_parse_distribution(plugin),
         ) from cause
 
-    def _culprit(self, trace: TracebackType | None) -> tuple[str, str] | None:
+    def _find_culprit(self, trace: TracebackType | None) -> tuple[str, str] | None:
         """The hook and the plugin whose implementation appears last in the traceback."""
         callers = [caller for name, caller in vars(self._hook).items() if name.startswith("pollux_")]
-        owners = {_code(impl.function): (c.name, _owner(impl)) for c in callers for impl in c.get_hookimpls()}
+        owners = {
+            _read_code(impl.function): (c.name, _describe_owner(impl)) for c in callers for impl in c.get_hookimpls()
+        }
         culprit = None
         while trace is not None:
             culprit = owners.get(trace.tb_frame.f_code, culprit)
             trace = trace.tb_next
         return culprit
 
-    def _answerer(self, hook: str) -> str:
+    def _find_first_plugin(self, hook: str) -> str:
         """The plugin that is asked first, wrappers aside."""
         caller = getattr(self._hook, hook, None)
         asked = caller.get_hookimpls() if caller else []
         answering = [impl for impl in asked if not (impl.wrapper or impl.hookwrapper or impl.trylast)] or asked
-        return _owner(answering[-1]) if answering else self.info.name
+        return _describe_owner(answering[-1]) if answering else self.info.name
 
 
-def _direct(caller: Any) -> Callable[..., Any]:
+def _make_caller(caller: Any) -> Callable[..., Any]:
     """What asks a hook; where one implementation alone answers that one itself, without pluggy in between."""
     implementations = caller.get_hookimpls()
     if len(implementations) != 1 or implementations[0].wrapper or implementations[0].hookwrapper:
@@ -457,16 +465,16 @@ def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
         error.__notes__ = [scrub(note) for note in error.__notes__]
 
 
-def _code(function: Any) -> Any:
+def _read_code(function: Any) -> Any:
     return getattr(function, "__code__", None)
 
 
-def _owner(implementation: Any) -> str:
+def _describe_owner(implementation: Any) -> str:
     """The plugin behind an implementation: its name and, in parentheses, where it comes from."""
     name: str = implementation.plugin_name
     return name.partition(" ")[2]
 
 
-def _distribution(owner: str) -> str | None:
+def _parse_distribution(owner: str) -> str | None:
     name = owner.rpartition("(")[2].partition(" ")[0]
     return None if name in {"object", ""} else name

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
     from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo
     from pollux_sync.data.reply import Reply, Usage
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
@@ -224,11 +224,11 @@ def pollux_delete_cache(name: str, client: Any, timeout_s: float) -> bool | None
 
 
 @hookspec(firstresult=True)
-def pollux_encode_deferred(request_id: str, request: HttpRequest, mark: str) -> dict[str, Any] | None:
-    """Write one request of a deferred job as the JSON line that the provider takes. Pure.
+def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any] | None:
+    """Encode one request of a deferred job as the JSON line that the provider takes. Pure.
 
-    ``request`` is what `pollux_encode` gave. `DeferredRow.request_id` must be ``request_id`` again; ``mark`` may go
-    along with it where a job has no name to carry it.
+    ``request`` is what `pollux_encode` returned. `pollux_collect_deferred` must return ``custom_id`` with the answer;
+    ``mark`` may be added to it where a job has no name to carry it.
     """
 
 

@@ -1,10 +1,11 @@
-"""Python types <-> canonical JSON Schema 2020-12 <-> what one provider accepts, without loss.
+"""Python types <-> canonical JSON Schema 2020-12 <-> the dialect of one provider, without loss.
 
     type --schema_of--> canonical --lower(dialect)--> what is sent
     value <--structure-- canonical value <--lift-- the model's answer
 
-``answer_format`` joins all of it: it is built once per response schema and reads every answer.
-Names are loaded on first use, and jsonschema, referencing and cattrs only when a schema is worked on.
+``answer_format`` combines all of it: it is built once for a response schema and reads every answer.
+
+Names are loaded on first use, and jsonschema and referencing only when a schema is compiled or checked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pollux_sync.schemas.canonical import schema_hash, schema_of
     from pollux_sync.schemas.dialects import PLAIN, Finding, SchemaDialect, SchemaLimits
-    from pollux_sync.schemas.examples import example
     from pollux_sync.schemas.lowering import Lowered, lint, lower
     from pollux_sync.schemas.mismatch import AnswerMismatch
     from pollux_sync.schemas.reading import AnswerFormat, answer_format
@@ -31,7 +31,6 @@ __all__ = [
     "SchemaDialect",
     "SchemaLimits",
     "answer_format",
-    "example",
     "lint",
     "lower",
     "schema_hash",
@@ -49,7 +48,6 @@ _HOMES = {
     "SchemaDialect": "dialects",
     "SchemaLimits": "dialects",
     "answer_format": "reading",
-    "example": "examples",
     "lint": "lowering",
     "lower": "lowering",
     "schema_hash": "canonical",
@@ -63,6 +61,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    # Python calls __getattr__ for missing names only: the next access is a plain look-up.
     globals()[name] = value
     return value
 

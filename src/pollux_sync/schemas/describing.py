@@ -1,4 +1,4 @@
-"""Telling the model in words what its provider's schema cannot say."""
+"""Descriptions for the model of what its provider's dialect cannot express."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 ANY_VALUE = "Any JSON value, written as JSON text."
 
 
-def told(description: str | None, notes: dict[str, Any]) -> str | None:
-    """Return the description with the given keywords below it, as ``minLength: 3; pattern: "^a"``."""
-    words = "; ".join(f"{key}: {json.dumps(value)}" for key, value in notes.items())
-    return "\n".join(text for text in (description, words) if text) or None
+def append_notes(description: str | None, notes: dict[str, Any]) -> str | None:
+    """Return the description with these keywords on a line below it, such as ``minLength: 3; pattern: "^a"``.
+
+    Returns None if both are empty.
+    """
+    line = "; ".join(f"{key}: {json.dumps(value)}" for key, value in notes.items())
+    return "\n".join(text for text in (description, line) if text) or None

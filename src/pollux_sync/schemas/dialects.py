@@ -1,4 +1,4 @@
-"""What a provider accepts of JSON Schema, as data: a provider declares one ``SchemaDialect`` row."""
+"""Dialects of JSON Schema as data: a provider declares in one ``SchemaDialect`` row what it accepts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def _names(names: Iterable[str]) -> frozenset[str]:
+def _freeze_names(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
 @attrs.frozen(kw_only=True)
 class SchemaLimits:
-    """How big a schema may be; None is no limit. Counted on what is sent, each definition once."""
+    """The limits on the size of a schema; None means unlimited.
+
+    They are counted on the lowered schema, each definition once.
+    """
 
     max_depth: int | None = None  # levels of objects inside objects; the root is level 1
     max_properties: int | None = None
@@ -29,12 +32,12 @@ class SchemaLimits:
 
 @attrs.frozen(kw_only=True)
 class SchemaDialect:
-    """The JSON Schema one provider accepts. The defaults accept everything.
+    """The JSON Schema that one provider accepts. The defaults accept everything.
 
-    ``all_required`` with ``optional_as_nullable``: a property that may be absent is required and may be
-    null instead. What contains itself is answered as JSON text where there is no recursion.
-    ``unsupported_keywords`` are told to the model in the description. ``min_items_max`` is the largest
-    ``minItems`` allowed, ``as_of`` and ``docs`` say when and where the facts were read.
+    With ``all_required`` and ``optional_as_nullable``, an optional property becomes a required one that may be null.
+    Without ``allows_recursion``, a type inside itself is answered as JSON text. ``unsupported_keywords`` are sent in
+    the description. ``min_items_max`` is the largest ``minItems`` allowed. ``as_of`` and ``docs`` are the date and the
+    page of the vendor's documentation from which the facts were taken.
     """
 
     name: str
@@ -48,8 +51,10 @@ class SchemaDialect:
     allows_recursion: bool = True
     allows_one_of: bool = True
     allows_ref_siblings: bool = True
-    unsupported_keywords: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
-    allowed_formats: frozenset[str] | None = attrs.field(default=None, converter=attrs.converters.optional(_names))
+    unsupported_keywords: frozenset[str] = attrs.field(default=frozenset(), converter=_freeze_names)
+    allowed_formats: frozenset[str] | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_freeze_names)
+    )
     min_items_max: int | None = None
     limits: SchemaLimits = SchemaLimits()
     as_of: date | None = None
@@ -57,7 +62,8 @@ class SchemaDialect:
 
     @property
     def rewrites_shapes(self) -> bool:
-        """Whether some values look different in this dialect, so that answers must be lifted."""
+        """True if some answers in this dialect differ from the canonical value, so that they must be lifted."""
+        # Fields that only remove checks, such as unsupported_keywords, keep every shape: filtering is enough for them.
         return (
             self.all_required
             or self.closes_objects
@@ -67,10 +73,10 @@ class SchemaDialect:
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """Something of a schema that this dialect cannot express, at a JSON path of the canonical schema.
+    """A part of a schema that a dialect cannot express, at a JSON path of the canonical schema.
 
-    A "note" is only told to the model and checked when the answer is read; an "error" means that the
-    provider would refuse the schema.
+    A "note" is sent in the description and checked when the answer is read. An "error" means that the provider would
+    refuse the schema.
     """
 
     path: str
@@ -81,4 +87,5 @@ class Finding:
         return f"{self.path}: {self.message}"
 
 
+#: The dialect that changes nothing.
 PLAIN = SchemaDialect(name="plain")

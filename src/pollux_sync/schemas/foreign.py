@@ -1,6 +1,6 @@
-"""Models of other libraries, known by what they can do: Pydantic models and msgspec Structs.
+"""Models of other libraries, recognised by their methods: Pydantic models and msgspec Structs.
 
-Neither library is imported. Whoever defined such a class has imported its library already.
+Neither library is imported here: a class of one exists only where its library has been imported already.
 """
 
 from __future__ import annotations
@@ -17,71 +17,76 @@ from pollux_sync.schemas.mismatch import AnswerMismatch, json_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MSGSPEC_PLACE = re.compile(r"(?P<message>.*) - at `(?P<path>\$.*)`", re.DOTALL)
+_MSGSPEC_ERROR = re.compile(r"(?P<message>.*) - at `(?P<path>\$.*)`", re.DOTALL)
 
 
-def is_pydantic(cls: Any) -> bool:
-    """Whether this is a class with Pydantic's two verbs."""
+def is_pydantic_model(cls: Any) -> bool:
+    """Return True for a class with the two methods of a Pydantic model that are used here."""
     return isinstance(cls, type) and hasattr(cls, "model_json_schema") and hasattr(cls, "model_validate")
 
 
 def is_struct(cls: Any) -> bool:
-    """Whether this is a msgspec Struct class."""
+    """Return True for a msgspec Struct class."""
     return isinstance(cls, type) and hasattr(cls, "__struct_fields__")
 
 
 def is_foreign(tp: Any) -> bool:
-    """Whether the type states its own schema."""
+    """Return True for a type that has its own schema; it may be parametrised."""
     cls = get_origin(tp) or tp
-    return is_pydantic(cls) or is_struct(cls)
+    return is_pydantic_model(cls) or is_struct(cls)
 
 
-def foreign_schema(tp: Any) -> dict[str, Any]:
-    """The schema as the model's own library states it, as a fresh dict.
+def read_foreign_schema(tp: Any) -> dict[str, Any]:
+    """Return the schema that the model's own library builds, as a new dict.
 
-    Raises ConfigurationError when the library cannot state one.
+    Raises ConfigurationError if the library cannot build one.
     """
-    state = tp.model_json_schema if is_pydantic(tp) else partial(_msgspec(tp).json.schema, tp)
+    build = tp.model_json_schema if is_pydantic_model(tp) else partial(_import_msgspec(tp).json.schema, tp)
     try:
-        return copy.deepcopy(dict(state()))
+        # A copy, because the caller may change it and the libraries may keep it.
+        return copy.deepcopy(dict(build()))
     except Exception as error:
         raise ConfigurationError(
-            f"{tp!r} cannot state its JSON Schema: {error}", hint="change or annotate the field it names"
+            f"cannot build a JSON Schema of {tp!r}: {error}", hint="change or annotate the field that the error names"
         ) from error
 
 
-def foreign_structure(value: Any, tp: Any) -> Any:
-    """Build the model from its JSON value; raises AnswerMismatch naming the field."""
-    build = tp.model_validate if is_pydantic(tp) else partial(_msgspec(tp).convert, type=tp)
+def structure_foreign(value: Any, tp: Any) -> Any:
+    """Return the model's instance of a JSON value. Raises AnswerMismatch with the path of the field."""
+    build = tp.model_validate if is_pydantic_model(tp) else partial(_import_msgspec(tp).convert, type=tp)
     try:
         return build(value)
     except Exception as error:
-        # A model's own validators may raise anything; one refused answer must not stop the others.
-        raise _mismatch(error) from error
+        # Validators of a model may raise anything, and one refused answer must not stop the other calls.
+        raise _convert_error(error) from error
 
 
-def foreign_unstructure(value: Any) -> Any:
-    """The JSON value of a model's instance."""
-    if is_pydantic(type(value)):
+def unstructure_foreign(value: Any) -> Any:
+    """Return the JSON value of a model's instance."""
+    # By alias, as the schema names the fields, and with round_trip, so that the written value can be read back.
+    if is_pydantic_model(type(value)):
         return value.model_dump(mode="json", by_alias=True, round_trip=True)
-    return _msgspec(type(value)).to_builtins(value, str_keys=True)
+    return _import_msgspec(type(value)).to_builtins(value, str_keys=True)
 
 
-def _msgspec(tp: Any) -> Any:
+def _import_msgspec(tp: Any) -> Any:
     module = sys.modules.get("msgspec")
     if module is None:
-        raise ConfigurationError(f"{tp!r} looks like a msgspec Struct, but msgspec is not imported")
+        raise ConfigurationError(
+            f"{tp!r} looks like a msgspec Struct, but msgspec is not imported", hint="import msgspec"
+        )
     return module
 
 
-def _mismatch(error: Exception) -> AnswerMismatch:
-    for place, message in _pydantic_errors(error):
+def _convert_error(error: Exception) -> AnswerMismatch:
+    for place, message in _iter_pydantic_errors(error):
         return AnswerMismatch(message, path=json_path(place))
-    found = _MSGSPEC_PLACE.fullmatch(str(error))
-    return AnswerMismatch(found["message"], path=found["path"]) if found else AnswerMismatch(str(error))
+    # msgspec has the path in the text only, such as "Expected `int`, got `str` - at `$.counts[1]`".
+    match = _MSGSPEC_ERROR.fullmatch(str(error))
+    return AnswerMismatch(match["message"], path=match["path"]) if match else AnswerMismatch(str(error))
 
 
-def _pydantic_errors(error: Exception) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _iter_pydantic_errors(error: Exception) -> Iterator[tuple[tuple[str | int, ...], str]]:
     list_errors = getattr(error, "errors", None)
     for item in list_errors() if callable(list_errors) else ():
         yield tuple(item["loc"]), str(item["msg"])

@@ -1,4 +1,4 @@
-"""A canonical schema as one dialect accepts it, and the way back for its answers."""
+"""Lowering of a canonical schema to what one dialect accepts, and lifting of the answers."""
 
 from __future__ import annotations
 
@@ -7,94 +7,97 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.schemas.bridges import SAME, Bridge, Wrapped, is_same
 from pollux_sync.schemas.filtering import filter_schema
-from pollux_sync.schemas.measuring import findings_over
-from pollux_sync.schemas.normalizing import DEFS, Normalized, normalize, with_definitions
-from pollux_sync.schemas.rewriting import rewrite
+from pollux_sync.schemas.measuring import list_excesses
+from pollux_sync.schemas.normalizing import DEFS, Normalized, attach_definitions, normalize
+from pollux_sync.schemas.rewriting import rewrite_shapes
+from pollux_sync.schemas.transforms import IDENTITY, Transform, ValueInObject, is_identity
 
 if TYPE_CHECKING:
     from pollux_sync.schemas.dialects import Finding, SchemaDialect
     from pollux_sync.schemas.keywords import Schema
 
-_WRAPPER = "value"
+_WRAPPER_NAME = "value"
 
 
 @attrs.frozen(kw_only=True)
 class Lowered:
-    """A schema in one dialect: what is sent, what could not be kept, and the way back for answers."""
+    """A schema in one dialect: the schema to send, what it cannot express, and the transform of its answers."""
 
     schema: Schema
     findings: tuple[Finding, ...]
-    bridge: Bridge = attrs.field(repr=False, eq=False)
+    transform: Transform = attrs.field(repr=False, eq=False)
 
     def lift(self, value: Any) -> Any:
         """Return the canonical value of an answer that is valid under ``schema``.
 
-        Raises AnswerMismatch where an answer has no canonical value, such as a map with a key twice.
+        Raises AnswerMismatch for an answer without a canonical value, such as a map with a key twice.
         """
-        return value if self.is_same else self.bridge.lift(value)
+        return value if self.is_same else self.transform.lift(value)
 
     def lower_value(self, value: Any) -> Any:
-        """Return what a model would answer to mean this canonical value: ``lift(lower_value(v)) == v``."""
-        return value if self.is_same else self.bridge.lower(value)
+        """Return the answer by which a model would mean this canonical value: ``lift(lower_value(v)) == v``."""
+        return value if self.is_same else self.transform.lower(value)
 
     @cached_property
     def is_same(self) -> bool:
-        """Whether answers look the same as canonical values."""
-        return is_same(self.bridge)
+        """True if every answer equals its canonical value, so that lifting is skipped."""
+        return is_identity(self.transform)
 
 
 def lower(schema: Schema, dialect: SchemaDialect) -> Lowered:
-    """Express a canonical schema in a dialect; no value is lost, only checks may move to the reading.
+    """Return a canonical schema in a dialect. No value is lost; some checks may move to the reading of the answer.
 
-    Raises ConfigurationError for references that cannot be followed inside the schema.
+    Raises ConfigurationError for a reference that cannot be resolved inside the schema.
     """
+    # A dialect that keeps all shapes needs no rewriting, so that its users see the schema which they wrote.
     if not (dialect.rewrites_shapes or dialect.needs_object_root):
         lowered, findings = filter_schema(schema, dialect)
-        bridge: Bridge = SAME
+        transform: Transform = IDENTITY
     else:
-        lowered, bridge, findings = _express(normalize(schema), dialect)
-    findings += findings_over(lowered, dialect.limits)
-    return Lowered(schema=lowered, findings=tuple(findings), bridge=bridge)
+        lowered, transform, findings = _lower_shapes(normalize(schema), dialect)
+    # Counted on the lowered schema: rewriting adds levels, unions and names.
+    findings += list_excesses(lowered, dialect.limits)
+    return Lowered(schema=lowered, findings=tuple(findings), transform=transform)
 
 
 def lint(schema: Schema, dialect: SchemaDialect) -> list[Finding]:
-    """List what of the schema the dialect cannot express, before any money is spent."""
+    """Return the findings about a schema in a dialect, without sending anything."""
     return list(lower(schema, dialect).findings)
 
 
-def _express(normalized: Normalized, dialect: SchemaDialect) -> tuple[Schema, Bridge, list[Finding]]:
+def _lower_shapes(normalized: Normalized, dialect: SchemaDialect) -> tuple[Schema, Transform, list[Finding]]:
     if dialect.rewrites_shapes:
-        root, definitions, bridge, findings = rewrite(normalized, dialect)
+        root, definitions, transform, findings = rewrite_shapes(normalized, dialect)
     else:
-        bridge = SAME
+        transform = IDENTITY
         root, findings = filter_schema(normalized.root, dialect)
         definitions = {}
         for name, inner in normalized.defs.items():
-            definitions[name], found = filter_schema(inner, dialect, ("$defs", name))
-            findings += found
+            definitions[name], inner_findings = filter_schema(inner, dialect, ("$defs", name))
+            findings += inner_findings
     if dialect.needs_object_root:
-        root = _opened(root, definitions)
+        root = _resolve_root(root, definitions)
         if root.get("type") != "object":
-            root, bridge = _wrapped(root), Wrapped(_WRAPPER, bridge)
-    return with_definitions(root, definitions), bridge, findings
+            root, transform = _wrap_root(root), ValueInObject(_WRAPPER_NAME, transform)
+    return attach_definitions(root, definitions), transform, findings
 
 
-def _opened(root: Any, definitions: dict[str, Any]) -> Schema:
-    """Return the root itself where it is only a reference: providers want to see the object."""
-    opened: list[str] = []
-    while isinstance(root, dict) and "$ref" in root and root["$ref"] not in opened:
-        opened.append(root["$ref"])
+def _resolve_root(root: Any, definitions: dict[str, Any]) -> Schema:
+    """Return the definition that a root reference leads to: OpenAI and Anthropic require an object at the root."""
+    # A chain of references may lead back to itself, and so never to an object.
+    resolved: list[str] = []
+    while isinstance(root, dict) and "$ref" in root and root["$ref"] not in resolved:
+        resolved.append(root["$ref"])
         around = {key: value for key, value in root.items() if key != "$ref"}
         root = {**definitions[root["$ref"].removeprefix(DEFS)], **around}
     return root if isinstance(root, dict) else {}
 
 
-def _wrapped(root: Schema) -> Schema:
+def _wrap_root(root: Schema) -> Schema:
     return {
         "type": "object",
-        "properties": {_WRAPPER: root},
-        "required": [_WRAPPER],
+        "properties": {_WRAPPER_NAME: root},
+        "required": [_WRAPPER_NAME],
         "additionalProperties": False,
     }

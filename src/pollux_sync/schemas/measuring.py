@@ -1,4 +1,4 @@
-"""How big a schema is, in the terms of ``SchemaLimits``."""
+"""The size of a schema, in the terms of ``SchemaLimits``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 
 from pollux_sync.schemas.dialects import Finding, SchemaLimits
-from pollux_sync.schemas.keywords import subschemas, walk
+from pollux_sync.schemas.keywords import iter_subschemas, walk_schemas
 
 _DEFS = "#/$defs/"
-_WORDS = {
+_UNITS = {
     "max_depth": "levels of objects",
     "max_properties": "properties",
     "max_optional": "optional properties",
@@ -20,23 +20,24 @@ _WORDS = {
 }
 
 
-def findings_over(schema: Any, limits: SchemaLimits) -> list[Finding]:
-    """Return an error for each limit that the schema exceeds."""
-    allowed, found = attrs.asdict(limits), None
+def list_excesses(schema: Any, limits: SchemaLimits) -> list[Finding]:
+    """Return a finding, with severity "error", for each limit that the schema exceeds."""
+    counts = None
     findings = []
-    for name, limit in allowed.items():
+    for name, limit in attrs.asdict(limits).items():
         if limit is not None:
-            found = found or measure(schema)
-            if found[name] > limit:
-                message = f"{found[name]} {_WORDS[name]}, {limit} are allowed"
+            # Most dialects have no limits, and then the schema need not be measured.
+            counts = counts or measure_schema(schema)
+            if counts[name] > limit:
+                message = f"{counts[name]} {_UNITS[name]}, {limit} are allowed"
                 findings.append(Finding(path="$", message=message, severity="error"))
     return findings
 
 
-def measure(schema: Any) -> dict[str, int]:
-    """Count what each field of ``SchemaLimits`` limits; every definition counts once."""
-    counts = dict.fromkeys(_WORDS, 0)
-    for _, inner in walk(schema):
+def measure_schema(schema: Any) -> dict[str, int]:
+    """Return the count for each field of ``SchemaLimits``; every definition counts once."""
+    counts = dict.fromkeys(_UNITS, 0)
+    for _, inner in walk_schemas(schema):
         if isinstance(inner, dict):
             properties = inner.get("properties", {})
             values = [*inner.get("enum", ()), *([inner["const"]] if "const" in inner else ())]
@@ -46,21 +47,23 @@ def measure(schema: Any) -> dict[str, int]:
             counts["max_unions"] += "anyOf" in inner or "oneOf" in inner or isinstance(inner.get("type"), list)
             counts["max_enum_values"] += len(inner.get("enum", ()))
             counts["max_name_chars"] += sum(map(len, names))
-    counts["max_depth"] = _depth(schema, schema, frozenset(), {})
+    counts["max_depth"] = _measure_depth(schema, schema, frozenset(), {})
     return counts
 
 
-def _depth(schema: Any, root: Any, entered: frozenset[str], known: dict[str, int]) -> int:
-    """Count levels of objects; a definition met inside itself adds nothing."""
+def _measure_depth(schema: Any, root: Any, entered: frozenset[str], known: dict[str, int]) -> int:
+    """Return the number of levels of objects; a definition inside itself adds none."""
+    # `entered` ends recursion, and `known` has the depth of each definition: without it, definitions that refer to
+    # each other twice would double the work at every level.
     if not isinstance(schema, dict):
         return 0
     deepest = 0
-    for steps, inner in subschemas(schema):
+    for steps, inner in iter_subschemas(schema):
         if steps[0] not in ("$defs", "definitions"):
-            deepest = max(deepest, _depth(inner, root, entered, known))
+            deepest = max(deepest, _measure_depth(inner, root, entered, known))
     name = str(schema.get("$ref", "")).removeprefix(_DEFS)
     if name in root.get("$defs", {}) and name not in entered:
         if name not in known:
-            known[name] = _depth(root["$defs"][name], root, entered | {name}, known)
+            known[name] = _measure_depth(root["$defs"][name], root, entered | {name}, known)
         deepest = max(deepest, known[name])
     return deepest + (schema.get("type") == "object" or "properties" in schema)

@@ -1,4 +1,4 @@
-"""Two schemas that must both hold, as one: ``allOf`` for dialects without it."""
+"""Merging of two schemas that must both hold into one, for dialects without ``allOf``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.schemas.describing import told
+from pollux_sync.schemas.describing import append_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pollux_sync.schemas.keywords import Schema
 
-#: What says which values are valid and can be merged; everything else stays where it stands.
-STRUCTURE = frozenset(
+#: Keywords that check values and can be merged. All others stay in the schema that has them.
+MERGEABLE = frozenset(
     {
         "$ref",
         "additionalProperties",
@@ -48,25 +48,26 @@ STRUCTURE = frozenset(
 )
 
 
-def merge(one: Any, two: Any) -> Any:
-    """Return a schema for what both accept, or False when nothing can be.
+def merge_schemas(one: Any, two: Any) -> Any:
+    """Return a schema of the values that both schemas accept, or False if no value can be accepted.
 
-    Where the two cannot be joined exactly the first is kept and the second goes into the description;
-    an answer is validated against the original schema anyway.
+    Of two values of a keyword that cannot be merged exactly, such as two patterns, the first one is kept and the
+    second goes into the description. Nothing is lost: the answer is validated against the canonical schema.
     """
     if one is False or two is False:
         return False
     if not isinstance(one, dict) or not isinstance(two, dict):
         return two if one is True else one
-    merged, unjoined = {**two, **one}, {}
+    merged, unmerged = {**two, **one}, {}
     for key in one.keys() & two.keys():
-        if key in _JOINS:
-            merged[key] = _JOINS[key](one[key], two[key])
-        elif key in STRUCTURE and one[key] != two[key]:
-            unjoined[key] = two[key]
-    if _is_impossible(merged) or "const" in unjoined:
+        if key in _MERGERS:
+            merged[key] = _MERGERS[key](one[key], two[key])
+        elif key in MERGEABLE and one[key] != two[key]:
+            unmerged[key] = two[key]
+    # Two different constants: no value is both.
+    if _is_impossible(merged) or "const" in unmerged:
         return False
-    description = told(merged.get("description"), unjoined)
+    description = append_notes(merged.get("description"), unmerged)
     return {**merged, "description": description} if description else merged
 
 
@@ -77,39 +78,42 @@ def _is_impossible(schema: Schema) -> bool:
 
 
 def _contains(values: list[Any], value: Any) -> bool:
+    # Python takes True for 1 and 1.0 for 1; as text they differ.
     return json.dumps(value) in {json.dumps(item) for item in values}
 
 
-def _join_types(one: Any, two: Any) -> Any:
+def _merge_types(one: Any, two: Any) -> Any:
     first = [one] if isinstance(one, str) else one
     second = [two] if isinstance(two, str) else two
-    common = [kind for kind in first if kind in second or (kind == "integer" and "number" in second)]
-    common += [kind for kind in second if kind == "integer" and "number" in first and kind not in common]
+    # Every integer is a number: of the two, integer is the type that both accept.
+    common = [name for name in first if name in second or (name == "integer" and "number" in second)]
+    common += [name for name in second if name == "integer" and "number" in first and name not in common]
     return common[0] if len(common) == 1 else common
 
 
-def _join_enums(one: list[Any], two: list[Any]) -> list[Any]:
+def _merge_enums(one: list[Any], two: list[Any]) -> list[Any]:
     return [value for value in one if _contains(two, value)]
 
 
-def _join_maps(one: Schema, two: Schema) -> Schema:
-    return {key: merge(one.get(key, True), two.get(key, True)) for key in {**one, **two}}
+def _merge_maps(one: Schema, two: Schema) -> Schema:
+    return {key: merge_schemas(one.get(key, True), two.get(key, True)) for key in {**one, **two}}
 
 
-def _join_branches(one: list[Any], two: list[Any]) -> list[Any]:
-    return [merge(first, second) for first in one for second in two]
+def _merge_branches(one: list[Any], two: list[Any]) -> list[Any]:
+    # (A or B) and (C or D) is (A and C) or (A and D) or (B and C) or (B and D).
+    return [merge_schemas(first, second) for first in one for second in two]
 
 
-_JOINS: dict[str, Callable[[Any, Any], Any]] = {
-    "type": _join_types,
-    "enum": _join_enums,
-    "properties": _join_maps,
-    "patternProperties": _join_maps,
-    "additionalProperties": merge,
-    "items": merge,
-    "propertyNames": merge,
-    "anyOf": _join_branches,
-    "oneOf": _join_branches,
+_MERGERS: dict[str, Callable[[Any, Any], Any]] = {
+    "type": _merge_types,
+    "enum": _merge_enums,
+    "properties": _merge_maps,
+    "patternProperties": _merge_maps,
+    "additionalProperties": merge_schemas,
+    "items": merge_schemas,
+    "propertyNames": merge_schemas,
+    "anyOf": _merge_branches,
+    "oneOf": _merge_branches,
     "allOf": lambda one, two: [*one, *two],
     "required": lambda one, two: [*one, *(key for key in two if key not in one)],
     "description": lambda one, two: one if one == two else f"{one}\n{two}",

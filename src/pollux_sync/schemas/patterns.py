@@ -1,4 +1,4 @@
-"""Texts that match a regular expression, for examples; the standard library's own parser does the reading."""
+"""Sample texts that match a regular expression, for examples. The standard library's own parser reads the pattern."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CATEGORIES = {
+_CATEGORY_SAMPLES = {
     "CATEGORY_DIGIT": "0",
     "CATEGORY_NOT_DIGIT": "a",
     "CATEGORY_SPACE": " ",
@@ -17,32 +17,38 @@ _CATEGORIES = {
     "CATEGORY_WORD": "a",
     "CATEGORY_NOT_WORD": " ",
 }
+#: Candidates for a character that a negated set does not refuse.
 _ALPHABET = "aA0 -_.b1"
 _TRIES = 40
 
 
-def matching_texts(pattern: str) -> Iterator[str]:
-    """Yield texts in which the pattern is found, short ones first; none where it is too clever."""
+def iter_matching_texts(pattern: str) -> Iterator[str]:
+    """Yield texts that the pattern matches, short ones first. Yields nothing for a pattern that is too complex."""
+    # By name, since type stubs do not know the private module; writing a parser would be worse.
     tree = import_module("re._parser").parse(pattern)
     known = set()
-    for more in range(_TRIES):
-        text = _Sampler(more).sequence(tree)
+    for extra in range(_TRIES):
+        text = _TextSampler(extra).sample_sequence(tree)
+        # Look-arounds and word boundaries are ignored by the sampler, so each text is checked.
         if text not in known and re.search(pattern, text):
             known.add(text)
             yield text
 
 
-class _Sampler:
-    """Writes one text for a parsed pattern; ``more`` asks for that many repetitions above the least."""
+class _TextSampler:
+    """The builder of one text for a parsed pattern.
 
-    def __init__(self, more: int) -> None:
-        self.more = more
+    Each repetition has ``extra`` items above its minimum, and ``extra`` chooses among alternatives too.
+    """
+
+    def __init__(self, extra: int) -> None:
+        self.extra = extra
         self.groups: dict[int, str] = {}
 
-    def sequence(self, tree: Any) -> str:
-        return "".join(self.one(str(name), argument) for name, argument in tree)
+    def sample_sequence(self, tree: Any) -> str:
+        return "".join(self.sample_node(str(name), argument) for name, argument in tree)
 
-    def one(self, name: str, argument: Any) -> str:  # noqa: PLR0911  (one row a kind of node)
+    def sample_node(self, name: str, argument: Any) -> str:  # noqa: PLR0911  (one row a kind of node)
         match name:
             case "LITERAL":
                 return chr(argument)
@@ -51,34 +57,35 @@ class _Sampler:
             case "ANY":
                 return "a"
             case "IN":
-                return self.in_set(argument)
+                return self.sample_set(argument)
             case "BRANCH":
-                return self.sequence(argument[1][self.more % len(argument[1])])
+                return self.sample_sequence(argument[1][self.extra % len(argument[1])])
             case "SUBPATTERN":
-                self.groups[argument[0]] = self.sequence(argument[3])
+                self.groups[argument[0]] = self.sample_sequence(argument[3])
                 return self.groups[argument[0]]
             case "GROUPREF":
                 return self.groups.get(argument, "")
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
                 least, most, inner = argument
-                return "".join(self.sequence(inner) for _ in range(min(least + self.more, int(most), 10_000)))
+                # The cap is for patterns such as a{1000000}, whose text nobody wants in an example.
+                return "".join(self.sample_sequence(inner) for _ in range(min(least + self.extra, int(most), 10_000)))
             case "ATOMIC_GROUP":
-                return self.sequence(argument)
+                return self.sample_sequence(argument)
             case _:
                 return ""
 
-    def in_set(self, members: list[tuple[Any, Any]]) -> str:
+    def sample_set(self, members: list[tuple[Any, Any]]) -> str:
         if str(members[0][0]) == "NEGATE":
-            refused = [re.compile(_set_text(members[1:]))]
-            return next((sign for sign in _ALPHABET + "!~é" if not refused[0].match(sign)), "")
-        name, argument = members[self.more % len(members)]
+            refused = re.compile(_build_set_pattern(members[1:]))
+            return next((sign for sign in _ALPHABET + "!~é" if not refused.match(sign)), "")
+        name, argument = members[self.extra % len(members)]
         if str(name) == "RANGE":
             low, high = argument
-            return chr(low + self.more % (high - low + 1))
-        return chr(argument) if str(name) == "LITERAL" else _CATEGORIES.get(str(argument), "a")
+            return chr(low + self.extra % (high - low + 1))
+        return chr(argument) if str(name) == "LITERAL" else _CATEGORY_SAMPLES.get(str(argument), "a")
 
 
-def _set_text(members: list[tuple[Any, Any]]) -> str:
+def _build_set_pattern(members: list[tuple[Any, Any]]) -> str:
     signs = []
     for name, argument in members:
         match str(name):
@@ -87,11 +94,11 @@ def _set_text(members: list[tuple[Any, Any]]) -> str:
             case "LITERAL":
                 signs.append(re.escape(chr(argument)))
             case _:
-                signs.append(_CLASSES.get(str(argument), ""))
+                signs.append(_CATEGORY_PATTERNS.get(str(argument), ""))
     return f"[{''.join(signs)}]"
 
 
-_CLASSES = {
+_CATEGORY_PATTERNS = {
     "CATEGORY_DIGIT": r"\d",
     "CATEGORY_NOT_DIGIT": r"\D",
     "CATEGORY_SPACE": r"\s",

@@ -1,4 +1,4 @@
-"""A response schema ready for use: what is sent, and how every answer is read."""
+"""The format of answers: the schema that is sent for a response schema, and the reading of each answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pollux_sync.schemas.jsontext import parse_json, parse_json_prefix
 from pollux_sync.schemas.lowering import Lowered, lower
 from pollux_sync.schemas.mismatch import AnswerMismatch
 from pollux_sync.schemas.structuring import structure_valid
-from pollux_sync.schemas.validating import compile_validator, ensure_valid
+from pollux_sync.schemas.validating import check_value, compile_validator
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from pollux_sync.schemas.dialects import SchemaDialect
     from pollux_sync.schemas.keywords import Schema
 
+#: The start of a fenced block. Models wrap JSON in one in spite of the schema, with or without a language.
 _FENCE = re.compile(r"```[ \t]*(?:[A-Za-z][\w+.-]*)?[ \t]*\r?\n?\s*")
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class AnswerFormat:
-    """One response schema in one dialect. Build it once, read any number of answers, from any thread.
+    """A response schema in one dialect. Build it once, and read any number of answers in any thread.
 
-    ``type`` is the class or the JSON Schema dict as given, ``canonical`` its schema, ``lowered.schema``
-    what is sent.
+    ``type`` is the class or the JSON Schema dict of the caller, ``canonical`` its canonical schema, and
+    ``lowered.schema`` the schema to send.
     """
 
     type: Any
@@ -37,16 +38,18 @@ class AnswerFormat:
     lowered: Lowered
 
     def read(self, text: str) -> Any:
-        """Return the instance of ``type`` in a model's answer; plain JSON where ``type`` is a dict.
+        """Return the instance of ``type`` in a model's answer, or the JSON value if ``type`` is a dict.
 
-        The whole text is read as JSON, else its first fenced block. Raises AnswerMismatch with the place
-        in the answer, or in the canonical value where the answer itself is of the right shape.
+        The whole text is read as JSON, or else its first fenced block. Raises AnswerMismatch with the path in the
+        answer, or in the canonical value if the answer is valid under the schema that was sent.
         """
         answer = parse_answer(text)
+        # Validated twice: under the schema that was sent, so that the transform meets the shapes it expects and a path
+        # fits the answer; and under the canonical one, which has the checks that the dialect could not express.
         if self._is_rewritten:
-            ensure_valid(answer, self._lowered_validator)
+            check_value(answer, self._lowered_validator)
         value = self.lift(answer)
-        ensure_valid(value, self._canonical_validator)
+        check_value(value, self._canonical_validator)
         return structure_valid(value, self.type)
 
     def lift(self, answer: Any) -> Any:
@@ -58,7 +61,7 @@ class AnswerFormat:
 
     @cached_property
     def schema_hash(self) -> str:
-        """The hash of the canonical schema, as handles keep it."""
+        """The hash of the canonical schema, which handles store."""
         return schema_hash(self.canonical)
 
     @cached_property
@@ -75,10 +78,10 @@ class AnswerFormat:
 
 
 def answer_format(response_schema: Any, dialect: SchemaDialect) -> AnswerFormat:
-    """Build the format of a class or JSON Schema dict in a dialect.
+    """Return the answer format of a class or a JSON Schema dict in a dialect.
 
-    Raises ConfigurationError for what has no schema. What the dialect cannot express is in
-    ``lowered.findings`` and raises nothing.
+    Raises ConfigurationError for a type without a JSON form. What the dialect cannot express raises nothing; it is
+    listed in ``lowered.findings``.
     """
     canonical = schema_of(response_schema)
     return AnswerFormat(type=response_schema, canonical=canonical, lowered=lower(canonical, dialect))
@@ -87,8 +90,9 @@ def answer_format(response_schema: Any, dialect: SchemaDialect) -> AnswerFormat:
 def parse_answer(text: str) -> Any:
     """Return the JSON value of the whole text, or else of its first fenced block.
 
-    Raises AnswerMismatch for anything else, and for NaN, infinity and numbers too big for a float.
+    Raises AnswerMismatch for anything else, and for NaN, infinity and numbers too large for a float.
     """
+    # The parser of the standard library refuses a byte order mark.
     text = text.strip().removeprefix("\ufeff")
     try:
         return parse_json(text)
@@ -97,14 +101,16 @@ def parse_answer(text: str) -> Any:
         if fence is None:
             reason = f"the answer is not JSON: {error}" if text else "the answer is empty"
             raise AnswerMismatch(reason) from error
-    return _fenced(text[fence.end() :])
+    return _parse_fenced(text[fence.end() :])
 
 
-def _fenced(text: str) -> Any:
+def _parse_fenced(text: str) -> Any:
+    # The JSON ends where the parser says, not at the next fence: a string inside may contain one. The closing fence
+    # may be missing, when the answer was cut off right after the JSON.
     try:
         value, rest = parse_json_prefix(text)
     except ValueError as error:
         raise AnswerMismatch(f"the fenced block of the answer is not JSON: {error}") from error
     if rest.strip() and not rest.lstrip().startswith("```"):
-        raise AnswerMismatch("the fenced block of the answer goes on after its JSON")
+        raise AnswerMismatch("the fenced block of the answer has more text after its JSON")
     return value

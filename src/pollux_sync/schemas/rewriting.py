@@ -1,7 +1,10 @@
-"""Shapes a dialect lacks, replaced by shapes it has: maps by pairs, tuples by objects, and so on.
+"""Rewriting of shapes that a dialect lacks into shapes it has: maps into pairs, tuples into objects, and so on.
 
-A union whose rewritten branches can no longer be told apart gets a tag for each branch. That is seen only
-when the whole schema is rewritten, so rewriting is repeated until no such union is found any more.
+Every rewritten schema comes with a transform that converts its answers back, so that no value is lost. What a dialect
+cannot check moves into the description, and is checked on the lifted answer against the canonical schema.
+
+A union whose rewritten branches could accept the same answer gets a tag for each branch. This shows only when the
+whole schema is rewritten, so rewriting is repeated until no such union is left.
 """
 
 from __future__ import annotations
@@ -10,49 +13,52 @@ import json
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
-from pollux_sync.schemas.bridges import (
-    SAME,
-    Branch,
-    Bridge,
-    Definitions,
-    Fields,
-    Items,
-    JsonText,
-    Named,
-    Nullable,
-    Pairs,
-    Slots,
-    Union,
-    Wrapped,
-    is_same,
-)
-from pollux_sync.schemas.describing import ANY_VALUE, told
+import attrs
+
+from pollux_sync.schemas.describing import ANY_VALUE, append_notes
 from pollux_sync.schemas.dialects import Finding, SchemaDialect
-from pollux_sync.schemas.filtering import is_kept, keep_keywords
-from pollux_sync.schemas.keywords import Schema, Step, is_anything
-from pollux_sync.schemas.merging import STRUCTURE
+from pollux_sync.schemas.filtering import is_supported, split_keywords
+from pollux_sync.schemas.keywords import Schema, Step, drop_keywords, is_anything
+from pollux_sync.schemas.merging import MERGEABLE
 from pollux_sync.schemas.mismatch import json_path
-from pollux_sync.schemas.normalizing import DEFS, Normalized, with_definitions
+from pollux_sync.schemas.normalizing import DEFS, Normalized, attach_definitions
 from pollux_sync.schemas.overlapping import are_disjoint
-from pollux_sync.schemas.simplifying import Simplifier, without
+from pollux_sync.schemas.simplifying import Simplifier
+from pollux_sync.schemas.transforms import (
+    IDENTITY,
+    ArrayTransform,
+    Branch,
+    Definitions,
+    MapAsPairs,
+    NullableTransform,
+    ObjectTransform,
+    ReferenceTransform,
+    Transform,
+    TupleAsObject,
+    UnionTransform,
+    ValueAsJsonText,
+    ValueInObject,
+    is_identity,
+)
 from pollux_sync.schemas.validating import compile_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Steps = tuple[Step, ...]
-Passage = tuple[Schema, Bridge]
+#: A lowered schema, and the transform of its values.
+Rewrite = tuple[Schema, Transform]
 
 _NULL: Schema = {"type": "null"}
-_WORDS: dict[str, tuple[str, ...]] = {
+_KEYWORDS_BY_TYPE: dict[str, tuple[str, ...]] = {
     "object": ("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
     "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
     "string": ("pattern", "minLength", "maxLength", "format", "contentEncoding", "contentMediaType"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-_SCALAR_WORDS = (*_WORDS["string"], *_WORDS["number"])
-_KIND_OF_WORD = {word: kind for kind, words in _WORDS.items() for word in words}
-_KIND_OF_VALUE = {
+_SCALAR_KEYWORDS = (*_KEYWORDS_BY_TYPE["string"], *_KEYWORDS_BY_TYPE["number"])
+_TYPE_BY_KEYWORD = {keyword: name for name, keywords in _KEYWORDS_BY_TYPE.items() for keyword in keywords}
+_TYPE_BY_CLASS = {
     bool: "boolean",
     dict: "object",
     float: "number",
@@ -61,7 +67,8 @@ _KIND_OF_VALUE = {
     str: "string",
     type(None): "null",
 }
-#: Checks which hold further schemas or span properties: they describe canonical values, not rewritten ones.
+#: Checks which hold further schemas or span properties. They describe canonical values, so a provider would apply
+#: them to answers of another shape: they are never sent as keywords, whatever the dialect supports.
 _CONDITIONS = frozenset(
     {
         "contains",
@@ -80,20 +87,24 @@ _CONDITIONS = frozenset(
 )
 
 
-def rewrite(normalized: Normalized, dialect: SchemaDialect) -> tuple[Schema, dict[str, Any], Bridge, list[Finding]]:
-    """Return the rewritten root, its definitions, the passage between both sides, and the findings."""
+def rewrite_shapes(
+    normalized: Normalized, dialect: SchemaDialect
+) -> tuple[Schema, dict[str, Any], Transform, list[Finding]]:
+    """Return the rewritten root, its definitions, the transform between both sides, and the findings."""
     tagged: frozenset[Steps] = frozenset()
     while True:
-        rewriting = _Rewriting(normalized, dialect, tagged)
-        root, bridge = rewriting.passage(normalized.root, ())
-        confusable = rewriting.confusable_unions()
-        if not confusable:
-            return root, rewriting.definitions.lowered, bridge, rewriting.findings
-        tagged |= confusable
+        rewriter = _Rewriter(normalized, dialect, tagged)
+        root, transform = rewriter.rewrite(normalized.root, ())
+        ambiguous = rewriter.collect_ambiguous_unions()
+        if not ambiguous:
+            return root, rewriter.definitions.lowered, transform, rewriter.findings
+        # Ends, because each round tags a union that had no tags. A tag changes the shape of its branches, which may
+        # make a union around it ambiguous: hence another round over the whole schema.
+        tagged |= ambiguous
 
 
-class _Rewriting:
-    """One pass over a schema. Each method returns how a part looks in the dialect, and its passage."""
+class _Rewriter:
+    """One pass over a schema. ``steps`` is where a part stands in the canonical schema, for findings."""
 
     def __init__(self, normalized: Normalized, dialect: SchemaDialect, tagged: frozenset[Steps]) -> None:
         self.dialect = dialect
@@ -104,302 +115,354 @@ class _Rewriting:
         self.findings: list[Finding] = []
         self.unions: list[tuple[Steps, tuple[Branch, ...]]] = []
 
-    def passage(self, schema: Any, steps: Steps) -> Passage:
-        schema = self.simplifier.simplified(schema)
+    def rewrite(self, schema: Any, steps: Steps) -> Rewrite:
+        schema = self.simplifier.simplify(schema)
         if schema is False:
-            self.find(steps, "no value is valid here", "error")
-            return dict(_NULL), SAME
+            # A dialect has no schema that accepts nothing. Null is a stand-in: the error keeps it from being sent.
+            self.add_finding(steps, "no value is valid here", "error")
+            return dict(_NULL), IDENTITY
         if is_anything(schema):
-            return self.any_passage({} if schema is True else schema, steps)
-        for word, make in (
-            ("$ref", self.reference_passage),
-            ("enum", self.choice_passage),
-            ("const", self.choice_passage),
-            ("anyOf", self.union_passage),
+            return self.rewrite_any({} if schema is True else schema, steps)
+        for keyword, rewrite in (
+            ("$ref", self.rewrite_reference),
+            ("enum", self.rewrite_choice),
+            ("const", self.rewrite_choice),
+            ("anyOf", self.rewrite_union),
         ):
-            if word in schema:
-                return make(schema, steps)
-        return self.typed_passage(schema, steps)
+            if keyword in schema:
+                return rewrite(schema, steps)
+        return self.rewrite_by_type(schema, steps)
 
-    def typed_passage(self, schema: Schema, steps: Steps) -> Passage:
-        kind = schema.get("type") or self.guessed_kind(schema, steps)
-        match kind:
+    def rewrite_by_type(self, schema: Schema, steps: Steps) -> Rewrite:
+        type_name = schema.get("type") or self.infer_type(schema, steps)
+        match type_name:
             case "object":
-                return self.object_passage(schema, steps)
+                return self.rewrite_object(schema, steps)
             case "array":
-                return self.array_passage(schema, steps)
+                return self.rewrite_array(schema, steps)
             case None:
-                return self.any_passage(schema, steps)
-        words = [word for word in _SCALAR_WORDS if word in schema]
-        return self.finished({"type": kind}, schema, steps, words), SAME
+                return self.rewrite_any(schema, steps)
+        keywords = [keyword for keyword in _SCALAR_KEYWORDS if keyword in schema]
+        return self.add_keywords({"type": type_name}, schema, steps, keywords), IDENTITY
 
-    def guessed_kind(self, schema: Schema, steps: Steps) -> str | None:
-        kinds = {_KIND_OF_WORD[word] for word in schema if word in _KIND_OF_WORD}
-        if len(kinds) != 1:
+    def infer_type(self, schema: Schema, steps: Steps) -> str | None:
+        # In JSON Schema {"minimum": 3} accepts every text as well, but its author means a number, and a dialect may
+        # require a type. The finding reports the assumption: a value of another type cannot be answered.
+        types = {_TYPE_BY_KEYWORD[keyword] for keyword in schema if keyword in _TYPE_BY_KEYWORD}
+        if len(types) != 1:
             return None
-        self.find(steps, f"no type is stated; taken as {min(kinds)}")
-        return kinds.pop()
+        self.add_finding(steps, f"the schema has no type; {min(types)} is assumed")
+        return types.pop()
 
-    # -- keywords and words
+    # -- findings and keywords
 
-    def find(self, steps: Steps, message: str, severity: Literal["note", "error"] = "note") -> None:
+    def add_finding(self, steps: Steps, message: str, severity: Literal["note", "error"] = "note") -> None:
         self.findings.append(Finding(path=json_path(steps), message=message, severity=severity))
 
-    def telling(self, schema: Schema, words: Iterable[str], steps: Steps) -> Schema:
-        """Return the schema with these keywords of it told in its description."""
-        notes = {word: schema[word] for word in words if schema.get(word, False) is not False}
-        for word in notes:
-            self.find(steps, f"{word} is told in the description and checked when the answer is read")
-        description = told(schema.get("description"), notes)
+    def describe_keywords(self, schema: Schema, keywords: Iterable[str], steps: Steps) -> Schema:
+        """Return the schema with these keywords repeated in its description, and add a finding for each."""
+        notes = {keyword: schema[keyword] for keyword in keywords if schema.get(keyword, False) is not False}
+        for keyword in notes:
+            self.add_finding(steps, f"{keyword} is sent in the description and checked when the answer is read")
+        description = append_notes(schema.get("description"), notes)
         return {**schema, "description": description} if description else schema
 
-    def finished(
-        self, lowered: Schema, schema: Schema, steps: Steps, words: Iterable[str] = (), bridge: Bridge = SAME
+    def add_keywords(
+        self,
+        lowered: Schema,
+        schema: Schema,
+        steps: Steps,
+        keywords: Iterable[str] = (),
+        transform: Transform = IDENTITY,
     ) -> Schema:
-        """Return the lowered schema with these keywords of the original, its annotations, and notes in words."""
-        schema = self.telling(schema, [key for key in schema if key in _CONDITIONS], steps)
+        """Return the lowered schema with the annotations and these keywords of the original one.
+
+        Those that the dialect does not support go into the description.
+        """
+        schema = self.describe_keywords(schema, [key for key in schema if key in _CONDITIONS], steps)
         annotations = [key for key in ("title", "default", "examples") if key in schema]
-        kept, notes, found = keep_keywords(schema, [*words, *annotations], self.dialect, steps)
-        self.findings += found
-        if bridge != SAME:
+        kept, notes, findings = split_keywords(schema, [*keywords, *annotations], self.dialect, steps)
+        self.findings += findings
+        if transform != IDENTITY:
+            # Defaults and examples have the canonical shape, which would be wrong beside a rewritten schema.
             notes |= {key: kept.pop(key) for key in ("default", "examples") if key in kept}
         notes = {key: value for key, value in notes.items() if key != "title" and value is not None}
-        description = told(schema.get("description"), notes)
+        description = append_notes(schema.get("description"), notes)
         return {**lowered, **kept, **({"description": description} if description else {})}
 
-    # -- anything, choices, references
+    # -- any value, choices, references
 
-    def any_passage(self, schema: Schema, steps: Steps) -> Passage:
-        schema = self.telling(schema, [key for key in schema if key in STRUCTURE], steps)
+    def rewrite_any(self, schema: Schema, steps: Steps) -> Rewrite:
+        schema = self.describe_keywords(schema, [key for key in schema if key in MERGEABLE], steps)
         if self.dialect.allows_any:
-            return self.finished({}, schema, steps), SAME
+            return self.add_keywords({}, schema, steps), IDENTITY
+        # The dialects of OpenAI, Anthropic and Gemini have no schema that accepts any value. A string of JSON text can
+        # hold every value, and loses nothing: it is parsed when the answer is lifted.
         lines = [text for text in (schema.get("description"), ANY_VALUE) if text]
         schema = {**schema, "description": "\n".join(lines)}
-        return self.finished({"type": "string"}, schema, steps, (), JsonText()), JsonText()
+        transform = ValueAsJsonText()
+        return self.add_keywords({"type": "string"}, schema, steps, (), transform), transform
 
-    def choice_passage(self, schema: Schema, steps: Steps) -> Passage:
+    def rewrite_choice(self, schema: Schema, steps: Steps) -> Rewrite:
         lowered: Schema = {key: schema[key] for key in ("type", "enum") if key in schema}
         if "const" in schema:
+            # Gemini's dialect has no const; an enum of one value accepts the same.
             value = schema["const"]
-            is_const_kept = is_kept("const", value, self.dialect)
-            lowered = {**without(lowered, "enum"), **({"const": value} if is_const_kept else {"enum": [value]})}
-        lowered = {"type": _kinds_of([schema["const"]] if "const" in schema else schema["enum"]), **lowered}
-        return self.finished(lowered, schema, steps), SAME
+            is_const_kept = is_supported("const", value, self.dialect)
+            lowered = {**drop_keywords(lowered, "enum"), **({"const": value} if is_const_kept else {"enum": [value]})}
+        # The type is stated although enum and const imply it: OpenAI's strict mode refuses a schema without a type.
+        lowered = {"type": _list_types([schema["const"]] if "const" in schema else schema["enum"]), **lowered}
+        return self.add_keywords(lowered, schema, steps), IDENTITY
 
-    def reference_passage(self, schema: Schema, steps: Steps) -> Passage:
+    def rewrite_reference(self, schema: Schema, steps: Steps) -> Rewrite:
         name = schema["$ref"].removeprefix(DEFS)
         if name in self.open and not self.dialect.allows_recursion:
-            return self.recursion_passage(schema, name, steps)
+            return self.rewrite_recursion(schema, name, steps)
         if name not in self.definitions.lowered:
             self.open.append(name)
-            # Until it is made, the canonical schema answers whether null is legal there.
+            # The entry ends the recursion of a definition that contains itself. Until its lowered schema is known,
+            # the canonical one decides whether null is legal at a reference to it.
             self.definitions.lowered[name] = self.definitions.canonical[name]
-            lowered, bridge = self.passage(self.definitions.canonical[name], ("$defs", name))
-            self.definitions.lowered[name], self.definitions.bridges[name] = lowered, bridge
+            lowered, inner = self.rewrite(self.definitions.canonical[name], ("$defs", name))
+            self.definitions.lowered[name], self.definitions.transforms[name] = lowered, inner
             self.open.remove(name)
-        passage = Named(name, self.definitions)
-        reference = self.finished({"$ref": DEFS + name}, schema, steps, (), passage)
+        transform = ReferenceTransform(name, self.definitions)
+        reference = self.add_keywords({"$ref": DEFS + name}, schema, steps, (), transform)
         if len(reference) > 1 and not self.dialect.allows_ref_siblings:
-            self.find(steps, "what stands beside the reference is not sent")
+            # The dialects of OpenAI, Anthropic and Gemini allow no keyword beside $ref. Only annotations are lost: the
+            # simplifier has made a definition of its own of a reference with checks beside it.
+            self.add_finding(steps, "keywords beside $ref are not sent")
             reference = {"$ref": DEFS + name}
-        return reference, passage
+        return reference, transform
 
-    def recursion_passage(self, schema: Schema, name: str, steps: Steps) -> Passage:
-        """Let the model write what would lead back into itself as JSON text, in its canonical form."""
-        self.find(steps, f"{name} contains itself; this is answered as JSON text")
-        shape = json.dumps(with_definitions({"$ref": DEFS + name}, self.definitions.canonical), ensure_ascii=False)
+    def rewrite_recursion(self, schema: Schema, name: str, steps: Steps) -> Rewrite:
+        """Replace a reference that leads back into its own definition by JSON text of the canonical value.
+
+        Anthropic refuses recursive schemas. The first level keeps its shape, and everything below is text; the
+        canonical schema of that text is in the description, where the model can read it.
+        """
+        self.add_finding(steps, f"{name} contains itself; the inner value is answered as JSON text")
+        shape = json.dumps(attach_definitions({"$ref": DEFS + name}, self.definitions.canonical), ensure_ascii=False)
         lines = [schema.get("description"), f"JSON text of a value that is valid under {shape}"]
-        described = {**without(schema, "$ref"), "description": "\n".join(filter(None, lines))}
-        return self.finished({"type": "string"}, described, steps, (), JsonText()), JsonText()
+        described = {**drop_keywords(schema, "$ref"), "description": "\n".join(filter(None, lines))}
+        transform = ValueAsJsonText()
+        return self.add_keywords({"type": "string"}, described, steps, (), transform), transform
 
     # -- unions
 
-    def union_passage(self, schema: Schema, steps: Steps) -> Passage:
-        branches = [self.simplifier.simplified(branch) for branch in schema["anyOf"]]
+    def rewrite_union(self, schema: Schema, steps: Steps) -> Rewrite:
+        branches = [self.simplifier.simplify(branch) for branch in schema["anyOf"]]
         branches = [branch for branch in branches if branch is not False]
-        around = without(schema, "anyOf")
+        around = drop_keywords(schema, "anyOf")
         if not branches:
-            return self.passage(False, steps)
+            return self.rewrite(False, steps)
+        # One branch that accepts everything makes the union accept everything.
         if any(is_anything(branch) for branch in branches):
-            return self.any_passage(around, steps)
+            return self.rewrite_any(around, steps)
         if len(branches) == 1:
-            return self.passage({**branches[0], **around}, steps)
-        passages = [self.passage(branch, (*steps, "anyOf", index)) for index, branch in enumerate(branches)]
+            return self.rewrite({**branches[0], **around}, steps)
+        rewrites = [self.rewrite(branch, (*steps, "anyOf", index)) for index, branch in enumerate(branches)]
         if steps in self.tagged:
-            passages = _tagged(branches, passages)
-        bridge = self.union_bridge(branches, passages, steps)
-        return self.finished({"anyOf": [low for low, _ in passages]}, schema, steps, (), bridge), bridge
+            rewrites = _tag_branches(branches, rewrites)
+        transform = self.build_union_transform(branches, rewrites, steps)
+        return self.add_keywords({"anyOf": [low for low, _ in rewrites]}, schema, steps, (), transform), transform
 
-    def union_bridge(self, branches: list[Schema], passages: list[Passage], steps: Steps) -> Bridge:
-        sides = zip(branches, passages, strict=True)
-        made = tuple(Branch(canonical, low, bridge, self.definitions) for canonical, (low, bridge) in sides)
-        self.unions.append((steps, made))
-        if all(branch.bridge == SAME for branch in made):
-            return SAME
-        rest = [branch.bridge for branch in made if branch.lowered != _NULL]
-        return Nullable(rest[0]) if len(rest) == 1 else Union(made)
+    def build_union_transform(self, branches: list[Schema], rewrites: list[Rewrite], steps: Steps) -> Transform:
+        sides = zip(branches, rewrites, strict=True)
+        built = tuple(Branch(canonical, low, transform, self.definitions) for canonical, (low, transform) in sides)
+        self.unions.append((steps, built))
+        if all(branch.transform == IDENTITY for branch in built):
+            return IDENTITY
+        # A nullable value needs no validators to find its branch: only null takes the other one.
+        rest = [branch.transform for branch in built if branch.lowered != _NULL]
+        return NullableTransform(rest[0]) if len(rest) == 1 else UnionTransform(built)
 
-    def confusable_unions(self) -> frozenset[Steps]:
-        """Return the unions where a wrong branch could lift an answer to another value."""
+    def collect_ambiguous_unions(self) -> frozenset[Steps]:
+        """Return the places of unions in which the wrong branch could lift an answer to another value."""
         untagged = [(steps, branches) for steps, branches in self.unions if steps not in self.tagged]
         return frozenset(
             steps
             for steps, branches in untagged
-            if any(self.are_confusable(one, two) for one, two in combinations(branches, 2))
+            if any(self.are_ambiguous(one, two) for one, two in combinations(branches, 2))
         )
 
-    def are_confusable(self, one: Branch, two: Branch) -> bool:
-        if is_same(one.bridge) and is_same(two.bridge):
+    def are_ambiguous(self, one: Branch, two: Branch) -> bool:
+        # Branches without a change of shape may overlap: either of them lifts an answer to the same value.
+        if is_identity(one.transform) and is_identity(two.transform):
             return False
         return not are_disjoint(one.lowered, two.lowered, self.definitions.lowered)
 
     # -- arrays
 
-    def array_passage(self, schema: Schema, steps: Steps) -> Passage:
+    def rewrite_array(self, schema: Schema, steps: Steps) -> Rewrite:
         prefix = schema.get("prefixItems", [])
         if prefix and not self.dialect.allows_tuples:
-            return self.slots_passage(schema, steps)
-        first = [self.passage(item, (*steps, "prefixItems", index)) for index, item in enumerate(prefix)]
-        item, bridge = self.items_passage(schema.get("items", True), steps)
-        if bridge != SAME or any(inner != SAME for _, inner in first):
-            bridge = Items(bridge, tuple(inner for _, inner in first))
+            return self.rewrite_tuple(schema, steps)
+        first = [self.rewrite(item, (*steps, "prefixItems", index)) for index, item in enumerate(prefix)]
+        item, transform = self.rewrite_items(schema.get("items", True), steps)
+        if transform != IDENTITY or any(inner != IDENTITY for _, inner in first):
+            transform = ArrayTransform(transform, tuple(inner for _, inner in first))
         lowered = {"type": "array", **({"prefixItems": [low for low, _ in first]} if first else {}), "items": item}
-        words = [word for word in ("minItems", "maxItems", "uniqueItems") if word in schema]
-        return self.finished(lowered, schema, steps, words, bridge), bridge
+        keywords = [keyword for keyword in ("minItems", "maxItems", "uniqueItems") if keyword in schema]
+        return self.add_keywords(lowered, schema, steps, keywords, transform), transform
 
-    def items_passage(self, items: Any, steps: Steps) -> tuple[Any, Bridge]:
-        return (False, SAME) if items is False else self.passage(items, (*steps, "items"))
+    def rewrite_items(self, items: Any, steps: Steps) -> tuple[Any, Transform]:
+        # `items: false` is legal: it closes the array. Elsewhere false means that no value is valid, an error.
+        return (False, IDENTITY) if items is False else self.rewrite(items, (*steps, "items"))
 
-    def slots_passage(self, schema: Schema, steps: Steps) -> Passage:
-        """Make an object ``item_0`` ... of a tuple, with ``rest`` where more items may follow."""
+    def rewrite_tuple(self, schema: Schema, steps: Steps) -> Rewrite:
+        """Rewrite a tuple as an object ``item_0`` ..., with an array ``rest`` where more items may follow.
+
+        OpenAI and Anthropic refuse prefixItems, Gemini and llama.cpp know no closed tuples. Named items keep their
+        own schemas; an array of a union would allow them in any order and number.
+        """
         slots = {f"item_{index}": item for index, item in enumerate(schema["prefixItems"])}
         required = list(slots)[: schema.get("minItems", 0)]
         places = {name: (*steps, "prefixItems", index) for index, name in enumerate(slots)}
-        lowered, fields = self.fields_passage(slots, required, places)
-        bridge = Slots(fields, None)
+        lowered, fields = self.rewrite_properties(slots, required, places)
+        transform = TupleAsObject(fields, None)
         items = schema.get("items", False)
         if items is not False and schema.get("maxItems", len(slots) + 1) > len(slots):
-            item, inner = self.passage(items, (*steps, "items"))
+            item, inner = self.rewrite(items, (*steps, "items"))
             lowered["properties"]["rest"] = {"type": "array", "items": item}
             lowered["required"].append("rest")
-            bridge = Slots(fields, ("rest", inner))
-        schema = self.telling(schema, ["uniqueItems"], steps)
-        return self.finished(lowered, schema, steps, (), bridge), bridge
+            transform = TupleAsObject(fields, ("rest", inner))
+        schema = self.describe_keywords(schema, ["uniqueItems"], steps)
+        return self.add_keywords(lowered, schema, steps, (), transform), transform
 
     # -- objects
 
-    def object_passage(self, schema: Schema, steps: Steps) -> Passage:
-        others = _schema_of_others(schema)
+    def rewrite_object(self, schema: Schema, steps: Steps) -> Rewrite:
+        additional = _build_additional_schema(schema)
         properties = dict(schema.get("properties", {}))
         for key in schema.get("required", ()):
-            properties.setdefault(key, True if others is None else others)
-        if others is not None and not properties and not self.dialect.allows_open_maps:
-            return self.map_passage(schema, others, steps)
+            properties.setdefault(key, True if additional is None else additional)
+        if additional is not None and not properties and not self.dialect.allows_open_maps:
+            return self.rewrite_map(schema, additional, steps)
         places = {key: (*steps, "properties", key) for key in properties}
-        lowered, bridge = self.fields_passage(properties, schema.get("required", ()), places)
-        if others is not None:
-            bridge = self.opened_passage(lowered, bridge, schema, others, steps)
-        words = ("minProperties", "maxProperties", "patternProperties")
-        return self.finished(lowered, self.telling(schema, words, steps), steps, (), bridge), bridge
+        lowered, transform = self.rewrite_properties(properties, schema.get("required", ()), places)
+        if additional is not None:
+            transform = self.add_additional(lowered, transform, schema, additional, steps)
+        keywords = ("minProperties", "maxProperties", "patternProperties")
+        described = self.describe_keywords(schema, keywords, steps)
+        return self.add_keywords(lowered, described, steps, (), transform), transform
 
-    def fields_passage(
+    def rewrite_properties(
         self, properties: Schema, required: Iterable[str], places: dict[str, Steps]
-    ) -> tuple[Schema, Fields]:
-        passages = {key: self.passage(inner, places[key]) for key, inner in properties.items()}
-        lowered = {key: low for key, (low, _) in passages.items()}
-        wanted = set(required)
-        optional = {key for key in properties if key not in wanted} if self.dialect.all_required else set()
-        null_is_absent = {
-            key for key in optional if self.can_stand_for_absence(lowered[key], properties[key], places[key])
+    ) -> tuple[Schema, ObjectTransform]:
+        rewrites = {key: self.rewrite(inner, places[key]) for key, inner in properties.items()}
+        lowered = {key: low for key, (low, _) in rewrites.items()}
+        required_keys = set(required)
+        # OpenAI's strict mode requires every property; its documentation has optional ones emulated with null.
+        optional = {key for key in properties if key not in required_keys} if self.dialect.all_required else set()
+        null_means_absent = {
+            key for key in optional if self.can_null_mean_absent(lowered[key], properties[key], places[key])
         }
-        lowered |= {key: _nullable(lowered[key]) for key in lowered if key in null_is_absent}
+        lowered |= {key: _allow_null(lowered[key]) for key in lowered if key in null_means_absent}
         schema: Schema = {
             "type": "object",
             "properties": lowered,
-            "required": [key for key in properties if key in wanted or key in optional],
+            "required": [key for key in properties if key in required_keys or key in optional],
         }
+        # OpenAI and Anthropic refuse an object that is not closed.
         if self.dialect.closes_objects:
             schema["additionalProperties"] = False
-        bridges = {key: bridge for key, (_, bridge) in passages.items()}
-        return schema, Fields(bridges, frozenset(null_is_absent), frozenset(optional))
+        transforms = {key: transform for key, (_, transform) in rewrites.items()}
+        return schema, ObjectTransform(transforms, frozenset(null_means_absent), frozenset(optional))
 
-    def can_stand_for_absence(self, lowered: Schema, canonical: Any, steps: Steps) -> bool:
-        """Whether null, not being a value of this optional property, can mean that it is absent."""
+    def can_null_mean_absent(self, lowered: Schema, canonical: Any, steps: Steps) -> bool:
+        """Return True if null is free to mean that this optional property is absent."""
         if not self.dialect.optional_as_nullable:
-            self.find(steps, "the property is optional, but must always be given")
+            self.add_finding(steps, "the property is optional, but this dialect requires it")
             return False
         is_null_legal = compile_validator({**lowered, "$defs": self.definitions.lowered}).is_valid(None)
+        # With null as the default, absent and null mean the same, so that nothing is lost.
         has_null_default = isinstance(canonical, dict) and canonical.get("default", True) is None
         if is_null_legal and not has_null_default:
-            self.find(steps, "absent and null cannot be told apart here; null is kept")
+            self.add_finding(steps, "an absent property cannot be distinguished from null here; null is kept")
         return not is_null_legal
 
-    def opened_passage(self, lowered: Schema, fields: Fields, schema: Schema, others: Any, steps: Steps) -> Fields:
-        """Add to an object what has no property of its own; it changes ``lowered`` in place."""
+    def add_additional(
+        self, lowered: Schema, transform: ObjectTransform, schema: Schema, additional: Any, steps: Steps
+    ) -> ObjectTransform:
+        """Add the additional properties to a lowered object, in place, and return its new transform."""
         if self.dialect.allows_open_maps:
-            lowered["additionalProperties"], loose = self.passage(others, (*steps, "additionalProperties"))
-            return Fields(fields.fields, fields.null_is_absent, fields.absent_as_null, None, loose)
+            lowered["additionalProperties"], inner = self.rewrite(additional, (*steps, "additionalProperties"))
+            return attrs.evolve(transform, additional=inner)
         name = "other_properties"
+        # A declared property of this name keeps it.
         while name in lowered["properties"]:
             name += "_"
-        pairs, bridge = self.map_passage({"propertyNames": schema.get("propertyNames", {})}, others, steps)
+        pairs, inner_pairs = self.rewrite_map({"propertyNames": schema.get("propertyNames", {})}, additional, steps)
         lowered["properties"][name] = pairs
         lowered["required"].append(name)
-        return Fields(fields.fields, fields.null_is_absent, fields.absent_as_null, (name, bridge))
+        return attrs.evolve(transform, additional_pairs=(name, inner_pairs))
 
-    def map_passage(self, schema: Schema, others: Any, steps: Steps) -> tuple[Schema, Pairs]:
-        value, inner = self.passage(others, (*steps, "additionalProperties"))
+    def rewrite_map(self, schema: Schema, additional: Any, steps: Steps) -> tuple[Schema, MapAsPairs]:
+        """Rewrite a map as an array of ``{key, value}``, since OpenAI and Anthropic refuse objects with unknown keys.
+
+        The number of keys becomes that of the pairs. A key that is answered twice is refused when it is lifted.
+        """
+        value, inner = self.rewrite(additional, (*steps, "additionalProperties"))
         names = schema.get("propertyNames", True)
-        key, _ = self.passage(
+        key, _ = self.rewrite(
             {"type": "string", **(names if isinstance(names, dict) else {})}, (*steps, "propertyNames")
         )
         pair = {"type": "object", "properties": {"key": key, "value": value}, "required": ["key", "value"]}
         pairs = {"type": "array", "items": {**pair, "additionalProperties": False}}
         counts = {"minProperties": "minItems", "maxProperties": "maxItems"}
-        sizes = {counts[word]: schema[word] for word in counts if word in schema}
-        schema = self.telling(schema, ["patternProperties"], steps)
-        bridge = Pairs(inner)
-        return self.finished(pairs, {**schema, **sizes}, steps, sizes, bridge), bridge
+        sizes = {counts[keyword]: schema[keyword] for keyword in counts if keyword in schema}
+        schema = self.describe_keywords(schema, ["patternProperties"], steps)
+        transform = MapAsPairs(inner)
+        return self.add_keywords(pairs, {**schema, **sizes}, steps, sizes, transform), transform
 
 
-def _kinds_of(values: list[Any]) -> str | list[str]:
-    kinds = list(dict.fromkeys(_KIND_OF_VALUE[type(value)] for value in values))
-    return kinds[0] if len(kinds) == 1 else kinds
+def _list_types(values: list[Any]) -> str | list[str]:
+    types = list(dict.fromkeys(_TYPE_BY_CLASS[type(value)] for value in values))
+    return types[0] if len(types) == 1 else types
 
 
-def _schema_of_others(schema: Schema) -> Any:
-    """Return the schema of values without a property of their own, or None where there are none."""
+def _build_additional_schema(schema: Schema) -> Any:
+    """Return the schema of additional properties, or None if the object may have none.
+
+    Values under patternProperties count as additional: which pattern a key matches is checked on the lifted answer.
+    """
     additional = schema.get("additionalProperties")
     patterns = [*schema.get("patternProperties", {}).values()]
     if patterns:
         values = [*patterns, *([] if additional in (None, False) else [additional])]
         return values[0] if len(values) == 1 else {"anyOf": values}
     if additional is None:
+        # JSON Schema allows unknown keys unless they are forbidden. An author who lists properties wants answers with
+        # those; an object without properties is a map.
         return None if "properties" in schema else True
     return None if additional is False else additional
 
 
-def _nullable(schema: Schema) -> Schema:
-    inner = without(schema, "description")
+def _allow_null(schema: Schema) -> Schema:
+    # A union is extended: another union around it would accept the same values.
+    inner = drop_keywords(schema, "description")
     around = {"description": schema["description"]} if "description" in schema else {}
     branches = inner["anyOf"] if set(inner) == {"anyOf"} else [inner]
     return {"anyOf": [*branches, dict(_NULL)], **around}
 
 
-def _tagged(branches: list[Schema], passages: list[Passage]) -> list[Passage]:
-    tagged: list[Passage] = []
+def _tag_branches(branches: list[Schema], rewrites: list[Rewrite]) -> list[Rewrite]:
+    """Put each branch into an object with one property, whose name tells it apart; null needs no tag."""
+    tagged: list[Rewrite] = []
     taken: set[str] = set()
-    for branch, (lowered, bridge) in zip(branches, passages, strict=True):
+    for branch, (lowered, transform) in zip(branches, rewrites, strict=True):
         if lowered == _NULL:
-            tagged.append((lowered, bridge))
+            tagged.append((lowered, transform))
             continue
-        tag = _tag(branch, taken)
+        tag = _choose_tag(branch, taken)
         shape = {"type": "object", "properties": {tag: lowered}, "required": [tag], "additionalProperties": False}
-        tagged.append((shape, Wrapped(tag, bridge)))
+        tagged.append((shape, ValueInObject(tag, transform)))
     return tagged
 
 
-def _tag(branch: Schema, taken: set[str]) -> str:
+def _choose_tag(branch: Schema, taken: set[str]) -> str:
+    # A speaking name helps the model to choose the branch.
     title = str(branch.get("title") or branch.get("$ref", "").removeprefix(DEFS) or branch.get("type", "option"))
     tag, number = title, 1
     while tag in taken:

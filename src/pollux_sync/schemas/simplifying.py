@@ -1,4 +1,4 @@
-"""Schemas made simple enough to rewrite: each is one of ``$ref``, ``enum``, ``anyOf`` or checks of its type."""
+"""Simplifying of schemas before rewriting: each becomes a ``$ref``, ``enum`` or ``anyOf``, or the checks of a type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.schemas.merging import STRUCTURE, merge
+from pollux_sync.schemas.keywords import drop_keywords
+from pollux_sync.schemas.merging import MERGEABLE, merge_schemas
 from pollux_sync.schemas.normalizing import DEFS
 
 if TYPE_CHECKING:
@@ -16,84 +17,91 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Simplifier:
-    """Simplifies against these definitions; a reference joined with more becomes a new definition."""
+    """The simplifier of schemas with these definitions, to which it adds.
+
+    A reference with checks beside it becomes a reference to a new definition that has both.
+    """
 
     defs: dict[str, Any]
-    joined: dict[str, str] = attrs.field(factory=dict)
+    #: The names of added definitions by the JSON of their parts: equal parts share one, which also ends recursion.
+    added_names: dict[str, str] = attrs.field(factory=dict)
 
-    def simplified(self, schema: Any) -> Any:
-        """Return an equal schema without allOf and oneOf, whose $ref or anyOf stands alone."""
+    def simplify(self, schema: Any) -> Any:
+        """Return the schema without allOf and oneOf, and with nothing but annotations beside a $ref or anyOf."""
         while isinstance(schema, dict):
-            simpler = self.simpler(schema)
+            simpler = self.simplify_once(schema)
             if simpler is schema:
                 break
             schema = simpler
         return schema
 
-    def simpler(self, schema: Schema) -> Any:
-        """Return the schema one step simpler, or the schema itself when there is no step left."""
-        structure = {key: value for key, value in schema.items() if key in STRUCTURE}
-        around = {key: value for key, value in schema.items() if key not in STRUCTURE}
-        if "allOf" in structure:
-            return self.without_all_of(structure, around)
-        if "oneOf" in structure:
-            return merge(without(schema, "oneOf"), {"anyOf": schema["oneOf"]})
-        if "$ref" in structure and len(structure) > 1:
-            return {**around, "$ref": self.join([{"$ref": schema["$ref"]}, without(structure, "$ref")])}
-        if "anyOf" in structure and len(structure) > 1:
-            shared = without(structure, "anyOf")
-            return {**around, "anyOf": [merge(shared, branch) for branch in schema["anyOf"]]}
-        return {**around, "anyOf": _by_type(structure)} if _has_container_among_types(schema) else schema
+    def simplify_once(self, schema: Schema) -> Any:
+        """Return the schema after one step of simplifying, or the same object if no step applies."""
+        checks = {key: value for key, value in schema.items() if key in MERGEABLE}
+        around = {key: value for key, value in schema.items() if key not in MERGEABLE}
+        if "allOf" in checks:
+            return self.merge_all_of(checks, around)
+        # anyOf accepts more than oneOf, namely a value of two branches. Reading checks the canonical oneOf.
+        if "oneOf" in checks:
+            return merge_schemas(drop_keywords(schema, "oneOf"), {"anyOf": schema["oneOf"]})
+        if "$ref" in checks and len(checks) > 1:
+            return {
+                **around,
+                "$ref": self.define_intersection([{"$ref": schema["$ref"]}, drop_keywords(checks, "$ref")]),
+            }
+        # Checks beside a union apply to every branch.
+        if "anyOf" in checks and len(checks) > 1:
+            shared = drop_keywords(checks, "anyOf")
+            return {**around, "anyOf": [merge_schemas(shared, branch) for branch in schema["anyOf"]]}
+        # A list of types is a union; only one with objects or arrays has parts to rewrite.
+        return {**around, "anyOf": _split_by_type(checks)} if _has_container_type(schema) else schema
 
-    def without_all_of(self, structure: Schema, around: Schema) -> Any:
-        """Merge the parts of allOf with what stands beside it."""
-        beside = without(structure, "allOf")
-        parts = [*structure["allOf"], *([beside] if beside else [])]
+    def merge_all_of(self, checks: Schema, around: Schema) -> Any:
+        """Return the parts of allOf and the checks beside it, merged into one schema."""
+        beside = drop_keywords(checks, "allOf")
+        parts = [*checks["allOf"], *([beside] if beside else [])]
         if len(parts) == 1:
             part = parts[0]
             return {**part, **around} if isinstance(part, dict) else part
         if any(isinstance(part, dict) and "$ref" in part for part in parts):
-            return {**around, "$ref": self.join(parts)}
-        return merge(around, _merged(parts))
+            return {**around, "$ref": self.define_intersection(parts)}
+        return merge_schemas(around, _merge_all(parts))
 
-    def join(self, parts: list[Any]) -> str:
-        """Return the reference to a definition which is all of these parts."""
+    def define_intersection(self, parts: list[Any]) -> str:
+        """Return a reference to a definition that merges all of these parts."""
+        # Merged in place, a type that contains itself would be unfolded without end.
         key = json.dumps(parts, sort_keys=True)
-        if key not in self.joined:
-            name = self.joined[key] = f"Joined_{len(self.joined) + 1}"
+        if key not in self.added_names:
+            name = self.added_names[key] = f"Joined_{len(self.added_names) + 1}"
             while name in self.defs:
-                name = self.joined[key] = f"{name}_"
+                name = self.added_names[key] = f"{name}_"
             self.defs[name] = {}
-            self.defs[name] = _merged([self.opened(part) for part in parts])
-        return DEFS + self.joined[key]
+            self.defs[name] = _merge_all([self.resolve_reference(part) for part in parts])
+        return DEFS + self.added_names[key]
 
-    def opened(self, schema: Any) -> Any:
-        """Return the schema with what it refers to instead of the reference."""
+    def resolve_reference(self, schema: Any) -> Any:
+        """Return the schema with its references replaced by their definitions."""
         seen = set()
         while isinstance(schema, dict) and "$ref" in schema:
+            # A reference that leads only to itself checks nothing.
             if schema["$ref"] in seen:
                 return True
             seen.add(schema["$ref"])
-            schema = merge(self.defs[schema["$ref"].removeprefix(DEFS)], without(schema, "$ref"))
+            schema = merge_schemas(self.defs[schema["$ref"].removeprefix(DEFS)], drop_keywords(schema, "$ref"))
         return schema
 
 
-def without(schema: Schema, *keys: str) -> Schema:
-    """Return the schema without these keywords."""
-    return {key: value for key, value in schema.items() if key not in keys}
-
-
-def _merged(parts: list[Any]) -> Any:
+def _merge_all(parts: list[Any]) -> Any:
     merged: Any = True
     for part in parts:
-        merged = merge(merged, part)
+        merged = merge_schemas(merged, part)
     return merged
 
 
-def _has_container_among_types(schema: Schema) -> bool:
-    kinds = schema.get("type")
-    return isinstance(kinds, list) and bool({"object", "array"} & set(kinds)) and not {"enum", "const"} & set(schema)
+def _has_container_type(schema: Schema) -> bool:
+    types = schema.get("type")
+    return isinstance(types, list) and bool({"object", "array"} & set(types)) and not {"enum", "const"} & set(schema)
 
 
-def _by_type(structure: Schema) -> list[Schema]:
-    return [{**structure, "type": kind} for kind in structure["type"]]
+def _split_by_type(checks: Schema) -> list[Schema]:
+    return [{**checks, "type": name} for name in checks["type"]]

@@ -1,166 +1,150 @@
-"""Building Python values from JSON values, strictly: nothing is guessed, rounded or dropped."""
+"""Strict building of Python values from JSON values: nothing is guessed, rounded or dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.schemas.canonical import schema_of
-from pollux_sync.schemas.foreign import foreign_schema, foreign_structure
+from pollux_sync.schemas.foreign import read_foreign_schema, structure_foreign
 from pollux_sync.schemas.forms import (
     INTEGER_KEY,
-    Alias,
-    Choice,
-    Either,
-    FixedTuple,
-    Foreign,
+    AliasForm,
+    ArrayForm,
+    ChoiceForm,
+    ForeignForm,
     Form,
     JsonKind,
-    Listing,
-    Plain,
-    Record,
-    Table,
-    Text,
-    form_of,
+    MapForm,
+    PrimitiveForm,
+    RecordForm,
+    TextForm,
+    TupleForm,
+    UnionForm,
+    build_form,
 )
 from pollux_sync.schemas.keywords import map_subschemas
-from pollux_sync.schemas.mismatch import AnswerMismatch, json_path, shortened
+from pollux_sync.schemas.mismatch import AnswerMismatch, json_path, shorten
 from pollux_sync.schemas.records import is_typed_dict
-from pollux_sync.schemas.textforms import TextForm
-from pollux_sync.schemas.validating import compile_validator, ensure_valid
+from pollux_sync.schemas.textcodecs import TextCodec
+from pollux_sync.schemas.validating import check_value, compile_validator
 
 if TYPE_CHECKING:
-    from cattrs import Converter
     from jsonschema import Draft202012Validator
 
 Reader = Callable[[Any], Any]
-_CLASS_FIRST = (str, bytes, int, float, Path)  # cattrs asks these by class before any factory
 
 
 def structure(value: Any, tp: Any) -> Any:
-    """Return the instance of ``tp`` that this JSON value stands for; a dict ``tp`` is a JSON Schema.
+    """Return the instance of ``tp`` that a JSON value describes; a dict ``tp`` is a JSON Schema.
 
-    ``"false"`` is no boolean, 3.7 and True are no integers, unknown keys are refused; 3 is a fine float.
-    A union takes the branch whose schema accepts the value, the more specific branch first.
-    Raises AnswerMismatch with the JSON path, and ConfigurationError for types without a JSON form.
+    Refuses ``"false"`` as a boolean, 3.7 and True as integers, and unknown keys; accepts 3 as a float. A union takes
+    the branch whose schema accepts the value, more specific branches first. Raises AnswerMismatch with the JSON path,
+    and ConfigurationError for a type without a JSON form.
     """
     if isinstance(tp, dict):
-        ensure_valid(value, compile_validator(schema_of(tp), checks_formats=True))
+        check_value(value, compile_validator(schema_of(tp), checks_formats=True))
         return value
-    return _read(_converter(), value, tp)
+    return _read(value, tp, _make_checking_reader)
 
 
 def structure_valid(value: Any, tp: Any) -> Any:
-    """As ``structure``, for a value known to be valid under the type's own schema."""
-    return value if isinstance(tp, dict) else _read(_trusting_converter(), value, tp)
+    """Do the same as ``structure``, for a value that is known to be valid under the schema of the type."""
+    return value if isinstance(tp, dict) else _read(value, tp, _make_trusting_reader)
 
 
-def _read(converter: Converter, value: Any, tp: Any) -> Any:
+def _read(value: Any, tp: Any, make_foreign_reader: Callable[[Any], Reader]) -> Any:
     try:
-        return converter.structure(value, tp)
+        return _get_reader(tp, make_foreign_reader)(value)
     except RecursionError:
         raise AnswerMismatch("the value is nested too deeply") from None
 
 
+# Kept for each type: reading its annotations takes much longer than reading one value.
 @cache
-def _converter() -> Converter:
-    return _build_converter(foreign_reader=_checking_reader)
-
-
-@cache
-def _trusting_converter() -> Converter:
-    return _build_converter(foreign_reader=_trusting_reader)
-
-
-def _build_converter(*, foreign_reader: Callable[[Any], Reader]) -> Converter:
-    from cattrs import Converter
-
-    converter = Converter(detailed_validation=False)
-    make_hook = cache(_Readers(converter=converter, foreign_reader=foreign_reader).hook)
-    converter.register_structure_hook_factory(lambda _: True, make_hook)
-    for cls in _CLASS_FIRST:
-        converter.register_structure_hook(cls, lambda value, tp: make_hook(tp)(value, tp))
-    return converter
+def _get_reader(tp: Any, make_foreign_reader: Callable[[Any], Reader]) -> Reader:
+    return _ReaderFactory(make_foreign_reader=make_foreign_reader).make_reader(build_form(tp))
 
 
 @attrs.frozen(kw_only=True)
-class _Readers:
-    """Makes the hook of each type, from its form. What a type contains is looked up on first use."""
+class _ReaderFactory:
+    """The maker of readers from forms."""
 
-    converter: Converter
-    foreign_reader: Callable[[Any], Reader]
+    make_foreign_reader: Callable[[Any], Reader]
 
-    def hook(self, tp: Any) -> Callable[[Any, Any], Any]:
-        reader = self.reader(form_of(tp))
-        return lambda value, _: reader(value)
-
-    def reader(self, form: Form) -> Reader:  # noqa: PLR0911  (one row a form)
+    def make_reader(self, form: Form) -> Reader:  # noqa: PLR0911  (one row a form)
         match form:
-            case Plain(kind):
-                return _PLAIN_READERS[kind]
-            case Text(text):
-                return _text_reader(text)
-            case Choice(options):
-                return _choice_reader(options)
-            case Either(branches):
-                return self.either_reader(branches)
-            case Alias():
-                return self.inner(form.target)
-            case Foreign(cls):
-                return self.foreign_reader(cls)
-            case Record():
-                return self.record_reader(form)
+            case PrimitiveForm(kind):
+                return _PRIMITIVE_READERS[kind]
+            case TextForm(codec):
+                return _make_text_reader(codec)
+            case ChoiceForm(options):
+                return _make_choice_reader(options)
+            case UnionForm(branches):
+                return self.make_union_reader(branches)
+            case AliasForm():
+                return self.make_lazy_reader(form.target)
+            case ForeignForm(cls):
+                return self.make_foreign_reader(cls)
+            case RecordForm():
+                return self.make_record_reader(form)
             case _:
-                return self.container_reader(form)
+                return self.make_container_reader(form)
 
-    def inner(self, tp: Any) -> Reader:
-        hooks: list[Callable[[Any, Any], Any]] = []
+    def make_lazy_reader(self, tp: Any) -> Reader:
+        # Looked up on first use, so that a type may contain itself.
+        readers: list[Reader] = []
 
         def read(value: Any) -> Any:
-            if not hooks:
-                hooks.append(self.converter.get_structure_hook(tp))
-            return hooks[0](value, tp)
+            if not readers:
+                readers.append(_get_reader(tp, self.make_foreign_reader))
+            return readers[0](value)
 
         return read
 
-    def container_reader(self, form: Listing | FixedTuple | Table) -> Reader:
-        if isinstance(form, Listing):
-            return _list_reader(self.inner(form.item), form)
-        if isinstance(form, Table):
-            return _table_reader(_key_reader(form_of(form.key)), self.inner(form.value), form)
-        return _tuple_reader(tuple(self.inner(item) for item in form.items))
+    def make_container_reader(self, form: ArrayForm | TupleForm | MapForm) -> Reader:
+        if isinstance(form, ArrayForm):
+            return _make_array_reader(self.make_lazy_reader(form.item), form)
+        if isinstance(form, MapForm):
+            return _make_map_reader(_make_key_reader(build_form(form.key)), self.make_lazy_reader(form.value), form)
+        return _make_tuple_reader(tuple(self.make_lazy_reader(item) for item in form.items))
 
-    def record_reader(self, form: Record) -> Reader:
-        readers = {field.key: (field.argument, self.inner(field.type)) for field in form.fields}
+    def make_record_reader(self, form: RecordForm) -> Reader:
+        readers = {field.key: (field.argument, self.make_lazy_reader(field.type)) for field in form.fields}
         required = [field.key for field in form.fields if field.is_required]
         make = dict if is_typed_dict(form.cls) else form.cls
 
         def read(value: Any) -> Any:
-            given = _expect(value, dict, f"an object for {form.name}")
-            for key in given:
+            properties = _require_type(value, dict, f"an object for {form.name}")
+            for key in properties:
                 if key not in readers:
                     raise AnswerMismatch(f"{form.name} has no {key!r}", path=json_path([key]))
             for key in required:
-                if key not in given:
+                if key not in properties:
                     raise AnswerMismatch(f"{key!r} is missing from {form.name}")
-            return _made(make, **{readers[key][0]: _at(key, readers[key][1], item) for key, item in given.items()})
+            arguments = {}
+            for key, item in properties.items():
+                argument, read_field = readers[key]
+                arguments[argument] = _read_part(key, read_field, item)
+            return _construct(make, **arguments)
 
         return read
 
-    def either_reader(self, branches: tuple[Any, ...]) -> Reader:
-        forms = [form_of(branch) for branch in branches]
-        null = Plain("null") in forms
-        rest = [_Branch(tp=tp, form=form, read=self.inner(tp)) for tp, form in zip(branches, forms, strict=True)]
-        rest = sorted((branch for branch in rest if branch.form != Plain("null")), key=_rank)
+    def make_union_reader(self, branches: tuple[Any, ...]) -> Reader:
+        null = PrimitiveForm("null")
+        forms = [(tp, build_form(tp)) for tp in branches]
+        is_nullable = any(form == null for _, form in forms)
+        others = [_Branch(tp=tp, form=form, read=self.make_lazy_reader(tp)) for tp, form in forms if form != null]
+        others.sort(key=_rank)
 
         def read(value: Any) -> Any:
-            if value is None and null:
+            if value is None and is_nullable:
                 return None
-            return rest[0].read(value) if len(rest) == 1 else _first_fit(rest, value)
+            # Without a choice no schema is compiled, and the branch reports its own mismatch.
+            return others[0].read(value) if len(others) == 1 else _read_first_match(others, value)
 
         return read
 
@@ -175,114 +159,124 @@ class _Branch:
 
     @cached_property
     def validators(self) -> tuple[Draft202012Validator, Draft202012Validator]:
-        """The schema without room for unknown keys, and as it is."""
+        """Two validators: one that refuses unknown keys everywhere, and one of the schema itself."""
         schema = schema_of(self.tp)
-        return compile_validator(_closed(schema), checks_formats=True), compile_validator(schema, checks_formats=True)
+        closed = compile_validator(_close_objects(schema), checks_formats=True)
+        return closed, compile_validator(schema, checks_formats=True)
 
-    def fits(self, value: Any, *, is_closed: bool) -> bool:
-        if isinstance(self.form, Plain):
-            return isinstance(value, _PLAIN_TYPES[self.form.kind]) and (
+    def accepts(self, value: Any, *, is_closed: bool) -> bool:
+        # Types of JSON itself need no schema. A bool is an int in Python, but not in JSON.
+        if isinstance(self.form, PrimitiveForm):
+            return isinstance(value, _PRIMITIVE_TYPES[self.form.kind]) and (
                 not isinstance(value, bool) or self.form.kind in ("any", "boolean")
             )
         return self.validators[0 if is_closed else 1].is_valid(value)
 
 
 def _rank(branch: _Branch) -> int:
-    """Branches which few values fit come first, else in the order of the union."""
+    """Return the place of a branch: the fewer values it accepts, the earlier. Sorting keeps the order of equals."""
     match branch.form:
-        case Choice() | Text(TextForm(is_specific=True)):
+        case ChoiceForm() | TextForm(TextCodec(is_specific=True)):
             return 0
-        case Plain("integer" | "boolean"):
+        case PrimitiveForm("integer" | "boolean"):
             return 1
-        case Plain("any"):
+        case PrimitiveForm("any"):
             return 3
         case _:
             return 2
 
 
-def _first_fit(branches: list[_Branch], value: Any) -> Any:
-    fitting = (
-        [branch for branch in branches if branch.fits(value, is_closed=True)]
-        or [branch for branch in branches if branch.fits(value, is_closed=False)]
+def _read_first_match(branches: list[_Branch], value: Any) -> Any:
+    # Models of other libraries accept unknown keys: {"name", "town"} is valid as a Person with a name, too. Branches
+    # that know every key come first, then those whose schema accepts the value; if none does, all report why.
+    candidates = (
+        [branch for branch in branches if branch.accepts(value, is_closed=True)]
+        or [branch for branch in branches if branch.accepts(value, is_closed=False)]
         or branches
     )
     mismatches = []
-    for branch in fitting:
+    for branch in candidates:
         try:
             return branch.read(value)
         except AnswerMismatch as mismatch:
             mismatches.append(mismatch)
     if len(mismatches) == 1:
         raise mismatches[0]
-    raise AnswerMismatch(f"fits no branch of the union: {'; '.join(map(str, mismatches))}")
+    raise AnswerMismatch(f"matches no branch of the union: {'; '.join(map(str, mismatches))}")
 
 
-def _closed(schema: Any) -> Any:
+def _close_objects(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
-    changed = map_subschemas(schema, lambda _, inner: _closed(inner))
+    changed = map_subschemas(schema, lambda _, inner: _close_objects(inner))
+    # A schema that says something about additional properties keeps it.
     return {"additionalProperties": False, **changed} if "properties" in schema else changed
 
 
-def _checking_reader(cls: Any) -> Reader:
-    validator = compile_validator(foreign_schema(cls), checks_formats=True)
+def _make_checking_reader(cls: Any) -> Reader:
+    validator = compile_validator(read_foreign_schema(cls), checks_formats=True)
 
     def read(value: Any) -> Any:
-        ensure_valid(value, validator)
-        return foreign_structure(value, cls)
+        # Pydantic accepts "3" for an int; the schema does not.
+        check_value(value, validator)
+        return structure_foreign(value, cls)
 
     return read
 
 
-def _trusting_reader(cls: Any) -> Reader:
-    return lambda value: foreign_structure(value, cls)
+def _make_trusting_reader(cls: Any) -> Reader:
+    return lambda value: structure_foreign(value, cls)
 
 
-def _at(step: str | int, read: Reader, value: Any) -> Any:
+def _read_part(step: str | int, read: Reader, value: Any) -> Any:
+    # Paths are built only when something fails: reading a valid value pays nothing for them.
     try:
         return read(value)
     except AnswerMismatch as mismatch:
-        raise mismatch.under(step) from mismatch.__cause__
+        raise mismatch.prefix_path(step) from mismatch.__cause__
 
 
-def _made(make: Callable[..., Any], *args: Any, **fields: Any) -> Any:
+def _construct(make: Callable[..., Any], *args: Any, **fields: Any) -> Any:
     try:
         return make(*args, **fields)
     except Exception as error:
-        # A class's own checks may raise anything; one refused answer must not stop the others.
+        # Validators of a class may raise anything, and one refused answer must not stop the other calls.
         raise AnswerMismatch(f"{make.__name__} refuses the value: {error}") from error
 
 
-def _expect(value: Any, cls: type | tuple[type, ...], wanted: str) -> Any:
+def _require_type(value: Any, cls: type | tuple[type, ...], expected: str) -> Any:
+    # A bool is an int in Python, but not in JSON.
     if isinstance(value, cls) and not (isinstance(value, bool) and cls is not bool):
         return value
-    raise AnswerMismatch(f"expected {wanted}, got {shortened(repr(value))}")
+    raise AnswerMismatch(f"expected {expected}, got {shorten(repr(value))}")
 
 
 def _read_null(value: Any) -> None:
     if value is not None:
-        raise AnswerMismatch(f"expected null, got {shortened(repr(value))}")
+        raise AnswerMismatch(f"expected null, got {shorten(repr(value))}")
 
 
 def _read_integer(value: Any) -> int:
+    # JSON has one kind of number: 3.0 is the integer 3, in JSON Schema too.
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # JSON has one kind of number: 3.0 is the integer 3
-    return int(_expect(value, int, "an integer"))
+        return int(value)
+    return int(_require_type(value, int, "an integer"))
 
 
 def _read_number(value: Any) -> float:
-    return float(_made(float, _expect(value, (int, float), "a number")))
+    # float() raises OverflowError for an int that no float can hold.
+    return float(_construct(float, _require_type(value, (int, float), "a number")))
 
 
-_PLAIN_READERS: dict[JsonKind, Reader] = {
+_PRIMITIVE_READERS: dict[JsonKind, Reader] = {
     "any": lambda value: value,
     "null": _read_null,
-    "boolean": lambda value: _expect(value, bool, "true or false"),
+    "boolean": lambda value: _require_type(value, bool, "true or false"),
     "integer": _read_integer,
     "number": _read_number,
-    "string": lambda value: _expect(value, str, "a string"),
+    "string": lambda value: _require_type(value, str, "a string"),
 }
-_PLAIN_TYPES: dict[JsonKind, type | tuple[type, ...]] = {
+_PRIMITIVE_TYPES: dict[JsonKind, type | tuple[type, ...]] = {
     "any": object,
     "null": type(None),
     "boolean": bool,
@@ -292,70 +286,74 @@ _PLAIN_TYPES: dict[JsonKind, type | tuple[type, ...]] = {
 }
 
 
-def _text_reader(form: TextForm) -> Reader:
+def _make_text_reader(codec: TextCodec) -> Reader:
     def read(value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        text = repr(value) if is_number and form.takes_numbers else _expect(value, str, "a string")
+        # repr is the shortest text of a float, so that 12.5 becomes Decimal("12.5").
+        text = repr(value) if is_number and codec.takes_numbers else _require_type(value, str, "a string")
         try:
-            return form.parse(text)
+            return codec.parse(text)
         except ValueError as error:
             raise AnswerMismatch(str(error)) from error
 
     return read
 
 
-def _choice_reader(options: tuple[tuple[Any, Any], ...]) -> Reader:
-    values = {(isinstance(written, bool), written): value for written, value in options}
+def _make_choice_reader(options: tuple[tuple[Any, Any], ...]) -> Reader:
+    # True == 1 in Python, so the key says which of the two it is.
+    values = {(isinstance(json_value, bool), json_value): value for json_value, value in options}
 
     def read(value: Any) -> Any:
         key = (isinstance(value, bool), value)
         if isinstance(value, list | dict) or key not in values:
-            known = ", ".join(repr(written) for written, _ in options)
-            raise AnswerMismatch(f"{shortened(repr(value))} is not one of: {known}")
+            known = ", ".join(repr(json_value) for json_value, _ in options)
+            raise AnswerMismatch(f"{shorten(repr(value))} is not one of: {known}")
         return values[key]
 
     return read
 
 
-def _list_reader(read_item: Reader, form: Listing) -> Reader:
+def _make_array_reader(read_item: Reader, form: ArrayForm) -> Reader:
     def read(value: Any) -> Any:
-        given = _expect(value, list, "an array")
-        made = _made(form.make, [_at(index, read_item, item) for index, item in enumerate(given)])
-        if form.is_unique and len(made) != len(given):
+        items = _require_type(value, list, "an array")
+        collection = _construct(form.make, [_read_part(index, read_item, item) for index, item in enumerate(items)])
+        # A set would drop a duplicate without notice.
+        if form.is_unique and len(collection) != len(items):
             raise AnswerMismatch("the items are not unique")
-        return made
+        return collection
 
     return read
 
 
-def _tuple_reader(readers: tuple[Reader, ...]) -> Reader:
+def _make_tuple_reader(readers: tuple[Reader, ...]) -> Reader:
     def read(value: Any) -> Any:
-        given = _expect(value, list, "an array")
-        if len(given) != len(readers):
-            raise AnswerMismatch(f"expected {len(readers)} items, got {len(given)}")
-        return tuple(_at(index, readers[index], item) for index, item in enumerate(given))
+        items = _require_type(value, list, "an array")
+        if len(items) != len(readers):
+            raise AnswerMismatch(f"expected {len(readers)} items, got {len(items)}")
+        return tuple(_read_part(index, readers[index], item) for index, item in enumerate(items))
 
     return read
 
 
-def _table_reader(read_key: Reader, read_value: Reader, form: Table) -> Reader:
+def _make_map_reader(read_key: Reader, read_value: Reader, form: MapForm) -> Reader:
     def read(value: Any) -> Any:
-        given = _expect(value, dict, "an object")
-        table = {_at(key, read_key, key): _at(key, read_value, item) for key, item in given.items()}
-        if len(table) != len(given):
-            raise AnswerMismatch("two keys mean the same")
+        properties = _require_type(value, dict, "an object")
+        table = {_read_part(key, read_key, key): _read_part(key, read_value, item) for key, item in properties.items()}
+        # Two texts may be one key in Python, such as "1.0" and "1.00" as Decimal.
+        if len(table) != len(properties):
+            raise AnswerMismatch("two keys of the object are equal as Python values")
         return form.make(table)
 
     return read
 
 
-def _key_reader(form: Form) -> Reader:
-    """Read a key, which is text in JSON whatever it is in Python."""
-    if isinstance(form, Text):
-        return _text_reader(form.form)
-    if isinstance(form, Choice):
-        return _choice_reader(tuple((str(written), value) for written, value in form.options))
-    return _read_integer_key if form == Plain("integer") else _PLAIN_READERS["string"]
+def _make_key_reader(form: Form) -> Reader:
+    """Return the reader of keys, which are strings in JSON whatever their Python type."""
+    if isinstance(form, TextForm):
+        return _make_text_reader(form.codec)
+    if isinstance(form, ChoiceForm):
+        return _make_choice_reader(tuple((str(json_value), value) for json_value, value in form.options))
+    return _read_integer_key if form == PrimitiveForm("integer") else _PRIMITIVE_READERS["string"]
 
 
 def _read_integer_key(text: Any) -> int:

@@ -1,4 +1,4 @@
-"""Writing Python values as JSON values."""
+"""Writing of Python values as JSON values."""
 
 from __future__ import annotations
 
@@ -9,64 +9,53 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas.foreign import foreign_unstructure, is_foreign
-from pollux_sync.schemas.mismatch import shortened
-from pollux_sync.schemas.records import is_record, record_fields
-from pollux_sync.schemas.textforms import nearest_text_form
+from pollux_sync.schemas.foreign import is_foreign, unstructure_foreign
+from pollux_sync.schemas.mismatch import shorten
+from pollux_sync.schemas.records import is_record, read_fields
+from pollux_sync.schemas.textcodecs import find_inherited_text_codec
 
-if TYPE_CHECKING:
-    from cattrs import Converter
-
-Hook = Callable[[Any], Any]
+Writer = Callable[[Any], Any]
 
 
 def unstructure(value: Any) -> Any:
-    """Return the JSON value of any instance ``schema_of`` has a schema for; JSON values stay as they are.
+    """Return the JSON value of an instance of any type that ``schema_of`` accepts.
 
-    ``structure(unstructure(x), T) == x`` for an x of type T. Sets are sorted by their JSON text.
-    Raises ConfigurationError for values without a JSON form, such as NaN or a socket.
+    ``structure(unstructure(x), T) == x`` for an x of type T. Sets are sorted by their JSON text, so that equal values
+    have equal JSON. Raises ConfigurationError for a value without a JSON form, such as NaN or a socket.
     """
-    return _converter().unstructure(value)
+    return _choose_writer(value.__class__)(value)
 
 
 @cache
-def _converter() -> Converter:
-    from cattrs import Converter
-
-    converter = Converter()
-    converter.register_unstructure_hook_factory(lambda _: True, _hook)
-    for cls in (str, bytes, PurePath):  # cattrs asks these by class first, also for a StrEnum
-        converter.register_unstructure_hook(cls, lambda value: _hook(value.__class__)(value))
-    return converter
-
-
-@cache
-def _hook(cls: type) -> Hook:
-    """Choose how instances of exactly this class are written."""
+def _choose_writer(cls: type) -> Writer:
+    """Return the writer of instances of exactly this class."""
+    # Enums before their base classes, so that a StrEnum is written by its value; records before tuples, so that a
+    # NamedTuple is an object; dates by codec, datetime before its base date.
     if cls in (str, int, bool, type(None)):
-        return _as_is
+        return _write_unchanged
     if is_foreign(cls):
-        return foreign_unstructure
+        return unstructure_foreign
     if issubclass(cls, enum.Enum):
         return _write_enum
     if is_record(cls):
-        return _record_hook(cls)
-    form = nearest_text_form(cls)
-    return form.write if form else next((hook for base, hook in _BY_BASE if issubclass(cls, base)), _refuse)
+        return _make_record_writer(cls)
+    codec = find_inherited_text_codec(cls)
+    if codec:
+        return codec.write
+    return next((writer for base, writer in _WRITERS_BY_BASE if issubclass(cls, base)), _refuse)
 
 
-def _as_is(value: Any) -> Any:
+def _write_unchanged(value: Any) -> Any:
     return value
 
 
 def _refuse(value: Any) -> Any:
     raise ConfigurationError(
-        f"a {type(value).__name__} has no JSON form: {shortened(repr(value))}",
-        hint="use the types schema_of knows, and finite numbers",
+        f"a {type(value).__name__} has no JSON form: {shorten(repr(value))}",
+        hint="use types that schema_of accepts, and finite numbers",
     )
 
 
@@ -78,8 +67,9 @@ def _write_float(value: float) -> float:
     return float(value) if math.isfinite(value) else _refuse(value)
 
 
-def _write_table(value: Mapping[Any, Any]) -> dict[str, Any]:
+def _write_map(value: Mapping[Any, Any]) -> dict[str, Any]:
     written = {_write_key(key): unstructure(item) for key, item in value.items()}
+    # 1 and "1" are two keys in Python and one in JSON.
     return written if len(written) == len(value) else _refuse(value)
 
 
@@ -87,6 +77,7 @@ def _write_key(key: Any) -> str:
     written = unstructure(key)
     if isinstance(written, str):
         return written
+    # type(), since a bool is an int: True would be read back as text.
     return str(written) if type(written) is int else _refuse(key)
 
 
@@ -98,8 +89,8 @@ def _write_set(value: Iterable[Any]) -> list[Any]:
     return sorted(_write_list(value), key=lambda item: json.dumps(item, sort_keys=True))
 
 
-def _record_hook(cls: type) -> Hook:
-    names = [(field.key, field.attribute) for field in record_fields(cls)]
+def _make_record_writer(cls: type) -> Writer:
+    names = [(field.key, field.attribute) for field in read_fields(cls)]
 
     def write_record(value: Any) -> dict[str, Any]:
         return {key: unstructure(getattr(value, attribute)) for key, attribute in names}
@@ -107,11 +98,11 @@ def _record_hook(cls: type) -> Hook:
     return write_record
 
 
-_BY_BASE: tuple[tuple[type, Hook], ...] = (
+_WRITERS_BY_BASE: tuple[tuple[type, Writer], ...] = (
     (str, str.__str__),
     (int, int),
     (float, _write_float),
-    (Mapping, _write_table),
+    (Mapping, _write_map),
     (AbstractSet, _write_set),
     (list, _write_list),
     (tuple, _write_list),

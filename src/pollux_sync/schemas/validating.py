@@ -8,9 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas.keywords import walk
-from pollux_sync.schemas.mismatch import AnswerMismatch, json_path, shortened
-from pollux_sync.schemas.textforms import parse_date, parse_datetime, parse_duration, parse_time, parse_uuid
+from pollux_sync.schemas.keywords import walk_schemas
+from pollux_sync.schemas.mismatch import AnswerMismatch, json_path, shorten
+from pollux_sync.schemas.textcodecs import parse_date, parse_datetime, parse_duration, parse_time, parse_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,26 +29,30 @@ _FORMATS: dict[str, Callable[[str], Any]] = {
 
 
 def compile_validator(schema: Any, *, checks_formats: bool = False) -> Draft202012Validator:
-    """Build a validator of this schema which resolves references inside the schema only."""
+    """Return a validator of a schema. It resolves references inside the schema only."""
+    # Imported here, since jsonschema and referencing are slow to import and most calls have no schema.
     from jsonschema import Draft202012Validator
     from referencing import Registry
 
-    checker = format_checker() if checks_formats else None
+    checker = build_format_checker() if checks_formats else None
+    # The default registry of jsonschema fetches remote references; an empty one refuses them.
     return Draft202012Validator(schema, registry=Registry(), format_checker=checker)
 
 
 @cache
-def format_checker() -> FormatChecker:
-    """Return the checker of formats, the same whatever optional packages are installed."""
+def build_format_checker() -> FormatChecker:
+    """Return the checker of formats."""
     from jsonschema import FormatChecker
 
+    # jsonschema checks more formats when optional packages are installed. A fixed list keeps answers valid or invalid
+    # on every machine alike.
     checker = FormatChecker(formats=["regex", "email"])
     for name, parse in _FORMATS.items():
-        checker.checks(name, raises=ValueError)(_as_check(parse))
+        checker.checks(name, raises=ValueError)(_make_check(parse))
     return checker
 
 
-def _as_check(parse: Callable[[str], Any]) -> Callable[[object], bool]:
+def _make_check(parse: Callable[[str], Any]) -> Callable[[object], bool]:
     def check(value: object) -> bool:
         if isinstance(value, str):
             parse(value)
@@ -57,8 +61,8 @@ def _as_check(parse: Callable[[str], Any]) -> Callable[[object], bool]:
     return check
 
 
-def ensure_valid(value: Any, validator: Draft202012Validator) -> None:
-    """Raise AnswerMismatch naming the most telling error, unless the value is valid."""
+def check_value(value: Any, validator: Draft202012Validator) -> None:
+    """Raise AnswerMismatch with the most relevant error, unless the value is valid."""
     from jsonschema.exceptions import best_match
 
     try:
@@ -69,8 +73,8 @@ def ensure_valid(value: Any, validator: Draft202012Validator) -> None:
         raise AnswerMismatch(error.message, path=json_path(error.absolute_path)) from None
 
 
-def ensure_schema(schema: Any) -> None:
-    """Raise ConfigurationError unless this is a JSON Schema 2020-12 that is complete in itself."""
+def check_json_schema(schema: Any) -> None:
+    """Raise ConfigurationError unless this is a JSON Schema 2020-12 whose references all lead into itself."""
     from jsonschema import Draft202012Validator, SchemaError
 
     try:
@@ -78,30 +82,31 @@ def ensure_schema(schema: Any) -> None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ConfigurationError(
-            f"the JSON Schema is wrong at {json_path(error.absolute_path)}: {shortened(error.message)}",
-            hint="it must be valid under JSON Schema draft 2020-12",
+            f"the JSON Schema is invalid at {json_path(error.absolute_path)}: {shorten(error.message)}",
+            hint="write it in JSON Schema draft 2020-12",
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"the JSON Schema is not JSON: {error}", hint="use dicts, lists, text, numbers, booleans and None"
+            f"the JSON Schema is not JSON: {error}", hint="use dicts, lists, strings, numbers, booleans and None"
         ) from error
-    _ensure_references(schema)
+    _check_references(schema)
 
 
-def _ensure_references(schema: Any) -> None:
+def _check_references(schema: Any) -> None:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
     resource = DRAFT202012.create_resource(schema)
     root = Registry().resolver_with_root(resource)
-    for steps, inner in walk(schema):
-        words = ("$ref", "$dynamicRef") if isinstance(inner, dict) else ()
-        reference = next((inner[word] for word in words if word in inner), "#")
+    # Checked before anything is sent: a validator would find an unresolvable reference only when a value reaches it.
+    for steps, inner in walk_schemas(schema):
+        keywords = ("$ref", "$dynamicRef") if isinstance(inner, dict) else ()
+        reference = next((inner[keyword] for keyword in keywords if keyword in inner), "#")
         try:
             root.lookup(reference)
         except Unresolvable as error:
             raise ConfigurationError(
                 f"the JSON Schema refers to {reference!r} at {json_path(steps)}, which is not part of it",
-                hint="put it under $defs and refer to it as '#/$defs/...'; nothing is fetched from elsewhere",
+                hint="put it under $defs and refer to it as '#/$defs/...'; nothing is fetched",
             ) from error

@@ -44,7 +44,7 @@ from pollux_sync import (
     wait_deferred,
 )
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import provider_info
+from pollux_sync.hooks.relay import read_provider_info
 from pollux_sync.schemas import answer_format, unstructure
 from pollux_sync.testing.server import (
     Answer,
@@ -58,7 +58,7 @@ from pollux_sync.testing.server import (
     ScriptedServer,
     Truncated,
 )
-from pollux_sync.wire.http import MAX_BODY_BYTES
+from pollux_sync.wire.bodies import MAX_BODY_BYTES
 from pollux_sync.wire.sse import ByteStream
 
 if TYPE_CHECKING:
@@ -551,7 +551,7 @@ class SchemaContract(Contract):
         """Values of every type survive the way to the dialect that is sent, and back."""
         kind, values = typed_values
         made = config()
-        lowered = answer_format(kind, provider_info(load(PROVIDERS, self.provider)).schema_dialect).lowered
+        lowered = answer_format(kind, read_provider_info(load(PROVIDERS, self.provider)).schema_dialect).lowered
         for value in values:
             server.reply(self.answer(json.dumps(lowered.lower_value(unstructure(value)))))
             result = run("which?", config=made, options=Options(response_schema=kind))
@@ -703,7 +703,7 @@ class _PieceStream(ByteStream):
         super().__init__(HttpResponse(status=200, headers=_SSE))
         self._pieces = pieces
 
-    def chunks(self) -> Iterator[bytes]:
+    def iter_chunks(self) -> Iterator[bytes]:
         return iter(self._pieces)
 
     def renew(self) -> None:

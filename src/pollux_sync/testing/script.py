@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
 
-from pollux_sync.builtin.mock import MockStore, word_by_word
+from pollux_sync.builtin.mock import MockStore, split_into_words
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
@@ -37,7 +37,7 @@ class BrokenOff:
     text: str
     error: Exception = attrs.field(factory=ConnectionResetError)
 
-    def fresh_error(self) -> Exception:
+    def copy_error(self) -> Exception:
         """The error to raise: raised again and again, one object's traceback would grow."""
         return copy.copy(self.error)
 
@@ -79,7 +79,7 @@ class Script:
     def pollux_send(self, request: HttpRequest) -> HttpResponse | None:
         answer = self._answer(request)
         if isinstance(answer, BrokenOff):
-            raise answer.fresh_error()
+            raise answer.copy_error()
         return None if answer is None else HttpResponse(status=200, body=_Scripted(_reply(answer)))
 
     @hookimpl(tryfirst=True)
@@ -98,14 +98,14 @@ class Script:
         while callable(answer) and not isinstance(answer, Exception):
             answer = answer(body)
         if isinstance(answer, Exception):
-            raise BrokenOff("", answer).fresh_error()
+            raise BrokenOff("", answer).copy_error()
         return answer
 
     @hookimpl(wrapper=True)
     def pollux_collect_deferred(self, job: DeferredJob, client: Any) -> Generator[None, Rows, Rows]:
         rows = yield
-        bodies = client.job(job.job_id).bodies if isinstance(client, MockStore) else {}
-        return [self._answered(row, bodies.get(row.request_id, {})) for row in rows]
+        bodies = client.read_job(job.job_id).bodies if isinstance(client, MockStore) else {}
+        return [self._answered(row, bodies.get(row.custom_id, {})) for row in rows]
 
     def _answered(self, row: DeferredRow, body: dict[str, Any]) -> DeferredRow:
         """The row with the next scripted answer, an exception as its failure."""
@@ -186,7 +186,7 @@ class JobScript:
 
 
 def _index(row: DeferredRow) -> int:
-    return int(row.request_id.rpartition("-")[2])
+    return int(row.custom_id.rpartition("-")[2])
 
 
 @attrs.frozen
@@ -203,10 +203,10 @@ class _ScriptedStream(EventStream):
 
     def items(self) -> Iterator[Delta | Reply]:
         if isinstance(self._answer, BrokenOff):
-            yield from word_by_word(Reply(text=self._answer.text))
-            raise self._answer.fresh_error()
+            yield from split_into_words(Reply(text=self._answer.text))
+            raise self._answer.copy_error()
         reply = _reply(self._answer)
-        yield from word_by_word(reply)
+        yield from split_into_words(reply)
         yield reply
 
 

@@ -18,8 +18,8 @@ from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.tools import lifted_calls, lowered_parameters, result_text
+from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.wire.tools import lift_calls, lower_parameters, result_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import SchemaDialect
 
 #: The body fields that `encode` writes: raw provider options may not set them.
-MANAGED_FIELDS = frozenset(
+CHAT_FIELDS = frozenset(
     {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
     | {"tools", "tool_choice", "stream"}
 )
@@ -89,52 +89,52 @@ _AUDIO_FORMATS = {
     "audio/mp3": "mp3",
 }
 #: The types of audio that `encode` carries inside the request.
-AUDIO_TYPES = tuple(_AUDIO_FORMATS)
+CHAT_AUDIO_TYPES = tuple(_AUDIO_FORMATS)
 
 
-def encode(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
+def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
     """The call as a request for ``/chat/completions``. Raises ConfigurationError for a part it cannot carry."""
     options = call.options
-    body: dict[str, Any] = {"model": call.model, "messages": list(_messages(call, dialect))}
+    body: dict[str, Any] = {"model": call.model, "messages": list(_encode_messages(call, dialect))}
     settings = {
         "temperature": options.temperature,
         "top_p": options.top_p,
         dialect.max_tokens_field: options.max_tokens,
-        **_tools(options, dialect),
-        "response_format": _response_format(call.response_schema, dialect),
+        **_encode_tools(options, dialect),
+        "response_format": _encode_response_format(call.response_schema, dialect),
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
-    return HttpRequest(path=dialect.path, body=body | _reasoning(options, dialect))
+    return HttpRequest(path=dialect.path, body=body | _encode_reasoning(options, dialect))
 
 
-def _reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
+def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
     """Effort or budget, which exclude each other, where the dialect puts it."""
     if options.reasoning_effort is not None:
-        return _at(dialect.effort_path, options.reasoning_effort)
+        return _nest_value(dialect.effort_path, options.reasoning_effort)
     if options.reasoning_budget_tokens is not None:
-        return _at(dialect.budget_path, options.reasoning_budget_tokens)
+        return _nest_value(dialect.budget_path, options.reasoning_budget_tokens)
     return {}
 
 
-def _at(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _nest_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """``value`` inside the objects that ``path`` names; nothing without a path."""
     if not path:
         return {}
-    return {path[0]: _at(path[1:], value) if path[1:] else value}
+    return {path[0]: _nest_value(path[1:], value) if path[1:] else value}
 
 
-def _messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
+def _encode_messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
     if call.options.system_instruction:
         yield {"role": "system", "content": call.options.system_instruction}
     for turn in call.conversation.turns if call.conversation else ():
-        yield _turn(turn, dialect)
-    content = _content(call.parts, call.prompt, dialect)
+        yield _encode_turn(turn, dialect)
+    content = _encode_content(call.parts, call.prompt, dialect)
     if content:
         yield {"role": "user", "content": content}
 
 
-def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
-    content = _content(turn.parts, turn.content, dialect) if turn.parts else result_text(turn)
+def _encode_turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
+    content = _encode_content(turn.parts, turn.content, dialect) if turn.parts else result_text(turn)
     message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.tool_call_id is not None:
         message["tool_call_id"] = turn.tool_call_id
@@ -145,25 +145,25 @@ def _turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
             for c in turn.tool_calls
         ]
     if dialect.keeps_reasoning and turn.provider_state:
-        message |= _reasoning_in(turn.provider_state)
+        message |= _read_reasoning_fields(turn.provider_state)
     return message
 
 
-def _content(shown: Sequence[Part], said: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
+def _encode_content(shown: Sequence[Part], said: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
     parts = [*shown, *([TextPart(said)] if said else [])]
     if dialect.joins_text and all(isinstance(part, TextPart) for part in parts):
         return "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
-    return [_part(part) for part in parts]
+    return [_encode_part(part) for part in parts]
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _encode_part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
     mime = part.source.mime_type.partition(";")[0].strip().lower()
     if isinstance(part, InlinePart | UriPart) and mime.startswith("image/"):
-        return {"type": "image_url", "image_url": {"url": _address(part)}}
+        return {"type": "image_url", "image_url": {"url": _encode_address(part)}}
     if isinstance(part, InlinePart | UriPart) and mime == "application/pdf":
-        return {"type": "file", "file": {"filename": _filename(part), "file_data": _address(part)}}
+        return {"type": "file", "file": {"filename": _build_filename(part), "file_data": _encode_address(part)}}
     if isinstance(part, InlinePart) and mime in _AUDIO_FORMATS:
         audio = {"data": b64encode(part.data).decode(), "format": _AUDIO_FORMATS[mime]}
         return {"type": "input_audio", "input_audio": audio}
@@ -173,43 +173,43 @@ def _part(part: Part) -> dict[str, Any]:
     )
 
 
-def _address(part: InlinePart | UriPart) -> str:
+def _encode_address(part: InlinePart | UriPart) -> str:
     """Where the content is: elsewhere, or in the address itself."""
     if isinstance(part, UriPart):
         return part.uri
     return f"data:{part.mime_type};base64,{b64encode(part.data).decode()}"
 
 
-def _filename(part: InlinePart | UriPart) -> str:
+def _build_filename(part: InlinePart | UriPart) -> str:
     name = part.source.identifier
     path = PurePath(name) if isinstance(part, InlinePart) else PurePosixPath(unquote(urlsplit(name).path))
     return path.name or "document.pdf"
 
 
-def _tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
+def _encode_tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
     tools, choice = options.tools or (), options.tool_choice
     if isinstance(choice, dict) and not dialect.names_tool:
         tools, choice = [tool for tool in tools if tool["name"] == choice["name"]], "required"
     return {
-        "tools": [_tool(tool, dialect) for tool in tools] or None,
+        "tools": [_encode_tool(tool, dialect) for tool in tools] or None,
         "tool_choice": {"type": "function", "function": choice} if isinstance(choice, dict) else choice,
     }
 
 
-def _tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any]:
-    lowered = lowered_parameters(tool, dialect.tool_schemas) if dialect.tool_schemas else None
+def _encode_tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any]:
+    lowered = lower_parameters(tool, dialect.tool_schemas) if dialect.tool_schemas else None
     parameters = lowered.schema if lowered else tool.get("parameters") or {"type": "object", "properties": {}}
     return {"type": "function", "function": {**tool, "parameters": parameters}}
 
 
-def _response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:
+def _encode_response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:
     if schema is None:
         return None
     named = {"name": "answer", "schema": dict(schema)} | ({"strict": True} if dialect.strict_schema else {})
     return {"type": "json_schema", "json_schema": named}
 
 
-def decode(
+def decode_chat(
     response: HttpResponse, dialect: ChatDialect = CHAT, tools: Sequence[Mapping[str, Any]] | None = None
 ) -> Reply:
     """The answer of ``/chat/completions``. Raises HttpError for an error inside it, ReplyError for no answer.
@@ -221,30 +221,30 @@ def decode(
         raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
     if body.get("error"):
         raise HttpError(response)
-    choice = _first_choice(response)
+    choice = _read_first_choice(response)
     message = choice.get("message") or {}
     if not isinstance(message, dict):
         raise ReplyError(f"the answer's message is a JSON {type(message).__name__}", response=response)
-    calls = tuple(_tool_calls(message))
+    calls = tuple(_decode_tool_calls(message))
     if dialect.tool_schemas:
-        calls = lifted_calls(calls, tools or (), dialect.tool_schemas)
+        calls = lift_calls(calls, tools or (), dialect.tool_schemas)
     raw_reason = as_text(choice.get("finish_reason"))
     refusal = as_text(message.get("refusal"))
     return Reply(
-        text=_text(message.get("content")) or refusal or "",
-        reasoning=next((text for name in REASONING_FIELDS if (text := _text(message.get(name)))), None),
+        text=_read_text(message.get("content")) or refusal or "",
+        reasoning=next((text for name in REASONING_FIELDS if (text := _read_text(message.get(name)))), None),
         tool_calls=calls,
-        usage=_usage(body.get("usage")),
-        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
+        usage=_decode_usage(body.get("usage")),
+        finish_reason=_decode_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
-        provider_state=_reasoning_in(message) or None if dialect.keeps_reasoning else None,
-        artifacts=_artifacts(message),
+        provider_state=_read_reasoning_fields(message) or None if dialect.keeps_reasoning else None,
+        artifacts=_read_artifacts(message),
     )
 
 
-def _first_choice(response: HttpResponse) -> Mapping[str, Any]:
+def _read_first_choice(response: HttpResponse) -> Mapping[str, Any]:
     choices = response.body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError(
@@ -255,7 +255,7 @@ def _first_choice(response: HttpResponse) -> Mapping[str, Any]:
     return choices[0]
 
 
-def _text(content: Any) -> str:
+def _read_text(content: Any) -> str:
     """The text of a message's content, which is a string, a list of parts, or null."""
     if isinstance(content, list):
         texts = (part.get("text") for part in content if isinstance(part, dict))
@@ -263,7 +263,7 @@ def _text(content: Any) -> str:
     return as_text(content) or ""
 
 
-def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
+def _decode_tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
     if not calls and isinstance(message.get("function_call"), dict):  # what tools were called before 2024
         calls = [{"function": message["function_call"]}]
@@ -275,32 +275,32 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
             yield ToolCall(as_text(call.get("id")) or f"call_{index}", function["name"], text)
 
 
-def _finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
+def _decode_finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
     if is_refusal:
         return "refusal"
     reason = _FINISH_REASONS.get((raw or "").lower())
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _usage(usage: Any) -> Usage:
+def _decode_usage(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage()
     prompt_details = usage.get("prompt_tokens_details")
     output_details = usage.get("completion_tokens_details")
     return Usage(
-        input_tokens=count_in(usage, "prompt_tokens"),
-        output_tokens=count_in(usage, "completion_tokens"),
-        total_tokens=count_in(usage, "total_tokens"),
-        reasoning_tokens=count_in(output_details, "reasoning_tokens"),
-        cached_tokens=count_in(prompt_details, "cached_tokens"),
-        cache_write_tokens=count_in(prompt_details, "cache_write_tokens"),
+        input_tokens=read_count(usage, "prompt_tokens"),
+        output_tokens=read_count(usage, "completion_tokens"),
+        total_tokens=read_count(usage, "total_tokens"),
+        reasoning_tokens=read_count(output_details, "reasoning_tokens"),
+        cached_tokens=read_count(prompt_details, "cached_tokens"),
+        cache_write_tokens=read_count(prompt_details, "cache_write_tokens"),
     )
 
 
-def _reasoning_in(message: Mapping[str, Any]) -> dict[str, Any]:
+def _read_reasoning_fields(message: Mapping[str, Any]) -> dict[str, Any]:
     names = ("reasoning", "reasoning_content", "reasoning_details")
     return {name: message[name] for name in names if message.get(name)}
 
 
-def _artifacts(message: Mapping[str, Any]) -> dict[str, Any] | None:
+def _read_artifacts(message: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"annotations": message["annotations"]} if message.get("annotations") else None

@@ -11,7 +11,7 @@ from pollux_sync.data.streaming import ReasoningDelta, StreamStart, TextDelta, T
 from pollux_sync.wire.chat import REASONING_FIELDS
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.sse import until_whole
+from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _JOINED = ("content", "refusal", *REASONING_FIELDS)
 
 
-def encode_stream(request: HttpRequest) -> HttpRequest:
+def encode_chat_stream(request: HttpRequest) -> HttpRequest:
     """The request, asking for a stream that ends with the usage, unless its ``stream_options`` are null."""
     body = request.body or {}
     options = body.get("stream_options", {})
@@ -32,13 +32,13 @@ def encode_stream(request: HttpRequest) -> HttpRequest:
     return attrs.evolve(request, body={**rest, "stream": True, **told})
 
 
-def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
+def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
     """The deltas, then what ``decode`` makes of the whole, but for an answer that was cut off.
 
     Raises as `chat.decode` does.
     """
-    whole = _Whole()
-    for name, data in until_whole(stream, lambda: whole.is_ended):
+    whole = AnswerAccumulator()
+    for name, data in read_until_complete(stream, lambda: whole.is_ended):
         if name == "error" or (isinstance(data, dict) and data.get("error")):
             is_wrapped = isinstance(data, dict) and "error" in data
             raise HttpError(attrs.evolve(stream.response, body=data if is_wrapped else {"error": data}))
@@ -48,10 +48,10 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
             yield StreamStart(model=as_text(data.get("model")), response_id=as_text(data.get("id")))
         yield from whole.add(data)
     if whole.is_ended or (stream.is_done and whole.head):
-        yield decode(attrs.evolve(stream.response, body=whole.body()))
+        yield decode(attrs.evolve(stream.response, body=whole.build_body()))
 
 
-class _Whole:
+class AnswerAccumulator:
     """The pieces of an answer, put together to what the server would have said at once."""
 
     def __init__(self) -> None:
@@ -71,11 +71,11 @@ class _Whole:
             return
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            yield from self._deltas(delta)
+            yield from self._read_deltas(delta)
         self._choice.update((name, value) for name, value in choice.items() if value is not None and name != "delta")
         self.is_ended = self._choice.get("finish_reason") is not None or "error" in self._choice
 
-    def _deltas(self, delta: dict[str, Any]) -> Iterator[Delta]:
+    def _read_deltas(self, delta: dict[str, Any]) -> Iterator[Delta]:
         for name, value in delta.items():
             if not value:
                 continue
@@ -87,27 +87,27 @@ class _Whole:
                 elif not any(other in self._texts for other in REASONING_FIELDS[: REASONING_FIELDS.index(name)]):
                     yield ReasoningDelta(value)
             elif name == "tool_calls" and isinstance(value, list):
-                yield from map(self._call_delta, (piece for piece in value if isinstance(piece, dict)))
+                yield from map(self._add_tool_call, (piece for piece in value if isinstance(piece, dict)))
             elif isinstance(value, list):
                 _join_lists(self._message.setdefault(name, []), value)
             else:
                 self._message[name] = value
 
-    def _call_delta(self, piece: dict[str, Any]) -> ToolCallDelta:
-        position = self._position_of(piece)
+    def _add_tool_call(self, piece: dict[str, Any]) -> ToolCallDelta:
+        position = self._find_position(piece)
         if position == len(self._calls):
             self._calls.append({"index": piece.get("index"), "function": {"name": "", "arguments": ""}})
         call = self._calls[position]
         call.update((name, value) for name, value in piece.items() if value and name != "function")
         function = piece.get("function")
-        name, arguments = _function(function if isinstance(function, dict) else {})
+        name, arguments = _read_function(function if isinstance(function, dict) else {})
         is_named = bool(name) and not call["function"]["name"]
         if is_named:
             call["function"]["name"] = name
         call["function"]["arguments"] += arguments
         return ToolCallDelta(position, arguments, id=as_text(piece.get("id")), name=name if is_named else None)
 
-    def _position_of(self, piece: dict[str, Any]) -> int:
+    def _find_position(self, piece: dict[str, Any]) -> int:
         """Which call a piece belongs to: servers that send whole calls may leave the index out, or say 0 each time."""
         index, call_id = piece.get("index"), piece.get("id")
         known = [n for n, call in enumerate(self._calls) if isinstance(index, int) and call.get("index") == index]
@@ -115,7 +115,7 @@ class _Whole:
             return len(self._calls)
         return known[-1]
 
-    def body(self) -> dict[str, Any]:
+    def build_body(self) -> dict[str, Any]:
         """The whole answer."""
         message = {**self._message, **{name: "".join(texts) for name, texts in self._texts.items()}}
         if self._calls:
@@ -123,7 +123,7 @@ class _Whole:
         return {**self.head, "choices": [{**self._choice, "message": message}]}
 
 
-def _function(function: Mapping[str, Any]) -> tuple[str, str]:
+def _read_function(function: Mapping[str, Any]) -> tuple[str, str]:
     arguments = function.get("arguments")
     text = json.dumps(arguments) if isinstance(arguments, dict) else as_text(arguments) or ""
     return as_text(function.get("name")) or "", text
@@ -136,7 +136,7 @@ def _join_lists(known: list[Any], pieces: list[Any]) -> None:
         if not (isinstance(piece, dict) and isinstance(last, dict) and _is_same_entry(last, piece)):
             known.append(piece)
             continue
-        known[-1] = {**last, **{name: _joined(name, last.get(name), value) for name, value in piece.items()}}
+        known[-1] = {**last, **{name: _merge_field(name, last.get(name), value) for name, value in piece.items()}}
 
 
 def _is_same_entry(last: dict[str, Any], piece: dict[str, Any]) -> bool:
@@ -147,7 +147,7 @@ def _is_same_entry(last: dict[str, Any], piece: dict[str, Any]) -> bool:
     )
 
 
-def _joined(name: str, known: Any, more: Any) -> Any:
+def _merge_field(name: str, known: Any, more: Any) -> Any:
     if name in {"text", "summary"} and isinstance(known, str) and isinstance(more, str):
         return known + more
     return more or known

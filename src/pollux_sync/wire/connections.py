@@ -88,10 +88,10 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         version, status, reason = self._read_status()
-        self.msg = self._fields()
+        self.msg = self._read_fields()
         while 100 <= status < 200:  # noqa: PLR2004 - interim answers: the real one follows
             version, status, reason = self._read_status()
-            self.msg = self._fields()
+            self.msg = self._read_fields()
         if not version.startswith("HTTP/1."):
             raise http.client.UnknownProtocol(version)
         self.headers, self.reason = self.msg, reason.strip()
@@ -99,16 +99,16 @@ class _DeadlineResponse(http.client.HTTPResponse):
         self.version = 10 if version == "HTTP/1.0" else 11
         self.chunked = self.msg.get("transfer-encoding", "").lower() == "chunked"
         self.chunk_left = None
-        self.length = self._declared_length()
+        self.length = self._read_length()
         self.will_close = self._check_close() or not (self.chunked or self.length is not None)
 
-    def _declared_length(self) -> int | None:
+    def _read_length(self) -> int | None:
         if self.status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED} or self._method == "HEAD":
             return 0
         declared = (self.msg.get("content-length") or "").strip()
         return int(declared) if declared.isdecimal() and not self.chunked else None
 
-    def _fields(self) -> http.client.HTTPMessage:
+    def _read_fields(self) -> http.client.HTTPMessage:
         """The header fields, up to the blank line. A line that begins with a space goes on with the one before."""
         fields: list[list[str]] = []
         while (line := self.fp.readline(_MAX_LINE_BYTES + 1)) not in _BLANK_LINES:
@@ -128,13 +128,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
         return message
 
 
-class _Deadlines:
+class _DeadlineMixin:
     """Mixed into urllib3's connections: one deadline for connecting, sending and reading the answer."""
 
     timeout: Any  # seconds
     sock: socket.socket
     response_class: Any
-    answers_read = 0
+    answer_count = 0
     deadline = 0.0
     is_new = False
     is_abandoned = False
@@ -158,7 +158,7 @@ class _Deadlines:
         if not self.is_new:  # the clock of a new connection runs since it was opened: TLS counts
             self.deadline = time.monotonic() + self.timeout
         held = self.held = []
-        with self._telling_stale():
+        with self._detect_stale():
             try:
                 super().request(*args, **kwargs)  # type: ignore[misc]
                 held = self.held
@@ -180,18 +180,18 @@ class _Deadlines:
     def getresponse(self) -> Any:
         self.response_class = partial(_DeadlineResponse, deadline=self.deadline)
         self.is_new = False
-        with self._telling_stale():
+        with self._detect_stale():
             response = super().getresponse()  # type: ignore[misc]
-        self.answers_read += 1
+        self.answer_count += 1
         return response
 
     def close(self) -> None:
-        self.answers_read = 0
+        self.answer_count = 0
         super().close()  # type: ignore[misc]
 
     @contextmanager
-    def _telling_stale(self) -> Iterator[None]:
-        was_used = self.answers_read  # a failing http.client closes, which sets it to 0
+    def _detect_stale(self) -> Iterator[None]:
+        was_used = self.answer_count  # a failing http.client closes, which sets it to 0
         try:
             yield
         except ConnectionError as error:
@@ -200,15 +200,15 @@ class _Deadlines:
             raise
 
 
-class _DeadlineHTTPConnection(_Deadlines, HTTPConnection):
+class _DeadlineHTTPConnection(_DeadlineMixin, HTTPConnection):
     pass
 
 
-class _DeadlineHTTPSConnection(_Deadlines, HTTPSConnection):
+class _DeadlineHTTPSConnection(_DeadlineMixin, HTTPSConnection):
     pass
 
 
-class _Closing:
+class _ClosingPoolMixin:
     """Mixed into urllib3's pools: closing ends the exchanges in flight too, so that nobody waits for them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -228,11 +228,11 @@ class _Closing:
                 connection.sock.shutdown(SHUT_RDWR)
 
 
-class _DeadlineHTTPPool(_Closing, HTTPConnectionPool):
+class _DeadlineHTTPPool(_ClosingPoolMixin, HTTPConnectionPool):
     ConnectionCls = _DeadlineHTTPConnection
 
 
-class _DeadlineHTTPSPool(_Closing, HTTPSConnectionPool):
+class _DeadlineHTTPSPool(_ClosingPoolMixin, HTTPSConnectionPool):
     ConnectionCls = _DeadlineHTTPSConnection
 
 

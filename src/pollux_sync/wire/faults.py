@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.errors import Fault, FaultKind
-from pollux_sync.wire.overflow import overflowing
+from pollux_sync.wire.overflow import detect_overflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,10 +75,10 @@ class ReplyError(Exception):
         self.response = response
 
 
-def classify(error: Exception) -> Fault | None:
+def classify_error(error: Exception) -> Fault | None:
     """The fault behind ``error``; None when it is nothing the wire knows."""
     if isinstance(error, HttpError):
-        return _of_response(error.response)
+        return _build_response_fault(error.response)
     if isinstance(error, ReplyError):
         status, request_id = (error.response.status, error.response.request_id) if error.response else (None, None)
         return Fault(
@@ -89,14 +89,14 @@ def classify(error: Exception) -> Fault | None:
             status_code=status,
             request_id=request_id,
         )
-    return _of_transport(error)
+    return _find_transport_fault(error)
 
 
-def _of_response(response: HttpResponse) -> Fault:
-    status = _error_status(response)
+def _build_response_fault(response: HttpResponse) -> Fault:
+    status = _read_error_status(response)
     message = error_message(response.body)
     if status in _REDIRECTS:
-        return _of_redirect(response)
+        return _build_redirect_fault(response)
     kind: FaultKind = _KINDS.get(status, "capacity" if status >= 500 else "invalid_request")  # noqa: PLR2004
     if status == 400 and "api key" in message.lower():  # noqa: PLR2004
         kind = "auth"
@@ -107,14 +107,14 @@ def _of_response(response: HttpResponse) -> Fault:
         message=f"{'error inside a 200' if status == 200 else f'status {status}'}: {message}",  # noqa: PLR2004
         retryable=status in RETRYABLE_STATUSES,
         status_code=status,
-        retry_after_s=retry_after_s(response),
+        retry_after_s=read_retry_after(response),
         request_id=response.request_id,
         hint=_HINTS.get(status),
     )
-    return overflowing(fault, response.body, error_code(response.body))
+    return detect_overflow(fault, response.body, error_code(response.body))
 
 
-def _of_redirect(response: HttpResponse) -> Fault:
+def _build_redirect_fault(response: HttpResponse) -> Fault:
     target = response.headers.get("location", "an unnamed address").partition("?")[0]
     return Fault(
         kind="refused",
@@ -125,7 +125,7 @@ def _of_redirect(response: HttpResponse) -> Fault:
     )
 
 
-def _error_status(response: HttpResponse) -> int:
+def _read_error_status(response: HttpResponse) -> int:
     """The status, or the one that an error inside a 200 names."""
     if response.status >= 300:  # noqa: PLR2004
         return response.status
@@ -139,17 +139,17 @@ def _error_status(response: HttpResponse) -> int:
     return next((status for word, status in _NAMED_STATUSES.items() if word in named), response.status)
 
 
-def _of_transport(error: Exception) -> Fault | None:
-    chain = list(_chain(error))
+def _find_transport_fault(error: Exception) -> Fault | None:
+    chain = list(_iter_chain(error))
     detail = f"{type(chain[-1]).__name__}: {chain[-1]}"
-    for types, fault in _transport_faults():
+    for types, fault in _list_transport_faults():
         if any(isinstance(link, types) for link in chain):
             return attrs.evolve(fault, message=f"{fault.message} ({detail})")
     return None
 
 
 @cache
-def _transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fault], ...]:
+def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fault], ...]:
     """What exceptions of requests, urllib3 and Python mean; the first row that matches wins."""
     from requests import exceptions as r
     from urllib3 import exceptions as u
@@ -181,7 +181,7 @@ def _transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fault], 
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _iter_chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what caused it, each once; causes that were passed as arguments count too."""
     seen: set[int] = set()
     current: BaseException | None = error
@@ -198,7 +198,7 @@ def is_stale(error: Exception) -> bool:
     """Whether a reused connection had been closed before any byte of the answer came."""
     from pollux_sync.wire.connections import StaleConnectionError
 
-    return any(isinstance(e, StaleConnectionError) for e in _chain(error))
+    return any(isinstance(e, StaleConnectionError) for e in _iter_chain(error))
 
 
 def error_message(body: Any) -> str:
@@ -207,7 +207,7 @@ def error_message(body: Any) -> str:
         return error_message(body[0])
     if isinstance(body, dict):
         nested = next((body[key] for key in ("error", "message", "detail", "msg", "errors") if body.get(key)), None)
-        upstream = _upstream_message(body)
+        upstream = _read_upstream_message(body)
         return upstream or (error_message(nested) if nested is not None else str(body or "no details"))
     text = str(body or "").strip()
     if text.lower().startswith(("<!doctype", "<html")):
@@ -216,7 +216,7 @@ def error_message(body: Any) -> str:
     return text or "no details"
 
 
-def _upstream_message(error: Mapping[str, Any]) -> str | None:
+def _read_upstream_message(error: Mapping[str, Any]) -> str | None:
     """A gateway's word on who failed behind it: ``metadata.provider_name`` and ``metadata.raw``."""
     metadata = error.get("metadata")
     if not isinstance(metadata, dict):
@@ -225,10 +225,10 @@ def _upstream_message(error: Mapping[str, Any]) -> str | None:
     raw = raw.strip() if isinstance(raw, str) else raw
     if not raw or not isinstance(raw, str | dict):
         return None
-    return f"{metadata.get('provider_name') or 'upstream'}: {error_message(_parsed(raw))}"
+    return f"{metadata.get('provider_name') or 'upstream'}: {error_message(_parse_json(raw))}"
 
 
-def _parsed(raw: str | dict[str, Any]) -> Any:
+def _parse_json(raw: str | dict[str, Any]) -> Any:
     """An error body that came as text; the text where it is no JSON object or list."""
     try:
         parsed = json.loads(raw) if isinstance(raw, str) else raw
@@ -244,20 +244,20 @@ def error_code(body: Any) -> str:
     return " ".join(value for value in found if isinstance(value, str))
 
 
-def retry_after_s(response: HttpResponse) -> float | None:
+def read_retry_after(response: HttpResponse) -> float | None:
     """Seconds that the server asks to wait, from any of the known forms; None if it does not say."""
     headers = response.headers
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = _parse_number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")
-    seconds = _number(value)
+    seconds = _parse_number(value)
     if seconds is None and value:
-        seconds = _seconds_until(value)
-    return seconds if seconds is not None else _retry_info_s(response.body)
+        seconds = _parse_date(value)
+    return seconds if seconds is not None else _read_retry_info(response.body)
 
 
-def _number(value: str | None) -> float | None:
+def _parse_number(value: str | None) -> float | None:
     try:
         number = float(value) if value is not None else None
     except ValueError:
@@ -265,14 +265,14 @@ def _number(value: str | None) -> float | None:
     return number if number is not None and 0 <= number < float("inf") else None
 
 
-def _seconds_until(date: str) -> float | None:
+def _parse_date(date: str) -> float | None:
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def _retry_info_s(body: Any) -> float | None:
+def _read_retry_info(body: Any) -> float | None:
     """Google's RetryInfo: ``error.details[].retryDelay``, e.g. "8.35s"."""
     body = body[0] if isinstance(body, list) and body else body
     error = body.get("error") if isinstance(body, dict) else None
@@ -280,5 +280,5 @@ def _retry_info_s(body: Any) -> float | None:
     for detail in details if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
         if isinstance(delay, str) and delay.endswith("s"):
-            return _number(delay[:-1])
+            return _parse_number(delay[:-1])
     return None

@@ -10,7 +10,7 @@ def as_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def count_in(holder: Any, name: str) -> int | None:
+def read_count(holder: Any, name: str) -> int | None:
     """The integer called ``name`` in ``holder``, if that is an object and has one."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if isinstance(value, int) else None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
 
 
-def objects_in(response: HttpResponse, name: str) -> list[dict[str, Any]]:
+def read_objects(response: HttpResponse, name: str) -> list[dict[str, Any]]:
     """The objects in the list called ``name`` of an answer. Raises ReplyError for an answer without that list."""
     listed = response.body.get(name) if isinstance(response.body, dict) else None
     if not isinstance(listed, list):

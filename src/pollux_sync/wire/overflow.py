@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,7 @@ _COMPILED = tuple(re.compile(form.replace("#", r"\d[\d,]{0,15}"), re.IGNORECASE 
 _MAX_CHARS = 2000
 
 
-def overflowing(fault: Fault, body: Any, code: str) -> Fault:
+def detect_overflow(fault: Fault, body: Any, code: str) -> Fault:
     """The fault as a "context_overflow" where that is what the answer says; else as it is.
 
     ``code`` is the machine-readable part of ``body``, the error's.
@@ -63,12 +63,12 @@ def overflowing(fault: Fault, body: Any, code: str) -> Fault:
         fault,
         kind="context_overflow",
         hint=_HINT,
-        n_tokens=count_in(error, "n_prompt_tokens") or _sum(said, "tokens", "more"),
-        n_ctx=count_in(error, "n_ctx") or _sum(said, "limit"),
+        n_tokens=read_count(error, "n_prompt_tokens") or _sum_numbers(said, "tokens", "more"),
+        n_ctx=read_count(error, "n_ctx") or _sum_numbers(said, "limit"),
     )
 
 
-def _sum(said: Mapping[str, str | None], *names: str) -> int | None:
+def _sum_numbers(said: Mapping[str, str | None], *names: str) -> int | None:
     """The sum of the numbers of these names, None where there are none."""
     numbers = [int(number.replace(",", "")) for name in names if (number := said.get(name))]
     return sum(numbers) if numbers else None

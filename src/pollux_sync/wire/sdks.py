@@ -1,23 +1,20 @@
-"""Vendors' SDKs beside the core's client: files go through them, and everything when the caller hands one over.
+"""Vendors' SDKs as carriers: of files and jobs beside the core's client, of every request for a client handed over.
 
-Answers and exceptions of an SDK leave here as those of the core's client, so that both ways tell the same.
+Answers and exceptions of an SDK are converted to those of the core's client, so that both ways behave alike.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import read_answer, whole_body
+from pollux_sync.wire.bodies import decode_response, read_body, read_sdk_headers
+from pollux_sync.wire.sdkerrors import convert_body_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
+    from collections.abc import Callable
 
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Asset
@@ -27,25 +24,25 @@ if TYPE_CHECKING:
 
 
 class SDKCarrier(ABC):
-    """Calls and files through a vendor's SDK client, without its retries.
+    """Sends calls and files through a vendor's SDK client, without its retries.
 
     Each method raises HttpError, ReplyError, ConnectionError or TimeoutError.
     """
 
     @property
     def files(self) -> Self:
-        """What carries files and jobs, here as in `DirectCarrier`: itself."""
+        """The carrier of files and jobs, which is this one; a `DirectCarrier` has another."""
         return self
 
     @abstractmethod
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """One exchange."""
+        """Send one request and return its answer."""
 
     @abstractmethod
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
-        """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
+        """Send one request and return its answer as a stream of server-sent events.
 
-        Reading the events raises the same.
+        Each event must arrive within ``timeout_s`` seconds of the one before. Reading the events raises the same.
         """
 
     @abstractmethod
@@ -56,14 +53,14 @@ class SDKCarrier(ABC):
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
 
-    def close(self) -> None:  # noqa: B027 - meant to be inherited as it is
-        """Nothing: a client that was handed over is its owner's."""
+    def close(self) -> None:  # noqa: B027 - inherited unchanged on purpose
+        """Do nothing: a client that was handed over belongs to its owner."""
 
 
 class DirectCarrier:
-    """Calls through the core's client; the SDK's client is made when the first file is to be stored.
+    """Sends calls through the core's client; opens the SDK's client when the first file is to be stored.
 
-    ``make_files`` gives the carrier of files and what closes its client.
+    ``make_files`` returns the carrier of files and the function that closes its client.
     """
 
     def __init__(self, client: HttpClient, make_files: Callable[[], tuple[SDKCarrier, Callable[[], object]]]) -> None:
@@ -92,89 +89,43 @@ class DirectCarrier:
 
     @property
     def files(self) -> SDKCarrier:
-        """The carrier of files, through the SDK."""
+        """The carrier of files and jobs, which uses the SDK."""
         with self._lock:
             if self._files is None:
                 self._files, self._close_files = self._make_files()
             return self._files
 
 
-def received(response: Any) -> HttpResponse:
-    """An SDK's raw response as the core's client would give it. Raises ReplyError for a body that is not JSON."""
-    return read_answer(response.status_code, _fields(response), response.content)
+def read_response(response: Any, deadline: float) -> HttpResponse:
+    """Read the body of an SDK's raw response and convert it to that of the core's client.
 
-
-def read_by(deadline: float, response: Any) -> HttpResponse:
-    """An SDK's raw response, its body unread, as the core's client would give it.
-
-    ``deadline`` is a reading of `time.monotonic`; the SDK's own limit is for each piece. Raises ReplyError for a body
-    that is too large or not JSON, ConnectionError or TimeoutError.
+    ``deadline`` is a reading of `time.monotonic`: the SDK's own limit starts anew with each chunk, so that a server
+    that drips would never be late. Raises ReplyError for a body that is too large or not JSON, ConnectionError or
+    TimeoutError.
     """
-    fields = _fields(response)
-    is_plain = "content-encoding" not in fields and not response.is_stream_consumed
-    pieces = response.iter_raw() if is_plain else response.iter_bytes()
+    headers = read_sdk_headers(response)
+    is_plain = "content-encoding" not in headers and not response.is_stream_consumed
+    chunks = response.iter_raw() if is_plain else response.iter_bytes()
     try:
-        with body_errors():
-            content = whole_body(pieces, deadline=deadline)
+        with convert_body_errors():
+            content = read_body(chunks, deadline=deadline)
     finally:
         response.close()
-    return read_answer(response.status_code, fields, content)
+    return decode_response(response.status_code, headers, content)
 
 
-def begun(response: Any, timeout_s: float) -> EventStream:
-    """An SDK's raw response, its body unread, as the core's client would begin to read it.
+def open_sdk_stream(response: Any, timeout_s: float) -> EventStream:
+    """Open an SDK's raw response, its body unread, as a stream of events.
 
-    Asked for with `wire.http.STREAM_HEADERS`. Raises, as do its events, ReplyError, ConnectionError or TimeoutError.
+    The request must have been sent with `wire.http.STREAM_HEADERS`. Raises ReplyError, ConnectionError or
+    TimeoutError, and so does reading the events.
     """
     from pollux_sync.wire.sdkstreams import SDKStream
 
-    head = HttpResponse(status=response.status_code, headers=_fields(response))
+    head = HttpResponse(status=response.status_code, headers=read_sdk_headers(response))
     stream = SDKStream(head, response, timeout_s)
     try:
-        return stream.told()
+        return stream.detect_format()
     except BaseException:
         stream.close()
         raise
-
-
-def _fields(response: Any) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-
-
-@contextmanager
-def wire_errors(sdk: ModuleType) -> Iterator[None]:
-    """Exceptions of ``sdk`` become those that the core's classifier knows.
-
-    For the SDKs whose module holds APIStatusError, APITimeoutError, APIConnectionError and
-    APIResponseValidationError, as one generator of SDKs writes them for several vendors.
-    """
-    try:
-        yield
-    except sdk.APIStatusError as error:
-        raise HttpError(received(error.response)) from error
-    except sdk.APITimeoutError as error:
-        raise TimeoutError("the SDK's request timed out") from error
-    except sdk.APIConnectionError as error:
-        raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
-    except (sdk.APIResponseValidationError, ValueError) as error:  # ValueError: its JSON decoder's
-        raise ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True) from error
-
-
-@contextmanager
-def body_errors() -> Iterator[None]:
-    """Exceptions of a body that is read as it comes, which the SDKs leave as they are, become the core's.
-
-    For the SDKs that work with httpx, or with httpx2, which took its place.
-    """
-    try:
-        yield
-    except _http_errors("DecodingError") as error:
-        raise ReplyError("the answer cannot be decompressed", retryable=True) from error
-    except _http_errors("RequestError") as error:  # its cause tells a time-out from a broken connection
-        raise ConnectionError(f"the SDK's request failed: {error}") from error
-
-
-def _http_errors(name: str) -> tuple[type[Exception], ...]:
-    """The exceptions of this name, as far as such a library is in use."""
-    modules = map(sys.modules.get, ("httpx2", "httpx"))
-    return tuple(getattr(module, name) for module in modules if module is not None)

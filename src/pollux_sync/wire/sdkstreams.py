@@ -1,4 +1,4 @@
-"""Streamed answers over a vendor's SDK, which hands its raw response over unread."""
+"""Streamed answers over a vendor's SDK, from its raw response whose body is unread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.wire.faults import ReplyError
-from pollux_sync.wire.sdks import body_errors
+from pollux_sync.wire.sdkerrors import convert_body_errors
 from pollux_sync.wire.sse import ByteStream
 from pollux_sync.wire.streams import HURRY_S, TAIL_S
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
 
 class SDKStream(ByteStream):
-    """An answer's events as they come over an SDK's HTTP client: ``raw`` is a response of httpx or httpx2."""
+    """The events of an answer over an SDK's HTTP client; ``raw`` is a response of httpx or httpx2."""
 
     def __init__(self, response: HttpResponse, raw: Any, timeout_s: float) -> None:
         super().__init__(response)
         self._raw = raw
-        self._pieces: Iterator[bytes] = raw.iter_bytes()
-        self._socket = _socket_of(raw)
+        self._chunks: Iterator[bytes] = raw.iter_bytes()
+        self._socket = _find_socket(raw)
         self._timeout_s = timeout_s
         self.renew()
 
-    def chunks(self) -> Iterator[bytes]:
-        """The body, piece by piece as it comes. The client bounds the wait for each, the deadline that for events."""
-        with body_errors():
-            for piece in self._pieces:
+    def iter_chunks(self) -> Iterator[bytes]:
+        """Yield the body in chunks. The client bounds the wait for each chunk, the deadline that for each event."""
+        with convert_body_errors():
+            for chunk in self._chunks:
                 if time.monotonic() > self._deadline:
                     raise TimeoutError("no event came within the time limit")
-                yield piece
+                yield chunk
 
     def renew(self) -> None:
-        """Let the time limit for the next event begin anew."""
+        """Restart the time limit for the next event."""
         self._deadline = time.monotonic() + self._timeout_s
 
     def hurry(self) -> None:
-        """Wait for what may follow the answer a few seconds at most, as far as the client lets us."""
+        """Wait at most a few seconds for what may follow the answer, as far as the client allows."""
         self._timeout_s = min(self._timeout_s, HURRY_S)
         self.renew()
 
     def finish(self) -> None:
-        """Keep the connection where the body ends at once, else close it."""
+        """Keep the connection if the body ends at once, else close it."""
         if self._socket is None:
             self.close()
             return
@@ -56,8 +56,8 @@ class SDKStream(ByteStream):
         timer.daemon = True
         timer.start()
         try:
-            with body_errors():
-                for _ in self._pieces:
+            with convert_body_errors():
+                for _ in self._chunks:
                     pass
         except (ReplyError, OSError):
             self.close()
@@ -65,7 +65,7 @@ class SDKStream(ByteStream):
             timer.cancel()
 
     def wake(self) -> None:
-        """Let whoever waits for the next event fail at once."""
+        """Make a reader that waits for the next event fail at once."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(SHUT_RDWR)
@@ -75,8 +75,8 @@ class SDKStream(ByteStream):
         self._raw.close()
 
 
-def _socket_of(raw: Any) -> Any:
-    """What carries this answer and no other; None for what is not known, or is shared, as in HTTP/2."""
-    way = raw.extensions.get("network_stream")
+def _find_socket(raw: Any) -> Any:
+    """Return the socket that carries this answer alone; None when it is unknown, or shared as in HTTP/2."""
+    network_stream = raw.extensions.get("network_stream")
     is_shared = raw.http_version == "HTTP/2"
-    return None if way is None or is_shared else way.get_extra_info("socket")
+    return None if network_stream is None or is_shared else network_stream.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that may be cut anywhere."""
+"""Server-sent events, parsed from bytes that may be cut anywhere."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
+from pollux_sync.wire.bodies import MAX_BODY_BYTES, decode_response, read_body
 from pollux_sync.wire.faults import ReplyError
-from pollux_sync.wire.http import MAX_BODY_BYTES, read_answer, whole_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pollux_sync.data.provider import HttpResponse
 
-#: All that a stream may be: more has no end. One event may be as large as a whole answer.
+#: The limit of a stream in bytes; one event may be as large as a whole answer.
 _MAX_BYTES = 16 * MAX_BODY_BYTES
-#: How a line of server-sent events begins.
+#: The ways in which a line of server-sent events begins.
 _BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_TELLING_BYTES = 6
-#: With this in place of JSON servers say that nothing more comes.
+_MIN_HEAD_BYTES = 6
+#: The data with which servers end a stream.
 _DONE = b"[DONE]"
 
 
 class EventParser:
-    """Feed it bytes as they come. ``is_done`` once the server said so; ``blocks`` counts events and comments.
+    """Parses events from chunks of bytes.
 
-    ``error`` is about an event that is not JSON, after which nothing more is read. ``held_bytes`` is the size of what
-    has come of the next event.
+    ``is_done`` once the server ended the stream; ``blocks`` counts events and comments.
+
+    ``error`` is set by an event that is not JSON, after which nothing more is read. ``held_bytes`` is the size of the
+    next event so far.
     """
 
     def __init__(self) -> None:
@@ -38,38 +40,40 @@ class EventParser:
         self.is_done = False
         self.error: ReplyError | None = None
         self.blocks = 0
-        self._is_begun = False
+        self._has_begun = False
         self._rest: list[bytes] = []
         self._name = ""
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        """The events that ``chunk`` makes whole."""
+        """Return the events that ``chunk`` completes."""
         self.held_bytes += len(chunk)
         self._rest.append(chunk)
-        if b"\n" not in chunk and b"\r" not in b"".join(self._rest[-2:]):  # joined once, when the line ends
+        if b"\n" not in chunk and b"\r" not in b"".join(
+            self._rest[-2:]
+        ):  # joined once, when the line ends: long lines would cost quadratic time
             return []
         lines = b"".join(self._rest).splitlines(keepends=True)
-        # A carriage return may be half a line end.
+        # A carriage return at the end may be the first half of a line end whose line feed is in the next chunk.
         self._rest = [lines.pop()] if not lines[-1].endswith(b"\n") else []
-        events = self._read(lines) if lines else []
+        events = self._parse_lines(lines) if lines else []
         self.held_bytes = sum(map(len, (*self._rest, *self._data)))
         return events
 
     def end(self) -> list[ServerEvent]:
-        """The event that lacks nothing but the blank line after it; half an event is dropped."""
+        """Return the event that lacks only the blank line after it. A partial event is dropped."""
         lines, self._rest = b"".join(self._rest).splitlines(keepends=True), []
-        events = self._read([*lines, b"\n", b"\n"])
+        events = self._parse_lines([*lines, b"\n", b"\n"])
         self.error = None
         return events
 
-    def _read(self, lines: list[bytes]) -> list[ServerEvent]:
-        if not self._is_begun:
-            self._is_begun, lines[0] = True, lines[0].removeprefix(BOM_UTF8)
+    def _parse_lines(self, lines: list[bytes]) -> list[ServerEvent]:
+        if not self._has_begun:
+            self._has_begun, lines[0] = True, lines[0].removeprefix(BOM_UTF8)
         events: list[ServerEvent] = []
         for line in lines:
             if line.startswith(b"data:"):
-                self._data.append(line[5:].strip())  # white space around JSON means nothing
+                self._data.append(line[5:].strip())  # white space around JSON has no meaning
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
             elif line.startswith(b":"):
@@ -94,10 +98,10 @@ class EventParser:
 
 
 class ByteStream(EventStream, ABC):
-    """Events of an answer whose bytes come in pieces.
+    """The events of an answer whose bytes arrive in chunks.
 
-    What comes after the answer is broken off ends in ReplyError, ConnectionError or TimeoutError.
-    ``max_event_bytes`` bounds one event, ``max_bytes`` the whole stream.
+    Reading raises ReplyError, ConnectionError or TimeoutError for an answer that breaks off. ``max_event_bytes``
+    limits one event, ``max_bytes`` the whole stream.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class ByteStream(EventStream, ABC):
 
     def __iter__(self) -> Iterator[ServerEvent]:
         parser, size, blocks = self._parser, 0, 0
-        for chunk in self._source or self.chunks():
+        for chunk in self._source or self.iter_chunks():
             size += len(chunk)
             yield from parser.feed(chunk)
             if parser.error:
@@ -126,56 +130,62 @@ class ByteStream(EventStream, ABC):
                 self.renew()
         yield from parser.end()
 
-    def told(self) -> EventStream:
-        """Itself; or the whole answer, where the server answers at once whatever it was asked for.
+    def detect_format(self) -> EventStream:
+        """Return this stream, or the whole answer in place of events when the server did not stream.
 
-        Servers do not always say which it is: then the first bytes do. Raises as `read_answer` does.
+        The content type decides; servers that do not set it are recognised by the first bytes. Raises as
+        `decode_response` does.
         """
         if "event-stream" in self.response.headers.get("content-type", ""):
             return self
-        pieces = self.chunks()
-        head = _read_head(pieces)
-        self._source = chain((head,), pieces)
+        chunks = self.iter_chunks()
+        head = _read_head(chunks)
+        self._source = chain((head,), chunks)
         if head.removeprefix(BOM_UTF8).startswith(_BEGINNINGS):
             return self
         try:
-            body = whole_body(self._source)
-            return EventStream(read_answer(self.response.status, self.response.headers, body))
+            body = read_body(self._source)
+            return EventStream(decode_response(self.response.status, self.response.headers, body))
         finally:
             self.finish()
 
     @abstractmethod
-    def chunks(self) -> Iterator[bytes]:
-        """The body, piece by piece as it comes."""
+    def iter_chunks(self) -> Iterator[bytes]:
+        """Yield the body in chunks as they arrive."""
 
     @abstractmethod
     def renew(self) -> None:
-        """Let the time limit for the next event begin anew."""
+        """Restart the time limit for the next event."""
 
 
-def _read_head(pieces: Iterator[bytes]) -> bytes:
-    """Return the first bytes of a body, without the blanks before them. Raise ReplyError where there are only blanks.
+def _read_head(chunks: Iterator[bytes]) -> bytes:
+    """Return the first bytes of a body without the blanks before them. Raise ReplyError for nothing but blanks.
 
-    Blanks are dropped as they come: kept and looked through with every piece, megabytes of them cost minutes.
+    Blanks are dropped as they arrive: keeping them and searching them again with every chunk would take minutes for a
+    few megabytes.
     """
     head, size = b"", 0
-    while len(head) < _TELLING_BYTES and (piece := next(pieces, b"")):
-        size += len(piece)
+    while len(head) < _MIN_HEAD_BYTES and (chunk := next(chunks, b"")):
+        size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
-        head = (head + piece).lstrip()
+        head = (head + chunk).lstrip()
     return head
 
 
-def until_whole(stream: EventStream, is_whole: Callable[[], bool]) -> Iterator[ServerEvent]:
-    """The events. Once the answer is whole what follows is waited for a little, and may be missing or broken."""
+def read_until_complete(stream: EventStream, is_complete: Callable[[], bool]) -> Iterator[ServerEvent]:
+    """Yield the events of a stream.
+
+    Once the answer is complete, what follows is awaited for a few seconds only and may be missing or broken: the
+    answer was paid for, and must not be lost over its usage.
+    """
     has_hurried = False
     try:
         for event in stream:
             yield event
-            if not has_hurried and is_whole():
+            if not has_hurried and is_complete():
                 has_hurried = True
                 stream.hurry()
     except (OSError, ReplyError):
-        if not is_whole():
+        if not is_complete():
             raise

@@ -20,37 +20,39 @@ if TYPE_CHECKING:
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def lowered_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_default: bool = True) -> Lowered | None:
+def lower_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_default: bool = True) -> Lowered | None:
     """The tool's parameters in ``dialect``; None for a tool that is not strict, or a schema that cannot be.
 
     ``by_default``: whether a tool that does not say is strict.
     """
     if not tool.get("strict", by_default):
         return None
-    lowered = _lowered(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect)
-    return None if _errors_in(lowered) else lowered
+    lowered = _lower_json(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect)
+    return None if _list_errors(lowered) else lowered
 
 
-def strict_problem(tools: Iterable[Mapping[str, Any]], dialect: SchemaDialect) -> Problem | None:
+def find_strict_problem(tools: Iterable[Mapping[str, Any]], dialect: SchemaDialect) -> Problem | None:
     """Why a tool that says ``"strict": True`` cannot be."""
     for tool in tools:
-        lowered = _lowered(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect) if tool.get("strict") else None
-        errors = _errors_in(lowered) if lowered else []
+        lowered = (
+            _lower_json(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect) if tool.get("strict") else None
+        )
+        errors = _list_errors(lowered) if lowered else []
         if errors:
             return Problem(f"tool {tool['name']!r} cannot be strict: {'; '.join(errors)}", "drop 'strict', or simplify")
     return None
 
 
-def _errors_in(lowered: Lowered) -> list[str]:
+def _list_errors(lowered: Lowered) -> list[str]:
     return [str(finding) for finding in lowered.findings if finding.severity == "error"]
 
 
 @lru_cache(maxsize=256)
-def _lowered(parameters: str, dialect: SchemaDialect) -> Lowered:
+def _lower_json(parameters: str, dialect: SchemaDialect) -> Lowered:
     return lower(json.loads(parameters), dialect)
 
 
-def lifted_calls(
+def lift_calls(
     calls: Iterable[ToolCall],
     tools: Collection[Mapping[str, Any]],
     dialect: SchemaDialect,
@@ -60,14 +62,16 @@ def lifted_calls(
     """The calls with arguments as ``tools`` declare them; as they came where they do not fit."""
     if not tools:
         return tuple(calls)
-    lowered = {tool["name"]: lowered_parameters(tool, dialect, by_default=by_default) for tool in tools}
+    lowered = {tool["name"]: lower_parameters(tool, dialect, by_default=by_default) for tool in tools}
     return tuple(
-        call if call.name not in lowered else attrs.evolve(call, arguments=_lifted(call.arguments, lowered[call.name]))
+        call
+        if call.name not in lowered
+        else attrs.evolve(call, arguments=_lift_arguments(call.arguments, lowered[call.name]))
         for call in calls
     )
 
 
-def _lifted(arguments: str, lowered: Lowered | None) -> str:
+def _lift_arguments(arguments: str, lowered: Lowered | None) -> str:
     if lowered is None or lowered.is_same:
         return arguments
     try:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.batching import LIMITS, next_page, row_of
+from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
-from pollux_anthropic.encoding import MANAGED_FIELDS, counting, encode, problem_of
-from pollux_anthropic.services import has_list, listing, look, models_in
+from pollux_anthropic.encoding import MANAGED_FIELDS, build_count_request, encode, find_problem
+from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -23,11 +23,11 @@ from pollux_sync.data.provider import (
     Problem,
     ProviderInfo,
     SourceRule,
-    client_problem,
+    find_client_problem,
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pollux_anthropic.client import AnthropicCarrier
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import DeferredJob, JobState
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
@@ -112,7 +112,7 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_check_config(self, config: ConfigValues) -> Problem | None:
-        return client_problem(config.client, "anthropic.Anthropic", "anthropic.SyncAPIClient")
+        return find_client_problem(config.client, "anthropic.Anthropic", "anthropic.SyncAPIClient")
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:
@@ -126,7 +126,7 @@ class AnthropicProvider:
         planned = yield
         if planned.is_deferred or len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
             return planned
-        if "implicit_caching" in planned.request.config.ruled_out:
+        if "implicit_caching" in planned.request.config.excluded_options:
             return planned
         (call,) = planned.calls
         cached = attrs.evolve(call, options=attrs.evolve(call.options, implicit_caching=True))
@@ -134,7 +134,7 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return problem_of(call, STRICT)
+        return find_problem(call, STRICT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
@@ -152,7 +152,7 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
-        return count_in(client.send(counting(request), timeout_s).body, "input_tokens")
+        return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
@@ -165,8 +165,8 @@ class AnthropicProvider:
         return True
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        return row_of(request_id, request, mark)
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        return encode_deferred(custom_id, request, mark)
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
@@ -200,13 +200,13 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
-        return list(_models(client, timeout_s)) if has_list(config.client) else None
+        return list(_models(client, timeout_s)) if has_model_list(config.client) else None
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
-        if not has_list(config.client):
+        if not has_model_list(config.client):
             return None
-        client.send(look(config.model), timeout_s)
+        client.send(build_model_request(config.model), timeout_s)
         return True
 
 
@@ -214,9 +214,9 @@ def _models(client: Any, timeout_s: float) -> Iterator[ModelInfo]:
     """All models, page by page."""
     cursor: dict[str, str] = {}
     while True:
-        page: HttpResponse = client.send(listing(cursor), timeout_s)
-        yield from models_in(page)
-        last, cursor = cursor, next_page(page.body)
+        page: HttpResponse = client.send(build_models_request(cursor), timeout_s)
+        yield from decode_models(page)
+        last, cursor = cursor, build_next_query(page.body)
         if cursor in ({}, last):
             return
 

@@ -15,7 +15,7 @@ from pollux_sync.data.provider import DeferredLimits, HttpResponse
 from pollux_sync.data.request import Asset, DeferredRow
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import ReplyError, error_message
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,12 +43,12 @@ _STATUSES: dict[str, ItemStatus] = {
 }
 
 
-def row_of(request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+def encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
     """One request of a batch."""
-    return {"custom_id": f"{request_id}-{mark[-_TAG_LENGTH:]}", "params": request.body}
+    return {"custom_id": f"{custom_id}-{mark[-_TAG_LENGTH:]}", "params": request.body}
 
 
-def tag_of(batch: DeferredBatch) -> str:
+def build_tag(batch: DeferredBatch) -> str:
     """The end of the batch's request ids; its mark is the submission's, and which part of it."""
     return batch.mark.removesuffix(f"-{batch.first:06d}")[-_TAG_LENGTH:]
 
@@ -68,17 +68,17 @@ class BatchBody:
         yield _TAIL
 
 
-def body_length(batch: DeferredBatch) -> int:
+def measure_body(batch: DeferredBatch) -> int:
     """How many bytes `BatchBody` gives: commas take the place of line ends, but for the last."""
     return len(_HEAD) + batch.n_bytes - 1 + len(_TAIL)
 
 
-def job_of(made: Any, batch: DeferredBatch) -> DeferredJob:
+def decode_job(made: Any, batch: DeferredBatch) -> DeferredJob:
     """The job that the service calls ``made``. Raises ReplyError where it has no name."""
     job_id = as_text(made.get("id")) if isinstance(made, dict) else None
     if job_id is None:
         raise ReplyError("the answer names no batch", hint="does base_url lead to a Messages API with batches?")
-    state = {"tag": tag_of(batch)}
+    state = {"tag": build_tag(batch)}
     return DeferredJob(job_id=job_id, first=batch.first, request_count=batch.request_count, provider_state=state)
 
 
@@ -89,25 +89,27 @@ def has_ended(found: dict[str, Any]) -> bool:
 
 def is_older(found: dict[str, Any], batch: DeferredBatch) -> bool:
     """Whether a batch was made before it was first tried to make this one."""
-    created_at = seconds_of(found.get("created_at"))
+    created_at = parse_timestamp(found.get("created_at"))
     return created_at is not None and created_at < batch.created_at - CLOCK_SLACK_S
 
 
-def is_candidate(found: dict[str, Any], batch: DeferredBatch) -> bool:
+def is_possible_match(found: dict[str, Any], batch: DeferredBatch) -> bool:
     """Whether this might be the batch, as far as the list of batches tells."""
     return found.get("id") not in batch.other_jobs and sum(_counts(found).values()) == batch.request_count
 
 
-def is_row_of(row: Any, batch: DeferredBatch) -> bool:
+def is_own_row(row: Any, batch: DeferredBatch) -> bool:
     """Whether a row of results answers a request of this batch."""
-    request_id, _, tag = _custom_id(row).rpartition("-")
-    number = request_id.rpartition("-")[2]
+    custom_id, _, tag = _custom_id(row).rpartition("-")
+    number = custom_id.rpartition("-")[2]
     return (
-        tag == tag_of(batch) and number.isdecimal() and batch.first <= int(number) < batch.first + batch.request_count
+        tag == build_tag(batch)
+        and number.isdecimal()
+        and batch.first <= int(number) < batch.first + batch.request_count
     )
 
 
-def ambiguous(candidates: list[dict[str, Any]]) -> ConfigurationError:
+def build_ambiguity_error(candidates: list[dict[str, Any]]) -> ConfigurationError:
     """The refusal to guess which of several batches is the one."""
     names = ", ".join(str(found.get("id")) for found in candidates)
     return ConfigurationError(
@@ -116,7 +118,7 @@ def ambiguous(candidates: list[dict[str, Any]]) -> ConfigurationError:
     )
 
 
-def state_of(found: Any) -> JobState:
+def decode_state(found: Any) -> JobState:
     """How far a batch is. Raises ReplyError for what is none."""
     status = as_text(found.get("processing_status")) if isinstance(found, dict) else None
     if status is None:
@@ -127,8 +129,8 @@ def state_of(found: Any) -> JobState:
         provider_status=status,
         succeeded=counts["succeeded"],
         failed=sum(counts[fate] for fate in _FATES[1:]),
-        completed_at=seconds_of(found.get("ended_at")),
-        expires_at=seconds_of(found.get("expires_at")),
+        completed_at=parse_timestamp(found.get("ended_at")),
+        expires_at=parse_timestamp(found.get("expires_at")),
     )
 
 
@@ -145,10 +147,10 @@ def _ended_as(counts: dict[str, int]) -> DeferredStatus:
 
 def _counts(found: dict[str, Any]) -> dict[str, int]:
     counts = found.get("request_counts")
-    return {name: count_in(counts, name) or 0 for name in ("processing", *_FATES)}
+    return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
-def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def iter_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The lines that come in pieces, without blank ones. Only a line feed ends one: JSON may hold other breaks."""
     pending: list[bytes] = []
     for chunk in chunks:
@@ -160,9 +162,9 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join(pending)
 
 
-def rows_of(chunks: Iterable[bytes]) -> Iterator[Any]:
+def iter_rows(chunks: Iterable[bytes]) -> Iterator[Any]:
     """The rows of results that come in pieces, one at a time. Raises ReplyError for one that is not JSON."""
-    for line in filter(bytes.strip, lines_of(chunks)):
+    for line in filter(bytes.strip, iter_lines(chunks)):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -170,14 +172,14 @@ def rows_of(chunks: Iterable[bytes]) -> Iterator[Any]:
         yield row
 
 
-def read_row(row: Any, tag: str) -> DeferredRow:
+def decode_row(row: Any, tag: str) -> DeferredRow:
     """One row of results; that of a request with another tag keeps its id, which nobody asked for."""
     result = row.get("result") if isinstance(row, dict) else None
     result = result if isinstance(result, dict) else {}
     kind = as_text(result.get("type"))
     message = HttpResponse(status=200, body=result.get("message")) if kind == "succeeded" else None
     return DeferredRow(
-        request_id=_custom_id(row).removesuffix(f"-{tag}"),
+        custom_id=_custom_id(row).removesuffix(f"-{tag}"),
         status=_STATUSES.get(kind or "", "failed"),
         response=message,
         error=_error(kind, result),
@@ -196,7 +198,7 @@ def _error(kind: str | None, result: dict[str, Any]) -> str | None:
     return None if kind in _STATUSES else f"the row holds no known result: {kind}"
 
 
-def listed(body: Any) -> list[dict[str, Any]]:
+def read_objects(body: Any) -> list[dict[str, Any]]:
     """What stands on one page of a list. Raises ReplyError for what is no list."""
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
@@ -204,7 +206,7 @@ def listed(body: Any) -> list[dict[str, Any]]:
     return [item for item in data if isinstance(item, dict)]
 
 
-def next_page(body: dict[str, Any]) -> dict[str, str]:
+def build_next_query(body: dict[str, Any]) -> dict[str, str]:
     """The query for the page after this one, in the form of newer or of older lists; empty after the last."""
     cursor, last = as_text(body.get("next_page")), as_text(body.get("last_id"))
     if cursor:
@@ -212,18 +214,20 @@ def next_page(body: dict[str, Any]) -> dict[str, str]:
     return {"after_id": last} if body.get("has_more") and last else {}
 
 
-def assets_of(files: Iterable[dict[str, Any]], mark: str) -> list[Asset]:
+def decode_uploads(files: Iterable[dict[str, Any]], mark: str) -> list[Asset]:
     """Those of the stored files whose names begin with the mark."""
     return [
         Asset(
-            id=file["id"], mime_type=as_text(file.get("mime_type")) or "", expires_at=seconds_of(file.get("expires_at"))
+            id=file["id"],
+            mime_type=as_text(file.get("mime_type")) or "",
+            expires_at=parse_timestamp(file.get("expires_at")),
         )
         for file in files
         if isinstance(file.get("id"), str) and (as_text(file.get("filename")) or "").startswith(mark)
     ]
 
 
-def seconds_of(written: Any) -> float | None:
+def parse_timestamp(written: Any) -> float | None:
     """A time as RFC 3339 writes it, in seconds since the epoch; None for anything else."""
     try:
         moment = datetime.fromisoformat(written)

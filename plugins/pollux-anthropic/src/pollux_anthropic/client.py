@@ -13,9 +13,11 @@ from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.request import Asset
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, read_by, received, wire_errors
+from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -65,12 +67,12 @@ class AnthropicCarrier(SDKCarrier):
         deadline = time.monotonic() + timeout_s
         path, _, query = request.path.partition("?")
         options: Any = {"timeout": timeout_s, "headers": self._headers(request), "params": dict(parse_qsl(query))}
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             if request.method == "GET":
                 raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
             else:
                 raw = self._client.post(path, body=request.body, cast_to=self._raw, stream=True, options=options)
-        return read_by(deadline, raw)
+        return read_response(raw, deadline)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events."""
@@ -82,11 +84,11 @@ class AnthropicCarrier(SDKCarrier):
         options: Any = {"timeout": timeout_s, "headers": self._headers(request) | STREAM_HEADERS}
         with self._wire_errors():
             raw = self._client.post(request.path, body=request.body, cast_to=self._raw, stream=True, options=options)
-        return begun(raw, timeout_s)
+        return open_sdk_stream(raw, timeout_s)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
-        with source.open() as stream, wire_errors(self._sdk):
+        with source.open() as stream, convert_sdk_errors(self._sdk):
             stored = self._client.beta.files.upload(
                 file=(name, stream, source.mime_type),
                 expires_in_seconds=round(lifetime_s),
@@ -97,7 +99,7 @@ class AnthropicCarrier(SDKCarrier):
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             self._client.beta.files.delete(asset.id, extra_headers=self._betas(FILES_BETA), timeout=timeout_s)
 
     def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
@@ -105,9 +107,9 @@ class AnthropicCarrier(SDKCarrier):
 
         They come without their headers, so the batch always gets the beta that lets requests refer to files.
         """
-        headers = {"Content-Type": "application/json", "Content-Length": str(batching.body_length(batch))}
+        headers = {"Content-Type": "application/json", "Content-Length": str(batching.measure_body(batch))}
         made = self._post(batching.PATH, timeout_s, headers | self._betas(FILES_BETA), batching.BatchBody(batch.path))
-        return batching.job_of(made, batch)
+        return batching.decode_job(made, batch)
 
     def find(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
         """The batch that was made after all. Raises ConfigurationError where it may be one of several."""
@@ -115,29 +117,29 @@ class AnthropicCarrier(SDKCarrier):
         for found in self._listed(batching.PATH, timeout_s):
             if batching.is_older(found, batch):
                 break
-            if batching.is_candidate(found, batch):
+            if batching.is_possible_match(found, batch):
                 is_it = self._is_it(found, batch, timeout_s)
                 if is_it:
-                    return batching.job_of(found, batch)
+                    return batching.decode_job(found, batch)
                 if is_it is None:
                     candidates.append(found)
         if len(candidates) > 1:
-            raise batching.ambiguous(candidates)
-        return batching.job_of(candidates[0], batch) if candidates else None
+            raise batching.build_ambiguity_error(candidates)
+        return batching.decode_job(candidates[0], batch) if candidates else None
 
     def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
         """The stored files whose names begin with the mark."""
         files = self._listed("/v1/files", timeout_s, self._betas(FILES_BETA))
-        return batching.assets_of(files, mark)
+        return batching.decode_uploads(files, mark)
 
     def inspect(self, job: DeferredJob, timeout_s: float) -> JobState:
         """How far a batch is."""
-        return batching.state_of(self._get(f"{batching.PATH}/{job.job_id}", timeout_s))
+        return batching.decode_state(self._get(f"{batching.PATH}/{job.job_id}", timeout_s))
 
     def collect(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
         """The results of a batch, as they come over the wire."""
         tag = job.provider_state.get("tag", "")
-        return (batching.read_row(row, tag) for row in self._results(job.job_id, timeout_s))
+        return (batching.decode_row(row, tag) for row in self._results(job.job_id, timeout_s))
 
     def cancel(self, job: DeferredJob, timeout_s: float) -> None:
         """Ask for a batch to be cancelled, unless it has ended."""
@@ -154,7 +156,7 @@ class AnthropicCarrier(SDKCarrier):
             return None
         with closing(self._results(found["id"], timeout_s)) as rows:
             row = next(rows, None)
-        return None if row is None else batching.is_row_of(row, batch)
+        return None if row is None else batching.is_own_row(row, batch)
 
     def _results(self, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
         """Rows from the batch's own address: ``results_url`` would lead past a proxy."""
@@ -163,7 +165,7 @@ class AnthropicCarrier(SDKCarrier):
             path = f"{batching.PATH}/{job_id}/results"
             raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
             with closing(raw):
-                yield from batching.rows_of(raw.iter_bytes())
+                yield from batching.iter_rows(raw.iter_bytes())
 
     def _listed(
         self, path: str, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -173,8 +175,8 @@ class AnthropicCarrier(SDKCarrier):
         cursor: dict[str, str] = {}
         while True:
             page = self._get(path, timeout_s, headers, query | cursor)
-            yield from batching.listed(page)
-            cursor = batching.next_page(page)
+            yield from batching.read_objects(page)
+            cursor = batching.build_next_query(page)
             if not cursor:
                 return
 
@@ -188,19 +190,19 @@ class AnthropicCarrier(SDKCarrier):
         options: Any = {"timeout": timeout_s, "headers": headers or {}, "params": query or {}}
         with self._wire_errors():
             raw = self._client.get(path, cast_to=self._raw, options=options)
-        return received(raw).body
+        return convert_response(raw).body
 
     def _post(self, path: str, timeout_s: float, headers: Mapping[str, str], content: Any) -> Any:
         options: Any = {"timeout": timeout_s, "headers": headers}
         with self._wire_errors():
             raw = self._client.post(path, content=content, cast_to=self._raw, options=options)
-        return received(raw).body
+        return convert_response(raw).body
 
     @contextmanager
     def _wire_errors(self) -> Iterator[None]:
         """The SDK's exceptions as the core knows them, and those of its HTTP client, whose streams leave the SDK."""
         try:
-            with body_errors(), wire_errors(self._sdk):
+            with convert_body_errors(), convert_sdk_errors(self._sdk):
                 yield
         except self._sdk.AnthropicError as error:
             raise ConfigurationError(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pollux_anthropic.encoding import BLOCKS, THOUGHT_TYPES, THOUGHTS
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.tools import lifted_calls
+from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.wire.tools import lift_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,13 +45,13 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
     if not isinstance(content, list):
         raise ReplyError("the answer holds no content", hint="does base_url lead to a Messages API?", response=response)
     blocks = [block for block in content if isinstance(block, dict)]
-    calls = lifted_calls(_tool_calls(blocks), call.options.tools or (), dialect, by_default=False)
+    calls = lift_calls(_tool_calls(blocks), call.options.tools or (), dialect, by_default=False)
     raw_reason = as_text(body.get("stop_reason"))
     return Reply(
         text=_text(blocks) or _explanation(body),
         reasoning="\n\n".join(_texts(blocks, "thinking", "thinking")) or None,
         tool_calls=calls,
-        usage=usage_of(body.get("usage")),
+        usage=decode_usage(body.get("usage")),
         finish_reason=_finish_reason(raw_reason, has_calls=bool(calls)),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
@@ -98,17 +98,17 @@ def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def usage_of(usage: Any) -> Usage:
+def decode_usage(usage: Any) -> Usage:
     """The counts as the service bills them: its input tokens are those that no cache held or took."""
-    sent, written = count_in(usage, "input_tokens"), count_in(usage, "output_tokens")
+    sent, written = read_count(usage, "input_tokens"), read_count(usage, "output_tokens")
     details = usage.get("output_tokens_details") if isinstance(usage, dict) else None
     return Usage(
         input_tokens=sent,
         output_tokens=written,
         total_tokens=None if sent is None or written is None else sent + written,
-        reasoning_tokens=count_in(details, "thinking_tokens"),
-        cached_tokens=count_in(usage, "cache_read_input_tokens"),
-        cache_write_tokens=count_in(usage, "cache_creation_input_tokens"),
+        reasoning_tokens=read_count(details, "thinking_tokens"),
+        cached_tokens=read_count(usage, "cache_read_input_tokens"),
+        cache_write_tokens=read_count(usage, "cache_creation_input_tokens"),
     )
 
 

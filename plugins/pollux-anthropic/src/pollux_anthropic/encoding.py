@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.thinking import max_tokens_of, sent_effort_of, thinking_of, thinking_problem
+from pollux_anthropic.thinking import choose_max_tokens, encode_effort, encode_thinking, find_thinking_problem
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.request import AssetPart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.tools import lowered_parameters, strict_problem
+from pollux_sync.wire.tools import find_strict_problem, lower_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +54,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     options = call.options
     body: dict[str, Any] = {
         "model": call.model,
-        "max_tokens": max_tokens_of(call),
+        "max_tokens": choose_max_tokens(call),
         "messages": list(_messages(call)),
     }
     settings = {
@@ -63,7 +63,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "top_p": options.top_p,
         "tools": [_tool(tool, dialect) for tool in options.tools] if options.tools else None,
         "tool_choice": _tool_choice(options.tool_choice),
-        "thinking": thinking_of(call),
+        "thinking": encode_thinking(call),
         "output_config": _output_config(call) or None,
         "cache_control": {"type": "ephemeral"} if options.implicit_caching else None,
     }
@@ -71,18 +71,18 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     return HttpRequest(path="/v1/messages", body=body, headers=_headers(call, body))
 
 
-def counting(request: HttpRequest) -> HttpRequest:
+def build_count_request(request: HttpRequest) -> HttpRequest:
     """The request that has the input tokens of this one counted."""
     body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
     return attrs.evolve(request, path="/v1/messages/count_tokens", body=body)
 
 
-def problem_of(call: Call, dialect: SchemaDialect) -> Problem | None:
+def find_problem(call: Call, dialect: SchemaDialect) -> Problem | None:
     """What the service would refuse, found before anything is sent."""
     temperature = call.options.temperature
     if temperature is not None and temperature > 1:
         return Problem(f"temperature must be at most 1, got {temperature:g}", "Anthropic's scale ends at 1")
-    return thinking_problem(call) or strict_problem(call.options.tools or (), dialect)
+    return find_thinking_problem(call) or find_strict_problem(call.options.tools or (), dialect)
 
 
 def _headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:
@@ -200,7 +200,7 @@ def _part_blocks(part: Part) -> list[Block]:
 
 
 def _output_config(call: Call) -> dict[str, Any]:
-    effort = sent_effort_of(call)
+    effort = encode_effort(call)
     config: dict[str, Any] = {"effort": effort} if effort else {}
     if call.response_schema is not None:
         config["format"] = {"type": "json_schema", "schema": dict(call.response_schema)}
@@ -208,7 +208,7 @@ def _output_config(call: Call) -> dict[str, Any]:
 
 
 def _tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
-    lowered = lowered_parameters(tool, dialect, by_default=False)
+    lowered = lower_parameters(tool, dialect, by_default=False)
     declared: dict[str, Any] = {"name": tool["name"]}
     if tool.get("description") is not None:
         declared["description"] = tool["description"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.decoding import decode, usage_of
+from pollux_anthropic.decoding import decode, decode_usage
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.sse import until_whole
+from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def decode_stream(stream: EventStream, call: Call, dialect: SchemaDialect) -> It
 
 def _events_of(stream: EventStream, whole: _Message) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each event's type and data. Raises HttpError for one that is an error."""
-    for name, data in until_whole(stream, lambda: whole.is_ended):
+    for name, data in read_until_complete(stream, lambda: whole.is_ended):
         if not isinstance(data, dict):
             raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
         kind = as_text(data.get("type")) or name
@@ -102,7 +102,7 @@ class _Message:
     def held(self) -> Iterator[Delta]:
         """What is held back of a message that will not become whole, and what it was billed so far."""
         yield from self._prose.end_run()
-        yield StreamUsage(usage_of(self._usage))
+        yield StreamUsage(decode_usage(self._usage))
 
     def body(self) -> dict[str, Any]:
         """The whole message. What a later event counts stands in place of what an earlier one did."""

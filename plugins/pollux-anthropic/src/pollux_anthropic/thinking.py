@@ -4,46 +4,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_anthropic.models import BUDGETS, MIN_BUDGET, facts_for
+from pollux_anthropic.models import BUDGETS, MIN_BUDGET, find_call_facts
 from pollux_sync.data.provider import Problem
 
 if TYPE_CHECKING:
     from pollux_sync.data.request import Call
 
 
-def max_tokens_of(call: Call) -> int:
+def choose_max_tokens(call: Call) -> int:
     """The limit that goes with the call: the API wants one always."""
-    return call.options.max_tokens or facts_for(call).default_max_tokens
+    return call.options.max_tokens or find_call_facts(call).default_max_tokens
 
 
-def thinking_of(call: Call) -> dict[str, Any] | None:
+def encode_thinking(call: Call) -> dict[str, Any] | None:
     """The field ``thinking``, None where the caller says nothing. Give it calls without a `thinking_problem`."""
-    budget, effort = call.options.reasoning_budget_tokens, effort_of(call)
+    budget, effort = call.options.reasoning_budget_tokens, read_effort(call)
     if budget is None and effort is None:
         return None
     if budget == 0:
         return {"type": "disabled"}
-    facts = facts_for(call)
+    facts = find_call_facts(call)
     if budget is None and facts.thinking == "adaptive":
         return {"type": "adaptive", "display": "summarized"}
     return {"type": "enabled", "budget_tokens": budget or BUDGETS[effort or "low"]}
 
 
-def sent_effort_of(call: Call) -> str | None:
+def encode_effort(call: Call) -> str | None:
     """The effort that is sent as such; None for models that take a budget in its place."""
-    return effort_of(call) if facts_for(call).thinking == "adaptive" else None
+    return read_effort(call) if find_call_facts(call).thinking == "adaptive" else None
 
 
-def effort_of(call: Call) -> str | None:
+def read_effort(call: Call) -> str | None:
     """What the caller asked for, in lower case."""
     effort = call.options.reasoning_effort
     return effort and effort.lower()
 
 
-def thinking_problem(call: Call) -> Problem | None:
+def find_thinking_problem(call: Call) -> Problem | None:
     """Why the model cannot think as asked."""
-    effort, budget = effort_of(call), call.options.reasoning_budget_tokens
-    facts = facts_for(call)
+    effort, budget = read_effort(call), call.options.reasoning_budget_tokens
+    facts = find_call_facts(call)
     if effort is None and not budget:
         return None
     if facts.thinking == "none":
@@ -57,7 +57,7 @@ def thinking_problem(call: Call) -> Problem | None:
 
 
 def _budget_problem(call: Call) -> Problem | None:
-    budget, limit = (thinking_of(call) or {}).get("budget_tokens"), max_tokens_of(call)
+    budget, limit = (encode_thinking(call) or {}).get("budget_tokens"), choose_max_tokens(call)
     if budget is None:
         return None
     if budget < MIN_BUDGET:

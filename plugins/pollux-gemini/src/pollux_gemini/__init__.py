@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
-from pollux_gemini.encoding import MANAGED_FIELDS, counting, counting_on_vertex, encode, problem_of
+from pollux_gemini.encoding import MANAGED_FIELDS, build_count_request, build_vertex_count_request, encode, find_problem
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.provider import (
@@ -26,22 +26,23 @@ from pollux_sync.data.provider import (
     Problem,
     ProviderInfo,
     SourceRule,
-    client_problem,
+    find_client_problem,
 )
 from pollux_sync.data.source import Source
+from pollux_sync.errors import is_refusal
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.faults import HttpError
-from pollux_sync.wire.fields import count_in
+from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
@@ -71,7 +72,7 @@ JSON_SCHEMA = SchemaDialect(
 
 VERSIONS = ("v1beta", "v1")
 #: How long Gemini keeps a file that nobody deletes, in seconds.
-_KEPT_S = 2 * 86_400.0
+_FILE_LIFETIME_S = 2 * 86_400.0
 
 INFO = ProviderInfo(
     name=PROVIDER,
@@ -125,7 +126,7 @@ class GeminiProvider:
             return Problem(
                 "the client brings its own api_version", "pass http_options={'api_version': ...} to genai.Client"
             )
-        return client_problem(config.client, "google.Client")
+        return find_client_problem(config.client, "google.Client")
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:
@@ -137,21 +138,21 @@ class GeminiProvider:
     def pollux_address(self, config: ConfigValues) -> Address | None:
         if config.client is not None:
             return None
-        from pollux_gemini.client import reach_of
+        from pollux_gemini.client import resolve_address
 
-        return Address(base_url="/".join(reach_of(config, INFO, VERSIONS[0])))
+        return Address(base_url="/".join(resolve_address(config, INFO, VERSIONS[0])))
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
         """Nothing of its own; refuses to defer on Vertex AI before anything is stored."""
         if plan.is_deferred and getattr(plan.request.config.client, "vertexai", False):
-            from pollux_gemini.client import no_batches
+            from pollux_gemini.client import build_vertex_batch_error
 
-            raise no_batches()
+            raise build_vertex_batch_error()
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return problem_of(call)
+        return find_problem(call)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
@@ -160,9 +161,9 @@ class GeminiProvider:
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
         if isinstance(response.body, list):
-            from pollux_gemini.streaming import joined
+            from pollux_gemini.streaming import merge_events
 
-            response = joined(response)
+            response = merge_events(response)
         return decode(response)
 
     @hookimpl
@@ -179,30 +180,30 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_count_tokens(self, request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
-        write = counting_on_vertex if getattr(client, "is_vertex", False) else counting
+        write = build_vertex_count_request if getattr(client, "is_vertex", False) else build_count_request
         asked = write(request, call.model)
-        return None if asked is None else count_in(client.send(asked, timeout_s).body, "totalTokens")
+        return None if asked is None else read_count(client.send(asked, timeout_s).body, "totalTokens")
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
-        return caching.explain(error)
+        return caching.classify_missing_cache(error)
 
     @hookimpl
     def pollux_create_cache(self, call: Call, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache:
-        return caching.cache_in(client.send(caching.creation(call, ttl_s), timeout_s))
+        return caching.decode_cache(client.send(caching.build_create_request(call, ttl_s), timeout_s))
 
     @hookimpl
     def pollux_extend_cache(self, name: str, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache:
-        return caching.cache_in(client.send(caching.extension(name, ttl_s), timeout_s))
+        return caching.decode_cache(client.send(caching.build_extend_request(name, ttl_s), timeout_s))
 
     @hookimpl
     def pollux_list_caches(self, client: Any, timeout_s: float) -> list[RemoteCache]:
-        pages = _pages(caching.listing, client, timeout_s)
-        return [cache for page in pages for cache in caching.caches_in(page)]
+        pages = _iter_pages(caching.build_list_request, client, timeout_s)
+        return [cache for page in pages for cache in caching.decode_caches(page)]
 
     @hookimpl
     def pollux_delete_cache(self, name: str, client: Any, timeout_s: float) -> bool:
-        client.send(caching.deletion(name), timeout_s)
+        client.send(caching.build_delete_request(name), timeout_s)
         return True
 
     @hookimpl
@@ -216,60 +217,62 @@ class GeminiProvider:
         return True
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest) -> dict[str, Any]:
-        return batching.line(request_id, request)
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest) -> dict[str, Any]:
+        return batching.encode_deferred(custom_id, request)
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
-        requests = batching.inlined(batch)
+        requests = batching.read_inline_requests(batch)
         if requests is not None:
-            return batching.job_in(client.send(batching.creation(batch, requests), timeout_s), batch)
+            return batching.decode_job(client.send(batching.build_create_request(batch, requests), timeout_s), batch)
         source = Source.from_file(batch.path, mime_type="application/jsonl")
-        asset: Asset = client.upload(source, timeout_s, batch.mark, _KEPT_S)
+        asset: Asset = client.upload(source, timeout_s, batch.mark, _FILE_LIFETIME_S)
         try:
-            made = client.send(batching.creation(batch, {"fileName": asset.id}), timeout_s)
+            made = client.send(batching.build_create_request(batch, {"fileName": asset.id}), timeout_s)
         except HttpError as error:
-            if error.response.status in batching.REFUSALS:
+            if is_refusal(error.response.status):
                 with suppress(Exception):
                     client.delete(asset, timeout_s)
             raise
-        return batching.job_in(made, batch, [asset.id])
+        return batching.decode_job(made, batch, [asset.id])
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-        for page in map(batching.batches_in, _pages(batching.listing, client, timeout_s)):
+        for page in map(batching.decode_batches, _iter_pages(batching.build_list_request, client, timeout_s)):
             for made in page:
                 if made.mark == batch.mark:
-                    stored = _uploads(batch.mark, client, timeout_s)
-                    return batching.job_of(made, batch, [asset.id for name, asset in stored if name == batch.mark])
-            if batching.is_past(page, batch.created_at):
+                    stored = _list_uploads(batch.mark, client, timeout_s)
+                    return batching.build_job(made, batch, [asset.id for name, asset in stored if name == batch.mark])
+            if batching.can_stop_search(page, batch.created_at):
                 break
         return None
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
-        return [asset for _, asset in _uploads(mark, client, timeout_s)]
+        return [asset for _, asset in _list_uploads(mark, client, timeout_s)]
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
-        return batching.state_of(batching.batch_in(client.send(batching.look(job.job_id), timeout_s)))
+        return batching.build_state(
+            batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
+        )
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
-        batch = batching.batch_in(client.send(batching.look(job.job_id), timeout_s))
+        batch = batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
         if batch.answers_file is None:
-            yield from batching.rows_of(batch, batch.answers, job)
+            yield from batching.iter_rows(batch.answers)
             return
         with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
             path = Path(folder) / "answers.jsonl"
             client.files.download(batch.answers_file, path, timeout_s)
             with path.open("rb") as lines:
-                yield from batching.rows_of(batch, batching.parsed(lines), job)
+                yield from batching.iter_rows(batching.parse_lines(lines))
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
         try:
-            client.send(batching.cancellation(job.job_id), timeout_s)
+            client.send(batching.build_cancel_request(job.job_id), timeout_s)
         except HttpError:
             if not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
                 raise
@@ -279,34 +282,38 @@ class GeminiProvider:
     def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
         for name in job.provider_state.get("files", ()):
             try:
-                client.send(batching.deletion(name), timeout_s)
+                client.send(batching.build_delete_file_request(name), timeout_s)
             except HttpError as error:
-                if error.response.status not in batching.GONE:
+                if error.response.status not in batching.GONE_STATUSES:
                     raise
         return True
 
     @hookimpl
     def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
-        return [model for page in _pages(services.listing, client, timeout_s) for model in services.models_in(page)]
+        return [
+            model
+            for page in _iter_pages(services.build_models_request, client, timeout_s)
+            for model in services.decode_models(page)
+        ]
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
-        client.send(services.look(config.model), timeout_s)
+        client.send(services.build_model_request(config.model), timeout_s)
         return True
 
 
-def _pages(listing: Callable[[str | None], HttpRequest], client: Any, timeout_s: float) -> Iterator[HttpResponse]:
+def _iter_pages(listing: Callable[[str | None], HttpRequest], client: Any, timeout_s: float) -> Iterator[HttpResponse]:
     """The pages of a list, each asked for when it is wanted."""
     page: str | None = None
     while True:
         response = client.send(listing(page), timeout_s)
         yield response
-        page = batching.next_page(response)
+        page = batching.read_page_token(response)
         if page is None:
             return
 
 
-def _uploads(mark: str, client: Any, timeout_s: float) -> list[tuple[str, Asset]]:
+def _list_uploads(mark: str, client: Any, timeout_s: float) -> list[tuple[str, Asset]]:
     """The stored files whose display names begin with the mark, with these names."""
-    pages = _pages(batching.files_listing, client, timeout_s)
-    return [upload for page in pages for upload in batching.files_in(page, mark)]
+    pages = _iter_pages(batching.build_list_files_request, client, timeout_s)
+    return [upload for page in pages for upload in batching.decode_uploads(page, mark)]

@@ -1,4 +1,8 @@
-"""Batches: the requests about them, and what Gemini tells of them. Nothing here sends."""
+"""Deferred jobs as Gemini's batches: requests, states and rows, encoded and decoded. Sends nothing.
+
+A small job carries its requests inline and gets its answers inline; a large one names an input file and gets a file of
+answers. Everything about a batch is read from the long-running operation that the service returns for it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,9 @@ from urllib.parse import quote
 
 import attrs
 
-from pollux_gemini.encoding import path_of
-from pollux_gemini.parts import objects_in
-from pollux_sync.data.handles import DeferredJob, JobState, is_terminal, request_id
+from pollux_gemini.encoding import build_path
+from pollux_gemini.parts import as_object, read_objects
+from pollux_sync.data.handles import DeferredJob, JobState, is_terminal
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import Asset, DeferredRow
 from pollux_sync.wire.faults import ReplyError, error_message
@@ -24,23 +28,25 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import DeferredStatus, ItemStatus
     from pollux_sync.data.request import DeferredBatch
 
-#: Google takes input files of 2 GB; a quarter keeps temporary files and repeated uploads bearable. No number of
-#: requests is published; the replies of one job are in memory together when they are read.
+#: Google takes input files of 2 GB; a quarter keeps temporary files and repeated uploads bearable. Google publishes no
+#: limit on the number of requests; ours bounds memory, since the replies of one job are in memory together when they
+#: are read.
 LIMITS = DeferredLimits(max_requests=100_000, max_bytes=500_000_000)
-#: What one request for a batch may hold, by Google's documentation.
-INLINE_BYTES = 20_000_000
-#: Answers to inline requests come back in one body, of which the core's client reads 64 MiB: that is 2 MiB for each.
-INLINE_REQUESTS = 32
-#: Answers after which a batch certainly was not made.
-REFUSALS = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
-#: What deleting a file that is gone gives.
-GONE = frozenset({403, 404})
+#: The size limit of a create request with inline requests, by Google's documentation.
+MAX_INLINE_BYTES = 20_000_000
+#: Inline answers come back in one body, and the core's client reads at most 64 MiB of a body: 2 MiB for each answer.
+MAX_INLINE_REQUESTS = 32
+#: The statuses of a deletion whose file is already gone. 403 means "no permission, or it may not exist".
+GONE_STATUSES = frozenset({403, 404})
 
+#: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
 _PAGE_SIZE = 10
 _FILES_PAGE_SIZE = 100
-#: By how much the clocks of both sides may differ, in seconds.
-_SKEW_S = 86_400.0
-_CANCELLED = 1
+#: How far the service's clock and ours may differ. A batch older than a submission by more than this is not its batch.
+_MAX_CLOCK_SKEW_S = 86_400.0
+#: google.rpc.Code.CANCELLED
+_CANCELLED_CODE = 1
+#: Our status by Gemini's state, without the prefix BATCH_STATE_ or JOB_STATE_.
 _STATUSES: dict[str, DeferredStatus] = {
     "UNSPECIFIED": "queued",
     "QUEUED": "queued",
@@ -55,15 +61,16 @@ _STATUSES: dict[str, DeferredStatus] = {
     "CANCELLED": "cancelled",
     "EXPIRED": "expired",
 }
-#: What becomes of requests that a batch of this status left unanswered.
+#: The fate of requests without a row, by the status of a job that ended early.
 _FATES: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 
 
 @attrs.frozen(kw_only=True)
-class Batch:
-    """A batch as Gemini tells of it. ``state`` is its own word, ``error`` says why the batch failed as a whole.
+class RemoteBatch:
+    """A batch at Gemini, as the service describes it.
 
-    The answers are in ``answers`` or in the file ``answers_file``.
+    ``state`` is Gemini's name of the state and ``status`` is ours. ``error`` is the reason why the batch failed as a
+    whole. The answers are in ``answers``, or in the file named by ``answers_file``.
     """
 
     name: str
@@ -79,236 +86,232 @@ class Batch:
     answers_file: str | None
 
 
-def line(key: str, request: HttpRequest) -> Json:
-    """A request as a line of the input file."""
-    return {"key": key, "request": request.body}
+def encode_deferred(custom_id: str, request: HttpRequest) -> Json:
+    """Encode one request as a line of a job's input file."""
+    return {"key": custom_id, "request": request.body}
 
 
-def inlined(batch: DeferredBatch) -> Json | None:
-    """The batch's requests as they go inside the one that makes it; None where they are too much for that."""
-    if batch.request_count > INLINE_REQUESTS or batch.n_bytes > INLINE_BYTES:
+def read_inline_requests(batch: DeferredBatch) -> Json | None:
+    """Return the batch's requests as an inline ``inputConfig``, or None if they are too many or too large for one."""
+    if batch.request_count > MAX_INLINE_REQUESTS or batch.n_bytes > MAX_INLINE_BYTES:
         return None
     with batch.path.open("rb") as lines:
         rows = [json.loads(row) for row in lines]
     requests = [{"request": row["request"], "metadata": {"key": row["key"]}} for row in rows]
-    # As ASCII, which is how the SDK writes it, it may be longer than n_bytes.
-    is_small = len(json.dumps(requests)) <= INLINE_BYTES
+    # The file is UTF-8, but the SDK escapes everything to ASCII, so the body may be longer than n_bytes.
+    is_small = len(json.dumps(requests)) <= MAX_INLINE_BYTES
     return {"requests": {"requests": requests}} if is_small else None
 
 
-def creation(batch: DeferredBatch, input_config: Json) -> HttpRequest:
-    """The request that makes a batch."""
+def build_create_request(batch: DeferredBatch, input_config: Json) -> HttpRequest:
+    """Build the request that creates a batch.
+
+    ``input_config`` holds the requests inline, or names the input file: ``{"fileName": "files/..."}``.
+    """
+    # The display name carries the mark, by which an interrupted submission finds its batch again.
     body = {"batch": {"displayName": batch.mark, "inputConfig": input_config}}
-    return HttpRequest(path=path_of(batch.model, "batchGenerateContent"), body=body)
+    return HttpRequest(path=build_path(batch.model, "batchGenerateContent"), body=body)
 
 
-def look(name: str) -> HttpRequest:
-    """The request for a batch as it is now, with its answers if it has ended."""
+def build_get_request(name: str) -> HttpRequest:
+    """Build the request for the current state of a batch, which has the answers or names their file once it ended."""
     return HttpRequest(method="GET", path=f"/{quote(name)}")
 
 
-def cancellation(name: str) -> HttpRequest:
-    """The request to cancel a batch."""
+def build_cancel_request(name: str) -> HttpRequest:
+    """Build the request that cancels a batch."""
     return HttpRequest(path=f"/{quote(name)}:cancel")
 
 
-def deletion(name: str) -> HttpRequest:
-    """The request that deletes a file."""
+def build_delete_file_request(name: str) -> HttpRequest:
+    """Build the request that deletes a file."""
     return HttpRequest(method="DELETE", path=f"/{quote(name)}")
 
 
-def listing(page: str | None) -> HttpRequest:
-    """The request for one page of the account's batches: a short one, they may hold their answers."""
-    return _page_of("/batches", _PAGE_SIZE, page)
+def build_list_request(page_token: str | None) -> HttpRequest:
+    """Build the request for one page of the account's batches; the first page has no token."""
+    return _build_page_request("/batches", _PAGE_SIZE, page_token)
 
 
-def files_listing(page: str | None) -> HttpRequest:
-    """The request for one page of the account's files."""
-    return _page_of("/files", _FILES_PAGE_SIZE, page)
+def build_list_files_request(page_token: str | None) -> HttpRequest:
+    """Build the request for one page of the account's files; the first page has no token."""
+    return _build_page_request("/files", _FILES_PAGE_SIZE, page_token)
 
 
-def _page_of(path: str, size: int, page: str | None) -> HttpRequest:
-    token = f"&pageToken={quote(page, safe='')}" if page else ""
+def _build_page_request(path: str, size: int, page_token: str | None) -> HttpRequest:
+    token = f"&pageToken={quote(page_token, safe='')}" if page_token else ""
     return HttpRequest(method="GET", path=f"{path}?pageSize={size}{token}")
 
 
-def job_in(response: HttpResponse, batch: DeferredBatch, files: Iterable[str] = ()) -> DeferredJob:
-    """The job of the batch that an answer tells of. Raises ReplyError for an answer that tells of none."""
-    return job_of(batch_in(response), batch, files)
+def decode_job(response: HttpResponse, batch: DeferredBatch, files: Iterable[str] = ()) -> DeferredJob:
+    """Decode the answer to a create request as a job. Raises ReplyError for an answer without a batch."""
+    return build_job(decode_batch(response), batch, files)
 
 
-def job_of(made: Batch, batch: DeferredBatch, files: Iterable[str]) -> DeferredJob:
-    """What was made of a batch, as a job; ``files`` were stored for it."""
+def build_job(remote: RemoteBatch, batch: DeferredBatch, files: Iterable[str]) -> DeferredJob:
+    """Build the job for a batch at Gemini. ``files`` are the names of its input files, deleted when it is released."""
     stored = list(files)
     return DeferredJob(
-        job_id=made.name,
+        job_id=remote.name,
         first=batch.first,
         request_count=batch.request_count,
         provider_state={"files": stored} if stored else {},
     )
 
 
-def batch_in(response: HttpResponse) -> Batch:
-    """The batch that an answer tells of. Raises ReplyError for an answer that tells of none."""
-    batch = _batch(_object(response.body))
-    if batch is None:
-        raise ReplyError("the answer tells of no batch", response=response)
-    return batch
+def decode_batch(response: HttpResponse) -> RemoteBatch:
+    """Decode an answer that is one batch. Raises ReplyError for an answer without a batch."""
+    remote = _decode_operation(as_object(response.body))
+    if remote is None:
+        raise ReplyError("the answer describes no batch: it has no name", response=response)
+    return remote
 
 
-def batches_in(response: HttpResponse) -> list[Batch]:
-    """The batches on a page."""
-    told = map(_batch, objects_in(_object(response.body).get("operations")))
-    return [batch for batch in told if batch is not None]
+def decode_batches(response: HttpResponse) -> list[RemoteBatch]:
+    """Decode a page of the list of batches."""
+    remotes = map(_decode_operation, read_objects(as_object(response.body).get("operations")))
+    return [remote for remote in remotes if remote is not None]
 
 
-def files_in(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
-    """The uploads on a page whose display names begin with ``mark``, with these names."""
+def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
+    """Return the uploads on a page of files whose display names begin with ``mark``, each after its display name."""
     return [
-        (file["displayName"], _asset(file))
-        for file in objects_in(_object(response.body).get("files"))
+        (file["displayName"], _decode_asset(file))
+        for file in read_objects(as_object(response.body).get("files"))
         if (as_text(file.get("displayName")) or "").startswith(mark)
         and as_text(file.get("name"))
-        and file.get("source") != "GENERATED"  # answers
+        # A file of answers may have its batch's display name. It must not be deleted as a stray upload.
+        and file.get("source") != "GENERATED"
     ]
 
 
-def next_page(response: HttpResponse) -> str | None:
-    """The token of the page after this one."""
-    return as_text(_object(response.body).get("nextPageToken")) or None
+def read_page_token(response: HttpResponse) -> str | None:
+    """Return the token of the next page, or None on the last page. All of Gemini's lists have it."""
+    return as_text(as_object(response.body).get("nextPageToken")) or None
 
 
-def is_past(page: list[Batch], created_at: float) -> bool:
-    """Whether no later page can hold a batch that was made at ``created_at`` or after.
-
-    Google does not document the order of the list: what this page shows has to do.
-    """
-    times = [batch.created_at for batch in page if batch.created_at is not None]
+def can_stop_search(page: list[RemoteBatch], created_at: float) -> bool:
+    """Return whether no later page can hold a batch that was created at ``created_at`` or after."""
+    times = [remote.created_at for remote in page if remote.created_at is not None]
+    # Google does not document the order of the list. The search stops early only on a page that shows the order
+    # itself: at least two different times, newest first.
     is_newest_first = len(set(times)) > 1 and times == sorted(times, reverse=True)
-    return is_newest_first and max(times) < created_at - _SKEW_S
+    return is_newest_first and max(times) < created_at - _MAX_CLOCK_SKEW_S
 
 
-def state_of(batch: Batch) -> JobState:
-    """How far a batch is."""
+def build_state(remote: RemoteBatch) -> JobState:
+    """Build the state of a job from its batch."""
     return JobState(
-        status=_joint_status(batch),
-        provider_status=batch.state,
-        succeeded=batch.succeeded,
-        failed=batch.failed,
-        completed_at=batch.ended_at if is_terminal(batch.status) else None,
+        status=_refine_status(remote),
+        provider_status=remote.state,
+        succeeded=remote.succeeded,
+        failed=remote.failed,
+        completed_at=remote.ended_at if is_terminal(remote.status) else None,
+        error=remote.error,
+        unanswered_status=_FATES.get(remote.status),
     )
 
 
-def _joint_status(batch: Batch) -> DeferredStatus:
-    """The status, with regard to what became of the requests."""
-    if batch.status in {"cancelled", "expired"} and batch.succeeded:
+def _refine_status(remote: RemoteBatch) -> DeferredStatus:
+    # Gemini's state is about the batch alone: SUCCEEDED says that it ran to its end, even if every request failed,
+    # and a batch that was cancelled or expired keeps the answers that it has.
+    if remote.status in {"cancelled", "expired"} and remote.succeeded:
         return "partial"
-    if batch.status == "completed" and batch.failed:
-        return "partial" if batch.succeeded else "failed"
-    return batch.status
+    if remote.status == "completed" and remote.failed:
+        return "partial" if remote.succeeded else "failed"
+    return remote.status
 
 
-def rows_of(batch: Batch, answers: Iterable[Any], job: DeferredJob) -> Iterator[DeferredRow]:
-    """The answers, then what a batch that ended before its time left unanswered."""
-    seen = set()
-    for answer in answers:
-        row = _row(_object(answer))
-        seen.add(row.request_id)
-        yield row
-    fate = _FATES.get(batch.status)
-    if fate is None:
-        return
-    for name in map(request_id, range(job.first, job.first + job.request_count)):
-        if name not in seen:
-            yield DeferredRow(request_id=name, status=fate, error=batch.error, provider_status=batch.state)
+def iter_rows(answers: Iterable[Any]) -> Iterator[DeferredRow]:
+    """Yield a row for each answer, inline or from a line of a file."""
+    return (_decode_row(as_object(answer)) for answer in answers)
 
 
-def parsed(lines: Iterable[bytes]) -> Iterator[Any]:
-    """The lines of a file of answers; a broken one must not cost the others, it is None."""
+def parse_lines(lines: Iterable[bytes]) -> Iterator[Any]:
+    """Yield the JSON value of each line of a file of answers, and None for a line that is not JSON."""
     for text in filter(None, map(bytes.strip, lines)):
         try:
             yield json.loads(text)
+        # One broken line must not cost the other answers, which are paid for.
         except (ValueError, RecursionError):
             yield None
 
 
-def _row(answer: Json) -> DeferredRow:
-    """One answer, by its key: a file's line has it itself, an inline answer among its metadata."""
-    key = as_text(answer.get("key")) or as_text(_object(answer.get("metadata")).get("key")) or ""
+def _decode_row(answer: Json) -> DeferredRow:
+    # A line of a file has the key itself; an inline answer has it in its metadata.
+    key = as_text(answer.get("key")) or as_text(as_object(answer.get("metadata")).get("key")) or ""
     error, response = answer.get("error"), answer.get("response")
     if not error and isinstance(response, dict):
-        return DeferredRow(request_id=key, status="succeeded", response=HttpResponse(status=200, body=response))
+        return DeferredRow(custom_id=key, status="succeeded", response=HttpResponse(status=200, body=response))
     if not error:
-        return DeferredRow(request_id=key, status="failed", error="its row holds no answer")
-    code = _object(error).get("code")
+        return DeferredRow(custom_id=key, status="failed", error="the row has neither a response nor an error")
+    code = as_object(error).get("code")
     return DeferredRow(
-        request_id=key,
-        status="cancelled" if code == _CANCELLED else "failed",
+        custom_id=key,
+        status="cancelled" if code == _CANCELLED_CODE else "failed",
         error=error_message(error),
         provider_status=None if code is None else str(code),
     )
 
 
-def _batch(operation: Json) -> Batch | None:
-    name, told = as_text(operation.get("name")), _object(operation.get("metadata"))
+def _decode_operation(operation: Json) -> RemoteBatch | None:
+    name, metadata = as_text(operation.get("name")), as_object(operation.get("metadata"))
     if not name:
         return None
     error = operation.get("error")
-    state, status = _state(operation, as_text(told.get("state")) or "BATCH_STATE_UNSPECIFIED")
-    output, stats = _output(operation), _object(told.get("batchStats"))
-    return Batch(
+    state = as_text(metadata.get("state")) or "BATCH_STATE_UNSPECIFIED"
+    output, stats = _find_output(operation), as_object(metadata.get("batchStats"))
+    return RemoteBatch(
         name=name,
         state=state,
-        status=status,
-        mark=as_text(told.get("displayName")),
-        succeeded=_count(stats.get("successfulRequestCount")),
-        failed=_count(stats.get("failedRequestCount")),
-        created_at=_time(told.get("createTime")),
-        ended_at=_time(told.get("endTime")),
+        status=_decode_status(operation, state),
+        mark=as_text(metadata.get("displayName")),
+        succeeded=_parse_count(stats.get("successfulRequestCount")),
+        failed=_parse_count(stats.get("failedRequestCount")),
+        created_at=_parse_time(metadata.get("createTime")),
+        ended_at=_parse_time(metadata.get("endTime")),
         error=error_message(error) if error else None,
-        answers=objects_in(_object(output.get("inlinedResponses")).get("inlinedResponses")),
+        answers=read_objects(as_object(output.get("inlinedResponses")).get("inlinedResponses")),
         answers_file=as_text(output.get("responsesFile")) or None,
     )
 
 
-def _state(operation: Json, told: str) -> tuple[str, DeferredStatus]:
-    """Gemini's word and ours. An operation that is done has ended, whatever its metadata still say."""
-    word = told.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_")
-    status = _STATUSES.get(word, "running")
+def _decode_status(operation: Json, state: str) -> DeferredStatus:
+    # Google's contract and its SDK spell the same states with different prefixes.
+    name = state.removeprefix("BATCH_STATE_").removeprefix("JOB_STATE_")
+    # A state that is newer than this table is taken for "running": waiting on is harmless, since `done` ends it.
+    status = _STATUSES.get(name, "running")
+    # An operation that is done has ended, whatever its metadata still say.
     if is_terminal(status) or operation.get("done") is not True:
-        return told, status
+        return status
     error = operation.get("error")
     if not error:
-        return told, "completed"
-    return told, "cancelled" if _object(error).get("code") == _CANCELLED else "failed"
+        return "completed"
+    return "cancelled" if as_object(error).get("code") == _CANCELLED_CODE else "failed"
 
 
-def _output(operation: Json) -> Json:
-    """Where the answers are: Gemini puts it into the metadata, the answer of the operation, or both."""
-    response = _object(operation.get("response"))
-    places = (_object(operation.get("metadata")).get("output"), response.get("output"), response)
-    return next((place for place in map(_object, places) if place.keys() & {"inlinedResponses", "responsesFile"}), {})
+def _find_output(operation: Json) -> Json:
+    # Gemini puts the output into the metadata, into the response of the operation, or into both.
+    response = as_object(operation.get("response"))
+    places = (as_object(operation.get("metadata")).get("output"), response.get("output"), response)
+    return next((place for place in map(as_object, places) if place.keys() & {"inlinedResponses", "responsesFile"}), {})
 
 
-def _asset(file: Json) -> Asset:
+def _decode_asset(file: Json) -> Asset:
     return Asset(
         id=file["name"],
         uri=as_text(file.get("uri")),
         mime_type=as_text(file.get("mimeType")) or "",
-        expires_at=_time(file.get("expirationTime")),
+        expires_at=_parse_time(file.get("expirationTime")),
     )
 
 
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _count(value: Any) -> int:
-    """A count: JSON has 64-bit integers as text."""
+def _parse_count(value: Any) -> int:
+    # Google's JSON has 64-bit integers as text.
     return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0
 
 
-def _time(value: Any) -> float | None:
+def _parse_time(value: Any) -> float | None:
     try:
         return datetime.fromisoformat(value).timestamp()
     except (ValueError, TypeError):

@@ -17,9 +17,10 @@ from pollux_sync.data.config import REDACTED
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.request import Asset
 from pollux_sync.errors import APIError, ConfigurationError
+from pollux_sync.wire.bodies import decode_response
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import open_client, read_answer
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun
+from pollux_sync.wire.http import open_client
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,37 +36,37 @@ if TYPE_CHECKING:
     from pollux_sync.errors import FaultKind
 
 #: A file that is not ready after this time will not be.
-PROCESSING_S = 300.0
+MAX_PROCESSING_S = 300.0
 #: The SDK passes our time limit on to the service, which is said to refuse less than this; ours is kept on this side.
 _MIN_SERVER_TIMEOUT_S = 10
 #: What these paths lead to is Gemini's own; Vertex AI has other ways to it, or none.
-_NOT_ON_VERTEX = ("batches", "files")
-_VERSIONED = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
+_PATHS_NOT_ON_VERTEX = ("batches", "files")
+_VERSIONED_URL = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str) -> DirectCarrier | SDKCarrier:
     """The carrier that the configuration asks for. A version at the end of ``base_url`` counts as such."""
     if config.client is not None:
         return GeminiCarrier(config.client)
-    root, version = reach_of(config, info, default_version)
+    root, version = resolve_address(config, info, default_version)
     client = open_client(config, info, base_url=f"{root}/{version}")
 
     def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
-        files = GeminiCarrier(_sdk_client(config.api_key, root, version))
+        files = GeminiCarrier(_open_sdk_client(config.api_key, root, version))
         return files, files.close_all
 
     return DirectCarrier(client, make_files)
 
 
-def reach_of(config: ConfigValues, info: ProviderInfo, default_version: str) -> tuple[str, str]:
+def resolve_address(config: ConfigValues, info: ProviderInfo, default_version: str) -> tuple[str, str]:
     """The address without a version, and the version."""
     root = (config.base_url or info.base_url or "").rstrip("/")
-    named = _VERSIONED.fullmatch(root)
+    named = _VERSIONED_URL.fullmatch(root)
     root, version = (named["root"], named["version"]) if named else (root, default_version)
     return root, config.provider_options.get("api_version", version)
 
 
-def _sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
+def _open_sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
     from google.genai import Client
     from google.genai.types import HttpOptions
 
@@ -88,10 +89,10 @@ class GeminiCarrier(SDKCarrier):
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """One exchange. Raises APIError too, for bad credentials, and ConfigurationError for what Vertex AI lacks."""
-        path, body = self._path(request), copy.deepcopy(request.body or {})
-        with self._as_wire_errors():
-            answer = self._raw.request(request.method.lower(), path, body, _http_options(timeout_s))
-        return read_answer(200, _fields(answer.headers), answer.body.encode())
+        path, body = self._build_path(request), copy.deepcopy(request.body or {})
+        with self._convert_errors():
+            answer = self._raw.request(request.method.lower(), path, body, _build_http_options(timeout_s))
+        return decode_response(200, _lowercase_names(answer.headers), answer.body.encode())
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
@@ -100,22 +101,22 @@ class GeminiCarrier(SDKCarrier):
         """
         from google.genai.types import HttpOptions
 
-        path, body = self._path(request), copy.deepcopy(request.body or {})
-        once = HttpOptions(retry_options=_once())
-        with self._as_wire_errors():
+        path, body = self._build_path(request), copy.deepcopy(request.body or {})
+        once = HttpOptions(retry_options=_build_retry_options())
+        with self._convert_errors():
             asked = self._raw._build_request(request.method, path, body, once)  # noqa: SLF001
             asked.timeout = timeout_s  # not as an option, which would tell the service to end a long answer
             raw = self._raw._request(asked, once, stream=True).response_stream  # noqa: SLF001 - request_streamed cannot be closed
         if hasattr(raw, "extensions"):  # httpx, or its successor
-            return begun(raw, timeout_s)
-        from pollux_gemini.receiving import begun_by_requests
+            return open_sdk_stream(raw, timeout_s)
+        from pollux_gemini.receiving import open_requests_stream
 
-        return begun_by_requests(raw, timeout_s, self._as_wire_errors)
+        return open_requests_stream(raw, timeout_s, self._convert_errors)
 
-    def _path(self, request: HttpRequest) -> str:
+    def _build_path(self, request: HttpRequest) -> str:
         path = request.path.removeprefix("/")
-        if self.is_vertex and path.startswith(_NOT_ON_VERTEX):
-            raise no_batches()
+        if self.is_vertex and path.startswith(_PATHS_NOT_ON_VERTEX):
+            raise build_vertex_batch_error()
         is_of_models = path.startswith(("models/", "models?"))
         return f"publishers/google/{path}" if self.is_vertex and is_of_models else path
 
@@ -129,9 +130,9 @@ class GeminiCarrier(SDKCarrier):
                 f"Vertex AI stores no files, so {source.identifier!r} cannot be uploaded",
                 hint="put it into Cloud Storage and pass Source.from_uri('gs://...', mime_type=...)",
             )
-        deadline = time.monotonic() + min(timeout_s, PROCESSING_S)
-        config = _config(timeout_s) | {"mime_type": source.mime_type, "display_name": name}
-        with source.open() as stream, self._as_wire_errors():
+        deadline = time.monotonic() + min(timeout_s, MAX_PROCESSING_S)
+        config = _build_config(timeout_s) | {"mime_type": source.mime_type, "display_name": name}
+        with source.open() as stream, self._convert_errors():
             stored = self._client.files.upload(file=stream, config=config)
         expires = stored.expiration_time.timestamp() if stored.expiration_time else None
         asset = Asset(id=stored.name or "", uri=stored.uri, mime_type=source.mime_type, expires_at=expires)
@@ -144,29 +145,29 @@ class GeminiCarrier(SDKCarrier):
         return asset
 
     def _wait_until_ready(self, stored: File, deadline: float, timeout_s: float) -> None:
-        for wait_s in poll_waits():
-            if _state(stored) == "FAILED":
+        for wait_s in iter_poll_waits():
+            if _read_state(stored) == "FAILED":
                 why = stored.error.message if stored.error else None
-                raise _unusable(stored, why or "no reason given", "invalid_request")
-            if _state(stored) != "PROCESSING":
+                raise _build_unusable_error(stored, why or "no reason given", "invalid_request")
+            if _read_state(stored) != "PROCESSING":
                 return
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise _unusable(stored, "it was not ready in time", "timeout")
+                raise _build_unusable_error(stored, "it was not ready in time", "timeout")
             if self._closed.wait(min(wait_s, left_s)):
                 raise ConnectionAbortedError("this client has been closed")
-            with self._as_wire_errors():
-                stored = self._client.files.get(name=stored.name or "", config=_config(timeout_s))
+            with self._convert_errors():
+                stored = self._client.files.get(name=stored.name or "", config=_build_config(timeout_s))
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
-        with self._as_wire_errors():
-            self._client.files.delete(name=asset.id, config=_config(timeout_s))
+        with self._convert_errors():
+            self._client.files.delete(name=asset.id, config=_build_config(timeout_s))
 
     def download(self, name: str, path: Path, timeout_s: float) -> None:
         """Write a stored file's content to ``path``, streamed."""
-        with self._as_wire_errors():
-            self._client.files.download(file=name, destination=path, config=_config(timeout_s))
+        with self._convert_errors():
+            self._client.files.download(file=name, destination=path, config=_build_config(timeout_s))
 
     def close(self) -> None:
         """Wake what waits; the client itself is its owner's."""
@@ -178,7 +179,7 @@ class GeminiCarrier(SDKCarrier):
         self._client.close()
 
     @contextmanager
-    def _as_wire_errors(self) -> Iterator[None]:
+    def _convert_errors(self) -> Iterator[None]:
         """Exceptions of the SDK, its HTTP library and its credentials become those that the core's classifier knows."""
         from google.auth.exceptions import GoogleAuthError
         from google.genai.errors import APIError as SDKError
@@ -186,10 +187,10 @@ class GeminiCarrier(SDKCarrier):
         try:
             yield
         except SDKError as error:
-            raise HttpError(self._response_of(error)) from None  # its text may show the key
-        except _of_http_library("TimeoutException") as error:
+            raise HttpError(self._convert_error_response(error)) from None  # its text may show the key
+        except _find_http_errors("TimeoutException") as error:
             raise TimeoutError("the SDK's request timed out") from error
-        except _of_http_library("RequestError") as error:
+        except _find_http_errors("RequestError") as error:
             raise ConnectionError(f"the SDK's request failed: {error}") from error
         except GoogleAuthError as error:
             raise APIError(
@@ -200,15 +201,15 @@ class GeminiCarrier(SDKCarrier):
         except (ValueError, KeyError, TypeError) as error:  # what its decoders raise
             raise ReplyError("the answer is not what the SDK expects, perhaps cut off", retryable=True) from error
 
-    def _response_of(self, error: Any) -> HttpResponse:
-        headers = _fields(getattr(error.response, "headers", {}))
+    def _convert_error_response(self, error: Any) -> HttpResponse:
+        headers = _lowercase_names(getattr(error.response, "headers", {}))
         text = json.dumps(error.details)
         if self._raw.api_key:
             text = text.replace(self._raw.api_key, REDACTED)
         return HttpResponse(status=error.code, headers=headers, body=json.loads(text))
 
 
-def no_batches() -> ConfigurationError:
+def build_vertex_batch_error() -> ConfigurationError:
     """Why Vertex AI takes no deferred requests."""
     return ConfigurationError(
         "Vertex AI keeps its batches in Cloud Storage or BigQuery, which cannot be deferred to here",
@@ -216,48 +217,48 @@ def no_batches() -> ConfigurationError:
     )
 
 
-def poll_waits() -> Iterator[float]:
+def iter_poll_waits() -> Iterator[float]:
     """Seconds between looks at a file: short at first, growing to five."""
     return (min(0.1 * 1.5**look, 5.0) for look in count())
 
 
-def _http_options(timeout_s: float) -> HttpOptions:
+def _build_http_options(timeout_s: float) -> HttpOptions:
     from google.genai.types import HttpOptions
 
     return HttpOptions(
         timeout=math.ceil(timeout_s * 1000),
         headers={"X-Server-Timeout": str(max(math.ceil(timeout_s), _MIN_SERVER_TIMEOUT_S))},
-        retry_options=_once(),
+        retry_options=_build_retry_options(),
     )
 
 
-def _once() -> HttpRetryOptions:
+def _build_retry_options() -> HttpRetryOptions:
     from google.genai.types import HttpRetryOptions
 
     return HttpRetryOptions(attempts=1)
 
 
-def _fields(headers: Mapping[str, str]) -> dict[str, str]:
+def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _config(timeout_s: float) -> Any:
-    return {"http_options": _http_options(timeout_s)}
+def _build_config(timeout_s: float) -> Any:
+    return {"http_options": _build_http_options(timeout_s)}
 
 
-def _of_http_library(name: str) -> tuple[type[Exception], ...]:
+def _find_http_errors(name: str) -> tuple[type[Exception], ...]:
     """An exception of the libraries that the SDK may send with: httpx, or its successor."""
     libraries = (sys.modules.get(library) for library in ("httpx", "httpx2"))
     return tuple(getattr(library, name) for library in libraries if library is not None)
 
 
-def _state(stored: File) -> str | None:
+def _read_state(stored: File) -> str | None:
     return stored.state.value if stored.state else None
 
 
-def _unusable(stored: File, why: str, kind: FaultKind) -> APIError:
+def _build_unusable_error(stored: File, why: str, kind: FaultKind) -> APIError:
     return APIError(
         f"Gemini could not process {stored.display_name!r}: {why}",
         kind=kind,
-        hint=f"check that it is whole, of the type named, and short enough for {PROCESSING_S:g} s and timeout_s",
+        hint=f"check that it is whole, of the type named, and short enough for {MAX_PROCESSING_S:g} s and timeout_s",
     )

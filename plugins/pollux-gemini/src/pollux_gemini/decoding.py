@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_gemini.conversing import PARTS
-from pollux_gemini.parts import function_calls_in, objects_in, texts_in
+from pollux_gemini.conversing import PARTS_KEY
+from pollux_gemini.parts import read_function_calls, read_objects, read_texts
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from pollux_gemini.parts import Json
     from pollux_sync.data.provider import HttpResponse
 
-_FILTERED = (
+_FILTER_REASONS = (
     *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION", "MODEL_ARMOR"),
     *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "PUP_LIMITED_DISABLED"),
 )
-_BROKEN = (
+_ERROR_REASONS = (
     *("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"),
     *("MISSING_THOUGHT_SIGNATURE", "IMAGE_OTHER", "NO_IMAGE"),
 )
@@ -27,13 +27,13 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
     "CONTINUATION": "length",
-    **dict.fromkeys(_FILTERED, "content_filter"),
-    **dict.fromkeys(_BROKEN, "error"),
+    **dict.fromkeys(_FILTER_REASONS, "content_filter"),
+    **dict.fromkeys(_ERROR_REASONS, "error"),
 }
 #: What a candidate says beside its content.
-_NOTES = ("citationMetadata", "groundingMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult")
+_CANDIDATE_METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult")
 #: Parts that hold one of these are the answer itself; all others (code, images, ...) are extras.
-_OWN = frozenset({"text", "functionCall"})
+_ANSWER_KEYS = frozenset({"text", "functionCall"})
 
 
 def decode(response: HttpResponse) -> Reply:
@@ -43,75 +43,75 @@ def decode(response: HttpResponse) -> Reply:
         raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
     if body.get("error"):
         raise HttpError(response)
-    candidates = objects_in(body.get("candidates"))
-    blocked = block_reason(body)
+    candidates = read_objects(body.get("candidates"))
+    blocked = read_block_reason(body)
     if not candidates and blocked is None:
         raise ReplyError(
             "the answer holds no candidates", hint="does base_url lead to the Gemini API?", response=response
         )
     candidate = candidates[0] if candidates else {}
-    parts = objects_in(object_in(candidate.get("content")).get("parts"))
-    calls = tuple(tool_call(index, call) for index, call in enumerate(function_calls_in(parts)))
+    parts = read_objects(as_object(candidate.get("content")).get("parts"))
+    calls = tuple(decode_tool_call(index, call) for index, call in enumerate(read_function_calls(parts)))
     ended = as_text(candidate.get("finishReason"))
     is_blocked = ended is None and blocked is not None
     return Reply(
-        text="".join(texts_in(parts, is_thought=False)),
-        reasoning="\n\n".join(texts_in(parts, is_thought=True)) or None,
+        text="".join(read_texts(parts, is_thought=False)),
+        reasoning="\n\n".join(read_texts(parts, is_thought=True)) or None,
         tool_calls=calls,
-        usage=usage_of(body.get("usageMetadata")),
-        finish_reason="content_filter" if is_blocked else _finish_reason(ended, has_calls=bool(calls)),
+        usage=decode_usage(body.get("usageMetadata")),
+        finish_reason="content_filter" if is_blocked else _decode_finish_reason(ended, has_calls=bool(calls)),
         raw_finish_reason=ended or blocked,
         response_id=as_text(body.get("responseId")),
         model=as_text(body.get("modelVersion")),
-        provider_state={PARTS: parts} if any(part.keys() != {"text"} for part in parts) else None,
-        artifacts=_artifacts(body, candidates, parts),
+        provider_state={PARTS_KEY: parts} if any(part.keys() != {"text"} for part in parts) else None,
+        artifacts=_read_artifacts(body, candidates, parts),
     )
 
 
-def object_in(value: Any) -> Json:
+def as_object(value: Any) -> Json:
     """``value`` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def block_reason(body: Json) -> str | None:
+def read_block_reason(body: Json) -> str | None:
     """Why the prompt, or what was to be said on it, was blocked."""
-    return as_text(object_in(body.get("promptFeedback")).get("blockReason"))
+    return as_text(as_object(body.get("promptFeedback")).get("blockReason"))
 
 
-def tool_call(index: int, call: Json) -> ToolCall:
+def decode_tool_call(index: int, call: Json) -> ToolCall:
     """The answer's call of this index, from a functionCall that has a name."""
     arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
     return ToolCall(as_text(call.get("id")) or f"call_{index}", call["name"], arguments)
 
 
-def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
+def _decode_finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
     reason = _FINISH_REASONS.get(raw or "")
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def usage_of(usage: Any) -> Usage:
+def decode_usage(usage: Any) -> Usage:
     """Thoughts are output, and what the service's own tools read is input, so that the two make up the total."""
     return Usage(
-        input_tokens=_sum(usage, "promptTokenCount", "toolUsePromptTokenCount"),
-        output_tokens=_sum(usage, "candidatesTokenCount", "thoughtsTokenCount"),
-        total_tokens=count_in(usage, "totalTokenCount"),
-        reasoning_tokens=count_in(usage, "thoughtsTokenCount"),
-        cached_tokens=count_in(usage, "cachedContentTokenCount"),
+        input_tokens=_sum_counts(usage, "promptTokenCount", "toolUsePromptTokenCount"),
+        output_tokens=_sum_counts(usage, "candidatesTokenCount", "thoughtsTokenCount"),
+        total_tokens=read_count(usage, "totalTokenCount"),
+        reasoning_tokens=read_count(usage, "thoughtsTokenCount"),
+        cached_tokens=read_count(usage, "cachedContentTokenCount"),
     )
 
 
-def _sum(usage: Any, *names: str) -> int | None:
-    counts = [count for name in names if (count := count_in(usage, name)) is not None]
+def _sum_counts(usage: Any, *names: str) -> int | None:
+    counts = [count for name in names if (count := read_count(usage, name)) is not None]
     return sum(counts) if counts else None
 
 
-def _artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Json | None:
+def _read_artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Json | None:
     """What else the answer holds, by Google's names."""
     candidate = candidates[0] if candidates else {}
-    found = {name: candidate.get(name) for name in _NOTES} | {
+    found = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
         "finishMessage": candidate.get("finishMessage") if candidate.get("finishReason") != "STOP" else None,
         "promptFeedback": body.get("promptFeedback"),
-        "parts": [part for part in parts if not _OWN & part.keys()],
+        "parts": [part for part in parts if not _ANSWER_KEYS & part.keys()],
         "candidates": candidates[1:],
     }
     return {name: value for name, value in found.items() if value} or None

@@ -54,14 +54,14 @@ FACTS = (
 
 
 @lru_cache(maxsize=256)
-def facts_of(model: str) -> ModelFacts:
+def find_facts(model: str) -> ModelFacts:
     """What is known of a model, by its name at the Gemini API or Vertex AI."""
     name = model.lower()
     return next(facts for facts in FACTS if re.search(facts.pattern, name))
 
 
-def facts_for(call: Call) -> ModelFacts:
+def find_call_facts(call: Call) -> ModelFacts:
     """What is known of a call's model; it thinks, by a level or a budget, where the configuration alone says that."""
-    facts = facts_of(call.model)
+    facts = find_facts(call.model)
     is_said_to_think = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
     return attrs.evolve(facts, thinking="level") if facts.thinking == "none" and is_said_to_think else facts

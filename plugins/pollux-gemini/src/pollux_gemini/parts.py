@@ -1,4 +1,4 @@
-"""Parts, of which every content is made: reading those of an answer, writing those of a question. Pure."""
+"""Parts, the elements of every content: those of a question encoded, those of an answer read. Pure."""
 
 from __future__ import annotations
 
@@ -23,34 +23,39 @@ _VIDEO_FIELDS = {"start_offset": "startOffset", "end_offset": "endOffset", "fps"
 
 
 def url_context(url: str) -> Source:
-    """A web page that Gemini itself reads while it answers, with its URL-context tool. Raises SourceError."""
+    """Return a source for a web page that Gemini reads itself while it answers, with its URL-context tool.
+
+    Raises SourceError for an address that is not http or https.
+    """
     source = Source.from_uri(url, mime_type="text/html")
     if urlsplit(url.strip()).scheme not in {"http", "https"}:
-        raise SourceError(f"not the address of a web page: {url!r}", hint="start with https://")
+        raise SourceError(f"not the address of a web page: {url!r}", hint="pass an address that starts with https://")
     return attrs.evolve(source, provider_hints=(ProviderHint(PROVIDER, _URL_CONTEXT, "{}"),))
 
 
 def is_url_context(part: Part) -> bool:
-    """Whether the part is an address to be read with the URL-context tool."""
+    """Return whether the part is a web page to be read with the URL-context tool."""
     return isinstance(part, UriPart) and _URL_CONTEXT in (part.source.provider_hints_for(PROVIDER) or {})
 
 
-def source_part(part: Part) -> Json:
-    """A source as a part of the question. Raises ConfigurationError for one that the API cannot carry."""
+def encode_part(part: Part) -> Json:
+    """Encode a source as a part of a question. Raises ConfigurationError for one that the API cannot carry."""
     if isinstance(part, TextPart):
         return {"text": part.text}
     if isinstance(part, UriPart):
-        return {"text": part.uri} if is_url_context(part) else _file(part.source, part.uri)
+        # The tool reads every address in the text of the prompt; it takes no list of addresses.
+        return {"text": part.uri} if is_url_context(part) else _encode_file(part.source, part.uri)
     if isinstance(part, AssetPart):
-        return _file(part.source, part.asset.uri or part.asset.id)
+        return _encode_file(part.source, part.asset.uri or part.asset.id)
     raise ConfigurationError(
         f"generateContent cannot carry {part.source.identifier!r} as {type(part).__name__}",
         hint="pass it with Source.from_file",
     )
 
 
-def _file(source: Source, uri: str) -> Json:
+def _encode_file(source: Source, uri: str) -> Json:
     part: Json = {"fileData": {"fileUri": uri}}
+    # This type stands for "unknown" here. Without the field Gemini finds out the type itself.
     if source.mime_type != OCTET_STREAM:
         part["fileData"]["mimeType"] = source.mime_type
     video = source.gemini_video_settings_for(PROVIDER)
@@ -59,18 +64,23 @@ def _file(source: Source, uri: str) -> Json:
     return part
 
 
-def objects_in(value: Any) -> list[Json]:
-    """The objects of a list; none where there is no list."""
+def as_object(value: Any) -> Json:
+    """Return ``value`` if it is an object, else an empty object."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_objects(value: Any) -> list[Json]:
+    """Return the objects in a list, or an empty list for any other value."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def texts_in(parts: list[Json], *, is_thought: bool) -> list[str]:
-    """The texts of the answer, or of the thoughts that came with it."""
+def read_texts(parts: list[Json], *, is_thought: bool) -> list[str]:
+    """Return the texts of the answer, or those of the thoughts that came with it."""
     texts = (part.get("text") for part in parts if bool(part.get("thought")) == is_thought)
     return [text for text in texts if isinstance(text, str) and text]
 
 
-def function_calls_in(parts: list[Json]) -> list[Json]:
-    """The calls of functions that have a name."""
+def read_function_calls(parts: list[Json]) -> list[Json]:
+    """Return the function calls that have a name."""
     calls = (part.get("functionCall") for part in parts)
     return [call for call in calls if isinstance(call, dict) and isinstance(call.get("name"), str)]

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     Errors = Callable[[], AbstractContextManager[None]]
 
 
-def begun_by_requests(raw: Any, timeout_s: float, as_wire_errors: Errors) -> EventStream:
-    """The answer, unread, as `wire.sdks.begun` gives that of another library.
+def open_requests_stream(raw: Any, timeout_s: float, as_wire_errors: Errors) -> EventStream:
+    """Open the unread answer as a stream of events, as `wire.sdks.open_sdk_stream` does for other libraries.
 
-    ``as_wire_errors`` makes what reading it raises errors that the core's classifier knows.
+    ``as_wire_errors`` converts what reading it raises to errors that the core's classifier knows.
     """
     stream = _RequestsStream(raw, timeout_s, as_wire_errors)
     try:
-        return stream.told()
+        return stream.detect_format()
     except BaseException:
         stream.close()
         raise
@@ -42,7 +42,7 @@ class _RequestsStream(ByteStream):
         self._as_wire_errors = as_wire_errors
         self.renew()
 
-    def chunks(self) -> Iterator[bytes]:
+    def iter_chunks(self) -> Iterator[bytes]:
         """The body, piece by piece as it comes. requests bounds the wait for each, the deadline that for events."""
         with self._as_wire_errors():
             for piece in self._raw.iter_content(None):

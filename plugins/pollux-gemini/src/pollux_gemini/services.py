@@ -1,4 +1,4 @@
-"""The models: the requests about them, and what Gemini tells of them. Pure."""
+"""The models that the service offers: requests and answers about them. Pure."""
 
 from __future__ import annotations
 
@@ -6,41 +6,44 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pollux_gemini.encoding import full_name
+from pollux_gemini.encoding import qualify_model
+from pollux_gemini.parts import as_object
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.services import ModelInfo
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
 
-#: What stands before a name in lists, of the Gemini API and of Vertex AI.
+#: The prefix of names in lists, of the Gemini API and of Vertex AI. Without it the name can be put into a Config.
 _PREFIX = re.compile(r"(publishers/google/)?models/")
-#: The largest page that the service gives.
-_PAGE = 1000
+#: The largest page size that the service accepts.
+_PAGE_SIZE = 1000
 
 
-def listing(page: str | None) -> HttpRequest:
-    """The request for one page of all models."""
-    return HttpRequest(method="GET", path=f"/models?pageSize={_PAGE}" + (f"&pageToken={quote(page)}" if page else ""))
+def build_models_request(page_token: str | None) -> HttpRequest:
+    """Build the request for one page of all models; the first page has no token."""
+    token = f"&pageToken={quote(page_token)}" if page_token else ""
+    return HttpRequest(method="GET", path=f"/models?pageSize={_PAGE_SIZE}{token}")
 
 
-def look(model: str) -> HttpRequest:
-    """The request for one model."""
-    return HttpRequest(method="GET", path=f"/{quote(full_name(model), safe='/@:')}")
+def build_model_request(model: str) -> HttpRequest:
+    """Build the request for one model."""
+    return HttpRequest(method="GET", path=f"/{quote(qualify_model(model), safe='/@:')}")
 
 
-def models_in(response: HttpResponse) -> list[ModelInfo]:
-    """The models on a page, which is an object without a list when there are none."""
-    body = response.body if isinstance(response.body, dict) else {}
-    listed = body.get("models") or body.get("publisherModels") or ()
-    return [_model(item) for item in listed if isinstance(item, dict) and as_text(item.get("name"))]
+def decode_models(response: HttpResponse) -> list[ModelInfo]:
+    """Decode a page of the list of models."""
+    # An empty page has no list at all. Vertex AI names the list publisherModels.
+    body = as_object(response.body)
+    models = body.get("models") or body.get("publisherModels") or ()
+    return [_decode_model(item) for item in models if isinstance(item, dict) and as_text(item.get("name"))]
 
 
-def _model(item: dict[str, Any]) -> ModelInfo:
+def _decode_model(item: dict[str, Any]) -> ModelInfo:
     return ModelInfo(
         id=_PREFIX.sub("", item["name"], count=1),
         display_name=as_text(item.get("displayName")),
-        context_tokens=count_in(item, "inputTokenLimit"),
-        max_output_tokens=count_in(item, "outputTokenLimit"),
+        context_tokens=read_count(item, "inputTokenLimit"),
+        max_output_tokens=read_count(item, "outputTokenLimit"),
     )

@@ -1,4 +1,8 @@
-"""Answers as they are streamed: deltas, and the whole answer put together from its pieces."""
+"""Streamed answers: deltas as events arrive, then the answer merged from the events.
+
+Each event is a whole GenerateContentResponse of its own, with the next part of the content in it. The events are
+merged to the body that ``generateContent`` would have answered, so that one decoder serves both.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_gemini.decoding import block_reason, decode, object_in, tool_call, usage_of
-from pollux_gemini.parts import function_calls_in, objects_in
+from pollux_gemini.decoding import decode, decode_tool_call, decode_usage, read_block_reason
+from pollux_gemini.parts import as_object, read_function_calls, read_objects
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.sse import until_whole
+from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.wire.sse import read_until_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,158 +25,172 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.streaming import Delta, EventStream
 
-#: A part of nothing else may go on in the next piece; a signature belongs to the part it came with.
-_MERE_TEXT = frozenset({"text", "thought"})
-#: What pieces add to, or repeat with more; of all else the last word counts.
-_GROWING = frozenset({"citationMetadata", "groundingMetadata", "urlContextMetadata", "logprobsResult"})
+#: The keys of a part that is nothing but text, and may go on in the next event. A part with any other key is complete:
+#: a thought signature, for one, belongs to the part it came with and must be sent back with exactly that part.
+_TEXT_KEYS = frozenset({"text", "thought"})
+#: The fields of a candidate that are merged, since later events add to them or repeat them with more. Of every other
+#: field the last value counts.
+_MERGED_FIELDS = frozenset({"citationMetadata", "groundingMetadata", "urlContextMetadata", "logprobsResult"})
 
 
 def encode_stream(request: HttpRequest) -> HttpRequest:
-    """The request, to the method that answers in server-sent events."""
+    """Return the same request to the method that answers with server-sent events; the body is unchanged."""
+    # Without alt=sse the method answers with one JSON list of all events; see `merge_events`.
     return attrs.evolve(request, path=f"{request.path.rpartition(':')[0]}:streamGenerateContent?alt=sse")
 
 
 def decode_stream(stream: EventStream) -> Iterator[Delta | Reply]:
-    """The deltas, then the Reply, but for an answer that was cut off. Raises as `decode` does.
+    """Yield the deltas, then the Reply. An answer that was cut off ends with its usage and without a Reply.
 
-    No event says that it is the last: what the answer was billed may come after its end.
+    Raises what `decode` raises, after the usage so far.
     """
-    whole = _Whole()
+    answer = _AnswerAccumulator()
     try:
-        for _, piece in until_whole(stream, lambda: whole.is_ended):
-            yield from whole.add(piece, stream.response)
+        # No event says that it is the last: the usage may come in an event after the one with the finish reason.
+        for _, event in read_until_complete(stream, lambda: answer.is_complete):
+            yield from answer.add(event, stream.response)
     except Exception:
-        yield whole.usage
+        # What was billed before the stream broke off must be counted.
+        yield answer.usage
         raise
-    yield decode(whole.told_by(stream.response)) if whole.is_ended else whole.usage
+    yield decode(answer.build_response(stream.response)) if answer.is_complete else answer.usage
 
 
-def joined(response: HttpResponse) -> HttpResponse:
-    """The whole of an answer that is a list of pieces, which Gemini gives where ``alt=sse`` got lost on the way."""
-    whole = _Whole()
-    for piece in response.body:
-        whole.add(piece, response)
-    return whole.told_by(response)
+def merge_events(response: HttpResponse) -> HttpResponse:
+    """Merge an answer that is a JSON list of events, as Gemini sends where a proxy dropped ``alt=sse``."""
+    answer = _AnswerAccumulator()
+    for event in response.body:
+        answer.add(event, response)
+    return answer.build_response(response)
 
 
-class _Whole:
-    """The pieces of an answer, put together to what Gemini would have said at once."""
+class _AnswerAccumulator:
+    """Merges events to the body that Gemini would have answered at once."""
 
     def __init__(self) -> None:
-        self._is_begun = False
-        self._head: Json = {}
-        self._candidates: dict[int, _Candidate] = {}
+        self._has_started = False
+        self._fields: Json = {}
+        self._candidates: dict[int, _CandidateAccumulator] = {}
 
-    def add(self, piece: Any, response: HttpResponse) -> list[Delta]:
-        """Take a piece; gives what it says. Raises HttpError for an error, ReplyError for what is no piece."""
-        if not isinstance(piece, dict):
-            raise ReplyError(f"a piece of the answer is a JSON {type(piece).__name__}, not an object")
-        if piece.get("error"):
-            raise HttpError(attrs.evolve(response, body=piece))
-        self._head.update((name, value) for name, value in piece.items() if value is not None and name != "candidates")
-        deltas = [] if self._is_begun else [_start(piece)]
-        self._is_begun = True
-        for told in objects_in(piece.get("candidates")):
-            index = count_in(told, "index") or 0
-            said = self._candidates.setdefault(index, _Candidate()).add(told)
-            deltas += said if index == 0 else []  # only the first of several answers is read
+    def add(self, event: Any, response: HttpResponse) -> list[Delta]:
+        """Add an event and return its deltas.
+
+        Raises HttpError for an event that is an error, ReplyError for one that is not an object.
+        """
+        if not isinstance(event, dict):
+            raise ReplyError(f"an event of the stream is a JSON {type(event).__name__}, not an object")
+        if event.get("error"):
+            raise HttpError(attrs.evolve(response, body=event))
+        self._fields.update((name, value) for name, value in event.items() if value is not None)
+        deltas = [] if self._has_started else [_build_start(event)]
+        self._has_started = True
+        for candidate in read_objects(event.get("candidates")):
+            index = read_count(candidate, "index") or 0
+            added = self._candidates.setdefault(index, _CandidateAccumulator()).add(candidate)
+            # Further candidates become artifacts of the reply; only the first is its text.
+            deltas += added if index == 0 else []
         return deltas
 
     @property
     def usage(self) -> StreamUsage:
-        """What the answer was billed so far."""
-        return StreamUsage(usage_of(self._head.get("usageMetadata")))
+        """The usage so far, as the last event with a usage has it."""
+        return StreamUsage(decode_usage(self._fields.get("usageMetadata")))
 
     @property
-    def is_ended(self) -> bool:
-        """Whether Gemini said how the answer ended."""
+    def is_complete(self) -> bool:
+        """True once an event had a finish reason or a block reason."""
         first = self._candidates.get(0)
-        return block_reason(self._head) is not None or (first is not None and first.is_ended)
+        return read_block_reason(self._fields) is not None or (first is not None and first.is_complete)
 
-    def told_by(self, response: HttpResponse) -> HttpResponse:
-        """The response with the whole as its body."""
-        candidates = [candidate.whole() for _, candidate in sorted(self._candidates.items())]
-        return attrs.evolve(response, body={**self._head, "candidates": candidates})
-
-
-def _start(piece: Json) -> Delta:
-    return StreamStart(model=as_text(piece.get("modelVersion")), response_id=as_text(piece.get("responseId")))
+    def build_response(self, response: HttpResponse) -> HttpResponse:
+        """Return the response with the merged answer as its body."""
+        candidates = [candidate.build_candidate() for _, candidate in sorted(self._candidates.items())]
+        return attrs.evolve(response, body={**self._fields, "candidates": candidates})
 
 
-class _Candidate:
-    """One of the answers, put together."""
+def _build_start(event: Json) -> Delta:
+    return StreamStart(model=as_text(event.get("modelVersion")), response_id=as_text(event.get("responseId")))
+
+
+class _CandidateAccumulator:
+    """Merges the fields and parts of one candidate."""
 
     def __init__(self) -> None:
         self._fields: Json = {}
         self._content: Json = {}
-        self._runs: list[_Run] = []
+        self._parts: list[_PartAccumulator] = []
         self._call_count = 0
         self._has_reasoned = False
 
     @property
-    def is_ended(self) -> bool:
+    def is_complete(self) -> bool:
         return "finishReason" in self._fields
 
-    def add(self, piece: Json) -> list[Delta]:
-        """Take a piece; gives what it says."""
-        content = object_in(piece.get("content"))
+    def add(self, candidate: Json) -> list[Delta]:
+        """Add the candidate of an event and return its deltas."""
+        content = as_object(candidate.get("content"))
         self._content.update((name, value) for name, value in content.items() if value is not None)
-        for name, value in piece.items():
+        for name, value in candidate.items():
             if value is not None:
-                self._fields[name] = _grown(self._fields.get(name), value) if name in _GROWING else value
-        parts = [part for part in objects_in(content.get("parts")) if not _is_empty(part)]
-        return [delta for place, part in enumerate(parts) for delta in self._deltas(part, may_go_on=place == 0)]
+                self._fields[name] = _merge_metadata(self._fields.get(name), value) if name in _MERGED_FIELDS else value
+        parts = [part for part in read_objects(content.get("parts")) if not _is_empty(part)]
+        # Only the first part of an event goes on with the last one before: parts of one event are parts of their own.
+        return [delta for place, part in enumerate(parts) for delta in self._add_part(part, can_go_on=place == 0)]
 
-    def _deltas(self, part: Json, *, may_go_on: bool) -> Iterator[Delta]:
+    def _add_part(self, part: Json, *, can_go_on: bool) -> Iterator[Delta]:
         text = as_text(part.get("text")) or ""
-        goes_on = may_go_on and bool(self._runs) and self._runs[-1].goes_on_with(part)
+        goes_on = can_go_on and bool(self._parts) and self._parts[-1].is_continued(part)
         if goes_on:
-            self._runs[-1].texts.append(text)
+            self._parts[-1].texts.append(text)
         else:
-            self._runs.append(_Run(part, [text] if part.keys() <= _MERE_TEXT else []))
+            self._parts.append(_PartAccumulator(part, [text] if part.keys() <= _TEXT_KEYS else []))
         if text and part.get("thought"):
+            # The decoder separates thoughts by a blank line, and the deltas must add up to its text.
             yield ReasoningDelta(text if goes_on or not self._has_reasoned else f"\n\n{text}")
             self._has_reasoned = True
         elif text:
             yield TextDelta(text)
-        for call in function_calls_in([part]):
-            made = tool_call(self._call_count, call)
-            yield ToolCallDelta(self._call_count, made.arguments, id=made.id, name=made.name)
+        # Gemini never cuts a function call: it arrives in one event, with all of its arguments.
+        for function_call in read_function_calls([part]):
+            call = decode_tool_call(self._call_count, function_call)
+            yield ToolCallDelta(self._call_count, call.arguments, id=call.id, name=call.name)
             self._call_count += 1
 
-    def whole(self) -> Json:
-        """The answer."""
+    def build_candidate(self) -> Json:
+        """Return the merged candidate."""
         if "content" not in self._fields:
             return self._fields
-        return {**self._fields, "content": {**self._content, "parts": [run.whole() for run in self._runs]}}
+        parts = [part.build_part() for part in self._parts]
+        return {**self._fields, "content": {**self._content, "parts": parts}}
 
 
 def _is_empty(part: Json) -> bool:
-    """Whether the part says nothing, as one that comes with the end of an answer does; it may not be sent back."""
-    return part.keys() <= _MERE_TEXT and not as_text(part.get("text"))
+    # The last event often has a part with an empty text, which the API refuses when it is sent back. An empty text
+    # with a signature is not empty in this sense: it must be kept and sent back.
+    return part.keys() <= _TEXT_KEYS and not as_text(part.get("text"))
 
 
 @attrs.define
-class _Run:
-    """A part; ``texts`` are those that it was cut into, if it is mere text."""
+class _PartAccumulator:
+    """A part and, if it is nothing but text, the texts it arrived in."""
 
     part: Json
     texts: list[str]
 
-    def goes_on_with(self, part: Json) -> bool:
-        """Whether that part of the next piece belongs to this one."""
-        is_like = bool(self.part.get("thought")) == bool(part.get("thought"))
-        return is_like and bool(self.texts) and part.keys() <= _MERE_TEXT
+    def is_continued(self, part: Json) -> bool:
+        """Return whether the first part of the next event goes on with this part."""
+        is_same_kind = bool(self.part.get("thought")) == bool(part.get("thought"))
+        return is_same_kind and bool(self.texts) and part.keys() <= _TEXT_KEYS
 
-    def whole(self) -> Json:
-        """The part with all of its text."""
+    def build_part(self) -> Json:
+        """Return the part with all of its text."""
         return {**self.part, "text": "".join(self.texts)} if self.texts else self.part
 
 
-def _grown(known: Any, more: Any) -> Any:
-    """What two pieces say of one thing. The later either goes on or begins with all that was said before."""
+def _merge_metadata(known: Any, more: Any) -> Any:
+    """Return the merged metadata of two events. A later list either goes on or begins with the earlier one."""
     if isinstance(known, dict) and isinstance(more, dict):
-        return known | {name: _grown(known.get(name), value) for name, value in more.items()}
+        return known | {name: _merge_metadata(known.get(name), value) for name, value in more.items()}
     if isinstance(known, list) and isinstance(more, list):
         return more if more[: len(known)] == known else known + more
     return known if more is None else more

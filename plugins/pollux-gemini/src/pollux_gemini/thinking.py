@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_gemini.models import BUDGETS, facts_for
+from pollux_gemini.models import BUDGETS, find_call_facts
 from pollux_sync.data.provider import Problem
 
 if TYPE_CHECKING:
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call
 
 
-def thinking_of(call: Call) -> dict[str, Any] | None:
+def encode_thinking(call: Call) -> dict[str, Any] | None:
     """The field ``thinkingConfig``, None where there is nothing to say. Give it calls without a `thinking_problem`."""
-    budget, effort = call.options.reasoning_budget_tokens, _effort(call)
-    facts = facts_for(call)
+    budget, effort = call.options.reasoning_budget_tokens, _read_effort(call)
+    facts = find_call_facts(call)
     if facts.thinking == "none" or (budget is None and effort is None):
         return None
     if effort is not None and facts.thinking == "level":
@@ -24,15 +24,15 @@ def thinking_of(call: Call) -> dict[str, Any] | None:
     return {"includeThoughts": tokens != 0, "thinkingBudget": tokens}
 
 
-def _effort(call: Call) -> str | None:
+def _read_effort(call: Call) -> str | None:
     effort = call.options.reasoning_effort
     return effort and effort.lower()
 
 
-def thinking_problem(call: Call) -> Problem | None:
+def find_thinking_problem(call: Call) -> Problem | None:
     """Why the model cannot think as asked."""
-    budget, effort = call.options.reasoning_budget_tokens, _effort(call)
-    facts = facts_for(call)
+    budget, effort = call.options.reasoning_budget_tokens, _read_effort(call)
+    facts = find_call_facts(call)
     if facts.thinking == "none" and (budget or effort):
         return Problem(f"{call.model} cannot think", "leave the reasoning options out, or take a newer model")
     if effort is not None and effort not in facts.efforts:
@@ -40,10 +40,10 @@ def thinking_problem(call: Call) -> Problem | None:
             f"{call.model} takes no reasoning_effort {call.options.reasoning_effort!r}",
             f"use one of: {', '.join(facts.efforts)}",
         )
-    return None if budget is None else _budget_problem(budget, call.model, facts)
+    return None if budget is None else _find_budget_problem(budget, call.model, facts)
 
 
-def _budget_problem(budget: int, model: str, facts: ModelFacts) -> Problem | None:
+def _find_budget_problem(budget: int, model: str, facts: ModelFacts) -> Problem | None:
     if budget == 0:
         return None if facts.can_stop else Problem(f"{model} always thinks", f"allow it {facts.min_budget} tokens")
     if facts.min_budget <= budget <= (facts.max_budget or budget):

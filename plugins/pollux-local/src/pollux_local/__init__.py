@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_local.explaining import explain
-from pollux_local.services import LISTING, check_server, models_in
+from pollux_local.explaining import classify_local_error
+from pollux_local.services import MODELS_REQUEST, check_server, decode_models
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -24,15 +24,15 @@ from pollux_sync.data.provider import (
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
-from pollux_sync.wire.chat import AUDIO_TYPES, MANAGED_FIELDS, ChatDialect, decode, encode
+from pollux_sync.wire.chat import CHAT_AUDIO_TYPES, CHAT_FIELDS, ChatDialect, decode_chat, encode_chat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
@@ -94,11 +94,11 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
-        SourceRule(source_types={"file"}, mime_types=("image/*", *AUDIO_TYPES), delivery="inline"),
+        SourceRule(source_types={"file"}, mime_types=("image/*", *CHAT_AUDIO_TYPES), delivery="inline"),
         SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=("http", "https"), delivery="uri"),
     ),
     sources_hint="local servers take text, JSON, text files, images, wav and mp3; convert other files to one of these",
-    managed_fields=MANAGED_FIELDS | {"reasoning_effort"},
+    managed_fields=CHAT_FIELDS | {"reasoning_effort"},
     schema_dialect=SCHEMAS,
     resends_stale=True,
 )
@@ -113,15 +113,15 @@ class LocalProvider:
 
     @hookimpl
     def pollux_check_config(self, config: ConfigValues) -> Problem | None:
-        return None if config.base_url else _embedding_problem(config.model)
+        return None if config.base_url else _find_embedded_problem(config.model)
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> HttpClient | None:
         if config.base_url:
             return None
-        from pollux_local.embedded import open_embedded
+        from pollux_local.embedded import open_embedded_client
 
-        return open_embedded(Path(config.model), config, INFO)
+        return open_embedded_client(Path(config.model), config, INFO)
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
@@ -137,31 +137,31 @@ class LocalProvider:
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
-        return encode(call, DIALECT)
+        return encode_chat(call, DIALECT)
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
-        return decode(response, DIALECT, call.options.tools)
+        return decode_chat(response, DIALECT, call.options.tools)
 
     @hookimpl
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
-        from pollux_sync.wire.chatstream import encode_stream
+        from pollux_sync.wire.chatstream import encode_chat_stream
 
-        return encode_stream(request)
+        return encode_chat_stream(request)
 
     @hookimpl
     def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
-        from pollux_sync.wire.chatstream import decode_stream
+        from pollux_sync.wire.chatstream import decode_chat_stream
 
-        return decode_stream(stream, lambda response: decode(response, DIALECT, call.options.tools))
+        return decode_chat_stream(stream, lambda response: decode_chat(response, DIALECT, call.options.tools))
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
-        return explain(error)
+        return classify_local_error(error)
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> list[ModelInfo]:
-        models = models_in(client.send(LISTING, timeout_s))
+        models = decode_models(client.send(MODELS_REQUEST, timeout_s))
         return models if config.base_url else [attrs.evolve(model, id=config.model) for model in models]
 
     @hookimpl
@@ -172,7 +172,7 @@ class LocalProvider:
         return True
 
 
-def _embedding_problem(model: str) -> Problem | None:
+def _find_embedded_problem(model: str) -> Problem | None:
     """Why ``model`` cannot be loaded into this process; None when it can."""
     if not model.lower().endswith(".gguf"):
         return Problem(

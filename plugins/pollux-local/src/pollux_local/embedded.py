@@ -24,14 +24,14 @@ from pollux_sync.wire.http import HttpClient, SecretHeader, open_client
 if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
 
-_PARALLEL = 4
+_DEFAULT_PARALLEL = 4
 _START_TIMEOUT_S = 60.0
 #: llama.cpp's level at which it writes nothing.
-_SILENT = -1
+_SILENT_VERBOSITY = -1
 
 
 @attrs.frozen
-class _Key:
+class _ServerKey:
     """Equal keys are one server."""
 
     path: str
@@ -42,7 +42,7 @@ class _Key:
 
 
 @attrs.frozen
-class _Running:
+class _EmbeddedServer:
     """A server and those who talk to it. Without the last reference the server stops; it has no other end."""
 
     server: Any
@@ -52,42 +52,42 @@ class _Running:
     clients: WeakSet[HttpClient] = attrs.field(factory=WeakSet, repr=False)
 
 
-_servers: dict[_Key, _Running] = {}
+_servers: dict[_ServerKey, _EmbeddedServer] = {}
 _lock = threading.Lock()
 
 
-def open_embedded(model: Path, config: ConfigValues, info: ProviderInfo) -> HttpClient:
+def open_embedded_client(model: Path, config: ConfigValues, info: ProviderInfo) -> HttpClient:
     """A client of the server that has ``model`` loaded; starts it when it is not running yet.
 
     Raises ConfigurationError when llama.cpp cannot load the file.
     """
     options = config.provider_options
-    key = _Key(
+    key = _ServerKey(
         path=str(model.resolve()),
         n_ctx=options.get("n_ctx", 0),
-        n_threads=options.get("n_threads") or _spare_threads(),
-        n_parallel=options.get("n_parallel", _PARALLEL),
+        n_threads=options.get("n_threads") or _count_spare_threads(),
+        n_parallel=options.get("n_parallel", _DEFAULT_PARALLEL),
         chat_template=options.get("chat_template", ""),
     )
     with _lock:
-        running = _servers.get(key) or _servers.setdefault(key, _start(key))
+        running = _servers.get(key) or _servers.setdefault(key, _start_server(key))
         client = open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
         running.clients.add(client)
     return client
 
 
-def _start(key: _Key) -> _Running:
+def _start_server(key: _ServerKey) -> _EmbeddedServer:
     from xllamacpp import Server
 
     api_key = secrets.token_urlsafe()
     try:
-        server = Server(_parameters(key, api_key))
+        server = Server(_build_parameters(key, api_key))
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"llama.cpp cannot load {key.path}: {error}", hint="check that it is a whole GGUF file of a chat model"
         ) from error
     _wait_until_running(server.listening_address, api_key)
-    return _Running(server, server.listening_address, api_key)
+    return _EmbeddedServer(server, server.listening_address, api_key)
 
 
 def _wait_until_running(url: str, api_key: str) -> None:
@@ -97,7 +97,7 @@ def _wait_until_running(url: str, api_key: str) -> None:
     client.close()
 
 
-def _parameters(key: _Key, api_key: str) -> Any:
+def _build_parameters(key: _ServerKey, api_key: str) -> Any:
     from xllamacpp import CommonParams
 
     parameters = CommonParams()
@@ -106,7 +106,7 @@ def _parameters(key: _Key, api_key: str) -> Any:
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [api_key]
-    parameters.verbosity = _SILENT
+    parameters.verbosity = _SILENT_VERBOSITY
     parameters.warmup = False
     parameters.ui = False
     parameters.n_ctx = key.n_ctx
@@ -118,16 +118,16 @@ def _parameters(key: _Key, api_key: str) -> Any:
     return parameters
 
 
-def _spare_threads() -> int:
+def _count_spare_threads() -> int:
     """All cores but one, at least one.
 
     llama.cpp's threads wait for each other by spinning: with a single core taken by somebody else, two threads
     on two cores were seen to take ten times as long as one.
     """
-    return max(1, _usable_cores() - 1)
+    return max(1, _count_usable_cores() - 1)
 
 
-def _usable_cores() -> int:
+def _count_usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

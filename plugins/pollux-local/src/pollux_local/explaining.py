@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_sync.wire.faults import classify
+from pollux_sync.wire.faults import classify_error
 
 if TYPE_CHECKING:
     from pollux_sync.errors import Fault
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: What a server says that will not work however often it is asked, and the next step; the first that matches counts.
 #: llama.cpp answers 500 or 501 to most of it. Its sentences were seen; those of vLLM, Ollama and LM Studio are as
 #: their users report them, up to 2026-11-21.
-_LASTING = (
+_PERMANENT_ERRORS = (
     (
         r"(image|audio) input is not supported|does not support (image|audio|vision)|not a multimodal|at most 0 ",
         "ask a model that sees or hears: llama.cpp's server needs its --mmproj too, and in this process none does",
@@ -36,20 +36,20 @@ _LASTING = (
 )
 
 #: llama.cpp's word for requests that each fit but not together, since slots share the context.
-_CROWDED = "Context size has been exceeded"
+_SHARED_CONTEXT_FULL = "Context size has been exceeded"
 
 
-def explain(error: Exception) -> Fault | None:
+def classify_local_error(error: Exception) -> Fault | None:
     """The fault behind ``error``, with the next step where it is a local server's to say."""
-    fault = classify(error)
+    fault = classify_error(error)
     if fault is None or fault.kind not in {"invalid_request", "capacity", "context_overflow"}:
         return fault
     if fault.kind == "context_overflow":
         more = "give the model more context: n_ctx in provider_options, or the setting of your server"
         return attrs.evolve(fault, hint=f"shorten prompt, sources or history, or {more}")
-    if _CROWDED in fault.message:
+    if _SHARED_CONTEXT_FULL in fault.message:
         return attrs.evolve(fault, hint="lower request_concurrency, or give the requests more context to share (n_ctx)")
-    for words, hint in _LASTING:
+    for words, hint in _PERMANENT_ERRORS:
         if re.search(words, fault.message, re.IGNORECASE):
             return attrs.evolve(fault, kind="invalid_request", retryable=False, hint=hint)
     return fault

@@ -1,8 +1,8 @@
 """pollux-sync provider for OpenAI's Responses API.
 
-JSON calls and streams go through the core's HTTP client, files and deferred jobs through the openai SDK, which is
-imported only then.
-A client handed over as ``Config(client=...)`` (Azure, a proxy, an organisation) carries every call.
+Calls and streams go through the core's HTTP client. Files and deferred jobs go through the openai SDK, which is
+imported when the first of them is needed. The caller's own SDK client, ``Config(client=...)`` (for Azure, a proxy,
+an organisation), carries everything.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from pollux_openai.batching import LIMITS, line_of
+from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
-from pollux_openai.encoding import MANAGED_FIELDS, counting, encode
-from pollux_openai.services import LISTING, is_azure, look, models_in
+from pollux_openai.encoding import MANAGED_FIELDS, build_count_request, encode
+from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -22,25 +22,26 @@ from pollux_sync.data.provider import (
     Problem,
     ProviderInfo,
     SourceRule,
-    client_problem,
+    find_client_problem,
 )
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
-from pollux_sync.wire.fields import count_in
-from pollux_sync.wire.tools import strict_problem
+from pollux_sync.wire.fields import read_count
+from pollux_sync.wire.tools import find_strict_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pollux_openai.client import OpenAICarrier
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import DeferredJob, JobState
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
-#: Structured outputs in strict mode, as documented on the page named.
+#: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = SchemaDialect(
     name="openai-strict",
     needs_object_root=True,
@@ -65,7 +66,7 @@ STRICT = SchemaDialect(
     docs="https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
 )
 
-#: Documents that the service reads from an address.
+#: The types of documents that the service itself downloads from an address.
 _REMOTE_DOCUMENTS = (
     "application/pdf",
     "text/*",
@@ -91,6 +92,7 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
+        # Files of every type are uploaded: which of them a model reads, the service decides.
         SourceRule(source_types={"file"}, delivery="upload"),
         SourceRule(source_types={"arxiv"}, delivery="uri"),
         SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=_WEB, delivery="uri"),
@@ -105,7 +107,7 @@ INFO = ProviderInfo(
 
 
 class OpenAIProvider:
-    """The Responses API, either through the core's HTTP client or through the caller's own SDK client."""
+    """The hooks of the provider ``openai``: the Responses, Files, Batches and Models APIs."""
 
     @hookimpl
     def pollux_provider_info(self) -> ProviderInfo:
@@ -113,17 +115,18 @@ class OpenAIProvider:
 
     @hookimpl
     def pollux_check_config(self, config: ConfigValues) -> Problem | None:
-        return client_problem(config.client, "openai.OpenAI", "openai.SyncAPIClient")
+        return find_client_problem(config.client, "openai.OpenAI", "openai.SyncAPIClient")
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:
+        # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_openai.client import open_carrier
 
         return open_carrier(config, INFO)
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return strict_problem(call.options.tools or (), STRICT)
+        return find_strict_problem(call.options.tools or (), STRICT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
@@ -141,7 +144,7 @@ class OpenAIProvider:
 
     @hookimpl
     def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
-        return count_in(client.send(counting(request), timeout_s).body, "input_tokens")
+        return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
@@ -154,49 +157,52 @@ class OpenAIProvider:
         return True
 
     @hookimpl
-    def pollux_encode_deferred(self, request_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        return line_of(request_id, request)
+    def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
+        return encode_deferred(custom_id, request)
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
-        job: DeferredJob = client.files.submit(batch, timeout_s)
-        return job
+        return _get_sdk_carrier(client).submit(batch, timeout_s)
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-        job: DeferredJob | None = client.files.find(batch, timeout_s)
-        return job
+        return _get_sdk_carrier(client).find(batch, timeout_s)
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
-        assets: list[Asset] = client.files.find_uploads(mark, timeout_s)
-        return assets
+        return _get_sdk_carrier(client).find_uploads(mark, timeout_s)
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
-        state: JobState = client.files.inspect(job, timeout_s)
-        return state
+        return _get_sdk_carrier(client).inspect(job, timeout_s)
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
-        rows: Iterator[DeferredRow] = client.files.collect(job, timeout_s)
-        return rows
+        return _get_sdk_carrier(client).collect(job, timeout_s)
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
-        client.files.cancel(job, timeout_s)
+        _get_sdk_carrier(client).cancel(job, timeout_s)
         return True
 
     @hookimpl
     def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
-        client.files.release(job, timeout_s)
+        _get_sdk_carrier(client).release(job, timeout_s)
         return True
 
     @hookimpl
     def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
-        return models_in(client.send(LISTING, timeout_s))
+        return decode_models(client.send(MODELS_REQUEST, timeout_s))
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
-        client.send(LISTING if is_azure(config.client) else look(config.model), timeout_s)
+        # Azure has no list of deployments: reaching its list of models shows that address and key are right.
+        request = MODELS_REQUEST if is_azure(config.client) else build_model_request(config.model)
+        client.send(request, timeout_s)
         return True
+
+
+def _get_sdk_carrier(client: Any) -> OpenAICarrier:
+    """Return the SDK's carrier: the client itself, or the one that it opens for files and jobs."""
+    carrier: OpenAICarrier = client.files
+    return carrier

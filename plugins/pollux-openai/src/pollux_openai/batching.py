@@ -1,57 +1,60 @@
-"""What the Batches API takes and tells: lines of requests, states of jobs, rows of answers. Pure."""
+"""Deferred jobs in the form of the Batches API: requests, states and rows, encoded and decoded. No I/O."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState, request_id
+from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState, build_custom_id
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
 from pollux_sync.data.request import DeferredBatch, DeferredRow
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.faults import RETRYABLE_STATUSES, ReplyError, error_message
-from pollux_sync.wire.fields import as_text, count_in
+from pollux_sync.wire.faults import ReplyError, error_message
+from pollux_sync.wire.fields import as_text, read_count
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-#: As documented: 50,000 requests and 200 MB a file.
+#: The documented limits of one input file: 50,000 requests and 200 MB.
 LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
-#: A file of requests is read within the day that a job may take; should nobody delete it, it goes by itself.
+#: Lifetime of an input file. A job may take a day and reads its file within it; three days leave room, and a file
+#: that nobody deletes still expires.
 LIFETIME_S = 3 * 86_400
-#: How far two clocks may differ: jobs made earlier than this before a submission are not of it.
-_CLOCKS_S = 86_400
-#: No row comes near this; more is a mistake or an attack.
+#: How far the service's clock and ours may differ. A job older than a submission by more than this is not its job.
+_MAX_CLOCK_SKEW_S = 86_400
+#: No row comes near this size. A larger one is a mistake or an attack, and must not fill the memory.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
+#: The metadata field by which an interrupted submission finds its job.
 _MARK = "pollux_mark"
-_TOLD_ERRORS = 3
+#: A bad model name is reported once for every request; a few of these errors are enough.
+_MAX_ERRORS = 3
 
-_UNDERWAY: dict[str, DeferredStatus] = {
+_RUNNING_STATUSES: dict[str, DeferredStatus] = {
     "validating": "queued",
     "in_progress": "running",
     "finalizing": "running",
     "cancelling": "cancelling",
 }
-#: What becomes of the requests without an answer in a job that ended early.
+#: The fate of requests without a row, by the status of a job that ended early.
 _FATES: dict[str, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
+#: The fate of a request by the error code of its row. Both spellings of "cancelled" are accepted.
 _ROW_FATES: dict[str, ItemStatus] = {
     "batch_expired": "expired",
     "batch_cancelled": "cancelled",
     "batch_canceled": "cancelled",
 }
-_ENDS = ("completed_at", "cancelled_at", "expired_at", "failed_at")
+_END_TIMES = ("completed_at", "cancelled_at", "expired_at", "failed_at")
 _OK = 200
-_FIRST_FAULT_OF_SERVER = 500
-_TOO_MANY = 429
 
 
-def line_of(custom_id: str, request: HttpRequest) -> dict[str, Any]:
-    """One request of a job."""
+def encode_deferred(custom_id: str, request: HttpRequest) -> dict[str, Any]:
+    """Encode one request as a line of a job's input file."""
+    # The service wants the path from its root here, while our paths are relative to a base_url that ends in /v1.
     return {"custom_id": custom_id, "method": request.method, "url": f"/v1{request.path}", "body": request.body}
 
 
-def creation_of(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
-    """What makes a job of the stored lines."""
+def build_job_fields(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
+    """Return the fields that create a job from a stored input file."""
     return {
         "input_file_id": file_id,
         "endpoint": "/v1/responses",
@@ -60,146 +63,161 @@ def creation_of(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
     }
 
 
-def is_refusal(status: int) -> bool:
-    """Whether a job certainly was not made, as far as the status of the answer tells."""
-    return status < _FIRST_FAULT_OF_SERVER and (status == _TOO_MANY or status not in RETRYABLE_STATUSES)
+def read_id(remote: Mapping[str, Any]) -> str:
+    """Return the id of an object that the service created. Raises ReplyError if it has none."""
+    object_id = as_text(remote.get("id"))
+    if not object_id:
+        raise ReplyError("the answer has no id", hint="check that base_url leads to the Files and Batches API")
+    return object_id
 
 
-def id_in(answer: Mapping[str, Any]) -> str:
-    """The id of what was made. Raises ReplyError when there is none."""
-    found = as_text(answer.get("id"))
-    if not found:
-        raise ReplyError("the answer holds no id", hint="does base_url lead to the Files and Batches API?")
-    return found
-
-
-def job_of(told: Mapping[str, Any], batch: DeferredBatch) -> DeferredJob:
-    """The job that the batch became."""
-    files = [file_id for file_id in (as_text(told.get("input_file_id")),) if file_id]
+def decode_job(remote: Mapping[str, Any], batch: DeferredBatch) -> DeferredJob:
+    """Decode a job of the service that was created from ``batch``."""
+    file_id = as_text(remote.get("input_file_id"))
     return DeferredJob(
-        job_id=id_in(told),
+        job_id=read_id(remote),
         first=batch.first,
         request_count=batch.request_count,
-        provider_state={"files": files},
+        # `release` deletes these files after the answers were collected.
+        provider_state={"files": [file_id] if file_id else []},
     )
 
 
-def found_among(listed: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
-    """The job that was made of the batch, from a list with the newest first; it is not read further than needed.
+def find_job(remotes: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
+    """Find the job that was created from ``batch`` in a list that begins with the newest job.
 
-    Raises ConfigurationError for several: all but one would be paid for nothing.
+    Raises ConfigurationError if several jobs were: all but one would cost money for nothing.
     """
-    found = []
-    for told in listed:
-        created_at = count_in(told, "created_at")
-        if created_at is not None and created_at < batch.created_at - _CLOCKS_S:
+    matches = []
+    for remote in remotes:
+        created_at = read_count(remote, "created_at")
+        # The list is lazy and may have many pages: stop reading where only older jobs follow.
+        if created_at is not None and created_at < batch.created_at - _MAX_CLOCK_SKEW_S:
             break
-        metadata = told.get("metadata")
+        metadata = remote.get("metadata")
         if isinstance(metadata, dict) and metadata.get(_MARK) == batch.mark:
-            found.append(told)
-    if len(found) > 1:
-        found = [told for told in found if told.get("status") not in {"cancelling", "cancelled"}] or found[:1]
-    if len(found) > 1:
-        names = ", ".join(map(id_in, found))
+            matches.append(remote)
+    # A proxy that repeats requests may create a job twice. The user cancels one, as the error below asks for.
+    if len(matches) > 1:
+        active = [remote for remote in matches if remote.get("status") not in {"cancelling", "cancelled"}]
+        matches = active or matches[:1]
+    if len(matches) > 1:
+        ids = ", ".join(map(read_id, matches))
         raise ConfigurationError(
-            f"several jobs were made of the same requests: {names}", hint="cancel all but one of them, then try again"
+            f"several jobs were created from the same requests: {ids}",
+            hint="cancel all but one of them, then try again",
         )
-    return job_of(found[0], batch) if found else None
+    return decode_job(matches[0], batch) if matches else None
 
 
-def state_of(told: Mapping[str, Any], request_count: int) -> JobState:
-    """How far a job is. A request without an answer has failed as soon as the job has ended."""
-    word = as_text(told.get("status")) or "unknown"
-    is_over = word in _FATES or word == "completed"
-    counts = told.get("request_counts")
-    is_counted = bool(count_in(counts, "total"))
-    has_answers, has_errors = (bool(told.get(name)) for name in ("output_file_id", "error_file_id"))
-    succeeded = min(count_in(counts, "completed") or 0, request_count)
-    if word == "completed" and not is_counted:
+def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
+    """Decode the state of a job. Once the job has ended, a request without an answer counts as failed."""
+    request_count = job.request_count
+    provider_status = as_text(remote.get("status")) or "unknown"
+    is_over = provider_status in _FATES or provider_status == "completed"
+    counts = remote.get("request_counts")
+    has_counts = bool(read_count(counts, "total"))
+    has_answers, has_errors = (bool(remote.get(name)) for name in ("output_file_id", "error_file_id"))
+    # Never report more answers than requests, whatever a compatible server counts.
+    succeeded = min(read_count(counts, "completed") or 0, request_count)
+    # Some servers count nothing. Then only the two files show how the job went.
+    if provider_status == "completed" and not has_counts:
         succeeded = request_count if has_answers and not has_errors else 0
-    failed = request_count - succeeded if is_over else count_in(counts, "failed") or 0
-    status: DeferredStatus = _UNDERWAY.get(word, "running")
+    failed = request_count - succeeded if is_over else read_count(counts, "failed") or 0
+    # An unknown status counts as running: waiting loses nothing, while a wrong end would give up paid answers.
+    status: DeferredStatus = _RUNNING_STATUSES.get(provider_status, "running")
     if is_over:
-        status = _end_of(word, failed, is_some=succeeded > 0 or (has_answers and not is_counted))
+        status = _decide_status(provider_status, failed, has_some=succeeded > 0 or (has_answers and not has_counts))
     return JobState(
         status=status,
-        provider_status=word,
+        provider_status=provider_status,
         succeeded=succeeded,
         failed=failed,
-        completed_at=next(filter(None, (count_in(told, name) for name in _ENDS)), None) if is_over else None,
-        expires_at=count_in(told, "expires_at"),
+        completed_at=_read_end_time(remote) if is_over else None,
+        expires_at=read_count(remote, "expires_at"),
+        error=_describe_errors(remote, job),
+        unanswered_status=_FATES.get(provider_status),
     )
 
 
-def _end_of(word: str, failed: int, *, is_some: bool) -> DeferredStatus:
-    """The status of a job that has ended with this word; ``is_some`` says whether there are answers."""
-    if word == "completed" and not failed:
+def _decide_status(provider_status: str, failed: int, *, has_some: bool) -> DeferredStatus:
+    """Return our status of a job that has ended. ``has_some``: at least one request was answered."""
+    if provider_status == "completed" and not failed:
         return "completed"
-    if is_some and word != "failed":
+    # Jobs that expired or were cancelled keep the answers so far. One that failed did not pass the validation of its
+    # input file, so nothing was answered.
+    if has_some and provider_status != "failed":
         return "partial"
-    return "cancelled" if word == "cancelled" else "expired" if word == "expired" else "failed"
+    return "cancelled" if provider_status == "cancelled" else "expired" if provider_status == "expired" else "failed"
 
 
-def lines_in(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines from pieces of a file; they end at line feeds only, as JSON may hold all other separators."""
+def _read_end_time(remote: Mapping[str, Any]) -> int | None:
+    return next(filter(None, (read_count(remote, name) for name in _END_TIMES)), None)
+
+
+def iter_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file that arrives in chunks, without blank ones.
+
+    Raises ReplyError for a line that is too large.
+    """
+    # Only a line feed ends a line. Line readers of HTTP libraries split at U+2028 and the like too, which JSON text may
+    # hold unescaped.
     rest = b""
-    for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
         yield from filter(bytes.strip, lines)
         if len(rest) > _MAX_LINE_BYTES:
             raise ReplyError(f"a row is larger than {_MAX_LINE_BYTES} bytes")
+    # The last line may lack its line feed.
     if rest.strip():
         yield rest
 
 
-def row_of(line: bytes) -> DeferredRow:
-    """One line of an output or error file; one that cannot be read belongs to no request."""
+def decode_row(line: bytes) -> DeferredRow:
+    """Decode one line of an output or error file. One that cannot be read has an empty ``custom_id``."""
     try:
-        row = json.loads(line)
+        remote = json.loads(line)
     except (ValueError, RecursionError):
-        row = None
-    custom_id = as_text(row.get("custom_id")) if isinstance(row, dict) else None
+        remote = None
+    custom_id = as_text(remote.get("custom_id")) if isinstance(remote, dict) else None
     if custom_id is None:
-        return DeferredRow(request_id="", status="failed", error="the row cannot be read")
-    response, error = (row[name] if isinstance(row.get(name), dict) else {} for name in ("response", "error"))
-    status, code = count_in(response, "status_code"), as_text(error.get("code"))
+        # The core counts it among the unknown rows; its request is then reported as missing.
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read")
+    response, error = (remote[name] if isinstance(remote.get(name), dict) else {} for name in ("response", "error"))
+    status, code = read_count(response, "status_code"), as_text(error.get("code"))
     if status == _OK:
-        named = as_text(response.get("request_id"))
-        answer = HttpResponse(
-            status=status, headers={"x-request-id": named} if named else {}, body=response.get("body")
+        return DeferredRow(
+            custom_id=custom_id, status="succeeded", response=_decode_response(response), provider_status=str(status)
         )
-        return DeferredRow(request_id=custom_id, status="succeeded", response=answer, provider_status=str(status))
-    told = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
+    message = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
     return DeferredRow(
-        request_id=custom_id,
+        custom_id=custom_id,
         status=_ROW_FATES.get(code or "", "failed"),
-        error=told or code,
+        error=message or code,
         provider_status=code or (str(status) if status else None),
     )
 
 
-def unanswered(told: Mapping[str, Any], job: DeferredJob, seen: Container[str]) -> Iterator[DeferredRow]:
-    """Rows for the requests of a job that ended early, but for those seen: the job's own errors say why."""
-    word = as_text(told.get("status")) or ""
-    if word not in _FATES:
-        return
-    error = _job_errors(told, job)
-    for name in map(request_id, range(job.first, job.first + job.request_count)):
-        if name not in seen:
-            yield DeferredRow(request_id=name, status=_FATES[word], error=error, provider_status=word)
+def _decode_response(response: Mapping[str, Any]) -> HttpResponse:
+    """Return the answer in a row as the direct call would have received it."""
+    request_id = as_text(response.get("request_id"))
+    # A direct call gets its request id in this header.
+    headers = {"x-request-id": request_id} if request_id else {}
+    return HttpResponse(status=_OK, headers=headers, body=response.get("body"))
 
 
-def _job_errors(told: Mapping[str, Any], job: DeferredJob) -> str | None:
-    """The first few errors of a whole job, each with the request that it is about."""
-    errors = told.get("errors")
-    listed = errors.get("data") if isinstance(errors, dict) else None
-    found = [error for error in listed or () if isinstance(error, dict)]
-    texts = list(dict.fromkeys(_job_error(error, job) for error in found[:_TOLD_ERRORS]))
-    more = len(found) - _TOLD_ERRORS
+def _describe_errors(remote: Mapping[str, Any], job: DeferredJob) -> str | None:
+    """Describe the first few errors of a job as a whole, each with the request that caused it."""
+    errors = remote.get("errors")
+    entries = errors.get("data") if isinstance(errors, dict) else None
+    known = [error for error in entries or () if isinstance(error, dict)]
+    texts = list(dict.fromkeys(_describe_error(error, job) for error in known[:_MAX_ERRORS]))
+    more = len(known) - _MAX_ERRORS
     return "; ".join([*texts, f"and {more} more"] if more > 0 else texts) or None
 
 
-def _job_error(error: Mapping[str, Any], job: DeferredJob) -> str:
-    line = count_in(error, "line")
-    where = f"{request_id(job.first + line - 1)}: " if line else ""
+def _describe_error(error: Mapping[str, Any], job: DeferredJob) -> str:
+    line = read_count(error, "line")
+    # Lines count from 1 within the input file, custom ids from 0 within the whole submission.
+    where = f"{build_custom_id(job.first + line - 1)}: " if line else ""
     return f"{where}{error_message(error.get('message') or error.get('code'))}"

@@ -1,4 +1,4 @@
-"""What carries the calls: the core's HTTP client, with the SDK for files; or the caller's SDK client for all."""
+"""Carriers: the core's HTTP client with the openai SDK for files and jobs, or the caller's SDK client alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pollux_openai import batching
 from pollux_sync.data.handles import is_terminal
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.request import Asset
+from pollux_sync.errors import is_refusal
+from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, begun, body_errors, read_by, received, wire_errors
+from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
+from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,19 +30,21 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import EventStream
 
-#: Answers to the cancellation of a job that has ended.
-_NOTHING_TO_CANCEL = frozenset({400, 409})
+#: The statuses with which the service refuses to cancel a job that has ended.
+_TOO_LATE = frozenset({400, 409})
 _NOT_FOUND = 404
-_BATCHES_A_PAGE = 100
-_FILES_A_PAGE = 10_000
+#: The largest pages that the two lists have, for as few requests as possible.
+_BATCHES_PER_PAGE = 100
+_FILES_PER_PAGE = 10_000
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
-    """The carrier that the configuration asks for."""
+    """Open the carrier for a configuration: around the caller's SDK client if there is one, else our own."""
     if config.client is not None:
         return OpenAICarrier(config.client)
 
     def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
+        # Called when the first file is stored: a script without files and jobs never imports the SDK, which is slow.
         from openai import OpenAI
 
         client = OpenAI(api_key=config.api_key, base_url=config.base_url or info.base_url, max_retries=0)
@@ -49,44 +54,47 @@ def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SD
 
 
 class OpenAICarrier(SDKCarrier):
-    """Every call through the openai SDK, in its raw form."""
+    """Sends requests, files and jobs through an openai SDK client, and reads the raw responses."""
 
     def __init__(self, client: OpenAI) -> None:
         import httpx2
         import openai
 
         self._sdk = openai
-        self._http = httpx2
+        self._raw = httpx2.Response
+        # The core's retry policy is the only one: two layers would multiply the attempts and hide them.
         self._client = client.with_options(max_retries=0)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """One exchange."""
+        """Send one request and return its answer."""
         deadline = time.monotonic() + timeout_s
-        kind = self._http.Response
-        # The key that the SDK would make names a request that is repeated: this one is not.
+        # The SDK would add an idempotency key, which serves to repeat a request. This one is never repeated.
         options: Any = {"timeout": timeout_s, "idempotency_key": ""}
-        with wire_errors(self._sdk):
+        # ``stream=True`` leaves the body unread: `read_response` reads it within the deadline and the size limit.
+        with convert_sdk_errors(self._sdk):
             if request.method == "GET":
-                raw = self._client.get(request.path, cast_to=kind, stream=True, options=options)
+                raw = self._client.get(request.path, cast_to=self._raw, stream=True, options=options)
             else:
-                raw = self._client.post(request.path, body=request.body, cast_to=kind, stream=True, options=options)
-        return read_by(deadline, raw)
+                raw = self._client.post(
+                    request.path, body=request.body, cast_to=self._raw, stream=True, options=options
+                )
+        return read_response(raw, deadline)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
-        """An exchange whose answer comes as server-sent events. Raises what `send` raises; so does reading them."""
+        """Send one request and return its answer as a stream of server-sent events."""
         options: Any = {"timeout": timeout_s, "headers": STREAM_HEADERS}
-        with body_errors(), wire_errors(self._sdk):
-            raw = self._client.post(
-                request.path, body=request.body, cast_to=self._http.Response, stream=True, options=options
-            )
-        return begun(raw, timeout_s)
+        # Our parser reads the raw response: it is several times as fast as the SDK's typed events.
+        with convert_body_errors(), convert_sdk_errors(self._sdk):
+            raw = self._client.post(request.path, body=request.body, cast_to=self._raw, stream=True, options=options)
+        return open_sdk_stream(raw, timeout_s)
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
         """Store a source's content, streamed."""
-        with source.open() as stream, wire_errors(self._sdk):
+        with source.open() as stream, convert_sdk_errors(self._sdk):
             stored = self._client.files.create(
                 file=(name, stream, source.mime_type),
                 purpose="user_data",
+                # A file that an aborted call leaves behind expires.
                 expires_after={"anchor": "created_at", "seconds": round(lifetime_s)},
                 timeout=timeout_s,
             )
@@ -94,108 +102,111 @@ class OpenAICarrier(SDKCarrier):
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
-        with wire_errors(self._sdk):
+        with convert_sdk_errors(self._sdk):
             self._client.files.delete(asset.id, timeout=timeout_s)
 
     def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
-        """Store the lines of a job, streamed, and make it; where it is refused, nothing stays stored."""
+        """Store a job's input file, streamed, and create the job. If that is refused, the file is deleted."""
         files, batches = self._client.files.with_raw_response, self._client.batches.with_raw_response
         with batch.path.open("rb") as stream:
-            stored = self._asked(
+            stored = self._call_sdk(
                 files.create,
                 timeout_s,
+                # The mark in the name lets the next submission find and delete the file if this one is interrupted.
                 file=(f"{batch.mark}.jsonl", stream, "application/jsonl"),
                 purpose="batch",
                 expires_after={"anchor": "created_at", "seconds": batching.LIFETIME_S},
             )
-        file_id = batching.id_in(stored)
+        file_id = batching.read_id(stored)
         try:
-            told = self._asked(batches.create, timeout_s, **batching.creation_of(batch, file_id))
+            remote = self._call_sdk(batches.create, timeout_s, **batching.build_job_fields(batch, file_id))
         except HttpError as error:
-            if batching.is_refusal(error.response.status):
+            # Only a refusal proves that there is no job. After any other failure one may exist and need the file.
+            if is_refusal(error.response.status):
+                # The refusal is what the caller must see, not a failure to tidy up after it.
                 with suppress(HttpError, ReplyError, OSError):
-                    self._forget(file_id, timeout_s)
+                    self._delete_file(file_id, timeout_s)
             raise
-        return batching.job_of({"input_file_id": file_id} | told, batch)
+        return batching.decode_job({"input_file_id": file_id} | remote, batch)
 
     def find(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
-        """The job that was made of the batch. Raises ConfigurationError for several."""
+        """Find the job of an interrupted submission. Raises ConfigurationError if there are several."""
         batches = self._client.batches.with_raw_response
-        return batching.found_among(self._pages(batches.list, timeout_s, limit=_BATCHES_A_PAGE), batch)
+        return batching.find_job(self._iter_objects(batches.list, timeout_s, limit=_BATCHES_PER_PAGE), batch)
 
     def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
-        """The stored files whose names begin with the mark."""
+        """Return the stored files whose names begin with the mark."""
         files = self._client.files.with_raw_response
-        stored = self._pages(files.list, timeout_s, limit=_FILES_A_PAGE)
+        stored = self._iter_objects(files.list, timeout_s, limit=_FILES_PER_PAGE)
         names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
         return [
             Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, name in names if file_id and name.startswith(mark)
         ]
 
     def inspect(self, job: DeferredJob, timeout_s: float) -> JobState:
-        """How far a job is."""
-        return batching.state_of(self._batch(job, timeout_s), job.request_count)
+        """Return the state of a job."""
+        return batching.decode_state(self._fetch_batch(job, timeout_s), job)
 
     def collect(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
-        """The rows of both files as they come in, then what the job says of the requests that are in neither."""
-        told = self._batch(job, timeout_s)
-        seen = set()
-        for file_id in filter(None, map(as_text, map(told.get, ("output_file_id", "error_file_id")))):
-            for line in self._lines(file_id, timeout_s):
-                row = batching.row_of(line)
-                seen.add(row.request_id)
-                yield row
-        yield from batching.unanswered(told, job, seen)
+        """Yield the rows of the output file, then those of the error file, as they arrive."""
+        remote = self._fetch_batch(job, timeout_s)
+        # A job without answers has no output file, one without errors no error file.
+        for file_id in filter(None, map(as_text, map(remote.get, ("output_file_id", "error_file_id")))):
+            yield from map(batching.decode_row, self._iter_file_lines(file_id, timeout_s))
 
     def cancel(self, job: DeferredJob, timeout_s: float) -> None:
-        """Ask for a job to be cancelled; fine for one that has ended, or is being cancelled."""
+        """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
         try:
-            self._asked(self._client.batches.with_raw_response.cancel, timeout_s, job.job_id)
+            self._call_sdk(self._client.batches.with_raw_response.cancel, timeout_s, job.job_id)
         except HttpError as error:
-            if error.response.status not in _NOTHING_TO_CANCEL:
+            if error.response.status not in _TOO_LATE:
                 raise
+            # The status alone does not say why the service refused: the job's state does.
             status = self.inspect(job, timeout_s).status
             if status != "cancelling" and not is_terminal(status):
                 raise
 
     def release(self, job: DeferredJob, timeout_s: float) -> None:
-        """Delete the files of a job's requests; fine for those that are gone."""
+        """Delete the input file of a job, if it is still there."""
         for file_id in job.provider_state.get("files", ()):
-            self._forget(file_id, timeout_s)
+            self._delete_file(file_id, timeout_s)
 
-    def _batch(self, job: DeferredJob, timeout_s: float) -> dict[str, Any]:
-        return self._asked(self._client.batches.with_raw_response.retrieve, timeout_s, job.job_id)
+    def _fetch_batch(self, job: DeferredJob, timeout_s: float) -> dict[str, Any]:
+        return self._call_sdk(self._client.batches.with_raw_response.retrieve, timeout_s, job.job_id)
 
-    def _forget(self, file_id: str, timeout_s: float) -> None:
+    def _delete_file(self, file_id: str, timeout_s: float) -> None:
         try:
-            self._asked(self._client.files.with_raw_response.delete, timeout_s, file_id)
+            self._call_sdk(self._client.files.with_raw_response.delete, timeout_s, file_id)
         except HttpError as error:
             if error.response.status != _NOT_FOUND:
                 raise
 
-    def _pages(self, ask: Callable[..., Any], timeout_s: float, **query: Any) -> Iterator[dict[str, Any]]:
-        """Everything in a list, page by page as it is read."""
+    def _iter_objects(self, method: Callable[..., Any], timeout_s: float, **query: Any) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a list. Each page is requested when the one before it has been read."""
         cursor = None
         while True:
-            page = self._asked(ask, timeout_s, **query)
+            page = self._call_sdk(method, timeout_s, **query)
             data = page.get("data")
             items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
             yield from items
             last = as_text(items[-1].get("id")) if items else None
+            # A server that ignores the cursor would return the same page for ever.
             if not page.get("has_more") or last in {None, cursor}:
                 return
             cursor = query["after"] = last
 
-    def _asked(self, ask: Callable[..., Any], timeout_s: float, *arguments: Any, **fields: Any) -> dict[str, Any]:
-        """The JSON object that the SDK's raw method gets."""
-        with wire_errors(self._sdk):
-            raw = ask(*arguments, timeout=timeout_s, **fields)
-        response = received(raw.http_response)
+    def _call_sdk(self, method: Callable[..., Any], timeout_s: float, *arguments: Any, **fields: Any) -> dict[str, Any]:
+        """Call a raw method of the SDK and return the JSON object that it receives."""
+        # Raw answers, so that our decoders see what the service sent, with any version of the SDK.
+        with convert_sdk_errors(self._sdk):
+            raw = method(*arguments, timeout=timeout_s, **fields)
+        response = convert_response(raw.http_response)
         if not isinstance(response.body, dict):
             raise ReplyError(f"the answer is a JSON {type(response.body).__name__}, not an object", response=response)
         return response.body
 
-    def _lines(self, file_id: str, timeout_s: float) -> Iterator[bytes]:
+    def _iter_file_lines(self, file_id: str, timeout_s: float) -> Iterator[bytes]:
         content = self._client.files.with_streaming_response.content
-        with body_errors(), wire_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
-            yield from batching.lines_in(response.iter_bytes())
+        # Streamed, since the answers of a large job may not fit into memory.
+        with convert_body_errors(), convert_sdk_errors(self._sdk), content(file_id, timeout=timeout_s) as response:
+            yield from batching.iter_lines(response.iter_bytes())

@@ -1,14 +1,14 @@
-"""From a Call to the body of ``POST /responses``. Pure."""
+"""Call -> HttpRequest: the body of ``POST /responses``. No I/O."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_openai.replaying import kept_items, previous_response
+from pollux_openai.replaying import find_previous_response, read_replay_items
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.data.request import AssetPart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.tools import lowered_parameters, result_text
+from pollux_sync.wire.tools import lower_parameters, result_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Conversation, Part, Turn
     from pollux_sync.schemas import SchemaDialect
 
-#: The body fields that `encode` writes: raw provider options may not set them.
+#: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
     | {"tools", "tool_choice", "previous_response_id", "stream"}
 )
 
-#: What the service takes for counting.
+#: The body fields that the endpoint for counting accepts. Others, such as the caller's raw fields, are left out.
 _COUNTED = frozenset(
     {"model", "input", "instructions", "text", "tools", "tool_choice", "parallel_tool_calls", "reasoning"}
     | {"previous_response_id", "conversation", "truncation", "personality"}
@@ -31,70 +31,73 @@ _EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
-    """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
+    """Encode a call. Raises ConfigurationError for a part that the API cannot carry."""
     options = call.options
     effort = options.reasoning_effort
     body = {
         "model": call.model,
-        "input": list(_input(call)),
+        "input": list(_encode_input(call)),
         "instructions": options.system_instruction,
         "temperature": options.temperature,
         "top_p": options.top_p,
         "max_output_tokens": options.max_tokens,
+        # Without "summary" the model reasons, but the answer shows nothing of it.
         "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
-        "text": _text_format(call.response_schema),
-        "tools": [_tool(tool, dialect) for tool in options.tools] if options.tools else None,
-        "tool_choice": _tool_choice(options.tool_choice),
-        "previous_response_id": previous_response(call.conversation) if call.conversation else None,
+        "text": _encode_format(call.response_schema),
+        "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
+        "tool_choice": _encode_tool_choice(options.tool_choice),
+        "previous_response_id": find_previous_response(call.conversation) if call.conversation else None,
     }
+    # None means the provider's default, which is what a missing field gets.
     return HttpRequest(path="/responses", body={name: value for name, value in body.items() if value is not None})
 
 
-def counting(request: HttpRequest) -> HttpRequest:
-    """The request that has the input tokens of this one counted."""
+def build_count_request(request: HttpRequest) -> HttpRequest:
+    """Return the request that counts the input tokens of ``request``."""
     body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
     return HttpRequest(path="/responses/input_tokens", body=body)
 
 
-def _input(call: Call) -> Iterator[dict[str, Any]]:
-    for turn in _unseen(call.conversation) if call.conversation else ():
-        yield from _items(turn, call.model)
-    content = _content(call.parts, call.prompt)
+def _encode_input(call: Call) -> Iterator[dict[str, Any]]:
+    for turn in _list_new_turns(call.conversation) if call.conversation else ():
+        yield from _encode_turn(turn, call.model)
+    content = _encode_content(call.parts, call.prompt)
     if content:
         yield {"role": "user", "content": content}
 
 
-def _content(parts: Iterable[Part], said: str | None) -> list[dict[str, Any]]:
-    return [_part(part) for part in parts] + ([{"type": "input_text", "text": said}] if said else [])
+def _encode_content(parts: Iterable[Part], text: str | None) -> list[dict[str, Any]]:
+    return [_encode_part(part) for part in parts] + ([{"type": "input_text", "text": text}] if text else [])
 
 
-def _unseen(conversation: Conversation) -> tuple[Turn, ...]:
-    """The turns that the service does not keep: with a previous response, those after its answer."""
+def _list_new_turns(conversation: Conversation) -> tuple[Turn, ...]:
+    """Return the turns that the service does not have: with a previous response, those after its answer."""
     turns = conversation.turns
-    if previous_response(conversation) is None:
+    if find_previous_response(conversation) is None:
         return turns
     last_answer = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
     return turns[last_answer + 1 :]
 
 
-def _items(turn: Turn, model: str) -> Iterable[dict[str, Any]]:
-    """One turn as input items: an answer as it came where that is kept."""
+def _encode_turn(turn: Turn, model: str) -> Iterable[dict[str, Any]]:
+    """Encode one turn as input items. An answer is replayed unchanged if its items were kept."""
     if turn.role == "tool":
         return [{"type": "function_call_output", "call_id": turn.tool_call_id or "", "output": result_text(turn)}]
-    return kept_items(turn, model) or _written(turn)
+    return read_replay_items(turn, model) or _encode_plain_turn(turn)
 
 
-def _written(turn: Turn) -> Iterator[dict[str, Any]]:
-    """Tool calls before the text that came with them."""
+def _encode_plain_turn(turn: Turn) -> Iterator[dict[str, Any]]:
+    """Encode a turn from its fields, tool calls before the text that came with them."""
     for call in turn.tool_calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
     if turn.parts:
-        yield {"role": turn.role, "content": _content(turn.parts, turn.content)}
+        yield {"role": turn.role, "content": _encode_content(turn.parts, turn.content)}
     elif turn.content:
+        # A plain string suits every role. Parts would need "input_text" or "output_text", depending on the role.
         yield {"type": "message", "role": turn.role, "content": turn.content}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _encode_part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
     is_image = part.source.mime_type.startswith("image/")
@@ -110,20 +113,22 @@ def _part(part: Part) -> dict[str, Any]:
     )
 
 
-def _text_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _encode_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if schema is None:
         return None
+    # The API requires a name for the format. Ours has no meaning.
     return {"format": {"type": "json_schema", "name": "answer", "schema": dict(schema), "strict": True}}
 
 
-def _tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
-    lowered = lowered_parameters(tool, dialect)
-    declared = {"type": "function", "name": tool["name"], "strict": lowered is not None}
-    declared["parameters"] = lowered.schema if lowered else tool.get("parameters") or _EMPTY_OBJECT
+def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
+    lowered = lower_parameters(tool, dialect)
+    # "strict" is always sent: the service takes a tool without it for a strict one.
+    encoded = {"type": "function", "name": tool["name"], "strict": lowered is not None}
+    encoded["parameters"] = lowered.schema if lowered else tool.get("parameters") or _EMPTY_OBJECT
     if tool.get("description") is not None:
-        declared["description"] = tool["description"]
-    return declared
+        encoded["description"] = tool["description"]
+    return encoded
 
 
-def _tool_choice(choice: Any) -> Any:
+def _encode_tool_choice(choice: Any) -> Any:
     return {"type": "function", **choice} if isinstance(choice, dict) else choice

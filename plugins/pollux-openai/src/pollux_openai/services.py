@@ -1,37 +1,38 @@
-"""The models: the requests about them, and what OpenAI tells of them. Pure."""
+"""The Models API: its requests, and the decoding of its answers. No I/O."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.services import ModelInfo
-from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.lists import objects_in
+from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.wire.lists import read_objects
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
 
-#: The request for all models.
-LISTING = HttpRequest(method="GET", path="/models")
+#: The request for the list of all models. The service sends it in one piece, without pages.
+MODELS_REQUEST = HttpRequest(method="GET", path="/models")
 
 
-def look(model: str) -> HttpRequest:
-    """The request for one model."""
+def build_model_request(model: str) -> HttpRequest:
+    """Return the request for one model."""
+    # Names of fine-tuned models hold colons, which a path may hold; a slash would begin another segment.
     return HttpRequest(method="GET", path=f"/models/{quote(model, safe=':')}")
 
 
-def models_in(response: HttpResponse) -> list[ModelInfo]:
-    """The models that an answer lists."""
-    listed = objects_in(response, "data")
+def decode_models(response: HttpResponse) -> list[ModelInfo]:
+    """Decode a list of models. Raises ReplyError for an answer without a list."""
     return [
-        ModelInfo(id=model_id, created_at=count_in(item, "created"))
-        for item in listed
+        ModelInfo(id=model_id, created_at=read_count(item, "created"))
+        for item in read_objects(response, "data")
         if (model_id := as_text(item.get("id")))
     ]
 
 
 def is_azure(client: Any) -> bool:
-    """Whether models go by names of the user's own, deployments, which no list has."""
+    """Return whether an SDK client is one of Azure's, where a model is named by a deployment that no list has."""
+    # Classes are compared by name, so that the SDK need not be imported.
     return any(base.__name__ == "BaseAzureClient" for base in type(client).__mro__)

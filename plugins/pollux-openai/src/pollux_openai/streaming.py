@@ -1,4 +1,4 @@
-"""The Responses API as it is streamed: deltas, and the whole answer, which the last event carries."""
+"""Streamed answers of the Responses API: deltas, then the complete answer, which the last event carries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_openai.decoding import usage_of
-from pollux_openai.items import tool_calls_in
+from pollux_openai.decoding import decode_usage
+from pollux_openai.items import iter_tool_calls
 from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.fields import as_text
@@ -20,175 +20,189 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.streaming import Delta, EventStream
 
-_FINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_FACTS = ("code", "message", "param")
+_FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_ERROR_FIELDS = ("code", "message", "param")
 
 
 def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
-    """The deltas, then what ``decode`` makes of the whole, but for an answer that was cut off.
+    """Yield the deltas of a stream, then the reply, unless the answer was cut off.
 
-    Raises as ``decode`` does, and HttpError for an event that tells an error.
+    ``decode`` decodes the complete answer. Raises what it raises, and HttpError for an error event.
     """
-    said = _Said()
+    accumulator = _ResponseAccumulator()
     for name, data in stream:
+        # Tolerate events of a form that is not known: the answer is complete without them.
         if not isinstance(data, dict):
             continue
         kind = as_text(data.get("type")) or name
         if _is_error(name, kind, data):
-            raise HttpError(attrs.evolve(stream.response, body=_error_body(data)))
-        if kind in _FINAL:
-            body = said.whole(_response_in(data))
+            raise HttpError(attrs.evolve(stream.response, body=_build_error_body(data)))
+        if kind in _FINAL_EVENTS:
+            # The body goes through the decoder of direct calls, so that both ways return the same reply.
+            body = accumulator.build_body(_read_response(data))
             try:
                 reply = decode(attrs.evolve(stream.response, body=body))
             except HttpError:
-                yield StreamUsage(usage_of(body.get("usage")))
+                # A failed answer is billed too: report its usage before the error.
+                yield StreamUsage(decode_usage(body.get("usage")))
                 raise
-            yield from said.start(body)
-            yield from said.rest(reply, body["output"])
+            yield from accumulator.start(body)
+            yield from accumulator.iter_missing(reply, body["output"])
             yield reply
             return
-        yield from said.read(kind, data)
+        yield from accumulator.add_event(kind, data)
 
 
-def _response_in(data: dict[str, Any]) -> dict[str, Any]:
+def _read_response(data: dict[str, Any]) -> dict[str, Any]:
     response = data.get("response")
     return response if isinstance(response, dict) else {}
 
 
 def _is_error(name: str, kind: str, data: dict[str, Any]) -> bool:
+    # An event "response.failed" holds its error inside the response, where the decoder finds it.
     return "error" in {name, kind} or (bool(data.get("error")) and not kind.startswith("response."))
 
 
-def _error_body(data: dict[str, Any]) -> dict[str, Any]:
-    """An error event as the body of an answer that is an error: its fields may stand beside its type."""
-    return {"error": data.get("error") or {name: data[name] for name in _FACTS if data.get(name) is not None}}
+def _build_error_body(data: dict[str, Any]) -> dict[str, Any]:
+    """Return an error event in the form of an error's body. Its fields may be beside its type, not in "error"."""
+    return {"error": data.get("error") or {name: data[name] for name in _ERROR_FIELDS if data.get(name) is not None}}
 
 
-class _Said:
-    """What the events have told so far. Its readers give what one event tells."""
+class _ResponseAccumulator:
+    """The events of one answer so far. Each method that takes an event returns its deltas."""
 
     def __init__(self) -> None:
-        self._is_begun = False
+        self._has_started = False
         self._text: list[str] = []
-        self._is_answer = False
+        self._has_answer = False
         self._reasoning: list[str] = []
-        self._is_summary = False
+        self._has_summary = False
         self._parts: set[tuple[Any, ...]] = set()
+        #: The arguments of each tool call, in the order in which the calls started.
         self._arguments: list[list[str]] = []
-        self._positions: dict[Any, int] = {}
+        #: The index of a tool call by each of its keys: the item's id and its place in the output.
+        self._call_indexes: dict[Any, int] = {}
         self._items: dict[int, Item] = {}
 
     def start(self, response: dict[str, Any]) -> Iterable[Delta]:
-        """The begin of the answer, unless it was told."""
-        if self._is_begun:
+        """Return the start of the answer, the first time only: several events carry the response."""
+        if self._has_started:
             return ()
-        self._is_begun = True
+        self._has_started = True
         return (StreamStart(model=as_text(response.get("model")), response_id=as_text(response.get("id"))),)
 
-    def read(self, kind: str, data: dict[str, Any]) -> Iterator[Delta]:
-        """What an event tells; nothing for one that is not known."""
-        reader = _READERS.get(kind)
-        if reader is not None or "response" in data:
-            yield from self.start(_response_in(data))
-        if reader is not None:
-            yield from reader(self, data)
+    def add_event(self, kind: str, data: dict[str, Any]) -> Iterator[Delta]:
+        """Add one event and yield its deltas; an event of unknown type has none."""
+        handler = _HANDLERS.get(kind)
+        if handler is not None or "response" in data:
+            yield from self.start(_read_response(data))
+        if handler is not None:
+            yield from handler(self, data)
 
-    def read_text(self, data: dict[str, Any]) -> Iterable[Delta]:
-        self._is_answer = True
-        return self._more_text(data)
+    def add_text(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add a delta of the answer's text."""
+        self._has_answer = True
+        return self._append_text(data)
 
-    def read_refusal(self, data: dict[str, Any]) -> Iterable[Delta]:
-        """It is the answer where there is no other."""
-        return () if self._is_answer else self._more_text(data)
+    def add_refusal(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add a delta of a refusal. It counts as the answer's text unless there is other text, as in the decoder."""
+        return () if self._has_answer else self._append_text(data)
 
-    def _more_text(self, data: dict[str, Any]) -> Iterable[Delta]:
-        piece = as_text(data.get("delta"))
-        if not piece:
+    def _append_text(self, data: dict[str, Any]) -> Iterable[Delta]:
+        text = as_text(data.get("delta"))
+        if not text:
             return ()
-        self._text.append(piece)
-        return (TextDelta(piece),)
+        self._text.append(text)
+        return (TextDelta(text),)
 
-    def read_summary(self, data: dict[str, Any]) -> Iterable[Delta]:
-        self._is_summary = True
-        return self._more_reasoning(data, "summary_index")
+    def add_summary(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add a delta of a summary of the reasoning."""
+        self._has_summary = True
+        return self._append_reasoning(data, "summary_index")
 
-    def read_reasoning(self, data: dict[str, Any]) -> Iterable[Delta]:
-        """The reasoning's own text is shown where there is no summary."""
-        return () if self._is_summary else self._more_reasoning(data, "content_index")
+    def add_reasoning(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add a delta of the reasoning itself. It is passed on unless there is a summary, as in the decoder."""
+        return () if self._has_summary else self._append_reasoning(data, "content_index")
 
-    def _more_reasoning(self, data: dict[str, Any], index: str) -> Iterable[Delta]:
-        """Between parts goes a blank line."""
-        piece = as_text(data.get("delta"))
-        if not piece:
+    def _append_reasoning(self, data: dict[str, Any], index: str) -> Iterable[Delta]:
+        text = as_text(data.get("delta"))
+        if not text:
             return ()
-        part = _place(data, "output_index", "item_id", index)
+        part = _read_keys(data, "output_index", "item_id", index)
+        # The decoder joins parts by blank lines, and the deltas together must be the same text.
         is_next = bool(self._parts) and part not in self._parts
         self._parts.add(part)
-        self._reasoning.append(f"\n\n{piece}" if is_next else piece)
+        self._reasoning.append(f"\n\n{text}" if is_next else text)
         return (ReasoningDelta(self._reasoning[-1]),)
 
-    def read_item_begin(self, data: dict[str, Any]) -> Iterable[Delta]:
+    def start_item(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add the start of an output item; that of a tool call has a delta."""
         item = data.get("item")
         if not isinstance(item, dict) or item.get("type") != "function_call" or not as_text(item.get("name")):
             return ()
-        position = len(self._arguments)
+        index = len(self._arguments)
         self._arguments.append([])
-        self._positions |= dict.fromkeys((*_place(item, "id"), *_place(data, "output_index")), position)
+        keys = (*_read_keys(item, "id"), *_read_keys(data, "output_index"))
+        self._call_indexes |= dict.fromkeys(keys, index)
         call_id = as_text(item.get("call_id")) or as_text(item.get("id"))
-        return (ToolCallDelta(position, id=call_id, name=item["name"]),)
+        return (ToolCallDelta(index, id=call_id, name=item["name"]),)
 
-    def read_arguments(self, data: dict[str, Any]) -> Iterable[Delta]:
-        """Some services change an item's id underway, others do not count items: either leads to the call."""
-        places = _place(data, "item_id", "output_index")
-        position = next((self._positions[place] for place in places if place in self._positions), None)
-        piece = as_text(data.get("delta"))
-        if position is None or not piece:
+    def add_arguments(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add a delta of a tool call's arguments."""
+        # Some servers change an item's id within a stream, others send no index. Either key leads to the call.
+        keys = _read_keys(data, "item_id", "output_index")
+        index = next((self._call_indexes[key] for key in keys if key in self._call_indexes), None)
+        text = as_text(data.get("delta"))
+        if index is None or not text:
             return ()
-        self._arguments[position].append(piece)
-        return (ToolCallDelta(position, piece),)
+        self._arguments[index].append(text)
+        return (ToolCallDelta(index, text),)
 
-    def read_item_end(self, data: dict[str, Any]) -> Iterable[Delta]:
+    def end_item(self, data: dict[str, Any]) -> Iterable[Delta]:
+        """Add a complete output item, which has no delta."""
         item, index = data.get("item"), data.get("output_index")
         if isinstance(item, dict):
             self._items[index if isinstance(index, int) else len(self._items)] = item
         return ()
 
-    def whole(self, response: dict[str, Any]) -> dict[str, Any]:
-        """The answer as it would have come at once; where its items are missing, those that came one by one."""
+    def build_body(self, response: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer as a direct call would have received it."""
+        # Some servers leave the output out of the last event. Then it is built from the items that came before.
         if response.get("output") or not self._items:
             return response
         return {**response, "output": [item for _, item in sorted(self._items.items())]}
 
-    def rest(self, reply: Reply, output: list[Any]) -> Iterator[Delta]:
-        """What nothing but the whole answer has told."""
-        if more := _after(self._reasoning, reply.reasoning or ""):
-            yield ReasoningDelta(more)
-        if more := _after(self._text, reply.text):
-            yield TextDelta(more)
-        for position, call in enumerate(tool_calls_in([item for item in output if isinstance(item, dict)])):
-            if position >= len(self._arguments):
-                yield ToolCallDelta(position, call.arguments, id=call.id, name=call.name)
-            elif more := _after(self._arguments[position], call.arguments):
-                yield ToolCallDelta(position, more)
+    def iter_missing(self, reply: Reply, output: list[Any]) -> Iterator[Delta]:
+        """Yield what the reply has beyond the deltas so far: some servers send it in the last event only."""
+        if text := _remove_known(reply.reasoning or "", self._reasoning):
+            yield ReasoningDelta(text)
+        if text := _remove_known(reply.text, self._text):
+            yield TextDelta(text)
+        # Not the reply's calls: their arguments are lifted, while the deltas so far are as the model wrote them.
+        for index, call in enumerate(iter_tool_calls([item for item in output if isinstance(item, dict)])):
+            if index >= len(self._arguments):
+                yield ToolCallDelta(index, call.arguments, id=call.id, name=call.name)
+            elif text := _remove_known(call.arguments, self._arguments[index]):
+                yield ToolCallDelta(index, text)
 
 
-def _place(data: dict[str, Any], *names: str) -> tuple[str | int, ...]:
-    """Where an event belongs: what there is of these ids and indexes."""
+def _read_keys(data: dict[str, Any], *names: str) -> tuple[str | int, ...]:
+    """Return those of an event's ids and indexes that it has."""
     return tuple(value for name in names if isinstance(value := data.get(name), str | int))
 
 
-def _after(said: list[str], whole: str) -> str:
-    """What of the whole was not said; nothing where something else was."""
-    known = "".join(said)
-    return whole[len(known) :] if whole.startswith(known) else ""
+def _remove_known(text: str, deltas: list[str]) -> str:
+    """Return the part of a text after its deltas; empty if they were another text, which cannot be taken back."""
+    known = "".join(deltas)
+    return text[len(known) :] if text.startswith(known) else ""
 
 
-_READERS: dict[str, Callable[[_Said, dict[str, Any]], Iterable[Delta]]] = {
-    "response.output_text.delta": _Said.read_text,
-    "response.refusal.delta": _Said.read_refusal,
-    "response.reasoning_summary_text.delta": _Said.read_summary,
-    "response.reasoning_text.delta": _Said.read_reasoning,
-    "response.output_item.added": _Said.read_item_begin,
-    "response.output_item.done": _Said.read_item_end,
-    "response.function_call_arguments.delta": _Said.read_arguments,
+_HANDLERS: dict[str, Callable[[_ResponseAccumulator, dict[str, Any]], Iterable[Delta]]] = {
+    "response.output_text.delta": _ResponseAccumulator.add_text,
+    "response.refusal.delta": _ResponseAccumulator.add_refusal,
+    "response.reasoning_summary_text.delta": _ResponseAccumulator.add_summary,
+    "response.reasoning_text.delta": _ResponseAccumulator.add_reasoning,
+    "response.output_item.added": _ResponseAccumulator.start_item,
+    "response.output_item.done": _ResponseAccumulator.end_item,
+    "response.function_call_arguments.delta": _ResponseAccumulator.add_arguments,
 }

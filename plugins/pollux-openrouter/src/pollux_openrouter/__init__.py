@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_openrouter.attribution import attribution_headers, attribution_problem
-from pollux_openrouter.catalogue import ACCOUNT, LISTING, Catalogue, fetch_models, look, models_in
+from pollux_openrouter.attribution import build_attribution_headers, find_attribution_problem
+from pollux_openrouter.catalogue import (
+    ACCOUNT_REQUEST,
+    MODELS_REQUEST,
+    Catalogue,
+    build_model_request,
+    decode_models,
+    fetch_models,
+)
 from pollux_openrouter.chatting import MANAGED_FIELDS, STRICT, decode, encode
-from pollux_openrouter.explaining import explain
+from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -21,20 +28,20 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.wire.chat import AUDIO_TYPES
+from pollux_sync.wire.chat import CHAT_AUDIO_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
-    from pollux_sync.data.services import ModelInfo
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
-_INLINE = ("image/*", "application/pdf", *AUDIO_TYPES)
+_INLINE = ("image/*", "application/pdf", *CHAT_AUDIO_TYPES)
 
 INFO = ProviderInfo(
     name="openrouter",
@@ -86,17 +93,19 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_check_config(self, config: ConfigValues) -> Problem | None:
-        return attribution_problem(config.provider_options)
+        return find_attribution_problem(config.provider_options)
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> HttpClient:
         from pollux_sync.wire.http import open_client
 
-        return open_client(config, INFO, headers=attribution_headers(config.provider_options))
+        return open_client(config, INFO, headers=build_attribution_headers(config.provider_options))
 
     @hookimpl
     def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
-        return Address(base_url=config.base_url or info.base_url, headers=attribution_headers(config.provider_options))
+        return Address(
+            base_url=config.base_url or info.base_url, headers=build_attribution_headers(config.provider_options)
+        )
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
@@ -105,7 +114,7 @@ class OpenRouterProvider:
         A dry run does not ask for the catalogue.
         """
         is_wanted = plan.request.config.provider_options.get("check_catalogue") and not plan.is_dry_run
-        problem = self._catalogue.problem_of(plan) if is_wanted else None
+        problem = self._catalogue.find_problem(plan) if is_wanted else None
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
 
@@ -119,26 +128,26 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
-        from pollux_sync.wire.chatstream import encode_stream
+        from pollux_sync.wire.chatstream import encode_chat_stream
 
-        return encode_stream(request)
+        return encode_chat_stream(request)
 
     @hookimpl
     def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
-        from pollux_sync.wire.chatstream import decode_stream
+        from pollux_sync.wire.chatstream import decode_chat_stream
 
-        return decode_stream(stream, lambda response: decode(response, call))
+        return decode_chat_stream(stream, lambda response: decode(response, call))
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
-        return explain(error)
+        return classify_openrouter_error(error)
 
     @hookimpl
     def pollux_list_models(self, client: HttpClient, timeout_s: float) -> list[ModelInfo]:
-        return models_in(client.send(LISTING, timeout_s))
+        return decode_models(client.send(MODELS_REQUEST, timeout_s))
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> bool:
-        client.send(ACCOUNT, timeout_s)
-        client.send(look(config.model), timeout_s)
+        client.send(ACCOUNT_REQUEST, timeout_s)
+        client.send(build_model_request(config.model), timeout_s)
         return True

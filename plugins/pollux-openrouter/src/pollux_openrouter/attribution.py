@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 _HEADERS = {"site_url": "HTTP-Referer", "app_name": "X-Title"}
 
 
-def attribution_headers(options: Mapping[str, Any]) -> dict[str, str]:
+def build_attribution_headers(options: Mapping[str, Any]) -> dict[str, str]:
     """The headers for those of the options that are given."""
     return {header: options[name] for name, header in _HEADERS.items() if options.get(name)}
 
 
-def attribution_problem(options: Mapping[str, Any]) -> Problem | None:
+def find_attribution_problem(options: Mapping[str, Any]) -> Problem | None:
     """Why an option cannot be sent as a header, None when all can."""
     for name in _HEADERS:
         value = options.get(name, "")

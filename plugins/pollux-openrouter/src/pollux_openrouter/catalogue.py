@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import attrs
 
+from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.request import InlinePart, UriPart
-from pollux_sync.data.services import ModelInfo
-from pollux_sync.wire.fields import as_text, count_in
-from pollux_sync.wire.lists import objects_in
+from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.wire.lists import read_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Plan
 
 #: The request for all models.
-LISTING = HttpRequest(method="GET", path="/models")
+MODELS_REQUEST = HttpRequest(method="GET", path="/models")
 #: The request for what the account is allowed, which checks the key; the list of models is for everybody.
-ACCOUNT = HttpRequest(method="GET", path="/key")
+ACCOUNT_REQUEST = HttpRequest(method="GET", path="/key")
 
-EXPIRES_AFTER_S = 300.0
+MAX_AGE_S = 300.0
 #: How long a call waits for the list at most.
 FETCH_TIMEOUT_S = 10.0
 
@@ -57,26 +57,26 @@ class Catalogue:
         self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[str | None, tuple[float, Models]] = {}
+        self._lists: dict[str | None, tuple[float, Models]] = {}
 
-    def problem_of(self, plan: Plan) -> Problem | None:
+    def find_problem(self, plan: Plan) -> Problem | None:
         """What of the plan its model cannot do, None when nothing is known to be wrong."""
         config = plan.request.config
         raw_fields = (plan.request.options.provider_options or {}).get(config.provider, {})
         if "models" in raw_fields:  # others may answer in the model's place
             return None
-        models = self._models(config)
-        problems = (problem for call in plan.calls for problem in impossibilities(call, facts_of(call.model, models)))
+        models = self._refresh_models(config)
+        problems = (problem for call in plan.calls for problem in iter_problems(call, find_facts(call.model, models)))
         return next(problems, None)
 
-    def _models(self, config: ConfigValues) -> Models:
+    def _refresh_models(self, config: ConfigValues) -> Models:
         if not self._lock.acquire(timeout=FETCH_TIMEOUT_S):
             return {}
         try:
-            expires_at, models = self._kept.get(config.base_url, (0.0, {}))
-            if config.base_url not in self._kept or self._clock() >= expires_at:
+            expires_at, models = self._lists.get(config.base_url, (0.0, {}))
+            if config.base_url not in self._lists or self._clock() >= expires_at:
                 models = self._fetch(config)
-                self._kept[config.base_url] = (self._clock() + EXPIRES_AFTER_S, models)
+                self._lists[config.base_url] = (self._clock() + MAX_AGE_S, models)
             return models
         finally:
             self._lock.release()
@@ -89,76 +89,76 @@ def fetch_models(config: ConfigValues, info: ProviderInfo) -> Models:
     try:
         client = open_client(config, info)
         try:
-            return read_models(client.send(LISTING, min(FETCH_TIMEOUT_S, config.timeout_s)))
+            return decode_facts(client.send(MODELS_REQUEST, min(FETCH_TIMEOUT_S, config.timeout_s)))
         finally:
             client.close()
     except Exception:  # noqa: BLE001 - the question itself will show what is wrong
         return {}
 
 
-def read_models(response: HttpResponse) -> Models:
+def decode_facts(response: HttpResponse) -> Models:
     """Facts by model, from the answer to `LISTING`; what is not understood is left out.
 
     Raises ReplyError for no list.
     """
-    return {entry["id"]: _facts(entry) for entry in _entries(response)}
+    return {entry["id"]: _decode_facts(entry) for entry in _read_entries(response)}
 
 
-def models_in(response: HttpResponse) -> list[ModelInfo]:
+def decode_models(response: HttpResponse) -> list[ModelInfo]:
     """The models, from the answer to `LISTING`. Raises ReplyError for no list."""
     return [
         ModelInfo(
             id=entry["id"],
             display_name=as_text(entry.get("name")),
-            context_tokens=count_in(entry, "context_length"),
-            max_output_tokens=count_in(entry.get("top_provider"), "max_completion_tokens"),
-            created_at=count_in(entry, "created"),
+            context_tokens=read_count(entry, "context_length"),
+            max_output_tokens=read_count(entry.get("top_provider"), "max_completion_tokens"),
+            created_at=read_count(entry, "created"),
         )
-        for entry in _entries(response)
+        for entry in _read_entries(response)
     ]
 
 
-def look(model: str) -> HttpRequest:
+def build_model_request(model: str) -> HttpRequest:
     """The request for one model, with or without a routing suffix."""
     return HttpRequest(method="GET", path=f"/model/{quote(model, safe='/:')}")
 
 
-def _entries(response: HttpResponse) -> list[dict[str, Any]]:
-    return [entry for entry in objects_in(response, "data") if as_text(entry.get("id"))]
+def _read_entries(response: HttpResponse) -> list[dict[str, Any]]:
+    return [entry for entry in read_objects(response, "data") if as_text(entry.get("id"))]
 
 
-def _facts(entry: Mapping[str, Any]) -> ModelFacts:
+def _decode_facts(entry: Mapping[str, Any]) -> ModelFacts:
     architecture = entry.get("architecture")
     inputs = architecture.get("input_modalities") if isinstance(architecture, dict) else None
-    return ModelFacts(inputs=_texts(inputs), parameters=_texts(entry.get("supported_parameters")))
+    return ModelFacts(inputs=_read_texts(inputs), parameters=_read_texts(entry.get("supported_parameters")))
 
 
-def _texts(values: Any) -> frozenset[str]:
+def _read_texts(values: Any) -> frozenset[str]:
     return frozenset(value for value in values if isinstance(value, str)) if isinstance(values, list) else frozenset()
 
 
-def facts_of(model: str, models: Models) -> ModelFacts:
+def find_facts(model: str, models: Models) -> ModelFacts:
     """What is known of a model, whose routing suffix (``:nitro``) the list need not know."""
     return models.get(model) or models.get(model.partition(":")[0]) or ModelFacts()
 
 
-def impossibilities(call: Call, facts: ModelFacts) -> Iterator[Problem]:
+def iter_problems(call: Call, facts: ModelFacts) -> Iterator[Problem]:
     """What the call asks of a model that is known not to do it. PDFs pass: the service reads them itself."""
     hint = "pick one that does at https://openrouter.ai/models, or leave it to chance without check_catalogue"
-    for kind in sorted(_kinds(call)):
+    for kind in sorted(_list_media_kinds(call)):
         if facts.inputs and kind not in facts.inputs:
             yield Problem(f"the model {call.model!r} takes no {kind} input", hint)
-    for name, wanted in _wanted_parameters(call.options):
+    for name, wanted in _iter_required_parameters(call.options):
         if facts.parameters and not wanted & facts.parameters and not call.capabilities.get(name):
             yield Problem(f"the model {call.model!r} does not support {name}", hint)
 
 
-def _kinds(call: Call) -> set[str]:
+def _list_media_kinds(call: Call) -> set[str]:
     kinds = {part.mime_type.partition("/")[0] for part in call.parts if isinstance(part, InlinePart | UriPart)}
     return kinds & {"image", "audio"}
 
 
-def _wanted_parameters(options: Options) -> Iterator[tuple[str, set[str]]]:
+def _iter_required_parameters(options: Options) -> Iterator[tuple[str, set[str]]]:
     """Options that are set, and the parameters of which the model must have one."""
     if options.tools:
         yield "tools", {"tools"}

@@ -54,12 +54,12 @@ DIALECT = chat.ChatDialect(
 )
 
 #: The body fields that `encode` writes: raw provider options may not set them.
-MANAGED_FIELDS = chat.MANAGED_FIELDS | {"reasoning", "reasoning_effort"}
+MANAGED_FIELDS = chat.CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 
 
 def encode(call: Call) -> HttpRequest:
     """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
-    return chat.encode(call, DIALECT)
+    return chat.encode_chat(call, DIALECT)
 
 
 def decode(response: HttpResponse, call: Call) -> Reply:
@@ -67,25 +67,25 @@ def decode(response: HttpResponse, call: Call) -> Reply:
 
     ``raw_finish_reason`` is the vendor's own word where OpenRouter passes it on.
     """
-    reply = chat.decode(response, DIALECT, call.options.tools)
+    reply = chat.decode_chat(response, DIALECT, call.options.tools)
     choice = response.body["choices"][0]
     message = choice.get("message") or {}
     return attrs.evolve(
         reply,
-        reasoning=reply.reasoning or "".join(_thoughts(message.get("reasoning_details"))) or None,
+        reasoning=reply.reasoning or "".join(_iter_thoughts(message.get("reasoning_details"))) or None,
         raw_finish_reason=as_text(choice.get("native_finish_reason")) or reply.raw_finish_reason,
-        artifacts=_artifacts(response.body, message) or None,
+        artifacts=_read_artifacts(response.body, message) or None,
     )
 
 
-def _thoughts(details: Any) -> Iterator[str]:
+def _iter_thoughts(details: Any) -> Iterator[str]:
     """What of the reasoning can be read; vendors encrypt the rest."""
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict):
             yield as_text(detail.get("text")) or as_text(detail.get("summary")) or ""
 
 
-def _artifacts(body: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+def _read_artifacts(body: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
     """Cost in credits, the vendor that answered, and what the answer holds beside text."""
     usage = body.get("usage")
     cost = usage.get("cost") if isinstance(usage, dict) else None

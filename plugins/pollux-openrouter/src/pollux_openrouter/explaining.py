@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.wire.faults import HttpError, classify
+from pollux_sync.wire.faults import HttpError, classify_error
 
 if TYPE_CHECKING:
     from pollux_sync.errors import Fault
@@ -15,21 +15,21 @@ _NO_CREDITS = 402
 _FORBIDDEN = 403
 
 
-def explain(error: Exception) -> Fault | None:
+def classify_openrouter_error(error: Exception) -> Fault | None:
     """The fault behind ``error``, with the next step where it is OpenRouter's to say."""
-    fault = classify(error)
+    fault = classify_error(error)
     if fault is None or not isinstance(error, HttpError):
         return fault
     if fault.status_code == _NO_CREDITS:
         hint = "add credits at https://openrouter.ai/settings/credits, or ask for less with max_tokens"
         return attrs.evolve(fault, hint=hint)
-    reasons = _metadata(error.response.body).get("reasons")
+    reasons = _read_metadata(error.response.body).get("reasons")
     if fault.status_code == _FORBIDDEN and isinstance(reasons, list):
-        return _moderated(fault, ", ".join(map(str, reasons)))
+        return _build_moderation_fault(fault, ", ".join(map(str, reasons)))
     return fault
 
 
-def _moderated(fault: Fault, reasons: str) -> Fault:
+def _build_moderation_fault(fault: Fault, reasons: str) -> Fault:
     """The input was flagged: the key is good, and other prompts may pass."""
     message = f"{fault.message} (flagged for: {reasons})"
     return attrs.evolve(
@@ -37,7 +37,7 @@ def _moderated(fault: Fault, reasons: str) -> Fault:
     )
 
 
-def _metadata(body: Any) -> dict[str, Any]:
+def _read_metadata(body: Any) -> dict[str, Any]:
     error = body.get("error") if isinstance(body, dict) else None
     metadata = error.get("metadata") if isinstance(error, dict) else None
     return metadata if isinstance(metadata, dict) else {}

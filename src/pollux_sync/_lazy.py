@@ -1,0 +1,24 @@
+"""Names of a package that are imported when they are first used (PEP 562), so that a script pays only for the names it uses."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def build_getattr(module: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
+    """Return a module's ``__getattr__``. ``homes`` lists the names of each module below ``pollux_sync``."""
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def load_name(name: str) -> object:
+        if name not in home_of:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        import sys
+        from importlib import import_module
+
+        value: object = getattr(import_module(f"pollux_sync.{home_of[name]}"), name)
+        setattr(sys.modules[module], name, value)  # the next use finds it without coming here
+        return value
+
+    return load_name

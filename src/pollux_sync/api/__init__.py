@@ -1,0 +1,1 @@
+"""The calls that a script makes, one module a family."""

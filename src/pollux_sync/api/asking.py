@@ -1,0 +1,113 @@
+"""Ask questions and wait for the answers: `run`, `run_many`, `to_jsonable`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.envelope import dump_envelope
+from pollux_sync.engine.enveloping import build_envelope, seal_envelope
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.preparing import prepare_plan
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.engine.sending import send_calls
+from pollux_sync.errors import ConfigurationError, Interrupted, SourceError
+from pollux_sync.process import caches, open_call_context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.request import Request
+    from pollux_sync.data.source import Source
+    from pollux_sync.hooks.config import Config
+    from pollux_sync.process import CallContext
+
+
+def run(
+    prompt: str | None = None,
+    *,
+    source: Source | None = None,
+    config: Config,
+    options: Options | None = None,
+) -> ResultEnvelope:
+    """Ask one question, about one source or none; ``result["answers"][0]`` is the answer.
+
+    Blocks until the answer is there. Raises ConfigurationError, SourceError or PlanningError before
+    anything is sent, APIError when the provider fails for good.
+    """
+    return run_many(prompt, sources=require_one_source(prompt, source), config=config, options=options)
+
+
+def require_one_source(prompt: object, source: Source | None) -> tuple[Source, ...]:
+    """Return the sources of a call that takes one prompt and at most one source.
+
+    Raises ConfigurationError for several prompts, SourceError for a path in place of a Source.
+    """
+    if not (prompt is None or isinstance(prompt, str)):
+        raise ConfigurationError(
+            f"prompt must be a string or None, got {type(prompt).__name__}",
+            hint="use run_many() or stream_many() for several prompts",
+        )
+    # A path is the commonest mistake here, and would fail much later with a puzzling AttributeError.
+    given: object = source
+    if isinstance(given, str | os.PathLike):
+        hint = f"source=Source.from_file({os.fspath(given)!r}), or Source.from_text(...)"
+        raise SourceError(f"source must be a Source, got {type(given).__name__}", hint=hint)
+    return () if source is None else (source,)
+
+
+def run_many(
+    prompts: str | Sequence[str | None] | None = None,
+    *,
+    sources: Iterable[Source] = (),
+    config: Config,
+    options: Options | None = None,
+    per_source: bool = False,
+) -> ResultEnvelope:
+    """Ask several questions about the same sources, at most ``config.request_concurrency`` at a time.
+
+    Every prompt sees every source, and the answers come in prompt order. With ``per_source`` each prompt is
+    asked about each source separately, and the answers come source by source: all prompts of the first, ...
+
+    When some prompts fail, the others still finish; only a refused key stops the calls that have not begun. Then
+    the error of the lowest index is raised with the envelope as ``error.partial_result``, or kept in the envelope
+    with ``Options(on_error="keep")``.
+    Ctrl-C deletes uploaded files and ends the call at once. Once calls were being sent it raises Interrupted, a
+    KeyboardInterrupt with the answers so far as ``partial_result``.
+    """
+    # Monotonic: a wall clock may be set back while the call runs.
+    started = time.monotonic()
+    request = build_request(prompts, sources, config, options, per_source=per_source)
+    return answer_request(request, open_call_context(request.config), started)
+
+
+def answer_request(request: Request, context: AbstractContextManager[CallContext], started: float) -> ResultEnvelope:
+    """Run the stages of `run_many` after the request. ``started`` is a reading of `time.monotonic`."""
+    with context as (hooks, uploads):
+        plan = plan_calls(request, hooks)
+        prepared = prepare_plan(plan, hooks, uploads)
+        try:
+            outcomes = send_calls(prepared, hooks)
+        # Built while the context is open: sealing needs no client, but Ctrl-C again must not skip the clean-up below.
+        except Interrupted as interrupt:
+            duration_s = time.monotonic() - started
+            interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
+            raise
+    # A cache that the provider has lost must not be handed out again, whether the error is raised or kept.
+    caches.forget_missing(request.options.cache, outcomes)
+    return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
+
+
+def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
+    """Return the envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+    given: object = envelope
+    if not isinstance(given, dict):
+        raise ConfigurationError(
+            f"to_jsonable takes the result of a call, got {type(given).__name__}",
+            hint="for a stream pass stream.result(); for an Output call its to_jsonable()",
+        )
+    return dump_envelope(envelope)

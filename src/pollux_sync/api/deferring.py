@@ -1,0 +1,223 @@
+"""Deferred calls: answers within a day at about half the price. A handle or a job file stands for them meanwhile."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pollux_sync.api.asking import require_one_source
+from pollux_sync.data.checks import check_seconds
+from pollux_sync.data.handles import DeferredHandle
+from pollux_sync.engine.collecting import (
+    cancel_jobs,
+    check_schema,
+    collect_envelope,
+    emit_change,
+    take_snapshot,
+)
+from pollux_sync.engine.deferring import submit
+from pollux_sync.engine.journaling import lock_job_file, read_job_file
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError
+from pollux_sync.process import clients, resolve_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.handles import DeferredSnapshot
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.source import Source
+    from pollux_sync.hooks.config import Config
+
+#: What stands for deferred calls: the handle, or the path of the job file that it was written to.
+HandleOrPath: TypeAlias = "DeferredHandle | str | PathLike[str]"
+#: Seconds between two looks at a job: a number, or a function of the number of looks so far.
+Poll: TypeAlias = "float | Callable[[int], float]"
+
+# Small jobs may end within seconds, large ones take hours: look often at first, then rarely.
+_FIRST_WAIT_S = 5.0
+_LONGEST_WAIT_S = 300.0
+
+
+def defer(
+    prompt: str | None = None,
+    *,
+    source: Source | None = None,
+    config: Config,
+    options: Options | None = None,
+    job_file: str | PathLike[str] | None = None,
+) -> DeferredHandle:
+    """Submit one question to be answered within a day; see `defer_many`."""
+    sources = require_one_source(prompt, source)
+    return defer_many(prompt, sources=sources, config=config, options=options, job_file=job_file)
+
+
+def defer_many(
+    prompts: str | Sequence[str | None] | None = None,
+    *,
+    sources: Iterable[Source] = (),
+    config: Config,
+    options: Options | None = None,
+    job_file: str | PathLike[str] | None = None,
+) -> DeferredHandle:
+    """Submit questions about the same sources to be answered within a day, usually at half the price.
+
+    With ``job_file`` nothing is paid twice: each step is written to the file before it is taken. Call
+    `defer_many` again with the same file, after success or any failure, and it continues from there: it looks a
+    job up at the provider before it submits it a second time. Afterwards the file can be passed wherever a
+    handle can.
+
+    Requests that are too many for one job become several jobs under one handle. Raises ConfigurationError for
+    what cannot be deferred, before anything is sent, and APIError with phase "upload" or "batch_submit".
+    """
+    request = build_request(prompts, sources, config, options)
+    path = None if job_file is None else Path(job_file)
+    with lock_job_file(path), clients.lease(request.config) as hooks:
+        return submit(request, hooks, path)
+
+
+def inspect_deferred(handle: HandleOrPath, *, config: Config | None = None) -> DeferredSnapshot:
+    """Return the current state of deferred calls. Without ``config`` the key comes from the environment."""
+    resolved = _resolve_handle(handle)
+    with clients.lease(resolve_config(resolved, config)) as hooks:
+        return take_snapshot(resolved, hooks)
+
+
+def collect_deferred(
+    handle: HandleOrPath,
+    *,
+    response_schema: type[Any] | dict[str, Any] | None = None,
+    config: Config | None = None,
+) -> ResultEnvelope:
+    """Return the answers of deferred calls that have ended, in the same form as `run_many`.
+
+    Every prompt is accounted for: ``errors`` says why one has no answer, ``diagnostics["deferred"]`` has the fate
+    of each. ``response_schema`` must be the one of the submission; without it answers are validated as JSON.
+    Files that were stored for the job are deleted, its answers are not, so it may be collected again.
+
+    Raises ConfigurationError for another schema, DeferredNotReadyError with a snapshot before the job has ended.
+    """
+    resolved = _resolve_handle(handle)
+    check_schema(resolved, response_schema)
+    with clients.lease(resolve_config(resolved, config)) as hooks:
+        return collect_envelope(resolved, response_schema, hooks)
+
+
+def cancel_deferred(handle: HandleOrPath, *, config: Config | None = None) -> None:
+    """Ask the provider to cancel deferred calls, without waiting. Finished answers are paid and can be collected."""
+    resolved = _resolve_handle(handle)
+    with clients.lease(resolve_config(resolved, config)) as hooks:
+        cancel_jobs(resolved, hooks)
+
+
+def wait_deferred(
+    handle: HandleOrPath,
+    *,
+    config: Config | None = None,
+    timeout_s: float | None = None,
+    poll: Poll | None = None,
+    on_change: Callable[[DeferredSnapshot], object] | None = None,
+) -> DeferredSnapshot:
+    """Wait until deferred calls have ended, successfully or not; return the last snapshot.
+
+    Looks at once, after 5 s, then at growing intervals up to 5 minutes, each a little randomised; ``poll`` sets
+    other intervals in seconds. When a look fails in a way that may pass, the next one follows. Ctrl-C ends the
+    waiting, not the job. Raises DeferredNotReadyError after ``timeout_s`` seconds, and APIError for a lasting
+    failure.
+    """
+    ((_, snapshot),) = as_completed([handle], config=config, timeout_s=timeout_s, poll=poll, on_change=on_change)
+    return snapshot
+
+
+def as_completed(
+    handles: Iterable[HandleOrPath],
+    *,
+    config: Config | None = None,
+    timeout_s: float | None = None,
+    poll: Poll | None = None,
+    on_change: Callable[[DeferredSnapshot], object] | None = None,
+) -> Iterator[tuple[DeferredHandle, DeferredSnapshot]]:
+    """Yield each of several handles when its jobs have ended, with its last snapshot.
+
+    Waits, and raises, as `wait_deferred` does.
+    """
+    if timeout_s is not None:
+        check_seconds("timeout_s", timeout_s)
+    # Every handle is resolved before the first wait, so that a bad path fails at once and not after hours.
+    pending = {handle.job_id: (handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles)}
+    known: dict[str, DeferredSnapshot] = {}
+    deadline = None if timeout_s is None else time.time() + timeout_s
+    look = 0
+    while pending:
+        # A copy, since handles are removed while iterating.
+        for job_id, (handle, handle_config) in list(pending.items()):
+            snapshot = _look_at(handle, handle_config, known, on_change)
+            if snapshot is not None and snapshot.is_terminal:
+                del pending[job_id]
+                yield handle, snapshot
+        if not pending:
+            return
+        wait_s = _choose_wait_s(poll, look)
+        look += 1
+        left_s = math.inf if deadline is None else deadline - time.time()
+        if left_s <= 0:
+            first = next(iter(pending))
+            raise DeferredNotReadyError(
+                f"{len(pending)} of the jobs had not ended after {timeout_s:g} s",
+                hint="wait again with the same handle or file: the jobs are still running",
+                snapshot=known.get(first),
+            )
+        time.sleep(min(wait_s, left_s))
+
+
+def _look_at(
+    handle: DeferredHandle,
+    config: Config,
+    known: dict[str, DeferredSnapshot],
+    on_change: Callable[[DeferredSnapshot], object] | None,
+) -> DeferredSnapshot | None:
+    """Look at a job once; return None when the look failed in a way that may pass."""
+    with clients.lease(config) as hooks:
+        try:
+            snapshot = take_snapshot(handle, hooks)
+        except APIError as error:
+            # A wait of hours must survive an outage of minutes; only an error that will repeat ends it.
+            if error.retryable or error.kind in {"connection", "timeout"}:
+                return None
+            raise
+        before, known[handle.job_id] = known.get(handle.job_id), snapshot
+        is_new = emit_change(before, snapshot, hooks)
+    if is_new and on_change is not None:
+        on_change(snapshot)
+    return snapshot
+
+
+def _choose_wait_s(poll: Poll | None, look: int) -> float:
+    if poll is None:
+        # Randomised, so that many scripts that were started together do not look at the same moment.
+        return min(_FIRST_WAIT_S * 1.5**look, _LONGEST_WAIT_S) * random.uniform(0.8, 1.2)  # noqa: S311
+    wait_s = poll(look) if callable(poll) else poll
+    check_seconds("poll", wait_s)
+    return wait_s
+
+
+def _resolve_handle(handle: object) -> DeferredHandle:
+    if isinstance(handle, DeferredHandle):
+        return handle
+    if not isinstance(handle, str | PathLike):
+        raise ConfigurationError(
+            f"handle must be a DeferredHandle or the path of a job file, got {type(handle).__name__}",
+            hint="pass what defer_many() returned, or its job_file",
+        )
+    stored = read_job_file(Path(handle)).handle
+    if stored is None:
+        raise ConfigurationError(
+            f"the submission of {str(handle)!r} was interrupted",
+            hint="call defer_many again with the same prompts and this job_file: it continues from there",
+        )
+    return stored

@@ -1,0 +1,194 @@
+"""Read answers as they arrive, as plain iterators: `stream`, `stream_many`."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
+
+from pollux_sync.api.asking import require_one_source
+from pollux_sync.data.streaming import StreamDone, TextDelta
+from pollux_sync.engine.enveloping import build_envelope, seal_envelope
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.preparing import prepare_plan
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.engine.streaming import ActiveStreams, check_streamable, stream_calls
+from pollux_sync.errors import ConfigurationError, Interrupted
+from pollux_sync.process import caches, open_call_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import Self
+
+    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.options import Options
+    from pollux_sync.data.request import Request
+    from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import StreamEvent
+    from pollux_sync.hooks.config import Config
+    from pollux_sync.process import CallContext
+
+
+def stream(
+    prompt: str | None = None,
+    *,
+    source: Source | None = None,
+    config: Config,
+    options: Options | None = None,
+) -> Stream:
+    """Ask one question and return its answer as a stream of events; ``text_chunks`` of it are the text alone.
+
+    The events are `StreamStart`, then `TextDelta`, `ReasoningDelta` and `ToolCallDelta` in any order, each
+    `StreamToolCall`, `StreamUsage`, `StreamFinish`, and `StreamDone` with what `run` would have returned.
+    ``config.timeout_s`` bounds the wait for each next event. A failure before the first event is retried like
+    that of any call; a later one raises, with the text so far as the error's ``partial_text``.
+    Middleware's `pollux_call` is not called, observers get their events. Raises what `run` raises, partly before
+    the first event is requested.
+    """
+    return stream_many(prompt, sources=require_one_source(prompt, source), config=config, options=options)
+
+
+def stream_many(
+    prompts: str | Sequence[str | None] | None = None,
+    *,
+    sources: Iterable[Source] = (),
+    config: Config,
+    options: Options | None = None,
+    per_source: bool = False,
+) -> Stream:
+    """Ask several questions like `run_many`, and return the events of all answers in one stream as they arrive.
+
+    ``event.call_idx`` says which answer an event belongs to. A prompt that fails ends in a `StreamFinish` with its
+    ``error``; the others continue, and what `run_many` would raise is raised at the end.
+    """
+    started = time.monotonic()
+    request = build_request(prompts, sources, config, options, per_source=per_source)
+    return open_stream(request, open_call_context(request.config), started)
+
+
+def open_stream(
+    request: Request,
+    context: AbstractContextManager[CallContext],
+    started: float,
+    check_open: Callable[[], None] = lambda: None,
+) -> Stream:
+    """Plan the request and return its stream, not read yet. The context is held until the stream ends.
+
+    ``check_open`` raises when the stream may no longer be begun.
+    """
+    # Shared by the generator, which reads, and by close(), which another thread may call.
+    active = ActiveStreams()
+    events = _generate_events(request, context, started, active, check_open)
+    next(events)  # it has planned: what is wrong with the request was raised before anything was sent
+    stream = Stream(cast("Generator[StreamEvent, None, None]", events), active)
+    _open_streams.add(stream)
+    return stream
+
+
+def _generate_events(
+    request: Request,
+    context: AbstractContextManager[CallContext],
+    started: float,
+    active: ActiveStreams,
+    check_open: Callable[[], None],
+) -> Generator[StreamEvent | None, None, None]:
+    """Run the stages of `stream_many` after the request: yield None once it is planned, then the events."""
+    with context as (hooks, uploads):
+        check_streamable(request, hooks)
+        plan = plan_calls(request, hooks)
+        # The caller gets the stream here. Nothing was sent, but the client is leased and the plan is final.
+        yield None
+        # The first event may be requested long after the stream was made, when its session is closed.
+        check_open()
+        prepared = prepare_plan(plan, hooks, uploads)
+        try:
+            outcomes = yield from stream_calls(prepared, hooks, active)
+        except Interrupted as interrupt:
+            duration_s = time.monotonic() - started
+            interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
+            raise
+    caches.forget_missing(request.options.cache, outcomes)
+    yield StreamDone(seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started))
+
+
+class Stream:
+    """The events of an answer, as an iterator. Leave it early with ``close()``, or at the end of a ``with`` block.
+
+    Nothing is sent before the first event is requested. One thread may read it at a time.
+    """
+
+    def __init__(self, events: Generator[StreamEvent, None, None], active: ActiveStreams) -> None:
+        self._events: Any = events  # typed as Any: a generator has gi_running, its protocol has not
+        self._active = active
+        self._result: ResultEnvelope | None = None
+        self._failure: BaseException | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamEvent:
+        if not self._active.is_own_process:
+            raise ConfigurationError("the stream belongs to another process", hint="open one in each process")
+        # Python would raise "generator already executing", which says nothing about threads.
+        if self._events.gi_running:
+            raise ConfigurationError("another thread is reading the stream", hint="let one thread read it")
+        try:
+            event: StreamEvent = next(self._events)
+        except (Exception, KeyboardInterrupt) as error:
+            # Kept for result(): reading on after an error would give an empty stream and hide it.
+            self._failure = None if isinstance(error, StopIteration) else error
+            raise
+        if isinstance(event, StreamDone):
+            self._result = event.result
+        return event
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def text_chunks(self) -> Iterator[str]:
+        """The text alone, piece by piece; of several prompts the pieces come in the order of arrival."""
+        return (event.text for event in self if isinstance(event, TextDelta))
+
+    def result(self) -> ResultEnvelope:
+        """Read the events that are left and return what `run_many` would have returned.
+
+        Raises what reading the stream raises, or has raised before. Raises ConfigurationError when the stream was
+        closed before its end.
+        """
+        if self._failure is not None:
+            raise self._failure
+        for _ in self:
+            pass
+        if self._result is None:
+            raise ConfigurationError("the stream was closed and has no result", hint="read it to its end first")
+        return self._result
+
+    def close(self) -> None:
+        """Close the connection at once, delete uploaded files, and end the threads. No more events come.
+
+        May be called from another thread than the one that reads, which then gets an APIError.
+        """
+        # Wake the reader first: it may block in a socket, and a running generator cannot be closed.
+        self._active.end()
+        if not self._events.gi_running:
+            self._events.close()
+
+
+def _close_open_streams() -> None:
+    """Close what nobody closed, at the end of the process: uploaded files must be deleted."""
+    for stream in list(_open_streams):
+        stream.close()
+
+
+#: Streams that may not have been read to their end.
+_open_streams: WeakSet[Stream] = WeakSet()
+atexit.register(_close_open_streams)

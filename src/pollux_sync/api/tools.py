@@ -1,0 +1,252 @@
+"""Tools: run the loop of a model and Python functions, or continue by hand after a tool call."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+from pollux_sync.api.asking import run, run_many
+from pollux_sync.data.checks import check_int
+from pollux_sync.data.options import NO_OPTIONS, Options
+from pollux_sync.data.tool import Tool
+from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
+from pollux_sync.engine.enveloping import tool_arguments
+from pollux_sync.engine.threads import map_threads
+from pollux_sync.errors import ConfigurationError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pollux_sync.data.envelope import ResultEnvelope, ToolCallDict, ToolRun, ToolStep
+    from pollux_sync.data.options import ToolChoice
+    from pollux_sync.data.source import Source
+    from pollux_sync.hooks.config import Config
+
+#: What happens when a tool raises: the model gets the error as the tool's result, or the loop ends with it.
+OnToolError: TypeAlias = Literal["tell", "raise"]
+
+log = logging.getLogger("pollux_sync")
+
+
+def continue_tool(
+    continue_from: ResultEnvelope | dict[str, Any],
+    tool_results: Sequence[Mapping[str, Any]],
+    *,
+    config: Config,
+    options: Options | None = None,
+) -> ResultEnvelope:
+    """Continue after a tool-calling answer with the results ``{"role": "tool", "tool_call_id", "content"}``.
+
+    Every call needs one result, with ``"is_error": True`` for a tool that failed. The conversation holds the turns
+    so far; pass tools, instruction and schema of ``options`` again. ``history`` and ``continue_from`` of
+    ``options`` are not used. The arguments are not changed. Raises ConfigurationError when ``continue_from``
+    carries no conversation or the results do not fit its calls, and what `run` raises.
+    """
+    return run(config=config, options=build_continue_options(continue_from, tool_results, options))
+
+
+def build_continue_options(
+    continue_from: ResultEnvelope | dict[str, Any], tool_results: Sequence[Mapping[str, Any]], options: Options | None
+) -> Options:
+    """Return the options that `continue_tool` runs with. Raises ConfigurationError as it does."""
+    # The caller keeps the envelope and may continue from it twice.
+    state = copy.deepcopy(read_state(continue_from))
+    turns = read_turns(state)
+    state["history"] = [*turns, *check_tool_results(tool_results, turns)]
+    return attrs.evolve(options or NO_OPTIONS, history=None, continue_from={STATE_KEY: state})
+
+
+def run_tools(
+    prompt: str | None = None,
+    *,
+    tools: Sequence[Tool | Callable[..., Any]],
+    sources: Iterable[Source] = (),
+    config: Config,
+    options: Options | None = None,
+    tool_choice: ToolChoice | None = None,
+    max_steps: int = 10,
+    tool_concurrency: int = 1,
+    on_tool_error: OnToolError = "tell",
+) -> ResultEnvelope:
+    """Ask, run the tools that the model calls, and repeat until it answers; ``result["answers"][0]`` is the answer.
+
+    ``tools`` are typed functions or `Tool`. After ``max_steps`` rounds of tool calls the model is asked to answer
+    without tools, so at most ``max_steps + 1`` requests are made. At most ``tool_concurrency`` tools run at a time,
+    each in a thread when it is more than 1. When a tool raises, or its arguments do not fit, the model gets the
+    error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. ``tool_choice`` applies to the
+    first request.
+
+    ``usage`` and the counts of ``metrics`` are those of all requests; ``diagnostics["steps"]`` has each request
+    with the tools that ran after it. Raises what `run` raises, with all of that as ``partial_result``.
+    """
+    loop = build_tool_loop(
+        partial(run_many, config=config),
+        tools,
+        max_steps=max_steps,
+        tool_concurrency=tool_concurrency,
+        on_tool_error=on_tool_error,
+    )
+    return loop.run(prompt, sources=sources, options=options, tool_choice=tool_choice)
+
+
+def build_tool_loop(
+    ask: Callable[..., ResultEnvelope],
+    tools: Sequence[Tool | Callable[..., Any]],
+    *,
+    max_steps: int,
+    tool_concurrency: int,
+    on_tool_error: OnToolError,
+) -> ToolLoop:
+    """Build the loop over ``ask``: `run_many` with everything bound except prompt, ``sources`` and ``options``.
+
+    Raises ConfigurationError for settings that cannot work.
+    """
+    check_int("max_steps", max_steps, minimum=1)
+    check_int("tool_concurrency", tool_concurrency, minimum=1)
+    if on_tool_error not in ("tell", "raise"):
+        raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
+    return ToolLoop(
+        ask=ask,
+        tools=_build_tools(tools),
+        max_steps=max_steps,
+        tool_concurrency=tool_concurrency,
+        on_tool_error=on_tool_error,
+    )
+
+
+def _build_tools(tools: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
+    if not isinstance(tools, list | tuple) or not tools:
+        raise ConfigurationError("tools must be a list of at least one function", hint="tools=[get_weather]")
+    return tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools)
+
+
+@attrs.frozen(kw_only=True)
+class ToolLoop:
+    """The loop of a model and its tools: ask, run what it calls, send the results, until it answers."""
+
+    ask: Callable[..., ResultEnvelope]
+    tools: tuple[Tool, ...]
+    max_steps: int
+    tool_concurrency: int
+    on_tool_error: OnToolError
+
+    def run(
+        self,
+        prompt: str | None,
+        *,
+        sources: Iterable[Source],
+        options: Options | None,
+        tool_choice: ToolChoice | None,
+    ) -> ResultEnvelope:
+        """Run the loop to its end and return the last result with the sums of all steps. See `run_tools`."""
+        started = time.monotonic()
+        first = self._build_options(options or NO_OPTIONS, tool_choice)
+        result = self.ask(prompt, sources=sources, options=first)
+        steps = [_build_step(result)]
+        # A forced tool_choice on every round would never let the model answer.
+        later = attrs.evolve(first, tool_choice=None, history=None, continue_from=None)
+        try:
+            while (calls := _read_calls(result)) and len(steps) <= self.max_steps:
+                results = self._run_tools(calls, steps[-1]["tool_runs"])
+                # The last round forbids calls but keeps the tools declared: providers refuse tool turns without them.
+                choice = attrs.evolve(later, tool_choice="none") if len(steps) == self.max_steps else later
+                result = self.ask(options=build_continue_options(result, results, choice))
+                steps.append(_build_step(result))
+        # Also the Interrupted of a round in flight: its own partial result lacks the rounds before it.
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(partial_result=_sum_steps(result, steps, started)) from interrupt
+        except Exception as error:
+            # With on_tool_error="raise" the caller asked for the tool's own exception, of whatever class; it is
+            # the only thing that can carry the rounds that were paid for. Some exceptions take no attributes.
+            with suppress(AttributeError):
+                error.partial_result = _sum_steps(result, steps, started)  # type: ignore[attr-defined]
+            raise
+        return _sum_steps(result, steps, started)
+
+    def _build_options(self, options: Options, tool_choice: ToolChoice | None) -> Options:
+        if options.tools:
+            raise ConfigurationError(
+                "options hold tools of their own", hint="pass all of them as run_tools(tools=[...])"
+            )
+        return attrs.evolve(options, tools=[tool.declaration for tool in self.tools], tool_choice=tool_choice)
+
+    def _run_tools(self, calls: list[ToolCallDict], ledger: list[ToolRun]) -> list[dict[str, Any]]:
+        """Run the tools that were called; return the results for the model.
+
+        What ran is added to ``ledger`` also when a tool ends the loop.
+        """
+        runs: list[ToolRun | None] = [None] * len(calls)
+        try:
+            map_threads(self._run_tool, calls, self.tool_concurrency, threading.Event(), runs)
+        finally:
+            ledger += [run for run in runs if run is not None]
+        return [_build_result(run) for run in ledger]
+
+    def _run_tool(self, call: ToolCallDict) -> ToolRun:
+        started, is_error = time.monotonic(), False
+        try:
+            content = self._find_tool(call["name"])(tool_arguments(call))
+        except Exception as error:
+            if self.on_tool_error == "raise":
+                raise
+            # Only the class is logged: the message may contain what the tool works on.
+            log.debug("tool %s failed: %s", call["name"], type(error).__name__)
+            content, is_error = f"{type(error).__name__}: {error}", True
+        return {
+            "id": call["id"],
+            "name": call["name"],
+            "arguments": call["arguments"],
+            "content": content,
+            "is_error": is_error,
+            "duration_s": time.monotonic() - started,
+        }
+
+    def _find_tool(self, name: str) -> Tool:
+        named = {tool.name: tool for tool in self.tools}
+        if name not in named:
+            raise LookupError(f"there is no tool {name!r}; the tools are {', '.join(named)}")
+        return named[name]
+
+
+def _read_calls(result: ResultEnvelope) -> list[ToolCallDict]:
+    (calls,) = result.get("tool_calls") or [[]]
+    return calls
+
+
+def _build_result(run: ToolRun) -> dict[str, Any]:
+    result = {"role": "tool", "tool_call_id": run["id"], "content": run["content"]}
+    return result | ({"is_error": True} if run["is_error"] else {})
+
+
+def _build_step(result: ResultEnvelope) -> ToolStep:
+    diagnostics = result["diagnostics"]
+    return {
+        "usage": result["usage"],
+        "raw_response": diagnostics["raw_responses"][0],
+        "attempts": diagnostics["attempts"][0],
+        "tool_runs": [],
+    }
+
+
+def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) -> ResultEnvelope:
+    """Return the last result with usage, counts and duration of all steps."""
+    usage: dict[str, int] = {}
+    for step in steps:
+        for name, count in step["usage"].items():
+            usage[name] = usage.get(name, 0) + count
+    metrics = result["metrics"].copy()
+    metrics["duration_s"] = time.monotonic() - started
+    metrics["n_calls"] = len(steps)
+    metrics["n_attempts"] = sum(len(step["attempts"]) for step in steps)
+    diagnostics = result["diagnostics"].copy()
+    diagnostics["steps"] = steps
+    total = result.copy()
+    total["usage"], total["metrics"], total["diagnostics"] = usage, metrics, diagnostics
+    return total

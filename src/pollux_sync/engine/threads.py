@@ -1,0 +1,99 @@
+"""The engine's threads: work spread over a few of them, results in order."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map_threads(
+    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: list[R | None]
+) -> None:
+    """Fill ``results``, as long as ``items``, with ``work(item)`` each, on at most ``concurrency`` threads.
+
+    Nothing is started once ``stop`` is set, and ``stop`` is set when this returns from several threads. ``work`` sees
+    the caller's context variables. On Ctrl-C no further item is started, and KeyboardInterrupt is raised without
+    waiting for the items in work: the threads are daemons. An exception out of ``work`` ends the mapping likewise
+    and is raised here.
+    """
+    # No thread for one at a time: starting one costs 85 µs, and a debugger or profiler sees the caller's stack.
+    if len(items) == 1 or concurrency == 1:
+        for position, item in enumerate(items):
+            if stop.is_set():
+                return
+            results[position] = work(item)
+        return
+    try:
+        WorkerThreads(work, items, stop, results).run(min(concurrency, len(items)))
+    finally:
+        stop.set()
+
+
+def start_thread(work: Callable[[], None]) -> threading.Thread:
+    """Start a daemon thread that sees the caller's context variables. Raises RuntimeError when the system has none."""
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(work,), name="pollux-sync", daemon=True)
+    thread.start()
+    return thread
+
+
+class WorkerThreads:
+    """Threads that take items off one shared iterator until it is empty or ``stop`` is set.
+
+    Own threads instead of a ThreadPoolExecutor: measured, an item costs 0.4 µs here and 8 to 17 µs there, and an
+    executor cannot be left behind on Ctrl-C, since the interpreter joins its threads at exit.
+    """
+
+    def __init__(
+        self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event, results: list[R | None]
+    ) -> None:
+        self._work = work
+        self._items = enumerate(items)
+        self._stop = stop
+        self._results = results
+        self._lock = threading.Lock()
+        # A semaphore instead of join(): one wait serves whichever thread ends, and Ctrl-C interrupts it.
+        self._finished = threading.Semaphore(0)
+        self._defects: list[BaseException] = []
+
+    def run(self, size: int) -> None:
+        """Work on all items with ``size`` threads, and wait for them."""
+        for _ in range(self._start(size)):
+            self._finished.acquire()
+        if self._defects:
+            raise self._defects[0]
+
+    def _start(self, size: int) -> int:
+        """Start the threads; return how many there are, since fewer than ``size`` still do the work."""
+        for count in range(size):
+            try:
+                start_thread(self._take_items)
+            # Containers often limit the number of threads.
+            except RuntimeError:  # the system has no more threads
+                if count:
+                    return count
+                raise
+        return size
+
+    def _take_items(self) -> None:
+        try:
+            while not self._stop.is_set():
+                # An iterator is not safe to share between threads; taking an item is quick.
+                with self._lock:
+                    numbered = next(self._items, None)
+                if numbered is None:
+                    return
+                position, item = numbered
+                self._results[position] = self._work(item)
+        except BaseException as defect:  # noqa: BLE001 - raised again in the calling thread
+            self._defects.append(defect)
+            self._stop.set()
+        finally:
+            self._finished.release()

@@ -1,0 +1,190 @@
+"""The state of this process between calls: pooled clients, the caches it created, and the context of one call."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from pollux_sync.builtin.defaults import CoreDefaults
+from pollux_sync.engine.caching import CacheRegistry
+from pollux_sync.engine.preparing import UploadScope
+from pollux_sync.engine.requesting import require_config
+from pollux_sync.errors import ConfigurationError, Interrupted
+from pollux_sync.hooks.config import MOCK, Config
+from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, Loaded, load
+from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import CacheHandle, DeferredHandle
+    from pollux_sync.engine.preparing import UploadStore
+
+    #: What one call runs on: the hooks with an open client, and the place where its files are stored.
+    CallContext: TypeAlias = tuple[Hooks, UploadStore]
+
+
+def open_hooks(config: ConfigValues) -> Hooks:
+    """Build the hooks of one configuration: the core's defaults, the provider, then the middleware."""
+    provider = load(PROVIDERS, MOCK if config.use_mock else config.provider)
+    info = read_provider_info(provider)
+    middleware = [_load_middleware(plugin) for plugin in config.plugins or ()]
+    manager = build_manager([Loaded(CoreDefaults(), "defaults"), provider, *middleware])
+    if config.use_mock:
+        # Under the name that was asked for, so that a script sees its own provider in results and states.
+        info = attrs.evolve(info, name=config.provider.rpartition(":")[2])
+    return Hooks(config=config, info=info.exclude_options(config.excluded_options), manager=manager)
+
+
+def _load_middleware(plugin: object) -> Loaded:
+    return load(MIDDLEWARE, plugin) if isinstance(plugin, str) else Loaded(plugin, type(plugin).__name__)
+
+
+@attrs.define
+class PooledClient:
+    """The hooks of one configuration with their open client, and how many calls use them now."""
+
+    hooks: Hooks
+    users: int = 0
+
+
+class ClientPool:
+    """Open clients by configuration, so that a call in a loop pays for connecting once.
+
+    At most ``capacity`` clients are kept where that is possible: the least recently used idle one is closed to
+    make room, one in use never is.
+    """
+
+    def __init__(self, open_hooks: Callable[[ConfigValues], Hooks], *, capacity: int = 16) -> None:
+        self._open_hooks = open_hooks
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._clients: OrderedDict[ConfigValues, PooledClient] = OrderedDict()
+
+    def lease(self, config: ConfigValues) -> Lease:
+        """Return a context manager over the configuration's hooks, which keeps their client open."""
+        return Lease(self, config)
+
+    def acquire(self, config: ConfigValues) -> PooledClient:
+        """Return the configuration's client, in use until it is passed to `release`."""
+        with self._lock:
+            # Opened under the lock: two threads with a new configuration must not open two clients. It is quick, since
+            # a connection is made only when the first request needs it.
+            client = self._clients.get(config)
+            if client is None:
+                client = self._clients[config] = PooledClient(self._open_hooks(config))
+            client.users += 1
+            self._clients.move_to_end(config)
+            surplus = self._pop_surplus()
+        # Closing may block on the network, so it happens outside the lock.
+        for idle in surplus:
+            idle.hooks.close()
+        return client
+
+    def release(self, client: PooledClient) -> None:
+        """End one use of a client that `acquire` returned."""
+        with self._lock:
+            client.users -= 1
+
+    def _pop_surplus(self) -> list[PooledClient]:
+        excess = len(self._clients) - self._capacity
+        if excess <= 0:
+            return []
+        # Ordered by last use, so the first idle ones are the oldest.
+        idle = [config for config, client in self._clients.items() if not client.users]
+        return [self._clients.pop(config) for config in idle[:excess]]
+
+    def close(self) -> None:
+        """Close every client; the next call opens a new one."""
+        with self._lock:
+            clients, self._clients = self._clients, OrderedDict()
+        for client in clients.values():
+            client.hooks.close()
+
+    def forget(self) -> None:
+        """Drop every client without closing it.
+
+        For a forked child: the sockets belong to the parent, and the lock may be held by a thread that was not
+        copied.
+        """
+        self._lock = threading.Lock()
+        self._clients = OrderedDict()
+
+
+class Lease:
+    """One use of a pooled client, entered once. A class, since a generator-based context costs every call more."""
+
+    def __init__(self, pool: ClientPool, config: ConfigValues) -> None:
+        self._pool = pool
+        self._config = config
+
+    def __enter__(self) -> Hooks:
+        self._client = self._pool.acquire(self._config)
+        return self._client.hooks
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.release(self._client)
+
+
+@contextmanager
+def open_call_context(config: ConfigValues) -> Iterator[CallContext]:
+    """Lease a client and open an upload scope; files that the call uploads are deleted when the block ends."""
+    with clients.lease(config) as hooks, UploadScope(hooks) as uploads:
+        yield hooks, uploads
+
+
+def resolve_config(handle: CacheHandle | DeferredHandle, config: Config | None) -> Config:
+    """Return the configuration that reaches what a handle stands for: the one given, else the environment's.
+
+    Raises ConfigurationError for a configuration of another provider or account.
+    """
+    if config is None:
+        return Config(provider=handle.provider, model=handle.model, base_url=handle.base_url)
+    if require_config(config).provider.rpartition(":")[2] != handle.provider:
+        raise ConfigurationError(
+            f"the handle belongs to provider {handle.provider!r}, the config to {config.provider!r}",
+            hint="pass the config that the handle was made with",
+        )
+    # Unknown on one side is no proof of a difference: a client handed over may hide its key.
+    if None not in {handle.account, config.account} and handle.account != config.account:
+        raise ConfigurationError(
+            "the handle belongs to another account", hint="pass the config that the handle was made with"
+        )
+    return config
+
+
+def _exit_by_signal() -> None:
+    """End the process by SIGINT after an unhandled Interrupted, as Python does after an unhandled KeyboardInterrupt.
+
+    Python does so for the exact class only. A shell that sees another exit assumes that the script has dealt with
+    Ctrl-C, and goes on with its loop. An interactive interpreter keeps the last error, but lives on.
+    """
+    if not issubclass(getattr(sys, "last_type", None) or object, Interrupted) or hasattr(sys, "ps1"):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+#: The caches that this process created.
+caches = CacheRegistry()
+#: The open clients of this process: closed at exit, never shared with a forked child.
+clients = ClientPool(open_hooks)
+# Handlers run in reverse order: the signal comes after everything else of ours.
+if os.name == "posix":
+    atexit.register(_exit_by_signal)
+atexit.register(clients.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=clients.forget)
+    os.register_at_fork(after_in_child=caches.abandon_flights)

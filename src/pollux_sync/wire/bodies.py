@@ -1,0 +1,78 @@
+"""Bodies of answers: read within limits, and decoded from JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.wire.faults import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: No answer of a model comes near this size; a larger one is a mistake or an attack (a gzip bomb).
+MAX_BODY_BYTES = 64 * 1024 * 1024
+#: How much of a body that is not JSON is kept as text.
+_MAX_TEXT = 2000
+
+
+def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytes:
+    """Join the chunks of a body. Raises ReplyError as soon as they exceed `MAX_BODY_BYTES`.
+
+    ``deadline`` is a reading of `time.monotonic` after which no chunk may arrive; then raises TimeoutError.
+    """
+    parts: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer did not end within the time limit")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def decode_response(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:
+    """Return the answer with its body decoded from JSON; an error's body may be the beginning of a text.
+
+    Raises ReplyError for a successful answer that is not JSON.
+    """
+    try:
+        body: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        if is_success(status):
+            raise _build_not_json(HttpResponse(status=status, headers=headers), content) from None
+        body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
+    return HttpResponse(status=status, headers=headers, body=body)
+
+
+def convert_response(response: Any) -> HttpResponse:
+    """Convert an SDK's raw response to that of the core's client. Raises ReplyError for a body that is not JSON."""
+    return decode_response(response.status_code, read_sdk_headers(response), response.content)
+
+
+def read_sdk_headers(response: Any) -> dict[str, str]:
+    """Return the headers of an SDK's raw response with lower-case names."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+
+
+def is_success(status: int) -> bool:
+    """Return whether the status is 2xx."""
+    return 200 <= status < 300  # noqa: PLR2004
+
+
+def _build_not_json(response: HttpResponse, content: bytes) -> ReplyError:
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip()
+    if not content.strip():
+        return ReplyError("the answer is empty", retryable=True, response=response)
+    if media_type and "json" not in media_type:
+        return ReplyError(
+            f"the answer is {media_type}, not JSON",
+            hint="check base_url: does it end in /v1?",
+            response=response,
+        )
+    return ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True, response=response)

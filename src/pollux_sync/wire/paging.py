@@ -1,0 +1,31 @@
+"""Lists that come in pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pollux_sync.wire.faults import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Page = TypeVar("Page")
+
+
+def iter_pages(fetch_page: Callable[[str | None], Page], read_cursor: Callable[[Page], str | None]) -> Iterator[Page]:
+    """Yield the pages of a list, each fetched when it is wanted.
+
+    ``fetch_page`` gets None for the first page, then the cursor that ``read_cursor`` found in the page before; a page
+    without one is the last. Raises ReplyError when a cursor comes again: such a list would never end.
+    """
+    cursor: str | None = None
+    seen: set[str] = set()
+    while True:
+        page = fetch_page(cursor)
+        yield page
+        cursor = read_cursor(page)
+        if not cursor:
+            return
+        if cursor in seen:
+            raise ReplyError("the list leads back to a page that was read already", hint="check base_url")
+        seen.add(cursor)

@@ -1,0 +1,53 @@
+"""Exceptions of vendors' SDKs, converted to those that the core's classifier knows."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pollux_sync.wire.bodies import convert_response
+from pollux_sync.wire.faults import HttpError, ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+
+@contextmanager
+def convert_sdk_errors(sdk: ModuleType) -> Iterator[None]:
+    """Convert exceptions of ``sdk`` to those that the core's classifier knows.
+
+    For SDKs whose module has APIStatusError, APITimeoutError, APIConnectionError and APIResponseValidationError, as
+    one generator of SDKs writes them for several vendors.
+    """
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        raise HttpError(convert_response(error.response)) from error
+    except sdk.APITimeoutError as error:
+        raise TimeoutError("the SDK's request timed out") from error
+    except sdk.APIConnectionError as error:
+        raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
+    except (sdk.APIResponseValidationError, ValueError) as error:  # ValueError: its JSON decoder's
+        raise ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True) from error
+
+
+@contextmanager
+def convert_body_errors() -> Iterator[None]:
+    """Convert the HTTP library's exceptions of a body that is read in chunks, which the SDKs do not convert.
+
+    For SDKs that use httpx, or httpx2, its successor.
+    """
+    try:
+        yield
+    except _find_http_errors("DecodingError") as error:
+        raise ReplyError("the answer cannot be decompressed", retryable=True) from error
+    except _find_http_errors("RequestError") as error:  # its cause tells a time-out from a broken connection
+        raise ConnectionError(f"the SDK's request failed: {error}") from error
+
+
+def _find_http_errors(name: str) -> tuple[type[Exception], ...]:
+    """Return the exceptions of this name of those libraries that are in use. Imports none."""
+    modules = map(sys.modules.get, ("httpx2", "httpx"))
+    return tuple(getattr(module, name) for module in modules if module is not None)

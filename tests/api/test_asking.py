@@ -1,0 +1,306 @@
+import contextvars
+import json
+import threading
+from typing import Any
+
+import attrs
+import pytest
+
+from acme_server import FileServer, build_answer
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    Options,
+    Reply,
+    Source,
+    ToolCall,
+    hookimpl,
+    run,
+    run_many,
+    to_jsonable,
+)
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.testing import Script
+from pollux_sync.testing.server import Answer
+
+
+@attrs.frozen
+class Person:
+    name: str
+    age: int
+
+
+MOCK = Config(provider="openai", model="m", use_mock=True)
+
+
+def test_answers_one_prompt(server, config):
+    server.reply(build_answer("four"))
+    result = run("2 + 2?", config=config())
+    assert (result["status"], result["answers"]) == ("ok", ["four"])
+    assert result["usage"] == {"input_tokens": 3, "output_tokens": 4}
+    assert (result["confidence"], result["extraction_method"]) == (0.9, "text")
+    assert result["metrics"]["n_calls"] == result["metrics"]["n_attempts"] == 1
+    assert result["metrics"]["finish_reasons"] == ["stop"]
+    assert result["metrics"]["cache_used"] is False
+    assert result["diagnostics"]["raw_responses"][0]["text"] == "four"
+
+
+def test_leaves_out_what_no_call_reported(server, config):
+    server.reply(build_answer())
+    result = run("hi", config=config())
+    assert not {"structured", "reasoning", "tool_calls", "errors", "_conversation_state"} & set(result)
+
+
+def test_shows_every_prompt_every_source(server, config):
+    server.handler = FileServer()
+    sources = [Source.from_text("one"), Source.from_json({"two": 2})]
+    run_many(["a", "b"], sources=sources, config=config())
+    parts = [request.json()["parts"] for request in server.requests]
+    assert parts == [[{"text": "one"}, {"text": '{"two": 2}'}]] * 2
+
+
+def test_asks_each_source_on_its_own_with_per_source(server, config):
+    server.handler = lambda request: build_answer(f"{request.json()['parts'][0]['text']}-{request.json()['prompt']}")
+    sources = [Source.from_text("x"), Source.from_text("y")]
+    result = run_many(["1", "2", "3"], sources=sources, config=config(), per_source=True)
+    assert result["answers"] == ["x-1", "x-2", "x-3", "y-1", "y-2", "y-3"]
+    assert result["metrics"]["n_calls"] == 6
+
+
+def test_keeps_prompt_order_whatever_the_timing(server, config):
+    def slow_for_early_ones(request):
+        number = int(request.json()["prompt"])
+        return Answer(json={"answer": str(number)}, delay_s=0.05 if number % 4 == 0 else 0.0)
+
+    server.handler = slow_for_early_ones
+    prompts = [str(number) for number in range(24)]
+    assert run_many(prompts, config=config())["answers"] == prompts
+
+
+def test_keeps_within_the_concurrency(server, config):
+    lock, now, most = threading.Lock(), [0], [0]
+
+    class Watched(Answer):
+        def play(self, wire):
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            wire.pause(0.01)
+            with lock:
+                now[0] -= 1
+            super().play(wire)
+
+    server.handler = lambda _: Watched(json={"answer": "x"})
+    run_many(["p"] * 12, config=config(request_concurrency=3))
+    assert most[0] == 3
+
+
+@pytest.mark.parametrize("prompts", [[], ()])
+def test_has_nothing_to_do_for_no_prompts(server, config, prompts):
+    result = run_many(prompts, config=config())
+    assert (result["status"], result["answers"], result["metrics"]["n_calls"]) == ("ok", [], 0)
+    assert server.requests == []
+
+
+def test_sends_the_source_alone_for_a_none_prompt(server, config):
+    server.reply(build_answer())
+    run(source=Source.from_text("only this"), config=config())
+    assert server.requests[0].json() == {"model": "m", "prompt": None, "parts": [{"text": "only this"}]}
+
+
+def test_sees_the_callers_context_variables(config, server):
+    tenant = contextvars.ContextVar("tenant", default="nobody")
+    seen = set()
+
+    class Watch:
+        @hookimpl
+        def pollux_event(self, event: Any) -> None:
+            seen.add(tenant.get())
+
+    server.handler = FileServer()
+    tenant.set("acme")
+    run_many(["a", "b", "c"], config=config(plugins=[Watch()]))
+    assert seen == {"acme"}
+
+
+def test_status_is_partial_when_some_answers_are_blank(server, config):
+    server.handler = lambda request: build_answer("" if request.json()["prompt"] == "b" else "x")
+    assert run_many(["a", "b"], config=config())["status"] == "partial"
+
+
+def test_status_is_error_when_all_answers_are_blank(server, config):
+    server.reply(build_answer(" \n"))
+    result = run("a", config=config())
+    assert (result["status"], result["confidence"]) == ("error", 0.5)
+
+
+def test_gives_typed_answers(server, config):
+    server.reply(build_answer('{"name": "Ada", "age": 36}'))
+    result = run("who?", config=config(), options=Options(response_schema=Person))
+    assert result["structured"] == [Person("Ada", 36)]
+    assert result["diagnostics"]["schema_errors"] == [None]
+
+
+def test_says_where_an_answer_misses_the_schema(server, config):
+    server.reply(build_answer('{"name": "Ada", "age": "old"}'))
+    result = run("who?", config=config(), options=Options(response_schema=Person))
+    assert (result["status"], result["structured"]) == ("ok", [None])
+    assert result["answers"] == ['{"name": "Ada", "age": "old"}']
+    assert "$.age" in result["diagnostics"]["schema_errors"][0]
+
+
+def test_envelope_becomes_json_by_one_call(server, config):
+    server.reply(build_answer('{"name": "Ada", "age": 36}'))
+    result = run("who?", config=config(), options=Options(response_schema=Person))
+    again = json.loads(json.dumps(to_jsonable(result)))
+    assert again["structured"] == [{"name": "Ada", "age": 36}]
+    assert again["usage"] == result["usage"]
+
+
+def test_passes_raw_provider_options_through(server, config):
+    server.reply(build_answer())
+    run("hi", config=config(), options=Options(provider_options={"acme": {"beam": 4}}))
+    assert server.requests[0].json()["beam"] == 4
+
+
+class Limited:
+    """Writes an object and a list into every body."""
+
+    @hookimpl(tryfirst=True)
+    def pollux_encode(self, call):
+        return HttpRequest(path="/ask", body={"limits": {"time": 1, "space": 2}, "tags": ["a"]})
+
+
+def test_puts_raw_fields_of_an_object_beside_those_that_are_there(server, config):
+    server.reply(build_answer())
+    raw = {"limits": {"space": 3}, "tags": []}
+    run("hi", config=config(plugins=[Limited()]), options=Options(provider_options={"acme": raw}))
+    assert server.requests[0].json() == {"limits": {"time": 1, "space": 3}, "tags": []}
+
+
+def test_reuses_one_connection_over_many_calls(server, config):
+    server.handler = FileServer()
+    for _ in range(5):
+        run("hi", config=config())
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_one_failed_prompt_loses_no_other_answer(server, config):
+    files = server.handler = FileServer()
+    files.failing_prompts = {"p7": 400}
+    prompts = [f"p{number}" for number in range(20)]
+    with pytest.raises(APIError, match="no to p7") as caught:
+        run_many(prompts, config=config())
+    error, partial = caught.value, caught.value.partial_result
+    assert (error.call_idx, error.status_code, error.phase, error.provider) == (7, 400, "generate", "acme")
+    assert partial["status"] == "partial"
+    assert partial["answers"] == ["" if p == "p7" else p.upper() for p in prompts]
+    assert [index for index, entry in enumerate(partial["errors"]) if entry] == [7]
+
+
+def test_keeps_errors_in_the_envelope_when_asked(server, config):
+    files = server.handler = FileServer()
+    files.failing_prompts = {"b": 400}
+    result = run_many(["a", "b"], config=config(), options=Options(on_error="keep"))
+    assert result["answers"] == ["A", ""]
+    assert result["errors"][0] is None
+    assert result["errors"][1] | {"message": ""} == {
+        "type": "APIError",
+        "message": "",
+        "hint": None,
+        "kind": "invalid_request",
+        "status_code": 400,
+        "retryable": False,
+    }
+    assert result["diagnostics"]["raw_responses"][1] is None
+
+
+def test_raises_the_lowest_index_of_several_failures(server, config):
+    files = server.handler = FileServer()
+    files.failing_prompts = {"b": 400, "d": 404}
+    with pytest.raises(APIError) as caught:
+        run_many(["a", "b", "c", "d"], config=config())
+    assert (caught.value.call_idx, caught.value.status_code) == (1, 400)
+
+
+def test_a_bad_key_stops_what_has_not_started(server, config):
+    server.handler = lambda _: Answer(status=401, json={"error": "bad key"})
+    with pytest.raises(APIError) as caught:
+        run_many(["p"] * 40, config=config(request_concurrency=4))
+    assert len(server.requests) <= 4
+    assert caught.value.status_code == 401
+    assert "ACME_API_KEY" in caught.value.hint
+    entries = caught.value.partial_result["errors"]
+    assert len(entries) == 40
+    assert all(entry["kind"] == "auth" for entry in entries)
+    assert "not sent" in entries[-1]["message"]
+
+
+def test_a_403_after_an_answer_is_about_that_prompt(server, config):
+    def handler(request):
+        prompt = request.json()["prompt"]
+        return Answer(status=403, json={"error": "flagged"}) if prompt == "p2" else build_answer(prompt)
+
+    server.handler = handler
+    prompts = [f"p{number}" for number in range(6)]
+    options = Options(on_error="keep")
+    result = run_many(prompts, config=config(request_concurrency=1), options=options)
+    assert result["answers"] == ["p0", "p1", "", "p3", "p4", "p5"]
+
+
+def test_a_403_at_first_stops_the_rest(server, config):
+    server.handler = lambda _: Answer(status=403, json={"error": "no access"})
+    with pytest.raises(APIError):
+        run_many(["p"] * 20, config=config(request_concurrency=2))
+    assert len(server.requests) <= 2
+
+
+def test_calls_that_were_not_sent_have_no_attempts(server, config):
+    server.handler = lambda _: Answer(status=401, json={"error": "no"})
+    with pytest.raises(APIError) as caught:
+        run_many(["p"] * 9, config=config(request_concurrency=2))
+    attempts = [len(ledger) for ledger in caught.value.partial_result["diagnostics"]["attempts"]]
+    assert sum(attempts) == len(server.requests)
+    assert attempts[-1] == 0
+
+
+def test_arguments_nested_beyond_reason_lose_no_answer():
+    deep = Reply(tool_calls=(ToolCall("c", "f", "[" * 20_000),))
+    result = run_many(["a", "b"], config=attrs.evolve(MOCK, plugins=[Script(deep, "fine")], request_concurrency=1))
+    assert result["tool_calls"][0][0]["arguments_parsed"] is None
+    assert result["answers"][1] == "fine"
+
+
+def test_half_a_character_in_an_answer_is_replaced():
+    result = run("x", config=attrs.evolve(MOCK, plugins=[Script("a\ud800b")]))
+    assert result["answers"] == ["a\ufffdb"]
+
+
+def test_labels_the_answers_of_per_source():
+    sources = [Source.from_text("x", identifier="one"), Source.from_text("y", identifier="two")]
+    result = run_many(["p", "q"], sources=sources, config=MOCK, per_source=True)
+    assert result["diagnostics"]["calls"] == [
+        {"prompt": 0, "source": "one"},
+        {"prompt": 1, "source": "one"},
+        {"prompt": 0, "source": "two"},
+        {"prompt": 1, "source": "two"},
+    ]
+
+
+def test_never_shows_the_key_that_a_server_echoes(server, config):
+    server.reply(Answer(status=401, json={"error": "Incorrect API key provided: sk-secret"}))
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config())
+    assert "sk-secret" not in f"{caught.value} {caught.value!r} {caught.value.partial_result}"
+
+
+def test_refuses_several_prompts_in_run():
+    with pytest.raises(ConfigurationError, match="prompt") as caught:
+        run(["a", "b"], config=MOCK)  # type: ignore[arg-type]
+    assert "run_many" in caught.value.hint
+
+
+def test_mock_answers_under_any_name():
+    result = run("hello", config=Config(provider="nobody-has-this", model="m", use_mock=True))
+    assert result["answers"] == ["echo: hello"]

@@ -1,0 +1,280 @@
+import json
+import threading
+import time
+from collections import OrderedDict
+
+import pytest
+
+from pollux_sync import (
+    APIError,
+    CacheError,
+    CacheHandle,
+    Config,
+    ConfigurationError,
+    Options,
+    Source,
+    cached,
+    create_cache,
+    delete_cache,
+    extend_cache,
+    hookimpl,
+    list_caches,
+    process,
+    run,
+    run_many,
+)
+from pollux_sync.data.events import CacheCreated, FileUploaded, UploadDeleted
+
+TEXT = Source.from_text("the manual")
+
+
+class Watching:
+    """Counts events, and what is asked of the provider."""
+
+    def __init__(self):
+        self.events = []
+        self.asked = []
+        self.failure = None
+
+    @hookimpl
+    def pollux_event(self, event):
+        self.events.append(type(event))
+
+    @hookimpl(wrapper=True)
+    def pollux_create_cache(self, call):
+        self.asked.append("create")
+        if self.failure:
+            time.sleep(0.1)
+            raise self.failure
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def pollux_extend_cache(self):
+        self.asked.append("extend")
+        return (yield)
+
+
+@pytest.fixture(autouse=True)
+def _no_caches_of_other_tests(monkeypatch):
+    monkeypatch.setattr(process.caches, "_registered", OrderedDict())
+
+
+@pytest.fixture
+def watching():
+    return Watching()
+
+
+@pytest.fixture
+def config(watching):
+    return Config(provider="gemini", model="m", use_mock=True, plugins=[watching])
+
+
+def test_answers_from_what_a_cache_holds(config):
+    handle = create_cache([TEXT], config=config, ttl_seconds=60)
+    result = run("how?", config=config, options=Options(cache=handle))
+    assert result["metrics"]["cache_used"] is True
+    assert (result["metrics"]["cache_mode"], result["metrics"]["cache_hit"]) == ("persistent", True)
+    assert (handle.provider, handle.model, handle.n_tokens) == ("gemini", "m", 10)
+    assert 50 < handle.expires_at - time.time() <= 60
+    assert CacheHandle.from_dict(json.loads(json.dumps(handle.to_dict()))) == handle
+
+
+def test_says_how_a_call_without_one_was_cached(config):
+    metrics = [run("?", config=config, options=Options(implicit_caching=on))["metrics"] for on in (None, True)]
+    assert [(m["cache_mode"], m["cache_hit"]) for m in metrics] == [("none", None), ("implicit", None)]
+
+
+def test_many_threads_make_one_cache_and_one_upload(config, watching, tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    source = Source.from_file(tmp_path / "a.pdf")
+    handles = []
+    threads = [
+        threading.Thread(target=lambda: handles.append(create_cache([source], config=config))) for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(handles) == 20
+    assert len(set(handles)) == 1
+    assert watching.asked == ["create"]
+    assert [watching.events.count(kind) for kind in (FileUploaded, UploadDeleted, CacheCreated)] == [1, 1, 1]
+
+
+def test_a_failure_is_told_to_all_who_wait_and_forgotten(config, watching):
+    watching.failure = APIError("no room", kind="invalid_request")
+    errors = []
+
+    def ask():
+        with pytest.raises(CacheError, match="no room") as caught:
+            create_cache([TEXT], config=config)
+        errors.append(caught.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 8
+    assert len(watching.asked) < 8
+    assert {error.phase for error in errors} == {"cache"}
+    watching.failure = None
+    assert create_cache([TEXT], config=config).name
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sources": [Source.from_text("another manual")]},
+        {"sources": [TEXT, TEXT]},
+        {"system_instruction": "be brief"},
+        {"tools": [{"name": "x"}]},
+    ],
+)
+def test_other_content_is_another_cache(config, other):
+    handles = {create_cache(**({"sources": [TEXT], "config": config} | also)).name for also in ({}, {}, other)}
+    assert len(handles) == 2
+
+
+def test_other_accounts_and_models_have_caches_of_their_own(watching):
+    configs = [
+        Config(**({"provider": "gemini", "model": "m", "use_mock": True, "plugins": [watching]} | also))
+        for also in ({"api_key": "one"}, {"api_key": "two"}, {"api_key": "one", "model": "n"})
+    ]
+    handles = [create_cache([TEXT], config=config) for config in configs]
+    assert watching.asked == ["create"] * 3
+    assert handles[0].account != handles[1].account
+    assert all("one" not in str(handle.to_dict()) for handle in handles)
+    with pytest.raises(ConfigurationError, match="another account"):
+        run("?", config=configs[1], options=Options(cache=handles[0]))
+    with pytest.raises(ConfigurationError, match="another account"):
+        extend_cache(handles[0], 60, config=configs[1])
+
+
+def test_a_longer_time_is_honoured(config, watching):
+    first = create_cache([TEXT], config=config, ttl_seconds=60)
+    assert create_cache([TEXT], config=config, ttl_seconds=30) == first
+    longer = create_cache([TEXT], config=config, ttl_seconds=600)
+    assert (longer.name, longer.expires_at > first.expires_at + 500) == (first.name, True)
+    assert watching.asked == ["create", "extend"]
+
+
+def test_a_cache_that_ends_soon_is_extended(config, watching, monkeypatch):
+    first = create_cache([TEXT], config=config, ttl_seconds=600)
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 580)
+    again = create_cache([TEXT], config=config, ttl_seconds=600)
+    assert again.name == first.name
+    assert watching.asked == ["create", "extend"]
+
+
+def test_a_cache_that_has_ended_is_made_anew(config, watching, monkeypatch):
+    first = create_cache([TEXT], config=config, ttl_seconds=60)
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 61)
+    with pytest.raises(ConfigurationError, match="has expired"):
+        run("?", config=config, options=Options(cache=first))
+    assert create_cache([TEXT], config=config, ttl_seconds=60).name != first.name
+    assert watching.asked == ["create", "create"]
+
+
+def drop_behind_our_back(config, handle):
+    with process.clients.lease(config) as hooks:
+        hooks.client.delete_cache(handle.name)
+
+
+def test_a_cache_that_the_provider_forgot_is_noticed(config, watching):
+    handle = create_cache([TEXT], config=config)
+    drop_behind_our_back(config, handle)
+    with pytest.raises(CacheError, match="there is no cache") as caught:
+        run_many(["a", "b"], config=config, options=Options(cache=handle))
+    assert (caught.value.kind, caught.value.hint) == ("cache_missing", "make a new one with create_cache")
+    assert len(caught.value.attempts) == 1
+    assert create_cache([TEXT], config=config).name != handle.name
+    assert watching.asked == ["create", "create"]
+
+
+def test_a_forgotten_cache_that_was_to_be_extended_is_made_anew(config):
+    handle = create_cache([TEXT], config=config, ttl_seconds=60)
+    drop_behind_our_back(config, handle)
+    assert create_cache([TEXT], config=config, ttl_seconds=600).name != handle.name
+    with pytest.raises(CacheError):
+        extend_cache(handle, 60, config=config)
+
+
+def test_lists_and_deletes(config):
+    names = {create_cache([TEXT], config=config, system_instruction=text).name for text in ("a", "b")}
+    listed = list_caches(config=config)
+    assert {handle.name for handle in listed} >= names
+    for handle in listed:
+        delete_cache(handle, config=config)
+        delete_cache(handle, config=config)
+    assert list_caches(config=config) == []
+
+
+def test_a_block_deletes_its_cache(config):
+    with cached([TEXT], config=config, system_instruction="block") as handle:
+        assert run("?", config=config, options=Options(cache=handle))["status"] == "ok"
+    assert handle.name not in {other.name for other in list_caches(config=config)}
+
+
+class NoDeletion:
+    @hookimpl(wrapper=True)
+    def pollux_delete_cache(self):
+        yield
+        raise APIError("not today", kind="invalid_request", status_code=400)
+
+
+def broken_block(reach):
+    with cached([TEXT], config=reach):
+        raise LookupError("in the block")
+
+
+def test_what_goes_wrong_in_a_block_is_not_masked_by_its_end(watching):
+    reach = Config(provider="gemini", model="m", use_mock=True, plugins=[watching, NoDeletion()])
+    with pytest.raises(LookupError, match="in the block"):
+        broken_block(reach)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ttl_seconds": 0, "system_instruction": 3}, "ttl_seconds"),
+        ({"ttl_seconds": True}, "ttl_seconds"),
+        ({"system_instruction": 3, "sources": "x"}, "system_instruction"),
+        ({"sources": "x"}, "list of Source"),
+        ({"sources": [TEXT, "x"], "tools": [3]}, r"sources\[1\]"),
+        ({"tools": [{"name": "x"}, 3]}, r"tools\[1\]"),
+        ({"tools": [{"name": "x", "parameters": {"a": object()}}]}, r"tools\[0\]"),
+        ({"sources": []}, "nothing to cache"),
+    ],
+)
+def test_refuses_in_the_documented_order(config, settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        create_cache(**({"sources": [TEXT], "config": config} | settings))
+
+
+def test_a_provider_without_caches_says_so():
+    config = Config(provider="openai", model="m", api_key="k")
+    with pytest.raises(ConfigurationError, match="'openai' has no caches") as caught:
+        create_cache([TEXT], config=config)
+    assert "cached_tokens" in caught.value.hint
+    assert list_caches(config=config) == []
+
+
+def test_a_handle_of_another_provider_is_refused(config):
+    handle = CacheHandle("c", "m", "acme", time.time() + 60)
+    with pytest.raises(ConfigurationError, match="belongs to provider 'acme'"):
+        delete_cache(handle, config=config)
+    with pytest.raises(ConfigurationError, match="must be a Config"):
+        delete_cache(handle, config="acme")
+
+
+def test_without_a_config_the_environment_is_asked(monkeypatch):
+    monkeypatch.setenv("GEMINI_API_KEY", "k")
+    handle = CacheHandle("c", "m", "gemini", time.time() + 60, base_url="http://127.0.0.1:9/x")
+    assert process.resolve_config(handle, None) == Config(provider="gemini", model="m", base_url="http://127.0.0.1:9/x")
+
+
+def test_a_plugin_that_is_missing_is_named():
+    with pytest.raises(ConfigurationError, match="whale") as caught:
+        delete_cache(CacheHandle("c", "m", "whale", time.time() + 60))
+    assert "pip install" in caught.value.hint

@@ -1,0 +1,163 @@
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from acme_server import FileServer
+from pollux_sync import Config, hookimpl, run
+from pollux_sync.data.config import ConfigValues
+from pollux_sync.process import ClientPool
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+class FakeHooks:
+    """Stands for open hooks; only whether it was closed matters here."""
+
+    def __init__(self, config):
+        self.config = config
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def opened():
+    return []
+
+
+@pytest.fixture
+def pool(opened):
+    def open_hooks(config):
+        opened.append(FakeHooks(config))
+        return opened[-1]
+
+    return ClientPool(open_hooks, capacity=2)
+
+
+def config_of(model):
+    return ConfigValues(provider="p", model=model)
+
+
+def test_equal_configs_share_one_client(pool, opened):
+    for _ in range(3):
+        with pool.lease(config_of("a")):
+            pass
+    assert len(opened) == 1
+
+
+def test_closes_the_least_recently_used_idle_client(pool, opened):
+    for model in ("a", "b", "a", "c"):
+        with pool.lease(config_of(model)):
+            pass
+    assert {hooks.config.model: hooks.closed for hooks in opened} == {"a": 0, "b": 1, "c": 0}
+
+
+def test_never_closes_a_client_in_use(pool, opened):
+    with pool.lease(config_of("a")), pool.lease(config_of("b")), pool.lease(config_of("c")):
+        assert [hooks.closed for hooks in opened] == [0, 0, 0]
+
+
+def test_closes_all_at_the_end(pool, opened):
+    for model in ("a", "b"):
+        with pool.lease(config_of(model)):
+            pass
+    pool.close()
+    assert [hooks.closed for hooks in opened] == [1, 1]
+
+
+def test_a_forked_child_starts_afresh_without_closing(pool, opened):
+    with pool.lease(config_of("a")):
+        pass
+    pool.forget()
+    with pool.lease(config_of("a")):
+        pass
+    assert [hooks.closed for hooks in opened] == [0, 0]
+
+
+class Equal:
+    """Equal to all of its kind, and not hashable."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return isinstance(other, Equal)
+
+    @hookimpl
+    def pollux_event(self, event):
+        pass
+
+
+def test_two_plugin_objects_never_share_a_client_however_equal(pool, opened):
+    for _ in range(2):
+        plugin = Equal()
+        for _ in range(2):
+            with pool.lease(ConfigValues(provider="p", model="m", plugins=[plugin])):
+                pass
+    assert len(opened) == 2
+
+
+def test_opens_one_client_under_many_threads(server, config):
+    opened = []
+
+    class Watch:
+        @hookimpl(wrapper=True)
+        def pollux_open(self):
+            client = yield
+            opened.append(client)
+            return client
+
+    server.handler = FileServer()
+    shared = config(plugins=[Watch()])
+    threads = [threading.Thread(target=run, args=("hi",), kwargs={"config": shared}) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1
+
+
+FORK = """
+import os, sys
+from pollux_sync import Config, run
+config = Config(provider="acme", model="m", api_key="k", base_url=sys.argv[1])
+assert run("before", config=config)["answers"] == ["BEFORE"]
+child = os.fork()
+answer = run("child" if child == 0 else "parent", config=config)["answers"][0]
+if child == 0:
+    sys.exit(0 if answer == "CHILD" else 1)
+assert answer == "PARENT"
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_works_on_both_sides_of_a_fork(server, acme, tmp_path):
+    server.handler = FileServer()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SUPPORT)])}
+    done = subprocess.run([sys.executable, "-c", FORK, server.url], env=environment, timeout=20, check=False)
+    assert done.returncode == 0
+    pool = {request.json()["prompt"]: request.connection for request in server.requests}
+    assert pool["before"] == pool["parent"] != pool["child"]
+
+
+def test_works_inside_a_running_event_loop(server, config):
+    import asyncio
+
+    server.handler = FileServer()
+
+    async def main():
+        return run("hi", config=config())
+
+    assert asyncio.run(main())["answers"] == ["HI"]
+    gc.collect()
+
+
+def test_use_mock_needs_no_plugin_named_so():
+    assert run("x", config=Config(provider="a:b", model="m", use_mock=True))["answers"] == ["echo: x"]

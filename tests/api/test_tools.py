@@ -1,0 +1,167 @@
+import json
+import threading
+
+import pytest
+
+from pollux_sync import (
+    APIError,
+    Config,
+    ConfigurationError,
+    Options,
+    Reply,
+    Source,
+    Tool,
+    ToolCall,
+    Usage,
+    continue_tool,
+    run_tools,
+)
+from pollux_sync.testing import Script, failing
+
+CONFIG = Config(provider="openai", model="m", use_mock=True)
+
+
+def weather(city: str) -> dict[str, str]:
+    """The weather in a city."""
+    if city == "Nowhere":
+        raise LookupError("no such city")
+    return {"city": city, "sky": "blue"}
+
+
+def calling(*cities, text=""):
+    calls = tuple(ToolCall(f"c{n}", "weather", json.dumps({"city": city})) for n, city in enumerate(cities))
+    return Reply(text=text, tool_calls=calls, finish_reason="tool_calls", usage=Usage(input_tokens=2, output_tokens=3))
+
+
+def scripted(*answers, **fields):
+    script = Script(*answers)
+    return script, Config(provider="openai", model="m", use_mock=True, plugins=[script], **fields)
+
+
+def told_in(body):
+    return [turn["content"] for turn in body["history"] if turn["role"] == "tool"]
+
+
+def test_asks_until_there_is_an_answer():
+    script, config = scripted(calling("Rome", "Oslo"), calling("Bonn"), "Blue everywhere.")
+    result = run_tools("weather?", tools=[weather], config=config, options=Options(system_instruction="be brief"))
+    assert result["answers"] == ["Blue everywhere."]
+    blue = [f'{{"city": "{city}", "sky": "blue"}}' for city in ("Rome", "Oslo", "Bonn")]
+    assert [told_in(body) for body in script.requests] == [[], blue[:2], blue]
+    assert {body["system"] for body in script.requests} == {"be brief"}
+    assert [tool["name"] for tool in script.requests[2]["tools"]] == ["weather"]
+
+
+def test_counts_all_steps():
+    _, config = scripted(calling("Rome"), calling("Nowhere"), "Blue.")
+    result = run_tools("weather?", tools=[weather], config=config)
+    assert result["usage"] == {"input_tokens": 4, "output_tokens": 6}
+    assert (result["metrics"]["n_calls"], result["metrics"]["n_attempts"]) == (3, 3)
+    steps = result["diagnostics"]["steps"]
+    assert [[run["is_error"] for run in step["tool_runs"]] for step in steps] == [[False], [True], []]
+    assert steps[1]["tool_runs"][0]["content"] == "LookupError: no such city"
+    assert [len(step["attempts"]) for step in steps] == [1, 1, 1]
+
+
+def test_works_on_the_mock():
+    result = run_tools("weather?", tools=[weather], sources=[Source.from_text("Rome")], config=CONFIG)
+    assert result["answers"] == ['echo: {"city": "text", "sky": "blue"}']
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (ToolCall("c", "weather", '{"city": 3}'), "AnswerMismatch: $.city"),
+        (ToolCall("c", "weather", "{"), "ToolCallParseError: the model called 'weather'"),
+        (ToolCall("c", "wether", "{}"), "LookupError: there is no tool 'wether'; the tools are weather"),
+    ],
+)
+def test_tells_the_model_what_it_did_wrong(call, told):
+    script, config = scripted(Reply(tool_calls=(call,)), "Sorry.")
+    assert run_tools("weather?", tools=[weather], config=config)["answers"] == ["Sorry."]
+    (turn,) = [turn for turn in script.requests[1]["history"] if turn["role"] == "tool"]
+    assert turn["is_error"]
+    assert turn["content"].startswith(told)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_may_raise_instead(concurrency):
+    _, config = scripted(calling("Rome", "Nowhere"), "never")
+    with pytest.raises(LookupError, match="no such city") as caught:
+        run_tools("?", tools=[weather], config=config, on_tool_error="raise", tool_concurrency=concurrency)
+    assert caught.value.partial_result["usage"] == {"input_tokens": 2, "output_tokens": 3}
+
+
+def test_ends_with_an_answer_after_so_many_steps():
+    script, config = scripted(calling("Rome"), calling("Oslo"), calling("Bonn", text="Blue, I think."), "never")
+    result = run_tools("weather?", tools=[weather], config=config, max_steps=2)
+    assert [body["tool_choice"] for body in script.requests] == [None, None, "none"]
+    assert result["answers"] == ["Blue, I think."]
+    assert not script.is_used_up
+
+
+def test_a_choice_of_tool_counts_once():
+    script, config = scripted(calling("Rome"), "Blue.")
+    run_tools("weather?", tools=[weather], config=config, tool_choice="required")
+    assert [body["tool_choice"] for body in script.requests] == ["required", None]
+
+
+def test_goes_on_in_a_conversation():
+    script, config = scripted(calling("Rome"), "Blue.", calling("Oslo"), "Grey.")
+    first = run_tools("Rome?", tools=[weather], config=config, options=Options(history=[]))
+    second = run_tools("Oslo?", tools=[weather], config=config, options=Options(continue_from=first))
+    assert second["answers"] == ["Grey."]
+    assert len(told_in(script.requests[3])) == 2
+
+
+def test_a_failure_loses_nothing_and_can_be_gone_on_from():
+    _, config = scripted(calling("Rome"), failing(400, "bad day"), "Blue.")
+    with pytest.raises(APIError, match="bad day") as caught:
+        run_tools("weather?", tools=[weather], config=config)
+    kept = json.loads(json.dumps(caught.value.partial_result))
+    (run,) = kept["diagnostics"]["steps"][-1]["tool_runs"]
+    result = continue_tool(kept, [{"tool_call_id": run["id"], "content": run["content"]}], config=config)
+    assert result["answers"] == ["Blue."]
+
+
+def test_an_interrupt_in_a_tool_ends_the_loop():
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    _, config = scripted(Reply(tool_calls=(ToolCall("a", "weather", '{"city": "Rome"}'), ToolCall("b", "stop", "{}"))))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_tools("?", tools=[weather, stop], config=config)
+    (step,) = caught.value.partial_result["diagnostics"]["steps"]
+    assert [run["name"] for run in step["tool_runs"]] == ["weather"]
+
+
+def test_runs_tools_side_by_side_when_asked():
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(city: str) -> str:
+        both.wait()
+        return city
+
+    _, config = scripted(calling("Rome", "Oslo"), "Met.")
+    tool = Tool.from_function(meet, name="weather")
+    result = run_tools("?", tools=[tool], config=config, tool_concurrency=2)
+    assert [run["content"] for run in result["diagnostics"]["steps"][0]["tool_runs"]] == ["Rome", "Oslo"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tools": []}, "at least one"),
+        ({"tools": weather}, "at least one"),
+        ({"tools": [weather, weather]}, "more than once"),
+        ({"options": Options(tools=[{"name": "x"}])}, "tools of their own"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"tool_concurrency": True}, "tool_concurrency"),
+        ({"on_tool_error": "ignore"}, "on_tool_error"),
+    ],
+)
+def test_refuses_what_cannot_work(settings, message):
+    script, config = scripted("never")
+    with pytest.raises(ConfigurationError, match=message):
+        run_tools("?", **({"tools": [weather], "config": config} | settings))
+    assert script.requests == []
