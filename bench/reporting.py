@@ -24,11 +24,13 @@ PLOT = PAGE.with_suffix(".svg")
 
 _INTRODUCTION = """# Performance
 
-What pollux-sync costs beside what a user would write instead, against a server on the loopback interface that
-answers at once with about 1 kB. `make bench` measures it anew; this page was written by `bench/run.py --write-docs`.
+This page compares the cost of pollux-sync with the cost of the code that a user would write instead. The server runs on
+the loopback interface and answers at once with about 1 kB. `make bench` repeats the measurement; `bench/run.py
+--write-docs` wrote this page.
 
-CPU is user plus system time. Every round measures all of them one after the other, a ratio is taken within its round,
-and the tables show medians over the rounds: the ratios travel to other machines, the milliseconds do not.
+CPU time is user plus system time. Every round measures all of the programs, one after the other. A ratio is computed
+within its round, and the tables show medians over the rounds. Ratios are comparable between machines; milliseconds are
+not.
 """
 
 
@@ -142,7 +144,7 @@ def _about(about: dict) -> str:
         f"{', '.join(about['versions'])}.",
         "",
         f"The server answered {served}, at {server['server_us_per_call']:.0f} µs of its CPU each:",
-        "it is not the bottleneck.",
+        "it was not the bottleneck.",
         "",
     ]
     return "\n".join(lines)

@@ -276,8 +276,8 @@ def memory(server: Loopback, size: Size) -> Report:
     title = f"Memory of {size.memory_prompts:,} prompts"
     slow = ", ".join(peer.name for peer in PEERS if peer.slow)
     notes = [
-        "pollux-sync and pollux-ai keep whole results: answers, usage, what came back; the others keep the texts alone",
-        f"with a tenth of the prompts: {slow}",
+        "pollux-sync and pollux-ai keep complete results: answers, usage, raw responses; the others keep only the texts",
+        f"measured with a tenth of the prompts: {slow}",
     ]
     return Report("memory", title, columns, rows, ratios, missing, notes)
 

@@ -1,4 +1,4 @@
-"""Writes reference/provider-capabilities.md: what the providers of this repository declare, side by side."""
+"""The writer of reference/provider-capabilities.md: the declarations of this repository's providers, side by side."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 PAGE = DOCS / "reference" / "provider-capabilities.md"
 
-#: Options that the core serves whatever the provider; `continue_from` is declared as "history".
+#: Options that the core honours with every provider, and `continue_from`, which providers declare as "history".
 SERVED_BY_CORE = {"continue_from", "delivery_mode", "on_error", "provider_options", "schema_repairs"}
 OPTIONS = tuple(field.name for field in attrs.fields(Options) if field.name not in SERVED_BY_CORE)
 
-#: What every source below holds.
+#: The content of every source below.
 CONTENT = "what the source says"
 
 _TEXTS = {
@@ -78,7 +78,7 @@ def _addresses(types: Mapping[str, str], scheme: str = "https") -> dict[str, Sou
     return {name: Source.from_uri(f"{scheme}://host.example/sample", mime_type=mime) for name, mime in types.items()}
 
 
-#: Every kind of source, by the types that stand for it.
+#: Every kind of source, each with sample sources by the name of their type.
 SOURCES = {
     "text": {"text": Source.from_text(CONTENT)},
     "JSON": {"JSON": Source.from_json([CONTENT])},
@@ -97,7 +97,7 @@ SOURCES = {
 }
 
 YES, NO = "yes", "—"
-#: Calls that are a provider's to answer, with the hook by which it does.
+#: Calls that not every provider supports, with the hook that a provider implements for each.
 CALLS = {
     "`stream`, `stream_many`": "pollux_decode_stream",
     "`defer`, `defer_many`": "pollux_submit_deferred",
@@ -107,7 +107,7 @@ CALLS = {
 }
 
 _DELIVERIES = {"text": "in the text", "inline": "in the request", "upload": "uploaded", "uri": "by address"}
-_BASE_URLS = {"fixed": NO, "optional": "may be given", "required": "must be given"}
+_BASE_URLS = {"fixed": NO, "optional": "optional", "required": "required"}
 _LIMITS = {
     "max_depth": "levels of objects",
     "max_properties": "properties",
@@ -119,49 +119,50 @@ _LIMITS = {
 _AS_DECLARED = "as declared"
 
 _PAGE = f"""\
-# What each provider takes
+# What each provider supports
 
 <!-- written by docs/capabilities.py -->
 
-{NO} means refused before anything is sent, with a hint. Tests hold every cell.
+{NO} means that the call is refused with a hint before anything is sent. Tests check every cell.
 
 ## Options
 
 {{options}}
 ## Calls
 
-`run`, `run_many`, `continue_tool`, `run_tools`, `interact` and `Session` go with every provider.
+`run`, `run_many`, `continue_tool`, `run_tools`, `interact` and `Session` work with every provider.
 
 {{calls}}
 ## Sources
 
 * In the text: the content is part of the prompt.
-* In the request: its bytes are inside.
-* Uploaded: stored at the provider for the call, deleted when it ends.
-* By address: the provider fetches it.
+* In the request: the bytes are inside the request.
+* Uploaded: the file is stored at the provider for the call, and deleted when the call ends.
+* By address: the provider fetches the content.
 
-Where not all types of a kind are taken, those that are stand there.
+If a provider supports only some types of a kind, the cell lists them.
 
 {{sources}}
 ## Schemas
 
-The form in which a `response_schema` is sent; answers come back as declared. What exceeds a limit is refused.
+The table shows the form in which a `response_schema` is sent; answers are returned in the declared type. A schema that
+exceeds a limit is refused.
 
 {{schemas}}
-## Reaching it
+## Access
 
 {{reach}}"""
 
 
 def declarations() -> tuple[ProviderInfo, ...]:
-    """What the installed providers of this repository declare, by name."""
+    """Return the declarations of the installed providers of this repository, ordered by name."""
     ours = {"pollux-sync", *(folder.name for folder in (DOCS.parent / "plugins").iterdir())}
     found = [entry for entry in entry_points(PROVIDERS) if entry.distribution in ours]
     return tuple(read_provider_info(load(PROVIDERS, f"{entry.distribution}:{entry.name}")) for entry in found)
 
 
 def page(infos: Sequence[ProviderInfo]) -> str:
-    """The whole page."""
+    """Return the text of the page."""
     tables = {
         "options": _table("option", infos, _option_cells),
         "calls": _table("call", infos, _call_cells),
@@ -190,7 +191,7 @@ def _option_cells(info: ProviderInfo) -> dict[str, str]:
 
 
 def _call_cells(info: ProviderInfo) -> dict[str, str]:
-    """Which of the calls the provider answers that not every plugin needs to."""
+    """Return the cells of the calls that not every provider supports."""
     plugin = load(PROVIDERS, info.name).plugin
     return {call: YES if hasattr(plugin, hook) else NO for call, hook in CALLS.items()}
 
@@ -200,7 +201,7 @@ def _source_cells(info: ProviderInfo) -> dict[str, str]:
 
 
 def _deliveries(info: ProviderInfo, sources: Mapping[str, Source]) -> str:
-    """How the sources are delivered, with the names of those that are if not all are alike."""
+    """Return the delivery of the sources, with the names of their types if the delivery differs between them."""
     taken: dict[str, list[str]] = {}
     for name, source in sources.items():
         rule = info.find_rule(source)
@@ -215,12 +216,12 @@ def _deliveries(info: ProviderInfo, sources: Mapping[str, Source]) -> str:
 def _schema_cells(info: ProviderInfo) -> dict[str, str]:
     dialect = info.schema_dialect
     shapes = {
-        "no object at the root": "in an object" if dialect.needs_object_root else _AS_DECLARED,
-        "fields that may be absent": "required, or null" if dialect.all_required else _AS_DECLARED,
+        "root that is not an object": "in an object" if dialect.needs_object_root else _AS_DECLARED,
+        "optional fields": "required, or null" if dialect.all_required else _AS_DECLARED,
         "maps": _AS_DECLARED if dialect.allows_open_maps else "list of pairs",
         "tuples": _AS_DECLARED if dialect.allows_tuples else "object",
         "any value": _AS_DECLARED if dialect.allows_any else "JSON text",
-        "what contains itself": _AS_DECLARED if dialect.allows_recursion else "JSON text",
+        "recursive types": _AS_DECLARED if dialect.allows_recursion else "JSON text",
     }
     limits = {
         _LIMITS[name]: "none known" if limit is None else f"up to {limit:,}"
@@ -235,7 +236,7 @@ def _reach_cells(info: ProviderInfo) -> dict[str, str]:
         "key": keys if info.needs_key else "not needed",
         "`base_url`": _BASE_URLS[info.base_url_policy],
         "variable of `base_url`": f"`{info.base_url_env}`" if info.base_url_env else "none",
-        "a client of your own": YES if info.accepts_client else NO,
+        "your own client": YES if info.accepts_client else NO,
         "uploads": YES if any(rule.delivery == "upload" for rule in info.sources) else "none",
         "the service's documentation": f"[here]({info.docs_url})" if info.docs_url else "",
     }

@@ -103,7 +103,7 @@ def is_refusal(status_code: int | None) -> bool:
 
 
 class PolluxError(Exception):
-    """The base of every error that this SDK raises on purpose. ``str(error)`` is the message and, below it, the hint."""
+    """The base of all errors that this SDK raises on purpose. ``str(error)`` is the message and, below it, the hint."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

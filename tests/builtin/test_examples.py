@@ -155,7 +155,7 @@ def test_a_clever_pattern_gets_some_text():
         {"anyOf": [{"$ref": "#"}]},
     ],
 )
-def test_without_any_valid_value_there_is_no_example(schema):
+def test_a_schema_without_a_valid_value_is_refused(schema):
     with pytest.raises(ConfigurationError, match="cannot build an example"):
         build_example(schema)
 

@@ -1,4 +1,4 @@
-"""The command line in this process and in others, in a working directory without settings around it."""
+"""Fixtures that run the command line, in this process or another, in a working directory without settings."""
 
 import io
 import os
@@ -23,7 +23,7 @@ VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """The working directory: empty files end the search upwards, so that the machine's own stay out."""
+    """The working directory. Its empty files end the search for settings in the folders above."""
     (tmp_path / ".env").touch()
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path)
@@ -46,7 +46,7 @@ class Cedar:
 
 
 class Stdin(io.StringIO):
-    """Standard input: text that was piped in, or a keyboard at which nobody types."""
+    """Standard input: piped text, or without one a keyboard at which nobody types."""
 
     def __init__(self, text=None):
         super().__init__(text or "")
@@ -58,7 +58,7 @@ class Stdin(io.StringIO):
 
 @pytest.fixture
 def cli(capsys, monkeypatch):
-    """Runs a command line in this process; gives its exit code and what it wrote."""
+    """Return a function that runs a command line in this process and returns exit code, stdout and stderr."""
 
     def cli(*words, stdin=None):
         monkeypatch.setattr(sys, "stdin", Stdin(stdin))
@@ -71,7 +71,7 @@ def cli(capsys, monkeypatch):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder that installed distributions and their modules can be written to."""
+    """A folder on the import path, for distributions and modules of a test."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
@@ -80,14 +80,14 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture
 def acme(site, monkeypatch):
-    """The test provider, installed, with a key."""
+    """Install the test provider and set its key."""
     install(site, "pollux-acme", "1.2", acme="acme_provider:Acme")
     monkeypatch.setenv("ACME_API_KEY", "sk-secret")
 
 
 @pytest.fixture
 def cedar(site):
-    """A provider, installed, without a key but with an address of its own and a setting."""
+    """Install a provider that needs no key, but a base URL, and has one setting."""
     (site / "cedar_provider.py").write_text(CEDAR)
     install(site, "pollux-cedar", cedar="cedar_provider:Cedar")
 
@@ -100,13 +100,13 @@ def server():
 
 @pytest.fixture
 def at_server(acme, server):
-    """The words that name the test provider at the scripted server."""
+    """The arguments that name the test provider at the scripted server."""
     return ("-p", "acme", "-m", "m", "--base-url", server.url, "--retries", "0")
 
 
 @pytest.fixture
 def start(site):
-    """Starts a command line in a process of its own."""
+    """Return a function that starts a command line in another process."""
     started = []
 
     def start(*words, module="pollux_sync", **settings):

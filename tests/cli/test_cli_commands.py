@@ -2,6 +2,7 @@ import contextlib
 import io
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,17 @@ import pytest
 from installing import install
 from pollux_sync import APIError, ConfigurationError, PlanningError, ProviderBugError, SourceError
 from pollux_sync.cli import main
+from pollux_sync.cli.commands import DESCRIPTIONS
+from pollux_sync.cli.exits import MEANINGS
 from pollux_sync.cli.terminal import write, write_json, write_remark
+from pollux_sync.hooks.loading import COMMANDS, entry_points
 
-COMMANDS = "pollux_sync.commands"
 numbers = itertools.count()
 
 
 @pytest.fixture
 def command(site):
-    """Installs a command called hello, whose main has the given body."""
+    """Return a function that installs a command called hello, whose main has the given body."""
 
     def command(body, name="hello", distribution="pollux-hello"):
         module = f"command_{next(numbers)}"
@@ -44,20 +47,38 @@ def test_help_lists_an_installed_command_without_importing_it(site, cli):
     assert "hello    from pollux-hello 3.1" in cli("--help").out
 
 
+def test_every_built_in_command_has_a_description():
+    ours = [entry.name for entry in entry_points(COMMANDS) if entry.distribution == "pollux-sync"]
+    assert sorted(DESCRIPTIONS) == ours
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_help_of_a_command_begins_with_its_description(cli, name):
+    assert f"\n\n{DESCRIPTIONS[name].capitalize()[:20]}" in cli(name, "--help").out.replace("Url", "URL")
+
+
+def test_commands_and_exit_codes_are_documented():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    assert [name for name in DESCRIPTIONS if f"{name} " not in page] == []
+    rows = dict(re.findall(r"^\| (\d+) \| (.+) \|$", page.replace("`", ""), re.MULTILINE))
+    assert rows.keys() == {str(code) for code in MEANINGS}
+    assert all(rows[str(code)].startswith(meaning) for code, meaning in MEANINGS.items())
+
+
 def test_help_explains_the_exit_codes(cli):
     assert "130  interrupted" in cli("--help").out
 
 
-def test_help_says_so_when_no_command_is_installed(cli, monkeypatch):
+def test_help_reports_that_no_command_is_installed(cli, monkeypatch):
     monkeypatch.setattr(sys, "path", [])
-    assert "none is installed" in cli("--help").out
+    assert "no command is installed" in cli("--help").out
 
 
 def test_version_is_printed(cli):
     assert cli("--version").out.startswith("pollux-sync ")
 
 
-def test_without_a_command_the_help_is_a_remark_and_a_refusal(cli):
+def test_prints_the_help_to_stderr_and_fails_without_a_command(cli):
     done = cli()
     assert (done.code, done.out) == (2, "")
     assert "commands (" in done.err
@@ -85,12 +106,12 @@ def test_broken_command_is_refused_when_it_is_named(site, cli):
     assert "plugin 'hello' of pollux-hello 1.0 cannot be loaded: ModuleNotFoundError" in done.err
 
 
-def test_broken_command_hurts_no_other(site, cli):
+def test_broken_command_does_not_affect_others(site, cli):
     install(site, "pollux-hello", group=COMMANDS, hello="no_such_module:main", run="no_such_module:main")
     assert cli("run", "--mock", "Who?").code == 0
 
 
-def test_command_of_one_name_with_a_built_in_one_is_called_by_its_distribution(command, cli):
+def test_command_with_the_name_of_a_built_in_one_is_called_by_its_distribution(command, cli):
     command("print('mine')", name="run")
     assert "pollux-hello:run  from pollux-hello 1.0" in cli("--help").out
     assert cli("pollux-hello:run").out == "mine\n"
@@ -105,7 +126,7 @@ def test_command_offered_twice_is_refused_with_the_choice(command, cli):
     assert cli("pollux-other:hello").out == "second\n"
 
 
-def test_command_that_is_no_function_is_refused(site, cli):
+def test_command_that_is_not_a_function_is_refused(site, cli):
     install(site, "pollux-hello", group=COMMANDS, hello="json.decoder:NaN")
     done = cli("hello")
     assert done.code == 2
@@ -161,7 +182,7 @@ def test_refusal_of_some_prompts_after_others_were_sent_is_a_failure(command, cl
 
 def test_unexpected_error_is_one_line_and_a_hint(command, cli):
     command("raise RuntimeError('no such whale')")
-    assert cli("hello").err == "error: RuntimeError: no such whale\n  hint: --traceback shows where it fails\n"
+    assert cli("hello").err == "error: RuntimeError: no such whale\n  hint: add --traceback to see where it fails\n"
 
 
 @pytest.mark.parametrize("words", [("--traceback", "hello"), ("hello", "--traceback")])
@@ -183,7 +204,7 @@ def test_traceback_is_shown_in_strict_mode(command, cli, monkeypatch):
     assert "Traceback" in cli("hello").err
 
 
-def test_text_that_a_command_leaves_with_is_said(command, cli):
+def test_text_that_a_command_exits_with_is_printed(command, cli):
     command("raise SystemExit('no way')")
     assert cli("hello").err == "no way\n"
 
@@ -209,7 +230,7 @@ def test_reader_that_goes_away_while_it_writes_ends_the_command_quietly(command,
 
 
 @BUFFERING
-def test_full_disk_is_said(start, unbuffered):
+def test_full_disk_is_reported(start, unbuffered):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
@@ -248,7 +269,7 @@ def test_stream_without_an_encoding_is_written_to():
     assert stdout.getvalue() == "caf\u00e9 \\ud800\n"
 
 
-def test_closed_streams_are_no_trouble(monkeypatch):
+def test_works_with_closed_streams(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     monkeypatch.setattr(sys, "stdin", None)
@@ -263,6 +284,8 @@ HEAVY = {"asyncio", "cattrs", "jsonschema", "referencing", "requests", "urllib3"
 SCRIPT = """
 import json, sys
 from pollux_sync.cli import main
+from pollux_sync.cli.commands import DESCRIPTIONS
+from pollux_sync.cli.exits import MEANINGS
 assert main(sys.argv[1:]) == 0
 print(json.dumps(list(sys.modules)), file=sys.stderr)
 """

@@ -1,5 +1,7 @@
 import json
+import re
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ SECRET = "sk-never-shown"
 
 @pytest.fixture
 def report(cli):
-    """What ``doctor --json`` says, and its exit code."""
+    """Return a function that runs ``doctor --json`` and returns exit code and report."""
 
     def report():
         done = cli("doctor", "--json")
@@ -22,7 +24,7 @@ def report(cli):
     return report
 
 
-def test_sound_installation_has_no_problem(cli):
+def test_finds_no_problem_in_a_sound_installation(cli):
     done = cli("doctor")
     assert done.code == 0
     assert done.out.endswith("no problems found\n")
@@ -32,6 +34,11 @@ def test_versions_are_reported(report):
     _, found = report()
     assert found["python"].startswith("3.")
     assert found["packages"]["requests"]
+
+
+def test_version_of_every_dependency_is_reported(report):
+    declared = [re.match(r"[\w-]+", line)[0] for line in requires("pollux-sync") if "extra ==" not in line]
+    assert set(declared) <= report()[1]["packages"].keys()
 
 
 def test_package_that_is_missing_is_reported_as_such(capsys, monkeypatch):
@@ -50,7 +57,7 @@ def test_key_is_reported_as_set_and_never_shown(cli, report, monkeypatch):
 
 
 @pytest.mark.usefixtures("acme")
-def test_key_that_is_not_set_is_no_problem(cli, monkeypatch):
+def test_missing_key_is_not_a_problem(cli, monkeypatch):
     monkeypatch.delenv("ACME_API_KEY")
     done = cli("doctor")
     assert "ACME_API_KEY: not set" in done.out
@@ -94,7 +101,7 @@ def test_provider_offered_twice_is_a_problem(acme, site, cli):
     assert done.out.endswith("2 problems found\n")
 
 
-def test_middleware_is_reported_with_the_variable_that_switched_it_on(site, report, monkeypatch):
+def test_middleware_is_reported_with_the_variable_that_enabled_it(site, report, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "trace")
     install(site, "pollux-trace", group="pollux_sync.plugins", trace="acme_provider:Acme")
     code, found = report()
@@ -102,20 +109,20 @@ def test_middleware_is_reported_with_the_variable_that_switched_it_on(site, repo
     assert (found["middleware"], found["middleware_from"]) == (["trace"], "POLLUX_SYNC_PLUGINS")
 
 
-def test_middleware_is_reported_with_the_file_that_switched_it_on(folder, site, cli):
+def test_middleware_is_reported_with_the_file_that_enabled_it(folder, site, cli):
     (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugins = ["trace"]\n')
     install(site, "pollux-trace", group="pollux_sync.plugins", trace="acme_provider:Acme")
     assert "trace ([tool.pollux-sync] of the nearest pyproject.toml)" in cli("doctor").out
 
 
-def test_middleware_that_is_switched_on_but_missing_is_a_problem(cli, monkeypatch):
+def test_middleware_that_is_enabled_but_missing_is_a_problem(cli, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "tracy")
     done = cli("doctor")
     assert done.code == 1
     assert "problem: no installed plugin is called 'tracy'\n1 problem found\n" in done.out
 
 
-def test_broken_middleware_that_is_switched_on_is_one_problem(site, report, monkeypatch):
+def test_broken_middleware_that_is_enabled_is_one_problem(site, report, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "trace")
     install(site, "pollux-trace", group="pollux_sync.plugins", trace="no_such_module:X")
     assert len(report()[1]["problems"]) == 1
@@ -132,7 +139,7 @@ def test_list_of_middleware_that_cannot_be_read_is_a_problem(folder, report):
 def test_proxies_are_reported_without_their_address(cli, monkeypatch, variable):
     monkeypatch.setenv(variable, "http://user:sk-never-shown@proxy.invalid")
     out = cli("doctor").out
-    assert "HTTPS_PROXY is set" in out
+    assert "HTTPS_PROXY: set" in out
     assert SECRET not in out
 
 
@@ -164,7 +171,7 @@ def test_default_provider_that_is_not_installed_is_a_problem(report, monkeypatch
 # online
 
 
-def test_default_provider_is_asked_whether_it_is_ready(cli, report, monkeypatch):
+def test_checks_that_the_default_provider_is_ready(cli, report, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "mock")
     monkeypatch.setenv("POLLUX_SYNC_MODEL", "m1")
     done = cli("doctor", "--online")
@@ -184,13 +191,13 @@ def test_default_provider_that_is_not_ready_is_a_problem(cli, monkeypatch):
     assert "(check that the server runs" in done.out
 
 
-def test_nobody_to_ask_is_a_problem(cli):
+def test_missing_default_is_a_problem(cli):
     done = cli("doctor", "--online")
     assert done.code == 1
-    assert "problem: online: set POLLUX_SYNC_PROVIDER and POLLUX_SYNC_MODEL, which say who is asked" in done.out
+    assert "problem: online: set POLLUX_SYNC_PROVIDER and POLLUX_SYNC_MODEL: they name what to check" in done.out
 
 
-def test_problem_without_a_hint_is_told_alone(cli, server, monkeypatch):
+def test_problem_without_a_hint_is_printed_without_one(cli, server, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_PROVIDER", "local")
     monkeypatch.setenv("POLLUX_SYNC_MODEL", "m1")
     monkeypatch.setenv("POLLUX_LOCAL_BASE_URL", server.url)

@@ -17,23 +17,22 @@ def _jobs_of_this_test():
 
 
 @pytest.fixture
-def scripted(monkeypatch):
-    """Lets the mock's jobs take their time: by a plugin in every configuration of the command line."""
+def script_jobs(monkeypatch):
+    """Return a function that scripts the mock's jobs, by a plugin in every configuration of the command line."""
 
-    def script(*looks, **fates):
+    def script_jobs(*looks, **fates):
         plugins = (JobScript(*looks, **fates),)
         monkeypatch.setattr("pollux_sync.hooks.config.read_enabled_plugins", lambda: plugins)
-        monkeypatch.setattr("pollux_sync.cli.asking.read_enabled_plugins", lambda: plugins)
 
-    return script
+    return script_jobs
 
 
 def test_a_job_from_submission_to_answers(cli, folder):
     submitted = cli(*DEFER, "Who?", "When?")
     assert (submitted.code, submitted.out) == (0, "mock-job-1\n")
-    assert submitted.err == "2 submitted; next: pollux-sync wait job.json\n"
+    assert submitted.err == "submitted 2 requests; next: pollux-sync wait job.json\n"
     waited = cli("wait", "--mock", "job.json")
-    assert (waited.code, waited.err) == (0, "job.json: completed, 2 of 2\n")
+    assert (waited.code, waited.err) == (0, "job.json: completed, 2 of 2 done\n")
     assert cli("status", "--mock", "job.json").out == (
         "file      status     done  failed  pending  age\njob.json  completed  2     0       0        0 min\n"
     )
@@ -67,8 +66,8 @@ def test_a_file_without_prompts_is_refused(cli, folder, content):
     assert (done.code, "hint" in done.err) == (2, True)
 
 
-def test_what_has_not_ended_has_a_code_of_its_own(cli, scripted):
-    scripted("queued", "running", "running", "completed")
+def test_job_that_has_not_ended_has_its_own_exit_code(cli, script_jobs):
+    script_jobs("queued", "running", "running", "completed")
     cli(*DEFER, "Who?")
     assert cli("status", "--mock", "job.json").code == 3
     collected = cli("collect", "--mock", "job.json")
@@ -78,8 +77,8 @@ def test_what_has_not_ended_has_a_code_of_its_own(cli, scripted):
     assert cli("wait", "--mock", "job.json", "--poll", "0", "-q").code == 0
 
 
-def test_a_timeout_holds_for_all_files_together(cli, scripted):
-    scripted("completed", "running")  # the job that is looked at first, then the other
+def test_a_timeout_holds_for_all_files_together(cli, script_jobs):
+    script_jobs("completed", "running")  # the job that is looked at first, then the other
     cli("defer", "--mock", "--job", "one.json", "Who?")
     cli("defer", "--mock", "--job", "two.json", "When?")
     readings = iter([1000.0, 1000.0, 1000.5])  # at the start, and before each file
@@ -89,8 +88,8 @@ def test_a_timeout_holds_for_all_files_together(cli, scripted):
         )
 
 
-def test_what_went_wrong_is_told(cli, scripted):
-    scripted("partial", failed={1: "too rude"}, missing=[2])
+def test_failed_requests_are_reported(cli, script_jobs):
+    script_jobs("partial", failed={1: "too rude"}, missing=[2])
     cli(*DEFER, "a", "b", "c")
     assert cli("status", "--mock", "job.json").code == 1
     collected = cli("collect", "--mock", "job.json")
@@ -110,7 +109,7 @@ def test_typed_answers_are_lines_of_json(cli):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("status", "none.json"), "not a job file"),
         (("defer", "--mock", "Who?"), "--job"),
@@ -118,10 +117,10 @@ def test_typed_answers_are_lines_of_json(cli):
         (("collect",), "FILE"),
     ],
 )
-def test_bad_usage_is_refused(cli, folder, words, told):
+def test_bad_usage_is_refused(cli, folder, words, message):
     (folder / "notes.txt").write_text("x", encoding="utf-8")
     done = cli(*words)
-    assert (done.code, told in done.err) == (2, True)
+    assert (done.code, message in done.err) == (2, True)
     assert not os.path.exists("j.json")  # noqa: PTH110
 
 

@@ -23,13 +23,13 @@ MODELS = [
 
 @pytest.fixture
 def listing(site, monkeypatch):
-    """The test provider, installed, with a list of models."""
+    """Install the test provider with a list of models, and set its key."""
     (site / "listing_provider.py").write_text(LISTING)
     install(site, "pollux-acme", "1.2", acme="listing_provider:Listing")
     monkeypatch.setenv("ACME_API_KEY", "sk-secret")
 
 
-def test_lists_what_the_provider_says(cli, listing, server):
+def test_lists_the_models_of_the_provider(cli, listing, server):
     server.reply(Answer(json=MODELS))
     done = cli("models", "-p", "acme", "--base-url", server.url)
     assert done.code == 0
@@ -63,12 +63,12 @@ def test_names_the_file_of_an_embedded_model(cli):
 
 
 @pytest.mark.usefixtures("acme")
-def test_provider_without_a_list_is_a_refusal(cli):
+def test_provider_without_a_list_is_refused(cli):
     done = cli("models", "-p", "acme")
     assert done.code == 2
     assert "'acme' does not list its models" in done.err
 
 
-def test_without_a_provider_nothing_is_listed(cli):
+def test_missing_provider_is_refused(cli):
     done = cli("models")
     assert (done.code, "no provider is named" in done.err) == (2, True)

@@ -18,20 +18,20 @@ class Misfit:
 
 
 @pytest.fixture
-def listed(cli):
-    """What ``plugins --json`` lists, by kind and name."""
+def list_plugins(cli):
+    """Return a function that runs ``plugins --json`` and returns its list by kind and name."""
 
-    def listed():
+    def list_plugins():
         done = cli("plugins", "--json")
         assert done.code == 0
         return {(plugin["kind"], plugin["name"]): plugin for plugin in json.loads(done.out)}
 
-    return listed
+    return list_plugins
 
 
 @pytest.fixture
 def module(site):
-    """Writes a module that plugins are installed from."""
+    """Return a function that writes a module with plugins."""
 
     def module(name, source=PLUGIN):
         (site / f"{name}.py").write_text(source)
@@ -47,8 +47,8 @@ def test_built_in_plugins_are_listed_with_distribution_and_version(cli):
 
 
 @pytest.mark.usefixtures("acme")
-def test_installed_provider_is_listed(listed):
-    assert listed()["provider", "acme"] == {
+def test_installed_provider_is_listed(list_plugins):
+    assert list_plugins()["provider", "acme"] == {
         "kind": "provider",
         "name": "acme",
         "distribution": "pollux-acme",
@@ -60,10 +60,10 @@ def test_installed_provider_is_listed(listed):
     }
 
 
-def test_installed_middleware_is_listed(site, module, listed):
+def test_installed_middleware_is_listed(site, module, list_plugins):
     module("trace_listed")
     install(site, "pollux-trace", group="pollux_sync.plugins", trace="trace_listed:Trace")
-    assert listed()["middleware", "trace"]["loads"]
+    assert list_plugins()["middleware", "trace"]["loads"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_installed_middleware_is_listed(site, module, listed):
     [
         ("providers", "no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("providers", "misfits:Missing", "AttributeError"),
-        ("providers", "misfits:Trace", "pollux_provider_info gave NoneType"),
+        ("providers", "misfits:Trace", "pollux_provider_info returned NoneType"),
         ("plugins", "misfits:Misfit", "unknown hook 'pollux_no_such_hook'"),
         ("commands", "misfits:__name__", "is a str, not a function"),
     ],
@@ -86,19 +86,19 @@ def test_plugin_that_does_not_load_is_listed_with_the_reason(site, module, cli, 
     assert reason in row
 
 
-def test_plugin_that_leaves_while_it_is_imported_is_listed(site, module, listed):
+def test_plugin_that_exits_while_it_is_imported_is_listed(site, module, list_plugins):
     module("leaving", "raise SystemExit('bye')")
     install(site, "pollux-broken", broken="leaving:X")
-    assert "SystemExit: bye" in listed()["provider", "broken"]["problem"]
+    assert "SystemExit: bye" in list_plugins()["provider", "broken"]["problem"]
 
 
-def test_what_a_plugin_prints_stays_out_of_the_list(site, module, listed):
+def test_output_of_a_plugin_stays_out_of_the_list(site, module, list_plugins):
     module("chatty", f"print('hello'){PLUGIN}")
     install(site, "pollux-chatty", group="pollux_sync.plugins", chatty="chatty:Trace")
-    assert listed()["middleware", "chatty"]["loads"]
+    assert list_plugins()["middleware", "chatty"]["loads"]
 
 
-def test_provider_offered_twice_is_listed_twice_with_the_way_out(acme, site, cli):
+def test_provider_offered_twice_is_listed_twice_with_both_full_names(acme, site, cli):
     install(site, "pollux-rival", acme="acme_provider:Acme")
     rows = [line for line in cli("plugins").out.splitlines() if line.startswith("provider") and " acme " in line]
     assert [row.split("yes; ")[1] for row in rows] == [
@@ -107,11 +107,11 @@ def test_provider_offered_twice_is_listed_twice_with_the_way_out(acme, site, cli
     ]
 
 
-def test_distribution_that_offers_a_name_twice_is_listed(site, listed):
+def test_distribution_that_offers_a_name_twice_is_listed(site, list_plugins):
     install(site, "pollux-twice", one="a:b")
     folder = next(site.glob("pollux_twice*"))
     (folder / "entry_points.txt").write_text("[pollux_sync.providers]\none = a:b\none = c:d\n")
-    assert "is offered by pollux-twice 1.0 and pollux-twice 1.0" in listed()["provider", "one"]["problem"]
+    assert "is offered by pollux-twice 1.0 and pollux-twice 1.0" in list_plugins()["provider", "one"]["problem"]
 
 
 def test_strict_mode_shows_where_a_plugin_fails(site, module, cli, monkeypatch):
@@ -124,7 +124,7 @@ def test_strict_mode_shows_where_a_plugin_fails(site, module, cli, monkeypatch):
     assert "no: RuntimeError: no such whale" in done.out
 
 
-def test_broken_plugins_hurt_no_other_process(site, start):
+def test_broken_plugins_do_not_fail_the_command(site, start):
     for group in ("providers", "plugins", "commands"):
         install(site, f"pollux-{group}", group=f"pollux_sync.{group}", broken="no_such_module:X", mock="none:X")
     process = start("plugins")

@@ -1,16 +1,18 @@
 import io
 import json
+import re
 import signal
 import sys
 import types
 from argparse import SUPPRESS
 from pathlib import Path
 
+import attrs
 import pytest
 
 from acme_server import FileServer, build_answer
 from installing import install
-from pollux_sync import Config, Reply, RetryPolicy, ToolCall, run_many
+from pollux_sync import Config, Options, Reply, RetryPolicy, ToolCall, run_many
 from pollux_sync.cli.asking import build_run_parser
 from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.progress import Progress, build_progress
@@ -49,11 +51,11 @@ def test_piped_text_is_the_prompt_when_there_is_none(cli):
     assert cli("run", "--mock", stdin="Who?\n").out == "echo: Who?\n"
 
 
-def test_dash_is_a_prompt_that_is_piped_in(cli):
+def test_dash_reads_a_prompt_from_standard_input(cli):
     assert "2/2: Who? ---\necho: Who?\n" in cli("run", "--mock", "a", "-", stdin="Who?\n").out
 
 
-def test_piped_text_is_left_alone_when_there_is_a_prompt(cli):
+def test_standard_input_is_not_read_when_there_is_a_prompt(cli):
     assert cli("run", "--mock", "a", stdin="Who?").out == "echo: a\n"
 
 
@@ -66,7 +68,7 @@ def test_source_without_a_prompt_is_sent_alone(cli):
 
 
 @pytest.mark.parametrize("stdin", [None, "", " \n"])
-def test_nothing_to_ask_is_refused(cli, stdin):
+def test_missing_prompt_is_refused(cli, stdin):
     done = cli("run", "--mock", stdin=stdin)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: there is no prompt\n  hint: ")
@@ -75,7 +77,7 @@ def test_nothing_to_ask_is_refused(cli, stdin):
 def test_standard_input_cannot_be_read_twice(cli):
     done = cli("run", "--mock", "-", "-s", "-", stdin="text")
     assert done.code == 2
-    assert "standard input can be read once" in done.err
+    assert "standard input can be read only once" in done.err
 
 
 def test_blank_prompt_is_refused(cli):
@@ -89,7 +91,7 @@ def test_text_comes_through_a_pipe(start):
     assert (process.returncode, out) == (0, "echo: Call me Ishmael.\n")
 
 
-def test_piped_bytes_that_are_no_text_are_refused(start, tmp_path):
+def test_piped_bytes_that_are_not_text_are_refused(start, tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
     with (tmp_path / "bytes").open("rb") as stdin:
         process = start("run", "--mock", stdin=stdin, env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8:strict"})
@@ -112,12 +114,12 @@ def test_piped_bytes_that_are_no_text_are_refused(start, tmp_path):
         ("gs://bucket/a.pdf", "uri", "gs://bucket/a.pdf", "application/pdf"),
     ],
 )
-def test_word_means_a_source_elsewhere(word, kind, identifier, mime_type):
+def test_parses_a_remote_source(word, kind, identifier, mime_type):
     source = parse_source(word)
     assert (source.source_type, source.identifier, source.mime_type) == (kind, identifier, mime_type)
 
 
-def test_word_means_a_local_file(folder):
+def test_parses_a_local_file(folder):
     (folder / "notes.md").write_text("text")
     source = parse_source("notes.md")
     assert (source.source_type, source.identifier) == ("file", "notes.md")
@@ -134,7 +136,7 @@ def test_word_means_a_local_file(folder):
         ("https://", "error: not a URI: 'https://'"),
     ],
 )
-def test_word_that_means_no_source_is_refused(cli, word, message):
+def test_bad_source_is_refused(cli, word, message):
     done = cli("run", "--mock", "a", "-s", word)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(message)
@@ -152,7 +154,7 @@ def test_each_prompt_is_asked_about_each_source(folder, cli):
     ]
 
 
-# who is asked, and how
+# model and settings
 
 
 def test_prompts_go_to_the_provider_and_model_that_are_named(cli, at_server, server):
@@ -187,7 +189,7 @@ def test_missing_model_is_refused(acme, cli):
 def test_key_is_refused_as_an_argument_and_not_repeated(cli, words):
     done = cli("run", "--mock", "Who?", *words)
     assert done.code == 2
-    assert done.err.startswith("error: a key is no argument")
+    assert done.err.startswith("error: an API key cannot be an argument")
     assert "sk-1234" not in done.err
 
 
@@ -217,7 +219,7 @@ def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, se
         ("--temp", "0"),
     ],
 )
-def test_setting_that_makes_no_sense_is_refused(cli, words):
+def test_invalid_setting_is_refused(cli, words):
     done = cli("run", "--mock", "Who?", *words)
     assert (done.code, done.out) == (2, "")
 
@@ -251,7 +253,7 @@ class Shouting:
 
 @pytest.fixture
 def shout(site):
-    """Installed middleware that turns answers into capitals."""
+    """Install middleware that turns answers into capitals."""
     (site / "shouting.py").write_text(MIDDLEWARE)
     install(site, "pollux-shout", group="pollux_sync.plugins", shout="shouting:Shouting")
 
@@ -269,6 +271,19 @@ def test_middleware_that_is_not_installed_is_refused(cli):
     done = cli("run", "--mock", "Who?", "--plugin", "nobody")
     assert done.code == 2
     assert "no installed plugin is called 'nobody'" in done.err
+
+
+def test_every_argument_sets_a_field_or_is_read_by_name():
+    by_name = {"help", "prompts", "prompts_file", "source", "per_source", "option"}
+    by_name |= {"json", "stream", "explain", "count_tokens", "quiet"}
+    fields = {field.name for declaration in (Config, Options) for field in attrs.fields(declaration)}
+    assert {action.dest for action in build_run_parser()._actions} - fields == by_name
+
+
+def test_defaults_in_the_help_are_those_of_the_declaration(cli):
+    config = Config(provider="mock", model="m", use_mock=True)
+    found = re.findall(r"default: (\d+)", " ".join(cli("run", "--help").out.split()))
+    assert list(map(float, found)) == [config.request_concurrency, config.timeout_s, config.retry.max_attempts - 1]
 
 
 def test_every_option_is_documented():
@@ -307,16 +322,16 @@ def test_question_mark_makes_a_field_optional(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "--schema has no field in ''"),
-        ("name str,", "--schema has no field in ''"),
-        ("1st str", "--schema has no field in '1st str'"),
-        ("name str int", "--schema has no field in 'name str int'"),
-        ("name text", "--schema does not know the type 'text'"),
-        ("name list[text]", "--schema does not know the type 'text'"),
-        ("name str, name int", "--schema has the field 'name' twice"),
+        ("", "--schema: '' is not a field"),
+        ("name str,", "--schema: '' is not a field"),
+        ("1st str", "--schema: '1st str' is not a field"),
+        ("name str int", "--schema: 'name str int' is not a field"),
+        ("name text", "--schema: unknown type 'text'"),
+        ("name list[text]", "--schema: unknown type 'text'"),
+        ("name str, name int", "--schema: the field 'name' occurs twice"),
         ("missing.json", "cannot read the schema missing.json: No such file or directory"),
         ("./broken", "broken is not JSON: "),
-        ("./number", "number holds a int, not a JSON Schema"),
+        ("./number", "number contains a int, not a JSON Schema"),
     ],
 )
 def test_schema_that_cannot_be_read_is_refused(folder, cli, text, message):
@@ -339,10 +354,10 @@ def test_schema_can_be_a_file(folder, cli):
 
 
 @pytest.fixture
-def scripted(site, monkeypatch):
-    """Switches on middleware that answers by the given script."""
+def use_script(site, monkeypatch):
+    """Return a function that enables middleware which answers by a script."""
 
-    def scripted(script):
+    def use_script(script):
         module = types.ModuleType("scripted_plugin_of_this_test")
         module.script = script
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -350,11 +365,11 @@ def scripted(site, monkeypatch):
         install(site, name, group="pollux_sync.plugins", **{name: f"{module.__name__}:script"})
         monkeypatch.setenv("POLLUX_SYNC_PLUGINS", name)
 
-    return scripted
+    return use_script
 
 
-def test_answer_that_does_not_fit_is_printed_with_a_remark(cli, scripted):
-    scripted(Script('{"age": "old"}', '{"age": 7}'))
+def test_answer_that_does_not_fit_is_printed_with_a_remark(cli, use_script):
+    use_script(Script('{"age": "old"}', '{"age": 7}'))
     done = cli("run", "--mock", "a", "b", "--schema", "age int", "--concurrency", "1")
     assert done.code == 1
     assert done.out == '--- 1/2: a ---\n{"age": "old"}\n--- 2/2: b ---\n{"age": 7}\n'
@@ -372,23 +387,23 @@ def test_json_is_the_whole_result(cli):
     assert result["metrics"]["n_calls"] == 1
 
 
-def test_empty_answer_is_a_failure(cli, scripted):
-    scripted(Script("", otherwise="fine"))
+def test_empty_answer_is_a_failure(cli, use_script):
+    use_script(Script("", otherwise="fine"))
     done = cli("run", "--mock", "a", "b", "--concurrency", "1")
     assert done.code == 1
     assert done.out == "--- 2/2: b ---\nfine\n"
     assert done.err == "error: prompt 1 of 2: the answer is empty (finish reason: stop)\n"
 
 
-def test_tool_call_is_an_answer(cli, scripted):
-    scripted(Script(Reply(tool_calls=(ToolCall("1", "look", "{}"),))))
+def test_tool_call_is_an_answer(cli, use_script):
+    use_script(Script(Reply(tool_calls=(ToolCall("1", "look", "{}"),))))
     done = cli("run", "--mock", "a")
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
 @pytest.fixture
 def rude(server):
-    """The server refuses the prompts called second and fourth."""
+    """Four prompts, of which the server refuses the second and the fourth."""
     files = FileServer()
     files.failing_prompts = {"second": 400, "fourth": 400}
     server.handler = files
@@ -402,7 +417,7 @@ def test_answers_are_printed_though_other_prompts_failed(cli, at_server, rude):
     assert done.err == "2 of 4 prompts have no answer\nerror: status 400: no to second\n"
 
 
-def test_every_error_is_told_when_they_are_kept(cli, at_server, rude):
+def test_every_error_is_printed_when_they_are_kept(cli, at_server, rude):
     done = cli("run", *at_server, *rude, "--keep-errors")
     assert done.code == 1
     assert done.err.splitlines() == [
@@ -419,7 +434,7 @@ def test_json_of_a_partial_result_holds_the_errors(cli, at_server, rude, keep):
     assert [error and error["status_code"] for error in result["errors"]] == [None, 400, None, 400]
 
 
-def test_error_of_a_single_prompt_is_told_with_its_hint(cli, at_server, server):
+def test_error_of_a_single_prompt_is_printed_with_its_hint(cli, at_server, server):
     server.reply(Answer(status=401, json={"error": {"message": "who are you"}}), Answer(status=401, json={}))
     for words in [(), ("--keep-errors",)]:
         done = cli("run", *at_server, "Who?", *words)
@@ -570,7 +585,11 @@ def test_answer_is_printed_as_it_comes(cli):
 
 @pytest.mark.parametrize(
     ("words", "problem"),
-    [(["--json", "a"], "not --json"), (["--explain", "a"], "not --explain"), (["a", "b"], "not 2 of them")],
+    [
+        (["--json", "a"], "cannot be used with --json"),
+        (["--explain", "a"], "cannot be used with --explain"),
+        (["a", "b"], "cannot be used for 2 answers"),
+    ],
 )
 def test_only_one_answer_can_be_printed_as_it_comes(cli, words, problem):
     done = cli("run", "--mock", "--stream", *words)
@@ -582,8 +601,8 @@ def test_one_source_of_its_own_is_one_answer(cli):
     assert cli("run", "--mock", "--stream", "a", "-s", "-", "--per-source", stdin="text").out == "echo: text\n"
 
 
-def test_what_came_is_printed_before_the_error(cli, scripted):
-    scripted(Script(BrokenOff("half an ")))
+def test_text_that_arrived_is_printed_before_the_error(cli, use_script):
+    use_script(Script(BrokenOff("half an ")))
     done = cli("run", "-p", "openai", "-m", "m", "--mock", "--stream", "a")
     assert (done.code, done.out) == (1, "half an \n")
     assert "the connection failed" in done.err

@@ -37,7 +37,7 @@ def test_cache_handle_takes_a_whole_number_of_seconds():
 def test_cache_handle_that_lacks_a_field_is_refused_by_its_name(field):
     with pytest.raises(ConfigurationError, match=f"not a stored CacheHandle.*{field}") as caught:
         CacheHandle.from_dict({k: v for k, v in STORED.items() if k != field})
-    assert caught.value.hint == "pass what to_dict() gave, unchanged"
+    assert caught.value.hint == "pass the result of to_dict(), unchanged"
 
 
 def test_cache_handle_with_an_unknown_field_is_refused_by_its_name():

@@ -163,7 +163,7 @@ def test_a_continuation_shows_nothing_of_what_was_said():
 def test_refuses_dicts_that_are_no_continuation(data):
     with pytest.raises(ConfigurationError, match="not a stored Continuation") as caught:
         Continuation.from_dict(data)
-    assert caught.value.hint == "pass what to_dict() gave, unchanged"
+    assert caught.value.hint == "pass the result of to_dict(), unchanged"
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", "[" * 100_000, b"\xff"])
@@ -195,12 +195,12 @@ def test_an_input_says_something(fields):
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({}, "nothing is said"),
+        ({}, "has neither content nor tool_results"),
         ({"content": " "}, "content must not be empty"),
         ({"content": 3}, "content must be a string"),
-        ({"continuation": CONTINUATION}, "nothing is said"),
-        ({"history": [Message("user", "hi"), Message("assistant", "yes")]}, "nothing is said"),
-        ({"history": [Message("system", "Be brief.")]}, "nothing is said"),
+        ({"continuation": CONTINUATION}, "has neither content nor tool_results"),
+        ({"history": [Message("user", "hi"), Message("assistant", "yes")]}, "has neither content nor tool_results"),
+        ({"history": [Message("system", "Be brief.")]}, "has neither content nor tool_results"),
         ({"content": "a", "history": [Message("user", "a")], "continuation": CONTINUATION}, "exclude each other"),
         ({"content": "a", "continuation": {"provider": "openai"}}, "continuation must be a Continuation, got dict"),
         ({"content": "a", "history": [{"role": "user", "content": "a"}]}, r"history\[0\] must be Message, got dict"),

@@ -202,7 +202,7 @@ def test_a_message_is_a_turn(message, turn):
         ({"role": "tool", "content": "a", "tool_call_id": "c", "name": 3}, "name must be a string"),
         ({"role": "user", "content": "a", "tool_calls": [ToolCall("c", "w", "{}")]}, "tool_calls is for messages"),
         ({"role": "assistant", "tool_calls": [CALL]}, r"tool_calls\[0\] must be ToolCall, got dict"),
-        ({"role": "assistant", "content": [Source.from_text("a")]}, "the assistant shows a source"),
+        ({"role": "assistant", "content": [Source.from_text("a")]}, "the assistant holds a source"),
     ],
 )
 def test_refuses_messages_that_are_none(arguments, problem):
@@ -235,9 +235,9 @@ def calling(**changes):
         (user({"type": "image_url", "image_url": {"url": None}}), r"\['url'\] must be a string"),
         (user({"type": "image_url", "image_url": {"url": "a.png"}}), "image_url'].*: not a URI: 'a.png'"),
         (user({"type": "image_url", "image_url": {"url": PNG, "detail": "high"}}), "asks for a detail"),
-        (user({"type": "image_url", "image_url": {"url": "data:image/png,a"}}), "no image in base64"),
-        (user({"type": "image_url", "image_url": {"url": "data:image/png;base64,a"}}), "no image in base64"),
-        (user({"type": "image_url", "image_url": {"url": "data:text/plain;base64,YQ=="}}), "no image in base64"),
+        (user({"type": "image_url", "image_url": {"url": "data:image/png,a"}}), "not an image in base64"),
+        (user({"type": "image_url", "image_url": {"url": "data:image/png;base64,a"}}), "not an image in base64"),
+        (user({"type": "image_url", "image_url": {"url": "data:text/plain;base64,YQ=="}}), "not an image in base64"),
         ({"role": "assistant", "content": None, "tool_calls": ["x"]}, r"\['tool_calls'\]\[0\] must be a dict"),
         ({"role": "assistant", "content": None, "tool_calls": 3}, "tool_calls must be a list"),
         (calling(type="custom"), "is of type 'custom'"),

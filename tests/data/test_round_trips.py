@@ -268,7 +268,7 @@ def test_every_storable_value_is_tested():
 def test_bad_data_is_refused_by_the_name_of_the_field(value_type, data, problem):
     with pytest.raises(ConfigurationError, match=f"not a stored {value_type.__name__}: .*{problem}") as caught:
         value_type.from_dict(data)
-    assert caught.value.hint == "pass what to_dict() gave, unchanged"
+    assert caught.value.hint == "pass the result of to_dict(), unchanged"
 
 
 def test_every_bad_field_is_named_at_once():

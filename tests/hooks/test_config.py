@@ -339,9 +339,9 @@ def test_capabilities_are_those_of_options_that_the_provider_has(install_acme):
 @pytest.mark.parametrize("is_taken", [True, False])
 def test_capability_that_the_provider_has_no_option_for_is_refused_with_those_there_are(install_acme, is_taken):
     install_acme(HONOURED)
-    with pytest.raises(ConfigurationError, match="'top_p', which provider 'acme' has no option for") as caught:
+    with pytest.raises(ConfigurationError, match="'top_p', which is no option of provider 'acme'") as caught:
         acme(capabilities={"top_p": is_taken})
-    assert caught.value.hint == "it has: temperature, tools"
+    assert caught.value.hint == "use one of: temperature, tools"
 
 
 def test_capabilities_are_none_by_default():

@@ -151,7 +151,7 @@ def test_provider_of_another_name_than_its_entry_point_is_refused():
 
 @pytest.mark.parametrize("wrong", [{"name": "acme"}, "acme"])
 def test_declaration_of_the_wrong_type_is_refused(wrong):
-    message = f"pollux_provider_info gave {type(wrong).__name__}, not a ProviderInfo"
+    message = f"pollux_provider_info returned {type(wrong).__name__}, not a ProviderInfo"
     with pytest.raises(PluginLoadError, match=message):
         read_provider_info(loaded(with_hook("pollux_provider_info", giving(wrong))))
 
@@ -263,7 +263,7 @@ every_answer = pytest.mark.parametrize(("hook", "ask", "wanted"), ASKED, ids=[ho
 
 @every_answer
 def test_answer_of_the_wrong_type_is_refused_by_hook_and_type(hook, ask, wanted):
-    message = f"{hook} of plugin acme.* must give a {wanted}, but the answer was a dict"
+    message = f"{hook} of plugin acme.* must return a {wanted}, but it returned a dict"
     with pytest.raises(ProviderBugError, match=message) as caught:
         ask(hooks_of(with_hook(hook, giving({}))))
     assert caught.value.hook == hook
@@ -287,13 +287,13 @@ def test_answer_of_the_wrong_type_has_a_hint(hook, ask, wanted):
     ("hook", "ask"), [(hook, ask) for hook, ask, _ in ASKED if hook in {"pollux_encode", "pollux_decode"}]
 )
 def test_required_hook_that_answers_none_is_refused(hook, ask):
-    with pytest.raises(ProviderBugError, match=f"{hook} of plugin acme.* must give a .*, but no plugin answered"):
+    with pytest.raises(ProviderBugError, match=f"{hook} of plugin acme.* must return a .*, but no plugin answered"):
         ask(hooks_of(with_hook(hook, giving(None))))
 
 
 def test_required_hook_that_is_missing_is_refused():
     with pytest.raises(
-        ProviderBugError, match=r"pollux_upload of plugin acme.* must give a Asset, but no plugin answered"
+        ProviderBugError, match=r"pollux_upload of plugin acme.* must return a Asset, but no plugin answered"
     ):
         hooks_of(Acme()).upload(Source.from_text("x"), 60, name="x", lifetime_s=60)
 

@@ -141,11 +141,11 @@ def test_two_classes_of_one_name_get_two_definitions():
     assert [item["$ref"] for item in schema["prefixItems"]] == ["#/$defs/Same", "#/$defs/Same_2"]
 
 
-def test_the_docstring_dataclass_writes_is_no_description():
+def test_a_docstring_generated_by_dataclass_is_ignored():
     assert "description" not in schema_of(Plain)
 
 
-def test_the_docstring_namedtuple_writes_is_no_description():
+def test_a_docstring_generated_by_namedtuple_is_ignored():
     assert "description" not in schema_of(Version)
 
 
@@ -189,7 +189,7 @@ def test_a_literal_of_several_kinds_states_no_type():
     assert schema_of(Literal["a", 1]) == {"enum": ["a", 1]}
 
 
-def test_a_new_type_is_what_it_is_made_of():
+def test_a_new_type_has_the_schema_of_its_base():
     assert schema_of(NewType("UserId", int)) == {"type": "integer"}
 
 
@@ -294,7 +294,7 @@ def test_an_unknown_type_is_refused_with_the_path_of_its_field():
 @pytest.mark.parametrize(
     "tp", [complex, object(), "Item", Ellipsis, type, enum.IntFlag("F", ["A"]), ForwardRef("Gone")]
 )
-def test_what_has_no_json_form_is_refused(tp):
+def test_a_type_without_a_json_form_is_refused(tp):
     with pytest.raises(ConfigurationError, match="has no JSON form"):
         schema_of(tp)
 

@@ -134,7 +134,7 @@ def test_tuples_and_maps_a_dialect_has_are_kept():
     assert lowered.lift(lowered.lower_value(value)) == value
 
 
-def test_a_root_that_is_no_object_is_wrapped(openai):
+def test_a_root_other_than_an_object_is_wrapped(openai):
     lowered = lower({"type": "string"}, openai)
     assert lowered.schema["properties"] == {"value": {"type": "string"}}
     assert lowered.lower_value("a") == {"value": "a"}
@@ -245,7 +245,7 @@ def test_branches_of_one_type_get_different_tags(openai):
     assert [list(branch["properties"]) for branch in branches] == [["object"], ["object_2"]]
 
 
-def test_branches_that_can_be_told_apart_are_not_tagged(openai):
+def test_disjoint_branches_are_not_tagged(openai):
     lowered = lower(schema_of(dict[str, int] | str | None), openai)
     assert [branch["type"] for branch in lowered.schema["properties"]["value"]["anyOf"]] == [
         "array",
@@ -261,26 +261,26 @@ def test_an_answer_fitting_no_branch_is_a_mismatch(openai):
             carry({"value": 3} if carry == lowered.lift else 3)
 
 
-def test_unsupported_keywords_are_told_and_noted(openai):
+def test_unsupported_keywords_are_described_and_noted(openai):
     schema = _object(a={"type": "string", "minLength": 2, "default": "xy", "description": "A"}) | {"required": ["a"]}
     lowered = lower(schema, openai)
     assert _property(lowered) == {"type": "string", "description": 'A\nminLength: 2; default: "xy"'}
     assert [(finding.path, finding.severity) for finding in lowered.findings] == [("$.properties.a", "note")]
 
 
-def test_unsupported_keywords_are_told_where_shapes_stay(gemini):
+def test_unsupported_keywords_are_described_where_shapes_stay(gemini):
     schema = _object(a={"type": "string", "format": "uuid", "contentEncoding": "base64"})
     lowered = lower(schema, gemini)
     assert _property(lowered) == {"type": "string", "description": 'format: "uuid"; contentEncoding: "base64"'}
     assert {finding.path for finding in lowered.findings} == {"$.properties.a"}
 
 
-def test_a_default_is_told_when_its_shape_changes(anthropic):
+def test_a_default_is_described_when_its_shape_changes(anthropic):
     schema = _object(a={"type": "object", "additionalProperties": {"type": "integer"}, "default": {"b": 1}})
     assert _property(lower(schema, anthropic))["description"] == 'default: {"b": 1}'
 
 
-def test_min_items_is_lowered_to_what_is_allowed(anthropic):
+def test_min_items_is_reduced_to_the_largest_allowed(anthropic):
     lowered = lower(_object(a={"type": "array", "items": {"type": "string"}, "minItems": 3}), anthropic)
     assert _property(lowered) == {
         "type": "array",
@@ -290,7 +290,7 @@ def test_min_items_is_lowered_to_what_is_allowed(anthropic):
     }
 
 
-def test_conditions_are_told_and_noted(openai):
+def test_conditions_are_described_and_noted(openai):
     schema = _object(a={"type": "integer"}) | {
         "required": ["a"],
         "if": {"properties": {"a": {"const": 1}}},
@@ -329,13 +329,13 @@ def test_recursion_is_json_text_where_it_is_not_allowed(anthropic):
     assert shape["$defs"]["Node"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
     leaf = {"label": "c", "children": []}
     tree = {"label": "a", "children": [{"label": "b", "children": [leaf]}]}
-    told = lowered.lower_value(tree)
-    assert json.loads(told["children"][0]) == tree["children"][0]
-    assert lowered.lift(told) == tree
+    answer = lowered.lower_value(tree)
+    assert json.loads(answer["children"][0]) == tree["children"][0]
+    assert lowered.lift(answer) == tree
     assert [finding.severity for finding in lowered.findings] == ["note"]
 
 
-def test_what_contains_each_other_ends_in_json_text(anthropic):
+def test_mutual_recursion_ends_in_json_text(anthropic):
     one = _object(two={"$ref": "#/$defs/Two"})
     two = _object(one={"$ref": "#/$defs/One"}, names={"type": "object", "additionalProperties": {"type": "integer"}})
     schema = _object(one={"$ref": "#/$defs/One"}, two={"$ref": "#/$defs/Two"}) | {"$defs": {"One": one, "Two": two}}
@@ -345,7 +345,7 @@ def test_what_contains_each_other_ends_in_json_text(anthropic):
     assert not _errors(lowered.findings)
 
 
-def test_what_stands_beside_a_reference_is_dropped_where_it_may_not(openai):
+def test_keywords_beside_a_reference_are_dropped_where_refused(openai):
     schema = _object(a={"$ref": "#/$defs/A", "description": "x"}) | {
         "required": ["a"],
         "$defs": {"A": {"type": "string"}},
@@ -477,10 +477,8 @@ def test_schemas_written_by_hand_are_lowered_without_loss(inner, good, bad, dial
     answer = lowered.lower_value({"a": good})
     Draft202012Validator(lowered.schema).validate(answer)
     assert lowered.lift(answer) == {"a": good}
-    is_described = any("in the description" in finding.message for finding in lowered.findings)
-    assert (
-        bad is None or lowered.is_same or is_described or not Draft202012Validator(lowered.schema).is_valid({"a": bad})
-    )
+    is_noted = any("in the description" in finding.message for finding in lowered.findings)
+    assert bad is None or lowered.is_same or is_noted or not Draft202012Validator(lowered.schema).is_valid({"a": bad})
 
 
 @pytest.mark.parametrize(

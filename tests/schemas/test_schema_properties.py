@@ -184,7 +184,7 @@ def test_lift_undoes_lower_value(dialect, data):
 
 @thorough
 @given(data=st.data())
-def test_the_example_of_what_is_sent_is_read(dialect, data):
+def test_an_example_of_the_lowered_schema_is_read(dialect, data):
     tp, _ = data.draw(types())
     answers = answer_format(tp, dialect)
     answer = build_example(answers.lowered.schema)

@@ -43,7 +43,7 @@ NUMBER = answer_format(int, PLAIN)
 GOOD = '{"items": [{"name": "a", "price": 1.5}]}'
 
 
-def test_a_format_shows_what_it_is_made_of(openai):
+def test_a_format_has_type_schemas_and_hash(openai):
     answers = answer_format(Invoice, openai)
     assert isinstance(answers, AnswerFormat)
     assert answers.type is Invoice
@@ -77,13 +77,13 @@ def test_an_answer_is_found_alone_or_in_its_first_fence(text):
     assert answer_format(Invoice, PLAIN).read(text) == Invoice([Item("a", 1.5)])
 
 
-def test_a_fence_inside_a_string_ends_no_block():
+def test_a_fence_inside_a_string_does_not_end_the_block():
     text = '```json\n{"items": [{"name": "```", "price": 1}]}\n```'
     assert answer_format(Invoice, PLAIN).read(text).items[0].name == "```"
 
 
 @pytest.mark.parametrize("text", ["```\ntrue\n```", "true", "```json\ntrue```"])
-def test_a_word_in_a_fence_is_no_language(text):
+def test_a_json_word_after_a_fence_is_read_as_json(text):
     assert answer_format(bool, PLAIN).read(text) is True
 
 
@@ -104,7 +104,7 @@ def test_a_word_in_a_fence_is_no_language(text):
         ("```json\n1 2\n```", "has more text after its JSON"),
     ],
 )
-def test_what_is_not_json_is_a_mismatch(text, reason):
+def test_text_that_is_not_json_is_a_mismatch(text, reason):
     with pytest.raises(AnswerMismatch, match=reason) as caught:
         NUMBER.read(text)
     assert caught.value.path == "$"
@@ -164,7 +164,7 @@ def test_the_validators_of_a_model_are_asked():
     assert caught.value.path == "$[1].name"
 
 
-def test_what_has_no_schema_is_refused_before_anything_is_sent():
+def test_a_type_without_a_schema_is_refused_at_once():
     with pytest.raises(ConfigurationError):
         answer_format(complex, PLAIN)
 

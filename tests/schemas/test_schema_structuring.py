@@ -233,12 +233,12 @@ def test_the_checks_of_a_class_are_the_cause():
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_every_failing_branch_of_a_union_is_told():
+def test_every_failing_branch_of_a_union_is_reported():
     with pytest.raises(AnswerMismatch, match=r"matches no branch of the union: .*Item.*; .*Line"):
         structure({}, Item | Line)
 
 
-def test_the_only_fitting_branch_tells_its_own_error():
+def test_the_only_matching_branch_raises_its_own_error():
     with pytest.raises(AnswerMismatch, match="Item refuses the value"):
         structure({"name": "a", "price": -1}, Item | int)
 
@@ -310,7 +310,7 @@ def test_values_are_written_as_json(value, written):
     "value",
     [float("nan"), [float("inf")], Decimal("NaN"), object(), {True: 1}, {None: 1}, {1: "a", "1": "b"}, 1j, len],
 )
-def test_what_has_no_json_form_is_refused(value):
+def test_a_value_without_a_json_form_is_refused(value):
     with pytest.raises(ConfigurationError, match="has no JSON form"):
         unstructure(value)
 

@@ -1,4 +1,4 @@
-"""Heads of answers, byte by byte as servers may write them."""
+"""Heads of answers, in the forms that servers may write."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from pollux_sync.wire.http import HttpClient
 
 @pytest.fixture
 def answering():
-    """Gives a client of a server that answers each connection with these bytes and closes."""
+    """Return a function that makes a client of a server which answers with these bytes and closes."""
     listener = socket.create_server(("127.0.0.1", 0))
     answers = []
 
@@ -39,7 +39,7 @@ def answering():
     listener.close()
 
 
-def sent(client):
+def send(client):
     return client.send(HttpRequest(path="/", body={}), 10)
 
 
@@ -57,7 +57,7 @@ def sent(client):
     ],
 )
 def test_reads_a_head(answering, head, headers):
-    response = sent(answering(head + b"{}"))
+    response = send(answering(head + b"{}"))
     assert (response.status, response.body) == (200, {})
     assert {name: response.headers[name] for name in headers} == headers
     assert "x-b" not in response.headers
@@ -75,9 +75,9 @@ def test_reads_a_head(answering, head, headers):
     ],
     ids=["long line", "many fields", "another version", "another protocol", "no status", "nothing"],
 )
-def test_refuses_a_head_that_is_none(answering, head):
+def test_refuses_a_malformed_head(answering, head):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
-        sent(answering(head))
+        send(answering(head))
     fault = classify_error(caught.value)
     assert fault is not None
     assert fault.kind == "connection"
@@ -86,4 +86,4 @@ def test_refuses_a_head_that_is_none(answering, head):
 
 def test_reads_a_chunked_body_and_keeps_the_connection(answering):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
-    assert sent(answering(answer)).body == {}
+    assert send(answering(answer)).body == {}

@@ -1,4 +1,4 @@
-"""A provider for Acme's imaginary API: POST /ask {"model", "question"} -> {"answer", "tokens"}."""
+"""A provider for Acme's imaginary API: POST /ask {"model", "question", "temperature"} -> {"answer", "tokens"}."""
 
 from pollux_sync import HttpRequest, HttpResponse, ProviderInfo, Reply, Usage, hookimpl
 from pollux_sync.data.request import Call, TextPart

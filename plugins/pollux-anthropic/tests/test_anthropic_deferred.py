@@ -539,7 +539,7 @@ def test_a_refused_key_fails_as_it_does_in_run(server, config):
 @pytest.mark.parametrize("body", [{}, [], {"id": 7}])
 def test_says_what_is_wrong_with_an_answer_that_names_no_batch(server, config, body):
     server.handler = lambda _: Answer(json=body)
-    with pytest.raises(APIError, match="names no batch") as caught:
+    with pytest.raises(APIError, match="no batch id") as caught:
         defer("p", config=config())
     assert caught.value.kind == "malformed"
 
@@ -554,7 +554,7 @@ def test_says_that_the_callers_client_has_no_batches(server):
 
 def test_says_what_is_wrong_with_a_list_that_is_none(server, config):
     server.handler = lambda request: Answer(json={}) if request.method == "GET" else ResetBeforeBody()
-    with pytest.raises(APIError, match="no list") as caught:
+    with pytest.raises(APIError, match="not a list") as caught:
         defer("p", config=config())
     assert caught.value.kind == "malformed"
 
@@ -581,7 +581,7 @@ def test_gives_up_on_results_that_stall(service, config):
 def test_says_what_is_wrong_with_a_state_that_is_none(server, service, config, body):
     handle = defer("p", config=config())
     server.handler = lambda _: Answer(json=body)
-    with pytest.raises(APIError, match="no batch"):
+    with pytest.raises(APIError, match="not a batch"):
         inspect_deferred(handle, config=config())
 
 

@@ -50,7 +50,7 @@ def test_a_list_that_goes_in_circles_ends(server, config):
 
 def test_an_answer_without_a_list_is_an_error(server, config):
     server.reply(Answer(json={"models": []}))
-    with pytest.raises(APIError, match="no list") as caught:
+    with pytest.raises(APIError, match="not a list") as caught:
         list_models(config=config())
     assert caught.value.phase == "metadata"
 

@@ -142,7 +142,7 @@ def test_a_forgotten_cache_is_told_apart_from_a_bad_key(config, keeping):
 @pytest.mark.parametrize("told", [{}, {"name": "x"}, {"name": "x", "model": "models/m", "expireTime": "soon"}])
 def test_an_answer_without_a_cache_is_malformed(config, server, told):
     server.reply(Answer(json=told))
-    with pytest.raises(CacheError, match="tells of no cache") as caught:
+    with pytest.raises(CacheError, match="describes no cache") as caught:
         create_cache([Source.from_text(str(told))], config=config())
     assert (caught.value.kind, caught.value.phase) == ("malformed", "cache")
 

@@ -491,7 +491,7 @@ def test_vertex_knows_no_jobs_of_the_gemini_api(server, batches, ask):
 @pytest.mark.parametrize("told", [{}, [], {"metadata": {"state": "BATCH_STATE_PENDING"}}])
 def test_an_answer_without_a_batch_is_malformed(config, server, told):
     server.reply(Answer(json=told))
-    with pytest.raises(APIError, match="tells of no batch") as caught:
+    with pytest.raises(APIError, match="describes no batch") as caught:
         defer("p", config=config(retry=RetryPolicy(max_attempts=1)))
     assert caught.value.kind == "malformed"
 
@@ -520,7 +520,7 @@ def test_an_operation_that_is_done_has_ended(operation, status):
         ({"error": {"code": 1, "message": "gone"}}, ("cancelled", "gone", "1")),
         ({"error": {"code": 429, "message": "slow down"}, "response": {}}, ("failed", "slow down", "429")),
         ({"error": "broken"}, ("failed", "broken", None)),
-        ({}, ("failed", "its row holds no answer", None)),
+        ({}, ("failed", "the row has neither a response nor an error", None)),
     ],
 )
 def test_a_row_without_an_answer_says_what_is_known(answer, row):

@@ -3,8 +3,8 @@ import pytest
 
 from gemini_api import KEY
 from pollux_gemini import INFO, url_context
-from pollux_gemini.encoding import encode
-from pollux_sync import Config, ConfigurationError, Options, Source, SourceError, run
+from pollux_gemini.encoding import MANAGED_SUBFIELDS, encode
+from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, run
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 
@@ -55,6 +55,35 @@ def test_carries_every_setting():
             "responseJsonSchema": {"type": "object"},
         },
     }
+
+
+EVERY_OPTION = {
+    "system_instruction": "be brief",
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "max_tokens": 50,
+    "tools": TOOLS,
+    "tool_choice": "required",
+}
+
+
+def test_lets_raw_fields_set_nothing_that_it_writes():
+    handle = CacheHandle(name="cachedContents/1", provider="gemini", model="gemini-3-pro", expires_at=2e9)
+    bodies = [
+        body_of(
+            model="gemini-3-pro",
+            options=Options(**EVERY_OPTION | {name: value}),
+            response_schema={"type": "object"},
+            parts=(UriPart(url_context("https://a.example")),),
+            conversation=Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b"))),
+        )
+        for name, value in {"reasoning_effort": "low", "reasoning_budget_tokens": 128, "cache": handle}.items()
+    ]
+    named = {"reasoning_effort", "reasoning_budget_tokens", "cache", "response_schema", "history"}
+    assert {*EVERY_OPTION} | named == INFO.options
+    assert set().union(*bodies) - INFO.managed_fields == {*MANAGED_SUBFIELDS, "tools"}
+    for name, managed in MANAGED_SUBFIELDS.items():
+        assert set().union(*(body[name] for body in bodies)) == managed
 
 
 @pytest.mark.parametrize(

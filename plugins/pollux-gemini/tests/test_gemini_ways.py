@@ -142,7 +142,7 @@ def test_asks_the_version_that_is_named(server, tmp_path, suffix, options, versi
     ("fields", "said"),
     [
         ({"api_key": KEY, "provider_options": {"api_version": "v9"}}, "v1beta, v1"),
-        ({"client": object(), "provider_options": {"api_version": "v1"}}, "brings its own api_version"),
+        ({"client": object(), "provider_options": {"api_version": "v1"}}, "has its own api_version"),
         ({"client": object(), "api_key": KEY}, "brings its own"),
     ],
 )

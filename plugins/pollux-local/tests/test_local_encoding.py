@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pollux_local import LocalProvider
+from pollux_local import INFO, LocalProvider
 from pollux_sync import HttpResponse, Options, Source
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import Call, Conversation, InlinePart, TextPart, Turn, UriPart
@@ -46,6 +46,22 @@ def test_writes_every_option():
         "tool_choice": "auto",
         "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": CITY, "strict": True}},
     }
+
+
+def test_lets_raw_fields_set_nothing_that_it_writes():
+    every = {
+        "system_instruction": "be kind",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 7,
+        "tools": [WEATHER],
+        "tool_choice": "auto",
+    }
+    assert {*every, "reasoning_effort", "response_schema", "history"} == INFO.options
+    conversation = Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b")))
+    options = Options(**every, reasoning_effort="low")
+    body = body_of(options=options, response_schema=CITY, conversation=conversation)
+    assert body.keys() <= INFO.managed_fields
 
 
 def test_writes_images_and_audio():

@@ -118,7 +118,7 @@ def test_says_what_a_text_model_needs_to_see_and_hear(config, tmp_path, name, ki
     with pytest.raises(APIError, match=f"{kind} input is not supported") as caught:
         run("what?", source=Source.from_file(tmp_path / name), config=config)
     assert (caught.value.kind, len(caught.value.attempts)) == ("invalid_request", 1)
-    assert "sees or hears" in caught.value.hint
+    assert "takes images or audio" in caught.value.hint
 
 
 def test_says_which_turn_the_server_cannot_read(config):
@@ -126,7 +126,7 @@ def test_says_which_turn_the_server_cannot_read(config):
     history = [{"role": "assistant", "tool_calls": [cut_off]}, {"role": "tool", "tool_call_id": "c1", "content": "?"}]
     with pytest.raises(APIError, match="parse tool call arguments") as caught:
         run("and?", config=config, options=Options(tools=[WEATHER], history=history))
-    assert (caught.value.kind, "leave its turn out" in caught.value.hint) == ("invalid_request", True)
+    assert (caught.value.kind, "leave out the turn" in caught.value.hint) == ("invalid_request", True)
 
 
 def test_says_which_schema_the_server_cannot_use(config):

@@ -57,12 +57,12 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are(server, config):
     server.reply(NO_HEALTH, listing({"id": "phi"}, {"id": "gemma"}))
     ready = check_ready(config=config())
     assert (ready.kind, ready.reason) == ("not_found", "the server has no model 'qwen3' " + f"(at {server.url}/v1)")
-    assert ready.hint == "load it, or take one of: phi, gemma"
+    assert ready.hint == "load it, or use one of: phi, gemma"
 
 
 def test_a_server_without_any_model_is_told(server, config):
     server.reply(NO_HEALTH, listing())
-    assert "none is loaded" in check_ready(config=config()).hint
+    assert "no model is loaded" in check_ready(config=config()).hint
 
 
 def test_llama_with_one_model_takes_any_name(server, config):

@@ -4,7 +4,7 @@ from openrouter_api import answer
 from pollux_openrouter import INFO
 from pollux_openrouter.chatting import encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run, run_many
-from pollux_sync.data.request import Call, TextPart
+from pollux_sync.data.request import Call, Conversation, TextPart, Turn
 
 TOOL = {
     "name": "weather",
@@ -42,6 +42,24 @@ def test_carries_every_setting():
         "max_tokens": 50,
         "reasoning": {"effort": "low"},
     }
+
+
+def test_lets_raw_fields_set_nothing_that_it_writes():
+    every = {
+        "system_instruction": "be kind",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 7,
+        "tools": [TOOL],
+        "tool_choice": "auto",
+    }
+    assert {*every, "reasoning_effort", "reasoning_budget_tokens", "response_schema", "history"} == INFO.options
+    conversation = Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b")))
+    for reasoning in ({"reasoning_effort": "low"}, {"reasoning_budget_tokens": 2000}):
+        options = Options(**every, **reasoning)
+        body = body_of(options=options, response_schema={"type": "object"}, conversation=conversation)
+        assert "reasoning" in body
+        assert body.keys() <= INFO.managed_fields
 
 
 def test_carries_a_reasoning_budget():

@@ -1,1 +1,1 @@
-"""What ships with the core, through the same hooks as every plugin."""
+"""Plugins that ship with the core. They use the same hooks as all others."""

@@ -1,4 +1,4 @@
-"""The core's own answers to the hooks, asked after everyone else's."""
+"""The default implementations of the hooks, called after those of every plugin."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 
 
 class CoreDefaults:
-    """HTTP through the core's client, identity folds, and the retry loop as it is."""
+    """Requests through the core's HTTP client; plans, calls and replies unchanged."""
 
     @hookimpl(trylast=True)
     def pollux_open(self, config: ConfigValues, info: ProviderInfo) -> HttpClient:
+        # Imported late: a script that uses only the mock never pays for importing the HTTP libraries.
         from pollux_sync.wire.http import open_client
 
         return open_client(config, info)
 
     @hookimpl(trylast=True)
     def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
+        # A client that the caller passed brings its own address, which the core does not know.
         return Address(base_url=None if config.client is not None else config.base_url or info.base_url)
 
     @hookimpl(trylast=True)
     def pollux_close(self, client: Any) -> bool:
+        # A provider may open anything as its client; not all of these need closing.
         close = getattr(client, "close", None)
         if close is not None:
             close()
@@ -59,6 +62,7 @@ class CoreDefaults:
 
     @hookimpl(trylast=True)
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
+        # Chat Completions, Responses and Messages all ask for a stream so; a provider that differs has its own hook.
         return attrs.evolve(request, body={**(request.body or {}), "stream": True})
 
     @hookimpl(trylast=True)

@@ -1,16 +1,18 @@
-"""The mock provider: answers offline, by rule, to everything a call can ask.
+"""The mock provider. It answers every kind of call offline, by these rules.
 
-* Text: ``echo: `` and the first 100 characters of the first text there is, sources before the prompt.
-* A response schema: its minimal instance. Tools: the first turn calls the tool asked for (else the
-  first) with minimal arguments, the turn after its result is text.
-* Reasoning asked for: a line of it. Files: stored under ``mock://uploaded/<name>`` until deleted.
-* Caches: kept for their time; a call with one that is gone fails as at a provider, others count 10 cached tokens.
-* Deferred jobs: kept in this process, ended at the first look.
-* Streams: word by word.
-* Models: one, called mock; any other is answered too, and is always ready.
-* Usage: 10 input and 10 output tokens a call.
+* Text: ``echo: `` and the first 100 characters of the first text that is not blank: sources, prompt, then history.
+* Response schema: a minimal instance of it.
+* Tools: the first turn calls the tool of ``tool_choice``, or the first one, with minimal arguments. The turn after its
+  result is text.
+* Reasoning: one line, if the call asks for it.
+* Files: stored under ``mock://uploaded/<name>`` until they are deleted.
+* Caches: kept until they expire. A call with an expired cache fails as at a provider; others count 10 cached tokens.
+* Deferred jobs: kept in this process; they have ended at the first look.
+* Streams: one word per event.
+* Models: the list has one, "mock". Any other name is answered too, and is always ready.
+* Usage: 10 input and 10 output tokens per call.
 
-`pollux_sync.testing.Script` replaces these answers by scripted ones, and by faults.
+`pollux_sync.testing.Script` replaces these answers by scripted ones and by faults.
 """
 
 from __future__ import annotations
@@ -52,9 +54,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
-#: What to do about a cache that the provider has forgotten.
+#: The hint for a cache that has expired or was deleted.
 CACHE_GONE_HINT = "make a new one with create_cache"
-_ECHOED = 100
+_MAX_ECHO = 100
 _USAGE = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
 _SETTINGS = (
     "temperature",
@@ -104,7 +106,7 @@ _INFO = ProviderInfo(
 
 @attrs.frozen
 class MockJob:
-    """A deferred job of the mock: its mark, and the bodies of its requests by id."""
+    """A deferred job of the mock: its mark, and the bodies of its requests by custom id."""
 
     mark: str
     bodies: dict[str, dict[str, Any]]
@@ -112,7 +114,7 @@ class MockJob:
 
 
 class MockStore:
-    """The mock's files, caches and jobs. Safe to use from many threads."""
+    """The client of the mock: its files, caches and jobs. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -122,64 +124,64 @@ class MockStore:
         self._numbers = count(1)
 
     def store_file(self, name: str) -> str:
-        """Keep a file; gives its address."""
-        address = _address(name)
+        """Store a file and return its address."""
+        address = _build_address(name)
         with self._lock:
             self._files.add(address)
         return address
 
     def delete_file(self, address: str) -> None:
-        """Forget a file."""
+        """Delete a file. An unknown address is ignored."""
         with self._lock:
             self._files.discard(address)
 
     @property
     def files(self) -> frozenset[str]:
-        """The addresses of the files that are stored now."""
+        """The addresses of the stored files."""
         with self._lock:
             return frozenset(self._files)
 
     def store_cache(self, model: str, ttl_s: float, name: str | None = None) -> RemoteCache:
-        """Keep a cache for so long: a new one, or that of the name. Raises HttpError when it is gone."""
+        """Create a cache, or with ``name`` extend that one. Raises HttpError (404) if it is unknown or expired."""
         with self._lock:
             if name is not None:
-                model = self._living(name).model
+                model = self._require_cache(name).model
             name = name or f"mock-cache-{next(self._numbers)}"
             cache = RemoteCache(name=name, model=model, expires_at=time.time() + ttl_s, n_tokens=10)
             self._caches[name] = cache
             return cache
 
     def delete_cache(self, name: str) -> None:
-        """Delete a cache, as the provider might. Raises HttpError when it is gone."""
+        """Delete a cache. Raises HttpError (404) if it is unknown or expired."""
         with self._lock:
-            del self._caches[self._living(name).name]
+            del self._caches[self._require_cache(name).name]
 
     def check_cache(self, name: str) -> None:
-        """Raises HttpError for a cache that is gone."""
+        """Raise HttpError (404) for an unknown or expired cache."""
         with self._lock:
-            self._living(name)
+            self._require_cache(name)
 
     @property
     def caches(self) -> list[RemoteCache]:
-        """The caches that live."""
+        """The caches that have not expired."""
         with self._lock:
             return [cache for cache in self._caches.values() if cache.expires_at > time.time()]
 
     def store_job(self, job: MockJob) -> str:
-        """Keep a job; gives its id."""
+        """Store a job and return its id."""
         with self._lock:
             job_id = f"mock-job-{next(self._numbers)}"
             self.jobs[job_id] = job
             return job_id
 
     def read_job(self, job_id: str) -> MockJob:
-        """The job of this id. Raises HttpError for one that is not there."""
+        """Return the job of this id. Raises HttpError (404) when it does not exist."""
         if job_id not in self.jobs:
-            body = {"error": {"message": f"there is no job {job_id} in this process"}}
+            body = {"error": {"message": f"this process has no job {job_id}"}}
             raise HttpError(HttpResponse(status=404, body=body))
         return self.jobs[job_id]
 
-    def _living(self, name: str) -> RemoteCache:
+    def _require_cache(self, name: str) -> RemoteCache:
         cache = self._caches.get(name)
         if cache is None or cache.expires_at <= time.time():
             body = {"error": {"code": "cache_missing", "message": f"there is no cache {name}"}}
@@ -188,7 +190,7 @@ class MockStore:
 
 
 class MockProvider:
-    """The mock as a plugin like any other."""
+    """The plugin of the mock provider."""
 
     @hookimpl
     def pollux_provider_info(self) -> ProviderInfo:
@@ -209,8 +211,8 @@ class MockProvider:
         body = {
             "model": call.model,
             "system": options.system_instruction,
-            "history": [_turn(turn) for turn in turns],
-            "parts": [_part(part) for part in call.parts],
+            "history": [_encode_turn(turn) for turn in turns],
+            "parts": [_encode_part(part) for part in call.parts],
             "prompt": call.prompt,
             "tools": [dict(tool) for tool in options.tools or ()],
             "tool_choice": options.tool_choice,
@@ -224,7 +226,7 @@ class MockProvider:
         body = request.body or {}
         if body.get("cache"):
             client.check_cache(body["cache"])
-        return HttpResponse(status=200, body=_answer(body))
+        return HttpResponse(status=200, body=_build_answer(body))
 
     @hookimpl
     def pollux_count_tokens(self) -> int:
@@ -233,6 +235,7 @@ class MockProvider:
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
         fault = classify_error(error)
+        # To the shared classifier this is a plain 404. Each provider recognises how its own service reports a lost cache.
         is_missing = isinstance(error, HttpError) and "cache_missing" in str(error.response.body)
         return attrs.evolve(fault, kind="cache_missing", hint=CACHE_GONE_HINT) if fault and is_missing else None
 
@@ -285,19 +288,20 @@ class MockProvider:
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob:
-        with batch.path.open("rb") as lines:  # as bytes, which end at line feeds alone
+        # In bytes a line ends at a line feed alone; text mode would also split at a carriage return.
+        with batch.path.open("rb") as lines:
             job = MockJob(batch.mark, {line["id"]: line["body"] for line in map(json.loads, lines)})
         return DeferredJob(job_id=client.store_job(job), first=batch.first, request_count=batch.request_count)
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob | None:
-        found = [job_id for job_id, job in client.jobs.items() if job.mark == batch.mark]
+        job_ids = [job_id for job_id, job in client.jobs.items() if job.mark == batch.mark]
         count = batch.request_count
-        return DeferredJob(job_id=found[0], first=batch.first, request_count=count) if found else None
+        return DeferredJob(job_id=job_ids[0], first=batch.first, request_count=count) if job_ids else None
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: MockStore) -> list[Asset]:
-        names = sorted(name for name in client.files if name.startswith(_address(mark)))
+        names = sorted(name for name in client.files if name.startswith(_build_address(mark)))
         return [Asset(id=name, mime_type=OCTET_STREAM, uri=name) for name in names]
 
     @hookimpl
@@ -309,10 +313,10 @@ class MockProvider:
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: MockStore) -> Iterator[DeferredRow]:
-        kept = client.read_job(job.job_id)
-        if kept.is_cancelled:
+        stored = client.read_job(job.job_id)
+        if stored.is_cancelled:
             return iter(())
-        answers = ((name, HttpResponse(status=200, body=_answer(body))) for name, body in kept.bodies.items())
+        answers = ((name, HttpResponse(status=200, body=_build_answer(body))) for name, body in stored.bodies.items())
         return (DeferredRow(custom_id=name, status="succeeded", response=answer) for name, answer in answers)
 
     @hookimpl
@@ -339,15 +343,15 @@ class MockProvider:
         return True
 
 
-def _address(name: str) -> str:
+def _build_address(name: str) -> str:
     return f"mock://uploaded/{name}"
 
 
-def _turn(turn: Turn) -> dict[str, Any]:
-    return attrs.asdict(attrs.evolve(turn, parts=())) | {"parts": [_part(part) for part in turn.parts]}
+def _encode_turn(turn: Turn) -> dict[str, Any]:
+    return attrs.asdict(attrs.evolve(turn, parts=())) | {"parts": [_encode_part(part) for part in turn.parts]}
 
 
-def _part(part: Part) -> dict[str, str]:
+def _encode_part(part: Part) -> dict[str, str]:
     if isinstance(part, TextPart):
         return {"text": part.text}
     if isinstance(part, AssetPart):
@@ -355,23 +359,23 @@ def _part(part: Part) -> dict[str, str]:
     return {"uri": part.uri} if isinstance(part, UriPart) else {}
 
 
-def _answer(body: dict[str, Any]) -> dict[str, Any]:
+def _build_answer(body: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"usage": _USAGE | ({"cached_tokens": 10} if body.get("cache") else {})}
     if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
-        answer["reasoning"] = f"mock reasoning about: {_said(body)}"
-    tool = _tool_to_call(body)
+        answer["reasoning"] = f"mock reasoning about: {_read_first_text(body)}"
+    tool = _choose_tool(body)
     if tool is not None:
         arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))
         answer["tool_calls"] = [{"id": "call_0", "name": tool["name"], "arguments": arguments}]
     elif body.get("schema") is not None:
         answer["text"] = json.dumps(build_example(body["schema"]))
     else:
-        answer["text"] = f"echo: {_said(body)}"
+        answer["text"] = f"echo: {_read_first_text(body)}"
     return answer
 
 
 def split_into_words(reply: Reply) -> Iterator[Delta]:
-    """The reply as if it had come bit by bit."""
+    """Return the deltas of a reply, one for each word of its text and reasoning."""
     from pollux_sync.data.streaming import ReasoningDelta, TextDelta, split_into_deltas
 
     for delta in split_into_deltas(reply):
@@ -381,8 +385,9 @@ def split_into_words(reply: Reply) -> Iterator[Delta]:
             yield delta
 
 
-def _tool_to_call(body: dict[str, Any]) -> dict[str, Any] | None:
+def _choose_tool(body: dict[str, Any]) -> dict[str, Any] | None:
     tools, choice, history = body.get("tools"), body.get("tool_choice"), body.get("history")
+    # After a tool's result the answer is text, so that every tool loop with the mock ends.
     if not tools or choice == "none" or (history and history[-1]["role"] == "tool"):
         return None
     named: list[dict[str, Any]] = [
@@ -391,7 +396,7 @@ def _tool_to_call(body: dict[str, Any]) -> dict[str, Any] | None:
     return (named or tools)[0]
 
 
-def _said(body: dict[str, Any]) -> str:
+def _read_first_text(body: dict[str, Any]) -> str:
     texts = [part.get("text", "") for part in body["parts"]]
     texts += [body.get("prompt") or "", *(turn["content"] for turn in reversed(body["history"]))]
-    return next((text for text in texts if text.strip()), "")[:_ECHOED]
+    return next((text for text in texts if text.strip()), "")[:_MAX_ECHO]

@@ -18,7 +18,7 @@ from pollux_sync.data.options import Options
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import MOCK, Config
-from pollux_sync.hooks.environment import lookup
+from pollux_sync.hooks.environment import read_variable
 from pollux_sync.hooks.loading import PROVIDERS, known_names
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _refuse_second_reader(arguments: Namespace) -> None:
 
 def require_provider(arguments: Namespace) -> str:
     """Return the provider of ``--provider`` or of the environment. Raises ConfigurationError without one."""
-    provider = arguments.provider or lookup(PROVIDER_VARIABLE) or (MOCK if arguments.use_mock else None)
+    provider = arguments.provider or read_variable(PROVIDER_VARIABLE) or (MOCK if arguments.use_mock else None)
     if provider is None:
         known = ", ".join(known_names(PROVIDERS))
         raise ConfigurationError(
@@ -212,7 +212,7 @@ def require_provider(arguments: Namespace) -> str:
 
 
 def _require_model(arguments: Namespace) -> str:
-    model = arguments.model or lookup(MODEL_VARIABLE) or (MOCK if arguments.use_mock else None)
+    model = arguments.model or read_variable(MODEL_VARIABLE) or (MOCK if arguments.use_mock else None)
     if model is None:
         raise ConfigurationError("no model is named", hint=f"pass -m MODEL or set {MODEL_VARIABLE}")
     return model

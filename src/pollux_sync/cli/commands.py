@@ -27,7 +27,7 @@ DESCRIPTIONS = {
     "collect": "print the answers of a deferred job that has ended",
     "cancel": "ask the provider to cancel a deferred job",
     "models": "list the models that a provider offers to your account",
-    "plugins": "list the installed providers, middleware and commands, with the reason why one does not load",
+    "plugins": "list the installed plugins and commands, and whether they load",
     "doctor": "look for what is missing or broken in this installation",
 }
 

@@ -62,7 +62,7 @@ def inspect_plugins() -> list[InstalledPlugin]:
 
 
 def find_problem(work: Callable[[], object]) -> tuple[str, str | None] | None:
-    """Call ``work``; return message and hint of what it raises, or None. In strict mode print the traceback too."""
+    """Call ``work``. Return the message and hint of its exception, or None; in strict mode also print the traceback."""
     try:
         work()
     # A plugin may raise anything, and sys.exit() while it is imported must not end the inspection of the others.

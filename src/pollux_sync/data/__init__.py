@@ -1,1 +1,1 @@
-"""The nouns: frozen values without I/O that every stage, hook and plugin shares."""
+"""Frozen values that every stage, hook and plugin shares. They make no network calls."""

@@ -49,7 +49,7 @@ def check_number(
 ) -> None:
     """Check that ``value`` is a finite int or float from ``minimum`` to ``maximum``; ``above`` excludes the minimum."""
     span = f"{'above' if above else 'at least'} {minimum:g}" + ("" if maximum is None else f" and at most {maximum:g}")
-    hint = f"pass a finite number {span}"
+    hint = f"pass a finite number, {span}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} must be a number, got {type(value).__name__}", hint=hint)
     too_low = value <= minimum if above else value < minimum

@@ -1,7 +1,7 @@
-"""Which model to ask, and how to reach it: the values alone.
+"""The values of a configuration: the model, and how to reach it.
 
-`pollux_sync.hooks.config.Config`, the public class, completes them from the provider's declaration and
-the environment.
+`pollux_sync.hooks.config.Config`, the public class, completes them from the provider's declaration and the
+environment.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+#: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
-#: What is shorter is no secret, and would be found in every text.
+#: A shorter key is not scrubbed: it protects nothing, and its characters occur in every text.
 _MIN_SECRET_CHARS = 4
-#: How a secret is shown.
+#: The text that stands for a secret.
 REDACTED = "[REDACTED]"
 
 
@@ -38,7 +39,7 @@ def _redact_credentials(url: str | None) -> str:
 
 
 def _strip_credentials(text: str) -> str:
-    """Of something that is no URL: what cannot be part of a password."""
+    """Return the part after the last @ of a text that is not a URL, since the part before may hold a password."""
     return f"{REDACTED}@{text.rpartition('@')[2]}" if "@" in text else text
 
 
@@ -47,7 +48,7 @@ def _dump_json(value: Mapping[str, Any]) -> str:
 
 
 def _identify_plugins(plugins: Sequence[Any] | None) -> object:
-    """Two plugin objects are never the same one, however equal: each has its own observations."""
+    """Return a key by which plugin objects compare by identity: equal objects still make separate observations."""
     if not isinstance(plugins, tuple):
         return id(plugins)
     return tuple(plugin if isinstance(plugin, str) else id(plugin) for plugin in plugins)
@@ -64,7 +65,7 @@ def _copy_capabilities(value: object) -> Mapping[str, bool]:
 def _split_url(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - it raises for a port that is no number
+        parts.port  # noqa: B018 - urlsplit itself does not check the port; reading it raises ValueError
     except ValueError:
         return None
     return parts
@@ -72,7 +73,7 @@ def _split_url(url: str) -> SplitResult | None:
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class ConfigValues:
-    """The fields of a configuration, checked for type and range."""
+    """The fields of a configuration, checked for type and range. Equal values share one client."""
 
     provider: str
     model: str
@@ -84,25 +85,27 @@ class ConfigValues:
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identify_plugins)
     client: Any = attrs.field(default=None, eq=id, repr=lambda client: type(client).__name__)
-    #: What was not given but found in the environment, and for which provider: see hooks.config.
+    #: The provider, and the key and base url that the environment had for it: see hooks.config. A copy for another
+    #: provider drops them, so that no key reaches a provider that it does not belong to.
     _completed: tuple[str, str | None, str | None] | None = attrs.field(default=None, repr=False, eq=False)
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copy_options, eq=_dump_json)
     capabilities: Mapping[str, bool] = attrs.field(default=None, converter=_copy_capabilities, eq=_dump_json)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show: the key, or that of the client handed over."""
+        """The keys that no text may show: the configuration's own, and that of the client passed to it."""
         return tuple([key for key in self._keys if len(key) >= _MIN_SECRET_CHARS])
 
     @property
     def excluded_options(self) -> frozenset[str]:
-        """The options that the model does not take, says ``capabilities``."""
-        return frozenset(name for name, is_taken in self.capabilities.items() if not is_taken)
+        """The options that the model does not take according to ``capabilities``."""
+        return frozenset(name for name, is_accepted in self.capabilities.items() if not is_accepted)
 
     @property
     def account(self) -> str | None:
-        """A fingerprint that tells one key from another and cannot be led back to it; None without a key."""
+        """A fingerprint of the key, from which the key cannot be recovered; None without a key."""
         key = next(iter(self._keys), None)
+        # Hashed with a text of ours, so that the fingerprint differs from a plain hash of the key made elsewhere.
         return key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
 
     @property
@@ -110,10 +113,12 @@ class ConfigValues:
         keys = (self.api_key, getattr(self.client, "api_key", None))
         return [key for key in keys if isinstance(key, str) and key]
 
+    # Config runs this again after it has completed the fields, so it must accept its own results.
     def __attrs_post_init__(self) -> None:
         check_text("provider", self.provider, hint="name an installed provider plugin, e.g. provider='local'")
-        check_text("model", self.model, hint="name the model as the provider does")
-        self._check_reach()
+        check_text("model", self.model, hint="pass the model's name as the provider writes it")
+        self._check_api_key()
+        self._check_base_url()
         check_bool("use_mock", self.use_mock)
         check_int("request_concurrency", self.request_concurrency, minimum=1)
         check_seconds("timeout_s", self.timeout_s, above=True)
@@ -123,21 +128,27 @@ class ConfigValues:
                 hint="retry=RetryPolicy(max_attempts=3)",
             )
         self._check_plugins()
-        for name, is_taken in self.capabilities.items():
-            check_bool(f"capabilities[{name!r}]", is_taken)
+        for name, is_accepted in self.capabilities.items():
+            check_bool(f"capabilities[{name!r}]", is_accepted)
 
-    def _check_reach(self) -> None:
+    def _check_api_key(self) -> None:
+        """Check the key, and strip white space from it."""
         api_key: object = self.api_key
-        if api_key is not None and not (isinstance(api_key, str) and api_key.strip()):
+        if api_key is None:
+            return
+        if not isinstance(api_key, str) or not api_key.strip():
             raise ConfigurationError(
                 "api_key must be a non-blank string", hint="leave it out to read it from the environment"
             )
-        if self.api_key is not None:
-            object.__setattr__(self, "api_key", self.api_key.strip())
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+        # A key that was read from a file ends with a line break, which no header may hold.
+        api_key = api_key.strip()
+        object.__setattr__(self, "api_key", api_key)
+        if not (api_key.isascii() and api_key.isprintable()):
             raise ConfigurationError(
-                "api_key holds a line break or a character that no key has", hint="strip() what you read"
+                "api_key holds a line break or a character that is not printable ASCII", hint="pass the key alone"
             )
+
+    def _check_base_url(self) -> None:
         if self.base_url is None:
             return
         check_text("base_url", self.base_url)

@@ -1,8 +1,10 @@
-"""Values <-> JSON: the one cattrs converter behind everything that is stored.
+"""Values <-> JSON: the one cattrs converter for everything that is stored.
 
-cattrs writes the functions that take a class apart and put it together, follows what is nested, optional or a tuple,
-refuses unknown keys, and reports every bad field with its place. Ours is where it is too kind: `pollux_sync.schemas`
-reads strings, numbers, literals and plain dicts and coerces nothing, and arrays and objects must be lists and dicts.
+cattrs generates the functions for each class, follows nested and optional fields and tuples, refuses unknown keys,
+and reports every bad field with its path. We replace its readers where they coerce: `pollux_sync.schemas` reads
+strings, numbers, literals and plain dicts strictly, and arrays and objects must be lists and dicts.
+
+cattrs is imported inside functions, so that ``import pollux_sync`` does not pay for it.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Version of every stored layout. A change that older code cannot read raises it.
+#: The version of all stored layouts. Raise it with a change that older code cannot read.
 SCHEMA_VERSION = 1
 _VERSION_FIELD = "schema_version"
 
 
 class Storable:
-    """A value that is kept as JSON, with the version of its layout as ``schema_version``."""
+    """A value that can be stored as JSON, with the version of its layout as ``schema_version``."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the value as JSON-ready data; a field that is None by default and None now is left out."""
+        """Return the value as JSON-ready data, without fields that default to None and are None."""
         return {_VERSION_FIELD: SCHEMA_VERSION, **dump_value(self)}
 
     @classmethod
@@ -43,14 +45,14 @@ class Storable:
 
 
 def dump_value(value: Any) -> Any:
-    """Return a value as JSON-ready data. Raises ConfigurationError for what has no JSON form."""
+    """Return a value as JSON-ready data. Raises ConfigurationError if a part of it has no JSON form."""
     return _build_converter().unstructure(value)
 
 
 def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
     """Return the value that `dump_value` wrote. Raises ConfigurationError that names every bad field.
 
-    ``name`` is what the error calls the value instead of its type.
+    The error calls the value ``name``, by default the name of its type.
     """
     from cattrs import BaseValidationError, transform_error
 
@@ -61,22 +63,22 @@ def load_value(data: Any, value_type: type[T], *, name: str | None = None) -> T:
     except (AnswerMismatch, BaseValidationError) as error:
         problems = "; ".join(transform_error(error, format_exception=_describe_error))
         raise ConfigurationError(
-            f"not a stored {name or value_type.__name__}: {problems}", hint="pass what to_dict() gave, unchanged"
+            f"not a stored {name or value_type.__name__}: {problems}", hint="pass the result of to_dict(), unchanged"
         ) from error
 
 
 def _strip_version(data: Any, value_type: type) -> Any:
-    """Check the version, and drop it where it is no field of the value."""
+    """Check the version; return the data without it if the class has no such field."""
     version = data.get(_VERSION_FIELD) if isinstance(data, dict) else None
     if type(version) is not int:
-        return data  # the converter refuses it by name
+        return data  # the converter refuses it, naming the field
     if version > SCHEMA_VERSION:
         raise ConfigurationError(
-            f"this {value_type.__name__} has schema version {version}, known are up to {SCHEMA_VERSION}",
+            f"this {value_type.__name__} has schema version {version}; this release reads up to {SCHEMA_VERSION}",
             hint="upgrade pollux-sync",
         )
-    kept = attrs.fields_dict(value_type)
-    return data if _VERSION_FIELD in kept else {key: data[key] for key in data if key != _VERSION_FIELD}
+    fields = attrs.fields_dict(value_type)
+    return data if _VERSION_FIELD in fields else {key: data[key] for key in data if key != _VERSION_FIELD}
 
 
 def _describe_error(error: BaseException, value_type: type | None) -> str:
@@ -104,11 +106,11 @@ def _build_converter() -> Converter:
 
 
 def _add_readers(converter: Converter) -> None:
-    """Put strict readers before those of cattrs, for which "false" is a true bool and "ab" a list of two texts."""
+    """Put strict readers before those of cattrs, which read "false" as True and "ab" as a list of two texts."""
     from pollux_sync.data.errorfacts import load_error
     from pollux_sync.schemas import structure
 
-    for leaf in (str, int, float):  # cattrs finds bool by its base
+    for leaf in (str, int, float):  # cattrs looks up bool by its base class, int
         converter.register_structure_hook(leaf, structure)
     converter.register_structure_hook_func(_is_plain, structure)
     converter.register_structure_hook_factory(_is_array, _make_array_reader)
@@ -136,7 +138,7 @@ def _is_array(tp: Any) -> bool:
 
 
 def _has_own_layout(tp: Any) -> bool:
-    """Whether a class says itself how it is stored, as sources and continuations do."""
+    """Return whether a class converts itself, as sources and continuations do."""
     return hasattr(tp, "from_dict") and not issubclass(tp, Storable)
 
 
@@ -161,7 +163,10 @@ def _require_kind(data: Any, kind: type) -> Any:
 
 
 def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
-    """Make the writer of a class. A default other than None is written: a later version may have another."""
+    """Return the writer of a class.
+
+    Only a None that is the default is left out. Other defaults are written, since a later release may change them.
+    """
     from cattrs.gen import make_dict_unstructure_fn, override
 
     attrs.resolve_types(cls)

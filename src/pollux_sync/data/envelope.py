@@ -1,4 +1,4 @@
-"""What the caller keeps: one dict for all prompts."""
+"""The envelope: the dict that the caller keeps, with the results of all prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CacheMode = Literal["none", "persistent", "implicit"]
 class ToolCallDict(TypedDict):
     """A tool call in the envelope; ``arguments`` is JSON text, ``arguments_parsed`` the same as data.
 
-    ``arguments_parsed`` is None where the model wrote something that is not a JSON object.
+    ``arguments_parsed`` is None if the model wrote something other than a JSON object.
     """
 
     id: str
@@ -23,7 +23,7 @@ class ToolCallDict(TypedDict):
 
 
 class ErrorDict(TypedDict):
-    """Why one prompt has no answer."""
+    """The error of a prompt without an answer."""
 
     type: str
     message: str
@@ -34,10 +34,11 @@ class ErrorDict(TypedDict):
 
 
 class Metrics(TypedDict):
-    """``duration_s`` is wall time including upload clean-up; ``cache_used``: a cache handle was passed.
+    """The durations and counts of a call.
 
-    ``cache_mode`` is what was asked for: a handle, or implicit caching. ``cache_hit``: the provider read
-    cached tokens, whoever asked for it; None where it does not say.
+    ``duration_s`` is wall time, including the deletion of uploads. ``cache_used`` says that a cache handle was passed.
+    ``cache_mode`` is the requested caching: a handle ("persistent"), or implicit caching. ``cache_hit`` says that the
+    provider read cached tokens, requested or not; None if the provider does not report it.
     """
 
     duration_s: float
@@ -63,14 +64,14 @@ class AttemptDict(TypedDict):
 
 
 class CallLabel(TypedDict):
-    """Which prompt (its index) of which source (its identifier) an answer belongs to."""
+    """The index of the prompt and the identifier of the source that an answer belongs to."""
 
     prompt: int
     source: str
 
 
 class ToolRun(TypedDict):
-    """One tool that ran: what the model wrote as ``arguments``, and what it was told as ``content``."""
+    """One run of a tool: the ``arguments`` that the model wrote, and the ``content`` that was returned to it."""
 
     id: str
     name: str
@@ -81,7 +82,7 @@ class ToolRun(TypedDict):
 
 
 class ToolStep(TypedDict):
-    """One request of a tool loop, and the tools that ran after it."""
+    """One request of a tool loop, and the tool runs after it."""
 
     usage: dict[str, int]
     raw_response: dict[str, Any] | None
@@ -90,7 +91,7 @@ class ToolStep(TypedDict):
 
 
 class DeferredItem(TypedDict):
-    """The fate of one request of a deferred job. ``custom_id`` is our id of it in the job."""
+    """One request of a deferred job, as it ended. ``custom_id`` is our id of the request in the job."""
 
     custom_id: str
     status: str
@@ -100,9 +101,9 @@ class DeferredItem(TypedDict):
 
 
 class DeferredDiagnostics(TypedDict):
-    """A deferred job as it ended; times in seconds since the epoch.
+    """A deferred job as it ended; ``submitted_at`` and ``completed_at`` are in seconds since the epoch.
 
-    Rows of the provider's that belong to no request, or came twice, are counted.
+    ``unknown_rows`` counts rows of the provider that belong to no request, ``duplicate_rows`` those that came twice.
     """
 
     job_id: str
@@ -116,9 +117,10 @@ class DeferredDiagnostics(TypedDict):
 
 
 class Diagnostics(TypedDict):
-    """``raw_responses`` and ``attempts``: one entry a call. ``schema_errors`` needs a schema, ``calls`` per_source.
+    """Details for debugging; ``raw_responses`` and ``attempts`` have one entry per call.
 
-    ``steps`` are those of `run_tools`, ``deferred`` is about a collected job.
+    ``schema_errors`` is present with a response schema, ``calls`` with ``per_source``, ``steps`` after `run_tools`, and
+    ``deferred`` for a collected job.
     """
 
     raw_responses: list[dict[str, Any] | None]
@@ -130,12 +132,12 @@ class Diagnostics(TypedDict):
 
 
 class ResultEnvelope(TypedDict):
-    """The result of a call; per-prompt lists are in prompt order (with ``per_source``: source by source).
+    """The result of a call. Lists per prompt are in prompt order, with ``per_source`` source by source.
 
-    ``status``: "ok" when every prompt was answered by text or tool calls (also for no prompts), "error"
-    when none was, else "partial". ``usage`` sums over calls; a key is absent when no call reported it.
-    ``_conversation_state`` is that of the first prompt; with several, ``pollux_sync.result_of`` picks one.
-    ``pollux_sync.to_jsonable`` turns an envelope into JSON-ready data.
+    ``status`` is "ok" if every prompt was answered by text or tool calls (also without any prompt), "error" if none
+    was, else "partial". ``usage`` has the sums over all calls; a key is absent if no call reported it.
+    ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of`` picks another one.
+    ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
     """
 
     status: Status
@@ -154,5 +156,5 @@ class ResultEnvelope(TypedDict):
 
 
 def dump_envelope(envelope: ResultEnvelope) -> dict[str, Any]:
-    """Return the envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+    """Return the envelope as JSON-ready data. Typed answers in ``structured`` become dicts, lists and texts."""
     return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}

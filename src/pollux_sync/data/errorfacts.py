@@ -1,4 +1,4 @@
-"""Errors <-> JSON: the name of the error's type, and its facts under the names of the constructor's arguments."""
+"""Errors <-> JSON: the name of the error's class, and its facts under the names of the constructor's arguments."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from cattrs import Converter
 
-#: Facts of every error that are set after it is made. ``partial_result`` holds whole answers and is not stored.
+#: Facts that are set on an error after its construction. ``partial_result`` holds whole answers and is not stored.
 _LATE_FACTS: dict[str, Any] = {"call_idx": int | None, "partial_text": str, "attempts": tuple[Attempt, ...]}
 
 
 def dump_error(error: PolluxError, converter: Converter) -> dict[str, Any]:
-    """Return an error as JSON-ready data; its cause and ``partial_result`` are left out."""
+    """Return an error as JSON-ready data, without its cause and ``partial_result``."""
     error_type: Any = type(error)
     facts_type = _make_facts_type(error_type)
     facts = facts_type(**{field.name: getattr(error, field.name) for field in attrs.fields(facts_type)})
@@ -30,9 +30,10 @@ def dump_error(error: PolluxError, converter: Converter) -> dict[str, Any]:
 
 
 def load_error(data: Any, converter: Converter) -> PolluxError:
-    """Return the error that `dump_error` wrote. Its type must have been imported."""
+    """Return the error that `dump_error` wrote. Raises AnswerMismatch if no imported error class has its name."""
     name = data.get("type") if isinstance(data, dict) else None
-    error_type: Any = next((found for found in _iter_types(PolluxError) if found.__name__ == name), None)
+    # Only subclasses of PolluxError are searched: stored data must not choose any class to construct.
+    error_type: Any = next((tp for tp in _iter_types(PolluxError) if tp.__name__ == name), None)
     if error_type is None:
         raise AnswerMismatch(f"no error is called {name!r}")
     stored = {key: value for key, value in data.items() if key != "type"}
@@ -52,7 +53,10 @@ def _iter_types(error_type: type[PolluxError]) -> Iterator[type[PolluxError]]:
 
 @cache
 def _make_facts_type(error_type: Any) -> Any:
-    """Make an attrs class whose fields are an error's facts, so that they are stored like any other value."""
+    """Make an attrs class whose fields are the facts of an error, so that they are stored like any other value.
+
+    The facts are the arguments of all constructors along the class tree, so that no second list can disagree with them.
+    """
     names = {"Attempt": Attempt, "DeferredSnapshot": DeferredSnapshot}
     hints = dict(_LATE_FACTS)
     for base in error_type.__mro__:

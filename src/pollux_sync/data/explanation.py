@@ -1,4 +1,4 @@
-"""What a call would send, as data: for looking at before money is spent. No key is in it."""
+"""The explanation of a call: what would be sent, as data, before any money is spent. It never holds the key."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import Delivery
     from pollux_sync.data.source import SourceType
 
-#: How many uploads a printed explanation names.
+#: The number of uploads that a printed explanation lists.
 _MAX_UPLOAD_LINES = 10
 _DELIVERY_PHRASES = {"text": "as text", "inline": "inside the requests", "upload": "uploaded", "uri": "as an address"}
 
 
 @attrs.frozen(kw_only=True)
 class ExplainedRequest(HttpRequest):
-    """One request as it would be sent; ``content`` is its body to the byte.
+    """One request as it would be sent; ``content`` is its exact body.
 
-    ``url`` is None where it is not known before the client is open: with a client of the caller's, a model inside this
-    process, or the mock. ``headers`` lack the key and what every HTTP client adds of its own. ``key_header`` is the
-    header with the key, for which the name of an environment variable stands. ``estimated_input_tokens`` is a rough
-    guess, the characters of all texts divided by 4; None where files, addresses or a cache hold more.
-    ``counted_input_tokens`` is what the provider counted, None where it was not asked or does not know. Prices are in
-    US dollars: the lowest is that of the input alone, the highest that of an answer of ``max_tokens`` too, both as if
-    nothing were cached; None where tokens or limit are not known, or no plugin knows the price.
+    ``url`` is None if it is not known before the client is open: with a client of the caller's, a model inside this
+    process, or the mock. ``headers`` lack the key and what an HTTP client adds of its own. ``key_header`` is the header
+    of the key, with the name of an environment variable in place of the key. ``estimated_input_tokens`` is a rough
+    estimate, the characters of all texts divided by 4; None if files, addresses or a cache hold more input.
+    ``counted_input_tokens`` is the provider's count, None if it was not requested or the provider cannot count. Prices
+    are in US dollars and assume that nothing is cached: the lowest is that of the input alone, the highest includes an
+    answer of ``max_tokens``. They are None if tokens or limit are not known, or no plugin knows the price.
     """
 
     url: str | None
@@ -45,10 +45,7 @@ class ExplainedRequest(HttpRequest):
 
     @property
     def curl(self) -> str | None:
-        """The request as a command for a POSIX shell, which puts the variable's value in place of its name.
-
-        The body is its input, since the words of a command may not be long; curl takes the line break off its end.
-        """
+        """The request as a curl command for a POSIX shell, which expands the key's variable; None without a url."""
         if self.url is None:
             return None
         words = ["curl", "-X", self.method, self.url]
@@ -57,11 +54,13 @@ class ExplainedRequest(HttpRequest):
         if self.key_header is not None:
             command += f" -H {_quote_expanding(self.key_header)}"
         content = self.content
+        # The body is the command's input, since Linux allows a word of a command only 128 KiB. A here-document ends
+        # with a line break, which curl's --data removes.
         return command if content is None else f"{command} --data @- <<'JSON'\n{content.decode()}\nJSON"
 
 
 def _quote_expanding(text: str) -> str:
-    """``text`` as one word of a shell that expands the variables in it."""
+    """Return ``text`` as one word of a shell command, in which the shell still expands variables."""
     for special in '\\"`':
         text = text.replace(special, f"\\{special}")
     return f'"{text}"'
@@ -69,7 +68,7 @@ def _quote_expanding(text: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class ExplainedSource:
-    """How a source would reach the provider; ``upload`` is the id of what it becomes where it is uploaded."""
+    """The way in which a source would reach the provider; ``upload`` is the id of its `ExplainedUpload`, if any."""
 
     identifier: str
     source_type: SourceType
@@ -81,9 +80,9 @@ class ExplainedSource:
 
 @attrs.frozen(kw_only=True)
 class ExplainedUpload:
-    """A content that would be uploaded, once. ``id`` stands in the requests for the one that the provider would give.
+    """A content that would be uploaded once.
 
-    ``sha256`` is that of the content, in hex.
+    ``id`` stands in the requests for the id that the provider would assign. ``sha256`` is that of the content, in hex.
     """
 
     id: str
@@ -95,10 +94,10 @@ class ExplainedUpload:
 
 @attrs.frozen(kw_only=True)
 class Explanation:
-    """What `run_many` would send: ``print`` it for an overview.
+    """The requests that `run_many` would send; ``print`` the explanation for an overview.
 
-    ``cache_mode`` is as in the envelope's metrics, ``cache`` the name of the cache that is used. ``response_schema`` is
-    the one that the provider gets, ``findings`` say what of yours it cannot express.
+    ``cache_mode`` is as in the envelope's metrics, ``cache`` is the name of the cache in use. ``response_schema`` is
+    lowered for the provider, ``findings`` describe what the provider's dialect cannot hold.
     """
 
     provider: str
@@ -113,13 +112,13 @@ class Explanation:
 
     @property
     def lowest_price(self) -> Decimal | None:
-        """What all the input costs, in US dollars; None where that of one request is not known."""
+        """The price of all input, in US dollars; None if the price of any request is not known."""
         price: Decimal | None = _sum_known([request.lowest_price for request in self.requests])
         return price
 
     @property
     def highest_price(self) -> Decimal | None:
-        """What it costs if every answer is ``max_tokens`` long; attempts after the first come on top."""
+        """The price if every answer is ``max_tokens`` long, in US dollars. Retries would cost more."""
         price: Decimal | None = _sum_known([request.highest_price for request in self.requests])
         return price
 
@@ -127,7 +126,7 @@ class Explanation:
         return "\n".join(self._iter_lines())
 
     def to_dict(self) -> dict[str, Any]:
-        """The explanation as JSON-ready data, each request with its curl command; prices are texts."""
+        """Return the explanation as JSON-ready data, each request with its curl command; prices are texts."""
         data = attrs.asdict(self, value_serializer=lambda _, __, value: _convert_jsonable(value))
         for item, request in zip(data["requests"], self.requests, strict=True):
             item["curl"] = request.curl
@@ -153,8 +152,8 @@ class Explanation:
     def _describe_tokens(self) -> str:
         counts = [r.counted_input_tokens for r in self.requests if r.counted_input_tokens is not None]
         if counts:
-            some = "" if len(counts) == len(self.requests) else f" in {len(counts)} of {len(self.requests)} requests"
-            return f"{sum(counts)}{some}, counted by the provider"
+            share = "" if len(counts) == len(self.requests) else f" in {len(counts)} of {len(self.requests)} requests"
+            return f"{sum(counts)}{share}, counted by the provider"
         estimate = _sum_known([request.estimated_input_tokens for request in self.requests])
         return "not known" if estimate is None else f"about {estimate}, estimated by characters / 4"
 
@@ -172,7 +171,7 @@ class Explanation:
 
 
 def _sum_known(values: Sequence[Any]) -> Any:
-    """The sum; None where one is not known, or there is none."""
+    """Return the sum, or None without any values or if one of them is not known."""
     return sum(values) if values and None not in values else None
 
 

@@ -1,4 +1,4 @@
-"""What one interaction is made of: an Environment that stays, an Input that is new, a Continuation in between."""
+"""The values of an interaction: Environment and Input, and the Continuation that links one to the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.handles import CacheHandle
 
-#: A tool as an Environment keeps it: a function has become a Tool.
+#: A tool in an Environment, where a function has become a Tool.
 EnvironmentTool: TypeAlias = "Tool | ToolDeclaration | dict[str, Any]"
 
 
@@ -43,10 +43,10 @@ def _convert_tool(tool: Any) -> EnvironmentTool:
 
 @attrs.frozen(kw_only=True)
 class Environment:
-    """What many interactions share: instructions, sources, tools, or a cache that holds these.
+    """The settings that many interactions share: instructions, sources and tools, or a cache that holds these.
 
-    ``tools`` are typed functions, `Tool`, `ToolDeclaration` or dicts as in ``Options(tools=[...])``; they are
-    declared to the model, not run. Raises ConfigurationError for what `Options` would refuse.
+    ``tools`` are typed functions, `Tool`, `ToolDeclaration` or dicts as in ``Options(tools=[...])``. They are
+    declared to the model, not run. Raises ConfigurationError for settings that `Options` would refuse.
     """
 
     instructions: str | None = None
@@ -57,12 +57,13 @@ class Environment:
 
     def __attrs_post_init__(self) -> None:
         if self.instructions is not None:
-            check_text("instructions", self.instructions, hint="leave it out, or say something")
+            check_text("instructions", self.instructions, hint="leave it out, or pass a text")
+        # Built for its checks alone, so that an error names the Environment and not a later call.
         Options(**self.settings)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The fields of `Options` that it stands for, by name."""
+        """The fields of `Options` that the environment sets, by name."""
         return {
             "system_instruction": self.instructions,
             "tools": self._declarations or None,
@@ -75,10 +76,10 @@ class Environment:
         return [tool.declaration if isinstance(tool, Tool | ToolDeclaration) else tool for tool in self.tools]
 
     def fingerprint(self, provider: str | None = None) -> str:
-        """Hex SHA-256 that is equal for equal instructions, contents of sources, and tools, in every process.
+        """Return the hex SHA-256 of instructions, contents of sources, and tools; it is the same in every process.
 
-        The settings that sources have for ``provider`` count with it. Raises SourceError for a file that cannot
-        be read.
+        With ``provider`` the settings that sources have for this provider count too. Raises SourceError for a file
+        that cannot be read.
         """
         sources = [_hash_source(source, provider) for source in self.sources]
         identity = {"instructions": self.instructions, "sources": sources, "tools": self._declarations}
@@ -92,44 +93,44 @@ def _hash_source(source: Source, provider: str | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class Continuation:
-    """A conversation so far, to go on from with ``Input(..., continuation=...)``; JSON, of one provider.
+    """The conversation so far with one provider, as JSON; ``Input(..., continuation=...)`` continues it.
 
-    What it holds is the provider's and this SDK's business; it names files that will be read and sent, so take one
-    only from where you would take a script.
+    Its content is internal and may change. It names files that the next interaction reads and sends: load one only
+    from a place that you would run a script from.
     """
 
     provider: str
     _state: str = attrs.field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The conversation as JSON-ready data."""
+        """Return the conversation as JSON-ready data."""
         state: dict[str, Any] = json.loads(self._state)
         return state
 
     def to_json(self) -> str:
-        """The conversation as JSON text, in ASCII."""
+        """Return the conversation as JSON text, in ASCII."""
         return self._state
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The continuation that `to_dict` gave. Raises ConfigurationError for what is none."""
-        given: object = data
-        hint = "pass what to_dict() gave, unchanged"
-        if not isinstance(given, dict) or not isinstance(given.get("provider"), str):
+        """Return the continuation that `to_dict` wrote. Raises ConfigurationError for other data."""
+        stored: object = data
+        hint = "pass the result of to_dict(), unchanged"
+        if not isinstance(stored, dict) or not isinstance(stored.get("provider"), str):
             raise ConfigurationError("not a stored Continuation: it names no provider", hint=hint)
         try:
-            return cls(provider=given["provider"], state=json.dumps(given))
+            return cls(provider=stored["provider"], state=json.dumps(stored))
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"not a stored Continuation: {error}", hint=hint) from error
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The continuation that `to_json` gave. Raises ConfigurationError for what is none."""
+        """Return the continuation that `to_json` wrote. Raises ConfigurationError for other text."""
         try:
             data = json.loads(text)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(
-                f"not a stored Continuation: {error}", hint="pass what to_json() gave, unchanged"
+                f"not a stored Continuation: {error}", hint="pass the result of to_json(), unchanged"
             ) from error
         return cls.from_dict(data)
 
@@ -144,11 +145,11 @@ def _require_results(results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
 
 @attrs.frozen
 class Input:
-    """What is new in one interaction: what the user says, or what the tools found, and what came before it.
+    """The input of one interaction: the user's text or the results of tools, and the conversation before it.
 
-    Before it came either ``history``, messages from elsewhere, or the ``continuation`` of an earlier output.
-    ``tool_results`` answer the tool calls in either, each once. A history that ends with the user's message or a
-    tool's needs no ``content``. Raises ConfigurationError for parts that do not fit together.
+    The conversation is either ``history``, messages from elsewhere, or the ``continuation`` of an earlier output.
+    ``tool_results`` answer its open tool calls, each once. A history that ends with a message of the user or of a
+    tool needs no ``content``. Raises ConfigurationError for parts that do not fit together.
     """
 
     content: str | None = None
@@ -158,16 +159,17 @@ class Input:
 
     def __attrs_post_init__(self) -> None:
         if self.content is not None:
-            check_text("content", self.content, hint="say something, or leave it out")
+            check_text("content", self.content, hint="leave it out, or pass a text")
         continuation: object = self.continuation
         if continuation is not None and not isinstance(continuation, Continuation):
             raise ConfigurationError(
                 f"continuation must be a Continuation, got {type(continuation).__name__}",
-                hint="pass output.continuation, or what Continuation.from_dict or from_json gives",
+                hint="pass output.continuation, or the result of Continuation.from_dict() or from_json()",
             )
         if self.history and self.continuation is not None:
             raise ConfigurationError(
-                "history and continuation exclude each other", hint="a continuation holds what came before it"
+                "history and continuation exclude each other",
+                hint="keep one of them; a continuation holds its conversation",
             )
         if self.tool_results and self.continuation is None and not self._has_open_calls():
             raise ConfigurationError(
@@ -175,7 +177,7 @@ class Input:
                 hint="pass continuation=output.continuation, or a history that ends in tool calls",
             )
         if self.content is None and not self.tool_results and not self._ends_unanswered():
-            raise ConfigurationError("nothing is said", hint="pass content or tool_results")
+            raise ConfigurationError("the Input has neither content nor tool_results", hint="pass one of them")
 
     def _has_open_calls(self) -> bool:
         turns = [

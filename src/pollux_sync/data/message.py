@@ -1,4 +1,4 @@
-"""One message of a conversation that was kept elsewhere, as a value."""
+"""One message of a conversation that is kept elsewhere, and OpenAI transcripts of such messages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-#: A text, or what was said and shown, in order.
+#: A text, or texts and sources in order.
 Content: TypeAlias = "str | tuple[str | Source, ...] | None"
 
 
 def _require_content(content: str | Sequence[str | Source] | None) -> Content:
-    given: object = content
-    if given is None or isinstance(given, str):
-        return given
+    value: object = content
+    if value is None or isinstance(value, str):
+        return value
     hint = "pass a text, or a list of texts and Sources"
-    parts: tuple[str | Source, ...] = require_each("content", given, str, Source, hint=hint)
+    parts: tuple[str | Source, ...] = require_each("content", value, str, Source, hint=hint)
     if not parts:
         raise ConfigurationError("content is an empty list", hint=hint)
     return parts
@@ -37,11 +37,12 @@ def _require_tool_calls(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
 
 @attrs.frozen
 class Message:
-    """What one side said: a ``user``, the ``assistant``, a ``tool``, or the ``system`` (``developer`` says the same).
+    """One message of a ``user``, the ``assistant``, a ``tool`` or the ``system``, also called ``developer``.
 
-    ``content`` is a text, or texts and (a user's) `Source` in the order in which they were said and shown.
-    ``tool_calls`` and ``refusal`` are an assistant's, and then its content may be None; a tool's message needs the
-    ``tool_call_id`` that it answers, and may have the tool's ``name``. Raises ConfigurationError for other shapes.
+    ``content`` is a text, or a list of texts and sources in order; only a user's message may have sources. Only an
+    assistant's message may have ``tool_calls`` or a ``refusal``, and then it needs no content. A tool's message needs
+    the ``tool_call_id`` that it answers, and may have the ``name`` of the tool. Raises ConfigurationError for other
+    combinations.
     """
 
     role: Role
@@ -59,16 +60,16 @@ class Message:
         self._check_owner("tool_calls", "assistant")
         self._check_owner("refusal", "assistant")
         self._check_owner("tool_call_id", "tool")
-        self._check_owner("name", "tool", hint="say in the content who speaks")
+        self._check_owner("name", "tool", hint="name the speaker in the content")
         if self.role == "tool":
-            check_text("tool_call_id", self.tool_call_id, hint="pass the id of the call that this answers")
+            check_text("tool_call_id", self.tool_call_id, hint="pass the id of the tool call")
         if self.content is None and not self.tool_calls and self.refusal is None:
             raise ConfigurationError(
-                f"a message of the {self.role} has no content", hint="only tool calls and a refusal need none"
+                f"a message of the {self.role} has no content", hint="pass content, tool calls or a refusal"
             )
         if isinstance(self.content, tuple) and self.role != "user" and any(isinstance(p, Source) for p in self.content):
             raise ConfigurationError(
-                f"a message of the {self.role} shows a source", hint="show it in a message of the user"
+                f"a message of the {self.role} holds a source", hint="put it into a message of the user"
             )
 
     def _check_owner(self, name: str, role: Role, *, hint: str = "leave it out, or change the role") -> None:
@@ -82,41 +83,45 @@ class Message:
 
     @classmethod
     def from_openai(cls, data: Mapping[str, Any]) -> Self:
-        """The message that a dict of an OpenAI Chat Completions transcript is.
+        """Return the message in a dict of an OpenAI Chat Completions transcript.
 
-        Content is text, or a list of ``text`` and ``image_url`` parts; an address whose name does not say what
-        kind of image it is counts as a JPEG. Keys that are null or empty are left out. Raises ConfigurationError
-        for whatever else cannot be kept.
+        Content is text, or a list of ``text`` and ``image_url`` parts. An image whose address does not reveal its
+        type counts as a JPEG. Keys that are null or empty are ignored. Raises ConfigurationError for everything else
+        that a Message cannot hold.
         """
         return cls(**decode_message(data, "message"))
 
     def to_openai(self) -> dict[str, Any]:
-        """The message as a dict of an OpenAI Chat Completions transcript: what `from_openai` was given.
+        """Return the message as a dict of an OpenAI Chat Completions transcript, the inverse of `from_openai`.
 
-        Images go by their address, or inside. Raises ConfigurationError for other sources, SourceError for a
-        file that cannot be read.
+        Images are written as their address, or as a data URL. Raises ConfigurationError for other sources, SourceError
+        for a file that cannot be read.
         """
         return encode_message(self)
 
     def to_turn(self) -> dict[str, Any]:
-        """The message as ``Options(history=[...])`` takes it. Raises SourceError for a file that cannot be read."""
-        said, shown = self._split_content()
-        turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": said}
-        if shown:
-            turn["sources"] = [_dump_source(source) for source in shown]
+        """Return the message as a dict for ``Options(history=[...])``. Raises SourceError for an unreadable file."""
+        text, sources = self._split_content()
+        turn: dict[str, Any] = {"role": "system" if self.role == "developer" else self.role, "content": text}
+        if sources:
+            turn["sources"] = [_dump_source(source) for source in sources]
         if self.tool_calls:
             turn["tool_calls"] = [attrs.asdict(call) for call in self.tool_calls]
         return turn if self.tool_call_id is None else turn | {"tool_call_id": self.tool_call_id}
 
     def _split_content(self) -> tuple[str, tuple[Source, ...]]:
-        """The text at the end, and what comes before it when there is more than text."""
+        """Return the text of the turn, and the sources before it.
+
+        A turn holds sources first and one text last. If there are sources, every text that is not the last part
+        becomes a source too, so that the order is kept.
+        """
         parts = (self.content,) if isinstance(self.content, str) else self.content or ()
         texts = [part for part in parts if isinstance(part, str)]
         if len(texts) == len(parts):
             return "\n\n".join([*texts, *([self.refusal] if self.refusal else [])]), ()
         *before, last = parts
-        said, shown = (last, before) if isinstance(last, str) else ("", parts)
-        return said, tuple(Source.from_text(part) if isinstance(part, str) else part for part in shown)
+        text, sources = (last, before) if isinstance(last, str) else ("", parts)
+        return text, tuple(Source.from_text(part) if isinstance(part, str) else part for part in sources)
 
 
 def _dump_source(source: Source) -> dict[str, Any]:
@@ -125,10 +130,14 @@ def _dump_source(source: Source) -> dict[str, Any]:
 
 
 def messages_from_openai(transcript: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """The messages of an OpenAI Chat Completions transcript; see `Message.from_openai`. Errors name the place."""
+    """Return the messages of an OpenAI Chat Completions transcript; see `Message.from_openai`.
+
+    An error names the message and the key that it is about.
+    """
     if isinstance(transcript, str | bytes | dict) or not hasattr(transcript, "__iter__"):
         raise ConfigurationError(
-            f"a transcript must be a list of dicts, got {type(transcript).__name__}", hint="pass its messages"
+            f"a transcript must be a list of dicts, got {type(transcript).__name__}",
+            hint="pass its messages",
         )
     return [_decode_message(data, f"messages[{index}]") for index, data in enumerate(transcript)]
 
@@ -142,5 +151,5 @@ def _decode_message(data: Mapping[str, Any], where: str) -> Message:
 
 
 def messages_to_openai(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """An OpenAI Chat Completions transcript of messages; see `Message.to_openai`."""
+    """Return an OpenAI Chat Completions transcript of the messages; see `Message.to_openai`."""
     return [message.to_openai() for message in messages]

@@ -1,4 +1,4 @@
-"""What kind of content a file holds: by its name, else by its first bytes."""
+"""The MIME type of a file, guessed from its name, or else from its first bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mimetypes
 
 OCTET_STREAM = "application/octet-stream"
 
-#: Suffixes that the standard table lacks or reads differently from one machine to the next.
+#: Suffixes that the standard table lacks, or for which its answer differs from one machine to the next.
 _BY_SUFFIX = {
     ".csv": "text/csv",
     ".jsonl": "application/jsonl",
@@ -34,7 +34,8 @@ _BY_SUFFIX = {
     ".yml": "application/yaml",
 }
 
-#: (offset, magic bytes, type): enough for what providers take.
+#: (offset, magic bytes, type) of the formats that providers take. The first match wins: the general "ftyp" stands
+#: behind the brands of the same container.
 _BY_MAGIC = (
     (0, b"%PDF-", "application/pdf"),
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -56,17 +57,17 @@ _BY_MAGIC = (
     (0, b"\x1f\x8b", "application/gzip"),
 )
 
-#: Kinds of RIFF container, named at offset 8.
+#: Kinds of RIFF containers; the kind is written at offset 8.
 _BY_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 
 _BY_ENCODING = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
-#: How many first bytes `guess_mime_type` looks at.
+#: The number of first bytes that `guess_mime_type` needs.
 HEAD_BYTES = 512
 
 
 def guess_mime_type(name: str, head: bytes = b"") -> str:
-    """The MIME type of a file called ``name`` that starts with ``head``; octet-stream when unknown."""
+    """Return the MIME type of a file called ``name`` that starts with ``head``; octet-stream if it is unknown."""
     suffix = "." + name.rsplit(".", 1)[-1].lower() if "." in name else ""
     by_name, encoding = mimetypes.guess_type(name, strict=False)
     guessed = _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(suffix) or by_name
@@ -74,12 +75,13 @@ def guess_mime_type(name: str, head: bytes = b"") -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether a file that starts with ``head`` reads as UTF-8; its last character may be cut."""
+    """Return whether a file that starts with ``head`` is UTF-8 text; its last character may be cut off."""
     if not head or b"\x00" in head:
         return False
     try:
         head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        # Only a head of full length is cut; in a shorter file an incomplete character is an error.
         return error.end == len(head) == HEAD_BYTES and error.reason == "unexpected end of data"
     return True
 
@@ -87,6 +89,6 @@ def _is_text(head: bytes) -> bool:
 def _guess_by_content(head: bytes) -> str | None:
     if head.startswith(b"RIFF"):
         return _BY_RIFF.get(head[8:12])
-    if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters prove little, the reserved bytes more
+    if head.startswith(b"BM") and head[6:10] == bytes(4):  # two letters prove little: the reserved bytes must be zero
         return "image/bmp"
     return next((mime for at, magic, mime in _BY_MAGIC if head[at:].startswith(magic)), None)

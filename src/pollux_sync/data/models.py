@@ -1,4 +1,4 @@
-"""What a provider tells about itself: its models, and whether it can be used now."""
+"""A model in a provider's list, and the readiness of a configuration."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ModelInfo:
-    """A model as its provider lists it; None where the provider does not say.
+    """A model as its provider lists it; fields that the provider does not report are None.
 
-    ``id`` is what `Config.model` takes. ``context_tokens`` is how much the model reads at once,
-    ``max_output_tokens`` how much it writes at most, ``created_at`` is in seconds since the epoch.
+    ``id`` is the value for `Config.model`. ``context_tokens`` is the size of the model's context,
+    ``max_output_tokens`` the limit of one answer, ``created_at`` is in seconds since the epoch.
     """
 
     id: str
@@ -27,10 +27,10 @@ class ModelInfo:
 
 @attrs.frozen(kw_only=True)
 class Readiness:
-    """Whether a configuration can be used now; true in an ``if`` when it can.
+    """The readiness of a configuration; true in an ``if`` when the configuration can be used now.
 
-    Where it cannot, ``reason`` says why, ``hint`` the next step where one is known, and ``kind`` is the category, one
-    of `FaultKind`. ``latency_s`` is how many seconds it took to find out.
+    If it cannot, ``reason`` says why, ``hint`` is the next step if one is known, and ``kind`` is the category, one of
+    `FaultKind`. ``latency_s`` is the duration of the check in seconds.
     """
 
     is_ready: bool
@@ -40,5 +40,5 @@ class Readiness:
     latency_s: float
 
     def __bool__(self) -> bool:
-        """Whether it is ready."""
+        """Return whether the configuration can be used now."""
         return self.is_ready

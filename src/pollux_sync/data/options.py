@@ -1,4 +1,4 @@
-"""What one call asks for beyond its prompt and sources."""
+"""The options of one call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OnError = Literal["raise", "keep"]
 
 @attrs.frozen
 class OptionTraits:
-    """What the engine knows about a field of `Options`, so that no field can be dropped silently.
+    """A field of `Options` as the engine sees it, so that no field can be dropped silently.
 
     ``declared_as`` is the name under which a provider declares that it honours the option (`ProviderInfo.options`);
     None marks an option of the core, which works with every provider. ``refused_by`` are the ways of asking that
@@ -54,7 +54,10 @@ def _core_option(default: Any, *, refused_by: tuple[str, ...] = ()) -> Any:
 
 
 class _QuietMode(str):
-    """A delivery mode that needs no warning: the default, or one that was warned about."""
+    """A delivery mode that needs no warning: the default, or one whose warning was shown.
+
+    ``attrs.evolve`` passes the field on, and must not warn about it a second time.
+    """
 
     __slots__ = ()
 
@@ -64,16 +67,16 @@ _UNSET_DELIVERY = _QuietMode("realtime")
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """The settings of one call; None means: the provider's default.
+    """The settings of one call. None stands for the provider's default.
 
-    Every field is honoured or refused with a ConfigurationError before anything is sent, never dropped.
+    A field is honoured, or refused with a ConfigurationError before anything is sent; it is never dropped.
 
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
     dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
-    a list of dicts with a ``role``; ``continue_from`` an earlier envelope. ``on_error="keep"`` returns
-    the envelope with per-prompt ``errors`` where ``"raise"`` raises the first. ``schema_repairs`` is how often
-    an answer that does not fit the schema may be asked for again, counted in usage. ``provider_options`` are
-    raw request fields by provider name, those inside an object beside what is there. ``delivery_mode`` is
+    a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``on_error="raise"`` raises the first
+    error; ``"keep"`` returns the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer
+    that does not fit the schema is requested again; the usage includes these requests. ``provider_options`` are raw
+    request fields by provider name; an object among them is merged into the request's own. ``delivery_mode`` is
     deprecated: call ``defer`` instead.
     """
 
@@ -115,7 +118,7 @@ class Options:
         warnings.warn(
             "delivery_mode is deprecated: run() is realtime, defer() is deferred",
             DeprecationWarning,
-            stacklevel=4,
+            stacklevel=4,  # past this method, __attrs_post_init__ and the generated __init__
         )
         object.__setattr__(self, "delivery_mode", _QuietMode(self.delivery_mode))
 
@@ -147,7 +150,7 @@ class Options:
         names = [tool["name"] for tool in self.tools or ()]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="name each tool once")
+            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="pass each tool once")
         self._check_tool_choice(names)
 
     def _check_tool_choice(self, names: Sequence[str]) -> None:
@@ -162,7 +165,7 @@ class Options:
             raise ConfigurationError("tool_choice is given without tools", hint="pass tools=[...] or drop tool_choice")
         if isinstance(choice, dict) and choice["name"] not in names:
             raise ConfigurationError(
-                f"tool_choice names {choice['name']!r}, tools are {names}", hint="name one of them"
+                f"tool_choice names {choice['name']!r}, tools are {names}", hint="use the name of one of the tools"
             )
 
     def _check_conversation(self) -> None:
@@ -174,7 +177,7 @@ class Options:
         if self.continue_from is not None and not isinstance(self.continue_from, dict):
             raise ConfigurationError(
                 f"continue_from must be an earlier result, got {type(self.continue_from).__name__}",
-                hint="pass what run() returned",
+                hint="pass the result of run()",
             )
 
     def _check_rest(self) -> None:
@@ -183,7 +186,7 @@ class Options:
         if self.cache is not None and not isinstance(self.cache, CacheHandle):
             raise ConfigurationError(
                 f"cache must be a CacheHandle, got {type(self.cache).__name__}",
-                hint="pass what create_cache() returned",
+                hint="pass the result of create_cache()",
             )
         if self.implicit_caching is not None:
             check_bool("implicit_caching", self.implicit_caching)
@@ -200,19 +203,19 @@ class Options:
 
     @property
     def wants_conversation(self) -> bool:
-        """Whether the caller opted in to conversation state, even with an empty history."""
+        """True if the caller opted in to conversation state; an empty history does so too."""
         return self.history is not None or self.continue_from is not None
 
     def response_schema_json(self) -> dict[str, Any] | None:
-        """The response schema as JSON Schema, None without one."""
+        """Return the response schema as JSON Schema, or None without one."""
         return None if self.response_schema is None else schema_of(self.response_schema)
 
     def response_schema_model(self) -> type[Any] | None:
-        """The response schema's class, None when it is a dict or absent."""
+        """Return the class of the response schema, or None if it is a dict or absent."""
         return None if isinstance(self.response_schema, dict) else self.response_schema
 
     def response_schema_hash(self) -> str | None:
-        """Hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
+        """Return the hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
         schema = self.response_schema_json()
         return None if schema is None else schema_hash(schema)
 
@@ -221,7 +224,7 @@ def _check_tool(name: str, tool: Any) -> None:
     if callable(tool):
         raise ConfigurationError(
             f"{name} is a function, which run() cannot call",
-            hint="run_tools(tools=[...]) calls it; Tool.from_function(function).declaration declares it",
+            hint="call run_tools(tools=[...]), or pass Tool.from_function(function).declaration",
         )
     check_text(f"{name}['name']", require_mapping(name, tool).get("name"))
     require_mapping(f"{name}['parameters']", _replace_none(tool.get("parameters")))

@@ -132,14 +132,14 @@ class ProviderInfo:
     refuses it. The docs show them.
     ``key_env`` are the environment variables that may hold the key, tried in order.
     ``auth`` is the header that carries the key, as (name, format with ``{key}``). ``placeholder_key`` is sent in it
-    when there is no key, for servers that require the header anyway.
+    without a key, for servers that require the header anyway.
     ``sources`` are the rules of delivery, in order. ``sources_hint`` is the hint of the error when none of them
     matches a source; by default it lists the rules.
     ``managed_fields`` are the body fields that raw provider options may not set.
     ``resends_stale`` allows the HTTP client to send a request once more on a new connection when a reused one turns
     out to be closed before any byte of the response. Set it for a server that closes connections which it promised
     to keep alive, and only if a request that is carried out twice costs nothing.
-    ``deferred`` are the limits of one deferred job; None means that the provider has no deferred jobs.
+    ``deferred`` are the limits of one deferred job; None means that the provider does not offer them.
     ``accepts_client`` permits ``Config(client=...)``, the vendor's own client, which brings its own key.
     """
 
@@ -184,7 +184,7 @@ class Problem:
 def find_client_problem(client: object, *classes: str) -> Problem | None:
     """Return the problem of a ``client`` that is not an instance of any of ``classes``, or None.
 
-    A class is written as top-level package and class name, ``"openai.OpenAI"``. Without a client there is no problem.
+    A class is written as top-level package and class name, ``"openai.OpenAI"``. Without a client it is None.
     """
     # Classes are compared by name, so that checking imports no SDK: a caller who holds a client has imported its own.
     names = {f"{base.__module__.partition('.')[0]}.{base.__qualname__}" for base in type(client).__mro__}

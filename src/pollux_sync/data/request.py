@@ -186,9 +186,9 @@ class DeferredBatch:
     """The requests of one deferred job, ready to be submitted.
 
     ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long in all. ``first`` is
-    the index of its first request. Put ``mark`` into the names of the job and of what is stored for it, so that an
+    the index of its first request. Put ``mark`` into the names of the job and of all that is stored for it, so that an
     interrupted submission can find them again. ``created_at`` is the time of the first attempt to submit, in seconds
-    since the epoch. ``other_jobs`` are the ids of the submission's earlier jobs: none of them is the one to find.
+    since the epoch. ``other_jobs`` are the ids of the submission's earlier jobs, which must not be taken for this one.
     """
 
     path: Path
@@ -205,7 +205,7 @@ class DeferredBatch:
 class DeferredRow:
     """One row of a deferred job's results.
 
-    ``response`` is what a call would have received; it is None if there is no answer, and ``error`` says why.
+    ``response`` is what a call would have received; it is None without an answer, and ``error`` says why.
     ``provider_status`` is the status in the provider's own words.
     """
 

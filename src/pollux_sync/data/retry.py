@@ -1,4 +1,4 @@
-"""How often a call is tried, and how long it waits in between."""
+"""The retry policy: the number of attempts, and the waits between them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pollux_sync.data.checks import check_bool, check_int, check_number, check_s
 
 @attrs.frozen
 class RetryPolicy:
-    """The one owner of retries: ``max_attempts`` physical attempts in all, for every provider.
+    """The retry policy of a call: at most ``max_attempts`` physical attempts, whatever the provider.
 
-    Before retry k (k >= 1) the wait is ``min(max_delay_s, initial_delay_s * backoff_multiplier**(k-1))``
-    seconds, with ``jitter`` a random share of that. A server's Retry-After raises the wait and is never
-    shortened. ``max_elapsed_s`` (None: no limit) bounds waiting and new attempts, counted from the
-    start of the first attempt; a first attempt that itself ran long may still be retried once.
+    The policy is the only place that decides about retries; neither vendors' SDKs nor the HTTP layer retry. Before
+    retry k (k >= 1) the wait is ``min(max_delay_s, initial_delay_s * backoff_multiplier**(k-1))`` seconds, or a random
+    part of it with ``jitter``. A server's Retry-After lengthens the wait and is never shortened; a call
+    fails at once if it does not fit. ``max_elapsed_s`` (None: no limit) bounds waiting and new attempts, counted from
+    the start of the first attempt; a first attempt that itself took longer may still be retried once.
 
-    Raises ConfigurationError (also a ValueError) for values that make no sense.
+    Raises ConfigurationError (also a ValueError) for values out of range.
     """
 
     max_attempts: int = 2
@@ -38,9 +39,10 @@ class RetryPolicy:
             check_seconds("max_elapsed_s", self.max_elapsed_s)
 
     def backoff_s(self, retry: int) -> float:
-        """Seconds to wait before retry number ``retry`` (1 is the first), before any Retry-After."""
+        """Return the seconds to wait before retry number ``retry`` (1 is the first), without any Retry-After."""
         try:
             delay: float = min(self.max_delay_s, self.initial_delay_s * float(self.backoff_multiplier) ** (retry - 1))
         except OverflowError:
+            # The power is too large for a float, and so beyond every limit; zero times it stays zero.
             delay = self.max_delay_s if self.initial_delay_s else 0.0
         return random.uniform(0, delay) if self.jitter else float(delay)  # noqa: S311 - spreads load, hides nothing

@@ -1,4 +1,4 @@
-"""What a question is about: text, JSON, a file, a URI, a paper, a video."""
+"""Sources, the content that a question is about: text, JSON, a file, a URI, a paper, a video."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
 _ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE | re.ASCII)
 _ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 _YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
+#: The one provider that takes settings for videos, and the name of the hint that carries them.
 _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
 _MAX_VIDEO_FPS = 24
 
@@ -37,23 +38,23 @@ def _normalize_mime(mime_type: str) -> str:
 
 @attrs.frozen
 class BytesLoader:
-    """Loads content that is already in memory."""
+    """A loader of content that is already in memory."""
 
     content: bytes = attrs.field(repr=False)
 
     def __call__(self) -> bytes:
-        """The content."""
+        """Return the content."""
         return self.content
 
 
 @attrs.frozen
 class FileLoader:
-    """Loads a file's content when asked, not before."""
+    """A loader of a file's content, which reads the file when it is called and not before."""
 
     path: Path
 
     def __call__(self) -> bytes:
-        """The file's content as it is now. Raises OSError."""
+        """Return the file's current content. Raises OSError."""
         return self.path.read_bytes()
 
 
@@ -68,10 +69,10 @@ class ProviderHint:
 
 @attrs.frozen
 class Source:
-    """One piece of content. Build it with a ``from_...`` constructor; nothing is read until it is needed.
+    """A piece of content. Build it with a ``from_...`` constructor; a file is not read before it is needed.
 
-    ``size_bytes`` is 0 where the content is elsewhere. ``content_loader`` gives the bytes; for remote
-    sources these only identify the content, they are not the content.
+    ``size_bytes`` is 0 for remote content. ``content_loader`` returns the content; for a remote source it returns
+    bytes that only identify the content.
     """
 
     source_type: SourceType
@@ -83,7 +84,10 @@ class Source:
 
     @classmethod
     def from_text(cls, text: str, *, identifier: str | None = None) -> Self:
-        """Plain text; the identifier defaults to its first 50 characters. Raises SourceError if not a str."""
+        """Return a source of plain text; the identifier defaults to its first 50 characters.
+
+        Raises SourceError if ``text`` is not a string.
+        """
         if not isinstance(text, str):
             raise SourceError(
                 f"text must be a string, got {type(text).__name__}",
@@ -94,9 +98,13 @@ class Source:
 
     @classmethod
     def from_json(cls, data: Any, *, identifier: str | None = None) -> Self:
-        """Data as JSON text; an object with ``model_dump()`` is dumped first. Raises SourceError if it can't be."""
+        """Return a source of data as JSON text; an object with ``model_dump()`` is dumped first.
+
+        Raises SourceError if the data has no JSON form.
+        """
         try:
             plain = data.model_dump() if hasattr(data, "model_dump") else data
+            # Not escaped to ASCII: escapes would cost tokens.
             content = _encode_text(json.dumps(plain, ensure_ascii=False, allow_nan=False))
         except (TypeError, ValueError, RecursionError) as error:
             raise SourceError(
@@ -108,10 +116,10 @@ class Source:
 
     @classmethod
     def from_file(cls, path: str | PathLike[str], *, mime_type: str | None = None) -> Self:
-        """A local file, read when it is sent.
+        """Return a source of a local file, which is read when it is sent.
 
-        The type is as given, else by name, else by its first bytes, else octet-stream.
-        Raises SourceError when the path is missing, not a file, or not readable.
+        The default MIME type is guessed from the name, or else from the first bytes; it is octet-stream if neither
+        helps. Raises SourceError if the path is missing, not a file, or not readable.
         """
         try:
             file = Path(path)
@@ -121,6 +129,7 @@ class Source:
                 )
             if not file.is_file():
                 raise SourceError(f"not a file: {file}", hint="pass one Source.from_file for each file of a directory")
+            # Opened now, so that a file without permission fails here and not in the middle of a call.
             with file.open("rb") as stream:
                 head = stream.read(HEAD_BYTES)
             size = file.stat().st_size
@@ -130,7 +139,7 @@ class Source:
 
     @classmethod
     def from_youtube(cls, url: str) -> Self:
-        """A YouTube video by its URL. Raises SourceError for anything else."""
+        """Return a source of a YouTube video. Raises SourceError if ``url`` is not a YouTube URL."""
         host = _read_host(url)
         if not any(host == known or host.endswith("." + known) for known in _YOUTUBE_HOSTS):
             raise SourceError(f"not a YouTube URL: {url!r}", hint="pass e.g. https://www.youtube.com/watch?v=...")
@@ -139,13 +148,14 @@ class Source:
 
     @classmethod
     def from_uri(cls, uri: str, *, mime_type: str | None = None) -> Self:
-        """Content that the provider fetches by itself, e.g. https:// or gs://.
+        """Return a source of content that the provider fetches, e.g. from an https:// or gs:// address.
 
-        The type is as given, else by the address's name, else octet-stream. Raises SourceError without a scheme.
+        The default MIME type is guessed from the last part of the address, else it is octet-stream. Raises
+        SourceError if ``uri`` has no scheme.
         """
         parts = _split_url(uri)
         is_empty = parts.scheme in {"http", "https"} and not parts.hostname
-        if is_empty or len(parts.scheme) <= 1:  # one letter is a drive of Windows
+        if is_empty or len(parts.scheme) <= 1:  # a scheme of one letter is a drive of Windows, as in C:/file
             raise SourceError(
                 f"not a URI: {uri!r}",
                 hint="start with https:// or gs://; for a local path use Source.from_file",
@@ -155,9 +165,10 @@ class Source:
 
     @classmethod
     def from_arxiv(cls, ref: str) -> Self:
-        """An arXiv paper's PDF by id (``1706.03762v5``, ``hep-th/9901001``) or by its abs/ or pdf/ URL.
+        """Return a source of an arXiv paper's PDF.
 
-        Raises TypeError if ``ref`` is not a str, SourceError if it names no paper.
+        ``ref`` is an id (``1706.03762v5``, ``hep-th/9901001``) or an abs/ or pdf/ URL. Raises TypeError if it is not a
+        string, SourceError if it is neither of these.
         """
         if not isinstance(ref, str):
             raise TypeError(f"ref must be a string, got {type(ref).__name__}")
@@ -167,9 +178,10 @@ class Source:
     def with_gemini_video_settings(
         self, *, start_offset: str | None = None, end_offset: str | None = None, fps: float | None = None
     ) -> Self:
-        """A copy that asks Gemini for a clip (offsets such as ``"90s"``) or for ``fps`` frames a second.
+        """Return a copy that requests a clip from Gemini, by offsets such as ``"90s"``, or ``fps`` frames per second.
 
-        Only for YouTube and video/* sources; at least one setting; 0 < fps <= 24. Raises SourceError.
+        Raises SourceError for a source that is neither YouTube nor video/*, without any setting, or unless
+        0 < fps <= 24.
         """
         if self.source_type != "youtube" and not self.mime_type.startswith("video/"):
             raise SourceError(
@@ -188,20 +200,21 @@ class Source:
         return attrs.evolve(self, provider_hints=(*others, hint))
 
     def provider_hints_for(self, provider: str | None) -> dict[str, dict[str, Any]] | None:
-        """This provider's hints as fresh dicts by hint name; None when there are none."""
+        """Return the provider's hints as new dicts by hint name, or None if the source has none for it."""
         hints = {h.name: json.loads(h.payload) for h in self.provider_hints if h.provider == provider}
         return hints or None
 
     def gemini_video_settings_for(self, provider: str | None) -> dict[str, Any] | None:
-        """The video settings as a fresh dict when ``provider`` is the one that takes them, else None."""
+        """Return the video settings as a new dict, or None without any or if ``provider`` does not take them."""
         if provider != _VIDEO_PROVIDER:
             return None
         return (self.provider_hints_for(provider) or {}).get(_VIDEO_HINT)
 
     def to_dict(self, *, sha256: str | None = None) -> dict[str, Any]:
-        """The source as JSON-ready data: text by value, files by absolute path and content hash, the rest by address.
+        """Return the source as JSON-ready data.
 
-        ``sha256`` is a file's content hash where it is known. Raises OSError for a file that cannot be read.
+        Text is stored by value, a file by absolute path and content hash, a remote source by address. Pass the file's
+        content hash as ``sha256`` if it is known; otherwise the file is read. Raises OSError if it cannot be read.
         """
         item: dict[str, Any] = {"source_type": self.source_type, "identifier": self.identifier}
         item |= {"mime_type": self.mime_type}
@@ -220,7 +233,7 @@ class Source:
 
         Raises SourceError that names every bad field, or for a file that is gone or has changed since.
         """
-        hint = "pass what Source.to_dict() gave"
+        hint = "pass the result of Source.to_dict()"
         try:
             stored = load_value(item, _StoredSource, name="source")
         except ConfigurationError as error:
@@ -234,20 +247,20 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """The local file behind this source, if there is one."""
+        """The local file of this source, or None."""
         return self.content_loader.path if isinstance(self.content_loader, FileLoader) else None
 
     def open(self) -> BytesIO | BufferedReader:
-        """The content as a binary stream, never held whole in memory for files. Raises OSError."""
+        """Open the content as a binary stream; a file is not read into memory as a whole. Raises OSError."""
         return BytesIO(self.content_loader()) if self.path is None else self.path.open("rb")
 
     def content_sha256(self) -> str:
-        """Hex SHA-256 of the content, streamed from disk for files. Raises OSError."""
+        """Return the hex SHA-256 of the content; a file is streamed from disk. Raises OSError."""
         with self.open() as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def cache_identity_hash(self, *, provider: str | None = None) -> str:
-        """Hex SHA-256 that is equal for equal content and equal hints of ``provider``. Raises OSError."""
+        """Return a hex SHA-256 that is equal for equal content and equal hints of ``provider``. Raises OSError."""
         digest = self.content_sha256()
         hints = self.provider_hints_for(provider)
         return hashlib.sha256(f"{digest}|{_dump_compact(hints)}".encode()).hexdigest() if hints else digest
@@ -255,7 +268,7 @@ class Source:
 
 @contextmanager
 def convert_read_errors(source: Source) -> Iterator[None]:
-    """Turn an OSError of the block, which reads ``source``, into a SourceError that names it."""
+    """Convert an OSError of the block, which reads ``source``, to a SourceError that names the source."""
     try:
         yield
     except OSError as error:
@@ -266,7 +279,10 @@ def convert_read_errors(source: Source) -> Iterator[None]:
 
 @attrs.frozen(kw_only=True)
 class _StoredSource:
-    """The layout of a stored source: a file has ``path`` and ``sha256``, or ``data`` in base64; text has ``text``."""
+    """The layout of a stored source.
+
+    A file has ``path`` and ``sha256``, or ``data`` in base64 if it is in memory; text and JSON have ``text``.
+    """
 
     source_type: SourceType
     identifier: str
@@ -279,18 +295,19 @@ class _StoredSource:
 
 
 def _build_loader(stored: _StoredSource) -> tuple[Callable[[], bytes], int]:
-    """Return what loads a stored source's content, and its size."""
+    """Return the loader of a stored source's content, and the content's size."""
     if stored.path is not None:
         file = Source.from_file(stored.path, mime_type=stored.mime_type)
         if file.content_sha256() != stored.sha256:
             raise SourceError(
                 f"{stored.path!r} has changed since it was stored",
-                hint="begin a new conversation with the file as it is now",
+                hint="begin a new conversation with the current file",
             )
         return file.content_loader, file.size_bytes
     if stored.text is not None or stored.data is not None:
         content = b64decode(stored.data or "", validate=True) if stored.text is None else _encode_text(stored.text)
         return BytesLoader(content), len(content)
+    # The same bytes as the constructors give a remote source, so that its identity survives storing.
     match stored.source_type:
         case "youtube":
             return BytesLoader(_encode_text(f"youtube:{stored.identifier}")), 0
@@ -305,10 +322,10 @@ def _dump_compact(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _choose_identifier(given: object, default: str) -> str:
-    if given is not None and not isinstance(given, str):
-        raise SourceError(f"identifier must be a string, got {type(given).__name__}", hint="use str()")
-    return default if given is None else given
+def _choose_identifier(identifier: object, default: str) -> str:
+    if identifier is not None and not isinstance(identifier, str):
+        raise SourceError(f"identifier must be a string, got {type(identifier).__name__}", hint="pass a string")
+    return default if identifier is None else identifier
 
 
 def _encode_text(text: str) -> bytes:
@@ -317,14 +334,14 @@ def _encode_text(text: str) -> bytes:
     except UnicodeEncodeError as error:
         raise SourceError(
             f"text holds a lone surrogate at position {error.start}, which no provider accepts",
-            hint="decode the input with errors='replace' before passing it on",
+            hint="decode the input with errors='replace' before you pass it",
         ) from error
 
 
 def _split_url(url: object) -> SplitResult:
     try:
         return urlsplit(url.strip() if isinstance(url, str) else "")
-    except ValueError:
+    except ValueError:  # such as an IPv6 address without its closing bracket
         return urlsplit("")
 
 

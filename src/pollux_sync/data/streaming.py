@@ -128,7 +128,7 @@ class EventStream:
     """A streamed answer that has begun. Iterate once over its events, each a `ServerEvent`.
 
     ``response`` has the status and the headers. If a server ignores the request for a stream and answers at once,
-    ``response.body`` is the answer and there are no events.
+    ``response.body`` is the answer and the stream is empty.
     """
 
     def __init__(self, response: HttpResponse, events: Iterable[ServerEvent] = ()) -> None:

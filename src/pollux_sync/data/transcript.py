@@ -1,4 +1,4 @@
-"""The messages of Chat Completions transcripts, in which most programs keep conversations: read and written."""
+"""Decoding and encoding of Chat Completions transcripts, the format in which most programs keep conversations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pollux_sync.data.message import Message
 
 _DATA_URL = re.compile(r"data:(?P<mime>image/(?P<kind>[\w.+-]+));base64,(?P<content>[A-Za-z0-9+/=]+)")
-#: What an image is taken for whose address does not say it; most providers look at the image itself.
+#: The type of an image whose address does not reveal it; most providers look at the image itself.
 _DEFAULT_IMAGE_TYPE = "image/jpeg"
 
 
 def decode_message(data: object, where: str) -> dict[str, Any]:
-    """The fields of a Message. Raises ConfigurationError, which names ``where``, for what has no place in one."""
+    """Return the fields of a Message. Raises ConfigurationError, with the place ``where``, for data it cannot hold."""
     fields = _read_object(data, {"role", "content", "tool_calls", "tool_call_id", "name", "refusal"}, where)
     fields.setdefault("role", None)
     content, calls = fields.get("content"), fields.get("tool_calls")
@@ -33,7 +33,7 @@ def decode_message(data: object, where: str) -> dict[str, Any]:
 
 
 def encode_message(message: Message) -> dict[str, Any]:
-    """The dict that `read_message` reads as this message."""
+    """Return the dict that `decode_message` decodes to this message."""
     parts = message.content
     content = [_encode_part(part) for part in parts] if isinstance(parts, tuple) else parts
     data: dict[str, Any] = {"role": message.role, "content": content}
@@ -44,15 +44,16 @@ def encode_message(message: Message) -> dict[str, Any]:
 
 
 def _read_object(data: object, known: set[str], where: str) -> dict[str, Any]:
-    """What an object says; keys that say nothing are left out, others that have no place here are refused."""
-    given = {key: value for key, value in require_mapping(where, data).items() if value not in (None, [], {})}
-    unknown = sorted(set(given) - known)
+    """Return the keys of an object that have a value; refuse keys that are not ``known``."""
+    # Programs dump messages with every optional key set to null or empty: such keys carry nothing that could be lost.
+    fields = {key: value for key, value in require_mapping(where, data).items() if value not in (None, [], {})}
+    unknown = sorted(set(fields) - known)
     if unknown:
         raise ConfigurationError(
             f"{where} holds {', '.join(unknown)}, which cannot be kept",
-            hint=f"leave it out; what can be kept is {', '.join(sorted(known))}",
+            hint=f"leave it out; these keys can be kept: {', '.join(sorted(known))}",
         )
-    return given
+    return fields
 
 
 def _decode_part(data: object, where: str) -> str | Source:
@@ -64,7 +65,7 @@ def _decode_part(data: object, where: str) -> str | Source:
         return _decode_image(image, f"{where}['image_url']")
     raise ConfigurationError(
         f"{where} is of type {kind!r}, which cannot be read",
-        hint="text and image_url can; show anything else by Message('user', [Source.from_file(...), 'a text'])",
+        hint="use text and image_url; for other content build Message('user', [Source.from_file(...), 'a text'])",
     )
 
 
@@ -83,23 +84,23 @@ def _decode_image(data: object, where: str) -> Source:
 
 
 def _decode_data_url(url: str, where: str) -> Source:
-    """The image inside a data URL."""
-    found = _DATA_URL.fullmatch(url)
+    match = _DATA_URL.fullmatch(url)
     try:
-        content = b64decode(found["content"], validate=True) if found else None
+        content = b64decode(match["content"], validate=True) if match else None
     except ValueError:
         content = None
-    if found is None or content is None:
+    if match is None or content is None:
         raise ConfigurationError(
-            f"{where} holds a data URL that is no image in base64", hint="data:image/png;base64,... without line breaks"
+            f"{where} holds a data URL that is not an image in base64",
+            hint="write data:image/png;base64,... without line breaks",
         )
-    return Source("file", f"image.{found['kind']}", found["mime"], len(content), BytesLoader(content))
+    return Source("file", f"image.{match['kind']}", match["mime"], len(content), BytesLoader(content))
 
 
 def _decode_call(data: object, where: str) -> ToolCall:
     call = _read_object(data, {"id", "type", "function"}, where)
     if call.get("type", "function") != "function":
-        raise ConfigurationError(f"{where} is of type {call['type']!r}", hint="only functions can be called")
+        raise ConfigurationError(f"{where} is of type {call['type']!r}", hint="use tool calls of type function only")
     function = _read_object(call.get("function"), {"name", "arguments"}, f"{where}['function']")
     name, arguments = (_read_text(function, key, f"{where}['function']") for key in ("name", "arguments"))
     return ToolCall(_read_text(call, "id", where), name, arguments)
@@ -122,12 +123,12 @@ def _encode_part(part: str | Source) -> dict[str, Any]:
     if part.mime_type.startswith("image/") and part.source_type in {"file", "uri"}:
         return {"type": "image_url", "image_url": {"url": _build_image_url(part)}}
     raise ConfigurationError(
-        f"a transcript cannot hold {part.identifier!r} ({part.mime_type})", hint="it holds texts and images alone"
+        f"a transcript cannot hold {part.identifier!r} ({part.mime_type})", hint="use only texts and images"
     )
 
 
 def _build_image_url(image: Source) -> str:
-    """Where an image is: elsewhere, or in the address itself."""
+    """Return the address of a remote image, or a data URL with the content of a local one."""
     if image.source_type == "uri":
         return image.identifier
     with convert_read_errors(image):

@@ -22,38 +22,43 @@ MOCK = "mock"
 
 @attrs.frozen(kw_only=True, cache_hash=True)
 class Config(ConfigValues):
-    """Which provider and model to ask, and how to reach them. Frozen; equal configs share one client.
+    """The provider and model to call, and how to reach them. Frozen; equal configs share one client.
 
     * ``provider``: name of an installed provider plugin (``"distribution:name"`` if two offer it).
-    * ``model``: as the provider calls it.
+    * ``model``: the provider's name of the model.
     * ``api_key``: default from the variable that the provider declares, or from the nearest ``.env``.
-    * ``base_url``: where the provider takes one.
-    * ``use_mock``: answer offline under any provider name; needs no key and no plugin.
-    * ``request_concurrency``: how many requests of one call may be in flight.
-    * ``timeout_s``: seconds that one physical attempt may take in all.
+    * ``base_url``: another address of the provider, if it takes one.
+    * ``use_mock``: answer offline, under any provider name, without key and plugin.
+    * ``request_concurrency``: the number of requests that one ``run_many`` may have in flight.
+    * ``timeout_s``: the seconds that one physical attempt may take in all.
     * ``retry``: the `RetryPolicy`.
     * ``plugins``: middleware by name or as objects, inner to outer; None takes POLLUX_SYNC_PLUGINS, else
       ``[tool.pollux-sync] plugins`` of the nearest pyproject.toml.
-    * ``client``: the vendor's own client, to carry every call, where the provider takes one.
-    * ``provider_options``: settings that the provider declares for itself.
-    * ``capabilities``: what ``model`` takes, where the provider knows it less well than you: options by name, False
-      for one that is to be refused, True for one that is to be sent whatever the provider knows of the model.
+    * ``client``: the vendor's own client, which then carries every call, if the provider takes one.
+    * ``provider_options``: settings that the provider declares.
+    * ``capabilities``: options that ``model`` takes, by name, where you know the model better than the plugin: False
+      refuses an option, True sends it even if the plugin's tables say that the model does not take it.
 
-    Raises ConfigurationError (PluginLoadError for plugins) with a hint; the key is in no text or repr.
+    Raises ConfigurationError with a hint (PluginLoadError for plugins). The key is in no text or repr.
     """
 
     def __attrs_post_init__(self) -> None:
         self._reset_defaults()
+        # Checked before anything is looked up, so that a bad argument is reported rather than a missing plugin.
         ConfigValues.__attrs_post_init__(self)
         if self.plugins is None:
             self._set("plugins", read_enabled_plugins())
+        # The mock answers offline, so it neither loads the plugin nor looks for a key.
         if not self.use_mock:
             self._fill_defaults(load(PROVIDERS, self.provider))
         elif self.capabilities:
             self._check_capabilities(read_provider_info(load(PROVIDERS, MOCK)))
 
     def _reset_defaults(self) -> None:
-        """A copy for another provider must not carry this one's key to it."""
+        """Drop the key and base url that were completed from the environment for another provider.
+
+        Without this ``attrs.evolve(config, provider=...)`` would send one vendor's key to another.
+        """
         if self._completed is None or self._completed[0] == self.provider:
             return
         _, api_key, base_url = self._completed
@@ -64,8 +69,9 @@ class Config(ConfigValues):
         self._set("_completed", None)
 
     def _fill_defaults(self, provider: Loaded) -> None:
+        """Complete key and base url from the environment, and check everything against the declaration."""
         info = read_provider_info(provider)
-        given = self.api_key, self.base_url
+        passed = self.api_key, self.base_url
         self._check_provider_options(info)
         self._check_capabilities(info)
         self._check_client(info)
@@ -75,10 +81,12 @@ class Config(ConfigValues):
             raise ConfigurationError(f"provider {info.name!r} takes no base_url", hint="leave base_url out")
         if self.base_url is None and info.base_url_env is not None:
             self._set("base_url", read_variable(info.base_url_env))
+        # Checked again, since values from the environment may be wrong too.
         ConfigValues.__attrs_post_init__(self)
-        found = (new if old is None else None for old, new in zip(given, (self.api_key, self.base_url), strict=True))
+        current = self.api_key, self.base_url
+        completed = (new if old is None else None for old, new in zip(passed, current, strict=True))
         if self._completed is None:
-            self._set("_completed", (self.provider, *found))
+            self._set("_completed", (self.provider, *completed))
         self._check_required(info)
         for problem in Hooks(config=self, info=info, manager=build_manager([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
@@ -91,11 +99,8 @@ class Config(ConfigValues):
             )
         if self.api_key is None and info.needs_key and self.client is None:
             names = " or ".join(info.key_env)
-            wanted = f"set {names}, write it into .env, or pass api_key=..." if names else "pass api_key=..."
-            raise ConfigurationError(
-                f"no API key for provider {info.name!r}",
-                hint=wanted,
-            )
+            hint = f"set {names}, write it into .env, or pass api_key=..." if names else "pass api_key=..."
+            raise ConfigurationError(f"no API key for provider {info.name!r}", hint=hint)
 
     def _check_client(self, info: ProviderInfo) -> None:
         if self.client is None:
@@ -120,13 +125,14 @@ class Config(ConfigValues):
                 raise ConfigurationError(f"option {name!r} of provider {info.name!r} {refusal}", hint=known[name].about)
 
     def _check_capabilities(self, info: ProviderInfo) -> None:
-        """What the provider has no words for cannot be sent, whatever the model takes."""
+        """Refuse capabilities for options that the provider does not declare: it could not encode them."""
         for name in self.capabilities:
             if name not in info.options:
                 raise ConfigurationError(
-                    f"capabilities names {name!r}, which provider {info.name!r} has no option for",
-                    hint=f"it has: {', '.join(sorted(info.options)) or 'none'}",
+                    f"capabilities names {name!r}, which is no option of provider {info.name!r}",
+                    hint=f"use one of: {', '.join(sorted(info.options)) or 'none'}",
                 )
 
     def _set(self, name: str, value: object) -> None:
+        # The class is frozen for its users; values are completed while it is built.
         object.__setattr__(self, name, value)

@@ -1,4 +1,4 @@
-"""Settings that come from around the script: variables, a ``.env`` file, a ``pyproject.toml``."""
+"""Settings from outside the script: environment variables, a ``.env`` file, a ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ PLUGINS_VARIABLE = "POLLUX_SYNC_PLUGINS"
 
 
 def read_variable(name: str) -> str | None:
-    """The variable's value: from the environment, else from the nearest ``.env``; None if unset or blank.
+    """Return a variable's value from the environment, else from the nearest ``.env``; None if unset or blank.
 
-    The ``.env`` file is searched from the working directory upwards and only this one variable is read.
+    The ``.env`` file is searched for from the working directory upwards. Only this one variable is read.
     """
+    # os.environ stays unchanged, so that child processes and other libraries do not inherit what the file holds.
     return (os.environ.get(name) or "").strip() or _read_dotenv(name)
 
 
 def read_enabled_plugins() -> tuple[str, ...]:
-    """Names of the middleware switched on by POLLUX_SYNC_PLUGINS, else by ``[tool.pollux-sync] plugins``."""
+    """Return the names of middleware in POLLUX_SYNC_PLUGINS, else in ``[tool.pollux-sync] plugins``."""
+    # A variable that is set but empty switches off what the project lists.
     listed = os.environ.get(PLUGINS_VARIABLE)
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip())
@@ -37,6 +39,7 @@ def read_enabled_plugins() -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _parse_plugins(content: str, file: Path) -> tuple[str, ...]:
     """Return the names that the content of a ``pyproject.toml`` lists."""
+    # Most projects do not mention us, and need neither the parser nor valid TOML.
     if "pollux-sync" not in content:
         return ()
     import tomllib
@@ -58,17 +61,19 @@ def _read_dotenv(name: str) -> str | None:
     for line in _read_text(file).splitlines() if file else ():
         key, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and key.strip() == name:
-            found = _unquote(value.strip()) or None  # the last line wins, as in a shell
+            found = _unquote(value.strip()) or None  # as in a shell, the last line wins
     return found
 
 
 def _unquote(value: str) -> str:
     if value[:1] in {"'", '"'} and value[0] in value[1:]:
         return value[1 : value.index(value[0], 1)]
+    # Only a # after white space begins a comment: keys may contain one.
     return re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
 
 
 def _find_nearest(name: str) -> Path | None:
+    # A folder of that name is no settings file, and the search goes on above it.
     return next((folder / name for folder in _iter_folders() if _is_file(folder / name)), None)
 
 
@@ -89,6 +94,7 @@ def _iter_folders() -> Iterator[Path]:
 
 
 def _read_text(file: Path) -> str:
+    # Editors on Windows write a byte order mark. An unreadable file counts as empty: it may not be meant for us.
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Hooks that do nothing but ask the client: a provider inherits them and implements its client alone."""
+"""Hooks that forward to the client: a provider inherits them and implements its client alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,14 @@
-"""Every hook of the SDK. A plugin implements those it needs, marked with ``hookimpl``.
+"""The hooks of the SDK. A plugin implements those that it needs and marks them with ``hookimpl``.
 
-``None`` means "not mine" wherever the first answer wins. The order of arguments does not matter and
-arguments that an implementation does not need may be left out.
+Where the first answer wins, an implementation returns None for "not mine" and the next plugin is called. The order
+of arguments does not matter, and an implementation may leave out arguments that it does not need.
+
+A *worker thread* is one of at most ``request_concurrency`` threads of the engine. A single call, or
+``request_concurrency=1``, is carried out in the caller's own thread. All other hooks run in the caller's thread, unless
+their docstring names another one.
+
+A *classified* exception is one that `pollux_classify_error` can read: of the provider's SDK, of ``wire.faults``, or an
+APIError. An error of our own tree passes through. Any other exception becomes a ProviderBugError.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
+# The name under which pluggy matches a plugin's marks with these specifications.
 PROJECT = "pollux_sync"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -33,260 +41,333 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec(firstresult=True)
 def pollux_provider_info() -> ProviderInfo | None:
-    """Declare the provider; asked once, when it is loaded. Required of every provider.
+    """Declare the provider. Required of every provider.
 
-    Pure and fast: no I/O, no vendor SDK. The name must be that of the entry point.
+    Called once, when the provider is loaded, in the thread that loads it. Must return a ProviderInfo
+    whose name is that of the entry point. Pure and fast: no I/O, no import of a vendor SDK. Whatever it
+    raises becomes a PluginLoadError.
     """
 
 
+# Not firstresult: pluggy collects what every plugin found.
 @hookspec
 def pollux_check_config(config: ConfigValues) -> Problem | None:
-    """Find what is wrong with a configuration, while `Config` is built.
+    """Return a problem of the configuration, or None.
 
-    The provider is asked; None means nothing found. ``api_key`` and ``base_url`` have been completed
-    from the environment. No I/O but looking at local files.
+    Called on the provider while `Config` is built, after ``api_key`` and ``base_url`` have been completed from the
+    environment. May look at local files; no other I/O. Raise nothing for a bad value: the Problem that is returned
+    becomes a ConfigurationError.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_open(config: ConfigValues, info: ProviderInfo) -> Any:
-    """Open what carries the calls: a client that many threads may use at once.
+    """Open the client that carries the calls. Many threads may use it at once.
 
-    Asked once a configuration, before its first request; the process reuses the client. The core's
-    default is its HTTP client with the provider's base url and auth header.
+    Called once per configuration, when its client is first needed, in the thread that needs it; the process keeps the
+    client and reuses it. May return any object: the core passes it on to the other hooks as ``client``. May raise a
+    ConfigurationError. The core's default opens its HTTP client with the provider's base url and auth header.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_address(config: ConfigValues, info: ProviderInfo) -> Address | None:
-    """Say where the client that `pollux_open` gives sends requests to, without opening it. Pure.
+    """Return the address that the client of `pollux_open` sends requests to, without opening it.
 
-    Asked by ``explain``. The core's default is what its HTTP client makes of configuration and declaration.
+    Called by ``explain``. Pure. The core's default reads the base url from the configuration, else from the
+    declaration. A provider that opens another client implements this too.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_close(client: Any) -> bool | None:
-    """Close what `pollux_open` gave; True says it is done. The core's default calls ``client.close()``."""
+    """Close a client that `pollux_open` returned; return True when that is done.
+
+    Called when the process ends, or when the pool of clients is full; calls may still be in flight at exit. Whatever
+    it raises is logged and changes nothing. The core's default calls ``client.close()`` where there is such a method.
+    """
 
 
+# firstresult, although every middleware takes part: they wrap the core's default, the one implementation that returns.
 @hookspec(firstresult=True)
 def pollux_plan(plan: Plan) -> Plan | None:
-    """Fold over the plan: chunk, reorder, split, or refuse it.
+    """Return the plan to carry out: chunked, reordered or split. Raise an error of our tree to refuse it.
 
-    For middleware, as a wrapper: ``plan = yield`` gets the plan so far, ``return`` gives the next one.
-    Asked once a ``run_many``, before any side effect. Call indexes must stay 0..n-1 in order. The core's
-    default returns the plan as it is.
+    For middleware, as a wrapper: ``plan = yield`` receives the plan so far, ``return`` passes on the next one. Called
+    once per ``run_many``, ``stream_many``, ``defer_many`` and ``explain``, before any side effect. Call indexes must
+    stay 0..n-1 in order. Must not send anything where ``plan.is_dry_run``. The core's default returns the plan
+    unchanged.
     """
 
 
 @hookspec
 def pollux_validate(call: Call) -> Problem | None:
-    """Find what is wrong with a call before any side effect. Any plugin may answer; None: nothing found.
+    """Return a problem of one call, or None. Every plugin may answer.
 
-    Asked for every call of a plan, after planning and before the first upload.
+    Called for each call of a plan, after planning and before the first upload. Spend no token. The first Problem
+    becomes a ConfigurationError. A rule that depends on the model should respect ``call.capabilities``.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_rewrite_call(call: Call) -> Call | None:
-    """Fold over one call before it is encoded, e.g. to redact.
+    """Return the call to encode, for example a redacted one.
 
-    For middleware, as a wrapper: ``call = yield`` gets the call so far, ``return`` gives the next one.
-    The core's default returns the call as it is.
+    For middleware, as a wrapper: ``call = yield`` receives the call so far, ``return`` passes on the next one. Called
+    once per call, before `pollux_call`, in a worker thread. May raise an error of our tree, which fails this call
+    alone. The core's default returns the call unchanged.
     """
 
 
+# ``proceed`` is an argument since a wrapper of pluggy yields once only: it could not repeat or skip what it wraps.
 @hookspec(firstresult=True)
 def pollux_call(call: Call, proceed: Callable[[Call], Reply]) -> Reply | None:
-    """Carry out one logical call; it may take several physical attempts.
+    """Carry out one logical call and return its reply; it may take several physical attempts.
 
-    The core's default returns ``proceed(call)``, the retry loop. Middleware: a wrapper traces or counts
-    (``reply = yield`` raises what the call raised); a ``tryfirst`` implementation answers by itself, e.g. from
-    a cache, or calls ``proceed`` with another call, any number of times. Runs in a worker thread.
+    Called once per call of ``run_many``, after `pollux_rewrite_call`, in a worker thread; not for streams and deferred
+    jobs. For middleware: a wrapper traces or counts (``reply = yield`` raises what the call raised); a ``tryfirst``
+    implementation returns a reply of its own, for example from a cache, or calls ``proceed``, any number of times and
+    with other calls. May raise errors of our tree. The core's default returns ``proceed(call)``, the retry loop.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_encode(call: Call) -> HttpRequest | None:
-    """Write the call as the provider's request: method, path, headers without the key, JSON body.
+    """Return the provider's HTTP request for a call. Required of every provider.
 
-    Required of every provider. Pure: the same call gives the same request, nothing is read or sent.
+    Called once per logical call, before its attempts, in a worker thread. Must return method, path, headers without
+    the key, and the JSON body. Pure: the same call is always encoded to the same request, and nothing is read or
+    sent. May raise a ConfigurationError for what cannot be encoded.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_send(request: HttpRequest, client: Any, timeout_s: float) -> HttpResponse | None:
-    """Make one physical attempt, within ``timeout_s`` seconds in all. Raise on failure; never retry.
+    """Make one physical attempt and return the response. Never retry: the core owns retries.
 
-    The core's default sends over its HTTP client and raises `HttpError` for any status but 2xx.
-    Middleware: a wrapper limits rates or logs; a ``tryfirst`` implementation replays. Runs in a worker thread.
+    Called once per attempt, in a worker thread. The whole exchange must end within ``timeout_s`` seconds. Raise a
+    classified exception on failure. The core's default sends over its HTTP client and raises `HttpError` for any status
+    but 2xx. For middleware: a wrapper limits rates or logs; a ``tryfirst`` implementation replays.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_decode(response: HttpResponse, call: Call) -> Reply | None:
-    """Read the provider's answer. Required of every provider.
+    """Return the reply that a response holds. Required of every provider.
 
-    Pure; tolerant of unknown and missing fields. Raise `ReplyError` for an answer that is none, and
-    `HttpError` for an error inside a 200.
+    Called after each successful `pollux_send`, in the same thread, and for each row of a deferred job. Pure. Must
+    tolerate unknown and missing fields. Raise `ReplyError` for a response that holds no answer, and `HttpError` for an
+    error inside a 200.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_encode_stream(request: HttpRequest) -> HttpRequest | None:
-    """Make of what `pollux_encode` gave the request that is answered bit by bit. Pure.
+    """Return the request that asks for a streamed answer.
 
-    The core's default sets ``stream`` in the body.
+    Called on what `pollux_encode` returned, once per streamed call, in the thread that reads the stream. Pure. The
+    core's default sets ``stream`` in the body.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_stream(request: HttpRequest, client: Any, timeout_s: float) -> EventStream | None:
-    """Begin one physical attempt at a streamed answer; ``timeout_s`` seconds may pass until each next event.
+    """Open one physical attempt at a streamed answer and return its events.
 
-    The core's default asks its HTTP client for server-sent events, and raises as `pollux_send` does. Whoever gets
-    the stream closes it. Middleware: a wrapper limits rates; a ``tryfirst`` implementation replays.
+    Called once per attempt: in the caller's thread for one prompt, in a worker thread for several. Each event must
+    arrive within ``timeout_s`` seconds of the one before. Raise as `pollux_send` does. Whoever receives the stream
+    closes it. The core's default sends over its HTTP client and reads server-sent events. For middleware: a wrapper
+    limits rates; a ``tryfirst`` implementation replays.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_decode_stream(stream: EventStream, call: Call) -> Iterator[Delta | Reply] | None:
-    """Read a streamed answer: deltas as they come, then the `Reply` that `pollux_decode` would have given.
+    """Yield the deltas of a streamed answer as they arrive, then the Reply.
 
-    Required of a provider that streams; one without it has ``stream`` refused. Pure but for reading ``stream``.
-    Raises as `pollux_decode` does; end without a Reply where the answer was cut off.
+    Required of a provider that streams; ``stream`` is refused for one without it. Called after `pollux_stream`, in the
+    same thread. The Reply must be the one that `pollux_decode` would return for the whole answer. Yield none where the
+    answer was cut off. Pure but for reading ``stream``. Raise as `pollux_decode` does.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_classify_error(error: Exception) -> Fault | None:
-    """Say what an exception from `pollux_send`, `pollux_decode` or `pollux_upload` means.
+    """Return the Fault behind an exception, or None for one that this plugin does not know.
 
-    Pure. None leaves it to the core's default, which knows `HttpError`, `ReplyError`, requests' and
-    urllib3's exceptions and time-outs; what it does not know either is reported as the plugin's defect.
+    Called for each exception that another hook raised and that is not of our tree, in the thread of that hook. Pure;
+    must not raise. The core's default knows `HttpError`, `ReplyError`, time-outs, and the exceptions of requests and
+    urllib3. An exception that nobody knows is reported as the plugin's defect.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_count_tokens(request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
-    """Have the provider count the input tokens of one call; None where it cannot tell.
+    """Return the input tokens of one call as the provider counts them, or None if it cannot.
 
-    ``request`` is what would be sent for the call. Asked by ``explain(count_tokens=True)`` for calls without files that
-    are still to be uploaded. Raise as `pollux_send` does; never retry.
+    Called by ``explain(count_tokens=True)``, in a worker thread, for calls without files that are still to be uploaded.
+    ``request`` is what would be sent for the call. Raise as `pollux_send` does; never retry.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_price(provider: str, model: str, usage: Usage) -> Decimal | None:
-    """What so many tokens cost, in US dollars; None where that is not known. Never guessed.
+    """Return the price of these tokens in US dollars, or None if it is not known. Never guess.
 
-    For middleware. Asked by ``explain`` with ``input_tokens``, ``output_tokens`` and ``total_tokens``. Pure.
+    For middleware. Called by ``explain`` with ``input_tokens``, ``output_tokens`` and ``total_tokens``. Pure.
     """
 
 
+# The name and the lifetime are the core's, since the files of a deferred job must be found again and outlive the call.
 @hookspec(firstresult=True)
 def pollux_upload(source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset | None:
-    """Store a source's content at the provider under this name, streamed from ``source.open()``.
+    """Store a source's content at the provider under this name and return the stored file.
 
-    ``lifetime_s`` is after how many seconds it may go by itself, should nobody delete it. Asked once per content
-    and type of a plan, never retried after a bare network error.
+    Called once per content and type of a plan, before its first call, in a worker thread. Read the content from
+    ``source.open()``, in chunks. ``lifetime_s`` is the number of seconds after which the provider may delete the file,
+    in case nobody does. Raise a classified exception; the core retries only after a response that allows it, because
+    after a bare network error the file may exist already.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_delete_upload(asset: Asset, client: Any, timeout_s: float) -> bool | None:
-    """Delete what `pollux_upload` stored; True says it is gone. Asked at the end of the plan, whatever happened."""
+    """Delete what `pollux_upload` stored; return True when it is gone.
+
+    Called at the end of the plan, even after a failure or Ctrl-C, in a worker thread. Whatever it raises is logged and
+    changes nothing. Never retried.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_create_cache(call: Call, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache | None:
-    """Keep the call's parts, system instruction and tools at the provider for ``ttl_s`` seconds.
+    """Create a cache of the call's parts, system instruction and tools for ``ttl_s`` seconds; return it.
 
-    Asked of providers that declare the option "cache"; the call has no prompt, its files are uploaded. Never
-    retried after a bare network error.
+    Called by ``create_cache``, for providers that declare the option "cache". The call has no prompt, and its files are
+    uploaded. Raise a classified exception; never retried after a bare network error, since a second cache would be paid
+    for.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_extend_cache(name: str, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache | None:
-    """Keep a cache for ``ttl_s`` seconds from now."""
+    """Set a cache to expire ``ttl_s`` seconds from now and return it.
+
+    Called when the lifetime of a cache is to be renewed. Raise a classified exception, of kind "cache_missing" for a
+    cache that no longer exists.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_list_caches(client: Any, timeout_s: float) -> list[RemoteCache] | None:
-    """All caches of the account."""
+    """Return all caches of the account, also those that others created.
+
+    Called by ``list_caches``. Raise a classified exception.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_delete_cache(name: str, client: Any, timeout_s: float) -> bool | None:
-    """Delete a cache; True says it is gone."""
+    """Delete a cache; return True when it is gone.
+
+    Called by ``delete_cache``. Raise a classified exception.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any] | None:
-    """Encode one request of a deferred job as the JSON line that the provider takes. Pure.
+    """Return one request of a deferred job as the JSON line that the provider takes.
 
-    ``request`` is what `pollux_encode` returned. `pollux_collect_deferred` must return ``custom_id`` with the answer;
-    ``mark`` may be added to it where a job has no name to carry it.
+    Called once per call of a ``defer_many``, with what `pollux_encode` returned. `pollux_collect_deferred` must return
+    ``custom_id`` with the answer. ``mark`` may be added to it, for a provider whose jobs have no name to carry it.
+    Pure.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_submit_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-    """Make one deferred job. Before it is asked a second time, `pollux_find_deferred` is."""
+    """Submit one deferred job and return it.
+
+    Called once per job of a ``defer_many``. Must put ``batch.mark`` into the names of the job and of its files. Raise a
+    classified exception. Before a second attempt at the same job the core calls `pollux_find_deferred`, so that no job
+    is paid for twice.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_find_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-    """The job that an interrupted submission of this batch made after all; None where there is none.
+    """Return the job that an interrupted submission of this batch created, or None if there is none.
 
-    ``batch.path`` may not exist any more. Raise ConfigurationError where several jobs might be it.
+    Called before a batch is submitted again. ``batch.path`` may no longer exist. Raise ConfigurationError where several
+    jobs might be it, since a wrong guess would mix up answers; raise a classified exception for a failed look-up.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_find_uploads(mark: str, client: Any, timeout_s: float) -> list[Asset] | None:
-    """The stored files whose names begin with the mark; asked after an interrupted submission."""
+    """Return the stored files whose names begin with the mark.
+
+    Called after an interrupted submission, to delete what belongs to no job. Raise a classified exception.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_inspect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> JobState | None:
-    """How far a job is."""
+    """Return the state of a job.
+
+    Called by ``inspect_deferred`` and while a job is waited for. Raise a classified exception.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_collect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> Iterable[DeferredRow] | None:
-    """The rows of a job that has ended, in any order; what is missing is accounted for by the core.
+    """Return the rows of a job that has ended, in any order.
 
-    A row's ``response`` goes through `pollux_decode`. ``timeout_s`` is for each request.
+    Called by ``collect_deferred``. A generator keeps memory small. A row's ``response`` goes through `pollux_decode`;
+    the core accounts for rows that are missing, repeated or unknown. ``timeout_s`` is the limit of each request. Raise
+    a classified exception.
     """
 
 
 @hookspec(firstresult=True)
 def pollux_cancel_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
-    """Ask for a job to be cancelled, without waiting; True says it was asked. No error for one that has ended."""
+    """Ask the provider to cancel a job, without waiting; return True when it was asked.
+
+    Called by ``cancel_deferred``. Must not raise for a job that has ended. Raise a classified exception otherwise.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_release_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
-    """Delete what was stored for a job that has ended, but for its answers. True says it is done."""
+    """Delete what was stored for a job that has ended, except its answers; return True when it is gone.
+
+    Called after a job's rows have been collected. Raise a classified exception.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_list_models(config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
-    """The models that the account may ask, whichever ``config.model`` names. ``timeout_s`` is for each request."""
+    """Return the models that the account may use, whichever of them ``config.model`` names.
+
+    Called by ``list_models`` and, where `pollux_check_ready` returned None, to look for the model. ``timeout_s`` is the
+    limit of each request. Raise a classified exception.
+    """
 
 
 @hookspec(firstresult=True)
 def pollux_check_ready(config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
-    """Find out whether the configuration can be used now; True says it can. Spend no token.
+    """Check that the configuration can be used now; return True if it can. Spend no token.
 
-    Raise what `pollux_classify_error` reads for whatever is in the way, an APIError of kind "not_found" for a model
-    that is not there. None leaves it to the core, which looks for the model in `pollux_list_models`. Never retried.
+    Called by ``check_ready``. Raise a classified exception for whatever is in the way, an APIError of kind "not_found"
+    for a model that does not exist. None leaves it to the core, which looks for the model in `pollux_list_models`.
+    Never retried.
     """
 
 
+# Observers cannot be wrappers: one that fails must not keep an event from the others.
 @hookspec
 def pollux_event(event: Event) -> None:
-    """Observe: told of every event, in the thread where it happens. Raising is logged and changes nothing."""
+    """Observe one event. Every plugin is called, one after another, in the thread where it happens.
+
+    Must not be a wrapper. Whatever it raises is logged and changes nothing. Return quickly: the call waits.
+    """

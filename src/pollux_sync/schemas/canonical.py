@@ -96,20 +96,20 @@ class _SchemaBuilder:
             self.shared_names.add(name)
         return {"$ref": _DEFS + name}
 
-    def reserve_name(self, wanted: str) -> str:
+    def reserve_name(self, preferred: str) -> str:
         """Return a free name under ``$defs``, and take it."""
-        name, number = wanted, 1
+        name, number = preferred, 1
         while name in self.defs:
             number += 1
-            name = f"{wanted}_{number}"
+            name = f"{preferred}_{number}"
         # The empty entry keeps the name, and its place among the definitions.
         self.defs[name] = {}
         return name
 
     def build_inline(self, form: Form, place: str) -> Schema:  # noqa: PLR0911  (one row a form)
         match form:
-            case PrimitiveForm(kind):
-                return {} if kind == "any" else {"type": kind}
+            case PrimitiveForm(type_name):
+                return {} if type_name == "any" else {"type": type_name}
             case TextForm(codec):
                 return dict(codec.schema)
             case ChoiceForm():
@@ -172,13 +172,13 @@ class _SchemaBuilder:
             return dict(_rename_references(body, names))
         return {"$ref": _DEFS + self.adopt_definition(name, body, _rename_references(body, names))}
 
-    def adopt_definition(self, wanted: str, original: Schema, renamed: Schema | None = None) -> str:
+    def adopt_definition(self, preferred: str, original: Schema, renamed: Schema | None = None) -> str:
         """Return the name of another library's definition under ``$defs``; equal definitions share one."""
         for name, known in self.embedded.items():
             # Equal content alone is not enough: two classes may look alike, and their names are sent to the model.
-            if known == original and (name == wanted or name.startswith(f"{wanted}_")):
+            if known == original and (name == preferred or name.startswith(f"{preferred}_")):
                 return name
-        name = self.reserve_name(wanted)
+        name = self.reserve_name(preferred)
         self.embedded[name] = original
         if renamed is not None:
             self.defs[name] = renamed

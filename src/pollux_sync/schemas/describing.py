@@ -1,4 +1,4 @@
-"""Descriptions for the model of what its provider's dialect cannot express."""
+"""Text for the model about the parts of a schema that its provider's dialect cannot express."""
 
 from __future__ import annotations
 

@@ -25,14 +25,14 @@ from pollux_sync.schemas.textcodecs import TextCodec, find_text_codec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-JsonKind = Literal["any", "null", "boolean", "integer", "number", "string"]
+JsonType = Literal["any", "null", "boolean", "integer", "number", "string"]
 
 
 @attrs.frozen
 class PrimitiveForm:
     """A type that JSON has: null, a boolean, a number, a string; or any JSON value."""
 
-    kind: JsonKind
+    type_name: JsonType
 
 
 @attrs.frozen

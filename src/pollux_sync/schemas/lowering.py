@@ -78,13 +78,14 @@ def _lower_shapes(normalized: Normalized, dialect: SchemaDialect) -> tuple[Schem
             findings += inner_findings
     if dialect.needs_object_root:
         root = _resolve_root(root, definitions)
+        # A list or a scalar at the root is answered as {"value": ...}; the transform takes it out again.
         if root.get("type") != "object":
             root, transform = _wrap_root(root), ValueInObject(_WRAPPER_NAME, transform)
     return attach_definitions(root, definitions), transform, findings
 
 
 def _resolve_root(root: Any, definitions: dict[str, Any]) -> Schema:
-    """Return the definition that a root reference leads to: OpenAI and Anthropic require an object at the root."""
+    """Return the definition that a root reference leads to: a provider that requires an object wants to see it."""
     # A chain of references may lead back to itself, and so never to an object.
     resolved: list[str] = []
     while isinstance(root, dict) and "$ref" in root and root["$ref"] not in resolved:

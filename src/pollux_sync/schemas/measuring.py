@@ -26,7 +26,7 @@ def list_excesses(schema: Any, limits: SchemaLimits) -> list[Finding]:
     findings = []
     for name, limit in attrs.asdict(limits).items():
         if limit is not None:
-            # Most dialects have no limits, and then the schema need not be measured.
+            # Measured on demand: a dialect without limits does not pay for it.
             counts = counts or measure_schema(schema)
             if counts[name] > limit:
                 message = f"{counts[name]} {_UNITS[name]}, {limit} are allowed"

@@ -78,7 +78,7 @@ def _is_impossible(schema: Schema) -> bool:
 
 
 def _contains(values: list[Any], value: Any) -> bool:
-    # Python takes True for 1 and 1.0 for 1; as text they differ.
+    # True == 1 in Python; as JSON text they differ.
     return json.dumps(value) in {json.dumps(item) for item in values}
 
 

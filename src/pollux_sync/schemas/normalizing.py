@@ -118,11 +118,11 @@ def _build_dangling_error(reference: str) -> ConfigurationError:
 def _choose_name(reference: str, target: Any, taken: dict[str, Any]) -> str:
     last = unquote(reference).rsplit("/", 1)[-1].removeprefix("#")
     title = target.get("title") if isinstance(target, dict) else None
-    wanted = re.sub(r"[^A-Za-z0-9_.-]+", "_", last or title or "Root")
-    name, number = wanted, 1
+    preferred = re.sub(r"[^A-Za-z0-9_.-]+", "_", last or title or "Root")
+    name, number = preferred, 1
     while name in taken:
         number += 1
-        name = f"{wanted}_{number}"
+        name = f"{preferred}_{number}"
     return name
 
 

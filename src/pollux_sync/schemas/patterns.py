@@ -24,7 +24,7 @@ _TRIES = 40
 
 def iter_matching_texts(pattern: str) -> Iterator[str]:
     """Yield texts that the pattern matches, short ones first. Yields nothing for a pattern that is too complex."""
-    # By name, since type stubs do not know the private module; writing a parser would be worse.
+    # Imported by name, since the module is private and has no type stubs.
     tree = import_module("re._parser").parse(pattern)
     known = set()
     for extra in range(_TRIES):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pollux_sync.schemas.dialects import SchemaDialect
     from pollux_sync.schemas.keywords import Schema
 
-#: The start of a fenced block. Models wrap JSON in one in spite of the schema, with or without a language.
+#: The start of a fenced block. A model may wrap its JSON in one, with or without the name of a language.
 _FENCE = re.compile(r"```[ \t]*(?:[A-Za-z][\w+.-]*)?[ \t]*\r?\n?\s*")
 
 

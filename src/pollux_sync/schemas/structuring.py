@@ -17,7 +17,7 @@ from pollux_sync.schemas.forms import (
     ChoiceForm,
     ForeignForm,
     Form,
-    JsonKind,
+    JsonType,
     MapForm,
     PrimitiveForm,
     RecordForm,
@@ -63,7 +63,7 @@ def _read(value: Any, tp: Any, make_foreign_reader: Callable[[Any], Reader]) -> 
         raise AnswerMismatch("the value is nested too deeply") from None
 
 
-# Kept for each type: reading its annotations takes much longer than reading one value.
+# Built once for each type: every answer of a call is read with the same one.
 @cache
 def _get_reader(tp: Any, make_foreign_reader: Callable[[Any], Reader]) -> Reader:
     return _ReaderFactory(make_foreign_reader=make_foreign_reader).make_reader(build_form(tp))
@@ -77,8 +77,8 @@ class _ReaderFactory:
 
     def make_reader(self, form: Form) -> Reader:  # noqa: PLR0911  (one row a form)
         match form:
-            case PrimitiveForm(kind):
-                return _PRIMITIVE_READERS[kind]
+            case PrimitiveForm(type_name):
+                return _PRIMITIVE_READERS[type_name]
             case TextForm(codec):
                 return _make_text_reader(codec)
             case ChoiceForm(options):
@@ -167,8 +167,8 @@ class _Branch:
     def accepts(self, value: Any, *, is_closed: bool) -> bool:
         # Types of JSON itself need no schema. A bool is an int in Python, but not in JSON.
         if isinstance(self.form, PrimitiveForm):
-            return isinstance(value, _PRIMITIVE_TYPES[self.form.kind]) and (
-                not isinstance(value, bool) or self.form.kind in ("any", "boolean")
+            return isinstance(value, _PRIMITIVE_TYPES[self.form.type_name]) and (
+                not isinstance(value, bool) or self.form.type_name in ("any", "boolean")
             )
         return self.validators[0 if is_closed else 1].is_valid(value)
 
@@ -268,7 +268,7 @@ def _read_number(value: Any) -> float:
     return float(_construct(float, _require_type(value, (int, float), "a number")))
 
 
-_PRIMITIVE_READERS: dict[JsonKind, Reader] = {
+_PRIMITIVE_READERS: dict[JsonType, Reader] = {
     "any": lambda value: value,
     "null": _read_null,
     "boolean": lambda value: _require_type(value, bool, "true or false"),
@@ -276,7 +276,7 @@ _PRIMITIVE_READERS: dict[JsonKind, Reader] = {
     "number": _read_number,
     "string": lambda value: _require_type(value, str, "a string"),
 }
-_PRIMITIVE_TYPES: dict[JsonKind, type | tuple[type, ...]] = {
+_PRIMITIVE_TYPES: dict[JsonType, type | tuple[type, ...]] = {
     "any": object,
     "null": type(None),
     "boolean": bool,

@@ -83,6 +83,7 @@ class ValueAsJsonText:
 
     def lift(self, value: Any) -> Any:
         text = _require_type(value, str, "JSON text")
+        # Strict, since the schema of the answer says "string" and checks nothing inside the text.
         try:
             return parse_json(text)
         except ValueError as error:
@@ -183,7 +184,7 @@ class MapAsPairs:
 class ObjectTransform:
     """An object, converted property by property.
 
-    ``null_means_absent`` names the properties in which null is no legal value and stands for an absent property.
+    ``null_means_absent`` names the properties for which null is not legal, so that it can stand for an absent one.
     ``absent_as_null`` names those that are lowered to null when they are absent. Additional properties are converted
     by ``additional``, or collected as pairs in the property that ``additional_pairs`` names.
     """
@@ -201,6 +202,7 @@ class ObjectTransform:
     def lift(self, value: Any) -> Any:
         lifted: dict[str, Any] = {}
         for key, item in _require_type(value, dict, "an object").items():
+            # A dialect that requires every property had the model answer null for an absent one.
             if item is None and key in self.null_means_absent:
                 continue
             if self.additional_pairs and key == self.additional_pairs[0]:
@@ -330,6 +332,7 @@ class UnionTransform:
         raise AnswerMismatch("matches no branch of the union")
 
     def lower(self, value: Any) -> Any:
+        # Two branches may accept one canonical value: either of them lowers it to an answer that lifts back to it.
         for branch in self.branches:
             if branch.canonical_validator.is_valid(value):
                 return branch.transform.lower(value)

@@ -1,4 +1,4 @@
-"""For tests, users' and plugin authors': scripted answers and jobs, and a scripted HTTP server."""
+"""Tools for the tests of users and plugin authors: scripted answers and jobs, and a scripted HTTP server."""
 
 from pollux_sync.testing.script import BrokenOff, JobScript, Script, failing
 

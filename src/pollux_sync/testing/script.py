@@ -1,4 +1,4 @@
-"""Scripted answers and faults, so that a user's own script can be tested whole, offline."""
+"""Scripted answers, faults and jobs, with which a script can be tested offline."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ if TYPE_CHECKING:
 
     Rows: TypeAlias = Iterable[DeferredRow]
 
-_Given: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | BrokenOff"
-Answer: TypeAlias = "_Given | Exception | Callable[[dict[str, Any]], Answer]"
+_FinalAnswer: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | BrokenOff"
+Answer: TypeAlias = "_FinalAnswer | Exception | Callable[[dict[str, Any]], Answer]"
 
 
 @attrs.frozen
 class BrokenOff:
-    """A streamed answer that fails after ``text`` has come; one that is not streamed just fails."""
+    """A streamed answer that fails after ``text`` has arrived. A call without a stream fails without a text."""
 
     text: str
     error: Exception = attrs.field(factory=ConnectionResetError)
 
     def copy_error(self) -> Exception:
-        """The error to raise: raised again and again, one object's traceback would grow."""
+        """Return a copy of the error, to be raised once."""
+        # Python extends the traceback of an exception each time it is raised: one shared object would grow for ever.
         return copy.copy(self.error)
 
 
 def failing(status: int, message: str = "scripted", *, retry_after_s: float | None = None) -> HttpError:
-    """An answer that fails with an HTTP status, as a provider would."""
+    """Return the error of an attempt that failed with this HTTP status, as a provider's client raises it."""
     headers = {} if retry_after_s is None else {"retry-after": f"{retry_after_s:g}"}
     return HttpError(HttpResponse(status=status, headers=headers, body={"error": {"message": message}}))
 
@@ -51,11 +52,13 @@ def failing(status: int, message: str = "scripted", *, retry_after_s: float | No
 class Script:
     """Middleware that answers physical attempts by a script: ``Config(use_mock=True, plugins=[script])``.
 
-    An answer is a text, a Reply, a dict or list (sent as JSON text), an exception to raise (see `failing`;
-    ``ConnectionResetError()`` and ``TimeoutError()`` are faults of the network), a `BrokenOff`, or a function of
-    the request's body that gives one of these. Streams come word by word. Answers given to `on` go to requests
-    that hold the words, the others to any request; each is used once, in order of arrival. What has none left is
-    answered by ``otherwise`` if given, else by the provider. ``requests`` lists the bodies seen.
+    An answer is a text, a Reply, a dict or list (returned as JSON text), a `BrokenOff`, an exception to raise, or a
+    function that takes the body of the request and returns one of these. For exceptions see `failing`;
+    ``ConnectionResetError()`` and ``TimeoutError()`` are faults of the network. A stream has one event per word.
+
+    An answer of `on` is for requests that contain its words, the others are for any request. Each is used once, in
+    order of arrival. When none is left, ``otherwise`` is the answer, or without it the provider's. ``requests`` lists
+    the bodies of all requests.
     """
 
     def __init__(self, *answers: Answer, otherwise: Answer | None = None) -> None:
@@ -65,36 +68,36 @@ class Script:
         self._queues: list[tuple[str, list[Answer]]] = [("", list(answers))]
 
     def on(self, words: str, *answers: Answer) -> Self:
-        """Answer requests whose body holds ``words`` anywhere; asked before the general answers."""
+        """Add answers for requests whose body contains ``words`` anywhere. They precede the general answers."""
         self._queues.insert(-1, (words, list(answers)))
         return self
 
     @property
     def is_used_up(self) -> bool:
-        """Whether every scripted answer was given."""
+        """True if every scripted answer has been used."""
         with self._lock:
             return not any(queue for _, queue in self._queues)
 
     @hookimpl(tryfirst=True)
     def pollux_send(self, request: HttpRequest) -> HttpResponse | None:
-        answer = self._answer(request)
+        answer = self._take_answer(request)
         if isinstance(answer, BrokenOff):
             raise answer.copy_error()
-        return None if answer is None else HttpResponse(status=200, body=_Scripted(_reply(answer)))
+        return None if answer is None else HttpResponse(status=200, body=_ScriptedBody(_build_reply(answer)))
 
     @hookimpl(tryfirst=True)
     def pollux_stream(self, request: HttpRequest) -> EventStream | None:
-        answer = self._answer(request)
+        answer = self._take_answer(request)
         return None if answer is None else _ScriptedStream(answer)
 
     @hookimpl(tryfirst=True)
     def pollux_decode_stream(self, stream: EventStream) -> Iterator[Delta | Reply] | None:
         return stream.items() if isinstance(stream, _ScriptedStream) else None
 
-    def _answer(self, request: HttpRequest) -> _Given | None:
-        """The next answer. Raises one that is an exception."""
+    def _take_answer(self, request: HttpRequest) -> _FinalAnswer | None:
+        """Return the next answer. Raises one that is an exception."""
         body = request.body or {}
-        answer = self._next(body)
+        answer = self._take_next(body)
         while callable(answer) and not isinstance(answer, Exception):
             answer = answer(body)
         if isinstance(answer, Exception):
@@ -105,22 +108,23 @@ class Script:
     def pollux_collect_deferred(self, job: DeferredJob, client: Any) -> Generator[None, Rows, Rows]:
         rows = yield
         bodies = client.read_job(job.job_id).bodies if isinstance(client, MockStore) else {}
-        return [self._answered(row, bodies.get(row.custom_id, {})) for row in rows]
+        return [self._answer_row(row, bodies.get(row.custom_id, {})) for row in rows]
 
-    def _answered(self, row: DeferredRow, body: dict[str, Any]) -> DeferredRow:
-        """The row with the next scripted answer, an exception as its failure."""
+    def _answer_row(self, row: DeferredRow, body: dict[str, Any]) -> DeferredRow:
+        """Return the row with the next scripted answer; an exception becomes its failure."""
         try:
             response = self.pollux_send(HttpRequest(path="", body=body))
-        except Exception as error:  # noqa: BLE001 - a row fails like a call
+        except Exception as error:  # noqa: BLE001 - a scripted answer may be any exception
             return attrs.evolve(row, status="failed", response=None, error=str(error))
         return attrs.evolve(row, response=response) if response else row
 
     @hookimpl(tryfirst=True)
     def pollux_decode(self, response: HttpResponse) -> Reply | None:
-        return response.body.reply if isinstance(response.body, _Scripted) else None
+        return response.body.reply if isinstance(response.body, _ScriptedBody) else None
 
-    def _next(self, body: dict[str, Any]) -> Answer | None:
-        text = "\n".join(_texts_in(body))
+    def _take_next(self, body: dict[str, Any]) -> Answer | None:
+        text = "\n".join(_iter_texts(body))
+        # One lock for both: requests of different threads get their answers in the order in which they are recorded.
         with self._lock:
             self.requests.append(body)
             for words, queue in self._queues:
@@ -129,21 +133,21 @@ class Script:
         return self._otherwise
 
 
-def _texts_in(value: Any) -> Iterator[str]:
+def _iter_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from (text for item in value.values() for text in _texts_in(item))
+        yield from (text for item in value.values() for text in _iter_texts(item))
     elif isinstance(value, list | tuple):
-        yield from (text for item in value for text in _texts_in(item))
+        yield from (text for item in value for text in _iter_texts(item))
 
 
 class JobScript:
-    """Middleware that lets deferred jobs take their time and go wrong: ``Config(use_mock=True, plugins=[...])``.
+    """Middleware that scripts the course of deferred jobs: ``Config(use_mock=True, plugins=[...])``.
 
-    ``looks`` are the statuses that successive looks at a job find, the last again and again. Requests, by the
-    index of their prompt, may be ``failed`` (why, by index), ``expired``, ``cancelled`` or ``missing``. Rows come
-    in reverse order, as they may anywhere.
+    ``looks`` are the statuses that successive looks at a job find; the last one is repeated. The other arguments name
+    requests by the index of their prompt: ``failed`` maps it to an error message, ``expired``, ``cancelled`` and
+    ``missing`` list it. Rows come in reverse order, because a provider may return them in any order.
     """
 
     def __init__(
@@ -157,7 +161,7 @@ class JobScript:
         self._looks = looks or ("completed",)
         self._count = 0
         self._fates: dict[int, tuple[ItemStatus, str | None]] = {
-            n: ("failed", why) for n, why in (failed or {}).items()
+            index: ("failed", message) for index, message in (failed or {}).items()
         }
         self._fates |= dict.fromkeys(expired, ("expired", None)) | dict.fromkeys(cancelled, ("cancelled", None))
         self._missing = frozenset(missing)
@@ -176,28 +180,28 @@ class JobScript:
     @hookimpl(wrapper=True)
     def pollux_collect_deferred(self) -> Generator[None, Rows, Rows]:
         rows = yield
-        return [self._fated(row) for row in reversed(list(rows)) if _index(row) not in self._missing]
+        return [self._apply_fate(row) for row in reversed(list(rows)) if _read_index(row) not in self._missing]
 
-    def _fated(self, row: DeferredRow) -> DeferredRow:
-        if _index(row) not in self._fates:
+    def _apply_fate(self, row: DeferredRow) -> DeferredRow:
+        if _read_index(row) not in self._fates:
             return row
-        status, error = self._fates[_index(row)]
+        status, error = self._fates[_read_index(row)]
         return attrs.evolve(row, status=status, error=error, response=None)
 
 
-def _index(row: DeferredRow) -> int:
+def _read_index(row: DeferredRow) -> int:
     return int(row.custom_id.rpartition("-")[2])
 
 
 @attrs.frozen
-class _Scripted:
+class _ScriptedBody:
     reply: Reply
 
 
 class _ScriptedStream(EventStream):
-    """A scripted answer that comes word by word."""
+    """A scripted answer as a stream, one event per word."""
 
-    def __init__(self, answer: _Given) -> None:
+    def __init__(self, answer: _FinalAnswer) -> None:
         super().__init__(HttpResponse(status=200))
         self._answer = answer
 
@@ -205,12 +209,12 @@ class _ScriptedStream(EventStream):
         if isinstance(self._answer, BrokenOff):
             yield from split_into_words(Reply(text=self._answer.text))
             raise self._answer.copy_error()
-        reply = _reply(self._answer)
+        reply = _build_reply(self._answer)
         yield from split_into_words(reply)
         yield reply
 
 
-def _reply(answer: str | dict[str, Any] | list[Any] | Reply) -> Reply:
+def _build_reply(answer: str | dict[str, Any] | list[Any] | Reply) -> Reply:
     if isinstance(answer, Reply):
         return answer
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""A scripted HTTP/1.1 server on the loopback interface: it answers, stalls and breaks exactly as told.
+"""An HTTP/1.1 server on the loopback interface that answers, stalls and breaks off as a script says.
 
-It works on bare sockets, so that every byte and every close is the script's own choice.
+It works on bare sockets: the server of the standard library could not break a connection at a chosen byte.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ import attrs
 if TYPE_CHECKING:
     from types import TracebackType
 
-_RECEIVED_BYTES = 256 * 1024
-_INFLATED_PIECE = b" " * (1024 * 1024)
-#: Deflated, without a name or a time.
-_GZIP_HEAD = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
+_RECEIVE_BYTES = 256 * 1024
+#: One block of the gzip bomb before compression: the bomb never stands in memory as a whole.
+_BLANKS = b" " * (1024 * 1024)
+#: The header of a gzip file: deflated, without a name or a time.
+_GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
+#: SO_LINGER with a timeout of 0 makes close() send RST instead of FIN. Windows has 16-bit fields in this struct.
 _NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+#: How long `ScriptedServer.close` waits for its threads: a stuck handler must not hold up the test run.
 _CLOSING_GRACE_S = 0.5
 
 
 class Headers(Mapping[str, str]):
-    """Header fields, looked up in any case and listed in lower case; a repeated field is joined by commas."""
+    """Header fields. Lookup ignores case, iteration returns lower case; repeated fields are joined by commas."""
 
     def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, str] = {}
@@ -58,10 +61,10 @@ class Headers(Mapping[str, str]):
 
 @attrs.frozen(kw_only=True)
 class RecordedRequest:
-    """One request as it came over the wire, body read to its end.
+    """One request as it arrived, with its complete body.
 
-    `body` is empty when the server was told not to keep bodies; size and hash are always there. `connection`
-    numbers the TCP connections from 1 in order of arrival; `at` is on the clock of `time.monotonic`.
+    `body` is empty on a server with `keep_bodies=False`; size and hash are always set. `connection` numbers the TCP
+    connections from 1 in order of arrival. `at` is a reading of `time.monotonic`.
     """
 
     method: str
@@ -74,15 +77,15 @@ class RecordedRequest:
     at: float
 
     def json(self) -> Any:
-        """Return the body read as JSON."""
+        """Return the body, parsed as JSON."""
         return json.loads(self.body)
 
 
 class Step(Protocol):
-    """What the server does with one request. Any object with this method is a step."""
+    """The reaction of the server to one request. Any object with this method is a step."""
 
     def play(self, wire: Wire) -> None:
-        """Answer `wire.request`, or break the connection it came on."""
+        """Answer `wire.request`, or break its connection."""
 
 
 Handler: TypeAlias = Callable[[RecordedRequest], Step]
@@ -90,7 +93,7 @@ Handler: TypeAlias = Callable[[RecordedRequest], Step]
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """A whole answer, `delay_s` after the request; the connection stays open unless a header says close."""
+    """A complete answer, `delay_s` after the request. The connection stays open unless a header says close."""
 
     status: int = 200
     json: Any = None
@@ -103,29 +106,29 @@ class Answer:
             raise ValueError("an answer takes json or body, not both")
 
     def play(self, wire: Wire) -> None:
-        """Send everything in one piece."""
+        """Send head and body at once."""
         wire.pause(self.delay_s)
         wire.send(self.head(wire) + self.content(wire))
-        if _asks_to_close(Headers(self.headers.items())):
+        if _has_close_header(Headers(self.headers.items())):
             wire.close()
 
     def head(self, wire: Wire) -> bytes:
-        """Return status line and header fields."""
+        """Return status line and header fields as bytes."""
         kind = "application/octet-stream" if self.json is None else "application/json"
-        return wire.head(self.status, self.headers, {"Content-Type": kind, "Content-Length": str(len(self._whole))})
+        return wire.head(self.status, self.headers, {"Content-Type": kind, "Content-Length": str(len(self._body))})
 
     def content(self, wire: Wire) -> bytes:
-        """Return the body which goes over the wire: none for HEAD."""
-        return b"" if wire.request.method == "HEAD" else self._whole
+        """Return the body to send; it is empty for a HEAD request."""
+        return b"" if wire.request.method == "HEAD" else self._body
 
     @property
-    def _whole(self) -> bytes:
+    def _body(self) -> bytes:
         return self.body or b"" if self.json is None else json.dumps(self.json).encode()
 
 
 @attrs.frozen(kw_only=True)
 class Drip:
-    """A slow body: the headers at once, then every `interval_s` one piece of `chunk_bytes`."""
+    """A slow body: the headers at once, then `chunk_bytes` of the body every `interval_s`."""
 
     status: int = 200
     body: bytes
@@ -134,16 +137,16 @@ class Drip:
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
     def play(self, wire: Wire) -> None:
-        """Send piece after piece."""
-        wire.send(_head_of(self.body, wire, self.headers, self.status))
+        """Send the headers, then the body chunk by chunk."""
+        wire.send(_build_head(self.body, wire, self.headers, self.status))
         wire.drip(self.body, self.interval_s, self.chunk_bytes)
 
 
 @attrs.frozen
 class Events:
-    """A streamed answer: the pieces as chunks of its body, each `interval_s` after the one before, then its ending.
+    """A streamed answer: the pieces as chunks of its body, with `interval_s` before each, then its ending.
 
-    "end" is an orderly one, "close" (FIN) and "reset" (RST) break off, "hang" waits until the client leaves.
+    "end" ends the body in order. "close" (FIN) and "reset" (RST) break off. "hang" waits until the client leaves.
     """
 
     pieces: Iterable[bytes]
@@ -152,7 +155,7 @@ class Events:
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
 
     def play(self, wire: Wire) -> None:
-        """Send chunk after chunk."""
+        """Send the pieces, then end as `ending` says."""
         coding = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
         wire.send(wire.head(200, self.headers, coding))
         for piece in self.pieces:
@@ -164,20 +167,20 @@ class Events:
 
 @attrs.frozen(kw_only=True)
 class DripHeaders:
-    """Slow headers: one byte of them every `interval_s`, then the body at once."""
+    """Slow headers: one byte every `interval_s`, then the body at once."""
 
     interval_s: float
     answer: Answer = attrs.field(factory=Answer)
 
     def play(self, wire: Wire) -> None:
-        """Send byte after byte."""
+        """Send the headers byte by byte, then the body."""
         wire.drip(self.answer.head(wire), self.interval_s, 1)
         wire.send(self.answer.content(wire))
 
 
 @attrs.frozen
 class ResetBeforeBody:
-    """A connection reset (RST) when the request is read, before any byte of an answer."""
+    """A connection reset (RST) after the request, before any byte of an answer."""
 
     def play(self, wire: Wire) -> None:
         """Reset the connection."""
@@ -186,35 +189,35 @@ class ResetBeforeBody:
 
 @attrs.frozen
 class ResetInsideBody:
-    """A connection reset (RST) after the headers and `after_bytes` of the body they announced."""
+    """A connection reset (RST) after the headers and the first `after_bytes` of the announced body."""
 
     body: bytes
     after_bytes: int
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
 
     def play(self, wire: Wire) -> None:
-        """Send the part, then reset."""
-        wire.send(_head_of(self.body, wire, self.headers) + self.body[: self.after_bytes])
+        """Send the first part, then reset."""
+        wire.send(_build_head(self.body, wire, self.headers) + self.body[: self.after_bytes])
         wire.reset()
 
 
 @attrs.frozen
 class Truncated:
-    """An orderly close (FIN) after the headers and `after_bytes` of the body they announced."""
+    """An orderly close (FIN) after the headers and the first `after_bytes` of the announced body."""
 
     body: bytes
     after_bytes: int
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
 
     def play(self, wire: Wire) -> None:
-        """Send the part, then close."""
-        wire.send(_head_of(self.body, wire, self.headers) + self.body[: self.after_bytes])
+        """Send the first part, then close."""
+        wire.send(_build_head(self.body, wire, self.headers) + self.body[: self.after_bytes])
         wire.close()
 
 
 @attrs.frozen
 class CloseWithoutAnswer:
-    """An orderly close (FIN) when the request is read, before any byte of an answer."""
+    """An orderly close (FIN) after the request, before any byte of an answer."""
 
     def play(self, wire: Wire) -> None:
         """Close the connection."""
@@ -223,19 +226,19 @@ class CloseWithoutAnswer:
 
 @attrs.frozen
 class CloseAfter:
-    """An answer which promises to keep the connection alive, and a close right behind it."""
+    """An answer that announces keep-alive, followed by a close at once."""
 
     answer: Answer
 
     def play(self, wire: Wire) -> None:
-        """Answer, then break the promise."""
+        """Answer, then close."""
         self.answer.play(wire)
         wire.close()
 
 
 @attrs.frozen
 class CloseOnNextRequest:
-    """An answer; the next request on the same connection is read and recorded, then met with a close.
+    """An answer. The next request on the same connection is recorded, then the connection is closed.
 
     That next request takes no step from the queue.
     """
@@ -243,37 +246,37 @@ class CloseOnNextRequest:
     answer: Answer
 
     def play(self, wire: Wire) -> None:
-        """Answer, and leave the close to the next request."""
+        """Answer, and close on the next request."""
         self.answer.play(wire)
         wire.next_step = CloseWithoutAnswer()
 
 
 @attrs.frozen
 class GzipBomb:
-    """A small gzip body which inflates to `size_bytes` of blanks; compressed while it is sent."""
+    """A small gzip body that inflates to `size_bytes` of blanks. It is compressed while it is sent."""
 
     size_bytes: int
 
     def play(self, wire: Wire) -> None:
-        """Send the compressed pieces as they come."""
+        """Send the compressed chunks."""
         coding = {"Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
         wire.send(wire.head(200, {"Content-Type": "application/json", **coding}, {}))
-        for piece in _gzip_blanks(self.size_bytes):
+        for piece in _iter_gzip_blanks(self.size_bytes):
             wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         wire.send(b"0\r\n\r\n")
 
 
 @attrs.frozen
 class Hang:
-    """Silence until `ScriptedServer.release()`, then the answer, or a close when there is none.
+    """Silence until `ScriptedServer.release()`, then the answer, or a close without one.
 
-    Closing the server ends the silence too, with a close.
+    When the server closes, the connection closes too.
     """
 
     answer: Answer | None = None
 
     def play(self, wire: Wire) -> None:
-        """Wait to be released."""
+        """Wait for the release, then answer or close."""
         wire.wait_for_release()
         (self.answer or CloseWithoutAnswer()).play(wire)
 
@@ -283,22 +286,23 @@ _NOTHING_SCRIPTED = Answer(status=404, json={"error": {"message": "nothing is sc
 
 @attrs.define
 class _Signals:
-    """What a server tells all its connections."""
+    """The events that a server sets for all its connections."""
 
     closing: threading.Event = attrs.field(factory=threading.Event)
     released: threading.Event = attrs.field(factory=threading.Event)
 
 
 class Wire:
-    """One accepted connection, as steps see it: the request which waits, and ways to answer or break.
+    """One accepted connection, as steps see it: its request, and the ways to answer or break off.
 
-    Every method raises OSError when the client is gone or the server closes; steps let it pass.
+    Every method raises OSError when the client has left or the server closes. Steps let it pass: the server ends the
+    connection then.
     """
 
     request: RecordedRequest
-    """The request which is to be answered."""
+    """The request to answer."""
     next_step: Step | None = None
-    """Answers the next request on this connection in place of the queue."""
+    """The step for the next request on this connection, instead of one from the queue."""
 
     def __init__(self, connection: socket.socket, number: int, signals: _Signals) -> None:
         self.number = number
@@ -308,36 +312,36 @@ class Wire:
 
     @property
     def is_open(self) -> bool:
-        """Whether neither a step nor the server has closed the connection."""
+        """True until a step or the server closes the connection."""
         return self._connection.fileno() != -1
 
     def head(self, status: int, headers: Mapping[str, str], defaults: Mapping[str, str]) -> bytes:
-        """Return status line and header fields: `headers`, and of the defaults those it does not name."""
-        given = {name.lower() for name in headers}
-        keeping = {"Connection": "close" if _asks_to_close(self.request.headers) else "keep-alive"}
-        added = {name: value for name, value in {**defaults, **keeping}.items() if name.lower() not in given}
+        """Return status line and header fields: `headers`, and those defaults that `headers` does not name."""
+        names = {name.lower() for name in headers}
+        connection = {"Connection": "close" if _has_close_header(self.request.headers) else "keep-alive"}
+        added = {name: value for name, value in {**defaults, **connection}.items() if name.lower() not in names}
         lines = [f"{name}: {value}\r\n" for name, value in {**added, **headers}.items()]
         return f"HTTP/1.1 {status} {http.client.responses.get(status, '')}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`."""
+        """Send `data` completely."""
         self._connection.sendall(data)
 
     def drip(self, data: bytes, interval_s: float, chunk_bytes: int) -> None:
-        """Send `data` in pieces, with a pause before each."""
+        """Send `data` in chunks, with a pause before each."""
         for start in range(0, len(data), chunk_bytes):
             self.pause(interval_s)
             self.send(data[start : start + chunk_bytes])
 
     def pause(self, duration_s: float) -> None:
-        """Wait, but no longer than the server lives."""
+        """Wait for `duration_s`. Raises ConnectionAbortedError as soon as the server closes."""
         if self._signals.closing.wait(duration_s):
             raise ConnectionAbortedError("the scripted server is closing")
 
     def wait_for_release(self) -> None:
         """Wait for `ScriptedServer.release()`."""
         self._signals.released.wait()
-        self.pause(0.0)
+        self.pause(0.0)  # `close` releases too: raise then, instead of answering
 
     def wait_for_leave(self) -> None:
         """Wait until the client closes the connection, or sends more."""
@@ -345,7 +349,7 @@ class Wire:
         self.close()
 
     def reset(self) -> None:
-        """Close with RST: what was sent and not yet delivered is lost."""
+        """Close with RST. Data that was sent but not delivered is lost."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._connection.close()
 
@@ -355,28 +359,29 @@ class Wire:
         self._connection.close()
 
     def hang_up(self) -> None:
-        """End both directions, which wakes whoever reads or writes here, and keep the socket."""
+        """Shut down both directions and keep the socket open."""
+        # A plain close() from another thread would not wake a recv() that blocks; shutdown() does.
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def read_request(self, *, keep_body: bool) -> RecordedRequest:
-        """Wait for the next request and read it whole."""
-        method, path, _ = self._reader.line().split(" ")
-        headers = Headers(self._reader.fields())
+        """Wait for the next request, and return it with its body."""
+        method, path, _ = self._reader.read_line().split(" ")
+        headers = Headers(self._reader.iter_fields())
         if headers.get("Expect", "").lower() == "100-continue":
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        kept: list[bytes] = []
+        chunks: list[bytes] = []
         size, digest = 0, hashlib.sha256()
-        for piece in self._reader.body(headers):
+        for piece in self._reader.iter_body(headers):
             size += len(piece)
             digest.update(piece)
             if keep_body:
-                kept.append(piece)
+                chunks.append(piece)
         self.request = RecordedRequest(
             method=method,
             path=path,
             headers=headers,
-            body=b"".join(kept),
+            body=b"".join(chunks),
             body_size=size,
             body_sha256=digest.hexdigest(),
             connection=self.number,
@@ -386,35 +391,35 @@ class Wire:
 
 
 class _Reader:
-    """Requests from a socket, in lines and pieces."""
+    """Reads requests from a socket, by lines and chunks."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._received = b""
 
-    def line(self) -> str:
+    def read_line(self) -> str:
         while b"\n" not in self._received:
             self._received += self._receive()
         line, _, self._received = self._received.partition(b"\n")
         return line.decode("latin-1").rstrip("\r")
 
-    def fields(self) -> Iterator[tuple[str, str]]:
-        while line := self.line():
+    def iter_fields(self) -> Iterator[tuple[str, str]]:
+        while line := self.read_line():
             name, _, value = line.partition(":")
             yield name, value.strip()
 
-    def body(self, headers: Headers) -> Iterator[bytes]:
+    def iter_body(self, headers: Headers) -> Iterator[bytes]:
         if "chunked" in headers.get("Transfer-Encoding", "").lower():
-            return self._chunks()
-        return self._pieces(int(headers.get("Content-Length", "0")))
+            return self._iter_chunked()
+        return self._iter_bytes(int(headers.get("Content-Length", "0")))
 
-    def _chunks(self) -> Iterator[bytes]:
-        while size := int(self.line().partition(";")[0], base=16):
-            yield from self._pieces(size)
-            self.line()
-        deque(self.fields(), maxlen=0)
+    def _iter_chunked(self) -> Iterator[bytes]:
+        while size := int(self.read_line().partition(";")[0], base=16):
+            yield from self._iter_bytes(size)
+            self.read_line()
+        deque(self.iter_fields(), maxlen=0)  # trailers after the last chunk: read them, or they begin the next request
 
-    def _pieces(self, size_bytes: int) -> Iterator[bytes]:
+    def _iter_bytes(self, size_bytes: int) -> Iterator[bytes]:
         while size_bytes:
             received = self._received or self._receive()
             piece, self._received = received[:size_bytes], received[size_bytes:]
@@ -422,18 +427,18 @@ class _Reader:
             yield piece
 
     def _receive(self) -> bytes:
-        received = self._connection.recv(_RECEIVED_BYTES)
+        received = self._connection.recv(_RECEIVE_BYTES)
         if not received:
             raise ConnectionAbortedError("the client has closed the connection")
         return received
 
 
 class ScriptedServer:
-    """A real server for tests: it listens at `url` from the start, until `close()` or the end of `with`.
+    """A real server for tests. It listens at `url` until `close()` or the end of its `with` block.
 
-    Every request takes the next step from the queue filled by `reply()`; when that is empty, `handler` is
-    asked for one; without a handler the step is `default`, at first a 404. A handler which raises answers 500
-    and shows its traceback. With `keep_bodies=False` bodies of any size are hashed and forgotten.
+    Every request takes the next step from the queue that `reply()` fills. When the queue is empty, `handler` returns
+    the step; without a handler it is `default`, which is a 404 unless set. When a handler raises, the answer is a 500
+    and its traceback is printed. With `keep_bodies=False` bodies of any size are hashed and discarded.
     """
 
     def __init__(self, *, default: Step = _NOTHING_SCRIPTED, keep_bodies: bool = True) -> None:
@@ -460,7 +465,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        """Where the server listens, without a slash at the end."""
+        """The address of the server, without a slash at the end."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -471,42 +476,43 @@ class ScriptedServer:
 
     @property
     def open_connections(self) -> int:
-        """How many connections neither side has closed; one whose step still plays counts as open."""
+        """The number of connections that neither side has closed. One whose step still runs counts as open."""
         with self._changed:
             return len(self._threads)
 
     def reply(self, *steps: Step) -> None:
-        """Append steps to the queue: one for each request."""
+        """Append steps to the queue, one per request."""
         with self._changed:
             self._steps.extend(steps)
 
     def release(self) -> None:
-        """End the silence of every `Hang`, of those to come too."""
+        """End the silence of every `Hang`, including later ones."""
         self._signals.released.set()
 
     def wait_for_requests(self, count: int, timeout_s: float = 5.0) -> list[RecordedRequest]:
-        """Return the requests as soon as there are `count`; raise TimeoutError when they do not come."""
+        """Return the requests as soon as there are `count`. Raises TimeoutError."""
         self._wait_until(lambda: len(self._requests) >= count, f"{count} requests", timeout_s)
         return self.requests
 
     def wait_for_open_connections(self, count: int, timeout_s: float = 5.0) -> None:
-        """Return as soon as exactly `count` connections are open; raise TimeoutError when that never is."""
+        """Return as soon as exactly `count` connections are open. Raises TimeoutError."""
         self._wait_until(lambda: len(self._threads) == count, f"{count} open connections", timeout_s)
 
     def close(self) -> None:
-        """Stop listening and cut every connection; closing twice is fine.
+        """Stop listening and end every connection. Calling it again does nothing.
 
-        A handler which does not return is left behind on its daemon thread.
+        A handler that does not return is abandoned on its daemon thread.
         """
         self._signals.closing.set()
         self._signals.released.set()
+        # Closing a listening socket does not wake accept() everywhere; a connection of our own does.
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self._port), timeout=_CLOSING_GRACE_S).close()
         self._accepting.join(_CLOSING_GRACE_S)
         self._listener.close()
-        self._cut_connections()
+        self._close_connections()
 
-    def _cut_connections(self) -> None:
+    def _close_connections(self) -> None:
         with self._changed:
             threads = dict(self._threads)
         for wire in threads:
@@ -516,18 +522,19 @@ class ScriptedServer:
             thread.join(max(0.0, deadline - time.monotonic()))
             wire.close()
 
-    def _wait_until(self, is_reached: Callable[[], bool], what: str, timeout_s: float) -> None:
+    def _wait_until(self, is_reached: Callable[[], bool], description: str, timeout_s: float) -> None:
         with self._changed:
             if not self._changed.wait_for(is_reached, timeout_s):
                 state = f"{len(self._requests)} requests, {len(self._threads)} open connections"
-                raise TimeoutError(f"waited {timeout_s} s for {what}; there are {state}")
+                raise TimeoutError(f"waited {timeout_s} s for {description}; there are {state}")
 
     def _accept(self) -> None:
         for number in itertools.count(1):
             connection, _ = self._listener.accept()
-            if self._signals.closing.is_set():  # this is close() itself, to wake us
+            if self._signals.closing.is_set():  # this is the connection of close()
                 connection.close()
                 return
+            # Without it Nagle's algorithm would join the small writes of a drip into one packet.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._start(Wire(connection, number, self._signals))
 
@@ -543,22 +550,23 @@ class ScriptedServer:
         try:
             with contextlib.suppress(OSError):
                 while wire.is_open:
-                    self._answer_one(wire)
+                    self._answer_request(wire)
         finally:
             wire.close()
             with self._changed:
                 del self._threads[wire]
                 self._changed.notify_all()
 
-    def _answer_one(self, wire: Wire) -> None:
+    def _answer_request(self, wire: Wire) -> None:
         request = wire.read_request(keep_body=self._keep_bodies)
         step = self._record(request, wire) or self._ask_handler(request, wire)
         step.play(wire)
-        if _asks_to_close(request.headers):
+        if _has_close_header(request.headers):
             wire.close()
 
     def _record(self, request: RecordedRequest, wire: Wire) -> Step | None:
-        """Note the request and take its step, in one go: so both are in the same order."""
+        """Record the request and return its step, or None."""
+        # Under one lock, so that steps are taken in the order in which `requests` lists them.
         with self._changed:
             self._requests.append(request)
             self._changed.notify_all()
@@ -574,27 +582,27 @@ class ScriptedServer:
             raise RuntimeError(f"the handler failed on {request.method} {request.path}") from error
 
 
-def _head_of(body: bytes, wire: Wire, headers: Mapping[str, str], status: int = 200) -> bytes:
+def _build_head(body: bytes, wire: Wire, headers: Mapping[str, str], status: int = 200) -> bytes:
     return Answer(status=status, body=body, headers=headers).head(wire)
 
 
-def _asks_to_close(headers: Mapping[str, str]) -> bool:
+def _has_close_header(headers: Mapping[str, str]) -> bool:
     return headers.get("Connection", "").lower() == "close"
 
 
-def _gzip_blanks(size_bytes: int) -> Iterator[bytes]:
+def _iter_gzip_blanks(size_bytes: int) -> Iterator[bytes]:
     """Yield a gzip file of blanks. All its blocks but the last are one and the same, compressed once."""
-    yield _GZIP_HEAD
+    yield _GZIP_HEADER
     checksum = 0
-    for start in range(0, size_bytes, len(_INFLATED_PIECE)):
-        piece = _INFLATED_PIECE[: size_bytes - start]
-        checksum = zlib.crc32(piece, checksum)
-        yield _deflate(piece)
+    for start in range(0, size_bytes, len(_BLANKS)):
+        block = _BLANKS[: size_bytes - start]
+        checksum = zlib.crc32(block, checksum)
+        yield _deflate(block)
     yield zlib.compressobj(wbits=-zlib.MAX_WBITS).flush() + struct.pack("<II", checksum, size_bytes % 2**32)
 
 
 @lru_cache(maxsize=2)
-def _deflate(piece: bytes) -> bytes:
-    """Return a block that stands alone: it refers to nothing before it."""
-    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return deflate.compress(piece) + deflate.flush(zlib.Z_FULL_FLUSH)
+def _deflate(block: bytes) -> bytes:
+    """Return a compressed block that refers to nothing before it."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH)

@@ -29,7 +29,8 @@ def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
+        # Checked after each chunk: the reader itself bounds the wait for one chunk only.
         if time.monotonic() > deadline:
             raise TimeoutError("the answer did not end within the time limit")
         parts.append(chunk)
@@ -44,8 +45,10 @@ def decode_response(status: int, headers: dict[str, str], content: bytes) -> Htt
     try:
         body: Any = json.loads(content)
     except (ValueError, RecursionError):
+        # An error is reported whatever its body, since proxies and gateways answer with pages and plain text.
         if is_success(status):
             raise _build_not_json(HttpResponse(status=status, headers=headers), content) from None
+        # Cut before decoding, so that a large page is not decoded whole.
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
 
@@ -68,6 +71,7 @@ def is_success(status: int) -> bool:
 def _build_not_json(response: HttpResponse, content: bytes) -> ReplyError:
     media_type = response.headers.get("content-type", "").partition(";")[0].strip()
     if not content.strip():
+        # A server that was stopped or overloaded while it answered: the same request may succeed.
         return ReplyError("the answer is empty", retryable=True, response=response)
     if media_type and "json" not in media_type:
         return ReplyError(

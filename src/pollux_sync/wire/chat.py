@@ -1,6 +1,6 @@
-"""Chat Completions, the wire format that most servers speak: encode a call, decode an answer.
+"""Chat Completions, the wire format that most servers support: encode a call, decode an answer.
 
-What differs between servers is a `ChatDialect`, a row of data. Pure: values in, values out.
+The differences between servers are rows of data, each a `ChatDialect`. All functions are pure.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ CHAT_FIELDS = frozenset(
     | {"tools", "tool_choice", "stream"}
 )
 
+#: The reasons by which servers of all families say that an answer ended; gateways pass other vendors' words on.
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
@@ -53,14 +54,14 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 @attrs.frozen(kw_only=True)
 class ChatDialect:
-    """How one server family differs from the rest.
+    """The differences of one server family.
 
-    ``max_tokens_field`` names the output limit; ``strict_schema`` marks the response schema as strict;
-    ``joins_text`` sends a user turn of text alone as one string, which every server understands.
-    ``keeps_reasoning`` replays reasoning fields on the assistant turns they came with. ``effort_path`` and
-    ``budget_path`` lead to the body fields of reasoning effort and budget; none where the server has none.
-    ``tool_schemas`` is what tools' parameters are lowered to, and their arguments lifted from. Where
-    ``names_tool`` is not so, a tool_choice that names a tool becomes that tool alone, required.
+    ``max_tokens_field`` is the name of the output limit. ``strict_schema`` marks the response schema as strict.
+    ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
+    replays reasoning fields on the assistant turns that they came with. ``effort_path`` and ``budget_path`` lead to the
+    body fields of reasoning effort and budget; empty for a server without them. ``tool_schemas`` is the dialect to which
+    tools' parameters are lowered, and from which arguments are lifted. Without ``names_tool``, a tool_choice that names
+    a tool is sent as that tool alone, required.
     """
 
     path: str = "/chat/completions"
@@ -76,10 +77,10 @@ class ChatDialect:
 
 CHAT = ChatDialect()
 
-#: Where servers put the text of the model's reasoning, in the order of preference.
+#: The fields in which servers put the text of the model's reasoning, in order of preference. Some fill several alike.
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
-#: What the format calls the audio it takes.
+#: The names of audio formats by MIME type. Chat Completions defines only these two.
 _AUDIO_FORMATS = {
     "audio/wav": "wav",
     "audio/x-wav": "wav",
@@ -93,7 +94,7 @@ CHAT_AUDIO_TYPES = tuple(_AUDIO_FORMATS)
 
 
 def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
-    """The call as a request for ``/chat/completions``. Raises ConfigurationError for a part it cannot carry."""
+    """Return the request for ``/chat/completions``. Raises ConfigurationError for a part that it cannot carry."""
     options = call.options
     body: dict[str, Any] = {"model": call.model, "messages": list(_encode_messages(call, dialect))}
     settings = {
@@ -108,7 +109,7 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
 
 
 def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
-    """Effort or budget, which exclude each other, where the dialect puts it."""
+    """Return the body field of effort or budget, which exclude each other."""
     if options.reasoning_effort is not None:
         return _nest_value(dialect.effort_path, options.reasoning_effort)
     if options.reasoning_budget_tokens is not None:
@@ -117,7 +118,7 @@ def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
 
 
 def _nest_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """``value`` inside the objects that ``path`` names; nothing without a path."""
+    """Return ``value`` inside the objects that ``path`` names; an empty dict without a path."""
     if not path:
         return {}
     return {path[0]: _nest_value(path[1:], value) if path[1:] else value}
@@ -139,6 +140,7 @@ def _encode_turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
     if turn.tool_call_id is not None:
         message["tool_call_id"] = turn.tool_call_id
     if turn.tool_calls:
+        # The format has null, not an empty string, where a turn has tool calls alone.
         message["content"] = turn.content or None
         message["tool_calls"] = [
             {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments or "{}"}}
@@ -149,8 +151,8 @@ def _encode_turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
     return message
 
 
-def _encode_content(shown: Sequence[Part], said: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
-    parts = [*shown, *([TextPart(said)] if said else [])]
+def _encode_content(parts: Sequence[Part], text: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
+    parts = [*parts, *([TextPart(text)] if text else [])]
     if dialect.joins_text and all(isinstance(part, TextPart) for part in parts):
         return "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
     return [_encode_part(part) for part in parts]
@@ -174,7 +176,7 @@ def _encode_part(part: Part) -> dict[str, Any]:
 
 
 def _encode_address(part: InlinePart | UriPart) -> str:
-    """Where the content is: elsewhere, or in the address itself."""
+    """Return the address of a part's content, or a data URL that holds it."""
     if isinstance(part, UriPart):
         return part.uri
     return f"data:{part.mime_type};base64,{b64encode(part.data).decode()}"
@@ -212,13 +214,15 @@ def _encode_response_format(schema: Mapping[str, Any] | None, dialect: ChatDiale
 def decode_chat(
     response: HttpResponse, dialect: ChatDialect = CHAT, tools: Sequence[Mapping[str, Any]] | None = None
 ) -> Reply:
-    """The answer of ``/chat/completions``. Raises HttpError for an error inside it, ReplyError for no answer.
+    """Return the reply in an answer of ``/chat/completions``.
 
-    ``tools`` are those of the call: what a dialect with ``tool_schemas`` made of their parameters is undone.
+    ``tools`` are those of the call, by which a dialect with ``tool_schemas`` lifts the arguments of tool calls. Raises
+    HttpError for an error inside the answer, ReplyError for a body without an answer.
     """
     body = response.body
     if not isinstance(body, dict):
         raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
+    # Gateways report a failure behind them inside a 200.
     if body.get("error"):
         raise HttpError(response)
     choice = _read_first_choice(response)
@@ -248,7 +252,9 @@ def _read_first_choice(response: HttpResponse) -> Mapping[str, Any]:
     choices = response.body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError(
-            "the answer holds no choices", hint="does base_url lead to a Chat Completions server?", response=response
+            "the answer has no choices",
+            hint="check that base_url leads to a Chat Completions server",
+            response=response,
         )
     if choices[0].get("error"):
         raise HttpError(attrs.evolve(response, body=choices[0]))
@@ -256,7 +262,7 @@ def _read_first_choice(response: HttpResponse) -> Mapping[str, Any]:
 
 
 def _read_text(content: Any) -> str:
-    """The text of a message's content, which is a string, a list of parts, or null."""
+    """Return the text of a message's content, which is a string, a list of parts, or null."""
     if isinstance(content, list):
         texts = (part.get("text") for part in content if isinstance(part, dict))
         return "".join(text for text in texts if isinstance(text, str))
@@ -265,11 +271,13 @@ def _read_text(content: Any) -> str:
 
 def _decode_tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
-    if not calls and isinstance(message.get("function_call"), dict):  # what tools were called before 2024
+    # The format's older name for tools, which it has deprecated.
+    if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
     for index, call in enumerate(calls if isinstance(calls, list) else ()):
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict) and isinstance(function.get("name"), str):
+            # The format has JSON text here; some servers send the object itself, or leave the id out.
             arguments = function.get("arguments")
             text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
             yield ToolCall(as_text(call.get("id")) or f"call_{index}", function["name"], text)
@@ -278,6 +286,7 @@ def _decode_tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
 def _decode_finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
     if is_refusal:
         return "refusal"
+    # Some servers end a tool call with "stop", or name no reason.
     reason = _FINISH_REASONS.get((raw or "").lower())
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 

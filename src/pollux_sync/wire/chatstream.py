@@ -1,4 +1,4 @@
-"""Chat Completions as they are streamed: deltas, and the whole answer put together from its pieces."""
+"""Streamed Chat Completions: deltas, and the whole answer joined from its chunks."""
 
 from __future__ import annotations
 
@@ -20,39 +20,42 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.streaming import Delta, EventStream
 
-_JOINED = ("content", "refusal", *REASONING_FIELDS)
+#: The fields whose texts arrive in parts.
+_TEXT_FIELDS = ("content", "refusal", *REASONING_FIELDS)
 
 
 def encode_chat_stream(request: HttpRequest) -> HttpRequest:
-    """The request, asking for a stream that ends with the usage, unless its ``stream_options`` are null."""
+    """Return the request for a stream that ends with the usage, unless its ``stream_options`` are null."""
+    # Null is for a server that refuses the field. Without it most servers report no usage for a stream.
     body = request.body or {}
     options = body.get("stream_options", {})
-    told = {} if options is None else {"stream_options": {"include_usage": True} | options}
+    extra = {} if options is None else {"stream_options": {"include_usage": True} | options}
     rest = {name: value for name, value in body.items() if name != "stream_options"}
-    return attrs.evolve(request, body={**rest, "stream": True, **told})
+    return attrs.evolve(request, body={**rest, "stream": True, **extra})
 
 
 def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
-    """The deltas, then what ``decode`` makes of the whole, but for an answer that was cut off.
+    """Yield the deltas, then the reply that ``decode`` returns for the whole answer; no reply if it was cut off.
 
     Raises as `chat.decode` does.
     """
-    whole = AnswerAccumulator()
-    for name, data in read_until_complete(stream, lambda: whole.is_ended):
+    # Decoded as a whole at the end, so that streamed and plain answers become the same reply.
+    answer = AnswerAccumulator()
+    for name, data in read_until_complete(stream, lambda: answer.is_ended):
         if name == "error" or (isinstance(data, dict) and data.get("error")):
             is_wrapped = isinstance(data, dict) and "error" in data
             raise HttpError(attrs.evolve(stream.response, body=data if is_wrapped else {"error": data}))
         if not isinstance(data, dict):
-            raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
-        if not whole.head:
+            raise ReplyError(f"a chunk of the answer is a JSON {type(data).__name__}, not an object")
+        if not answer.head:
             yield StreamStart(model=as_text(data.get("model")), response_id=as_text(data.get("id")))
-        yield from whole.add(data)
-    if whole.is_ended or (stream.is_done and whole.head):
-        yield decode(attrs.evolve(stream.response, body=whole.build_body()))
+        yield from answer.add(data)
+    if answer.is_ended or (stream.is_done and answer.head):
+        yield decode(attrs.evolve(stream.response, body=answer.build_body()))
 
 
 class AnswerAccumulator:
-    """The pieces of an answer, put together to what the server would have said at once."""
+    """Joins the chunks of a stream to the answer that the server would have sent at once."""
 
     def __init__(self) -> None:
         self.head: dict[str, Any] = {}
@@ -63,11 +66,12 @@ class AnswerAccumulator:
         self._calls: list[dict[str, Any]] = []
 
     def add(self, data: dict[str, Any]) -> Iterator[Delta]:
-        """Take one piece; gives what it says."""
+        """Add one chunk; yield its deltas."""
         self.head.update((name, value) for name, value in data.items() if value is not None and name != "choices")
         choices = data.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict) or choice.get("index"):  # only the first of several answers is read
+        # The last chunk has the usage and no choices. With n > 1 only the first answer is read, as without a stream.
+        if not isinstance(choice, dict) or choice.get("index"):
             return
         delta = choice.get("delta")
         if isinstance(delta, dict):
@@ -79,44 +83,49 @@ class AnswerAccumulator:
         for name, value in delta.items():
             if not value:
                 continue
-            if name in _JOINED and isinstance(value, str):
+            if name in _TEXT_FIELDS and isinstance(value, str):
                 known = self._texts.setdefault(name, [])
                 known.append(value)
                 if name in {"content", "refusal"}:
                     yield TextDelta(value)
+                # Servers that send reasoning in two fields would have it read twice: the preferred field wins.
                 elif not any(other in self._texts for other in REASONING_FIELDS[: REASONING_FIELDS.index(name)]):
                     yield ReasoningDelta(value)
             elif name == "tool_calls" and isinstance(value, list):
-                yield from map(self._add_tool_call, (piece for piece in value if isinstance(piece, dict)))
+                yield from map(self._add_tool_call, (fragment for fragment in value if isinstance(fragment, dict)))
             elif isinstance(value, list):
                 _join_lists(self._message.setdefault(name, []), value)
             else:
                 self._message[name] = value
 
-    def _add_tool_call(self, piece: dict[str, Any]) -> ToolCallDelta:
-        position = self._find_position(piece)
+    def _add_tool_call(self, fragment: dict[str, Any]) -> ToolCallDelta:
+        position = self._find_position(fragment)
         if position == len(self._calls):
-            self._calls.append({"index": piece.get("index"), "function": {"name": "", "arguments": ""}})
+            self._calls.append({"index": fragment.get("index"), "function": {"name": "", "arguments": ""}})
         call = self._calls[position]
-        call.update((name, value) for name, value in piece.items() if value and name != "function")
-        function = piece.get("function")
+        call.update((name, value) for name, value in fragment.items() if value and name != "function")
+        function = fragment.get("function")
         name, arguments = _read_function(function if isinstance(function, dict) else {})
+        # Some servers repeat the name with every fragment; the format sends it once.
         is_named = bool(name) and not call["function"]["name"]
         if is_named:
             call["function"]["name"] = name
         call["function"]["arguments"] += arguments
-        return ToolCallDelta(position, arguments, id=as_text(piece.get("id")), name=name if is_named else None)
+        return ToolCallDelta(position, arguments, id=as_text(fragment.get("id")), name=name if is_named else None)
 
-    def _find_position(self, piece: dict[str, Any]) -> int:
-        """Which call a piece belongs to: servers that send whole calls may leave the index out, or say 0 each time."""
-        index, call_id = piece.get("index"), piece.get("id")
+    def _find_position(self, fragment: dict[str, Any]) -> int:
+        """Return the position of the call that a fragment belongs to; one past the last for a new call.
+
+        Servers that send whole calls may leave the index out, or repeat 0: then another id begins another call.
+        """
+        index, call_id = fragment.get("index"), fragment.get("id")
         known = [n for n, call in enumerate(self._calls) if isinstance(index, int) and call.get("index") == index]
         if not known or (call_id and self._calls[known[-1]].get("id") not in {None, call_id}):
             return len(self._calls)
         return known[-1]
 
     def build_body(self) -> dict[str, Any]:
-        """The whole answer."""
+        """Return the whole answer."""
         message = {**self._message, **{name: "".join(texts) for name, texts in self._texts.items()}}
         if self._calls:
             message["tool_calls"] = self._calls
@@ -129,21 +138,24 @@ def _read_function(function: Mapping[str, Any]) -> tuple[str, str]:
     return as_text(function.get("name")) or "", text
 
 
-def _join_lists(known: list[Any], pieces: list[Any]) -> None:
-    """Pieces of one entry carry its index and type: their texts are joined. What is sealed is whole."""
-    for piece in pieces:
+def _join_lists(known: list[Any], entries: list[Any]) -> None:
+    """Add entries to a list, joining the texts of fragments that share index and type.
+
+    An entry with "data" is encrypted and arrives whole, so it is never joined.
+    """
+    for entry in entries:
         last = known[-1] if known else None
-        if not (isinstance(piece, dict) and isinstance(last, dict) and _is_same_entry(last, piece)):
-            known.append(piece)
+        if not (isinstance(entry, dict) and isinstance(last, dict) and _is_same_entry(last, entry)):
+            known.append(entry)
             continue
-        known[-1] = {**last, **{name: _merge_field(name, last.get(name), value) for name, value in piece.items()}}
+        known[-1] = {**last, **{name: _merge_field(name, last.get(name), value) for name, value in entry.items()}}
 
 
-def _is_same_entry(last: dict[str, Any], piece: dict[str, Any]) -> bool:
+def _is_same_entry(last: dict[str, Any], entry: dict[str, Any]) -> bool:
     return (
-        "index" in piece
-        and "data" not in piece
-        and all(last.get(name) == piece.get(name) for name in ("index", "type"))
+        "index" in entry
+        and "data" not in entry
+        and all(last.get(name) == entry.get(name) for name in ("index", "type"))
     )
 
 

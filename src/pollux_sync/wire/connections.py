@@ -1,8 +1,8 @@
-"""Connections that keep a deadline over the whole answer and say when they were stale.
+"""Connections that keep one deadline over the whole answer and detect when they were stale.
 
-A socket's time-out starts anew with every read, so a server that drips a byte a second is never late. Here
-every read of headers and body gets what is left of the attempt's time. And a kept connection that the
-server closed in the meantime fails with `StaleConnectionError`, told apart from one that broke under a request.
+A socket's time-out starts anew with every read, so a server that drips a byte a second is never late. Here every read
+of headers and body gets the time that is left of the attempt. A kept connection that the server has closed in the
+meantime raises `StaleConnectionError`; one that breaks during a request raises another error.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-#: A server that takes longer to accept a connection is not there.
+#: A server that takes longer to accept a connection is not there: there is no need to wait for the whole time-out.
 _MAX_CONNECT_S = 30.0
-
-
+#: A piece of a request up to this size waits for the next one; a larger one is sent without being copied.
 _SMALL_BYTES = 64 * 1024
-#: As http.client bounds them.
+#: The limits of http.client, whose parser is replaced here.
 _MAX_LINE_BYTES = 65_536
 _MAX_FIELDS = 100
 _BLANK_LINES = {b"\r\n", b"\n", b""}
-#: A socket's time-out of 0 would mean: do not block.
-_NEXT_TO_NOTHING_S = 0.001
+#: The least time-out of a socket. 0 would mean "do not block".
+_MIN_TIMEOUT_S = 0.001
 
 
 class StaleConnectionError(ConnectionError):
@@ -53,19 +52,21 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("nothing more came within the time limit")
-        self._sock.settimeout(left)
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer did not arrive within the time limit")
+        # Set before each read, since a socket gives every read its whole time-out.
+        self._sock.settimeout(left_s)
         count: int | None = self._raw.readinto(buffer)
         return count
 
     def renew(self, left_s: float) -> None:
-        """Read on for so many seconds from now."""
+        """Move the deadline to ``left_s`` seconds from now."""
         self._deadline = time.monotonic() + left_s
 
     def wake(self) -> None:
-        """Let whoever is reading fail at once."""
+        """Make a thread that is reading fail at once."""
+        # shutdown, since closing a socket does not wake a thread that waits for it.
         with suppress(OSError):
             self._sock.shutdown(SHUT_RDWR)
 
@@ -75,7 +76,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineResponse(http.client.HTTPResponse):
-    """An answer with a deadline; its fields are read ten times as fast as by http.client's email parser."""
+    """An answer with a deadline. Its header fields are read ten times as fast as by http.client's email parser."""
 
     _read_status: Any
     _check_close: Any
@@ -83,34 +84,41 @@ class _DeadlineResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, *args: Any, deadline: float, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
+        # http.client has put a buffer around the socket already; ours goes between the two.
         self.reader = _DeadlineReader(self.fp.detach(), sock, deadline)
         self.fp = io.BufferedReader(self.reader)
 
     def begin(self) -> None:
         version, status, reason = self._read_status()
         self.msg = self._read_fields()
-        while 100 <= status < 200:  # noqa: PLR2004 - interim answers: the real one follows
+        # 100 Continue and 103 Early Hints are interim answers, which the final one follows on the same connection.
+        while 100 <= status < 200:  # noqa: PLR2004
             version, status, reason = self._read_status()
             self.msg = self._read_fields()
         if not version.startswith("HTTP/1."):
             raise http.client.UnknownProtocol(version)
+        # From here on as in http.client's own begin(), which urllib3 relies on.
         self.headers, self.reason = self.msg, reason.strip()
         self.code = self.status = status
         self.version = 10 if version == "HTTP/1.0" else 11
         self.chunked = self.msg.get("transfer-encoding", "").lower() == "chunked"
         self.chunk_left = None
         self.length = self._read_length()
+        # Without a length or chunks, the body ends only where the server closes the connection.
         self.will_close = self._check_close() or not (self.chunked or self.length is not None)
 
     def _read_length(self) -> int | None:
+        # These answers have no body, even if they name its length (RFC 9110).
         if self.status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED} or self._method == "HEAD":
             return 0
+        # With chunks, a length means nothing and must be ignored (RFC 9112).
         declared = (self.msg.get("content-length") or "").strip()
         return int(declared) if declared.isdecimal() and not self.chunked else None
 
     def _read_fields(self) -> http.client.HTTPMessage:
-        """The header fields, up to the blank line. A line that begins with a space goes on with the one before."""
+        """Read the header fields up to the blank line. A line that begins with white space continues the one before."""
         fields: list[list[str]] = []
+        # One byte more than allowed tells a line that is too long from one that just fits.
         while (line := self.fp.readline(_MAX_LINE_BYTES + 1)) not in _BLANK_LINES:
             if len(line) > _MAX_LINE_BYTES:
                 raise http.client.LineTooLong("header line")
@@ -123,13 +131,18 @@ class _DeadlineResponse(http.client.HTTPResponse):
             elif colon:
                 fields.append([name.strip(), value.strip()])
         message = http.client.HTTPMessage()
+        # urllib3 reads the fields from this class. set_raw skips the parsing of values, which is what costs the time.
         for name, value in fields:
             message.set_raw(name, value)
         return message
 
 
 class _DeadlineMixin:
-    """Mixed into urllib3's connections: one deadline for connecting, sending and reading the answer."""
+    """Mixin of urllib3's connections: one deadline for connecting, sending and reading the answer.
+
+    ``unsent`` collects the parts of a request that shall go in one packet, None while nothing is collected.
+    ``is_client_closed`` is set by another thread, when the client is closed.
+    """
 
     timeout: Any  # seconds
     sock: socket.socket
@@ -137,47 +150,52 @@ class _DeadlineMixin:
     answer_count = 0
     deadline = 0.0
     is_new = False
-    is_abandoned = False
-    held: list[bytes] | None = None
+    is_client_closed = False
+    unsent: list[bytes] | None = None
 
     def connect(self) -> None:
-        allowed = self.timeout
-        self.deadline = time.monotonic() + allowed
-        self.timeout = min(allowed, _MAX_CONNECT_S)
+        timeout_s = self.timeout
+        self.deadline = time.monotonic() + timeout_s
+        self.timeout = min(timeout_s, _MAX_CONNECT_S)
         try:
             super().connect()  # type: ignore[misc]
         finally:
-            self.timeout = allowed
-        if self.is_abandoned:
+            self.timeout = timeout_s
+        # Closing the client found no socket to shut down while this thread was connecting.
+        if self.is_client_closed:
             self.close()
             raise ConnectionAbortedError("this client has been closed")
         self.is_new = True
-        self.sock.settimeout(max(self.deadline - time.monotonic(), _NEXT_TO_NOTHING_S))
+        self.sock.settimeout(max(self.deadline - time.monotonic(), _MIN_TIMEOUT_S))
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if not self.is_new:  # the clock of a new connection runs since it was opened: TLS counts
+        # The clock of a new connection has been running since `connect`, so that TLS counts.
+        if not self.is_new:
             self.deadline = time.monotonic() + self.timeout
-        held = self.held = []
+        unsent = self.unsent = []
         with self._detect_stale():
             try:
                 super().request(*args, **kwargs)  # type: ignore[misc]
-                held = self.held
+                unsent = self.unsent
             finally:
-                self.held = None  # a tunnel that is opened later must not be held back
-            super().send(b"".join(held))  # type: ignore[misc]
+                # A proxy tunnel that is opened later, or after a failure, must send its request at once.
+                self.unsent = None
+            super().send(b"".join(unsent))  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
-        """Keep head and small body for one packet; a large body goes as it comes."""
-        if self.held is None or not isinstance(data, bytes):
+        """Collect head and small body, so that they go in one packet; send a large body at once."""
+        # http.client sends them one by one, which costs a second system call and packet.
+        if self.unsent is None or not isinstance(data, bytes):
             super().send(data)  # type: ignore[misc]
         elif len(data) > _SMALL_BYTES:
-            held, self.held = self.held, []
-            super().send(b"".join(held))  # type: ignore[misc]
+            unsent, self.unsent = self.unsent, []
+            super().send(b"".join(unsent))  # type: ignore[misc]
             super().send(data)  # type: ignore[misc]
         else:
-            self.held.append(data)
+            self.unsent.append(data)
 
     def getresponse(self) -> Any:
+        # http.client makes the response itself; this is the only way to hand it the deadline.
         self.response_class = partial(_DeadlineResponse, deadline=self.deadline)
         self.is_new = False
         with self._detect_stale():
@@ -191,7 +209,9 @@ class _DeadlineMixin:
 
     @contextmanager
     def _detect_stale(self) -> Iterator[None]:
-        was_used = self.answer_count  # a failing http.client closes, which sets it to 0
+        """Raise StaleConnectionError in place of a ConnectionError on a connection that has been used before."""
+        # Read before the request: http.client closes a connection that fails, which resets the count.
+        was_used = self.answer_count
         try:
             yield
         except ConnectionError as error:
@@ -209,22 +229,24 @@ class _DeadlineHTTPSConnection(_DeadlineMixin, HTTPSConnection):
 
 
 class _ClosingPoolMixin:
-    """Mixed into urllib3's pools: closing ends the exchanges in flight too, so that nobody waits for them."""
+    """Mixin of urllib3's pools: closing also ends the exchanges in flight, so that no thread waits for them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._live: WeakSet[Any] = WeakSet()
+        # urllib3 keeps idle connections only; weak, so that a dropped connection can be collected.
+        self._connections: WeakSet[Any] = WeakSet()
         super().__init__(*args, **kwargs)
 
     def _new_conn(self) -> Any:
         connection = super()._new_conn()  # type: ignore[misc]
-        self._live.add(connection)
+        self._connections.add(connection)
         return connection
 
     def close(self) -> None:
         super().close()  # type: ignore[misc]
-        for connection in list(self._live):
-            connection.is_abandoned = True  # should it be connecting just now
-            with suppress(OSError, AttributeError):  # it has no socket (any more)
+        for connection in list(self._connections):
+            # For a connection that is just being opened, and has no socket yet.
+            connection.is_client_closed = True
+            with suppress(OSError, AttributeError):
                 connection.sock.shutdown(SHUT_RDWR)
 
 
@@ -236,5 +258,5 @@ class _DeadlineHTTPSPool(_ClosingPoolMixin, HTTPSConnectionPool):
     ConnectionCls = _DeadlineHTTPSConnection
 
 
-#: What a urllib3 pool manager takes as ``pool_classes_by_scheme``.
+#: The pools by scheme, for ``pool_classes_by_scheme`` of a urllib3 pool manager.
 POOL_CLASSES = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}

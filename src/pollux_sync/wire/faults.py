@@ -1,4 +1,4 @@
-"""What went wrong on the wire, and what it means: from an exception to a `Fault`."""
+"""Exceptions and error answers of the wire, classified as `Fault`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.provider import HttpResponse
 
-#: Statuses after which the same request may succeed.
+#: Statuses after which the same request may succeed. 529 is Anthropic's "overloaded"; 409 is a lock time-out,
+#: which the vendors' SDKs retry too.
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
@@ -36,7 +37,8 @@ _HINTS = {
     413: "send less at once: fewer or smaller sources",
     429: "lower request_concurrency or raise RetryPolicy's limits",
 }
-#: What the codes and types of errors inside a 200 mean as a status.
+#: The statuses of errors inside a 200, by words in their code or type. A stream that fails has sent its 200 already, so
+#: vendors send an event in its place: Anthropic's has the type "overloaded_error", "api_error" or "timeout_error".
 _NAMED_STATUSES = {
     "overloaded": 529,
     "rate_limit": 429,
@@ -48,18 +50,19 @@ _NAMED_STATUSES = {
 
 
 class HttpError(Exception):
-    """An answer that is an error: a status other than 2xx, or an error inside a 200."""
+    """An error answer: a status other than 2xx, or an error inside a 200."""
 
     def __init__(self, response: HttpResponse) -> None:
         super().__init__(f"HTTP {response.status}: {error_message(response.body)}")
         self.response = response
 
+    # Exceptions are pickled by their arguments, which are the message here, not the response.
     def __reduce__(self) -> tuple[type[HttpError], tuple[HttpResponse]]:
         return type(self), (self.response,)
 
 
 class ReplyError(Exception):
-    """An answer that is not what was promised: no JSON, cut off, too large, without content."""
+    """An answer that cannot be used: not JSON, cut off, too large, or without content."""
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class ReplyError(Exception):
 
 
 def classify_error(error: Exception) -> Fault | None:
-    """The fault behind ``error``; None when it is nothing the wire knows."""
+    """Return the fault behind ``error``, or None for an exception that does not come from the wire."""
     if isinstance(error, HttpError):
         return _build_response_fault(error.response)
     if isinstance(error, ReplyError):
@@ -98,8 +101,10 @@ def _build_response_fault(response: HttpResponse) -> Fault:
     if status in _REDIRECTS:
         return _build_redirect_fault(response)
     kind: FaultKind = _KINDS.get(status, "capacity" if status >= 500 else "invalid_request")  # noqa: PLR2004
+    # Google answers 400 to a wrong key: "API key not valid. Please pass a valid API key."
     if status == 400 and "api key" in message.lower():  # noqa: PLR2004
         kind = "auth"
+    # Some servers answer 400 with the code "model_not_found".
     if status == 400 and "not_found" in error_code(response.body):  # noqa: PLR2004
         kind = "not_found"
     fault = Fault(
@@ -115,10 +120,11 @@ def _build_response_fault(response: HttpResponse) -> Fault:
 
 
 def _build_redirect_fault(response: HttpResponse) -> Fault:
+    # Without the query, which may hold a signature or a token.
     target = response.headers.get("location", "an unnamed address").partition("?")[0]
     return Fault(
         kind="refused",
-        message=f"status {response.status}: the server redirects to {target}; neither prompt nor key were sent there",
+        message=f"status {response.status}: the server redirects to {target}; neither prompt nor key was sent there",
         status_code=response.status,
         request_id=response.request_id,
         hint="if you trust that address, set base_url to it",
@@ -126,20 +132,22 @@ def _build_redirect_fault(response: HttpResponse) -> Fault:
 
 
 def _read_error_status(response: HttpResponse) -> int:
-    """The status, or the one that an error inside a 200 names."""
+    """Return the status of an answer, or the one that an error inside a 200 names."""
     if response.status >= 300:  # noqa: PLR2004
         return response.status
     error = response.body.get("error") if isinstance(response.body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
+    # Gateways such as OpenRouter put the status into the code; some write it as text.
     if isinstance(code, str) and code.isdecimal():
         code = int(code)
     if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
         return code
-    named = error_code(response.body).lower()
-    return next((status for word, status in _NAMED_STATUSES.items() if word in named), response.status)
+    name = error_code(response.body).lower()
+    return next((status for word, status in _NAMED_STATUSES.items() if word in name), response.status)
 
 
 def _find_transport_fault(error: Exception) -> Fault | None:
+    # Libraries wrap the exception that names the reason, so the whole chain is searched and its end is shown.
     chain = list(_iter_chain(error))
     detail = f"{type(chain[-1]).__name__}: {chain[-1]}"
     for types, fault in _list_transport_faults():
@@ -148,9 +156,10 @@ def _find_transport_fault(error: Exception) -> Fault | None:
     return None
 
 
+# Cached as a function, so that requests and urllib3 are imported only when something has failed.
 @cache
 def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fault], ...]:
-    """What exceptions of requests, urllib3 and Python mean; the first row that matches wins."""
+    """Return the faults of exceptions of requests, urllib3 and Python. The first row that matches wins."""
     from requests import exceptions as r
     from urllib3 import exceptions as u
 
@@ -160,7 +169,8 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     broken = Fault(kind="connection", message="the connection failed", retryable=True, hint=unreachable)
     return (
         ((r.SSLError, u.SSLError), Fault(kind="connection", message="TLS failed", hint=tls)),
-        ((u.NewConnectionError,), broken),  # a time-out by its ancestry only
+        # Before the time-outs: urllib3 derives it from ConnectTimeoutError although no time has run out.
+        ((u.NewConnectionError,), broken),
         (
             (r.ConnectTimeout, u.ConnectTimeoutError),
             Fault(kind="timeout", message="no connection within the time limit", retryable=True, hint=unreachable),
@@ -175,19 +185,21 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
         ),
         (
             (r.InvalidURL, u.LocationValueError),
-            Fault(kind="invalid_request", message="not a usable address", hint="check base_url"),
+            Fault(kind="invalid_request", message="the address cannot be used", hint="check base_url"),
         ),
         ((ConnectionError, r.ConnectionError, u.HTTPError), broken),
     )
 
 
 def _iter_chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, each once; causes that were passed as arguments count too."""
+    """Yield the error and its causes, each once. Causes that were passed as arguments or as ``reason`` count too."""
+    # A chain can be circular, since any exception may be set as a cause.
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
+        # requests and urllib3 pass the cause this way, and do not always chain it.
         wrapped = getattr(current, "reason", None) or next(
             (arg for arg in current.args if isinstance(arg, BaseException)), None
         )
@@ -195,14 +207,15 @@ def _iter_chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_stale(error: Exception) -> bool:
-    """Whether a reused connection had been closed before any byte of the answer came."""
+    """Return whether a reused connection was closed before any byte of the answer arrived."""
     from pollux_sync.wire.connections import StaleConnectionError
 
     return any(isinstance(e, StaleConnectionError) for e in _iter_chain(error))
 
 
 def error_message(body: Any) -> str:
-    """The most telling sentence of an error body, whatever its shape."""
+    """Return the most specific sentence of an error body, in whichever shape the server sends it."""
+    # Google sends a list of one, OpenAI {"error": {"message"}}, FastAPI {"detail"} with a text or a list of {"msg"}.
     if isinstance(body, list) and body:
         return error_message(body[0])
     if isinstance(body, dict):
@@ -210,6 +223,7 @@ def error_message(body: Any) -> str:
         upstream = _read_upstream_message(body)
         return upstream or (error_message(nested) if nested is not None else str(body or "no details"))
     text = str(body or "").strip()
+    # A proxy or gateway answered in the server's place; the title names the problem.
     if text.lower().startswith(("<!doctype", "<html")):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         return f"an HTML page{f' titled {title[1].strip()!r}' if title else ''}"
@@ -217,7 +231,7 @@ def error_message(body: Any) -> str:
 
 
 def _read_upstream_message(error: Mapping[str, Any]) -> str | None:
-    """A gateway's word on who failed behind it: ``metadata.provider_name`` and ``metadata.raw``."""
+    """Return a gateway's report of the provider behind it: ``metadata.provider_name`` and ``metadata.raw``."""
     metadata = error.get("metadata")
     if not isinstance(metadata, dict):
         return None
@@ -229,7 +243,7 @@ def _read_upstream_message(error: Mapping[str, Any]) -> str | None:
 
 
 def _parse_json(raw: str | dict[str, Any]) -> Any:
-    """An error body that came as text; the text where it is no JSON object or list."""
+    """Return an error body that was sent as text as data, or unchanged if it is not a JSON object or list."""
     try:
         parsed = json.loads(raw) if isinstance(raw, str) else raw
     except (ValueError, RecursionError):
@@ -238,14 +252,17 @@ def _parse_json(raw: str | dict[str, Any]) -> Any:
 
 
 def error_code(body: Any) -> str:
-    """The machine-readable code or type of an error body, "" without one."""
+    """Return the machine-readable codes and types of an error body, joined by spaces; "" without any."""
     error = body.get("error", body) if isinstance(body, dict) else {}
     found = (error.get(key) for key in ("code", "type", "status")) if isinstance(error, dict) else ()
     return " ".join(value for value in found if isinstance(value, str))
 
 
 def read_retry_after(response: HttpResponse) -> float | None:
-    """Seconds that the server asks to wait, from any of the known forms; None if it does not say."""
+    """Return the seconds that the server asks to wait, or None if it does not ask.
+
+    In this order: the header ``retry-after-ms``, the header ``retry-after`` in seconds or as a date, Google's RetryInfo.
+    """
     headers = response.headers
     milliseconds = _parse_number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -262,6 +279,7 @@ def _parse_number(value: str | None) -> float | None:
         number = float(value) if value is not None else None
     except ValueError:
         return None
+    # float() also accepts "nan", "inf" and negative numbers, none of which can be waited for.
     return number if number is not None and 0 <= number < float("inf") else None
 
 
@@ -273,7 +291,7 @@ def _parse_date(date: str) -> float | None:
 
 
 def _read_retry_info(body: Any) -> float | None:
-    """Google's RetryInfo: ``error.details[].retryDelay``, e.g. "8.35s"."""
+    """Return the seconds in Google's RetryInfo, ``error.details[].retryDelay``, such as "8.35s"; None without one."""
     body = body[0] if isinstance(body, list) and body else body
     error = body.get("error") if isinstance(body, dict) else None
     details = error.get("details") if isinstance(error, dict) else None

@@ -1,4 +1,4 @@
-"""Reading single fields of answers that may hold anything."""
+"""Single fields of answers that may hold anything."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def as_text(value: Any) -> str | None:
-    """``value`` if it is a string."""
+    """Return ``value`` if it is a string, else None."""
     return value if isinstance(value, str) else None
 
 
 def read_count(holder: Any, name: str) -> int | None:
-    """The integer called ``name`` in ``holder``, if that is an object and has one."""
+    """Return the integer ``name`` of an object, or None if there is none."""
     value = holder.get(name) if isinstance(holder, dict) else None
     return value if isinstance(value, int) else None

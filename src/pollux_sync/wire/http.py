@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
 #: Connections kept per host at the least, whatever one call's concurrency: several calls may share a client.
 _MIN_POOL = 16
-#: A connection that was closed before the request fails at once; one that fails later failed over the request.
+#: A connection that was closed before the request fails at once. One that fails later may have carried the request to
+#: the server, and sending that again could cost money.
 _STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
 #: Ask for events without compression: a compressor holds small events back until its block is full.
 STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
+#: urllib3 retries by default. The engine owns retries, so that the ledger of attempts is complete.
 _NO_RETRIES = Retry(0, read=False)
 #: Where requests looks for trusted certificates, in this order.
 _CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -56,6 +58,8 @@ class SecretHeader(str):
 class _Adapter(HTTPAdapter):
     """requests' adapter with connections that keep deadlines."""
 
+    # Direct connections and those through a proxy come from different managers; both need our pools.
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
@@ -66,6 +70,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def close(self) -> None:
+        # PoolManager.clear, which requests calls, drops the pools without closing connections in use.
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118 - its own container, which does not iterate
                 manager.pools[key].close()
@@ -77,6 +82,7 @@ class _Adapter(HTTPAdapter):
         Proxies and the CA bundle come from the environment, as requests reads it.
         """
         proxies = get_environ_proxies(base_url)
+        # requests reads these variables in its Session, which is not used here.
         verify = next(filter(None, map(os.environ.get, _CA_BUNDLES)), True)
         request = PreparedRequest()
         request.prepare_url(base_url, {})
@@ -111,12 +117,13 @@ class HttpClient:
         """Send one request and return its answer, within ``timeout_s`` seconds from connecting to the last byte.
 
         Raises HttpError for a status other than 2xx, ReplyError for a body that is not JSON, and
-        requests' and urllib3's exceptions for the rest; `faults.classify` reads them all.
+        requests' and urllib3's exceptions for the rest; `faults.classify_error` reads them all.
         """
         raw = self._open_response(request, timeout_s, self._headers)
         try:
             content = read_body(_iter_chunks(raw))
         except BaseException:
+            # The rest of the body is still on its way: a connection with unread bytes must not be used again.
             raw.close()
             raise
         response = decode_response(raw.status, _read_headers(raw), content)
@@ -156,14 +163,15 @@ class HttpClient:
             return self._request(request, body, timeout_s, headers)
         except Exception as error:
             took_s = time.monotonic() - started
+            # Only where the provider declares it, as local servers do: elsewhere a repeated request may cost money.
             if not (self._resends_stale and took_s < _STALE_WITHIN_S and is_stale(error)):
                 raise
         return self._request(request, body, timeout_s - took_s, headers)
 
     def _request(
-        self, request: HttpRequest, body: bytes | None, timeout_s: float, given: Mapping[str, str]
+        self, request: HttpRequest, body: bytes | None, timeout_s: float, common: Mapping[str, str]
     ) -> BaseHTTPResponse:
-        headers = {**given, **request.headers, "Content-Length": str(len(body or b""))}
+        headers = {**common, **request.headers, "Content-Length": str(len(body or b""))}
         if body is not None:
             headers["Content-Type"] = "application/json"
         return self._pool.urlopen(
@@ -173,8 +181,11 @@ class HttpClient:
             headers=headers,
             timeout=Timeout(connect=timeout_s, read=timeout_s),
             retries=_NO_RETRIES,
+            # A redirect would carry prompt and key to an address that the user has not named.
             redirect=False,
+            # The path may be a whole address, for a proxy.
             assert_same_host=False,
+            # Read later, in chunks and within limits.
             preload_content=False,
             decode_content=False,
         )
@@ -192,6 +203,7 @@ def open_client(
     ``headers`` go with every request, beside that of the key.
     """
     header, template = info.auth
+    # A local server may want some key, whichever.
     key = config.api_key or info.placeholder_key
     return HttpClient(
         base_url or config.base_url or info.base_url or "",
@@ -216,6 +228,7 @@ def _read_headers(raw: BaseHTTPResponse) -> dict[str, str]:
 
 def _iter_chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:
     """Yield the decoded body in chunks as they arrive."""
+    # A plain body of known length is at its end without one more read, which would cost a call into urllib3.
     is_plain = "content-encoding" not in raw.headers
     while chunk := raw.read(_CHUNK_BYTES, decode_content=True):
         yield chunk

@@ -1,4 +1,4 @@
-"""Answers that are lists."""
+"""Lists in answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def read_objects(response: HttpResponse, name: str) -> list[dict[str, Any]]:
-    """The objects in the list called ``name`` of an answer. Raises ReplyError for an answer without that list."""
+    """Return the objects in the list ``name`` of an answer. Raises ReplyError for an answer without that list."""
     listed = response.body.get(name) if isinstance(response.body, dict) else None
     if not isinstance(listed, list):
         raise ReplyError(f"the answer has no list {name!r}", hint="check base_url", response=response)

@@ -1,7 +1,7 @@
-"""Requests that do not fit into the model's context: how servers say so, and how many tokens they name.
+"""Requests that exceed the model's context: the messages by which servers report it, and the tokens in them.
 
-The forms are sentences that servers of all families answered or document, read up to 2026-11-21. A limit on the
-output alone is no overflow, nor is a limit on tokens a minute.
+The patterns come from answers and documentation of all families of servers, read up to 2026-11-21. A limit on the
+output alone does not count as an overflow, and neither does a limit on tokens per minute.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _HINT = "shorten prompt, sources or history, ask for fewer max_tokens, or use a model with a larger context"
 
-#: Words that are the machine-readable code or type of such an error.
+#: The machine-readable codes or types of such an error.
 _CODES = {"context_length_exceeded", "exceed_context_size_error"}
 
-#: What such an error says; the first form found counts. ``#`` is a number. ``tokens`` and ``more`` make up what was
-#: asked, ``limit`` is what fits.
+#: The messages of such an error; the first match counts, so that patterns with numbers come before those without.
+#: ``#`` is a number. ``tokens`` plus ``more`` is what the request needs, ``limit`` is what fits.
 _FORMS = (
     r"request \((?P<tokens>#) tokens\) exceeds the available context size \((?P<limit>#) tokens\)",
     r"too large: (?P<more>#)\. .*?context length is (?P<limit>#) tokens and your request has (?P<tokens>#) input",
@@ -45,30 +45,32 @@ _FORMS = (
     r"context (?:window|length) (?:is |was |has been )?exceeded",
 )
 _COMPILED = tuple(re.compile(form.replace("#", r"\d[\d,]{0,15}"), re.IGNORECASE | re.DOTALL) for form in _FORMS)
-#: Such an error says so early on.
+#: The message names the overflow near its beginning; searching a long page would only cost time.
 _MAX_CHARS = 2000
 
 
 def detect_overflow(fault: Fault, body: Any, code: str) -> Fault:
-    """The fault as a "context_overflow" where that is what the answer says; else as it is.
+    """Return the fault as a "context_overflow" if the answer reports one, else unchanged.
 
-    ``code`` is the machine-readable part of ``body``, the error's.
+    ``body`` is that of the error, ``code`` its machine-readable part.
     """
+    # A rate limit may name tokens too, which is why the kind decides first.
     found = next((match for form in _COMPILED if (match := form.search(fault.message[:_MAX_CHARS]))), None)
     if fault.kind not in {"invalid_request", "capacity"} or not (found or _CODES & set(code.split())):
         return fault
-    said = found.groupdict() if found else {}
+    numbers = found.groupdict() if found else {}
     error = body.get("error", body) if isinstance(body, dict) else None
     return attrs.evolve(
         fault,
         kind="context_overflow",
         hint=_HINT,
-        n_tokens=read_count(error, "n_prompt_tokens") or _sum_numbers(said, "tokens", "more"),
-        n_ctx=read_count(error, "n_ctx") or _sum_numbers(said, "limit"),
+        # llama.cpp names both numbers in fields; elsewhere they are in the message only.
+        n_tokens=read_count(error, "n_prompt_tokens") or _sum_numbers(numbers, "tokens", "more"),
+        n_ctx=read_count(error, "n_ctx") or _sum_numbers(numbers, "limit"),
     )
 
 
-def _sum_numbers(said: Mapping[str, str | None], *names: str) -> int | None:
-    """The sum of the numbers of these names, None where there are none."""
-    numbers = [int(number.replace(",", "")) for name in names if (number := said.get(name))]
+def _sum_numbers(texts: Mapping[str, str | None], *names: str) -> int | None:
+    """Return the sum of the numbers under these names, or None without any."""
+    numbers = [int(number.replace(",", "")) for name in names if (number := texts.get(name))]
     return sum(numbers) if numbers else None

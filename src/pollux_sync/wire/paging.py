@@ -1,4 +1,4 @@
-"""Lists that come in pages."""
+"""Lists that are sent in pages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Page = TypeVar("Page")
 
 
 def iter_pages(fetch_page: Callable[[str | None], Page], read_cursor: Callable[[Page], str | None]) -> Iterator[Page]:
-    """Yield the pages of a list, each fetched when it is wanted.
+    """Yield the pages of a list, each fetched when it is needed.
 
-    ``fetch_page`` gets None for the first page, then the cursor that ``read_cursor`` found in the page before; a page
-    without one is the last. Raises ReplyError when a cursor comes again: such a list would never end.
+    ``fetch_page`` receives None for the first page, then the cursor that ``read_cursor`` returned for the page before.
+    A page without a cursor is the last. Raises ReplyError for a repeated cursor: such a list would never end.
     """
     cursor: str | None = None
     seen: set[str] = set()
@@ -27,5 +27,5 @@ def iter_pages(fetch_page: Callable[[str | None], Page], read_cursor: Callable[[
         if not cursor:
             return
         if cursor in seen:
-            raise ReplyError("the list leads back to a page that was read already", hint="check base_url")
+            raise ReplyError("the list leads back to a page that was already read", hint="check base_url")
         seen.add(cursor)

@@ -29,7 +29,8 @@ def convert_sdk_errors(sdk: ModuleType) -> Iterator[None]:
         raise TimeoutError("the SDK's request timed out") from error
     except sdk.APIConnectionError as error:
         raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
-    except (sdk.APIResponseValidationError, ValueError) as error:  # ValueError: its JSON decoder's
+    # An SDK that reads the body as JSON lets its decoder's ValueError through.
+    except (sdk.APIResponseValidationError, ValueError) as error:
         raise ReplyError("the answer is not valid JSON, perhaps cut off", retryable=True) from error
 
 
@@ -43,11 +44,13 @@ def convert_body_errors() -> Iterator[None]:
         yield
     except _find_http_errors("DecodingError") as error:
         raise ReplyError("the answer cannot be decompressed", retryable=True) from error
-    except _find_http_errors("RequestError") as error:  # its cause tells a time-out from a broken connection
+    # Chained, since `classify_error` finds a time-out among the causes.
+    except _find_http_errors("RequestError") as error:
         raise ConnectionError(f"the SDK's request failed: {error}") from error
 
 
 def _find_http_errors(name: str) -> tuple[type[Exception], ...]:
     """Return the exceptions of this name of those libraries that are in use. Imports none."""
+    # The core has neither as a dependency; a library that was not imported cannot have raised.
     modules = map(sys.modules.get, ("httpx2", "httpx"))
     return tuple(getattr(module, name) for module in modules if module is not None)

@@ -90,6 +90,7 @@ class DirectCarrier:
     @property
     def files(self) -> SDKCarrier:
         """The carrier of files and jobs, which uses the SDK."""
+        # Opened late: a script that stores no file does not pay for importing the SDK. The lock keeps it to one client.
         with self._lock:
             if self._files is None:
                 self._files, self._close_files = self._make_files()
@@ -104,6 +105,7 @@ def read_response(response: Any, deadline: float) -> HttpResponse:
     TimeoutError.
     """
     headers = read_sdk_headers(response)
+    # iter_raw skips the decoder; a response whose body the SDK has read already has no raw bytes left.
     is_plain = "content-encoding" not in headers and not response.is_stream_consumed
     chunks = response.iter_raw() if is_plain else response.iter_bytes()
     try:

@@ -34,6 +34,7 @@ class SDKStream(ByteStream):
         """Yield the body in chunks. The client bounds the wait for each chunk, the deadline that for each event."""
         with convert_body_errors():
             for chunk in self._chunks:
+                # The client's own limit starts anew with each chunk, so that a server that drips would never be late.
                 if time.monotonic() > self._deadline:
                     raise TimeoutError("no event came within the time limit")
                 yield chunk
@@ -43,7 +44,8 @@ class SDKStream(ByteStream):
         self._deadline = time.monotonic() + self._timeout_s
 
     def hurry(self) -> None:
-        """Wait at most a few seconds for what may follow the answer, as far as the client allows."""
+        """Wait a few seconds at most for the rest of the stream, as far as the client allows."""
+        # The client's limit for one chunk was set with the request and cannot be shortened any more.
         self._timeout_s = min(self._timeout_s, HURRY_S)
         self.renew()
 
@@ -52,6 +54,7 @@ class SDKStream(ByteStream):
         if self._socket is None:
             self.close()
             return
+        # The client offers no shorter limit for a read that is under way; shutting its socket down ends it.
         timer = threading.Timer(TAIL_S, self.wake)
         timer.daemon = True
         timer.start()
@@ -77,6 +80,7 @@ class SDKStream(ByteStream):
 
 def _find_socket(raw: Any) -> Any:
     """Return the socket that carries this answer alone; None when it is unknown, or shared as in HTTP/2."""
+    # Shutting down a shared socket would end other requests too.
     network_stream = raw.extensions.get("network_stream")
     is_shared = raw.http_version == "HTTP/2"
     return None if network_stream is None or is_shared else network_stream.get_extra_info("socket")

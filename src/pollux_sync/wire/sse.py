@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 #: The limit of a stream in bytes; one event may be as large as a whole answer.
 _MAX_BYTES = 16 * MAX_BODY_BYTES
-#: The ways in which a line of server-sent events begins.
-_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
+#: The prefixes by which a line of server-sent events is recognised.
+_LINE_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
+#: The length of the longest prefix.
 _MIN_HEAD_BYTES = 6
 #: The data with which servers end a stream.
 _DONE = b"[DONE]"
@@ -29,14 +30,12 @@ _DONE = b"[DONE]"
 class EventParser:
     """Parses events from chunks of bytes.
 
-    ``is_done`` once the server ended the stream; ``blocks`` counts events and comments.
-
-    ``error`` is set by an event that is not JSON, after which nothing more is read. ``held_bytes`` is the size of the
-    next event so far.
+    ``is_done`` is set when the server has ended the stream. ``error`` is set by an event that is not JSON, after which
+    nothing more is read. ``blocks`` counts events and comments, ``pending_bytes`` is the size of the next event so far.
     """
 
     def __init__(self) -> None:
-        self.held_bytes = 0
+        self.pending_bytes = 0
         self.is_done = False
         self.error: ReplyError | None = None
         self.blocks = 0
@@ -47,23 +46,25 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """Return the events that ``chunk`` completes."""
-        self.held_bytes += len(chunk)
+        self.pending_bytes += len(chunk)
         self._rest.append(chunk)
-        if b"\n" not in chunk and b"\r" not in b"".join(
-            self._rest[-2:]
-        ):  # joined once, when the line ends: long lines would cost quadratic time
+        # Joined once, when the line ends: joining at each chunk would make a long line cost quadratic time. A carriage
+        # return may have ended the chunk before.
+        if b"\n" not in chunk and b"\r" not in b"".join(self._rest[-2:]):
             return []
         lines = b"".join(self._rest).splitlines(keepends=True)
         # A carriage return at the end may be the first half of a line end whose line feed is in the next chunk.
         self._rest = [lines.pop()] if not lines[-1].endswith(b"\n") else []
         events = self._parse_lines(lines) if lines else []
-        self.held_bytes = sum(map(len, (*self._rest, *self._data)))
+        self.pending_bytes = sum(map(len, (*self._rest, *self._data)))
         return events
 
     def end(self) -> list[ServerEvent]:
         """Return the event that lacks only the blank line after it. A partial event is dropped."""
+        # The standard drops an event without the blank line. Here a server that leaves it out does not cost the answer.
         lines, self._rest = b"".join(self._rest).splitlines(keepends=True), []
         events = self._parse_lines([*lines, b"\n", b"\n"])
+        # What does not parse here was cut off; the decoder finds out that the answer is not complete.
         self.error = None
         return events
 
@@ -73,9 +74,11 @@ class EventParser:
         events: list[ServerEvent] = []
         for line in lines:
             if line.startswith(b"data:"):
-                self._data.append(line[5:].strip())  # white space around JSON has no meaning
+                # The standard strips one space; white space around JSON has no meaning.
+                self._data.append(line[5:].strip())
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
+            # A comment: servers send them to show that they are alive.
             elif line.startswith(b":"):
                 self.blocks += 1
             elif line in {b"\n", b"\r\n", b"\r"} and not (self.is_done or self.error):
@@ -91,6 +94,7 @@ class EventParser:
         if data == _DONE:
             self.is_done = True
             return
+        # Kept instead of raised: the events before this one are valid, and must be delivered first.
         try:
             events.append(ServerEvent(name, json.loads(data)))
         except (ValueError, RecursionError):
@@ -123,8 +127,9 @@ class ByteStream(EventStream, ABC):
             if parser.is_done:
                 self.is_done = True
                 return
-            if parser.held_bytes > self._max_event_bytes or size > self._max_bytes:
-                raise ReplyError("the answer has no end", hint="check what is behind base_url", response=self.response)
+            if parser.pending_bytes > self._max_event_bytes or size > self._max_bytes:
+                raise ReplyError("the answer has no end", hint="check base_url", response=self.response)
+            # Only whole events and comments count: a server that drips bytes of a line must not be waited for.
             if parser.blocks > blocks:
                 blocks = parser.blocks
                 self.renew()
@@ -136,12 +141,13 @@ class ByteStream(EventStream, ABC):
         The content type decides; servers that do not set it are recognised by the first bytes. Raises as
         `decode_response` does.
         """
+        # Servers that do not stream, or fail before they do, send JSON although they were asked for events.
         if "event-stream" in self.response.headers.get("content-type", ""):
             return self
         chunks = self.iter_chunks()
         head = _read_head(chunks)
         self._source = chain((head,), chunks)
-        if head.removeprefix(BOM_UTF8).startswith(_BEGINNINGS):
+        if head.removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
             return self
         try:
             body = read_body(self._source)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
 
 _CHUNK_BYTES = 64 * 1024
-#: After a complete answer the body ends at once, or the connection is not worth waiting for.
+#: After a complete answer the body ends at once. A connection whose body does not end then is not worth waiting for.
 TAIL_S = 0.05
-#: The usage follows an answer within moments, if at all.
+#: The usage follows a complete answer within moments, if at all. It must not hold the answer back for the time-out.
 HURRY_S = 5.0
 
 
@@ -29,13 +29,15 @@ class HttpStream(ByteStream):
         super().__init__(response)
         self._raw = raw
         self._timeout_s = timeout_s
-        # Read below urllib3, which only adds cost to an answer that is not compressed.
+        # Read below urllib3, which adds only cost to an answer that is not compressed. Through vars, since the
+        # attribute is private to urllib3.
         self._answer: Any = vars(raw)["_original_response"]
         self._reader = self._answer.reader
         self.renew()
 
     def iter_chunks(self) -> Iterator[bytes]:
         """Yield the body in chunks as they arrive."""
+        # read1 returns what has arrived; read would wait until the chunk is full, and hold events back.
         read = self._answer.read1
         if "content-encoding" in self.response.headers:
             read = partial(self._raw.read1, decode_content=True)
@@ -43,8 +45,10 @@ class HttpStream(ByteStream):
             while chunk := read(_CHUNK_BYTES):
                 yield chunk
         except HTTPException as error:
+            # http.client's exceptions are not among those that SDK streams raise; a caller sees one kind for both.
             raise ConnectionError(f"the stream broke off: {type(error).__name__}") from error
-        if self._answer.length:  # for a body of known length; it is None for a chunked one
+        # http.client reports no early end to read1. The length is None for a chunked body.
+        if self._answer.length:
             raise ConnectionError(f"the stream broke off {self._answer.length} bytes before its end")
 
     def renew(self) -> None:
@@ -52,12 +56,13 @@ class HttpStream(ByteStream):
         self._reader.renew(self._timeout_s)
 
     def hurry(self) -> None:
-        """Wait at most a few seconds for what may follow the answer."""
+        """Wait a few seconds at most for the rest of the stream."""
         self._timeout_s = min(self._timeout_s, HURRY_S)
         self.renew()
 
     def finish(self) -> None:
         """Keep the connection if the body ends at once, else close it."""
+        # Only a connection whose body was read to its end can carry another request.
         self._reader.renew(TAIL_S)
         try:
             while self._answer.read1(_CHUNK_BYTES):

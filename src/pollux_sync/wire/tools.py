@@ -1,4 +1,4 @@
-"""Tools whose parameters a provider takes in its own dialect: lowered on the way out, arguments lifted back."""
+"""Tools in a provider's schema dialect: parameters are lowered for the request, arguments lifted from the answer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 def lower_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_default: bool = True) -> Lowered | None:
-    """The tool's parameters in ``dialect``; None for a tool that is not strict, or a schema that cannot be.
+    """Return the tool's parameters in ``dialect``, or None if the tool is not strict or its schema cannot be lowered.
 
-    ``by_default``: whether a tool that does not say is strict.
+    ``by_default`` applies to a tool without the field "strict".
     """
     if not tool.get("strict", by_default):
         return None
@@ -32,7 +32,7 @@ def lower_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_defa
 
 
 def find_strict_problem(tools: Iterable[Mapping[str, Any]], dialect: SchemaDialect) -> Problem | None:
-    """Why a tool that says ``"strict": True`` cannot be."""
+    """Return the problem of a tool with ``"strict": True`` whose schema the dialect cannot hold, or None."""
     for tool in tools:
         lowered = (
             _lower_json(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect) if tool.get("strict") else None
@@ -47,6 +47,7 @@ def _list_errors(lowered: Lowered) -> list[str]:
     return [str(finding) for finding in lowered.findings if finding.severity == "error"]
 
 
+# Tools are the same in every turn of a conversation. The text is the key, since a dict cannot be one.
 @lru_cache(maxsize=256)
 def _lower_json(parameters: str, dialect: SchemaDialect) -> Lowered:
     return lower(json.loads(parameters), dialect)
@@ -59,7 +60,7 @@ def lift_calls(
     *,
     by_default: bool = True,
 ) -> tuple[ToolCall, ...]:
-    """The calls with arguments as ``tools`` declare them; as they came where they do not fit."""
+    """Return the calls with arguments as ``tools`` declare them; arguments that do not fit stay unchanged."""
     if not tools:
         return tuple(calls)
     lowered = {tool["name"]: lower_parameters(tool, dialect, by_default=by_default) for tool in tools}
@@ -74,6 +75,7 @@ def lift_calls(
 def _lift_arguments(arguments: str, lowered: Lowered | None) -> str:
     if lowered is None or lowered.is_same:
         return arguments
+    # Wrong arguments are passed on: the tool loop reports them to the model, which can correct them.
     try:
         return json.dumps(lowered.lift(json.loads(arguments)), ensure_ascii=False)
     except (ValueError, AnswerMismatch, KeyError, TypeError, RecursionError):
@@ -81,5 +83,5 @@ def _lift_arguments(arguments: str, lowered: Lowered | None) -> str:
 
 
 def result_text(turn: Turn) -> str:
-    """A tool's result for formats that have no field to say that the tool failed: the text says so."""
+    """Return a tool's result as text, for formats without a field for failed tools."""
     return f"Error: {turn.content}" if turn.is_error else turn.content

@@ -1,7 +1,8 @@
 """pollux-sync provider for Anthropic's Messages API.
 
-JSON calls go through the core's HTTP client, files and batches through the anthropic SDK, which is imported only then.
-A client handed over as ``Config(client=...)`` (a proxy, a workspace, a cloud) carries every call.
+Calls and streams go through the core's HTTP client. Files and deferred jobs go through the anthropic SDK, which is
+imported when the first of them is needed. The caller's own SDK client, ``Config(client=...)`` (for a proxy, a
+workspace, a cloud), carries everything.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
-#: Structured outputs, as documented on the page named.
+#: The schemas that structured outputs accept, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = SchemaDialect(
     name="anthropic-strict",
     needs_object_root=True,
@@ -69,7 +70,8 @@ STRICT = SchemaDialect(
     docs="https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations",
 )
 
-_SEEN = ("image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf")
+#: The types of files and addresses that the models read.
+_READABLE = ("image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf")
 
 INFO = ProviderInfo(
     name="anthropic",
@@ -92,9 +94,9 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
-        SourceRule(source_types={"file"}, mime_types=_SEEN, delivery="upload"),
+        SourceRule(source_types={"file"}, mime_types=_READABLE, delivery="upload"),
         SourceRule(source_types={"arxiv"}, delivery="uri"),
-        SourceRule(source_types={"uri"}, mime_types=_SEEN, uri_schemes=("http", "https"), delivery="uri"),
+        SourceRule(source_types={"uri"}, mime_types=_READABLE, uri_schemes=("http", "https"), delivery="uri"),
     ),
     sources_hint="it takes text, and files and http(s) addresses of JPEG, PNG, GIF and WebP images and of PDFs; "
     "convert other content and pass Source.from_file",
@@ -104,7 +106,7 @@ INFO = ProviderInfo(
 
 
 class AnthropicProvider:
-    """The Messages API, either through the core's HTTP client or through the caller's own SDK client."""
+    """The hooks of the provider ``anthropic``: the Messages, Files, Message Batches and Models APIs."""
 
     @hookimpl
     def pollux_provider_info(self) -> ProviderInfo:
@@ -116,13 +118,15 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Any:
+        # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_anthropic.client import open_carrier
 
         return open_carrier(config, INFO)
 
     @hookimpl(wrapper=True)
     def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
-        """Cache a single question's beginning unless told not to; many would each pay for writing it."""
+        """Switch caching on for a plan of one call, unless the option or the configuration decides it."""
+        # Writing a cache costs extra. The calls of a fan-out run side by side, so each would write its own.
         planned = yield
         if planned.is_deferred or len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
             return planned
@@ -170,58 +174,59 @@ class AnthropicProvider:
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
-        return _sdk(client).submit(batch, timeout_s)
+        return _get_sdk_carrier(client).submit(batch, timeout_s)
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-        return _sdk(client).find(batch, timeout_s)
+        return _get_sdk_carrier(client).find(batch, timeout_s)
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
-        return _sdk(client).find_uploads(mark, timeout_s)
+        return _get_sdk_carrier(client).find_uploads(mark, timeout_s)
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
-        return _sdk(client).inspect(job, timeout_s)
+        return _get_sdk_carrier(client).inspect(job, timeout_s)
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterable[DeferredRow]:
-        return _sdk(client).collect(job, timeout_s)
+        return _get_sdk_carrier(client).collect(job, timeout_s)
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
-        _sdk(client).cancel(job, timeout_s)
+        _get_sdk_carrier(client).cancel(job, timeout_s)
         return True
 
     @hookimpl
     def pollux_release_deferred(self, job: DeferredJob) -> bool:
-        """Nothing is stored for a batch but its answers; its files are the core's to delete."""
+        # Nothing is stored for a batch except its answers. The core deletes the uploads.
         return True
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
-        return list(_models(client, timeout_s)) if has_model_list(config.client) else None
+        return list(_iter_models(client, timeout_s)) if has_model_list(config.client) else None
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
+        # Without a list there is no request that costs nothing, so the core says that it cannot be checked.
         if not has_model_list(config.client):
             return None
         client.send(build_model_request(config.model), timeout_s)
         return True
 
 
-def _models(client: Any, timeout_s: float) -> Iterator[ModelInfo]:
-    """All models, page by page."""
-    cursor: dict[str, str] = {}
+def _iter_models(client: Any, timeout_s: float) -> Iterator[ModelInfo]:
+    query: dict[str, str] = {}
     while True:
-        page: HttpResponse = client.send(build_models_request(cursor), timeout_s)
+        page: HttpResponse = client.send(build_models_request(query), timeout_s)
         yield from decode_models(page)
-        last, cursor = cursor, build_next_query(page.body)
-        if cursor in ({}, last):
+        last, query = query, build_next_query(page.body)
+        # A server that ignores the query would return the same page for ever.
+        if query in ({}, last):
             return
 
 
-def _sdk(client: Any) -> AnthropicCarrier:
-    """The SDK's carrier: the caller's, or the one beside the core's client."""
+def _get_sdk_carrier(client: Any) -> AnthropicCarrier:
+    """Return the SDK's carrier: the client itself, or the one that it opens for files and jobs."""
     carrier: AnthropicCarrier = client.files
     return carrier

@@ -1,7 +1,7 @@
-"""Message batches: what goes into one, and what is read from it. Pure, but for reading the file of requests.
+"""Deferred jobs in the form of message batches: requests, states and rows, encoded and decoded.
 
-A batch has neither name nor metadata. What tells whose it is are the ids of its requests: each ends with a tag, the
-random part of the submission's mark.
+No I/O, except that `BatchBody` reads the file of requests. A batch has neither a name nor metadata. It is recognised by
+the custom ids of its requests: each ends with a tag, the random part of the submission's mark.
 """
 
 from __future__ import annotations
@@ -25,36 +25,43 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import DeferredBatch
 
-#: The API takes 256 MB in one body. It is streamed from disk, so its size costs no memory; some room is left.
+#: The API takes 256 MB in one body; some room is left. The body is streamed from disk, so its size costs no memory.
 LIMITS = DeferredLimits(max_requests=100_000, max_bytes=250_000_000)
 
 PATH = "/v1/messages/batches"
-#: How far the service's clock may be behind ours, in seconds.
-CLOCK_SLACK_S = 300.0
+#: How far the service's clock may be behind ours. A batch older than a submission by more than this is not its batch.
+_MAX_CLOCK_SKEW_S = 300.0
 
+#: The random part at the end of a mark.
 _TAG_LENGTH = 8
 _HEAD, _TAIL = b'{"requests":[', b"]}"
+#: The counts of a batch by fate; all but the first are failures.
 _FATES = ("succeeded", "errored", "canceled", "expired")
-_STATUSES: dict[str, ItemStatus] = {
+_ROW_FATES: dict[str, ItemStatus] = {
     "succeeded": "succeeded",
     "errored": "failed",
     "canceled": "cancelled",
     "expired": "expired",
 }
+_BATCHES_HINT = "check that base_url leads to a Messages API with batches"
 
 
 def encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-    """One request of a batch."""
+    """Encode one request of a batch, its custom id followed by the tag of the submission."""
     return {"custom_id": f"{custom_id}-{mark[-_TAG_LENGTH:]}", "params": request.body}
 
 
 def build_tag(batch: DeferredBatch) -> str:
-    """The end of the batch's request ids; its mark is the submission's, and which part of it."""
+    """Return the tag in the custom ids of a batch's requests."""
+    # The mark of a batch is the submission's mark, followed by the index of the batch's first request.
     return batch.mark.removesuffix(f"-{batch.first:06d}")[-_TAG_LENGTH:]
 
 
 class BatchBody:
-    """The body that makes a batch, read from the file of its requests; each time anew, a line at a time."""
+    """The body that creates a batch, read from the file of its requests line by line.
+
+    Each iteration opens the file anew, so that the body can be sent again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -69,73 +76,80 @@ class BatchBody:
 
 
 def measure_body(batch: DeferredBatch) -> int:
-    """How many bytes `BatchBody` gives: commas take the place of line ends, but for the last."""
+    """Return the size of a `BatchBody` in bytes."""
+    # Each line's end becomes a comma, except for the last.
     return len(_HEAD) + batch.n_bytes - 1 + len(_TAIL)
 
 
-def decode_job(made: Any, batch: DeferredBatch) -> DeferredJob:
-    """The job that the service calls ``made``. Raises ReplyError where it has no name."""
-    job_id = as_text(made.get("id")) if isinstance(made, dict) else None
+def decode_job(remote: Any, batch: DeferredBatch) -> DeferredJob:
+    """Decode a batch of the service that was created from ``batch``. Raises ReplyError if it has no id."""
+    job_id = as_text(remote.get("id")) if isinstance(remote, dict) else None
     if job_id is None:
-        raise ReplyError("the answer names no batch", hint="does base_url lead to a Messages API with batches?")
+        raise ReplyError("the answer has no batch id", hint=_BATCHES_HINT)
+    # `collect` gets only the job, and removes the tag from the custom ids of its rows.
     state = {"tag": build_tag(batch)}
     return DeferredJob(job_id=job_id, first=batch.first, request_count=batch.request_count, provider_state=state)
 
 
-def has_ended(found: dict[str, Any]) -> bool:
-    """Whether the service is done with a batch."""
-    return found.get("processing_status") == "ended"
+def has_ended(remote: dict[str, Any]) -> bool:
+    """Return whether the service has finished a batch."""
+    return remote.get("processing_status") == "ended"
 
 
-def is_older(found: dict[str, Any], batch: DeferredBatch) -> bool:
-    """Whether a batch was made before it was first tried to make this one."""
-    created_at = parse_timestamp(found.get("created_at"))
-    return created_at is not None and created_at < batch.created_at - CLOCK_SLACK_S
+def is_older(remote: dict[str, Any], batch: DeferredBatch) -> bool:
+    """Return whether a batch existed before the first attempt to submit ``batch``."""
+    created_at = parse_timestamp(remote.get("created_at"))
+    return created_at is not None and created_at < batch.created_at - _MAX_CLOCK_SKEW_S
 
 
-def is_possible_match(found: dict[str, Any], batch: DeferredBatch) -> bool:
-    """Whether this might be the batch, as far as the list of batches tells."""
-    return found.get("id") not in batch.other_jobs and sum(_counts(found).values()) == batch.request_count
+def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
+    """Return whether a batch may be the one that was submitted, as far as the list of batches shows."""
+    # A submission of several jobs has batches of equal size: those that are known already are not the lost one.
+    return remote.get("id") not in batch.other_jobs and sum(_read_counts(remote).values()) == batch.request_count
 
 
 def is_own_row(row: Any, batch: DeferredBatch) -> bool:
-    """Whether a row of results answers a request of this batch."""
-    custom_id, _, tag = _custom_id(row).rpartition("-")
+    """Return whether a row of results answers a request of ``batch``."""
+    custom_id, _, tag = _read_custom_id(row).rpartition("-")
     number = custom_id.rpartition("-")[2]
-    return (
-        tag == build_tag(batch)
-        and number.isdecimal()
-        and batch.first <= int(number) < batch.first + batch.request_count
-    )
+    if tag != build_tag(batch) or not number.isdecimal():
+        return False
+    # All batches of a submission share the tag. The number says which of them a request is in.
+    return batch.first <= int(number) < batch.first + batch.request_count
 
 
-def build_ambiguity_error(candidates: list[dict[str, Any]]) -> ConfigurationError:
-    """The refusal to guess which of several batches is the one."""
-    names = ", ".join(str(found.get("id")) for found in candidates)
+def build_ambiguity_error(remotes: list[dict[str, Any]]) -> ConfigurationError:
+    """Return the error for several batches of which any may be the one that was submitted."""
+    ids = ", ".join(str(remote.get("id")) for remote in remotes)
     return ConfigurationError(
-        f"the interrupted submission may have made any of these batches: {names}",
-        hint="try again when they have ended: their results tell whose they are; or delete the job file to start anew",
+        f"the interrupted submission may have created any of these batches: {ids}",
+        hint="try again when they have ended, since their results show which is which; "
+        "or delete the job file to start anew",
     )
 
 
-def decode_state(found: Any) -> JobState:
-    """How far a batch is. Raises ReplyError for what is none."""
-    status = as_text(found.get("processing_status")) if isinstance(found, dict) else None
-    if status is None:
-        raise ReplyError("the answer is no batch", hint="does base_url lead to a Messages API with batches?")
-    counts = _counts(found)
+def decode_state(remote: Any) -> JobState:
+    """Decode the state of a batch. Raises ReplyError for an answer that is not a batch."""
+    provider_status = as_text(remote.get("processing_status")) if isinstance(remote, dict) else None
+    if provider_status is None:
+        raise ReplyError("the answer is not a batch", hint=_BATCHES_HINT)
+    counts = _read_counts(remote)
+    status: DeferredStatus = "cancelling" if provider_status == "canceling" else "running"
+    if has_ended(remote):
+        status = _decide_status(counts)
     return JobState(
-        status=_ended_as(counts) if has_ended(found) else "cancelling" if status == "canceling" else "running",
-        provider_status=status,
+        status=status,
+        provider_status=provider_status,
         succeeded=counts["succeeded"],
         failed=sum(counts[fate] for fate in _FATES[1:]),
-        completed_at=parse_timestamp(found.get("ended_at")),
-        expires_at=parse_timestamp(found.get("expires_at")),
+        completed_at=parse_timestamp(remote.get("ended_at")),
+        expires_at=parse_timestamp(remote.get("expires_at")),
     )
 
 
-def _ended_as(counts: dict[str, int]) -> DeferredStatus:
-    """What became of a batch: the one fate of all its requests, or partly this and partly that."""
+def _decide_status(counts: dict[str, int]) -> DeferredStatus:
+    """Return our status of a batch that has ended."""
+    # The service says "ended" whatever happened. Only the counts show how: one fate for all requests, or several.
     fates = [fate for fate in _FATES if counts[fate]]
     if fates == ["succeeded"]:
         return "completed"
@@ -145,26 +159,33 @@ def _ended_as(counts: dict[str, int]) -> DeferredStatus:
     return endings.get(fates[0], "failed") if fates else "failed"
 
 
-def _counts(found: dict[str, Any]) -> dict[str, int]:
-    counts = found.get("request_counts")
+def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
+    counts = remote.get("request_counts")
     return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
 def iter_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines that come in pieces, without blank ones. Only a line feed ends one: JSON may hold other breaks."""
+    """Yield the lines of a file that arrives in chunks, without blank ones."""
+    # Only a line feed ends a line. Line readers of HTTP libraries split at U+2028 and the like too, which JSON text may
+    # hold unescaped. Chunks are joined once a line ends: joining at each chunk would cost quadratic time.
     pending: list[bytes] = []
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         pending.append(first)
         for other in others:
-            yield b"".join(pending)
+            line = b"".join(pending)
+            if line.strip():
+                yield line
             pending = [other]
-    yield b"".join(pending)
+    # The last line may lack its line feed.
+    line = b"".join(pending)
+    if line.strip():
+        yield line
 
 
 def iter_rows(chunks: Iterable[bytes]) -> Iterator[Any]:
-    """The rows of results that come in pieces, one at a time. Raises ReplyError for one that is not JSON."""
-    for line in filter(bytes.strip, iter_lines(chunks)):
+    """Yield the rows of results that arrive in chunks. Raises ReplyError for a row that is not JSON."""
+    for line in iter_lines(chunks):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -173,49 +194,56 @@ def iter_rows(chunks: Iterable[bytes]) -> Iterator[Any]:
 
 
 def decode_row(row: Any, tag: str) -> DeferredRow:
-    """One row of results; that of a request with another tag keeps its id, which nobody asked for."""
+    """Decode one row of results, its custom id without the tag.
+
+    A row with another tag keeps its id, which the core counts among the unknown ones.
+    """
     result = row.get("result") if isinstance(row, dict) else None
     result = result if isinstance(result, dict) else {}
     kind = as_text(result.get("type"))
     message = HttpResponse(status=200, body=result.get("message")) if kind == "succeeded" else None
     return DeferredRow(
-        custom_id=_custom_id(row).removesuffix(f"-{tag}"),
-        status=_STATUSES.get(kind or "", "failed"),
+        custom_id=_read_custom_id(row).removesuffix(f"-{tag}"),
+        status=_ROW_FATES.get(kind or "", "failed"),
         response=message,
-        error=_error(kind, result),
+        error=_describe_error(kind, result),
         provider_status=kind,
     )
 
 
-def _custom_id(row: Any) -> str:
+def _read_custom_id(row: Any) -> str:
     return (as_text(row.get("custom_id")) if isinstance(row, dict) else None) or ""
 
 
-def _error(kind: str | None, result: dict[str, Any]) -> str | None:
-    """The text of an error, which is an answer's body of its own; None where the status says it all."""
+def _describe_error(kind: str | None, result: dict[str, Any]) -> str | None:
+    """Return the message of a failed row; None if the status needs no message."""
     if kind == "errored":
+        # The error is a whole error body, as a direct call would have received it.
         return error_message(result.get("error"))
-    return None if kind in _STATUSES else f"the row holds no known result: {kind}"
+    return None if kind in _ROW_FATES else f"the row has a result of unknown type: {kind}"
 
 
 def read_objects(body: Any) -> list[dict[str, Any]]:
-    """What stands on one page of a list. Raises ReplyError for what is no list."""
+    """Return the objects on one page of a list. Raises ReplyError for an answer that is not a list."""
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
-        raise ReplyError("the answer is no list", hint="does base_url lead to a Messages API with batches and files?")
+        raise ReplyError(
+            "the answer is not a list", hint="check that base_url leads to a Messages API with batches and files"
+        )
     return [item for item in data if isinstance(item, dict)]
 
 
 def build_next_query(body: dict[str, Any]) -> dict[str, str]:
-    """The query for the page after this one, in the form of newer or of older lists; empty after the last."""
+    """Return the query for the page after this one; empty after the last page."""
     cursor, last = as_text(body.get("next_page")), as_text(body.get("last_id"))
     if cursor:
         return {"page": cursor}
+    # The older lists of the API have no cursor. There the next page begins after the last id.
     return {"after_id": last} if body.get("has_more") and last else {}
 
 
 def decode_uploads(files: Iterable[dict[str, Any]], mark: str) -> list[Asset]:
-    """Those of the stored files whose names begin with the mark."""
+    """Decode those of the stored files whose names begin with the mark."""
     return [
         Asset(
             id=file["id"],
@@ -227,10 +255,11 @@ def decode_uploads(files: Iterable[dict[str, Any]], mark: str) -> list[Asset]:
     ]
 
 
-def parse_timestamp(written: Any) -> float | None:
-    """A time as RFC 3339 writes it, in seconds since the epoch; None for anything else."""
+def parse_timestamp(text: Any) -> float | None:
+    """Parse an RFC 3339 time into seconds since the epoch; return None for anything else."""
     try:
-        moment = datetime.fromisoformat(written)
+        moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
+    # A time without a zone would be taken for local time.
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

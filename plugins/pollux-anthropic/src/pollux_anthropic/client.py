@@ -1,4 +1,4 @@
-"""What carries the calls: the core's HTTP client, with the SDK for files and batches; or the caller's SDK client."""
+"""Carriers: the core's HTTP client with the anthropic SDK for files and jobs, or the caller's SDK client alone."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import EventStream
 
-_PAGE = 1000
-#: How the service may refuse to cancel a batch that has ended.
+#: The largest pages that the lists have, for as few requests as possible.
+_PAGE_SIZE = 1000
+#: The statuses with which the service may refuse to cancel a batch that has ended.
 _TOO_LATE = frozenset({400, 409, 422})
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
-    """The carrier that the configuration asks for."""
+    """Open the carrier for a configuration: around the caller's SDK client if there is one, else our own."""
     if config.client is not None:
         return AnthropicCarrier(config.client)
 
     def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
+        # Called when the first file is stored: a script without files and jobs never imports the SDK, which is slow.
         from anthropic import Anthropic
 
         client = Anthropic(api_key=config.api_key, base_url=config.base_url or info.base_url, max_retries=0)
@@ -51,7 +53,7 @@ def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SD
 
 
 class AnthropicCarrier(SDKCarrier):
-    """Every call through the anthropic SDK, in its raw form."""
+    """Sends requests, files and jobs through an anthropic SDK client, and reads the raw responses."""
 
     def __init__(self, client: Anthropic) -> None:
         import anthropic
@@ -59,14 +61,16 @@ class AnthropicCarrier(SDKCarrier):
 
         self._sdk = anthropic
         self._raw = httpx2.Response
+        # The core's retry policy is the only one: two layers would multiply the attempts and hide them.
         self._client = client.with_options(max_retries=0)
         self._is_bedrock = isinstance(client, anthropic.AnthropicBedrock)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """One exchange."""
+        """Send one request and return its answer."""
         deadline = time.monotonic() + timeout_s
         path, _, query = request.path.partition("?")
-        options: Any = {"timeout": timeout_s, "headers": self._headers(request), "params": dict(parse_qsl(query))}
+        options: Any = {"timeout": timeout_s, "headers": self._build_headers(request), "params": dict(parse_qsl(query))}
+        # ``stream=True`` leaves the body unread: `read_response` reads it within the deadline and the size limit.
         with convert_sdk_errors(self._sdk):
             if request.method == "GET":
                 raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
@@ -75,14 +79,16 @@ class AnthropicCarrier(SDKCarrier):
         return read_response(raw, deadline)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
-        """An exchange whose answer comes as server-sent events."""
+        """Send one request and return its answer as a stream of server-sent events."""
+        # Bedrock streams in the event format of AWS, which our parser does not read.
         if self._is_bedrock:
             raise ConfigurationError(
                 "the client of Bedrock streams in a format of its own",
                 hint="call run() or run_many(), or pass another client",
             )
-        options: Any = {"timeout": timeout_s, "headers": self._headers(request) | STREAM_HEADERS}
-        with self._wire_errors():
+        options: Any = {"timeout": timeout_s, "headers": self._build_headers(request) | STREAM_HEADERS}
+        # Our parser reads the raw response: it is several times as fast as the SDK's typed events.
+        with self._convert_errors():
             raw = self._client.post(request.path, body=request.body, cast_to=self._raw, stream=True, options=options)
         return open_sdk_stream(raw, timeout_s)
 
@@ -91,93 +97,100 @@ class AnthropicCarrier(SDKCarrier):
         with source.open() as stream, convert_sdk_errors(self._sdk):
             stored = self._client.beta.files.upload(
                 file=(name, stream, source.mime_type),
+                # A file that an aborted call leaves behind expires.
                 expires_in_seconds=round(lifetime_s),
-                extra_headers=self._betas(FILES_BETA),
+                extra_headers=self._build_beta_header(FILES_BETA),
                 timeout=timeout_s,
             )
-        return Asset(id=stored.id, mime_type=source.mime_type, expires_at=_timestamp(stored))
+        return Asset(id=stored.id, mime_type=source.mime_type, expires_at=_read_expiry(stored))
 
     def delete(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
+        headers = self._build_beta_header(FILES_BETA)
         with convert_sdk_errors(self._sdk):
-            self._client.beta.files.delete(asset.id, extra_headers=self._betas(FILES_BETA), timeout=timeout_s)
+            self._client.beta.files.delete(asset.id, extra_headers=headers, timeout=timeout_s)
 
     def submit(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
-        """Make a batch, its requests streamed from their file.
-
-        They come without their headers, so the batch always gets the beta that lets requests refer to files.
-        """
+        """Create a batch, its requests streamed from their file."""
+        # The length is known, so the body need not be sent in chunks of unknown total size.
         headers = {"Content-Type": "application/json", "Content-Length": str(batching.measure_body(batch))}
-        made = self._post(batching.PATH, timeout_s, headers | self._betas(FILES_BETA), batching.BatchBody(batch.path))
-        return batching.decode_job(made, batch)
+        # The requests of a batch have no headers of their own, so the batch always gets the beta that lets them refer
+        # to files.
+        headers |= self._build_beta_header(FILES_BETA)
+        remote = self._post(batching.PATH, timeout_s, headers, batching.BatchBody(batch.path))
+        return batching.decode_job(remote, batch)
 
     def find(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
-        """The batch that was made after all. Raises ConfigurationError where it may be one of several."""
+        """Find the batch of an interrupted submission. Raises ConfigurationError if it may be one of several."""
         candidates = []
-        for found in self._listed(batching.PATH, timeout_s):
-            if batching.is_older(found, batch):
+        for remote in self._iter_objects(batching.PATH, timeout_s):
+            # The list begins with the newest batch: stop reading where only older ones follow.
+            if batching.is_older(remote, batch):
                 break
-            if batching.is_possible_match(found, batch):
-                is_it = self._is_it(found, batch, timeout_s)
-                if is_it:
-                    return batching.decode_job(found, batch)
-                if is_it is None:
-                    candidates.append(found)
+            if batching.is_possible_match(remote, batch):
+                is_match = self._is_match(remote, batch, timeout_s)
+                if is_match:
+                    return batching.decode_job(remote, batch)
+                if is_match is None:
+                    candidates.append(remote)
+        # A batch without results is recognised only by its time and size. Of two, a guess may collect the wrong one.
         if len(candidates) > 1:
             raise batching.build_ambiguity_error(candidates)
         return batching.decode_job(candidates[0], batch) if candidates else None
 
     def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
-        """The stored files whose names begin with the mark."""
-        files = self._listed("/v1/files", timeout_s, self._betas(FILES_BETA))
+        """Return the stored files whose names begin with the mark."""
+        files = self._iter_objects("/v1/files", timeout_s, self._build_beta_header(FILES_BETA))
         return batching.decode_uploads(files, mark)
 
     def inspect(self, job: DeferredJob, timeout_s: float) -> JobState:
-        """How far a batch is."""
+        """Return the state of a batch."""
         return batching.decode_state(self._get(f"{batching.PATH}/{job.job_id}", timeout_s))
 
     def collect(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
-        """The results of a batch, as they come over the wire."""
+        """Return an iterator over the rows of a batch, which are read as they arrive."""
         tag = job.provider_state.get("tag", "")
-        return (batching.decode_row(row, tag) for row in self._results(job.job_id, timeout_s))
+        return (batching.decode_row(row, tag) for row in self._iter_results(job.job_id, timeout_s))
 
     def cancel(self, job: DeferredJob, timeout_s: float) -> None:
-        """Ask for a batch to be cancelled, unless it has ended."""
+        """Ask the service to cancel a batch. Does nothing for one that has ended."""
         try:
             self._post(f"{batching.PATH}/{job.job_id}/cancel", timeout_s, {}, None)
         except HttpError as error:
+            # The status alone does not say why the service refused: the batch's state does.
             is_late = error.response.status in _TOO_LATE
             if not is_late or not is_terminal(self.inspect(job, timeout_s).status):
                 raise
 
-    def _is_it(self, found: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:
-        """Whether this is the batch, by its results; None before there are any."""
-        if not batching.has_ended(found) or not found.get("results_url"):
+    def _is_match(self, remote: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:
+        """Return whether the results of a batch answer ``batch``; None if there are no results yet."""
+        if not batching.has_ended(remote) or not remote.get("results_url"):
             return None
-        with closing(self._results(found["id"], timeout_s)) as rows:
+        # One row is enough. Closing the iterator ends the download of the others.
+        with closing(self._iter_results(remote["id"], timeout_s)) as rows:
             row = next(rows, None)
         return None if row is None else batching.is_own_row(row, batch)
 
-    def _results(self, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
-        """Rows from the batch's own address: ``results_url`` would lead past a proxy."""
-        with self._wire_errors():
+    def _iter_results(self, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
+        with self._convert_errors():
             options: Any = {"timeout": timeout_s, "headers": {"Accept": "application/binary"}}
+            # Not ``results_url``: it leads to the service itself, past the caller's proxy.
             path = f"{batching.PATH}/{job_id}/results"
             raw = self._client.get(path, cast_to=self._raw, stream=True, options=options)
             with closing(raw):
                 yield from batching.iter_rows(raw.iter_bytes())
 
-    def _listed(
+    def _iter_objects(
         self, path: str, timeout_s: float, headers: Mapping[str, str] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """A list's items, page by page."""
-        query: dict[str, str] = {"limit": str(_PAGE)}
-        cursor: dict[str, str] = {}
+        """Yield the objects of a list. Each page is requested when the one before it has been read."""
+        query: dict[str, str] = {"limit": str(_PAGE_SIZE)}
+        next_query: dict[str, str] = {}
         while True:
-            page = self._get(path, timeout_s, headers, query | cursor)
+            page = self._get(path, timeout_s, headers, query | next_query)
             yield from batching.read_objects(page)
-            cursor = batching.build_next_query(page)
-            if not cursor:
+            next_query = batching.build_next_query(page)
+            if not next_query:
                 return
 
     def _get(
@@ -188,38 +201,43 @@ class AnthropicCarrier(SDKCarrier):
         query: Mapping[str, str] | None = None,
     ) -> Any:
         options: Any = {"timeout": timeout_s, "headers": headers or {}, "params": query or {}}
-        with self._wire_errors():
+        with self._convert_errors():
             raw = self._client.get(path, cast_to=self._raw, options=options)
         return convert_response(raw).body
 
     def _post(self, path: str, timeout_s: float, headers: Mapping[str, str], content: Any) -> Any:
         options: Any = {"timeout": timeout_s, "headers": headers}
-        with self._wire_errors():
+        with self._convert_errors():
             raw = self._client.post(path, content=content, cast_to=self._raw, options=options)
         return convert_response(raw).body
 
     @contextmanager
-    def _wire_errors(self) -> Iterator[None]:
-        """The SDK's exceptions as the core knows them, and those of its HTTP client, whose streams leave the SDK."""
+    def _convert_errors(self) -> Iterator[None]:
+        """Convert the exceptions of the SDK and of its HTTP client to those that the core knows."""
         try:
+            # Both: a body that is read in chunks raises the HTTP client's exceptions, past the SDK.
             with convert_body_errors(), convert_sdk_errors(self._sdk):
                 yield
         except self._sdk.AnthropicError as error:
+            # The clients of Bedrock and Vertex raise this plain base class for what their clouds lack, e.g. batches.
             raise ConfigurationError(
                 f"this client cannot do it: {error}", hint="pass a client of Anthropic's own API, or call run_many()"
             ) from error
 
-    def _headers(self, request: HttpRequest) -> dict[str, str]:
-        """The request's headers; the API's version is the SDK's own, to which its way to log in belongs."""
-        kept = {name: value for name, value in request.headers.items() if name != VERSION_HEADER}
-        return kept | (self._betas(kept[BETA_HEADER]) if BETA_HEADER in kept else {})
+    def _build_headers(self, request: HttpRequest) -> dict[str, str]:
+        """Return the headers of a request, except for the version of the API."""
+        # The SDK sends the version that belongs to its client's way of authentication.
+        headers = {name: value for name, value in request.headers.items() if name != VERSION_HEADER}
+        return headers | (self._build_beta_header(headers[BETA_HEADER]) if BETA_HEADER in headers else {})
 
-    def _betas(self, wanted: str) -> dict[str, str]:
-        """The beta header, with what the client's owner put there."""
+    def _build_beta_header(self, betas: str) -> dict[str, str]:
+        """Return the header with ``betas`` added to those that the client's owner set."""
+        # A header of a request replaces the client's default, which would lose the owner's betas.
         own = self._client.default_headers.get(BETA_HEADER)
-        return {BETA_HEADER: f"{own},{wanted}" if isinstance(own, str) and own else wanted}
+        return {BETA_HEADER: f"{own},{betas}" if isinstance(own, str) and own else betas}
 
 
-def _timestamp(stored: Any) -> float | None:
+def _read_expiry(stored: Any) -> float | None:
+    # Older versions of the SDK have no such field.
     expires_at = getattr(stored, "expires_at", None)
     return expires_at.timestamp() if isinstance(expires_at, datetime) else None

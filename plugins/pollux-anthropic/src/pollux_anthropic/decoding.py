@@ -1,4 +1,4 @@
-"""From the answer of ``POST /v1/messages`` to a Reply. Pure, and tolerant of what it does not know."""
+"""HttpResponse -> Reply: the answers of ``POST /v1/messages``. No I/O; unknown and missing fields are tolerated."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # the service cut a long turn of its own tools: the answer is not whole
+    # The service interrupted a long turn of its own tools, so the answer is incomplete.
+    "pause_turn": "length",
     "refusal": "refusal",
 }
-#: The order that a turn has by itself: what comes like this needs no copy to be replayed.
+#: The order in which `encoding` writes a turn. Blocks in this order are replayed from the turn, without a copy.
 _RANKS = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 
 
 def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
-    """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer."""
+    """Decode an answer. Raises HttpError for an error inside a 200, ReplyError for a body without content."""
     body = response.body
     if not isinstance(body, dict):
         raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
@@ -43,88 +44,103 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raise HttpError(response)
     content = body.get("content")
     if not isinstance(content, list):
-        raise ReplyError("the answer holds no content", hint="does base_url lead to a Messages API?", response=response)
+        raise ReplyError(
+            "the answer has no content", hint="check that base_url leads to a Messages API", response=response
+        )
     blocks = [block for block in content if isinstance(block, dict)]
-    calls = lift_calls(_tool_calls(blocks), call.options.tools or (), dialect, by_default=False)
+    # Arguments of strict tools come in the form that was sent; the caller gets them as the tools were declared.
+    calls = lift_calls(_iter_tool_calls(blocks), call.options.tools or (), dialect, by_default=False)
     raw_reason = as_text(body.get("stop_reason"))
     return Reply(
-        text=_text(blocks) or _explanation(body),
-        reasoning="\n\n".join(_texts(blocks, "thinking", "thinking")) or None,
+        text=_join_text(blocks) or _read_explanation(body),
+        reasoning="\n\n".join(_iter_texts(blocks, "thinking", "thinking")) or None,
         tool_calls=calls,
         usage=decode_usage(body.get("usage")),
-        finish_reason=_finish_reason(raw_reason, has_calls=bool(calls)),
+        finish_reason=_decode_finish_reason(raw_reason, has_calls=bool(calls)),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
-        provider_state=_state(blocks),
-        artifacts=_artifacts(body, blocks),
+        provider_state=_build_provider_state(blocks),
+        artifacts=_collect_artifacts(body, blocks),
     )
 
 
-def _text(blocks: list[Block]) -> str:
-    """The text blocks, apart by a blank line; those of one sentence, cut by its citations, without."""
+def _join_text(blocks: list[Block]) -> str:
+    """Join the texts of all text blocks. Runs that other blocks interrupt are separated by blank lines."""
     runs = [list(run) for is_text, run in groupby(blocks, lambda block: block.get("type") == "text") if is_text]
-    return "\n\n".join(filter(None, map(_run_text, runs)))
+    return "\n\n".join(filter(None, map(_join_run, runs)))
 
 
-def _run_text(run: list[Block]) -> str:
+def _join_run(run: list[Block]) -> str:
+    """Join the texts of neighbouring text blocks."""
+    # The service cuts a cited sentence into blocks, which belong together without a separator.
     separator = "" if any(block.get("citations") for block in run) else "\n\n"
-    return separator.join(_texts(run, "text", "text"))
+    return separator.join(_iter_texts(run, "text", "text"))
 
 
-def _texts(blocks: list[Block], kind: str, field: str) -> Iterator[str]:
+def _iter_texts(blocks: list[Block], kind: str, field: str) -> Iterator[str]:
     for block in blocks:
         text = block.get(field)
         if block.get("type") == kind and isinstance(text, str) and text:
             yield text
 
 
-def _explanation(body: Mapping[str, Any]) -> str:
-    """Why the model refused, if it says so outside of its answer."""
+def _read_explanation(body: Mapping[str, Any]) -> str:
+    """Return the model's explanation why it refused, which is outside of the content; empty without one."""
     details = body.get("stop_details")
     return (as_text(details.get("explanation")) if isinstance(details, dict) else None) or ""
 
 
-def _tool_calls(blocks: list[Block]) -> Iterator[ToolCall]:
+def _iter_tool_calls(blocks: list[Block]) -> Iterator[ToolCall]:
     for index, block in enumerate(blocks):
         if block.get("type") == "tool_use" and isinstance(block.get("name"), str):
             arguments = block.get("input")
+            # Input is text where a stream was cut off inside it; see `streaming`.
             text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
             yield ToolCall(as_text(block.get("id")) or f"call_{index}", block["name"], text)
 
 
-def _finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
+def _decode_finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
     reason = _FINISH_REASONS.get(raw or "")
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
 def decode_usage(usage: Any) -> Usage:
-    """The counts as the service bills them: its input tokens are those that no cache held or took."""
-    sent, written = read_count(usage, "input_tokens"), read_count(usage, "output_tokens")
+    """Decode the token counts of an answer; missing counts are None.
+
+    By the service's count, ``input_tokens`` excludes tokens that were read from a cache or written to one.
+    """
+    input_tokens, output_tokens = read_count(usage, "input_tokens"), read_count(usage, "output_tokens")
     details = usage.get("output_tokens_details") if isinstance(usage, dict) else None
     return Usage(
-        input_tokens=sent,
-        output_tokens=written,
-        total_tokens=None if sent is None or written is None else sent + written,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        # The service sends no total.
+        total_tokens=None if input_tokens is None or output_tokens is None else input_tokens + output_tokens,
         reasoning_tokens=read_count(details, "thinking_tokens"),
         cached_tokens=read_count(usage, "cache_read_input_tokens"),
         cache_write_tokens=read_count(usage, "cache_creation_input_tokens"),
     )
 
 
-def _state(blocks: list[Block]) -> dict[str, Any] | None:
-    """What the next turn must replay: the thoughts; all blocks where thoughts, text and calls are not in that order."""
+def _build_provider_state(blocks: list[Block]) -> dict[str, Any] | None:
+    """Return the blocks that the next request must replay; None if text and tool calls are enough.
+
+    These are the thoughts, or all blocks if thoughts, text and tool calls are not in the order of `_RANKS`.
+    """
     ranks = [_RANKS.get(str(block.get("type"))) for block in blocks]
     known = [rank for rank in ranks if rank is not None]
     if len(known) < len(ranks) or known != sorted(known):
+        # Empty text blocks are left out: the service sends them, but refuses to take them back.
         return {BLOCKS: [block for block in blocks if block.get("type") != "text" or block.get("text")]}
     thoughts = [block for block in blocks if block.get("type") in THOUGHT_TYPES]
     return {THOUGHTS: thoughts} if thoughts else None
 
 
-def _artifacts(body: Mapping[str, Any], blocks: list[Block]) -> dict[str, Any] | None:
-    citations = [note for block in blocks for note in block.get("citations") or ()]
-    others = [block for block in blocks if block.get("type") not in _RANKS]
-    details = body.get("stop_details")
-    found = {"citations": citations, "blocks": others, "stop_details": details}
-    return {name: value for name, value in found.items() if value} or None
+def _collect_artifacts(body: Mapping[str, Any], blocks: list[Block]) -> dict[str, Any] | None:
+    artifacts = {
+        "citations": [note for block in blocks for note in block.get("citations") or ()],
+        "blocks": [block for block in blocks if block.get("type") not in _RANKS],
+        "stop_details": body.get("stop_details"),
+    }
+    return {name: value for name, value in artifacts.items() if value} or None

@@ -1,4 +1,4 @@
-"""From a Call to the body of ``POST /v1/messages``. Pure."""
+"""Call -> HttpRequest: the body of ``POST /v1/messages``. No I/O."""
 
 from __future__ import annotations
 
@@ -26,153 +26,165 @@ Block = dict[str, Any]
 VERSION_HEADER = "anthropic-version"
 VERSION = "2023-06-01"
 BETA_HEADER = "anthropic-beta"
+#: Lets a request refer to stored files.
 FILES_BETA = "files-api-2025-04-14"
+#: Lets a model with a budget think between tool calls; adaptive models do so without it.
 INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 
-#: The body fields that `encode` writes: raw provider options may not set them.
+#: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice"}
     | {"thinking", "output_config", "cache_control", "stream"}
 )
 
-#: Keys of a turn's provider state: its thoughts; or all its blocks, where their order says more than the turn does.
+# Keys of a turn's provider state. They are in stored conversations, so they never change.
+#: The thinking blocks of an answer.
 THOUGHTS = "anthropic_thinking_blocks"
+#: All blocks of an answer whose order a turn of text and tool calls cannot express.
 BLOCKS = "anthropic_content_blocks"
 
 THOUGHT_TYPES = frozenset({"thinking", "redacted_thinking"})
-#: What the service takes for counting.
+#: The body fields that the endpoint for counting accepts. Others, such as the caller's raw fields, are left out.
 _COUNTED = frozenset(
     {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
 )
+#: The roles whose text goes into the field "system": the API has no such messages.
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
-    """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
+    """Encode a call. Raises ConfigurationError for a part that the API cannot carry."""
     options = call.options
     body: dict[str, Any] = {
         "model": call.model,
         "max_tokens": choose_max_tokens(call),
-        "messages": list(_messages(call)),
+        "messages": list(_encode_messages(call)),
     }
     settings = {
-        "system": _system(call),
+        "system": _encode_system(call),
         "temperature": options.temperature,
         "top_p": options.top_p,
-        "tools": [_tool(tool, dialect) for tool in options.tools] if options.tools else None,
-        "tool_choice": _tool_choice(options.tool_choice),
+        "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
+        "tool_choice": _encode_tool_choice(options.tool_choice),
         "thinking": encode_thinking(call),
-        "output_config": _output_config(call) or None,
+        "output_config": _encode_output_config(call) or None,
         "cache_control": {"type": "ephemeral"} if options.implicit_caching else None,
     }
+    # None means the provider's default, which is what a missing field gets.
     body.update((name, value) for name, value in settings.items() if value is not None)
-    return HttpRequest(path="/v1/messages", body=body, headers=_headers(call, body))
+    return HttpRequest(path="/v1/messages", body=body, headers=_build_headers(call, body))
 
 
 def build_count_request(request: HttpRequest) -> HttpRequest:
-    """The request that has the input tokens of this one counted."""
+    """Return the request that counts the input tokens of ``request``."""
     body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
     return attrs.evolve(request, path="/v1/messages/count_tokens", body=body)
 
 
 def find_problem(call: Call, dialect: SchemaDialect) -> Problem | None:
-    """What the service would refuse, found before anything is sent."""
+    """Find a reason why the service would refuse a call, before anything is sent."""
     temperature = call.options.temperature
     if temperature is not None and temperature > 1:
         return Problem(f"temperature must be at most 1, got {temperature:g}", "Anthropic's scale ends at 1")
     return find_thinking_problem(call) or find_strict_problem(call.options.tools or (), dialect)
 
 
-def _headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:
+def _build_headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:
     betas = [FILES_BETA] if any(isinstance(part, AssetPart) for part in call.all_parts) else []
     if body.get("tools") and body.get("thinking", {}).get("type") == "enabled":
         betas.append(INTERLEAVED_BETA)
     return {VERSION_HEADER: VERSION} | ({BETA_HEADER: ",".join(betas)} if betas else {})
 
 
-def _system(call: Call) -> str | None:
+def _encode_system(call: Call) -> str | None:
     turns = call.conversation.turns if call.conversation else ()
-    told = [turn.content for turn in turns if turn.role in _SYSTEM_ROLES]
-    return "\n\n".join(text for text in (call.options.system_instruction, *told) if text) or None
+    contents = [turn.content for turn in turns if turn.role in _SYSTEM_ROLES]
+    return "\n\n".join(text for text in (call.options.system_instruction, *contents) if text) or None
 
 
-def _messages(call: Call) -> Iterator[dict[str, Any]]:
-    """Turns, then the question; neighbours of one role become one message."""
+def _encode_messages(call: Call) -> Iterator[dict[str, Any]]:
+    """Yield the messages of the conversation, then the question."""
+    # Neighbours of one role become one message. All results of parallel tool calls must be in one message.
     role, content = "", list[Block]()
-    for speaker, blocks in _spoken(call):
-        if speaker != role:
+    for next_role, blocks in _encode_turns(call):
+        if next_role != role:
             if content:
                 yield {"role": role, "content": content}
-            role, content = speaker, []
+            role, content = next_role, []
         content += blocks
     if content:
         yield {"role": role, "content": content}
 
 
-def _spoken(call: Call) -> Iterator[tuple[str, list[Block]]]:
-    """Who says what, in order; without what is empty."""
+def _encode_turns(call: Call) -> Iterator[tuple[str, list[Block]]]:
+    """Yield the role and the blocks of each turn and of the question, without empty ones."""
     for turn in call.conversation.turns if call.conversation else ():
-        blocks = [] if turn.role in _SYSTEM_ROLES else list(_turn_blocks(turn))
+        blocks = [] if turn.role in _SYSTEM_ROLES else list(_encode_turn(turn))
         if blocks:
+            # Results of tools are the user's, by the API.
             yield "assistant" if turn.role == "assistant" else "user", blocks
-    asked = _shown_blocks(call.parts, call.prompt)
-    if asked:
-        yield "user", asked
+    question = _encode_content(call.parts, call.prompt)
+    if question:
+        yield "user", question
 
 
-def _shown_blocks(parts: Iterable[Part], said: str | None) -> list[Block]:
-    return [block for part in parts for block in _part_blocks(part)] + _text_blocks(said)
+def _encode_content(parts: Iterable[Part], text: str | None) -> list[Block]:
+    return [block for part in parts for block in _encode_part(part)] + _encode_text(text)
 
 
-def _turn_blocks(turn: Turn) -> Iterable[Block]:
+def _encode_turn(turn: Turn) -> Iterable[Block]:
     if turn.role == "tool":
         result = {"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.content}
         return [result | ({"is_error": True} if turn.is_error else {})]
     if turn.role == "assistant":
-        return _answer_blocks(turn)
-    return _shown_blocks(turn.parts, turn.content)
+        return _encode_answer(turn)
+    return _encode_content(turn.parts, turn.content)
 
 
-def _answer_blocks(turn: Turn) -> list[Block]:
-    """An earlier answer: as it came where that is known, else thoughts, text and tool calls, in this order."""
-    stored = _stored(turn, BLOCKS)
-    if stored and _says(stored) == (_letters(turn.content), [call.id for call in turn.tool_calls]):
+def _encode_answer(turn: Turn) -> list[Block]:
+    """Encode an earlier answer: its stored blocks unchanged, else its thoughts, text and tool calls, in this order."""
+    stored = _read_stored_blocks(turn, BLOCKS)
+    # The caller may edit a stored history. Then the stored blocks no longer say what the turn says.
+    if stored and _summarize_blocks(stored) == (_remove_spaces(turn.content), [call.id for call in turn.tool_calls]):
         return stored
-    thoughts = [block for block in stored or _stored(turn, THOUGHTS) if block.get("type") in THOUGHT_TYPES]
-    said = _text_blocks(turn.content) + [_tool_use(call) for call in turn.tool_calls]
-    return thoughts + said if said else []
+    # Thoughts are signed by the service and must come back unchanged.
+    blocks = stored or _read_stored_blocks(turn, THOUGHTS)
+    thoughts = [block for block in blocks if block.get("type") in THOUGHT_TYPES]
+    content = _encode_text(turn.content) + [_encode_tool_call(call) for call in turn.tool_calls]
+    return thoughts + content if content else []
 
 
-def _stored(turn: Turn, key: str) -> list[Block]:
+def _read_stored_blocks(turn: Turn, key: str) -> list[Block]:
     blocks = (turn.provider_state or {}).get(key)
-    return [_whole(block) for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    return [_repair_input(block) for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
 
 
-def _whole(block: Block) -> Block:
-    """The block; a tool's input that was cut off came as a text, and must be an object."""
-    written = block.get("input")
-    return block | {"input": _arguments(written)} if isinstance(written, str) else block
+def _repair_input(block: Block) -> Block:
+    """Return a block whose tool input is an object, as the API requires; one that was cut off is stored as text."""
+    tool_input = block.get("input")
+    return block | {"input": _parse_arguments(tool_input)} if isinstance(tool_input, str) else block
 
 
-def _says(blocks: list[Block]) -> tuple[str, list[Any]]:
+def _summarize_blocks(blocks: list[Block]) -> tuple[str, list[Any]]:
+    """Return the text without white space and the ids of the tool calls, to compare blocks with a turn."""
     texts = (block.get("text") for block in blocks if block.get("type") == "text")
-    said = _letters("".join(text for text in texts if isinstance(text, str)))
-    return said, [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+    text = _remove_spaces("".join(text for text in texts if isinstance(text, str)))
+    return text, [block.get("id") for block in blocks if block.get("type") == "tool_use"]
 
 
-def _letters(text: str) -> str:
-    """The text without its spaces: blocks that became one text were joined by some."""
+def _remove_spaces(text: str) -> str:
+    # The turn's text has blank lines between blocks, which the blocks do not have.
     return "".join(text.split())
 
 
-def _tool_use(call: ToolCall) -> Block:
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": _arguments(call.arguments)}
+def _encode_tool_call(call: ToolCall) -> Block:
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": _parse_arguments(call.arguments)}
 
 
-def _arguments(text: str) -> dict[str, Any]:
-    """The arguments as the object that the API wants; nothing can be said about those that are none."""
+def _parse_arguments(text: str) -> dict[str, Any]:
+    """Parse the arguments of a tool call into the object that the API requires; empty if they are not an object."""
     try:
         arguments = json.loads(text)
     except (ValueError, RecursionError):
@@ -180,14 +192,14 @@ def _arguments(text: str) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {}
 
 
-def _text_blocks(text: str | None) -> list[Block]:
-    """The service refuses blank blocks."""
+def _encode_text(text: str | None) -> list[Block]:
+    # The service refuses blank blocks.
     return [{"type": "text", "text": text}] if text and text.strip() else []
 
 
-def _part_blocks(part: Part) -> list[Block]:
+def _encode_part(part: Part) -> list[Block]:
     if isinstance(part, TextPart):
-        return _text_blocks(part.text)
+        return _encode_text(part.text)
     kind = "image" if part.source.mime_type.startswith("image/") else "document"
     if isinstance(part, AssetPart):
         return [{"type": kind, "source": {"type": "file", "file_id": part.asset.id}}]
@@ -199,7 +211,7 @@ def _part_blocks(part: Part) -> list[Block]:
     )
 
 
-def _output_config(call: Call) -> dict[str, Any]:
+def _encode_output_config(call: Call) -> dict[str, Any]:
     effort = encode_effort(call)
     config: dict[str, Any] = {"effort": effort} if effort else {}
     if call.response_schema is not None:
@@ -207,16 +219,17 @@ def _output_config(call: Call) -> dict[str, Any]:
     return config
 
 
-def _tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
+def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:
+    # Here a tool is strict only if it says so, by the default of the API.
     lowered = lower_parameters(tool, dialect, by_default=False)
-    declared: dict[str, Any] = {"name": tool["name"]}
+    encoded: dict[str, Any] = {"name": tool["name"]}
     if tool.get("description") is not None:
-        declared["description"] = tool["description"]
-    declared["input_schema"] = lowered.schema if lowered else _EMPTY_OBJECT | (tool.get("parameters") or {})
-    return declared | ({"strict": True} if lowered else {})
+        encoded["description"] = tool["description"]
+    encoded["input_schema"] = lowered.schema if lowered else _EMPTY_OBJECT | (tool.get("parameters") or {})
+    return encoded | ({"strict": True} if lowered else {})
 
 
-def _tool_choice(choice: Any) -> dict[str, Any] | None:
+def _encode_tool_choice(choice: Any) -> dict[str, Any] | None:
     if choice is None:
         return None
     return {"type": "tool", **choice} if isinstance(choice, dict) else {"type": _CHOICES[choice]}

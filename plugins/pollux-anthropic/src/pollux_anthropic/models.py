@@ -1,7 +1,7 @@
-"""What differs between models, as dated data: how much they say, and how they are told to think.
+"""Differences between models, as dated data: their limits, and the form in which they take reasoning options.
 
-The forms of thinking and the names of efforts are those of the published OpenAPI document (May 2026) and of the
-SDK's types (2.11). Which model takes which is what was known on 2026-11-21; the service's own word is
+The forms of thinking and the names of efforts are those of the published OpenAPI document (May 2026) and of the SDK's
+types (2.11). The assignment to models is as known on 2026-11-21; the service itself answers it in
 ``GET /v1/models/{id}``, under ``capabilities``.
 """
 
@@ -16,9 +16,9 @@ import attrs
 if TYPE_CHECKING:
     from pollux_sync.data.request import Call
 
-#: Tokens to think with, where a model takes a number and not an effort.
+#: The budget of tokens for each effort, for models that take a number in place of an effort.
 BUDGETS = {"low": 2048, "medium": 5120, "high": 10240, "max": 12288}
-#: The service refuses smaller budgets.
+#: The smallest budget that the service accepts.
 MIN_BUDGET = 1024
 
 _UP_TO_MAX = ("low", "medium", "high", "max")
@@ -27,10 +27,10 @@ _WITH_XHIGH = ("low", "medium", "high", "xhigh", "max")
 
 @attrs.frozen(kw_only=True)
 class ModelFacts:
-    """What the models whose name holds ``pattern`` take.
+    """The facts about all models whose names match ``pattern``.
 
-    ``thinking``: "adaptive" models decide how much to think and take an effort, "manual" ones take a budget
-    of tokens, "none" cannot think.
+    ``thinking``: "adaptive" models decide how much they think and take an effort, "manual" ones take a budget of
+    tokens, "none" cannot think.
     """
 
     pattern: str
@@ -39,28 +39,32 @@ class ModelFacts:
     efforts: tuple[str, ...] = _UP_TO_MAX
 
 
-#: The first row that matches wins. A Claude model of no row is newer than this table, so it is asked as the newest
-#: are; a model that is no Claude is behind a compatible server, which knows the oldest form.
+#: The first row that matches wins, so special rows come before general ones. Patterns are searched anywhere in a name,
+#: since Bedrock and Vertex put text around Anthropic's names; dots and hyphens in versions differ too.
 FACTS = (
     ModelFacts(pattern=r"claude-3[-.]5", thinking="none", default_max_tokens=8192),
     ModelFacts(pattern=r"claude-(3-(opus|sonnet|haiku)|2|instant)", thinking="none", default_max_tokens=4096),
+    # ``(?!\d)`` keeps a date from being read as a minor version: claude-opus-4-20250514 is version 4.
     ModelFacts(pattern=r"claude-(opus|sonnet)-4[-.]6(?!\d)", thinking="adaptive"),
     ModelFacts(pattern=r"claude-(opus|sonnet|haiku)-4[-.]([7-9]|\d\d)(?!\d)", thinking="adaptive", efforts=_WITH_XHIGH),
     ModelFacts(pattern=r"claude-(3[-.]7|4-(opus|sonnet)|(opus|sonnet|haiku)-4(?!\d))", thinking="manual"),
+    # A Claude model that no row above names is newer than this table. It is treated as the newest known ones.
     ModelFacts(pattern=r"claude", thinking="adaptive", efforts=_WITH_XHIGH),
+    # Any other model is behind a compatible server, which knows the oldest form.
     ModelFacts(pattern=r"", thinking="manual"),
 )
 
 
 @lru_cache(maxsize=256)
 def find_facts(model: str) -> ModelFacts:
-    """What is known of a model, by its name at Anthropic, Bedrock or Vertex."""
+    """Return the facts about a model, by its name at Anthropic, Bedrock or Vertex."""
     name = model.lower()
     return next(facts for facts in FACTS if re.search(facts.pattern, name))
 
 
 def find_call_facts(call: Call) -> ModelFacts:
-    """What is known of a call's model; it thinks, by a budget of tokens, where the configuration alone says that."""
+    """Return the facts about a call's model, corrected by the capabilities of the configuration."""
     facts = find_facts(call.model)
-    is_said_to_think = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
-    return attrs.evolve(facts, thinking="manual") if facts.thinking == "none" and is_said_to_think else facts
+    # A user may declare that a model thinks, against this table. Then it is sent a budget, the older form.
+    is_declared = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
+    return attrs.evolve(facts, thinking="manual") if facts.thinking == "none" and is_declared else facts

@@ -1,4 +1,4 @@
-"""The models: the requests about them, and what Anthropic tells of them. Pure."""
+"""The Models API: its requests, and the decoding of its answers. No I/O."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpResponse
 
 _PATH = "/v1/models"
-#: The largest page that the service gives.
-_PAGE = "1000"
-#: The SDK's clients for clouds that have no such list.
+#: The largest page that the service returns; by default it would return 20 models.
+_PAGE_SIZE = "1000"
+#: The base classes of SDK clients for clouds that have no list of models.
 _WITHOUT_LIST = frozenset({"BaseBedrockClient", "BaseVertexClient", "BaseFoundryClient"})
 
 
-def build_models_request(cursor: Mapping[str, str]) -> HttpRequest:
-    """The request for one page of all models."""
-    return _get(f"{_PATH}?{urlencode({'limit': _PAGE} | dict(cursor))}")
+def build_models_request(query: Mapping[str, str]) -> HttpRequest:
+    """Return the request for one page of all models. ``query`` is what `build_next_query` returned, or empty."""
+    return _build_get(f"{_PATH}?{urlencode({'limit': _PAGE_SIZE} | dict(query))}")
 
 
 def build_model_request(model: str) -> HttpRequest:
-    """The request for one model, by its name or an alias."""
-    return _get(f"{_PATH}/{quote(model, safe='')}")
+    """Return the request for one model, by its name or an alias."""
+    return _build_get(f"{_PATH}/{quote(model, safe='')}")
 
 
 def decode_models(response: HttpResponse) -> Iterator[ModelInfo]:
-    """The models on a page. Raises ReplyError for what is no list."""
+    """Yield the models on one page. Raises ReplyError for an answer that is not a list."""
     for item in read_objects(response.body):
         model_id = as_text(item.get("id"))
         if model_id:
@@ -48,9 +48,10 @@ def decode_models(response: HttpResponse) -> Iterator[ModelInfo]:
 
 
 def has_model_list(client: Any) -> bool:
-    """Whether the service behind a client that was handed over lists its models."""
+    """Return whether the service behind the caller's SDK client lists its models."""
+    # Classes are compared by name, so that the SDK need not be imported.
     return not any(base.__name__ in _WITHOUT_LIST for base in type(client).__mro__)
 
 
-def _get(path: str) -> HttpRequest:
+def _build_get(path: str) -> HttpRequest:
     return HttpRequest(method="GET", path=path, headers={VERSION_HEADER: VERSION})

@@ -1,4 +1,4 @@
-"""The Messages API as it is streamed: deltas, and the message put together from its blocks."""
+"""Streamed answers of the Messages API: deltas, and the complete message built from its blocks."""
 
 from __future__ import annotations
 
@@ -21,214 +21,227 @@ if TYPE_CHECKING:
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.schemas import SchemaDialect
 
-_BREAK = "\n\n"
-#: The deltas that are pieces of a text, and the field of a delta that holds the piece.
-_PIECES = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+_SEPARATOR = "\n\n"
+#: The types of deltas that carry text, and the field that holds it.
+_TEXT_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
 
 def decode_stream(stream: EventStream, call: Call, dialect: SchemaDialect) -> Iterator[Delta | Reply]:
-    """The deltas, then what `decode` makes of the whole message, but for one that was cut off.
-
-    Raises as `decode` does.
-    """
-    whole = _Message()
+    """Yield the deltas of a stream, then the reply, unless the answer was cut off. Raises as `decode` does."""
+    accumulator = _MessageAccumulator()
     try:
-        for kind, data in _events_of(stream, whole):
+        for kind, data in _iter_events(stream, accumulator):
             if kind == "message_stop":
-                whole.is_stopped = True
+                accumulator.has_stopped = True
                 break
-            yield from whole.add(kind, data)
+            yield from accumulator.add_event(kind, data)
     except Exception:
-        yield from whole.held()
+        # The caller keeps the text and pays the tokens so far, so both come before the error.
+        yield from accumulator.flush()
         raise
-    if whole.is_ended:
-        reply = decode(attrs.evolve(stream.response, body=whole.body()), call, dialect)
-        yield from whole.rest(reply)
+    if accumulator.is_complete:
+        # The body goes through the decoder of direct calls, so that both ways return the same reply.
+        reply = decode(attrs.evolve(stream.response, body=accumulator.build_body()), call, dialect)
+        yield from accumulator.iter_missing(reply)
         yield reply
     else:
-        yield from whole.held()
+        yield from accumulator.flush()
 
 
-def _events_of(stream: EventStream, whole: _Message) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each event's type and data. Raises HttpError for one that is an error."""
-    for name, data in read_until_complete(stream, lambda: whole.is_ended):
+def _iter_events(stream: EventStream, accumulator: _MessageAccumulator) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the type and the data of each event. Raises HttpError for an error event."""
+    # A message with a stop reason is complete. What follows is not worth a long wait, nor an error.
+    for name, data in read_until_complete(stream, lambda: accumulator.is_complete):
         if not isinstance(data, dict):
-            raise ReplyError(f"a piece of the answer is a JSON {type(data).__name__}, not an object")
+            raise ReplyError(f"an event of the stream is a JSON {type(data).__name__}, not an object")
         kind = as_text(data.get("type")) or name
         if kind == "error" or data.get("error"):
             raise HttpError(attrs.evolve(stream.response, body=data))
         yield kind, data
 
 
-class _Message:
-    """The events of an answer, put together to what the service would have said at once."""
+class _MessageAccumulator:
+    """The events of one answer so far, from which the message is built that a direct call would have received."""
 
     def __init__(self) -> None:
-        self.is_stopped = False
+        self.has_stopped = False
         self._head: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
-        self._blocks: dict[int, _Block] = {}
-        self._prose = _Prose()
+        self._blocks: dict[int, _BlockAccumulator] = {}
+        self._text = _TextJoiner()
+        #: The index of the thinking block that the last reasoning delta was in.
         self._thinking: int | None = None
         self._n_calls = 0
 
-    def add(self, kind: str, data: dict[str, Any]) -> Iterator[Delta]:
-        """Take one event; gives what it says."""
+    def add_event(self, kind: str, data: dict[str, Any]) -> Iterator[Delta]:
+        """Add one event and yield its deltas; an event of unknown type has none."""
         index = data.get("index")
         if kind == "message_start":
-            message = _object(data.get("message"))
+            message = _as_object(data.get("message"))
             self._update(message, message.get("usage"))
             yield StreamStart(model=as_text(message.get("model")), response_id=as_text(message.get("id")))
         elif kind == "message_delta":
-            self._update(_object(data.get("delta")), data.get("usage"))
+            self._update(_as_object(data.get("delta")), data.get("usage"))
         elif kind == "content_block_start":
             position = index if isinstance(index, int) else len(self._blocks)
-            yield from self._begun(position, _object(data.get("content_block")))
+            yield from self._start_block(position, _as_object(data.get("content_block")))
         elif kind == "content_block_delta":
+            # Without an index the delta belongs to the latest block.
             position = index if isinstance(index, int) else max(self._blocks, default=0)
-            yield from self._grown(position, _object(data.get("delta")))
+            yield from self._extend_block(position, _as_object(data.get("delta")))
 
     @property
-    def is_ended(self) -> bool:
-        """Whether the service said that, or why, the message ended."""
-        return self.is_stopped or self._head.get("stop_reason") is not None
+    def is_complete(self) -> bool:
+        """Whether the service has ended the message, or given the reason for its end."""
+        return self.has_stopped or self._head.get("stop_reason") is not None
 
-    def rest(self, reply: Reply) -> Iterator[Delta]:
-        """What of the whole text no delta has said: what was held back, or why the model refused."""
-        said = "".join(self._prose.said)
-        if reply.text.startswith(said) and reply.text != said:
-            yield TextDelta(reply.text[len(said) :])
+    def iter_missing(self, reply: Reply) -> Iterator[Delta]:
+        """Yield the reply's text beyond the deltas so far: text that was held back, or a refusal's explanation."""
+        known = "".join(self._text.released)
+        if reply.text.startswith(known) and reply.text != known:
+            yield TextDelta(reply.text[len(known) :])
 
-    def held(self) -> Iterator[Delta]:
-        """What is held back of a message that will not become whole, and what it was billed so far."""
-        yield from self._prose.end_run()
+    def flush(self) -> Iterator[Delta]:
+        """Yield the text that was held back and the usage so far, of a message that will not be complete."""
+        yield from self._text.end_run()
         yield StreamUsage(decode_usage(self._usage))
 
-    def body(self) -> dict[str, Any]:
-        """The whole message. What a later event counts stands in place of what an earlier one did."""
-        blocks = [block.whole() for _, block in sorted(self._blocks.items())]
+    def build_body(self) -> dict[str, Any]:
+        """Return the message as a direct call would have received it."""
+        blocks = [block.build_block() for _, block in sorted(self._blocks.items())]
         return {**self._head, "content": blocks, "usage": self._usage}
 
     def _update(self, fields: dict[str, Any], usage: Any) -> None:
-        self._head |= _told(fields)
-        self._usage |= _told(_object(usage))
+        # The counts of a later event are totals, not increments, so they replace earlier ones.
+        self._head |= _remove_nulls(fields)
+        self._usage |= _remove_nulls(_as_object(usage))
 
-    def _begun(self, index: int, fields: dict[str, Any]) -> Iterator[Delta]:
-        block = self._blocks[index] = _Block({**fields})
+    def _start_block(self, index: int, fields: dict[str, Any]) -> Iterator[Delta]:
+        # Copied, since later events change the fields while the event belongs to its stream.
+        block = self._blocks[index] = _BlockAccumulator({**fields})
         kind = block.kind
         if kind != "text":
-            yield from self._prose.end_run()
-        if kind in {"text", "thinking"}:  # their text may begin here
-            yield from self._grown(index, {"type": f"{kind}_delta", kind: fields.get(kind)})
+            yield from self._text.end_run()
+        # A server may put the first text into the start of its block.
+        if kind in {"text", "thinking"}:
+            yield from self._extend_block(index, {"type": f"{kind}_delta", kind: fields.get(kind)})
         if kind == "text" and fields.get("citations"):
-            yield from self._prose.cited()
+            yield from self._text.mark_cited()
         name = as_text(fields.get("name"))
         if kind == "tool_use" and name is not None:
-            block.call, self._n_calls = self._n_calls, self._n_calls + 1
-            given = json.dumps(fields["input"], ensure_ascii=False) if fields.get("input") else ""
-            yield ToolCallDelta(block.call, given, id=as_text(fields.get("id")), name=name)
+            block.call_index, self._n_calls = self._n_calls, self._n_calls + 1
+            arguments = json.dumps(fields["input"], ensure_ascii=False) if fields.get("input") else ""
+            yield ToolCallDelta(block.call_index, arguments, id=as_text(fields.get("id")), name=name)
 
-    def _grown(self, index: int, delta: dict[str, Any]) -> Iterator[Delta]:
+    def _extend_block(self, index: int, delta: dict[str, Any]) -> Iterator[Delta]:
         kind = as_text(delta.get("type")) or ""
-        block = self._blocks.setdefault(index, _Block({"type": kind.removesuffix("_delta")}))
-        if kind in _PIECES:
-            piece = as_text(delta.get(_PIECES[kind]))
-            if piece:
-                block.pieces.setdefault(_PIECES[kind], []).append(piece)
-                yield from self._deltas(index, block, kind, piece)
+        # A block whose start was not sent has the type of its first delta.
+        block = self._blocks.setdefault(index, _BlockAccumulator({"type": kind.removesuffix("_delta")}))
+        if kind in _TEXT_FIELDS:
+            text = as_text(delta.get(_TEXT_FIELDS[kind]))
+            if text:
+                block.texts.setdefault(_TEXT_FIELDS[kind], []).append(text)
+                yield from self._iter_deltas(index, block, kind, text)
         elif kind == "citations_delta" and delta.get("citation"):
-            block.cite(delta["citation"])
-            yield from self._prose.cited()
+            block.add_citation(delta["citation"])
+            yield from self._text.mark_cited()
         else:
-            block.fields |= {**_told(delta), "type": block.kind}
+            # Signatures, and deltas of types that are not known: their fields become the block's.
+            block.fields |= {**_remove_nulls(delta), "type": block.kind}
 
-    def _deltas(self, index: int, block: _Block, kind: str, piece: str) -> Iterator[Delta]:
-        if kind == "input_json_delta" and block.call is not None:
-            yield ToolCallDelta(block.call, piece)
+    def _iter_deltas(self, index: int, block: _BlockAccumulator, kind: str, text: str) -> Iterator[Delta]:
+        if kind == "input_json_delta" and block.call_index is not None:
+            yield ToolCallDelta(block.call_index, text)
         elif kind == "text_delta" and block.kind == "text":
-            yield from self._prose.add(index, piece)
+            yield from self._text.add(index, text)
         elif kind == "thinking_delta" and block.kind == "thinking":
+            # The decoder joins thinking blocks by blank lines, and the deltas together must be the same text.
             is_next = self._thinking not in {None, index}
             self._thinking = index
-            yield ReasoningDelta(_BREAK + piece if is_next else piece)
+            yield ReasoningDelta(_SEPARATOR + text if is_next else text)
 
 
 @attrs.define
-class _Block:
-    """A block so far: its fields, the pieces of its texts, and which of the answer's tool calls it is."""
+class _BlockAccumulator:
+    """A block so far: its fields, the parts of its texts by field, and its index among the answer's tool calls."""
 
     fields: dict[str, Any]
-    pieces: dict[str, list[str]] = attrs.field(factory=dict)
-    call: int | None = None
+    texts: dict[str, list[str]] = attrs.field(factory=dict)
+    call_index: int | None = None
 
     @property
     def kind(self) -> str:
+        """The type of the block."""
         return as_text(self.fields.get("type")) or ""
 
-    def cite(self, citation: Any) -> None:
+    def add_citation(self, citation: Any) -> None:
+        """Add one citation."""
+        # A new list: the old one may belong to the event that started the block.
         known = self.fields.get("citations")
         self.fields["citations"] = [*(known if isinstance(known, list) else ()), citation]
 
-    def whole(self) -> dict[str, Any]:
-        """The block as it would have come at once; input that is no JSON, e.g. cut off, stays a text."""
-        texts = {field: "".join(pieces) for field, pieces in self.pieces.items()}
-        written = texts.pop("partial_json", "")
-        return self.fields | texts | ({"input": _parsed(written)} if written.strip() else {})
+    def build_block(self) -> dict[str, Any]:
+        """Return the block as a direct call would have received it."""
+        texts = {field: "".join(parts) for field, parts in self.texts.items()}
+        tool_input = texts.pop("partial_json", "")
+        return self.fields | texts | ({"input": _parse_input(tool_input)} if tool_input.strip() else {})
 
 
-class _Prose:
-    """The answer's text out of the pieces of its text blocks, joined as `decode` joins them.
+class _TextJoiner:
+    """Joins the deltas of text blocks to the text that `decode` makes of the complete message.
 
-    Neighbours are parted by a blank line, unless one of them is cited: then they are one sentence. So what follows
-    the first of them is held back until a citation comes, or the last of them has ended.
+    Neighbouring text blocks are separated by a blank line, unless one of them has a citation: then they are parts of
+    one sentence. The citation may come last, so text after the first block of a run is held back until a citation
+    comes or the run ends.
     """
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.released: list[str] = []
         self._first: int | None = None
         self._is_cited = False
         self._held: dict[int, list[str]] = {}
 
-    def add(self, index: int, piece: str) -> Iterator[Delta]:
-        """More of this block."""
+    def add(self, index: int, text: str) -> Iterator[Delta]:
+        """Add text of the block at ``index``; yield it unless it must be held back."""
         if self._first is None:
             self._first = index
-            yield self._say(_BREAK + piece if self.said else piece)
+            yield self._release(_SEPARATOR + text if self.released else text)
         elif self._is_cited or index == self._first:
-            yield self._say(piece)
+            yield self._release(text)
         else:
-            self._held.setdefault(index, []).append(piece)
+            self._held.setdefault(index, []).append(text)
 
-    def cited(self) -> Iterator[Delta]:
-        """One of the neighbours is cited."""
+    def mark_cited(self) -> Iterator[Delta]:
+        """Record that a block of this run has a citation; yield the text that was held back."""
         self._is_cited = True
-        yield from self._released("")
+        yield from self._release_held("")
 
     def end_run(self) -> Iterator[Delta]:
-        """No text block follows the last one."""
-        yield from self._released(_BREAK)
+        """End the run of neighbouring text blocks; yield the text that was held back."""
+        yield from self._release_held(_SEPARATOR)
         self._first, self._is_cited = None, False
 
-    def _released(self, separator: str) -> Iterator[Delta]:
-        for pieces in self._held.values():
-            yield self._say(separator + "".join(pieces))
+    def _release_held(self, separator: str) -> Iterator[Delta]:
+        for texts in self._held.values():
+            yield self._release(separator + "".join(texts))
         self._held.clear()
 
-    def _say(self, text: str) -> TextDelta:
-        self.said.append(text)
+    def _release(self, text: str) -> TextDelta:
+        self.released.append(text)
         return TextDelta(text)
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _as_object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _told(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that say something: null takes back nothing that an earlier event said."""
+def _remove_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    # Events repeat fields as null that an earlier event has set.
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _parsed(text: str) -> Any:
+def _parse_input(text: str) -> Any:
+    """Parse the input of a tool call; return text that is not JSON, such as one that was cut off, unchanged."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

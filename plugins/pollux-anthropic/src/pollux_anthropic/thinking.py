@@ -1,4 +1,4 @@
-"""How a call lets the model think, and what is wrong with how it wants to. Pure."""
+"""Reasoning options -> the fields "thinking" and "output_config", and the problems of options. No I/O."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 
 def choose_max_tokens(call: Call) -> int:
-    """The limit that goes with the call: the API wants one always."""
+    """Return the limit that is sent with a call: the caller's, or the default of its model."""
+    # The API refuses a request without a limit.
     return call.options.max_tokens or find_call_facts(call).default_max_tokens
 
 
 def encode_thinking(call: Call) -> dict[str, Any] | None:
-    """The field ``thinking``, None where the caller says nothing. Give it calls without a `thinking_problem`."""
+    """Return the field "thinking"; None if the caller sets no reasoning option.
+
+    Only for calls without a problem by `find_thinking_problem`.
+    """
     budget, effort = call.options.reasoning_budget_tokens, read_effort(call)
     if budget is None and effort is None:
         return None
@@ -25,38 +29,40 @@ def encode_thinking(call: Call) -> dict[str, Any] | None:
         return {"type": "disabled"}
     facts = find_call_facts(call)
     if budget is None and facts.thinking == "adaptive":
+        # The summaries are what `Reply.reasoning` shows.
         return {"type": "adaptive", "display": "summarized"}
     return {"type": "enabled", "budget_tokens": budget or BUDGETS[effort or "low"]}
 
 
 def encode_effort(call: Call) -> str | None:
-    """The effort that is sent as such; None for models that take a budget in its place."""
+    """Return the effort that is sent by name; None for models that take a budget of tokens in its place."""
     return read_effort(call) if find_call_facts(call).thinking == "adaptive" else None
 
 
 def read_effort(call: Call) -> str | None:
-    """What the caller asked for, in lower case."""
+    """Return the option ``reasoning_effort`` in lower case, as the API spells it."""
     effort = call.options.reasoning_effort
     return effort and effort.lower()
 
 
 def find_thinking_problem(call: Call) -> Problem | None:
-    """Why the model cannot think as asked."""
+    """Find the reason why a call's model cannot think as the options say; None if it can."""
     effort, budget = read_effort(call), call.options.reasoning_budget_tokens
     facts = find_call_facts(call)
+    # A budget of 0 switches thinking off, which every model can do.
     if effort is None and not budget:
         return None
     if facts.thinking == "none":
-        return Problem(f"{call.model} cannot think", "leave the reasoning options out, or take a newer model")
+        return Problem(f"{call.model} cannot think", "leave the reasoning options out, or use a newer model")
     if effort is not None and effort not in facts.efforts:
         return Problem(
-            f"{call.model} takes no reasoning_effort {call.options.reasoning_effort!r}",
+            f"{call.model} does not accept reasoning_effort {call.options.reasoning_effort!r}",
             f"use one of: {', '.join(facts.efforts)}",
         )
-    return _budget_problem(call)
+    return _find_budget_problem(call)
 
 
-def _budget_problem(call: Call) -> Problem | None:
+def _find_budget_problem(call: Call) -> Problem | None:
     budget, limit = (encode_thinking(call) or {}).get("budget_tokens"), choose_max_tokens(call)
     if budget is None:
         return None
@@ -64,9 +70,10 @@ def _budget_problem(call: Call) -> Problem | None:
         return Problem(
             f"reasoning_budget_tokens must be 0 or at least {MIN_BUDGET}, got {budget}", "0 switches thinking off"
         )
+    # The limit covers thinking and answer together.
     if budget >= limit:
         return Problem(
             f"thinking with {budget} tokens leaves nothing of max_tokens {limit} for the answer",
-            f"raise max_tokens above {budget}, or think less",
+            f"raise max_tokens above {budget}, or lower the reasoning option",
         )
     return None

@@ -1,7 +1,7 @@
 """pollux-sync provider for Google's Gemini API.
 
-JSON calls go through the core's HTTP client, files through the google-genai SDK, which is imported only then.
-A client handed over as ``Config(client=...)`` (Vertex AI, a proxy) carries every call.
+JSON calls go through the core's HTTP client; files go through the google-genai SDK, which is imported for the first
+file. A client passed as ``Config(client=...)`` (Vertex AI, a proxy) carries every call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
@@ -46,10 +46,13 @@ if TYPE_CHECKING:
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 
+    #: Builds the request for the page with this token.
+    PageRequest: TypeAlias = Callable[[str | None], HttpRequest]
+
 __all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
 
-#: What the types of google-genai 3.4 say of ``response_json_schema``, read narrowly: only the keywords that are named
-#: there, no ``items: false`` after ``prefixItems``, and the formats of the page below.
+#: The JSON Schema that ``response_json_schema`` takes, by the types of google-genai 3.4, read narrowly: only the
+#: keywords that are named there, no ``items: false`` after ``prefixItems``, and the formats of the page in ``docs``.
 JSON_SCHEMA = SchemaDialect(
     name="gemini-json-schema",
     needs_object_root=True,
@@ -70,8 +73,9 @@ JSON_SCHEMA = SchemaDialect(
     docs="https://ai.google.dev/gemini-api/docs/structured-output#json_schema_support",
 )
 
+#: The versions of the API; the first is the default, since Google's published contract describes it.
 VERSIONS = ("v1beta", "v1")
-#: How long Gemini keeps a file that nobody deletes, in seconds.
+#: How long Gemini keeps a file that is not deleted, in seconds.
 _FILE_LIFETIME_S = 2 * 86_400.0
 
 INFO = ProviderInfo(
@@ -95,8 +99,7 @@ INFO = ProviderInfo(
         ConfigOption(
             name="api_version",
             types=(str,),
-            about=f"one of: {', '.join(VERSIONS)}; the first, which is the version that Google's contract describes, "
-            "unless you say otherwise",
+            about=f"one of: {', '.join(VERSIONS)}; the default is the first, which Google's contract describes",
         ),
     ),
     sources=(
@@ -121,10 +124,12 @@ class GeminiProvider:
     def pollux_check_config(self, config: ConfigValues) -> Problem | None:
         version = config.provider_options.get("api_version", VERSIONS[0])
         if version not in VERSIONS:
-            return Problem(f"api_version must be one of {', '.join(VERSIONS)}, got {version!r}", "leave it out")
+            return Problem(
+                f"api_version must be one of {', '.join(VERSIONS)}, got {version!r}", f"leave it out for {VERSIONS[0]}"
+            )
         if config.client is not None and "api_version" in config.provider_options:
             return Problem(
-                "the client brings its own api_version", "pass http_options={'api_version': ...} to genai.Client"
+                "the client has its own api_version", "pass http_options={'api_version': ...} to genai.Client"
             )
         return find_client_problem(config.client, "google.Client")
 
@@ -144,7 +149,7 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
-        """Nothing of its own; refuses to defer on Vertex AI before anything is stored."""
+        """Refuse to defer on Vertex AI, before anything is stored. The plan is unchanged."""
         if plan.is_deferred and getattr(plan.request.config.client, "vertexai", False):
             from pollux_gemini.client import build_vertex_batch_error
 
@@ -160,6 +165,7 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
+        # A proxy that drops ?alt=sse makes a stream one JSON list of events.
         if isinstance(response.body, list):
             from pollux_gemini.streaming import merge_events
 
@@ -180,9 +186,9 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_count_tokens(self, request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
-        write = build_vertex_count_request if getattr(client, "is_vertex", False) else build_count_request
-        asked = write(request, call.model)
-        return None if asked is None else read_count(client.send(asked, timeout_s).body, "totalTokens")
+        build = build_vertex_count_request if getattr(client, "is_vertex", False) else build_count_request
+        count_request = build(request, call.model)
+        return None if count_request is None else read_count(client.send(count_request, timeout_s).body, "totalTokens")
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
@@ -228,21 +234,25 @@ class GeminiProvider:
         source = Source.from_file(batch.path, mime_type="application/jsonl")
         asset: Asset = client.upload(source, timeout_s, batch.mark, _FILE_LIFETIME_S)
         try:
-            made = client.send(batching.build_create_request(batch, {"fileName": asset.id}), timeout_s)
+            response = client.send(batching.build_create_request(batch, {"fileName": asset.id}), timeout_s)
         except HttpError as error:
+            # Only a refusal proves that no batch was created. In any other case a batch may need the file.
             if is_refusal(error.response.status):
                 with suppress(Exception):
                     client.delete(asset, timeout_s)
             raise
-        return batching.decode_job(made, batch, [asset.id])
+        return batching.decode_job(response, batch, [asset.id])
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
         for page in map(batching.decode_batches, _iter_pages(batching.build_list_request, client, timeout_s)):
-            for made in page:
-                if made.mark == batch.mark:
-                    stored = _list_uploads(batch.mark, client, timeout_s)
-                    return batching.build_job(made, batch, [asset.id for name, asset in stored if name == batch.mark])
+            for remote in page:
+                if remote.mark == batch.mark:
+                    # The interrupted submission did not record its input file either, which has the same name.
+                    uploads = _list_uploads(batch.mark, client, timeout_s)
+                    return batching.build_job(
+                        remote, batch, [asset.id for name, asset in uploads if name == batch.mark]
+                    )
             if batching.can_stop_search(page, batch.created_at):
                 break
         return None
@@ -253,19 +263,19 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
-        return batching.build_state(
-            batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
-        )
+        response = client.send(batching.build_get_request(job.job_id), timeout_s)
+        return batching.build_state(batching.decode_batch(response))
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
-        batch = batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
-        if batch.answers_file is None:
-            yield from batching.iter_rows(batch.answers)
+        remote = batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
+        if remote.answers_file is None:
+            yield from batching.iter_rows(remote.answers)
             return
+        # Downloaded to disk and read line by line: the file of answers is never in memory as a whole.
         with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
             path = Path(folder) / "answers.jsonl"
-            client.files.download(batch.answers_file, path, timeout_s)
+            client.files.download(remote.answers_file, path, timeout_s)
             with path.open("rb") as lines:
                 yield from batching.iter_rows(batching.parse_lines(lines))
 
@@ -274,6 +284,7 @@ class GeminiProvider:
         try:
             client.send(batching.build_cancel_request(job.job_id), timeout_s)
         except HttpError:
+            # Gemini refuses to cancel a batch that has ended, which is no error for the caller.
             if not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
                 raise
         return True
@@ -290,11 +301,8 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
-        return [
-            model
-            for page in _iter_pages(services.build_models_request, client, timeout_s)
-            for model in services.decode_models(page)
-        ]
+        pages = _iter_pages(services.build_models_request, client, timeout_s)
+        return [model for page in pages for model in services.decode_models(page)]
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
@@ -302,18 +310,18 @@ class GeminiProvider:
         return True
 
 
-def _iter_pages(listing: Callable[[str | None], HttpRequest], client: Any, timeout_s: float) -> Iterator[HttpResponse]:
-    """The pages of a list, each asked for when it is wanted."""
-    page: str | None = None
+def _iter_pages(build_request: PageRequest, client: Any, timeout_s: float) -> Iterator[HttpResponse]:
+    """Yield the pages of a list, each requested when the one before has been read."""
+    page_token: str | None = None
     while True:
-        response = client.send(listing(page), timeout_s)
+        response = client.send(build_request(page_token), timeout_s)
         yield response
-        page = batching.read_page_token(response)
-        if page is None:
+        page_token = batching.read_page_token(response)
+        if page_token is None:
             return
 
 
 def _list_uploads(mark: str, client: Any, timeout_s: float) -> list[tuple[str, Asset]]:
-    """The stored files whose display names begin with the mark, with these names."""
+    """Return the uploads whose display names begin with the mark, each after its display name."""
     pages = _iter_pages(batching.build_list_files_request, client, timeout_s)
     return [upload for page in pages for upload in batching.decode_uploads(page, mark)]

@@ -1,4 +1,4 @@
-"""Context caches: the requests about them, and what Gemini tells of them. Pure."""
+"""Context caches: requests and answers about them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import attrs
 
 from pollux_gemini.encoding import encode, qualify_model
-from pollux_gemini.parts import is_url_context
+from pollux_gemini.parts import as_object, is_url_context
 from pollux_sync.data.handles import RemoteCache
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.errors import ConfigurationError
@@ -23,46 +23,53 @@ if TYPE_CHECKING:
     from pollux_sync.errors import Fault
 
 PATH = "/cachedContents"
-#: What a request keeps, by the names that both kinds of request share.
+#: The fields of a generateContent request that a cache keeps; both kinds of request name them alike.
 _CACHED_FIELDS = ("contents", "systemInstruction", "tools")
-#: Gemini answers 403 or 404 to a cache that is gone, and to one of another account.
+#: Gemini answers 403 or 404 to a cache that is gone, and to one of another account. Only the message
+#: distinguishes it from a bad key, which is also a 403.
 _GONE_MESSAGE = re.compile(r"cached ?content.*not found", re.IGNORECASE | re.DOTALL)
 
 
 def build_create_request(call: Call, ttl_s: float) -> HttpRequest:
-    """The request that keeps what a call would send. Raises ConfigurationError for what no cache keeps."""
+    """Build the request that creates a cache of a call's content.
+
+    Raises ConfigurationError for a page that Gemini reads itself, which no cache keeps.
+    """
     if any(map(is_url_context, call.all_parts)):
         raise ConfigurationError(
-            "a page that Gemini reads by itself cannot be cached", hint="ask about it without a cache, or download it"
+            "a page that Gemini reads itself cannot be cached",
+            hint="ask about it without a cache, or download it and pass the file",
         )
+    # The same encoder as for calls: a cached beginning must be what the calls would have sent.
     sent = encode(call).body or {}
     body = {name: sent[name] for name in _CACHED_FIELDS if sent.get(name)}
     return HttpRequest(path=PATH, body={"model": qualify_model(call.model), "ttl": _format_duration(ttl_s)} | body)
 
 
 def build_extend_request(name: str, ttl_s: float) -> HttpRequest:
-    """The request that keeps a cache for longer."""
+    """Build the request that keeps a cache for ``ttl_s`` seconds from now."""
     return HttpRequest(method="PATCH", path=f"/{quote(name)}?updateMask=ttl", body={"ttl": _format_duration(ttl_s)})
 
 
 def build_delete_request(name: str) -> HttpRequest:
-    """The request that ends a cache."""
+    """Build the request that deletes a cache."""
     return HttpRequest(method="DELETE", path=f"/{quote(name)}")
 
 
-def build_list_request(page: str | None) -> HttpRequest:
-    """The request for one page of the account's caches."""
-    return HttpRequest(method="GET", path=f"{PATH}?pageSize=1000" + (f"&pageToken={quote(page)}" if page else ""))
+def build_list_request(page_token: str | None) -> HttpRequest:
+    """Build the request for one page of the account's caches; the first page has no token."""
+    token = f"&pageToken={quote(page_token)}" if page_token else ""
+    return HttpRequest(method="GET", path=f"{PATH}?pageSize=1000{token}")
 
 
 def decode_cache(response: HttpResponse) -> RemoteCache:
-    """The cache that an answer tells of. Raises ReplyError for an answer that tells of none."""
+    """Decode an answer that is one cache. Raises ReplyError for an answer without a cache."""
     return _decode_item(response.body, response)
 
 
 def decode_caches(response: HttpResponse) -> list[RemoteCache]:
-    """The caches on a page."""
-    body = response.body if isinstance(response.body, dict) else {}
+    """Decode a page of the list of caches. Raises ReplyError for an entry that is not a cache."""
+    body = as_object(response.body)
     return [_decode_item(item, response) for item in body.get("cachedContents") or ()]
 
 
@@ -75,17 +82,18 @@ def _decode_item(item: Any, response: HttpResponse) -> RemoteCache:
             n_tokens=read_count(item.get("usageMetadata"), "totalTokenCount"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ReplyError(f"the answer tells of no cache: {error!r}", response=response) from error
+        raise ReplyError(f"the answer describes no cache: {error!r}", response=response) from error
 
 
 def _format_duration(seconds: float) -> str:
-    return f"{seconds:g}s" if seconds < 1_000_000 else f"{int(seconds)}s"  # noqa: PLR2004 - no exponents
+    # From here on :g writes an exponent, which is no protobuf Duration.
+    return f"{seconds:g}s" if seconds < 1_000_000 else f"{int(seconds)}s"  # noqa: PLR2004
 
 
 def classify_missing_cache(error: Exception) -> Fault | None:
-    """The fault behind an error about a cache that is gone; None for all others."""
+    """Return the fault of an error about a cache that is gone, or None for any other error."""
     fault = classify_error(error) if isinstance(error, HttpError) else None
     if fault is None or not _GONE_MESSAGE.search(fault.message):
         return None
-    hint = "make a new one with create_cache, or use the key it was made with"
+    hint = "make a new cache with create_cache(), or use the key that made this one"
     return attrs.evolve(fault, kind="cache_missing", hint=hint)

@@ -1,4 +1,4 @@
-"""What carries the calls: the core's HTTP client, with the SDK for files; or the caller's SDK client for all."""
+"""The carriers of calls: the core's HTTP client with the SDK for files, or the caller's SDK client for everything."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ if TYPE_CHECKING:
     from pollux_sync.data.streaming import EventStream
     from pollux_sync.errors import FaultKind
 
-#: A file that is not ready after this time will not be.
+#: How long to wait for an uploaded file to be processed, in seconds. A file that takes longer counts as failed.
 MAX_PROCESSING_S = 300.0
-#: The SDK passes our time limit on to the service, which is said to refuse less than this; ours is kept on this side.
+#: The SDK passes our time limit on to the service, which is said to refuse less than this. A shorter limit of ours is
+#: kept on this side only.
 _MIN_SERVER_TIMEOUT_S = 10
-#: What these paths lead to is Gemini's own; Vertex AI has other ways to it, or none.
+#: The beginnings of paths that only the Gemini API has. Vertex AI keeps files and batches elsewhere, or not at all.
 _PATHS_NOT_ON_VERTEX = ("batches", "files")
+#: A base url with the API version at its end.
 _VERSIONED_URL = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
 
 
 def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str) -> DirectCarrier | SDKCarrier:
-    """The carrier that the configuration asks for. A version at the end of ``base_url`` counts as such."""
+    """Open the carrier of a configuration: the caller's SDK client, or the core's client with an SDK's for files."""
     if config.client is not None:
         return GeminiCarrier(config.client)
     root, version = resolve_address(config, info, default_version)
@@ -59,10 +61,14 @@ def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str)
 
 
 def resolve_address(config: ConfigValues, info: ProviderInfo, default_version: str) -> tuple[str, str]:
-    """The address without a version, and the version."""
+    """Return the address without a version, and the version.
+
+    An ``api_version`` in the configuration counts before a version at the end of ``base_url``.
+    """
     root = (config.base_url or info.base_url or "").rstrip("/")
-    named = _VERSIONED_URL.fullmatch(root)
-    root, version = (named["root"], named["version"]) if named else (root, default_version)
+    # The SDK wants base_url without a version, other clients with one: both are understood.
+    match = _VERSIONED_URL.fullmatch(root)
+    root, version = (match["root"], match["version"]) if match else (root, default_version)
     return root, config.provider_options.get("api_version", version)
 
 
@@ -70,44 +76,55 @@ def _open_sdk_client(api_key: str | None, base_url: str, version: str) -> Client
     from google.genai import Client
     from google.genai.types import HttpOptions
 
+    # A redirect would take the key and the file to another host.
     options = HttpOptions(base_url=base_url, api_version=version, client_args={"follow_redirects": False})
     return Client(vertexai=False, api_key=api_key, http_options=options)
 
 
 class GeminiCarrier(SDKCarrier):
-    """Every call through the google-genai SDK, in its raw form."""
+    """Sends every call through a google-genai client, beneath its typed methods, without its retries."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._raw: Any = client._api_client  # noqa: SLF001 - its typed calls rebuild bodies and drop what they don't know
+        # The typed calls of the SDK rebuild bodies and drop fields that they do not know. Its inner client sends bodies
+        # unchanged.
+        self._raw: Any = client._api_client  # noqa: SLF001
         self._closed = threading.Event()
 
     @property
     def is_vertex(self) -> bool:
-        """Whether the client asks Vertex AI."""
+        """True for a client of Vertex AI."""
         return bool(self._raw.vertexai)
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
-        """One exchange. Raises APIError too, for bad credentials, and ConfigurationError for what Vertex AI lacks."""
+        """Send one request and return its answer.
+
+        Raises APIError too, for bad credentials, and ConfigurationError for a path that Vertex AI does not have.
+        """
+        # The SDK changes the body that it is given, so it gets a copy.
         path, body = self._build_path(request), copy.deepcopy(request.body or {})
         with self._convert_errors():
             answer = self._raw.request(request.method.lower(), path, body, _build_http_options(timeout_s))
         return decode_response(200, _lowercase_names(answer.headers), answer.body.encode())
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
-        """An exchange whose answer comes as server-sent events, each within ``timeout_s`` seconds of the one before.
+        """Send one request and return its answer as a stream of events, each within ``timeout_s`` of the one before.
 
-        Raises what `send` raises; so does reading the events.
+        Raises what `send` raises, and so does reading the events.
         """
         from google.genai.types import HttpOptions
 
         path, body = self._build_path(request), copy.deepcopy(request.body or {})
-        once = HttpOptions(retry_options=_build_retry_options())
+        options = HttpOptions(retry_options=_build_retry_options())
         with self._convert_errors():
-            asked = self._raw._build_request(request.method, path, body, once)  # noqa: SLF001
-            asked.timeout = timeout_s  # not as an option, which would tell the service to end a long answer
-            raw = self._raw._request(asked, once, stream=True).response_stream  # noqa: SLF001 - request_streamed cannot be closed
-        if hasattr(raw, "extensions"):  # httpx, or its successor
+            sdk_request = self._raw._build_request(request.method, path, body, options)  # noqa: SLF001
+            # The timeout is not set as an option: the SDK would send it on, and the service end a long answer after it.
+            sdk_request.timeout = timeout_s
+            # The public request_streamed returns a generator that cannot be closed while another thread reads it.
+            raw = self._raw._request(sdk_request, options, stream=True).response_stream  # noqa: SLF001
+        # Responses of httpx and of its successor have extensions. Those of requests, which the SDK uses to show a
+        # client certificate, do not.
+        if hasattr(raw, "extensions"):
             return open_sdk_stream(raw, timeout_s)
         from pollux_gemini.receiving import open_requests_stream
 
@@ -117,13 +134,14 @@ class GeminiCarrier(SDKCarrier):
         path = request.path.removeprefix("/")
         if self.is_vertex and path.startswith(_PATHS_NOT_ON_VERTEX):
             raise build_vertex_batch_error()
-        is_of_models = path.startswith(("models/", "models?"))
-        return f"publishers/google/{path}" if self.is_vertex and is_of_models else path
+        # On Vertex AI the models of Google are one publisher's among others.
+        is_model_path = path.startswith(("models/", "models?"))
+        return f"publishers/google/{path}" if self.is_vertex and is_model_path else path
 
     def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        """Store a source's content, streamed, and wait until it can be used; Gemini keeps it for two days.
+        """Store a source's content, streamed, and wait until it can be used. Gemini keeps it for two days.
 
-        Raises as `send` does, APIError for content that the service cannot process, OSError for an unreadable file.
+        Raises what `send` raises, APIError for content that the service cannot process, OSError for an unreadable file.
         """
         if self.is_vertex:
             raise ConfigurationError(
@@ -138,6 +156,7 @@ class GeminiCarrier(SDKCarrier):
         asset = Asset(id=stored.name or "", uri=stored.uri, mime_type=source.mime_type, expires_at=expires)
         try:
             self._wait_until_ready(stored, deadline, timeout_s)
+        # The caller does not get the asset, so it could not delete it; even Ctrl-C must not leave the file behind.
         except BaseException:
             with suppress(Exception):
                 self.delete(asset, timeout_s)
@@ -147,8 +166,8 @@ class GeminiCarrier(SDKCarrier):
     def _wait_until_ready(self, stored: File, deadline: float, timeout_s: float) -> None:
         for wait_s in iter_poll_waits():
             if _read_state(stored) == "FAILED":
-                why = stored.error.message if stored.error else None
-                raise _build_unusable_error(stored, why or "no reason given", "invalid_request")
+                reason = stored.error.message if stored.error else None
+                raise _build_unusable_error(stored, reason or "no reason given", "invalid_request")
             if _read_state(stored) != "PROCESSING":
                 return
             left_s = deadline - time.monotonic()
@@ -170,24 +189,26 @@ class GeminiCarrier(SDKCarrier):
             self._client.files.download(file=name, destination=path, config=_build_config(timeout_s))
 
     def close(self) -> None:
-        """Wake what waits; the client itself is its owner's."""
+        """Wake threads that wait for a file. The client itself belongs to its owner and stays open."""
         self._closed.set()
 
     def close_all(self) -> None:
-        """Wake what waits, and close the client."""
+        """Wake threads that wait for a file, and close the client."""
         self._closed.set()
         self._client.close()
 
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:
-        """Exceptions of the SDK, its HTTP library and its credentials become those that the core's classifier knows."""
+        """Convert exceptions of the SDK, of its HTTP library and of its credentials for the core's classifier."""
+        # Imported here: the module must load without the SDK, which only files need.
         from google.auth.exceptions import GoogleAuthError
         from google.genai.errors import APIError as SDKError
 
         try:
             yield
         except SDKError as error:
-            raise HttpError(self._convert_error_response(error)) from None  # its text may show the key
+            # Without the cause: its text may contain the key.
+            raise HttpError(self._convert_error_response(error)) from None
         except _find_http_errors("TimeoutException") as error:
             raise TimeoutError("the SDK's request timed out") from error
         except _find_http_errors("RequestError") as error:
@@ -198,11 +219,13 @@ class GeminiCarrier(SDKCarrier):
                 kind="auth",
                 hint="check the credentials of Config(client=...)",
             ) from error
-        except (ValueError, KeyError, TypeError) as error:  # what its decoders raise
-            raise ReplyError("the answer is not what the SDK expects, perhaps cut off", retryable=True) from error
+        # The SDK's decoders raise these for an answer that they cannot read.
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReplyError("the SDK cannot read the answer, perhaps it was cut off", retryable=True) from error
 
     def _convert_error_response(self, error: Any) -> HttpResponse:
         headers = _lowercase_names(getattr(error.response, "headers", {}))
+        # Google's errors may quote the key that was refused.
         text = json.dumps(error.details)
         if self._raw.api_key:
             text = text.replace(self._raw.api_key, REDACTED)
@@ -210,16 +233,17 @@ class GeminiCarrier(SDKCarrier):
 
 
 def build_vertex_batch_error() -> ConfigurationError:
-    """Why Vertex AI takes no deferred requests."""
+    """Build the error of deferring requests with a client of Vertex AI."""
     return ConfigurationError(
-        "Vertex AI keeps its batches in Cloud Storage or BigQuery, which cannot be deferred to here",
-        hint="take a key of the Gemini API for deferred requests, or call run_many()",
+        "Vertex AI keeps its batches in Cloud Storage or BigQuery, which this provider does not support",
+        hint="use a key of the Gemini API for deferred requests, or call run_many()",
     )
 
 
 def iter_poll_waits() -> Iterator[float]:
-    """Seconds between looks at a file: short at first, growing to five."""
-    return (min(0.1 * 1.5**look, 5.0) for look in count())
+    """Yield the waits between requests for a file's state, in seconds: short at first, growing to five."""
+    # Images are ready almost at once, films take minutes.
+    return (min(0.1 * 1.5**attempt, 5.0) for attempt in count())
 
 
 def _build_http_options(timeout_s: float) -> HttpOptions:
@@ -235,6 +259,7 @@ def _build_http_options(timeout_s: float) -> HttpOptions:
 def _build_retry_options() -> HttpRetryOptions:
     from google.genai.types import HttpRetryOptions
 
+    # Retries belong to the core's RetryPolicy alone. One attempt switches off those of the SDK.
     return HttpRetryOptions(attempts=1)
 
 
@@ -247,7 +272,7 @@ def _build_config(timeout_s: float) -> Any:
 
 
 def _find_http_errors(name: str) -> tuple[type[Exception], ...]:
-    """An exception of the libraries that the SDK may send with: httpx, or its successor."""
+    # The SDK sends with httpx, or with its successor. A library that is not imported cannot have raised.
     libraries = (sys.modules.get(library) for library in ("httpx", "httpx2"))
     return tuple(getattr(library, name) for library in libraries if library is not None)
 
@@ -256,9 +281,10 @@ def _read_state(stored: File) -> str | None:
     return stored.state.value if stored.state else None
 
 
-def _build_unusable_error(stored: File, why: str, kind: FaultKind) -> APIError:
+def _build_unusable_error(stored: File, reason: str, kind: FaultKind) -> APIError:
     return APIError(
-        f"Gemini could not process {stored.display_name!r}: {why}",
+        f"Gemini could not process {stored.display_name!r}: {reason}",
         kind=kind,
-        hint=f"check that it is whole, of the type named, and short enough for {MAX_PROCESSING_S:g} s and timeout_s",
+        hint="check that the file is complete, of the declared type, and can be processed within timeout_s "
+        f"and {MAX_PROCESSING_S:g} s",
     )

@@ -1,4 +1,4 @@
-"""From earlier turns and the question to ``contents``. Pure."""
+"""Earlier turns and the question, encoded as ``contents``. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.request import Call, Part, Turn
 
-#: Key of a turn's provider state: the answer's parts as they came, thought signatures and all.
+#: The key in a turn's provider state under which the parts of an answer are kept unchanged, with thought signatures.
 PARTS_KEY = "gemini_parts"
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _MODEL_ROLES = frozenset({"assistant", "model"})
+#: Stands in for the call of a tool result whose call is not in the history: the API requires a function name.
 _UNKNOWN_FUNCTION = {"name": "unknown_tool"}
 
 
 def encode_system_instruction(call: Call) -> Json | None:
-    """The instruction, with what system turns say."""
-    told = [turn.content for turn in _list_turns(call) if turn.role in _SYSTEM_ROLES]
-    text = "\n\n".join(text for text in (call.options.system_instruction, *told) if text)
+    """Encode the system instruction, followed by the contents of system turns."""
+    # The API has one system instruction and no system role, wherever in the history such a turn stands.
+    system_turns = [turn.content for turn in _list_turns(call) if turn.role in _SYSTEM_ROLES]
+    text = "\n\n".join(text for text in (call.options.system_instruction, *system_turns) if text)
     return {"parts": [{"text": text}]} if text else None
 
 
 def encode_contents(call: Call) -> Iterator[Json]:
-    """Turns, then the question. Neighbours of one role become one content: after a tool's result the model speaks."""
-    spoken = (turn for turn in _encode_turns(call) if turn[1])
-    for role, turns in groupby(spoken, key=itemgetter(0)):
-        yield {"role": role, "parts": [part for _, parts in turns for part in parts]}
+    """Yield the contents of the turns, then that of the question."""
+    messages = (message for message in _encode_turns(call) if message[1])
+    # Neighbours of one role become one content: the results of parallel calls belong into one content, and the question
+    # after a tool's result joins it, since the model speaks next.
+    for role, group in groupby(messages, key=itemgetter(0)):
+        yield {"role": role, "parts": [part for _, parts in group for part in parts]}
 
 
 def _list_turns(call: Call) -> tuple[Turn, ...]:
@@ -43,23 +47,25 @@ def _list_turns(call: Call) -> tuple[Turn, ...]:
 
 
 def _encode_turns(call: Call) -> Iterator[tuple[str, list[Json]]]:
-    """Who says what, in order."""
-    called: dict[str, Json] = {}
+    """Yield the role and the parts of each turn and of the question, in order."""
+    function_calls: dict[str, Json] = {}
     for turn in _list_turns(call):
         if turn.role in _MODEL_ROLES:
             parts = _encode_answer(turn)
+            # A call that came without an id has one of ours in the turn. Its result must name the call as it is sent.
             sent = read_function_calls(parts)
-            called |= {call.id: function for call, function in zip(turn.tool_calls, sent, strict=True)}
+            function_calls |= {call.id: function for call, function in zip(turn.tool_calls, sent, strict=True)}
             yield "model", parts
         elif turn.role == "tool":
-            yield "user", [_encode_tool_result(turn, called.get(turn.tool_call_id or "", _UNKNOWN_FUNCTION))]
+            function_call = function_calls.get(turn.tool_call_id or "", _UNKNOWN_FUNCTION)
+            yield "user", [_encode_tool_result(turn, function_call)]
         elif turn.role not in _SYSTEM_ROLES:
             yield "user", _encode_user_parts(turn.parts, turn.content)
     yield "user", _encode_user_parts(call.parts, call.prompt)
 
 
-def _encode_user_parts(sources: Iterable[Part], said: str | None) -> list[Json]:
-    return [part for source in sources if (part := encode_part(source)) != {"text": ""}] + _encode_text(said)
+def _encode_user_parts(sources: Iterable[Part], text: str | None) -> list[Json]:
+    return [part for source in sources if (part := encode_part(source)) != {"text": ""}] + _encode_text(text)
 
 
 def _encode_text(text: str | None) -> list[Json]:
@@ -67,7 +73,8 @@ def _encode_text(text: str | None) -> list[Json]:
 
 
 def _encode_answer(turn: Turn) -> list[Json]:
-    """An earlier answer: its parts as they came, unless the turn was changed or comes from elsewhere."""
+    """Encode an earlier answer: the stored parts, unless the turn was changed or comes from another provider."""
+    # Stored parts go back unchanged: Gemini checks thought signatures against the parts they came with.
     stored = read_objects((turn.provider_state or {}).get(PARTS_KEY))
     built = _encode_text(turn.content) + [{"functionCall": _encode_function_call(call)} for call in turn.tool_calls]
     return stored if _read_text_and_calls(stored) == _read_text_and_calls(built) else built
@@ -82,15 +89,18 @@ def _encode_function_call(call: ToolCall) -> Json:
     return ({"id": call.id} if call.id else {}) | {"name": call.name, "args": _parse_object(call.arguments) or {}}
 
 
-def _encode_tool_result(turn: Turn, called: Json) -> Json:
-    """A tool's result, under the call's name and, where the model gave one, its id."""
+def _encode_tool_result(turn: Turn, function_call: Json) -> Json:
+    # The service matches a result to its call by name, and by id if the model sent one.
     response = None if turn.is_error else _parse_object(turn.content)
-    told = {"response": {"error" if turn.is_error else "result": turn.content} if response is None else response}
-    return {"functionResponse": {name: called[name] for name in ("id", "name") if called.get(name)} | told}
+    if response is None:
+        # The field takes an object only, so any other content is put into one.
+        response = {"error" if turn.is_error else "result": turn.content}
+    identity = {name: function_call[name] for name in ("id", "name") if function_call.get(name)}
+    return {"functionResponse": {**identity, "response": response}}
 
 
 def _parse_object(text: str) -> Json | None:
-    """The JSON object that the text is; None for anything else."""
+    """Return the text's JSON object, or None if it is anything else."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""From the answer of ``generateContent`` to a Reply. Pure, and tolerant of what it does not know."""
+"""An answer of ``generateContent``, decoded as a Reply. Pure, and tolerant of fields that it does not know."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pollux_gemini.conversing import PARTS_KEY
-from pollux_gemini.parts import read_function_calls, read_objects, read_texts
+from pollux_gemini.parts import as_object, read_function_calls, read_objects, read_texts
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, read_count
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from pollux_gemini.parts import Json
     from pollux_sync.data.provider import HttpResponse
 
+#: Finish reasons of an answer that a filter stopped.
 _FILTER_REASONS = (
     *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "ESCALATION", "MODEL_ARMOR"),
     *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "PUP_LIMITED_DISABLED"),
 )
+#: Finish reasons of an answer that failed.
 _ERROR_REASONS = (
     *("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"),
     *("MISSING_THOUGHT_SIGNATURE", "IMAGE_OTHER", "NO_IMAGE"),
@@ -30,14 +32,14 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     **dict.fromkeys(_FILTER_REASONS, "content_filter"),
     **dict.fromkeys(_ERROR_REASONS, "error"),
 }
-#: What a candidate says beside its content.
+#: The fields of a candidate, beside its content, that become artifacts.
 _CANDIDATE_METADATA = ("citationMetadata", "groundingMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult")
-#: Parts that hold one of these are the answer itself; all others (code, images, ...) are extras.
+#: The keys of parts that are the answer itself. All other parts (code, images, ...) become artifacts.
 _ANSWER_KEYS = frozenset({"text", "functionCall"})
 
 
 def decode(response: HttpResponse) -> Reply:
-    """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer."""
+    """Decode an answer as a Reply. Raises HttpError for an error inside a 200, ReplyError for a body without answer."""
     body = response.body
     if not isinstance(body, dict):
         raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
@@ -45,52 +47,55 @@ def decode(response: HttpResponse) -> Reply:
         raise HttpError(response)
     candidates = read_objects(body.get("candidates"))
     blocked = read_block_reason(body)
+    # A blocked prompt is answered without candidates. That is an empty reply with a finish reason, not a fault.
     if not candidates and blocked is None:
         raise ReplyError(
-            "the answer holds no candidates", hint="does base_url lead to the Gemini API?", response=response
+            "the answer has no candidates",
+            hint="check that base_url is the address of the Gemini API",
+            response=response,
         )
     candidate = candidates[0] if candidates else {}
     parts = read_objects(as_object(candidate.get("content")).get("parts"))
     calls = tuple(decode_tool_call(index, call) for index, call in enumerate(read_function_calls(parts)))
-    ended = as_text(candidate.get("finishReason"))
-    is_blocked = ended is None and blocked is not None
+    raw_reason = as_text(candidate.get("finishReason"))
+    is_blocked = raw_reason is None and blocked is not None
     return Reply(
         text="".join(read_texts(parts, is_thought=False)),
         reasoning="\n\n".join(read_texts(parts, is_thought=True)) or None,
         tool_calls=calls,
         usage=decode_usage(body.get("usageMetadata")),
-        finish_reason="content_filter" if is_blocked else _decode_finish_reason(ended, has_calls=bool(calls)),
-        raw_finish_reason=ended or blocked,
+        finish_reason="content_filter" if is_blocked else _decode_finish_reason(raw_reason, has_calls=bool(calls)),
+        raw_finish_reason=raw_reason or blocked,
         response_id=as_text(body.get("responseId")),
         model=as_text(body.get("modelVersion")),
+        # Plain texts can be rebuilt from the reply, so only other parts are worth the space in every envelope.
         provider_state={PARTS_KEY: parts} if any(part.keys() != {"text"} for part in parts) else None,
         artifacts=_read_artifacts(body, candidates, parts),
     )
 
 
-def as_object(value: Any) -> Json:
-    """``value`` if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
 def read_block_reason(body: Json) -> str | None:
-    """Why the prompt, or what was to be said on it, was blocked."""
+    """Return the reason why the prompt, or the answer to it, was blocked; None if neither was."""
     return as_text(as_object(body.get("promptFeedback")).get("blockReason"))
 
 
 def decode_tool_call(index: int, call: Json) -> ToolCall:
-    """The answer's call of this index, from a functionCall that has a name."""
+    """Decode a functionCall that has a name, the answer's call of this index."""
+    # Gemini's calls often have no id, but a tool loop needs one to match results.
     arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
     return ToolCall(as_text(call.get("id")) or f"call_{index}", call["name"], arguments)
 
 
 def _decode_finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason | None:
+    # Gemini has no finish reason of its own for tool calls.
     reason = _FINISH_REASONS.get(raw or "")
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
 def decode_usage(usage: Any) -> Usage:
-    """Thoughts are output, and what the service's own tools read is input, so that the two make up the total."""
+    """Decode the usage."""
+    # Gemini counts thoughts, and the input of its own tools, outside of candidates and prompt. With them input and
+    # output add up to the total.
     return Usage(
         input_tokens=_sum_counts(usage, "promptTokenCount", "toolUsePromptTokenCount"),
         output_tokens=_sum_counts(usage, "candidatesTokenCount", "thoughtsTokenCount"),
@@ -106,12 +111,12 @@ def _sum_counts(usage: Any, *names: str) -> int | None:
 
 
 def _read_artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Json | None:
-    """What else the answer holds, by Google's names."""
+    """Return the rest of the answer under Google's names."""
     candidate = candidates[0] if candidates else {}
-    found = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
+    artifacts = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
         "finishMessage": candidate.get("finishMessage") if candidate.get("finishReason") != "STOP" else None,
         "promptFeedback": body.get("promptFeedback"),
         "parts": [part for part in parts if not _ANSWER_KEYS & part.keys()],
         "candidates": candidates[1:],
     }
-    return {name: value for name, value in found.items() if value} or None
+    return {name: value for name, value in artifacts.items() if value} or None

@@ -1,4 +1,4 @@
-"""From a Call to the body of ``POST /models/...:generateContent``. Pure."""
+"""A Call, encoded as the body of ``POST /models/...:generateContent``. Pure."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ if TYPE_CHECKING:
     from pollux_sync.data.options import Options
     from pollux_sync.data.request import Call
 
-#: The body fields that `encode` writes whole: raw provider options may not set them.
+#: The body fields that `encode` writes as a whole. Raw provider options must not set them.
 MANAGED_FIELDS = frozenset({"model", "contents", "systemInstruction", "cachedContent"})
-#: Those it writes in part: raw fields go beside them.
-_MANAGED_SUBFIELDS = {
+#: The body fields that `encode` writes in part, each with the subfields that raw provider options must not set. Gemini
+#: keeps most of its settings in generationConfig, so other raw subfields are merged with ours.
+MANAGED_SUBFIELDS = {
     "generationConfig": frozenset(
         {"temperature", "topP", "maxOutputTokens", "responseMimeType", "responseJsonSchema", "thinkingConfig"}
     ),
     "toolConfig": frozenset({"functionCallingConfig"}),
 }
+#: The fields that countTokens of Vertex AI takes.
 _VERTEX_COUNT_FIELDS = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 _MAX_TEMPERATURE = 2
 _CALLING_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
-#: A model's full name begins like this; others are short for models/NAME.
+#: The beginnings of full model names. Any other name is short for models/NAME.
 _COLLECTIONS = ("models/", "tunedModels/", "publishers/", "projects/")
 
 
 def encode(call: Call) -> HttpRequest:
-    """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
+    """Encode a call as a request. Raises ConfigurationError for a part that the API cannot carry."""
     body: Json = {"contents": list(encode_contents(call))}
     settings = {
         "systemInstruction": encode_system_instruction(call),
@@ -49,32 +51,33 @@ def encode(call: Call) -> HttpRequest:
 
 
 def build_count_request(request: HttpRequest, model: str) -> HttpRequest:
-    """The request that has the input tokens of this one counted."""
+    """Build the request that counts the input tokens of ``request``."""
+    # The whole request is counted, so that raw fields, tools and a cache count too.
     body = {"generateContentRequest": {"model": qualify_model(model), **(request.body or {})}}
     return HttpRequest(path=build_path(model, "countTokens"), body=body)
 
 
 def build_vertex_count_request(request: HttpRequest, model: str) -> HttpRequest | None:
-    """The same for Vertex AI; None with a cache, whose tokens it does not count."""
+    """Build the same request for Vertex AI, or return None with a cache, whose tokens Vertex AI does not count."""
     body = request.body or {}
     if "cachedContent" in body:
         return None
-    counted = {name: value for name, value in body.items() if name in _VERTEX_COUNT_FIELDS}
-    return HttpRequest(path=build_path(model, "countTokens"), body=counted)
+    fields = {name: value for name, value in body.items() if name in _VERTEX_COUNT_FIELDS}
+    return HttpRequest(path=build_path(model, "countTokens"), body=fields)
 
 
 def build_path(model: str, method: str) -> str:
-    """The path of a model's method."""
+    """Return the path of a model's method."""
     return f"/{quote(qualify_model(model), safe='/@:')}:{method}"
 
 
 def qualify_model(model: str) -> str:
-    """The model's name as paths and caches have it."""
+    """Return the model's full name, as paths and caches have it."""
     return model if model.startswith(_COLLECTIONS) else f"models/{model}"
 
 
 def find_problem(call: Call) -> Problem | None:
-    """What the service would refuse, found before anything is sent."""
+    """Return what the service would refuse in a call, found before anything is sent."""
     temperature = call.options.temperature
     if temperature is not None and temperature > _MAX_TEMPERATURE:
         return Problem(f"temperature must be at most 2, got {temperature:g}", "Gemini's scale ends at 2")
@@ -82,17 +85,21 @@ def find_problem(call: Call) -> Problem | None:
 
 
 def _find_raw_field_problem(call: Call) -> Problem | None:
-    """Why the raw fields cannot stand beside those that `encode` writes."""
+    """Return the clash between raw fields and those that `encode` writes."""
     raw = (call.options.provider_options or {}).get(PROVIDER, {})
     clashes = ["tools"] if "tools" in raw and _encode_tools(call) else []
-    for name, managed in _MANAGED_SUBFIELDS.items():
+    for name, managed in MANAGED_SUBFIELDS.items():
         if not isinstance(raw.get(name, {}), dict):
-            return Problem(f"provider_options[{PROVIDER!r}][{name!r}] must be a dict", "pass it as the API has it")
+            return Problem(
+                f"provider_options[{PROVIDER!r}][{name!r}] must be a dict",
+                f"pass the fields of {name} as the API has them",
+            )
         clashes += [f"{name}.{field}" for field in sorted(managed & set(raw.get(name, {})))]
     if not clashes:
         return None
     return Problem(
-        f"provider_options[{PROVIDER!r}] sets {', '.join(clashes)}, which Options manage", "use the option for it"
+        f"provider_options[{PROVIDER!r}] sets {', '.join(clashes)}, which Options manage",
+        "set the option of that name in Options instead",
     )
 
 
@@ -117,7 +124,7 @@ def _encode_tools(call: Call) -> list[Json]:
 
 
 def _encode_function(tool: Mapping[str, Any]) -> Json:
-    """A declaration, its parameters as full JSON Schema, which the older field ``parameters`` cannot hold."""
+    # parametersJsonSchema takes full JSON Schema; the older field `parameters` takes a subset of OpenAPI.
     parameters = tool.get("parameters")
     declared = {
         "name": tool["name"],
@@ -128,7 +135,7 @@ def _encode_function(tool: Mapping[str, Any]) -> Json:
 
 
 def _encode_tool_config(options: Options) -> Json | None:
-    """How the model may call; VALIDATED keeps it to the schemas of tools that ask to be strict."""
+    # VALIDATED is the mode that holds calls to the schemas of their tools; Gemini has no `strict` for a single tool.
     choice = options.tool_choice
     if isinstance(choice, dict):
         config: Json = {"mode": "ANY", "allowedFunctionNames": [choice["name"]]}

@@ -1,4 +1,4 @@
-"""What differs between models, as dated data: whether they think, and how they are told to.
+"""The differences between models, as dated data: if they think, and by which setting.
 
 Checked on 2026-11-21 in the published OpenAPI document and in the types of google-genai 3.4: a level goes to Gemini 3
 and later and is an error before; a model that cannot think refuses any setting; a budget of 0 switches thinking off;
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 #: Efforts that are sent as levels.
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
-#: Tokens to think with, where a model takes a number and not a level.
+#: The thinking budgets, in tokens, of efforts for models that take a number and not a level.
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
 
 
 @attrs.frozen(kw_only=True)
 class ModelFacts:
-    """What the models whose name holds ``pattern`` take.
+    """The thinking settings of models whose name matches ``pattern``.
 
     ``thinking``: "level" models take a level, or a budget; "budget" models only a budget of tokens, from
     ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
@@ -39,11 +39,12 @@ class ModelFacts:
 
     @property
     def efforts(self) -> tuple[str, ...]:
-        """The values of ``reasoning_effort`` that mean something to the model."""
+        """The values of ``reasoning_effort`` that the model takes."""
         return {"none": (), "budget": tuple(BUDGETS), "level": LEVELS}[self.thinking]
 
 
-#: The first row that matches wins. A model of no row is newer than this table, so it is asked as the newest are.
+#: The first matching row counts. The last row matches every name: a model that no other row knows is newer than this
+#: table, and takes what the newest models take.
 FACTS = (
     ModelFacts(pattern=r"gemini-(1\.|2\.0)", thinking="none"),
     ModelFacts(pattern=r"gemini-2\.5-pro", thinking="budget", min_budget=128, max_budget=32_768, can_stop=False),
@@ -55,13 +56,13 @@ FACTS = (
 
 @lru_cache(maxsize=256)
 def find_facts(model: str) -> ModelFacts:
-    """What is known of a model, by its name at the Gemini API or Vertex AI."""
+    """Return the facts of a model, by its name at the Gemini API or Vertex AI. Cached: every call asks."""
     name = model.lower()
     return next(facts for facts in FACTS if re.search(facts.pattern, name))
 
 
 def find_call_facts(call: Call) -> ModelFacts:
-    """What is known of a call's model; it thinks, by a level or a budget, where the configuration alone says that."""
+    """Return the facts of a call's model, including capabilities that only the configuration declares."""
     facts = find_facts(call.model)
-    is_said_to_think = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
-    return attrs.evolve(facts, thinking="level") if facts.thinking == "none" and is_said_to_think else facts
+    is_declared = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
+    return attrs.evolve(facts, thinking="level") if facts.thinking == "none" and is_declared else facts

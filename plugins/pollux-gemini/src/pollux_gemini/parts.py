@@ -55,7 +55,7 @@ def encode_part(part: Part) -> Json:
 
 def _encode_file(source: Source, uri: str) -> Json:
     part: Json = {"fileData": {"fileUri": uri}}
-    # This type stands for "unknown" here. Without the field Gemini finds out the type itself.
+    # This is the type of content whose type is not known, so it is left out.
     if source.mime_type != OCTET_STREAM:
         part["fileData"]["mimeType"] = source.mime_type
     video = source.gemini_video_settings_for(PROVIDER)

@@ -1,4 +1,4 @@
-"""Streamed answers through requests, with which the SDK shows a client certificate."""
+"""Streamed answers through requests, the library that the SDK uses when it shows a client certificate."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     Errors = Callable[[], AbstractContextManager[None]]
 
 
-def open_requests_stream(raw: Any, timeout_s: float, as_wire_errors: Errors) -> EventStream:
-    """Open the unread answer as a stream of events, as `wire.sdks.open_sdk_stream` does for other libraries.
+def open_requests_stream(raw: Any, timeout_s: float, convert_errors: Errors) -> EventStream:
+    """Open an unread answer as a stream of events, as `wire.sdks.open_sdk_stream` does for other libraries.
 
-    ``as_wire_errors`` converts what reading it raises to errors that the core's classifier knows.
+    ``convert_errors`` is a context manager that converts what reading raises for the core's classifier.
     """
-    stream = _RequestsStream(raw, timeout_s, as_wire_errors)
+    stream = _RequestsStream(raw, timeout_s, convert_errors)
     try:
         return stream.detect_format()
     except BaseException:
@@ -33,32 +33,34 @@ def open_requests_stream(raw: Any, timeout_s: float, as_wire_errors: Errors) -> 
 
 
 class _RequestsStream(ByteStream):
-    """An answer's events as they come over one of requests' connections."""
+    """The events of an answer over a connection of requests."""
 
-    def __init__(self, raw: Any, timeout_s: float, as_wire_errors: Errors) -> None:
+    def __init__(self, raw: Any, timeout_s: float, convert_errors: Errors) -> None:
         super().__init__(HttpResponse(status=200, headers={name.lower(): raw.headers[name] for name in raw.headers}))
         self._raw = raw
         self._timeout_s = timeout_s
-        self._as_wire_errors = as_wire_errors
+        self._convert_errors = convert_errors
         self.renew()
 
     def iter_chunks(self) -> Iterator[bytes]:
-        """The body, piece by piece as it comes. requests bounds the wait for each, the deadline that for events."""
-        with self._as_wire_errors():
-            for piece in self._raw.iter_content(None):
+        """Yield the body in chunks. requests bounds the wait for each chunk, the deadline that for each event."""
+        with self._convert_errors():
+            for chunk in self._raw.iter_content(None):
+                # A server that drips bytes without completing an event would never be late for requests.
                 if time.monotonic() > self._deadline:
                     raise TimeoutError("no event came within the time limit")
-                yield piece
+                yield chunk
 
     def renew(self) -> None:
-        """Let the time limit for the next event begin anew."""
+        """Restart the time limit for the next event."""
         self._deadline = time.monotonic() + self._timeout_s
 
     def wake(self) -> None:
-        """Let whoever waits for the next event fail at once."""
-        with suppress(OSError, AttributeError):  # the answer has ended, and others may have the socket
+        """Make a reader that waits for the next event fail at once."""
+        # AttributeError: the answer has ended, and its connection went back to the pool.
+        with suppress(OSError, AttributeError):
             self._raw.raw.connection.sock.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection, unless the answer was read to its end."""
+        """Close the connection, unless the answer was read to its end and the pool has it again."""
         self._raw.close()

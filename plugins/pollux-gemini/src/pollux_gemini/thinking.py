@@ -1,4 +1,4 @@
-"""How a call lets the model think, and what is wrong with how it wants to. Pure."""
+"""The thinking settings of a call, encoded and checked. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 
 def encode_thinking(call: Call) -> dict[str, Any] | None:
-    """The field ``thinkingConfig``, None where there is nothing to say. Give it calls without a `thinking_problem`."""
+    """Encode ``thinkingConfig``, or return None if nothing is to be set. The call must have no thinking problem."""
     budget, effort = call.options.reasoning_budget_tokens, _read_effort(call)
     facts = find_call_facts(call)
+    # A model that cannot think refuses any setting, even a budget of 0.
     if facts.thinking == "none" or (budget is None and effort is None):
         return None
     if effort is not None and facts.thinking == "level":
         return {"includeThoughts": True, "thinkingLevel": effort.upper()}
+    # A model that takes only budgets gets the budget that stands for the effort.
     tokens = BUDGETS[effort] if effort is not None else budget
     return {"includeThoughts": tokens != 0, "thinkingBudget": tokens}
 
@@ -30,7 +32,7 @@ def _read_effort(call: Call) -> str | None:
 
 
 def find_thinking_problem(call: Call) -> Problem | None:
-    """Why the model cannot think as asked."""
+    """Return the problem with the call's reasoning options, or None."""
     budget, effort = call.options.reasoning_budget_tokens, _read_effort(call)
     facts = find_call_facts(call)
     if facts.thinking == "none" and (budget or effort):
@@ -45,10 +47,14 @@ def find_thinking_problem(call: Call) -> Problem | None:
 
 def _find_budget_problem(budget: int, model: str, facts: ModelFacts) -> Problem | None:
     if budget == 0:
-        return None if facts.can_stop else Problem(f"{model} always thinks", f"allow it {facts.min_budget} tokens")
+        return (
+            None
+            if facts.can_stop
+            else Problem(f"{model} always thinks", f"set reasoning_budget_tokens to {facts.min_budget} or more")
+        )
     if facts.min_budget <= budget <= (facts.max_budget or budget):
         return None
     return Problem(
-        f"{model} takes no reasoning_budget_tokens {budget}",
-        f"from {facts.min_budget} to {facts.max_budget}" + (", or 0 for no thinking" if facts.can_stop else ""),
+        f"{model} does not take reasoning_budget_tokens {budget}",
+        f"use from {facts.min_budget} to {facts.max_budget}" + (", or 0 for no thinking" if facts.can_stop else ""),
     )

@@ -1,4 +1,4 @@
-"""pollux-sync provider for OpenAI-compatible servers, and for GGUF models inside this process."""
+"""pollux-sync provider for OpenAI-compatible servers, and for GGUF models in this process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
-#: llama.cpp's grammars know no closed tuples and no boolean schemas; objects are what every server enforces.
+#: llama.cpp answers 400 to a closed tuple and to a boolean schema, so tuples are sent as objects, which every server
+#: enforces.
 SCHEMAS = SchemaDialect(
     name="local",
     allows_tuples=False,
@@ -45,8 +46,9 @@ SCHEMAS = SchemaDialect(
     docs="https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md",
 )
 
-#: What servers of this kind understand of Chat Completions; they ignore what they do not support. llama.cpp makes
-#: grammars of tools too, and takes a tool_choice with a name for "auto".
+#: Chat Completions as local servers understand it; they ignore fields that they do not support. llama.cpp compiles the
+#: schemas of tools to grammars too, so they are lowered alike. It treats a tool_choice that names a tool as "auto", so
+#: that tool alone is sent, as required.
 DIALECT = ChatDialect(effort_path=("reasoning_effort",), tool_schemas=SCHEMAS, names_tool=False)
 
 INFO = ProviderInfo(
@@ -65,7 +67,7 @@ INFO = ProviderInfo(
         ConfigOption(
             name="takes_reasoning_effort",
             types=(bool,),
-            about="the server and the model's template heed reasoning_effort, which is refused by default",
+            about="the server and the model's template use reasoning_effort, which is refused by default",
         ),
         ConfigOption(
             name="n_ctx",
@@ -105,7 +107,7 @@ INFO = ProviderInfo(
 
 
 class LocalProvider:
-    """Any OpenAI-compatible server at ``base_url``; without one, ``model`` names a GGUF file to load."""
+    """Calls an OpenAI-compatible server at ``base_url``; without one, loads the GGUF file that ``model`` names."""
 
     @hookimpl
     def pollux_provider_info(self) -> ProviderInfo:
@@ -125,13 +127,14 @@ class LocalProvider:
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
-        """Refuses what servers ignore without a word, unless the user knows better; changes nothing."""
+        """Refuse reasoning_effort unless the configuration declares that the server uses it. The plan is unchanged."""
+        # Most servers drop the field without an error, so that nobody would notice that it has no effect.
         options, config = plan.request.options, plan.request.config
-        is_taken = config.provider_options.get("takes_reasoning_effort") or config.capabilities.get("reasoning_effort")
-        if options.reasoning_effort is not None and not is_taken:
+        declared = config.provider_options.get("takes_reasoning_effort") or config.capabilities.get("reasoning_effort")
+        if options.reasoning_effort is not None and not declared:
             raise ConfigurationError(
                 "most local servers ignore reasoning_effort",
-                hint="leave it out, or say that yours heeds it: "
+                hint="leave it out, or declare that your server uses it: "
                 "Config(provider_options={'takes_reasoning_effort': True})",
             )
 
@@ -162,25 +165,27 @@ class LocalProvider:
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> list[ModelInfo]:
         models = decode_models(client.send(MODELS_REQUEST, timeout_s))
+        # The embedded server lists the file by its stem; a Config needs the path.
         return models if config.base_url else [attrs.evolve(model, id=config.model) for model in models]
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> bool:
-        """A model in this process was loaded when its client was opened."""
+        """Check the server. A model in this process is ready, since it was loaded when its client was opened."""
         if config.base_url:
             check_server(client, config.model, timeout_s)
         return True
 
 
 def _find_embedded_problem(model: str) -> Problem | None:
-    """Why ``model`` cannot be loaded into this process; None when it can."""
+    """Return the reason why ``model`` cannot be loaded into this process, or None if it can be."""
     if not model.lower().endswith(".gguf"):
         return Problem(
             "provider 'local' needs a base_url",
-            f"pass base_url='http://127.0.0.1:8080/v1', set {INFO.base_url_env}, or let model name a .gguf file",
+            f"pass base_url='http://127.0.0.1:8080/v1', set {INFO.base_url_env}, or name a .gguf file as the model",
         )
     if not Path(model).is_file():
-        return Problem(f"no model file at {model}", "check the path; it is relative to the working directory")
+        return Problem(f"no model file at {model}", "check the path, which is relative to the working directory")
+    # Looked for, not imported: building a Config must not load llama.cpp.
     if find_spec("xllamacpp") is None:
         return Problem("loading a GGUF file needs llama.cpp", "pip install 'pollux-local[embedded]'")
     return None

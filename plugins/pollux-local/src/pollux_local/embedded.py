@@ -1,6 +1,6 @@
-"""llama.cpp's server inside this process: one for each model file and setting, stopped at exit.
+"""llama.cpp's server in this process: one for each model file and its settings, stopped at exit.
 
-It listens on a free loopback port and asks for a key that only this process knows.
+It listens on a free loopback port and requires a key that only this process knows.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 _DEFAULT_PARALLEL = 4
 _START_TIMEOUT_S = 60.0
-#: llama.cpp's level at which it writes nothing.
+#: llama.cpp's log level without any output.
 _SILENT_VERBOSITY = -1
 
 
 @attrs.frozen
 class _ServerKey:
-    """Equal keys are one server."""
+    """The settings of a server; calls with equal settings share one."""
 
     path: str
     n_ctx: int
@@ -43,7 +43,10 @@ class _ServerKey:
 
 @attrs.frozen
 class _EmbeddedServer:
-    """A server and those who talk to it. Without the last reference the server stops; it has no other end."""
+    """A running server and its clients.
+
+    The server has no stop method: it stops when the last reference to ``server`` is gone.
+    """
 
     server: Any
     url: str
@@ -57,7 +60,7 @@ _lock = threading.Lock()
 
 
 def open_embedded_client(model: Path, config: ConfigValues, info: ProviderInfo) -> HttpClient:
-    """A client of the server that has ``model`` loaded; starts it when it is not running yet.
+    """Return a client of the server that has ``model`` loaded, and start the server if it is not running yet.
 
     Raises ConfigurationError when llama.cpp cannot load the file.
     """
@@ -69,6 +72,7 @@ def open_embedded_client(model: Path, config: ConfigValues, info: ProviderInfo) 
         n_parallel=options.get("n_parallel", _DEFAULT_PARALLEL),
         chat_template=options.get("chat_template", ""),
     )
+    # Under the lock, so that threads with equal settings load the model once.
     with _lock:
         running = _servers.get(key) or _servers.setdefault(key, _start_server(key))
         client = open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
@@ -84,14 +88,15 @@ def _start_server(key: _ServerKey) -> _EmbeddedServer:
         server = Server(_build_parameters(key, api_key))
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
-            f"llama.cpp cannot load {key.path}: {error}", hint="check that it is a whole GGUF file of a chat model"
+            f"llama.cpp cannot load {key.path}: {error}", hint="check that it is a complete GGUF file of a chat model"
         ) from error
     _wait_until_running(server.listening_address, api_key)
     return _EmbeddedServer(server, server.listening_address, api_key)
 
 
 def _wait_until_running(url: str, api_key: str) -> None:
-    """Ask for something that llama.cpp's main loop answers: a server stopped before its loop runs never ends."""
+    """Return once the server's main loop runs."""
+    # A server that is stopped before its loop runs never ends. This path is answered by the loop itself.
     client = HttpClient(url, headers={"Authorization": SecretHeader(f"Bearer {api_key}")})
     client.send(HttpRequest(method="GET", path="/slots"), _START_TIMEOUT_S)
     client.close()
@@ -104,6 +109,7 @@ def _build_parameters(key: _ServerKey, api_key: str) -> Any:
     parameters.model.path = key.path
     parameters.model_alias = {Path(key.path).stem}
     parameters.hostnames = ["127.0.0.1"]
+    # The system chooses a free port.
     parameters.port = 0
     parameters.api_keys = [api_key]
     parameters.verbosity = _SILENT_VERBOSITY
@@ -111,6 +117,7 @@ def _build_parameters(key: _ServerKey, api_key: str) -> Any:
     parameters.ui = False
     parameters.n_ctx = key.n_ctx
     parameters.n_parallel = key.n_parallel
+    # The slots share the context, so that a single request may use all of it.
     parameters.kv_unified = True
     parameters.chat_template = key.chat_template
     parameters.cpuparams.n_threads = key.n_threads
@@ -119,15 +126,13 @@ def _build_parameters(key: _ServerKey, api_key: str) -> Any:
 
 
 def _count_spare_threads() -> int:
-    """All cores but one, at least one.
-
-    llama.cpp's threads wait for each other by spinning: with a single core taken by somebody else, two threads
-    on two cores were seen to take ten times as long as one.
-    """
+    # llama.cpp's threads wait for each other by spinning. With a single core taken by another process, two threads on
+    # two cores were measured to take ten times as long as one, so one core is left free.
     return max(1, _count_usable_cores() - 1)
 
 
 def _count_usable_cores() -> int:
+    # The process may be bound to fewer cores than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -135,10 +140,9 @@ def _count_usable_cores() -> int:
 
 @atexit.register
 def stop_servers() -> None:
-    """Stop every server that this process started; the next call starts one anew.
-
-    Clients go first: llama.cpp waits for requests in flight while it holds the interpreter's lock.
-    """
+    """Stop every server that this process started; the next call starts a new one."""
+    # Clients are closed first. llama.cpp waits for requests in flight while it holds the interpreter's lock, so
+    # the threads that read the answers could not go on.
     with _lock:
         for key in [key for key, running in _servers.items() if running.pid == os.getpid()]:
             running = _servers.pop(key)
@@ -147,15 +151,18 @@ def stop_servers() -> None:
 
 
 def _share_with_child() -> None:
-    """In a forked child: go on asking the parent's servers, and never stop them.
+    """Prepare a forked child to use the parent's servers and never stop them.
 
-    Their threads are not here to be joined, so the objects must outlive the child's interpreter. For the
-    same reason such a child must leave by ``os._exit``, as those of multiprocessing do.
+    Such a child must leave by ``os._exit``, as those of multiprocessing do.
     """
-    global _lock  # noqa: PLW0603 - the parent may have held it
+    # A thread of the parent that was not copied may have held the lock.
+    global _lock  # noqa: PLW0603
     _lock = threading.Lock()
     for running in _servers.values():
+        # The sockets of these clients belong to the parent.
         running.clients.clear()
+        # Stopping a server joins its threads, which the child does not have. The extra reference keeps the object
+        # alive beyond the end of the child's interpreter.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(running.server))
 
 

@@ -1,4 +1,4 @@
-"""What the errors of local servers mean, beyond what the wire knows of every server."""
+"""Classification of local servers' errors, beyond those that all servers share."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from pollux_sync.wire.faults import classify_error
 if TYPE_CHECKING:
     from pollux_sync.errors import Fault
 
-#: What a server says that will not work however often it is asked, and the next step; the first that matches counts.
-#: llama.cpp answers 500 or 501 to most of it. Its sentences were seen; those of vLLM, Ollama and LM Studio are as
+#: Messages of errors that no retry can mend, each with a hint; the first match counts. llama.cpp answers 500 or 501 to
+#: most of them, which would be retried. Its messages were observed; those of vLLM, Ollama and LM Studio are as
 #: their users report them, up to 2026-11-21.
 _PERMANENT_ERRORS = (
     (
         r"(image|audio) input is not supported|does not support (image|audio|vision)|not a multimodal|at most 0 ",
-        "ask a model that sees or hears: llama.cpp's server needs its --mmproj too, and in this process none does",
+        "use a model that takes images or audio (llama.cpp: --mmproj); models in this process take text only",
     ),
     (
         r"does not support tools|requires (--jinja|--enable-auto-tool-choice)",
-        "ask a model whose chat template knows tools, and start the server with tool calls enabled",
+        "use a model whose chat template supports tools, and start the server with tool calls enabled",
     ),
     (
         r"parse tool call arguments",
-        "a tool call in the history is no whole JSON, perhaps cut off at max_tokens: leave its turn out",
+        "leave out the turn whose tool call is not valid JSON; it may have been cut off at max_tokens",
     ),
     (
         r"JSON schema error|failed to parse grammar",
-        "simplify the schema of the answer or of a tool where the message says",
+        "simplify the schema of the answer or of a tool at the place that the message names",
     ),
-    (r"not supported|does not support", "the model or the server lacks this: leave it out, or load one that has it"),
+    (r"not supported|does not support", "leave out the unsupported part, or use a model or a server that supports it"),
 )
 
-#: llama.cpp's word for requests that each fit but not together, since slots share the context.
+#: llama.cpp's message for requests that fit into the shared context one by one, but not together: worth a retry.
 _SHARED_CONTEXT_FULL = "Context size has been exceeded"
 
 
 def classify_local_error(error: Exception) -> Fault | None:
-    """The fault behind ``error``, with the next step where it is a local server's to say."""
+    """Return the fault of an error, with a hint for local servers where there is one, or None for an unknown error."""
     fault = classify_error(error)
     if fault is None or fault.kind not in {"invalid_request", "capacity", "context_overflow"}:
         return fault
@@ -49,7 +49,7 @@ def classify_local_error(error: Exception) -> Fault | None:
         return attrs.evolve(fault, hint=f"shorten prompt, sources or history, or {more}")
     if _SHARED_CONTEXT_FULL in fault.message:
         return attrs.evolve(fault, hint="lower request_concurrency, or give the requests more context to share (n_ctx)")
-    for words, hint in _PERMANENT_ERRORS:
-        if re.search(words, fault.message, re.IGNORECASE):
+    for pattern, hint in _PERMANENT_ERRORS:
+        if re.search(pattern, fault.message, re.IGNORECASE):
             return attrs.evolve(fault, kind="invalid_request", retryable=False, hint=hint)
     return fault

@@ -1,4 +1,4 @@
-"""The models of a local server, and whether it is up."""
+"""The models of a local server, and its readiness."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
 #: The request for all models.
 MODELS_REQUEST = HttpRequest(method="GET", path="/models")
-#: llama.cpp says here whether it is still loading; other servers know no such path.
+#: The request that llama.cpp answers with 503 while it loads the model. Other servers do not have the path.
 HEALTH_REQUEST = HttpRequest(method="GET", path="/health")
 _LOADING = 503
 
 
 def decode_models(response: HttpResponse) -> list[ModelInfo]:
-    """The models that a server lists; llama.cpp and vLLM say how much they read.
-
-    When a model was made no server says: most write down the time of the question.
-    """
+    """Decode the list of models. llama.cpp and vLLM list the context sizes too."""
+    # created_at is left out: most servers fill it with the time of the request.
     return [
         ModelInfo(id=model_id, context_tokens=_read_context_tokens(item))
         for item in read_objects(response, "data")
@@ -36,22 +34,23 @@ def decode_models(response: HttpResponse) -> list[ModelInfo]:
 
 def _read_context_tokens(item: dict[str, Any]) -> int | None:
     meta = item.get("meta")
-    found = (read_count(meta, "n_ctx"), read_count(meta, "n_ctx_train"), read_count(item, "max_model_len"))
-    return next(filter(None, found), None)
+    # llama.cpp: the context in use, else the one that the model was trained with. vLLM: max_model_len.
+    sizes = (read_count(meta, "n_ctx"), read_count(meta, "n_ctx_train"), read_count(item, "max_model_len"))
+    return next(filter(None, sizes), None)
 
 
 def check_server(client: HttpClient, model: str, timeout_s: float) -> None:
-    """Raise what is in the way of asking the model: the wire's exceptions, APIError for one that is not there."""
+    """Raise the wire's exceptions for a server that is not ready, APIError for a model that it does not list."""
     _check_health(client, timeout_s)
     response = client.send(MODELS_REQUEST, timeout_s)
     listed = [listed.id for listed in decode_models(response)]
-    if not {model, f"{model}:latest"} & {*listed} and not _is_single_model_llama_cpp(
-        response
-    ):  # the suffix is Ollama's default
+    # Ollama lists a model without a tag under its default tag.
+    is_listed = bool({model, f"{model}:latest"} & {*listed})
+    if not is_listed and not _is_single_model_llama_cpp(response):
         raise APIError(
             f"the server has no model {model!r}",
             kind="not_found",
-            hint=f"load it, or take one of: {', '.join(listed) or 'none is loaded'}",
+            hint=f"load it, or use one of: {', '.join(listed) or 'no model is loaded now'}",
         )
 
 
@@ -59,12 +58,14 @@ def _check_health(client: HttpClient, timeout_s: float) -> None:
     try:
         client.send(HEALTH_REQUEST, timeout_s)
     except HttpError as error:
+        # Other servers answer 404, which says nothing about their readiness.
         if error.response.status == _LOADING:
             raise
+    # Other servers may answer the path with something that is not JSON.
     except ReplyError:
         return
 
 
 def _is_single_model_llama_cpp(response: HttpResponse) -> bool:
-    """Whether it is llama.cpp with one model, which answers whatever it is called."""
+    """Return whether the server is llama.cpp with one model, which answers under any model name."""
     return [item.get("owned_by") for item in read_objects(response, "data")] == ["llamacpp"]

@@ -59,7 +59,7 @@ INFO = ProviderInfo(
         ConfigOption(
             name="check_catalogue",
             types=(bool,),
-            about="refuse early what OpenRouter's list of models says a model cannot do; by default False",
+            about="refuse before sending what a model cannot do by OpenRouter's list of models; by default False",
         ),
     ),
     sources=(
@@ -82,7 +82,7 @@ INFO = ProviderInfo(
 
 
 class OpenRouterProvider:
-    """Chat Completions as OpenRouter speaks it."""
+    """Calls OpenRouter, which serves every vendor's models as Chat Completions."""
 
     def __init__(self) -> None:
         self._catalogue = Catalogue(lambda config: fetch_models(config, INFO))
@@ -109,12 +109,10 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
-        """Refuses what the catalogue rules out, where the configuration asks for that; changes nothing.
-
-        A dry run does not ask for the catalogue.
-        """
-        is_wanted = plan.request.config.provider_options.get("check_catalogue") and not plan.is_dry_run
-        problem = self._catalogue.find_problem(plan) if is_wanted else None
+        """Refuse what the catalogue rules out, if the configuration has ``check_catalogue``. The plan is unchanged."""
+        # A dry run sends nothing, not even the request for the catalogue.
+        is_enabled = plan.request.config.provider_options.get("check_catalogue") and not plan.is_dry_run
+        problem = self._catalogue.find_problem(plan) if is_enabled else None
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
 
@@ -148,6 +146,7 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> bool:
+        # The list of models is public, so only the first request checks the key.
         client.send(ACCOUNT_REQUEST, timeout_s)
         client.send(build_model_request(config.model), timeout_s)
         return True

@@ -1,4 +1,4 @@
-"""Who asks: the headers by which OpenRouter names a program in its rankings."""
+"""Attribution: the headers under which OpenRouter lists a program in its rankings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _HEADERS = {"site_url": "HTTP-Referer", "app_name": "X-Title"}
 
 
 def build_attribution_headers(options: Mapping[str, Any]) -> dict[str, str]:
-    """The headers for those of the options that are given."""
+    """Return the headers for those of the options that are set."""
     return {header: options[name] for name, header in _HEADERS.items() if options.get(name)}
 
 
 def find_attribution_problem(options: Mapping[str, Any]) -> Problem | None:
-    """Why an option cannot be sent as a header, None when all can."""
+    """Return the first option that cannot be sent as a header, or None if all can."""
     for name in _HEADERS:
         value = options.get(name, "")
         if not (value.isascii() and value.isprintable()):

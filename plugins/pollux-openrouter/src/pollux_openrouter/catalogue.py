@@ -1,6 +1,7 @@
-"""OpenRouter's list of models: what there is, and a reason to refuse early what a model cannot do.
+"""OpenRouter's list of models: listed for users, and used to refuse requests that a model cannot answer.
 
-A model that is not listed, a fact that is missing and a list that cannot be read leave a request alone.
+The check never stands in the way without evidence: a model that is not listed, a fact that is missing and a list that
+cannot be read refuse nothing.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
 
 #: The request for all models.
 MODELS_REQUEST = HttpRequest(method="GET", path="/models")
-#: The request for what the account is allowed, which checks the key; the list of models is for everybody.
+#: The request for the limits of the account. It checks the key, which the public list of models does not.
 ACCOUNT_REQUEST = HttpRequest(method="GET", path="/key")
 
+#: How long a list is used before it is fetched again, in seconds.
 MAX_AGE_S = 300.0
-#: How long a call waits for the list at most.
+#: How long a call waits for the list at most, in seconds.
 FETCH_TIMEOUT_S = 10.0
 
 
 @attrs.frozen(kw_only=True)
 class ModelFacts:
-    """What a model takes; an empty set where the list does not say."""
+    """The inputs and parameters that a model takes; an empty set where the list does not name them."""
 
     inputs: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()
@@ -48,9 +50,9 @@ Models: TypeAlias = "dict[str, ModelFacts]"
 
 
 class Catalogue:
-    """The lists of models by base url, shared by all threads and read anew after `EXPIRES_AFTER_S`.
+    """The lists of models by base url, shared by all threads, each fetched again after `MAX_AGE_S`.
 
-    A list that could not be read counts as an empty one until then.
+    A list that could not be read counts as empty until then.
     """
 
     def __init__(self, fetch: Callable[[ConfigValues], Models], clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,21 +62,25 @@ class Catalogue:
         self._lists: dict[str | None, tuple[float, Models]] = {}
 
     def find_problem(self, plan: Plan) -> Problem | None:
-        """What of the plan its model cannot do, None when nothing is known to be wrong."""
+        """Return the first problem of a plan that its models are known to have, or None."""
         config = plan.request.config
         raw_fields = (plan.request.options.provider_options or {}).get(config.provider, {})
-        if "models" in raw_fields:  # others may answer in the model's place
+        # With fallback models another model may answer, which takes what this one does not.
+        if "models" in raw_fields:
             return None
         models = self._refresh_models(config)
         problems = (problem for call in plan.calls for problem in iter_problems(call, find_facts(call.model, models)))
         return next(problems, None)
 
     def _refresh_models(self, config: ConfigValues) -> Models:
+        # One thread fetches while the others wait for its list. A fetch that takes too long must not hold up
+        # every call: an empty list refuses nothing.
         if not self._lock.acquire(timeout=FETCH_TIMEOUT_S):
             return {}
         try:
             expires_at, models = self._lists.get(config.base_url, (0.0, {}))
             if config.base_url not in self._lists or self._clock() >= expires_at:
+                # A failed fetch is kept like a list, or each call would wait for it again.
                 models = self._fetch(config)
                 self._lists[config.base_url] = (self._clock() + MAX_AGE_S, models)
             return models
@@ -83,7 +89,7 @@ class Catalogue:
 
 
 def fetch_models(config: ConfigValues, info: ProviderInfo) -> Models:
-    """The list as the service gives it now; empty when it cannot be read."""
+    """Fetch the facts of all models; return an empty dict if the list cannot be read."""
     from pollux_sync.wire.http import open_client
 
     try:
@@ -92,20 +98,18 @@ def fetch_models(config: ConfigValues, info: ProviderInfo) -> Models:
             return decode_facts(client.send(MODELS_REQUEST, min(FETCH_TIMEOUT_S, config.timeout_s)))
         finally:
             client.close()
-    except Exception:  # noqa: BLE001 - the question itself will show what is wrong
+    # The call itself goes on, and reports what is wrong with key, network or service.
+    except Exception:  # noqa: BLE001
         return {}
 
 
 def decode_facts(response: HttpResponse) -> Models:
-    """Facts by model, from the answer to `LISTING`; what is not understood is left out.
-
-    Raises ReplyError for no list.
-    """
+    """Decode the facts by model from the answer to `MODELS_REQUEST`. Raises ReplyError for an answer without a list."""
     return {entry["id"]: _decode_facts(entry) for entry in _read_entries(response)}
 
 
 def decode_models(response: HttpResponse) -> list[ModelInfo]:
-    """The models, from the answer to `LISTING`. Raises ReplyError for no list."""
+    """Decode the models, from the answer to `MODELS_REQUEST`. Raises ReplyError for an answer without a list."""
     return [
         ModelInfo(
             id=entry["id"],
@@ -119,7 +123,7 @@ def decode_models(response: HttpResponse) -> list[ModelInfo]:
 
 
 def build_model_request(model: str) -> HttpRequest:
-    """The request for one model, with or without a routing suffix."""
+    """Build the request for one model, with or without a routing suffix."""
     return HttpRequest(method="GET", path=f"/model/{quote(model, safe='/:')}")
 
 
@@ -138,18 +142,23 @@ def _read_texts(values: Any) -> frozenset[str]:
 
 
 def find_facts(model: str, models: Models) -> ModelFacts:
-    """What is known of a model, whose routing suffix (``:nitro``) the list need not know."""
+    """Return the facts of a model, or empty facts for a model that is not listed."""
+    # A model with a suffix may be listed as such. A suffix that only chooses a route (:nitro) need not be.
     return models.get(model) or models.get(model.partition(":")[0]) or ModelFacts()
 
 
 def iter_problems(call: Call, facts: ModelFacts) -> Iterator[Problem]:
-    """What the call asks of a model that is known not to do it. PDFs pass: the service reads them itself."""
-    hint = "pick one that does at https://openrouter.ai/models, or leave it to chance without check_catalogue"
+    """Yield the problems of a call with a model that is known not to support it.
+
+    PDFs pass with every model: the service reads them itself.
+    """
+    hint = "use a model that does, see https://openrouter.ai/models, or leave out check_catalogue"
     for kind in sorted(_list_media_kinds(call)):
         if facts.inputs and kind not in facts.inputs:
             yield Problem(f"the model {call.model!r} takes no {kind} input", hint)
-    for name, wanted in _iter_required_parameters(call.options):
-        if facts.parameters and not wanted & facts.parameters and not call.capabilities.get(name):
+    for name, names in _iter_required_parameters(call.options):
+        # A capability that the configuration declares counts more than the list.
+        if facts.parameters and not names & facts.parameters and not call.capabilities.get(name):
             yield Problem(f"the model {call.model!r} does not support {name}", hint)
 
 
@@ -159,7 +168,7 @@ def _list_media_kinds(call: Call) -> set[str]:
 
 
 def _iter_required_parameters(options: Options) -> Iterator[tuple[str, set[str]]]:
-    """Options that are set, and the parameters of which the model must have one."""
+    """Yield the options that are set, each with the parameters of which the model must have one."""
     if options.tools:
         yield "tools", {"tools"}
     if options.tool_choice is not None:

@@ -1,6 +1,6 @@
-"""From a Call to the body of ``POST /chat/completions``, and from its answer to a Reply. Pure.
+"""A Call, encoded as the body of ``POST /chat/completions``, and its answer, decoded as a Reply. Pure.
 
-What every Chat Completions server has in common is the core's; here is what OpenRouter adds.
+The core has what all Chat Completions servers share; this module adds what only OpenRouter has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call
 
-#: What strict structured outputs take whichever vendor answers. Limits differ by vendor and are left to them.
+#: The JSON Schema that strict structured outputs take with every vendor. Limits differ by vendor and are left to the
+#: service to check.
 STRICT = SchemaDialect(
     name="openrouter-strict",
     needs_object_root=True,
@@ -45,6 +46,8 @@ STRICT = SchemaDialect(
     docs="https://openrouter.ai/docs/features/structured-outputs",
 )
 
+#: Chat Completions as OpenRouter extends it: reasoning has an object of its own, for an effort or a budget, and the
+#: reasoning of an answer is replayed with its turn.
 DIALECT = chat.ChatDialect(
     joins_text=False,
     keeps_reasoning=True,
@@ -53,21 +56,23 @@ DIALECT = chat.ChatDialect(
     tool_schemas=STRICT,
 )
 
-#: The body fields that `encode` writes: raw provider options may not set them.
+#: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
+#: contradict the effort in `reasoning`.
 MANAGED_FIELDS = chat.CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 
 
 def encode(call: Call) -> HttpRequest:
-    """The call as a request. Raises ConfigurationError for a part that the API cannot carry."""
+    """Encode a call as a request. Raises ConfigurationError for a part that the API cannot carry."""
     return chat.encode_chat(call, DIALECT)
 
 
 def decode(response: HttpResponse, call: Call) -> Reply:
-    """The answer as a Reply. Raises HttpError for an error inside it, ReplyError for no answer.
+    """Decode an answer as a Reply. Raises HttpError for an error inside a 200, ReplyError for a body without an answer.
 
-    ``raw_finish_reason`` is the vendor's own word where OpenRouter passes it on.
+    ``raw_finish_reason`` is the vendor's own finish reason if OpenRouter passes it on.
     """
     reply = chat.decode_chat(response, DIALECT, call.options.tools)
+    # The decoder has checked that there is a choice.
     choice = response.body["choices"][0]
     message = choice.get("message") or {}
     return attrs.evolve(
@@ -79,16 +84,16 @@ def decode(response: HttpResponse, call: Call) -> Reply:
 
 
 def _iter_thoughts(details: Any) -> Iterator[str]:
-    """What of the reasoning can be read; vendors encrypt the rest."""
+    # Only some details are text: vendors encrypt the rest, which is kept for replay alone.
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict):
             yield as_text(detail.get("text")) or as_text(detail.get("summary")) or ""
 
 
 def _read_artifacts(body: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
-    """Cost in credits, the vendor that answered, and what the answer holds beside text."""
+    """Return the cost in credits, the vendor that answered, and the content beside text."""
     usage = body.get("usage")
     cost = usage.get("cost") if isinstance(usage, dict) else None
-    found = {"cost": cost, "provider": body.get("provider")}
-    found |= {name: message.get(name) or None for name in ("annotations", "images", "audio")}
-    return {name: value for name, value in found.items() if value is not None}
+    artifacts = {"cost": cost, "provider": body.get("provider")}
+    artifacts |= {name: message.get(name) or None for name in ("annotations", "images", "audio")}
+    return {name: value for name, value in artifacts.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What OpenRouter's own errors mean, beyond what the wire knows of every server."""
+"""Classification of OpenRouter's own errors, beyond those that all servers share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FORBIDDEN = 403
 
 
 def classify_openrouter_error(error: Exception) -> Fault | None:
-    """The fault behind ``error``, with the next step where it is OpenRouter's to say."""
+    """Return the fault of an error, with OpenRouter's hint where there is one, or None for an unknown error."""
     fault = classify_error(error)
     if fault is None or not isinstance(error, HttpError):
         return fault
     if fault.status_code == _NO_CREDITS:
-        hint = "add credits at https://openrouter.ai/settings/credits, or ask for less with max_tokens"
+        hint = "add credits at https://openrouter.ai/settings/credits, or set max_tokens lower"
         return attrs.evolve(fault, hint=hint)
     reasons = _read_metadata(error.response.body).get("reasons")
     if fault.status_code == _FORBIDDEN and isinstance(reasons, list):
@@ -30,10 +30,10 @@ def classify_openrouter_error(error: Exception) -> Fault | None:
 
 
 def _build_moderation_fault(fault: Fault, reasons: str) -> Fault:
-    """The input was flagged: the key is good, and other prompts may pass."""
+    # The status 403 alone would mean a bad key. Here the key is good, and other prompts may pass.
     message = f"{fault.message} (flagged for: {reasons})"
     return attrs.evolve(
-        fault, kind="invalid_request", message=message, hint="change the input, or ask a model that is not moderated"
+        fault, kind="invalid_request", message=message, hint="change the input, or use a model that is not moderated"
     )
 
 
