@@ -1,16 +1,19 @@
-# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`. CI also runs `make smoke newer`.
+# Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`. CI also runs `make soak smoke newer`.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
+# How many rounds `make soak` runs, and the seed of its random choices.
+SOAK_ROUNDS ?= 100
+SOAK_SEED ?= 20261121
 # Plugins that are tested with the oldest SDK that they admit.
 OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
 # Plugins that some of the scripts in examples/ need, besides pollux-local.
 EXAMPLES := plugins/pollux-openai plugins/pollux-openrouter
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test check format wheels smoke newer docs bench clean
+.PHONY: demo test soak check format wheels smoke newer docs bench clean
 
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
@@ -20,6 +23,10 @@ test: .venv/oldest-core .venv/oldest-sdks check   ## everything that must hold: 
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+soak: .venv/dev         ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
+	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n auto -m "soak or drawn" \
+		--hypothesis-seed=$(SOAK_SEED)
 
 check: .venv/dev        ## style, spelling, types and the direction of imports
 	$(BIN)/ruff check

@@ -36,7 +36,7 @@ except ContextOverflowError as error:
     print(error.n_tokens, "tokens,", error.n_ctx, "fit")
 
 # prints:
-# temperature must be at least 0, got -1 (pass a finite number at least 0)
+# temperature must be at least 0, got -1 (pass a finite number, at least 0)
 # a rude one invalid_request 400 False
 # ['fine', '', '']
 # partial [None, 'invalid_request', 'capacity']

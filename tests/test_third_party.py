@@ -72,6 +72,19 @@ def test_answers_through_run_beside_broken_plugins(ask):
     assert request.headers["authorization"] == "Bearer k"
 
 
+def test_keeps_the_contract_of_every_provider(site):
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", str(EXAMPLE / "pyproject.toml"), "-W", "error"]
+    command = [sys.executable, "-m", "pytest", *options, str(EXAMPLE / "tests")]
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_its_tests_are_those_that_the_guide_shows():
+    guide = (EXAMPLE.parents[1] / "docs" / "how-to" / "write-a-provider.md").read_text()
+    assert f"```python\n{(EXAMPLE / 'tests' / 'test_acme.py').read_text()}```" in guide
+
+
 def test_says_what_to_do_about_a_broken_plugin(ask):
     told = ask("broken")
     assert "'broken' of pollux-broken 0.3 cannot be loaded: ModuleNotFoundError" in told

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import pollux_sync
 from pollux_sync import Config, Options, Source, run
-from pollux_sync.hooks.loading import PROVIDERS, entry_points
+from pollux_sync.hooks.loading import PROVIDERS, list_entry_points
 
 #: What each provider needs for a Config, besides a made-up key.
 ADDRESSES = {"local": "http://127.0.0.1:9/v1"}
@@ -60,7 +60,7 @@ def declared_providers(wheels: list[Path]) -> list[str]:
     parser = ConfigParser()
     for wheel in wheels:
         with ZipFile(wheel) as archive:
-            files = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
+            files = [name for name in archive.namelist() if name.endswith(".dist-info/list_entry_points.txt")]
             parser.read_string("\n".join(archive.read(file).decode() for file in files))
     return sorted(parser[PROVIDERS])
 
@@ -83,7 +83,7 @@ def main() -> None:
         check_wheel(wheel)
     check_core()
     check_versions(wheels)
-    providers = [entry.name for entry in entry_points(PROVIDERS)]
+    providers = [entry.name for entry in list_entry_points(PROVIDERS)]
     check(f"{', '.join(providers)} are found", holds=providers == declared_providers(wheels))
     for name in providers:
         check_provider(name)

@@ -315,6 +315,25 @@ def test_too_many_for_one_job_become_several():
     assert result["answers"] == [f"echo: p{n}" for n in range(10)]
 
 
+class Finishing:
+    """Each job completes at the time that is given for it, in the order of the jobs."""
+
+    def __init__(self, *times):
+        self.times = list(times)
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self):
+        return attrs.evolve((yield), completed_at=self.times.pop(0))
+
+
+@pytest.mark.usefixtures("small_jobs")
+@pytest.mark.parametrize("times", [(100.0, 300.0, 200.0), (300.0, 100.0, 200.0), (100.0, 200.0, 300.0)])
+def test_several_jobs_are_complete_when_the_last_one_is(times):
+    reach = config(Finishing(*times))
+    handle = defer_many([f"p{n}" for n in range(10)], config=reach)
+    assert inspect_deferred(handle, config=reach).completed_at == 300.0
+
+
 @pytest.mark.usefixtures("small_jobs")
 def test_too_large_for_one_job_becomes_several_and_then_is_refused(tmp_path):
     reach = config()

@@ -4,7 +4,8 @@ import os
 import pytest
 
 import pollux_sync
-from pollux_sync import process
+from pollux_sync import DeferredNotReadyError, process
+from pollux_sync.cli import jobs
 from pollux_sync.testing import JobScript
 
 DEFER = ("defer", "--mock", "--job", "job.json")
@@ -74,6 +75,17 @@ def test_job_that_has_not_ended_has_its_own_exit_code(cli, script_jobs):
     timed_out = cli("wait", "--mock", "job.json", "--timeout", "0", "--poll", "0")
     assert (timed_out.code, "had not ended" in timed_out.err) == (3, True)
     assert cli("wait", "--mock", "job.json", "--poll", "0", "-q").code == 0
+
+
+def test_a_timeout_holds_for_all_files_together(cli, script_jobs):
+    script_jobs("completed", "running")  # the job that is looked at first, then the other
+    cli("defer", "--mock", "--job", "one.json", "Who?")
+    cli("defer", "--mock", "--job", "two.json", "When?")
+    readings = iter([1000.0, 1000.0, 1000.5])  # at the start, and before each file
+    with pytest.raises(DeferredNotReadyError, match="after 0 s"):
+        jobs.wait(
+            ["--mock", "one.json", "two.json", "--timeout", "0.5", "--poll", "0.1", "-q"], clock=lambda: next(readings)
+        )
 
 
 def test_failed_requests_are_reported(cli, script_jobs):

@@ -16,7 +16,7 @@ import gemini_api
 import messages_api
 import openrouter_api
 import responses_api
-from every_call import AT_MOCK, AT_SERVICE, run_every_call, build_handler
+from every_call import AT_MOCK, AT_SERVICE, build_handler, run_every_call
 from pollux_sync.testing.server import Answer
 
 SUPPORT = Path(__file__).parents[1] / "support"

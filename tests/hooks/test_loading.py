@@ -4,7 +4,7 @@ from zipfile import ZipFile
 import pytest
 
 from pollux_sync import ConfigurationError, PluginLoadError
-from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, list_entry_points, find, list_names, load
+from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, find, list_entry_points, list_names, load
 
 PLUGIN = "class Plugin: pass"
 BROKEN = "raise RuntimeError('no such whale')"

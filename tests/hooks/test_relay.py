@@ -758,3 +758,12 @@ def test_key_is_scrubbed_from_a_fault(field):
     fault = attrs.evolve(Fault(kind="auth", message="no", hint="no"), **{field: f"bad key {SECRET}"})
     presented = hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x"))
     assert getattr(presented, field) == "bad key [REDACTED]"
+
+
+@pytest.mark.parametrize("kept", range(1, len(SECRET)))
+def test_key_across_the_cut_of_a_long_message_does_not_leak_its_beginning(kept):
+    fault = Fault(kind="unknown", message="-" * (500 - kept) + SECRET + "-" * 100)
+    presented = hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x"))
+    shown = presented.message.strip("-.")
+    assert shown
+    assert "[REDACTED]".startswith(shown)

@@ -1,10 +1,9 @@
-"""`kill -9` at every step of a submission, and at random: the next call goes on, one job exists, nothing is left over.
+"""`kill -9` at every step of a submission, and in a soak at random: the next call goes on, one job exists.
 
 A process that has imported everything forks one child a submission, so that killing hundreds takes seconds.
 """
 
 import json
-import random
 import subprocess
 import sys
 import time
@@ -190,16 +189,17 @@ def test_a_second_kill_while_going_on_changes_nothing(submissions):
     submissions.check(*names)
 
 
-@pytest.mark.parametrize("submissions", [openai], indirect=True)
-def test_a_hundred_kills_at_random(submissions):
-    draw = random.Random(20261121)  # noqa: S311 - when to kill is no secret
+@pytest.mark.soak
+@pytest.mark.parametrize("submissions", REQUESTS, indirect=True, ids=named)
+def test_kills_at_random(submissions, soak):
+    assert submissions.submit("first") == DONE  # which waits until the process has imported everything
     began = time.monotonic()
-    assert submissions.submit("first") == DONE
+    assert submissions.submit("second") == DONE
     usual_s = time.monotonic() - began
-    kills, names = 0, ["first"]
-    while kills < 100:
+    kills, names = 0, ["first", "second"]
+    while kills < soak.rounds:
         names.append(f"job{len(names)}")
-        ends = [submissions.submit(names[-1], delay_s=draw.uniform(0.0, usual_s)) for _ in range(4)]
+        ends = [submissions.submit(names[-1], delay_s=soak.draw.uniform(0.0, usual_s)) for _ in range(4)]
         kills += ends.count(KILLED)
         assert submissions.submit(names[-1]) == DONE
     submissions.check(*names)

@@ -392,6 +392,23 @@ def test_references_that_cannot_be_followed_are_refused(openai, inner):
         lower(_object(a=inner), openai)
 
 
+#: Keywords of a type, and which of 3 and 5 holds where both are given.
+BOUNDS = [
+    *[("number", keyword, 5) for keyword in ("minimum", "exclusiveMinimum")],
+    *[("number", keyword, 3) for keyword in ("maximum", "exclusiveMaximum")],
+    *[("string", "minLength", 5), ("string", "maxLength", 3)],
+    *[("array", "minItems", 5), ("array", "maxItems", 3)],
+]
+
+
+@pytest.mark.parametrize("bounds", [(3, 5), (5, 3)])
+@pytest.mark.parametrize(("kind", "keyword", "stricter"), BOUNDS, ids=[keyword for _, keyword, _ in BOUNDS])
+def test_keeps_the_stricter_of_two_bounds(kind, keyword, stricter, bounds):
+    first, second = ({keyword: bound} for bound in bounds)
+    schema = _object(a={"type": kind, "allOf": [first, second]}) | {"required": ["a"]}
+    assert _property(lower(schema, TUPLES))[keyword] == stricter
+
+
 ALL_OF = [
     ({"allOf": [{"type": "string"}, {"minLength": 1}]}, "ab", 1),
     ({"allOf": [{"$ref": "#/$defs/Base"}], "description": "d"}, {"x": 1}, {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import reduce
@@ -13,6 +14,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from uuid import UUID
 
 import attrs
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -20,8 +22,11 @@ from jsonschema import Draft202012Validator
 from pollux_sync.builtin.examples import build_example
 from pollux_sync.schemas import answer_format, lower, schema_of, structure, unstructure
 
+pytestmark = pytest.mark.drawn
 thorough = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=5 * int(os.environ.get("SOAK_ROUNDS", "4")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 

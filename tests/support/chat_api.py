@@ -32,3 +32,13 @@ def completion(content="hello", *, finish="stop", body=None, **message):
 
 def answer(content="hello", **fields):
     return Answer(json=completion(content, **fields))
+
+
+class LocalFacts:
+    """What the contracts need to know of a Chat Completions server."""
+
+    provider = "local"
+    base_path = "/v1"
+
+    def answer(self, text):
+        return answer(text)

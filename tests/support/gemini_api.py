@@ -1,9 +1,11 @@
 """Answers and files of the Gemini API, for tests."""
 
 import itertools
+from contextlib import contextmanager
 from typing import Literal
 
 import attrs
+from google import genai
 
 from pollux_sync.testing.server import Answer
 from streams import SSE, sse
@@ -93,7 +95,7 @@ class Files:
     def __init__(self, *, states=("ACTIVE",)):
         self.stored = []
         self.deleted = []
-        self.refusing = None
+        self.failing = None
         self._states = states
         self._looks = {}
         self._numbers = itertools.count(1)
@@ -110,7 +112,7 @@ class Files:
         return Answer(json=self.file(name)) if request.method == "GET" else answer(text("seen"))
 
     def start(self, request):
-        if self.refusing == request.headers["x-goog-upload-header-content-type"]:
+        if self.failing and self.failing in request.body:
             return error(400, "unreadable")
         url = f"http://{request.headers['host']}/stored/{next(self._numbers)}"
         return Answer(json={}, headers={"x-goog-upload-url": url})
@@ -128,3 +130,24 @@ class Files:
         facts = {"name": name, "uri": f"https://files.example/{name}", "displayName": "x", "state": state}
         facts["expirationTime"] = "2030-01-01T00:00:00Z"
         return facts | ({"error": {"code": 3, "message": "broken film"}} if state == "FAILED" else {})
+
+
+class GeminiFacts:
+    """What the contracts need to know of the Gemini API."""
+
+    provider = "gemini"
+    model = "gemini-2.5-flash"
+    heavy = ("asyncio", "google", "httpx2", "pydantic")
+    ways = ("direct", "sdk")
+
+    def answer(self, words):
+        return answer(text(words))
+
+    def refuse(self, status, message):
+        return error(status, message)
+
+    @contextmanager
+    def reach(self, url, way):
+        options = {"base_url": url, "api_version": "v1beta", "retry_options": {"attempts": 3, "initial_delay": 0.01}}
+        with genai.Client(vertexai=False, api_key=self.key, http_options=options) as client:
+            yield {"client": client} if way == "sdk" else {"api_key": self.key, "base_url": url}

@@ -1,6 +1,9 @@
 """Answers of the Messages API, for tests."""
 
+from contextlib import contextmanager
+
 import attrs
+from anthropic import Anthropic
 
 from pollux_sync.testing.server import Answer
 from streams import SSE, sse
@@ -139,3 +142,23 @@ class Files:
         name = f"file-{len(self.stored)}"
         facts = {"created_at": "2026-11-20T10:00:00Z", "filename": "x", "mime_type": "x", "size_bytes": 3}
         return Answer(json={"id": name, "type": "file", "expires_at": "2026-11-21T10:00:00Z"} | facts)
+
+
+class AnthropicFacts:
+    """What the contracts need to know of Anthropic's API."""
+
+    provider = "anthropic"
+    model = "claude-sonnet-4-6"
+    heavy = ("anthropic", "asyncio", "httpx2", "pydantic")
+    ways = ("direct", "sdk")
+
+    def answer(self, words):
+        return answer(text(words))
+
+    def refuse(self, status, message):
+        return Answer(status=status, json={"type": "error", "error": {"type": "some_error", "message": message}})
+
+    @contextmanager
+    def reach(self, url, way):
+        with Anthropic(api_key=self.key, base_url=url) as client:
+            yield {"client": client} if way == "sdk" else {"api_key": self.key, "base_url": url}

@@ -46,3 +46,17 @@ def failure(status, message, *, code=None, **metadata):
 
 def tool_call(name, arguments, call_id="call_1"):
     return {"id": call_id, "index": 0, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+class OpenRouterFacts:
+    """What the contracts need to know of OpenRouter."""
+
+    provider = "openrouter"
+    model = "acme/one"
+    base_path = "/api/v1"
+
+    def answer(self, text):
+        return answer(text)
+
+    def refuse(self, status, message):
+        return failure(status, message)

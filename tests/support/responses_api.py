@@ -1,5 +1,9 @@
 """Answers of the Responses API, for tests."""
 
+from contextlib import contextmanager
+
+from openai import OpenAI
+
 from pollux_sync.testing.server import Answer
 
 KEY = "sk-very-secret"
@@ -84,3 +88,20 @@ class Files:
         name = f"file-{len(self.stored)}"
         facts = {"bytes": 3, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
         return Answer(json={"id": name, "object": "file", "expires_at": 86401} | facts)
+
+
+class OpenAIFacts:
+    """What the contracts need to know of OpenAI's API."""
+
+    provider = "openai"
+    base_path = "/v1"
+    heavy = ("asyncio", "httpx2", "openai", "pydantic")
+    ways = ("direct", "sdk")
+
+    def answer(self, text):
+        return answer(message(text))
+
+    @contextmanager
+    def reach(self, url, way):
+        with OpenAI(api_key=self.key, base_url=url) as client:
+            yield {"client": client} if way == "sdk" else {"api_key": self.key, "base_url": url}

@@ -344,3 +344,6 @@ EXAMPLES: list[tuple[Any, list[Any]]] = [
     (Square | Circle, [Square(1.0, {}), Circle(1.0, []), Square(1.0, {"a": "b"}), Circle(2.0, ["key"])]),
     (Absent | Present, [Absent(3), Present(None)]),
 ]
+
+#: Without those that have no type: what may be asked for.
+TYPES = [(kind, values) for kind, values in EXAMPLES if kind is not None]

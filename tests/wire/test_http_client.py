@@ -253,6 +253,30 @@ def test_resends_once_when_a_kept_connection_was_stale(server, step):
     client.close()
 
 
+def test_resends_within_what_is_left_of_the_time(server, monkeypatch):
+    client = HttpClient(server.url, headers={}, resends_stale=True)
+    server.reply(CloseOnNextRequest(GOOD), GOOD)
+    client.send(ASK, 5.0)
+    limits_s = record_limits(client, monkeypatch)
+    client.send(ASK, 5.0)
+    client.close()
+    first_s, second_s = limits_s
+    assert 0 < second_s < first_s == 5.0
+
+
+def record_limits(client, monkeypatch):
+    """Return a list that gets the time limit of each exchange that the client begins on a connection."""
+    limits_s = []
+    exchange = client._pool.urlopen
+
+    def record(*arguments, timeout, **fields):
+        limits_s.append(timeout.read_timeout)
+        return exchange(*arguments, timeout=timeout, **fields)
+
+    monkeypatch.setattr(client._pool, "urlopen", record)
+    return limits_s
+
+
 def test_does_not_resend_on_a_fresh_connection(server):
     client = HttpClient(server.url, headers={}, resends_stale=True)
     server.reply(ResetBeforeBody(), GOOD)
@@ -289,3 +313,16 @@ def test_a_connection_that_is_made_while_the_client_closes_is_closed_too(server,
     with pytest.raises(ConnectionAbortedError):
         connection.connect()
     server.wait_for_open_connections(0)
+
+
+@pytest.mark.parametrize(("timeout_s", "connect_s"), [(5.0, 5.0), (600.0, 30.0)])
+def test_bounds_the_time_to_connect(client, monkeypatch, timeout_s, connect_s):
+    limits_s = []
+
+    def refuse(address, timeout, **options):
+        limits_s.append(timeout)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    assert catch_fault(client, timeout_s).kind == "connection"
+    assert limits_s == [connect_s]

@@ -44,6 +44,13 @@ def test_parses_the_same_events_at_every_cut(values, end, cuts):
     assert parse_data(*pieces) == values
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_keeps_the_lines_of_one_event_together_wherever_it_is_cut(end):
+    text = end.join(["event: x", 'data: {"a":', "data: 1}", "", "data: 2", "", ""]).encode()
+    for place in range(1, len(text)):
+        assert parse(text[:place], text[place:]) == [ServerEvent("x", {"a": 1}), ServerEvent("", 2)], place
+
+
 def test_joins_lines_of_data():
     assert parse_data(b'data: {"a":\ndata: 1}\n\n') == [{"a": 1}]
 
@@ -84,15 +91,33 @@ def test_yields_the_events_before_a_bad_one():
         next(events)
 
 
-@pytest.mark.parametrize("line", [b":" * 1024, b": alive\n" * 128], ids=["an event", "a stream"])
-def test_refuses_an_endless_stream(line):
+@pytest.mark.parametrize(
+    ("chunk", "limits"),
+    [
+        (b":" * 100, {"max_event_bytes": 1000}),
+        (b"data: [\n" * 10, {"max_event_bytes": 1000}),
+        (b": alive\n" * 10, {"max_bytes": 1000}),
+        (b"data: 1\n\n" * 10, {"max_bytes": 1000}),
+    ],
+    ids=["a line", "an event", "comments", "events"],
+)
+def test_refuses_an_endless_stream(chunk, limits):
+    taken = []
+
     class Endless(Pieces):
         def iter_chunks(self):
             while True:
-                yield line * 1024
+                taken.append(chunk)
+                yield chunk
 
     with pytest.raises(ReplyError, match="has no end"):
-        list(Endless(()))
+        list(Endless((), **limits))
+    assert 1000 < sum(map(len, taken)) < 10_000  # the words before the data are not held
+
+
+def test_bounds_an_event_as_an_answer_and_a_stream_sixteenfold():
+    stream = Pieces([])
+    assert (stream._max_event_bytes, stream._max_bytes) == (MAX_BODY_BYTES, 16 * MAX_BODY_BYTES)
 
 
 def test_reads_a_long_line_in_many_pieces():
@@ -129,6 +154,20 @@ def test_refuses_a_whole_answer_without_end():
 
     with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
         Endless().detect_format()
+
+
+def test_refuses_blanks_without_end_where_an_answer_does_not_say_what_it_is():
+    taken = []
+
+    class Blanks(Untyped):
+        def chunks(self):
+            while sum(taken) <= 100 * MAX_BODY_BYTES:
+                taken.append(1024 * 1024)
+                yield b" " * taken[-1]
+
+    with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
+        Blanks().told()
+    assert sum(taken) <= MAX_BODY_BYTES + taken[-1]
 
 
 def test_renews_the_time_limit_with_events_and_comments_only():

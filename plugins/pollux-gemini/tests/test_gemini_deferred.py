@@ -428,6 +428,16 @@ def test_an_order_that_does_not_show_ends_no_search(times):
     assert not batching.can_stop_search(page, 2e9)
 
 
+@pytest.mark.parametrize(("hours_before", "is_past"), [(1, False), (23, False), (25, True)])
+def test_allows_the_clocks_a_day_of_difference(hours_before, is_past):
+    submitted_at = datetime(2026, 11, 25, tzinfo=UTC)
+    newest = submitted_at - timedelta(hours=hours_before)
+    times = [newest.isoformat(), (newest - timedelta(hours=1)).isoformat()]
+    listed = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
+    page = batching.batches_in(HttpResponse(status=200, body={"operations": listed}))
+    assert batching.is_past(page, submitted_at.timestamp()) == is_past
+
+
 def test_two_accounts_and_an_own_address_in_one_process():
     with ScriptedServer() as here, ScriptedServer() as there:
         here.handler, there.handler = Batches(), Batches()

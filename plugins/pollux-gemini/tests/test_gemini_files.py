@@ -8,8 +8,8 @@ from google import genai
 
 from gemini_api import KEY, Files
 from pollux_gemini.client import GeminiCarrier, iter_poll_waits
-from pollux_sync import APIError, Config, ConfigurationError, Source, run, run_many
-from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+from pollux_sync import APIError, Config, ConfigurationError, Source, run
+from pollux_sync.testing.server import Answer, ScriptedServer
 
 
 @pytest.fixture
@@ -24,13 +24,6 @@ def sources(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     return [Source.from_file(tmp_path / name) for name in contents]
-
-
-def test_20_prompts_over_3_files_make_3_uploads_and_3_deletions(files, config, sources):
-    result = run_many([f"p{n}" for n in range(20)], sources=sources, config=config())
-    assert result["answers"] == ["seen"] * 20
-    assert sorted(request.body for request in files.stored) == [b"%PDF-1.7 a", b"plain", b"\x89PNG\r\n\x1a\nb"]
-    assert sorted(files.deleted) == ["files/1", "files/2", "files/3"]
 
 
 def test_uploads_under_the_key_with_name_and_type(server, files, config, sources):
@@ -49,26 +42,6 @@ def test_refers_to_files_by_address(server, files, config, sources):
         {"fileData": {"fileUri": "https://files.example/files/1", "mimeType": "text/plain"}},
         {"text": "p"},
     ]
-
-
-def test_deletes_the_files_when_a_prompt_fails(server, files, config, sources):
-    def refuse_one(request):
-        is_refused = request.path.endswith(":generateContent") and b"p7" in request.body
-        return Answer(status=400, json={"error": {"message": "no"}}) if is_refused else files(request)
-
-    server.handler = refuse_one
-    with pytest.raises(APIError) as caught:
-        run_many([f"p{n}" for n in range(10)], sources=sources, config=config())
-    assert caught.value.partial_result["answers"].count("seen") == 9
-    assert (len(files.stored), sorted(files.deleted)) == (3, ["files/1", "files/2", "files/3"])
-
-
-def test_deletes_the_others_when_the_third_upload_fails(files, config, sources):
-    files.refusing = "text/plain"
-    with pytest.raises(APIError, match="unreadable") as caught:
-        run_many("p", sources=sources, config=config())
-    assert (caught.value.phase, caught.value.status_code) == ("upload", 400)
-    assert sorted(files.deleted) == ["files/1", "files/2"]
 
 
 def test_waits_until_a_file_is_ready(server, config, sources):
@@ -104,14 +77,6 @@ def test_looks_less_and_less_often():
     waits = list(islice(iter_poll_waits(), 30))
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (0.1, 5.0)
-
-
-def test_does_not_repeat_an_upload_after_a_reset(server, files, config, sources):
-    server.reply(ResetBeforeBody())
-    with pytest.raises(APIError) as caught:
-        run("p", source=sources[0], config=config())
-    assert (caught.value.phase, caught.value.kind) == ("upload", "connection")
-    assert len(server.requests) == 1
 
 
 def test_says_that_an_upload_was_not_answered_as_one(server, config, sources):
@@ -161,15 +126,3 @@ def test_uploads_a_large_file_in_constant_memory(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert sum(request.body_size for request in server.handler.stored[1:]) == size
     assert int(done.stdout) < 64 * 1024 * 1024
-
-
-def test_imports_the_sdk_only_for_files(server):
-    server.handler = Files()
-    code = (
-        "import sys\nfrom pollux_sync import Config, run\n"
-        "run('hi', config=Config(provider='gemini', model='m', api_key='k', base_url=sys.argv[1]))\n"
-        "heavy = {'google', 'httpx2', 'pydantic', 'asyncio'}\n"
-        "print(sorted({name for name in sys.modules if name.partition('.')[0] in heavy}))"
-    )
-    command = [sys.executable, "-c", code, server.url]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout == "[]\n"

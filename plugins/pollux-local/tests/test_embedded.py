@@ -94,7 +94,7 @@ def test_talks_to_a_server_that_was_started_elsewhere(config, model):
     from pollux_local.embedded import _servers
 
     run("hello", config=config())
-    (running,) = [r for key, r in _servers.items() if key.path == str(model) and key.n_ctx == 0]
+    (running,) = [r for key, r in _servers.items() if key.path == str(model) and not (key.n_ctx or key.chat_template)]
     remote = Config(provider="local", model="any", base_url=f"{running.url}/v1", api_key=running.api_key)
     assert run("hello", config=remote)["answers"] == [ANSWER]
 
@@ -103,7 +103,7 @@ def test_keeps_others_out(config, model):
     from pollux_local.embedded import _servers
 
     run("hello", config=config())
-    (running,) = [r for key, r in _servers.items() if key.path == str(model) and key.n_ctx == 0]
+    (running,) = [r for key, r in _servers.items() if key.path == str(model) and not (key.n_ctx or key.chat_template)]
     with pytest.raises(APIError) as caught:
         run("hello", config=Config(provider="local", model="any", base_url=f"{running.url}/v1"))
     assert caught.value.kind == "auth"

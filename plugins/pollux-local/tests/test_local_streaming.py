@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from chat_api import answer
-from chat_streams import TRANSCRIPTS, build_call_start, build_stream, call_piece, chunk
+from chat_streams import build_call_start, build_stream, call_piece, chunk
 from demo_model import find_demo_model
 from llama_server import serve
 from pollux_sync import (
@@ -21,17 +21,11 @@ from pollux_sync import (
     stream,
 )
 from pollux_sync.testing.server import Answer, Events
-from streams import assert_streams_like, remove_times, sse
+from streams import remove_times, sse
 
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 SUB = ADD | {"name": "sub"}
 LONG_S = 60.0
-
-
-@pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_envelope_is_that_of_the_answer_however_the_stream_is_cut(name):
-    options = Options(tools=[ADD, SUB]) if "tool" in name else None
-    assert_streams_like(*TRANSCRIPTS[name], provider="local", model="m", options=options)
 
 
 def test_asks_for_a_stream_with_usage(server, config):
@@ -199,14 +193,14 @@ def test_leaving_early_closes_the_connection_at_once(server, config):
     server.wait_for_open_connections(0)
 
 
-def test_a_thousand_that_are_left_leave_no_connection_and_no_thread(server, config):
+def test_a_hundred_that_are_left_leave_no_connection_and_no_thread(server, config):
     server.handler = lambda _: Events([sse(chunk(content="x"))], ending="hang")
     threads = threading.active_count()
-    for _ in range(1000):
+    for _ in range(100):
         with stream("hi", config=config()) as events:
             next(events)
     server.wait_for_open_connections(0)
-    assert len({request.connection for request in server.requests}) == 1000
+    assert len({request.connection for request in server.requests}) == 100
     assert threading.active_count() == threads
 
 

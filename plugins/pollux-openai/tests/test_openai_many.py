@@ -1,22 +1,35 @@
 """More requests than one job holds: several jobs under one handle, streamed to disk and wire, collected in order."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
 
 import pytest
 
+from installing import install
 from openai_batches import OpenAIBatches
 from pollux_sync.testing.server import ScriptedServer
 
-COUNT = 60_000
+#: The provider, but it takes no more than 5,000 requests in a job: the real 50,000 only take longer.
+NARROW = """
+import attrs
+from pollux_openai import INFO, OpenAIProvider
+from pollux_sync.data.provider import DeferredLimits
+from pollux_sync.hooks.specs import hookimpl
+
+class Narrow(OpenAIProvider):
+    @hookimpl
+    def pollux_provider_info(self):
+        return attrs.evolve(INFO, name="narrow", deferred=DeferredLimits(max_requests=5_000, max_bytes=200_000_000))
+"""
 
 MANY = """
 import json, resource, sys
 from pollux_sync import Config, collect_deferred, defer_many, wait_deferred
-config = Config(provider="openai", model="m", api_key="k", base_url=sys.argv[1])
-prompts = [f"{number} " + "x" * 1000 for number in range(int(sys.argv[2]))]
+config = Config(provider="narrow", model="m", api_key="k", base_url=sys.argv[1])
+prompts = [f"{number} " + "x" * 10_000 for number in range(6_000)]
 defer_many(prompts[:10], config=config)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 handle = defer_many(prompts, config=config)
@@ -30,15 +43,19 @@ print(json.dumps({"grown": grown * 1024, "jobs": [job.request_count for job in h
 
 
 @pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
-def test_many_prompts_cost_no_memory_of_their_own():
+def test_many_prompts_cost_no_memory_of_their_own(tmp_path):
+    install(tmp_path, "narrow", narrow="narrow:Narrow")
+    (tmp_path / "narrow.py").write_text(NARROW)
     with ScriptedServer() as server:
         service = server.handler = OpenAIBatches()
         service.stages = ("validating",)
         service.reply = short
-        command = [sys.executable, "-c", MANY, f"{server.url}/v1", str(COUNT)]
-        told = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout)
+        command = [sys.executable, "-c", MANY, f"{server.url}/v1"]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+        told = json.loads(done.stdout)
         service_batches = service.batches
-    assert told["jobs"] == [50_000, 10_000]
+    assert told["jobs"] == [5_000, 1_000]
     assert len(service_batches) == 3
     assert told["in_order"]
     assert told["grown"] < told["size"] * 0.75

@@ -22,7 +22,7 @@ from response_streams import (
     texts,
 )
 from responses_api import KEY, message, refusal, response, thought
-from streams import assert_streams_like, sse
+from streams import sse
 
 OPTIONS = Options(tools=[{"name": name, "parameters": {"type": "object", "properties": {}}} for name in ("add", "sub")])
 
@@ -49,13 +49,6 @@ def said(events, kind=TextDelta):
 
 def answer_in(events):
     return events[-1].result["answers"][0]
-
-
-@pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_envelope_is_that_of_the_answer_however_the_stream_is_cut(name):
-    options = OPTIONS if "tool" in name else None
-    events = assert_streams_like(*TRANSCRIPTS[name], provider="openai", model="m", options=options)
-    assert said(events, ReasoningDelta) == events[-1].result.get("reasoning", [""])[0]
 
 
 def test_tells_parts_of_the_reasoning_apart_by_a_blank_line(streamed):

@@ -2,10 +2,11 @@
 
 import pytest
 
-from openrouter_api import USAGE, completion, tool_call
+from openrouter_api import USAGE, OpenRouterFacts, completion, tool_call
 from pollux_sync import APIError, Options, StreamStart, stream
+from pollux_sync.testing.contract import StreamingContract, Transcript
 from pollux_sync.testing.server import Events
-from streams import assert_streams_like, sse
+from streams import sse
 
 HEAD = {name: value for name, value in completion().items() if name not in {"choices", "usage"}}
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}
@@ -70,10 +71,12 @@ TRANSCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_envelope_is_that_of_the_answer_however_the_stream_is_cut(name):
-    options = Options(tools=[ADD]) if "tool" in name else None
-    assert_streams_like(*TRANSCRIPTS[name], provider="openrouter", model="acme/one", options=options)
+class TestOpenRouterStreams(OpenRouterFacts, StreamingContract):
+    transcripts = {
+        name: Transcript(body, stream, Options(tools=[ADD]) if "tool" in name else None)
+        for name, (body, stream) in TRANSCRIPTS.items()
+    }
+    partial = WAITING + sse(chunk(content="half"))
 
 
 def test_asks_for_a_stream_with_usage(server, config):

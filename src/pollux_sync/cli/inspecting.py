@@ -12,7 +12,7 @@ import attrs
 from pollux_sync.cli.commands import load_exact_command
 from pollux_sync.cli.terminal import write_remark
 from pollux_sync.errors import PolluxError
-from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, list_entry_points, is_strict_mode, load
+from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, is_strict_mode, list_entry_points, load
 from pollux_sync.hooks.relay import build_manager, read_provider_info
 
 if TYPE_CHECKING:

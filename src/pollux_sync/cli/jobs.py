@@ -20,7 +20,7 @@ from pollux_sync.hooks.config import Config
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pollux_sync.data.handles import DeferredSnapshot
 
@@ -41,8 +41,11 @@ def status(argv: Sequence[str]) -> int:
     return max(map(_choose_exit_code, snapshots.values()))
 
 
-def wait(argv: Sequence[str]) -> int:
-    """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1."""
+def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.time) -> int:
+    """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1.
+
+    ``clock`` returns seconds; ``--timeout`` is measured by it.
+    """
     parser = _build_parser("wait", "FILE... [options]", "Ctrl-C ends the waiting, not the jobs.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most; default: no limit")
@@ -50,10 +53,10 @@ def wait(argv: Sequence[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print a line for every change")
     arguments = parser.parse_args(argv)
     # One deadline for all files: --timeout is the time of the command, however many jobs it waits for.
-    deadline = None if arguments.timeout is None else time.time() + arguments.timeout
+    deadline = None if arguments.timeout is None else clock() + arguments.timeout
     codes = []
     for name in arguments.files:
-        left_s = None if deadline is None else max(0.0, deadline - time.time())
+        left_s = None if deadline is None else max(0.0, deadline - clock())
         snapshot = wait_deferred(
             name,
             config=_build_config(name, arguments),

@@ -139,7 +139,7 @@ class ProviderInfo:
     ``resends_stale`` allows the HTTP client to send a request once more on a new connection when a reused one turns
     out to be closed before any byte of the response. Set it for a server that closes connections which it promised
     to keep alive, and only if a request that is carried out twice costs nothing.
-    ``deferred`` are the limits of one deferred job; None means that the provider does not offer them.
+    ``deferred`` are the limits of one deferred job; None means that the provider does not offer deferred jobs.
     ``accepts_client`` permits ``Config(client=...)``, the vendor's own client, which brings its own key.
     """
 
@@ -185,7 +185,7 @@ class Problem:
 def find_client_problem(client: object, *classes: str) -> Problem | None:
     """Return the problem of a ``client`` that is not an instance of any of ``classes``, or None.
 
-    A class is written as top-level package and class name, ``"openai.OpenAI"``. Without a client it is None.
+    Write a class as package and name, ``"openai.OpenAI"``. Without a client the result is None.
     """
     # Classes are compared by name, so that checking imports no SDK: a caller who holds a client has imported its own.
     names = {f"{base.__module__.partition('.')[0]}.{base.__qualname__}" for base in type(client).__mro__}

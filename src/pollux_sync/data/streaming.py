@@ -133,7 +133,7 @@ class EventStream:
 
     def __init__(self, response: HttpResponse, events: Iterable[ServerEvent] = ()) -> None:
         self.response = response
-        #: True once the server has sent its end mark.
+        #: True once the server has said that nothing more follows.
         self.is_done = False
         self._events = events
 

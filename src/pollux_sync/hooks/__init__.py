@@ -1,1 +1,1 @@
-"""The boundary: what a plugin can do, how plugins are found, and how the engine asks them."""
+"""The boundary to plugins: the specifications of hooks, the discovery of plugins, and the calls of their hooks."""

@@ -85,6 +85,7 @@ class Config(ConfigValues):
         ConfigValues.__attrs_post_init__(self)
         current = self.api_key, self.base_url
         completed = (new if old is None else None for old, new in zip(passed, current, strict=True))
+        # Remembered, so that a copy for another provider can drop these values.
         if self._completed is None:
             self._set("_completed", (self.provider, *completed))
         self._check_required(info)
@@ -97,6 +98,7 @@ class Config(ConfigValues):
                 f"provider {info.name!r} needs a base_url",
                 hint="pass base_url=..." + (f" or set {info.base_url_env}" if info.base_url_env else ""),
             )
+        # A client that was handed over has its own key.
         if self.api_key is None and info.needs_key and self.client is None:
             names = " or ".join(info.key_env)
             hint = f"set {names}, write it into .env, or pass api_key=..." if names else "pass api_key=..."

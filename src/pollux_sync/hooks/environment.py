@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,13 @@ def read_enabled_plugins() -> tuple[str, ...]:
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip())
     file = _find_nearest("pyproject.toml")
-    return () if file is None else _read_project(file)
+    return () if file is None else _parse_plugins(_read_text(file), file)
 
 
-def _read_project(file: Path) -> tuple[str, ...]:
-    content = _read_text(file)
+# Parsing takes milliseconds, and every Config would do it. The content is part of the key: the file may change.
+@lru_cache(maxsize=8)
+def _parse_plugins(content: str, file: Path) -> tuple[str, ...]:
+    """Return the names that the content of a ``pyproject.toml`` lists."""
     # Most projects do not mention us, and need neither the parser nor valid TOML.
     if "pollux-sync" not in content:
         return ()
@@ -54,12 +57,13 @@ def _read_project(file: Path) -> tuple[str, ...]:
 
 def _read_dotenv(name: str) -> str | None:
     file = _find_nearest(".env")
-    found = None
+    latest = None
     for line in _read_text(file).splitlines() if file else ():
         key, equals, value = line.strip().removeprefix("export ").partition("=")
         if equals and key.strip() == name:
-            found = _unquote(value.strip()) or None  # as in a shell, the last line wins
-    return found
+            # As in a shell, the last line wins.
+            latest = _unquote(value.strip()) or None
+    return latest
 
 
 def _unquote(value: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
 
 
+# The marks of inherited methods count: pluggy looks hooks up on the plugin object.
 class FileHooks:
     """The hooks of files, for a provider whose client is a `FileClient`."""
 

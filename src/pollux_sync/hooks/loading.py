@@ -73,8 +73,8 @@ def is_strict_mode() -> bool:
 
 def list_entry_points(group: Group) -> tuple[EntryPoint, ...]:
     """Return the group's entry points in all installed distributions, sorted by name, without shadowed installs."""
-    found = [entry for entry in _index_entries(tuple(sys.path)) if entry.group == group]
-    return tuple(sorted(found, key=lambda entry: (entry.name, entry.distribution)))
+    entries = [entry for entry in _index_entries(tuple(sys.path)) if entry.group == group]
+    return tuple(sorted(entries, key=lambda entry: (entry.name, entry.distribution)))
 
 
 def list_names(group: Group) -> list[str]:
@@ -93,22 +93,22 @@ def load(group: Group, wanted: str) -> Loaded:
 def find(group: Group, wanted: str) -> EntryPoint:
     """Return the one entry point that ``wanted`` names, without importing it. Raises PluginLoadError."""
     distribution, _, name = wanted.rpartition(":")
-    found = _list_offers(group, distribution, name)
+    offers = _list_offers(group, distribution, name)
     # A plugin may have been installed since the index was built, as by %pip in a notebook.
-    if not found:
+    if not offers:
         _index_entries.cache_clear()
-        found = _list_offers(group, distribution, name)
-    if not found:
+        offers = _list_offers(group, distribution, name)
+    if not offers:
         raise _build_unknown(group, wanted)
-    if len(found) > 1:
-        origins = " and ".join(entry.origin for entry in found)
-        choices = " or ".join(f"'{entry.distribution}:{name}'" for entry in found)
+    if len(offers) > 1:
+        origins = " and ".join(entry.origin for entry in offers)
+        choices = " or ".join(f"'{entry.distribution}:{name}'" for entry in offers)
         raise PluginLoadError(
             f"{_KINDS[group]} {name!r} is offered by {origins}",
             hint=f"ask for {choices}, or uninstall one",
             name=name,
         )
-    return found[0]
+    return offers[0]
 
 
 def _list_offers(group: Group, distribution: str, name: str) -> list[EntryPoint]:

@@ -18,6 +18,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 import attrs
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES = 256 * 1024
 #: One block of the gzip bomb before compression: the bomb never stands in memory as a whole.
 _BLANKS = b" " * (1024 * 1024)
+#: The header of a gzip file: deflated, without a name or a time.
+_GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])
 #: SO_LINGER with a timeout of 0 makes close() send RST instead of FIN. Windows has 16-bit fields in this struct.
 _NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 #: How long `ScriptedServer.close` waits for its threads: a stuck handler must not hold up the test run.
@@ -258,7 +261,7 @@ class GzipBomb:
         """Send the compressed chunks."""
         coding = {"Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
         wire.send(wire.head(200, {"Content-Type": "application/json", **coding}, {}))
-        for piece in filter(None, _iter_gzip_blanks(self.size_bytes)):
+        for piece in _iter_gzip_blanks(self.size_bytes):
             wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         wire.send(b"0\r\n\r\n")
 
@@ -588,7 +591,18 @@ def _has_close_header(headers: Mapping[str, str]) -> bool:
 
 
 def _iter_gzip_blanks(size_bytes: int) -> Iterator[bytes]:
-    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    """Yield a gzip file of blanks. All its blocks but the last are one and the same, compressed once."""
+    yield _GZIP_HEADER
+    checksum = 0
     for start in range(0, size_bytes, len(_BLANKS)):
-        yield gzip.compress(_BLANKS[: size_bytes - start])
-    yield gzip.flush()
+        block = _BLANKS[: size_bytes - start]
+        checksum = zlib.crc32(block, checksum)
+        yield _deflate(block)
+    yield zlib.compressobj(wbits=-zlib.MAX_WBITS).flush() + struct.pack("<II", checksum, size_bytes % 2**32)
+
+
+@lru_cache(maxsize=2)
+def _deflate(block: bytes) -> bytes:
+    """Return a compressed block that refers to nothing before it."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(block) + compressor.flush(zlib.Z_FULL_FLUSH)

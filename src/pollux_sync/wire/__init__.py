@@ -1,1 +1,1 @@
-"""A toolbox for plugins: HTTP over requests, faults, Chat Completions. The engine does not import it."""
+"""A toolbox for plugins: HTTP over requests, faults, events, Chat Completions, SDKs. The engine does not import it."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Part, Turn
     from pollux_sync.schemas import SchemaDialect
 
-#: The body fields that `encode` writes: raw provider options may not set them.
+#: The body fields that `encode_chat` writes, which raw provider options may not set.
 CHAT_FIELDS = frozenset(
     {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
     | {"tools", "tool_choice", "stream"}
@@ -89,7 +89,7 @@ _AUDIO_FORMATS = {
     "audio/mpeg": "mp3",
     "audio/mp3": "mp3",
 }
-#: The types of audio that `encode` carries inside the request.
+#: The types of audio that `encode_chat` carries inside the request.
 CHAT_AUDIO_TYPES = tuple(_AUDIO_FORMATS)
 
 

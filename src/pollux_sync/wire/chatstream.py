@@ -37,7 +37,7 @@ def encode_chat_stream(request: HttpRequest) -> HttpRequest:
 def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
     """Yield the deltas, then the reply that ``decode`` returns for the whole answer; no reply if it was cut off.
 
-    Raises as `chat.decode` does.
+    Raises as `chat.decode_chat` does.
     """
     # Decoded as a whole at the end, so that streamed and plain answers become the same reply.
     answer = AnswerAccumulator()

@@ -254,8 +254,8 @@ def _parse_json(raw: str | dict[str, Any]) -> Any:
 def error_code(body: Any) -> str:
     """Return the machine-readable codes and types of an error body, joined by spaces; "" without any."""
     error = body.get("error", body) if isinstance(body, dict) else {}
-    found = (error.get(key) for key in ("code", "type", "status")) if isinstance(error, dict) else ()
-    return " ".join(value for value in found if isinstance(value, str))
+    names = (error.get(key) for key in ("code", "type", "status")) if isinstance(error, dict) else ()
+    return " ".join(value for value in names if isinstance(value, str))
 
 
 def read_retry_after(response: HttpResponse) -> float | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.streaming import EventStream
 
-#: Connections kept per host at the least, whatever one call's concurrency: several calls may share a client.
+#: The least number of connections kept per host: calls of several threads may share one client.
 _MIN_POOL = 16
 #: A connection that was closed before the request fails at once. One that fails later may have carried the request to
 #: the server, and sending that again could cost money.
@@ -95,8 +95,8 @@ class HttpClient:
     """Sends requests to one base url; many threads may use it at once.
 
     ``headers`` go with every request; hand the key over as a `SecretHeader`. Proxies and the CA bundle
-    are read from the environment once. ``pool_size`` connections are kept per host. ``resends_stale``
-    sends a request once more when a kept connection proves closed before any byte of the answer.
+    are read from the environment once. ``pool_size`` connections are kept per host. With ``resends_stale`` a request is
+    sent once more if a kept connection was closed before any byte of the answer arrived.
     """
 
     def __init__(
@@ -152,8 +152,8 @@ class HttpClient:
     def _open_response(self, request: HttpRequest, timeout_s: float, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Send the request and read the head of its answer.
 
-        A kept connection that the server closed meanwhile fails within moments; then the request is sent once more
-        with what is left of the time, so that the deadline holds for both.
+        A kept connection that the server has closed fails within moments. The request is then sent once more with the
+        time that is left, so that the deadline holds for both.
         """
         if self._is_closed:
             raise ConnectionAbortedError("this client has been closed")

@@ -55,10 +55,11 @@ def detect_overflow(fault: Fault, body: Any, code: str) -> Fault:
     ``body`` is that of the error, ``code`` its machine-readable part.
     """
     # A rate limit may name tokens too, which is why the kind decides first.
-    found = next((match for form in _COMPILED if (match := form.search(fault.message[:_MAX_CHARS]))), None)
-    if fault.kind not in {"invalid_request", "capacity"} or not (found or _CODES & set(code.split())):
+    matches = (form.search(fault.message[:_MAX_CHARS]) for form in _COMPILED)
+    match = next(filter(None, matches), None)
+    if fault.kind not in {"invalid_request", "capacity"} or not (match or _CODES & set(code.split())):
         return fault
-    numbers = found.groupdict() if found else {}
+    numbers = match.groupdict() if match else {}
     error = body.get("error", body) if isinstance(body, dict) else None
     return attrs.evolve(
         fault,

@@ -104,11 +104,16 @@ class EventParser:
 class ByteStream(EventStream, ABC):
     """The events of an answer whose bytes arrive in chunks.
 
-    Reading raises ReplyError, ConnectionError or TimeoutError for an answer that breaks off.
+    Reading raises ReplyError, ConnectionError or TimeoutError for an answer that breaks off. ``max_event_bytes``
+    limits one event, ``max_bytes`` the whole stream.
     """
 
-    def __init__(self, response: HttpResponse) -> None:
+    def __init__(
+        self, response: HttpResponse, *, max_event_bytes: int = MAX_BODY_BYTES, max_bytes: int = _MAX_BYTES
+    ) -> None:
         super().__init__(response)
+        self._max_event_bytes = max_event_bytes
+        self._max_bytes = max_bytes
         self._parser = EventParser()
         self._source: Iterator[bytes] | None = None
 
@@ -122,7 +127,7 @@ class ByteStream(EventStream, ABC):
             if parser.is_done:
                 self.is_done = True
                 return
-            if parser.pending_bytes > MAX_BODY_BYTES or size > _MAX_BYTES:
+            if parser.pending_bytes > self._max_event_bytes or size > self._max_bytes:
                 raise ReplyError("the answer has no end", hint="check base_url", response=self.response)
             # Only whole events and comments count: a server that drips bytes of a line must not be waited for.
             if parser.blocks > blocks:
@@ -139,11 +144,10 @@ class ByteStream(EventStream, ABC):
         # Servers that do not stream, or fail before they do, send JSON although they were asked for events.
         if "event-stream" in self.response.headers.get("content-type", ""):
             return self
-        chunks, head = self.iter_chunks(), b""
-        while len(head.lstrip()) < _MIN_HEAD_BYTES and (chunk := next(chunks, b"")):
-            head += chunk
+        chunks = self.iter_chunks()
+        head = _read_head(chunks)
         self._source = chain((head,), chunks)
-        if head.lstrip().removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
+        if head.removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
             return self
         try:
             body = read_body(self._source)
@@ -158,6 +162,21 @@ class ByteStream(EventStream, ABC):
     @abstractmethod
     def renew(self) -> None:
         """Restart the time limit for the next event."""
+
+
+def _read_head(chunks: Iterator[bytes]) -> bytes:
+    """Return the first bytes of a body without the blanks before them. Raise ReplyError for nothing but blanks.
+
+    Blanks are dropped as they arrive: keeping them and searching them again with every chunk would take minutes for a
+    few megabytes.
+    """
+    head, size = b"", 0
+    while len(head) < _MIN_HEAD_BYTES and (chunk := next(chunks, b"")):
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+        head = (head + chunk).lstrip()
+    return head
 
 
 def read_until_complete(stream: EventStream, is_complete: Callable[[], bool]) -> Iterator[ServerEvent]:

@@ -1,0 +1,84 @@
+"""What every provider must do, with Anthropic's API behind it, through the core's client and the caller's."""
+
+import sys
+from pathlib import Path
+
+from anthropic_batches import Batches
+from messages_api import AnthropicFacts, Files, build_start_event, events, text_block
+from messages_streams import TRANSCRIPTS
+from pollux_sync.testing.contract import (
+    DeferredContract,
+    FaultCase,
+    FilesContract,
+    ProviderContract,
+    SchemaContract,
+    SDKContract,
+    StreamingContract,
+    Transcript,
+)
+from pollux_sync.testing.server import Answer
+from schema_types import TYPES
+
+HERE = Path(__file__).parent
+BROKE = {"type": "error", "error": {"type": "api_error", "message": "broke"}}
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+
+
+class Facts(AnthropicFacts):
+    def fault_cases(self):
+        return super().fault_cases() | {
+            "no money": FaultCase(self.refuse(402, "billing"), "invalid_request", 402),
+            "conflict": FaultCase(self.refuse(409, "locked"), "invalid_request", 409, 2),
+            "error inside a 200": FaultCase(Answer(json=BROKE), "capacity", 500, 2),
+            "overloaded inside a 200": FaultCase(Answer(json=OVERLOADED), "capacity", 529, 2),
+        }
+
+
+class TestAnthropic(Facts, ProviderContract):
+    pass
+
+
+class TestAnthropicStreams(Facts, StreamingContract):
+    transcripts = {name: Transcript(body, events(*said)) for name, (said, body) in TRANSCRIPTS.items()}
+    partial = events(build_start_event(), *text_block(0, "half")[:2])
+
+
+class TestAnthropicFiles(AnthropicFacts, FilesContract):
+    files = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.gif": b"GIF89a c"}
+    failing = b"GIF89a c"
+
+    def serve_files(self):
+        return Files()
+
+
+class TestAnthropicJobs(AnthropicFacts, DeferredContract):
+    def serve_jobs(self):
+        return Batches()
+
+    def list_jobs(self, service):
+        return service.account.batches
+
+    def list_files(self, service):
+        return service.account.files
+
+    def answer_to(self, prompt):
+        return f"re: {prompt}"
+
+
+class TestAnthropicSchemas(AnthropicFacts, SchemaContract):
+    values = TYPES
+
+    def sent_schema(self, body):
+        sent = body["output_config"]["format"]
+        assert sent["type"] == "json_schema"
+        return sent["schema"]
+
+
+class TestAnthropicSDK(SDKContract):
+    sdk = "anthropic"
+    oldest_version = "2.0.0"
+    oldest_folder = Path(sys.prefix) / "oldest-sdks"
+    test_files = [
+        HERE / f"test_anthropic_{name}.py"
+        for name in ("contract", "ways", "stream_ways", "files", "deferred", "services")
+    ]

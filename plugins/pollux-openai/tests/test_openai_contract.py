@@ -1,0 +1,96 @@
+"""What every provider must do, with OpenAI's API behind it, through the core's client and the caller's."""
+
+import sys
+from pathlib import Path
+
+from openai_batches import OpenAIBatches
+from pollux_sync import Options
+from pollux_sync.testing.contract import (
+    DeferredContract,
+    FaultCase,
+    FilesContract,
+    ProviderContract,
+    SchemaContract,
+    SDKContract,
+    StreamingContract,
+    Transcript,
+)
+from pollux_sync.testing.server import Answer
+from response_streams import TRANSCRIPTS, event, texts
+from responses_api import Files, OpenAIFacts, answer
+from schema_types import TYPES
+from streams import sse
+
+HERE = Path(__file__).parent
+TOOLS = Options(tools=[{"name": name, "parameters": {"type": "object", "properties": {}}} for name in ("add", "sub")])
+
+
+def error(status, code):
+    return Answer(status=status, json={"error": {"message": "no", "type": "some_error", "param": None, "code": code}})
+
+
+class Facts(OpenAIFacts):
+    def fault_cases(self):
+        broke = {"code": "server_error", "message": "broke"}
+        slow = Answer(status=429, json={"error": {"message": "slow"}}, headers={"retry-after-ms": "1"})
+        return super().fault_cases() | {
+            "conflict": FaultCase(self.refuse(409, "locked"), "invalid_request", 409, 2),
+            "rate limit": FaultCase(slow, "rate_limit", 429, 2),
+            "too long": FaultCase(error(400, "context_length_exceeded"), "context_overflow", 400),
+            "no such model": FaultCase(error(404, "model_not_found"), "not_found", 404),
+            "no quota": FaultCase(error(429, "insufficient_quota"), "rate_limit", 429, 2),
+            "error inside a 200": FaultCase(answer(error=broke), "capacity", 500, 2),
+        }
+
+
+class TestOpenAI(Facts, ProviderContract):
+    pass
+
+
+class TestOpenAIStreams(Facts, StreamingContract):
+    transcripts = {
+        name: Transcript(body, stream, TOOLS if "tool" in name else None)
+        for name, (body, stream) in TRANSCRIPTS.items()
+    }
+    partial = sse(event("created", response={"id": "resp_1"}), *texts("half"))
+
+
+class TestOpenAIFiles(OpenAIFacts, FilesContract):
+    files = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.mp3": b"ID3 c"}
+    failing = b"ID3 c"
+
+    def serve_files(self):
+        return Files()
+
+
+class TestOpenAIJobs(OpenAIFacts, DeferredContract):
+    def serve_jobs(self):
+        return OpenAIBatches()
+
+    def list_jobs(self, service):
+        return service.batches
+
+    def list_files(self, service):
+        return service.names
+
+    def answer_to(self, prompt):
+        return prompt.upper()
+
+
+class TestOpenAISchemas(OpenAIFacts, SchemaContract):
+    values = TYPES
+
+    def sent_schema(self, body):
+        sent = body["text"]["format"]
+        assert sent["strict"]
+        return sent["schema"]
+
+
+class TestOpenAISDK(SDKContract):
+    sdk = "openai"
+    oldest_version = "3.0.0"
+    oldest_folder = Path(sys.prefix) / "oldest-sdks"
+    test_files = [
+        HERE / f"test_openai_{name}.py"
+        for name in ("contract", "ways", "stream_ways", "sdk_stream", "files", "deferred", "services")
+    ]

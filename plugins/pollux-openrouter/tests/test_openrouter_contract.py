@@ -1,0 +1,18 @@
+"""What every provider must do, with OpenRouter behind it."""
+
+from openrouter_api import OpenRouterFacts
+from pollux_sync.testing.contract import ProviderContract, SchemaContract
+from schema_types import TYPES
+
+
+class TestOpenRouter(OpenRouterFacts, ProviderContract):
+    pass
+
+
+class TestOpenRouterSchemas(OpenRouterFacts, SchemaContract):
+    values = TYPES
+
+    def sent_schema(self, body):
+        sent = body["response_format"]["json_schema"]
+        assert sent["strict"]
+        return sent["schema"]
