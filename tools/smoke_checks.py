@@ -60,7 +60,7 @@ def declared_providers(wheels: list[Path]) -> list[str]:
     parser = ConfigParser()
     for wheel in wheels:
         with ZipFile(wheel) as archive:
-            files = [name for name in archive.namelist() if name.endswith(".dist-info/list_entry_points.txt")]
+            files = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
             parser.read_string("\n".join(archive.read(file).decode() for file in files))
     return sorted(parser[PROVIDERS])
 

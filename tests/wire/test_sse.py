@@ -156,17 +156,17 @@ def test_refuses_a_whole_answer_without_end():
         Endless().detect_format()
 
 
-def test_refuses_blanks_without_end_where_an_answer_does_not_say_what_it_is():
+def test_refuses_endless_white_space_without_a_content_type():
     taken = []
 
     class Blanks(Untyped):
-        def chunks(self):
+        def iter_chunks(self):
             while sum(taken) <= 100 * MAX_BODY_BYTES:
                 taken.append(1024 * 1024)
                 yield b" " * taken[-1]
 
     with pytest.raises(ReplyError, match=f"larger than {MAX_BODY_BYTES} bytes"):
-        Blanks().told()
+        Blanks().detect_format()
     assert sum(taken) <= MAX_BODY_BYTES + taken[-1]
 
 

@@ -174,7 +174,7 @@ def _read_head(chunks: Iterator[bytes]) -> bytes:
     while len(head) < _MIN_HEAD_BYTES and (chunk := next(chunks, b"")):
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check what is behind base_url")
+            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
         head = (head + chunk).lstrip()
     return head
 
