@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+    from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
+    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
 

@@ -15,9 +15,9 @@ import attrs
 
 from pollux_gemini.encoding import build_path
 from pollux_gemini.parts import as_object, read_objects
-from pollux_sync.data.handles import DeferredJob, JobState, is_terminal
+from pollux_sync.data.handles import Asset, DeferredJob, JobState, is_terminal
 from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
-from pollux_sync.data.request import Asset, DeferredRow
+from pollux_sync.data.request import DeferredRow
 from pollux_sync.wire.faults import ReplyError, error_message
 from pollux_sync.wire.fields import as_text
 

@@ -14,8 +14,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.config import REDACTED
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.data.request import Asset
 from pollux_sync.errors import APIError, ConfigurationError
 from pollux_sync.wire.bodies import decode_response
 from pollux_sync.wire.faults import HttpError, ReplyError

@@ -55,6 +55,6 @@ def _find_budget_problem(budget: int, model: str, facts: ModelFacts) -> Problem 
     if facts.min_budget <= budget <= (facts.max_budget or budget):
         return None
     return Problem(
-        f"{model} does not take reasoning_budget_tokens {budget}",
+        f"{model} does not accept reasoning_budget_tokens {budget}",
         f"use from {facts.min_budget} to {facts.max_budget}" + (", or 0 for no thinking" if facts.can_stop else ""),
     )
