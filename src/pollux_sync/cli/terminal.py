@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 def write(text: str) -> None:
     """Write ``text`` to stdout, and a line end unless it has one. Raises OSError when the reader has gone."""
-    _write_to(sys.stdout, text if text.endswith("\n") else f"{text}\n")
+    _write_text(sys.stdout, text if text.endswith("\n") else f"{text}\n")
 
 
 def write_delta(text: str) -> None:
     """Write the next part of a streamed answer to stdout, at once. Raises OSError when the reader has gone."""
-    _write_to(sys.stdout, text)
+    _write_text(sys.stdout, text)
     flush()
 
 
 def write_json(value: Any) -> None:
     """Write ``value`` as JSON to stdout, in ASCII where stdout cannot encode its characters."""
-    # JSON has escapes of its own: with those of `_write_to` the output would not be JSON any more.
+    # JSON has escapes of its own: with those of `_write_text` the output would not be JSON any more.
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     write(text if _can_encode(sys.stdout, text) else json.dumps(value, indent=2, default=str))
 
@@ -38,7 +38,7 @@ def write_remark(text: str) -> None:
     with suppress(OSError, ValueError):  # `run_command` flushes again and reports it
         flush()
     with suppress(OSError, ValueError):  # a remark that cannot be written must not end the command
-        _write_to(sys.stderr, f"{text}\n")
+        _write_text(sys.stderr, f"{text}\n")
 
 
 def flush() -> None:
@@ -76,7 +76,7 @@ def write_table(rows: Sequence[Sequence[str]]) -> None:
         write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _write_to(stream: TextIO | None, text: str) -> None:
+def _write_text(stream: TextIO | None, text: str) -> None:
     if stream is None:  # Python sets a standard stream to None when the parent process closed it
         return
     # Characters that the stream cannot encode become escapes: an answer that was paid for must not be lost.

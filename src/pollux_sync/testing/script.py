@@ -69,6 +69,7 @@ class Script:
 
     def on(self, words: str, *answers: Answer) -> Self:
         """Add answers for requests whose body contains ``words`` anywhere. They precede the general answers."""
+        # The last queue is that of the general answers, which match every request.
         self._queues.insert(-1, (words, list(answers)))
         return self
 

@@ -368,10 +368,12 @@ class Wire:
         """Wait for the next request, and return it with its body."""
         method, path, _ = self._reader.read_line().split(" ")
         headers = Headers(self._reader.iter_fields())
+        # A client that sends this header waits for the interim answer before it sends the body.
         if headers.get("Expect", "").lower() == "100-continue":
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         chunks: list[bytes] = []
         size, digest = 0, hashlib.sha256()
+        # Chunk by chunk: with keep_bodies=False a body may be larger than the memory.
         for piece in self._reader.iter_body(headers):
             size += len(piece)
             digest.update(piece)
