@@ -35,7 +35,7 @@ def answer(content="hello", **fields):
 
 
 class LocalFacts:
-    """What the contracts need to know of a Chat Completions server."""
+    """The facts about a Chat Completions server that the contract suite needs."""
 
     provider = "local"
     base_path = "/v1"

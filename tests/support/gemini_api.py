@@ -133,7 +133,7 @@ class Files:
 
 
 class GeminiFacts:
-    """What the contracts need to know of the Gemini API."""
+    """The facts about the Gemini API that the contract suite needs."""
 
     provider = "gemini"
     model = "gemini-2.5-flash"

@@ -1,4 +1,4 @@
-"""The Gemini API as it is streamed, and as it answers at once, written for tests."""
+"""The Gemini API for tests: pairs of a blocking answer and the same answer streamed."""
 
 from gemini_api import USAGE, candidate, function_call, last_piece, piece, response, text, thought
 

@@ -145,7 +145,7 @@ class Files:
 
 
 class AnthropicFacts:
-    """What the contracts need to know of Anthropic's API."""
+    """The facts about Anthropic's API that the contract suite needs."""
 
     provider = "anthropic"
     model = "claude-sonnet-4-6"

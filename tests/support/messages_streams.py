@@ -1,4 +1,4 @@
-"""The Messages API as it is streamed, and as it answers at once, written for tests."""
+"""The Messages API for tests: pairs of a blocking answer and the same answer streamed."""
 
 from messages_api import (
     PING,
@@ -23,7 +23,7 @@ FOUND = {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": []
 CUT_OFF = '{"city": "Ro'
 
 
-def said(words):
+def build_text_delta(words):
     return {"type": "text_delta", "text": words}
 
 
@@ -41,7 +41,7 @@ TRANSCRIPTS = {
         [
             build_start_event(),
             *text_block(0, "The sky is "),
-            *block(1, text("", citations=[]), said("bl"), CITED, said("ue")),
+            *block(1, text("", citations=[]), build_text_delta("bl"), CITED, build_text_delta("ue")),
             *text_block(2, "."),
             *build_end_events(),
         ],

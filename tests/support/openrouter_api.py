@@ -49,7 +49,7 @@ def tool_call(name, arguments, call_id="call_1"):
 
 
 class OpenRouterFacts:
-    """What the contracts need to know of OpenRouter."""
+    """The facts about OpenRouter that the contract suite needs."""
 
     provider = "openrouter"
     model = "acme/one"

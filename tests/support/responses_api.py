@@ -91,7 +91,7 @@ class Files:
 
 
 class OpenAIFacts:
-    """What the contracts need to know of OpenAI's API."""
+    """The facts about OpenAI's API that the contract suite needs."""
 
     provider = "openai"
     base_path = "/v1"

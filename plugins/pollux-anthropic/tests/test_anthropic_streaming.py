@@ -13,7 +13,7 @@ from messages_api import (
     tool_block,
     tool_use,
 )
-from messages_streams import CITED, CUT_OFF, NOTE, TRANSCRIPTS, said
+from messages_streams import CITED, CUT_OFF, NOTE, TRANSCRIPTS, build_text_delta
 from pollux_anthropic import STRICT
 from pollux_anthropic.streaming import decode_stream
 from pollux_sync import Options
@@ -123,8 +123,11 @@ NEIGHBOURS = [build_start_event(), *text_block(0, "a", "b"), *text_block(1, "c",
     [
         ([*text_block(2, "e"), *build_end_events()], ["a", "b", "\n\ncd\n\ne"]),
         ([*text_block(2, "e")], ["a", "b", "\n\ncd", "\n\ne"]),
-        ([*block(2, text(""), said("e"), CITED, said("f")), *build_end_events()], ["a", "b", "cd", "e", "f"]),
-        ([*block(2, text("", citations=[NOTE]), said("e")), *build_end_events()], ["a", "b", "cd", "e"]),
+        (
+            [*block(2, text(""), build_text_delta("e"), CITED, build_text_delta("f")), *build_end_events()],
+            ["a", "b", "cd", "e", "f"],
+        ),
+        ([*block(2, text("", citations=[NOTE]), build_text_delta("e")), *build_end_events()], ["a", "b", "cd", "e"]),
         ([*thinking_block(2, "hm"), *text_block(3, "e", "f"), *build_end_events()], ["a", "b", "\n\ncd", "\n\ne", "f"]),
     ],
     ids=["uncited", "cut off", "cited", "cited from the start", "thoughts between"],
@@ -143,7 +146,11 @@ def test_says_what_it_holds_back_before_it_fails():
 
 
 def test_takes_what_a_block_begins_with():
-    parts = [*block(0, thinking("hm")), *block(1, text("hel"), said("lo")), *block(2, tool_use("x", {"né": 1}))]
+    parts = [
+        *block(0, thinking("hm")),
+        *block(1, text("hel"), build_text_delta("lo")),
+        *block(2, tool_use("x", {"né": 1})),
+    ]
     parts = [build_start_event(), *parts, *build_end_events()]
     assert deltas(parts) == [
         ReasoningDelta("hm"),
@@ -155,7 +162,7 @@ def test_takes_what_a_block_begins_with():
 
 
 def test_takes_pieces_whose_block_has_not_begun():
-    pieces = [said("a"), said("b"), {"type": "input_json_delta", "partial_json": "{}"}]
+    pieces = [build_text_delta("a"), build_text_delta("b"), {"type": "input_json_delta", "partial_json": "{}"}]
     parts = [{"type": "content_block_delta", "delta": piece} for piece in pieces]
     assert reply([*parts, *build_end_events()]).text == "ab"
 
