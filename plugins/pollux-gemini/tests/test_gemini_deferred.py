@@ -434,8 +434,8 @@ def test_allows_the_clocks_a_day_of_difference(hours_before, is_past):
     newest = submitted_at - timedelta(hours=hours_before)
     times = [newest.isoformat(), (newest - timedelta(hours=1)).isoformat()]
     listed = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
-    page = batching.batches_in(HttpResponse(status=200, body={"operations": listed}))
-    assert batching.is_past(page, submitted_at.timestamp()) == is_past
+    page = batching.decode_batches(HttpResponse(status=200, body={"operations": listed}))
+    assert batching.can_stop_search(page, submitted_at.timestamp()) == is_past
 
 
 def test_two_accounts_and_an_own_address_in_one_process():
