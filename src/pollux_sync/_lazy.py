@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used (PEP 562), so that a script pays only for the names it uses."""
+"""Names that are imported when they are first used (PEP 562), so that a script pays only for those it uses."""
 
 from __future__ import annotations
 

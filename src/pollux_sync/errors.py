@@ -30,7 +30,7 @@ import attrs
 if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import DeferredSnapshot
-    from pollux_sync.data.reply import Attempt, Outcome
+    from pollux_sync.data.reply import Outcome
 
 #: The categories of a failure, the same for all providers. docs/reference/errors.md describes each.
 FaultKind = Literal[
@@ -88,6 +88,23 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if self.kind in _PERMANENT_KINDS:  # a classifier that goes by the status alone must not override this
             object.__setattr__(self, "retryable", False)
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Attempt:
+    """One physical attempt of a call. ``started_at`` is in seconds since the epoch.
+
+    ``wait_s`` is the time that the retry loop waited *before* this attempt. ``kind`` and ``reason`` are None for an
+    attempt that succeeded.
+    """
+
+    started_at: float
+    duration_s: float
+    wait_s: float = 0.0
+    status_code: int | None = None
+    kind: FaultKind | None = None
+    reason: str | None = None
+    request_id: str | None = None
 
 
 #: 4xx statuses after which the request may still have been carried out: a time-out behind a gateway (408), a conflict

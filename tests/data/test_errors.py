@@ -23,8 +23,7 @@ from pollux_sync import (
     ToolCallParseError,
     errors,
 )
-from pollux_sync.data.reply import Attempt
-from pollux_sync.errors import build_api_error
+from pollux_sync.errors import Attempt, build_api_error
 
 SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "IN_PROGRESS", 3, 1, 0, 2, submitted_at=1.5)
 ATTEMPTS = (

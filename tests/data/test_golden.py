@@ -7,10 +7,10 @@ import attrs
 import pytest
 
 from pollux_sync import CacheHandle, DeferredHandle, Options, Source
-from pollux_sync.data.handles import DeferredJob
+from pollux_sync.data.handles import Asset, DeferredJob
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import Asset, UriPart
+from pollux_sync.data.request import UriPart
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.engine.journaling import Attempted, JobFile, StoredUpload, read_job_file

@@ -2,8 +2,9 @@ import attrs
 import pytest
 
 from pollux_sync import APIError, ConfigurationError, Source, Usage
-from pollux_sync.data.reply import Attempt, Failure, Reply, ToolCall
+from pollux_sync.data.reply import Failure, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, UriPart
+from pollux_sync.errors import Attempt
 
 PAPER = Source.from_uri("gs://bucket/whale.pdf", mime_type="application/pdf")
 

@@ -27,14 +27,14 @@ from pollux_sync import (
     Usage,
 )
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable, dump_value, load_value
-from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.interaction import Continuation
-from pollux_sync.data.reply import Attempt, Failure
-from pollux_sync.data.request import Asset
+from pollux_sync.data.reply import Failure
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.data.tool import ToolResult
 from pollux_sync.engine.journaling import Attempted, JobFile, StoredUpload
 from pollux_sync.errors import (
+    Attempt,
     CacheError,
     ContextOverflowError,
     DeferredNotReadyError,
@@ -173,7 +173,7 @@ SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "RUNNING", 3, 1, 1,
         SourceError("gone"),
         ToolCallParseError("no JSON", tool="weigh", arguments="{"),
         ProviderBugError("raised", hook="pollux_send", distribution="pollux-acme"),
-        DeferredNotReadyError("wait", snapshot=SNAPSHOT),
+        DeferredNotReadyError("wait"),
         APIError("down", kind="connection", retryable=True, provider="acme", phase="generate", attempts=ATTEMPTS),
         RateLimitError("slower", status_code=429, retry_after_s=1.5, request_id="req", call_idx=2),
         ContextOverflowError("too long", n_tokens=9, n_ctx=8),

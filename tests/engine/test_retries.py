@@ -16,9 +16,8 @@ from pollux_sync import (
     run_many,
 )
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
-from pollux_sync.data.reply import Attempt
 from pollux_sync.engine.retrying import decide_wait
-from pollux_sync.errors import Fault
+from pollux_sync.errors import Attempt, Fault
 from pollux_sync.testing.server import Answer, Drip, ResetBeforeBody, Truncated
 
 BUSY = Answer(status=503, json={"error": "busy"}, headers={"X-Request-Id": "req_1"})

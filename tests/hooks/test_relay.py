@@ -23,7 +23,8 @@ from pollux_sync import (
 from pollux_sync.builtin.defaults import CoreDefaults
 from pollux_sync.data.config import ConfigValues
 from pollux_sync.data.events import CallStarted
-from pollux_sync.data.request import Asset, Call, Plan, Request
+from pollux_sync.data.handles import Asset
+from pollux_sync.data.request import Call, Plan, Request
 from pollux_sync.hooks.loading import Loaded
 from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
 

@@ -29,7 +29,7 @@ from pollux_sync import (
     run,
     stream,
 )
-from pollux_sync.data.request import Asset
+from pollux_sync.data.handles import Asset
 from pollux_sync.engine.conversing import STATE_KEY
 from pollux_sync.schemas import lint
 

@@ -13,8 +13,8 @@ from openai import OpenAI
 from capabilities import declarations
 from demo_model import find_demo_model
 from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, explain, hookimpl, run_many
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.request import Asset
 from pollux_sync.engine.conversing import STATE_KEY
 from pollux_sync.testing.server import Answer, ScriptedServer
 from pollux_sync.wire.http import HttpClient

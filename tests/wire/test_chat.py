@@ -3,9 +3,10 @@ import json
 import pytest
 
 from pollux_sync import Options, Source
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import ToolCall, Usage
-from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.chat import ChatDialect, decode_chat, encode_chat

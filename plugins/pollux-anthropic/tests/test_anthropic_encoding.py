@@ -6,8 +6,9 @@ from messages_api import REDACTED, text, thinking, tool_use
 from pollux_anthropic import INFO, STRICT
 from pollux_anthropic.encoding import MANAGED_FIELDS, encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 
 TOOL = {
     "name": "weather",

@@ -5,8 +5,9 @@ from gemini_api import KEY
 from pollux_gemini import INFO, url_context
 from pollux_gemini.encoding import MANAGED_SUBFIELDS, encode
 from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, run
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 
 TREE = {
     "type": "object",

@@ -4,8 +4,9 @@ import pytest
 from pollux_openai import INFO, STRICT
 from pollux_openai.encoding import MANAGED_FIELDS, encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import Asset, AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
 
 TOOL = {
     "name": "weather",

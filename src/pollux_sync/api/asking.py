@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.envelope import dump_envelope
+from pollux_sync.data.output import dump_envelope
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import prepare_plan

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.builtin.examples import build_example
-from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (
@@ -41,7 +41,7 @@ from pollux_sync.data.provider import (
     SourceRule,
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
-from pollux_sync.data.request import Asset, AssetPart, DeferredRow, Part, TextPart, UriPart
+from pollux_sync.data.request import AssetPart, DeferredRow, Part, TextPart, UriPart
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError, classify_error
 

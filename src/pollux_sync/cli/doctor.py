@@ -15,6 +15,7 @@ from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.inspecting import find_problem, inspect_plugins
 from pollux_sync.cli.terminal import write, write_json, write_table
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
 from pollux_sync.hooks.environment import PLUGINS_VARIABLE, read_enabled_plugins, read_variable
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 #: The core, what it needs, and what that needs: the versions that a bug report must state.
 _PACKAGES = ("pollux-sync", "attrs", "cattrs", "certifi", "jsonschema", "pluggy", "requests", "urllib3")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-#: The order in which requests reads them.
-_CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @attrs.frozen(kw_only=True)
@@ -150,7 +149,7 @@ def _inspect_middleware() -> tuple[list[str], str | None, list[str]]:
 
 def _inspect_ca_bundle() -> tuple[str, list[str]]:
     """Return the file of trusted certificates, and the problems with it."""
-    variable = next((name for name in _CA_BUNDLES if os.environ.get(name)), None)
+    variable = next((name for name in CA_BUNDLE_VARIABLES if os.environ.get(name)), None)
     if variable is None:
         return "from certifi", []
     path = os.environ[variable]

@@ -7,13 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pollux_sync.cli.terminal import read_stdin
-from pollux_sync.data.source import Source
+from pollux_sync.data.source import ARXIV_HOSTS, Source
 from pollux_sync.errors import SourceError
 
 #: Two letters at least before the colon: one letter is a Windows drive.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ARXIV = "arxiv:"
-_ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 
 
 def parse_source(word: str) -> Source:
@@ -33,7 +32,7 @@ def _parse_url(url: str) -> Source:
         parts = urlsplit(url)
     except ValueError as error:
         raise SourceError(f"not a URL: {url!r}", hint="start with https:// and a host") from error
-    if parts.hostname in _ARXIV_HOSTS:
+    if parts.hostname in ARXIV_HOSTS:
         return Source.from_arxiv(url)
     try:
         return Source.from_youtube(url)

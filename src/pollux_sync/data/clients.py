@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pollux_sync.data.handles import DeferredJob, JobState
+    from pollux_sync.data.handles import Asset, DeferredJob, JobState
     from pollux_sync.data.provider import HttpRequest, HttpResponse
-    from pollux_sync.data.request import Asset, DeferredBatch, DeferredRow
+    from pollux_sync.data.request import DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import EventStream
 

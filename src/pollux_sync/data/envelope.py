@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from pollux_sync.schemas import unstructure
-
 Status = Literal["ok", "partial", "error"]
 CacheMode = Literal["none", "persistent", "implicit"]
 
@@ -153,8 +151,3 @@ class ResultEnvelope(TypedDict):
     diagnostics: Diagnostics
     _conversation_state: NotRequired[dict[str, Any]]
     _conversation_states: NotRequired[list[dict[str, Any] | None]]
-
-
-def dump_envelope(envelope: ResultEnvelope) -> dict[str, Any]:
-    """Return the envelope as JSON-ready data. Typed answers in ``structured`` become dicts, lists and texts."""
-    return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}

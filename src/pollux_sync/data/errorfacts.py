@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import attrs
 
-from pollux_sync.data.handles import DeferredSnapshot
-from pollux_sync.data.reply import Attempt
-from pollux_sync.errors import PolluxError
+from pollux_sync.errors import Attempt, PolluxError
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
@@ -58,13 +56,14 @@ def _make_facts_type(error_type: Any) -> Any:
 
     The facts are the arguments of all constructors along the class tree, so that no second list can disagree with them.
     """
-    # errors.py imports these for type checkers only, so its annotations do not resolve without them.
-    names = {"Attempt": Attempt, "DeferredSnapshot": DeferredSnapshot}
+    # errors.py imports this type for type checkers only, so its annotations do not resolve without a stand-in.
+    names = {"DeferredSnapshot": Any}
     hints = dict(_LATE_FACTS)
     for base in error_type.__mro__:
         if issubclass(base, PolluxError) and "__init__" in vars(base):
             hints |= get_type_hints(base.__init__, localns=names)
-    # "facts" is the ** argument of a subclass; the names behind it come from the base class.
-    facts = {name: hint for name, hint in hints.items() if name not in {"message", "facts", "return"}}
+    # "facts" is the ** argument of a subclass; the names behind it come from the base class. A snapshot belongs to a
+    # wait, not to a failed call, and is not stored.
+    facts = {name: hint for name, hint in hints.items() if name not in {"message", "facts", "return", "snapshot"}}
     fields = {name: attrs.field(type=hint, default=None) for name, hint in facts.items()}
     return attrs.make_class(error_type.__name__, {"message": attrs.field(type=str)} | fields, frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ from typing import TypeAlias
 import attrs
 
 from pollux_sync.data.handles import (  # noqa: TC001 - part of the events' public types
+    Asset,
     CacheHandle,
     DeferredHandle,
     DeferredSnapshot,
 )
-from pollux_sync.data.reply import Attempt, Outcome  # noqa: TC001
-from pollux_sync.data.request import Asset, Call, Plan  # noqa: TC001
+from pollux_sync.data.reply import Outcome  # noqa: TC001
+from pollux_sync.data.request import Call, Plan  # noqa: TC001
+from pollux_sync.errors import Attempt  # noqa: TC001
 
 
 @attrs.frozen

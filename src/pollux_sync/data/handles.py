@@ -8,7 +8,6 @@ from typing import Any, Literal
 import attrs
 
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable
-from pollux_sync.data.request import Asset  # noqa: TC001 - read from stored data
 from pollux_sync.schemas import schema_hash
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
@@ -16,6 +15,16 @@ ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
 #: The status of requests without an answer, by the status of a job that ended early.
 _UNANSWERED: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
+
+
+@attrs.frozen(kw_only=True)
+class Asset:
+    """A file stored at the provider. ``expires_at`` is in seconds since the epoch, None if the file stays."""
+
+    id: str
+    mime_type: str
+    uri: str | None = None
+    expires_at: float | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -97,7 +97,7 @@ class Message:
         Images are written as their address, or as a data URL. Raises ConfigurationError for other sources, SourceError
         for a file that cannot be read.
         """
-        return encode_message(self)
+        return encode_message(attrs.asdict(self, recurse=False))
 
     def to_turn(self) -> dict[str, Any]:
         """Return the message as a dict for ``Options(history=[...])``. Raises SourceError for an unreadable file."""

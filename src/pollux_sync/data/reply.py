@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from pollux_sync.data.converter import Storable
-from pollux_sync.errors import FaultKind, PolluxError, ToolCallParseError
+from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
 
@@ -69,23 +69,6 @@ class Usage:
 
 
 USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
-
-
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Attempt:
-    """One physical attempt of a call. ``started_at`` is in seconds since the epoch.
-
-    ``wait_s`` is the time that the retry loop waited *before* this attempt. ``kind`` and ``reason`` are None for an
-    attempt that succeeded.
-    """
-
-    started_at: float
-    duration_s: float
-    wait_s: float = 0.0
-    status_code: int | None = None
-    kind: FaultKind | None = None
-    reason: str | None = None
-    request_id: str | None = None
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)

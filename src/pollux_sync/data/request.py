@@ -11,23 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import ItemStatus
+    from pollux_sync.data.handles import Asset, ItemStatus
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
-
-
-@attrs.frozen(kw_only=True)
-class Asset:
-    """A file stored at the provider. ``expires_at`` is in seconds since the epoch, None if the file stays."""
-
-    id: str
-    mime_type: str
-    uri: str | None = None
-    expires_at: float | None = None
 
 
 @attrs.frozen

@@ -26,7 +26,7 @@ SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
 
 #: An id of today, such as 1706.03762v5, or one from before 2007, such as hep-th/9901001.
 _ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE | re.ASCII)
-_ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
+ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 _YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 #: The one provider that takes settings for videos, and the name of the hint that carries them.
 _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
@@ -362,7 +362,7 @@ def _parse_arxiv_id(ref: str) -> str:
     hint = "pass an id such as 1706.03762 or a https://arxiv.org/abs/... URL"
     if "://" in text:
         parts = _split_url(text)
-        if (parts.hostname or "").lower() not in _ARXIV_HOSTS:
+        if (parts.hostname or "").lower() not in ARXIV_HOSTS:
             raise SourceError(f"not an arXiv URL: {ref!r}", hint=hint)
         kind, _, text = parts.path.strip("/").partition("/")
         if kind not in {"abs", "pdf"}:

@@ -12,7 +12,7 @@ from pollux_sync.data.source import BytesLoader, Source, convert_read_errors
 from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
-    from pollux_sync.data.message import Message
+    from collections.abc import Mapping
 
 _DATA_URL = re.compile(r"data:(?P<mime>image/(?P<kind>[\w.+-]+));base64,(?P<content>[A-Za-z0-9+/=]+)")
 #: The type of an image whose address does not reveal it; most providers look at the image itself.
@@ -33,15 +33,14 @@ def decode_message(data: object, where: str) -> dict[str, Any]:
     return fields
 
 
-def encode_message(message: Message) -> dict[str, Any]:
-    """Return the dict that `decode_message` decodes to this message."""
-    parts = message.content
-    content = [_encode_part(part) for part in parts] if isinstance(parts, tuple) else parts
-    data: dict[str, Any] = {"role": message.role, "content": content}
-    if message.tool_calls:
-        data["tool_calls"] = [_encode_call(call) for call in message.tool_calls]
-    rest = {"tool_call_id": message.tool_call_id, "name": message.name, "refusal": message.refusal}
-    return data | {name: value for name, value in rest.items() if value is not None}
+def encode_message(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dict that `decode_message` decodes to these fields of a Message."""
+    parts = fields["content"]
+    data = {name: value for name, value in fields.items() if value is not None and value != ()}
+    data["content"] = [_encode_part(part) for part in parts] if isinstance(parts, tuple) else parts
+    if fields["tool_calls"]:
+        data["tool_calls"] = [_encode_call(call) for call in fields["tool_calls"]]
+    return data
 
 
 def _read_object(data: object, known: set[str], where: str) -> dict[str, Any]:

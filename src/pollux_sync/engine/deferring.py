@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
 
-    from pollux_sync.data.handles import DeferredJob
-    from pollux_sync.data.request import Asset, Call, Part, Plan, Request
+    from pollux_sync.data.handles import Asset, DeferredJob
+    from pollux_sync.data.request import Call, Part, Plan, Request
     from pollux_sync.hooks.relay import Hooks
 
 #: How long uploads of a job are kept: longer than the day that it may take.

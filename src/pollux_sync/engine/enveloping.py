@@ -23,9 +23,8 @@ if TYPE_CHECKING:
         Status,
         ToolCallDict,
     )
-    from pollux_sync.data.reply import Attempt
     from pollux_sync.data.request import Plan, Prepared
-    from pollux_sync.errors import PolluxError
+    from pollux_sync.errors import Attempt, PolluxError
     from pollux_sync.schemas import AnswerFormat
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from pollux_sync.data.explanation import ExplainedRequest, ExplainedSource, ExplainedUpload, Explanation
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import Usage
-from pollux_sync.data.request import Asset, AssetPart, TextPart
+from pollux_sync.data.request import AssetPart, TextPart
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.enveloping import read_cache_mode
 from pollux_sync.engine.planning import plan_calls

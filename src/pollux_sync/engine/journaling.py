@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable
-from pollux_sync.data.handles import DeferredHandle, DeferredJob  # noqa: TC001 - read from files
-from pollux_sync.data.request import Asset, DeferredBatch, UploadPart  # noqa: TC001 - the first is read from files
+from pollux_sync.data.handles import (  # noqa: TC001 - read from files
+    Asset,
+    DeferredHandle,
+    DeferredJob,
+)
+from pollux_sync.data.request import DeferredBatch, UploadPart  # noqa: TC001 - the first is read from files
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 import attrs
 
 from pollux_sync.data.events import FileUploaded, UploadDeleted
-from pollux_sync.data.request import Asset, AssetPart, Prepared, UploadPart
+from pollux_sync.data.handles import Asset
+from pollux_sync.data.request import AssetPart, Prepared, UploadPart
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import PolluxError

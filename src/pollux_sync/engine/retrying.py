@@ -11,9 +11,8 @@ import attrs
 
 from pollux_sync.data.checks import MAX_SECONDS
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
-from pollux_sync.data.reply import Attempt
 from pollux_sync.engine.encoding import encode_request
-from pollux_sync.errors import APIError, Fault, PolluxError, build_api_error
+from pollux_sync.errors import APIError, Attempt, Fault, PolluxError, build_api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pollux_sync.data.provider import HttpRequest, HttpResponse
-    from pollux_sync.data.reply import Attempt
     from pollux_sync.data.request import Call, Prepared, Request
     from pollux_sync.data.streaming import Delta, EventStream, StreamEvent
+    from pollux_sync.errors import Attempt
     from pollux_sync.hooks.relay import Hooks
 
     CallEvents: TypeAlias = Generator[StreamEvent, None, Outcome]

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pollux_sync.data.clients import FileClient, JobClient
-    from pollux_sync.data.handles import DeferredJob, JobState
-    from pollux_sync.data.request import Asset, DeferredBatch, DeferredRow
+    from pollux_sync.data.handles import Asset, DeferredJob, JobState
+    from pollux_sync.data.request import DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
 
 

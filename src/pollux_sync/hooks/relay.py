@@ -16,10 +16,10 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import REDACTED
-from pollux_sync.data.handles import DeferredJob, JobState, RemoteCache
+from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
-from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
+from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
 from pollux_sync.errors import Fault, PluginLoadError, PolluxError, ProviderBugError
 from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict_mode

@@ -89,3 +89,27 @@ class Finding:
 
 #: The dialect that changes nothing.
 PLAIN = SchemaDialect(name="plain")
+
+#: The dialect of strict structured outputs, which several services share. A provider evolves the row with its own name,
+#: limits, date and page. Every object must list all its properties as required and close itself, so that an optional
+#: property is one that may be null, a map a list of pairs, and a value of any type JSON text.
+STRICT = SchemaDialect(
+    name="strict",
+    needs_object_root=True,
+    all_required=True,
+    optional_as_nullable=True,
+    closes_objects=True,
+    allows_open_maps=False,
+    allows_tuples=False,
+    allows_any=False,
+    allows_one_of=False,
+    allows_ref_siblings=False,
+    unsupported_keywords={
+        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
+        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
+        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
+    },
+    allowed_formats={
+        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+    },
+)

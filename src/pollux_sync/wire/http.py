@@ -16,7 +16,7 @@ from requests.utils import get_environ_proxies
 from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
-from pollux_sync.data.config import REDACTED
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES, REDACTED
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.bodies import decode_response, is_success, read_body
 from pollux_sync.wire.connections import POOL_CLASSES
@@ -42,8 +42,6 @@ _CHUNK_BYTES = 64 * 1024
 STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 #: urllib3 retries by default. The engine owns retries, so that the ledger of attempts is complete.
 _NO_RETRIES = Retry(0, read=False)
-#: Where requests looks for trusted certificates, in this order.
-_CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class SecretHeader(str):
@@ -83,7 +81,7 @@ class _Adapter(HTTPAdapter):
         """
         proxies = get_environ_proxies(base_url)
         # requests reads these variables in its Session, which is not used here.
-        verify = next(filter(None, map(os.environ.get, _CA_BUNDLES)), True)
+        verify = next(filter(None, map(os.environ.get, CA_BUNDLE_VARIABLES)), True)
         request = PreparedRequest()
         request.prepare_url(base_url, {})
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies)

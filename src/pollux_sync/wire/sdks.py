@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from pollux_sync.data.clients import FileStore
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.bodies import decode_response, read_body, read_sdk_headers
 from pollux_sync.wire.sdkerrors import convert_body_errors
@@ -16,11 +17,13 @@ from pollux_sync.wire.sdkerrors import convert_body_errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pollux_sync.data.handles import Asset
     from pollux_sync.data.provider import HttpRequest
-    from pollux_sync.data.request import Asset
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import EventStream
     from pollux_sync.wire.http import HttpClient
+
+Store = TypeVar("Store", bound=FileStore)
 
 
 class SDKCarrier(ABC):
@@ -57,17 +60,17 @@ class SDKCarrier(ABC):
         """Do nothing: a client that was handed over belongs to its owner."""
 
 
-class DirectCarrier:
+class DirectCarrier(Generic[Store]):
     """Sends calls through the core's client; opens the SDK's client when the first file is to be stored.
 
     ``make_files`` returns the carrier of files and the function that closes its client.
     """
 
-    def __init__(self, client: HttpClient, make_files: Callable[[], tuple[SDKCarrier, Callable[[], object]]]) -> None:
+    def __init__(self, client: HttpClient, make_files: Callable[[], tuple[Store, Callable[[], object]]]) -> None:
         self._client = client
         self._make_files = make_files
         self._lock = threading.Lock()
-        self._files: SDKCarrier | None = None
+        self._files: Store | None = None
         self._close_files: Callable[[], object] | None = None
         self.send = client.send
         self.stream = client.stream
@@ -88,7 +91,7 @@ class DirectCarrier:
                 self._close_files()
 
     @property
-    def files(self) -> SDKCarrier:
+    def files(self) -> Store:
         """The carrier of files and jobs, which uses the SDK."""
         # Opened late: a script that stores no file does not pay for importing the SDK. The lock keeps it to one client.
         with self._lock:

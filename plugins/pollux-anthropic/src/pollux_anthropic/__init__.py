@@ -26,19 +26,21 @@ from pollux_sync.data.provider import (
     SourceRule,
     find_client_problem,
 )
+from pollux_sync.hooks.forwarding import JobHooks
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect, SchemaLimits
 from pollux_sync.wire.fields import read_count
+from pollux_sync.wire.paging import iter_pages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from pollux_anthropic.client import AnthropicCarrier
+    from pollux_sync.data.clients import Client, JobClient
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import DeferredJob, JobState
+    from pollux_sync.data.handles import Asset, DeferredJob, JobState
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow, Plan
+    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
@@ -105,7 +107,7 @@ INFO = ProviderInfo(
 )
 
 
-class AnthropicProvider:
+class AnthropicProvider(JobHooks):
     """The hooks of the provider ``anthropic``: the Messages, Files, Message Batches and Models APIs."""
 
     @hookimpl
@@ -117,7 +119,7 @@ class AnthropicProvider:
         return find_client_problem(config.client, "anthropic.Anthropic", "anthropic.SyncAPIClient")
 
     @hookimpl
-    def pollux_open(self, config: ConfigValues) -> Any:
+    def pollux_open(self, config: ConfigValues) -> JobClient:
         # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_anthropic.client import open_carrier
 
@@ -155,59 +157,19 @@ class AnthropicProvider:
         return decode_stream(stream, call, STRICT)
 
     @hookimpl
-    def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
+    def pollux_count_tokens(self, request: HttpRequest, client: Client, timeout_s: float) -> int | None:
         return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
-
-    @hookimpl
-    def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        asset: Asset = client.upload(source, timeout_s, name, lifetime_s)
-        return asset
-
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
-        client.delete(asset, timeout_s)
-        return True
 
     @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         return encode_deferred(custom_id, request, mark)
 
     @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
-        return _get_sdk_carrier(client).submit(batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-        return _get_sdk_carrier(client).find(batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
-        return _get_sdk_carrier(client).find_uploads(mark, timeout_s)
-
-    @hookimpl
-    def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
-        return _get_sdk_carrier(client).inspect(job, timeout_s)
-
-    @hookimpl
-    def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterable[DeferredRow]:
-        return _get_sdk_carrier(client).collect(job, timeout_s)
-
-    @hookimpl
-    def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
-        _get_sdk_carrier(client).cancel(job, timeout_s)
-        return True
-
-    @hookimpl
-    def pollux_release_deferred(self, job: DeferredJob) -> bool:
-        # Nothing is stored for a batch except its answers. The core deletes the uploads.
-        return True
-
-    @hookimpl
-    def pollux_list_models(self, config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
+    def pollux_list_models(self, config: ConfigValues, client: Client, timeout_s: float) -> list[ModelInfo] | None:
         return list(_iter_models(client, timeout_s)) if has_model_list(config.client) else None
 
     @hookimpl
-    def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
+    def pollux_check_ready(self, config: ConfigValues, client: Client, timeout_s: float) -> bool | None:
         # Without a list there is no request that costs nothing, so the core says that it cannot be checked.
         if not has_model_list(config.client):
             return None
@@ -215,18 +177,9 @@ class AnthropicProvider:
         return True
 
 
-def _iter_models(client: Any, timeout_s: float) -> Iterator[ModelInfo]:
-    query: dict[str, str] = {}
-    while True:
-        page: HttpResponse = client.send(build_models_request(query), timeout_s)
+def _iter_models(client: Client, timeout_s: float) -> Iterator[ModelInfo]:
+    def fetch_page(query: dict[str, str] | None) -> HttpResponse:
+        return client.send(build_models_request(query or {}), timeout_s)
+
+    for page in iter_pages(fetch_page, lambda page: build_next_query(page.body)):
         yield from decode_models(page)
-        last, query = query, build_next_query(page.body)
-        # A server that ignores the query would return the same page for ever.
-        if query in ({}, last):
-            return
-
-
-def _get_sdk_carrier(client: Any) -> AnthropicCarrier:
-    """Return the SDK's carrier: the client itself, or the one that it opens for files and jobs."""
-    carrier: AnthropicCarrier = client.files
-    return carrier

@@ -10,9 +10,9 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.handles import DeferredJob, JobState
+from pollux_sync.data.handles import Asset, DeferredJob, JobState
 from pollux_sync.data.provider import DeferredLimits, HttpResponse
-from pollux_sync.data.request import Asset, DeferredRow
+from pollux_sync.data.request import DeferredRow
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import ReplyError, error_message
 from pollux_sync.wire.fields import as_text, read_count

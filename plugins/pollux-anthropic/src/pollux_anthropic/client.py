@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl
 
 from pollux_anthropic import batching
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
-from pollux_sync.data.handles import is_terminal
-from pollux_sync.data.request import Asset
+from pollux_sync.data.handles import Asset, is_terminal
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
+from pollux_sync.wire.paging import iter_pages
 from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
 from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
 
@@ -37,12 +37,12 @@ _PAGE_SIZE = 1000
 _TOO_LATE = frozenset({400, 409, 422})
 
 
-def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
+def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier[AnthropicCarrier] | AnthropicCarrier:
     """Open the carrier for a configuration: around the caller's SDK client if there is one, else our own."""
     if config.client is not None:
         return AnthropicCarrier(config.client)
 
-    def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
+    def make_files() -> tuple[AnthropicCarrier, Callable[[], object]]:
         # Called when the first file is stored: a script without files and jobs never imports the SDK, which is slow.
         from anthropic import Anthropic
 
@@ -171,6 +171,9 @@ class AnthropicCarrier(SDKCarrier):
             row = next(rows, None)
         return None if row is None else batching.is_own_row(row, batch)
 
+    def release(self, job: DeferredJob, timeout_s: float) -> None:
+        """Do nothing: only answers are stored for a batch, and the core deletes the uploads."""
+
     def _iter_results(self, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
         with self._convert_errors():
             options: Any = {"timeout": timeout_s, "headers": {"Accept": "application/binary"}}
@@ -184,14 +187,12 @@ class AnthropicCarrier(SDKCarrier):
         self, path: str, timeout_s: float, headers: Mapping[str, str] | None = None
     ) -> Iterator[dict[str, Any]]:
         """Yield the objects of a list. Each page is requested when the one before it has been read."""
-        query: dict[str, str] = {"limit": str(_PAGE_SIZE)}
-        next_query: dict[str, str] = {}
-        while True:
-            page = self._get(path, timeout_s, headers, query | next_query)
+
+        def fetch_page(next_query: dict[str, str] | None) -> Any:
+            return self._get(path, timeout_s, headers, {"limit": str(_PAGE_SIZE)} | (next_query or {}))
+
+        for page in iter_pages(fetch_page, batching.build_next_query):
             yield from batching.read_objects(page)
-            next_query = batching.build_next_query(page)
-            if not next_query:
-                return
 
     def _get(
         self,

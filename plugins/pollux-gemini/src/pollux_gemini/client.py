@@ -46,14 +46,16 @@ _PATHS_NOT_ON_VERTEX = ("batches", "files")
 _VERSIONED_URL = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
 
 
-def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str) -> DirectCarrier | SDKCarrier:
+def open_carrier(
+    config: ConfigValues, info: ProviderInfo, default_version: str
+) -> DirectCarrier[GeminiCarrier] | GeminiCarrier:
     """Open the carrier of a configuration: the caller's SDK client, or the core's client with an SDK's for files."""
     if config.client is not None:
         return GeminiCarrier(config.client)
     root, version = resolve_address(config, info, default_version)
     client = open_client(config, info, base_url=f"{root}/{version}")
 
-    def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
+    def make_files() -> tuple[GeminiCarrier, Callable[[], object]]:
         files = GeminiCarrier(_open_sdk_client(config.api_key, root, version))
         return files, files.close_all
 

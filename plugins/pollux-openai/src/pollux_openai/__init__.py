@@ -10,10 +10,13 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import MANAGED_FIELDS, build_count_request, encode
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
+from pollux_sync import schemas
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -24,43 +27,28 @@ from pollux_sync.data.provider import (
     SourceRule,
     find_client_problem,
 )
+from pollux_sync.hooks.forwarding import JobHooks
 from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import SchemaDialect, SchemaLimits
+from pollux_sync.schemas import SchemaLimits
 from pollux_sync.wire.fields import read_count
 from pollux_sync.wire.tools import find_strict_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_openai.client import OpenAICarrier
+    from pollux_sync.data.clients import Client, JobClient
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import DeferredJob, JobState
+    from pollux_sync.data.handles import Asset, DeferredJob, JobState
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Asset, Call, DeferredBatch, DeferredRow
+    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
 
 #: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
-STRICT = SchemaDialect(
+STRICT = attrs.evolve(
+    schemas.STRICT,
     name="openai-strict",
-    needs_object_root=True,
-    all_required=True,
-    optional_as_nullable=True,
-    closes_objects=True,
-    allows_open_maps=False,
-    allows_tuples=False,
-    allows_any=False,
-    allows_one_of=False,
-    allows_ref_siblings=False,
-    unsupported_keywords={
-        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
-        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
-        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
-    },
-    allowed_formats={
-        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
-    },
     limits=SchemaLimits(max_depth=10, max_properties=5000, max_enum_values=1000, max_name_chars=120_000),
     as_of=date(2026, 11, 1),
     docs="https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
@@ -106,7 +94,7 @@ INFO = ProviderInfo(
 )
 
 
-class OpenAIProvider:
+class OpenAIProvider(JobHooks):
     """The hooks of the provider ``openai``: the Responses, Files, Batches and Models APIs."""
 
     @hookimpl
@@ -118,7 +106,7 @@ class OpenAIProvider:
         return find_client_problem(config.client, "openai.OpenAI", "openai.SyncAPIClient")
 
     @hookimpl
-    def pollux_open(self, config: ConfigValues) -> Any:
+    def pollux_open(self, config: ConfigValues) -> JobClient:
         # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_openai.client import open_carrier
 
@@ -143,66 +131,20 @@ class OpenAIProvider:
         return decode_stream(stream, lambda response: decode(response, call, STRICT))
 
     @hookimpl
-    def pollux_count_tokens(self, request: HttpRequest, client: Any, timeout_s: float) -> int | None:
+    def pollux_count_tokens(self, request: HttpRequest, client: Client, timeout_s: float) -> int | None:
         return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
-
-    @hookimpl
-    def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        asset: Asset = client.upload(source, timeout_s, name, lifetime_s)
-        return asset
-
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
-        client.delete(asset, timeout_s)
-        return True
 
     @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         return encode_deferred(custom_id, request)
 
     @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
-        return _get_sdk_carrier(client).submit(batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
-        return _get_sdk_carrier(client).find(batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
-        return _get_sdk_carrier(client).find_uploads(mark, timeout_s)
-
-    @hookimpl
-    def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
-        return _get_sdk_carrier(client).inspect(job, timeout_s)
-
-    @hookimpl
-    def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
-        return _get_sdk_carrier(client).collect(job, timeout_s)
-
-    @hookimpl
-    def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
-        _get_sdk_carrier(client).cancel(job, timeout_s)
-        return True
-
-    @hookimpl
-    def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
-        _get_sdk_carrier(client).release(job, timeout_s)
-        return True
-
-    @hookimpl
-    def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
+    def pollux_list_models(self, client: Client, timeout_s: float) -> list[ModelInfo]:
         return decode_models(client.send(MODELS_REQUEST, timeout_s))
 
     @hookimpl
-    def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
+    def pollux_check_ready(self, config: ConfigValues, client: Client, timeout_s: float) -> bool:
         # Azure has no list of deployments: reaching its list of models shows that address and key are right.
         request = MODELS_REQUEST if is_azure(config.client) else build_model_request(config.model)
         client.send(request, timeout_s)
         return True
-
-
-def _get_sdk_carrier(client: Any) -> OpenAICarrier:
-    """Return the SDK's carrier: the client itself, or the one that it opens for files and jobs."""
-    carrier: OpenAICarrier = client.files
-    return carrier

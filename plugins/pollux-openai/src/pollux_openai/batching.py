@@ -155,6 +155,18 @@ def _read_end_time(remote: Mapping[str, Any]) -> int | None:
     return next(filter(None, (read_count(remote, name) for name in _END_TIMES)), None)
 
 
+def read_objects(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects on one page of a list."""
+    data = page.get("data")
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+
+
+def read_cursor(page: Mapping[str, Any]) -> str | None:
+    """Return the id after which the next page begins; None after the last page."""
+    items = read_objects(page)
+    return as_text(items[-1].get("id")) if items and page.get("has_more") else None
+
+
 def iter_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of a file that arrives in chunks, without blank ones.
 

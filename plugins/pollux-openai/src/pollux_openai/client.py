@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai import batching
-from pollux_sync.data.handles import is_terminal
+from pollux_sync.data.handles import Asset, is_terminal
 from pollux_sync.data.mime import OCTET_STREAM
-from pollux_sync.data.request import Asset
 from pollux_sync.errors import is_refusal
 from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.http import STREAM_HEADERS, open_client
+from pollux_sync.wire.paging import iter_pages
 from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
 from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
 
@@ -38,12 +38,12 @@ _BATCHES_PER_PAGE = 100
 _FILES_PER_PAGE = 10_000
 
 
-def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier | SDKCarrier:
+def open_carrier(config: ConfigValues, info: ProviderInfo) -> DirectCarrier[OpenAICarrier] | OpenAICarrier:
     """Open the carrier for a configuration: around the caller's SDK client if there is one, else our own."""
     if config.client is not None:
         return OpenAICarrier(config.client)
 
-    def make_files() -> tuple[SDKCarrier, Callable[[], object]]:
+    def make_files() -> tuple[OpenAICarrier, Callable[[], object]]:
         # Called when the first file is stored: a script without files and jobs never imports the SDK, which is slow.
         from openai import OpenAI
 
@@ -183,17 +183,12 @@ class OpenAICarrier(SDKCarrier):
 
     def _iter_objects(self, method: Callable[..., Any], timeout_s: float, **query: Any) -> Iterator[dict[str, Any]]:
         """Yield the objects of a list. Each page is requested when the one before it has been read."""
-        cursor = None
-        while True:
-            page = self._call_sdk(method, timeout_s, **query)
-            data = page.get("data")
-            items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-            yield from items
-            last = as_text(items[-1].get("id")) if items else None
-            # A server that ignores the cursor would return the same page for ever.
-            if not page.get("has_more") or last in {None, cursor}:
-                return
-            cursor = query["after"] = last
+
+        def fetch_page(cursor: str | None) -> dict[str, Any]:
+            return self._call_sdk(method, timeout_s, **query, **({"after": cursor} if cursor else {}))
+
+        for page in iter_pages(fetch_page, batching.read_cursor):
+            yield from batching.read_objects(page)
 
     def _call_sdk(self, method: Callable[..., Any], timeout_s: float, *arguments: Any, **fields: Any) -> dict[str, Any]:
         """Call a raw method of the SDK and return the JSON object that it receives."""
