@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pollux_sync.errors import FaultKind
 
 
@@ -42,3 +45,21 @@ class Readiness:
     def __bool__(self) -> bool:
         """Return whether the configuration can be used now."""
         return self.is_ready
+
+
+class ModelRow(Protocol):
+    """A row of what a provider knows about its models: it holds for names in which ``pattern`` is found."""
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for lower-case names."""
+        ...
+
+
+Row = TypeVar("Row", bound=ModelRow)
+
+
+def find_model_row(rows: Sequence[Row], model: str) -> Row:
+    """Return the first row that matches a model's name. The last row must match every name."""
+    name = model.lower()
+    return next(row for row in rows if re.search(row.pattern, name))

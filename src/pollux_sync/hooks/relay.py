@@ -142,7 +142,7 @@ class Hooks:
         )
 
     @property
-    def client(self) -> Any:
+    def client(self) -> object:
         """The client that carries the calls, opened at the first use."""
         # Checked before and after taking the lock: all calls come here, and only the first one has to wait.
         client = self._client

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
+    from pollux_sync.data.clients import Client, FileClient, JobClient
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
     from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
@@ -61,7 +62,7 @@ def pollux_check_config(config: ConfigValues) -> Problem | None:
 
 
 @hookspec(firstresult=True)
-def pollux_open(config: ConfigValues, info: ProviderInfo) -> Any:
+def pollux_open(config: ConfigValues, info: ProviderInfo) -> object:
     """Open the client that carries the calls. Many threads may use it at once.
 
     Called once per configuration, when its client is first needed, in the thread that needs it; the process keeps the
@@ -80,7 +81,7 @@ def pollux_address(config: ConfigValues, info: ProviderInfo) -> Address | None:
 
 
 @hookspec(firstresult=True)
-def pollux_close(client: Any) -> bool | None:
+def pollux_close(client: object) -> bool | None:
     """Close a client that `pollux_open` returned; return True when that is done.
 
     Called when the process ends, or when the pool of clients is full; calls may still be in flight at exit. Whatever
@@ -142,7 +143,7 @@ def pollux_encode(call: Call) -> HttpRequest | None:
 
 
 @hookspec(firstresult=True)
-def pollux_send(request: HttpRequest, client: Any, timeout_s: float) -> HttpResponse | None:
+def pollux_send(request: HttpRequest, client: Client, timeout_s: float) -> HttpResponse | None:
     """Make one physical attempt and return the response. Never retry: the core owns retries.
 
     Called once per attempt, in a worker thread. The whole exchange must end within ``timeout_s`` seconds. Raise a
@@ -171,7 +172,7 @@ def pollux_encode_stream(request: HttpRequest) -> HttpRequest | None:
 
 
 @hookspec(firstresult=True)
-def pollux_stream(request: HttpRequest, client: Any, timeout_s: float) -> EventStream | None:
+def pollux_stream(request: HttpRequest, client: Client, timeout_s: float) -> EventStream | None:
     """Open one physical attempt at a streamed answer and return its events.
 
     Called once per attempt: in the caller's thread for one prompt, in a worker thread for several. Each event must
@@ -202,7 +203,7 @@ def pollux_classify_error(error: Exception) -> Fault | None:
 
 
 @hookspec(firstresult=True)
-def pollux_count_tokens(request: HttpRequest, call: Call, client: Any, timeout_s: float) -> int | None:
+def pollux_count_tokens(request: HttpRequest, call: Call, client: Client, timeout_s: float) -> int | None:
     """Return the input tokens of one call as the provider counts them, or None if it cannot.
 
     Called by ``explain(count_tokens=True)``, in a worker thread, for calls without files that are still to be uploaded.
@@ -220,7 +221,7 @@ def pollux_price(provider: str, model: str, usage: Usage) -> Decimal | None:
 
 # The name and the lifetime are the core's, since the files of a deferred job must be found again and outlive the call.
 @hookspec(firstresult=True)
-def pollux_upload(source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset | None:
+def pollux_upload(source: Source, client: FileClient, timeout_s: float, name: str, lifetime_s: float) -> Asset | None:
     """Store a source's content at the provider under this name and return the stored file.
 
     Called once per content and type of a plan, before its first call, in a worker thread. Read the content from
@@ -231,7 +232,7 @@ def pollux_upload(source: Source, client: Any, timeout_s: float, name: str, life
 
 
 @hookspec(firstresult=True)
-def pollux_delete_upload(asset: Asset, client: Any, timeout_s: float) -> bool | None:
+def pollux_delete_upload(asset: Asset, client: FileClient, timeout_s: float) -> bool | None:
     """Delete what `pollux_upload` stored; return True when it is gone.
 
     Called at the end of the plan, even after a failure or Ctrl-C, in a worker thread. Whatever it raises is logged and
@@ -240,7 +241,7 @@ def pollux_delete_upload(asset: Asset, client: Any, timeout_s: float) -> bool | 
 
 
 @hookspec(firstresult=True)
-def pollux_create_cache(call: Call, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache | None:
+def pollux_create_cache(call: Call, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache | None:
     """Create a cache of the call's parts, system instruction and tools for ``ttl_s`` seconds; return it.
 
     Called by ``create_cache``, for providers that declare the option "cache". The call has no prompt, and its files are
@@ -250,7 +251,7 @@ def pollux_create_cache(call: Call, ttl_s: float, client: Any, timeout_s: float)
 
 
 @hookspec(firstresult=True)
-def pollux_extend_cache(name: str, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache | None:
+def pollux_extend_cache(name: str, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache | None:
     """Set a cache to expire ``ttl_s`` seconds from now and return it.
 
     Called when the lifetime of a cache is to be renewed. Raise a classified exception, of kind "cache_missing" for a
@@ -259,7 +260,7 @@ def pollux_extend_cache(name: str, ttl_s: float, client: Any, timeout_s: float) 
 
 
 @hookspec(firstresult=True)
-def pollux_list_caches(client: Any, timeout_s: float) -> list[RemoteCache] | None:
+def pollux_list_caches(client: Client, timeout_s: float) -> list[RemoteCache] | None:
     """Return all caches of the account, also those that others created.
 
     Called by ``list_caches``. Raise a classified exception.
@@ -267,7 +268,7 @@ def pollux_list_caches(client: Any, timeout_s: float) -> list[RemoteCache] | Non
 
 
 @hookspec(firstresult=True)
-def pollux_delete_cache(name: str, client: Any, timeout_s: float) -> bool | None:
+def pollux_delete_cache(name: str, client: Client, timeout_s: float) -> bool | None:
     """Delete a cache; return True when it is gone.
 
     Called by ``delete_cache``. Raise a classified exception.
@@ -285,7 +286,7 @@ def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> d
 
 
 @hookspec(firstresult=True)
-def pollux_submit_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+def pollux_submit_deferred(batch: DeferredBatch, client: JobClient, timeout_s: float) -> DeferredJob | None:
     """Submit one deferred job and return it.
 
     Called once per job of a ``defer_many``. Must put ``batch.mark`` into the names of the job and of its files. Raise a
@@ -295,7 +296,7 @@ def pollux_submit_deferred(batch: DeferredBatch, client: Any, timeout_s: float) 
 
 
 @hookspec(firstresult=True)
-def pollux_find_deferred(batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+def pollux_find_deferred(batch: DeferredBatch, client: JobClient, timeout_s: float) -> DeferredJob | None:
     """Return the job that an interrupted submission of this batch created, or None without one.
 
     Called before a batch is submitted again. ``batch.path`` may no longer exist. Raise ConfigurationError where several
@@ -304,7 +305,7 @@ def pollux_find_deferred(batch: DeferredBatch, client: Any, timeout_s: float) ->
 
 
 @hookspec(firstresult=True)
-def pollux_find_uploads(mark: str, client: Any, timeout_s: float) -> list[Asset] | None:
+def pollux_find_uploads(mark: str, client: JobClient, timeout_s: float) -> list[Asset] | None:
     """Return the stored files whose names begin with the mark.
 
     Called after an interrupted submission, to delete what belongs to no job. Raise a classified exception.
@@ -312,7 +313,7 @@ def pollux_find_uploads(mark: str, client: Any, timeout_s: float) -> list[Asset]
 
 
 @hookspec(firstresult=True)
-def pollux_inspect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> JobState | None:
+def pollux_inspect_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> JobState | None:
     """Return the state of a job.
 
     Called by ``inspect_deferred`` and while a job is waited for. Raise a classified exception.
@@ -320,7 +321,7 @@ def pollux_inspect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> 
 
 
 @hookspec(firstresult=True)
-def pollux_collect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> Iterable[DeferredRow] | None:
+def pollux_collect_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> Iterable[DeferredRow] | None:
     """Return the rows of a job that has ended, in any order.
 
     Called by ``collect_deferred``. A generator keeps memory small. A row's ``response`` goes through `pollux_decode`;
@@ -330,7 +331,7 @@ def pollux_collect_deferred(job: DeferredJob, client: Any, timeout_s: float) -> 
 
 
 @hookspec(firstresult=True)
-def pollux_cancel_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
+def pollux_cancel_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> bool | None:
     """Ask the provider to cancel a job, without waiting; return True when it was asked.
 
     Called by ``cancel_deferred``. Must not raise for a job that has ended. Raise a classified exception otherwise.
@@ -338,7 +339,7 @@ def pollux_cancel_deferred(job: DeferredJob, client: Any, timeout_s: float) -> b
 
 
 @hookspec(firstresult=True)
-def pollux_release_deferred(job: DeferredJob, client: Any, timeout_s: float) -> bool | None:
+def pollux_release_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> bool | None:
     """Delete what was stored for a job that has ended, except its answers; return True when it is gone.
 
     Called after a job's rows have been collected. Raise a classified exception.
@@ -346,7 +347,7 @@ def pollux_release_deferred(job: DeferredJob, client: Any, timeout_s: float) -> 
 
 
 @hookspec(firstresult=True)
-def pollux_list_models(config: ConfigValues, client: Any, timeout_s: float) -> list[ModelInfo] | None:
+def pollux_list_models(config: ConfigValues, client: Client, timeout_s: float) -> list[ModelInfo] | None:
     """Return the models that the account may use, whichever of them ``config.model`` names.
 
     Called by ``list_models`` and, where `pollux_check_ready` returned None, to look for the model. ``timeout_s`` is the
@@ -355,7 +356,7 @@ def pollux_list_models(config: ConfigValues, client: Any, timeout_s: float) -> l
 
 
 @hookspec(firstresult=True)
-def pollux_check_ready(config: ConfigValues, client: Any, timeout_s: float) -> bool | None:
+def pollux_check_ready(config: ConfigValues, client: Client, timeout_s: float) -> bool | None:
     """Check that the configuration can be used now; return True if it can. Spend no token.
 
     Called by ``check_ready``. Raise a classified exception for whatever is in the way, an APIError of kind "not_found"

@@ -7,11 +7,12 @@ types (2.11). The assignment to models is as known on 2026-11-21; the service it
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import attrs
+
+from pollux_sync.data.models import find_model_row
 
 if TYPE_CHECKING:
     from pollux_sync.data.request import Call
@@ -58,8 +59,7 @@ FACTS = (
 @lru_cache(maxsize=256)
 def find_facts(model: str) -> ModelFacts:
     """Return the facts about a model, by its name at Anthropic, Bedrock or Vertex."""
-    name = model.lower()
-    return next(facts for facts in FACTS if re.search(facts.pattern, name))
+    return find_model_row(FACTS, model)
 
 
 def find_call_facts(call: Call) -> ModelFacts:

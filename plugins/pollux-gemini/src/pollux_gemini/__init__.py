@@ -30,14 +30,17 @@ from pollux_sync.data.provider import (
 )
 from pollux_sync.data.source import Source
 from pollux_sync.errors import is_refusal
+from pollux_sync.hooks.forwarding import FileHooks
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.schemas import SchemaDialect
 from pollux_sync.wire.faults import HttpError
 from pollux_sync.wire.fields import read_count
+from pollux_sync.wire.paging import iter_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pollux_sync.data.clients import Client, FileClient
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
     from pollux_sync.data.models import ModelInfo
@@ -113,7 +116,7 @@ INFO = ProviderInfo(
 )
 
 
-class GeminiProvider:
+class GeminiProvider(FileHooks):
     """``generateContent``, either through the core's HTTP client or through the caller's own SDK client."""
 
     @hookimpl
@@ -134,7 +137,7 @@ class GeminiProvider:
         return find_client_problem(config.client, "google.Client")
 
     @hookimpl
-    def pollux_open(self, config: ConfigValues) -> Any:
+    def pollux_open(self, config: ConfigValues) -> FileClient:
         from pollux_gemini.client import open_carrier
 
         return open_carrier(config, INFO, VERSIONS[0])
@@ -195,31 +198,21 @@ class GeminiProvider:
         return caching.classify_missing_cache(error)
 
     @hookimpl
-    def pollux_create_cache(self, call: Call, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache:
+    def pollux_create_cache(self, call: Call, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache:
         return caching.decode_cache(client.send(caching.build_create_request(call, ttl_s), timeout_s))
 
     @hookimpl
-    def pollux_extend_cache(self, name: str, ttl_s: float, client: Any, timeout_s: float) -> RemoteCache:
+    def pollux_extend_cache(self, name: str, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache:
         return caching.decode_cache(client.send(caching.build_extend_request(name, ttl_s), timeout_s))
 
     @hookimpl
-    def pollux_list_caches(self, client: Any, timeout_s: float) -> list[RemoteCache]:
+    def pollux_list_caches(self, client: Client, timeout_s: float) -> list[RemoteCache]:
         pages = _iter_pages(caching.build_list_request, client, timeout_s)
         return [cache for page in pages for cache in caching.decode_caches(page)]
 
     @hookimpl
-    def pollux_delete_cache(self, name: str, client: Any, timeout_s: float) -> bool:
+    def pollux_delete_cache(self, name: str, client: Client, timeout_s: float) -> bool:
         client.send(caching.build_delete_request(name), timeout_s)
-        return True
-
-    @hookimpl
-    def pollux_upload(self, source: Source, client: Any, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        asset: Asset = client.upload(source, timeout_s, name, lifetime_s)
-        return asset
-
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Any, timeout_s: float) -> bool:
-        client.delete(asset, timeout_s)
         return True
 
     @hookimpl
@@ -227,7 +220,7 @@ class GeminiProvider:
         return batching.encode_deferred(custom_id, request)
 
     @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob:
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: FileClient, timeout_s: float) -> DeferredJob:
         requests = batching.read_inline_requests(batch)
         if requests is not None:
             return batching.decode_job(client.send(batching.build_create_request(batch, requests), timeout_s), batch)
@@ -244,7 +237,7 @@ class GeminiProvider:
         return batching.decode_job(response, batch, [asset.id])
 
     @hookimpl
-    def pollux_find_deferred(self, batch: DeferredBatch, client: Any, timeout_s: float) -> DeferredJob | None:
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
         for page in map(batching.decode_batches, _iter_pages(batching.build_list_request, client, timeout_s)):
             for remote in page:
                 if remote.mark == batch.mark:
@@ -258,11 +251,11 @@ class GeminiProvider:
         return None
 
     @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Any, timeout_s: float) -> list[Asset]:
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
         return [asset for _, asset in _list_uploads(mark, client, timeout_s)]
 
     @hookimpl
-    def pollux_inspect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> JobState:
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
         response = client.send(batching.build_get_request(job.job_id), timeout_s)
         return batching.build_state(batching.decode_batch(response))
 
@@ -280,7 +273,7 @@ class GeminiProvider:
                 yield from batching.iter_rows(batching.parse_lines(lines))
 
     @hookimpl
-    def pollux_cancel_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         try:
             client.send(batching.build_cancel_request(job.job_id), timeout_s)
         except HttpError:
@@ -290,7 +283,7 @@ class GeminiProvider:
         return True
 
     @hookimpl
-    def pollux_release_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> bool:
+    def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         for name in job.provider_state.get("files", ()):
             try:
                 client.send(batching.build_delete_file_request(name), timeout_s)
@@ -300,28 +293,26 @@ class GeminiProvider:
         return True
 
     @hookimpl
-    def pollux_list_models(self, client: Any, timeout_s: float) -> list[ModelInfo]:
+    def pollux_list_models(self, client: Client, timeout_s: float) -> list[ModelInfo]:
         pages = _iter_pages(services.build_models_request, client, timeout_s)
         return [model for page in pages for model in services.decode_models(page)]
 
     @hookimpl
-    def pollux_check_ready(self, config: ConfigValues, client: Any, timeout_s: float) -> bool:
+    def pollux_check_ready(self, config: ConfigValues, client: Client, timeout_s: float) -> bool:
         client.send(services.build_model_request(config.model), timeout_s)
         return True
 
 
-def _iter_pages(build_request: PageRequest, client: Any, timeout_s: float) -> Iterator[HttpResponse]:
+def _iter_pages(build_request: PageRequest, client: Client, timeout_s: float) -> Iterator[HttpResponse]:
     """Yield the pages of a list, each requested when the one before has been read."""
-    page_token: str | None = None
-    while True:
-        response = client.send(build_request(page_token), timeout_s)
-        yield response
-        page_token = batching.read_page_token(response)
-        if page_token is None:
-            return
+
+    def fetch_page(token: str | None) -> HttpResponse:
+        return client.send(build_request(token), timeout_s)
+
+    return iter_pages(fetch_page, batching.read_page_token)
 
 
-def _list_uploads(mark: str, client: Any, timeout_s: float) -> list[tuple[str, Asset]]:
+def _list_uploads(mark: str, client: Client, timeout_s: float) -> list[tuple[str, Asset]]:
     """Return the uploads whose display names begin with the mark, each after its display name."""
     pages = _iter_pages(batching.build_list_files_request, client, timeout_s)
     return [upload for page in pages for upload in batching.decode_uploads(page, mark)]

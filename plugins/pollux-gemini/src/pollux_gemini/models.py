@@ -8,11 +8,12 @@ https://ai.google.dev/gemini-api/docs/thinking and .../openai as of 2025; they c
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import attrs
+
+from pollux_sync.data.models import find_model_row
 
 if TYPE_CHECKING:
     from pollux_sync.data.request import Call
@@ -57,8 +58,7 @@ FACTS = (
 @lru_cache(maxsize=256)
 def find_facts(model: str) -> ModelFacts:
     """Return the facts of a model, by its name at the Gemini API or Vertex AI. Cached: every call asks."""
-    name = model.lower()
-    return next(facts for facts in FACTS if re.search(facts.pattern, name))
+    return find_model_row(FACTS, model)
 
 
 def find_call_facts(call: Call) -> ModelFacts:

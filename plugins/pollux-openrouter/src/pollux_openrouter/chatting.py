@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.schemas import SchemaDialect
+from pollux_sync import schemas
 from pollux_sync.wire import chat
 from pollux_sync.wire.fields import as_text
 
@@ -23,25 +23,9 @@ if TYPE_CHECKING:
 
 #: The JSON Schema that strict structured outputs take with every vendor. Limits differ by vendor and are left to the
 #: service to check.
-STRICT = SchemaDialect(
+STRICT = attrs.evolve(
+    schemas.STRICT,
     name="openrouter-strict",
-    needs_object_root=True,
-    all_required=True,
-    optional_as_nullable=True,
-    closes_objects=True,
-    allows_open_maps=False,
-    allows_tuples=False,
-    allows_any=False,
-    allows_one_of=False,
-    allows_ref_siblings=False,
-    unsupported_keywords={
-        *("minLength", "maxLength", "uniqueItems", "default", "examples", "contentEncoding", "contentMediaType"),
-        *("patternProperties", "propertyNames", "minProperties", "maxProperties", "title"),
-        *("allOf", "not", "dependentRequired", "dependentSchemas", "if", "then", "else"),
-    },
-    allowed_formats={
-        *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
-    },
     as_of=date(2026, 11, 21),
     docs="https://openrouter.ai/docs/features/structured-outputs",
 )
