@@ -61,10 +61,20 @@ def test_the_only_circle_for_type_checkers_is_that_of_the_errors(read_imports):
     assert find_circles(imports) == []
 
 
+def test_plugins_import_the_plugin_module_alone_also_for_their_types(read_imports):
+    of_plugins = {
+        (module, name)
+        for module, imported in read_imports(with_type_checking=True).items()
+        for name in imported
+        if not module.startswith("pollux_sync") and name.startswith("pollux_sync")
+    }
+    assert {name for _, name in of_plugins} == {"pollux_sync.plugin"}
+
+
 VENDORS = ("openai", "anthropic", "gemini", "openrouter", "pollux_local")
 #: Names that the core keeps although they contain a vendor's. The transcript format that every vendor's SDK and half of
-#: the servers speak is called after the vendor it came from. The video settings of a Source have pollux-ai's names: they
-#: write a hint that only the provider of that name reads.
+#: the servers speak is called after the vendor it came from. The video settings of a Source keep pollux-ai's names;
+#: they write a hint that only the provider of that name reads.
 EXCEPTIONS = ("from_openai", "to_openai", "with_gemini_video_settings", "gemini_video_settings_for")
 HINT_OF_VIDEOS = ("data/source.py", "gemini")
 

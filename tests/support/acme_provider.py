@@ -2,10 +2,21 @@
 
 from pathlib import PurePath
 
-from pollux_sync import HttpRequest, ProviderInfo, Reply, SourceRule, Usage, hookimpl
-from pollux_sync.data.handles import Asset
-from pollux_sync.data.provider import TEXT_FILE_RULE, TEXT_RULE
-from pollux_sync.data.request import AssetPart, InlinePart, TextPart, UriPart
+from pollux_sync.plugin import (
+    TEXT_FILE_RULE,
+    TEXT_RULE,
+    Asset,
+    AssetPart,
+    HttpRequest,
+    InlinePart,
+    ProviderInfo,
+    Reply,
+    SourceRule,
+    TextPart,
+    UriPart,
+    Usage,
+    hookimpl,
+)
 
 INFO = ProviderInfo(
     name="acme",

@@ -1,7 +1,6 @@
 """A provider for Acme's imaginary API: POST /ask {"model", "question", "temperature"} -> {"answer", "tokens"}."""
 
-from pollux_sync import HttpRequest, HttpResponse, ProviderInfo, Reply, Usage, hookimpl
-from pollux_sync.data.request import Call, TextPart
+from pollux_sync.plugin import Call, HttpRequest, HttpResponse, ProviderInfo, Reply, TextPart, Usage, hookimpl
 
 
 class Acme:

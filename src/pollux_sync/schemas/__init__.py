@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pollux_sync.schemas.canonical import schema_hash, schema_of
-    from pollux_sync.schemas.dialects import PLAIN, STRICT, Finding, SchemaDialect, SchemaLimits
+    from pollux_sync.schemas.dialects import PLAIN, STRICT_SCHEMAS, Finding, SchemaDialect, SchemaLimits
     from pollux_sync.schemas.lowering import Lowered, lint, lower
     from pollux_sync.schemas.mismatch import AnswerMismatch
     from pollux_sync.schemas.reading import AnswerFormat, answer_format
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLAIN",
-    "STRICT",
+    "STRICT_SCHEMAS",
     "AnswerFormat",
     "AnswerMismatch",
     "Finding",
@@ -42,7 +42,7 @@ __all__ = [
 
 _HOMES = {
     "PLAIN": "dialects",
-    "STRICT": "dialects",
+    "STRICT_SCHEMAS": "dialects",
     "AnswerFormat": "reading",
     "AnswerMismatch": "mismatch",
     "Finding": "dialects",

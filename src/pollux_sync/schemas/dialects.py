@@ -93,7 +93,7 @@ PLAIN = SchemaDialect(name="plain")
 #: The dialect of strict structured outputs, which several services share. A provider evolves the row with its own name,
 #: limits, date and page. Every object must list all its properties as required and close itself, so that an optional
 #: property is one that may be null, a map a list of pairs, and a value of any type JSON text.
-STRICT = SchemaDialect(
+STRICT_SCHEMAS = SchemaDialect(
     name="strict",
     needs_object_root=True,
     all_required=True,

@@ -16,33 +16,27 @@ from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import MANAGED_FIELDS, build_count_request, encode, find_problem
 from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
-from pollux_sync.data.provider import (
+from pollux_sync.plugin import (
     TEXT_FILE_RULE,
     TEXT_RULE,
     HttpRequest,
     HttpResponse,
+    JobHooks,
     Problem,
     ProviderInfo,
+    SchemaDialect,
+    SchemaLimits,
     SourceRule,
     find_client_problem,
+    hookimpl,
+    iter_pages,
+    read_count,
 )
-from pollux_sync.hooks.forwarding import JobHooks
-from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import SchemaDialect, SchemaLimits
-from pollux_sync.wire.fields import read_count
-from pollux_sync.wire.paging import iter_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterator
 
-    from pollux_sync.data.clients import Client, JobClient
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import Asset, DeferredJob, JobState
-    from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
-    from pollux_sync.data.source import Source
-    from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.plugin import Call, Client, ConfigValues, Delta, EventStream, JobClient, ModelInfo, Plan, Reply
 
 #: The schemas that structured outputs accept, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = SchemaDialect(

@@ -10,20 +10,25 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.handles import Asset, DeferredJob, JobState
-from pollux_sync.data.provider import DeferredLimits, HttpResponse
-from pollux_sync.data.request import DeferredRow
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.faults import ReplyError, error_message
-from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.plugin import (
+    Asset,
+    ConfigurationError,
+    DeferredJob,
+    DeferredLimits,
+    DeferredRow,
+    HttpResponse,
+    JobState,
+    ReplyError,
+    as_text,
+    error_message,
+    read_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pollux_sync.data.handles import DeferredStatus, ItemStatus
-    from pollux_sync.data.provider import HttpRequest
-    from pollux_sync.data.request import DeferredBatch
+    from pollux_sync.plugin import DeferredBatch, DeferredStatus, HttpRequest, ItemStatus
 
 #: The API takes 256 MB in one body; some room is left. The body is streamed from disk, so its size costs no memory.
 LIMITS = DeferredLimits(max_requests=100_000, max_bytes=250_000_000)

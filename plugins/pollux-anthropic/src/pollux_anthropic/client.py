@@ -10,26 +10,40 @@ from urllib.parse import parse_qsl
 
 from pollux_anthropic import batching
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION_HEADER
-from pollux_sync.data.handles import Asset, is_terminal
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.bodies import convert_response
-from pollux_sync.wire.faults import HttpError
-from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.paging import iter_pages
-from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
+from pollux_sync.plugin import (
+    STREAM_HEADERS,
+    Asset,
+    ConfigurationError,
+    DirectCarrier,
+    HttpError,
+    SDKCarrier,
+    convert_body_errors,
+    convert_response,
+    convert_sdk_errors,
+    is_terminal,
+    iter_pages,
+    open_client,
+    open_sdk_stream,
+    read_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
     from anthropic import Anthropic
 
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import DeferredJob, JobState
-    from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
-    from pollux_sync.data.request import DeferredBatch, DeferredRow
-    from pollux_sync.data.source import Source
-    from pollux_sync.data.streaming import EventStream
+    from pollux_sync.plugin import (
+        ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
+        EventStream,
+        HttpRequest,
+        HttpResponse,
+        JobState,
+        ProviderInfo,
+        Source,
+    )
 
 #: The largest pages that the lists have, for as few requests as possible.
 _PAGE_SIZE = 1000

@@ -7,17 +7,22 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic.encoding import BLOCKS, THOUGHT_TYPES, THOUGHTS
-from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.tools import lift_calls
+from pollux_sync.plugin import (
+    FinishReason,
+    HttpError,
+    Reply,
+    ReplyError,
+    ToolCall,
+    Usage,
+    as_text,
+    lift_calls,
+    read_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.request import Call
-    from pollux_sync.schemas import SchemaDialect
+    from pollux_sync.plugin import Call, HttpResponse, SchemaDialect
 
 Block = dict[str, Any]
 

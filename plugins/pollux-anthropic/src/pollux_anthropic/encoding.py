@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_anthropic.thinking import choose_max_tokens, encode_effort, encode_thinking, find_thinking_problem
-from pollux_sync.data.provider import HttpRequest, Problem
-from pollux_sync.data.request import AssetPart, TextPart, UriPart
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.tools import find_strict_problem, lower_parameters
+from pollux_sync.plugin import (
+    AssetPart,
+    ConfigurationError,
+    HttpRequest,
+    Problem,
+    TextPart,
+    UriPart,
+    find_strict_problem,
+    lower_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pollux_sync.data.reply import ToolCall
-    from pollux_sync.data.request import Call, Part, Turn
-    from pollux_sync.schemas import SchemaDialect
+    from pollux_sync.plugin import Call, Part, SchemaDialect, ToolCall, Turn
 
 Block = dict[str, Any]
 

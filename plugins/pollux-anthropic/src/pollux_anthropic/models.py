@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from pollux_sync.data.models import find_model_row
+from pollux_sync.plugin import find_model_row
 
 if TYPE_CHECKING:
-    from pollux_sync.data.request import Call
+    from pollux_sync.plugin import Call
 
 #: The budget of tokens for each effort, for models that take a number in place of an effort.
 BUDGETS = {"low": 2048, "medium": 5120, "high": 10240, "max": 12288}

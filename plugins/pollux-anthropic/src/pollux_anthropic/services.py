@@ -7,14 +7,12 @@ from urllib.parse import quote, urlencode
 
 from pollux_anthropic.batching import parse_timestamp, read_objects
 from pollux_anthropic.encoding import VERSION, VERSION_HEADER
-from pollux_sync.data.models import ModelInfo
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.plugin import HttpRequest, ModelInfo, as_text, read_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.plugin import HttpResponse
 
 _PATH = "/v1/models"
 #: The largest page that the service returns; by default it would return 20 models.

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_anthropic.decoding import decode, decode_usage
-from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.sse import read_until_complete
+from pollux_sync.plugin import (
+    HttpError,
+    ReasoningDelta,
+    ReplyError,
+    StreamStart,
+    StreamUsage,
+    TextDelta,
+    ToolCallDelta,
+    as_text,
+    read_until_complete,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call
-    from pollux_sync.data.streaming import Delta, EventStream
-    from pollux_sync.schemas import SchemaDialect
+    from pollux_sync.plugin import Call, Delta, EventStream, Reply, SchemaDialect
 
 _SEPARATOR = "\n\n"
 #: The types of deltas that carry text, and the field that holds it.

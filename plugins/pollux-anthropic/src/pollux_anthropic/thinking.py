@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic.models import BUDGETS, MIN_BUDGET, find_call_facts
-from pollux_sync.data.provider import Problem
+from pollux_sync.plugin import Problem
 
 if TYPE_CHECKING:
-    from pollux_sync.data.request import Call
+    from pollux_sync.plugin import Call
 
 
 def choose_max_tokens(call: Call) -> int:

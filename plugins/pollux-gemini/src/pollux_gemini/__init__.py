@@ -16,38 +16,48 @@ from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
 from pollux_gemini.encoding import MANAGED_FIELDS, build_count_request, build_vertex_count_request, encode, find_problem
 from pollux_gemini.parts import PROVIDER, url_context
-from pollux_sync.data.handles import is_terminal
-from pollux_sync.data.provider import (
+from pollux_sync.plugin import (
     TEXT_RULE,
     Address,
     ConfigOption,
+    FileHooks,
+    HttpError,
     HttpRequest,
     HttpResponse,
     Problem,
     ProviderInfo,
+    SchemaDialect,
+    Source,
     SourceRule,
     find_client_problem,
+    hookimpl,
+    is_refusal,
+    is_terminal,
+    iter_pages,
+    read_count,
 )
-from pollux_sync.data.source import Source
-from pollux_sync.errors import is_refusal
-from pollux_sync.hooks.forwarding import FileHooks
-from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import SchemaDialect
-from pollux_sync.wire.faults import HttpError
-from pollux_sync.wire.fields import read_count
-from pollux_sync.wire.paging import iter_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pollux_sync.data.clients import Client, FileClient
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
-    from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
-    from pollux_sync.data.streaming import Delta, EventStream
-    from pollux_sync.errors import Fault
+    from pollux_sync.plugin import (
+        Asset,
+        Call,
+        Client,
+        ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
+        Delta,
+        EventStream,
+        Fault,
+        FileClient,
+        JobState,
+        ModelInfo,
+        Plan,
+        RemoteCache,
+        Reply,
+    )
 
     #: Builds the request for the page with this token.
     PageRequest: TypeAlias = Callable[[str | None], HttpRequest]

@@ -15,18 +15,25 @@ import attrs
 
 from pollux_gemini.encoding import build_path
 from pollux_gemini.parts import as_object, read_objects
-from pollux_sync.data.handles import Asset, DeferredJob, JobState, is_terminal
-from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
-from pollux_sync.data.request import DeferredRow
-from pollux_sync.wire.faults import ReplyError, error_message
-from pollux_sync.wire.fields import as_text
+from pollux_sync.plugin import (
+    Asset,
+    DeferredJob,
+    DeferredLimits,
+    DeferredRow,
+    HttpRequest,
+    HttpResponse,
+    JobState,
+    ReplyError,
+    as_text,
+    error_message,
+    is_terminal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pollux_gemini.parts import Json
-    from pollux_sync.data.handles import DeferredStatus, ItemStatus
-    from pollux_sync.data.request import DeferredBatch
+    from pollux_sync.plugin import DeferredBatch, DeferredStatus, ItemStatus
 
 #: Google takes input files of 2 GB; a quarter keeps temporary files and repeated uploads bearable. Google publishes no
 #: limit on the number of requests; ours bounds memory, since the replies of one job are in memory together when they

@@ -11,16 +11,18 @@ import attrs
 
 from pollux_gemini.encoding import encode, qualify_model
 from pollux_gemini.parts import as_object, is_url_context
-from pollux_sync.data.handles import RemoteCache
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
-from pollux_sync.wire.fields import read_count
+from pollux_sync.plugin import (
+    ConfigurationError,
+    HttpError,
+    HttpRequest,
+    RemoteCache,
+    ReplyError,
+    classify_error,
+    read_count,
+)
 
 if TYPE_CHECKING:
-    from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.request import Call
-    from pollux_sync.errors import Fault
+    from pollux_sync.plugin import Call, Fault, HttpResponse
 
 PATH = "/cachedContents"
 #: The fields of a generateContent request that a cache keeps; both kinds of request name them alike.

@@ -13,14 +13,20 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.config import REDACTED
-from pollux_sync.data.handles import Asset
-from pollux_sync.data.provider import HttpResponse
-from pollux_sync.errors import APIError, ConfigurationError
-from pollux_sync.wire.bodies import decode_response
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.http import open_client
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream
+from pollux_sync.plugin import (
+    REDACTED,
+    APIError,
+    Asset,
+    ConfigurationError,
+    DirectCarrier,
+    HttpError,
+    HttpResponse,
+    ReplyError,
+    SDKCarrier,
+    decode_response,
+    open_client,
+    open_sdk_stream,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +35,7 @@ if TYPE_CHECKING:
     from google.genai import Client
     from google.genai.types import File, HttpOptions, HttpRetryOptions
 
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.provider import HttpRequest, ProviderInfo
-    from pollux_sync.data.source import Source
-    from pollux_sync.data.streaming import EventStream
-    from pollux_sync.errors import FaultKind
+    from pollux_sync.plugin import ConfigValues, EventStream, FaultKind, HttpRequest, ProviderInfo, Source
 
 #: How long to wait for an uploaded file to be processed, in seconds. A file that takes longer counts as failed.
 MAX_PROCESSING_S = 300.0

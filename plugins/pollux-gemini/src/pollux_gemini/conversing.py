@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pollux_gemini.parts import Json
-    from pollux_sync.data.reply import ToolCall
-    from pollux_sync.data.request import Call, Part, Turn
+    from pollux_sync.plugin import Call, Part, ToolCall, Turn
 
 #: The key in a turn's provider state under which the parts of an answer are kept unchanged, with thought signatures.
 PARTS_KEY = "gemini_parts"

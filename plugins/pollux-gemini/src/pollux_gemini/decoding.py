@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_gemini.conversing import PARTS_KEY
 from pollux_gemini.parts import as_object, read_function_calls, read_objects, read_texts
-from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.plugin import FinishReason, HttpError, Reply, ReplyError, ToolCall, Usage, as_text, read_count
 
 if TYPE_CHECKING:
     from pollux_gemini.parts import Json
-    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.plugin import HttpResponse
 
 #: Finish reasons of an answer that a filter stopped.
 _FILTER_REASONS = (

@@ -8,14 +8,13 @@ from urllib.parse import quote
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
 from pollux_gemini.parts import PROVIDER, is_url_context
 from pollux_gemini.thinking import encode_thinking, find_thinking_problem
-from pollux_sync.data.provider import HttpRequest, Problem
+from pollux_sync.plugin import HttpRequest, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pollux_gemini.parts import Json
-    from pollux_sync.data.options import Options
-    from pollux_sync.data.request import Call
+    from pollux_sync.plugin import Call, Options
 
 #: The body fields that `encode` writes as a whole. Raw provider options must not set them.
 MANAGED_FIELDS = frozenset({"model", "contents", "systemInstruction", "cachedContent"})

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from pollux_sync.data.models import find_model_row
+from pollux_sync.plugin import find_model_row
 
 if TYPE_CHECKING:
-    from pollux_sync.data.request import Call
+    from pollux_sync.plugin import Call
 
 #: Efforts that are sent as levels.
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")

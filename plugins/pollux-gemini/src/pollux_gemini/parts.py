@@ -7,13 +7,19 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from pollux_sync.data.mime import OCTET_STREAM
-from pollux_sync.data.request import AssetPart, TextPart, UriPart
-from pollux_sync.data.source import ProviderHint, Source
-from pollux_sync.errors import ConfigurationError, SourceError
+from pollux_sync.plugin import (
+    OCTET_STREAM,
+    AssetPart,
+    ConfigurationError,
+    ProviderHint,
+    Source,
+    SourceError,
+    TextPart,
+    UriPart,
+)
 
 if TYPE_CHECKING:
-    from pollux_sync.data.request import Part
+    from pollux_sync.plugin import Part
 
 Json = dict[str, Any]
 

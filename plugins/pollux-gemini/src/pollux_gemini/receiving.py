@@ -7,14 +7,13 @@ from contextlib import suppress
 from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.sse import ByteStream
+from pollux_sync.plugin import ByteStream, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from pollux_sync.data.streaming import EventStream
+    from pollux_sync.plugin import EventStream
 
     Errors = Callable[[], AbstractContextManager[None]]
 

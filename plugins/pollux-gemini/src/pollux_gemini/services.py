@@ -8,12 +8,10 @@ from urllib.parse import quote
 
 from pollux_gemini.encoding import qualify_model
 from pollux_gemini.parts import as_object
-from pollux_sync.data.models import ModelInfo
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.plugin import HttpRequest, ModelInfo, as_text, read_count
 
 if TYPE_CHECKING:
-    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.plugin import HttpResponse
 
 #: The prefix of names in lists, of the Gemini API and of Vertex AI. Without it the name can be put into a Config.
 _PREFIX = re.compile(r"(publishers/google/)?models/")

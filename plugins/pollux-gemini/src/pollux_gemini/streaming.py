@@ -12,18 +12,24 @@ import attrs
 
 from pollux_gemini.decoding import decode, decode_tool_call, decode_usage, read_block_reason
 from pollux_gemini.parts import as_object, read_function_calls, read_objects
-from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.sse import read_until_complete
+from pollux_sync.plugin import (
+    HttpError,
+    ReasoningDelta,
+    ReplyError,
+    StreamStart,
+    StreamUsage,
+    TextDelta,
+    ToolCallDelta,
+    as_text,
+    read_count,
+    read_until_complete,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_gemini.parts import Json
-    from pollux_sync.data.provider import HttpRequest, HttpResponse
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.plugin import Delta, EventStream, HttpRequest, HttpResponse, Reply
 
 #: The keys of a part that is nothing but text, and may go on in the next event. A part with any other key is complete:
 #: a thought signature, for one, belongs to the part it came with and must be sent back with exactly that part.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pollux_gemini.models import BUDGETS, find_call_facts
-from pollux_sync.data.provider import Problem
+from pollux_sync.plugin import Problem
 
 if TYPE_CHECKING:
     from pollux_gemini.models import ModelFacts
-    from pollux_sync.data.request import Call
+    from pollux_sync.plugin import Call
 
 
 def encode_thinking(call: Call) -> dict[str, Any] | None:

@@ -11,31 +11,29 @@ import attrs
 
 from pollux_local.explaining import classify_local_error
 from pollux_local.services import MODELS_REQUEST, check_server, decode_models
-from pollux_sync.data.provider import (
+from pollux_sync.plugin import (
+    CHAT_AUDIO_TYPES,
+    CHAT_FIELDS,
     TEXT_FILE_RULE,
     TEXT_RULE,
+    ChatDialect,
     ConfigOption,
+    ConfigurationError,
     HttpRequest,
     HttpResponse,
     Problem,
     ProviderInfo,
+    SchemaDialect,
     SourceRule,
+    decode_chat,
+    encode_chat,
+    hookimpl,
 )
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import SchemaDialect
-from pollux_sync.wire.chat import CHAT_AUDIO_TYPES, CHAT_FIELDS, ChatDialect, decode_chat, encode_chat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call, Plan
-    from pollux_sync.data.streaming import Delta, EventStream
-    from pollux_sync.errors import Fault
-    from pollux_sync.wire.http import HttpClient
+    from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
 
 #: llama.cpp answers 400 to a closed tuple and to a boolean schema, so tuples are sent as objects, which every server
 #: enforces.
@@ -148,13 +146,13 @@ class LocalProvider:
 
     @hookimpl
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
-        from pollux_sync.wire.chatstream import encode_chat_stream
+        from pollux_sync.plugin import encode_chat_stream
 
         return encode_chat_stream(request)
 
     @hookimpl
     def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
-        from pollux_sync.wire.chatstream import decode_chat_stream
+        from pollux_sync.plugin import decode_chat_stream
 
         return decode_chat_stream(stream, lambda response: decode_chat(response, DIALECT, call.options.tools))
 

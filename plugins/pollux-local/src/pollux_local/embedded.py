@@ -16,13 +16,10 @@ from weakref import WeakSet
 
 import attrs
 
-from pollux_sync.data.config import ConfigValues  # noqa: TC001 - part of a public signature
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.http import HttpClient, SecretHeader, open_client
+from pollux_sync.plugin import ConfigurationError, ConfigValues, HttpClient, HttpRequest, SecretHeader, open_client
 
 if TYPE_CHECKING:
-    from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.plugin import ProviderInfo
 
 _DEFAULT_PARALLEL = 4
 _START_TIMEOUT_S = 60.0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_sync.wire.faults import classify_error
+from pollux_sync.plugin import classify_error
 
 if TYPE_CHECKING:
-    from pollux_sync.errors import Fault
+    from pollux_sync.plugin import Fault
 
 #: Messages of errors that no retry can mend, each with a hint; the first match counts. llama.cpp answers 500 or 501 to
 #: most of them, which would be retried. Its messages were observed; those of vLLM, Ollama and LM Studio are as

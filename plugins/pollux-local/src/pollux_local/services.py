@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.models import ModelInfo
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.errors import APIError
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.lists import read_objects
+from pollux_sync.plugin import (
+    APIError,
+    HttpError,
+    HttpRequest,
+    ModelInfo,
+    ReplyError,
+    as_text,
+    read_count,
+    read_objects,
+)
 
 if TYPE_CHECKING:
-    from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.wire.http import HttpClient
+    from pollux_sync.plugin import HttpClient, HttpResponse
 
 #: The request for all models.
 MODELS_REQUEST = HttpRequest(method="GET", path="/models")

@@ -16,38 +16,31 @@ from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import MANAGED_FIELDS, build_count_request, encode
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
-from pollux_sync import schemas
-from pollux_sync.data.provider import (
+from pollux_sync.plugin import (
+    STRICT_SCHEMAS,
     TEXT_FILE_RULE,
     TEXT_RULE,
     HttpRequest,
     HttpResponse,
+    JobHooks,
     Problem,
     ProviderInfo,
+    SchemaLimits,
     SourceRule,
     find_client_problem,
+    find_strict_problem,
+    hookimpl,
+    read_count,
 )
-from pollux_sync.hooks.forwarding import JobHooks
-from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.schemas import SchemaLimits
-from pollux_sync.wire.fields import read_count
-from pollux_sync.wire.tools import find_strict_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_sync.data.clients import Client, JobClient
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import Asset, DeferredJob, JobState
-    from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow
-    from pollux_sync.data.source import Source
-    from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.plugin import Call, Client, ConfigValues, Delta, EventStream, JobClient, ModelInfo, Reply
 
 #: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = attrs.evolve(
-    schemas.STRICT,
+    STRICT_SCHEMAS,
     name="openai-strict",
     limits=SchemaLimits(max_depth=10, max_properties=5000, max_enum_values=1000, max_name_chars=120_000),
     as_of=date(2026, 11, 1),

@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState, build_custom_id
-from pollux_sync.data.provider import DeferredLimits, HttpRequest, HttpResponse
-from pollux_sync.data.request import DeferredBatch, DeferredRow
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.faults import ReplyError, error_message
-from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.plugin import (
+    ConfigurationError,
+    DeferredBatch,
+    DeferredJob,
+    DeferredLimits,
+    DeferredRow,
+    DeferredStatus,
+    HttpRequest,
+    HttpResponse,
+    ItemStatus,
+    JobState,
+    ReplyError,
+    as_text,
+    build_custom_id,
+    error_message,
+    read_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -7,28 +7,43 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai import batching
-from pollux_sync.data.handles import Asset, is_terminal
-from pollux_sync.data.mime import OCTET_STREAM
-from pollux_sync.errors import is_refusal
-from pollux_sync.wire.bodies import convert_response
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text
-from pollux_sync.wire.http import STREAM_HEADERS, open_client
-from pollux_sync.wire.paging import iter_pages
-from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
-from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
+from pollux_sync.plugin import (
+    OCTET_STREAM,
+    STREAM_HEADERS,
+    Asset,
+    DirectCarrier,
+    HttpError,
+    ReplyError,
+    SDKCarrier,
+    as_text,
+    convert_body_errors,
+    convert_response,
+    convert_sdk_errors,
+    is_refusal,
+    is_terminal,
+    iter_pages,
+    open_client,
+    open_sdk_stream,
+    read_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from openai import OpenAI
 
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import DeferredJob, JobState
-    from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
-    from pollux_sync.data.request import DeferredBatch, DeferredRow
-    from pollux_sync.data.source import Source
-    from pollux_sync.data.streaming import EventStream
+    from pollux_sync.plugin import (
+        ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
+        EventStream,
+        HttpRequest,
+        HttpResponse,
+        JobState,
+        ProviderInfo,
+        Source,
+    )
 
 #: The statuses with which the service refuses to cancel a job that has ended.
 _TOO_LATE = frozenset({400, 409})

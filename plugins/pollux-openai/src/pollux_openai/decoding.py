@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_openai.items import iter_tool_calls, list_contents, list_texts, read_refusal, read_text
 from pollux_openai.replaying import build_provider_state
-from pollux_sync.data.reply import FinishReason, Reply, Usage
-from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.tools import lift_calls
+from pollux_sync.plugin import FinishReason, HttpError, Reply, ReplyError, Usage, as_text, lift_calls, read_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pollux_openai.items import Item
-    from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.request import Call
-    from pollux_sync.schemas import SchemaDialect
+    from pollux_sync.plugin import Call, HttpResponse, SchemaDialect
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "completed": "stop",

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai.replaying import find_previous_response, read_replay_items
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.request import AssetPart, TextPart, UriPart
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.wire.tools import lower_parameters, result_text
+from pollux_sync.plugin import (
+    AssetPart,
+    ConfigurationError,
+    HttpRequest,
+    TextPart,
+    UriPart,
+    lower_parameters,
+    result_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pollux_sync.data.request import Call, Conversation, Part, Turn
-    from pollux_sync.schemas import SchemaDialect
+    from pollux_sync.plugin import Call, Conversation, Part, SchemaDialect, Turn
 
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pollux_sync.data.reply import ToolCall
-from pollux_sync.wire.fields import as_text
+from pollux_sync.plugin import ToolCall, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

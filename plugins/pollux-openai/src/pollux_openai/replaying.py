@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai.items import iter_tool_calls, list_contents, read_text
-from pollux_sync.wire.fields import as_text
+from pollux_sync.plugin import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pollux_openai.items import Item
-    from pollux_sync.data.request import Conversation, Turn
+    from pollux_sync.plugin import Conversation, Turn
 
 # Keys of a turn's provider state. They are in stored conversations, so they never change.
 #: The output items of the answer.

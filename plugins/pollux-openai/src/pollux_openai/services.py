@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pollux_sync.data.models import ModelInfo
-from pollux_sync.data.provider import HttpRequest
-from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.lists import read_objects
+from pollux_sync.plugin import HttpRequest, ModelInfo, as_text, read_count, read_objects
 
 if TYPE_CHECKING:
-    from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.plugin import HttpResponse
 
 #: The request for the list of all models. The service sends it in one piece, without pages.
 MODELS_REQUEST = HttpRequest(method="GET", path="/models")

@@ -8,17 +8,13 @@ import attrs
 
 from pollux_openai.decoding import decode_usage
 from pollux_openai.items import iter_tool_calls
-from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta
-from pollux_sync.wire.faults import HttpError
-from pollux_sync.wire.fields import as_text
+from pollux_sync.plugin import HttpError, ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_openai.items import Item
-    from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.plugin import Delta, EventStream, HttpResponse, Reply
 
 _FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _ERROR_FIELDS = ("code", "message", "param")

@@ -15,31 +15,25 @@ from pollux_openrouter.catalogue import (
 )
 from pollux_openrouter.chatting import MANAGED_FIELDS, STRICT, decode, encode
 from pollux_openrouter.explaining import classify_openrouter_error
-from pollux_sync.data.provider import (
+from pollux_sync.plugin import (
+    CHAT_AUDIO_TYPES,
     TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
     ConfigOption,
+    ConfigurationError,
     HttpRequest,
     HttpResponse,
     Problem,
     ProviderInfo,
     SourceRule,
+    hookimpl,
 )
-from pollux_sync.errors import ConfigurationError
-from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.wire.chat import CHAT_AUDIO_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call, Plan
-    from pollux_sync.data.streaming import Delta, EventStream
-    from pollux_sync.errors import Fault
-    from pollux_sync.wire.http import HttpClient
+    from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
 
 _INLINE = ("image/*", "application/pdf", *CHAT_AUDIO_TYPES)
 
@@ -97,7 +91,7 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> HttpClient:
-        from pollux_sync.wire.http import open_client
+        from pollux_sync.plugin import open_client
 
         return open_client(config, INFO, headers=build_attribution_headers(config.provider_options))
 
@@ -126,13 +120,13 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
-        from pollux_sync.wire.chatstream import encode_chat_stream
+        from pollux_sync.plugin import encode_chat_stream
 
         return encode_chat_stream(request)
 
     @hookimpl
     def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
-        from pollux_sync.wire.chatstream import decode_chat_stream
+        from pollux_sync.plugin import decode_chat_stream
 
         return decode_chat_stream(stream, lambda response: decode(response, call))
 

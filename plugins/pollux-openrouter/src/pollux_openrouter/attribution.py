@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.provider import Problem
+from pollux_sync.plugin import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

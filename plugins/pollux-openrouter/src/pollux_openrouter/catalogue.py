@@ -13,19 +13,12 @@ from urllib.parse import quote
 
 import attrs
 
-from pollux_sync.data.models import ModelInfo
-from pollux_sync.data.provider import HttpRequest, Problem
-from pollux_sync.data.request import InlinePart, UriPart
-from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.lists import read_objects
+from pollux_sync.plugin import HttpRequest, InlinePart, ModelInfo, Problem, UriPart, as_text, read_count, read_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.options import Options
-    from pollux_sync.data.provider import HttpResponse, ProviderInfo
-    from pollux_sync.data.request import Call, Plan
+    from pollux_sync.plugin import Call, ConfigValues, HttpResponse, Options, Plan, ProviderInfo
 
 #: The request for all models.
 MODELS_REQUEST = HttpRequest(method="GET", path="/models")
@@ -90,7 +83,7 @@ class Catalogue:
 
 def fetch_models(config: ConfigValues, info: ProviderInfo) -> Models:
     """Fetch the facts of all models; return an empty dict if the list cannot be read."""
-    from pollux_sync.wire.http import open_client
+    from pollux_sync.plugin import open_client
 
     try:
         client = open_client(config, info)

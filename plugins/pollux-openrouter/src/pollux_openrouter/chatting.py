@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync import schemas
-from pollux_sync.wire import chat
-from pollux_sync.wire.fields import as_text
+from pollux_sync.plugin import CHAT_FIELDS, STRICT_SCHEMAS, ChatDialect, as_text, decode_chat, encode_chat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pollux_sync.data.provider import HttpRequest, HttpResponse
-    from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call
+    from pollux_sync.plugin import Call, HttpRequest, HttpResponse, Reply
 
 #: The JSON Schema that strict structured outputs take with every vendor. Limits differ by vendor and are left to the
 #: service to check.
 STRICT = attrs.evolve(
-    schemas.STRICT,
+    STRICT_SCHEMAS,
     name="openrouter-strict",
     as_of=date(2026, 11, 21),
     docs="https://openrouter.ai/docs/features/structured-outputs",
@@ -32,7 +28,7 @@ STRICT = attrs.evolve(
 
 #: Chat Completions as OpenRouter extends it: reasoning has an object of its own, for an effort or a budget, and the
 #: reasoning of an answer is replayed with its turn.
-DIALECT = chat.ChatDialect(
+DIALECT = ChatDialect(
     joins_text=False,
     keeps_reasoning=True,
     effort_path=("reasoning", "effort"),
@@ -42,12 +38,12 @@ DIALECT = chat.ChatDialect(
 
 #: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
 #: contradict the effort in `reasoning`.
-MANAGED_FIELDS = chat.CHAT_FIELDS | {"reasoning", "reasoning_effort"}
+MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 
 
 def encode(call: Call) -> HttpRequest:
     """Encode a call as a request. Raises ConfigurationError for a part that the API cannot carry."""
-    return chat.encode_chat(call, DIALECT)
+    return encode_chat(call, DIALECT)
 
 
 def decode(response: HttpResponse, call: Call) -> Reply:
@@ -55,7 +51,7 @@ def decode(response: HttpResponse, call: Call) -> Reply:
 
     ``raw_finish_reason`` is the vendor's own finish reason if OpenRouter passes it on.
     """
-    reply = chat.decode_chat(response, DIALECT, call.options.tools)
+    reply = decode_chat(response, DIALECT, call.options.tools)
     # The decoder has checked that there is a choice.
     choice = response.body["choices"][0]
     message = choice.get("message") or {}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.wire.faults import HttpError, classify_error
+from pollux_sync.plugin import HttpError, classify_error
 
 if TYPE_CHECKING:
-    from pollux_sync.errors import Fault
+    from pollux_sync.plugin import Fault
 
 _NO_CREDITS = 402
 _FORBIDDEN = 403
