@@ -181,7 +181,7 @@ def test_tolerates_unknown_and_missing_fields():
 
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
-        decoded({"type": "error", "error": {"type": "build_api_error", "message": "it broke"}})
+        decoded({"type": "error", "error": {"type": "api_error", "message": "it broke"}})
 
 
 @pytest.mark.parametrize("body", [[], "x", None, {}, {"content": None}, {"content": "x"}])

@@ -139,7 +139,7 @@ def test_holds_back_what_a_citation_may_join(more, told):
 def test_says_what_it_holds_back_before_it_fails():
     told = []
     with pytest.raises(HttpError):
-        told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "build_api_error"}}]))
+        told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
     *_, held, billed = told
     assert held == TextDelta("\n\ncd")
     assert (billed.type, billed.usage.input_tokens) == ("usage", 11)
@@ -205,7 +205,7 @@ def test_leaves_the_events_as_they_came():
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [("overloaded_error", 529), ("build_api_error", 500), ("rate_limit_error", 429)]
+    ("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("rate_limit_error", 429)]
 )
 def test_raises_an_error_as_the_service_names_it(kind, status):
     with pytest.raises(HttpError, match="busy") as caught:
