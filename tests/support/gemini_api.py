@@ -138,7 +138,7 @@ class GeminiFacts:
     provider = "gemini"
     model = "gemini-2.5-flash"
     heavy = ("asyncio", "google", "httpx2", "pydantic")
-    ways = ("direct", "sdk")
+    client_kinds = ("direct", "sdk")
 
     def answer(self, words):
         return answer(text(words))
@@ -147,7 +147,7 @@ class GeminiFacts:
         return error(status, message)
 
     @contextmanager
-    def reach(self, url, way):
+    def reach(self, url, client_kind):
         options = {"base_url": url, "api_version": "v1beta", "retry_options": {"attempts": 3, "initial_delay": 0.01}}
         with genai.Client(vertexai=False, api_key=self.key, http_options=options) as client:
-            yield {"client": client} if way == "sdk" else {"api_key": self.key, "base_url": url}
+            yield {"client": client} if client_kind == "sdk" else {"api_key": self.key, "base_url": url}

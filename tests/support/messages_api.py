@@ -150,7 +150,7 @@ class AnthropicFacts:
     provider = "anthropic"
     model = "claude-sonnet-4-6"
     heavy = ("anthropic", "asyncio", "httpx2", "pydantic")
-    ways = ("direct", "sdk")
+    client_kinds = ("direct", "sdk")
 
     def answer(self, words):
         return answer(text(words))
@@ -159,6 +159,6 @@ class AnthropicFacts:
         return Answer(status=status, json={"type": "error", "error": {"type": "some_error", "message": message}})
 
     @contextmanager
-    def reach(self, url, way):
+    def reach(self, url, client_kind):
         with Anthropic(api_key=self.key, base_url=url) as client:
-            yield {"client": client} if way == "sdk" else {"api_key": self.key, "base_url": url}
+            yield {"client": client} if client_kind == "sdk" else {"api_key": self.key, "base_url": url}

@@ -96,12 +96,12 @@ class OpenAIFacts:
     provider = "openai"
     base_path = "/v1"
     heavy = ("asyncio", "httpx2", "openai", "pydantic")
-    ways = ("direct", "sdk")
+    client_kinds = ("direct", "sdk")
 
     def answer(self, text):
         return answer(message(text))
 
     @contextmanager
-    def reach(self, url, way):
+    def reach(self, url, client_kind):
         with OpenAI(api_key=self.key, base_url=url) as client:
-            yield {"client": client} if way == "sdk" else {"api_key": self.key, "base_url": url}
+            yield {"client": client} if client_kind == "sdk" else {"api_key": self.key, "base_url": url}

@@ -74,7 +74,7 @@ class TestVague(Facts, ProviderContract):
     provider = "vague"
 """
 
-QUICK = "order or policy_alone or 404 or 503 or redirect"
+QUICK = "order or policy_says or 404 or 503 or redirect"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_provider_that_keeps_it_passes(failed):
     ("provider", "test"),
     [
         ("Deaf", "test_answers_prompts_in_order"),
-        ("Stubborn", "test_retries_are_those_of_the_policy_alone"),
+        ("Stubborn", "test_retries_only_as_the_policy_says"),
         ("Stubborn", "test_maps_a_fault"),
         ("Vague", "test_maps_a_fault"),
         ("Vague", "test_follows_no_redirect"),

@@ -61,14 +61,14 @@ class TestAnthropicJobs(AnthropicFacts, DeferredContract):
     def list_files(self, service):
         return service.account.files
 
-    def answer_to(self, prompt):
+    def expect_answer(self, prompt):
         return f"re: {prompt}"
 
 
 class TestAnthropicSchemas(AnthropicFacts, SchemaContract):
     values = TYPES
 
-    def sent_schema(self, body):
+    def read_schema(self, body):
         sent = body["output_config"]["format"]
         assert sent["type"] == "json_schema"
         return sent["schema"]

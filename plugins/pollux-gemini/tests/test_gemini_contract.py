@@ -65,7 +65,7 @@ class TestGemini(Facts, ProviderContract):
 
 
 class TestGeminiEndless(GeminiFacts, ProviderContract):
-    ways = ("direct",)
+    client_kinds = ("direct",)
 
     def fault_cases(self):
         return {name: case for name, case in super().fault_cases().items() if name in ENDLESS}
@@ -96,14 +96,14 @@ class TestGeminiJobs(GeminiFacts, DeferredContract):
     def list_files(self, service):
         return [file for file in service.files.values() if file.facts["source"] != "GENERATED"]
 
-    def answer_to(self, prompt):
+    def expect_answer(self, prompt):
         return f"said {prompt}"
 
 
 class TestGeminiSchemas(GeminiFacts, SchemaContract):
     values = TYPES
 
-    def sent_schema(self, body):
+    def read_schema(self, body):
         sent = body["generationConfig"]
         assert sent["responseMimeType"] == "application/json"
         assert keywords_in(sent["responseJsonSchema"]) <= KEYWORDS

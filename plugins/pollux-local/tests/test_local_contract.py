@@ -26,5 +26,5 @@ class TestLocalStreams(LocalFacts, StreamingContract):
 class TestLocalSchemas(LocalFacts, SchemaContract):
     values = TYPES
 
-    def sent_schema(self, body):
+    def read_schema(self, body):
         return body["response_format"]["json_schema"]["schema"]

@@ -73,14 +73,14 @@ class TestOpenAIJobs(OpenAIFacts, DeferredContract):
     def list_files(self, service):
         return service.names
 
-    def answer_to(self, prompt):
+    def expect_answer(self, prompt):
         return prompt.upper()
 
 
 class TestOpenAISchemas(OpenAIFacts, SchemaContract):
     values = TYPES
 
-    def sent_schema(self, body):
+    def read_schema(self, body):
         sent = body["text"]["format"]
         assert sent["strict"]
         return sent["schema"]

@@ -12,7 +12,7 @@ class TestOpenRouter(OpenRouterFacts, ProviderContract):
 class TestOpenRouterSchemas(OpenRouterFacts, SchemaContract):
     values = TYPES
 
-    def sent_schema(self, body):
+    def read_schema(self, body):
         sent = body["response_format"]["json_schema"]
         assert sent["strict"]
         return sent["schema"]

@@ -1,4 +1,4 @@
-"""What every provider must do, as tests that a plugin's own tests inherit.
+"""The contract suite: tests that every provider must pass. The tests of a plugin inherit them.
 
 A subclass states facts about one provider: its name, how a `Config` reaches the scripted server, and answers in its
 wire format. pytest collects the inherited tests with it. This module needs pytest, which the core does not depend
@@ -70,20 +70,21 @@ if TYPE_CHECKING:
 
 _JSON = {"Content-Type": "application/json"}
 _SSE = {"content-type": "text/event-stream"}
-_QUICK = RetryPolicy(initial_delay_s=0, jitter=False)
-_ONCE = RetryPolicy(max_attempts=1)
-#: Long enough for every answer here, and short enough to wait for where none comes.
-_PATIENT_S = 20.0
-_HASTY_S = 0.3
-#: A client of the caller may wait as long for the end of a body: there is no way to hurry it.
-_TAIL_S = 1.0
-#: Of the cuts of a stream every so many are followed to the envelope, besides the one byte by byte.
-_SAMPLED = 50
+_RETRY_AT_ONCE = RetryPolicy(initial_delay_s=0, jitter=False)
+_NO_RETRY = RetryPolicy(max_attempts=1)
+#: Far more than any answer needs here, so that a busy machine causes no timeout.
+_ANSWER_TIMEOUT_S = 20.0
+#: For tests in which no answer comes: they wait this long for each attempt.
+_SHORT_TIMEOUT_S = 0.3
+#: A vendor's SDK may wait for the end of a body until its timeout, since the plugin cannot interrupt it.
+_BODY_END_TIMEOUT_S = 1.0
+#: Every split of a transcript is parsed, but only one in this many is run as a complete call, which takes far longer.
+_SAMPLE_STEP = 50
 
 
 @attrs.frozen
 class FaultCase:
-    """What the server does to every attempt, and the error that must come of it."""
+    """The server's reaction to every attempt, and the error that the caller must get."""
 
     step: Step
     kind: FaultKind
@@ -93,7 +94,7 @@ class FaultCase:
 
 @attrs.frozen
 class Transcript:
-    """One answer, as the service gives it at once and as it streams it."""
+    """One answer of the service in two forms: the body of a blocking answer, and the bytes of the stream."""
 
     body: Any
     stream: bytes
@@ -101,72 +102,77 @@ class Transcript:
 
 
 class Contract:
-    """The facts that all contracts need. ``ways`` names the ways to the wire: a plugin may have several.
+    """The facts about a provider that all contracts need.
 
-    ``key`` is the key that must show nowhere, None for a provider without one. ``base_path`` stands between the
-    address of the server and the paths of the service.
+    ``key`` is the API key that must appear nowhere, or None for a provider without one. ``base_path`` stands between
+    the address of the server and the paths of the service. ``client_kinds`` names the clients that carry requests:
+    most tests run once with each. "direct" is the core's client; plugins that also accept an SDK's client add "sdk".
     """
 
     provider: ClassVar[str]
     model: ClassVar[str] = "contract-model"
     key: ClassVar[str | None] = "sk-contract-very-secret"
     base_path: ClassVar[str] = ""
-    ways: ClassVar[tuple[str, ...]] = ("direct",)
+    client_kinds: ClassVar[tuple[str, ...]] = ("direct",)
 
     def answer(self, text: str) -> Answer:
-        """Return the service's answer that says ``text``."""
+        """Return an answer of the service with this text."""
         raise NotImplementedError
 
     def refuse(self, status: int, message: str) -> Answer:
-        """Return the service's answer with an error status."""
+        """Return an answer of the service with an error status."""
         return Answer(status=status, json={"error": {"message": message}})
 
     @contextmanager
-    def reach(self, url: str, way: str) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - for plugins with several ways
-        """Yield the fields of a Config that reaches the service at ``url``; close afterwards what it opened."""
+    def reach(self, url: str, client_kind: str) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - for overriding methods
+        """Yield the fields of a Config that reaches the service at ``url``; close what was opened for it afterwards."""
         yield {"base_url": url} if self.key is None else {"base_url": url, "api_key": self.key}
 
     def fault_cases(self) -> dict[str, FaultCase]:
-        """Return the faults to test, by name. Override it to add some, or to state what differs."""
-        return _http_faults(self.refuse, self.key or "") | _broken_answers(self.answer("hello"))
+        """Return the faults to test, by name. Override it to add faults or to change their expected errors."""
+        return _build_status_cases(self.refuse, self.key or "") | _build_broken_answer_cases(self.answer("hello"))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give every test its parameters out of the facts."""
-        if "way" in metafunc.fixturenames:
-            metafunc.parametrize("way", self._tested_ways())
+        """Parametrize the tests by the facts of the subclass."""
+        # Here and not in decorators: a decorator of this class cannot see the facts of a subclass.
+        if "client_kind" in metafunc.fixturenames:
+            metafunc.parametrize("client_kind", self._list_client_kinds())
         if "fault" in metafunc.fixturenames:
             cases = self.fault_cases()
             metafunc.parametrize("fault", list(cases.values()), ids=list(cases))
 
-    def _tested_ways(self) -> Sequence[str]:
-        return self.ways
+    def _list_client_kinds(self) -> Sequence[str]:
+        return self.client_kinds
 
     @pytest.fixture
     def server(self) -> Iterator[ScriptedServer]:
-        """Return a scripted server in the place of the service."""
+        """Yield a scripted server that stands in for the service."""
         with ScriptedServer() as server:
             yield server
 
     @pytest.fixture
-    def config(self, server: ScriptedServer, way: str) -> Iterator[Callable[..., Config]]:
-        """Return a function that makes configurations which reach the server."""
-        with self.reach(server.url + self.base_path, way) as reach:
-            usual: dict[str, Any] = {"provider": self.provider, "model": self.model, "retry": _QUICK} | reach
-            yield lambda **fields: Config(**(usual | fields))
+    def config(self, server: ScriptedServer, client_kind: str) -> Iterator[Callable[..., Config]]:
+        """Yield a function that builds configurations which reach the server."""
+        with self.reach(server.url + self.base_path, client_kind) as reach:
+            # Retries without a delay: the tests count attempts and never wait for them.
+            defaults: dict[str, Any] = {"provider": self.provider, "model": self.model, "retry": _RETRY_AT_ONCE} | reach
+            yield lambda **fields: Config(**(defaults | fields))
 
 
 class ProviderContract(Contract):
-    """What every provider must do: call, fail and keep its key to itself.
+    """The tests of every provider: it answers, reports faults, and never shows the key.
 
-    ``heavy`` are packages that are slow to import and that a plain call has no use for, such as the vendor's SDK.
+    ``heavy`` lists packages that are slow to import and that a plain call does not need, such as the vendor's SDK.
     """
 
     heavy: ClassVar[tuple[str, ...]] = ("asyncio",)
 
     def test_answers_prompts_in_order(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
-        """Every answer stands at the place of its prompt."""
+        """Answers are in the order of their prompts."""
+        # More prompts than requests in flight, so that answers may arrive in another order. Two digits
+        # each, so that no prompt is part of another.
         prompts = [f"prompt-{number:02}" for number in range(20)]
-        server.handler = _echo(self.answer, prompts)
+        server.handler = _build_echo_service(self.answer, prompts)
         result = run_many(prompts, config=config())
         assert result["answers"] == [f"re: {prompt}" for prompt in prompts]
         assert result["status"] == "ok"
@@ -178,27 +184,30 @@ class ProviderContract(Contract):
         caplog: pytest.LogCaptureFixture,
         fault: FaultCase,
     ) -> None:
-        """A fault has the kind, the status and the number of attempts that are documented, and never the key."""
+        """A fault has the documented kind, status and number of attempts, and never shows the key."""
         caplog.set_level(logging.DEBUG)
+        # One step more than attempts are allowed: a surplus attempt meets the same fault and is counted below.
         server.reply(*[fault.step] * (fault.attempts + 1))
         with pytest.raises(APIError) as caught:
-            run("hi", config=config(timeout_s=_time_limit(fault)))
+            run("hi", config=config(timeout_s=_choose_timeout_s(fault)))
         _check_error(caught.value, fault, self.provider)
         assert len(server.requests) == fault.attempts
-        self._check_secrecy(_shown(caught.value) + caplog.text)
+        self._check_secrecy(_describe_error(caught.value) + caplog.text)
 
-    def test_retries_are_those_of_the_policy_alone(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
-        """Nothing beneath the core tries again."""
+    def test_retries_only_as_the_policy_says(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """Neither the plugin nor its SDK retries."""
         server.handler = lambda _: self.refuse(503, "busy")
         with pytest.raises(APIError):
             run("hi", config=config(retry=RetryPolicy(max_attempts=3, initial_delay_s=0, jitter=False)))
+        # SDKs retry by default: without the plugin's care each of the 3 attempts would be several requests.
         assert len(server.requests) == 3
 
     def test_follows_no_redirect(self, server: ScriptedServer) -> None:
-        """Neither request nor key goes to where a redirect leads; a client of the caller has rules of its own."""
+        """Neither request nor key is sent to the target of a redirect."""
+        # Only with the first kind of client: whether an SDK's client follows redirects is decided by its caller.
         with (
             ScriptedServer(default=self.answer("taken")) as elsewhere,
-            self.reach(server.url + self.base_path, self.ways[0]) as reach,
+            self.reach(server.url + self.base_path, self.client_kinds[0]) as reach,
         ):
             server.reply(Answer(status=307, headers={"Location": f"{elsewhere.url}/ask"}))
             with pytest.raises(APIError) as caught:
@@ -206,166 +215,174 @@ class ProviderContract(Contract):
             assert elsewhere.requests == []
         assert (caught.value.kind, caught.value.status_code) == ("refused", 307)
 
-    def test_says_where_the_key_comes_from(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
-        """A refused key leads to a hint."""
+    def test_hints_at_the_key_when_it_is_refused(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """The hint for a refused key is about the key."""
         server.reply(self.refuse(401, "no"))
         with pytest.raises(APIError) as caught:
             run("hi", config=config())
         assert caught.value.kind == "auth"
         assert "key" in (caught.value.hint or "").lower()
 
-    def test_key_shows_nowhere(
+    def test_hides_the_key(
         self, server: ScriptedServer, config: Callable[..., Config], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The key is in no repr, explanation, result or log of a call that succeeds."""
+        """The key is in no repr, explanation, result or log of a successful call."""
         caplog.set_level(logging.DEBUG)
         server.handler = lambda _: self.answer("hello")
-        made = config()
-        explanation = explain("hi", config=made)
-        result = run("hi", config=made)
+        shared_config = config()
+        explanation = explain("hi", config=shared_config)
+        result = run("hi", config=shared_config)
         assert result["answers"] == ["hello"]
-        shown = (made, explanation, str(explanation), explanation.to_dict(), result)
-        self._check_secrecy(f"{shown!r} {[request.curl for request in explanation.requests]} {caplog.text}")
+        visible = (shared_config, explanation, str(explanation), explanation.to_dict(), result)
+        # A curl command repeats the headers of its request: it must name the key's variable there, not the key.
+        self._check_secrecy(f"{visible!r} {[request.curl for request in explanation.requests]} {caplog.text}")
 
-    def test_key_shows_nowhere_when_the_setup_is_checked(
+    def test_hides_the_key_when_the_setup_is_checked(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """A service that repeats the key while it refuses it does not make it known."""
+        """A message of the service that repeats the refused key is scrubbed."""
         server.handler = lambda _: self.refuse(401, f"bad key {self.key}")
-        with suppress(ConfigurationError):  # it cannot be asked
-            self._check_secrecy(repr(check_ready(config=config(retry=_ONCE))))
+        with suppress(ConfigurationError):  # raised by a provider without this check
+            self._check_secrecy(repr(check_ready(config=config(retry=_NO_RETRY))))
 
     def test_imports_no_vendor_package_for_a_plain_call(self, server: ScriptedServer) -> None:
-        """What is slow to import is imported by those who need it."""
+        """A plain call does not import the packages of ``heavy``."""
+        # In a new process: in this one, other tests have imported them already.
         server.handler = lambda _: self.answer("hello")
-        with self.reach(server.url + self.base_path, self.ways[0]) as reach:
+        with self.reach(server.url + self.base_path, self.client_kinds[0]) as reach:
             call = {"provider": self.provider, "model": self.model} | reach
-            done = _run_python(_PLAIN_CALL, json.dumps(call), *self.heavy)
-        assert done == "[]"
+            imported = _run_python(_PLAIN_CALL, json.dumps(call), *self.heavy)
+        assert imported == "[]"
 
-    def _check_secrecy(self, shown: str) -> None:
-        assert self.key is None or self.key not in shown
+    def _check_secrecy(self, text: str) -> None:
+        assert self.key is None or self.key not in text
 
 
 class StreamingContract(Contract):
-    """What a provider that streams must do. ``partial`` is the beginning of a stream that has said ``half``."""
+    """The tests of a provider that streams. ``partial`` is the beginning of a stream whose text so far is "half"."""
 
     transcripts: ClassVar[Mapping[str, Transcript]]
     partial: ClassVar[bytes]
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give every test its parameters out of the facts."""
+        """Parametrize the tests by the facts of the subclass."""
         super().pytest_generate_tests(metafunc)
         if "transcript" in metafunc.fixturenames:
             metafunc.parametrize("transcript", list(self.transcripts.values()), ids=list(self.transcripts))
 
-    def test_envelope_is_that_of_the_answer_however_the_stream_is_cut(self, transcript: Transcript) -> None:
-        """No cut between two bytes changes what comes of a stream."""
-        pieces = _Pieces(transcript)
-        config = self._offline(pieces)
-        blocking = _comparable(run("hi", config=config, options=transcript.options))
-        whole = list(_PieceStream([transcript.stream]))
-        for number, cut in enumerate(_cuts_of(transcript.stream)):
-            assert list(_PieceStream(cut)) == whole  # which is all that the rest of the way sees of the cut
-            if number % _SAMPLED == 0 or len(cut) > 2:  # byte by byte
-                pieces.pieces = cut
-                assert _comparable(stream("hi", config=config, options=transcript.options).result()) == blocking
+    def test_stream_result_does_not_depend_on_chunk_boundaries(self, transcript: Transcript) -> None:
+        """The same bytes have the same result, wherever the network splits them."""
+        service = _OfflineService(transcript)
+        config = self._build_offline_config(service)
+        blocking = _drop_times(run("hi", config=config, options=transcript.options))
+        expected_events = list(_ChunkStream([transcript.stream]))
+        for number, chunks in enumerate(_iter_splits(transcript.stream)):
+            # Equal events imply equal results, since nothing after the parser sees the chunks.
+            assert list(_ChunkStream(chunks)) == expected_events
+            if number % _SAMPLE_STEP == 0 or len(chunks) > 2:  # the last split has one byte per chunk
+                service.chunks = chunks
+                assert _drop_times(stream("hi", config=config, options=transcript.options).result()) == blocking
 
-    def test_streams_what_it_answers(
+    def test_streamed_answer_equals_the_blocking_answer(
         self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
     ) -> None:
-        """Every way to the wire gives the events of the stream, and the envelope of the answer."""
+        """Every kind of client yields the same events, and the envelope of the blocking answer."""
         server.reply(Events([transcript.stream]), Answer(json=transcript.body))
         events = list(stream("hi", config=config(), options=transcript.options))
         assert isinstance(events[-1], StreamDone)
-        streamed = _comparable(events[-1].result)
-        assert streamed == _comparable(run("hi", config=config(), options=transcript.options))
-        said, thought = (_join_texts(events, kind) for kind in ("text_delta", "reasoning_delta"))
+        streamed = _drop_times(events[-1].result)
+        assert streamed == _drop_times(run("hi", config=config(), options=transcript.options))
+        text, reasoning = (_join_texts(events, kind) for kind in ("text_delta", "reasoning_delta"))
         calls = [event.call for event in events if event.type == "tool_call"]
-        assert _join_arguments(events) == [_parse(call.arguments) for call in calls]
-        assert (said, thought) == (streamed["answers"][0], streamed.get("reasoning", [""])[0])
-        offline = self._offline(_Pieces(transcript))
+        assert _join_arguments(events) == [_parse_arguments(call.arguments) for call in calls]
+        assert (text, reasoning) == (streamed["answers"][0], streamed.get("reasoning", [""])[0])
+        # Without the last event, whose envelope holds times.
+        offline = self._build_offline_config(_OfflineService(transcript))
         assert events[:-1] == list(stream("hi", config=offline, options=transcript.options))[:-1]
 
-    def test_a_fault_before_the_first_event_is_that_of_a_call(
+    def test_maps_a_fault_before_the_first_event(
         self,
         server: ScriptedServer,
         config: Callable[..., Config],
         caplog: pytest.LogCaptureFixture,
         fault: FaultCase,
     ) -> None:
-        """What fails before anything has come has the kind, the status and the attempts of a call."""
+        """A fault before the first event has the kind, status and attempts of a blocking call."""
         caplog.set_level(logging.DEBUG)
         server.reply(*[fault.step] * (fault.attempts + 1))
         with pytest.raises(APIError) as caught:
-            stream("hi", config=config(timeout_s=_time_limit(fault))).result()
+            stream("hi", config=config(timeout_s=_choose_timeout_s(fault))).result()
         _check_error(caught.value, fault, self.provider)
         assert len(server.requests) == fault.attempts
-        assert self.key is None or self.key not in _shown(caught.value) + caplog.text
+        assert self.key is None or self.key not in _describe_error(caught.value) + caplog.text
 
     @pytest.mark.parametrize(
         ("ending", "kind"),
         [("end", "malformed"), ("close", "connection"), ("reset", "connection"), ("hang", "timeout")],
     )
-    def test_raises_what_breaks_a_stream_with_the_text_so_far(
+    def test_keeps_the_partial_text_when_a_stream_breaks(
         self, server: ScriptedServer, config: Callable[..., Config], ending: Any, kind: FaultKind
     ) -> None:
-        """A stream that breaks is not begun again, and what has come is not lost."""
+        """A stream that breaks raises an error with the text so far."""
         server.reply(Events([self.partial], ending=ending))
         with pytest.raises(APIError) as caught:
-            stream("hi", config=config(timeout_s=_HASTY_S if kind == "timeout" else _PATIENT_S)).result()
+            stream("hi", config=config(timeout_s=_SHORT_TIMEOUT_S if kind == "timeout" else _ANSWER_TIMEOUT_S)).result()
         assert (caught.value.kind, caught.value.partial_text) == (kind, "half")
+        # Not retried: the reader already has "half", and a second attempt would deliver it again.
         assert len(server.requests) == len(caught.value.attempts) == 1
 
-    def test_a_stream_that_ends_before_its_first_event_is_begun_again(
+    def test_retries_a_stream_that_ends_before_its_first_event(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """Nothing has come yet, so that nothing can come twice."""
+        """No event has arrived, so a retry cannot deliver one twice."""
         name, transcript = next(iter(self.transcripts.items()))
         server.reply(Events([], ending="close"), Events([transcript.stream]))
         result = stream("hi", config=config(), options=transcript.options).result()
         assert result["metrics"]["n_attempts"] == 2, name
 
-    def test_leaving_a_stream_closes_its_connection(
+    def test_closing_a_stream_closes_its_connection(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """Nobody pays for what nobody reads."""
+        """The service sees that its reader has left."""
+        # A service generates, and charges, until the connection closes.
         server.reply(Events([self.partial], ending="hang"))
         with stream("hi", config=config()) as events:
             next(events)
         server.wait_for_open_connections(0)
 
-    def test_leaving_many_streams_wakes_those_that_wait(
+    def test_closing_many_streams_wakes_their_readers(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """Whoever leaves does not wait for the next event of any of them."""
+        """Closing does not wait for the next event of any stream."""
         server.handler = lambda _: Events([self.partial], ending="hang")
         with stream_many(["a", "b", "c"], config=config()) as events:
             next(events)
         server.wait_for_open_connections(0)
 
-    def test_an_answer_is_whole_although_its_body_does_not_end(
+    def test_accepts_a_complete_answer_whose_body_does_not_end(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """What is missing after the last event costs no answer: who waits for it gives up, and has the answer."""
+        """The answer is complete with its last event, even if the body goes on."""
+        # A client that reads the body to its end gives up at the timeout, and must keep the answer nevertheless.
         transcript = next(iter(self.transcripts.values()))
         server.reply(Events([transcript.stream], ending="hang"))
-        asked = config(timeout_s=_TAIL_S, retry=_ONCE)
-        assert stream("hi", config=asked, options=transcript.options).result()["status"] == "ok"
+        one_attempt = config(timeout_s=_BODY_END_TIMEOUT_S, retry=_NO_RETRY)
+        assert stream("hi", config=one_attempt, options=transcript.options).result()["status"] == "ok"
         server.wait_for_open_connections(0)
 
-    def _offline(self, pieces: _Pieces) -> Config:
+    def _build_offline_config(self, service: _OfflineService) -> Config:
+        # Nothing listens at port 9: a request that the middleware does not answer fails instead of leaving the machine.
         reach: dict[str, Any] = {"base_url": f"http://127.0.0.1:9{self.base_path}"} | (
             {"api_key": self.key} if self.key else {}
         )
-        return Config(provider=self.provider, model=self.model, plugins=[pieces], **reach)
+        return Config(provider=self.provider, model=self.model, plugins=[service], **reach)
 
 
 class FileService(Protocol):
     """A scripted service that stores files and answers "seen" to every question.
 
-    It lists uploads in ``stored`` and the ids of deleted ones in ``deleted``. An upload that holds the bytes
-    ``failing`` is refused with status 400.
+    It lists uploads in ``stored`` and the ids of deleted ones in ``deleted``. It refuses an upload that contains the
+    bytes ``failing`` with status 400.
     """
 
     stored: Sequence[Any]
@@ -377,9 +394,10 @@ class FileService(Protocol):
 
 
 class FilesContract(Contract):
-    """What a provider that stores files must do. ``files`` are three files that it uploads, by name.
+    """The tests of a provider that stores files.
 
-    ``failing`` is what an upload of the last of them holds, and no other request.
+    ``files`` maps the names of three files that it uploads to their content. ``failing`` are bytes that only the
+    upload of the last one contains.
     """
 
     files: ClassVar[Mapping[str, bytes]]
@@ -391,13 +409,13 @@ class FilesContract(Contract):
 
     @pytest.fixture
     def service(self, server: ScriptedServer) -> FileService:
-        """Return the service behind the scripted server."""
+        """Return the service that answers for the scripted server."""
         server.handler = service = self.serve_files()
         return service
 
     @pytest.fixture
     def sources(self, tmp_path: Path) -> list[Source]:
-        """Return the files as sources."""
+        """Write ``files`` to disk and return them as sources."""
         for name, content in self.files.items():
             (tmp_path / name).write_bytes(content)
         return [Source.from_file(tmp_path / name) for name in self.files]
@@ -405,7 +423,7 @@ class FilesContract(Contract):
     def test_uploads_each_file_once_and_deletes_it(
         self, service: FileService, config: Callable[..., Config], sources: list[Source]
     ) -> None:
-        """20 prompts over 3 files make 3 uploads and 3 deletions."""
+        """20 prompts about 3 files need 3 uploads and 3 deletions."""
         result = run_many([f"p{number}" for number in range(20)], sources=sources, config=config())
         assert result["answers"] == ["seen"] * 20
         assert len(service.stored) == len(service.deleted) == len(set(service.deleted)) == 3
@@ -413,7 +431,7 @@ class FilesContract(Contract):
     def test_deletes_the_files_when_a_prompt_fails(
         self, server: ScriptedServer, service: FileService, config: Callable[..., Config], sources: list[Source]
     ) -> None:
-        """One refused prompt costs no other, and leaves no file behind."""
+        """A refused prompt does not affect the others, and no file is left behind."""
         server.handler = lambda request: self.refuse(400, "no") if b"p7" in request.body else service(request)
         with pytest.raises(APIError) as caught:
             run_many([f"p{number}" for number in range(10)], sources=sources, config=config())
@@ -424,7 +442,7 @@ class FilesContract(Contract):
     def test_deletes_the_others_when_the_last_upload_fails(
         self, service: FileService, config: Callable[..., Config], sources: list[Source]
     ) -> None:
-        """What was stored for a call that cannot be made is deleted."""
+        """Files that were uploaded for a call that cannot be sent are deleted."""
         service.failing = self.failing
         with pytest.raises(APIError) as caught:
             run_many("p", sources=sources, config=config())
@@ -435,7 +453,9 @@ class FilesContract(Contract):
     def test_does_not_repeat_an_upload_after_a_reset(
         self, server: ScriptedServer, config: Callable[..., Config], sources: list[Source]
     ) -> None:
-        """The file may have been stored: a second one would be left over."""
+        """An upload is sent once, even if its connection breaks."""
+        # The service may have stored the file before the reset. A second upload would leave the first one behind,
+        # because its id never arrived.
         server.reply(ResetBeforeBody())
         with pytest.raises(APIError) as caught:
             run("p", source=sources[0], config=config())
@@ -443,52 +463,53 @@ class FilesContract(Contract):
 
 
 class DeferredContract(Contract):
-    """What a provider with deferred jobs must do."""
+    """The tests of a provider that runs deferred jobs."""
 
     def serve_jobs(self) -> Handler:
-        """Return a service of deferred jobs, each of which ends after a look or two."""
+        """Return a service of deferred jobs, each of which ends after it was inspected once or twice."""
         raise NotImplementedError
 
     def list_jobs(self, service: Any) -> Sized:
-        """Return the jobs that the service has, ended or not."""
+        """Return the jobs of the service, whether they have ended or not."""
         raise NotImplementedError
 
     def list_files(self, service: Any) -> Sized:
-        """Return what is stored now, but for what the service itself stored."""
+        """Return the files that are stored now, except those that the service itself wrote."""
         raise NotImplementedError
 
-    def answer_to(self, prompt: str) -> str:
-        """Return what the service answers to a prompt."""
+    def expect_answer(self, prompt: str) -> str:
+        """Return the text that the service answers to this prompt."""
         raise NotImplementedError
 
     @pytest.fixture
     def service(self, server: ScriptedServer) -> Handler:
-        """Return the service behind the scripted server."""
+        """Return the service that answers for the scripted server."""
         server.handler = service = self.serve_jobs()
         return service
 
     def _collect(self, job: Any, config: Config) -> Any:
+        # poll=0: the scripted job ends after a look or two, so the test need not wait between them.
         wait_deferred(job, config=config, poll=0)
         return collect_deferred(job, config=config)
 
     def test_answers_deferred_prompts_in_order(self, service: Handler, config: Callable[..., Config]) -> None:
-        """Every answer stands at the place of its prompt; nothing is left over."""
+        """Answers are in the order of their prompts, and no uploaded file is left behind."""
         prompts = [f"prompt {number:02}" for number in range(30)]
         handle = defer_many(prompts, config=config())
-        assert self._collect(handle, config())["answers"] == [self.answer_to(prompt) for prompt in prompts]
+        assert self._collect(handle, config())["answers"] == [self.expect_answer(prompt) for prompt in prompts]
         assert (len(self.list_jobs(service)), len(self.list_files(service))) == (1, 0)
 
-    def test_a_finished_job_file_makes_no_second_job(
+    def test_submits_no_second_job_for_a_finished_job_file(
         self, service: Handler, config: Callable[..., Config], tmp_path: Path
     ) -> None:
-        """Whoever asks again with the same file pays once."""
+        """The same submission with the same job file is paid once."""
         first = defer_many(["a", "b"], config=config(), job_file=tmp_path / "job.json")
         assert defer_many(["a", "b"], config=config(), job_file=tmp_path / "job.json") == first
         assert len(self.list_jobs(service)) == 1
 
-    @pytest.mark.parametrize("is_done", [False, True], ids=["lost on the way there", "lost on the way back"])
+    @pytest.mark.parametrize("is_done", [False, True], ids=["request lost", "answer lost"])
     @pytest.mark.parametrize("index", range(3))
-    def test_a_submission_goes_on_after_a_lost_request(
+    def test_continues_a_submission_after_a_lost_request(
         self,
         server: ScriptedServer,
         service: Handler,
@@ -498,20 +519,22 @@ class DeferredContract(Contract):
         index: int,
         is_done: bool,
     ) -> None:
-        """Whichever request is lost, the next call goes on: one job exists, and no file but its own."""
-        server.handler = _lose(service, index, is_done=is_done)
+        """The next call continues: in the end there is one job, and no other file than its own."""
+        # The caller sees the same broken connection whether the service got the request or not, so the plugin has to
+        # look up what exists before it repeats a step.
+        server.handler = _lose_request(service, index, is_done=is_done)
         path = tmp_path / "job.json"
         with suppress(APIError):
-            defer_many(["a", "b"], config=config(retry=_ONCE), job_file=path)
+            defer_many(["a", "b"], config=config(retry=_NO_RETRY), job_file=path)
         server.handler = service
         defer_many(["a", "b"], config=config(), job_file=path)
         assert len(self.list_jobs(service)) == 1
-        assert self._collect(path, config())["answers"] == [self.answer_to("a"), self.answer_to("b")]
+        assert self._collect(path, config())["answers"] == [self.expect_answer("a"), self.expect_answer("b")]
         assert len(self.list_files(service)) == 0
 
     @pytest.mark.usefixtures("service")
     def test_cancelling_ends_a_job(self, config: Callable[..., Config]) -> None:
-        """A cancelled job ends, and every prompt is accounted for."""
+        """A cancelled job ends, and its result has an entry for every prompt."""
         handle = defer_many(["a", "b"], config=config())
         cancel_deferred(handle, config=config())
         assert wait_deferred(handle, config=config(), poll=0).is_terminal
@@ -519,53 +542,55 @@ class DeferredContract(Contract):
 
     @pytest.mark.usefixtures("service")
     def test_key_is_not_in_the_job_file(self, config: Callable[..., Config], tmp_path: Path) -> None:
-        """The file may be kept for days."""
+        """A job file and the repr of a handle do not contain the key."""
+        # Job files lie on disk for days, and people paste handles into logs.
         handle = defer_many(["a"], config=config(), job_file=tmp_path / "job.json")
         assert self.key is None or self.key not in f"{handle!r} {(tmp_path / 'job.json').read_text()}"
 
 
 class SchemaContract(Contract):
-    """What a provider that takes a ``response_schema`` must do.
+    """The tests of a provider that accepts a ``response_schema``.
 
-    ``values`` are types, each with values of it. ``sent_schema`` reads the schema out of a request's body.
+    ``values`` lists types, each with values of that type.
     """
 
     values: ClassVar[Sequence[tuple[Any, Sequence[Any]]]]
 
-    def sent_schema(self, body: Any) -> Any:
-        """Return the schema that a request asks for."""
+    def read_schema(self, body: Any) -> Any:
+        """Return the schema that the body of a request contains."""
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give every test its parameters out of the facts."""
+        """Parametrize the tests by the facts of the subclass."""
         super().pytest_generate_tests(metafunc)
         if "typed_values" in metafunc.fixturenames:
             metafunc.parametrize("typed_values", self.values, ids=[str(kind) for kind, _ in self.values])
 
-    def _tested_ways(self) -> Sequence[str]:
-        return self.ways[:1]  # a schema is made before a way is taken
+    def _list_client_kinds(self) -> Sequence[str]:
+        return self.client_kinds[:1]  # schemas are lowered before a client is involved
 
-    def test_values_come_back_as_they_were(
+    def test_round_trips_typed_values(
         self, server: ScriptedServer, config: Callable[..., Config], typed_values: tuple[Any, Sequence[Any]]
     ) -> None:
-        """Values of every type survive the way to the dialect that is sent, and back."""
+        """Values of every type survive lowering to the dialect of the provider and lifting back."""
         kind, values = typed_values
-        made = config()
+        shared_config = config()
         lowered = answer_format(kind, read_provider_info(load(PROVIDERS, self.provider)).schema_dialect).lowered
         for value in values:
             server.reply(self.answer(json.dumps(lowered.lower_value(unstructure(value)))))
-            result = run("which?", config=made, options=Options(response_schema=kind))
+            result = run("which?", config=shared_config, options=Options(response_schema=kind))
             assert result["structured"] == [value], result["diagnostics"]["schema_errors"]
+            # Equality is not enough: in Python 1 == 1.0 == True.
             assert type(result["structured"][0]) is type(value)
-            assert self.sent_schema(server.requests[-1].json()) == lowered.schema
+            assert self.read_schema(server.requests[-1].json()) == lowered.schema
 
 
 class SDKContract:
-    """What a plugin that stands on a vendor's SDK must do: work with the oldest version it admits too.
+    """The tests of a plugin that builds on a vendor's SDK: it also works with the oldest version that it accepts.
 
-    ``sdk`` is the package as it is imported. The oldest version is installed in ``oldest_folder``, for example by
-    ``pip install --target``. ``test_files`` are run with it, but for tests that need no SDK: those whose way is
-    "direct", unless they are about files.
+    ``sdk`` is the name under which the package is imported. ``oldest_folder`` contains the oldest version, installed
+    for example by ``pip install --target``. ``test_files`` are run with that version, except for tests that use no
+    SDK: those with the client "direct", unless they are about files.
     """
 
     sdk: ClassVar[str]
@@ -574,22 +599,25 @@ class SDKContract:
     test_files: ClassVar[Sequence[Path]]
 
     def test_oldest_sdk_is_older_than_the_one_in_use(self) -> None:
-        """The other tests use a newer SDK, so that both ends are tested."""
+        """The other tests use a newer SDK, so that both ends of the range are tested."""
         script = f"import {self.sdk} as sdk; print(sdk.__version__)"
         assert _run_python(script, path=self.oldest_folder) == self.oldest_version
         assert _run_python(script) != self.oldest_version
 
     def test_oldest_sdk_passes_the_same_tests(self) -> None:
-        """What the plugin needs of its SDK is there in the oldest version."""
-        needing = "(not direct or files) and not oldest and not however_the_stream_is_cut"
-        options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-k", needing)
+        """The tests of the plugin pass with the oldest SDK."""
+        # In a new process, because this one has imported the newer SDK. Neither "oldest", which would start this test
+        # again without end, nor the splits of a stream, which the SDK has no part in.
+        selection = "(not direct or files) and not oldest and not chunk_boundaries"
+        options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-k", selection)
         command = [sys.executable, "-m", "pytest", *options, *map(str, self.test_files)]
-        done = _run(command, path=self.oldest_folder, timeout_s=300)
-        assert done.returncode == 0, done.stdout[-3000:]
+        process = _run_command(command, path=self.oldest_folder, timeout_s=300)
+        assert process.returncode == 0, process.stdout[-3000:]
 
 
-def _http_faults(refuse: Callable[[int, str], Answer], key: str) -> dict[str, FaultCase]:
-    """Return the statuses that every service may answer with."""
+def _build_status_cases(refuse: Callable[[int, str], Answer], key: str) -> dict[str, FaultCase]:
+    """Return a case for each error status that any service may answer with."""
+    # These are answers to the request itself: the same request would fail again, so it is not retried.
     lasting: dict[int, FaultKind] = {
         400: "invalid_request",
         401: "auth",
@@ -598,7 +626,8 @@ def _http_faults(refuse: Callable[[int, str], Answer], key: str) -> dict[str, Fa
         413: "invalid_request",
         422: "invalid_request",
     }
-    passing: dict[int, FaultKind] = {
+    # These may pass, and are retried once. 529 is Anthropic's status for "overloaded".
+    temporary: dict[int, FaultKind] = {
         408: "timeout",
         429: "rate_limit",
         500: "capacity",
@@ -607,17 +636,18 @@ def _http_faults(refuse: Callable[[int, str], Answer], key: str) -> dict[str, Fa
         504: "capacity",
         529: "capacity",
     }
+    # Every message repeats the key, as some services do when they refuse one. It must be scrubbed from all we report.
     cases = {
         f"status {status}": FaultCase(refuse(status, f"no, {key}"), kind, status) for status, kind in lasting.items()
     }
     return cases | {
         f"status {status}": FaultCase(refuse(status, f"later, {key}"), kind, status, attempts=2)
-        for status, kind in passing.items()
+        for status, kind in temporary.items()
     }
 
 
-def _broken_answers(answer: Answer) -> dict[str, FaultCase]:
-    """Return what may become of an answer on its way."""
+def _build_broken_answer_cases(answer: Answer) -> dict[str, FaultCase]:
+    """Return a case for each way in which the network or a proxy may damage an answer."""
     body = json.dumps(answer.json).encode()
     return {
         "a gateway's page": FaultCase(Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
@@ -626,9 +656,13 @@ def _broken_answers(answer: Answer) -> dict[str, FaultCase]:
         "reset inside": FaultCase(ResetInsideBody(body, 5, headers=_JSON), "connection", None, 2),
         "cut off": FaultCase(Truncated(body, 5, headers=_JSON), "connection", None, 2),
         "silence": FaultCase(Hang(), "timeout", None, 2),
+        # 999 bytes take 20 s, but each comes in time: only a deadline for the attempt ends it. Blanks, because JSON may
+        # begin with them.
         "dripping": FaultCase(Drip(body=b" " * 999, interval_s=0.02, headers=_JSON), "timeout", None, 2),
+        # One byte more than the limit, and few bytes on the wire: the limit must count the inflated body.
         "a gzip bomb": FaultCase(GzipBomb(MAX_BODY_BYTES + 1), "malformed"),
         "broken json": FaultCase(Answer(body=body[:6], headers=_JSON), "malformed", 200, 2),
+        # HTML with status 200 comes from something else than the service, and would come again.
         "a login page": FaultCase(Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200),
     }
 
@@ -638,18 +672,19 @@ def _check_error(error: APIError, fault: FaultCase, provider: str) -> None:
     assert (error.provider, error.phase, len(error.attempts)) == (provider, "generate", fault.attempts)
 
 
-def _time_limit(fault: FaultCase) -> float:
-    return _HASTY_S if fault.kind == "timeout" and fault.status_code is None else _PATIENT_S
+def _choose_timeout_s(fault: FaultCase) -> float:
+    return _SHORT_TIMEOUT_S if fault.kind == "timeout" and fault.status_code is None else _ANSWER_TIMEOUT_S
 
 
-def _shown(error: APIError) -> str:
-    """Return all that an error may show to somebody."""
+def _describe_error(error: APIError) -> str:
+    """Return every text form of an error, to look for the key in it."""
+    # Pickled too: errors cross process boundaries with all their attributes.
     text = "".join(traceback.format_exception(error))
     return f"{text} {error!r} {error.hint} {error.partial_result} {error.attempts} {pickle.dumps(error)!r}"
 
 
-def _echo(answer: Callable[[str], Answer], prompts: Sequence[str]) -> Callable[[RecordedRequest], Answer]:
-    """Return a service that answers the prompt which it finds in a request."""
+def _build_echo_service(answer: Callable[[str], Answer], prompts: Sequence[str]) -> Callable[[RecordedRequest], Answer]:
+    """Return a service that answers "re: " and the one of ``prompts`` that the request contains."""
 
     def reply(request: RecordedRequest) -> Answer:
         (prompt,) = [prompt for prompt in prompts if prompt.encode() in request.body]
@@ -658,8 +693,8 @@ def _echo(answer: Callable[[str], Answer], prompts: Sequence[str]) -> Callable[[
     return reply
 
 
-def _lose(service: Handler, index: int, *, is_done: bool) -> Callable[[RecordedRequest], Step]:
-    """Return the service, but the request with this number is lost, before it was done or after."""
+def _lose_request(service: Handler, index: int, *, is_done: bool) -> Callable[[RecordedRequest], Step]:
+    """Return ``service``, except that it resets the connection of one request, before or after carrying it out."""
     numbers = itertools.count()
 
     def reply(request: RecordedRequest) -> Step:
@@ -681,14 +716,16 @@ print(sorted({name for name in sys.modules if name.partition(".")[0] in sys.argv
 
 
 def _run_python(script: str, *arguments: str, path: Path | None = None) -> str:
-    """Run a script in a process of its own; return what it prints."""
-    done = _run([sys.executable, "-c", script, *arguments], path=path)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    """Run a script in a new process; return the text that it prints."""
+    process = _run_command([sys.executable, "-c", script, *arguments], path=path)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
-def _run(command: list[str], *, path: Path | None = None, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run a command; with ``path`` packages are looked for there first, and coverage is not measured."""
+def _run_command(
+    command: list[str], *, path: Path | None = None, timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a command. With ``path``, packages are imported from there first, and coverage is not measured."""
     environment = dict(os.environ)
     if path is not None:
         environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE")}
@@ -696,36 +733,35 @@ def _run(command: list[str], *, path: Path | None = None, timeout_s: float = 60)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
 
 
-class _PieceStream(ByteStream):
-    """An answer that comes in these pieces."""
+class _ChunkStream(ByteStream):
+    """A streamed answer whose body arrives in the given chunks."""
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
+    def __init__(self, chunks: Sequence[bytes]) -> None:
         super().__init__(HttpResponse(status=200, headers=_SSE))
-        self._pieces = pieces
+        self._chunks = chunks
 
     def iter_chunks(self) -> Iterator[bytes]:
-        return iter(self._pieces)
+        return iter(self._chunks)
 
     def renew(self) -> None:
-        """Do nothing: there is no time limit."""
+        """Do nothing, because this stream has no deadline."""
 
 
-class _Pieces:
-    """Middleware in place of the network: a call gets the transcript's body, a stream gets ``pieces``."""
+class _OfflineService:
+    """Middleware that answers in place of the network: a call with the transcript's body, a stream with ``chunks``."""
 
     def __init__(self, transcript: Transcript) -> None:
         self._body = transcript.body
-        self.pieces: Sequence[bytes] = [transcript.stream]
+        self.chunks: Sequence[bytes] = [transcript.stream]
 
+    # tryfirst: before the plugin's own hooks, which would send.
     @hookimpl(tryfirst=True)
     def pollux_send(self) -> HttpResponse:
-        """Answer at once."""
         return HttpResponse(status=200, body=self._body)
 
     @hookimpl(tryfirst=True)
-    def pollux_stream(self) -> _PieceStream:
-        """Answer piece by piece."""
-        return _PieceStream(self.pieces)
+    def pollux_stream(self) -> _ChunkStream:
+        return _ChunkStream(self.chunks)
 
 
 def _join_texts(events: Sequence[Any], kind: str) -> str:
@@ -733,29 +769,30 @@ def _join_texts(events: Sequence[Any], kind: str) -> str:
 
 
 def _join_arguments(events: Sequence[Any]) -> list[Any]:
-    """Return the arguments of every tool call, put together from their pieces."""
+    """Return the arguments of every tool call, joined from its deltas and parsed."""
     deltas = [event for event in events if event.type == "tool_call_delta"]
+    # A dict keeps the order in which the calls began; the deltas of several calls may alternate.
     indexes = dict.fromkeys(delta.index for delta in deltas)
-    return [_parse("".join(delta.arguments for delta in deltas if delta.index == index)) for index in indexes]
+    return [_parse_arguments("".join(delta.arguments for delta in deltas if delta.index == index)) for index in indexes]
 
 
-def _parse(arguments: str) -> Any:
-    """Return the arguments read as JSON; as they are where they were cut off."""
+def _parse_arguments(arguments: str) -> Any:
+    """Return the arguments as parsed JSON, or unchanged if they are incomplete."""
     try:
         return json.loads(arguments or "{}")
-    except ValueError:
+    except ValueError:  # the token limit may end an answer inside the arguments of a call
         return arguments
 
 
-def _cuts_of(transcript: bytes) -> Iterator[list[bytes]]:
-    """Yield the transcript in two pieces, cut at every byte; and byte by byte."""
+def _iter_splits(transcript: bytes) -> Iterator[list[bytes]]:
+    """Yield the transcript split into two chunks at every position, then split into single bytes."""
     for position in range(1, len(transcript)):
         yield [transcript[:position], transcript[position:]]
     yield [transcript[start:end] for start, end in pairwise(range(len(transcript) + 1))]
 
 
-def _comparable(envelope: Any) -> dict[str, Any]:
-    """Return the envelope without times."""
+def _drop_times(envelope: Any) -> dict[str, Any]:
+    """Return the envelope without durations, for comparison; of an attempt keep the status alone."""
     metrics = {name: value for name, value in envelope["metrics"].items() if name != "duration_s"}
     attempts = [[attempt["status_code"] for attempt in call] for call in envelope["diagnostics"]["attempts"]]
     return {**envelope, "metrics": metrics, "diagnostics": envelope["diagnostics"] | {"attempts": attempts}}
