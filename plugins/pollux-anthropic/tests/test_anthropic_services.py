@@ -43,9 +43,12 @@ def test_lists_models_page_by_page(server, config):
     assert server.requests[0].body == b""
 
 
-def test_a_list_that_goes_in_circles_ends(server, config):
+def test_refuses_a_list_that_goes_in_circles(server, config):
     server.handler = lambda _: page(OLD, more=True)
-    assert len(list_models(config=config())) == 2
+    with pytest.raises(APIError, match="leads back to a page") as caught:
+        list_models(config=config())
+    assert caught.value.phase == "metadata"
+    assert len(server.requests) == 2
 
 
 def test_an_answer_without_a_list_is_an_error(server, config):

@@ -1,0 +1,31 @@
+import pytest
+
+from pollux_sync.wire.faults import ReplyError
+from pollux_sync.wire.paging import iter_pages
+
+PAGES = {None: ("a", "2"), "2": ("b", "3"), "3": ("c", None)}
+
+
+def read(pages):
+    return [name for name, _ in iter_pages(lambda cursor: pages[cursor], lambda page: page[1])]
+
+
+def test_reads_to_the_page_without_a_cursor():
+    assert read(PAGES) == ["a", "b", "c"]
+
+
+def test_fetches_a_page_only_when_it_is_wanted():
+    fetched = []
+    pages = iter_pages(lambda cursor: fetched.append(cursor) or PAGES[cursor], lambda page: page[1])
+    next(pages)
+    assert fetched == [None]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [{None: ("a", "1"), "1": ("b", "1")}, {None: ("a", "1"), "1": ("b", "2"), "2": ("c", "1")}],
+    ids=["repeats", "alternates"],
+)
+def test_refuses_a_cursor_that_comes_again(pages):
+    with pytest.raises(ReplyError, match="leads back"):
+        read(pages)
