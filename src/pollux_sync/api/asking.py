@@ -104,6 +104,7 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
 
 def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
     """Return the envelope as JSON-ready data: typed answers in ``structured`` become dicts, lists and texts."""
+    # The usual wrong arguments are a Stream and an Output, which contain an envelope: the hint says how to get it.
     given: object = envelope
     if not isinstance(given, dict):
         raise ConfigurationError(

@@ -45,6 +45,7 @@ def create_cache(
         return caches.get_or_make(
             build_cache_key(request, hooks),
             ttl_seconds,
+            # `known` is the cache of an earlier call, if it would expire too early: it is extended, not made again.
             lambda known: make_or_extend_cache(request, ttl_seconds, hooks, known),
         )
 

@@ -37,6 +37,7 @@ def explain(
     files that would have to be uploaded first. Raises ConfigurationError where the provider cannot count, APIError
     when counting fails.
     """
+    # Only a bool is accepted: any other truthy value would send requests from a function that promises to send none.
     check_bool("count_tokens", count_tokens)
     request = build_request(prompts, sources, config, options, per_source=per_source)
     with clients.lease(request.config) as hooks:

@@ -113,6 +113,7 @@ class Session:
         on_tool_error: OnToolError = "tell",
     ) -> ResultEnvelope:
         """As `pollux_sync.run_tools`."""
+        # With the method of the session, so that all rounds share its client and its uploads.
         loop = build_tool_loop(
             self.run_many,
             tools,
@@ -174,6 +175,7 @@ class Session:
     ) -> DeferredHandle:
         """As `pollux_sync.defer_many`. A job outlives the session, and so do its files."""
         self._check_open()
+        # With uploads of its own: the files of a job must outlive the session.
         return defer_many(
             prompts, sources=sources, config=self.config, options=options or self.options, job_file=job_file
         )
@@ -195,6 +197,7 @@ class Session:
             tools=tools,
             ttl_seconds=ttl_seconds,
         )
+        # The finalizer holds this same list, so it also deletes caches that are added later.
         self._caches.append(handle)
         return handle
 

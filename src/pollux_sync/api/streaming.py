@@ -106,6 +106,7 @@ def _generate_events(
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             outcomes = yield from stream_calls(prepared, hooks, active)
+        # As in `answer_request`: the envelope is built before the context closes.
         except Interrupted as interrupt:
             duration_s = time.monotonic() - started
             interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
@@ -130,6 +131,7 @@ class Stream:
         return self
 
     def __next__(self) -> StreamEvent:
+        # A forked child has copies of the sockets: it would take bytes out of the answer that its parent reads.
         if not self._active.is_own_process:
             raise ConfigurationError("the stream belongs to another process", hint="open one in each process")
         # Python would raise "generator already executing", which says nothing about threads.
@@ -185,10 +187,12 @@ class Stream:
 
 def _close_open_streams() -> None:
     """Close what nobody closed, at the end of the process: uploaded files must be deleted."""
+    # A copy, since streams may leave the set while it is iterated.
     for stream in list(_open_streams):
         stream.close()
 
 
 #: Streams that may not have been read to their end.
+#: Weak references, so that the set does not keep a stream alive that its reader has dropped.
 _open_streams: WeakSet[Stream] = WeakSet()
 atexit.register(_close_open_streams)

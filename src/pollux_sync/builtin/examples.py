@@ -26,6 +26,7 @@ _FORMATS: dict[str, Callable[[int], str]] = {
     "time": lambda n: f"00:00:{n % 60:02}Z",
     "duration": lambda n: f"P{n + 1}D",
     "uuid": lambda n: f"00000000-0000-4000-8000-{n:012x}",
+    # Reserved names and addresses (RFC 2606, RFC 5737, RFC 3849), so that no example belongs to anybody.
     "email": lambda n: f"user{n}@example.com",
     "hostname": lambda n: f"host{n}.example.com",
     "ipv4": lambda n: f"192.0.2.{n % 256}",

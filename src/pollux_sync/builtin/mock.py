@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 #: The hint for a cache that has expired or was deleted.
 CACHE_GONE_HINT = "make a new one with create_cache"
+#: Enough to recognise a prompt in a test, and short enough to read beside others.
 _MAX_ECHO = 100
 _USAGE = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
 _SETTINGS = (
@@ -88,6 +89,7 @@ _INFO = ProviderInfo(
         SourceRule(source_types={"file"}, delivery="upload"),
         SourceRule(source_types={"uri", "youtube", "arxiv"}, delivery="uri"),
     ),
+    # What pollux_encode writes: provider options must not replace these.
     managed_fields={
         "model",
         "system",
@@ -100,6 +102,7 @@ _INFO = ProviderInfo(
         "cache",
         *_SETTINGS,
     },
+    # The limits of OpenAI's batches, so that a job is split as it would be there.
     deferred=DeferredLimits(max_requests=50_000, max_bytes=200_000_000),
 )
 
@@ -144,6 +147,7 @@ class MockStore:
     def store_cache(self, model: str, ttl_s: float, name: str | None = None) -> RemoteCache:
         """Create a cache, or with ``name`` extend that one. Raises HttpError (404) if it is unknown or expired."""
         with self._lock:
+            # Under the same lock as the check, so that a cache cannot be deleted between check and renewal.
             if name is not None:
                 model = self._require_cache(name).model
             name = name or f"mock-cache-{next(self._numbers)}"
@@ -176,6 +180,7 @@ class MockStore:
 
     def read_job(self, job_id: str) -> MockJob:
         """Return the job of this id. Raises HttpError (404) when it does not exist."""
+        # A job lives in this process only: another process that has its file gets the answer of a real service.
         if job_id not in self.jobs:
             body = {"error": {"message": f"this process has no job {job_id}"}}
             raise HttpError(HttpResponse(status=404, body=body))
@@ -198,6 +203,7 @@ class MockProvider:
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> MockStore:
+        # One store for each client: files and caches of one configuration do not show in another.
         return MockStore()
 
     @hookimpl
@@ -223,6 +229,7 @@ class MockProvider:
 
     @hookimpl
     def pollux_send(self, request: HttpRequest, client: MockStore) -> HttpResponse:
+        # Checked when the call is sent, as at a provider: the cache may expire between planning and sending.
         body = request.body or {}
         if body.get("cache"):
             client.check_cache(body["cache"])
@@ -270,6 +277,7 @@ class MockProvider:
 
     @hookimpl
     def pollux_stream(self, request: HttpRequest, client: MockStore) -> EventStream:
+        # Imported late: a script that does not stream does not pay for it.
         from pollux_sync.data.streaming import EventStream, ServerEvent
 
         answer = self.pollux_send(request, client)
@@ -295,6 +303,7 @@ class MockProvider:
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob | None:
+        # By the mark, which the job file has even when the answer with the job's id was lost.
         job_ids = [job_id for job_id, job in client.jobs.items() if job.mark == batch.mark]
         count = batch.request_count
         return DeferredJob(job_id=job_ids[0], first=batch.first, request_count=count) if job_ids else None
@@ -380,6 +389,7 @@ def split_into_words(reply: Reply) -> Iterator[Delta]:
 
     for delta in split_into_deltas(reply):
         if isinstance(delta, TextDelta | ReasoningDelta):
+            # Each word keeps the blanks around it, so that the deltas join to the exact text.
             yield from map(type(delta), re.findall(r"\s*\S+\s*", delta.text))
         else:
             yield delta

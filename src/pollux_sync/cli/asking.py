@@ -100,6 +100,7 @@ def add_question_arguments(parser: ArgumentParser) -> None:
     The ``dest`` of a setting is the field of `Options` or `Config` that it sets.
     """
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="a question; - reads it from standard input")
+    # No argument has a default here: one that is left out stays None, and Options or Config has the default.
     group = parser.add_argument_group("question")
     group.add_argument("--prompts", dest="prompts_file", metavar="FILE", help="read more questions, one per line")
     group.add_argument("-s", "--source", action="append", default=[], help="content for the prompts; repeatable")
@@ -173,6 +174,7 @@ def _add_output_arguments(parser: ArgumentParser) -> None:
         "--count-tokens", action="store_true", help="like --explain, and let the provider count the input tokens"
     )
     group.add_argument(
+        # Stores the value that Options takes; without the flag the field is left out, and the default applies.
         "--keep-errors",
         dest="on_error",
         action="store_const",
@@ -193,6 +195,7 @@ def _refuse_key(arguments: Namespace) -> None:
 
 
 def _refuse_second_reader(arguments: Namespace) -> None:
+    # The second reader would get an empty text, and the question would be sent without its content.
     if [*arguments.prompts, *arguments.source].count("-") > 1:
         raise ConfigurationError(
             "standard input can be read only once, but - is given more than once",
@@ -242,9 +245,11 @@ def _list_prompts(arguments: Namespace) -> list[str | None]:
     lines = _read_lines(arguments.prompts_file) if arguments.prompts_file else []
     if arguments.prompts or lines:
         return [*(_read_prompt() if word == "-" else word for word in arguments.prompts), *lines]
+    # Only a pipe is read: at a terminal the command would seem to hang until Ctrl-D.
     piped = _read_prompt() if is_stdin_piped() and "-" not in arguments.source else ""
     if piped.strip():
         return [piped]
+    # Sources without a prompt are a question of their own, as in run_many(sources=...).
     if arguments.source:
         return [None]
     raise ConfigurationError(
@@ -279,6 +284,7 @@ def _parse_retries(text: str) -> RetryPolicy:
 def _parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     try:
+        # JSON, so that the type of a value is never guessed: 1, "1" and true are three different settings.
         return key, json.loads(value if equals and key else "")
     except (ValueError, RecursionError):
         raise ArgumentTypeError(f"{text!r} is not KEY=JSON; a string needs quotes: 'key=\"text\"'") from None

@@ -89,6 +89,7 @@ def build_report() -> Report:
         default_model=read_variable(MODEL_VARIABLE),
         middleware=names,
         middleware_from=origin,
+        # Both spellings: requests reads either.
         proxies_set=[name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())],
         ca_bundle=bundle,
         problems=list(dict.fromkeys(problems)),  # enabled middleware that does not load was found twice
@@ -106,6 +107,7 @@ def _add_readiness(report: Report) -> Report:
 
 
 def _check_default(report: Report) -> Readiness:
+    # Imported only for --online, so that the offline report needs as little of the package as possible.
     from pollux_sync.api.probing import check_ready
 
     if report.default_provider is None or report.default_model is None:
@@ -114,6 +116,7 @@ def _check_default(report: Report) -> Readiness:
 
 
 def _find_version(package: str) -> str | None:
+    # From the metadata, without an import: a package that fails to import still has a version to report.
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -128,6 +131,7 @@ def _describe_provider(plugin: InstalledPlugin) -> dict[str, Any]:
         "distribution": plugin.distribution,
         "version": plugin.version,
         "loads": plugin.problem is None,
+        # Whether each variable is set, never its value: a base URL may contain a password too.
         "needs_key": info.needs_key if info else None,
         "keys_set": {name: read_variable(name) is not None for name in info.key_env} if info else {},
         "base_url_set": {url: read_variable(url) is not None} if url else {},
@@ -166,6 +170,7 @@ def _list_plugin_problems(plugins: Sequence[InstalledPlugin]) -> Iterator[str]:
 
 
 def _list_default_problems(default: str | None) -> list[str]:
+    # Only looked up: whether it loads is already among the problems of the plugins.
     problem = find_problem(lambda: find(PROVIDERS, default)) if default else None
     return [f"{PROVIDER_VARIABLE}: {problem[0]}"] if problem else []
 
@@ -184,6 +189,7 @@ def _write_report(report: Report) -> None:
             *((f"provider {provider['name']}", _describe_state(provider)) for provider in report.providers),
         ]
     )
+    # One line per problem, even if an exception's message has line breaks: people search the output by line.
     for problem in report.problems:
         write(f"problem: {' '.join(problem.split())}")
     write(f"{len(report.problems) or 'no'} problem{'' if len(report.problems) == 1 else 's'} found")

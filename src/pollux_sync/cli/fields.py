@@ -26,6 +26,7 @@ def read_schema(text: str) -> dict[str, Any]:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
+        # utf-8-sig, because editors on Windows begin a text file with a byte order mark.
         schema = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the schema {path}: {error.strerror}", hint=_HINT) from error

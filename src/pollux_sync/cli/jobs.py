@@ -108,6 +108,7 @@ def _build_parser(name: str, usage: str, details: str = "") -> ArgumentParser:
 
 def _build_config(name: str, arguments: Namespace) -> Config | None:
     """Return the configuration of a mock job; None for another, whose key comes from the environment."""
+    # The file does not say that the job is a mock's: its provider has the name of the real one.
     handle = read_job_file(Path(name)).handle if arguments.mock else None
     return Config(provider=handle.provider, model=handle.model, use_mock=True) if handle else None
 
@@ -131,5 +132,6 @@ def _choose_exit_code(snapshot: DeferredSnapshot) -> int:
 
 
 def _report_change(name: str, snapshot: DeferredSnapshot) -> None:
+    # On stderr: stdout stays free for the results of the commands that follow in a script.
     done = snapshot.succeeded + snapshot.failed
     write_remark(f"{name}: {snapshot.status}, {done} of {snapshot.request_count} done")

@@ -33,4 +33,5 @@ def main(argv: Sequence[str]) -> int:
 def _build_row(plugin: InstalledPlugin) -> tuple[str, ...]:
     loads = "yes" if plugin.problem is None else f"no: {plugin.problem}"
     remark = f"{loads}; {plugin.clash}" if plugin.clash else loads
+    # An exception's message may contain line breaks, which would break the table.
     return (plugin.kind, plugin.name, plugin.distribution, plugin.version, " ".join(remark.split()))

@@ -66,6 +66,7 @@ def _check_stream(arguments: Namespace, question: Question) -> None:
 
 
 def _explain(arguments: Namespace, question: Question) -> int:
+    # Imported here, so that a plain call does not pay for it.
     from pollux_sync.api.explaining import explain
 
     explanation = explain(**question.keywords, count_tokens=arguments.count_tokens)
@@ -77,6 +78,7 @@ def _ask(question: Question, progress: Progress | None) -> ResultEnvelope:
     if progress is not None:
         config = attrs.evolve(question.config, plugins=[*(question.config.plugins or ()), progress])
         question = attrs.evolve(question, config=config)
+    # The progress line is erased before an answer or an error is printed.
     with progress or nullcontext():
         return run_many(**question.keywords)
 
@@ -107,6 +109,7 @@ def _report_failures(result: ResultEnvelope, *, include_errors: bool) -> bool:
     lines = list(iter_error_lines(result, include_errors=include_errors))
     for line in lines:
         write_remark(line)
+    # The raised error is about one prompt; this line says how many have no answer.
     failed = sum(error is not None for error in result.get("errors", ()))
     if len(result["answers"]) > 1 and failed and not include_errors:
         write_remark(f"{failed} of {len(result['answers'])} prompts have no answer")

@@ -79,6 +79,7 @@ class Script:
         with self._lock:
             return not any(queue for _, queue in self._queues)
 
+    # tryfirst: before the hooks of the provider, so that nothing is sent.
     @hookimpl(tryfirst=True)
     def pollux_send(self, request: HttpRequest) -> HttpResponse | None:
         answer = self._take_answer(request)
@@ -99,6 +100,7 @@ class Script:
         """Return the next answer. Raises one that is an exception."""
         body = request.body or {}
         answer = self._take_next(body)
+        # A loop, because a function may return another function.
         while callable(answer) and not isinstance(answer, Exception):
             answer = answer(body)
         if isinstance(answer, Exception):
@@ -108,6 +110,7 @@ class Script:
     @hookimpl(wrapper=True)
     def pollux_collect_deferred(self, job: DeferredJob, client: Any) -> Generator[None, Rows, Rows]:
         rows = yield
+        # Only the mock keeps the bodies of the requests. With another client the words of `on` match nothing.
         bodies = client.read_job(job.job_id).bodies if isinstance(client, MockStore) else {}
         return [self._answer_row(row, bodies.get(row.custom_id, {})) for row in rows]
 
@@ -173,6 +176,7 @@ class JobScript:
         status = self._looks[min(self._count, len(self._looks) - 1)]
         self._count += 1
         if not is_terminal(status):
+            # The mock's job has ended already: take back what the state says about its end.
             return attrs.evolve(state, status=status, provider_status=status, succeeded=0, completed_at=None)
         failed = len(self._fates) + len(self._missing)
         succeeded = max(0, state.succeeded - failed)
@@ -181,6 +185,7 @@ class JobScript:
     @hookimpl(wrapper=True)
     def pollux_collect_deferred(self) -> Generator[None, Rows, Rows]:
         rows = yield
+        # Reversed, since a provider promises no order: a reader that relies on one fails here.
         return [self._apply_fate(row) for row in reversed(list(rows)) if _read_index(row) not in self._missing]
 
     def _apply_fate(self, row: DeferredRow) -> DeferredRow:
@@ -191,6 +196,7 @@ class JobScript:
 
 
 def _read_index(row: DeferredRow) -> int:
+    # A custom id ends with the index of its prompt.
     return int(row.custom_id.rpartition("-")[2])
 
 

@@ -44,6 +44,7 @@ class Headers(Mapping[str, str]):
         self._values: dict[str, str] = {}
         for name, value in fields:
             first = self._values.get(name.lower())
+            # RFC 9110, 5.3: repeated fields mean the same as one field with the values joined.
             self._values[name.lower()] = value if first is None else f"{first}, {value}"
 
     def __getitem__(self, name: str) -> str:
@@ -119,6 +120,7 @@ class Answer:
 
     def content(self, wire: Wire) -> bytes:
         """Return the body to send; it is empty for a HEAD request."""
+        # RFC 9110, 9.3.2: the answer to HEAD announces the length of the body that it leaves out.
         return b"" if wire.request.method == "HEAD" else self._body
 
     @property
@@ -156,6 +158,7 @@ class Events:
 
     def play(self, wire: Wire) -> None:
         """Send the pieces, then end as `ending` says."""
+        # Chunked, because the client can then tell an orderly end from a close, which leaves the last chunk out.
         coding = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
         wire.send(wire.head(200, self.headers, coding))
         for piece in self.pieces:
@@ -259,6 +262,7 @@ class GzipBomb:
 
     def play(self, wire: Wire) -> None:
         """Send the compressed chunks."""
+        # Chunked, since the compressed size is not known before the end.
         coding = {"Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
         wire.send(wire.head(200, {"Content-Type": "application/json", **coding}, {}))
         for piece in _iter_gzip_blanks(self.size_bytes):
@@ -402,7 +406,9 @@ class _Reader:
     def read_line(self) -> str:
         while b"\n" not in self._received:
             self._received += self._receive()
+        # What follows the line belongs to the body or to the next request, so it is kept.
         line, _, self._received = self._received.partition(b"\n")
+        # latin-1 decodes every byte, and a header field may contain any.
         return line.decode("latin-1").rstrip("\r")
 
     def iter_fields(self) -> Iterator[tuple[str, str]]:
@@ -423,6 +429,7 @@ class _Reader:
 
     def _iter_bytes(self, size_bytes: int) -> Iterator[bytes]:
         while size_bytes:
+            # Bytes that arrived together with the headers come first.
             received = self._received or self._receive()
             piece, self._received = received[:size_bytes], received[size_bytes:]
             size_bytes -= len(piece)
@@ -452,6 +459,7 @@ class ScriptedServer:
         self._threads: dict[Wire, threading.Thread] = {}
         self._changed = threading.Condition()
         self._signals = _Signals()
+        # Port 0: the system chooses a free one, so that tests may run in parallel.
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._port: int = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, name="scripted-server", daemon=True)
@@ -474,6 +482,7 @@ class ScriptedServer:
     def requests(self) -> list[RecordedRequest]:
         """All requests so far, in order of arrival."""
         with self._changed:
+            # A copy: the list grows while a test reads it.
             return list(self._requests)
 
     @property
@@ -542,8 +551,10 @@ class ScriptedServer:
 
     def _start(self, wire: Wire) -> None:
         name = f"scripted-server-{wire.number}"
+        # A daemon, so that a handler which never returns does not keep the test run alive.
         thread = threading.Thread(target=self._serve, args=(wire,), name=name, daemon=True)
         with self._changed:
+            # Registered before it runs, so that `open_connections` never misses a connection that was accepted.
             self._threads[wire] = thread
             self._changed.notify_all()
         thread.start()
@@ -580,6 +591,7 @@ class ScriptedServer:
         try:
             return self.handler(request)
         except Exception as error:
+            # The client alone would only see a 500, so the error is raised too: its traceback shows where it failed.
             Answer(status=500, json={"error": {"message": repr(error)}}).play(wire)
             raise RuntimeError(f"the handler failed on {request.method} {request.path}") from error
 
@@ -600,9 +612,11 @@ def _iter_gzip_blanks(size_bytes: int) -> Iterator[bytes]:
         block = _BLANKS[: size_bytes - start]
         checksum = zlib.crc32(block, checksum)
         yield _deflate(block)
+    # RFC 1952: a gzip file ends with the CRC-32 and the size of its content, modulo 2**32.
     yield zlib.compressobj(wbits=-zlib.MAX_WBITS).flush() + struct.pack("<II", checksum, size_bytes % 2**32)
 
 
+# Two entries: the full block, and the shorter one at the end.
 @lru_cache(maxsize=2)
 def _deflate(block: bytes) -> bytes:
     """Return a compressed block that refers to nothing before it."""
