@@ -46,7 +46,7 @@ def test_answers_one_prompt(server, config):
     assert result["diagnostics"]["raw_responses"][0]["text"] == "four"
 
 
-def test_leaves_out_what_no_call_reported(server, config):
+def test_leaves_out_fields_that_no_call_reported(server, config):
     server.reply(build_answer())
     result = run("hi", config=config())
     assert not {"structured", "reasoning", "tool_calls", "errors", "_conversation_state"} & set(result)
@@ -68,7 +68,7 @@ def test_asks_each_source_on_its_own_with_per_source(server, config):
     assert result["metrics"]["n_calls"] == 6
 
 
-def test_keeps_prompt_order_whatever_the_timing(server, config):
+def test_keeps_prompt_order_for_any_timing(server, config):
     def slow_for_early_ones(request):
         number = int(request.json()["prompt"])
         return Answer(json={"answer": str(number)}, delay_s=0.05 if number % 4 == 0 else 0.0)
@@ -97,7 +97,7 @@ def test_keeps_within_the_concurrency(server, config):
 
 
 @pytest.mark.parametrize("prompts", [[], ()])
-def test_has_nothing_to_do_for_no_prompts(server, config, prompts):
+def test_returns_an_empty_envelope_for_no_prompts(server, config, prompts):
     result = run_many(prompts, config=config())
     assert (result["status"], result["answers"], result["metrics"]["n_calls"]) == ("ok", [], 0)
     assert server.requests == []
@@ -199,7 +199,7 @@ def test_one_failed_prompt_loses_no_other_answer(server, config):
     assert [index for index, entry in enumerate(partial["errors"]) if entry] == [7]
 
 
-def test_keeps_errors_in_the_envelope_when_asked(server, config):
+def test_keeps_errors_in_the_envelope_with_on_error_keep(server, config):
     files = server.handler = FileServer()
     files.failing_prompts = {"b": 400}
     result = run_many(["a", "b"], config=config(), options=Options(on_error="keep"))
@@ -224,7 +224,7 @@ def test_raises_the_lowest_index_of_several_failures(server, config):
     assert (caught.value.call_idx, caught.value.status_code) == (1, 400)
 
 
-def test_a_bad_key_stops_what_has_not_started(server, config):
+def test_a_bad_key_stops_calls_that_have_not_started(server, config):
     server.handler = lambda _: Answer(status=401, json={"error": "bad key"})
     with pytest.raises(APIError) as caught:
         run_many(["p"] * 40, config=config(request_concurrency=4))

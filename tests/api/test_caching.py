@@ -69,7 +69,7 @@ def config(watching):
     return Config(provider="gemini", model="m", use_mock=True, plugins=[watching])
 
 
-def test_answers_from_what_a_cache_holds(config):
+def test_answers_from_the_content_of_a_cache(config):
     handle = create_cache([TEXT], config=config, ttl_seconds=60)
     result = run("how?", config=config, options=Options(cache=handle))
     assert result["metrics"]["cache_used"] is True
@@ -101,7 +101,7 @@ def test_many_threads_make_one_cache_and_one_upload(config, watching, tmp_path):
     assert [watching.events.count(kind) for kind in (FileUploaded, UploadDeleted, CacheCreated)] == [1, 1, 1]
 
 
-def test_a_failure_is_told_to_all_who_wait_and_forgotten(config, watching):
+def test_a_failure_reaches_every_waiting_thread_and_is_not_remembered(config, watching):
     watching.failure = APIError("no room", kind="invalid_request")
     errors = []
 
@@ -167,7 +167,7 @@ def test_a_cache_that_ends_soon_is_extended(config, watching, monkeypatch):
     assert watching.asked == ["create", "extend"]
 
 
-def test_a_cache_that_has_ended_is_made_anew(config, watching, monkeypatch):
+def test_creates_an_expired_cache_again(config, watching, monkeypatch):
     first = create_cache([TEXT], config=config, ttl_seconds=60)
     monkeypatch.setattr(time, "time", lambda now=time.time: now() + 61)
     with pytest.raises(ConfigurationError, match="has expired"):
@@ -192,7 +192,7 @@ def test_a_cache_that_the_provider_forgot_is_noticed(config, watching):
     assert watching.asked == ["create", "create"]
 
 
-def test_a_forgotten_cache_that_was_to_be_extended_is_made_anew(config):
+def test_creates_a_cache_again_that_the_provider_has_lost(config):
     handle = create_cache([TEXT], config=config, ttl_seconds=60)
     drop_behind_our_back(config, handle)
     assert create_cache([TEXT], config=config, ttl_seconds=600).name != handle.name
@@ -228,7 +228,7 @@ def broken_block(reach):
         raise LookupError("in the block")
 
 
-def test_what_goes_wrong_in_a_block_is_not_masked_by_its_end(watching):
+def test_clean_up_does_not_mask_an_error_of_the_block(watching):
     reach = Config(provider="gemini", model="m", use_mock=True, plugins=[watching, NoDeletion()])
     with pytest.raises(LookupError, match="in the block"):
         broken_block(reach)
@@ -252,7 +252,7 @@ def test_refuses_in_the_documented_order(config, settings, message):
         create_cache(**({"sources": [TEXT], "config": config} | settings))
 
 
-def test_a_provider_without_caches_says_so():
+def test_refuses_a_provider_without_caches():
     config = Config(provider="openai", model="m", api_key="k")
     with pytest.raises(ConfigurationError, match="'openai' has no caches") as caught:
         create_cache([TEXT], config=config)
@@ -268,7 +268,7 @@ def test_a_handle_of_another_provider_is_refused(config):
         delete_cache(handle, config="acme")
 
 
-def test_without_a_config_the_environment_is_asked(monkeypatch):
+def test_reads_the_environment_without_a_config(monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     handle = CacheHandle("c", "m", "gemini", time.time() + 60, base_url="http://127.0.0.1:9/x")
     assert process.resolve_config(handle, None) == Config(provider="gemini", model="m", base_url="http://127.0.0.1:9/x")

@@ -112,7 +112,7 @@ def test_prompts_may_hold_every_kind_of_line_break(odd):
     assert collect_deferred(defer_many(prompts, config=reach), config=reach)["answers"] == prompts
 
 
-def test_typed_answers_come_back_as_objects():
+def test_returns_typed_answers_as_objects():
     answers = [{"name": "Ada", "tags": {"x": 1}}, "no JSON"]
     handle = defer_many(["a", "b"], config=(reach := config(Script(*answers))), options=Options(response_schema=Person))
     result = collect_deferred(handle, response_schema=Person, config=reach)
@@ -132,7 +132,7 @@ def test_without_the_type_answers_are_json():
     ("asked", "given", "message"),
     [(None, Person, "without a response_schema"), (Person, {"type": "object"}, "another response_schema")],
 )
-def test_another_schema_is_refused_before_anything_is_asked(asked, given, message):
+def test_refuses_another_schema_before_sending(asked, given, message):
     events = Events()
     reach = config(events, JobScript("running"))
     handle = defer("a", config=reach, options=Options(response_schema=asked))
@@ -211,7 +211,7 @@ class Unreadable:
             raise KeyError("surprise")
 
 
-def test_one_answer_that_cannot_be_read_costs_no_other():
+def test_an_unreadable_answer_does_not_affect_the_others():
     reach = config(Unreadable())
     result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
     assert result["answers"] == ["echo: a", "", "echo: c"]
@@ -237,7 +237,7 @@ def test_waits_until_the_end():
     assert events.count(DeferredChanged) == 3
 
 
-def test_waits_no_longer_than_asked():
+def test_respects_the_timeout():
     reach = config(JobScript("running"))
     looks = []
 
@@ -278,7 +278,7 @@ def test_a_lasting_failure_ends_the_waiting():
     assert caught.value.phase == "batch_inspect"
 
 
-def test_several_jobs_come_as_they_end():
+def test_yields_several_jobs_as_they_end():
     slow, fast = config(JobScript("running", "running", "completed")), config(JobScript("completed"))
     handles = [defer("a", config=slow), defer("b", config=slow)]
     assert [handle.job_id for handle, _ in as_completed(handles, config=slow, poll=0)]
@@ -348,7 +348,7 @@ def test_too_large_for_one_job_becomes_several_and_then_is_refused(tmp_path):
 # -- the job file
 
 
-def test_a_job_file_stands_for_the_handle(tmp_path):
+def test_accepts_a_job_file_as_handle(tmp_path):
     reach, path = config(), tmp_path / "job.json"
     handle = defer_many(PROMPTS, config=reach, job_file=path)
     assert inspect_deferred(path, config=reach).status == "completed"
@@ -386,7 +386,7 @@ def test_a_file_of_other_requests_is_refused(tmp_path, other):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"content": 3}', '{"schema_version": 99}'])
-def test_a_file_that_is_none_is_refused(tmp_path, content):
+def test_refuses_a_file_that_is_no_job_file(tmp_path, content):
     path = tmp_path / "job.json"
     path.write_text(content)
     for call in (lambda: defer("a", config=config(), job_file=path), lambda: collect_deferred(path)):
@@ -396,7 +396,7 @@ def test_a_file_that_is_none_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("job", [None, 3, {}])
-def test_what_stands_for_no_job_is_refused(job):
+def test_refuses_an_argument_that_is_no_handle(job):
     with pytest.raises(ConfigurationError, match="must be a DeferredHandle"):
         inspect_deferred(job)
 
@@ -440,7 +440,7 @@ def test_a_broken_submission_is_looked_up_before_it_is_repeated(error, after):
     assert list(jobs_of(reach)) == [handle.job_id]
 
 
-def test_an_open_failure_can_be_gone_on_from(tmp_path):
+def test_continues_after_an_uncertain_failure(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
     faults = Faults(*[ConnectionResetError()] * 2, after=True)
     reach, path = config(faults, retry=RetryPolicy(max_attempts=1)), tmp_path / "job.json"
@@ -463,7 +463,7 @@ def test_an_open_failure_can_be_gone_on_from(tmp_path):
     assert files_of(reach) == {handle.files[0].id, "mock://uploaded/of-somebody-else.pdf"}
 
 
-def test_a_refusal_leaves_nothing_behind(tmp_path):
+def test_a_refusal_leaves_no_files_behind(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
     faults = Faults(APIError("no batches for you", kind="invalid_request", status_code=400))
     reach, path = config(faults), tmp_path / "job.json"
@@ -513,7 +513,7 @@ class NoLists:
         raise APIError("no lists today", kind="invalid_request", status_code=400)
 
 
-def test_a_handle_is_not_lost_over_files_that_cannot_be_listed(tmp_path):
+def test_keeps_the_handle_when_files_cannot_be_listed(tmp_path):
     reach, path = config(NoLists(), Faults(ConnectionResetError(), after=True)), tmp_path / "job.json"
     handle = defer_many(PROMPTS, config=reach, job_file=path)
     assert list(jobs_of(reach)) == [handle.job_id]
@@ -535,7 +535,7 @@ def test_two_processes_do_not_share_a_file(tmp_path):
     assert defer_many(PROMPTS, config=config(), job_file=path).request_count == 3
 
 
-def test_a_job_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_writes_a_job_file_atomically(tmp_path, monkeypatch):
     path = tmp_path / "job.json"
     handle = defer_many(PROMPTS, config=config(), job_file=path)
     before = path.read_bytes()
@@ -565,7 +565,7 @@ def test_a_job_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ({"config": Config(provider="local", model="m", base_url="http://127.0.0.1:9/v1")}, "does not take deferred"),
     ],
 )
-def test_refuses_what_cannot_be_deferred(fields, message):
+def test_refuses_options_that_cannot_be_deferred(fields, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         defer_many(**({"prompts": PROMPTS, "config": config()} | fields))
     assert caught.value.hint
@@ -595,7 +595,7 @@ def test_a_plugin_that_is_missing_is_named():
     assert "pip install" in caught.value.hint
 
 
-def test_times_are_told():
+def test_reports_times():
     before = time.time()
     reach = config()
     handle = defer("a", config=reach)

@@ -47,7 +47,7 @@ def test_names_every_upload_once(config, files):
     assert upload.sha256 == files[1].content_sha256()
 
 
-def test_the_upload_is_the_one_that_is_made(server, config, files):
+def test_explained_upload_equals_the_real_one(server, config, files):
     (upload,) = explain("p", sources=files, config=config()).uploads
     server.handler = FileServer()
     run_many("p", sources=files, config=config())
@@ -61,7 +61,7 @@ def test_says_how_each_source_is_delivered(config, files):
     assert [source.identifier for source in sources] == [source.identifier for source in files]
 
 
-def test_uploads_of_earlier_turns_are_shown(files):
+def test_shows_uploads_of_earlier_turns(files):
     history = [{"role": "user", "content": "Look.", "sources": [files[1].to_dict()]}]
     explanation = explain("p", config=MOCK, options=Options(history=history))
     assert [upload.id for upload in explanation.uploads] == ["upload-1"]
@@ -190,7 +190,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
-def test_refuses_what_running_refuses(server, config, call):
+def test_refuses_the_arguments_that_run_refuses(server, config, call):
     caught = [refusal(ask, {"config": config()} | call) for ask in (explain, run_many)]
     assert caught[0] == caught[1]
     assert server.requests == []
@@ -236,7 +236,7 @@ def test_the_provider_counts_each_request(server, config):
     assert "  input tokens: 210, counted by the provider" in str(explanation)
 
 
-def test_counts_only_when_asked_to(server, config):
+def test_counts_only_with_count_tokens(server, config):
     explanation = explain("p", config=config(plugins=[Counting()]))
     assert (counted(explanation), server.requests) == ([None], [])
 
@@ -248,7 +248,7 @@ def test_counting_is_refused_where_the_provider_does_not(server, config):
     assert server.requests == []
 
 
-def test_counting_is_asked_for_with_a_boolean(config):
+def test_count_tokens_must_be_a_bool(config):
     with pytest.raises(ConfigurationError, match="count_tokens must be True or False"):
         explain("p", config=config(), count_tokens=1)
 
@@ -263,7 +263,7 @@ def test_what_is_still_to_be_uploaded_is_not_counted(server, config, files):
     assert "  input tokens: 4 in 1 of 2 requests, counted by the provider" in str(explanation)
 
 
-def test_a_count_that_nobody_tells_is_not_known(server, config):
+def test_a_missing_count_is_none(server, config):
     server.reply(Answer(json={}))
     explanation = explain("p" * 8, config=config(plugins=[Counting()]), count_tokens=True)
     (request,) = explanation.requests
@@ -297,7 +297,7 @@ def test_nothing_is_counted_when_a_later_call_is_refused(server, config):
     assert server.requests == []
 
 
-def test_the_mock_counts_what_it_reports():
+def test_the_mock_counts_the_tokens_that_it_reports():
     explanation = explain("p", config=MOCK, count_tokens=True)
     assert counted(explanation) == [run_many("p", config=MOCK)["usage"]["input_tokens"]]
 

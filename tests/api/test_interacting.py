@@ -100,7 +100,7 @@ def test_the_same_conversation_by_hand_sends_the_same(tmp_path):
     assert script.requests == by_hand.requests
 
 
-def test_a_conversation_goes_on_from_json():
+def test_continues_a_conversation_from_json():
     script, config = scripted("Hello Ada.", "Ada.")
     stored = interact(input="I am Ada.", config=config).continuation.to_json()
     interact(input=Input("Who am I?", continuation=Continuation.from_json(stored)), config=config)
@@ -124,7 +124,7 @@ def test_a_conversation_of_a_newer_release_is_refused_before_anything_is_sent():
     assert script.requests == []
 
 
-def test_sources_are_shown_once_in_a_conversation():
+def test_sends_sources_once_per_conversation():
     script, config = scripted(calling("Rome"), "Blue.", "Yes.")
     around = attrs.evolve(AROUND, sources=[Source.from_text("a letter")])
     first = interact(around, "Weather?", config=config)
@@ -135,7 +135,7 @@ def test_sources_are_shown_once_in_a_conversation():
     assert parts_in(script) == [[{"text": "a letter"}], [], []]
 
 
-def test_a_source_that_was_added_is_shown_then():
+def test_sends_a_source_that_was_added_later():
     script, config = scripted("one", "two", "three")
     letter, note = Source.from_text("a letter"), Source.from_text("a note")
     first = interact(Environment(sources=[letter]), "What?", config=config)
@@ -155,7 +155,7 @@ def test_another_clip_of_a_video_is_another_source():
 
 
 @pytest.mark.parametrize("shown", [3, [3]])
-def test_what_a_continuation_claims_to_have_shown_may_be_nonsense(shown):
+def test_tolerates_an_invalid_list_of_shown_sources(shown):
     script, config = scripted("one")
     claimed = Continuation.from_dict({"provider": "openai", "history": [], "shown": shown})
     interact(Environment(sources=[Source.from_text("a")]), Input("on", continuation=claimed), config=config)
@@ -170,7 +170,7 @@ def test_a_conversation_that_another_program_stored_is_refused_before_anything_i
     assert script.requests == []
 
 
-def test_a_source_that_is_gone_is_refused_before_anything_is_sent(tmp_path):
+def test_refuses_a_missing_source_before_sending(tmp_path):
     script, config = scripted()
     (tmp_path / "a.txt").write_text("text")
     around = Environment(sources=[Source.from_file(tmp_path / "a.txt")])
@@ -180,7 +180,7 @@ def test_a_source_that_is_gone_is_refused_before_anything_is_sent(tmp_path):
     assert script.requests == []
 
 
-def test_a_conversation_begun_with_run_goes_on():
+def test_continues_a_conversation_of_run():
     script, config = scripted(calling("Rome"), "Blue.")
     asked = Output(run("Weather?", config=config, options=Options(**AROUND.settings)))
     told = Input(continuation=asked.continuation, tool_results=results_of(asked))
@@ -188,14 +188,14 @@ def test_a_conversation_begun_with_run_goes_on():
     assert [turn["role"] for turn in script.requests[1]["history"]] == ["user", "assistant", "tool"]
 
 
-def test_a_conversation_goes_on_with_continue_tool():
+def test_continues_a_conversation_with_continue_tool():
     _, config = scripted(calling("Rome"), "Blue.")
     asked = interact(AROUND, "Weather?", config=config)
     told = [result.to_turn() for result in results_of(asked)]
     assert continue_tool(asked.envelope, told, config=config)["answers"] == ["Blue."]
 
 
-def test_a_transcript_is_what_came_before():
+def test_a_transcript_is_the_history():
     script, config = scripted("Red.")
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
     transcript = [
@@ -245,7 +245,7 @@ def test_stored_calls_that_are_none_are_refused():
         interact(input=Input("on", continuation=Continuation.from_dict(stored)), config=CONFIG)
 
 
-def test_a_cache_stands_for_what_it_holds():
+def test_sends_the_cache_of_the_environment():
     script, config = scripted("one")
     handle = create_cache([Source.from_text("a long story")], config=config)
     output = interact(Environment(cache=handle), "Who?", config=config)
@@ -268,7 +268,7 @@ def test_options_say_the_rest():
         ({"continue_from": {}}, "Input(continuation=...)"),
     ],
 )
-def test_options_say_nothing_that_has_a_place_of_its_own(fields, place):
+def test_refuses_options_that_have_their_own_argument(fields, place):
     with pytest.raises(ConfigurationError, match="has a place of its own") as caught:
         interact(input="hi", config=CONFIG, options=Options(**fields))
     assert caught.value.hint == f"pass {place}"
@@ -285,12 +285,12 @@ def test_options_say_nothing_that_has_a_place_of_its_own(fields, place):
         ({"input": "hi", "config": {}}, "config must be a Config, got dict"),
     ],
 )
-def test_refuses_what_is_no_interaction(arguments, problem):
+def test_refuses_arguments_of_the_wrong_type(arguments, problem):
     with pytest.raises(ConfigurationError, match=problem):
         interact(**{"config": CONFIG} | arguments)
 
 
-def test_a_provider_without_conversations_is_asked_all_the_same(config):
+def test_asks_a_provider_without_conversations(config):
     output = interact(input="hi", config=config(plugins=[Script("hello")]))
     assert (output.text, output.continuation) == ("hello", None)
 
@@ -303,14 +303,14 @@ def test_the_arguments_of_the_call_can_be_had_apart():
     assert build_interaction(around, "Weather?", None, ProviderInfo(name="any")).options.history is None
 
 
-def test_a_failure_carries_what_was_there():
+def test_a_failure_carries_the_partial_result():
     _, config = scripted(APIError("no", kind="invalid_request"))
     with pytest.raises(APIError) as caught:
         interact(input="hi", config=config)
     assert Output(caught.value.partial_result).completion_status == "error"
 
 
-def test_an_output_shows_what_the_envelope_holds():
+def test_an_output_has_the_facts_of_the_envelope():
     reply = attrs.evolve(calling("Rome"), text="Let me look.", reasoning="hm", raw_finish_reason="tool_use")
     _, config = scripted(reply)
     output = interact(AROUND, "Weather?", config=config)
@@ -344,7 +344,7 @@ def test_an_answer_that_misses_its_schema_has_no_structure():
     assert (output.structured, output.text, output.status) == (None, "no", "ok")
 
 
-def test_a_failure_that_is_kept_says_why():
+def test_a_kept_failure_has_its_error():
     _, config = scripted(APIError("no", kind="invalid_request"))
     output = interact(input="hi", config=config, options=Options(on_error="keep"))
     assert (output.text, output.status, output.completion_status) == ("", "error", "error")
@@ -364,7 +364,7 @@ def test_a_failure_that_is_kept_says_why():
         ("error", "error"),
     ],
 )
-def test_an_output_says_whether_it_is_whole(reason, completion):
+def test_an_output_says_if_it_is_complete(reason, completion):
     _, config = scripted(Reply(text="Well", finish_reason=reason))
     assert interact(input="hi", config=config).completion_status == completion
 

@@ -38,12 +38,12 @@ class Checking:
 LISTED = Answer(json=[{"id": "acme-big", "context_tokens": 1000}, {"id": "acme-small"}])
 
 
-def test_models_come_in_the_providers_order(server, config):
+def test_lists_models_in_the_providers_order(server, config):
     server.reply(LISTED)
     assert list_models(config=config(plugins=[Listing()])) == [BIG, SMALL]
 
 
-def test_a_list_is_asked_for_again_after_a_transient_failure(server, config):
+def test_retries_the_list_after_a_transient_failure(server, config):
     server.reply(Answer(status=503, json={}), ResetBeforeBody(), LISTED)
     retry = config().retry.__class__(max_attempts=3, initial_delay_s=0)
     assert len(list_models(config=config(plugins=[Listing()], retry=retry))) == 2
@@ -56,7 +56,7 @@ def test_a_list_that_is_refused_is_an_error_about_metadata(server, config):
     assert (caught.value.kind, caught.value.phase, len(server.requests)) == ("auth", "metadata", 1)
 
 
-def test_a_provider_without_a_list_says_so(config):
+def test_refuses_a_provider_without_a_list(config):
     with pytest.raises(ConfigurationError, match="'acme' does not list its models") as caught:
         list_models(config=config())
     assert "documentation" in caught.value.hint
@@ -80,7 +80,7 @@ def test_what_is_no_config_is_refused(call):
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, True, "soon"])
-def test_a_time_limit_that_is_none_is_refused(config, timeout_s):
+def test_refuses_an_invalid_time_limit(config, timeout_s):
     with pytest.raises(ConfigurationError, match="timeout_s"):
         check_ready(config=config(), timeout_s=timeout_s)
 
@@ -93,7 +93,7 @@ def test_the_mock_answers_under_every_name(call):
 # readiness
 
 
-def test_is_ready_when_the_provider_says_so(server, config):
+def test_is_ready_when_the_provider_is(server, config):
     server.reply(Answer(json={}))
     ready = check_ready(config=config(plugins=[Checking()]))
     assert ready == Readiness(is_ready=True, latency_s=ready.latency_s)
@@ -110,7 +110,7 @@ def test_is_ready_when_the_provider_says_so(server, config):
         (ResetBeforeBody(), "connection", "connection failed"),
     ],
 )
-def test_what_is_in_the_way_is_told_and_not_raised(server, config, step, kind, reason):
+def test_returns_an_obstacle_instead_of_raising(server, config, step, kind, reason):
     server.reply(step)
     ready = check_ready(config=config(plugins=[Checking()]))
     assert not ready
@@ -120,18 +120,18 @@ def test_what_is_in_the_way_is_told_and_not_raised(server, config, step, kind, r
     assert len(server.requests) == 1
 
 
-def test_says_what_to_do_about_a_refused_key(server, config):
+def test_hints_at_the_key_when_it_is_refused(server, config):
     server.reply(Answer(status=401, json={}))
     assert "ACME_API_KEY" in check_ready(config=config(plugins=[Checking()])).hint
 
 
-def test_waits_no_longer_than_it_is_told(server, config):
+def test_respects_the_timeout(server, config):
     server.reply(Hang())
     ready = check_ready(config=config(plugins=[Checking()]), timeout_s=0.05)
     assert (ready.is_ready, ready.kind) == (False, "timeout")
 
 
-def test_a_server_that_is_not_there_is_told(config):
+def test_reports_an_unreachable_server(config):
     ready = check_ready(config=config(base_url="http://127.0.0.1:9", plugins=[Checking()]))
     assert (ready.is_ready, ready.kind) == (False, "connection")
     assert "127.0.0.1:9" in ready.reason
@@ -148,7 +148,7 @@ def test_without_a_check_of_its_own_the_model_is_looked_for_in_the_list(server, 
     assert hint is None or hint in ready.hint
 
 
-def test_a_provider_that_cannot_be_asked_is_no_matter_of_readiness(config):
+def test_raises_for_a_provider_that_cannot_be_checked(config):
     with pytest.raises(ConfigurationError, match="cannot be asked") as caught:
         check_ready(config=config())
     assert "run(" in caught.value.hint
@@ -165,7 +165,7 @@ class Broken:
         raise self.error
 
 
-def test_a_client_that_cannot_be_opened_is_told(config):
+def test_reports_a_client_that_cannot_be_opened(config):
     broken = Broken(ConfigurationError("the file sk-secret is no model", hint="take another"))
     ready = check_ready(config=config(plugins=[Checking(), broken]))
     assert (ready.is_ready, ready.reason, ready.hint) == (False, "the file [REDACTED] is no model", "take another")

@@ -90,7 +90,7 @@ def test_uploads_once_however_many_threads_ask(picture):
     assert len(files.deleted) == 1
 
 
-def test_uploads_anew_what_has_changed_or_soon_expires(tmp_path, picture):
+def test_uploads_changed_and_expiring_files_again(tmp_path, picture):
     files = Files(lifetime_s=60)
     with Session(mocked(files)) as session:
         session.run("a", source=picture)
@@ -158,7 +158,7 @@ def test_runs_tools():
     assert [run["content"] for step in result["diagnostics"]["steps"] for run in step["tool_runs"]] == ["1"]
 
 
-def test_defers_what_outlives_it(tmp_path):
+def test_deferred_jobs_outlive_it(tmp_path):
     config = mocked()
     with Session(config) as session:
         one = session.defer("a", job_file=tmp_path / "job.json")
@@ -186,7 +186,7 @@ def test_refuses_calls_when_closed():
             call("a") if call != session.create_cache else call([Source.from_text("a")])
 
 
-def test_deletes_files_of_a_session_that_nobody_closed(picture):
+def test_deletes_files_of_an_unclosed_session(picture):
     files = Files()
     session = Session(mocked(files))
     session.run("a", source=picture)
@@ -200,7 +200,7 @@ def test_takes_a_config_only():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_is_refused_in_a_forked_child_and_loses_nothing_there(picture):
+def test_is_refused_in_a_forked_child_and_deletes_nothing_there(picture):
     files = Files()
     session = Session(mocked(files))
     session.run("a", source=picture)

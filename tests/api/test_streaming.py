@@ -88,7 +88,7 @@ def test_gives_the_text_alone():
     assert list(stream("one two", config=mocked()).text_chunks) == ["echo: ", "one ", "two"]
 
 
-def test_result_reads_what_is_left():
+def test_result_reads_the_remaining_events():
     events = stream("one two", config=mocked())
     next(events)
     assert events.result()["answers"] == ["echo: one two"]
@@ -103,7 +103,7 @@ def test_a_stream_that_was_left_has_no_result():
         events.result()
 
 
-def test_sends_nothing_before_the_first_event_is_asked_for():
+def test_sends_nothing_before_the_first_event_is_requested():
     script = Script("x")
     events = stream("hi", config=mocked(script))
     assert script.requests == []
@@ -129,7 +129,7 @@ def test_refuses_a_provider_that_does_not_stream(config):
         stream("hi", config=config())
 
 
-def test_tries_again_what_fails_before_the_first_event():
+def test_retries_a_failure_before_the_first_event():
     observer = Observer()
     script = Script(failing(503), "x")
     result = stream("hi", config=mocked(script, observer)).result()
@@ -138,7 +138,7 @@ def test_tries_again_what_fails_before_the_first_event():
     assert len(observer.of(RetryScheduled)) == 1
 
 
-def test_raises_with_what_came_before_it_failed():
+def test_raises_with_the_partial_text():
     observer = Observer()
     script = Script(BrokenOff("half an "))
     events = stream("hi", config=mocked(script, observer))
@@ -158,7 +158,7 @@ def test_a_scripted_break_just_fails_a_call_that_is_not_streamed():
         run_many("hi", config=mocked(Script(BrokenOff("half", ConnectionResetError()), BrokenOff("half"))))
 
 
-def test_keeps_a_failure_when_asked_to():
+def test_keeps_a_failure_with_on_error_keep():
     events = list(stream("hi", config=mocked(Script(BrokenOff("half"))), options=Options(on_error="keep")))
     finish, done = events[-2:]
     assert isinstance(finish, StreamFinish)
@@ -167,7 +167,7 @@ def test_keeps_a_failure_when_asked_to():
     assert done.result["errors"][0]["kind"] == "connection"
 
 
-def test_an_answer_that_ends_without_a_whole_is_cut_off():
+def test_an_empty_stream_is_cut_off():
     class Nothing:
         @hookimpl(tryfirst=True)
         def pollux_stream(self):
@@ -200,7 +200,7 @@ def test_a_plugin_that_gives_no_events_is_named():
         stream("hi", config=mocked(Wrong())).result()
 
 
-def test_rewriting_is_seen_and_observers_are_told():
+def test_applies_rewrites_and_notifies_observers():
     class Shouting:
         @hookimpl(wrapper=True)
         def pollux_rewrite_call(self):
@@ -213,7 +213,7 @@ def test_rewriting_is_seen_and_observers_are_told():
     assert len(observer.of(CallStarted, CallFinished)) == 2
 
 
-def test_observers_are_told_of_a_stream_that_was_left():
+def test_notifies_observers_of_a_closed_stream():
     observer = Observer()
     with stream("hi", config=mocked(observer)) as events:
         next(events)
@@ -231,7 +231,7 @@ def test_deletes_uploads_also_when_left(tmp_path):
     assert len(observer.of(FileUploaded)) == len(observer.of(UploadDeleted)) == 1
 
 
-def test_many_give_what_run_many_gives():
+def test_stream_many_returns_the_result_of_run_many():
     config = mocked()
     prompts = [f"question {number}" for number in range(20)]
     events = list(stream_many(prompts, config=config))
@@ -282,7 +282,7 @@ def test_many_stop_after_a_refused_key():
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_leaving_many_sends_nothing_more(concurrency):
+def test_closing_many_streams_sends_nothing_more(concurrency):
     script = Script(otherwise="one two three")
     prompts = [f"p{number}" for number in range(2000)]
     with stream_many(prompts, config=mocked(script, request_concurrency=concurrency)) as events:
@@ -292,7 +292,7 @@ def test_leaving_many_sends_nothing_more(concurrency):
     assert len(script.requests) == sent
 
 
-def test_a_failure_is_told_again_when_the_result_is_asked_for():
+def test_result_raises_the_failure_again():
     events = stream("hi", config=mocked(Script(BrokenOff("half"))))
     with pytest.raises(APIError) as first:
         list(events)
@@ -301,7 +301,7 @@ def test_a_failure_is_told_again_when_the_result_is_asked_for():
     assert again.value is first.value
 
 
-def test_an_interrupt_carries_what_had_come():
+def test_an_interrupt_carries_the_partial_result():
     class Interrupting:
         @hookimpl(tryfirst=True)
         def pollux_decode_stream(self, stream, call):
@@ -396,7 +396,7 @@ def test_a_forked_child_leaves_the_parents_stream_alone(tmp_path):
     assert len(observer.of(UploadDeleted)) == 1
 
 
-def test_a_script_that_closes_nothing_deletes_its_files_at_its_end():
+def test_files_of_unclosed_streams_are_deleted_at_exit():
     code = """
 import tempfile, pathlib
 from pollux_sync import Config, Source, hookimpl, stream
@@ -415,7 +415,7 @@ print("end")
     assert ran.stdout.split("end")[1].split() == ["CallFinished", "UploadDeleted"]
 
 
-def test_leaving_many_ends_their_threads():
+def test_closing_many_streams_ends_their_threads():
     before = threading.active_count()
     with stream_many([f"p{number}" for number in range(50)], config=mocked()) as events:
         next(events)

@@ -21,11 +21,11 @@ def test_cache_handle_is_stored_as_plain_data():
     assert HANDLE.to_dict() == STORED
 
 
-def test_cache_handle_comes_back_from_json():
+def test_cache_handle_round_trips_through_json():
     assert CacheHandle.from_dict(json.loads(json.dumps(HANDLE.to_dict()))) == HANDLE
 
 
-def test_cache_handle_comes_back_without_a_version():
+def test_reads_a_cache_handle_without_a_version():
     assert CacheHandle.from_dict({k: v for k, v in STORED.items() if k != "schema_version"}) == HANDLE
 
 
@@ -80,7 +80,7 @@ def test_cache_handle_of_a_newer_version_asks_for_an_upgrade_also_when_it_has_ne
     assert caught.value.hint == "upgrade pollux-sync"
 
 
-def test_cache_handle_expires_when_its_time_has_come():
+def test_cache_handle_expires():
     assert attrs.evolve(HANDLE, expires_at=time.time()).is_expired
 
 

@@ -31,7 +31,7 @@ ASKED = Message("assistant", tool_calls=[ToolCall("c", "weather", "{}")])
 RESULT = ToolResult("c", "sunny")
 
 
-def test_an_environment_is_the_options_it_stands_for():
+def test_an_environment_equals_its_options():
     environment = Environment(instructions="Be brief.", tools=[weather], tool_choice="required")
     assert environment.settings == {
         "system_instruction": "Be brief.",
@@ -44,7 +44,7 @@ def test_an_environment_is_the_options_it_stands_for():
 @pytest.mark.parametrize(
     "tool", [weather, Tool.from_function(weather), ToolDeclaration.from_function(weather), DECLARED]
 )
-def test_a_tool_may_be_given_in_any_form(tool):
+def test_accepts_a_tool_in_any_form(tool):
     assert Environment(tools=[tool]).settings["tools"] == [DECLARED]
 
 
@@ -137,7 +137,7 @@ def test_an_environment_is_frozen():
         Environment().instructions = "x"
 
 
-def test_a_continuation_comes_back_from_json():
+def test_a_continuation_round_trips_through_json():
     state = {"provider": "openai", "version": 1, "history": [{"role": "user", "content": "\ud83d ü"}]}
     continuation = Continuation.from_dict(state)
     assert Continuation.from_json(continuation.to_json()) == continuation

@@ -120,20 +120,20 @@ def test_an_image_inside_is_its_bytes():
     assert (source.content_loader(), source.size_bytes) == (b"\x89PNG", 4)
 
 
-def test_detail_auto_is_what_no_detail_means():
+def test_no_detail_means_auto():
     image = {"url": "https://example.org/a.png", "detail": "auto"}
     (source,) = Message.from_openai({"role": "user", "content": [{"type": "image_url", "image_url": image}]}).content
     assert source.identifier == image["url"]
 
 
-def test_an_image_file_goes_into_a_transcript(tmp_path):
+def test_accepts_an_image_file_in_a_transcript(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     message = Message("user", [Source.from_file(tmp_path / "a.png")])
     assert message.to_openai()["content"] == [{"type": "image_url", "image_url": {"url": PNG}}]
 
 
 @pytest.mark.parametrize("write", [Message.to_openai, Message.to_turn])
-def test_an_image_file_that_is_gone_is_a_source_error(tmp_path, write):
+def test_a_missing_image_file_is_a_source_error(tmp_path, write):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     message = Message("user", [Source.from_file(tmp_path / "a.png")])
     (tmp_path / "a.png").unlink()
@@ -251,7 +251,7 @@ def build_call(**changes):
         ),
     ],
 )
-def test_refuses_what_a_transcript_cannot_keep(data, problem):
+def test_refuses_content_that_a_transcript_cannot_keep(data, problem):
     with pytest.raises(ConfigurationError, match=problem) as caught:
         messages_from_openai([data])
     assert caught.value.hint

@@ -70,12 +70,12 @@ def test_unknown_suffix_leaves_it_to_the_bytes():
 
 
 @pytest.mark.parametrize("name", ["", "blob", "blob.", ".", "x.unheard-of"])
-def test_type_that_nothing_tells_is_octet_stream(name):
+def test_unknown_type_is_octet_stream(name):
     assert guess_mime_type(name, b"\x00\x01\x02") == "application/octet-stream"
 
 
 @pytest.mark.parametrize("name", ["data.json.gz", "notes.txt.gz", "source.tar.gz"])
-def test_compressed_file_is_not_what_it_holds(name):
+def test_compressed_file_does_not_have_the_type_of_its_content(name):
     assert guess_mime_type(name, b"\x1f\x8b\x08") == "application/gzip"
 
 

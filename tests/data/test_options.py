@@ -44,7 +44,7 @@ def test_options_are_silent_by_default():
     } == {None}
 
 
-def test_options_are_given_by_name_only():
+def test_options_are_keyword_only():
     with pytest.raises(TypeError):
         Options("be brief")
 
@@ -133,7 +133,7 @@ def test_refusal_has_a_hint(name, value, wanted):
         ("provider_options", {"openai": {"store": False}}),
     ],
 )
-def test_good_value_is_kept_as_given(name, value):
+def test_keeps_a_valid_value_unchanged(name, value):
     assert getattr(Options(**{name: value}), name) == value
 
 
@@ -270,7 +270,7 @@ def test_conversation_is_not_wanted_by_default():
 # response schema
 
 
-def test_schema_methods_give_nothing_without_a_schema():
+def test_schema_methods_return_none_without_a_schema():
     options = Options()
     assert (options.response_schema_json(), options.response_schema_model(), options.response_schema_hash()) == (
         None,

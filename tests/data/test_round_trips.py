@@ -97,7 +97,7 @@ def copy_through_json(data):
 @pytest.mark.parametrize("value_type", PARTS)
 @FEW
 @given(data=st.data())
-def test_a_part_of_what_is_stored_comes_back_as_it_was(value_type, data):
+def test_round_trips_a_part_of_a_stored_value(value_type, data):
     value = data.draw(build_instances(value_type))
     assert load_value(copy_through_json(dump_value(value)), value_type) == value
 
@@ -105,7 +105,7 @@ def test_a_part_of_what_is_stored_comes_back_as_it_was(value_type, data):
 @pytest.mark.parametrize("value_type", STORABLE)
 @FEW
 @given(data=st.data())
-def test_what_is_stored_has_a_version_and_comes_back_as_it_was(value_type, data):
+def test_round_trips_a_stored_value_with_its_version(value_type, data):
     value = data.draw(build_instances(value_type))
     stored = copy_through_json(value.to_dict())
     assert stored["schema_version"] == SCHEMA_VERSION
@@ -124,19 +124,19 @@ def test_what_is_stored_has_a_version_and_comes_back_as_it_was(value_type, data)
         max_elapsed_s=st.none() | st.floats(0, 1e8),
     )
 )
-def test_a_policy_comes_back_as_it_was(policy):
+def test_round_trips_a_policy(policy):
     assert load_value(copy_through_json(dump_value(policy)), RetryPolicy) == policy
 
 
 @FEW
 @given(st.builds(ToolResult, TEXTS.filter(str.strip), TEXTS, st.booleans()))
-def test_a_tool_result_comes_back_as_it_was(result):
+def test_round_trips_a_tool_result(result):
     assert load_value(copy_through_json(dump_value(result)), ToolResult) == result
 
 
 @FEW
 @given(TEXTS, JSON, st.binary(max_size=20))
-def test_a_source_comes_back_as_it_was(text, value, content):
+def test_round_trips_a_source(text, value, content):
     video = Source("file", text, "video/mp4", len(content), BytesLoader(content))
     sources = [Source.from_text(text), Source.from_json(value), video.with_gemini_video_settings(fps=1)]
     for source in (*sources, Source.from_uri("gs://a/b.pdf"), Source.from_arxiv("1706.03762")):

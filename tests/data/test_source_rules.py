@@ -61,7 +61,7 @@ def test_other_files_are_not_sent_as_text(mime_type):
 
 
 @pytest.mark.parametrize("name", ["x-request-id", "request-id", "x-goog-request-id", "cf-ray"])
-def test_response_knows_its_request_id_by_any_of_its_headers(name):
+def test_reads_the_request_id_from_any_of_its_headers(name):
     assert HttpResponse(status=200, headers={name: "r-1"}).request_id == "r-1"
 
 

@@ -207,7 +207,7 @@ class Scaled:
     [(Scaled(), "scale"), (Scaled().method, None), (functools.partial(Scaled().method), "scale")],
     ids=["object", "method", "partial"],
 )
-def test_takes_what_can_be_called(function, name):
+def test_accepts_callables(function, name):
     tool = Tool.from_function(function, name=name)
     assert list(tool.parameters["properties"]) == ["n"]
     assert tool({"n": 2}) == "6"
@@ -231,7 +231,7 @@ def unresolved(a: "Nowhere") -> None: ...  # noqa: F821
         (unresolved, "Nowhere"),
     ],
 )
-def test_refuses_what_cannot_be_a_tool(function, message):
+def test_refuses_functions_that_cannot_be_tools(function, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         Tool.from_function(function)
     assert caught.value.hint

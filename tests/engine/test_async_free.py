@@ -39,7 +39,7 @@ def test_works_in_the_thread_of_a_running_event_loop(place):
     assert asyncio.run(main()) == answers
 
 
-def test_the_loop_goes_on_while_a_call_runs_in_a_thread_of_its_own(place):
+def test_the_event_loop_runs_while_a_call_is_in_another_thread(place):
     where, answers = place
 
     async def main():

@@ -32,13 +32,13 @@ def test_nothing_is_sent_when_an_option_is_ruled_out(server, config):
     assert server.requests == []
 
 
-def test_what_is_not_asked_for_is_not_refused(server, config):
+def test_unused_features_are_not_refused(server, config):
     server.reply(build_answer())
     ruled_out = dict.fromkeys(["temperature", "response_schema", "system_instruction"], False)
     assert run("?", config=config(capabilities=ruled_out))["answers"] == ["fine"]
 
 
-def test_switching_off_what_is_ruled_out_is_fine():
+def test_accepts_switching_off_an_excluded_feature():
     config = Config(**MOCK, capabilities={"implicit_caching": False})
     assert run("?", config=config, options=Options(implicit_caching=False))["status"] == "ok"
 
@@ -54,7 +54,7 @@ def test_caches_can_be_ruled_out():
         create_cache([Source.from_text("x")], config=Config(**MOCK, capabilities={"cache": False}))
 
 
-def test_a_call_knows_the_capabilities():
+def test_a_call_carries_the_capabilities():
     from pollux_sync import hookimpl
 
     seen = []

@@ -34,7 +34,7 @@ TOOL = {
 }
 
 
-def test_keeps_no_state_unless_asked():
+def test_keeps_no_state_by_default():
     assert "_conversation_state" not in run("hi", config=CONFIG)
 
 
@@ -96,7 +96,7 @@ def test_a_file_stays_with_the_users_turn(picture):
     }
 
 
-def test_files_of_earlier_turns_are_shown_again(picture):
+def test_sends_files_of_earlier_turns_again(picture):
     script = Script()
     config = Config(provider="openai", model="m", use_mock=True, plugins=[script])
     first = run("a?", source=Source.from_file(picture), config=config, options=Options(history=[]))
@@ -112,7 +112,7 @@ def test_files_of_earlier_turns_are_shown_again(picture):
     assert kept == [1, 0, 0, 0, 1, 0]
 
 
-def test_a_file_shown_in_several_turns_is_uploaded_once_a_call(picture):
+def test_uploads_a_file_of_several_turns_once_per_call(picture):
     class Uploads:
         count = 0
 
@@ -133,7 +133,7 @@ def test_a_file_shown_in_several_turns_is_uploaded_once_a_call(picture):
     [(lambda path: path.write_bytes(b"else"), "has changed"), (lambda path: path.unlink(), "not found")],
     ids=["changed", "gone"],
 )
-def test_a_file_that_is_not_what_it_was_is_refused(picture, spoil, message):
+def test_refuses_a_changed_file(picture, spoil, message):
     first = run("a?", source=Source.from_file(picture), config=CONFIG, options=Options(history=[]))
     spoil(picture)
     with pytest.raises(SourceError, match=message):
@@ -198,7 +198,7 @@ def test_a_tool_result_may_be_data():
     assert continue_tool(result, results, config=CONFIG)["answers"] == ['echo: {"sky": "blue"}']
 
 
-def test_continue_tool_changes_nothing_that_it_was_given():
+def test_continue_tool_does_not_change_its_arguments():
     result = run("weather?", config=CONFIG, options=Options(tools=[TOOL]))
     options = Options(history=[{"role": "user", "content": "ignored"}])
     results = [{"role": "tool", "tool_call_id": "call_0", "content": "sunny"}]
@@ -223,7 +223,7 @@ def test_every_prompt_of_a_fan_out_can_be_continued():
         assert turns[2]["is_error"] is True
 
 
-def test_one_result_of_several_is_like_one_asked_alone():
+def test_one_of_several_results_equals_a_single_one():
     options = Options(response_schema={"type": "object"}, on_error="keep")
     script = Script("{}", APIError("no", kind="invalid_request"), "nothing")
     config = Config(provider="openai", model="m", use_mock=True, plugins=[script], request_concurrency=1)
@@ -240,7 +240,7 @@ def test_one_result_of_several_is_like_one_asked_alone():
     assert picked[0]["metrics"] | {"duration_s": 0} == alone[0]["metrics"] | {"duration_s": 0}
 
 
-def test_one_result_of_several_tells_its_own_cache_hit():
+def test_one_of_several_results_has_its_own_cache_hit():
     hit, miss = (Reply(text="x", usage=Usage(cached_tokens=count)) for count in (5, 0))
     config = Config(provider="openai", model="m", use_mock=True, plugins=[Script(hit, miss)], request_concurrency=1)
     several = run_many(["a", "b"], config=config)

@@ -60,7 +60,7 @@ def test_refuses_sources_that_are_none(config, sources):
 
 
 @pytest.mark.parametrize("prompts", [None, [None, "a"]])
-def test_refuses_a_call_with_nothing_to_say(config, prompts):
+def test_refuses_a_call_without_content(config, prompts):
     with pytest.raises(ConfigurationError, match="nothing to send"):
         run_many(prompts, config=config())
 
@@ -70,7 +70,7 @@ def test_refuses_per_source_without_sources(config):
         run_many("a", config=config(), per_source=True)
 
 
-def test_refuses_a_config_that_is_none():
+def test_refuses_an_argument_that_is_no_config():
     with pytest.raises(ConfigurationError, match="config must be a Config"):
         run("a", config={"provider": "acme"})  # type: ignore[arg-type]
 
@@ -124,7 +124,7 @@ def test_refuses_deferred_delivery(config):
         (HANDLE, {"tools": [TOOL], "tool_choice": "auto"}, "tools cannot"),
     ],
 )
-def test_refuses_what_a_cache_already_holds(config, handle, options, named):
+def test_refuses_options_that_do_not_fit_the_cache(config, handle, options, named):
     with pytest.raises(ConfigurationError, match=named):
         run_many("a", sources=[Source.from_text("x")], config=config(), options=Options(cache=handle, **options))
 
@@ -211,7 +211,7 @@ def test_refuses_a_conversation_over_several_prompts(chatty):
 
 
 @pytest.mark.parametrize("state", [{}, {"_conversation_state": None}, {"_conversation_state": []}])
-def test_refuses_to_continue_what_has_no_state(chatty, state):
+def test_refuses_to_continue_an_envelope_without_state(chatty, state):
     with pytest.raises(ConfigurationError, match="no conversation state"):
         run("a", config=chatty, options=Options(continue_from=state))
 
@@ -244,7 +244,7 @@ def test_refuses_history_content_that_is_no_data(chatty):
         ("provider_options", {"acme": {"seed": float("nan")}}),
     ],
 )
-def test_refuses_what_no_provider_could_be_sent(field, value):
+def test_refuses_values_that_cannot_be_sent(field, value):
     with pytest.raises(ConfigurationError, match=field) as caught:
         Options(**{field: value})
     assert caught.value.hint
@@ -269,7 +269,7 @@ def test_refuses_tool_results_that_are_none(chatty, results):
         continue_tool(state, results, config=chatty)
 
 
-def test_refuses_to_continue_what_is_no_result(chatty):
+def test_refuses_to_continue_from_anything_but_a_result(chatty):
     with pytest.raises(ConfigurationError, match="no conversation state"):
         continue_tool("x", [{"tool_call_id": "c", "content": "x"}], config=chatty)
 

@@ -19,7 +19,7 @@ def config(script):
     return Config(provider="openai", model="m", use_mock=True, plugins=[script], retry=retry, request_concurrency=1)
 
 
-def test_asks_again_with_the_answer_and_what_is_wrong():
+def test_asks_again_with_the_answer_and_its_errors():
     script = Script(BAD, GOOD)
     result = run("How old?", source=Source.from_text("Ada"), config=config(script), options=ONCE)
     assert result["structured"] == [Age(36)]
@@ -46,7 +46,7 @@ def test_asks_no_more_often_than_allowed():
 
 
 @pytest.mark.parametrize("answer", [GOOD, BAD])
-def test_asks_once_when_not_asked_to_repair(answer):
+def test_asks_once_without_repairs(answer):
     script = Script(otherwise=answer)
     run("How old?", config=config(script), options=Options(response_schema=Age))
     assert len(script.requests) == 1
@@ -72,6 +72,6 @@ def test_repairs_each_prompt_on_its_own():
 
 
 @pytest.mark.parametrize("repairs", [-1, True, 1.0])
-def test_refuses_what_is_no_number_of_turns(repairs):
+def test_refuses_an_invalid_number_of_turns(repairs):
     with pytest.raises(ConfigurationError, match="schema_repairs"):
         Options(schema_repairs=repairs)

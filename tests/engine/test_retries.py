@@ -47,7 +47,7 @@ def test_a_second_attempt_that_succeeds_is_the_answer(server, config):
     assert run("hi", config=config())["answers"] == ["yes"]
 
 
-def test_ledger_tells_of_every_attempt(server, config):
+def test_ledger_lists_every_attempt(server, config):
     server.reply(BUSY, Answer(json={"answer": "yes"}, headers={"X-Request-Id": "req_2"}))
     before = time.time()
     result = run("hi", config=config(retry=policy(initial_delay_s=0.02)))
@@ -84,7 +84,7 @@ def test_does_not_repeat_a_refusal_even_with_retry_after(server, config):
     [{"Retry-After": "0.03"}, {"retry-after-ms": "30"}, {"Retry-After": email.utils.formatdate(1, usegmt=True)}],
     ids=["seconds", "milliseconds", "date"],
 )
-def test_waits_as_long_as_the_server_asks(server, config, headers):
+def test_waits_for_the_servers_retry_after(server, config, headers):
     server.reply(Answer(status=429, json={"error": "slow"}, headers=headers), build_answer())
     result = run("hi", config=config())
     asked = 0.0 if "GMT" in str(headers) else 0.03
@@ -105,7 +105,7 @@ class Overflowing:
         raise ContextOverflowError("too long", hint="cut it", retryable=True, n_tokens=9000, n_ctx=8192)
 
 
-def test_never_sends_again_what_does_not_fit(config):
+def test_does_not_retry_a_context_overflow(config):
     with pytest.raises(ContextOverflowError) as caught:
         run("hi", config=config(plugins=[Overflowing()], retry=policy(max_attempts=3)))
     error = caught.value
@@ -173,7 +173,7 @@ def test_tells_observers_of_failures_and_waits(server, config):
     assert (failed.attempt.status_code, wait.delay_s) == (503, 0.0)
 
 
-def test_takes_an_api_error_that_a_plugin_raises_as_it_is(server, config):
+def test_raises_an_api_error_of_a_plugin_unchanged(server, config):
     class Gate:
         tries = 0
 

@@ -96,7 +96,7 @@ def test_a_key_from_the_environment_does_not_follow_to_another_provider(acme, mo
     assert attrs.evolve(config, model="n").api_key == KEY
 
 
-def test_a_key_that_was_given_is_the_callers_to_move(acme, server):
+def test_keeps_a_passed_key_when_the_provider_changes(acme, server):
     config = Config(provider="acme", model="m", api_key=KEY)
     assert attrs.evolve(config, provider="local", base_url=f"{server.url}/v1").api_key == KEY
 

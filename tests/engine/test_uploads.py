@@ -86,7 +86,7 @@ def test_asks_no_prompt_whose_file_failed_and_every_other(server, files, config,
     assert len([request for request in server.requests if request.path == "/ask"]) == 1
 
 
-def test_tries_an_upload_again_when_the_server_says_so(server, files, config, pictures):
+def test_retries_an_upload_when_the_server_allows_it(server, files, config, pictures):
     server.reply(Answer(status=503, json={"error": "busy"}))
     assert run_many("p", sources=pictures("a.png"), config=config())["answers"] == ["P"]
     assert files.stored == ["a.png"]
@@ -125,7 +125,7 @@ def test_sends_small_content_inside_the_request_where_declared(server, files, co
     assert server.requests[0].json()["parts"] == [{"bytes": 8}]
 
 
-def test_sends_an_address_as_it_is(server, files, config):
+def test_sends_an_address_unchanged(server, files, config):
     run_many("p", sources=[Source.from_uri("https://acme.example/x")], config=config())
     assert server.requests[0].json()["parts"] == [{"uri": "https://acme.example/x"}]
 

@@ -29,7 +29,7 @@ def test_provider_that_is_not_installed_is_refused_with_a_hint_to_install_or_pic
     assert "mock" in caught.value.hint
 
 
-def test_provider_is_found_among_the_installed(install_acme):
+def test_finds_an_installed_provider(install_acme):
     install_acme()
     assert acme().provider == "acme"
 
@@ -104,7 +104,7 @@ def test_refusal_has_a_hint(name, value, wanted):
     assert caught.value.hint
 
 
-def test_fields_are_given_by_name_only():
+def test_fields_are_keyword_only():
     with pytest.raises(TypeError):
         Config("mock", "m")
 
@@ -453,21 +453,21 @@ def test_explicit_plugins_win(monkeypatch, explicit):
 
 
 @pytest.mark.parametrize("shown", [repr, str])
-def test_key_is_not_shown(shown):
+def test_hides_the_key(shown):
     text = shown(mock(api_key=SECRET))
     assert SECRET not in text
     assert "api_key='[REDACTED]'" in text
 
 
 @pytest.mark.parametrize("shown", [repr, str])
-def test_absence_of_a_key_is_shown(shown):
+def test_shows_that_there_is_no_key(shown):
     assert "api_key=None" in shown(mock())
 
 
 @pytest.mark.parametrize(
     "url", [f"https://ahab:{SECRET}@example.org/v1", f"https://example.org/v1?key={SECRET}", "https://a.b/#x"]
 )
-def test_base_url_with_what_would_not_be_sent_is_refused_without_showing_it(url):
+def test_refuses_a_base_url_with_credentials_query_or_fragment_without_showing_it(url):
     with pytest.raises(ConfigurationError, match="credentials, a query or a fragment") as caught:
         mock(base_url=url)
     assert SECRET not in str(caught.value)
@@ -477,7 +477,7 @@ def test_spaces_around_a_key_are_dropped():
     assert mock(api_key=f" {SECRET}\n").api_key == SECRET
 
 
-def test_base_url_without_credentials_is_shown_whole():
+def test_shows_a_base_url_without_credentials_completely():
     assert "base_url='https://example.org/v1'" in repr(mock(base_url="https://example.org/v1"))
 
 

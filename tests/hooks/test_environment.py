@@ -21,7 +21,7 @@ def test_space_around_a_variable_is_dropped(monkeypatch):
     assert read_variable(KEY) == "from-environment"
 
 
-def test_variable_that_is_nowhere_is_none():
+def test_missing_variable_is_none():
     assert read_variable(KEY) is None
 
 

@@ -17,7 +17,7 @@ def test_mock_is_installed_with_the_core():
     assert "mock" in list_names(PROVIDERS)
 
 
-def test_entry_point_says_what_and_whose_it_is(install):
+def test_entry_point_has_name_and_distribution(install):
     module = install(PLUGIN, version="1.2.3")
     entry = find(PROVIDERS, "acme")
     assert (entry.value, entry.distribution, entry.version) == (f"{module}:Plugin", "pollux-acme", "1.2.3")
@@ -240,7 +240,7 @@ def test_plugin_is_loaded_once(install):
     assert load(PROVIDERS, "acme") is load(PROVIDERS, "acme")
 
 
-def test_loaded_plugin_says_where_it_comes_from(install):
+def test_loaded_plugin_names_its_origin(install):
     install(PLUGIN)
     loaded = load(PROVIDERS, "acme")
     assert (loaded.name, loaded.distribution, loaded.version, loaded.origin) == (

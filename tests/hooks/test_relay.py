@@ -425,12 +425,12 @@ def test_provider_classifies_before_the_core():
     assert hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")) == fault
 
 
-def test_core_classifies_what_the_provider_leaves():
+def test_core_classifies_errors_that_the_provider_does_not():
     hooks = hooks_of(with_hook("pollux_classify_error", giving(None)))
     assert hooks.classify(ConnectionResetError("wave")).kind == "connection"
 
 
-def test_exception_that_nobody_knows_is_a_bug_of_the_hook_it_came_from():
+def test_unknown_exception_is_a_bug_of_its_hook():
     def decode(self, response):
         return response.body["no such key"]
 

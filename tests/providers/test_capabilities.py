@@ -214,7 +214,7 @@ def trace_of(source, delivery):
 
 
 @pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=rule_of))
-def test_declared_source_is_delivered_as_the_table_says(info, kind, name, wire, config):
+def test_declared_source_has_the_delivery_of_the_table(info, kind, name, wire, config):
     source, delivery = SOURCES[kind][name], rule_of(info, kind, name).delivery
     request = request_for(wire, config(), source=source)
     assert trace_of(source, delivery) in request
@@ -322,7 +322,7 @@ def test_schema_without_a_known_limit_may_be_large(info, limit, wire, config):
     assert request_for(wire, config(), {"response_schema": sized(limit, 50)})
 
 
-def test_page_is_what_the_declarations_say():
+def test_page_matches_the_declarations():
     assert PAGE.read_text(encoding="utf-8") == page(INFOS), "make docs writes it anew"
 
 
@@ -358,7 +358,7 @@ class OfTheTest:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
-def test_call_is_made_or_refused_as_the_page_says(info, call):
+def test_calls_match_the_page(info, call):
     line = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| {call} |"))
     cell = line.split("|")[2 + [known.name for known in INFOS].index(info.name)].strip()
     plugins = [] if info.name == "mock" else [OfTheTest()]

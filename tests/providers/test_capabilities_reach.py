@@ -103,7 +103,7 @@ CLASSES = {
 
 @pytest.mark.usefixtures("no_network")
 @providers(declaring=lambda info: info.accepts_client)
-def test_call_goes_to_the_client_that_was_handed_over(info):
+def test_call_uses_the_client_of_the_config(info):
     module, name = CLASSES[info.name]
     client = type(name, (Client,), {"__module__": module})()
     config = Config(provider=info.name, model="m", client=client)

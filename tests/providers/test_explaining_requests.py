@@ -142,7 +142,7 @@ def test_request_is_the_one_that_is_sent(info, options, server):
 
 
 @each_provider
-def test_every_request_of_a_fan_out_is_shown_in_order(info, server):
+def test_shows_requests_of_a_fan_out_in_order(info, server):
     sources = [Source.from_text("a note"), Source.from_json({"a": [1.0, "ü"]})]
     explained, sent = explained_and_sent(server, ["a", "b", "c"], config_of(info, server.url), sources=sources)
     assert len(sent) == 3
@@ -150,7 +150,7 @@ def test_every_request_of_a_fan_out_is_shown_in_order(info, server):
 
 
 @each_provider
-def test_every_request_per_source_is_shown_in_order(info, server):
+def test_shows_requests_per_source_in_order(info, server):
     sources = [Source.from_text("one"), Source.from_text("two")]
     call = {"sources": sources, "per_source": True, "options": {"temperature": 0}}
     explained, sent = explained_and_sent(server, ["a", "b"], config_of(info, server.url), **call)
@@ -159,7 +159,7 @@ def test_every_request_per_source_is_shown_in_order(info, server):
 
 
 @each_provider
-def test_placeholder_stands_where_the_files_id_will(info, server, pictures):
+def test_placeholder_replaces_the_id_of_the_file(info, server, pictures):
     config = config_of(info, server.url, plugins=[Storage()])
     explained, sent = explained_and_sent(server, ["a", "b"], config, sources=pictures)
     uploads = {rule.delivery for rule in map(info.find_rule, pictures)} & {"upload"}
@@ -192,7 +192,7 @@ def test_client_of_the_callers_keeps_its_address_and_key_to_itself():
     assert KEY not in f"{explanation!r} {explanation} {explanation.to_dict()}"
 
 
-def test_client_of_the_callers_sends_the_body_that_is_shown(server):
+def test_client_of_the_caller_sends_the_explained_body(server):
     with OpenAI(api_key=KEY, base_url=server.url) as client:
         config = Config(provider="openai", model="m", client=client)
         explained, sent = explained_and_sent(server, "ü", config, options={"response_schema": SCHEMA})
@@ -200,7 +200,7 @@ def test_client_of_the_callers_sends_the_body_that_is_shown(server):
 
 
 @each_provider
-def test_key_is_nowhere(info, server):
+def test_hides_the_key(info, server):
     options = Options(system_instruction=KEY, response_schema={"type": "object", "properties": {KEY: {}}})
     sources = [Source.from_text(KEY)]
     explanation = explain(f"It is {KEY}.", sources=sources, config=config_of(info, server.url), options=options)
@@ -262,7 +262,7 @@ def test_key_header_without_a_key_is_the_placeholder():
     assert request.key_header == "Authorization: Bearer local"
 
 
-def test_schema_and_what_it_loses_are_shown():
+def test_shows_the_schema_and_its_losses():
     config = Config(provider="openai", model="m", api_key=KEY)
     explanation = explain("a", config=config, options=Options(response_schema=SCHEMA))
     assert explanation.response_schema == explanation.requests[0].body["text"]["format"]["schema"]
@@ -270,7 +270,7 @@ def test_schema_and_what_it_loses_are_shown():
     assert all(f"  {finding}" in str(explanation).splitlines() for finding in explanation.findings)
 
 
-def test_schema_that_cannot_be_held_is_refused_in_words():
+def test_refuses_a_schema_that_the_dialect_cannot_hold():
     schema = {"type": "object", "properties": {"leaf": {"type": "string"}}}
     for _ in range(10):
         schema = {"type": "object", "properties": {"inner": schema}}

@@ -34,36 +34,36 @@ CANNOT_THINK = [("anthropic", "claude-3-5-haiku"), ("gemini", "gemini-2.0-flash"
 
 @pytest.mark.parametrize(("provider", "model"), CANNOT_THINK)
 @pytest.mark.parametrize("options", [{"reasoning_effort": "low"}, {"reasoning_budget_tokens": 2048}])
-def test_a_model_thinks_if_the_configuration_says_so(provider, model, options):
+def test_capabilities_can_switch_thinking_on(provider, model, options):
     (name,) = options
     with pytest.raises(ConfigurationError, match="cannot think"):
         sent(provider, model, {}, **options)
     assert sent(provider, model, {name: True}, **options) != sent(provider, model, {name: True})
 
 
-def test_a_claude_that_is_said_to_think_gets_a_budget():
+def test_claude_with_thinking_switched_on_gets_a_budget():
     body = sent("anthropic", "claude-3-5-haiku", {"reasoning_effort": True}, reasoning_effort="low")
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
 
 
-def test_a_gemini_that_is_said_to_think_gets_a_level():
+def test_gemini_with_thinking_switched_on_gets_a_level():
     body = sent("gemini", "gemini-2.0-flash", {"reasoning_effort": True}, reasoning_effort="low")
     assert body["generationConfig"]["thinkingConfig"] == {"includeThoughts": True, "thinkingLevel": "LOW"}
 
 
 @pytest.mark.parametrize(("provider", "model"), CANNOT_THINK)
-def test_values_are_checked_all_the_same(provider, model):
+def test_values_are_still_checked(provider, model):
     with pytest.raises(ConfigurationError, match="takes no reasoning_effort 'hard'"):
         sent(provider, model, {"reasoning_effort": True}, reasoning_effort="hard")
 
 
-def test_a_table_that_knows_of_thinking_goes_on_saying_how():
+def test_a_known_model_keeps_its_form_of_thinking():
     said = {"reasoning_effort": True}
     asked = {"reasoning_effort": "low"}
     assert sent("anthropic", "claude-opus-4-7", said, **asked) == sent("anthropic", "claude-opus-4-7", {}, **asked)
 
 
-def test_no_cache_is_asked_for_where_the_configuration_rules_it_out():
+def test_requests_no_cache_that_the_configuration_excludes():
     assert "cache_control" in sent("anthropic", "claude-opus-4-7", {})
     assert "cache_control" not in sent("anthropic", "claude-opus-4-7", {"implicit_caching": False})
 

@@ -67,7 +67,7 @@ def test_asks_for_a_schema():
     }
 
 
-def test_leaves_strict_out_where_the_dialect_says_so():
+def test_leaves_strict_out_if_the_dialect_does():
     body = encode_chat(call(response_schema={"type": "object"}), ChatDialect(strict_schema=False)).body
     assert "strict" not in body["response_format"]["json_schema"]
 
@@ -172,7 +172,7 @@ def test_carries_files_and_audio(part, sent):
         UriPart(Source.from_uri("https://a.example/a.mp3", mime_type="audio/mpeg")),
     ],
 )
-def test_refuses_what_the_format_has_no_part_for(part):
+def test_refuses_sources_that_the_format_has_no_part_for(part):
     with pytest.raises(ConfigurationError, match="cannot carry"):
         encode_body(parts=(part,))
 
@@ -237,7 +237,7 @@ def test_replays_reasoning_where_the_dialect_keeps_it(keeps, replayed):
     assert messages[0] == {"role": "assistant", "content": "x"} | replayed
 
 
-def test_replays_nothing_but_reasoning_of_what_a_turn_keeps():
+def test_replays_only_the_reasoning_of_a_turns_state():
     turn = Turn(role="assistant", content="x", provider_state={"role": "system", "others_blocks": [1]})
     body = encode_chat(call(conversation=Conversation(turns=(turn,))), ChatDialect(keeps_reasoning=True)).body
     assert body["messages"][0] == {"role": "assistant", "content": "x"}
@@ -324,7 +324,7 @@ def test_reads_reasoning_wherever_it_is(field):
     assert decode_message({"content": "x", field: "because"}).reasoning == "because"
 
 
-def test_has_no_reasoning_when_there_is_none():
+def test_missing_reasoning_is_none():
     assert decode_message({"content": "x", "reasoning": None}).reasoning is None
 
 

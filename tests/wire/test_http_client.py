@@ -115,14 +115,14 @@ def test_reports_a_close_without_an_answer(server, client):
     [Drip(body=b" " * 500, interval_s=0.02), DripHeaders(interval_s=0.02), Hang()],
     ids=["body", "headers", "all"],
 )
-def test_holds_one_deadline_over_the_whole_answer(server, client, step):
+def test_has_one_deadline_for_the_complete_answer(server, client, step):
     server.reply(step)
     fault = catch_fault(client, timeout_s=0.2)
     assert (fault.kind, fault.retryable) == ("timeout", True)
     assert "timeout_s" in fault.hint
 
 
-def test_gives_each_request_on_a_kept_connection_its_own_time(server, client):
+def test_each_request_on_a_kept_connection_has_its_own_deadline(server, client):
     server.reply(GOOD, Answer(json={}, delay_s=0.15))
     client.send(ASK, 0.1)
     assert client.send(ASK, 5.0).status == 200
@@ -220,7 +220,7 @@ def test_refuses_a_request_body_that_json_cannot_hold(server, client):
     assert server.requests == []
 
 
-def test_reports_nobody_listening(client, server):
+def test_reports_a_refused_connection(client, server):
     server.close()
     fault = catch_fault(client)
     assert (fault.kind, fault.retryable) == ("connection", True)
@@ -253,7 +253,7 @@ def test_resends_once_when_a_kept_connection_was_stale(server, step):
     client.close()
 
 
-def test_resends_within_what_is_left_of_the_time(server, monkeypatch):
+def test_resends_within_the_remaining_time(server, monkeypatch):
     client = HttpClient(server.url, headers={}, resends_stale=True)
     server.reply(CloseOnNextRequest(GOOD), GOOD)
     client.send(ASK, 5.0)
@@ -306,7 +306,7 @@ def test_does_not_resend_where_that_could_cost_money(server, client):
     assert len(server.requests) == 2
 
 
-def test_a_connection_that_is_made_while_the_client_closes_is_closed_too(server, client):
+def test_closes_a_connection_that_opens_while_the_client_closes(server, client):
     connection = client._pool._get_conn()
     client.close()
     connection.timeout = 5

@@ -46,7 +46,7 @@ def list_data(stream):
     return [event.data for event in stream]
 
 
-def test_gives_events_as_they_come(server, begin):
+def test_yields_events_as_they_arrive(server, begin):
     server.reply(Events([sse(1)], ending="hang"))
     stream = begin()
     assert next(iter(stream)).data == 1
@@ -61,7 +61,7 @@ def test_asks_for_events_that_are_not_compressed(server, begin):
     assert stream.response.headers["content-type"] == "text/event-stream"
 
 
-def test_keeps_the_connection_after_a_whole_answer(server, client, begin):
+def test_keeps_the_connection_after_a_complete_answer(server, client, begin):
     server.reply(Events([sse(1, done=True)]), Answer(json={}))
     stream = begin()
     assert list_data(stream) == [1]

@@ -26,6 +26,6 @@ def test_fetches_a_page_only_when_it_is_wanted():
     [{None: ("a", "1"), "1": ("b", "1")}, {None: ("a", "1"), "1": ("b", "2"), "2": ("c", "1")}],
     ids=["repeats", "alternates"],
 )
-def test_refuses_a_cursor_that_comes_again(pages):
+def test_refuses_a_repeated_cursor(pages):
     with pytest.raises(ReplyError, match="leads back"):
         read(pages)

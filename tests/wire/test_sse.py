@@ -146,7 +146,7 @@ def test_refuses_an_empty_answer():
         Untyped().detect_format()
 
 
-def test_refuses_a_whole_answer_without_end():
+def test_refuses_a_blocking_answer_without_end():
     class Endless(Untyped):
         def iter_chunks(self):
             while True:
@@ -182,6 +182,6 @@ def test_renews_the_time_limit_with_events_and_comments_only():
     assert stream.renewals == 2
 
 
-def test_counts_nothing_before_it_is_fed():
+def test_has_no_events_before_the_first_chunk():
     assert EventParser().end() == []
     assert Pieces([]).response == HttpResponse(status=200, headers={"content-type": "text/event-stream"})

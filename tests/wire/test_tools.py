@@ -31,7 +31,7 @@ def test_takes_a_tool_without_parameters():
     assert lower_parameters({"name": "ping"}, CLOSED).schema["properties"] == {}
 
 
-def test_leaves_a_tool_alone_that_asks_for_it():
+def test_does_not_change_a_tool_with_strict_false():
     assert lower_parameters(TOOL | {"strict": False}, CLOSED) is None
     assert lift('{"unit": null}', TOOL | {"strict": False}) == '{"unit": null}'
 

@@ -107,7 +107,7 @@ def test_reads_an_answer_with_fields_it_does_not_know(body):
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
-def test_reads_an_answer_whatever_field_is_missing(body):
+def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if less.get("content")]
     assert all(decoded(less) for less in answers)
 
@@ -116,7 +116,7 @@ def test_parts_text_blocks_by_a_blank_line():
     assert decoded(response(text("a"), text(""), SEARCH, text("b"))).text == "a\n\nb"
 
 
-def test_keeps_thoughts_that_are_not_shown():
+def test_keeps_thinking_blocks_without_text():
     reply = decoded(response(thinking(""), text("x")))
     assert reply.reasoning is None
     assert reply.provider_state == {"anthropic_thinking_blocks": [thinking("")]}

@@ -112,7 +112,7 @@ def another(count, ident="msgbatch_other", created_at=None, tag="feedbeef", serv
 # The life of a job
 
 
-def test_answers_in_prompt_order_whatever_order_the_rows_have(service, config):
+def test_answers_in_prompt_order_for_any_order_of_rows(service, config):
     service.edit_rows = lambda rows: rows[::-1]
     handle = defer_many(PROMPTS, config=config())
     result = answered(handle, config())
@@ -159,7 +159,7 @@ def test_gives_the_envelope_of_run_many(service, config, prompts, options, conte
     assert later == now
 
 
-def test_never_caches_what_is_deferred(server, service, config):
+def test_never_caches_deferred_requests(server, service, config):
     defer("one", config=config())
     (row,) = posts(server)[0].json()["requests"]
     assert "cache_control" not in row["params"]
@@ -183,7 +183,7 @@ def test_refuses_another_schema_before_any_request(server, service, config):
     assert len(server.requests) == before
 
 
-def test_refuses_what_the_service_would_before_any_request(server, service, config):
+def test_refuses_invalid_requests_before_sending(server, service, config):
     with pytest.raises(ConfigurationError, match="at most 1"):
         defer_many(PROMPTS, config=config(), options=Options(temperature=1.5))
     assert server.requests == []
@@ -275,7 +275,7 @@ def test_reads_text_that_holds_other_line_breaks(service, config):
 # Cancelling
 
 
-def test_cancels_midway_and_keeps_what_was_answered(service, config):
+def test_cancels_midway_and_keeps_finished_answers(service, config):
     service.looks = 3
     service.fates = {"p0": "succeeded"}
     handle = defer_many(PROMPTS[:3], config=config())
@@ -285,14 +285,14 @@ def test_cancels_midway_and_keeps_what_was_answered(service, config):
     assert collect_deferred(handle, config=config())["answers"] == ["re: p0", "", ""]
 
 
-def test_cancelling_what_has_ended_is_no_error(service, config):
+def test_cancelling_an_ended_job_is_no_error(service, config):
     handle = defer("p", config=config())
     wait_deferred(handle, config=config(), poll=0.01)
     cancel_deferred(handle, config=config())
     assert collect_deferred(handle, config=config())["answers"] == ["re: p"]
 
 
-def test_a_refusal_to_cancel_is_told(server, service, config):
+def test_raises_a_refused_cancellation(server, service, config):
     handle = defer("p", config=config())
     server.reply(Answer(status=400, json={"error": {"message": "not today"}}))
     with pytest.raises(APIError, match="not today") as caught:
@@ -300,7 +300,7 @@ def test_a_refusal_to_cancel_is_told(server, service, config):
     assert caught.value.phase == "batch_cancel"
 
 
-def test_says_that_a_batch_is_gone(service, config):
+def test_reports_a_missing_batch(service, config):
     handle = defer("p", config=config())
     service.account.batches.clear()
     with pytest.raises(APIError, match="no batch") as caught:
@@ -331,14 +331,14 @@ def test_keeps_the_betas_of_the_callers_client(server, service):
 # Several jobs
 
 
-def test_splits_what_is_too_much_for_one_job(service, config, narrow):
+def test_splits_requests_that_exceed_one_job(service, config, narrow):
     handle = defer_many(PROMPTS[:10], config=config(provider=narrow))
     assert [len(batch.requests) for batch in service.account.batches] == [4, 4, 2]
     result = answered(handle, config(provider=narrow))
     assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:10]]
 
 
-def test_does_not_take_an_earlier_job_of_its_own_for_a_lost_one(service, config, narrow, tmp_path):
+def test_does_not_mistake_its_earlier_job_for_a_lost_one(service, config, narrow, tmp_path):
     service.after_create = [None, ResetBeforeBody()]
     reach = config(provider=narrow, retry=ONCE)
     with pytest.raises(APIError):
@@ -358,7 +358,7 @@ LOST = pytest.mark.parametrize(
 
 
 @LOST
-def test_finds_a_batch_that_was_made_after_all(server, service, config, step):
+def test_finds_a_batch_whose_creation_was_not_confirmed(server, service, config, step):
     service.after_create = [step]
     handle = defer_many(PROMPTS, config=config())
     assert handle.job_id == service.account.batches[0].id
@@ -380,7 +380,7 @@ def test_a_later_call_with_the_job_file_finds_it(server, service, config, tmp_pa
     assert len(posts(server)) == 1
 
 
-def test_submits_again_what_was_not_made(server, service, config):
+def test_submits_a_batch_again_that_was_not_created(server, service, config):
     server.reply(Answer(status=500, json={"error": {"message": "oops"}}))
     handle = defer_many(PROMPTS, config=config())
     assert len(posts(server)) == 2
@@ -467,7 +467,7 @@ def test_does_not_guess_between_batches(server, service, config, tmp_path, is_ar
 
 
 @pytest.mark.parametrize("has_old_pages", [False, True], ids=["cursor", "last id"])
-def test_deletes_what_an_interrupted_submission_stored(service, config, sources, tmp_path, has_old_pages):
+def test_deletes_files_of_an_interrupted_submission(service, config, sources, tmp_path, has_old_pages):
     service.after_create = [ResetBeforeBody()]
     with pytest.raises(APIError):
         defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=tmp_path / "job")
@@ -481,7 +481,7 @@ def test_deletes_what_an_interrupted_submission_stored(service, config, sources,
     assert set(service.account.files) == {*own, "s2", "s3"}
 
 
-def test_a_refused_submission_leaves_nothing_behind(server, service, config, sources, tmp_path):
+def test_a_refused_submission_leaves_no_files_behind(server, service, config, sources, tmp_path):
     service.after_create = [Answer(status=413, json={"error": {"message": "too big"}})]
     with pytest.raises(APIError, match="too big") as caught:
         defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
@@ -537,7 +537,7 @@ def test_a_refused_key_fails_as_it_does_in_run(server, config):
 
 
 @pytest.mark.parametrize("body", [{}, [], {"id": 7}])
-def test_says_what_is_wrong_with_an_answer_that_names_no_batch(server, config, body):
+def test_reports_an_answer_without_a_batch_id(server, config, body):
     server.handler = lambda _: Answer(json=body)
     with pytest.raises(APIError, match="no batch id") as caught:
         defer("p", config=config())
@@ -552,14 +552,14 @@ def test_says_that_the_callers_client_has_no_batches(server):
     assert server.requests == []
 
 
-def test_says_what_is_wrong_with_a_list_that_is_none(server, config):
+def test_reports_a_malformed_list(server, config):
     server.handler = lambda request: Answer(json={}) if request.method == "GET" else ResetBeforeBody()
     with pytest.raises(APIError, match="not a list") as caught:
         defer("p", config=config())
     assert caught.value.kind == "malformed"
 
 
-def test_gives_up_on_results_that_do_not_come(service, config):
+def test_gives_up_on_missing_results(service, config):
     handle = defer("p", config=config())
     wait_deferred(handle, config=config(), poll=0.01)
     service.before_results = [Hang()]
@@ -578,7 +578,7 @@ def test_gives_up_on_results_that_stall(service, config):
 
 
 @pytest.mark.parametrize("body", [{}, []])
-def test_says_what_is_wrong_with_a_state_that_is_none(server, service, config, body):
+def test_reports_a_malformed_state(server, service, config, body):
     handle = defer("p", config=config())
     server.handler = lambda _: Answer(json=body)
     with pytest.raises(APIError, match="not a batch"):

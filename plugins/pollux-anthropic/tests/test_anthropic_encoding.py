@@ -265,7 +265,7 @@ def test_replays_a_conversation():
     ]
 
 
-def test_merges_neighbours_of_one_role_and_skips_what_is_empty():
+def test_merges_neighbours_of_one_role_and_skips_empty_turns():
     turns = [
         Turn(role="user", content="a"),
         Turn(role="assistant"),
@@ -381,7 +381,7 @@ def test_refuses_a_strict_tool_that_cannot_be():
         file("application/vnd.ms-excel"),
     ],
 )
-def test_refuses_what_the_api_cannot_take(source):
+def test_refuses_input_that_the_api_does_not_accept(source):
     with pytest.raises(ConfigurationError, match="cannot take") as caught:
         run("what?", source=source, config=offline())
     assert "Source.from_file" in caught.value.hint

@@ -44,7 +44,7 @@ def test_answers_about_a_text(config):
     assert result["metrics"]["finish_reasons"][0] in {"stop", "length"}
 
 
-def test_streams_what_it_answers_at_once(config):
+def test_streamed_answer_equals_the_blocking_answer(config):
     options = Options(temperature=0, max_tokens=20)
     prompt = "Name three colours."
     told = list(stream(prompt, config=config, options=options))

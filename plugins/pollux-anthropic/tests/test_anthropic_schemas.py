@@ -24,13 +24,13 @@ def config_for(server):
         ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "unions, 16 are allowed"),
     ],
 )
-def test_refuses_what_is_too_wide(server, field, message):
+def test_refuses_a_schema_that_is_too_wide(server, field, message):
     schema = {"type": "object", "properties": {f"f{number}": field for number in range(25)}}
     with pytest.raises(ConfigurationError, match=message):
         run("which?", config=config_for(server), options=Options(response_schema=schema))
 
 
-def test_keeps_what_the_service_can_check_and_tells_the_rest(server):
+def test_keeps_keywords_that_the_service_checks_and_reports_the_rest(server):
     schema = {
         "type": "object",
         "properties": {"tags": {"type": "array", "items": {"type": "string", "minLength": 2}, "minItems": 3}},

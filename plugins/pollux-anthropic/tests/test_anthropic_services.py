@@ -65,7 +65,7 @@ def test_is_ready_when_the_model_is_there(server, config):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "auth"), (404, "not_found"), (529, "capacity")])
-def test_says_what_is_in_the_way(server, config, status, kind):
+def test_names_the_obstacle(server, config, status, kind):
     server.reply(Answer(status=status, json={"type": "error", "error": {"message": f"no, {config.key}"}}))
     ready = check_ready(config=config())
     assert (ready.is_ready, ready.kind, config.key in repr(ready)) == (False, kind, False)
@@ -73,7 +73,7 @@ def test_says_what_is_in_the_way(server, config, status, kind):
 
 
 @pytest.mark.parametrize("call", [list_models, check_ready])
-def test_clouds_without_a_list_cannot_be_asked(server, call):
+def test_refuses_clouds_without_a_list(server, call):
     with AnthropicVertex(region="x", project_id="y", access_token="t", base_url=server.url) as client:
         config = Config(provider="anthropic", model="claude-opus-4-6", client=client)
         with pytest.raises(ConfigurationError, match=r"'anthropic' (does not list|cannot be asked)"):

@@ -80,7 +80,7 @@ def test_asks_as_run_does_but_for_a_stream(server, config):
     assert streamed.headers["accept-encoding"] == "identity"
 
 
-def test_gives_what_run_gives(server, config):
+def test_returns_the_result_of_run(server, config):
     server.reply(answer(*ANSWERED, stop_reason="tool_use"), stream_answer(*SAID))
     options = Options(tools=[TOOL])
     blocking = run("2 + 2?", config=config(), options=options)
@@ -108,12 +108,12 @@ def test_sends_input_that_was_cut_off_as_an_object(server, config):
     assert server.requests[1].json()["messages"][1]["content"] == [sent, text("x")]
 
 
-def test_reads_what_comes_chunk_by_chunk(server, config):
+def test_reads_a_body_chunk_by_chunk(server, config):
     server.reply(Drip(body=chunks(*SAID), interval_s=0.001, chunk_bytes=40, headers=CHUNKED))
     assert stream("hi", config=config()).result()["answers"] == ["four"]
 
 
-def test_reads_an_answer_that_comes_at_once(server, config):
+def test_reads_a_blocking_answer_to_a_stream(server, config):
     server.reply(answer(thinking("hm"), text("four")))
     told = list(stream("hi", config=config()))
     assert TextDelta("four") in told
@@ -133,7 +133,7 @@ def test_tries_again_when_the_first_event_is_an_error(server, config):
     assert [attempt["status_code"] for attempt in result["diagnostics"]["attempts"][0]] == [529, 200]
 
 
-def test_raises_an_error_that_comes_in_the_middle(server, config):
+def test_raises_an_error_inside_a_stream(server, config):
     server.reply(stream_answer(*PART, OVERLOADED), stream_answer(*SAID))
     error = raised_by(stream("hi", config=config()))
     assert (error.kind, error.status_code, error.partial_text) == ("capacity", 529, "The sky")
@@ -256,7 +256,7 @@ def test_closing_closes_the_connection_of_who_still_reads(server, through):
     streamed.wake()
 
 
-def test_refuses_what_the_client_of_bedrock_would_stream(server):
+def test_refuses_streams_with_a_bedrock_client(server):
     client = AnthropicBedrock(api_key=KEY, aws_region="us-east-1", base_url=server.url)
     with client, pytest.raises(ConfigurationError, match="Bedrock") as caught:
         list(stream("hi", config=Config(provider="anthropic", model="m", client=client)))

@@ -61,7 +61,7 @@ def test_has_the_tokens_of_a_request_counted(server, config):
     assert request.headers["anthropic-beta"] == explained.headers["anthropic-beta"]
 
 
-def test_shows_its_key_as_the_way_does(server, config):
+def test_sends_the_key_in_the_header_of_its_client(server, config):
     server.reply(answer(text("x")))
     run("hi", config=config())
     headers = server.requests[0].headers
@@ -88,7 +88,7 @@ def test_fans_out_without_caching(server, config):
     ("prompts", "wanted", "is_cached"),
     [(["a"], None, True), (["a"], False, False), (["a", "b"], None, False), (["a", "b"], True, True)],
 )
-def test_caches_when_told_to_or_for_a_single_prompt(server, config, prompts, wanted, is_cached):
+def test_caches_with_implicit_caching_or_for_a_single_prompt(server, config, prompts, wanted, is_cached):
     server.handler = lambda _: answer(text("x"))
     run_many(prompts, config=config(), options=Options(implicit_caching=wanted))
     assert {"cache_control" in request.json() for request in server.requests} == {is_cached}
@@ -145,7 +145,7 @@ def error(message="it broke", kind="some_error"):
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
 
 
-def test_says_what_is_wrong_with_an_answer_without_content(server, config):
+def test_reports_an_answer_without_content(server, config):
     server.reply(Answer(json={"object": "list"}))
     with pytest.raises(APIError, match="no content") as caught:
         run("hi", config=config())
@@ -159,7 +159,7 @@ def test_keeps_the_request_id_of_a_failure(server, config):
     assert caught.value.request_id == "req_9"
 
 
-def test_a_client_is_not_shown(config):
+def test_hides_a_client_in_reprs(config):
     shown = repr(config())
     assert KEY not in shown
     assert ("client=Anthropic" in shown) == (config.way == "sdk")

@@ -82,7 +82,7 @@ def keeping(server):
     return server.handler
 
 
-def test_keeps_what_a_call_would_send(config, keeping, tmp_path):
+def test_caches_the_content_that_a_call_would_send(config, keeping, tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
     sources = [Source.from_text("note"), Source.from_file(tmp_path / "a.pdf")]
     handle = create_cache(sources, config=config(), system_instruction="be brief", tools=[TOOL], ttl_seconds=1_000_000)
@@ -130,7 +130,7 @@ def test_extends_lists_and_deletes(config, keeping):
     assert keeping.caches == {}
 
 
-def test_a_forgotten_cache_is_told_apart_from_a_bad_key(config, keeping):
+def test_distinguishes_a_lost_cache_from_a_bad_key(config, keeping):
     handle = create_cache([Source.from_text("manual")], config=config())
     keeping.caches.clear()
     with pytest.raises(CacheError, match="CachedContent not found") as caught:
@@ -147,7 +147,7 @@ def test_an_answer_without_a_cache_is_malformed(config, server, told):
     assert (caught.value.kind, caught.value.phase) == ("malformed", "cache")
 
 
-def test_a_refusal_is_not_asked_again(config, server):
+def test_does_not_retry_a_refusal(config, server):
     server.reply(error(400, "Cached content is too small"), answer(text("never")))
     with pytest.raises(CacheError, match="too small"):
         create_cache([Source.from_text("tiny")], config=config())

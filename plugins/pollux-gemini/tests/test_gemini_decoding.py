@@ -133,7 +133,7 @@ def is_blocked(body):
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
-def test_reads_an_answer_whatever_field_is_missing(body):
+def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if less.get("candidates") or is_blocked(less)]
     assert all(decoded(less) for less in answers)
 
@@ -174,7 +174,7 @@ def test_tells_how_the_answer_ended(reason, finish):
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, reason)
 
 
-def test_counts_what_tools_of_the_service_read_as_input():
+def test_counts_tokens_of_service_tools_as_input():
     usage = {"promptTokenCount": 5, "toolUsePromptTokenCount": 20, "candidatesTokenCount": 2, "totalTokenCount": 27}
     expected = Usage(input_tokens=25, output_tokens=2, total_tokens=27)
     assert decoded(response(text("x"), usageMetadata=usage)).usage == expected
@@ -186,7 +186,7 @@ def test_takes_missing_usage_for_unknown(usage):
 
 
 @pytest.mark.parametrize("content", [None, [], {"parts": None}, {"parts": ["junk", {"functionCall": {"args": {}}}]}])
-def test_tolerates_content_that_is_none(content):
+def test_tolerates_malformed_content(content):
     reply = decoded({"candidates": [{"content": content}, "junk"]})
     assert (reply.text, reply.tool_calls, reply.finish_reason) == ("", (), None)
 

@@ -121,7 +121,7 @@ def test_many_requests_go_into_a_file_that_is_deleted_in_the_end(config, server,
     collect_deferred(handle, config=config())
 
 
-def test_a_file_that_cannot_be_deleted_costs_no_answer(config, server, batches):
+def test_a_failed_deletion_does_not_lose_the_answer(config, server, batches):
     handle = defer_many(MANY, config=config())
     server.handler = lambda request: error(500, "no") if request.method == "DELETE" else batches(request)
     assert answers(handle, config())["answers"] == [f"said {prompt}" for prompt in MANY]
@@ -175,7 +175,7 @@ def test_another_schema_is_refused_before_any_request(config, server):
 
 
 @pytest.mark.usefixtures("batches")
-def test_thoughts_come_apart_from_answers(config, server):
+def test_separates_thoughts_from_answers(config, server):
     handle = defer("why?", config=config(), options=Options(reasoning_budget_tokens=128))
     result = answers(handle, config())
     (row,) = created(server)[0]["inputConfig"]["requests"]["requests"]
@@ -248,7 +248,7 @@ def test_rows_are_read_one_by_one():
 @pytest.mark.parametrize("number", [str, int])
 @pytest.mark.parametrize("output_at", [["metadata"], ["response"]])
 @pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
-def test_a_row_that_failed_says_why(config, batches, prompts, number, output_at):
+def test_a_failed_row_has_its_error(config, batches, prompts, number, output_at):
     batches.number, batches.output_at = number, output_at
     handle = defer_many([*prompts, "fail here"], config=config())
     snapshot = wait_deferred(handle, config=config(), poll=0.01)
@@ -295,7 +295,7 @@ def test_all_failed_is_failed(config):
         ("CANCELLED", "cancelled", "the operation was cancelled"),
     ],
 )
-def test_a_job_that_ends_badly_says_why_in_every_row(config, server, prompts, state, status, why):
+def test_a_failed_job_reports_its_error_in_every_row(config, server, prompts, state, status, why):
     server.handler = Batches(states=("RUNNING", state))
     handle = defer_many(prompts, config=config())
     assert wait_deferred(handle, config=config(), poll=0.01).status == status
@@ -305,7 +305,7 @@ def test_a_job_that_ends_badly_says_why_in_every_row(config, server, prompts, st
 
 
 @pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
-def test_what_an_expired_job_answered_is_kept(config, server, prompts):
+def test_keeps_the_answers_of_an_expired_job(config, server, prompts):
     server.handler = Batches(states=("RUNNING", "EXPIRED"), answered=2)
     handle = defer_many(prompts, config=config())
     assert wait_deferred(handle, config=config(), poll=0.01).status == "partial"
@@ -326,7 +326,7 @@ def test_cancels_midway(config, server):
     cancel_deferred(handle, config=config())
 
 
-def test_a_refused_cancellation_of_a_running_job_is_told(config, server, batches):
+def test_raises_a_refused_cancellation_of_a_running_job(config, server, batches):
     handle = defer_many(FEW, config=config())
     server.handler = lambda request: error(400, "not now") if request.path.endswith(":cancel") else batches(request)
     with pytest.raises(APIError, match="not now") as caught:
@@ -339,7 +339,7 @@ LOST = [error(500, "try later"), ResetBeforeBody()]
 
 @pytest.mark.parametrize("lost", LOST, ids=["500", "reset"])
 @pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
-def test_a_job_whose_creation_was_not_confirmed_is_found(config, server, batches, prompts, lost):
+def test_finds_a_job_whose_creation_was_not_confirmed(config, server, batches, prompts, lost):
     add_others(batches)
     batches.after = [lost]
     handle = defer_many(prompts, config=config())
@@ -363,7 +363,7 @@ def sent_file(batches):
 
 @pytest.mark.parametrize("lost", LOST, ids=["500", "reset"])
 @pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
-def test_an_interrupted_submission_goes_on_by_its_job_file(config, server, batches, tmp_path, prompts, lost):
+def test_continues_an_interrupted_submission_from_its_job_file(config, server, batches, tmp_path, prompts, lost):
     path = tmp_path / "job.json"
     batches.after = [lost]
     with pytest.raises(APIError) as caught:
@@ -377,7 +377,7 @@ def test_an_interrupted_submission_goes_on_by_its_job_file(config, server, batch
     assert answers(path, config())["answers"] == [f"said {prompt}" for prompt in prompts]
 
 
-def test_a_submission_that_made_nothing_is_repeated_and_strays_are_deleted(config, server, batches, tmp_path):
+def test_repeats_a_submission_without_a_job_and_deletes_stray_files(config, server, batches, tmp_path):
     path = tmp_path / "job.json"
     batches.instead = [error(500, "nothing was made")]
     with pytest.raises(APIError, match="nothing was made"):
@@ -390,7 +390,7 @@ def test_a_submission_that_made_nothing_is_repeated_and_strays_are_deleted(confi
     assert answers(path, config())["answers"] == [f"said {prompt}" for prompt in MANY]
 
 
-def test_a_refused_submission_leaves_nothing_behind(config, batches, tmp_path):
+def test_a_refused_submission_leaves_no_files_behind(config, batches, tmp_path):
     path = tmp_path / "job.json"
     batches.instead = [error(400, "no such model")]
     with pytest.raises(APIError, match="no such model"):
@@ -478,7 +478,7 @@ def test_vertex_is_refused_before_anything_is_sent(server, tmp_path):
 
 
 @pytest.mark.parametrize("ask", [inspect_deferred, collect_deferred, cancel_deferred])
-def test_vertex_knows_no_jobs_of_the_gemini_api(server, batches, ask):
+def test_vertex_refuses_jobs_of_the_gemini_api(server, batches, ask):
     handle = defer("p", config=Config(provider="gemini", model="m", api_key=KEY, base_url=server.url))
     n_requests = len(server.requests)
     config = Config(provider="gemini", model="m", client=vertex(server))
@@ -523,12 +523,12 @@ def test_an_operation_that_is_done_has_ended(operation, status):
         ({}, ("failed", "the row has neither a response nor an error", None)),
     ],
 )
-def test_a_row_without_an_answer_says_what_is_known(answer, row):
+def test_a_row_without_an_answer_has_the_known_facts(answer, row):
     (read,) = batching.iter_rows([{"key": "pollux-000000"} | answer])
     assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
 
 
-def test_a_lost_file_of_answers_is_told(config, batches):
+def test_reports_a_lost_result_file(config, batches):
     handle = defer_many(MANY, config=config())
     wait_deferred(handle, config=config(), poll=0.01)
     batches.files.clear()

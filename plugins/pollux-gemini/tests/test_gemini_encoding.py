@@ -68,7 +68,7 @@ EVERY_OPTION = {
 }
 
 
-def test_lets_raw_fields_set_nothing_that_it_writes():
+def test_manages_every_field_that_it_writes():
     handle = CacheHandle(name="cachedContents/1", provider="gemini", model="gemini-3-pro", expires_at=2e9)
     bodies = [
         body_of(
@@ -100,7 +100,7 @@ def test_names_the_model_in_the_path(model, path):
     assert encode(Call(index=0, model=model, prompt="hi", options=Options())).path == f"/{path}:generateContent"
 
 
-def test_declares_tools_in_one_entry_with_their_whole_schema():
+def test_declares_tools_in_one_entry_with_their_complete_schema():
     assert body_of(options=Options(tools=TOOLS))["tools"] == [
         {
             "functionDeclarations": [
@@ -263,7 +263,7 @@ STORED = [
         ({"tool_calls": ()}, [{"text": "ab"}]),
     ],
 )
-def test_replays_parts_as_they_came_unless_the_turn_says_something_else(turn, sent):
+def test_replays_original_parts_unless_the_turn_was_edited(turn, sent):
     unchanged = {
         "role": "assistant",
         "content": "ab",
@@ -303,7 +303,7 @@ def offline(**fields):
         ("m", {"tools": TOOLS, "provider_options": {"gemini": {"tools": []}}}, "sets tools"),
     ],
 )
-def test_refuses_before_sending_what_the_service_would_not_do(model, options, said):
+def test_refuses_unsupported_requests_before_sending(model, options, said):
     with pytest.raises(ConfigurationError, match=f"(?s){said}") as caught:
         run("hi", config=offline(model=model), options=Options(**options))
     assert caught.value.hint

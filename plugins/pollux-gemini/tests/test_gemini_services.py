@@ -49,7 +49,7 @@ def test_is_ready_when_the_model_is_there(server, config, model):
     ("code", "message", "kind"),
     [(400, f"API key not valid: {KEY}", "auth"), (404, "models/x is not found", "not_found")],
 )
-def test_says_what_is_in_the_way(server, config, code, message, kind):
+def test_names_the_obstacle(server, config, code, message, kind):
     server.reply(error(code, message))
     ready = check_ready(config=config())
     assert (ready.is_ready, ready.kind, KEY in repr(ready)) == (False, kind, False)

@@ -14,7 +14,7 @@ def decoded(*pieces):
     return list(decode_stream(Pieces([sse(*pieces)])))
 
 
-def test_tells_at_once_what_has_come():
+def test_yields_deltas_at_once():
     items = decode_stream(Pieces([sse(piece(text("a"))), sse(piece(function_call("f", {"n": 1}, call_id="c1")))]))
     assert next(items) == StreamStart(model="gemini-2.5-flash", response_id="r1")
     assert next(items) == TextDelta("a")
@@ -43,7 +43,7 @@ def test_raises_an_error_among_the_pieces():
 
 
 @pytest.mark.parametrize("data", ["x", [1], None])
-def test_raises_for_what_is_no_piece(data):
+def test_raises_for_an_invalid_event(data):
     with pytest.raises(ReplyError, match="not an object"):
         decoded(data)
 

@@ -64,7 +64,7 @@ def test_gives_typed_answers(server, config):
     assert result["structured"] == [City("Bonn", {"Oxford": 1947})]
 
 
-def test_takes_no_answer_for_structured_unless_asked(server, config):
+def test_returns_structured_answers_only_with_a_schema(server, config):
     server.reply(answer(text("42")))
     assert "structured" not in run("6 * 7?", config=config())
 
@@ -89,7 +89,7 @@ def test_has_the_tokens_of_a_request_counted(server, config):
     assert request.json() == {"generateContentRequest": {"model": "models/gemini-2.5-flash", **explained.body}}
 
 
-def test_waits_as_long_as_google_asks(server, config):
+def test_waits_for_googles_retry_delay(server, config):
     wait = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600.5s"}
     server.reply(error(429, "slow", "RESOURCE_EXHAUSTED", [wait]))
     with pytest.raises(APIError, match="asks to wait") as caught:
@@ -97,7 +97,7 @@ def test_waits_as_long_as_google_asks(server, config):
     assert caught.value.retry_after_s == 3600.5
 
 
-def test_a_client_is_not_shown(config):
+def test_hides_a_client_in_reprs(config):
     shown = repr(config())
     assert KEY not in shown
     assert ("client=Client" in shown) == (config.way == "sdk")
@@ -168,13 +168,13 @@ def test_streams(server, config):
     }
 
 
-def test_sets_the_service_no_limit_for_a_whole_stream(server, config):
+def test_sends_the_service_no_time_limit_for_a_stream(server, config):
     server.reply(build_streamed_answer(last_piece(text("x"))))
     stream("hi", config=config(timeout_s=5)).result()
     assert "x-server-timeout" not in server.requests[0].headers
 
 
-def test_uses_the_connection_again_after_a_whole_stream(server, config):
+def test_reuses_the_connection_after_a_complete_stream(server, config):
     server.reply(build_streamed_answer(last_piece(text("x"))), build_streamed_answer(last_piece(text("y"))))
     made = config()
     assert [stream("hi", config=made).result()["answers"] for _ in "xy"] == [["x"], ["y"]]
@@ -200,7 +200,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize(("step", "kind", "status"), BREAKS.values(), ids=BREAKS)
-def test_raises_what_breaks_a_stream_with_the_text_so_far(server, config, step, kind, status):
+def test_keeps_the_partial_text_when_a_stream_breaks(server, config, step, kind, status):
     server.reply(step)
     with pytest.raises(APIError) as caught:
         stream("hi", config=config(timeout_s=0.3)).result()
@@ -230,7 +230,7 @@ def test_closes_the_connection_when_a_stream_is_left(server, config):
     server.wait_for_open_connections(0)
 
 
-def test_closes_the_connection_of_a_stream_whose_events_are_still_held(server):
+def test_closes_the_connection_of_a_stream_that_is_still_referenced(server):
     server.reply(build_streamed_answer(piece(text("hel")), then="silence"))
     options = {"base_url": server.url, "api_version": "v1beta"}
     with genai.Client(vertexai=False, api_key=KEY, http_options=options) as client:
@@ -342,14 +342,14 @@ def test_streams_with_a_client_certificate(server, certified):
 
 
 @pytest.mark.parametrize(("step", "kind", "status"), BREAKS.values(), ids=BREAKS)
-def test_raises_what_breaks_a_stream_with_a_client_certificate(server, certified, step, kind, status):
+def test_raises_the_error_of_a_stream_with_a_client_certificate(server, certified, step, kind, status):
     server.reply(step)
     with pytest.raises(APIError) as caught:
         stream("hi", config=certified).result()
     assert (caught.value.kind, caught.value.status_code, caught.value.partial_text) == (kind, status, "hel")
 
 
-def test_wakes_what_waits_with_a_client_certificate(server, certified):
+def test_closing_wakes_a_reader_with_a_client_certificate(server, certified):
     server.handler = lambda _: build_streamed_answer(piece(text("hel")), then="silence")
     with stream_many(["a", "b"], config=attrs.evolve(certified, timeout_s=60)) as events:
         assert {next(events).call_idx for _ in range(4)} == {0, 1}

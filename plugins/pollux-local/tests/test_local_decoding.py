@@ -72,7 +72,7 @@ def test_reads_an_answer_with_fields_it_does_not_know(body):
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
-def test_reads_an_answer_whatever_field_is_missing(body):
+def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if any(less.get("choices") or ())]
     assert all(decoded(less) for less in answers)
 

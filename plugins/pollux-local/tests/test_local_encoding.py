@@ -48,7 +48,7 @@ def test_writes_every_option():
     }
 
 
-def test_lets_raw_fields_set_nothing_that_it_writes():
+def test_manages_every_field_that_it_writes():
     every = {
         "system_instruction": "be kind",
         "temperature": 0.5,
@@ -125,6 +125,6 @@ def test_writes_parameters_as_grammars_know_them_and_reads_arguments_as_declared
 
 
 @pytest.mark.parametrize("tool", [MOVE | {"strict": False}, {"name": "ping"}])
-def test_leaves_parameters_alone_when_told_to_or_when_there_are_none(tool):
+def test_does_not_change_parameters_that_are_empty_or_not_strict(tool):
     function = body_of(options=Options(tools=[tool]))["tools"][0]["function"]
     assert function["parameters"]["properties"] == tool.get("parameters", {}).get("properties", {})

@@ -77,7 +77,7 @@ def test_shows_images_to_the_model(server, config, tmp_path):
         Source.from_uri("gs://bucket/cat.png", mime_type="image/png"),
     ],
 )
-def test_refuses_what_local_servers_cannot_take(server, config, source):
+def test_refuses_input_that_local_servers_do_not_accept(server, config, source):
     with pytest.raises(ConfigurationError) as caught:
         run("what?", source=source, config=config())
     assert "convert other files" in caught.value.hint
@@ -100,7 +100,7 @@ def test_says_how_to_declare_that_a_server_heeds_reasoning_effort(server, config
     assert server.requests[0].json()["reasoning_effort"] == "low"
 
 
-def test_validates_the_answer_that_the_server_was_asked_to_shape(server, config):
+def test_validates_a_typed_answer(server, config):
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     server.reply(answer('```json\n{"age": 7}\n```'), answer('{"age": "seven"}'), answer("no idea"))
     for expected in ({"age": 7}, None, None):
@@ -189,7 +189,7 @@ def test_maps_a_fault_to_the_documented_error(server, config, step, kind, status
         (500, "Context size has been exceeded.", "request_concurrency"),
     ],
 )
-def test_says_what_to_do_about_what_a_server_cannot_do(server, config, status, message, hint):
+def test_hints_at_a_remedy_for_missing_features(server, config, status, message, hint):
     server.reply(Answer(status=status, json={"error": {"message": message}}), answer())
     with pytest.raises(APIError) as caught:
         run("hi", config=config(retry=RetryPolicy(max_attempts=1)))

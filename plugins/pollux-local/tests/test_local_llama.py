@@ -56,7 +56,7 @@ def test_answers_about_a_text(config):
     assert "Morrow" in result["answers"][0]
 
 
-def test_calls_a_tool_and_goes_on_with_its_result(config):
+def test_calls_a_tool_and_continues_with_its_result(config):
     asked = run("What is the weather in Rome?", config=config, options=Options(tools=[WEATHER], **ASKING))
     (call,) = asked["tool_calls"][0]
     assert (call["name"], call["arguments_parsed"]) == ("weather", {"city": "Rome"})
@@ -72,7 +72,7 @@ def test_calls_the_tool_that_is_named(config):
     assert {call["name"] for call in result["tool_calls"][0]} == {"weather"}
 
 
-def test_calls_no_tool_when_told_not_to(config):
+def test_calls_no_tool_with_tool_choice_none(config):
     result = run("What?", config=config, options=Options(tools=[WEATHER], tool_choice="none", **ASKING))
     assert "tool_calls" not in result
 
@@ -113,7 +113,7 @@ def test_an_answer_cut_off_is_no_overflow(config):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("cat.png", "image"), ("voice.wav", "audio")])
-def test_says_what_a_text_model_needs_to_see_and_hear(config, tmp_path, name, kind):
+def test_hints_at_a_model_for_images_and_audio(config, tmp_path, name, kind):
     (tmp_path / name).write_bytes(b"RIFF")
     with pytest.raises(APIError, match=f"{kind} input is not supported") as caught:
         run("what?", source=Source.from_file(tmp_path / name), config=config)

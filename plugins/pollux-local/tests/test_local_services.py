@@ -29,7 +29,7 @@ def listing(*models):
         ({}, None),
     ],
 )
-def test_lists_models_with_the_context_where_the_server_says(server, config, entry, context):
+def test_lists_models_with_the_context_that_the_server_reports(server, config, entry, context):
     server.reply(listing(entry | {"id": "qwen3"}, {"object": "model"}))
     assert list_models(config=config()) == [ModelInfo(id="qwen3", context_tokens=context)]
     assert [(request.method, request.path) for request in server.requests] == [("GET", "/v1/models")]
@@ -47,25 +47,25 @@ def test_is_not_ready_while_it_loads(server, config):
     "health",
     [Answer(json={"status": "ok"}), NO_HEALTH, Answer(body=b"<p>hi", headers={"Content-Type": "text/html"})],
 )
-def test_is_ready_when_it_has_the_model_whatever_it_says_of_its_health(server, config, health):
+def test_is_ready_with_the_model_regardless_of_its_health(server, config, health):
     server.reply(health, listing({"id": "phi"}, {"id": "qwen3"}))
     assert check_ready(config=config())
     assert [request.path for request in server.requests] == ["/v1/health", "/v1/models"]
 
 
-def test_a_model_that_is_not_there_is_told_with_those_that_are(server, config):
+def test_reports_a_missing_model_with_the_available_ones(server, config):
     server.reply(NO_HEALTH, listing({"id": "phi"}, {"id": "gemma"}))
     ready = check_ready(config=config())
     assert (ready.kind, ready.reason) == ("not_found", "the server has no model 'qwen3' " + f"(at {server.url}/v1)")
     assert ready.hint == "load it, or use one of: phi, gemma"
 
 
-def test_a_server_without_any_model_is_told(server, config):
+def test_reports_a_server_without_models(server, config):
     server.reply(NO_HEALTH, listing())
     assert "no model is loaded" in check_ready(config=config()).hint
 
 
-def test_llama_with_one_model_takes_any_name(server, config):
+def test_llama_with_one_model_accepts_any_name(server, config):
     server.reply(NO_HEALTH, listing(LLAMA))
     assert check_ready(config=config(model="whatever"))
 
@@ -80,7 +80,7 @@ def test_a_tag_may_be_left_out(server, config):
     assert check_ready(config=config())
 
 
-def test_a_refused_key_is_told(server, config):
+def test_reports_a_refused_key(server, config):
     server.reply(NO_HEALTH, Answer(status=401, json={"error": "no"}))
     assert check_ready(config=config()).kind == "auth"
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_model_is_not_ready(tmp_path):
     assert "cannot load" in ready.reason
 
 
-def test_a_capability_says_that_reasoning_effort_is_heeded(server):
+def test_a_capability_enables_reasoning_effort(server):
     from pollux_sync import Options, run
 
     reply = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}

@@ -38,7 +38,7 @@ def test_asks_for_a_stream_with_usage(server, config):
     assert added["stream_options"] == {"include_usage": True, "chunk_bytes": 9}
 
 
-def test_tells_calls_piece_by_piece_and_whole(server, config):
+def test_yields_deltas_of_calls_and_complete_calls(server, config):
     pieces = [build_call_start("add", "c1"), call_piece('{"a"'), call_piece(": 1}")]
     server.reply(Events([build_stream(*pieces, finish="tool_calls")]))
     events = list(stream("hi", config=config(), options=Options(tools=[ADD])))
@@ -51,7 +51,7 @@ def test_tells_calls_piece_by_piece_and_whole(server, config):
     assert whole == ToolCall("c1", "add", '{"a": 1}')
 
 
-def test_takes_whole_calls_without_an_index(server, config):
+def test_accepts_complete_calls_without_an_index(server, config):
     function = {"name": "add", "arguments": "{}"}
     calls = {"tool_calls": [{"id": "c1", "function": function}, {"id": "c2", "function": function}, "junk"]}
     server.reply(Events([build_stream(calls, finish="tool_calls")]))
@@ -83,12 +83,12 @@ def test_a_null_keeps_stream_options_out(server, config):
 
 
 @pytest.mark.parametrize("ending", ["close", "reset", "end"])
-def test_an_answer_is_whole_whatever_becomes_of_what_follows_it(server, config, ending):
+def test_an_answer_is_complete_before_the_end_of_its_body(server, config, ending):
     server.reply(Events([sse(chunk(content="x"), chunk("stop"))], ending=ending))
     assert stream("hi", config=config()).result()["answers"] == ["x"]
 
 
-def test_an_answer_without_a_reason_is_whole_when_the_server_says_so(server, config):
+def test_an_answer_without_a_finish_reason_is_complete_after_done(server, config):
     server.reply(Events([sse(chunk(content="x"), done=True)]))
     result = stream("hi", config=config()).result()
     assert (result["answers"], result["metrics"]["finish_reasons"]) == (["x"], [None])
@@ -112,7 +112,7 @@ def test_closing_from_another_thread_ends_the_reading(server, config):
     server.wait_for_open_connections(0)
 
 
-def test_passes_over_what_it_does_not_know(server, config):
+def test_ignores_unknown_events(server, config):
     strange = [
         chunk() | {"choices": [{"index": 1, "delta": {"content": "another answer"}}]},
         chunk() | {"choices": "junk"},
@@ -146,7 +146,7 @@ def test_takes_a_plain_answer_from_a_server_that_does_not_stream(server, config)
         Events([b"data: no json\n\n"]),
     ],
 )
-def test_tries_again_what_fails_before_the_first_event(server, config, first):
+def test_retries_a_failure_before_the_first_event(server, config, first):
     server.reply(first, Events([build_stream({"content": "x"})]))
     result = stream("hi", config=config()).result()
     assert result["answers"] == ["x"]
@@ -167,7 +167,7 @@ def test_tries_again_what_fails_before_the_first_event(server, config, first):
         (Events([sse(chunk(content="half"), 7)]), "malformed"),
     ],
 )
-def test_raises_what_fails_later_with_the_text_so_far(server, config, end, kind):
+def test_raises_a_later_failure_with_the_partial_text(server, config, end, kind):
     server.reply(end)
     events = stream("hi", config=config())
     with pytest.raises(APIError) as caught:
@@ -209,14 +209,14 @@ def test_start_names_model_and_answer(server, config):
     assert next(stream("hi", config=config())) == StreamStart(model="tiny.gguf", response_id="chatcmpl-1")
 
 
-def test_a_stream_is_like_its_answer_after_a_connection_was_kept(server, config):
+def test_a_stream_on_a_kept_connection_equals_its_answer(server, config):
     server.reply(*[Events([build_stream({"content": "x"})])] * 3)
     for _ in range(3):
         stream("hi", config=config()).result()
     assert {request.connection for request in server.requests} == {1}
 
 
-def test_real_server_streams_what_it_answers():
+def test_streamed_answer_of_a_real_server_equals_the_blocking_answer():
     url, key = serve(find_demo_model())
     config = Config(provider="local", model="smollm2", api_key=key, base_url=url)
     options = Options(temperature=0, max_tokens=40)

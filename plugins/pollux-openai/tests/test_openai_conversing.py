@@ -138,7 +138,7 @@ def test_replays_an_answer_as_it_came(server, config, output, fields):
     ],
     ids=["plain", "not stored", "perhaps not stored", "cut off"],
 )
-def test_writes_an_answer_anew_where_its_reasoning_is_none_or_cannot_be_read(server, config, output, fields):
+def test_encodes_an_answer_again_if_its_reasoning_is_missing_or_unreadable(server, config, output, fields):
     assert replayed(server, config, answer(*output, **fields)) == [WRITTEN]
 
 

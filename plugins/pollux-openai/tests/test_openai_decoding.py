@@ -106,7 +106,7 @@ def test_reads_an_answer_with_fields_it_does_not_know(body):
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
-def test_reads_an_answer_whatever_field_is_missing(body):
+def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if less.get("output")]
     assert all(decoded(less) for less in answers)
 
@@ -117,7 +117,7 @@ def test_reads_reasoning_text_where_there_is_no_summary():
 
 
 @pytest.mark.parametrize("item", [thought(), {"type": "reasoning"}, {"type": "reasoning", "summary": None}])
-def test_has_no_reasoning_where_none_is_shown(item):
+def test_missing_reasoning_is_none(item):
     assert decoded(response(item, message("x"))).reasoning is None
 
 

@@ -98,7 +98,7 @@ def test_goes_through_every_stage_to_its_answers(batches, config):
     }
 
 
-def test_waiting_tells_of_what_has_changed(batches, config):
+def test_waiting_reports_changes(batches, config):
     seen = []
     reach = config()
     handle = defer_many(PROMPTS, config=reach)
@@ -271,7 +271,7 @@ def test_accounts_for_rows_that_are_twice_there_missing_or_unknown(batches, conf
     assert (deferred["unknown_rows"], deferred["duplicate_rows"]) == (1, 1)
 
 
-def test_one_bad_request_fails_the_whole_job_and_every_request_says_so(batches, config):
+def test_one_bad_request_fails_the_job_and_every_request_has_the_error(batches, config):
     reach = config(model="no-such-model")
     handle = defer_many(PROMPTS[:2], config=reach)
     snapshot = wait_deferred(handle, config=reach, poll=0.01)
@@ -286,7 +286,7 @@ def test_one_bad_request_fails_the_whole_job_and_every_request_says_so(batches, 
     assert batches.names == []
 
 
-def test_many_errors_of_a_job_are_told_in_short(batches, config):
+def test_shortens_many_errors_of_a_job(batches, config):
     result = ended([f"p{n}" for n in range(40)], config(model="no-such-model"))
     told = result["diagnostics"]["deferred"]["items"][39]["error"]
     assert "pollux-000002" in told
@@ -307,7 +307,7 @@ def test_of_several_jobs_one_may_fail(server, batches, config):
 
 
 @pytest.mark.parametrize(("answered", "status"), [(2, "partial"), (0, "expired")])
-def test_a_job_that_ran_out_of_time_keeps_what_it_has(batches, config, answered, status):
+def test_an_expired_job_keeps_its_answers(batches, config, answered, status):
     batches.end, batches.answered = "expired", answered
     reach = config()
     handle = defer_many(PROMPTS, config=reach)
@@ -318,7 +318,7 @@ def test_a_job_that_ran_out_of_time_keeps_what_it_has(batches, config, answered,
 
 
 @pytest.mark.parametrize(("answered", "status"), [(3, "partial"), (0, "cancelled")])
-def test_a_cancelled_job_keeps_what_it_has(server, batches, config, answered, status):
+def test_a_cancelled_job_keeps_its_answers(server, batches, config, answered, status):
     batches.answered = answered
     reach = config()
     handle = defer_many(PROMPTS, config=reach)
@@ -330,7 +330,7 @@ def test_a_cancelled_job_keeps_what_it_has(server, batches, config, answered, st
     assert batches.names == []
 
 
-def test_a_cancelled_job_without_files_is_told_for_every_request(batches, config):
+def test_a_cancelled_job_without_files_cancels_every_request(batches, config):
     reach = config()
     handle = defer_many(["a", "b"], config=reach)
     batches.batches[0] |= {"status": "cancelled", "cancelled_at": 9}
@@ -339,7 +339,7 @@ def test_a_cancelled_job_without_files_is_told_for_every_request(batches, config
     assert result["diagnostics"]["deferred"]["items"][0]["error"] == "the request was not answered: cancelled"
 
 
-def test_cancelling_what_has_ended_is_no_error(server, batches, config):
+def test_cancelling_an_ended_job_is_no_error(server, batches, config):
     reach = config()
     handle = defer_many(["a"], config=reach)
     wait_deferred(handle, config=reach, poll=0.01)
@@ -348,7 +348,7 @@ def test_cancelling_what_has_ended_is_no_error(server, batches, config):
     assert inspect_deferred(handle, config=reach).status == "completed"
 
 
-def test_a_cancellation_that_is_refused_is_told(batches, config):
+def test_raises_a_refused_cancellation(batches, config):
     reach = config()
     handle = defer_many(["a"], config=reach)
     batches.interrupt("POST", "/v1/batches/batch_1/cancel", build_refusal(400, "not now"))
@@ -359,7 +359,7 @@ def test_a_cancellation_that_is_refused_is_told(batches, config):
     assert inspect_deferred(handle, config=reach).status == "cancelling"
 
 
-def test_a_job_that_is_gone_is_told(batches, config):
+def test_reports_a_missing_job(batches, config):
     reach = config()
     handle = defer_many(["a"], config=reach)
     batches.account.batches.clear()
@@ -369,7 +369,7 @@ def test_a_job_that_is_gone_is_told(batches, config):
         assert (caught.value.phase, caught.value.kind) == (phase, "not_found")
 
 
-def test_files_that_are_gone_do_not_hinder_collecting(server, batches, config, caplog):
+def test_collects_although_files_are_missing(server, batches, config, caplog):
     caplog.set_level("DEBUG", logger="pollux_sync")
     reach = config()
     handle = defer_many(["a"], config=reach)
@@ -389,7 +389,7 @@ BROKEN_IDS = ["500", "reset", "closed", "cut off"]
 
 @pytest.mark.parametrize("step", BROKEN, ids=BROKEN_IDS)
 @pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
-def test_a_job_is_made_once_however_its_making_was_answered(server, batches, config, step, after):
+def test_creates_a_job_once_for_any_answer_to_its_creation(server, batches, config, step, after):
     batches.interrupt("POST", "/v1/batches", step, after=after)
     reach = config()
     handle = defer_many(PROMPTS, config=reach)
@@ -474,7 +474,7 @@ def test_several_jobs_of_the_same_requests_are_refused(batches, config, tmp_path
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 429])
-def test_a_refusal_leaves_nothing_behind(batches, config, tmp_path, status):
+def test_a_refusal_leaves_no_files_behind(batches, config, tmp_path, status):
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
     batches.interrupt("POST", "/v1/batches", build_refusal(status, f"no batches for {KEY}"))
     with pytest.raises(APIError, match="no batches for") as caught:
@@ -489,7 +489,7 @@ def test_a_refusal_leaves_nothing_behind(batches, config, tmp_path, status):
     assert not (tmp_path / "job.json").exists()
 
 
-def test_a_refusal_is_told_although_tidying_up_fails(batches, config):
+def test_raises_a_refusal_although_clean_up_fails(batches, config):
     batches.interrupt("POST", "/v1/batches", build_refusal(400, "no batches for you"))
     batches.interrupt("DELETE", "/v1/files/file-1", Answer(status=500, json=error("oops")))
     with pytest.raises(APIError, match="no batches for you"):
@@ -560,7 +560,7 @@ class StallsInside:
         wire.send(self.rest + b"\n")
 
 
-def test_rows_are_read_as_they_come(server, batches):
+def test_reads_rows_as_they_arrive(server, batches):
     job = DeferredJob(job_id="batch_1", first=0, request_count=2)
     first, second = (json.dumps(row(f"pollux-00000{n}", body={})).encode() for n in range(2))
     with OpenAI(api_key=KEY, base_url=f"{server.url}/v1") as client:
@@ -593,7 +593,7 @@ def test_two_accounts_at_two_addresses_do_not_mix(server, batches):
             inspect_deferred(handles[0], config=reaches[1])
 
 
-def test_a_handle_finds_its_way_with_a_key_from_the_environment(server, batches, monkeypatch):
+def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     handle = defer_many(["a"], config=Config(provider="openai", model="m", base_url=f"{server.url}/v1"))
     wait_deferred(handle, poll=0.01)

@@ -100,7 +100,7 @@ def test_declares_tools_in_strict_form():
     }
 
 
-def test_declares_a_tool_as_it_is_when_told_not_to_be_strict():
+def test_does_not_change_a_tool_with_strict_false():
     (tool,) = body_of(options=Options(tools=[TOOL | {"strict": False}]))["tools"]
     assert (tool["strict"], tool["parameters"]) == (False, TOOL["parameters"])
 
@@ -164,7 +164,7 @@ def test_shows_the_files_of_earlier_turns_again():
     assert first == {"role": "user", "content": [{"type": "input_image", "file_id": "f1"}, text]}
 
 
-def test_sends_only_what_came_after_a_response_that_the_service_keeps():
+def test_sends_only_turns_after_a_stored_response():
     conversation = Conversation(turns=CALLED, response_id="resp_1")
     body = body_of("and Oslo?", conversation=conversation)
     assert body["previous_response_id"] == "resp_1"
@@ -184,7 +184,7 @@ def offline(**fields):
         Source.from_uri("gs://bucket/x.png", mime_type="image/png"),
     ],
 )
-def test_refuses_what_the_api_cannot_take(source):
+def test_refuses_input_that_the_api_does_not_accept(source):
     with pytest.raises(ConfigurationError, match="cannot take") as caught:
         run("what?", source=source, config=offline())
     assert "Source.from_file" in caught.value.hint

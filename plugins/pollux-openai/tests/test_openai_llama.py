@@ -57,7 +57,7 @@ def test_calls_a_tool(config):
     assert result["metrics"]["finish_reasons"] == ["tool_calls"]
 
 
-def test_streams_what_it_answers(config):
+def test_streamed_answer_equals_the_blocking_answer(config):
     options = Options(temperature=0, max_tokens=40)
     blocking = run("Name three colours.", config=config, options=options)
     events = list(stream("Name three colours.", config=config, options=options))

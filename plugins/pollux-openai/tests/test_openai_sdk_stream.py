@@ -44,7 +44,7 @@ def data_in(stream):
     return [event.data for event in stream]
 
 
-def test_gives_events_as_they_come(server, begin):
+def test_yields_events_as_they_arrive(server, begin):
     server.reply(Events([sse(1)], ending="hang"))
     assert next(iter(begin())).data == 1
 

@@ -59,7 +59,7 @@ def test_a_models_name_stays_one_segment(server, config):
         (Answer(status=404, json=MISSING), "not_found", "does not exist"),
     ],
 )
-def test_says_what_is_in_the_way(server, config, answer, kind, reason):
+def test_names_the_obstacle(server, config, answer, kind, reason):
     server.reply(answer)
     ready = check_ready(config=config())
     assert (ready.is_ready, ready.kind, reason in ready.reason, KEY in repr(ready)) == (False, kind, True, False)

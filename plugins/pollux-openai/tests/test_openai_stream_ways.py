@@ -56,7 +56,7 @@ def test_tries_again_after_an_error_at_first(server, config, told_error):
 
 
 @pytest.mark.parametrize("told_error", ERRORS.values(), ids=ERRORS)
-def test_raises_an_error_that_comes_later_with_the_text_so_far(server, config, told_error):
+def test_raises_a_later_error_with_the_partial_text(server, config, told_error):
     server.reply(Events([sse(*HALF, told_error)]))
     with pytest.raises(APIError, match="busy") as caught:
         list(stream("hi", config=config()))
@@ -86,7 +86,7 @@ def test_reads_the_kind_of_an_error_from_its_code(server, config, code, kind):
         Events([sse(event("keepalive"))]),
     ],
 )
-def test_tries_again_what_fails_before_the_first_event(server, config, first):
+def test_retries_a_failure_before_the_first_event(server, config, first):
     server.reply(first, Events([TRANSCRIPTS["text"][1]]))
     result = stream("hi", config=config()).result()
     assert (result["answers"], result["metrics"]["n_attempts"]) == (["Hé, 世界!"], 2)
@@ -101,7 +101,7 @@ def test_tries_again_what_fails_before_the_first_event(server, config, first):
         (Events([sse(*HALF, event("completed"))]), "malformed"),
     ],
 )
-def test_raises_what_fails_later_with_the_text_so_far(server, config, end, kind):
+def test_raises_a_later_failure_with_the_partial_text(server, config, end, kind):
     server.reply(end)
     with pytest.raises(APIError) as caught:
         list(stream("hi", config=config()))
@@ -125,7 +125,7 @@ def test_leaving_early_closes_the_connection_at_once(server, config):
     server.wait_for_open_connections(0)
 
 
-def test_keeps_the_connection_after_a_whole_answer(server, config):
+def test_keeps_the_connection_after_a_complete_answer(server, config):
     server.reply(*[Events([HELLO])] * 3)
     for _ in range(3):
         stream("hi", config=config()).result()
@@ -146,7 +146,7 @@ def test_an_answer_may_take_longer_than_the_wait_for_an_event(server, config):
     assert stream("hi", config=config(timeout_s=0.4)).result()["answers"] == ["0 1 2 3 4 5 "]
 
 
-def test_counts_what_a_failed_response_was_billed(server, config):
+def test_counts_the_billed_tokens_of_a_failed_response(server, config):
     server.reply(Events([sse(*HALF, ERRORS["failed"])]))
     with pytest.raises(APIError) as caught:
         stream("hi", config=config()).result()

@@ -70,7 +70,7 @@ def test_passes_over_a_refusal_after_text(streamed):
     assert said(events) == answer_in(events) == "x"
 
 
-def test_tells_calls_piece_by_piece_and_whole(streamed):
+def test_yields_deltas_of_calls_and_complete_calls(streamed):
     events = streamed(TRANSCRIPTS["parallel tool calls after text"][1])
     assert of(events, ToolCallDelta) == [
         ToolCallDelta(0, id="call_1", name="add"),
@@ -94,7 +94,7 @@ def test_finds_the_call_that_arguments_belong_to(streamed, lost):
     ]
 
 
-def test_takes_items_one_by_one_where_the_whole_lacks_them(streamed):
+def test_reads_items_from_events_if_the_final_response_lacks_them(streamed):
     body = response(BOTH, ADD)
     last_first = build_done_events(BOTH, ADD)[::-1]
     events = streamed(
@@ -111,7 +111,7 @@ def test_takes_items_that_are_not_counted_in_the_order_of_their_coming(streamed)
     assert said(events) == answer_in(events) == "a b"
 
 
-def test_tells_what_only_the_whole_says(streamed):
+def test_yields_deltas_that_only_the_final_response_has(streamed):
     body = response(thought("because"), BOTH, ADD, SUB)
     events = streamed(build_stream(body, *texts("Bo", index=1), *call_events(ADD, '{"a', index=2)))
     assert (said(events), said(events, ReasoningDelta)) == ("Both.", "because")
@@ -123,7 +123,7 @@ def test_tells_what_only_the_whole_says(streamed):
     ]
 
 
-def test_starts_with_the_whole_where_nothing_came_before(streamed):
+def test_reads_a_stream_that_has_only_the_final_response(streamed):
     events = streamed(sse(event("completed", response=response(message("x")))))
     assert events[:2] == [StreamStart(model="gpt-5-mini-2025-08-07", response_id="resp_1"), TextDelta("x")]
 
@@ -134,7 +134,7 @@ def test_starts_once(streamed):
     assert of(events, StreamStart) == [StreamStart(model="m", response_id="resp_1")]
 
 
-def test_passes_over_what_it_does_not_know(streamed):
+def test_ignores_unknown_events(streamed):
     strange = [
         {"type": "keepalive", "sequence_number": 1},
         ["junk"],
@@ -159,7 +159,7 @@ def test_reads_a_type_that_only_the_event_names(streamed):
     assert said(streamed(sse(*events))) == "x"
 
 
-def test_ends_with_the_final_event_whatever_comes_after_it():
+def test_ends_with_the_final_event():
     final, more = event("completed", response=response(message("x"))), event("output_text.delta", delta="y")
     events = EventStream(HttpResponse(status=200), [ServerEvent("", final), ServerEvent("", more)])
     call = Call(index=0, model="m", prompt="hi", options=Options())

@@ -97,7 +97,7 @@ def error(message="it broke", **fields):
     return {"error": {"message": message, "type": "some_error", "param": None, "code": None} | fields}
 
 
-def test_says_what_is_wrong_with_an_answer_without_output(server, config):
+def test_reports_an_answer_without_output(server, config):
     server.reply(Answer(json={"object": "list"}))
     with pytest.raises(APIError, match="no output") as caught:
         run("hi", config=config())
@@ -111,7 +111,7 @@ def test_keeps_the_request_id_of_a_failure(server, config):
     assert caught.value.request_id == "req_9"
 
 
-def test_a_client_is_not_shown(config):
+def test_hides_a_client_in_reprs(config):
     shown = repr(config())
     assert KEY not in shown
     assert ("client=OpenAI" in shown) == (config.way == "sdk")

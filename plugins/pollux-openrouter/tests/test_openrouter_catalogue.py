@@ -42,7 +42,7 @@ def found(model, parts=(), **options):
         ({"reasoning_budget_tokens": 10}, "reasoning_budget_tokens"),
     ],
 )
-def test_finds_what_a_model_cannot_do(asked, lacking):
+def test_finds_features_that_a_model_lacks(asked, lacking):
     assert lacking in found("acme/text", **asked)[-1]
     assert lacking in found("acme/text:nitro", **asked)[-1]
     assert found("acme/able", **asked) == []
@@ -86,7 +86,7 @@ def test_reads_the_list_again_when_it_has_expired():
     assert len(fetched) == 2
 
 
-def test_says_nothing_where_other_models_may_answer():
+def test_reports_no_problem_if_other_models_may_answer():
     catalogue = Catalogue(lambda _: decode_facts(HttpResponse(status=200, body={"data": [TEXT_ONLY]})))
     assert catalogue.find_problem(plan()) is not None
     assert catalogue.find_problem(plan(provider_options={"openrouter": {"models": ["acme/able"]}})) is None
@@ -111,7 +111,7 @@ def test_refuses_before_the_question_is_sent(server, careful):
 
 
 @pytest.mark.parametrize("step", [Answer(status=500, json={}), Answer(body=b"<html>"), ResetBeforeBody()])
-def test_asks_all_the_same_when_the_list_cannot_be_read(server, careful, step):
+def test_sends_the_call_when_the_list_cannot_be_read(server, careful, step):
     server.reply(step, answer())
     assert run("hi", config=careful)["answers"] == ["hello"]
 

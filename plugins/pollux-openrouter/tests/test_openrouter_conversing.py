@@ -75,7 +75,7 @@ def test_replays_ten_turns_as_they_were(server, config):
 
 
 @pytest.mark.parametrize("state", [{"anthropic_thinking_blocks": []}, {"role": "system", "content": "obey"}])
-def test_sends_nothing_but_reasoning_of_what_a_turn_keeps(server, config, state):
+def test_sends_only_the_reasoning_of_a_turns_state(server, config, state):
     server.reply(answer())
     turn = {"role": "assistant", "content": "x", "provider_state": {"reasoning": "hm"} | state}
     run("and?", config=config(), options=Options(history=[turn]))

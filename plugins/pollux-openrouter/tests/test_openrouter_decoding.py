@@ -96,7 +96,7 @@ def test_reads_an_answer_with_fields_it_does_not_know(body):
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
-def test_reads_an_answer_whatever_field_is_missing(body):
+def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if any(less.get("choices") or ())]
     assert all(reply_to(less) for less in answers)
 
@@ -117,7 +117,7 @@ def test_keeps_the_vendors_own_finish_reason(finish, native, expected):
 
 
 @pytest.mark.parametrize("body", [{"usage": None, "provider": None}, {"usage": [], "provider": None}])
-def test_has_no_artifacts_where_there_is_nothing_to_tell(body):
+def test_missing_artifacts_are_none(body):
     assert reply_to(completion(body=body)).artifacts is None
 
 

@@ -44,7 +44,7 @@ def test_carries_every_setting():
     }
 
 
-def test_lets_raw_fields_set_nothing_that_it_writes():
+def test_manages_every_field_that_it_writes():
     every = {
         "system_instruction": "be kind",
         "temperature": 0.5,
@@ -98,7 +98,7 @@ def test_declares_tools_in_strict_form():
         ({"name": "bare", "strict": False}, {"type": "object", "properties": {}}),
     ],
 )
-def test_declares_a_tool_as_it_is_when_told_not_to_be_strict(tool, parameters):
+def test_does_not_change_a_tool_with_strict_false(tool, parameters):
     (sent,) = body_of(options=Options(tools=[tool]))["tools"]
     assert (sent["function"]["strict"], sent["function"]["parameters"]) == (False, parameters)
 
@@ -138,7 +138,7 @@ def test_sends_every_kind_of_source(server, config, tmp_path):
         Source("file", "data.zip", "application/zip", 3, lambda: b"abc"),
     ],
 )
-def test_refuses_what_the_api_cannot_take(server, config, source):
+def test_refuses_input_that_the_api_does_not_accept(server, config, source):
     with pytest.raises(ConfigurationError, match="cannot take") as caught:
         run("what?", source=source, config=config())
     assert "convert other content" in caught.value.hint
@@ -159,7 +159,7 @@ def test_passes_routing_fields_on(server, config):
     assert raw.items() <= server.requests[0].json().items()
 
 
-def test_names_the_program_that_asks(server, config):
+def test_names_the_calling_program(server, config):
     server.reply(answer())
     run("hi", config=config(provider_options={"site_url": "https://mine.example", "app_name": "Mine"}))
     (request,) = server.requests
@@ -167,7 +167,7 @@ def test_names_the_program_that_asks(server, config):
     assert (request.headers["http-referer"], request.headers["x-title"]) == ("https://mine.example", "Mine")
 
 
-def test_names_nobody_unasked(server, config):
+def test_names_no_program_by_default(server, config):
     server.reply(answer())
     run("hi", config=config())
     assert not {"http-referer", "x-title"} & set(server.requests[0].headers)
@@ -187,5 +187,5 @@ def test_needs_a_key(monkeypatch, tmp_path):
     assert "OPENROUTER_API_KEY" in caught.value.hint
 
 
-def test_asks_openrouter_where_no_other_address_is_given():
+def test_uses_openrouters_address_by_default():
     assert (INFO.base_url, INFO.base_url_policy) == ("https://openrouter.ai/api/v1", "optional")

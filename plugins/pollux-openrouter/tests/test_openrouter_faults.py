@@ -43,7 +43,7 @@ CHOICE_ERROR = {"choices": [{"error": {"code": 502, "message": "overloaded"}, "f
         (ResetBeforeBody(), "connection", None, 2, "connection"),
     ],
 )
-def test_says_what_went_wrong_and_what_to_do(server, config, step, kind, status, attempts, says):
+def test_reports_the_fault_with_a_hint(server, config, step, kind, status, attempts, says):
     server.reply(step, step)
     with pytest.raises(APIError) as caught:
         run("hi", config=config())

@@ -49,7 +49,7 @@ def test_is_ready_when_the_key_is_accepted_and_the_model_there(server, config):
         ([ALLOWED, Answer(status=404, json={"error": {"message": "Model not found", "code": 404}})], "not_found"),
     ],
 )
-def test_says_what_is_in_the_way(server, config, answers, kind):
+def test_names_the_obstacle(server, config, answers, kind):
     server.reply(*answers)
     ready = check_ready(config=config())
     assert (ready.is_ready, ready.kind) == (False, kind)

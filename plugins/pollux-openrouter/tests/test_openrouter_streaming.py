@@ -88,7 +88,7 @@ def test_asks_for_a_stream_with_usage(server, config):
     assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
 
 
-def test_tries_again_after_an_error_at_first_and_tells_a_later_one(server, config):
+def test_retries_an_error_before_the_first_event_and_raises_a_later_one(server, config):
     failed = {"error": {"code": 502, "message": "upstream died"}}
     late = chunk() | failed | {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}
     server.reply(Events([sse(failed)]), Events([sse(chunk(content="half"), late)]))
