@@ -6,7 +6,7 @@ To ask a real provider: leave use_mock and the script out and set OPENAI_API_KEY
 from collections.abc import Generator
 
 from pollux_sync import Config, Reply, RetryPolicy, Usage, hookimpl, run_many
-from pollux_sync.data.events import Event, RetryScheduled
+from pollux_sync.plugin import Event, RetryScheduled
 from pollux_sync.testing import Script, failing
 
 

@@ -6,7 +6,7 @@ To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 from pathlib import Path
 
 from pollux_sync import Config, Options, Session, Source, hookimpl
-from pollux_sync.data.events import Event, FileUploaded, UploadDeleted
+from pollux_sync.plugin import Event, FileUploaded, UploadDeleted
 
 
 class Told:

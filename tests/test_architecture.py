@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -89,8 +90,6 @@ def test_the_core_names_no_provider():
 
 def _read_code(path):
     """Return the file's code without docstrings and comments, where examples may name any vendor."""
-    import ast
-
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -99,6 +98,23 @@ def _read_code(path):
     for name in EXCEPTIONS:
         code = code.replace(name, "")
     return code
+
+
+def test_no_function_is_longer_than_forty_lines():
+    places = [*(ROOT / "src").rglob("*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+    long = {
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in places
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and _count_lines(node) > 40
+    }
+    assert long == set()
+
+
+def _count_lines(function):
+    """Count the lines of a function without its docstring."""
+    docstring = ast.get_docstring(function, clean=False) or ""
+    return function.end_lineno - function.lineno + 1 - len(docstring.splitlines())
 
 
 def test_nothing_is_asynchronous():

@@ -107,16 +107,17 @@ class Attempt:
     request_id: str | None = None
 
 
-#: 4xx statuses after which the request may still have been carried out: a time-out behind a gateway (408), a conflict
-#: with an earlier attempt that did arrive (409), a replay that was refused (425).
-_AMBIGUOUS_STATUSES = frozenset({408, 409, 425})
+#: Statuses below 500 after which the request may still have been carried out: the answer to a POST is elsewhere (303),
+#: a time-out behind a gateway (408), a conflict with an earlier attempt that did arrive (409), a replay that was
+#: refused (425), a gateway whose client left (499).
+_AMBIGUOUS_STATUSES = frozenset({303, 408, 409, 425, 499})
 
 
 def is_refusal(status_code: int | None) -> bool:
     """Return whether a status proves that the request was not carried out, so that nothing was created by it.
 
-    True for redirects, which are never followed, and for 4xx except 408, 409 and 425; 429 is a refusal. False
-    without a status: a broken connection proves nothing.
+    True for redirects, which are never followed, and for most 4xx, 429 among them. False without a status: a broken
+    connection proves nothing.
     """
     return status_code is not None and 300 <= status_code < 500 and status_code not in _AMBIGUOUS_STATUSES  # noqa: PLR2004
 

@@ -67,7 +67,9 @@ class ClientPool:
     def __init__(self, open_hooks: Callable[[ConfigValues], Hooks], *, capacity: int = 16) -> None:
         self._open_hooks = open_hooks
         self._capacity = capacity
-        self._lock = threading.Lock()
+        # Re-entrant: while hooks are opened under the lock, the garbage collector may end an abandoned stream in this
+        # very thread, which releases its client.
+        self._lock = threading.RLock()
         self._clients: OrderedDict[ConfigValues, PooledClient] = OrderedDict()
 
     def lease(self, config: ConfigValues) -> Lease:
@@ -116,7 +118,7 @@ class ClientPool:
         For a forked child: the sockets belong to the parent, and the lock may be held by a thread that was not
         copied.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clients = OrderedDict()
 
 
@@ -162,28 +164,43 @@ def resolve_config(handle: CacheHandle | DeferredHandle, config: Config | None) 
     return config
 
 
-def _exit_by_signal() -> None:
-    """End the process by SIGINT after an unhandled Interrupted, as Python does after an unhandled KeyboardInterrupt.
+class _SignalAtTeardown:
+    """Ends the process by SIGINT when it is destroyed, which is when the interpreter tears its modules down.
+
+    By then every exit handler has run, whoever registered it, and the standard streams are flushed.
+    """
+
+    def __del__(
+        self,
+        # Bound as defaults: during teardown the modules may be gone.
+        kill: Callable[[int, int], None] = os.kill,
+        getpid: Callable[[], int] = os.getpid,
+        number: int = signal.SIGINT,
+    ) -> None:
+        kill(getpid(), number)
+
+
+_held_until_teardown: list[_SignalAtTeardown] = []
+
+
+def _end_by_signal_if_interrupted() -> None:
+    """Arrange that an unhandled Interrupted ends the process by SIGINT, as Python does for a KeyboardInterrupt.
 
     Python does so for the exact class only. A shell that sees another exit assumes that the script has dealt with
     Ctrl-C, and goes on with its loop. An interactive interpreter keeps the last error, but lives on.
     """
-    if not issubclass(getattr(sys, "last_type", None) or object, Interrupted) or hasattr(sys, "ps1"):
-        return
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
+    if issubclass(getattr(sys, "last_type", None) or object, Interrupted) and not hasattr(sys, "ps1"):
+        # Set here, while the signal module is whole. A second Ctrl-C during the remaining handlers ends at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _held_until_teardown.append(_SignalAtTeardown())
 
 
 #: The caches that this process created.
 caches = CacheRegistry()
 #: The open clients of this process: closed at exit, never shared with a forked child.
 clients = ClientPool(open_hooks)
-# Handlers run in reverse order: the signal comes after everything else of ours.
 if os.name == "posix":
-    atexit.register(_exit_by_signal)
+    atexit.register(_end_by_signal_if_interrupted)
 atexit.register(clients.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=clients.forget)

@@ -602,3 +602,10 @@ def test_reports_times():
     snapshot = inspect_deferred(handle, config=reach)
     assert before <= handle.submitted_at <= snapshot.completed_at <= time.time()
     assert collect_deferred(handle, config=reach)["diagnostics"]["deferred"]["elapsed_s"] >= 0
+
+
+def test_a_job_file_is_known_by_the_same_hash_in_every_release(tmp_path):
+    path = tmp_path / "job.json"
+    options = Options(temperature=0.5, max_tokens=9, response_schema={"type": "object"})
+    defer_many(PROMPTS, sources=[Source.from_text("x")], config=config(), options=options, job_file=path)
+    assert json.loads(path.read_text())["content"] == "ce1f1db125d2b322faad8a5fe0ef4b6969269b92157255aedec0b3d1a9c7eb59"

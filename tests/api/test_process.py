@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -161,3 +162,49 @@ def test_works_inside_a_running_event_loop(server, config):
 
 def test_use_mock_needs_no_plugin_named_so():
     assert run("x", config=Config(provider="a:b", model="m", use_mock=True))["answers"] == ["echo: x"]
+
+
+def test_a_client_is_released_by_the_garbage_collector_while_another_one_opens():
+    held = []
+
+    def open_hooks(config):
+        held.clear()  # as when the collector ends an abandoned stream in this very moment
+        return FakeHooks(config)
+
+    pool = ClientPool(open_hooks)
+
+    class Abandoned:
+        def __init__(self):
+            self.lease = pool.lease(config_of("a"))
+            self.lease.__enter__()
+
+        def __del__(self):
+            self.lease.__exit__()
+
+    held.append(Abandoned())
+    with pool.lease(config_of("b")):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no signals to end by")
+def test_an_unhandled_interrupt_ends_the_process_by_the_signal_after_all_exit_handlers(tmp_path):
+    script = """
+import atexit, logging, sys, tempfile, weakref
+folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
+atexit.register(print, "handler ran")
+from pollux_sync import Config, Session, hookimpl, run
+from pollux_sync.plugin import UploadDeleted
+
+class Interrupting:
+    @hookimpl(tryfirst=True)
+    def pollux_send(self, request):
+        raise KeyboardInterrupt
+
+session = Session(Config(provider="openai", model="m", use_mock=True))
+weakref.finalize(session, print, "session ended")
+run("hi", config=Config(provider="openai", model="m", use_mock=True, plugins=[Interrupting()]))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert {"handler ran", "session ended"} <= set(done.stdout.splitlines())
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from pollux_sync import (
     APIError,
     Config,
     ConfigurationError,
+    Interrupted,
     Options,
     Reply,
     Source,
@@ -76,7 +77,7 @@ def test_works_on_the_mock():
         (ToolCall("c", "wether", "{}"), "LookupError: there is no tool 'wether'; the tools are weather"),
     ],
 )
-def test_tells_the_model_what_it_did_wrong(call, told):
+def test_sends_the_model_its_error(call, told):
     script, config = scripted(Reply(tool_calls=(call,)), "Sorry.")
     assert run_tools("weather?", tools=[weather], config=config)["answers"] == ["Sorry."]
     (turn,) = [turn for turn in script.requests[1]["history"] if turn["role"] == "tool"]
@@ -114,7 +115,7 @@ def test_goes_on_in_a_conversation():
     assert len(told_in(script.requests[3])) == 2
 
 
-def test_a_failure_loses_nothing_and_can_be_gone_on_from():
+def test_a_failure_keeps_earlier_steps_and_can_be_continued():
     _, config = scripted(calling("Rome"), failing(400, "bad day"), "Blue.")
     with pytest.raises(APIError, match="bad day") as caught:
         run_tools("weather?", tools=[weather], config=config)
@@ -122,6 +123,17 @@ def test_a_failure_loses_nothing_and_can_be_gone_on_from():
     (run,) = kept["diagnostics"]["steps"][-1]["tool_runs"]
     result = continue_tool(kept, [{"tool_call_id": run["id"], "content": run["content"]}], config=config)
     assert result["answers"] == ["Blue."]
+
+
+def test_an_interrupt_in_a_later_round_keeps_the_outcomes_of_that_round():
+    def interrupt(body):
+        raise KeyboardInterrupt
+
+    _, config = scripted(calling("Rome"), interrupt)
+    with pytest.raises(Interrupted) as caught:
+        run_tools("weather?", tools=[weather], config=config)
+    assert len(caught.value.outcomes) == 1
+    assert len(caught.value.partial_result["diagnostics"]["steps"]) == 1
 
 
 def test_an_interrupt_in_a_tool_ends_the_loop():
@@ -135,7 +147,7 @@ def test_an_interrupt_in_a_tool_ends_the_loop():
     assert [run["name"] for run in step["tool_runs"]] == ["weather"]
 
 
-def test_runs_tools_side_by_side_when_asked():
+def test_runs_tools_in_parallel_with_tool_concurrency():
     both = threading.Barrier(2, timeout=20)
 
     def meet(city: str) -> str:
@@ -160,7 +172,7 @@ def test_runs_tools_side_by_side_when_asked():
         ({"on_tool_error": "ignore"}, "on_tool_error"),
     ],
 )
-def test_refuses_what_cannot_work(settings, message):
+def test_refuses_invalid_settings(settings, message):
     script, config = scripted("never")
     with pytest.raises(ConfigurationError, match=message):
         run_tools("?", **({"tools": [weather], "config": config} | settings))

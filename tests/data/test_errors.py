@@ -23,7 +23,7 @@ from pollux_sync import (
     ToolCallParseError,
     errors,
 )
-from pollux_sync.errors import Attempt, build_api_error
+from pollux_sync.errors import Attempt, Interrupted, build_api_error, is_refusal
 
 SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "IN_PROGRESS", 3, 1, 0, 2, submitted_at=1.5)
 ATTEMPTS = (
@@ -202,7 +202,7 @@ def test_fault_that_lasts_is_never_retryable(kind):
     assert Fault(kind=kind, message="no", retryable=True).retryable is False
 
 
-def test_error_of_a_fault_says_where_it_happened():
+def test_error_of_a_fault_names_its_place():
     error = build_api_error(FAULT, provider="acme", phase="upload", attempts=ATTEMPTS, call_idx=3)
     assert (error.provider, error.phase, error.attempts, error.call_idx) == ("acme", "upload", ATTEMPTS, 3)
 
@@ -214,3 +214,19 @@ def test_error_of_a_fault_belongs_to_no_call_by_default():
 
 def test_fault_survives_pickling():
     assert pickle.loads(pickle.dumps(FAULT)) == FAULT  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 402, 403, 404, 413, 415, 422, 429])
+def test_status_proves_that_nothing_was_created(status):
+    assert is_refusal(status)
+
+
+@pytest.mark.parametrize("status", [None, 200, 303, 408, 409, 425, 499, 500, 502, 503, 504, 529])
+def test_status_proves_nothing(status):
+    assert not is_refusal(status)
+
+
+def test_an_interrupt_is_a_keyboard_interrupt_that_survives_pickling():
+    interrupt = pickle.loads(pickle.dumps(Interrupted(outcomes=(1,), partial_result={"answers": ["x"]})))  # noqa: S301
+    assert isinstance(interrupt, KeyboardInterrupt)
+    assert (interrupt.outcomes, interrupt.partial_result) == ((1,), {"answers": ["x"]})

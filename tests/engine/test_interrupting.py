@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acme_server import FileServer
-from pollux_sync.engine.sending import map_threads
+from pollux_sync.engine.threads import map_threads
 from pollux_sync.testing.server import Answer, Hang
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -124,7 +124,7 @@ def test_a_defect_in_a_worker_is_raised_where_the_call_was_made():
         map_threads(work, range(10), 4, threading.Event(), [None] * 10)
 
 
-def test_workers_take_nothing_more_once_stopped():
+def test_stopped_workers_take_no_more_items():
     stop, done = threading.Event(), [None] * 100
 
     def work(number):

@@ -57,7 +57,7 @@ def reply(parts):
 
 
 @CASES
-def test_says_in_deltas_what_the_reply_says(said, answer):
+def test_deltas_add_up_to_the_reply(said, answer):
     told, whole = deltas(said), reply(said)
     assert "".join(item.text for item in told if isinstance(item, TextDelta)) == whole.text
     assert "".join(item.text for item in told if isinstance(item, ReasoningDelta)) == (whole.reasoning or "")
@@ -74,14 +74,14 @@ def test_reads_a_stream_with_fields_and_events_it_does_not_know(said, answer):
 
 
 @CASES
-def test_reads_a_stream_whatever_field_is_missing(said, answer):
+def test_reads_a_stream_without_any_one_field(said, answer):
     for less in iter_field_removals(said):
         if less[-1] == {"type": "message_stop"} and all(less):
             assert isinstance(list(decoded(less))[-1], Reply)
 
 
 @CASES
-def test_gives_a_reply_once_the_service_has_said_why_the_message_ended(said, answer):
+def test_returns_a_reply_once_the_stop_reason_is_known(said, answer):
     last = next(n for n, event in enumerate(said) if event["type"] == "message_delta")
     for count in range(len(said) + 1):
         assert any(isinstance(item, Reply) for item in decoded(said[:count])) == (count > last)
@@ -91,7 +91,7 @@ def test_begins_as_soon_as_the_service_does():
     assert next(decoded([build_start_event()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
 
 
-def test_tells_thoughts_text_and_calls_as_they_come():
+def test_yields_thoughts_text_and_calls_as_they_arrive():
     parts = [
         build_start_event(),
         *thinking_block(0, "a", "b"),
@@ -132,11 +132,11 @@ NEIGHBOURS = [build_start_event(), *text_block(0, "a", "b"), *text_block(1, "c",
     ],
     ids=["uncited", "cut off", "cited", "cited from the start", "thoughts between"],
 )
-def test_holds_back_what_a_citation_may_join(more, told):
+def test_holds_back_text_that_a_citation_may_join(more, told):
     assert [item.text for item in deltas(NEIGHBOURS + more) if isinstance(item, TextDelta)] == told
 
 
-def test_says_what_it_holds_back_before_it_fails():
+def test_yields_held_back_text_before_it_fails():
     told = []
     with pytest.raises(HttpError):
         told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
@@ -145,7 +145,7 @@ def test_says_what_it_holds_back_before_it_fails():
     assert (billed.type, billed.usage.input_tokens) == ("usage", 11)
 
 
-def test_takes_what_a_block_begins_with():
+def test_reads_the_initial_content_of_a_block():
     parts = [
         *block(0, thinking("hm")),
         *block(1, text("hel"), build_text_delta("lo")),
@@ -161,7 +161,7 @@ def test_takes_what_a_block_begins_with():
     assert (reply(parts).text, reply(parts).tool_calls) == ("hello", (ToolCall("toolu_1", "x", '{"né": 1}'),))
 
 
-def test_takes_pieces_whose_block_has_not_begun():
+def test_reads_deltas_without_a_block_start():
     pieces = [build_text_delta("a"), build_text_delta("b"), {"type": "input_json_delta", "partial_json": "{}"}]
     parts = [{"type": "content_block_delta", "delta": piece} for piece in pieces]
     assert reply([*parts, *build_end_events()]).text == "ab"
@@ -204,9 +204,7 @@ def test_leaves_the_events_as_they_came():
     assert json.dumps(parts) == before
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("rate_limit_error", 429)]
-)
+@pytest.mark.parametrize(("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("rate_limit_error", 429)])
 def test_raises_an_error_as_the_service_names_it(kind, status):
     with pytest.raises(HttpError, match="busy") as caught:
         list(decoded([build_start_event(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))

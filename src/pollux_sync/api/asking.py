@@ -92,8 +92,8 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             outcomes = send_calls(prepared, hooks)
-        # Built while the context is open: sealing needs no client, but Ctrl-C again must not skip the clean-up below.
         except Interrupted as interrupt:
+            # Built before the clean-up at the end of the block: a second Ctrl-C there must not lose the answers.
             duration_s = time.monotonic() - started
             interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
             raise

@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pollux_sync.api.asking import require_one_source
 from pollux_sync.data.checks import check_seconds
 from pollux_sync.data.handles import DeferredHandle
 from pollux_sync.engine.collecting import (
@@ -53,7 +52,7 @@ def defer(
     job_file: str | PathLike[str] | None = None,
 ) -> DeferredHandle:
     """Submit one question to be answered within a day; see `defer_many`."""
-    sources = require_one_source(prompt, source)
+    sources = () if source is None else (source,)
     return defer_many(prompt, sources=sources, config=config, options=options, job_file=job_file)
 
 
@@ -77,6 +76,7 @@ def defer_many(
     """
     request = build_request(prompts, sources, config, options)
     path = None if job_file is None else Path(job_file)
+    # Two processes with one job file would both submit, so the file is locked before it is read.
     with lock_job_file(path), clients.lease(request.config) as hooks:
         return submit(request, hooks, path)
 
@@ -103,6 +103,7 @@ def collect_deferred(
     Raises ConfigurationError for another schema, DeferredNotReadyError with a snapshot before the job has ended.
     """
     resolved = _resolve_handle(handle)
+    # Checked before anything is fetched: with another schema the answers could not be validated.
     check_schema(resolved, response_schema)
     with clients.lease(resolve_config(resolved, config)) as hooks:
         return collect_envelope(resolved, response_schema, hooks)
@@ -149,6 +150,7 @@ def as_completed(
     if timeout_s is not None:
         check_seconds("timeout_s", timeout_s)
     # Every handle is resolved before the first wait, so that a bad path fails at once and not after hours.
+    # Keyed by job, so that a handle that is passed twice is waited for once.
     pending = {handle.job_id: (handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles)}
     known: dict[str, DeferredSnapshot] = {}
     deadline = None if timeout_s is None else time.time() + timeout_s
@@ -172,6 +174,7 @@ def as_completed(
                 hint="wait again with the same handle or file: the jobs are still running",
                 snapshot=known.get(first),
             )
+        # A long interval must not outlast the timeout.
         time.sleep(min(wait_s, left_s))
 
 

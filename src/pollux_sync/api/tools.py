@@ -108,13 +108,14 @@ def build_tool_loop(
 
     Raises ConfigurationError for settings that cannot work.
     """
+    built = _build_tools(tools)
     check_int("max_steps", max_steps, minimum=1)
     check_int("tool_concurrency", tool_concurrency, minimum=1)
     if on_tool_error not in ("tell", "raise"):
         raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
     return ToolLoop(
         ask=ask,
-        tools=_build_tools(tools),
+        tools=built,
         max_steps=max_steps,
         tool_concurrency=tool_concurrency,
         on_tool_error=on_tool_error,
@@ -161,7 +162,8 @@ class ToolLoop:
                 steps.append(_build_step(result))
         # Also the Interrupted of a round in flight: its own partial result lacks the rounds before it.
         except KeyboardInterrupt as interrupt:
-            raise Interrupted(partial_result=_sum_steps(result, steps, started)) from interrupt
+            outcomes = interrupt.outcomes if isinstance(interrupt, Interrupted) else ()
+            raise Interrupted(outcomes=outcomes, partial_result=_sum_steps(result, steps, started)) from interrupt
         except Exception as error:
             # With on_tool_error="raise" the caller asked for the tool's own exception, of whatever class; it is
             # the only thing that can carry the rounds that were paid for. Some exceptions take no attributes.
@@ -171,6 +173,7 @@ class ToolLoop:
         return _sum_steps(result, steps, started)
 
     def _build_options(self, options: Options, tool_choice: ToolChoice | None) -> Options:
+        # A declaration without a function cannot be run, so the model must not see one.
         if options.tools:
             raise ConfigurationError(
                 "options hold tools of their own", hint="pass all of them as run_tools(tools=[...])"
@@ -210,6 +213,7 @@ class ToolLoop:
 
     def _find_tool(self, name: str) -> Tool:
         named = {tool.name: tool for tool in self.tools}
+        # Models invent names. The error becomes the tool's result, and names the tools that exist.
         if name not in named:
             raise LookupError(f"there is no tool {name!r}; the tools are {', '.join(named)}")
         return named[name]

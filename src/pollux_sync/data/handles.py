@@ -113,10 +113,9 @@ class DeferredHandle(Storable):
 class JobState:
     """The state of one job at the provider. ``provider_status`` is the status in the provider's own words.
 
-    ``error`` says why the job failed as a whole. ``unanswered_status`` is the status of requests for which
-    `pollux_collect_deferred` yields no row. None derives it from ``status``; set it for a job that was cancelled or
-    expired with some answers, because its ``status`` "partial" does not say which of the two happened. Times are in
-    seconds since the epoch.
+    ``error`` says why the job failed as a whole. ``ended_as`` is the status with which the job itself ended;
+    set it where ``status`` is "partial", which does not say whether the job was cancelled or expired. It decides the
+    fate of requests for which `pollux_collect_deferred` yields no row. Times are in seconds since the epoch.
     """
 
     status: DeferredStatus
@@ -126,11 +125,11 @@ class JobState:
     completed_at: float | None = None
     expires_at: float | None = None
     error: str | None = None
-    unanswered_status: ItemStatus | None = None
+    ended_as: DeferredStatus | None = None
 
     def decide_unanswered(self) -> ItemStatus:
         """Return the status of a request without a row."""
-        return self.unanswered_status or _UNANSWERED.get(self.status, "missing")
+        return _UNANSWERED.get(self.ended_as or self.status, "missing")
 
 
 @attrs.frozen

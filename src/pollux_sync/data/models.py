@@ -48,7 +48,7 @@ class Readiness:
 
 
 class ModelRow(Protocol):
-    """A row of what a provider knows about its models: it holds for names in which ``pattern`` is found."""
+    """A row of a provider's facts about models. It holds for names in which ``pattern`` is found."""
 
     @property
     def pattern(self) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 from pollux_sync.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
 SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
@@ -233,14 +234,15 @@ class Source:
         return item | ({"provider_hints": hints} if hints else {})
 
     @classmethod
-    def from_dict(cls, item: dict[str, Any]) -> Self:
+    def from_dict(cls, item: Mapping[str, Any]) -> Self:
         """Return the source that `to_dict` wrote.
 
         Raises SourceError that names every bad field, or for a file that is gone or has changed since.
         """
         hint = "pass the result of Source.to_dict()"
         try:
-            stored = load_value(item, _StoredSource, name="source")
+            given: object = item
+            stored = load_value(dict(item) if isinstance(given, Mapping) else given, _StoredSource, name="source")
         except ConfigurationError as error:
             raise SourceError(error.message, hint=hint) from error
         try:
@@ -303,6 +305,8 @@ def _build_loader(stored: _StoredSource) -> tuple[Callable[[], bytes], int]:
     """Return the loader of a stored source's content, and the content's size."""
     if stored.path is not None:
         file = Source.from_file(stored.path, mime_type=stored.mime_type)
+        if stored.sha256 is None:
+            raise ValueError("a file needs path and sha256")
         # The model answered the old content: sending another one now would change the conversation unnoticed.
         if file.content_sha256() != stored.sha256:
             raise SourceError(

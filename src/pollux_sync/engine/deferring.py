@@ -186,9 +186,14 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
 
 
 def hash_content(plan: Plan, hooks: Hooks) -> str:
-    """Return a hash over all that two equal submissions share: prompts, sources, options, model and account."""
+    """Return a hash over all that two equal submissions share: prompts, sources, options, model and account.
+
+    Job files hold it, so it must stay the same in every release.
+    """
     config, options = hooks.config, plan.request.options
-    settings = attrs.asdict(options, filter=lambda field, _: field.name not in {"response_schema", "on_error"})
+    # Only options that are set: one that a later release adds must not change the hash of a job file that is in use.
+    names = {traits.name for traits in options.iter_set()} - {"response_schema", "on_error"}
+    settings = attrs.asdict(options, filter=lambda field, _: field.name in names)
     header = [hooks.info.name, config.model, config.account, config.base_url, settings, options.response_schema_hash()]
     digest = hashlib.sha256(json.dumps(header, sort_keys=True, default=str).encode())
     previous: tuple[Part, ...] | None = None

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: From this status on the provider says that it did not do what was asked.
-_FIRST_REFUSAL = 300
+#: From this status on an answer says that something went wrong. For an upload or a cache that is reason enough to retry
+#: where the status is retryable: unlike a job, a second one costs little and is deleted or expires.
+_FIRST_ERROR_STATUS = 300
 
 log = logging.getLogger("pollux_sync")
 
@@ -87,17 +88,11 @@ def call_with_retries(
         else:
             ledger.append(_record_success(attempt_started_at, attempt_started, wait_s, hooks, response))
             return value, tuple(ledger)
-        try:
-            fault = read_fault(cause, hooks)
-        except PolluxError as defect:
-            fault = Fault(kind="unknown", message=defect.message)
-            ledger.append(_record_failure(attempt_started_at, attempt_started, wait_s, fault))
-            defect.attempts = tuple(ledger)
-            raise
-        ledger.append(_record_failure(attempt_started_at, attempt_started, wait_s, fault))
+        fault = _read_and_record(
+            cause, hooks, ledger, started_at=attempt_started_at, started=attempt_started, wait_s=wait_s
+        )
         _emit(hooks, call, AttemptFailed, ledger[-1])
-        # A status is an answer: the server saw the request and did not carry it out.
-        is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_REFUSAL
+        is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_ERROR_STATUS
         decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
         # Looked at after the failure: a stop while the attempt ran must not start another wait.
         if decision is None or isinstance(decision, str) or stop.is_set():
@@ -108,6 +103,20 @@ def call_with_retries(
         _emit(hooks, call, RetryScheduled, wait_s)
         # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
         stop.wait(wait_s)
+
+
+def _read_and_record(
+    cause: Exception, hooks: Hooks, ledger: list[Attempt], *, started_at: float, started: float, wait_s: float
+) -> Fault:
+    """Return the fault of a failed attempt and add it to the ledger, which an error that is no fault carries too."""
+    try:
+        fault = read_fault(cause, hooks)
+    except PolluxError as defect:
+        ledger.append(_record_failure(started_at, started, wait_s, Fault(kind="unknown", message=defect.message)))
+        defect.attempts = tuple(ledger)
+        raise
+    ledger.append(_record_failure(started_at, started, wait_s, fault))
+    return fault
 
 
 def build_stream_failure(error: Exception, attempts: tuple[Attempt, ...], hooks: Hooks, call: Call) -> PolluxError:

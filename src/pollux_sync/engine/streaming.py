@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -129,22 +130,10 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
     arriving: queue.Queue[StreamEvent | None] = queue.Queue(_MAX_WAITING_EVENTS)
     defects: list[BaseException] = []
 
-    def read_call(call: Call) -> Outcome:
-        events = streamer.stream_call(call)
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                return cast("Outcome", end.value)
-            # Blocks when the caller is slow: then the server is slowed down too, instead of filling memory.
-            arriving.put(event)
-            if active.stop.is_set():
-                events.close()
-                return Failure(_build_abandoned(call))
-
     def read_calls() -> None:
+        read = partial(_hand_over_events, streamer, arriving)
         try:
-            map_threads(read_call, calls, hooks.config.request_concurrency, active.stop, outcomes)
+            map_threads(read, calls, hooks.config.request_concurrency, active.stop, outcomes)
         except BaseException as defect:  # noqa: BLE001 - raised again in the caller's thread
             defects.append(defect)
         # In any case, or the caller would wait for ever.
@@ -166,6 +155,21 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
     if defects:
         raise defects[0]
     return cast("list[Outcome]", outcomes)
+
+
+def _hand_over_events(streamer: CallStreamer, arriving: queue.Queue[StreamEvent | None], call: Call) -> Outcome:
+    """Put the events of one call into the queue; return its outcome."""
+    events = streamer.stream_call(call)
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return cast("Outcome", end.value)
+        # Blocks when the caller is slow: then the server is slowed down too, instead of filling memory.
+        arriving.put(event)
+        if streamer.active.stop.is_set():
+            events.close()
+            return Failure(_build_abandoned(call))
 
 
 def _drain(arriving: queue.Queue[StreamEvent | None], reader: threading.Thread) -> None:
@@ -235,7 +239,7 @@ class CallStreamer:
         request = hooks.encode_stream(encode_request(call, hooks))
         started = time.monotonic()
         opened, attempts = call_with_retries(
-            lambda: open_stream(request, call, hooks), hooks, active.stop, phase="generate", call=call
+            lambda: attempt_stream(request, call, hooks), hooks, active.stop, phase="generate", call=call
         )
         active.add(opened.stream)
         reply = None
@@ -262,11 +266,7 @@ class CallStreamer:
             raise build_stream_failure(error, attempts, hooks, call) from None
         finally:
             active.remove(opened.stream)
-            # A whole answer leaves a connection that can be used again; a broken one does not.
-            if reply is None:
-                opened.stream.close()
-            else:
-                opened.stream.finish()
+            opened.end(is_complete=reply is not None)
 
 
 def _build_abandoned(call: Call) -> APIError:
@@ -302,8 +302,15 @@ class _OpenedStream:
         yield from self.rest
         raise _build_cut_off()
 
+    def end(self, *, is_complete: bool) -> None:
+        """End the stream. A complete answer leaves a connection that can be used again, a broken one does not."""
+        if is_complete:
+            self.stream.finish()
+        else:
+            self.stream.close()
 
-def open_stream(request: HttpRequest, call: Call, hooks: Hooks) -> tuple[_OpenedStream, HttpResponse]:
+
+def attempt_stream(request: HttpRequest, call: Call, hooks: Hooks) -> tuple[_OpenedStream, HttpResponse]:
     """Make one physical attempt: send the request and read up to the first item."""
     stream = hooks.stream(request, hooks.config.timeout_s)
     try:

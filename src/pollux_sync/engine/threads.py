@@ -18,12 +18,12 @@ def map_threads(
 ) -> None:
     """Fill ``results``, as long as ``items``, with ``work(item)`` each, on at most ``concurrency`` threads.
 
-    Nothing is started once ``stop`` is set, and ``stop`` is set when this returns from several threads. ``work`` sees
-    the caller's context variables. On Ctrl-C no further item is started, and KeyboardInterrupt is raised without
+    Nothing is started once ``stop`` is set; with several threads it is set on return. ``work`` sees the caller's
+    context variables. On Ctrl-C no further item is started, and KeyboardInterrupt is raised without
     waiting for the items in work: the threads are daemons. An exception out of ``work`` ends the mapping likewise
     and is raised here.
     """
-    # No thread for one at a time: starting one costs 85 µs, and a debugger or profiler sees the caller's stack.
+    # No thread for one at a time: it would cost more than it saves, and a debugger sees the caller's stack.
     if len(items) == 1 or concurrency == 1:
         for position, item in enumerate(items):
             if stop.is_set():
@@ -59,7 +59,7 @@ class WorkerThreads:
         self._stop = stop
         self._results = results
         self._lock = threading.Lock()
-        # A semaphore instead of join(): one wait serves whichever thread ends, and Ctrl-C interrupts it.
+        # A semaphore instead of join(): one wait serves whichever thread ends.
         self._finished = threading.Semaphore(0)
         self._defects: list[BaseException] = []
 
@@ -75,8 +75,7 @@ class WorkerThreads:
         for count in range(size):
             try:
                 start_thread(self._take_items)
-            # Containers often limit the number of threads.
-            except RuntimeError:  # the system has no more threads
+            except RuntimeError:  # the system has no more threads: containers often limit them
                 if count:
                     return count
                 raise

@@ -462,7 +462,7 @@ class Hooks:
 def _make_caller(caller: Any) -> Callable[..., Any]:
     """Return a function that calls a hook: the implementation itself if it is the only one, else pluggy's caller.
 
-    Measured by instructions, ``run()`` with a client that answers at once costs 0.89 of a call through pluggy.
+    pluggy's caller costs several times the call itself, and four hooks are called for every prompt.
     """
     implementations = caller.get_hookimpls()
     if len(implementations) != 1 or implementations[0].wrapper or implementations[0].hookwrapper:

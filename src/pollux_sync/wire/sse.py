@@ -165,7 +165,7 @@ class ByteStream(EventStream, ABC):
 
 
 def _read_head(chunks: Iterator[bytes]) -> bytes:
-    """Return the first bytes of a body without the blanks before them. Raise ReplyError for nothing but blanks.
+    """Return the first bytes of a body without the blanks before them. Raises ReplyError for blanks without end.
 
     Blanks are dropped as they arrive: keeping them and searching them again with every chunk would take minutes for a
     few megabytes.

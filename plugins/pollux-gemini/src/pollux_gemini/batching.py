@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pollux_gemini.parts import Json
-    from pollux_sync.plugin import DeferredBatch, DeferredStatus, ItemStatus
+    from pollux_sync.plugin import DeferredBatch, DeferredStatus
 
 #: Google takes input files of 2 GB; a quarter keeps temporary files and repeated uploads bearable. Google publishes no
 #: limit on the number of requests; ours bounds memory, since the replies of one job are in memory together when they
@@ -68,8 +68,6 @@ _STATUSES: dict[str, DeferredStatus] = {
     "CANCELLED": "cancelled",
     "EXPIRED": "expired",
 }
-#: The fate of requests without a row, by the status of a job that ended early.
-_FATES: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 
 
 @attrs.frozen(kw_only=True)
@@ -215,7 +213,7 @@ def build_state(remote: RemoteBatch) -> JobState:
         failed=remote.failed,
         completed_at=remote.ended_at if is_terminal(remote.status) else None,
         error=remote.error,
-        unanswered_status=_FATES.get(remote.status),
+        ended_as=remote.status,
     )
 
 

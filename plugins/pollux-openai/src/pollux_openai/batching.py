@@ -46,8 +46,8 @@ _RUNNING_STATUSES: dict[str, DeferredStatus] = {
     "finalizing": "running",
     "cancelling": "cancelling",
 }
-#: The fate of requests without a row, by the status of a job that ended early.
-_FATES: dict[str, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
+#: The statuses of a job that ended early, which the service and we call alike.
+_EARLY_ENDS: dict[str, DeferredStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 #: The fate of a request by the error code of its row. Both spellings of "cancelled" are accepted.
 _ROW_FATES: dict[str, ItemStatus] = {
     "batch_expired": "expired",
@@ -125,7 +125,7 @@ def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
     """Decode the state of a job. Once the job has ended, a request without an answer counts as failed."""
     request_count = job.request_count
     provider_status = as_text(remote.get("status")) or "unknown"
-    is_over = provider_status in _FATES or provider_status == "completed"
+    is_over = provider_status in _EARLY_ENDS or provider_status == "completed"
     counts = remote.get("request_counts")
     has_counts = bool(read_count(counts, "total"))
     has_answers, has_errors = (bool(remote.get(name)) for name in ("output_file_id", "error_file_id"))
@@ -147,7 +147,7 @@ def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
         completed_at=_read_end_time(remote) if is_over else None,
         expires_at=read_count(remote, "expires_at"),
         error=_describe_errors(remote, job),
-        unanswered_status=_FATES.get(provider_status),
+        ended_as=_EARLY_ENDS.get(provider_status),
     )
 
 
