@@ -47,12 +47,12 @@ def config(*plugins, **fields):
     return Config(**(usual | fields))
 
 
-def jobs_of(reach):
+def list_jobs(reach):
     with process.clients.lease(reach) as hooks:
         return hooks.client.jobs
 
 
-def files_of(reach):
+def list_files(reach):
     with process.clients.lease(reach) as hooks:
         return hooks.client.files
 
@@ -151,9 +151,9 @@ def test_files_live_until_the_answers_are_there(tmp_path):
         f"mock://uploaded/{handle.mark}-a.pdf",
         f"mock://uploaded/{handle.mark}-b.png",
     ]
-    assert files_of(reach) == {asset.id for asset in handle.files}
+    assert list_files(reach) == {asset.id for asset in handle.files}
     collect_deferred(handle, config=reach)
-    assert files_of(reach) == frozenset()
+    assert list_files(reach) == frozenset()
     assert (events.count(FileUploaded), events.count(UploadDeleted)) == (2, 2)
     assert events.count(DeferredSubmitted) == 1
 
@@ -361,9 +361,9 @@ def test_accepts_a_job_file_as_handle(tmp_path):
 def test_the_same_file_submits_once(tmp_path):
     reach, path = config(), tmp_path / "job.json"
     assert defer_many(PROMPTS, config=reach, job_file=path) == defer_many(PROMPTS, config=reach, job_file=path)
-    assert len(jobs_of(reach)) == 1
+    assert len(list_jobs(reach)) == 1
     assert defer_many(PROMPTS, config=reach, job_file=tmp_path / "other.json").job_id
-    assert len(jobs_of(reach)) == 2
+    assert len(list_jobs(reach)) == 2
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_a_broken_submission_is_looked_up_before_it_is_repeated(error, after):
     reach = config(faults)
     handle = defer_many(PROMPTS, config=reach)
     assert faults.asked == (["submit", "find"] if after else ["submit", "find", "submit"])
-    assert list(jobs_of(reach)) == [handle.job_id]
+    assert list(list_jobs(reach)) == [handle.job_id]
 
 
 def test_continues_after_an_uncertain_failure(tmp_path):
@@ -452,15 +452,15 @@ def test_continues_after_an_uncertain_failure(tmp_path):
     with pytest.raises(ConfigurationError, match="was interrupted") as hinted:
         inspect_deferred(path, config=reach)
     assert "continues" in hinted.value.hint
-    assert len(files_of(reach)) == 1
+    assert len(list_files(reach)) == 1
     with process.clients.lease(reach) as hooks:
         mark = json.loads(path.read_text())["mark"]
         hooks.client.store_file(f"{mark}-stored-without-a-note.pdf")
         hooks.client.store_file("of-somebody-else.pdf")
     handle = defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
-    assert list(jobs_of(reach)) == [handle.job_id]
+    assert list(list_jobs(reach)) == [handle.job_id]
     assert faults.asked == ["submit", "find"]
-    assert files_of(reach) == {handle.files[0].id, "mock://uploaded/of-somebody-else.pdf"}
+    assert list_files(reach) == {handle.files[0].id, "mock://uploaded/of-somebody-else.pdf"}
 
 
 def test_a_refusal_leaves_no_files_behind(tmp_path):
@@ -469,7 +469,7 @@ def test_a_refusal_leaves_no_files_behind(tmp_path):
     reach, path = config(faults), tmp_path / "job.json"
     with pytest.raises(APIError, match="no batches"):
         defer_many(PROMPTS, sources=[Source.from_file(tmp_path / "a.pdf")], config=reach, job_file=path)
-    assert files_of(reach) == frozenset()
+    assert list_files(reach) == frozenset()
     assert not path.exists()
     assert faults.asked == ["submit"]
 
@@ -485,9 +485,9 @@ def test_what_may_exist_is_not_forgotten_over_a_later_refusal(tmp_path):
         with pytest.raises(APIError, match="slow down"):
             defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
         assert path.exists()
-        assert len(files_of(reach)) == 1
+        assert len(list_files(reach)) == 1
     handle = defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
-    assert list(jobs_of(reach)) == [handle.job_id]
+    assert list(list_jobs(reach)) == [handle.job_id]
     assert faults.asked == ["submit", "find", "find", "find"]
 
 
@@ -501,7 +501,7 @@ def test_strays_of_a_broken_attempt_are_deleted_in_the_same_call():
 
     faults.before = leave_a_stray
     defer_many(PROMPTS, config=reach)
-    assert files_of(reach) == frozenset()
+    assert list_files(reach) == frozenset()
 
 
 class NoLists:
@@ -516,7 +516,7 @@ class NoLists:
 def test_keeps_the_handle_when_files_cannot_be_listed(tmp_path):
     reach, path = config(NoLists(), Faults(ConnectionResetError(), after=True)), tmp_path / "job.json"
     handle = defer_many(PROMPTS, config=reach, job_file=path)
-    assert list(jobs_of(reach)) == [handle.job_id]
+    assert list(list_jobs(reach)) == [handle.job_id]
     assert collect_deferred(path, config=reach)["status"] == "ok"
 
 
@@ -550,7 +550,7 @@ def test_writes_a_job_file_atomically(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert sorted(tmp_path.iterdir()) == [path]
-    assert jobs_of(reach) == {}
+    assert list_jobs(reach) == {}
     assert defer_many(PROMPTS, config=config(), job_file=path) == handle
 
 

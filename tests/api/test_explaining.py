@@ -223,7 +223,7 @@ def count_prompt(request):
     return Answer(json={"count": len(request.json()["prompt"])})
 
 
-def counted(explanation):
+def list_token_counts(explanation):
     return [request.counted_input_tokens for request in explanation.requests]
 
 
@@ -231,14 +231,14 @@ def test_the_provider_counts_each_request(server, config):
     server.handler = count_prompt
     prompts = ["p" * length for length in range(1, 21)]
     explanation = explain(prompts, config=config(plugins=[Counting()]), count_tokens=True)
-    assert counted(explanation) == list(range(1, 21))
+    assert list_token_counts(explanation) == list(range(1, 21))
     assert sorted(request.body for request in server.requests) == sorted(r.content for r in explanation.requests)
     assert "  input tokens: 210, counted by the provider" in str(explanation)
 
 
 def test_counts_only_with_count_tokens(server, config):
     explanation = explain("p", config=config(plugins=[Counting()]))
-    assert (counted(explanation), server.requests) == ([None], [])
+    assert (list_token_counts(explanation), server.requests) == ([None], [])
 
 
 def test_counting_is_refused_where_the_provider_does_not(server, config):
@@ -259,7 +259,7 @@ def test_what_is_still_to_be_uploaded_is_not_counted(server, config, files):
     explanation = explain(
         "four", sources=sources, config=config(plugins=[Counting()]), per_source=True, count_tokens=True
     )
-    assert counted(explanation) == [4, None]
+    assert list_token_counts(explanation) == [4, None]
     assert "  input tokens: 4 in 1 of 2 requests, counted by the provider" in str(explanation)
 
 
@@ -273,7 +273,7 @@ def test_a_missing_count_is_none(server, config):
 
 def test_counting_is_tried_again_as_sending_is(server, config):
     server.reply(Answer(status=503, json={}), Answer(json={"count": 3}))
-    assert counted(explain("p", config=config(plugins=[Counting()]), count_tokens=True)) == [3]
+    assert list_token_counts(explain("p", config=config(plugins=[Counting()]), count_tokens=True)) == [3]
 
 
 def test_an_error_in_counting_names_its_call(server, config):
@@ -299,7 +299,7 @@ def test_nothing_is_counted_when_a_later_call_is_refused(server, config):
 
 def test_the_mock_counts_the_tokens_that_it_reports():
     explanation = explain("p", config=MOCK, count_tokens=True)
-    assert counted(explanation) == [run_many("p", config=MOCK)["usage"]["input_tokens"]]
+    assert list_token_counts(explanation) == [run_many("p", config=MOCK)["usage"]["input_tokens"]]
 
 
 # prices
@@ -317,27 +317,27 @@ class Prices:
         return Decimal(usage.input_tokens) / 10 + usage.output_tokens if model == "m" else None
 
 
-def priced(prompts, *, options=None, model="m", **call):
+def explain_with_prices(prompts, *, options=None, model="m", **call):
     prices = Prices()
     config = attrs.evolve(MOCK, plugins=[prices], model=model)
     return explain(prompts, config=config, options=options, **call), prices
 
 
 def test_price_is_that_of_the_input_up_to_that_of_the_longest_answers():
-    explanation, prices = priced(["p" * 4, "q" * 8], options=Options(max_tokens=2))
+    explanation, prices = explain_with_prices(["p" * 4, "q" * 8], options=Options(max_tokens=2))
     assert (explanation.lowest_price, explanation.highest_price) == (Decimal("0.3"), Decimal("4.3"))
     assert prices.asked == [("openai", 1), ("openai", 3), ("openai", 2), ("openai", 4)]
     assert "  price: about 0.3 to 4.3 US dollars" in str(explanation)
 
 
 def test_price_of_answers_without_a_limit_is_not_known():
-    explanation, _ = priced("p" * 4)
+    explanation, _ = explain_with_prices("p" * 4)
     assert (explanation.lowest_price, explanation.highest_price) == (Decimal("0.1"), None)
     assert "  price: about 0.1 US dollars, without the answers" in str(explanation)
 
 
 def test_price_of_counted_tokens_is_not_about():
-    explanation, _ = priced("p", count_tokens=True)
+    explanation, _ = explain_with_prices("p", count_tokens=True)
     assert "  price: 1 US dollars, without the answers" in str(explanation)
 
 
@@ -345,19 +345,19 @@ def test_price_of_counted_tokens_is_not_about():
     "call", [{"model": "another"}, {"sources": [Source.from_uri("https://acme.example/x.pdf")]}, {"prompts": []}]
 )
 def test_price_is_not_guessed(call):
-    explanation, _ = priced(**({"prompts": ["p", "q"], "options": Options(max_tokens=2)} | call))
+    explanation, _ = explain_with_prices(**({"prompts": ["p", "q"], "options": Options(max_tokens=2)} | call))
     assert (explanation.lowest_price, explanation.highest_price) == (None, None)
     assert "price" not in str(explanation)
 
 
 def test_price_of_all_is_not_known_when_that_of_one_is_not(files):
-    explanation, _ = priced("p", sources=[files[0], files[1]], per_source=True)
+    explanation, _ = explain_with_prices("p", sources=[files[0], files[1]], per_source=True)
     assert [request.lowest_price is None for request in explanation.requests] == [False, True]
     assert explanation.lowest_price is None
 
 
 def test_as_data_prices_are_texts():
-    data = priced("p" * 4, options=Options(max_tokens=2))[0].to_dict()
+    data = explain_with_prices("p" * 4, options=Options(max_tokens=2))[0].to_dict()
     assert (data["lowest_price"], data["requests"][0]["highest_price"]) == ("0.1", "2.1")
     assert json.loads(json.dumps(data)) == data
 

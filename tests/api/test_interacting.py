@@ -47,7 +47,7 @@ def weather(city: str) -> dict[str, str]:
 AROUND = Environment(instructions="Be brief.", tools=[weather])
 
 
-def scripted(*answers, **fields):
+def build_script(*answers, **fields):
     script = Script(*answers)
     return script, Config(provider="openai", model="m", use_mock=True, plugins=[script], **fields)
 
@@ -57,19 +57,19 @@ def calling(*cities):
     return Reply(tool_calls=calls, finish_reason="tool_calls", usage=Usage(input_tokens=2))
 
 
-def results_of(output):
+def build_tool_results(output):
     return [ToolResult.from_value(call, weather(**call.arguments_dict())) for call in output.tool_calls]
 
 
-def parts_in(script):
+def list_parts(script):
     return [request["parts"] for request in script.requests]
 
 
 def test_an_agent_loops_until_it_has_an_answer():
-    script, config = scripted(calling("Rome", "Oslo"), calling("Bonn"), "Blue everywhere.")
+    script, config = build_script(calling("Rome", "Oslo"), calling("Bonn"), "Blue everywhere.")
     output = interact(AROUND, "Weather?", config=config)
     while output.tool_calls:
-        told = Input(continuation=output.continuation, tool_results=results_of(output))
+        told = Input(continuation=output.continuation, tool_results=build_tool_results(output))
         output = interact(AROUND, told, config=config)
     assert (output.text, script.is_used_up) == ("Blue everywhere.", True)
     assert {request["system"] for request in script.requests} == {"Be brief."}
@@ -82,14 +82,14 @@ def test_the_same_conversation_by_hand_sends_the_same(tmp_path):
     source = Source.from_file(tmp_path / "a.png")
     answers = (calling("Rome"), "Blue.", "Yes.")
 
-    script, config = scripted(*answers)
+    script, config = build_script(*answers)
     around = attrs.evolve(AROUND, sources=[source])
     first = interact(around, "Weather?", config=config, options=Options(temperature=0))
-    told = Input(continuation=first.continuation, tool_results=results_of(first))
+    told = Input(continuation=first.continuation, tool_results=build_tool_results(first))
     second = interact(around, told, config=config, options=Options(temperature=0))
     interact(around, Input("Sure?", continuation=second.continuation), config=config, options=Options(temperature=0))
 
-    by_hand, config = scripted(*answers)
+    by_hand, config = build_script(*answers)
     options = Options(**AROUND.settings, temperature=0)
     asked = run("Weather?", source=source, config=config, options=options)
     results = [{"role": "tool", "tool_call_id": "c0", "content": '{"sky": "blue", "city": "Rome"}'}]
@@ -101,7 +101,7 @@ def test_the_same_conversation_by_hand_sends_the_same(tmp_path):
 
 
 def test_continues_a_conversation_from_json():
-    script, config = scripted("Hello Ada.", "Ada.")
+    script, config = build_script("Hello Ada.", "Ada.")
     stored = interact(input="I am Ada.", config=config).continuation.to_json()
     interact(input=Input("Who am I?", continuation=Continuation.from_json(stored)), config=config)
     assert [turn["content"] for turn in script.requests[1]["history"]] == ["I am Ada.", "Hello Ada."]
@@ -117,7 +117,7 @@ def test_a_conversation_of_another_provider_is_refused_before_anything_is_sent()
 
 
 def test_a_conversation_of_a_newer_release_is_refused_before_anything_is_sent():
-    script, config = scripted()
+    script, config = build_script()
     newer = Continuation.from_dict({"provider": "openai", "version": 99, "history": []})
     with pytest.raises(ConfigurationError, match="stored by a newer pollux-sync"):
         interact(input=Input("on", continuation=newer), config=config)
@@ -125,45 +125,45 @@ def test_a_conversation_of_a_newer_release_is_refused_before_anything_is_sent():
 
 
 def test_sends_sources_once_per_conversation():
-    script, config = scripted(calling("Rome"), "Blue.", "Yes.")
+    script, config = build_script(calling("Rome"), "Blue.", "Yes.")
     around = attrs.evolve(AROUND, sources=[Source.from_text("a letter")])
     first = interact(around, "Weather?", config=config)
-    told = Input(continuation=first.continuation, tool_results=results_of(first))
+    told = Input(continuation=first.continuation, tool_results=build_tool_results(first))
     second = interact(around, told, config=config)
     stored = Continuation.from_json(second.continuation.to_json())
     interact(around, Input("Sure?", continuation=stored), config=config)
-    assert parts_in(script) == [[{"text": "a letter"}], [], []]
+    assert list_parts(script) == [[{"text": "a letter"}], [], []]
 
 
 def test_sends_a_source_that_was_added_later():
-    script, config = scripted("one", "two", "three")
+    script, config = build_script("one", "two", "three")
     letter, note = Source.from_text("a letter"), Source.from_text("a note")
     first = interact(Environment(sources=[letter]), "What?", config=config)
     both = Environment(sources=[letter, note])
     second = interact(both, Input("And this?", continuation=first.continuation), config=config)
     interact(both, Input("Well?", continuation=second.continuation), config=config)
-    assert parts_in(script) == [[{"text": "a letter"}], [{"text": "a note"}], []]
+    assert list_parts(script) == [[{"text": "a letter"}], [{"text": "a note"}], []]
 
 
 def test_another_clip_of_a_video_is_another_source():
-    script, config = scripted("one", "two")
+    script, config = build_script("one", "two")
     video = Source.from_youtube("https://youtu.be/x")
     first = interact(Environment(sources=[video]), "What?", config=config)
     clip = Environment(sources=[video.with_gemini_video_settings(start_offset="9s")])
     interact(clip, Input("And here?", continuation=first.continuation), config=config)
-    assert list(map(len, parts_in(script))) == [1, 1]
+    assert list(map(len, list_parts(script))) == [1, 1]
 
 
 @pytest.mark.parametrize("shown", [3, [3]])
 def test_tolerates_an_invalid_list_of_shown_sources(shown):
-    script, config = scripted("one")
+    script, config = build_script("one")
     claimed = Continuation.from_dict({"provider": "openai", "history": [], "shown": shown})
     interact(Environment(sources=[Source.from_text("a")]), Input("on", continuation=claimed), config=config)
-    assert parts_in(script) == [[{"text": "a"}]]
+    assert list_parts(script) == [[{"text": "a"}]]
 
 
 def test_a_conversation_that_another_program_stored_is_refused_before_anything_is_sent():
-    script, config = scripted()
+    script, config = build_script()
     foreign = Continuation.from_dict({"provider": "openai", "messages": [{"role": "user", "content": "a"}]})
     with pytest.raises(ConfigurationError, match="holds no history"):
         interact(input=Input("on", continuation=foreign), config=config)
@@ -171,7 +171,7 @@ def test_a_conversation_that_another_program_stored_is_refused_before_anything_i
 
 
 def test_refuses_a_missing_source_before_sending(tmp_path):
-    script, config = scripted()
+    script, config = build_script()
     (tmp_path / "a.txt").write_text("text")
     around = Environment(sources=[Source.from_file(tmp_path / "a.txt")])
     (tmp_path / "a.txt").unlink()
@@ -181,22 +181,22 @@ def test_refuses_a_missing_source_before_sending(tmp_path):
 
 
 def test_continues_a_conversation_of_run():
-    script, config = scripted(calling("Rome"), "Blue.")
+    script, config = build_script(calling("Rome"), "Blue.")
     asked = Output(run("Weather?", config=config, options=Options(**AROUND.settings)))
-    told = Input(continuation=asked.continuation, tool_results=results_of(asked))
+    told = Input(continuation=asked.continuation, tool_results=build_tool_results(asked))
     assert interact(AROUND, told, config=config).text == "Blue."
     assert [turn["role"] for turn in script.requests[1]["history"]] == ["user", "assistant", "tool"]
 
 
 def test_continues_a_conversation_with_continue_tool():
-    _, config = scripted(calling("Rome"), "Blue.")
+    _, config = build_script(calling("Rome"), "Blue.")
     asked = interact(AROUND, "Weather?", config=config)
-    told = [result.to_turn() for result in results_of(asked)]
+    told = [result.to_turn() for result in build_tool_results(asked)]
     assert continue_tool(asked.envelope, told, config=config)["answers"] == ["Blue."]
 
 
 def test_a_transcript_is_the_history():
-    script, config = scripted("Red.")
+    script, config = build_script("Red.")
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
     transcript = [
         {"role": "developer", "content": "Be brief."},
@@ -211,7 +211,7 @@ def test_a_transcript_is_the_history():
 
 
 def test_results_may_answer_the_calls_of_a_transcript():
-    script, config = scripted("Blue.")
+    script, config = build_script("Blue.")
     asked = [Message("user", "Weather?"), Message("assistant", tool_calls=[ToolCall("c", "weather", "{}")])]
     told = Input("And tomorrow?", history=asked, tool_results=[ToolResult("c", "no such city", is_error=True)])
     interact(AROUND, told, config=config)
@@ -222,7 +222,7 @@ def test_results_may_answer_the_calls_of_a_transcript():
 
 @pytest.mark.parametrize("ids", [["c0"], ["c0", "c2"], ["c0", "c1", "c1"]])
 def test_each_call_wants_one_result(ids):
-    script, config = scripted(calling("Rome", "Oslo"))
+    script, config = build_script(calling("Rome", "Oslo"))
     asked = interact(AROUND, "Weather?", config=config)
     told = Input(continuation=asked.continuation, tool_results=[ToolResult(call_id, "x") for call_id in ids])
     with pytest.raises(ConfigurationError, match="the model called c0, c1"):
@@ -231,7 +231,7 @@ def test_each_call_wants_one_result(ids):
 
 
 def test_a_call_is_not_passed_over():
-    script, config = scripted(calling("Rome"))
+    script, config = build_script(calling("Rome"))
     asked = interact(AROUND, "Weather?", config=config)
     with pytest.raises(ConfigurationError, match="the model called c0, which have no result yet") as caught:
         interact(AROUND, Input("Never mind.", continuation=asked.continuation), config=config)
@@ -246,14 +246,14 @@ def test_stored_calls_that_are_none_are_refused():
 
 
 def test_sends_the_cache_of_the_environment():
-    script, config = scripted("one")
+    script, config = build_script("one")
     handle = create_cache([Source.from_text("a long story")], config=config)
     output = interact(Environment(cache=handle), "Who?", config=config)
     assert (script.requests[0]["cache"], output.metrics["cache_used"]) == (handle.name, True)
 
 
 def test_options_say_the_rest():
-    script, config = scripted('{"a": 1}')
+    script, config = build_script('{"a": 1}')
     options = Options(response_schema={"type": "object"}, max_tokens=9)
     output = interact(None, "a?", config=config, options=options)
     assert (output.structured, script.requests[0]["max_tokens"]) == ({"a": 1}, 9)
@@ -304,7 +304,7 @@ def test_the_arguments_of_the_call_can_be_had_apart():
 
 
 def test_a_failure_carries_the_partial_result():
-    _, config = scripted(APIError("no", kind="invalid_request"))
+    _, config = build_script(APIError("no", kind="invalid_request"))
     with pytest.raises(APIError) as caught:
         interact(input="hi", config=config)
     assert Output(caught.value.partial_result).completion_status == "error"
@@ -312,7 +312,7 @@ def test_a_failure_carries_the_partial_result():
 
 def test_an_output_has_the_facts_of_the_envelope():
     reply = attrs.evolve(calling("Rome"), text="Let me look.", reasoning="hm", raw_finish_reason="tool_use")
-    _, config = scripted(reply)
+    _, config = build_script(reply)
     output = interact(AROUND, "Weather?", config=config)
     assert (output.text, output.reasoning, output.structured, output.error) == ("Let me look.", "hm", None, None)
     assert output.tool_calls == reply.tool_calls
@@ -330,7 +330,7 @@ class Place:
 
 
 def test_an_output_as_json_is_an_output_again():
-    _, config = scripted({"city": "Rome"})
+    _, config = build_script({"city": "Rome"})
     output = interact(input="Where?", config=config, options=Options(response_schema=Place))
     stored = json.loads(json.dumps(output.to_jsonable()))
     assert stored == to_jsonable(output.envelope)
@@ -339,13 +339,13 @@ def test_an_output_as_json_is_an_output_again():
 
 
 def test_an_answer_that_misses_its_schema_has_no_structure():
-    _, config = scripted("no")
+    _, config = build_script("no")
     output = interact(input="Where?", config=config, options=Options(response_schema=Place))
     assert (output.structured, output.text, output.status) == (None, "no", "ok")
 
 
 def test_a_kept_failure_has_its_error():
-    _, config = scripted(APIError("no", kind="invalid_request"))
+    _, config = build_script(APIError("no", kind="invalid_request"))
     output = interact(input="hi", config=config, options=Options(on_error="keep"))
     assert (output.text, output.status, output.completion_status) == ("", "error", "error")
     assert (output.error["kind"], output.finish_reason, output.continuation) == ("invalid_request", None, None)
@@ -365,17 +365,17 @@ def test_a_kept_failure_has_its_error():
     ],
 )
 def test_an_output_says_if_it_is_complete(reason, completion):
-    _, config = scripted(Reply(text="Well", finish_reason=reason))
+    _, config = build_script(Reply(text="Well", finish_reason=reason))
     assert interact(input="hi", config=config).completion_status == completion
 
 
 def test_nothing_without_a_reason_is_an_error():
-    _, config = scripted(Reply(text=" "))
+    _, config = build_script(Reply(text=" "))
     assert interact(input="hi", config=config).completion_status == "error"
 
 
 def test_several_answers_are_an_output_each():
-    _, config = scripted(Reply(text="a", usage=Usage(input_tokens=1)), calling("Rome"), request_concurrency=1)
+    _, config = build_script(Reply(text="a", usage=Usage(input_tokens=1)), calling("Rome"), request_concurrency=1)
     result = run_many(["a", "b"], config=config, options=Options(**AROUND.settings))
     first, second = outputs(result)
     assert (first.text, first.usage, first.tool_calls) == ("a", Usage(input_tokens=1), ())
@@ -389,7 +389,7 @@ def test_no_answers_are_no_outputs():
 
 
 def test_the_result_of_a_tool_loop_keeps_its_sums():
-    _, config = scripted(calling("Rome"), Reply(text="Blue.", usage=Usage(input_tokens=3)))
+    _, config = build_script(calling("Rome"), Reply(text="Blue.", usage=Usage(input_tokens=3)))
     result = run_tools("Weather?", tools=[weather], config=config)
     (output,) = outputs(result)
     assert (output.text, output.usage) == ("Blue.", Usage(input_tokens=5))

@@ -28,57 +28,57 @@ class FakeHooks:
 
 
 @pytest.fixture
-def opened():
+def open_log():
     return []
 
 
 @pytest.fixture
-def pool(opened):
+def pool(open_log):
     def open_hooks(config):
-        opened.append(FakeHooks(config))
-        return opened[-1]
+        open_log.append(FakeHooks(config))
+        return open_log[-1]
 
     return ClientPool(open_hooks, capacity=2)
 
 
-def config_of(model):
+def build_config(model):
     return ConfigValues(provider="p", model=model)
 
 
-def test_equal_configs_share_one_client(pool, opened):
+def test_equal_configs_share_one_client(pool, open_log):
     for _ in range(3):
-        with pool.lease(config_of("a")):
+        with pool.lease(build_config("a")):
             pass
-    assert len(opened) == 1
+    assert len(open_log) == 1
 
 
-def test_closes_the_least_recently_used_idle_client(pool, opened):
+def test_closes_the_least_recently_used_idle_client(pool, open_log):
     for model in ("a", "b", "a", "c"):
-        with pool.lease(config_of(model)):
+        with pool.lease(build_config(model)):
             pass
-    assert {hooks.config.model: hooks.closed for hooks in opened} == {"a": 0, "b": 1, "c": 0}
+    assert {hooks.config.model: hooks.closed for hooks in open_log} == {"a": 0, "b": 1, "c": 0}
 
 
-def test_never_closes_a_client_in_use(pool, opened):
-    with pool.lease(config_of("a")), pool.lease(config_of("b")), pool.lease(config_of("c")):
-        assert [hooks.closed for hooks in opened] == [0, 0, 0]
+def test_never_closes_a_client_in_use(pool, open_log):
+    with pool.lease(build_config("a")), pool.lease(build_config("b")), pool.lease(build_config("c")):
+        assert [hooks.closed for hooks in open_log] == [0, 0, 0]
 
 
-def test_closes_all_at_the_end(pool, opened):
+def test_closes_all_at_the_end(pool, open_log):
     for model in ("a", "b"):
-        with pool.lease(config_of(model)):
+        with pool.lease(build_config(model)):
             pass
     pool.close()
-    assert [hooks.closed for hooks in opened] == [1, 1]
+    assert [hooks.closed for hooks in open_log] == [1, 1]
 
 
-def test_a_forked_child_starts_afresh_without_closing(pool, opened):
-    with pool.lease(config_of("a")):
+def test_a_forked_child_starts_afresh_without_closing(pool, open_log):
+    with pool.lease(build_config("a")):
         pass
     pool.forget()
-    with pool.lease(config_of("a")):
+    with pool.lease(build_config("a")):
         pass
-    assert [hooks.closed for hooks in opened] == [0, 0]
+    assert [hooks.closed for hooks in open_log] == [0, 0]
 
 
 class Equal:
@@ -94,13 +94,13 @@ class Equal:
         pass
 
 
-def test_two_plugin_objects_never_share_a_client_however_equal(pool, opened):
+def test_two_plugin_objects_never_share_a_client_however_equal(pool, open_log):
     for _ in range(2):
         plugin = Equal()
         for _ in range(2):
             with pool.lease(ConfigValues(provider="p", model="m", plugins=[plugin])):
                 pass
-    assert len(opened) == 2
+    assert len(open_log) == 2
 
 
 def test_opens_one_client_under_many_threads(server, config):
@@ -175,14 +175,14 @@ def test_a_client_is_released_by_the_garbage_collector_while_another_one_opens()
 
     class Abandoned:
         def __init__(self):
-            self.lease = pool.lease(config_of("a"))
+            self.lease = pool.lease(build_config("a"))
             self.lease.__enter__()
 
         def __del__(self):
             self.lease.__exit__()
 
     held.append(Abandoned())
-    with pool.lease(config_of("b")):
+    with pool.lease(build_config("b")):
         pass
 
 

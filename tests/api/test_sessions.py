@@ -55,12 +55,12 @@ def picture(tmp_path):
     return Source.from_file(path)
 
 
-def mocked(*plugins, **fields):
+def build_mock_config(*plugins, **fields):
     return Config(provider="openai", model="m", use_mock=True, plugins=plugins, **fields)
 
 
 def test_answers_like_the_functions_of_the_same_names():
-    config = mocked()
+    config = build_mock_config()
     with Session(config) as session:
         assert remove_times(session.run("a")) == remove_times(run("a", config=config))
         assert remove_times(session.run_many(["a", "b"])) == remove_times(run_many(["a", "b"], config=config))
@@ -70,7 +70,7 @@ def test_answers_like_the_functions_of_the_same_names():
 
 def test_uploads_a_file_once_and_deletes_it_at_the_end(picture):
     files = Files()
-    with Session(mocked(files)) as session:
+    with Session(build_mock_config(files)) as session:
         session.run("a", source=picture)
         session.run_many(["b", "c"], sources=[picture])
         session.stream("d", source=picture).result()
@@ -80,7 +80,7 @@ def test_uploads_a_file_once_and_deletes_it_at_the_end(picture):
 
 def test_uploads_once_however_many_threads_ask(picture):
     files = Files()
-    with Session(mocked(files)) as session:
+    with Session(build_mock_config(files)) as session:
         threads = [threading.Thread(target=session.run, args=("a",), kwargs={"source": picture}) for _ in range(20)]
         for thread in threads:
             thread.start()
@@ -92,12 +92,12 @@ def test_uploads_once_however_many_threads_ask(picture):
 
 def test_uploads_changed_and_expiring_files_again(tmp_path, picture):
     files = Files(lifetime_s=60)
-    with Session(mocked(files)) as session:
+    with Session(build_mock_config(files)) as session:
         session.run("a", source=picture)
         session.run("a", source=picture)
     assert len(files.uploaded) == 2
     files = Files(lifetime_s=3600)
-    with Session(mocked(files)) as session:
+    with Session(build_mock_config(files)) as session:
         session.run("a", source=picture)
         (tmp_path / "a.png").write_bytes(PNG + b"new")
         session.run("a", source=picture)
@@ -125,7 +125,7 @@ def test_holds_one_connection(server, config):
 
 def test_its_options_go_with_every_call_that_has_none():
     script = Script(*"abc")
-    with Session(mocked(script), options=Options(temperature=0.5)) as session:
+    with Session(build_mock_config(script), options=Options(temperature=0.5)) as session:
         session.run("a")
         session.run("b", options=Options(temperature=0.1))
         session.stream("c").result()
@@ -134,7 +134,7 @@ def test_its_options_go_with_every_call_that_has_none():
 
 def test_goes_on_after_tool_calls():
     tool = {"name": "add", "parameters": {"type": "object"}}
-    with Session(mocked(), options=Options(tools=[tool])) as session:
+    with Session(build_mock_config(), options=Options(tools=[tool])) as session:
         asked = session.run("a")
         (call,) = asked["tool_calls"][0]
         told = session.continue_tool(asked, [{"tool_call_id": call["id"], "content": "3"}])
@@ -142,7 +142,7 @@ def test_goes_on_after_tool_calls():
 
 
 def test_interacts():
-    with Session(mocked(), options=Options(temperature=0)) as session:
+    with Session(build_mock_config(), options=Options(temperature=0)) as session:
         first = session.interact(Environment(instructions="Be brief."), "a")
         second = session.interact(input=Input("b", continuation=first.continuation))
     assert (first.text, second.text) == ("echo: a", "echo: b")
@@ -153,13 +153,13 @@ def test_runs_tools():
         """Add."""
         return a + 1
 
-    with Session(mocked()) as session:
+    with Session(build_mock_config()) as session:
         result = session.run_tools("a", tools=[add])
     assert [run["content"] for step in result["diagnostics"]["steps"] for run in step["tool_runs"]] == ["1"]
 
 
 def test_deferred_jobs_outlive_it(tmp_path):
-    config = mocked()
+    config = build_mock_config()
     with Session(config) as session:
         one = session.defer("a", job_file=tmp_path / "job.json")
         many = session.defer_many(["a", "b"])
@@ -168,7 +168,7 @@ def test_deferred_jobs_outlive_it(tmp_path):
 
 
 def test_deletes_its_caches_at_the_end():
-    config = mocked()
+    config = build_mock_config()
     with Session(config) as session:
         handle = session.create_cache([Source.from_text("long")])
         session.create_cache([Source.from_text("long")])
@@ -178,7 +178,7 @@ def test_deletes_its_caches_at_the_end():
 
 
 def test_refuses_calls_when_closed():
-    session = Session(mocked())
+    session = Session(build_mock_config())
     session.close()
     session.close()
     for call in (session.run, session.stream, session.defer, session.create_cache):
@@ -188,7 +188,7 @@ def test_refuses_calls_when_closed():
 
 def test_deletes_files_of_an_unclosed_session(picture):
     files = Files()
-    session = Session(mocked(files))
+    session = Session(build_mock_config(files))
     session.run("a", source=picture)
     del session
     assert len(files.deleted) == 1
@@ -202,7 +202,7 @@ def test_takes_a_config_only():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_is_refused_in_a_forked_child_and_deletes_nothing_there(picture):
     files = Files()
-    session = Session(mocked(files))
+    session = Session(build_mock_config(files))
     session.run("a", source=picture)
     reading, writing = os.pipe()
     child = os.fork()

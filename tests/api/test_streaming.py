@@ -54,22 +54,22 @@ class Observer:
     def pollux_event(self, event):
         self.events.append(event)
 
-    def of(self, *types):
+    def select(self, *types):
         return [event for event in self.events if isinstance(event, types)]
 
 
-def mocked(*plugins, **fields):
+def build_mock_config(*plugins, **fields):
     return Config(provider="openai", model="m", use_mock=True, plugins=plugins, retry=QUICK, **fields)
 
 
-def types_of(events):
+def list_types(events):
     return [event.type for event in events]
 
 
 def test_gives_events_in_order_and_the_envelope_at_last():
-    config = mocked()
+    config = build_mock_config()
     events = list(stream("one two", config=config))
-    assert types_of(events) == ["start", *["text_delta"] * 3, "usage", "finish", "done"]
+    assert list_types(events) == ["start", *["text_delta"] * 3, "usage", "finish", "done"]
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["echo: ", "one ", "two"]
     assert remove_times(events[-1].result) == remove_times(run_many("one two", config=config))
     assert events[-1].output.text == "echo: one two"
@@ -77,26 +77,26 @@ def test_gives_events_in_order_and_the_envelope_at_last():
 
 def test_gives_reasoning_and_tool_calls():
     options = Options(tools=[TOOL], reasoning_effort="low")
-    events = list(stream("one", config=mocked(), options=options))
-    assert "reasoning_delta" in types_of(events)
+    events = list(stream("one", config=build_mock_config(), options=options))
+    assert "reasoning_delta" in list_types(events)
     (called,) = [event for event in events if isinstance(event, StreamToolCall)]
     assert (called.call.name, called.call.arguments) == ("add", '{"a": 0}')
     assert events[-1].result["_conversation_state"]
 
 
 def test_gives_the_text_alone():
-    assert list(stream("one two", config=mocked()).text_chunks) == ["echo: ", "one ", "two"]
+    assert list(stream("one two", config=build_mock_config()).text_chunks) == ["echo: ", "one ", "two"]
 
 
 def test_result_reads_the_remaining_events():
-    events = stream("one two", config=mocked())
+    events = stream("one two", config=build_mock_config())
     next(events)
     assert events.result()["answers"] == ["echo: one two"]
     assert events.result()["answers"] == ["echo: one two"]
 
 
 def test_a_stream_that_was_left_has_no_result():
-    with stream("one two", config=mocked()) as events:
+    with stream("one two", config=build_mock_config()) as events:
         next(events)
     assert list(events) == []
     with pytest.raises(ConfigurationError, match="was closed"):
@@ -105,7 +105,7 @@ def test_a_stream_that_was_left_has_no_result():
 
 def test_sends_nothing_before_the_first_event_is_requested():
     script = Script("x")
-    events = stream("hi", config=mocked(script))
+    events = stream("hi", config=build_mock_config(script))
     assert script.requests == []
     next(events)
     assert len(script.requests) == 1
@@ -114,14 +114,14 @@ def test_sends_nothing_before_the_first_event_is_requested():
 
 def test_checks_before_it_is_read():
     with pytest.raises(ConfigurationError, match="temperature"):
-        stream("hi", config=mocked(), options=Options(temperature="hot"))
+        stream("hi", config=build_mock_config(), options=Options(temperature="hot"))
     with pytest.raises(ConfigurationError, match="several prompts"):
-        stream(["a", "b"], config=mocked())
+        stream(["a", "b"], config=build_mock_config())
 
 
 def test_refuses_repairs():
     with pytest.raises(ConfigurationError, match="schema_repairs"):
-        stream("hi", config=mocked(), options=Options(response_schema={"type": "object"}, schema_repairs=1))
+        stream("hi", config=build_mock_config(), options=Options(response_schema={"type": "object"}, schema_repairs=1))
 
 
 def test_refuses_a_provider_that_does_not_stream(config):
@@ -132,16 +132,16 @@ def test_refuses_a_provider_that_does_not_stream(config):
 def test_retries_a_failure_before_the_first_event():
     observer = Observer()
     script = Script(failing(503), "x")
-    result = stream("hi", config=mocked(script, observer)).result()
+    result = stream("hi", config=build_mock_config(script, observer)).result()
     assert result["answers"] == ["x"]
     assert [attempt["status_code"] for attempt in result["diagnostics"]["attempts"][0]] == [503, 200]
-    assert len(observer.of(RetryScheduled)) == 1
+    assert len(observer.select(RetryScheduled)) == 1
 
 
 def test_raises_with_the_partial_text():
     observer = Observer()
     script = Script(BrokenOff("half an "))
-    events = stream("hi", config=mocked(script, observer))
+    events = stream("hi", config=build_mock_config(script, observer))
     told = []
     with pytest.raises(APIError, match="the connection failed") as caught:
         told.extend(events)
@@ -155,11 +155,11 @@ def test_raises_with_the_partial_text():
 
 def test_a_scripted_break_just_fails_a_call_that_is_not_streamed():
     with pytest.raises(APIError, match="the connection failed"):
-        run_many("hi", config=mocked(Script(BrokenOff("half", ConnectionResetError()), BrokenOff("half"))))
+        run_many("hi", config=build_mock_config(Script(BrokenOff("half", ConnectionResetError()), BrokenOff("half"))))
 
 
 def test_keeps_a_failure_with_on_error_keep():
-    events = list(stream("hi", config=mocked(Script(BrokenOff("half"))), options=Options(on_error="keep")))
+    events = list(stream("hi", config=build_mock_config(Script(BrokenOff("half"))), options=Options(on_error="keep")))
     finish, done = events[-2:]
     assert isinstance(finish, StreamFinish)
     assert (finish.finish_reason, finish.error.kind) == ("error", "connection")
@@ -174,7 +174,7 @@ def test_an_empty_stream_is_cut_off():
             return EventStream(HttpResponse(status=200))
 
     with pytest.raises(APIError, match="cut off") as caught:
-        stream("hi", config=mocked(Nothing())).result()
+        stream("hi", config=build_mock_config(Nothing())).result()
     assert len(caught.value.attempts) == 2
 
 
@@ -186,7 +186,7 @@ def test_a_plugin_that_fails_while_it_decodes_is_named():
             raise KeyError("b")
 
     with pytest.raises(Exception, match="pollux_decode_stream of plugin Broken") as caught:
-        stream("hi", config=mocked(Broken())).result()
+        stream("hi", config=build_mock_config(Broken())).result()
     assert caught.value.partial_text == "a"
 
 
@@ -197,7 +197,7 @@ def test_a_plugin_that_gives_no_events_is_named():
             return 7
 
     with pytest.raises(Exception, match="pollux_decode_stream of plugin Wrong"):
-        stream("hi", config=mocked(Wrong())).result()
+        stream("hi", config=build_mock_config(Wrong())).result()
 
 
 def test_applies_rewrites_and_notifies_observers():
@@ -208,16 +208,16 @@ def test_applies_rewrites_and_notifies_observers():
             return attrs.evolve(call, prompt=call.prompt.upper())
 
     observer = Observer()
-    result = stream("hi", config=mocked(Shouting(), observer)).result()
+    result = stream("hi", config=build_mock_config(Shouting(), observer)).result()
     assert result["answers"] == ["echo: HI"]
-    assert len(observer.of(CallStarted, CallFinished)) == 2
+    assert len(observer.select(CallStarted, CallFinished)) == 2
 
 
 def test_notifies_observers_of_a_closed_stream():
     observer = Observer()
-    with stream("hi", config=mocked(observer)) as events:
+    with stream("hi", config=build_mock_config(observer)) as events:
         next(events)
-    (finished,) = observer.of(CallFinished)
+    (finished,) = observer.select(CallFinished)
     assert isinstance(finished.outcome, Failure)
     assert "was left" in str(finished.outcome.error)
 
@@ -226,19 +226,19 @@ def test_deletes_uploads_also_when_left(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
     observer = Observer()
-    with stream("hi", source=Source.from_file(path), config=mocked(observer)) as events:
+    with stream("hi", source=Source.from_file(path), config=build_mock_config(observer)) as events:
         next(events)
-    assert len(observer.of(FileUploaded)) == len(observer.of(UploadDeleted)) == 1
+    assert len(observer.select(FileUploaded)) == len(observer.select(UploadDeleted)) == 1
 
 
 def test_stream_many_returns_the_result_of_run_many():
-    config = mocked()
+    config = build_mock_config()
     prompts = [f"question {number}" for number in range(20)]
     events = list(stream_many(prompts, config=config))
     assert remove_times(events[-1].result) == remove_times(run_many(prompts, config=config))
     for index in range(20):
         own = [event for event in events[:-1] if event.call_idx == index]
-        assert types_of(own) == ["start", *["text_delta"] * 3, "usage", "finish"]
+        assert list_types(own) == ["start", *["text_delta"] * 3, "usage", "finish"]
 
 
 def test_many_interleave():
@@ -253,20 +253,20 @@ def test_many_interleave():
             both.wait()
             yield Reply(text="a")
 
-    events = list(stream_many(["one", "two"], config=mocked(Meeting())))
+    events = list(stream_many(["one", "two"], config=build_mock_config(Meeting())))
     first_end = next(place for place, event in enumerate(events) if isinstance(event, StreamFinish))
     assert {event.call_idx for event in events[:first_end] if isinstance(event, TextDelta)} == {0, 1}
 
 
 def test_many_of_none_are_done_at_once():
-    assert types_of(stream_many([], config=mocked())) == ["done"]
+    assert list_types(stream_many([], config=build_mock_config())) == ["done"]
 
 
 def test_one_of_many_that_fails_does_not_end_the_others():
     script = Script().on("bad", failing(400)).on("worse", BrokenOff("hal"))
     events, error = [], None
     try:
-        events.extend(stream_many(["good", "bad", "worse"], config=mocked(script, request_concurrency=1)))
+        events.extend(stream_many(["good", "bad", "worse"], config=build_mock_config(script, request_concurrency=1)))
     except APIError as caught:
         error = caught
     assert error.call_idx == 1
@@ -276,7 +276,7 @@ def test_one_of_many_that_fails_does_not_end_the_others():
 def test_many_stop_after_a_refused_key():
     script = Script(failing(401))
     with pytest.raises(APIError) as caught:
-        stream_many(["a", "b", "c"], config=mocked(script, request_concurrency=1)).result()
+        stream_many(["a", "b", "c"], config=build_mock_config(script, request_concurrency=1)).result()
     assert len(script.requests) == 1
     assert [error["kind"] for error in caught.value.partial_result["errors"]] == ["auth"] * 3
 
@@ -285,7 +285,7 @@ def test_many_stop_after_a_refused_key():
 def test_closing_many_streams_sends_nothing_more(concurrency):
     script = Script(otherwise="one two three")
     prompts = [f"p{number}" for number in range(2000)]
-    with stream_many(prompts, config=mocked(script, request_concurrency=concurrency)) as events:
+    with stream_many(prompts, config=build_mock_config(script, request_concurrency=concurrency)) as events:
         next(events)
     sent = len(script.requests)
     assert sent < 2000
@@ -293,7 +293,7 @@ def test_closing_many_streams_sends_nothing_more(concurrency):
 
 
 def test_result_raises_the_failure_again():
-    events = stream("hi", config=mocked(Script(BrokenOff("half"))))
+    events = stream("hi", config=build_mock_config(Script(BrokenOff("half"))))
     with pytest.raises(APIError) as first:
         list(events)
     with pytest.raises(APIError) as again:
@@ -309,7 +309,7 @@ def test_an_interrupt_carries_the_partial_result():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        stream("hi", config=mocked(Interrupting())).result()
+        stream("hi", config=build_mock_config(Interrupting())).result()
     assert caught.value.partial_result["answers"] == ["half "]
 
 
@@ -325,7 +325,7 @@ def test_an_interrupt_between_events_of_many_carries_the_answers_that_are_there(
                 release.wait(30)
             yield Reply(text=f"echo: {call.prompt}")
 
-    events = stream_many(["a", "b"], config=mocked(Slow(), request_concurrency=1))
+    events = stream_many(["a", "b"], config=build_mock_config(Slow(), request_concurrency=1))
     while next(events).type != "finish":
         pass
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -343,7 +343,7 @@ def test_an_interrupt_before_anything_came_carries_an_empty_answer():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        stream("hi", config=mocked(Interrupting())).result()
+        stream("hi", config=build_mock_config(Interrupting())).result()
     assert caught.value.partial_result["answers"] == [""]
 
 
@@ -359,7 +359,7 @@ def test_only_one_thread_reads():
             yield Reply(text="a")
 
     waiting = Waiting()
-    events = stream("hi", config=mocked(waiting))
+    events = stream("hi", config=build_mock_config(waiting))
     reader = threading.Thread(target=events.result)
     reader.start()
     assert waiting.begun.wait(30)
@@ -370,7 +370,7 @@ def test_only_one_thread_reads():
 
 
 def test_every_event_has_a_call_or_none():
-    assert [event.call_idx for event in stream("a", config=mocked())][-2:] == [0, None]
+    assert [event.call_idx for event in stream("a", config=build_mock_config())][-2:] == [0, None]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -378,7 +378,7 @@ def test_a_forked_child_leaves_the_parents_stream_alone(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
     observer = Observer()
-    events = stream("a b c", source=Source.from_file(path), config=mocked(observer))
+    events = stream("a b c", source=Source.from_file(path), config=build_mock_config(observer))
     next(events)
     reading, writing = os.pipe()
     child = os.fork()
@@ -388,12 +388,12 @@ def test_a_forked_child_leaves_the_parents_stream_alone(tmp_path):
         except ConfigurationError as error:
             os.write(writing, error.message.encode())
         events.close()
-        os.write(writing, b", deleted %d" % len(observer.of(UploadDeleted)))
+        os.write(writing, b", deleted %d" % len(observer.select(UploadDeleted)))
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reading, 1000) == b"the stream belongs to another process, deleted 0"
     assert events.result()["status"] == "ok"
-    assert len(observer.of(UploadDeleted)) == 1
+    assert len(observer.select(UploadDeleted)) == 1
 
 
 def test_files_of_unclosed_streams_are_deleted_at_exit():
@@ -417,7 +417,7 @@ print("end")
 
 def test_closing_many_streams_ends_their_threads():
     before = threading.active_count()
-    with stream_many([f"p{number}" for number in range(50)], config=mocked()) as events:
+    with stream_many([f"p{number}" for number in range(50)], config=build_mock_config()) as events:
         next(events)
     assert threading.active_count() == before
 
@@ -429,11 +429,11 @@ def test_a_defect_in_a_thread_is_raised():
             raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        list(stream_many(["a", "b"], config=mocked(Odd())))
+        list(stream_many(["a", "b"], config=build_mock_config(Odd())))
 
 
 def test_a_thousand_that_are_left_leave_nothing():
-    config = mocked()
+    config = build_mock_config()
     for _ in range(20):
         next(stream("a b c", config=config))
     gc.collect()
@@ -447,7 +447,7 @@ def test_a_thousand_that_are_left_leave_nothing():
 
 def test_typed_answers_and_usage_are_in_the_result():
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    events = list(stream("hi", config=mocked(Script({"n": 7})), options=Options(response_schema=schema)))
+    events = list(stream("hi", config=build_mock_config(Script({"n": 7})), options=Options(response_schema=schema)))
     assert events[-1].result["structured"] == [{"n": 7}]
     assert isinstance(events[0], StreamStart)
     assert isinstance(events[-1], StreamDone)
@@ -456,7 +456,7 @@ def test_typed_answers_and_usage_are_in_the_result():
 
 def test_scripted_replies_are_streamed_with_all_they_hold():
     reply = Reply(text="a b", reasoning="c d", tool_calls=(ToolCall("1", "add", "{}"),), finish_reason="tool_calls")
-    events = types_of(stream("hi", config=mocked(Script(reply))))
+    events = list_types(stream("hi", config=build_mock_config(Script(reply))))
     assert events == [
         "start",
         *["reasoning_delta"] * 2,
@@ -475,7 +475,7 @@ def test_what_an_answer_was_billed_before_it_broke_off_is_counted():
 
     told = []
     with pytest.raises(APIError) as caught:
-        told.extend(stream("hi", config=mocked(Billing())))
+        told.extend(stream("hi", config=build_mock_config(Billing())))
     assert caught.value.partial_result["usage"] == {"input_tokens": 7}
 
 
@@ -487,5 +487,5 @@ def test_a_bill_is_no_beginning():
             raise ConnectionResetError
 
     with pytest.raises(APIError) as caught:
-        stream("hi", config=mocked(Billing())).result()
+        stream("hi", config=build_mock_config(Billing())).result()
     assert len(caught.value.attempts) == 2

@@ -34,27 +34,27 @@ def calling(*cities, text=""):
     return Reply(text=text, tool_calls=calls, finish_reason="tool_calls", usage=Usage(input_tokens=2, output_tokens=3))
 
 
-def scripted(*answers, **fields):
+def build_script(*answers, **fields):
     script = Script(*answers)
     return script, Config(provider="openai", model="m", use_mock=True, plugins=[script], **fields)
 
 
-def told_in(body):
+def list_tool_results(body):
     return [turn["content"] for turn in body["history"] if turn["role"] == "tool"]
 
 
 def test_asks_until_there_is_an_answer():
-    script, config = scripted(calling("Rome", "Oslo"), calling("Bonn"), "Blue everywhere.")
+    script, config = build_script(calling("Rome", "Oslo"), calling("Bonn"), "Blue everywhere.")
     result = run_tools("weather?", tools=[weather], config=config, options=Options(system_instruction="be brief"))
     assert result["answers"] == ["Blue everywhere."]
     blue = [f'{{"city": "{city}", "sky": "blue"}}' for city in ("Rome", "Oslo", "Bonn")]
-    assert [told_in(body) for body in script.requests] == [[], blue[:2], blue]
+    assert [list_tool_results(body) for body in script.requests] == [[], blue[:2], blue]
     assert {body["system"] for body in script.requests} == {"be brief"}
     assert [tool["name"] for tool in script.requests[2]["tools"]] == ["weather"]
 
 
 def test_counts_all_steps():
-    _, config = scripted(calling("Rome"), calling("Nowhere"), "Blue.")
+    _, config = build_script(calling("Rome"), calling("Nowhere"), "Blue.")
     result = run_tools("weather?", tools=[weather], config=config)
     assert result["usage"] == {"input_tokens": 4, "output_tokens": 6}
     assert (result["metrics"]["n_calls"], result["metrics"]["n_attempts"]) == (3, 3)
@@ -78,7 +78,7 @@ def test_works_on_the_mock():
     ],
 )
 def test_sends_the_model_its_error(call, told):
-    script, config = scripted(Reply(tool_calls=(call,)), "Sorry.")
+    script, config = build_script(Reply(tool_calls=(call,)), "Sorry.")
     assert run_tools("weather?", tools=[weather], config=config)["answers"] == ["Sorry."]
     (turn,) = [turn for turn in script.requests[1]["history"] if turn["role"] == "tool"]
     assert turn["is_error"]
@@ -87,14 +87,14 @@ def test_sends_the_model_its_error(call, told):
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_may_raise_instead(concurrency):
-    _, config = scripted(calling("Rome", "Nowhere"), "never")
+    _, config = build_script(calling("Rome", "Nowhere"), "never")
     with pytest.raises(LookupError, match="no such city") as caught:
         run_tools("?", tools=[weather], config=config, on_tool_error="raise", tool_concurrency=concurrency)
     assert caught.value.partial_result["usage"] == {"input_tokens": 2, "output_tokens": 3}
 
 
 def test_ends_with_an_answer_after_so_many_steps():
-    script, config = scripted(calling("Rome"), calling("Oslo"), calling("Bonn", text="Blue, I think."), "never")
+    script, config = build_script(calling("Rome"), calling("Oslo"), calling("Bonn", text="Blue, I think."), "never")
     result = run_tools("weather?", tools=[weather], config=config, max_steps=2)
     assert [body["tool_choice"] for body in script.requests] == [None, None, "none"]
     assert result["answers"] == ["Blue, I think."]
@@ -102,21 +102,21 @@ def test_ends_with_an_answer_after_so_many_steps():
 
 
 def test_a_choice_of_tool_counts_once():
-    script, config = scripted(calling("Rome"), "Blue.")
+    script, config = build_script(calling("Rome"), "Blue.")
     run_tools("weather?", tools=[weather], config=config, tool_choice="required")
     assert [body["tool_choice"] for body in script.requests] == ["required", None]
 
 
 def test_goes_on_in_a_conversation():
-    script, config = scripted(calling("Rome"), "Blue.", calling("Oslo"), "Grey.")
+    script, config = build_script(calling("Rome"), "Blue.", calling("Oslo"), "Grey.")
     first = run_tools("Rome?", tools=[weather], config=config, options=Options(history=[]))
     second = run_tools("Oslo?", tools=[weather], config=config, options=Options(continue_from=first))
     assert second["answers"] == ["Grey."]
-    assert len(told_in(script.requests[3])) == 2
+    assert len(list_tool_results(script.requests[3])) == 2
 
 
 def test_a_failure_keeps_earlier_steps_and_can_be_continued():
-    _, config = scripted(calling("Rome"), failing(400, "bad day"), "Blue.")
+    _, config = build_script(calling("Rome"), failing(400, "bad day"), "Blue.")
     with pytest.raises(APIError, match="bad day") as caught:
         run_tools("weather?", tools=[weather], config=config)
     kept = json.loads(json.dumps(caught.value.partial_result))
@@ -129,7 +129,7 @@ def test_an_interrupt_in_a_later_round_keeps_the_outcomes_of_that_round():
     def interrupt(body):
         raise KeyboardInterrupt
 
-    _, config = scripted(calling("Rome"), interrupt)
+    _, config = build_script(calling("Rome"), interrupt)
     with pytest.raises(Interrupted) as caught:
         run_tools("weather?", tools=[weather], config=config)
     assert len(caught.value.outcomes) == 1
@@ -140,7 +140,9 @@ def test_an_interrupt_in_a_tool_ends_the_loop():
     def stop() -> None:
         raise KeyboardInterrupt
 
-    _, config = scripted(Reply(tool_calls=(ToolCall("a", "weather", '{"city": "Rome"}'), ToolCall("b", "stop", "{}"))))
+    _, config = build_script(
+        Reply(tool_calls=(ToolCall("a", "weather", '{"city": "Rome"}'), ToolCall("b", "stop", "{}")))
+    )
     with pytest.raises(KeyboardInterrupt) as caught:
         run_tools("?", tools=[weather, stop], config=config)
     (step,) = caught.value.partial_result["diagnostics"]["steps"]
@@ -154,7 +156,7 @@ def test_runs_tools_in_parallel_with_tool_concurrency():
         both.wait()
         return city
 
-    _, config = scripted(calling("Rome", "Oslo"), "Met.")
+    _, config = build_script(calling("Rome", "Oslo"), "Met.")
     tool = Tool.from_function(meet, name="weather")
     result = run_tools("?", tools=[tool], config=config, tool_concurrency=2)
     assert [run["content"] for run in result["diagnostics"]["steps"][0]["tool_runs"]] == ["Rome", "Oslo"]
@@ -173,7 +175,7 @@ def test_runs_tools_in_parallel_with_tool_concurrency():
     ],
 )
 def test_refuses_invalid_settings(settings, message):
-    script, config = scripted("never")
+    script, config = build_script("never")
     with pytest.raises(ConfigurationError, match=message):
         run_tools("?", **({"tools": [weather], "config": config} | settings))
     assert script.requests == []

@@ -216,7 +216,7 @@ def test_accepts_callables(function, name):
 async def later() -> None: ...
 
 
-def unresolved(a: "Nowhere") -> None: ...  # noqa: F821
+def refer_to_unknown_type(a: "Nowhere") -> None: ...  # noqa: F821
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def unresolved(a: "Nowhere") -> None: ...  # noqa: F821
         (lambda **more: more, "more"),
         (lambda a, /: a, "a"),
         (Scaled(), "name"),
-        (unresolved, "Nowhere"),
+        (refer_to_unknown_type, "Nowhere"),
     ],
 )
 def test_refuses_functions_that_cannot_be_tools(function, message):

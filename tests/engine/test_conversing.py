@@ -70,7 +70,7 @@ def picture(tmp_path):
     return tmp_path / "a.png"
 
 
-def sent_by(script):
+def list_requests(script):
     return script.requests
 
 
@@ -103,7 +103,7 @@ def test_sends_files_of_earlier_turns_again(picture):
     second = run("b?", config=config, options=Options(continue_from=json.loads(json.dumps(first))))
     third = run("c?", source=Source.from_file(picture), config=config, options=Options(continue_from=second))
     shown = [{"asset": "mock://uploaded/a.png"}]
-    assert [[turn["parts"] for turn in body["history"]] for body in sent_by(script)] == [
+    assert [[turn["parts"] for turn in body["history"]] for body in list_requests(script)] == [
         [],
         [shown, []],
         [shown, [], [], []],

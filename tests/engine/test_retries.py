@@ -113,7 +113,7 @@ def test_does_not_retry_a_context_overflow(config):
     assert (error.retryable, len(error.attempts)) == (False, 1)
 
 
-def decided(policy, *, tries, elapsed_s, retry_after_s=None, retryable=True):
+def decide(policy, *, tries, elapsed_s, retry_after_s=None, retryable=True):
     ledger = [Attempt(started_at=0.0, duration_s=0.0)] * tries
     fault = Fault(kind="capacity", message="busy", retryable=retryable, retry_after_s=retry_after_s)
     return decide_wait(policy, fault, ledger, elapsed_s)
@@ -131,7 +131,7 @@ def decided(policy, *, tries, elapsed_s, retry_after_s=None, retryable=True):
 )
 def test_decides_on_the_wait(tries, elapsed_s, retry_after_s, wait_s):
     chosen = policy(max_attempts=5, initial_delay_s=1.0, max_elapsed_s=10.0)
-    assert decided(chosen, tries=tries, elapsed_s=elapsed_s, retry_after_s=retry_after_s) == wait_s
+    assert decide(chosen, tries=tries, elapsed_s=elapsed_s, retry_after_s=retry_after_s) == wait_s
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_decides_on_the_wait(tries, elapsed_s, retry_after_s, wait_s):
 )
 def test_says_why_it_does_not_wait(tries, elapsed_s, retry_after_s):
     chosen = policy(max_attempts=5, initial_delay_s=1.0, max_elapsed_s=10.0)
-    assert "max_elapsed_s=10" in decided(chosen, tries=tries, elapsed_s=elapsed_s, retry_after_s=retry_after_s)
+    assert "max_elapsed_s=10" in decide(chosen, tries=tries, elapsed_s=elapsed_s, retry_after_s=retry_after_s)
 
 
 def test_has_no_deadline_without_max_elapsed_s():
-    assert decided(policy(max_attempts=5, max_elapsed_s=None), tries=3, elapsed_s=1e6, retry_after_s=9.0) == 9.0
+    assert decide(policy(max_attempts=5, max_elapsed_s=None), tries=3, elapsed_s=1e6, retry_after_s=9.0) == 9.0
 
 
 def test_does_not_wait_after_a_final_fault():
-    assert decided(policy(max_attempts=5), tries=1, elapsed_s=0.0, retryable=False) is None
+    assert decide(policy(max_attempts=5), tries=1, elapsed_s=0.0, retryable=False) is None
 
 
 def test_tells_observers_of_failures_and_waits(server, config):
@@ -224,7 +224,7 @@ def test_whole_numbers_are_delays_too(server, config, delays):
 
 
 def test_a_wish_beyond_all_clocks_is_refused():
-    assert "wait 1e+11 s" in decided(
+    assert "wait 1e+11 s" in decide(
         policy(max_attempts=5, max_elapsed_s=None), tries=1, elapsed_s=0.0, retry_after_s=1e11
     )
 

@@ -13,12 +13,12 @@ from pollux_sync.testing.server import Answer
 KEY = "sk-secret"
 
 
-def shown(error):
+def describe_error(error):
     lines = "".join(traceback.format_exception(error))
     return f"{lines} {error!r} {error.hint} {vars(error)} {error.partial_result} {pickle.dumps(error)!r}"
 
 
-def failure_of(config):
+def catch_failure(config):
     with pytest.raises(PolluxError) as caught:
         run("hi", config=config)
     return caught.value
@@ -38,7 +38,7 @@ def failure_of(config):
 )
 def test_an_echo_of_the_server_is_cleaned(server, config, step):
     server.reply(step, step)
-    assert KEY not in shown(failure_of(config()))
+    assert KEY not in describe_error(catch_failure(config()))
 
 
 def test_a_request_id_of_a_success_is_cleaned(server, config):
@@ -51,13 +51,13 @@ class SilentError(Exception):
         return f"no way with {KEY}"
 
 
-def noted():
+def build_noted_error():
     error = ValueError("noted")
     error.add_note(f"key was {KEY}")
     return error
 
 
-def chained():
+def build_chained_error():
     error = ValueError("outer")
     error.__cause__ = OSError(5, f"inner {KEY}")
     error.__context__ = error
@@ -72,8 +72,8 @@ def chained():
         ConnectionRefusedError(111, f"refused {KEY}"),
         ValueError(f"bad {KEY}"),
         ExceptionGroup("several", [ValueError(KEY)]),
-        noted(),
-        chained(),
+        build_noted_error(),
+        build_chained_error(),
         SilentError(),
     ],
     ids=lambda error: type(error).__name__,
@@ -84,7 +84,7 @@ def test_an_error_of_a_plugin_is_cleaned(config, raised, hook):
         raise raised
 
     plugin = type("Failing", (), {hook: hookimpl(fail, tryfirst=True)})()
-    assert KEY not in shown(failure_of(config(plugins=[plugin])))
+    assert KEY not in describe_error(catch_failure(config(plugins=[plugin])))
 
 
 def test_a_key_from_the_environment_does_not_follow_to_another_provider(acme, monkeypatch, server):

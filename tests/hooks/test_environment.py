@@ -126,7 +126,7 @@ def test_reading_a_variable_leaves_the_environment_as_it_was(folder):
 
 
 @pytest.fixture
-def gone(folder, monkeypatch):
+def missing_directory(folder, monkeypatch):
     """Stand in a working directory that was deleted."""
     place = folder / "gone"
     place.mkdir()
@@ -134,12 +134,12 @@ def gone(folder, monkeypatch):
     place.rmdir()
 
 
-@pytest.mark.usefixtures("gone")
+@pytest.mark.usefixtures("missing_directory")
 def test_reading_a_variable_works_where_the_working_directory_is_gone():
     assert read_variable(KEY) is None
 
 
-@pytest.mark.usefixtures("gone")
+@pytest.mark.usefixtures("missing_directory")
 def test_plugins_are_looked_up_where_the_working_directory_is_gone():
     assert read_enabled_plugins() == ()
 

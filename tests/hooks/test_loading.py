@@ -110,7 +110,7 @@ def test_distribution_installed_later_is_found(install):
 
 
 @pytest.fixture
-def zipped(tmp_path, monkeypatch):
+def zip_distributions(tmp_path, monkeypatch):
     """Pack distributions into one zip in front of the others, as a zipapp has them; returns a function."""
 
     def pack(*names, version="1.0"):
@@ -128,24 +128,24 @@ def zipped(tmp_path, monkeypatch):
         del sys.modules[module]
 
 
-def test_plugin_inside_a_zip_is_loaded(zipped):
-    zipped("whale")
+def test_plugin_inside_a_zip_is_loaded(zip_distributions):
+    zip_distributions("whale")
     assert load(PROVIDERS, "whale").origin == "pollux-whale 1.0"
 
 
-def test_plugins_inside_a_zip_are_listed(zipped):
-    zipped("whale", "boat")
+def test_plugins_inside_a_zip_are_listed(zip_distributions):
+    zip_distributions("whale", "boat")
     assert {"whale", "boat"} <= set(list_names(PROVIDERS))
 
 
-def test_zip_in_front_hides_the_install_behind(install, zipped):
+def test_zip_in_front_hides_the_install_behind(install, zip_distributions):
     install(PLUGIN, distribution="pollux-whale", names=("whale",), version="1.0")
-    zipped("whale", version="2.0")
+    zip_distributions("whale", version="2.0")
     assert find(PROVIDERS, "whale").version == "2.0"
 
 
-def test_distribution_inside_a_zip_without_entry_points_is_passed_over(zipped):
-    with ZipFile(zipped("whale"), "a") as archive:
+def test_distribution_inside_a_zip_without_entry_points_is_passed_over(zip_distributions):
+    with ZipFile(zip_distributions("whale"), "a") as archive:
         archive.writestr("plain-1.0.dist-info/METADATA", "Name: plain")
     assert "whale" in list_names(PROVIDERS)
 

@@ -77,14 +77,14 @@ class Acme:
         return Reply(text=response.body["answer"])
 
 
-def loaded(provider, name="acme"):
+def load(provider, name="acme"):
     return Loaded(provider, name, "pollux-acme", "1.0")
 
 
-def hooks_of(provider, *middleware, config=CONFIG):
+def build_hooks(provider, *middleware, config=CONFIG):
     others = [Loaded(plugin, f"middleware {number}") for number, plugin in enumerate(middleware)]
-    manager = build_manager([Loaded(CoreDefaults(), "defaults"), loaded(provider), *others])
-    return Hooks(config=config, info=read_provider_info(loaded(provider)), manager=manager)
+    manager = build_manager([Loaded(CoreDefaults(), "defaults"), load(provider), *others])
+    return Hooks(config=config, info=read_provider_info(load(provider)), manager=manager)
 
 
 def with_hook(name, function):
@@ -111,7 +111,7 @@ def declaring(**values):
 
 
 def test_provider_that_fits_declares_itself():
-    assert read_provider_info(loaded(Acme())) is Acme.info
+    assert read_provider_info(load(Acme())) is Acme.info
 
 
 def test_declaration_is_read_once():
@@ -121,7 +121,7 @@ def test_declaration_is_read_once():
         asked.append(1)
         return Acme.info
 
-    provider = loaded(with_hook("pollux_provider_info", info))
+    provider = load(with_hook("pollux_provider_info", info))
     read_provider_info(provider)
     read_provider_info(provider)
     assert len(asked) == 1
@@ -130,70 +130,70 @@ def test_declaration_is_read_once():
 @pytest.mark.parametrize("api", [(1, 1), (1, 99), (2, 0), (0, 9)])
 def test_provider_of_a_newer_minor_or_another_major_version_is_refused(api):
     with pytest.raises(PluginLoadError, match=rf"speaks hook version {api[0]}\.{api[1]}, this core 1\.0") as caught:
-        read_provider_info(loaded(declaring(api=api)))
+        read_provider_info(load(declaring(api=api)))
     assert caught.value.hint == "upgrade the older of the two"
 
 
 def test_provider_of_an_older_minor_version_is_accepted():
     older = (1, -1)  # 1.0 is the oldest there is
-    assert read_provider_info(loaded(declaring(api=older))).api == older
+    assert read_provider_info(load(declaring(api=older))).api == older
 
 
 @pytest.mark.parametrize("api", [None, 1, "1.0", ("1", "0"), (1,), [1, 0]])
 def test_malformed_version_is_refused(api):
     with pytest.raises(PluginLoadError, match=r"'acme' of pollux-acme 1\.0 does not fit"):
-        read_provider_info(loaded(declaring(api=api)))
+        read_provider_info(load(declaring(api=api)))
 
 
 def test_provider_of_another_name_than_its_entry_point_is_refused():
     with pytest.raises(PluginLoadError, match="declares the name 'zebra' under the entry point 'acme'"):
-        read_provider_info(loaded(declaring(name="zebra")))
+        read_provider_info(load(declaring(name="zebra")))
 
 
 @pytest.mark.parametrize("wrong", [{"name": "acme"}, "acme"])
 def test_declaration_of_the_wrong_type_is_refused(wrong):
     message = f"pollux_provider_info returned {type(wrong).__name__}, not a ProviderInfo"
     with pytest.raises(PluginLoadError, match=message):
-        read_provider_info(loaded(with_hook("pollux_provider_info", giving(wrong))))
+        read_provider_info(load(with_hook("pollux_provider_info", giving(wrong))))
 
 
 @pytest.mark.parametrize("silent", [object(), with_hook("pollux_provider_info", giving(None))])
 def test_provider_that_declares_nothing_is_refused(silent):
     with pytest.raises(PluginLoadError, match="not a ProviderInfo"):
-        read_provider_info(loaded(silent))
+        read_provider_info(load(silent))
 
 
 def test_declaration_that_raises_is_refused_with_its_reason():
     with pytest.raises(PluginLoadError, match="pollux_provider_info raised OSError: no boat") as caught:
-        read_provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
+        read_provider_info(load(with_hook("pollux_provider_info", raising(OSError("no boat")))))
     assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_exception_of_a_declaration_is_raised_unchanged_when_strict(monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
     with pytest.raises(OSError, match="no boat"):
-        read_provider_info(loaded(with_hook("pollux_provider_info", raising(OSError("no boat")))))
+        read_provider_info(load(with_hook("pollux_provider_info", raising(OSError("no boat")))))
 
 
 def test_declaration_that_raises_an_error_of_ours_is_left_alone():
     with pytest.raises(PluginLoadError, match=r"^needs more sea$"):
-        read_provider_info(loaded(with_hook("pollux_provider_info", raising(PluginLoadError("needs more sea")))))
+        read_provider_info(load(with_hook("pollux_provider_info", raising(PluginLoadError("needs more sea")))))
 
 
 def test_misfit_carries_its_name_distribution_and_version():
     with pytest.raises(PluginLoadError) as caught:
-        read_provider_info(loaded(object()))
+        read_provider_info(load(object()))
     assert (caught.value.name, caught.value.distribution, caught.value.version) == ("acme", "pollux-acme", "1.0")
 
 
 def test_hook_with_an_unknown_argument_is_refused_with_plugin_and_hook():
     with pytest.raises(PluginLoadError, match=r"'acme' of pollux-acme 1\.0 does not fit: .*pollux_encode.*question"):
-        read_provider_info(loaded(with_hook("pollux_encode", lambda self, question: None)))
+        read_provider_info(load(with_hook("pollux_encode", lambda self, question: None)))
 
 
 def test_hook_that_does_not_exist_is_refused_with_its_name():
     with pytest.raises(PluginLoadError, match="pollux_teleport") as caught:
-        read_provider_info(loaded(with_hook("pollux_teleport", giving(None))))
+        read_provider_info(load(with_hook("pollux_teleport", giving(None))))
     assert caught.value.hint == "it may need a newer pollux-sync"
 
 
@@ -203,12 +203,12 @@ def test_middleware_with_a_bad_hook_is_named_and_not_the_provider():
         def pollux_send(self, nonsense): ...
 
     with pytest.raises(PluginLoadError, match="plugin 'middleware 0' of object Log does not fit"):
-        hooks_of(Acme(), Log())
+        build_hooks(Acme(), Log())
 
 
 def test_two_middleware_of_one_name_are_both_registered():
     counters = [Counter(), Counter()]
-    manager = build_manager([loaded(Acme()), *(Loaded(counter, "Counter") for counter in counters)])
+    manager = build_manager([load(Acme()), *(Loaded(counter, "Counter") for counter in counters)])
     Hooks(config=CONFIG, info=Acme.info, manager=manager).emit(CallStarted(CALL))
     assert [counter.seen for counter in counters] == [1, 1]
 
@@ -228,7 +228,7 @@ class Counter:
 
 
 def test_every_hook_answers_with_its_type():
-    hooks = hooks_of(Acme())
+    hooks = build_hooks(Acme())
     request = hooks.encode(CALL)
     reply = hooks.decode(hooks.send(request, 60), CALL)
     assert (request.body, reply.text) == ({"question": "Who?"}, "Ahab")
@@ -238,7 +238,7 @@ def test_arguments_may_be_left_out_or_reordered():
     def decode(self, call, response):
         return Reply(text=f"{call.prompt} {response.body['answer']}")
 
-    assert hooks_of(with_hook("pollux_decode", decode)).decode(RESPONSE, CALL).text == "Who? Ahab"
+    assert build_hooks(with_hook("pollux_decode", decode)).decode(RESPONSE, CALL).text == "Who? Ahab"
 
 
 def test_attempt_gets_the_client_and_its_time_limit():
@@ -246,7 +246,7 @@ def test_attempt_gets_the_client_and_its_time_limit():
         return HttpResponse(status=200, body=[request, client, timeout_s])
 
     provider = with_hook("pollux_send", send)
-    assert hooks_of(provider).send(REQUEST, 7).body == [REQUEST, provider.clients[0], 7]
+    assert build_hooks(provider).send(REQUEST, 7).body == [REQUEST, provider.clients[0], 7]
 
 
 ASKED = [
@@ -266,21 +266,21 @@ every_answer = pytest.mark.parametrize(("hook", "ask", "wanted"), ASKED, ids=[ho
 def test_answer_of_the_wrong_type_is_refused_by_hook_and_type(hook, ask, wanted):
     message = f"{hook} of plugin acme.* must return a {wanted}, but it returned a dict"
     with pytest.raises(ProviderBugError, match=message) as caught:
-        ask(hooks_of(with_hook(hook, giving({}))))
+        ask(build_hooks(with_hook(hook, giving({}))))
     assert caught.value.hook == hook
 
 
 @every_answer
 def test_answer_of_the_wrong_type_names_the_distribution(hook, ask, wanted):
     with pytest.raises(ProviderBugError) as caught:
-        ask(hooks_of(with_hook(hook, giving({}))))
+        ask(build_hooks(with_hook(hook, giving({}))))
     assert caught.value.distribution == "pollux-acme"
 
 
 @every_answer
 def test_answer_of_the_wrong_type_has_a_hint(hook, ask, wanted):
     with pytest.raises(ProviderBugError) as caught:
-        ask(hooks_of(with_hook(hook, giving({}))))
+        ask(build_hooks(with_hook(hook, giving({}))))
     assert caught.value.hint == "report this to the plugin's author"
 
 
@@ -289,14 +289,14 @@ def test_answer_of_the_wrong_type_has_a_hint(hook, ask, wanted):
 )
 def test_required_hook_that_answers_none_is_refused(hook, ask):
     with pytest.raises(ProviderBugError, match=f"{hook} of plugin acme.* must return a .*, but no plugin answered"):
-        ask(hooks_of(with_hook(hook, giving(None))))
+        ask(build_hooks(with_hook(hook, giving(None))))
 
 
 def test_required_hook_that_is_missing_is_refused():
     with pytest.raises(
         ProviderBugError, match=r"pollux_upload of plugin acme.* must return a Asset, but no plugin answered"
     ):
-        hooks_of(Acme()).upload(Source.from_text("x"), 60, name="x", lifetime_s=60)
+        build_hooks(Acme()).upload(Source.from_text("x"), 60, name="x", lifetime_s=60)
 
 
 class Tracer:
@@ -316,7 +316,7 @@ class Tracer:
 )
 def test_wrong_answer_is_not_blamed_on_the_middleware_around_it(hook, ask):
     with pytest.raises(ProviderBugError) as caught:
-        ask(hooks_of(with_hook(hook, giving({})), Tracer()))
+        ask(build_hooks(with_hook(hook, giving({})), Tracer()))
     assert caught.value.distribution == "pollux-acme"
 
 
@@ -329,7 +329,7 @@ def test_wrapper_that_forgets_to_return_is_blamed_on_its_middleware(hook, ask):
 
     middleware = type("Forgetful", (), {hook: hookimpl(forgetful, wrapper=True)})()
     with pytest.raises(ProviderBugError) as caught:
-        ask(hooks_of(Acme(), middleware))
+        ask(build_hooks(Acme(), middleware))
     assert "Forgetful" in (caught.value.distribution or caught.value.message)
 
 
@@ -340,7 +340,7 @@ every_isolated = pytest.mark.parametrize(("hook", "ask", "wanted"), ISOLATED, id
 @every_isolated
 def test_foreign_exception_becomes_a_bug_of_that_plugin_and_hook(hook, ask, wanted):
     with pytest.raises(ProviderBugError, match=rf"{hook} of plugin .*pollux-acme.* raised OSError: no boat") as caught:
-        ask(hooks_of(with_hook(hook, raising(OSError("no boat")))))
+        ask(build_hooks(with_hook(hook, raising(OSError("no boat")))))
     assert caught.value.hook == hook
 
 
@@ -348,7 +348,7 @@ def test_foreign_exception_becomes_a_bug_of_that_plugin_and_hook(hook, ask, want
 def test_foreign_exception_is_chained(hook, ask, wanted):
     cause = OSError("no boat")
     with pytest.raises(ProviderBugError) as caught:
-        ask(hooks_of(with_hook(hook, raising(cause))))
+        ask(build_hooks(with_hook(hook, raising(cause))))
     assert caught.value.__cause__ is cause
 
 
@@ -356,14 +356,14 @@ def test_foreign_exception_is_chained(hook, ask, wanted):
 def test_foreign_exception_is_raised_unchanged_when_strict(hook, ask, wanted, monkeypatch):
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", "1")
     with pytest.raises(OSError, match="no boat"):
-        ask(hooks_of(with_hook(hook, raising(OSError("no boat")))))
+        ask(build_hooks(with_hook(hook, raising(OSError("no boat")))))
 
 
 @pytest.mark.parametrize(("hook", "ask"), [(hook, ask) for hook, ask, _ in ASKED if hook != "pollux_classify_error"])
 def test_error_of_our_tree_passes_unchanged(hook, ask):
     error = APIError("the provider said no", status_code=400)
     with pytest.raises(APIError) as caught:
-        ask(hooks_of(with_hook(hook, raising(error))))
+        ask(build_hooks(with_hook(hook, raising(error))))
     assert caught.value is error
 
 
@@ -374,7 +374,7 @@ def test_error_of_our_tree_passes_unchanged(hook, ask):
 def test_what_the_wire_raises_passes_for_the_classifier(hook, ask):
     error = ConnectionResetError("wave")
     with pytest.raises(ConnectionResetError) as caught:
-        ask(hooks_of(with_hook(hook, raising(error))))
+        ask(build_hooks(with_hook(hook, raising(error))))
     assert caught.value is error
 
 
@@ -386,7 +386,7 @@ def test_bug_in_middleware_names_the_middleware():
             raise OSError("no boat")
 
     with pytest.raises(ProviderBugError, match=r"pollux_encode of plugin .*object Broken.* raised OSError: no boat"):
-        hooks_of(Acme(), Broken()).encode(CALL)
+        build_hooks(Acme(), Broken()).encode(CALL)
 
 
 # problems
@@ -404,17 +404,17 @@ def test_problems_of_all_plugins_are_gathered():
             return None
 
     provider = with_hook("pollux_validate", giving(Problem("too short")))
-    problems = hooks_of(provider, Policy(), Content()).validate(CALL)
+    problems = build_hooks(provider, Policy(), Content()).validate(CALL)
     assert sorted(problem.message for problem in problems) == ["no questions like Who?", "too short"]
 
 
 def test_no_validator_finds_no_problem():
-    assert hooks_of(Acme()).validate(CALL) == []
+    assert build_hooks(Acme()).validate(CALL) == []
 
 
 def test_problem_of_the_wrong_type_is_refused_by_its_hook():
     with pytest.raises(ProviderBugError, match="pollux_validate"):
-        hooks_of(with_hook("pollux_validate", giving("too short"))).validate(CALL)
+        build_hooks(with_hook("pollux_validate", giving("too short"))).validate(CALL)
 
 
 # classifying
@@ -422,11 +422,11 @@ def test_problem_of_the_wrong_type_is_refused_by_its_hook():
 
 def test_provider_classifies_before_the_core():
     fault = Fault(kind="capacity", message="whale in the way", retryable=True)
-    assert hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")) == fault
+    assert build_hooks(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")) == fault
 
 
 def test_core_classifies_errors_that_the_provider_does_not():
-    hooks = hooks_of(with_hook("pollux_classify_error", giving(None)))
+    hooks = build_hooks(with_hook("pollux_classify_error", giving(None)))
     assert hooks.classify(ConnectionResetError("wave")).kind == "connection"
 
 
@@ -434,7 +434,7 @@ def test_unknown_exception_is_a_bug_of_its_hook():
     def decode(self, response):
         return response.body["no such key"]
 
-    hooks = hooks_of(with_hook("pollux_decode", decode))
+    hooks = build_hooks(with_hook("pollux_decode", decode))
     with pytest.raises(KeyError) as raised:
         hooks.decode(RESPONSE, CALL)
     with pytest.raises(ProviderBugError, match=r"pollux_decode of plugin .*pollux-acme.* KeyError") as caught:
@@ -444,18 +444,20 @@ def test_unknown_exception_is_a_bug_of_its_hook():
 
 def test_unknown_exception_without_a_traceback_is_a_bug():
     with pytest.raises(ProviderBugError, match="acme"):
-        hooks_of(Acme()).classify(KeyError("x"))
+        build_hooks(Acme()).classify(KeyError("x"))
 
 
 def test_auth_fault_has_a_hint_with_the_key_variables():
     fault = Fault(kind="auth", message="who are you?", status_code=401)
-    hint = hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")).hint
+    hint = build_hooks(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")).hint
     assert hint == "check api_key or ACME_API_KEY"
 
 
 def test_auth_fault_keeps_a_hint_of_its_own():
     fault = Fault(kind="auth", message="who are you?", hint="renew your key")
-    assert hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")).hint == "renew your key"
+    assert (
+        build_hooks(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x")).hint == "renew your key"
+    )
 
 
 # observers
@@ -471,19 +473,19 @@ class Failing:
 
 def test_observers_receive_an_event():
     counter = Counter()
-    hooks_of(Acme(), counter).emit(CallStarted(CALL))
+    build_hooks(Acme(), counter).emit(CallStarted(CALL))
     assert counter.seen == 1
 
 
 def test_failing_observer_stops_no_other():
     counters = [Counter(), Counter()]
-    hooks_of(Acme(), counters[0], Failing(), counters[1]).emit(CallStarted(CALL))
+    build_hooks(Acme(), counters[0], Failing(), counters[1]).emit(CallStarted(CALL))
     assert [counter.seen for counter in counters] == [1, 1]
 
 
 def test_failing_observer_is_logged_by_name_without_the_key(caplog):
     with caplog.at_level(logging.WARNING, "pollux_sync"):
-        hooks_of(Acme(), Failing()).emit(CallStarted(CALL))
+        build_hooks(Acme(), Failing()).emit(CallStarted(CALL))
     assert re.search(r"observer .*Failing.* failed: OSError: no boat for \[REDACTED\]", caplog.text)
 
 
@@ -495,12 +497,12 @@ def test_observer_may_leave_the_event_out():
         def pollux_event(self):
             told.append("ding")
 
-    hooks_of(Acme(), Bell()).emit(CallStarted(CALL))
+    build_hooks(Acme(), Bell()).emit(CallStarted(CALL))
     assert told == ["ding"]
 
 
 def test_has_observers_only_with_a_plugin_that_observes():
-    assert [hooks_of(Acme(), *plugins).has_observers for plugins in ([], [Counter()])] == [False, True]
+    assert [build_hooks(Acme(), *plugins).has_observers for plugins in ([], [Counter()])] == [False, True]
 
 
 # middleware
@@ -534,29 +536,29 @@ class Marking:
 
 
 def test_calls_are_rewritten_from_the_inner_to_the_outer_middleware():
-    assert hooks_of(Acme(), Marking("a"), Marking("b")).rewrite_call(CALL).prompt == "Who?ab"
+    assert build_hooks(Acme(), Marking("a"), Marking("b")).rewrite_call(CALL).prompt == "Who?ab"
 
 
 def test_plans_are_folded_from_the_inner_to_the_outer_middleware():
-    assert hooks_of(Acme(), Marking("a"), Marking("b")).plan(PLAN).calls[0].prompt == "Who?ab"
+    assert build_hooks(Acme(), Marking("a"), Marking("b")).plan(PLAN).calls[0].prompt == "Who?ab"
 
 
 def test_last_middleware_is_the_outermost_around_a_call():
     trace = []
-    hooks_of(Acme(), Marking("a", trace), Marking("b", trace)).call(CALL, lambda _: Reply())
+    build_hooks(Acme(), Marking("a", trace), Marking("b", trace)).call(CALL, lambda _: Reply())
     assert trace == ["b in", "a in", "a out", "b out"]
 
 
 def test_call_stays_unchanged_without_middleware():
-    assert hooks_of(Acme()).rewrite_call(CALL) is CALL
+    assert build_hooks(Acme()).rewrite_call(CALL) is CALL
 
 
 def test_plan_stays_unchanged_without_middleware():
-    assert hooks_of(Acme()).plan(PLAN) is PLAN
+    assert build_hooks(Acme()).plan(PLAN) is PLAN
 
 
 def test_call_proceeds_without_middleware():
-    assert hooks_of(Acme()).call(CALL, lambda call: Reply(text=f"to {call.prompt}")).text == "to Who?"
+    assert build_hooks(Acme()).call(CALL, lambda call: Reply(text=f"to {call.prompt}")).text == "to Who?"
 
 
 class Cache:
@@ -571,12 +573,12 @@ def test_cached_reply_is_served_without_proceeding():
     def proceed(call):
         raise AssertionError("asked the provider")
 
-    assert hooks_of(Acme(), Cache()).call(CALL, proceed).text == "from the cache"
+    assert build_hooks(Acme(), Cache()).call(CALL, proceed).text == "from the cache"
 
 
 def test_wrapper_sees_the_cached_reply_pass():
     trace = []
-    hooks_of(Acme(), Cache(), Marking("a", trace)).call(CALL, lambda _: Reply())
+    build_hooks(Acme(), Cache(), Marking("a", trace)).call(CALL, lambda _: Reply())
     assert trace == ["a in", "a out"]
 
 
@@ -586,7 +588,7 @@ def test_middleware_may_proceed_more_than_once():
         def pollux_call(self, call, proceed):
             return Reply(text=proceed(call).text + proceed(attrs.evolve(call, prompt="Why?")).text)
 
-    assert hooks_of(Acme(), Twice()).call(CALL, lambda call: Reply(text=call.prompt)).text == "Who?Why?"
+    assert build_hooks(Acme(), Twice()).call(CALL, lambda call: Reply(text=call.prompt)).text == "Who?Why?"
 
 
 def test_tracing_wrapper_sees_the_error_of_the_call():
@@ -607,7 +609,7 @@ def test_tracing_wrapper_sees_the_error_of_the_call():
         raise error
 
     with pytest.raises(APIError):
-        hooks_of(Acme(), Trace()).call(CALL, proceed)
+        build_hooks(Acme(), Trace()).call(CALL, proceed)
     assert seen == [error]
 
 
@@ -623,7 +625,7 @@ def test_wrapper_may_turn_an_error_into_a_reply():
     def proceed(call):
         raise APIError("down")
 
-    assert hooks_of(Acme(), Restore()).call(CALL, proceed).text == "restored"
+    assert build_hooks(Acme(), Restore()).call(CALL, proceed).text == "restored"
 
 
 def test_wrapper_around_an_attempt_sees_request_and_response():
@@ -636,7 +638,7 @@ def test_wrapper_around_an_attempt_sees_request_and_response():
             seen.append((request, response))
             return response
 
-    hooks_of(Acme(), WireLog()).send(REQUEST, 60)
+    build_hooks(Acme(), WireLog()).send(REQUEST, 60)
     assert seen == [(REQUEST, RESPONSE)]
 
 
@@ -645,12 +647,12 @@ def test_wrapper_around_an_attempt_sees_request_and_response():
 
 def test_client_is_not_opened_before_it_is_needed():
     provider = Acme()
-    hooks_of(provider).encode(CALL)
+    build_hooks(provider).encode(CALL)
     assert provider.clients == []
 
 
 def test_client_is_the_same_at_every_use():
-    hooks = hooks_of(Acme())
+    hooks = build_hooks(Acme())
     assert hooks.client is hooks.client
 
 
@@ -663,7 +665,7 @@ def test_client_is_opened_once_however_many_threads_want_it():
         assert all(asking.acquire(timeout=10) for _ in range(8))
         return opened[-1]
 
-    hooks = hooks_of(with_hook("pollux_open", open_slowly))
+    hooks = build_hooks(with_hook("pollux_open", open_slowly))
 
     def client(_):
         asking.release()
@@ -676,7 +678,7 @@ def test_client_is_opened_once_however_many_threads_want_it():
 
 def test_client_is_closed():
     provider = Acme()
-    hooks = hooks_of(provider)
+    hooks = build_hooks(provider)
     _ = hooks.client
     hooks.close()
     assert provider.clients[0].closed == 1
@@ -684,7 +686,7 @@ def test_client_is_closed():
 
 def test_client_is_closed_once():
     provider = Acme()
-    hooks = hooks_of(provider)
+    hooks = build_hooks(provider)
     _ = hooks.client
     hooks.close()
     hooks.close()
@@ -693,26 +695,26 @@ def test_client_is_closed_once():
 
 def test_client_that_was_never_opened_is_not_opened_to_be_closed():
     provider = Acme()
-    hooks_of(provider).close()
+    build_hooks(provider).close()
     assert provider.clients == []
 
 
 def test_client_is_opened_anew_after_it_was_closed():
     provider = Acme()
-    hooks = hooks_of(provider)
+    hooks = build_hooks(provider)
     _ = hooks.client
     hooks.close()
     assert hooks.client is provider.clients[1]
 
 
 def test_client_that_needs_no_closing_is_left_alone():
-    hooks = hooks_of(with_hook("pollux_open", giving("no close method")))
+    hooks = build_hooks(with_hook("pollux_open", giving("no close method")))
     _ = hooks.client
     hooks.close()
 
 
 def test_failure_to_close_is_only_logged_and_without_the_key(caplog):
-    hooks = hooks_of(with_hook("pollux_close", raising(OSError(f"stuck with {SECRET}"))))
+    hooks = build_hooks(with_hook("pollux_close", raising(OSError(f"stuck with {SECRET}"))))
     _ = hooks.client
     with caplog.at_level(logging.WARNING, "pollux_sync"):
         hooks.close()
@@ -721,7 +723,7 @@ def test_failure_to_close_is_only_logged_and_without_the_key(caplog):
 
 def test_failure_to_open_is_a_bug_that_names_the_plugin():
     with pytest.raises(ProviderBugError, match=r"pollux_open of plugin .*pollux-acme.* raised OSError: no boat"):
-        _ = hooks_of(with_hook("pollux_open", raising(OSError("no boat")))).client
+        _ = build_hooks(with_hook("pollux_open", raising(OSError("no boat")))).client
 
 
 def test_stored_file_is_deleted_with_the_client_that_stored_it():
@@ -732,7 +734,7 @@ def test_stored_file_is_deleted_with_the_client_that_stored_it():
         return True
 
     provider = with_hook("pollux_delete_upload", delete)
-    hooks_of(provider).delete_upload(ASSET, 30)
+    build_hooks(provider).delete_upload(ASSET, 30)
     assert deleted == [(ASSET, provider.clients[0], 30)]
 
 
@@ -740,31 +742,31 @@ def test_stored_file_is_deleted_with_the_client_that_stored_it():
 
 
 def test_key_is_scrubbed_from_a_text():
-    assert hooks_of(Acme()).scrub(f"Bearer {SECRET}!") == "Bearer [REDACTED]!"
+    assert build_hooks(Acme()).scrub(f"Bearer {SECRET}!") == "Bearer [REDACTED]!"
 
 
 def test_text_stays_unchanged_without_a_key():
     config = ConfigValues(provider="acme", model="m")
-    assert hooks_of(Acme(), config=config).scrub("Bearer nobody") == "Bearer nobody"
+    assert build_hooks(Acme(), config=config).scrub("Bearer nobody") == "Bearer nobody"
 
 
 def test_key_is_scrubbed_from_the_report_of_a_bug():
     with pytest.raises(ProviderBugError) as caught:
-        hooks_of(with_hook("pollux_encode", raising(OSError(f"bad {SECRET}")))).encode(CALL)
+        build_hooks(with_hook("pollux_encode", raising(OSError(f"bad {SECRET}")))).encode(CALL)
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", ["message", "hint"])
 def test_key_is_scrubbed_from_a_fault(field):
     fault = attrs.evolve(Fault(kind="auth", message="no", hint="no"), **{field: f"bad key {SECRET}"})
-    presented = hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x"))
+    presented = build_hooks(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x"))
     assert getattr(presented, field) == "bad key [REDACTED]"
 
 
 @pytest.mark.parametrize("kept", range(1, len(SECRET)))
 def test_key_across_the_cut_of_a_long_message_does_not_leak_its_beginning(kept):
     fault = Fault(kind="unknown", message="-" * (500 - kept) + SECRET + "-" * 100)
-    presented = hooks_of(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x"))
+    presented = build_hooks(with_hook("pollux_classify_error", giving(fault))).classify(KeyError("x"))
     shown = presented.message.strip("-.")
     assert shown
     assert "[REDACTED]".startswith(shown)

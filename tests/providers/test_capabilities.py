@@ -145,7 +145,7 @@ def config(info, wire):
     return make
 
 
-def request_for(wire, config, options=None, source=None):
+def capture_request(wire, config, options=None, source=None):
     """The one request that the call makes, as JSON text."""
     wire.requests.clear()
     run("a question", source=source, config=config, options=Options(**(options or {})))
@@ -173,7 +173,7 @@ OPTION_CELLS = [(option,) for option in OPTIONS]
 @pytest.mark.parametrize(("info", "option"), cells(OPTION_CELLS, declared=lambda info, option: option in info.options))
 def test_declared_option_changes_the_request(info, option, wire, config):
     given = samples(option, config())
-    assert len({request_for(wire, config(), options) for options in given}) == len(given)
+    assert len({capture_request(wire, config(), options) for options in given}) == len(given)
 
 
 @pytest.mark.parametrize(
@@ -199,11 +199,11 @@ def test_every_condition_is_tested():
 SOURCE_CELLS = [(kind, name) for kind, sources in SOURCES.items() for name in sources]
 
 
-def rule_of(info, kind, name):
+def find_rule(info, kind, name):
     return info.find_rule(SOURCES[kind][name])
 
 
-def trace_of(source, delivery):
+def find_trace(source, delivery):
     """What a source leaves in the request when it is delivered so."""
     return {
         "text": CONTENT,
@@ -213,17 +213,17 @@ def trace_of(source, delivery):
     }[delivery]
 
 
-@pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=rule_of))
+@pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=find_rule))
 def test_declared_source_has_the_delivery_of_the_table(info, kind, name, wire, config):
-    source, delivery = SOURCES[kind][name], rule_of(info, kind, name).delivery
-    request = request_for(wire, config(), source=source)
-    assert trace_of(source, delivery) in request
+    source, delivery = SOURCES[kind][name], find_rule(info, kind, name).delivery
+    request = capture_request(wire, config(), source=source)
+    assert find_trace(source, delivery) in request
     stored = [UPLOADED] if delivery == "upload" else []
     assert (wire.uploaded, wire.deleted) == ([CONTENT.encode() for _ in stored], stored)
 
 
 @pytest.mark.parametrize(
-    ("info", "kind", "name"), cells(SOURCE_CELLS, declared=lambda info, *cell: rule_of(info, *cell) is None)
+    ("info", "kind", "name"), cells(SOURCE_CELLS, declared=lambda info, *cell: find_rule(info, *cell) is None)
 )
 def test_undeclared_source_is_refused(info, kind, name, wire, config):
     assert_refused(wire, "cannot take", config=config(), source=SOURCES[kind][name])
@@ -247,24 +247,24 @@ SHAPES = record(
 ) | {"$defs": {"node": record("name", nodes={"type": "array", "items": {"$ref": "#/$defs/node"}})}}
 
 
-def objects_in(value):
+def iter_objects(value):
     """Every JSON object inside of a value."""
     if isinstance(value, dict):
         yield value
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
-        yield from objects_in(item)
+        yield from iter_objects(item)
 
 
 def schema_with(request, name):
     """The schema in the request that has a property of this name."""
-    found = (inner for inner in objects_in(json.loads(request)) if name in inner.get("properties", ()))
+    found = (inner for inner in iter_objects(json.loads(request)) if name in inner.get("properties", ()))
     return next(found, None)
 
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 def test_schema_is_sent_in_the_form_of_the_dialect(info, wire, config):
-    request = request_for(wire, config(), {"response_schema": SHAPES})
+    request = capture_request(wire, config(), {"response_schema": SHAPES})
     sent, node = schema_with(request, "always"), schema_with(request, "nodes")
     properties = sent["properties"]
     facts = {
@@ -280,17 +280,17 @@ def test_schema_is_sent_in_the_form_of_the_dialect(info, wire, config):
 @pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
 def test_schema_without_an_object_at_its_root_is_put_into_one_where_it_must(info, wire, config):
     schema = {"type": "array", "items": record("item")}
-    request = request_for(wire, config(), {"response_schema": schema})
+    request = capture_request(wire, config(), {"response_schema": schema})
     assert bool(schema_with(request, "value")) == info.schema_dialect.needs_object_root
     assert schema_with(request, "item")
 
 
-def sized(limit, size):
+def build_schema_of_size(limit, size):
     """A type that measures exactly so much of one limit."""
     names = [f"p{number}" for number in range(size)]
     union = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
     if limit == "max_depth":
-        return record("leaf") if size == 1 else record(inner=sized(limit, size - 1))
+        return record("leaf") if size == 1 else record(inner=build_schema_of_size(limit, size - 1))
     return {
         "max_properties": lambda: record(*names),
         "max_optional": lambda: record(optional=names),
@@ -303,23 +303,25 @@ def sized(limit, size):
 LIMITS = [(field.name,) for field in attrs.fields(type(INFOS[0].schema_dialect.limits))]
 
 
-def limit_of(info, limit):
+def read_limit(info, limit):
     return getattr(info.schema_dialect.limits, limit)
 
 
-@pytest.mark.parametrize(("info", "limit"), cells(LIMITS, declared=limit_of))
+@pytest.mark.parametrize(("info", "limit"), cells(LIMITS, declared=read_limit))
 def test_schema_fits_up_to_the_limit_and_is_refused_above(info, limit, wire, config):
-    most = limit_of(info, limit)
+    most = read_limit(info, limit)
     # Not asked for with a call: 5000 properties cost seconds there, and what refuses them is the same function.
-    assert not any(finding.severity == "error" for finding in lint(sized(limit, most), info.schema_dialect))
-    above = Options(response_schema=sized(limit, most + 1))
+    assert not any(
+        finding.severity == "error" for finding in lint(build_schema_of_size(limit, most), info.schema_dialect)
+    )
+    above = Options(response_schema=build_schema_of_size(limit, most + 1))
     wire.requests.clear()
     assert_refused(wire, f"{most} are allowed", config=config(), options=above)
 
 
-@pytest.mark.parametrize(("info", "limit"), cells(LIMITS, declared=lambda *cell: limit_of(*cell) is None))
+@pytest.mark.parametrize(("info", "limit"), cells(LIMITS, declared=lambda *cell: read_limit(*cell) is None))
 def test_schema_without_a_known_limit_may_be_large(info, limit, wire, config):
-    assert request_for(wire, config(), {"response_schema": sized(limit, 50)})
+    assert capture_request(wire, config(), {"response_schema": build_schema_of_size(limit, 50)})
 
 
 def test_page_matches_the_declarations():

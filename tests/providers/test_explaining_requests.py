@@ -72,7 +72,7 @@ def is_taken(info, options):
     return {DECLARED_AS.get(name, name) for name in options} - SERVED_BY_CORE <= info.options
 
 
-def combined():
+def iter_combinations():
     for info in INFOS:
         for name, make in COMBINATIONS.items():
             if name != "cache" or "cache" in info.options:
@@ -103,7 +103,7 @@ def server():
         yield server
 
 
-def config_of(info, base_url, **fields):
+def build_config(info, base_url, **fields):
     defaults = {"provider": info.name, "model": "m", "api_key": KEY, "base_url": base_url, "request_concurrency": 1}
     return Config(**(defaults | FIELDS.get(info.name, {}) | fields))
 
@@ -117,7 +117,7 @@ def pictures(tmp_path):
     return [Source.from_file(tmp_path / name) for name in content]
 
 
-def explained_and_sent(server, prompts, config, **call):
+def explain_and_send(server, prompts, config, **call):
     """The requests of the explanation, and those that then reach the server."""
     options = call.pop("options", {}) | {"on_error": "keep"}
     explanation = explain(prompts, config=config, options=Options(**options), **call)
@@ -134,9 +134,9 @@ def assert_equal(server, explained, sent, info):
         assert headers == {n: v for n, v in request.headers.items() if n not in OF_THE_CLIENT | {info.auth[0].lower()}}
 
 
-@pytest.mark.parametrize(("info", "options"), list(combined()))
+@pytest.mark.parametrize(("info", "options"), list(iter_combinations()))
 def test_request_is_the_one_that_is_sent(info, options, server):
-    explained, sent = explained_and_sent(server, 'Who\'s "there"? ☃', config_of(info, server.url), options=options)
+    explained, sent = explain_and_send(server, 'Who\'s "there"? ☃', build_config(info, server.url), options=options)
     assert len(sent) == 1
     assert_equal(server, explained, sent, info)
 
@@ -144,7 +144,7 @@ def test_request_is_the_one_that_is_sent(info, options, server):
 @each_provider
 def test_shows_requests_of_a_fan_out_in_order(info, server):
     sources = [Source.from_text("a note"), Source.from_json({"a": [1.0, "ü"]})]
-    explained, sent = explained_and_sent(server, ["a", "b", "c"], config_of(info, server.url), sources=sources)
+    explained, sent = explain_and_send(server, ["a", "b", "c"], build_config(info, server.url), sources=sources)
     assert len(sent) == 3
     assert_equal(server, explained, sent, info)
 
@@ -153,15 +153,15 @@ def test_shows_requests_of_a_fan_out_in_order(info, server):
 def test_shows_requests_per_source_in_order(info, server):
     sources = [Source.from_text("one"), Source.from_text("two")]
     call = {"sources": sources, "per_source": True, "options": {"temperature": 0}}
-    explained, sent = explained_and_sent(server, ["a", "b"], config_of(info, server.url), **call)
+    explained, sent = explain_and_send(server, ["a", "b"], build_config(info, server.url), **call)
     assert len(sent) == 4
     assert_equal(server, explained, sent, info)
 
 
 @each_provider
 def test_placeholder_replaces_the_id_of_the_file(info, server, pictures):
-    config = config_of(info, server.url, plugins=[Storage()])
-    explained, sent = explained_and_sent(server, ["a", "b"], config, sources=pictures)
+    config = build_config(info, server.url, plugins=[Storage()])
+    explained, sent = explain_and_send(server, ["a", "b"], config, sources=pictures)
     uploads = {rule.delivery for rule in map(info.find_rule, pictures)} & {"upload"}
     assert all((b"upload-1" in request.content) == bool(uploads) for request in explained)
     contents = [request.content.replace(b"upload-1", b"file-777") for request in explained]
@@ -173,7 +173,7 @@ def test_placeholder_replaces_the_id_of_the_file(info, server, pictures):
 @each_provider
 def test_nothing_is_reached_for(info, pictures):
     checking = {"provider_options": {"check_catalogue": True}} if info.name == "openrouter" else {}
-    explanation = explain("a", sources=pictures, config=config_of(info, "https://host.example/v1", **checking))
+    explanation = explain("a", sources=pictures, config=build_config(info, "https://host.example/v1", **checking))
     assert len(explanation.requests) == 1
 
 
@@ -195,7 +195,7 @@ def test_client_of_the_callers_keeps_its_address_and_key_to_itself():
 def test_client_of_the_caller_sends_the_explained_body(server):
     with OpenAI(api_key=KEY, base_url=server.url) as client:
         config = Config(provider="openai", model="m", client=client)
-        explained, sent = explained_and_sent(server, "ü", config, options={"response_schema": SCHEMA})
+        explained, sent = explain_and_send(server, "ü", config, options={"response_schema": SCHEMA})
     assert [json.loads(request.content) for request in explained] == [request.json() for request in sent]
 
 
@@ -203,7 +203,7 @@ def test_client_of_the_caller_sends_the_explained_body(server):
 def test_hides_the_key(info, server):
     options = Options(system_instruction=KEY, response_schema={"type": "object", "properties": {KEY: {}}})
     sources = [Source.from_text(KEY)]
-    explanation = explain(f"It is {KEY}.", sources=sources, config=config_of(info, server.url), options=options)
+    explanation = explain(f"It is {KEY}.", sources=sources, config=build_config(info, server.url), options=options)
     curls = [request.curl for request in explanation.requests]
     assert KEY not in f"{explanation!r} {explanation} {explanation.to_dict()} {curls} {explanation.requests}"
     assert "[REDACTED]" in curls[0]
@@ -212,20 +212,20 @@ def test_hides_the_key(info, server):
 @each_provider
 def test_curl_command_sends_the_same_request(info, server, tmp_path):
     prompt = 'Who\'s "there"? $HOME `pwd` $(pwd) \\ \n ☃'
-    (request,) = explain(prompt, config=config_of(info, server.url)).requests
+    (request,) = explain(prompt, config=build_config(info, server.url)).requests
     variable = next(iter(info.key_env), "API_KEY")
     assert f"${variable}" in request.curl
-    words, content = words_of(request.curl, tmp_path, {variable: KEY})
+    words, content = run_curl(request.curl, tmp_path, {variable: KEY})
     headers = dict(word.split(": ", 1) for flag, word in pairwise(words) if flag == "-H")
     assert words[-2:] == ["--data", "@-"]
     with ScriptedServer(default=Answer(json={})) as other:
         client = HttpClient(words[3].replace(server.url, other.url), headers=headers)
         client.send(HttpRequest(path="", method=words[2], body=json.loads(content)), 30)
         client.close()
-        run_many(prompt, config=config_of(info, server.url), options=Options(on_error="keep"))
+        run_many(prompt, config=build_config(info, server.url), options=Options(on_error="keep"))
         (replayed,), (sent,) = other.requests, server.requests
     assert content.removesuffix("\n").encode() == sent.body
-    assert facts_of(replayed) == facts_of(sent)
+    assert read_facts(replayed) == read_facts(sent)
 
 
 STAND_IN = f"""#!{sys.executable}
@@ -234,7 +234,7 @@ print(json.dumps([['curl', *sys.argv[1:]], sys.stdin.buffer.read().decode()]))
 """
 
 
-def words_of(command, folder, environment):
+def run_curl(command, folder, environment):
     """What the shell hands to curl, for which a script of ours stands: words and input."""
     stand_in = folder / "curl"
     stand_in.write_text(STAND_IN)
@@ -246,14 +246,14 @@ def words_of(command, folder, environment):
     return json.loads(subprocess.run(["/bin/sh", str(script)], env=told, capture_output=True, check=True).stdout)
 
 
-def facts_of(request):
+def read_facts(request):
     headers = {name: value for name, value in request.headers.items() if name != "host"}
     return request.method, request.path, headers, request.body
 
 
 def test_curl_command_takes_a_body_that_is_longer_than_a_word_may_be(server, tmp_path):
-    (request,) = explain("long " * 200_000, config=config_of(INFOS[0], server.url)).requests
-    _, content = words_of(request.curl, tmp_path, {})
+    (request,) = explain("long " * 200_000, config=build_config(INFOS[0], server.url)).requests
+    _, content = run_curl(request.curl, tmp_path, {})
     assert content.removesuffix("\n").encode() == request.content
 
 
@@ -281,5 +281,5 @@ def test_refuses_a_schema_that_the_dialect_cannot_hold():
 
 
 def test_caching_is_that_of_the_plan():
-    config = config_of(next(info for info in INFOS if info.name == "anthropic"), None)
+    config = build_config(next(info for info in INFOS if info.name == "anthropic"), None)
     assert [explain(prompts, config=config).cache_mode for prompts in ("a", ["a", "b"])] == ["implicit", "none"]

@@ -159,19 +159,19 @@ STEPS = [
 ]
 
 
-def named(value):
+def build_id(value):
     return value.__name__ if callable(value) else str(value)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(("submissions", "step", "index"), STEPS, indirect=["submissions"], ids=named)
+@pytest.mark.parametrize(("submissions", "step", "index"), STEPS, indirect=["submissions"], ids=build_id)
 def test_goes_on_after_a_kill_at_every_step(submissions, step, index, when):
     assert submissions.submit(step=step, index=index, when=when) == KILLED
     assert submissions.submit() == DONE
     submissions.check("job")
 
 
-@pytest.mark.parametrize(("submissions", "requests"), REQUESTS.items(), indirect=["submissions"], ids=named)
+@pytest.mark.parametrize(("submissions", "requests"), REQUESTS.items(), indirect=["submissions"], ids=build_id)
 def test_there_are_no_other_steps(submissions, requests):
     assert submissions.submit(step="write", index=WRITES) == DONE
     assert submissions.submit("other", step="request", index=requests) == DONE
@@ -190,7 +190,7 @@ def test_a_second_kill_while_going_on_changes_nothing(submissions):
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("submissions", REQUESTS, indirect=True, ids=named)
+@pytest.mark.parametrize("submissions", REQUESTS, indirect=True, ids=build_id)
 def test_kills_at_random(submissions, soak):
     assert submissions.submit("first") == DONE  # which waits until the process has imported everything
     began = time.monotonic()

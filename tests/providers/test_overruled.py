@@ -22,7 +22,7 @@ class Wire:
         return Reply(text="fine", finish_reason="stop")
 
 
-def sent(provider, model, capabilities, **options):
+def capture_body(provider, model, capabilities, **options):
     wire = Wire()
     config = Config(provider=provider, model=model, api_key="k", capabilities=capabilities, plugins=[wire])
     run("hi", config=config, options=Options(**options))
@@ -37,38 +37,40 @@ CANNOT_THINK = [("anthropic", "claude-3-5-haiku"), ("gemini", "gemini-2.0-flash"
 def test_capabilities_can_switch_thinking_on(provider, model, options):
     (name,) = options
     with pytest.raises(ConfigurationError, match="cannot think"):
-        sent(provider, model, {}, **options)
-    assert sent(provider, model, {name: True}, **options) != sent(provider, model, {name: True})
+        capture_body(provider, model, {}, **options)
+    assert capture_body(provider, model, {name: True}, **options) != capture_body(provider, model, {name: True})
 
 
 def test_claude_with_thinking_switched_on_gets_a_budget():
-    body = sent("anthropic", "claude-3-5-haiku", {"reasoning_effort": True}, reasoning_effort="low")
+    body = capture_body("anthropic", "claude-3-5-haiku", {"reasoning_effort": True}, reasoning_effort="low")
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 2048}
 
 
 def test_gemini_with_thinking_switched_on_gets_a_level():
-    body = sent("gemini", "gemini-2.0-flash", {"reasoning_effort": True}, reasoning_effort="low")
+    body = capture_body("gemini", "gemini-2.0-flash", {"reasoning_effort": True}, reasoning_effort="low")
     assert body["generationConfig"]["thinkingConfig"] == {"includeThoughts": True, "thinkingLevel": "LOW"}
 
 
 @pytest.mark.parametrize(("provider", "model"), CANNOT_THINK)
 def test_values_are_still_checked(provider, model):
     with pytest.raises(ConfigurationError, match="takes no reasoning_effort 'hard'"):
-        sent(provider, model, {"reasoning_effort": True}, reasoning_effort="hard")
+        capture_body(provider, model, {"reasoning_effort": True}, reasoning_effort="hard")
 
 
 def test_a_known_model_keeps_its_form_of_thinking():
     said = {"reasoning_effort": True}
     asked = {"reasoning_effort": "low"}
-    assert sent("anthropic", "claude-opus-4-7", said, **asked) == sent("anthropic", "claude-opus-4-7", {}, **asked)
+    assert capture_body("anthropic", "claude-opus-4-7", said, **asked) == capture_body(
+        "anthropic", "claude-opus-4-7", {}, **asked
+    )
 
 
 def test_requests_no_cache_that_the_configuration_excludes():
-    assert "cache_control" in sent("anthropic", "claude-opus-4-7", {})
-    assert "cache_control" not in sent("anthropic", "claude-opus-4-7", {"implicit_caching": False})
+    assert "cache_control" in capture_body("anthropic", "claude-opus-4-7", {})
+    assert "cache_control" not in capture_body("anthropic", "claude-opus-4-7", {"implicit_caching": False})
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "gemini", "openai", "openrouter"])
 def test_an_option_that_a_model_lacks_is_refused(provider):
     with pytest.raises(ConfigurationError, match="'m' does not take temperature"):
-        sent(provider, "m", {"temperature": False}, temperature=0.5)
+        capture_body(provider, "m", {"temperature": False}, temperature=0.5)

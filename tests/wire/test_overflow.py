@@ -8,7 +8,7 @@ def catch_fault(status, body):
     return classify_error(HttpError(HttpResponse(status=status, body=body)))
 
 
-def said(message, **facts):
+def build_error(message, **facts):
     return {"error": {"message": message} | facts}
 
 
@@ -17,17 +17,24 @@ def said(message, **facts):
     [
         (
             400,
-            said("try increasing it", code=400, type="exceed_context_size_error", n_prompt_tokens=20010, n_ctx=8192),
+            build_error(
+                "try increasing it", code=400, type="exceed_context_size_error", n_prompt_tokens=20010, n_ctx=8192
+            ),
             20010,
             8192,
         ),
-        (400, said("request (20010 tokens) exceeds the available context size (8192 tokens), try"), 20010, 8192),
-        (500, said("the request exceeds the available context size. try increasing it"), None, None),
-        (400, said("too long", code="context_length_exceeded"), None, None),
-        (400, said("Your input exceeds the context window of this model.", code="context_length_exceeded"), None, None),
+        (400, build_error("request (20010 tokens) exceeds the available context size (8192 tokens), try"), 20010, 8192),
+        (500, build_error("the request exceeds the available context size. try increasing it"), None, None),
+        (400, build_error("too long", code="context_length_exceeded"), None, None),
         (
             400,
-            said(
+            build_error("Your input exceeds the context window of this model.", code="context_length_exceeded"),
+            None,
+            None,
+        ),
+        (
+            400,
+            build_error(
                 "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300007 tokens.",
                 type="invalid_request_error",
             ),
@@ -36,17 +43,21 @@ def said(message, **facts):
         ),
         (
             400,
-            said("This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in"),
+            build_error(
+                "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in"
+            ),
             9000,
             8192,
         ),
         (
             400,
-            said("This model's maximum context length is 4097 tokens. However, your messages resulted in 5001 tokens."),
+            build_error(
+                "This model's maximum context length is 4097 tokens. However, your messages resulted in 5001 tokens."
+            ),
             5001,
             4097,
         ),
-        (400, said("This model's maximum context length is 8192 tokens"), None, 8192),
+        (400, build_error("This model's maximum context length is 8192 tokens"), None, 8192),
         (
             400,
             {
@@ -59,7 +70,7 @@ def said(message, **facts):
         ),
         (
             400,
-            said(
+            build_error(
                 "'max_tokens' or 'max_completion_tokens' is too large: 8000. This model's maximum context length is "
                 "8192 tokens and your request has 500 input tokens (8000 > 8192 - 500)."
             ),
@@ -68,44 +79,50 @@ def said(message, **facts):
         ),
         (
             400,
-            said("The decoder prompt (length 9000) is longer than the maximum model length of 8192."),
+            build_error("The decoder prompt (length 9000) is longer than the maximum model length of 8192."),
             9000,
             8192,
         ),
         (
             400,
-            {"type": "error", "error": {"type": "invalid_request_error"} | said("prompt is too long")["error"]},
+            {"type": "error", "error": {"type": "invalid_request_error"} | build_error("prompt is too long")["error"]},
             None,
             None,
         ),
-        (400, said("prompt is too long: 210000 tokens > 200000 maximum"), 210000, 200000),
+        (400, build_error("prompt is too long: 210000 tokens > 200000 maximum"), 210000, 200000),
         (
             400,
-            said("input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease input"),
+            build_error("input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease input"),
             209573,
             200000,
         ),
         (
             400,
-            [said("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", code=400)],
+            [
+                build_error(
+                    "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", code=400
+                )
+            ],
             1200000,
             1048576,
         ),
         (
             400,
-            said("The input token count exceeds the maximum number of tokens allowed 1,048,576."),
+            build_error("The input token count exceeds the maximum number of tokens allowed 1,048,576."),
             None,
             1048576,
         ),
         (
             400,
-            said("Unable to submit, the input token count is 1200000 but model only supports up to 1048576. Reduce"),
+            build_error(
+                "Unable to submit, the input token count is 1200000 but model only supports up to 1048576. Reduce"
+            ),
             1200000,
             1048576,
         ),
         (
             400,
-            said(
+            build_error(
                 "This endpoint's maximum context length is 131072 tokens. However, you requested about 200012 tokens "
                 "(199012 of text input, 1000 in the output). Please reduce the length of either one."
             ),
@@ -114,7 +131,7 @@ def said(message, **facts):
         ),
         (
             400,
-            said(
+            build_error(
                 "Provider returned error",
                 metadata={"raw": '{"error": {"message": "prompt is too long: 9 tokens > 8"}}'},
             ),
@@ -123,22 +140,24 @@ def said(message, **facts):
         ),
         (
             413,
-            said("Prompt contains 40000 tokens, too large for model with 32768 maximum context length"),
+            build_error("Prompt contains 40000 tokens, too large for model with 32768 maximum context length"),
             40000,
             32768,
         ),
-        (400, said("maximum prompt length is 131072 but the request contains 537812 tokens."), 537812, 131072),
-        (400, said("The prompt is too long: 9000, model maximum context length: 8191"), 9000, 8191),
+        (400, build_error("maximum prompt length is 131072 but the request contains 537812 tokens."), 537812, 131072),
+        (400, build_error("The prompt is too long: 9000, model maximum context length: 8191"), 9000, 8191),
         (
             400,
-            said("keep the first 9001 tokens when it overflows. However, it has context length of only 4096 tokens"),
+            build_error(
+                "keep the first 9001 tokens when it overflows. However, it has context length of only 4096 tokens"
+            ),
             9001,
             4096,
         ),
-        (400, said("The number of tokens to keep is greater than the context length"), None, None),
-        (400, said("Input is too long for requested model."), None, None),
+        (400, build_error("The number of tokens to keep is greater than the context length"), None, None),
+        (400, build_error("Input is too long for requested model."), None, None),
         (400, "context length exceeded", None, None),
-        (200, said("maximum context length is 8 tokens", code=400), None, 8),
+        (200, build_error("maximum context length is 8 tokens", code=400), None, 8),
     ],
 )
 def test_recognises_an_overflow_and_its_numbers(status, body, n_tokens, n_ctx):
@@ -150,13 +169,23 @@ def test_recognises_an_overflow_and_its_numbers(status, body, n_tokens, n_ctx):
 @pytest.mark.parametrize(
     ("status", "body", "kind", "retryable"),
     [
-        (400, said("max_tokens is too large: 99999. This model supports at most 4096 completion tokens"), None, False),
-        (400, said("max_tokens: 99999 > 8192, which is the maximum allowed number of output tokens"), None, False),
-        (400, said("Unknown parameter: 'context_length'"), None, False),
-        (400, said("Unsupported value: context window", code="unsupported_value"), None, False),
-        (429, said("Request too large: limit 30000 tokens a minute, requested 42000"), "rate_limit", True),
-        (429, said("maximum context length is 8 tokens"), "rate_limit", True),
-        (500, said("Context size has been exceeded."), "capacity", True),  # shared by requests that each fit
+        (
+            400,
+            build_error("max_tokens is too large: 99999. This model supports at most 4096 completion tokens"),
+            None,
+            False,
+        ),
+        (
+            400,
+            build_error("max_tokens: 99999 > 8192, which is the maximum allowed number of output tokens"),
+            None,
+            False,
+        ),
+        (400, build_error("Unknown parameter: 'context_length'"), None, False),
+        (400, build_error("Unsupported value: context window", code="unsupported_value"), None, False),
+        (429, build_error("Request too large: limit 30000 tokens a minute, requested 42000"), "rate_limit", True),
+        (429, build_error("maximum context length is 8 tokens"), "rate_limit", True),
+        (500, build_error("Context size has been exceeded."), "capacity", True),  # shared by requests that each fit
     ],
 )
 def test_does_not_report_other_limits_as_an_overflow(status, body, kind, retryable):

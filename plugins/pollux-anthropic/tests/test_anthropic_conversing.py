@@ -5,7 +5,7 @@ from pollux_sync import Options, Source, run, to_jsonable
 from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
-def said_in(turn):
+def build_answer_blocks(turn):
     """What Claude answers in a turn: thoughts, one call or two; at last a text. Once it thinks between its calls."""
     if turn == len(CITIES):
         return [thinking("so", "c2lnOQ=="), text("All told.")]
@@ -18,7 +18,7 @@ def said_in(turn):
     return [thought, text("Two at once."), call, *between, other]
 
 
-def results_in(turn):
+def build_tool_results(turn):
     """What the tools gave in a turn, as Claude is told."""
     ids = [f"toolu_{turn}", f"toolu_{turn}b"]
     return [
@@ -27,19 +27,19 @@ def results_in(turn):
     ]
 
 
-def messages_at(turn):
+def build_messages(turn):
     """The whole of what is sent to get the answer of a turn."""
     messages = [{"role": "user", "content": [text("Weather?")]}]
     for earlier in range(turn):
-        messages.append({"role": "assistant", "content": said_in(earlier)})
-        messages.append({"role": "user", "content": results_in(earlier)})
+        messages.append({"role": "assistant", "content": build_answer_blocks(earlier)})
+        messages.append({"role": "user", "content": build_tool_results(earlier)})
     return messages
 
 
 def test_replays_ten_turns_as_they_were(server, config):
     turns = range(len(CITIES) + 1)
     ends = ["tool_use"] * len(CITIES) + ["end_turn"]
-    server.reply(*[answer(*said_in(turn), id=f"msg_{turn}", stop_reason=ends[turn]) for turn in turns])
+    server.reply(*[answer(*build_answer_blocks(turn), id=f"msg_{turn}", stop_reason=ends[turn]) for turn in turns])
     options = Options(tools=[TOOL], system_instruction="be brief", reasoning_effort="low", max_tokens=4000)
     assert talk(config(), options)["answers"] == ["All told."]
     bodies = [request.json() for request in server.requests]
@@ -49,7 +49,7 @@ def test_replays_ten_turns_as_they_were(server, config):
             "model": "claude-sonnet-4-5",
             "max_tokens": 4000,
             "system": "be brief",
-            "messages": messages_at(turn),
+            "messages": build_messages(turn),
             "tools": [{"name": "weather", "input_schema": TOOL["parameters"]}],
             "thinking": {"type": "enabled", "budget_tokens": 2048},
             "cache_control": {"type": "ephemeral"},

@@ -28,7 +28,7 @@ TOOL = {
 SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
 
 
-def decoded(body, *, tools=None):
+def decode_body(body, *, tools=None):
     call = Call(index=0, model="m", prompt="hi", options=Options(tools=tools))
     return decode(HttpResponse(status=200, body=body), call, STRICT)
 
@@ -98,44 +98,44 @@ TRANSCRIPTS = {
 
 @pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 def test_reads_an_answer(body, fields):
-    assert decoded(body) == attrs.evolve(PLAIN, **fields)
+    assert decode_body(body) == attrs.evolve(PLAIN, **fields)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert remove_unknown_fields(decoded(add_unknown_fields(body, own=["input"]))) == decoded(body)
+    assert remove_unknown_fields(decode_body(add_unknown_fields(body, own=["input"]))) == decode_body(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if less.get("content")]
-    assert all(decoded(less) for less in answers)
+    assert all(decode_body(less) for less in answers)
 
 
 def test_parts_text_blocks_by_a_blank_line():
-    assert decoded(response(text("a"), text(""), SEARCH, text("b"))).text == "a\n\nb"
+    assert decode_body(response(text("a"), text(""), SEARCH, text("b"))).text == "a\n\nb"
 
 
 def test_keeps_thinking_blocks_without_text():
-    reply = decoded(response(thinking(""), text("x")))
+    reply = decode_body(response(thinking(""), text("x")))
     assert reply.reasoning is None
     assert reply.provider_state == {"anthropic_thinking_blocks": [thinking("")]}
 
 
 def test_keeps_all_blocks_where_thoughts_stand_between_them():
     blocks = [thinking("a"), text("b"), thinking("c"), tool_use("x", {})]
-    assert decoded(response(*blocks, text(""))).provider_state == {"anthropic_content_blocks": blocks}
+    assert decode_body(response(*blocks, text(""))).provider_state == {"anthropic_content_blocks": blocks}
 
 
 def test_gives_strict_arguments_back_as_the_tool_declared_them():
     arguments = {"city": "Rome", "days": [{"key": "mon", "value": 3}]}
-    (call,) = decoded(response(tool_use("weather", arguments)), tools=[TOOL]).tool_calls
+    (call,) = decode_body(response(tool_use("weather", arguments)), tools=[TOOL]).tool_calls
     assert json.loads(call.arguments) == {"city": "Rome", "days": {"mon": 3}}
 
 
 @pytest.mark.parametrize("tools", [[TOOL], [{"name": "weather"}], None])
 def test_leaves_other_arguments_as_they_came(tools):
-    (call,) = decoded(response(tool_use("weather", {"days": 3})), tools=tools).tool_calls
+    (call,) = decode_body(response(tool_use("weather", {"days": 3})), tools=tools).tool_calls
     assert json.loads(call.arguments) == {"days": 3}
 
 
@@ -147,7 +147,7 @@ def test_leaves_other_arguments_as_they_came(tools):
     ],
 )
 def test_tolerates_incomplete_tool_calls(block, call_id, arguments):
-    assert decoded(response(block)).tool_calls == (ToolCall(call_id, "x", arguments),)
+    assert decode_body(response(block)).tool_calls == (ToolCall(call_id, "x", arguments),)
 
 
 @pytest.mark.parametrize(
@@ -165,26 +165,26 @@ def test_tolerates_incomplete_tool_calls(block, call_id, arguments):
     ],
 )
 def test_tells_how_the_answer_ended(raw, finish):
-    reply = decoded(response(text("x"), stop_reason=raw))
+    reply = decode_body(response(text("x"), stop_reason=raw))
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
 
 
 @pytest.mark.parametrize("usage", [None, [], {}, {"input_tokens": "many"}])
 def test_takes_missing_usage_for_unknown(usage):
-    assert decoded(response(text("x"), usage=usage)).usage == Usage()
+    assert decode_body(response(text("x"), usage=usage)).usage == Usage()
 
 
 def test_tolerates_unknown_and_missing_fields():
     body = {"content": [{"type": "text", "text": "x", "new": 1}, None, "junk", {"type": "text"}, {}], "y": 2}
-    assert decoded(body).text == "x"
+    assert decode_body(body).text == "x"
 
 
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
-        decoded({"type": "error", "error": {"type": "api_error", "message": "it broke"}})
+        decode_body({"type": "error", "error": {"type": "api_error", "message": "it broke"}})
 
 
 @pytest.mark.parametrize("body", [[], "x", None, {}, {"content": None}, {"content": "x"}])
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
-        decoded(body)
+        decode_body(body)

@@ -83,7 +83,7 @@ def narrow(tmp_path, monkeypatch):
     return "narrow"
 
 
-def answered(job, config, **kwargs):
+def wait_and_collect(job, config, **kwargs):
     wait_deferred(job, config=config, poll=0.01)
     return collect_deferred(job, config=config, **kwargs)
 
@@ -115,7 +115,7 @@ def another(count, ident="msgbatch_other", created_at=None, tag="feedbeef", serv
 def test_answers_in_prompt_order_for_any_order_of_rows(service, config):
     service.edit_rows = lambda rows: rows[::-1]
     handle = defer_many(PROMPTS, config=config())
-    result = answered(handle, config())
+    result = wait_and_collect(handle, config())
     assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
     assert result["status"] == "ok"
     assert {item["provider_status"] for item in items(result)} == {"succeeded"}
@@ -149,7 +149,7 @@ def test_gives_the_envelope_of_run_many(service, config, prompts, options, conte
     service.reply = lambda params: response(*content, id=f"msg_{read_prompt(params)}")
     now = run_many(prompts, config=config(), options=options)
     handle = defer_many(prompts, config=config(), options=options)
-    later = answered(handle, config(), response_schema=options.response_schema)
+    later = wait_and_collect(handle, config(), response_schema=options.response_schema)
     assert later["metrics"]["deferred"]
     for result in (now, later):
         for name in ("duration_s", "n_attempts", "cache_mode", "deferred"):  # a single prompt is cached, but not here
@@ -170,7 +170,7 @@ def test_gives_typed_answers_and_thoughts(service, config):
     service.reply = lambda _: response(thinking("easy"), text(words))
     options = Options(response_schema=City, reasoning_effort="low")
     handle = defer("Bonn?", config=config(), options=options)
-    result = answered(handle, config(), response_schema=City)
+    result = wait_and_collect(handle, config(), response_schema=City)
     assert result["structured"] == [City("Bonn", {"Oxford": 1947})]
     assert result["reasoning"] == ["easy"]
 
@@ -204,7 +204,7 @@ def test_shows_how_far_it_is(service, config):
 
 def test_can_be_collected_again_from_stored_data(service, config):
     handle = defer_many(PROMPTS, config=config())
-    first = answered(handle, config())
+    first = wait_and_collect(handle, config())
     restored = DeferredHandle.from_dict(json.loads(json.dumps(handle.to_dict())))
     assert collect_deferred(restored, config=config()) == first
 
@@ -242,12 +242,12 @@ def test_mixed_failures_are_partial(service, config):
 
 
 def test_accounts_for_missing_double_and_foreign_rows(service, config):
-    def edited(rows):
+    def edit_rows(rows):
         foreign = {"custom_id": "pollux-000001-feedbeef", "result": {"type": "succeeded", "message": response()}}
         return [rows[0], rows[0], foreign, *rows[2:]]
 
-    service.edit_rows = edited
-    result = answered(defer_many(PROMPTS[:3], config=config()), config())
+    service.edit_rows = edit_rows
+    result = wait_and_collect(defer_many(PROMPTS[:3], config=config()), config())
     assert result["answers"] == ["re: p0", "", "re: p2"]
     assert items(result)[1]["status"] == "missing"
     deferred = result["diagnostics"]["deferred"]
@@ -255,12 +255,12 @@ def test_accounts_for_missing_double_and_foreign_rows(service, config):
 
 
 def test_tolerates_rows_that_it_does_not_know(service, config):
-    def edited(rows):
+    def edit_rows(rows):
         odd = [{"custom_id": rows[0]["custom_id"], "result": {"type": "postponed"}}]
         return [*odd, {"custom_id": rows[1]["custom_id"], "result": {"type": "succeeded"}}, "?", {}, *rows[2:]]
 
-    service.edit_rows = edited
-    result = answered(defer_many(PROMPTS[:3], config=config()), config())
+    service.edit_rows = edit_rows
+    result = wait_and_collect(defer_many(PROMPTS[:3], config=config()), config())
     assert result["answers"] == ["", "", "re: p2"]
     assert "postponed" in items(result)[0]["error"]
     assert [item["status"] for item in items(result)] == ["failed", "failed", "succeeded"]
@@ -268,7 +268,7 @@ def test_tolerates_rows_that_it_does_not_know(service, config):
 
 
 def test_reads_text_that_holds_other_line_breaks(service, config):
-    result = answered(defer("a\u2028b\u0085c\u000bd", config=config()), config())
+    result = wait_and_collect(defer("a\u2028b\u0085c\u000bd", config=config()), config())
     assert result["answers"] == ["re: a\u2028b\u0085c\u000bd"]
 
 
@@ -334,7 +334,7 @@ def test_keeps_the_betas_of_the_callers_client(server, service):
 def test_splits_requests_that_exceed_one_job(service, config, narrow):
     handle = defer_many(PROMPTS[:10], config=config(provider=narrow))
     assert [len(batch.requests) for batch in service.account.batches] == [4, 4, 2]
-    result = answered(handle, config(provider=narrow))
+    result = wait_and_collect(handle, config(provider=narrow))
     assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:10]]
 
 
@@ -346,7 +346,7 @@ def test_does_not_mistake_its_earlier_job_for_a_lost_one(service, config, narrow
     handle = defer_many(PROMPTS[:8], config=reach, job_file=tmp_path / "job")
     assert [job.job_id for job in handle.jobs] == [batch.id for batch in service.account.batches]
     assert len(service.account.batches) == 2
-    assert answered(handle, reach)["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:8]]
+    assert wait_and_collect(handle, reach)["answers"] == [f"re: {prompt}" for prompt in PROMPTS[:8]]
 
 
 # Interrupted submissions
@@ -363,7 +363,7 @@ def test_finds_a_batch_whose_creation_was_not_confirmed(server, service, config,
     handle = defer_many(PROMPTS, config=config())
     assert handle.job_id == service.account.batches[0].id
     assert len(posts(server)) == 1
-    assert answered(handle, config())["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
+    assert wait_and_collect(handle, config())["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
 
 
 @LOST
@@ -394,7 +394,7 @@ def test_a_finished_job_file_makes_no_second_job(server, service, config, tmp_pa
     assert len(server.requests) == before
 
 
-def interrupted(service, config, tmp_path, *others, page_size=1000):
+def interrupt_submission(service, config, tmp_path, *others, page_size=1000):
     """A submission whose batch was made without an answer, and other batches around it; gives its id."""
     service.after_create = [ResetBeforeBody()]
     with pytest.raises(APIError):
@@ -408,7 +408,7 @@ def interrupted(service, config, tmp_path, *others, page_size=1000):
 @pytest.mark.parametrize("ends", [False, True], ids=["running", "ended"])
 def test_tells_ended_batches_apart_by_their_results(server, service, config, tmp_path, ends):
     others = [another(30, f"msgbatch_o{n}", service=service) for n in range(3)]
-    lost = interrupted(service, config, tmp_path, *others, page_size=2)
+    lost = interrupt_submission(service, config, tmp_path, *others, page_size=2)
     if ends:
         service.end(lost)
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
@@ -436,7 +436,7 @@ def test_knows_its_rows_by_tag_and_number(custom_id, is_it):
 def test_takes_no_batch_of_another_size_or_time_for_its_own(server, service, config, tmp_path):
     older = [another(30, f"msgbatch_o{n}", created_at=time.time() - 3600 - n) for n in range(3)]
     newer = [another(29, f"msgbatch_n{n}", created_at=time.time() + 60) for n in range(5)]
-    lost = interrupted(service, config, tmp_path, *older, *newer, page_size=2)
+    lost = interrupt_submission(service, config, tmp_path, *older, *newer, page_size=2)
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
     assert (handle.job_id, len(posts(server))) == (lost.id, 1)
     assert sum(request.path.startswith("/v1/messages/batches?") for request in server.requests) == 4
@@ -444,7 +444,7 @@ def test_takes_no_batch_of_another_size_or_time_for_its_own(server, service, con
 
 def test_goes_through_all_pages_to_find_none(server, service, config, tmp_path):
     others = [another(29, f"msgbatch_n{n}") for n in range(5)]
-    lost = interrupted(service, config, tmp_path, *others, page_size=2)
+    lost = interrupt_submission(service, config, tmp_path, *others, page_size=2)
     service.account.batches.remove(lost)
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
     assert handle.job_id == service.account.batches[-1].id
@@ -454,7 +454,7 @@ def test_goes_through_all_pages_to_find_none(server, service, config, tmp_path):
 @pytest.mark.parametrize("is_archived", [False, True], ids=["running", "without results"])
 def test_does_not_guess_between_batches(server, service, config, tmp_path, is_archived):
     other = another(30)
-    lost = interrupted(service, config, tmp_path, other)
+    lost = interrupt_submission(service, config, tmp_path, other)
     if is_archived:
         service.public_url = None
         service.end(other)
@@ -498,7 +498,7 @@ def test_two_accounts_at_one_address_stay_apart(server, service):
         first = Config(provider="anthropic", model="m", api_key="first", base_url=server.url)
         second = Config(provider="anthropic", model="m", client=client)
         handles = [defer_many(prompts, config=config) for prompts, config in ((["a"], first), (["b"], second))]
-        answers = [answered(*pair)["answers"] for pair in zip(handles, (first, second), strict=True)]
+        answers = [wait_and_collect(*pair)["answers"] for pair in zip(handles, (first, second), strict=True)]
     assert answers == [["re: a"], ["re: b"]]
     assert [len(service.accounts[key].batches) for key in ("first", "second")] == [1, 1]
 
@@ -506,7 +506,7 @@ def test_two_accounts_at_one_address_stay_apart(server, service):
 def test_needs_no_config_later_but_a_key_in_the_environment(server, service, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "first")
     handle = defer("a", config=Config(provider="anthropic", model="m", base_url=server.url))
-    assert answered(handle, None)["answers"] == ["re: a"]
+    assert wait_and_collect(handle, None)["answers"] == ["re: a"]
 
 
 @pytest.mark.parametrize(
@@ -522,7 +522,7 @@ def test_needs_no_config_later_but_a_key_in_the_environment(server, service, mon
 )
 def test_reads_results_again_when_they_break_off(service, config, step):
     service.before_results = [step]
-    result = answered(defer_many(PROMPTS, config=config()), config())
+    result = wait_and_collect(defer_many(PROMPTS, config=config()), config())
     assert result["answers"] == [f"re: {prompt}" for prompt in PROMPTS]
     assert result["diagnostics"]["deferred"]["unknown_rows"] == 0
 

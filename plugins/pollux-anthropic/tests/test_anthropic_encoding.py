@@ -26,20 +26,20 @@ CALLED = (
 )
 
 
-def request_of(prompt="hi", **fields):
+def encode_request(prompt="hi", **fields):
     call = Call(**({"index": 0, "model": "claude-sonnet-4-5", "prompt": prompt, "options": Options()} | fields))
     return encode(call, STRICT)
 
 
-def body_of(prompt="hi", **fields):
-    return request_of(prompt, **fields).body
+def encode_body(prompt="hi", **fields):
+    return encode_request(prompt, **fields).body
 
 
-def messages_of(*turns, prompt=None, **fields):
-    return body_of(prompt, conversation=Conversation(turns=turns), **fields)["messages"]
+def encode_messages(*turns, prompt=None, **fields):
+    return encode_body(prompt, conversation=Conversation(turns=turns), **fields)["messages"]
 
 
-def said(*texts, role="user"):
+def build_message(*texts, role="user"):
     return {"role": role, "content": [text(words) for words in texts]}
 
 
@@ -48,17 +48,17 @@ def file(mime_type):
 
 
 def test_writes_a_prompt():
-    request = request_of("hi")
+    request = encode_request("hi")
     assert request.path == "/v1/messages"
     assert request.headers == {"anthropic-version": "2023-06-01"}
-    assert request.body == {"model": "claude-sonnet-4-5", "max_tokens": 16384, "messages": [said("hi")]}
+    assert request.body == {"model": "claude-sonnet-4-5", "max_tokens": 16384, "messages": [build_message("hi")]}
 
 
 def test_carries_every_setting():
     options = Options(
         system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, implicit_caching=True, tools=[TOOL]
     )
-    settings = {key: value for key, value in body_of(options=options).items() if key not in {"model", "messages"}}
+    settings = {key: value for key, value in encode_body(options=options).items() if key not in {"model", "messages"}}
     assert settings == {
         "system": "be brief",
         "temperature": 0.5,
@@ -92,7 +92,7 @@ def test_manages_every_body_field_that_it_writes(model):
     assert {traits.declared_as for options in EVERY_OPTION for traits in options.iter_set()} == INFO.options
     fields = {"stream"}  # set by the core
     for options in EVERY_OPTION:
-        fields |= body_of(
+        fields |= encode_body(
             model=model,
             options=options,
             response_schema={"type": "object"},
@@ -114,11 +114,11 @@ def test_manages_every_body_field_that_it_writes(model):
     ],
 )
 def test_always_sends_a_limit(model, limit):
-    assert body_of(model=model)["max_tokens"] == limit
+    assert encode_body(model=model)["max_tokens"] == limit
 
 
 def test_asks_for_a_schema():
-    assert body_of(response_schema={"type": "object"})["output_config"] == {
+    assert encode_body(response_schema={"type": "object"})["output_config"] == {
         "format": {"type": "json_schema", "schema": {"type": "object"}}
     }
 
@@ -143,7 +143,7 @@ ADAPTIVE = {"type": "adaptive", "display": "summarized"}
     ],
 )
 def test_lets_each_model_think_in_its_way(model, effort, thinks, sent):
-    body = body_of(model=model, options=Options(reasoning_effort=effort))
+    body = encode_body(model=model, options=Options(reasoning_effort=effort))
     assert body["thinking"] == thinks
     assert body.get("output_config", {}).get("effort") == sent
 
@@ -153,11 +153,13 @@ def test_lets_each_model_think_in_its_way(model, effort, thinks, sent):
 )
 @pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6"])
 def test_passes_a_budget(model, budget, thinks):
-    assert body_of(model=model, options=Options(reasoning_budget_tokens=budget))["thinking"] == thinks
+    assert encode_body(model=model, options=Options(reasoning_budget_tokens=budget))["thinking"] == thinks
 
 
 def test_puts_effort_and_schema_together():
-    body = body_of(model="claude-opus-4-6", options=Options(reasoning_effort="low"), response_schema={"type": "object"})
+    body = encode_body(
+        model="claude-opus-4-6", options=Options(reasoning_effort="low"), response_schema={"type": "object"}
+    )
     assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}}
 
 
@@ -171,17 +173,17 @@ def test_puts_effort_and_schema_together():
     ],
 )
 def test_interleaves_manual_thinking_with_tools(model, settings, betas):
-    assert request_of(model=model, options=Options(**settings)).headers.get("anthropic-beta") == betas
+    assert encode_request(model=model, options=Options(**settings)).headers.get("anthropic-beta") == betas
 
 
 def test_declares_a_tool_without_parameters():
-    assert body_of(options=Options(tools=[{"name": "ping"}]))["tools"] == [
+    assert encode_body(options=Options(tools=[{"name": "ping"}]))["tools"] == [
         {"name": "ping", "input_schema": {"type": "object"}}
     ]
 
 
 def test_declares_a_strict_tool_in_the_dialect():
-    (tool,) = body_of(options=Options(tools=[TOOL | {"strict": True}]))["tools"]
+    (tool,) = encode_body(options=Options(tools=[TOOL | {"strict": True}]))["tools"]
     assert tool["strict"] is True
     assert tool["input_schema"] == TOOL["parameters"] | {"additionalProperties": False}
 
@@ -196,7 +198,7 @@ def test_declares_a_strict_tool_in_the_dialect():
     ],
 )
 def test_passes_the_tool_choice(choice, sent):
-    assert body_of(options=Options(tools=[TOOL], tool_choice=choice))["tool_choice"] == sent
+    assert encode_body(options=Options(tools=[TOOL], tool_choice=choice))["tool_choice"] == sent
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_passes_the_tool_choice(choice, sent):
     ],
 )
 def test_puts_a_source_before_the_prompt(part, sent):
-    request = request_of("hi", parts=(part,))
+    request = encode_request("hi", parts=(part,))
     assert request.body["messages"] == [{"role": "user", "content": [sent, text("hi")]}]
     betas = "files-api-2025-04-14" if isinstance(part, AssetPart) else None
     assert request.headers.get("anthropic-beta") == betas
@@ -230,17 +232,17 @@ def test_puts_a_source_before_the_prompt(part, sent):
 
 def test_refuses_a_part_it_cannot_carry():
     with pytest.raises(ConfigurationError, match="InlinePart"):
-        body_of(parts=(InlinePart(file("image/png"), b"abc"),))
+        encode_body(parts=(InlinePart(file("image/png"), b"abc"),))
 
 
 def test_sends_a_source_alone():
-    assert body_of(None, parts=(TextPart("text"), TextPart(" \n")))["messages"] == [said("text")]
+    assert encode_body(None, parts=(TextPart("text"), TextPart(" \n")))["messages"] == [build_message("text")]
 
 
 def test_shows_the_files_of_earlier_turns_again():
     shown = AssetPart(file("application/pdf"), Asset(id="f1", mime_type="application/pdf"))
     turns = (Turn(role="user", content="what?", parts=(shown,)), Turn(role="assistant", content="a lamp"))
-    request = request_of("and now?", conversation=Conversation(turns=turns))
+    request = encode_request("and now?", conversation=Conversation(turns=turns))
     block = {"type": "document", "source": {"type": "file", "file_id": "f1"}}
     assert request.body["messages"][0] == {"role": "user", "content": [block, text("what?")]}
     assert "files-api" in request.headers["anthropic-beta"]
@@ -248,15 +250,15 @@ def test_shows_the_files_of_earlier_turns_again():
 
 def test_tells_that_a_tool_failed():
     turn = Turn(role="tool", tool_call_id="c1", content="no such city", is_error=True)
-    (message,) = messages_of(turn)
+    (message,) = encode_messages(turn)
     assert message["content"] == [
         {"type": "tool_result", "tool_use_id": "c1", "content": "no such city", "is_error": True}
     ]
 
 
 def test_replays_a_conversation():
-    assert messages_of(*CALLED, prompt="and Oslo?") == [
-        said("weather?"),
+    assert encode_messages(*CALLED, prompt="and Oslo?") == [
+        build_message("weather?"),
         {"role": "assistant", "content": [text("let me see"), tool_use("weather", {"city": "Rome"}, "c1")]},
         {
             "role": "user",
@@ -274,32 +276,36 @@ def test_merges_neighbours_of_one_role_and_skips_empty_turns():
         Turn(role="assistant", content="c"),
         Turn(role="assistant", content="d"),
     ]
-    assert messages_of(*turns, prompt="e") == [said("a", "b"), said("c", "d", role="assistant"), said("e")]
+    assert encode_messages(*turns, prompt="e") == [
+        build_message("a", "b"),
+        build_message("c", "d", role="assistant"),
+        build_message("e"),
+    ]
 
 
 def test_puts_system_turns_into_the_instruction():
     conversation = Conversation(turns=(Turn(role="system", content="be kind"), Turn(role="user", content="a")))
-    body = body_of(None, conversation=conversation, options=Options(system_instruction="be brief"))
-    assert (body["system"], body["messages"]) == ("be brief\n\nbe kind", [said("a")])
+    body = encode_body(None, conversation=conversation, options=Options(system_instruction="be brief"))
+    assert (body["system"], body["messages"]) == ("be brief\n\nbe kind", [build_message("a")])
 
 
 THOUGHTS = [thinking("one"), REDACTED, thinking("two")]
 
 
-def answered(content="", state=None, calls=()):
+def build_assistant_turn(content="", state=None, calls=()):
     return Turn(role="assistant", content=content, tool_calls=calls, provider_state=state)
 
 
 def test_replays_thoughts_first_and_in_their_order():
-    turn = answered("so", {"anthropic_thinking_blocks": THOUGHTS}, (ToolCall("c1", "x", "{}"),))
-    (message,) = messages_of(turn)
+    turn = build_assistant_turn("so", {"anthropic_thinking_blocks": THOUGHTS}, (ToolCall("c1", "x", "{}"),))
+    (message,) = encode_messages(turn)
     assert message["content"] == [*THOUGHTS, text("so"), tool_use("x", {}, "c1")]
 
 
 def test_replays_interleaved_blocks_as_they_came():
     blocks = [thinking("a"), text("b"), thinking("c"), tool_use("x", {"k": 1}, "c1")]
-    turn = answered("b", {"anthropic_content_blocks": blocks}, (ToolCall("c1", "x", '{"k": 1}'),))
-    assert messages_of(turn) == [{"role": "assistant", "content": blocks}]
+    turn = build_assistant_turn("b", {"anthropic_content_blocks": blocks}, (ToolCall("c1", "x", '{"k": 1}'),))
+    assert encode_messages(turn) == [{"role": "assistant", "content": blocks}]
 
 
 @pytest.mark.parametrize(
@@ -311,28 +317,30 @@ def test_replays_interleaved_blocks_as_they_came():
 )
 def test_puts_thoughts_first_where_the_turn_was_changed(content, calls, sent):
     blocks = [text("b"), thinking("c"), tool_use("x", {}, "c1")]
-    (message,) = messages_of(answered(content, {"anthropic_content_blocks": blocks}, calls))
+    (message,) = encode_messages(build_assistant_turn(content, {"anthropic_content_blocks": blocks}, calls))
     assert message["content"] == [thinking("c"), *sent]
 
 
 def test_replays_blocks_whose_texts_were_joined():
     blocks = [text("a"), thinking("c"), text("b "), text("c")]
-    (message,) = messages_of(answered("a\n\nb \n\nc", {"anthropic_content_blocks": blocks}))
+    (message,) = encode_messages(build_assistant_turn("a\n\nb \n\nc", {"anthropic_content_blocks": blocks}))
     assert message["content"] == blocks
 
 
 @pytest.mark.parametrize("state", [{"anthropic_thinking_blocks": "junk"}, {"anthropic_content_blocks": [1]}, {"x": 1}])
 def test_tolerates_foreign_state(state):
-    assert messages_of(answered("so", state)) == [said("so", role="assistant")]
+    assert encode_messages(build_assistant_turn("so", state)) == [build_message("so", role="assistant")]
 
 
 def test_skips_a_turn_of_thoughts_alone():
-    assert messages_of(answered("", {"anthropic_thinking_blocks": THOUGHTS}), prompt="hi") == [said("hi")]
+    assert encode_messages(build_assistant_turn("", {"anthropic_thinking_blocks": THOUGHTS}), prompt="hi") == [
+        build_message("hi")
+    ]
 
 
 @pytest.mark.parametrize("arguments", ["not json", "[1]", ""])
 def test_bad_arguments_become_none(arguments):
-    (message,) = messages_of(answered(calls=(ToolCall("c1", "x", arguments),)))
+    (message,) = encode_messages(build_assistant_turn(calls=(ToolCall("c1", "x", arguments),)))
     assert message["content"] == [tool_use("x", {}, "c1")]
 
 
@@ -410,5 +418,5 @@ def test_needs_a_key(monkeypatch, tmp_path):
 
 def test_bodies_are_plain_data():
     options = Options(tools=[TOOL], tool_choice="auto", reasoning_effort="low", implicit_caching=True)
-    body = body_of(options=options, conversation=Conversation(turns=CALLED), response_schema={"type": "object"})
+    body = encode_body(options=options, conversation=Conversation(turns=CALLED), response_schema={"type": "object"})
     assert json.loads(json.dumps(body)) == body

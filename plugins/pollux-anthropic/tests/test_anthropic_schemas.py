@@ -13,7 +13,7 @@ def server():
         yield server
 
 
-def config_for(server):
+def build_config(server):
     return Config(provider="anthropic", model="m", api_key="k", base_url=server.url)
 
 
@@ -27,7 +27,7 @@ def config_for(server):
 def test_refuses_a_schema_that_is_too_wide(server, field, message):
     schema = {"type": "object", "properties": {f"f{number}": field for number in range(25)}}
     with pytest.raises(ConfigurationError, match=message):
-        run("which?", config=config_for(server), options=Options(response_schema=schema))
+        run("which?", config=build_config(server), options=Options(response_schema=schema))
 
 
 def test_keeps_keywords_that_the_service_checks_and_reports_the_rest(server):
@@ -37,7 +37,7 @@ def test_keeps_keywords_that_the_service_checks_and_reports_the_rest(server):
         "required": ["tags"],
     }
     server.reply(answer(text('{"tags": ["aa", "bb", "cc"]}')))
-    run("which?", config=config_for(server), options=Options(response_schema=schema))
+    run("which?", config=build_config(server), options=Options(response_schema=schema))
     tags = server.requests[-1].json()["output_config"]["format"]["schema"]["properties"]["tags"]
     assert tags["minItems"] == 1
     assert "minLength" not in tags["items"]

@@ -62,7 +62,7 @@ def chunks(*parts):
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
 
 
-def raised_by(asked):
+def catch_error(asked):
     with pytest.raises(APIError) as caught:
         list(asked)
     return caught.value
@@ -135,7 +135,7 @@ def test_tries_again_when_the_first_event_is_an_error(server, config):
 
 def test_raises_an_error_inside_a_stream(server, config):
     server.reply(stream_answer(*PART, OVERLOADED), stream_answer(*SAID))
-    error = raised_by(stream("hi", config=config()))
+    error = catch_error(stream("hi", config=config()))
     assert (error.kind, error.status_code, error.partial_text) == ("capacity", 529, "The sky")
     assert len(server.requests) == len(error.attempts) == 1
 
@@ -152,7 +152,7 @@ def test_raises_an_error_inside_a_stream(server, config):
 )
 def test_raises_when_the_answer_breaks_off(server, config, step, kind):
     server.reply(step)
-    error = raised_by(stream("hi", config=config(retry=RetryPolicy(max_attempts=1))))
+    error = catch_error(stream("hi", config=config(retry=RetryPolicy(max_attempts=1))))
     assert (error.kind, error.provider, error.phase) == (kind, "anthropic", "generate")
 
 
@@ -180,7 +180,7 @@ FAULTS = {
 def test_maps_a_fault_as_run_does(server, config, fault):
     step, kind, status, attempts = fault
     server.reply(*[step] * 3)
-    error = raised_by(stream("hi", config=config(timeout_s=0.3 if kind == "timeout" else 20.0)))
+    error = catch_error(stream("hi", config=config(timeout_s=0.3 if kind == "timeout" else 20.0)))
     assert (error.kind, error.status_code, len(error.attempts)) == (kind, status, attempts)
     assert KEY not in f"{error!r} {error.attempts}"
 
@@ -228,7 +228,7 @@ def test_reads_a_stream_that_a_proxy_compressed(server, through):
 
 def test_says_that_a_stream_cannot_be_decompressed(server, through):
     server.reply(Answer(body=b"no gzip", headers=ZIPPED))
-    assert "decompressed" in str(raised_by(stream("hi", config=through())))
+    assert "decompressed" in str(catch_error(stream("hi", config=through())))
 
 
 def test_streams_through_a_client_with_middleware(server, through):

@@ -34,7 +34,7 @@ from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_
 CASES = pytest.mark.parametrize(("said", "answer"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 
 
-def decoded(parts):
+def decode_events(parts):
     """What the decoder gives for these events, which it must not read past the last one."""
 
     def coming():
@@ -47,11 +47,11 @@ def decoded(parts):
 
 
 def deltas(parts):
-    return [item for item in decoded(parts) if not isinstance(item, Reply | StreamStart)]
+    return [item for item in decode_events(parts) if not isinstance(item, Reply | StreamStart)]
 
 
 def reply(parts):
-    *_, last = decoded(parts)
+    *_, last = decode_events(parts)
     assert isinstance(last, Reply)
     return last
 
@@ -77,18 +77,18 @@ def test_reads_a_stream_with_fields_and_events_it_does_not_know(said, answer):
 def test_reads_a_stream_without_any_one_field(said, answer):
     for less in iter_field_removals(said):
         if less[-1] == {"type": "message_stop"} and all(less):
-            assert isinstance(list(decoded(less))[-1], Reply)
+            assert isinstance(list(decode_events(less))[-1], Reply)
 
 
 @CASES
 def test_returns_a_reply_once_the_stop_reason_is_known(said, answer):
     last = next(n for n, event in enumerate(said) if event["type"] == "message_delta")
     for count in range(len(said) + 1):
-        assert any(isinstance(item, Reply) for item in decoded(said[:count])) == (count > last)
+        assert any(isinstance(item, Reply) for item in decode_events(said[:count])) == (count > last)
 
 
 def test_begins_as_soon_as_the_service_does():
-    assert next(decoded([build_start_event()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
+    assert next(decode_events([build_start_event()])) == StreamStart(model="claude-sonnet-4-6", response_id="msg_1")
 
 
 def test_yields_thoughts_text_and_calls_as_they_arrive():
@@ -139,7 +139,7 @@ def test_holds_back_text_that_a_citation_may_join(more, told):
 def test_yields_held_back_text_before_it_fails():
     told = []
     with pytest.raises(HttpError):
-        told.extend(decoded([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
+        told.extend(decode_events([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
     *_, held, billed = told
     assert held == TextDelta("\n\ncd")
     assert (billed.type, billed.usage.input_tokens) == ("usage", 11)
@@ -207,7 +207,7 @@ def test_leaves_the_events_as_they_came():
 @pytest.mark.parametrize(("kind", "status"), [("overloaded_error", 529), ("api_error", 500), ("rate_limit_error", 429)])
 def test_raises_an_error_as_the_service_names_it(kind, status):
     with pytest.raises(HttpError, match="busy") as caught:
-        list(decoded([build_start_event(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
+        list(decode_events([build_start_event(), {"type": "error", "error": {"type": kind, "message": "busy"}}]))
     assert classify_error(caught.value).status_code == status
 
 

@@ -35,12 +35,12 @@ class Keeping(Files):
     def __call__(self, request):
         path = request.path.partition("?")[0]
         if "/cachedContents" in path:
-            return self.cached(request, path)
+            return self.serve_cache(request, path)
         if path.endswith(":generateContent") and request.json().get("cachedContent") not in {None, *self.caches}:
-            return gone()
+            return build_cache_error()
         return super().__call__(request)
 
-    def cached(self, request, path):
+    def serve_cache(self, request, path):
         name = path.removeprefix("/v1beta/")
         if request.method == "POST":
             name = f"cachedContents/{next(self.numbers)}"
@@ -48,31 +48,31 @@ class Keeping(Files):
         elif request.method == "GET":
             names = sorted(self.caches)
             first = int(request.path.rpartition("pageToken=")[2]) if "pageToken" in request.path else 0
-            page = {"cachedContents": [self.told(name) for name in names[first : first + 2]]}
+            page = {"cachedContents": [self.describe_cache(name) for name in names[first : first + 2]]}
             more = {"nextPageToken": str(first + 2)} if first + 2 < len(names) else {}
             return Answer(json=page | more)
         elif name not in self.caches:
-            return gone()
+            return build_cache_error()
         elif request.method == "PATCH":
             self.caches[name] |= request.json()
         else:
             del self.caches[name]
             return Answer(json={})
-        return Answer(json=self.told(name))
+        return Answer(json=self.describe_cache(name))
 
-    def told(self, name):
-        kept = self.caches[name]
-        ends = datetime.fromtimestamp(time.time() + float(kept["ttl"][:-1]), UTC).isoformat().replace("+00:00", "Z")
+    def describe_cache(self, name):
+        cache = self.caches[name]
+        ends = datetime.fromtimestamp(time.time() + float(cache["ttl"][:-1]), UTC).isoformat().replace("+00:00", "Z")
         return {
             "name": name,
-            "model": kept["model"],
+            "model": cache["model"],
             "expireTime": ends,
             "usageMetadata": {"totalTokenCount": 4100},
             "displayName": "",
         }
 
 
-def gone():
+def build_cache_error():
     return error(403, "CachedContent not found (or permission denied)", status="PERMISSION_DENIED")
 
 

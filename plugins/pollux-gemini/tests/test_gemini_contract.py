@@ -36,14 +36,14 @@ KEYWORDS = {
 }
 
 
-def keywords_in(schema):
+def list_keywords(schema):
     """Every keyword of a schema and of those inside it."""
     if not isinstance(schema, dict):
         return set()
     named = [inner for name in ("properties", "$defs") for inner in schema.get(name, {}).values()]
     listed = [inner for name in ("anyOf", "oneOf", "prefixItems") for inner in schema.get(name, [])]
     inside = [*named, *listed, schema.get("items"), schema.get("additionalProperties")]
-    return set(schema).union(*map(keywords_in, inside))
+    return set(schema).union(*map(list_keywords, inside))
 
 
 class Facts(GeminiFacts):
@@ -106,7 +106,7 @@ class TestGeminiSchemas(GeminiFacts, SchemaContract):
     def read_schema(self, body):
         sent = body["generationConfig"]
         assert sent["responseMimeType"] == "application/json"
-        assert keywords_in(sent["responseJsonSchema"]) <= KEYWORDS
+        assert list_keywords(sent["responseJsonSchema"]) <= KEYWORDS
         return sent["responseJsonSchema"]
 
 

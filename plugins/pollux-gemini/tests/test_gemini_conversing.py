@@ -7,7 +7,7 @@ from pollux_sync import Options, Source, run, to_jsonable
 from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
-def said_in(turn):
+def build_answer_parts(turn):
     """What Gemini answers in a turn: thoughts, one call or two of which one has an id, signatures; at last a text."""
     if turn == len(CITIES):
         return [text("All told."), text("", thoughtSignature="ZW5k")]
@@ -17,7 +17,7 @@ def said_in(turn):
     return [text("Two at once."), signed, function_call("weather", {"city": "Paris", "days": [1.5, None]})]
 
 
-def responses_in(turn):
+def build_function_responses(turn):
     """What the tools gave in a turn, as Gemini is told."""
     (content, failed), *others = build_tool_outputs(turn)
     told = {"id": f"id{turn}", "name": "weather", "response": {"error" if failed else "result": content}}
@@ -25,24 +25,24 @@ def responses_in(turn):
     return [{"functionResponse": response} for response in (told, other)[: 1 + len(others)]]
 
 
-def contents_at(turn):
+def build_contents(turn):
     """The whole of what is sent to get the answer of a turn."""
     contents = [{"role": "user", "parts": [{"text": "Weather?"}]}]
     for earlier in range(turn):
-        contents.append({"role": "model", "parts": said_in(earlier)})
-        contents.append({"role": "user", "parts": responses_in(earlier)})
+        contents.append({"role": "model", "parts": build_answer_parts(earlier)})
+        contents.append({"role": "user", "parts": build_function_responses(earlier)})
     return contents
 
 
 def test_replays_ten_turns_as_they_were(server, config):
     options = Options(tools=[TOOL], system_instruction="be brief")
-    server.reply(*[answer(*said_in(turn)) for turn in range(len(CITIES) + 1)])
+    server.reply(*[answer(*build_answer_parts(turn)) for turn in range(len(CITIES) + 1)])
     assert talk(config(model="gemini-3-pro-preview"), options)["answers"] == ["All told."]
     bodies = [request.json() for request in server.requests]
     assert len(bodies) == 10
     for turn in (0, 1, 9):
         assert bodies[turn] == {
-            "contents": contents_at(turn),
+            "contents": build_contents(turn),
             "systemInstruction": {"parts": [{"text": "be brief"}]},
             "tools": [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": TOOL["parameters"]}]}],
         }
@@ -59,11 +59,11 @@ def test_shows_the_files_of_earlier_turns_again(server, config):
 
 
 def test_asks_on_after_the_last_answer(server, config):
-    server.reply(answer(*said_in(9)), answer(text("Yes.")))
+    server.reply(answer(*build_answer_parts(9)), answer(text("Yes.")))
     first = run("Weather?", config=config(), options=Options(history=[]))
     run("Sure?", config=config(), options=Options(continue_from=to_jsonable(first)))
     assert server.requests[1].json()["contents"] == [
         {"role": "user", "parts": [{"text": "Weather?"}]},
-        {"role": "model", "parts": said_in(9)},
+        {"role": "model", "parts": build_answer_parts(9)},
         {"role": "user", "parts": [{"text": "Sure?"}]},
     ]

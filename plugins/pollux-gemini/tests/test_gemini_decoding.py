@@ -9,7 +9,7 @@ from pollux_sync.wire.faults import HttpError, ReplyError
 from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 
-def decoded(body):
+def decode_body(body):
     return decode(HttpResponse(status=200, body=body))
 
 
@@ -22,7 +22,7 @@ CODE = {"executableCode": {"language": "PYTHON", "code": "1"}}
 IMAGE = {"inlineData": {"mimeType": "image/png", "data": "AA=="}, "thoughtSignature": "c2ln"}
 
 
-def ended(reason, *parts, **fields):
+def build_response(reason, *parts, **fields):
     return response(candidates=[candidate(*parts, finishReason=reason, **fields)])
 
 
@@ -56,7 +56,7 @@ TRANSCRIPTS = {
         },
     ),
     "truncated": (
-        ended("MAX_TOKENS", text("hel")),
+        build_response("MAX_TOKENS", text("hel")),
         {"text": "hel", "finish_reason": "length", "raw_finish_reason": "MAX_TOKENS"},
     ),
     "truncated before the first word": (
@@ -80,7 +80,7 @@ TRANSCRIPTS = {
         },
     ),
     "a call that was cut off": (
-        ended("MAX_TOKENS", function_call("a", call_id="a1")),
+        build_response("MAX_TOKENS", function_call("a", call_id="a1")),
         {
             "tool_calls": (ToolCall("a1", "a", "{}"),),
             "finish_reason": "length",
@@ -89,7 +89,7 @@ TRANSCRIPTS = {
     ),
     "empty": (response(), {}),
     "extras": (
-        ended(
+        build_response(
             "STOP",
             text("x"),
             CODE,
@@ -118,14 +118,14 @@ PLAIN = Reply(usage=COUNTED, finish_reason="stop", raw_finish_reason="STOP", res
 
 @pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 def test_reads_an_answer(body, fields):
-    assert attrs.evolve(decoded(body), provider_state=None) == attrs.evolve(PLAIN, **fields)
+    assert attrs.evolve(decode_body(body), provider_state=None) == attrs.evolve(PLAIN, **fields)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
     """What is kept to be replayed aside: of a text with something beside it, it is the part itself."""
-    reply = remove_unknown_fields(decoded(add_unknown_fields(body, own=["args"])))
-    assert attrs.evolve(reply, provider_state=None) == attrs.evolve(decoded(body), provider_state=None)
+    reply = remove_unknown_fields(decode_body(add_unknown_fields(body, own=["args"])))
+    assert attrs.evolve(reply, provider_state=None) == attrs.evolve(decode_body(body), provider_state=None)
 
 
 def is_blocked(body):
@@ -135,7 +135,7 @@ def is_blocked(body):
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if less.get("candidates") or is_blocked(less)]
-    assert all(decoded(less) for less in answers)
+    assert all(decode_body(less) for less in answers)
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_reads_an_answer_without_any_one_field(body):
     ],
 )
 def test_keeps_the_parts_that_must_be_replayed(parts):
-    assert decoded(response(*parts)).provider_state == {"gemini_parts": parts}
+    assert decode_body(response(*parts)).provider_state == {"gemini_parts": parts}
 
 
 def test_keeps_no_copy_of_mere_text():
-    assert decoded(response(text("x"), text("y"))).provider_state is None
+    assert decode_body(response(text("x"), text("y"))).provider_state is None
 
 
 @pytest.mark.parametrize(
@@ -170,33 +170,33 @@ def test_keeps_no_copy_of_mere_text():
     ],
 )
 def test_tells_how_the_answer_ended(reason, finish):
-    reply = decoded(ended(reason, text("x")))
+    reply = decode_body(build_response(reason, text("x")))
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, reason)
 
 
 def test_counts_tokens_of_service_tools_as_input():
     usage = {"promptTokenCount": 5, "toolUsePromptTokenCount": 20, "candidatesTokenCount": 2, "totalTokenCount": 27}
     expected = Usage(input_tokens=25, output_tokens=2, total_tokens=27)
-    assert decoded(response(text("x"), usageMetadata=usage)).usage == expected
+    assert decode_body(response(text("x"), usageMetadata=usage)).usage == expected
 
 
 @pytest.mark.parametrize("usage", [None, [], {}, {"promptTokenCount": "many"}])
 def test_takes_missing_usage_for_unknown(usage):
-    assert decoded(response(text("x"), usageMetadata=usage)).usage == Usage()
+    assert decode_body(response(text("x"), usageMetadata=usage)).usage == Usage()
 
 
 @pytest.mark.parametrize("content", [None, [], {"parts": None}, {"parts": ["junk", {"functionCall": {"args": {}}}]}])
 def test_tolerates_malformed_content(content):
-    reply = decoded({"candidates": [{"content": content}, "junk"]})
+    reply = decode_body({"candidates": [{"content": content}, "junk"]})
     assert (reply.text, reply.tool_calls, reply.finish_reason) == ("", (), None)
 
 
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
-        decoded({"error": {"code": 500, "message": "it broke", "status": "INTERNAL"}})
+        decode_body({"error": {"code": 500, "message": "it broke", "status": "INTERNAL"}})
 
 
 @pytest.mark.parametrize("body", [[], "x", None, {}, {"candidates": []}, {"candidates": None, "promptFeedback": {}}])
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
-        decoded(body)
+        decode_body(body)

@@ -48,12 +48,12 @@ def batches(server):
     return server.handler
 
 
-def asked(server, method, part):
+def list_requests(server, method, part):
     return [request for request in server.requests if request.method == method and part in request.path]
 
 
-def created(server):
-    return [request.json()["batch"] for request in asked(server, "POST", ":batchGenerateContent")]
+def list_submissions(server):
+    return [request.json()["batch"] for request in list_requests(server, "POST", ":batchGenerateContent")]
 
 
 def answers(job, config):
@@ -88,7 +88,7 @@ def test_goes_from_submission_to_answers(config, batches, prompts):
 
 def test_few_requests_go_inside_the_one_that_makes_the_batch(config, server, batches):
     handle = defer_many(FEW, config=config(), options=Options(system_instruction="be brief", max_tokens=9))
-    (made,) = created(server)
+    (made,) = list_submissions(server)
     assert made["displayName"] == f"{handle.mark}-000000"
     assert made["inputConfig"]["requests"]["requests"][1] == {
         "metadata": {"key": "pollux-000001"},
@@ -105,7 +105,7 @@ def test_few_requests_go_inside_the_one_that_makes_the_batch(config, server, bat
 def test_many_requests_go_into_a_file_that_is_deleted_in_the_end(config, server, batches):
     handle = defer_many(MANY, config=config(), options=Options(system_instruction="be brief"))
     ((name, file),) = batches.files.items()
-    assert created(server) == [{"displayName": f"{handle.mark}-000000", "inputConfig": {"fileName": name}}]
+    assert list_submissions(server) == [{"displayName": f"{handle.mark}-000000", "inputConfig": {"fileName": name}}]
     assert file.facts["displayName"] == f"{handle.mark}-000000"
     assert file.facts["mimeType"] == "application/jsonl"
     assert batches.lines[7] == {
@@ -125,7 +125,7 @@ def test_a_failed_deletion_does_not_lose_the_answer(config, server, batches):
     handle = defer_many(MANY, config=config())
     server.handler = lambda request: error(500, "no") if request.method == "DELETE" else batches(request)
     assert answers(handle, config())["answers"] == [f"said {prompt}" for prompt in MANY]
-    assert len(asked(server, "DELETE", handle.jobs[0].provider_state["files"][0])) == 1
+    assert len(list_requests(server, "DELETE", handle.jobs[0].provider_state["files"][0])) == 1
 
 
 def test_long_requests_go_into_a_file_too(config, batches):
@@ -178,7 +178,7 @@ def test_another_schema_is_refused_before_any_request(config, server):
 def test_separates_thoughts_from_answers(config, server):
     handle = defer("why?", config=config(), options=Options(reasoning_budget_tokens=128))
     result = answers(handle, config())
-    (row,) = created(server)[0]["inputConfig"]["requests"]["requests"]
+    (row,) = list_submissions(server)[0]["inputConfig"]["requests"]["requests"]
     assert row["request"]["generationConfig"]["thinkingConfig"]["thinkingBudget"] == 128
     assert (result["answers"], result["reasoning"]) == (["said why?"], ["let me think"])
 
@@ -192,7 +192,7 @@ def test_20_prompts_over_3_files_make_3_uploads_deleted_with_the_answers(config,
     assert sorted(file.facts["displayName"] for file in batches.files.values()) == [
         f"{handle.mark}-{name}" for name in contents
     ]
-    rows = created(server)[0]["inputConfig"]["requests"]["requests"]
+    rows = list_submissions(server)[0]["inputConfig"]["requests"]["requests"]
     assert {len(row["request"]["contents"][0]["parts"]) for row in rows} == {4}
     assert batches.deleted == []
     assert answers(handle, config())["answers"] == [f"said p{number}" for number in range(20)]
@@ -207,17 +207,19 @@ def test_too_many_requests_become_several_jobs(config, server, tmp_path, monkeyp
     small = config(provider=f"{limit.lower()}:gemini")
     handle = defer_many(MANY[:5], config=small)
     assert [(job.first, job.request_count) for job in handle.jobs] == [(0, 2), (2, 2), (4, 1)]
-    assert [made["displayName"] for made in created(server)] == [f"{handle.mark}-{first:06d}" for first in (0, 2, 4)]
+    assert [made["displayName"] for made in list_submissions(server)] == [
+        f"{handle.mark}-{first:06d}" for first in (0, 2, 4)
+    ]
     assert answers(handle, small)["answers"] == [f"said {prompt}" for prompt in MANY[:5]]
 
 
 @pytest.mark.parametrize("prompts", [FEW, MANY], ids=["inline", "file"])
 def test_rows_are_matched_by_key_alone(config, batches, prompts):
-    def shaped(rows):
+    def reshape(rows):
         (key, _), *rest = rows
         return [*rest[::-1], rest[0], ("pollux-999999", rest[0][1]), (key + "x", rest[0][1])]
 
-    batches.shape = shaped
+    batches.shape = reshape
     result = answers(defer_many(prompts, config=config()), config())
     assert result["answers"] == ["", *(f"said {prompt}" for prompt in prompts[1:])]
     told = result["diagnostics"]["deferred"]
@@ -343,8 +345,8 @@ def test_finds_a_job_whose_creation_was_not_confirmed(config, server, batches, p
     add_others(batches)
     batches.after = [lost]
     handle = defer_many(prompts, config=config())
-    assert len(created(server)) == 1
-    assert handle.jobs[0].provider_state == ({"files": [sent_file(batches)]} if prompts is MANY else {})
+    assert len(list_submissions(server)) == 1
+    assert handle.jobs[0].provider_state == ({"files": [find_job_file(batches)]} if prompts is MANY else {})
     assert answers(handle, config())["answers"] == [f"said {prompt}" for prompt in prompts]
     assert batches.deleted == [f"{handle.mark}-000000"] * (prompts is MANY)
 
@@ -356,7 +358,7 @@ def add_others(batches):
         batches.new_file(KEY, {"displayName": f"other-{number}", "mimeType": "text/plain", "source": "UPLOADED"})
 
 
-def sent_file(batches):
+def find_job_file(batches):
     (name,) = [name for name, file in batches.files.items() if file.facts["displayName"].endswith("-000000")]
     return name
 
@@ -371,9 +373,9 @@ def test_continues_an_interrupted_submission_from_its_job_file(config, server, b
     assert caught.value.phase == "batch_submit"
     add_others(batches)
     handle = defer_many(prompts, config=config(), job_file=path)
-    assert len(created(server)) == 1
+    assert len(list_submissions(server)) == 1
     assert defer_many(prompts, config=config(), job_file=path) == handle
-    assert len(created(server)) == 1
+    assert len(list_submissions(server)) == 1
     assert answers(path, config())["answers"] == [f"said {prompt}" for prompt in prompts]
 
 
@@ -384,9 +386,9 @@ def test_repeats_a_submission_without_a_job_and_deletes_stray_files(config, serv
         defer_many(MANY, config=config(retry=RetryPolicy(max_attempts=1)), job_file=path)
     add_others(batches)
     handle = defer_many(MANY, config=config(), job_file=path)
-    assert len(created(server)) == 2
+    assert len(list_submissions(server)) == 2
     assert batches.deleted == [f"{handle.mark}-000000"]
-    assert [sent_file(batches)] == handle.jobs[0].provider_state["files"]
+    assert [find_job_file(batches)] == handle.jobs[0].provider_state["files"]
     assert answers(path, config())["answers"] == [f"said {prompt}" for prompt in MANY]
 
 
@@ -416,7 +418,7 @@ def test_looks_no_further_back_than_the_submission(config, server, batches):
         batches.new_batch(KEY, f"old-{day}", [], made_at=datetime.now(UTC) - timedelta(days=10 + day))
     batches.instead = [error(500, "nothing was made")]
     defer_many(FEW, config=config())
-    assert len(asked(server, "GET", "/batches?")) == 1
+    assert len(list_requests(server, "GET", "/batches?")) == 1
 
 
 @pytest.mark.parametrize(

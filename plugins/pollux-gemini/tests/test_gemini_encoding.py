@@ -25,12 +25,12 @@ TOOLS = [{"name": "plant", "description": "a tree", "parameters": UNTYPED}, {"na
 YOUTUBE = Source.from_youtube("https://youtu.be/x")
 
 
-def body_of(prompt="hi", **fields):
+def encode_body(prompt="hi", **fields):
     call = Call(**({"index": 0, "model": "gemini-2.5-flash", "prompt": prompt, "options": Options()} | fields))
     return encode(call).body
 
 
-def said(text, role="user"):
+def build_content(text, role="user"):
     return {"role": role, "parts": [{"text": text}]}
 
 
@@ -40,13 +40,13 @@ def asset(mime_type, **fields):
 
 
 def test_writes_a_prompt():
-    assert body_of("hi") == {"contents": [said("hi")]}
+    assert encode_body("hi") == {"contents": [build_content("hi")]}
 
 
 def test_carries_every_setting():
     options = Options(system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50)
-    assert body_of(options=options, response_schema={"type": "object"}) == {
-        "contents": [said("hi")],
+    assert encode_body(options=options, response_schema={"type": "object"}) == {
+        "contents": [build_content("hi")],
         "systemInstruction": {"parts": [{"text": "be brief"}]},
         "generationConfig": {
             "temperature": 0.5,
@@ -71,7 +71,7 @@ EVERY_OPTION = {
 def test_manages_every_field_that_it_writes():
     handle = CacheHandle(name="cachedContents/1", provider="gemini", model="gemini-3-pro", expires_at=2e9)
     bodies = [
-        body_of(
+        encode_body(
             model="gemini-3-pro",
             options=Options(**EVERY_OPTION | {name: value}),
             response_schema={"type": "object"},
@@ -101,7 +101,7 @@ def test_names_the_model_in_the_path(model, path):
 
 
 def test_declares_tools_in_one_entry_with_their_complete_schema():
-    assert body_of(options=Options(tools=TOOLS))["tools"] == [
+    assert encode_body(options=Options(tools=TOOLS))["tools"] == [
         {
             "functionDeclarations": [
                 {"name": "plant", "description": "a tree", "parametersJsonSchema": TREE},
@@ -125,7 +125,7 @@ def test_declares_tools_in_one_entry_with_their_complete_schema():
 )
 def test_passes_the_tool_choice(choice, strict, sent):
     tools = [TOOLS[0] | {"strict": strict}, TOOLS[1]]
-    config = body_of(options=Options(tools=tools, tool_choice=choice)).get("toolConfig")
+    config = encode_body(options=Options(tools=tools, tool_choice=choice)).get("toolConfig")
     assert config == (sent and {"functionCallingConfig": sent})
 
 
@@ -143,7 +143,7 @@ def test_passes_the_tool_choice(choice, strict, sent):
     ],
 )
 def test_tells_each_model_how_to_think_in_its_own_way(model, options, sent):
-    body = body_of(model=model, options=Options(**options))
+    body = encode_body(model=model, options=Options(**options))
     assert body.get("generationConfig") == (sent and {"thinkingConfig": sent})
 
 
@@ -176,12 +176,12 @@ def test_tells_each_model_how_to_think_in_its_own_way(model, options, sent):
     ],
 )
 def test_puts_a_source_before_the_prompt(part, sent):
-    assert body_of("hi", parts=(part,)) == {"contents": [{"role": "user", "parts": [sent, {"text": "hi"}]}]}
+    assert encode_body("hi", parts=(part,)) == {"contents": [{"role": "user", "parts": [sent, {"text": "hi"}]}]}
 
 
 def test_has_web_pages_read_by_gemini():
     parts = tuple(UriPart(url_context(url)) for url in ("https://a.example", "https://b.example"))
-    body = body_of("compare", parts=parts, options=Options(tools=[TOOLS[1]]))
+    body = encode_body("compare", parts=parts, options=Options(tools=[TOOLS[1]]))
     texts = ["https://a.example", "https://b.example", "compare"]
     assert body["contents"] == [{"role": "user", "parts": [{"text": text} for text in texts]}]
     assert body["tools"] == [{"functionDeclarations": [{"name": "water"}]}, {"urlContext": {}}]
@@ -195,11 +195,11 @@ def test_reads_no_pages_but_those_of_the_web(url):
 
 def test_refuses_a_part_it_cannot_carry():
     with pytest.raises(ConfigurationError, match="InlinePart"):
-        body_of(parts=(InlinePart(asset("image/png").source, b"abc"),))
+        encode_body(parts=(InlinePart(asset("image/png").source, b"abc"),))
 
 
 def test_sends_a_source_alone_and_no_empty_part():
-    assert body_of(None, parts=(TextPart(""), TextPart("text")))["contents"] == [said("text")]
+    assert encode_body(None, parts=(TextPart(""), TextPart("text")))["contents"] == [build_content("text")]
 
 
 CALLED = (
@@ -217,11 +217,13 @@ CALLED = (
 
 
 def test_replays_a_conversation_from_elsewhere():
-    body = body_of("and Oslo?", conversation=Conversation(turns=CALLED), options=Options(system_instruction="be brief"))
+    body = encode_body(
+        "and Oslo?", conversation=Conversation(turns=CALLED), options=Options(system_instruction="be brief")
+    )
     assert body == {
         "systemInstruction": {"parts": [{"text": "be brief\n\nbe kind"}]},
         "contents": [
-            said("weather?"),
+            build_content("weather?"),
             {
                 "role": "model",
                 "parts": [
@@ -271,14 +273,14 @@ def test_replays_original_parts_unless_the_turn_was_edited(turn, sent):
         "provider_state": {"gemini_parts": STORED},
     }
     conversation = Conversation(turns=(Turn(**(unchanged | turn)), Turn(role="tool", tool_call_id="x", content="{}")))
-    contents = body_of(None, conversation=conversation)["contents"]
+    contents = encode_body(None, conversation=conversation)["contents"]
     assert contents[0] == {"role": "model", "parts": sent}
 
 
 def test_leaves_out_turns_that_say_nothing():
     turns = (Turn(role="user", content="a"), Turn(role="assistant"), Turn(role="user", content="b"))
     parts = [{"text": text} for text in ("a", "b", "hi")]
-    assert body_of(conversation=Conversation(turns=turns))["contents"] == [{"role": "user", "parts": parts}]
+    assert encode_body(conversation=Conversation(turns=turns))["contents"] == [{"role": "user", "parts": parts}]
 
 
 def offline(**fields):

@@ -10,7 +10,7 @@ from pollux_sync.wire.faults import HttpError, ReplyError
 from streams import Pieces, sse
 
 
-def decoded(*pieces):
+def decode_events(*pieces):
     return list(decode_stream(Pieces([sse(*pieces)])))
 
 
@@ -23,14 +23,16 @@ def test_yields_deltas_at_once():
 
 @pytest.mark.parametrize("pieces", [[], [{}], [piece(text("a"))], [piece(text("a")), {"usageMetadata": USAGE}]])
 def test_ends_without_a_reply_where_the_answer_was_cut_off(pieces):
-    assert not any(isinstance(item, Reply) for item in decoded(*pieces))
+    assert not any(isinstance(item, Reply) for item in decode_events(*pieces))
 
 
 def test_reads_pieces_with_things_it_does_not_know():
     strange = {
         "candidates": ["junk", {"content": {"parts": ["junk", {"news": 1}, {"text": 5}], "news": None}, "news": None}]
     }
-    *_, reply = decoded({"news": {}}, strange, {"candidates": "junk"}, last_piece(text("x"), news=[1]), {"news": 2})
+    *_, reply = decode_events(
+        {"news": {}}, strange, {"candidates": "junk"}, last_piece(text("x"), news=[1]), {"news": 2}
+    )
     assert (reply.text, reply.finish_reason) == ("x", "stop")
 
 
@@ -45,7 +47,7 @@ def test_raises_an_error_among_the_pieces():
 @pytest.mark.parametrize("data", ["x", [1], None])
 def test_raises_for_an_invalid_event(data):
     with pytest.raises(ReplyError, match="not an object"):
-        decoded(data)
+        decode_events(data)
 
 
 @pytest.mark.parametrize("model", ["models/gemini-2.5-flash", "projects/p/models/a:b"])

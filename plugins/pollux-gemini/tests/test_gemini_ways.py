@@ -329,28 +329,28 @@ def certificate(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def certified(server, certificate):
+def certificate_config(server, certificate):
     with vertex(server, Token()) as client:
         yield Config(provider="gemini", model="m", client=client, retry=RetryPolicy(max_attempts=1), timeout_s=0.5)
 
 
-def test_streams_with_a_client_certificate(server, certified):
+def test_streams_with_a_client_certificate(server, certificate_config):
     server.reply(build_streamed_answer(piece(text("fo")), last_piece(text("ur"))))
-    events = list(stream("hi", config=certified))
+    events = list(stream("hi", config=certificate_config))
     assert [event.text for event in events[1:3]] == ["fo", "ur"]
     assert server.requests[0].headers["authorization"] == "Bearer t"
 
 
 @pytest.mark.parametrize(("step", "kind", "status"), BREAKS.values(), ids=BREAKS)
-def test_raises_the_error_of_a_stream_with_a_client_certificate(server, certified, step, kind, status):
+def test_raises_the_error_of_a_stream_with_a_client_certificate(server, certificate_config, step, kind, status):
     server.reply(step)
     with pytest.raises(APIError) as caught:
-        stream("hi", config=certified).result()
+        stream("hi", config=certificate_config).result()
     assert (caught.value.kind, caught.value.status_code, caught.value.partial_text) == (kind, status, "hel")
 
 
-def test_closing_wakes_a_reader_with_a_client_certificate(server, certified):
+def test_closing_wakes_a_reader_with_a_client_certificate(server, certificate_config):
     server.handler = lambda _: build_streamed_answer(piece(text("hel")), then="silence")
-    with stream_many(["a", "b"], config=attrs.evolve(certified, timeout_s=60)) as events:
+    with stream_many(["a", "b"], config=attrs.evolve(certificate_config, timeout_s=60)) as events:
         assert {next(events).call_idx for _ in range(4)} == {0, 1}
     server.wait_for_open_connections(0)

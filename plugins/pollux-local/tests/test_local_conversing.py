@@ -5,7 +5,7 @@ from pollux_sync import Config, Options
 from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
-def said_in(turn):
+def build_message(turn):
     """What the model answers in a turn, but its reasoning: one call or a text and two; at last a text."""
     if turn == len(CITIES):
         return {"content": "All told."}
@@ -15,25 +15,25 @@ def said_in(turn):
     return {"content": "Two at once.", "tool_calls": [*calls, tool_call("weather", '{"city":"Paris"}', f"id{turn}b")]}
 
 
-def results_in(turn):
+def build_tool_messages(turn):
     """What the tools gave in a turn, as the model is told."""
     return [
         {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
-        for call, (content, failed) in zip(said_in(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
+        for call, (content, failed) in zip(build_message(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
     ]
 
 
-def messages_at(turn):
+def build_messages(turn):
     """The whole of what is sent to get the answer of a turn."""
     messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Weather?"}]
     for earlier in range(turn):
-        messages += [{"role": "assistant"} | said_in(earlier), *results_in(earlier)]
+        messages += [{"role": "assistant"} | build_message(earlier), *build_tool_messages(earlier)]
     return messages
 
 
 def test_replays_ten_turns_as_they_were(server):
     ends = ["tool_calls"] * len(CITIES) + ["stop"]
-    server.reply(*[answer(finish=end, reasoning_content="hm", **said_in(turn)) for turn, end in enumerate(ends)])
+    server.reply(*[answer(finish=end, reasoning_content="hm", **build_message(turn)) for turn, end in enumerate(ends)])
     config = Config(provider="local", model="tiny", base_url=f"{server.url}/v1")
     result = talk(config, Options(tools=[TOOL], system_instruction="be brief"))
     assert (result["answers"], result["reasoning"]) == (["All told."], ["hm"])
@@ -42,6 +42,6 @@ def test_replays_ten_turns_as_they_were(server):
     for turn in (0, 1, 9):
         assert bodies[turn] == {
             "model": "tiny",
-            "messages": messages_at(turn),
+            "messages": build_messages(turn),
             "tools": [{"type": "function", "function": TOOL}],
         }

@@ -12,7 +12,7 @@ from pollux_sync.wire.faults import HttpError, ReplyError
 from transcripts import add_unknown_fields, iter_field_removals, remove_unknown_fields
 
 
-def decoded(body):
+def decode_body(body):
     call = Call(index=0, model="m", prompt="hi", options=Options())
     return LocalProvider().pollux_decode(HttpResponse(status=200, body=body), call)
 
@@ -63,26 +63,26 @@ TRANSCRIPTS = {
 
 @pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 def test_reads_an_answer(body, fields):
-    assert decoded(body) == attrs.evolve(PLAIN, **fields)
+    assert decode_body(body) == attrs.evolve(PLAIN, **fields)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert remove_unknown_fields(decoded(add_unknown_fields(body))) == decoded(body)
+    assert remove_unknown_fields(decode_body(add_unknown_fields(body))) == decode_body(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if any(less.get("choices") or ())]
-    assert all(decoded(less) for less in answers)
+    assert all(decode_body(less) for less in answers)
 
 
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="slot failed"):
-        decoded({"error": {"code": 500, "message": "slot failed"}})
+        decode_body({"error": {"code": 500, "message": "slot failed"}})
 
 
 @pytest.mark.parametrize("body", [[], "x", None, {}, {"choices": []}, {"choices": None}])
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
-        decoded(body)
+        decode_body(body)

@@ -19,7 +19,7 @@ def call(prompt="hi", *, options=None, **fields):
     return Call(index=0, model="m", prompt=prompt, options=options or Options(), **fields)
 
 
-def body_of(*args, **fields):
+def encode_body(*args, **fields):
     request = LocalProvider().pollux_encode(call(*args, **fields))
     assert (request.method, request.path, request.headers) == ("POST", "/chat/completions", {})
     return request.body
@@ -35,7 +35,7 @@ def test_writes_every_option():
         tools=[WEATHER],
         tool_choice="auto",
     )
-    assert body_of(options=options, parts=(TextPart("a text"),), response_schema=CITY) == {
+    assert encode_body(options=options, parts=(TextPart("a text"),), response_schema=CITY) == {
         "model": "m",
         "messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "a text\n\nhi"}],
         "temperature": 0.5,
@@ -60,7 +60,7 @@ def test_manages_every_field_that_it_writes():
     assert {*every, "reasoning_effort", "response_schema", "history"} == INFO.options
     conversation = Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b")))
     options = Options(**every, reasoning_effort="low")
-    body = body_of(options=options, response_schema=CITY, conversation=conversation)
+    body = encode_body(options=options, response_schema=CITY, conversation=conversation)
     assert body.keys() <= INFO.managed_fields
 
 
@@ -71,7 +71,7 @@ def test_writes_images_and_audio():
         InlinePart(Source("file", "voice.wav", "audio/x-wav", 3, lambda: b"abc"), b"abc"),
         InlinePart(Source("file", "song.mp3", "audio/mpeg", 3, lambda: b"abc"), b"abc"),
     )
-    assert body_of("which?", parts=parts)["messages"] == [
+    assert encode_body("which?", parts=parts)["messages"] == [
         {
             "role": "user",
             "content": [
@@ -93,7 +93,7 @@ def test_replays_tool_calls_and_their_results():
         Turn(role="tool", tool_call_id="c2", content="pong"),
     )
     called = [("c1", "weather", '{"city": "Rome"}'), ("c2", "ping", "{}")]
-    assert body_of(None, conversation=Conversation(turns=turns))["messages"] == [
+    assert encode_body(None, conversation=Conversation(turns=turns))["messages"] == [
         {"role": "user", "content": "weather?"},
         {
             "role": "assistant",
@@ -109,13 +109,13 @@ def test_replays_tool_calls_and_their_results():
 
 
 def test_sends_a_tool_that_must_be_called_alone():
-    body = body_of(options=Options(tools=[MOVE, WEATHER], tool_choice={"name": "weather"}))
+    body = encode_body(options=Options(tools=[MOVE, WEATHER], tool_choice={"name": "weather"}))
     assert (body["tools"], body["tool_choice"]) == ([{"type": "function", "function": WEATHER}], "required")
 
 
 def test_writes_parameters_as_grammars_know_them_and_reads_arguments_as_declared():
     options = Options(tools=[MOVE])
-    sent = body_of(options=options)["tools"][0]["function"]["parameters"]["properties"]["to"]
+    sent = encode_body(options=options)["tools"][0]["function"]["parameters"]["properties"]["to"]
     assert (sent["type"], list(sent["properties"])) == ("object", ["item_0", "item_1"])
     function = {"name": "move", "arguments": json.dumps({"to": {"item_0": 3, "item_1": "up"}})}
     message = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "function": function}]}
@@ -126,5 +126,5 @@ def test_writes_parameters_as_grammars_know_them_and_reads_arguments_as_declared
 
 @pytest.mark.parametrize("tool", [MOVE | {"strict": False}, {"name": "ping"}])
 def test_does_not_change_parameters_that_are_empty_or_not_strict(tool):
-    function = body_of(options=Options(tools=[tool]))["tools"][0]["function"]
+    function = encode_body(options=Options(tools=[tool]))["tools"][0]["function"]
     assert function["parameters"]["properties"] == tool.get("parameters", {}).get("properties", {})

@@ -16,22 +16,28 @@ QUESTION = {"role": "user", "content": [{"type": "input_text", "text": "Weather?
 UNSTORED = {"store": False, "include": ["reasoning.encrypted_content"]}
 
 
-def thought_in(turn, *summaries):
+def build_reasoning(turn, *summaries):
     return thought(*summaries) | {"id": f"rs_{turn}", "encrypted_content": f"gAAAAA{turn}"}
 
 
-def said_in(turn):
+def build_output(turn):
     """What OpenAI answers in a turn: reasoning, one call or a comment and two; at last a text."""
     if turn == len(CITIES):
-        return [thought_in(turn), message("All told.", phase="final_answer")]
+        return [build_reasoning(turn), message("All told.", phase="final_answer")]
     call = function_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"call_{turn}")
     if not has_two_calls(turn):
-        return [thought_in(turn, f"about {CITIES[turn]}"), call]
+        return [build_reasoning(turn, f"about {CITIES[turn]}"), call]
     other = function_call("weather", '{"city":"Paris"}', f"call_{turn}b")
-    return [thought_in(turn), message("Two at once.", phase="commentary"), call, thought_in(f"{turn}b"), other]
+    return [
+        build_reasoning(turn),
+        message("Two at once.", phase="commentary"),
+        call,
+        build_reasoning(f"{turn}b"),
+        other,
+    ]
 
 
-def outputs_in(turn):
+def build_function_outputs(turn):
     """What the tools gave in a turn, as OpenAI is told."""
     texts = [f"Error: {text}" if failed else text for text, failed in build_tool_outputs(turn)]
     ids = [f"call_{turn}", f"call_{turn}b"][: len(texts)]
@@ -42,7 +48,7 @@ def outputs_in(turn):
 
 
 def whole_input(turn):
-    earlier = [item for n in range(turn) for item in (*said_in(n), *outputs_in(n))]
+    earlier = [item for n in range(turn) for item in (*build_output(n), *build_function_outputs(n))]
     return [{"type": "message", "role": "user", "content": "Weather?"} if turn else QUESTION, *earlier]
 
 
@@ -50,7 +56,7 @@ def whole_input(turn):
 def test_goes_on_for_ten_turns(server, config, is_stored):
     raw = {} if is_stored else UNSTORED
     turns = range(len(CITIES) + 1)
-    server.reply(*[answer(*said_in(turn), id=f"resp_{turn}", store=is_stored) for turn in turns])
+    server.reply(*[answer(*build_output(turn), id=f"resp_{turn}", store=is_stored) for turn in turns])
     options = Options(
         tools=[TOOL], system_instruction="be brief", reasoning_effort="low", provider_options={"openai": raw}
     )
@@ -58,7 +64,7 @@ def test_goes_on_for_ten_turns(server, config, is_stored):
     bodies = [request.json() for request in server.requests]
     assert len(bodies) == 10
     for turn in (0, 1, 9):
-        new = outputs_in(turn - 1) if turn and is_stored else whole_input(turn)
+        new = build_function_outputs(turn - 1) if turn and is_stored else whole_input(turn)
         previous = {"previous_response_id": f"resp_{turn - 1}"} if turn and is_stored else {}
         assert bodies[turn] == {
             "model": "gpt-5-mini",
@@ -81,18 +87,18 @@ def test_uploads_the_file_of_an_earlier_turn_for_every_call(server, config, tmp_
         result = run(prompt, config=config(), options=Options(continue_from=to_jsonable(result)))
     asked = [request.json() for request in server.requests if request.path == "/v1/responses"]
 
-    def shown(number):
+    def build_file_turn(number):
         content = [{"type": "input_file", "file_id": f"file-{number}"}, {"type": "input_text", "text": "What?"}]
         return {"role": "user", "content": content}
 
-    def prompted(text):
+    def build_text_turn(text):
         return {"role": "user", "content": [{"type": "input_text", "text": text}]}
 
     red = {"type": "message", "role": "user", "content": "Red?"}
     assert asked == [
-        {"model": "gpt-5-mini", "input": [shown(1)]},
-        {"model": "gpt-5-mini", "input": [shown(2), *said, prompted("Red?")]},
-        {"model": "gpt-5-mini", "input": [shown(3), *said, red, *said, prompted("Sure?")]},
+        {"model": "gpt-5-mini", "input": [build_file_turn(1)]},
+        {"model": "gpt-5-mini", "input": [build_file_turn(2), *said, build_text_turn("Red?")]},
+        {"model": "gpt-5-mini", "input": [build_file_turn(3), *said, red, *said, build_text_turn("Sure?")]},
     ]
     assert files.deleted == ["file-1", "file-2", "file-3"]
     assert [request.method for request in server.requests] == ["POST", "POST", "DELETE"] * 3
@@ -102,7 +108,7 @@ REASONED = [thought("hm"), message("Four.")]
 WRITTEN = {"type": "message", "role": "assistant", "content": "Four."}
 
 
-def replayed(server, config, first, *, change=None, **fields):
+def replay(server, config, first, *, change=None, **fields):
     """What is sent of an answer when the conversation goes on without its id."""
     server.reply(first, answer(message("Yes.")))
     state = run("2 + 2?", config=config(), options=Options(history=[]))["_conversation_state"]
@@ -125,7 +131,7 @@ def replayed(server, config, first, *, change=None, **fields):
     ids=["stored", "encrypted", "with a phase"],
 )
 def test_replays_an_answer_as_it_came(server, config, output, fields):
-    assert replayed(server, config, answer(*output, **fields)) == output
+    assert replay(server, config, answer(*output, **fields)) == output
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_replays_an_answer_as_it_came(server, config, output, fields):
     ids=["plain", "not stored", "perhaps not stored", "cut off"],
 )
 def test_encodes_an_answer_again_if_its_reasoning_is_missing_or_unreadable(server, config, output, fields):
-    assert replayed(server, config, answer(*output, **fields)) == [WRITTEN]
+    assert replay(server, config, answer(*output, **fields)) == [WRITTEN]
 
 
 @pytest.mark.parametrize(
@@ -154,15 +160,15 @@ def test_encodes_an_answer_again_if_its_reasoning_is_missing_or_unreadable(serve
     ],
 )
 def test_writes_a_turn_anew_that_was_changed(server, config, change, sent):
-    assert replayed(server, config, answer(*REASONED), change=change) == sent
+    assert replay(server, config, answer(*REASONED), change=change) == sent
 
 
 def test_spares_another_model_the_reasoning(server, config):
-    assert replayed(server, config, answer(*REASONED), model="gpt-4.1") == [WRITTEN]
+    assert replay(server, config, answer(*REASONED), model="gpt-4.1") == [WRITTEN]
 
 
 def test_skips_an_answer_of_reasoning_alone(server, config):
-    assert replayed(server, config, answer(thought("hm"))) == []
+    assert replay(server, config, answer(thought("hm"))) == []
 
 
 @pytest.mark.parametrize("lost", [{"store": False}, {"id": None}])

@@ -26,7 +26,7 @@ TOOL = {
 }
 
 
-def decoded(body, *, tools=None):
+def decode_body(body, *, tools=None):
     call = Call(index=0, model="m", prompt="hi", options=Options(tools=tools))
     return decode(HttpResponse(status=200, body=body), call, STRICT)
 
@@ -97,51 +97,51 @@ TRANSCRIPTS = {
 
 @pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 def test_reads_an_answer(body, fields):
-    assert decoded(body) == attrs.evolve(PLAIN, **fields)
+    assert decode_body(body) == attrs.evolve(PLAIN, **fields)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert remove_unknown_fields(decoded(add_unknown_fields(body))) == decoded(body)
+    assert remove_unknown_fields(decode_body(add_unknown_fields(body))) == decode_body(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if less.get("output")]
-    assert all(decoded(less) for less in answers)
+    assert all(decode_body(less) for less in answers)
 
 
 def test_reads_reasoning_text_where_there_is_no_summary():
     item = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}
-    assert decoded(response(item, message("x"))).reasoning == "hm"
+    assert decode_body(response(item, message("x"))).reasoning == "hm"
 
 
 @pytest.mark.parametrize("item", [thought(), {"type": "reasoning"}, {"type": "reasoning", "summary": None}])
 def test_missing_reasoning_is_none(item):
-    assert decoded(response(item, message("x"))).reasoning is None
+    assert decode_body(response(item, message("x"))).reasoning is None
 
 
 def test_gives_strict_arguments_back_as_the_tool_declared_them():
     arguments = json.dumps({"city": "Rome", "days": [{"key": "mon", "value": 3}]})
-    (call,) = decoded(response(function_call("weather", arguments)), tools=[TOOL]).tool_calls
+    (call,) = decode_body(response(function_call("weather", arguments)), tools=[TOOL]).tool_calls
     assert json.loads(call.arguments) == {"city": "Rome", "days": {"mon": 3}}
 
 
 def test_drops_the_null_of_an_optional_argument():
     arguments = json.dumps({"city": "Rome", "days": None})
-    (call,) = decoded(response(function_call("weather", arguments)), tools=[TOOL]).tool_calls
+    (call,) = decode_body(response(function_call("weather", arguments)), tools=[TOOL]).tool_calls
     assert json.loads(call.arguments) == {"city": "Rome"}
 
 
 @pytest.mark.parametrize("arguments", ["not json", '{"days": 3}', "[]"])
 def test_leaves_arguments_that_do_not_fit_as_they_came(arguments):
-    (call,) = decoded(response(function_call("weather", arguments)), tools=[TOOL]).tool_calls
+    (call,) = decode_body(response(function_call("weather", arguments)), tools=[TOOL]).tool_calls
     assert call.arguments == arguments
 
 
 def test_leaves_arguments_of_a_tool_that_is_not_strict():
     arguments = '{"city": "Rome", "days": null}'
-    (call,) = decoded(response(function_call("weather", arguments)), tools=[TOOL | {"strict": False}]).tool_calls
+    (call,) = decode_body(response(function_call("weather", arguments)), tools=[TOOL | {"strict": False}]).tool_calls
     assert call.arguments == arguments
 
 
@@ -153,7 +153,7 @@ def test_leaves_arguments_of_a_tool_that_is_not_strict():
     ],
 )
 def test_tolerates_incomplete_tool_calls(item, call_id, arguments):
-    assert decoded(response(item)).tool_calls == (ToolCall(call_id, "x", arguments),)
+    assert decode_body(response(item)).tool_calls == (ToolCall(call_id, "x", arguments),)
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_tolerates_incomplete_tool_calls(item, call_id, arguments):
     ],
 )
 def test_tells_how_the_answer_ended(fields, finish, raw):
-    reply = decoded(response(message("x"), **fields))
+    reply = decode_body(response(message("x"), **fields))
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
 
 
 @pytest.mark.parametrize("usage", [None, [], {}, {"input_tokens": "many"}])
 def test_takes_missing_usage_for_unknown(usage):
-    assert decoded(response(message("x"), usage=usage)).usage == Usage()
+    assert decode_body(response(message("x"), usage=usage)).usage == Usage()
 
 
 def test_tolerates_unknown_and_missing_fields():
@@ -179,15 +179,15 @@ def test_tolerates_unknown_and_missing_fields():
         "output": [{"type": "message", "content": [{"type": "output_text", "text": "x", "new": 1}, None]}, "junk"],
         "y": 2,
     }
-    assert decoded(body).text == "x"
+    assert decode_body(body).text == "x"
 
 
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
-        decoded(response(error={"code": "server_error", "message": "it broke"}, status="failed"))
+        decode_body(response(error={"code": "server_error", "message": "it broke"}, status="failed"))
 
 
 @pytest.mark.parametrize("body", [[], "x", None, {}, {"output": None}, {"output": "x"}])
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
-        decoded(body)
+        decode_body(body)

@@ -56,7 +56,7 @@ def batches(server):
     return server.handler
 
 
-def ended(prompts, reach, **fields):
+def defer_and_collect(prompts, reach, **fields):
     """The envelope of prompts that were deferred, waited for and collected."""
     handle = defer_many(prompts, config=reach, **fields)
     wait_deferred(handle, config=reach, poll=0.01)
@@ -68,7 +68,7 @@ def statuses(result):
     return [item["status"] for item in result["diagnostics"]["deferred"]["items"]]
 
 
-def asked(server, method, path):
+def list_requests(server, method, path):
     return [r for r in server.requests if r.method == method and r.path.partition("?")[0] == path]
 
 
@@ -141,7 +141,7 @@ def test_stores_the_requests_and_makes_one_job_of_them(server, batches, config):
 
 
 def test_sends_the_key_as_always(server, batches, config):
-    ended(["a"], config())
+    defer_and_collect(["a"], config())
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
 
 
@@ -151,7 +151,7 @@ def test_20_prompts_over_3_files_make_3_uploads_that_go_with_the_answers(server,
     sources = [Source.from_file(tmp_path / name) for name in ("a.pdf", "b.png", "c.mp3")]
     reach = config()
     handle = defer_many([f"p{n}" for n in range(20)], sources=sources, config=reach)
-    stored = [parse_form(request) for request in asked(server, "POST", "/v1/files")]
+    stored = [parse_form(request) for request in list_requests(server, "POST", "/v1/files")]
     assert sorted(form["purpose"][1] for form in stored) == [b"batch"] + [b"user_data"] * 3
     assert batches.names == [f"{handle.mark}-{name}" for name in ("000000.jsonl", "a.pdf", "b.png", "c.mp3")]
     wait_deferred(handle, config=reach, poll=0.01)
@@ -190,9 +190,9 @@ def test_deferred_and_direct_requests_give_the_same(server, batches, config, opt
     prompts = [f"p{n}" for n in range(30)]
     sources = [Source.from_text("shared", identifier="s")]
     direct = run_many(prompts, sources=sources, config=config(), options=options)
-    later = ended(prompts, config(), sources=sources, options=options)
-    bodies = [request.json() for request in asked(server, "POST", "/v1/responses")]
-    content = parse_form(asked(server, "POST", "/v1/files")[0])["file"][1]
+    later = defer_and_collect(prompts, config(), sources=sources, options=options)
+    bodies = [request.json() for request in list_requests(server, "POST", "/v1/responses")]
+    content = parse_form(list_requests(server, "POST", "/v1/files")[0])["file"][1]
     assert sorted(map(str, bodies)) == sorted(str(json.loads(line)["body"]) for line in content.splitlines())
     for result in (direct, later):
         del result["metrics"]["duration_s"], result["metrics"]["n_attempts"], result["diagnostics"]["attempts"]
@@ -257,14 +257,14 @@ def test_a_job_may_have_no_answers_at_all(batches, config):
 
 def test_an_error_inside_an_answer_fails_that_request(batches, config):
     batches.reply = lambda body: response(error={"code": "server_error", "message": "lost the thread"})
-    result = ended(["a"], config())
+    result = defer_and_collect(["a"], config())
     assert statuses(result) == ["failed"]
     assert "lost the thread" in result["diagnostics"]["deferred"]["items"][0]["error"]
 
 
 def test_accounts_for_rows_that_are_twice_there_missing_or_unknown(batches, config):
     batches.arrange = lambda rows: [rows[4], rows[0], rows[0] | {"response": None}, row("someone-elses"), *rows[2:4]]
-    result = ended(PROMPTS, config())
+    result = defer_and_collect(PROMPTS, config())
     assert result["answers"] == ["P0", "", "P2", "P3", "P4"]
     assert statuses(result)[1] == "missing"
     deferred = result["diagnostics"]["deferred"]
@@ -287,7 +287,7 @@ def test_one_bad_request_fails_the_job_and_every_request_has_the_error(batches, 
 
 
 def test_shortens_many_errors_of_a_job(batches, config):
-    result = ended([f"p{n}" for n in range(40)], config(model="no-such-model"))
+    result = defer_and_collect([f"p{n}" for n in range(40)], config(model="no-such-model"))
     told = result["diagnostics"]["deferred"]["items"][39]["error"]
     assert "pollux-000002" in told
     assert told.endswith("; and 37 more")
@@ -344,7 +344,7 @@ def test_cancelling_an_ended_job_is_no_error(server, batches, config):
     handle = defer_many(["a"], config=reach)
     wait_deferred(handle, config=reach, poll=0.01)
     cancel_deferred(handle, config=reach)
-    assert len(asked(server, "POST", "/v1/batches/batch_1/cancel")) == 1
+    assert len(list_requests(server, "POST", "/v1/batches/batch_1/cancel")) == 1
     assert inspect_deferred(handle, config=reach).status == "completed"
 
 
@@ -376,7 +376,7 @@ def test_collects_although_files_are_missing(server, batches, config, caplog):
     wait_deferred(handle, config=reach, poll=0.01)
     del batches.account.files["file-1"]
     assert collect_deferred(handle, config=reach)["answers"] == ["A"]
-    assert len(asked(server, "DELETE", "/v1/files/file-1")) == 1
+    assert len(list_requests(server, "DELETE", "/v1/files/file-1")) == 1
     assert "releasing" not in caplog.text
 
 
@@ -394,7 +394,7 @@ def test_creates_a_job_once_for_any_answer_to_its_creation(server, batches, conf
     reach = config()
     handle = defer_many(PROMPTS, config=reach)
     assert [batch["id"] for batch in batches.batches] == [handle.job_id]
-    assert len(asked(server, "GET", "/v1/batches")) == 1
+    assert len(list_requests(server, "GET", "/v1/batches")) == 1
     assert handle.jobs[0].provider_state == {"files": ["file-1" if after else "file-2"]}
     wait_deferred(handle, config=reach, poll=0.01)
     assert collect_deferred(handle, config=reach)["answers"] == ["P0", "P1", "P2", "P3", "P4"]
@@ -440,7 +440,7 @@ def test_finds_its_job_among_many_pages_of_others(server, batches, config):
     batches._create = with_others
     handle = defer_many(PROMPTS, config=config())
     assert handle.job_id == "batch_1"
-    assert len(asked(server, "GET", "/v1/batches")) == 4
+    assert len(list_requests(server, "GET", "/v1/batches")) == 4
 
 
 def test_does_not_look_through_jobs_from_long_before(server, batches, config):
@@ -451,7 +451,7 @@ def test_does_not_look_through_jobs_from_long_before(server, batches, config):
     batches.page_size = 2
     batches.interrupt("POST", "/v1/batches", ResetBeforeBody())
     assert defer_many(PROMPTS, config=reach).job_id == "batch_7"
-    assert len(asked(server, "GET", "/v1/batches")) == 1
+    assert len(list_requests(server, "GET", "/v1/batches")) == 1
 
 
 def twice(batches):
@@ -543,7 +543,7 @@ def test_a_download_that_stalls_is_a_timeout(batches, config):
 def test_answers_may_hold_any_character(batches, config):
     odd = "line\u2028paragraph\u2029next\x85feed\x0c\x1c\r\nend\u00e9\U0001f600"
     batches.reply = lambda body: response(message(odd))
-    assert ended(["a", "b"], config())["answers"] == [odd, odd]
+    assert defer_and_collect(["a", "b"], config())["answers"] == [odd, odd]
 
 
 @attrs.frozen
@@ -606,33 +606,33 @@ def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeyp
 FOUR = DeferredJob(job_id="batch_1", first=0, request_count=4)
 
 
-def told(status, completed=0, failed=0, total=4, **fields):
+def build_batch_state(status, completed=0, failed=0, total=4, **fields):
     return {"status": status, "request_counts": {"total": total, "completed": completed, "failed": failed}} | fields
 
 
 @pytest.mark.parametrize(
     ("batch", "expected"),
     [
-        (told("validating", total=0), ("queued", 0, 0)),
-        (told("in_progress", 2, 1), ("running", 2, 1)),
-        (told("finalizing", 3, 1), ("running", 3, 1)),
-        (told("cancelling", 1), ("cancelling", 1, 0)),
-        (told("completed", 4), ("completed", 4, 0)),
-        (told("completed", 3, 1), ("partial", 3, 1)),
-        (told("completed", 0, 4, output_file_id="f"), ("failed", 0, 4)),
-        (told("failed", total=0), ("failed", 0, 4)),
-        (told("cancelled"), ("cancelled", 0, 4)),
-        (told("cancelled", 0, 4), ("cancelled", 0, 4)),
-        (told("cancelled", 1), ("partial", 1, 3)),
-        (told("expired", 0, 4), ("expired", 0, 4)),
-        (told("expired", 3, 1), ("partial", 3, 1)),
-        (told("paused", 1), ("running", 1, 0)),
+        (build_batch_state("validating", total=0), ("queued", 0, 0)),
+        (build_batch_state("in_progress", 2, 1), ("running", 2, 1)),
+        (build_batch_state("finalizing", 3, 1), ("running", 3, 1)),
+        (build_batch_state("cancelling", 1), ("cancelling", 1, 0)),
+        (build_batch_state("completed", 4), ("completed", 4, 0)),
+        (build_batch_state("completed", 3, 1), ("partial", 3, 1)),
+        (build_batch_state("completed", 0, 4, output_file_id="f"), ("failed", 0, 4)),
+        (build_batch_state("failed", total=0), ("failed", 0, 4)),
+        (build_batch_state("cancelled"), ("cancelled", 0, 4)),
+        (build_batch_state("cancelled", 0, 4), ("cancelled", 0, 4)),
+        (build_batch_state("cancelled", 1), ("partial", 1, 3)),
+        (build_batch_state("expired", 0, 4), ("expired", 0, 4)),
+        (build_batch_state("expired", 3, 1), ("partial", 3, 1)),
+        (build_batch_state("paused", 1), ("running", 1, 0)),
         ({"status": None}, ("running", 0, 0)),
         ({"status": "completed", "output_file_id": "f"}, ("completed", 4, 0)),
         ({"status": "completed", "output_file_id": "f", "error_file_id": "e"}, ("partial", 0, 4)),
         ({"status": "completed", "error_file_id": "e", "request_counts": []}, ("failed", 0, 4)),
         ({"status": "expired", "output_file_id": "f"}, ("partial", 0, 4)),
-        (told("completed", 9), ("completed", 4, 0)),
+        (build_batch_state("completed", 9), ("completed", 4, 0)),
     ],
 )
 def test_names_the_state_of_a_job(batch, expected):
@@ -642,8 +642,8 @@ def test_names_the_state_of_a_job(batch, expected):
 
 @pytest.mark.parametrize("name", ["completed_at", "cancelled_at", "expired_at", "failed_at"])
 def test_knows_when_a_job_ended_but_not_before(name):
-    assert decode_state(told(name.removesuffix("_at"), **{name: 7}), FOUR).completed_at == 7
-    assert decode_state(told("in_progress", **{name: 7}), FOUR).completed_at is None
+    assert decode_state(build_batch_state(name.removesuffix("_at"), **{name: 7}), FOUR).completed_at == 7
+    assert decode_state(build_batch_state("in_progress", **{name: 7}), FOUR).completed_at is None
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ CALLED = (
 )
 
 
-def body_of(prompt="hi", **fields):
+def encode_body(prompt="hi", **fields):
     call = Call(**({"index": 0, "model": "gpt-5-mini", "prompt": prompt, "options": Options()} | fields))
     return encode(call, STRICT).body
 
 
-def said(text):
+def build_user_message(text):
     return {"role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
@@ -38,12 +38,12 @@ def file(mime_type):
 
 
 def test_writes_a_prompt():
-    assert body_of("hi") == {"model": "gpt-5-mini", "input": [said("hi")]}
+    assert encode_body("hi") == {"model": "gpt-5-mini", "input": [build_user_message("hi")]}
 
 
 def test_carries_every_setting():
     options = Options(system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, reasoning_effort="low")
-    settings = {key: value for key, value in body_of(options=options).items() if key not in {"model", "input"}}
+    settings = {key: value for key, value in encode_body(options=options).items() if key not in {"model", "input"}}
     assert settings == {
         "instructions": "be brief",
         "temperature": 0.5,
@@ -68,7 +68,7 @@ EVERY_OPTION = Options(
 
 def test_manages_every_body_field_that_it_writes():
     assert {traits.declared_as for traits in EVERY_OPTION.iter_set()} == INFO.options
-    body = body_of(
+    body = encode_body(
         options=EVERY_OPTION,
         response_schema={"type": "object"},
         parts=(TextPart("text"), AssetPart(file("image/png"), Asset(id="f", mime_type="image/png"))),
@@ -79,13 +79,13 @@ def test_manages_every_body_field_that_it_writes():
 
 
 def test_asks_for_a_schema_strictly():
-    assert body_of(response_schema={"type": "object"})["text"] == {
+    assert encode_body(response_schema={"type": "object"})["text"] == {
         "format": {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
     }
 
 
 def test_declares_tools_in_strict_form():
-    (tool,) = body_of(options=Options(tools=[TOOL]))["tools"]
+    (tool,) = encode_body(options=Options(tools=[TOOL]))["tools"]
     assert tool == {
         "type": "function",
         "name": "weather",
@@ -101,12 +101,12 @@ def test_declares_tools_in_strict_form():
 
 
 def test_does_not_change_a_tool_with_strict_false():
-    (tool,) = body_of(options=Options(tools=[TOOL | {"strict": False}]))["tools"]
+    (tool,) = encode_body(options=Options(tools=[TOOL | {"strict": False}]))["tools"]
     assert (tool["strict"], tool["parameters"]) == (False, TOOL["parameters"])
 
 
 def test_declares_a_tool_without_parameters():
-    (tool,) = body_of(options=Options(tools=[{"name": "ping"}]))["tools"]
+    (tool,) = encode_body(options=Options(tools=[{"name": "ping"}]))["tools"]
     assert tool["parameters"]["properties"] == {}
 
 
@@ -114,7 +114,7 @@ def test_declares_a_tool_without_parameters():
     ("choice", "sent"), [("required", "required"), ({"name": "weather"}, {"type": "function", "name": "weather"})]
 )
 def test_passes_the_tool_choice(choice, sent):
-    assert body_of(options=Options(tools=[TOOL], tool_choice=choice))["tool_choice"] == sent
+    assert encode_body(options=Options(tools=[TOOL], tool_choice=choice))["tool_choice"] == sent
 
 
 @pytest.mark.parametrize(
@@ -135,20 +135,22 @@ def test_passes_the_tool_choice(choice, sent):
     ],
 )
 def test_puts_a_source_before_the_prompt(part, sent):
-    assert body_of("hi", parts=(part,))["input"] == [{"role": "user", "content": [sent, *said("hi")["content"]]}]
+    assert encode_body("hi", parts=(part,))["input"] == [
+        {"role": "user", "content": [sent, *build_user_message("hi")["content"]]}
+    ]
 
 
 def test_refuses_a_part_it_cannot_carry():
     with pytest.raises(ConfigurationError, match="InlinePart"):
-        body_of(parts=(InlinePart(file("image/png"), b"abc"),))
+        encode_body(parts=(InlinePart(file("image/png"), b"abc"),))
 
 
 def test_sends_a_source_alone():
-    assert body_of(None, parts=(TextPart("text"),))["input"] == [said("text")]
+    assert encode_body(None, parts=(TextPart("text"),))["input"] == [build_user_message("text")]
 
 
 def test_replays_a_conversation_with_calls_before_their_text():
-    assert body_of(None, conversation=Conversation(turns=CALLED))["input"] == [
+    assert encode_body(None, conversation=Conversation(turns=CALLED))["input"] == [
         {"type": "message", "role": "user", "content": "weather?"},
         {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city":"Rome"}'},
         {"type": "message", "role": "assistant", "content": "let me see"},
@@ -159,16 +161,19 @@ def test_replays_a_conversation_with_calls_before_their_text():
 def test_shows_the_files_of_earlier_turns_again():
     shown = AssetPart(file("image/png"), Asset(id="f1", mime_type="image/png"))
     turns = (Turn(role="user", content="what?", parts=(shown,)), Turn(role="assistant", content="a lamp"))
-    first, *_ = body_of("and now?", conversation=Conversation(turns=turns))["input"]
+    first, *_ = encode_body("and now?", conversation=Conversation(turns=turns))["input"]
     text = {"type": "input_text", "text": "what?"}
     assert first == {"role": "user", "content": [{"type": "input_image", "file_id": "f1"}, text]}
 
 
 def test_sends_only_turns_after_a_stored_response():
     conversation = Conversation(turns=CALLED, response_id="resp_1")
-    body = body_of("and Oslo?", conversation=conversation)
+    body = encode_body("and Oslo?", conversation=conversation)
     assert body["previous_response_id"] == "resp_1"
-    assert body["input"] == [{"type": "function_call_output", "call_id": "c1", "output": "sunny"}, said("and Oslo?")]
+    assert body["input"] == [
+        {"type": "function_call_output", "call_id": "c1", "output": "sunny"},
+        build_user_message("and Oslo?"),
+    ]
 
 
 def offline(**fields):

@@ -40,7 +40,7 @@ def begin(carrier):
         stream.close()
 
 
-def data_in(stream):
+def list_data(stream):
     return [event.data for event in stream]
 
 
@@ -53,7 +53,7 @@ def test_yields_events_as_they_arrive(server, begin):
 def test_keeps_the_connection_where_the_body_ends(server, carrier, begin, ending, connection):
     server.reply(Events([sse(1, done=True), b": bye\n\n"], ending=ending), Answer(json={}))
     stream = begin()
-    assert data_in(stream) == [1]
+    assert list_data(stream) == [1]
     stream.finish()
     carrier.send(ASK, LONG_S)
     assert [request.connection for request in server.requests] == [1, connection]
@@ -80,18 +80,18 @@ def test_waking_after_the_end_does_nothing(server, begin):
 def test_reads_a_compressed_stream(server, begin):
     packed = gzip.compress(sse(1, 2))
     server.reply(Events([packed[:9], packed[9:]], headers={"Content-Encoding": "gzip"}))
-    assert data_in(begin()) == [1, 2]
+    assert list_data(begin()) == [1, 2]
 
 
 def test_tells_a_stream_that_cannot_be_decompressed(server, begin):
     server.reply(Events([b"no gzip"], headers={"Content-Encoding": "gzip"}))
     with pytest.raises(ReplyError, match="decompressed"):
-        data_in(begin())
+        list_data(begin())
 
 
 def test_reads_a_body_of_known_length(server, begin):
     server.reply(Answer(body=sse(1, 2), headers=SSE))
-    assert data_in(begin()) == [1, 2]
+    assert list_data(begin()) == [1, 2]
 
 
 def test_refuses_a_plain_answer_that_is_not_json(server, begin):
@@ -150,6 +150,6 @@ def test_leaves_alone_a_connection_that_is_not_its_own(extensions):
     with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
         stream = OpenAICarrier(OpenAI(api_key=KEY, http_client=http)).stream(ASK, LONG_S)
         stream.wake()
-        assert data_in(stream) == [1]
+        assert list_data(stream) == [1]
         stream.finish()
     assert body.closed.is_set()

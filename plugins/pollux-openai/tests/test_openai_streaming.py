@@ -28,7 +28,7 @@ OPTIONS = Options(tools=[{"name": name, "parameters": {"type": "object", "proper
 
 
 @pytest.fixture
-def streamed(server):
+def stream_events(server):
     """Gives the events of what the server streams."""
 
     def ask(*pieces):
@@ -39,40 +39,40 @@ def streamed(server):
     return ask
 
 
-def of(events, kind):
+def select_events(events, kind):
     return [event for event in events if isinstance(event, kind)]
 
 
-def said(events, kind=TextDelta):
-    return "".join(event.text for event in of(events, kind))
+def join_texts(events, kind=TextDelta):
+    return "".join(event.text for event in select_events(events, kind))
 
 
-def answer_in(events):
+def read_answer(events):
     return events[-1].result["answers"][0]
 
 
-def test_tells_parts_of_the_reasoning_apart_by_a_blank_line(streamed):
-    events = streamed(TRANSCRIPTS["reasoning"][1])
-    assert [event.text for event in of(events, ReasoningDelta)] == ["fir", "st", "\n\nthen", "\n\nla", "st"]
+def test_tells_parts_of_the_reasoning_apart_by_a_blank_line(stream_events):
+    events = stream_events(TRANSCRIPTS["reasoning"][1])
+    assert [event.text for event in select_events(events, ReasoningDelta)] == ["fir", "st", "\n\nthen", "\n\nla", "st"]
 
 
-def test_passes_over_reasoning_where_there_is_a_summary(streamed):
+def test_passes_over_reasoning_where_there_is_a_summary(stream_events):
     body = response(RAW_THOUGHT | thought("short"), message("x"))
-    events = streamed(
+    events = stream_events(
         build_stream(body, *summaries("short"), *texts("hm", kind="reasoning_text"), *texts("x", index=1))
     )
-    assert said(events, ReasoningDelta) == "short"
+    assert join_texts(events, ReasoningDelta) == "short"
 
 
-def test_passes_over_a_refusal_after_text(streamed):
+def test_passes_over_a_refusal_after_text(stream_events):
     body = response(message("x"), refusal("no"))
-    events = streamed(build_stream(body, *texts("x"), *texts("no", kind="refusal", index=1)))
-    assert said(events) == answer_in(events) == "x"
+    events = stream_events(build_stream(body, *texts("x"), *texts("no", kind="refusal", index=1)))
+    assert join_texts(events) == read_answer(events) == "x"
 
 
-def test_yields_deltas_of_calls_and_complete_calls(streamed):
-    events = streamed(TRANSCRIPTS["parallel tool calls after text"][1])
-    assert of(events, ToolCallDelta) == [
+def test_yields_deltas_of_calls_and_complete_calls(stream_events):
+    events = stream_events(TRANSCRIPTS["parallel tool calls after text"][1])
+    assert select_events(events, ToolCallDelta) == [
         ToolCallDelta(0, id="call_1", name="add"),
         ToolCallDelta(0, '{"a": 1}'),
         ToolCallDelta(1, id="call_2", name="sub"),
@@ -84,38 +84,38 @@ def test_yields_deltas_of_calls_and_complete_calls(streamed):
 
 
 @pytest.mark.parametrize("lost", ["item_id", "output_index"])
-def test_finds_the_call_that_arguments_belong_to(streamed, lost):
+def test_finds_the_call_that_arguments_belong_to(stream_events, lost):
     pieces = [*call_events(ADD, '{"a": 1}'), *call_events(SUB, '{"b": 2}', index=1)]
     less = [{name: value for name, value in piece.items() if name != lost} for piece in pieces]
-    events = streamed(build_stream(response(ADD, SUB), *less))
-    assert [(delta.index, delta.arguments) for delta in of(events, ToolCallDelta) if delta.arguments] == [
+    events = stream_events(build_stream(response(ADD, SUB), *less))
+    assert [(delta.index, delta.arguments) for delta in select_events(events, ToolCallDelta) if delta.arguments] == [
         (0, '{"a": 1}'),
         (1, '{"b": 2}'),
     ]
 
 
-def test_reads_items_from_events_if_the_final_response_lacks_them(streamed):
+def test_reads_items_from_events_if_the_final_response_lacks_them(stream_events):
     body = response(BOTH, ADD)
     last_first = build_done_events(BOTH, ADD)[::-1]
-    events = streamed(
+    events = stream_events(
         build_stream(body | {"output": []}, *texts("Both."), *call_events(ADD, '{"a": 1}', index=1), *last_first)
     )
-    assert answer_in(events) == "Both."
+    assert read_answer(events) == "Both."
     assert events[-1].result["tool_calls"][0][0]["name"] == "add"
     assert events[-1].result["metrics"]["finish_reasons"] == ["tool_calls"]
 
 
-def test_takes_items_that_are_not_counted_in_the_order_of_their_coming(streamed):
+def test_takes_items_that_are_not_counted_in_the_order_of_their_coming(stream_events):
     items = [event("output_item.done", item=item) for item in (message("a "), message("b"), "junk")]
-    events = streamed(build_stream(response(), *items))
-    assert said(events) == answer_in(events) == "a b"
+    events = stream_events(build_stream(response(), *items))
+    assert join_texts(events) == read_answer(events) == "a b"
 
 
-def test_yields_deltas_that_only_the_final_response_has(streamed):
+def test_yields_deltas_that_only_the_final_response_has(stream_events):
     body = response(thought("because"), BOTH, ADD, SUB)
-    events = streamed(build_stream(body, *texts("Bo", index=1), *call_events(ADD, '{"a', index=2)))
-    assert (said(events), said(events, ReasoningDelta)) == ("Both.", "because")
-    assert of(events, ToolCallDelta) == [
+    events = stream_events(build_stream(body, *texts("Bo", index=1), *call_events(ADD, '{"a', index=2)))
+    assert (join_texts(events), join_texts(events, ReasoningDelta)) == ("Both.", "because")
+    assert select_events(events, ToolCallDelta) == [
         ToolCallDelta(0, id="call_1", name="add"),
         ToolCallDelta(0, '{"a'),
         ToolCallDelta(0, '": 1}'),
@@ -123,18 +123,18 @@ def test_yields_deltas_that_only_the_final_response_has(streamed):
     ]
 
 
-def test_reads_a_stream_that_has_only_the_final_response(streamed):
-    events = streamed(sse(event("completed", response=response(message("x")))))
+def test_reads_a_stream_that_has_only_the_final_response(stream_events):
+    events = stream_events(sse(event("completed", response=response(message("x")))))
     assert events[:2] == [StreamStart(model="gpt-5-mini-2025-08-07", response_id="resp_1"), TextDelta("x")]
 
 
-def test_starts_once(streamed):
+def test_starts_once(stream_events):
     begun = [event(kind, response={"id": "resp_1", "model": "m"}) for kind in ("created", "queued", "in_progress")]
-    events = streamed(sse(*begun, *texts("x")) + build_stream(response(message("x"))))
-    assert of(events, StreamStart) == [StreamStart(model="m", response_id="resp_1")]
+    events = stream_events(sse(*begun, *texts("x")) + build_stream(response(message("x"))))
+    assert select_events(events, StreamStart) == [StreamStart(model="m", response_id="resp_1")]
 
 
-def test_ignores_unknown_events(streamed):
+def test_ignores_unknown_events(stream_events):
     strange = [
         {"type": "keepalive", "sequence_number": 1},
         ["junk"],
@@ -149,14 +149,14 @@ def test_ignores_unknown_events(streamed):
         event("audio.delta", response="junk"),
     ]
     body = response(message("x"), ADD)
-    events = streamed(sse(*strange) + build_stream(body, *texts("x"), *call_events(ADD, "", '{"a": 1}', index=1)))
-    assert said(events) == answer_in(events) == "x"
-    assert [delta.arguments for delta in of(events, ToolCallDelta)] == ["", '{"a": 1}']
+    events = stream_events(sse(*strange) + build_stream(body, *texts("x"), *call_events(ADD, "", '{"a": 1}', index=1)))
+    assert join_texts(events) == read_answer(events) == "x"
+    assert [delta.arguments for delta in select_events(events, ToolCallDelta)] == ["", '{"a": 1}']
 
 
-def test_reads_a_type_that_only_the_event_names(streamed):
+def test_reads_a_type_that_only_the_event_names(stream_events):
     events = [(data.pop("type"), data) for data in [*texts("x"), event("completed", response=response(message("x")))]]
-    assert said(streamed(sse(*events))) == "x"
+    assert join_texts(stream_events(sse(*events))) == "x"
 
 
 def test_ends_with_the_final_event():

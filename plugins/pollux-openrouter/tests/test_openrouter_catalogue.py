@@ -24,7 +24,7 @@ MODELS = Answer(json={"data": [TEXT_ONLY, ABLE]})
 TOOLS = [{"name": "ping"}]
 
 
-def found(model, parts=(), **options):
+def find_problems(model, parts=(), **options):
     call = Call(index=0, model=model, prompt="hi", parts=parts, options=Options(**options))
     models = decode_facts(HttpResponse(status=200, body={"data": [TEXT_ONLY, ABLE]}))
     return [problem.message for problem in iter_problems(call, find_facts(model, models))]
@@ -43,14 +43,17 @@ def found(model, parts=(), **options):
     ],
 )
 def test_finds_features_that_a_model_lacks(asked, lacking):
-    assert lacking in found("acme/text", **asked)[-1]
-    assert lacking in found("acme/text:nitro", **asked)[-1]
-    assert found("acme/able", **asked) == []
-    assert found("acme/unlisted", **asked) == []
+    assert lacking in find_problems("acme/text", **asked)[-1]
+    assert lacking in find_problems("acme/text:nitro", **asked)[-1]
+    assert find_problems("acme/able", **asked) == []
+    assert find_problems("acme/unlisted", **asked) == []
 
 
 def test_lets_pdfs_pass():
-    assert found("acme/text", parts=(InlinePart(Source("file", "a.pdf", "application/pdf", 1, bytes), b"a"),)) == []
+    assert (
+        find_problems("acme/text", parts=(InlinePart(Source("file", "a.pdf", "application/pdf", 1, bytes), b"a"),))
+        == []
+    )
 
 
 @pytest.mark.parametrize(

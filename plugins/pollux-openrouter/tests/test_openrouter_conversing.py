@@ -9,7 +9,7 @@ from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 FUNCTION = {"name": "weather", "parameters": TOOL["parameters"] | {"additionalProperties": False}}
 
 
-def said_in(turn):
+def build_message(turn):
     """What the model answers in a turn: reasoning that can be read or not, one call or a text and two; at last a text.
 
     Gives the message as it is replayed too.
@@ -20,12 +20,12 @@ def said_in(turn):
     if turn == len(CITIES):
         return {"content": "All told."} | thoughts
     if not has_two_calls(turn):
-        return {"content": None, "tool_calls": [called(turn, CITIES[turn])]} | thoughts
-    calls = [called(turn, CITIES[turn]), called(f"{turn}b", "Paris")]
+        return {"content": None, "tool_calls": [build_tool_call(turn, CITIES[turn])]} | thoughts
+    calls = [build_tool_call(turn, CITIES[turn]), build_tool_call(f"{turn}b", "Paris")]
     return {"content": "Two at once.", "tool_calls": calls, "reasoning_details": [sealed | {"index": 0}]}
 
 
-def called(number, city):
+def build_tool_call(number, city):
     return {
         "id": f"toolu_{number}",
         "type": "function",
@@ -33,34 +33,34 @@ def called(number, city):
     }
 
 
-def answered(turn):
+def build_answer(turn):
     calls = [
         tool_call("weather", call["function"]["arguments"], call["id"]) | {"index": index}
-        for index, call in enumerate(said_in(turn).get("tool_calls", ()))
+        for index, call in enumerate(build_message(turn).get("tool_calls", ()))
     ]
     ended = {"finish": "tool_calls", "native": "tool_use", "tool_calls": calls} if calls else {}
-    return answer(**(said_in(turn) | ended))
+    return answer(**(build_message(turn) | ended))
 
 
-def results_in(turn):
+def build_tool_messages(turn):
     """What the tools gave in a turn, as the model is told."""
     return [
         {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
-        for call, (content, failed) in zip(said_in(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
+        for call, (content, failed) in zip(build_message(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
     ]
 
 
-def messages_at(turn):
+def build_messages(turn):
     """The whole of what is sent to get the answer of a turn."""
     messages = [{"role": "system", "content": "be brief"}]
     messages.append({"role": "user", "content": "Weather?" if turn else [{"type": "text", "text": "Weather?"}]})
     for earlier in range(turn):
-        messages += [{"role": "assistant"} | said_in(earlier), *results_in(earlier)]
+        messages += [{"role": "assistant"} | build_message(earlier), *build_tool_messages(earlier)]
     return messages
 
 
 def test_replays_ten_turns_as_they_were(server, config):
-    server.reply(*[answered(turn) for turn in range(len(CITIES) + 1)])
+    server.reply(*[build_answer(turn) for turn in range(len(CITIES) + 1)])
     options = Options(tools=[TOOL], system_instruction="be brief", reasoning_effort="low")
     assert talk(config(), options)["answers"] == ["All told."]
     bodies = [request.json() for request in server.requests]
@@ -68,7 +68,7 @@ def test_replays_ten_turns_as_they_were(server, config):
     for turn in (0, 1, 9):
         assert bodies[turn] == {
             "model": "acme/one:nitro",
-            "messages": messages_at(turn),
+            "messages": build_messages(turn),
             "tools": [{"type": "function", "function": FUNCTION}],
             "reasoning": {"effort": "low"},
         }

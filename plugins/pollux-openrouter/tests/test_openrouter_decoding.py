@@ -23,7 +23,7 @@ TOOL = {
 }
 
 
-def reply_to(body, **options):
+def decode_reply(body, **options):
     call = Call(index=0, model="acme/one", prompt="hi", options=Options(**options))
     return decode(HttpResponse(status=200, body=body), call)
 
@@ -87,18 +87,18 @@ TRANSCRIPTS = {
 
 @pytest.mark.parametrize(("body", "fields"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 def test_reads_an_answer(body, fields):
-    assert reply_to(body) == attrs.evolve(PLAIN, **fields)
+    assert decode_reply(body) == attrs.evolve(PLAIN, **fields)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_with_fields_it_does_not_know(body):
-    assert remove_unknown_fields(reply_to(add_unknown_fields(body))) == reply_to(body)
+    assert remove_unknown_fields(decode_reply(add_unknown_fields(body))) == decode_reply(body)
 
 
 @pytest.mark.parametrize("body", [body for body, _ in TRANSCRIPTS.values()], ids=TRANSCRIPTS)
 def test_reads_an_answer_without_any_one_field(body):
     answers = [less for less in iter_field_removals(body) if any(less.get("choices") or ())]
-    assert all(reply_to(less) for less in answers)
+    assert all(decode_reply(less) for less in answers)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_reads_an_answer_without_any_one_field(body):
     ],
 )
 def test_keeps_the_vendors_own_finish_reason(finish, native, expected):
-    reply = reply_to(completion(finish=finish, native=native))
+    reply = decode_reply(completion(finish=finish, native=native))
     assert (reply.finish_reason, reply.raw_finish_reason) == expected
 
 
 @pytest.mark.parametrize("body", [{"usage": None, "provider": None}, {"usage": [], "provider": None}])
 def test_missing_artifacts_are_none(body):
-    assert reply_to(completion(body=body)).artifacts is None
+    assert decode_reply(completion(body=body)).artifacts is None
 
 
 @pytest.mark.parametrize(
@@ -133,25 +133,25 @@ def test_missing_artifacts_are_none(body):
     ],
 )
 def test_reads_reasoning(message, reasoning):
-    assert reply_to(completion(**message)).reasoning == reasoning
+    assert decode_reply(completion(**message)).reasoning == reasoning
 
 
 def test_brings_tool_arguments_back_as_declared():
     body = completion(None, finish="tool_calls", tool_calls=[tool_call("weather", '{"city": "Rome", "unit": null}')])
-    reply = reply_to(body, tools=[TOOL])
+    reply = decode_reply(body, tools=[TOOL])
     assert (json.loads(reply.tool_calls[0].arguments), reply.finish_reason) == ({"city": "Rome"}, "tool_calls")
 
 
 def test_raises_for_an_error_inside_a_choice():
     body = completion(body={"choices": [{"error": {"code": 502, "message": "upstream died"}, "message": None}]})
     with pytest.raises(HttpError, match="upstream died"):
-        reply_to(body)
+        decode_reply(body)
 
 
 def test_raises_when_there_is_no_answer():
     with pytest.raises(ReplyError):
-        reply_to({"choices": []})
+        decode_reply({"choices": []})
 
 
 def test_tolerates_a_choice_without_a_message():
-    assert reply_to(completion(body={"choices": [{"message": None, "finish_reason": "stop"}]})).text == ""
+    assert decode_reply(completion(body={"choices": [{"message": None, "finish_reason": "stop"}]})).text == ""

@@ -18,14 +18,14 @@ TOOL = {
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def body_of(prompt="hi", **fields):
+def encode_body(prompt="hi", **fields):
     call = Call(**({"index": 0, "model": "acme/one:free", "prompt": prompt, "options": Options()} | fields))
     return encode(call).body
 
 
 def test_writes_a_prompt_as_parts_and_the_model_with_its_suffix():
     content = [{"type": "text", "text": "text"}, {"type": "text", "text": "hi"}]
-    assert body_of("hi", parts=(TextPart("text"),)) == {
+    assert encode_body("hi", parts=(TextPart("text"),)) == {
         "model": "acme/one:free",
         "messages": [{"role": "user", "content": content}],
     }
@@ -33,7 +33,7 @@ def test_writes_a_prompt_as_parts_and_the_model_with_its_suffix():
 
 def test_carries_every_setting():
     options = Options(system_instruction="be brief", temperature=0.5, top_p=0.9, max_tokens=50, reasoning_effort="low")
-    body = body_of(options=options)
+    body = encode_body(options=options)
     assert body.pop("messages")[0] == {"role": "system", "content": "be brief"}
     assert body == {
         "model": "acme/one:free",
@@ -57,23 +57,23 @@ def test_manages_every_field_that_it_writes():
     conversation = Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b")))
     for reasoning in ({"reasoning_effort": "low"}, {"reasoning_budget_tokens": 2000}):
         options = Options(**every, **reasoning)
-        body = body_of(options=options, response_schema={"type": "object"}, conversation=conversation)
+        body = encode_body(options=options, response_schema={"type": "object"}, conversation=conversation)
         assert "reasoning" in body
         assert body.keys() <= INFO.managed_fields
 
 
 def test_carries_a_reasoning_budget():
-    assert body_of(options=Options(reasoning_budget_tokens=2000))["reasoning"] == {"max_tokens": 2000}
+    assert encode_body(options=Options(reasoning_budget_tokens=2000))["reasoning"] == {"max_tokens": 2000}
 
 
 def test_asks_for_a_schema_strictly():
-    wanted = body_of(response_schema={"type": "object"})["response_format"]
+    wanted = encode_body(response_schema={"type": "object"})["response_format"]
     assert (wanted["type"], wanted["json_schema"]["strict"]) == ("json_schema", True)
     assert wanted["json_schema"]["schema"] == {"type": "object"}
 
 
 def test_declares_tools_in_strict_form():
-    body = body_of(options=Options(tools=[TOOL], tool_choice={"name": "weather"}))
+    body = encode_body(options=Options(tools=[TOOL], tool_choice={"name": "weather"}))
     (tool,) = body["tools"]
     assert tool == {
         "type": "function",
@@ -99,7 +99,7 @@ def test_declares_tools_in_strict_form():
     ],
 )
 def test_does_not_change_a_tool_with_strict_false(tool, parameters):
-    (sent,) = body_of(options=Options(tools=[tool]))["tools"]
+    (sent,) = encode_body(options=Options(tools=[tool]))["tools"]
     assert (sent["function"]["strict"], sent["function"]["parameters"]) == (False, parameters)
 
 

@@ -23,7 +23,7 @@ def chunk(finish=None, native=None, **delta):
     return HEAD | {"choices": [choice | {"logprobs": None}]}
 
 
-def told(*pieces, finish="stop", native="end_turn"):
+def build_transcript(*pieces, finish="stop", native="end_turn"):
     last = HEAD | {"choices": [], "usage": USAGE}
     return WAITING + sse(*(chunk(**piece) for piece in pieces), chunk(finish, native, content=""), last, done=True)
 
@@ -39,31 +39,31 @@ CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "ad
 MORE = {"index": 0, "function": {"arguments": '{"a": 1}'}}
 
 TRANSCRIPTS = {
-    "text": (completion("Hé, 世界!"), told({"content": "Hé, "}, {"content": "世界!"})),
-    "nothing": (completion(""), told()),
+    "text": (completion("Hé, 世界!"), build_transcript({"content": "Hé, "}, {"content": "世界!"})),
+    "nothing": (completion(""), build_transcript()),
     "signed reasoning": (
         completion("4", reasoning="2 and 2", reasoning_details=[SIGNED]),
-        told(thought("2 and"), thought(" 2"), thought(signature="s1"), {"content": "4"}),
+        build_transcript(thought("2 and"), thought(" 2"), thought(signature="s1"), {"content": "4"}),
     ),
     "sealed reasoning": (
         completion("4", reasoning_details=[SEALED]),
-        told({"content": "", "reasoning": None, "reasoning_details": [SEALED]}, {"content": "4"}),
+        build_transcript({"content": "", "reasoning": None, "reasoning_details": [SEALED]}, {"content": "4"}),
     ),
     "cut at max_tokens": (
         completion("Once", finish="length", native="max_tokens"),
-        told({"content": "Once"}, finish="length", native="max_tokens"),
+        build_transcript({"content": "Once"}, finish="length", native="max_tokens"),
     ),
     "filtered": (
         completion("Th", finish="content_filter", native="SAFETY"),
-        told({"content": "Th"}, finish="content_filter", native="SAFETY"),
+        build_transcript({"content": "Th"}, finish="content_filter", native="SAFETY"),
     ),
     "tool call": (
         completion(None, finish="tool_calls", native="tool_use", tool_calls=[tool_call("add", '{"a": 1}')]),
-        told({"tool_calls": [CALL]}, {"tool_calls": [MORE]}, finish="tool_calls", native="tool_use"),
+        build_transcript({"tool_calls": [CALL]}, {"tool_calls": [MORE]}, finish="tool_calls", native="tool_use"),
     ),
     "annotations": (
         completion("See.", annotations=[{"type": "url_citation", "url_citation": {"url": "https://a.example"}}]),
-        told(
+        build_transcript(
             {"content": "See."},
             {"annotations": [{"type": "url_citation", "url_citation": {"url": "https://a.example"}}]},
         ),
@@ -80,7 +80,7 @@ class TestOpenRouterStreams(OpenRouterFacts, StreamingContract):
 
 
 def test_asks_for_a_stream_with_usage(server, config):
-    server.reply(Events([told({"content": "x"})]))
+    server.reply(Events([build_transcript({"content": "x"})]))
     events = stream("hi", config=config())
     assert next(events) == StreamStart(model="acme/one-20260101", response_id="gen-1")
     assert events.result()["answers"] == ["x"]
