@@ -1,4 +1,4 @@
-"""How much the loopback server can do: a client of bare sockets, which parses nothing."""
+"""The capacity of the loopback server, measured by a client of bare sockets that parses nothing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _PATH = "/v1/responses"
 _ANSWER_END = b"}"
 
 
-def capacity(server: Loopback, *, calls: int, connections: int = 32) -> dict[str, float]:
-    """Calls per second that the server answers, its CPU per call, and its share of one core meanwhile.
+def measure_capacity(server: Loopback, *, calls: int, connections: int = 32) -> dict[str, float]:
+    """Return the calls per second that the server answers, its CPU per call, and its share of one core.
 
     The client shares the cores with the server, so that the server's own limit is ``1 / cpu_s``.
     """
-    before, started = server.stats(), time.monotonic()
+    before, started = server.fetch_stats(), time.monotonic()
     _drive(server.address, calls, connections)
     wall_s = time.monotonic() - started
-    cpu_s = server.stats()["cpu_s"] - before["cpu_s"]
+    cpu_s = server.fetch_stats()["cpu_s"] - before["cpu_s"]
     return {
         "calls_per_s": calls / wall_s,
         "server_us_per_call": cpu_s / calls * 1e6,
@@ -35,11 +35,11 @@ def capacity(server: Loopback, *, calls: int, connections: int = 32) -> dict[str
 def _drive(address: tuple[str, int], calls: int, connections: int) -> None:
     request = f"POST {_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(_BODY)}\r\n\r\n".encode() + _BODY
     selector = selectors.DefaultSelector()
-    lines = [socket.create_connection(address) for _ in range(connections)]
-    for line in lines:
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        selector.register(line, selectors.EVENT_READ)
-        line.sendall(request)
+    sockets = [socket.create_connection(address) for _ in range(connections)]
+    for connection in sockets:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        selector.register(connection, selectors.EVENT_READ)
+        connection.sendall(request)
     sent, answered = connections, 0
     while answered < calls:
         for key, _ in selector.select():
@@ -49,5 +49,5 @@ def _drive(address: tuple[str, int], calls: int, connections: int) -> None:
             if sent < calls:
                 key.fileobj.sendall(request)
                 sent += 1
-    for line in lines:
-        line.close()
+    for connection in sockets:
+        connection.close()

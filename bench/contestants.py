@@ -1,7 +1,7 @@
 """The peers as code: each adapter asks one prompt, or many. Runs inside the peer's own environment.
 
-As ``python -m contestants ADAPTER BASE_URL THREADS`` it does the tasks that come as JSON lines on stdin, and
-tells of each what it cost. It imports next to nothing by itself: a one-shot script pays for its imports.
+``python -m contestants ADAPTER BASE_URL THREADS`` runs the tasks that arrive as JSON lines on stdin, and
+prints the cost of each. It imports almost nothing at the top, because a one-shot script pays for its imports.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ KEY = "made-up"
 
 
 class Adapter:
-    """How a user of the package would write it; the client is made once.
+    """The code that a user of the package would write. The client is created once.
 
-    ``version`` ends a base url, except for clients that write the version of their API themselves.
+    ``version`` is the end of the base URL; it is empty for clients that add the version of their API themselves.
     """
 
     version = "/v1"
@@ -32,22 +32,22 @@ class Adapter:
         self.open()
 
     def open(self) -> None:
-        """Import the package and make its client."""
+        """Import the package and create its client."""
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         raise NotImplementedError
 
-    def many(self, prompts: list[str]) -> list[str]:
+    def ask_many(self, prompts: list[str]) -> list[str]:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self.one, prompts))
+            return list(pool.map(self.ask, prompts))
 
-    def events(self, prompt: str) -> Iterator[str]:
-        """The text of each event of a streamed answer, "" for one that has none."""
+    def stream_texts(self, prompt: str) -> Iterator[str]:
+        """Yield the text of each event of a streamed answer, "" for an event without text."""
         raise NotImplementedError
 
-    def messages(self, prompt: str) -> list[dict]:
+    def build_messages(self, prompt: str) -> list[dict]:
         return [{"role": "user", "content": prompt}]
 
 
@@ -59,19 +59,21 @@ class Ours(Adapter):
 
         self.run, self.run_many = run, run_many
         self.stream = None  # imported with the first one: a one-shot script does not stream
-        self.config = Config(provider=self.provider, model=MODEL, request_concurrency=self.threads, **self.reach())
+        self.config = Config(
+            provider=self.provider, model=MODEL, request_concurrency=self.threads, **self.build_fields()
+        )
 
-    def reach(self) -> dict:
+    def build_fields(self) -> dict:
         return {"api_key": KEY, "base_url": self.base_url}
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         return self.run(prompt, config=self.config)["answers"][0]
 
-    def many(self, prompts: list[str]) -> list[str]:
-        self.kept = self.run_many(prompts, config=self.config)  # with usage and diagnostics, as users hold it
-        return self.kept["answers"]
+    def ask_many(self, prompts: list[str]) -> list[str]:
+        self.result = self.run_many(prompts, config=self.config)  # with usage and diagnostics, as users hold it
+        return self.result["answers"]
 
-    def events(self, prompt: str) -> Iterator[str]:
+    def stream_texts(self, prompt: str) -> Iterator[str]:
         if self.stream is None:
             from pollux_sync import stream
 
@@ -85,9 +87,9 @@ class OursOpenai(Ours):
 
 
 class OursClient(OursOpenai):
-    """With a client of the user's, which carries every call."""
+    """pollux-openai with a client that the user passes and that carries every call."""
 
-    def reach(self) -> dict:
+    def build_fields(self) -> dict:
         from openai import OpenAI
 
         return {"client": OpenAI(base_url=self.base_url, api_key=KEY)}
@@ -117,28 +119,28 @@ class OpenaiTyped(Adapter):
 
         self.client = OpenAI(base_url=self.base_url, api_key=KEY, max_retries=0)
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         return self.client.responses.create(model=MODEL, input=prompt).output_text
 
-    def events(self, prompt: str) -> Iterator[str]:
+    def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.responses.create(model=MODEL, input=prompt, stream=True):
             yield event.delta if event.type == "response.output_text.delta" else ""
 
 
 class OpenaiRaw(OpenaiTyped):
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         answer = self.client.post("/responses", body={"model": MODEL, "input": prompt}, cast_to=object)
         return answer["output"][0]["content"][0]["text"]
 
 
 class OpenaiChat(OpenaiTyped):
-    def one(self, prompt: str) -> str:
-        answer = self.client.chat.completions.create(model=MODEL, messages=self.messages(prompt))
+    def ask(self, prompt: str) -> str:
+        answer = self.client.chat.completions.create(model=MODEL, messages=self.build_messages(prompt))
         return answer.choices[0].message.content
 
-    def events(self, prompt: str) -> Iterator[str]:
+    def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.chat.completions.create(
-            model=MODEL, messages=self.messages(prompt), stream=True, stream_options={"include_usage": True}
+            model=MODEL, messages=self.build_messages(prompt), stream=True, stream_options={"include_usage": True}
         ):
             yield (event.choices[0].delta.content if event.choices else "") or ""
 
@@ -151,13 +153,13 @@ class Anthropic(Adapter):
 
         self.client = Anthropic(base_url=self.base_url, api_key=KEY, max_retries=0)
 
-    def one(self, prompt: str) -> str:
-        answer = self.client.messages.create(model=MODEL, max_tokens=1024, messages=self.messages(prompt))
+    def ask(self, prompt: str) -> str:
+        answer = self.client.messages.create(model=MODEL, max_tokens=1024, messages=self.build_messages(prompt))
         return answer.content[0].text
 
-    def events(self, prompt: str) -> Iterator[str]:
+    def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.messages.create(
-            model=MODEL, max_tokens=1024, messages=self.messages(prompt), stream=True
+            model=MODEL, max_tokens=1024, messages=self.build_messages(prompt), stream=True
         ):
             yield event.delta.text if event.type == "content_block_delta" else ""
 
@@ -170,10 +172,10 @@ class GoogleGenai(Adapter):
 
         self.client = Client(api_key=KEY, http_options={"base_url": self.base_url})
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         return self.client.models.generate_content(model=MODEL, contents=prompt).text
 
-    def events(self, prompt: str) -> Iterator[str]:
+    def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.models.generate_content_stream(model=MODEL, contents=prompt):
             yield event.text or ""
 
@@ -188,8 +190,8 @@ class Requests(Adapter):
         self.url = f"{self.base_url}/chat/completions"
         self.headers = {"Authorization": f"Bearer {KEY}"}
 
-    def one(self, prompt: str) -> str:
-        body = {"model": MODEL, "messages": self.messages(prompt)}
+    def ask(self, prompt: str) -> str:
+        body = {"model": MODEL, "messages": self.build_messages(prompt)}
         answer = self.session.post(self.url, json=body, headers=self.headers, timeout=600).json()
         return answer["choices"][0]["message"]["content"]
 
@@ -205,12 +207,12 @@ class PolluxAi(Adapter):
         self.asyncio, self.pollux = asyncio, pollux
         self.config = pollux.Config(provider="openai", model=MODEL, api_key=KEY, request_concurrency=self.threads)
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         return self.asyncio.run(self.pollux.run(prompt, config=self.config)).text
 
-    def many(self, prompts: list[str]) -> list[str]:
-        self.kept = self.asyncio.run(self.pollux.run_many(prompts, config=self.config))
-        return self.kept.answers
+    def ask_many(self, prompts: list[str]) -> list[str]:
+        self.result = self.asyncio.run(self.pollux.run_many(prompts, config=self.config))
+        return self.result.answers
 
 
 class Llm(Adapter):
@@ -219,7 +221,7 @@ class Llm(Adapter):
 
         self.model = Chat(MODEL, key=KEY, model_name=MODEL, api_base=self.base_url)
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         return self.model.prompt(prompt, stream=False).text()
 
 
@@ -229,8 +231,8 @@ class AnyLlm(Adapter):
 
         self.client = AnyLLM.create("openai", api_key=KEY, api_base=self.base_url)
 
-    def one(self, prompt: str) -> str:
-        return self.client.completion(model=MODEL, messages=self.messages(prompt)).choices[0].message.content
+    def ask(self, prompt: str) -> str:
+        return self.client.completion(model=MODEL, messages=self.build_messages(prompt)).choices[0].message.content
 
 
 class AnyLlmFunction(Adapter):
@@ -239,9 +241,9 @@ class AnyLlmFunction(Adapter):
 
         self.completion = completion
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         answer = self.completion(
-            model=MODEL, provider="openai", messages=self.messages(prompt), api_key=KEY, api_base=self.base_url
+            model=MODEL, provider="openai", messages=self.build_messages(prompt), api_key=KEY, api_base=self.base_url
         )
         return answer.choices[0].message.content
 
@@ -256,20 +258,24 @@ class Litellm(Adapter):
         litellm.telemetry = False
         self.completion = litellm.completion
 
-    def one(self, prompt: str) -> str:
+    def ask(self, prompt: str) -> str:
         answer = self.completion(
-            model=f"openai/{MODEL}", messages=self.messages(prompt), api_key=KEY, api_base=self.base_url, max_retries=0
+            model=f"openai/{MODEL}",
+            messages=self.build_messages(prompt),
+            api_key=KEY,
+            api_base=self.base_url,
+            max_retries=0,
         )
         return answer.choices[0].message.content
 
 
-def opened(name: str, base_url: str, threads: int) -> Adapter:
+def open_adapter(name: str, base_url: str, threads: int) -> Adapter:
     return globals()[name](base_url, threads)
 
 
-def once(name: str, base_url: str) -> None:
-    """A whole script: import, client, one question, its answer."""
-    _check([opened(name, base_url, 6).one("Who built the lighthouse?")])
+def run_once(name: str, base_url: str) -> None:
+    """Run a complete script: import, client, one question, its answer."""
+    _check([open_adapter(name, base_url, 6).ask("Who built the lighthouse?")])
 
 
 def _check(answers: list[str]) -> None:
@@ -278,99 +284,99 @@ def _check(answers: list[str]) -> None:
             raise ValueError(f"an answer was {answer[:80]!r}")
 
 
-def _prompts(count: int) -> list[str]:
+def _build_prompts(count: int) -> list[str]:
     return [f"Question {number}: who built the lighthouse, and when was it painted?" for number in range(count)]
 
 
-def loop(adapter: Adapter, prompts: list[str]) -> list[str]:
-    return [adapter.one(prompt) for prompt in prompts]
+def ask_one_by_one(adapter: Adapter, prompts: list[str]) -> list[str]:
+    return [adapter.ask(prompt) for prompt in prompts]
 
 
-def many(adapter: Adapter, prompts: list[str]) -> list[str]:
-    return adapter.many(prompts)
+def ask_many(adapter: Adapter, prompts: list[str]) -> list[str]:
+    return adapter.ask_many(prompts)
 
 
-def spent(task: str, adapter: Adapter, count: int) -> dict[str, float]:
-    """What ``count`` calls cost this process: CPU seconds, user and system, and seconds on the clock."""
+def measure_calls(task: str, adapter: Adapter, count: int) -> dict[str, float]:
+    """Return the cost of ``count`` calls: CPU seconds of this process (user and system), and seconds on the clock."""
     import gc
     import time
 
-    prompts = _prompts(count)
+    prompts = _build_prompts(count)
     gc.collect()
-    started, cpu_started = time.monotonic(), _cpu_s()
-    answers = {"loop": loop, "many": many}[task](adapter, prompts)
-    cost = {"cpu_s": _cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
+    started, cpu_started = time.monotonic(), _read_cpu_s()
+    answers = {"loop": ask_one_by_one, "many": ask_many}[task](adapter, prompts)
+    cost = {"cpu_s": _read_cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
     _check(answers)
     return cost
 
 
-def streaming(adapter: Adapter, count: int) -> dict[str, float]:
-    """What ``count`` streams cost: CPU seconds a token, and the median of the seconds until the first event."""
+def measure_streams(adapter: Adapter, count: int) -> dict[str, float]:
+    """Return the cost of ``count`` streams: CPU seconds per token, and median seconds until the first event."""
     import gc
     import time
     from statistics import median
 
     waits, texts = [], []
     gc.collect()
-    cpu_started = _cpu_s()
-    for prompt in _prompts(count):
+    cpu_started = _read_cpu_s()
+    for prompt in _build_prompts(count):
         started = time.monotonic()
-        events = adapter.events(prompt)
-        pieces = [next(events)]
+        events = adapter.stream_texts(prompt)
+        texts_so_far = [next(events)]
         waits.append(time.monotonic() - started)
-        pieces.extend(events)
-        texts.append([piece for piece in pieces if piece])
-    cpu_s = _cpu_s() - cpu_started
-    _check(["".join(pieces) for pieces in texts])
+        texts_so_far.extend(events)
+        texts.append([text for text in texts_so_far if text])
+    cpu_s = _read_cpu_s() - cpu_started
+    _check(["".join(texts_so_far) for texts_so_far in texts])
     return {"cpu_s": cpu_s / sum(map(len, texts)), "first_s": median(waits)}
 
 
-def memory(adapter: Adapter, count: int) -> dict[str, float]:
-    """KiB that ``count`` prompts take at the peak and keep at the end, over what the process had before."""
+def measure_memory(adapter: Adapter, count: int) -> dict[str, float]:
+    """Return the KiB that ``count`` prompts need at the peak and keep at the end, above the memory before."""
     import gc
 
-    _check(many(adapter, _prompts(adapter.threads * 4)))
-    prompts = _prompts(count)
+    _check(ask_many(adapter, _build_prompts(adapter.threads * 4)))
+    prompts = _build_prompts(count)
     gc.collect()
-    before = _kib("VmRSS")
-    _forget_peak()
-    answers = many(adapter, prompts)
-    peak, kept = _kib("VmHWM"), _kib("VmRSS")
+    before = _read_kib("VmRSS")
+    _reset_peak()
+    answers = ask_many(adapter, prompts)
+    peak, kept = _read_kib("VmHWM"), _read_kib("VmRSS")
     _check(answers)
     return {"peak_kib": peak - before, "kept_kib": kept - before, "start_kib": before}
 
 
-def hashing(path: str) -> dict[str, float]:
-    """What `Source.content_sha256` of a file costs, and the KiB it takes at the peak."""
+def measure_hashing(path: str) -> dict[str, float]:
+    """Return the cost of `Source.content_sha256` of a file, and the KiB that it needs at the peak."""
     import time
 
     from pollux_sync import Source
 
     source = Source.from_file(path)
-    before = _kib("VmRSS")
-    _forget_peak()
-    started, cpu_started = time.monotonic(), _cpu_s()
+    before = _read_kib("VmRSS")
+    _reset_peak()
+    started, cpu_started = time.monotonic(), _read_cpu_s()
     source.content_sha256()
-    cost = {"cpu_s": _cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
-    return {**cost, "peak_kib": _kib("VmHWM") - before, "size_bytes": source.size_bytes}
+    cost = {"cpu_s": _read_cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
+    return {**cost, "peak_kib": _read_kib("VmHWM") - before, "size_bytes": source.size_bytes}
 
 
-def _cpu_s() -> float:
+def _read_cpu_s() -> float:
     from resource import RUSAGE_SELF, getrusage
 
     usage = getrusage(RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-def _kib(field: str) -> float:
-    """A figure of /proc/self/status, which unlike ru_maxrss knows nothing of the parent's memory."""
+def _read_kib(field: str) -> float:
+    """Return a figure of /proc/self/status, which unlike ru_maxrss does not include the memory of the parent."""
     from pathlib import Path
 
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def _forget_peak() -> None:
+def _reset_peak() -> None:
     from pathlib import Path
 
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -384,13 +390,13 @@ def main(name: str, base_url: str, threads: str) -> None:
         task = json.loads(line)
         try:
             if task["task"] == "hashing":
-                answer = hashing(task["path"])
+                answer = measure_hashing(task["path"])
             else:
-                adapter = adapter or opened(name, base_url, int(threads))
+                adapter = adapter or open_adapter(name, base_url, int(threads))
                 count = task["count"]
-                kinds = {"memory": memory, "streaming": streaming}
-                ask = kinds.get(task["task"])
-                answer = ask(adapter, count) if ask else spent(task["task"], adapter, count)
+                kinds = {"memory": measure_memory, "streaming": measure_streams}
+                measure = kinds.get(task["task"])
+                answer = measure(adapter, count) if measure else measure_calls(task["task"], adapter, count)
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way; the table says how
             answer = {"error": f"{type(error).__name__}: {error}"[:200]}
         print(json.dumps(answer), flush=True)

@@ -1,8 +1,8 @@
-"""A loopback server that is not the bottleneck: one process, epoll, answers made beforehand.
+"""A loopback server that is not the bottleneck: one process, epoll, answers built in advance.
 
-It reads just enough HTTP/1.1 to keep connections alive, and knows a call by the end of its path; one whose body
-says ``stream`` is answered event by event, each a chunk and a packet of its own. A path
-that begins with ``/wait/50`` delays each answer by 50 ms. ``GET /stats`` tells its CPU seconds and calls.
+It parses just enough HTTP/1.1 to keep connections alive, and recognises a call by the end of its path. A request
+whose body asks for a stream is answered event by event, each in its own chunk and packet. A path that begins with
+``/wait/50`` delays each answer by 50 ms. ``GET /stats`` returns the CPU seconds and calls of the server.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 _TEXT = "The lighthouse was built in 1847 by Ada Winter, who had it painted red and white. " * 4
 _RECEIVE_BYTES = 256 * 1024
-#: What a streamed answer says, a token an event.
+#: The text of a streamed answer, one token per event.
 _TOKENS = [f"{word} " for word in (_TEXT * 8).split()][:500]
 
 
-def _responses() -> dict:
+def _build_response() -> dict:
     part = {"type": "output_text", "text": _TEXT, "annotations": [], "logprobs": []}
     return {
         "id": "resp_0123456789abcdef0123456789abcdef",
@@ -65,7 +65,7 @@ def _responses() -> dict:
     }
 
 
-def _chat() -> dict:
+def _build_completion() -> dict:
     message = {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []}
     return {
         "id": "chatcmpl-0123456789abcdef0123456789",
@@ -85,7 +85,7 @@ def _chat() -> dict:
     }
 
 
-def _messages() -> dict:
+def _build_message() -> dict:
     return {
         "id": "msg_0123456789abcdef",
         "type": "message",
@@ -98,7 +98,7 @@ def _messages() -> dict:
     }
 
 
-def _gemini() -> dict:
+def _build_gemini_answer() -> dict:
     content = {"role": "model", "parts": [{"text": _TEXT}]}
     return {
         "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
@@ -108,28 +108,28 @@ def _gemini() -> dict:
     }
 
 
-def _streamed_responses() -> Iterator[dict]:
-    whole = _responses()
-    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
-    (item,) = whole["output"]
+def _iter_response_events() -> Iterator[dict]:
+    answer = _build_response()
+    initial = {**answer, "status": "in_progress", "output": [], "usage": None}
+    (item,) = answer["output"]
     (part,) = item["content"]
-    yield {"type": "response.created", "response": begun}
+    yield {"type": "response.created", "response": initial}
     yield {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}}
-    where = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    yield {"type": "response.content_part.added", **where, "part": {**part, "text": ""}}
+    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    yield {"type": "response.content_part.added", **place, "part": {**part, "text": ""}}
     for token in _TOKENS:
-        yield {"type": "response.output_text.delta", **where, "delta": token, "logprobs": []}
+        yield {"type": "response.output_text.delta", **place, "delta": token, "logprobs": []}
     part = {**part, "text": "".join(_TOKENS)}
     item = {**item, "content": [part]}
-    yield {"type": "response.output_text.done", **where, "text": part["text"], "logprobs": []}
-    yield {"type": "response.content_part.done", **where, "part": part}
+    yield {"type": "response.output_text.done", **place, "text": part["text"], "logprobs": []}
+    yield {"type": "response.content_part.done", **place, "part": part}
     yield {"type": "response.output_item.done", "output_index": 0, "item": item}
-    yield {"type": "response.completed", "response": {**whole, "output": [item]}}
+    yield {"type": "response.completed", "response": {**answer, "output": [item]}}
 
 
-def _streamed_chat() -> Iterator[dict]:
-    whole = _chat()
-    head = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+def _iter_completion_chunks() -> Iterator[dict]:
+    answer = _build_completion()
+    head = {name: answer[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
 
     def chunk(finish: str | None = None, **delta: str) -> dict:
         return {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]}
@@ -138,12 +138,12 @@ def _streamed_chat() -> Iterator[dict]:
     for token in _TOKENS:
         yield chunk(content=token)
     yield chunk("stop")
-    yield {**head, "choices": [], "usage": whole["usage"]}
+    yield {**head, "choices": [], "usage": answer["usage"]}
 
 
-def _streamed_messages() -> Iterator[dict]:
-    whole = _messages()
-    yield {"type": "message_start", "message": {**whole, "content": [], "stop_reason": None}}
+def _iter_message_events() -> Iterator[dict]:
+    answer = _build_message()
+    yield {"type": "message_start", "message": {**answer, "content": [], "stop_reason": None}}
     yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     for token in _TOKENS:
         yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": token}}
@@ -153,17 +153,17 @@ def _streamed_messages() -> Iterator[dict]:
     yield {"type": "message_stop"}
 
 
-def _streamed_gemini() -> Iterator[dict]:
-    whole = _gemini()
-    head = {name: whole[name] for name in ("modelVersion", "responseId", "usageMetadata")}
+def _iter_gemini_events() -> Iterator[dict]:
+    answer = _build_gemini_answer()
+    head = {name: answer[name] for name in ("modelVersion", "responseId", "usageMetadata")}
     for token in _TOKENS:
         yield {"candidates": [{"content": {"role": "model", "parts": [{"text": token}]}, "index": 0}], **head}
     last = {"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP", "index": 0}
     yield {"candidates": [last], **head}
 
 
-def _sse(events: Iterable[dict], *, names: bool = False, done: bool = False) -> list[bytes]:
-    """An answer in pieces: its head, then a chunk an event."""
+def _encode_stream(events: Iterable[dict], *, names: bool = False, done: bool = False) -> list[bytes]:
+    """Return a streamed answer as a list: its head, then one chunk for each event, then the end of the body."""
     head = (
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n"
         "Server: loopback\r\nx-request-id: req_0123456789abcdef0123456789abcdef\r\n\r\n"
@@ -173,7 +173,7 @@ def _sse(events: Iterable[dict], *, names: bool = False, done: bool = False) -> 
     return [head.encode(), *(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks), b"0\r\n\r\n"]
 
 
-def _http(body: object, status: str = "200 OK") -> bytes:
+def _encode_answer(body: object, status: str = "200 OK") -> bytes:
     content = json.dumps(body).encode()
     head = (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
@@ -186,32 +186,34 @@ def _http(body: object, status: str = "200 OK") -> bytes:
 
 
 _ANSWERS = {
-    b"/responses": _http(_responses()),
-    b"/chat/completions": _http(_chat()),
-    b"/messages": _http(_messages()),
-    b":generateContent": _http(_gemini()),
+    b"/responses": _encode_answer(_build_response()),
+    b"/chat/completions": _encode_answer(_build_completion()),
+    b"/messages": _encode_answer(_build_message()),
+    b":generateContent": _encode_answer(_build_gemini_answer()),
 }
 _STREAMS = {
-    b"/responses": _sse(_streamed_responses(), names=True),
-    b"/chat/completions": _sse(_streamed_chat(), done=True),
-    b"/messages": _sse(_streamed_messages(), names=True),
-    b":streamGenerateContent?alt=sse": _sse(_streamed_gemini()),
+    b"/responses": _encode_stream(_iter_response_events(), names=True),
+    b"/chat/completions": _encode_stream(_iter_completion_chunks(), done=True),
+    b"/messages": _encode_stream(_iter_message_events(), names=True),
+    b":streamGenerateContent?alt=sse": _encode_stream(_iter_gemini_events()),
 }
-_UNKNOWN = _http({"error": {"message": "the loopback server has no such path"}}, "404 Not Found")
+_UNKNOWN = _encode_answer({"error": {"message": "the loopback server has no such path"}}, "404 Not Found")
 
 
 _ASKS_FOR_STREAM = (b'"stream":true', b'"stream": true', b":streamGenerateContent")
 
 
 class Server:
-    """Answers every request in the order of arrival, the delayed ones when they are due."""
+    """A server that answers requests in the order of arrival, and delayed ones when they are due."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
         self._received: dict[socket.socket, bytes] = {}
-        self._waiting: dict[float, deque[tuple[float, socket.socket, bytes]]] = {}  # one queue a delay: in due order
+        self._waiting: dict[
+            float, deque[tuple[float, socket.socket, bytes]]
+        ] = {}  # one queue per delay, so each is in due order
         self._calls = 0
 
     def serve(self) -> None:
@@ -249,7 +251,7 @@ class Server:
             self._drop(connection)
             return
         data = self._received[connection] + data
-        while request := _first_request(data):
+        while request := _find_request(data):
             path, size = request
             is_stream = any(word in data[:size] for word in _ASKS_FOR_STREAM)
             data = data[size:]
@@ -261,7 +263,7 @@ class Server:
         self._calls += 1
         delay_s = int(path.split(b"/")[2]) / 1000 if path.startswith(b"/wait/") else 0.0
         answer = next((answer for end, answer in _ANSWERS.items() if path.endswith(end)), None)
-        answer = answer or (self._stats() if path == b"/stats" else _UNKNOWN)
+        answer = answer or (self._build_stats() if path == b"/stats" else _UNKNOWN)
         if delay_s:
             self._waiting.setdefault(delay_s, deque()).append((time.monotonic() + delay_s, connection, answer))
         else:
@@ -272,8 +274,8 @@ class Server:
         for piece in next((pieces for end, pieces in _STREAMS.items() if path.endswith(end)), [_UNKNOWN]):
             self._send(connection, piece)
 
-    def _stats(self) -> bytes:
-        return _http({"cpu_s": time.process_time(), "calls": self._calls})
+    def _build_stats(self) -> bytes:
+        return _encode_answer({"cpu_s": time.process_time(), "calls": self._calls})
 
     def _send(self, connection: socket.socket, answer: bytes) -> None:
         try:
@@ -287,8 +289,8 @@ class Server:
             connection.close()
 
 
-def _first_request(data: bytes) -> tuple[bytes, int] | None:
-    """The path and the size of the first whole request; None until it is all there."""
+def _find_request(data: bytes) -> tuple[bytes, int] | None:
+    """Return the path and the size of the first complete request, or None until it has arrived completely."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -300,24 +302,24 @@ def _first_request(data: bytes) -> tuple[bytes, int] | None:
 
 
 class Loopback:
-    """A running server, seen from the benchmark: where it is, and what it has spent."""
+    """A running server, as the benchmark sees it: its address and its statistics."""
 
     def __init__(self, port: int) -> None:
         self.origin = f"http://127.0.0.1:{port}"
         self.address = ("127.0.0.1", port)
 
     def base_url(self, wait_ms: int = 0) -> str:
-        """What comes before an API's version."""
+        """Return the base URL without the version of an API."""
         return f"{self.origin}/wait/{wait_ms}" if wait_ms else self.origin
 
-    def stats(self) -> dict:
+    def fetch_stats(self) -> dict:
         with urlopen(f"{self.origin}/stats") as answer:
             return json.load(answer)
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Loopback]:
-    """A server in a process of its own, ended with the block."""
+def run_server() -> Iterator[Loopback]:
+    """Yield a server in a new process, and end the process after the block."""
     process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
     try:
         yield Loopback(int(process.stdout.readline()))

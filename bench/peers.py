@@ -1,4 +1,4 @@
-"""Peers: what a user would write instead, each package in an environment of its own.
+"""The peers: what a user would write instead, each package in a separate environment.
 
 The environments are made with `python -m venv` below ``bench/.venvs``, or below POLLUX_BENCH_VENVS.
 """
@@ -19,7 +19,7 @@ VENVS = Path(os.environ.get("POLLUX_BENCH_VENVS") or HERE / ".venvs")
 
 @dataclass(frozen=True)
 class Peer:
-    """One row: ``adapter`` is a class of contestants.py, ``env`` names the environment; "" is this one."""
+    """One row of the tables. ``adapter`` is a class of contestants.py; ``env`` names its environment, "" this one."""
 
     name: str
     adapter: str
@@ -28,7 +28,7 @@ class Peer:
     slow: bool = False  # more than 5 ms a call: measured with fewer calls
 
 
-#: What is installed where, pinned.
+#: The pinned packages of each environment.
 ENVS = {
     "openai": ("openai==3.52.0",),
     "anthropic": ("anthropic==2.11.0",),
@@ -74,41 +74,41 @@ PEERS = (
 
 
 class MissingPeerError(Exception):
-    """A peer that cannot be measured, and why."""
+    """A peer cannot be measured; the message says why."""
 
 
-def python_of(peer: Peer) -> str:
-    """The interpreter of the peer's environment, made when it is not there. Raises MissingPeerError."""
-    return sys.executable if not peer.env else _environment(peer.env)
+def find_python(peer: Peer) -> str:
+    """Return the Python of the peer's environment, which is created if necessary. Raises MissingPeerError."""
+    return sys.executable if not peer.env else _make_environment(peer.env)
 
 
 @cache
-def _environment(name: str) -> str:
+def _make_environment(name: str) -> str:
     folder = VENVS / name
     python, stamp = folder / "bin" / "python", folder / "installed.json"
     wanted = json.dumps(ENVS[name])
     if not (stamp.is_file() and stamp.read_text() == wanted):
         print(f"making the environment of {name}: {' '.join(ENVS[name])}", file=sys.stderr)
-        _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *ENVS[name])
+        _run_command(sys.executable, "-m", "venv", "--clear", str(folder))
+        _run_command(str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *ENVS[name])
         stamp.write_text(wanted)
     return str(python)
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+def _run_command(*command: str) -> None:
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        lines = [line for line in process.stderr.splitlines() if line.startswith("ERROR")]
         raise MissingPeerError(f"not installable: {(lines or ['see pip'])[-1].removeprefix('ERROR: ')[:100]}")
 
 
-def version_of(peer: Peer) -> str:
-    """What was installed, e.g. "openai 3.52.0"; for ours the version in this environment."""
+def read_version(peer: Peer) -> str:
+    """Return the installed version, such as "openai 3.52.0"; for our packages the version in this environment."""
     requirement = ENVS[peer.env][0] if peer.env else _own_distribution(peer)
     name = requirement.partition("==")[0].partition("[")[0]
     code = f"from importlib.metadata import version; print(version({name!r}))"
-    done = subprocess.run([python_of(peer), "-c", code], capture_output=True, text=True, check=False)
-    return f"{name} {done.stdout.strip() or 'not installed'}"
+    process = subprocess.run([find_python(peer), "-c", code], capture_output=True, text=True, check=False)
+    return f"{name} {process.stdout.strip() or 'not installed'}"
 
 
 def _own_distribution(peer: Peer) -> str:

@@ -11,7 +11,7 @@ from math import log
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from peers import HERE, PEERS, version_of
+from peers import HERE, PEERS, read_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,106 +34,108 @@ not.
 """
 
 
-def machine(revision: str, capacity: dict[str, float]) -> dict:
-    """Where it was measured, with what, and that the server was not the bottleneck."""
+def describe_machine(revision: str, capacity: dict[str, float]) -> dict:
+    """Return the facts of the run: date, commit, machine, versions, and the capacity of the server."""
     return {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": revision,
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": sorted({version_of(peer) for peer in PEERS}),
+        "versions": sorted({read_version(peer) for peer in PEERS}),
         "server": capacity,
     }
 
 
-def commit() -> str:
-    """What is measured, and whether it was changed since."""
-    return _git("rev-parse", "--short", "HEAD") + (", changed" if _git("status", "-s", "src", "plugins") else "")
+def describe_commit() -> str:
+    """Return the commit, marked as changed if src or plugins have other changes."""
+    return _run_git("rev-parse", "--short", "HEAD") + (
+        ", changed" if _run_git("status", "-s", "src", "plugins") else ""
+    )
 
 
-def _git(*command: str) -> str:
-    done = subprocess.run(["git", *command], cwd=HERE.parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+def _run_git(*command: str) -> str:
+    process = subprocess.run(["git", *command], cwd=HERE.parent, capture_output=True, text=True, check=False)
+    return process.stdout.strip()
 
 
-def as_text(report: Report) -> str:
-    """The report for a terminal."""
-    rows = [[report.title, *report.columns], *([name, *map(_figure, values)] for name, values in report.rows)]
+def format_report(report: Report) -> str:
+    """Return the report as text for a terminal."""
+    rows = [[report.title, *report.columns], *([name, *map(_format_figure, values)] for name, values in report.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(row)) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
     lines += [f"{name}: not measured: {why}" for name, why in report.missing.items()]
-    lines += [f"  {_ratio_text(ratio)}" for ratio in report.ratios]
+    lines += [f"  {_format_ratio(ratio)}" for ratio in report.ratios]
     return "\n".join([*lines, *report.notes, ""])
 
 
-def _figure(value: float | None) -> str:
+def _format_figure(value: float | None) -> str:
     if value is None:
         return "-"
     digits = max(0, 2 - len(str(int(abs(value)))) + 1) if abs(value) >= 1 else 2
     return f"{value:,.{digits}f}"
 
 
-def _ratio_text(ratio: Ratio) -> str:
+def _format_ratio(ratio: Ratio) -> str:
     spread = f" ({min(ratio.values):.2f} to {max(ratio.values):.2f})" if len(ratio.values) > 1 else ""
-    return f"{ratio.what}: {ratio.median:.2f}{spread}{_verdict(ratio)}"
+    return f"{ratio.what}: {ratio.median:.2f}{spread}{_format_verdict(ratio)}"
 
 
-def _verdict(ratio: Ratio) -> str:
+def _format_verdict(ratio: Ratio) -> str:
     if ratio.target is None:
         return ""
-    return f", target {_bound(ratio)}: {'met' if ratio.is_met else 'MISSED'}"
+    return f", target {_format_bound(ratio)}: {'met' if ratio.is_met else 'MISSED'}"
 
 
-def _bound(ratio: Ratio) -> str:
+def _format_bound(ratio: Ratio) -> str:
     return "" if ratio.target is None else f"at {'least' if ratio.at_least else 'most'} {ratio.target:g}"
 
 
 def write_json(reports: list[Report], about: dict) -> Path:
-    """The run as data, below bench/results."""
+    """Write the run to a new file below bench/results and return its path."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
-    data = {"machine": about, "reports": [report.as_data() for report in reports]}
+    data = {"machine": about, "reports": [report.to_dict() for report in reports]}
     file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     return file
 
 
 def write_page(reports: list[Report], about: dict) -> None:
-    """The page of the documentation, and its plot."""
-    PLOT.write_text(_plot(next(r for r in reports if r.name == "cpu_per_call")), encoding="utf-8")
-    parts = [_INTRODUCTION, f"![CPU per call]({PLOT.name})\n", *map(_section, reports), _about(about)]
+    """Write the page of the documentation and its plot."""
+    PLOT.write_text(_draw_plot(next(r for r in reports if r.name == "cpu_per_call")), encoding="utf-8")
+    parts = [_INTRODUCTION, f"![CPU per call]({PLOT.name})\n", *map(_format_section, reports), _format_machine(about)]
     PAGE.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _section(report: Report) -> str:
-    lines = [f"## {report.title}", "", *_markdown_table(["", *report.columns], _cells(report))]
+def _format_section(report: Report) -> str:
+    lines = [f"## {report.title}", "", *_format_table(["", *report.columns], _format_cells(report))]
     if report.ratios:
-        rows = [[r.what, f"{r.median:.2f}", _spread(r), _target(r)] for r in report.ratios]
-        lines += ["", *_markdown_table(["ratio", "median", "spread", "target"], rows)]
+        rows = [[r.what, f"{r.median:.2f}", _format_spread(r), _format_target(r)] for r in report.ratios]
+        lines += ["", *_format_table(["ratio", "median", "spread", "target"], rows)]
     lines += [f"\n* Not measured: {name}: {why}" for name, why in report.missing.items()]
     lines += ["", *(f"* {note}" for note in report.notes)] if report.notes else []
     return "\n".join([*lines, ""])
 
 
-def _cells(report: Report) -> list[list[str]]:
-    return [[name, *map(_figure, values)] for name, values in report.rows]
+def _format_cells(report: Report) -> list[list[str]]:
+    return [[name, *map(_format_figure, values)] for name, values in report.rows]
 
 
-def _spread(ratio: Ratio) -> str:
+def _format_spread(ratio: Ratio) -> str:
     return f"{min(ratio.values):.2f} to {max(ratio.values):.2f}" if len(ratio.values) > 1 else "-"
 
 
-def _target(ratio: Ratio) -> str:
-    return f"{_bound(ratio)}: {'met' if ratio.is_met else 'missed'}" if ratio.target is not None else "-"
+def _format_target(ratio: Ratio) -> str:
+    return f"{_format_bound(ratio)}: {'met' if ratio.is_met else 'missed'}" if ratio.target is not None else "-"
 
 
-def _markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
+def _format_table(head: list[str], rows: list[list[str]]) -> list[str]:
     rule = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
 
 
-def _about(about: dict) -> str:
+def _format_machine(about: dict) -> str:
     server = about["server"]
     served = f"{server['calls_per_s']:,.0f} calls per second to a client of bare sockets"
     lines = [
@@ -154,11 +156,11 @@ _BAR, _GAP, _LEFT, _WIDTH = 16, 8, 210, 760
 _OURS = frozenset(peer.name for peer in PEERS if not peer.env)
 
 
-def _plot(report: Report) -> str:
-    """Bars of the second column, on a logarithmic scale since the peers differ by fifty times."""
+def _draw_plot(report: Report) -> str:
+    """Return an SVG with bars of the second column, on a logarithmic scale: peers differ by a factor of fifty."""
     bars = sorted((values[1], name) for name, values in report.rows if values[1])
     height = (len(bars) + 1) * (_BAR + _GAP) + 16
-    shapes = [_bar(number, name, value, bars) for number, (value, name) in enumerate(bars)]
+    shapes = [_draw_bar(number, name, value, bars) for number, (value, name) in enumerate(bars)]
     title = f'<text x="8" y="16" font-weight="bold">{escape(report.title)}, many; logarithmic</text>'
     size = f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" font-size="12" fill="#444"'
     lines = [
@@ -171,7 +173,7 @@ def _plot(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _bar(number: int, name: str, value: float, bars: list[tuple[float, str]]) -> str:
+def _draw_bar(number: int, name: str, value: float, bars: list[tuple[float, str]]) -> str:
     least, most = bars[0][0] / 2, bars[-1][0]
     length = (_WIDTH - _LEFT - 70) * log(value / least) / log(most / least)
     top = (number + 1) * (_BAR + _GAP)
@@ -179,5 +181,5 @@ def _bar(number: int, name: str, value: float, bars: list[tuple[float, str]]) ->
     return (
         f'<text x="{_LEFT - 8}" y="{top + 12}" text-anchor="end">{escape(name)}</text>'
         f'<rect x="{_LEFT}" y="{top}" width="{length:.1f}" height="{_BAR}" fill="{colour}"/>'
-        f'<text x="{_LEFT + length + 6:.1f}" y="{top + 12}">{_figure(value)}</text>'
+        f'<text x="{_LEFT + length + 6:.1f}" y="{top + 12}">{_format_figure(value)}</text>'
     )

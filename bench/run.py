@@ -1,30 +1,30 @@
-"""What a call costs, beside what a user would write instead. `python bench/run.py --help`."""
+"""Measure the cost of a call beside what a user would write instead. `python bench/run.py --help` lists the options."""
 
 from __future__ import annotations
 
 import argparse
 
 import reporting
-from capacity import capacity
-from loopback import Loopback, running
+from capacity import measure_capacity
+from loopback import Loopback, run_server
 from suites import FULL, QUICK, SUITES, Report, Size
 
 _CAPACITY_CALLS = 20_000
 
 
 def main() -> None:
-    arguments = _arguments()
+    arguments = _parse_arguments()
     size = QUICK if arguments.quick else FULL
-    commit = reporting.commit()  # before the run, during which someone may go on working
-    with running() as server:
+    commit = reporting.describe_commit()  # before the run: files may be edited while it goes on
+    with run_server() as server:
         reports, limits = _measure(server, size, arguments.only or list(SUITES))
-    about = reporting.machine(commit, limits)
+    about = reporting.describe_machine(commit, limits)
     print(f"written to {reporting.write_json(reports, about).relative_to(reporting.HERE.parent)}")
     if arguments.write_docs:
         reporting.write_page(reports, about)
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure pollux-sync beside its peers on a loopback server.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and calls: five minutes, wider spreads")
     parser.add_argument("--only", action="append", choices=list(SUITES), metavar="NAME", help=", ".join(SUITES))
@@ -36,7 +36,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(server: Loopback, size: Size, names: list[str]) -> tuple[list[Report], dict[str, float]]:
-    limits = capacity(server, calls=_CAPACITY_CALLS)
+    limits = measure_capacity(server, calls=_CAPACITY_CALLS)
     print(
         f"loopback server: {limits['calls_per_s']:,.0f} calls/s to bare sockets, "
         f"{limits['server_us_per_call']:.0f} µs CPU a call, {limits['server_cpu_share']:.0%} of one core\n"
@@ -44,7 +44,7 @@ def _measure(server: Loopback, size: Size, names: list[str]) -> tuple[list[Repor
     reports = []
     for name in names:
         reports.append(SUITES[name](server, size))
-        print(reporting.as_text(reports[-1]), flush=True)
+        print(reporting.format_report(reports[-1]), flush=True)
     return reports, limits
 
 

@@ -1,4 +1,4 @@
-"""What is measured. Each suite gives a `Report`: rows for reading, ratios with their targets."""
+"""The suites of measurements. Each returns a `Report`: rows for reading, and ratios with their targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from measuring import Samples, interleaved, one_shot_cpu_s, worker, workers
+from measuring import Samples, measure_in_rounds, measure_one_shot, open_worker, open_workers
 from peers import (
     ANTHROPIC,
     CHAT,
@@ -43,7 +43,7 @@ _BLOCK = bytes(range(250)) * 4000  # 1 MB
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run: the figures of a full run and of ``--quick``. ``rounds`` are those of the cheap suite."""
+    """The amounts of a full run or of ``--quick``. ``rounds`` applies to the cheap suites."""
 
     rounds: int
     costly_rounds: int
@@ -64,7 +64,7 @@ QUICK = Size(
 
 @dataclass(frozen=True)
 class Ratio:
-    """``what`` compares, round by round; a target is a bound from above, or from below if ``at_least``."""
+    """A comparison named ``what``: a value per round. The target is an upper bound, with ``at_least`` a lower one."""
 
     what: str
     values: list[float]
@@ -84,7 +84,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Report:
-    """One table. ``columns`` name what the rows hold after the peer's name; None was not measured."""
+    """One table. ``columns`` name the values of a row after the name of the peer; None was not measured."""
 
     name: str
     title: str
@@ -94,18 +94,18 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def as_data(self) -> dict:
+    def to_dict(self) -> dict:
         return {**asdict(self), "ratios": [asdict(r) | {"median": r.median, "is_met": r.is_met} for r in self.ratios]}
 
 
-def _ratio(
+def _build_ratios(
     samples: Samples, what: str, above: Key, below: Key, target: float | None, *, at_least: bool = False
 ) -> list[Ratio]:
     values = samples.ratios(above, below)
     return [Ratio(what, values, target, at_least)] if values else []
 
 
-def _table(samples: Samples, peers: tuple[Peer, ...], tasks: list[str], scale: float) -> list:
+def _build_rows(samples: Samples, peers: tuple[Peer, ...], tasks: list[str], scale: float) -> list:
     rows = []
     for peer in peers:
         medians = [samples.median((peer.name, task)) for task in tasks]
@@ -115,30 +115,30 @@ def _table(samples: Samples, peers: tuple[Peer, ...], tasks: list[str], scale: f
 
 
 def cpu_per_call(server: Loopback, size: Size) -> Report:
-    """CPU of one call over kept connections."""
+    """Measure the CPU of one call over kept connections."""
 
-    def turn(asked: object, task: str, count: int) -> float:
-        return asked.ask(task, count=count)["cpu_s"] / count
+    def turn(worker: object, task: str, count: int) -> float:
+        return worker.run_task(task, count=count)["cpu_s"] / count
 
-    with workers(PEERS, server.base_url(), THREADS) as (started, missing):
+    with open_workers(PEERS, server.base_url(), THREADS) as (running, missing):
         turns: dict[Key, Callable[[], float]] = {}
         for peer in PEERS:
-            if peer.name in started:
+            if peer.name in running:
                 count = size.calls // SLOW_SHARE if peer.slow else size.calls
                 for task in ("loop", "many"):
-                    turns[peer.name, task] = partial(turn, started[peer.name], task, count)
-        samples = interleaved(turns, size.rounds)
+                    turns[peer.name, task] = partial(turn, running[peer.name], task, count)
+        samples = measure_in_rounds(turns, size.rounds)
     return Report(
         "cpu_per_call",
         f"CPU per call, ms ({size.calls} calls)",
         ["one by one", f"many ({THREADS} threads)"],
-        _table(samples, PEERS, ["loop", "many"], 1000),
-        _cpu_ratios(samples),
+        _build_rows(samples, PEERS, ["loop", "many"], 1000),
+        _build_cpu_ratios(samples),
         missing | samples.missing,
     )
 
 
-def _cpu_ratios(samples: Samples) -> list[Ratio]:
+def _build_cpu_ratios(samples: Samples) -> list[Ratio]:
     ratios: list[Ratio] = []
     for ours, theirs, target in (
         (OURS_OPENAI, OPENAI, 0.40),
@@ -150,64 +150,64 @@ def _cpu_ratios(samples: Samples) -> list[Ratio]:
     ):
         one, many = (ours.name, "loop"), (ours.name, "many")
         bare, pooled = (theirs.name, "loop"), (theirs.name, "many")
-        ratios += _ratio(samples, f"{ours.name} run / {theirs.name} one by one", one, bare, target)
-        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} in a pool", many, pooled, target)
-        ratios += _ratio(samples, f"{ours.name} run_many / {theirs.name} one by one", many, bare, None)
+        ratios += _build_ratios(samples, f"{ours.name} run / {theirs.name} one by one", one, bare, target)
+        ratios += _build_ratios(samples, f"{ours.name} run_many / {theirs.name} in a pool", many, pooled, target)
+        ratios += _build_ratios(samples, f"{ours.name} run_many / {theirs.name} one by one", many, bare, None)
         what = f"{ours.name} single run() / run_many"
-        ratios += _ratio(samples, what, one, many, 1.2)
+        ratios += _build_ratios(samples, what, one, many, 1.2)
     return ratios
 
 
 def throughput(server: Loopback, size: Size) -> Report:
-    """Calls per second of run_many and of an SDK in a pool, for 32 and 128 threads, instant and 50 ms."""
+    """Measure the calls per second of run_many and of SDKs in a pool: 32 and 128 threads, instant answers and 50 ms."""
     peers = (OURS_OPENAI, OPENAI, OURS_LOCAL, REQUESTS)
     columns, rows, ratios, notes = [], {peer.name: [] for peer in peers}, [], []
     missing: dict[str, str] = {}
     for wait_ms in (0, _WAIT_MS):
         for threads in (_SOME_THREADS, _MANY_THREADS):
-            samples, share = _throughput_samples(server, peers, wait_ms, threads, size)
+            samples, share = _measure_throughput(server, peers, wait_ms, threads, size)
             columns.append(f"{threads} threads, {f'{wait_ms} ms' if wait_ms else 'instant'}")
             notes.append(f"server's share of a core, {columns[-1]}: at most {share:.0%}")
             missing |= samples.missing
             for name, values in rows.items():
                 values.append(samples.median((name, "many")))
-            ratios += _throughput_ratios(samples, columns[-1], wait_ms, threads)
-    kept = [(name, values) for name, values in rows.items() if any(values)]
-    return Report("throughput", "Calls per second, wall clock", columns, kept, ratios, missing, notes)
+            ratios += _build_throughput_ratios(samples, columns[-1], wait_ms, threads)
+    measured_rows = [(name, values) for name, values in rows.items() if any(values)]
+    return Report("throughput", "Calls per second, wall clock", columns, measured_rows, ratios, missing, notes)
 
 
-def _throughput_samples(
+def _measure_throughput(
     server: Loopback, peers: tuple[Peer, ...], wait_ms: int, threads: int, size: Size
 ) -> tuple[Samples, float]:
     shares: list[float] = []
 
-    def turn(asked: object) -> float:
-        cpu_s = server.stats()["cpu_s"]
-        wall_s = asked.ask("many", count=size.throughput_calls)["wall_s"]
-        shares.append((server.stats()["cpu_s"] - cpu_s) / wall_s)
+    def turn(worker: object) -> float:
+        cpu_s = server.fetch_stats()["cpu_s"]
+        wall_s = worker.run_task("many", count=size.throughput_calls)["wall_s"]
+        shares.append((server.fetch_stats()["cpu_s"] - cpu_s) / wall_s)
         return size.throughput_calls / wall_s
 
-    with workers(peers, server.base_url(wait_ms), threads) as (started, missing):
-        turns = {(name, "many"): partial(turn, asked) for name, asked in started.items()}
-        samples = interleaved(turns, size.costly_rounds)
+    with open_workers(peers, server.base_url(wait_ms), threads) as (running, missing):
+        turns = {(name, "many"): partial(turn, worker) for name, worker in running.items()}
+        samples = measure_in_rounds(turns, size.costly_rounds)
     samples.missing |= missing
     return samples, max(shares, default=0.0)
 
 
-def _throughput_ratios(samples: Samples, column: str, wait_ms: int, threads: int) -> list[Ratio]:
+def _build_throughput_ratios(samples: Samples, column: str, wait_ms: int, threads: int) -> list[Ratio]:
     target = 2.0 if not wait_ms else (1.8 if threads == _MANY_THREADS else None)
     ratios: list[Ratio] = []
     for ours, theirs, bound in ((OURS_OPENAI, OPENAI, target), (OURS_LOCAL, REQUESTS, None)):
         what = f"{ours.name} / {theirs.name}: {column}"
-        ratios += _ratio(samples, what, (ours.name, "many"), (theirs.name, "many"), bound, at_least=True)
+        ratios += _build_ratios(samples, what, (ours.name, "many"), (theirs.name, "many"), bound, at_least=True)
     return ratios
 
 
 def one_shot(server: Loopback, size: Size) -> Report:
-    """CPU of a script that imports, asks one question and ends."""
+    """Measure the CPU of a script that imports, asks one question and ends."""
     peers = (BARE, *PEERS)
-    turns = {(peer.name, "once"): partial(one_shot_cpu_s, peer, server.base_url()) for peer in peers}
-    samples = interleaved(turns, size.costly_rounds)
+    turns = {(peer.name, "once"): partial(measure_one_shot, peer, server.base_url()) for peer in peers}
+    samples = measure_in_rounds(turns, size.costly_rounds)
     ratios: list[Ratio] = []
     for ours, theirs, target in (
         (OURS_OPENAI, OPENAI, 0.40),
@@ -216,23 +216,27 @@ def one_shot(server: Loopback, size: Size) -> Report:
         (OURS_LOCAL, REQUESTS, None),
         (OURS_OPENROUTER, REQUESTS, None),
     ):
-        ratios += _ratio(samples, f"{ours.name} / {theirs.env}", (ours.name, "once"), (theirs.name, "once"), target)
-    rows = _table(samples, peers, ["once"], 1000)
+        ratios += _build_ratios(
+            samples, f"{ours.name} / {theirs.env}", (ours.name, "once"), (theirs.name, "once"), target
+        )
+    rows = _build_rows(samples, peers, ["once"], 1000)
     return Report("one_shot", "One-shot script, CPU ms", ["import and one call"], rows, ratios, samples.missing)
 
 
 def streaming(server: Loopback, size: Size) -> Report:
-    """CPU of a streamed token, and the time until the first event."""
+    """Measure the CPU of a streamed token, and the time until the first event."""
 
-    def turn(asked: object, what: str) -> float:
-        return asked.ask("streaming", count=size.streams)[what]
+    def turn(worker: object, what: str) -> float:
+        return worker.run_task("streaming", count=size.streams)[what]
 
     peers = (OURS_OPENAI, OURS_CLIENT, OPENAI, OURS_LOCAL, CHAT, OURS_ANTHROPIC, ANTHROPIC, OURS_GEMINI, GENAI)
-    with workers(peers, server.base_url(), THREADS) as (started, missing):
+    with open_workers(peers, server.base_url(), THREADS) as (running, missing):
         turns = {
-            (name, what): partial(turn, asked, what) for name, asked in started.items() for what in ("cpu_s", "first_s")
+            (name, what): partial(turn, worker, what)
+            for name, worker in running.items()
+            for what in ("cpu_s", "first_s")
         }
-        samples = interleaved(turns, size.rounds)
+        samples = measure_in_rounds(turns, size.rounds)
     ratios: list[Ratio] = []
     for ours, theirs, cpu, first in (
         (OURS_OPENAI, OPENAI, 0.35, 1.0),
@@ -243,7 +247,7 @@ def streaming(server: Loopback, size: Size) -> Report:
     ):
         for what, key, target in (("CPU per token", "cpu_s", cpu), ("time to first event", "first_s", first)):
             name = f"{ours.name} / {theirs.name}, {what}"
-            ratios += _ratio(samples, name, (ours.name, key), (theirs.name, key), target)
+            ratios += _build_ratios(samples, name, (ours.name, key), (theirs.name, key), target)
     rows = [
         (name, [None if cost is None else cost * 1e6, None if first is None else first * 1e3])
         for peer in peers
@@ -258,13 +262,13 @@ def streaming(server: Loopback, size: Size) -> Report:
 
 
 def memory(server: Loopback, size: Size) -> Report:
-    """Memory that many prompts take at the peak, over what the process had after its first calls."""
+    """Measure the peak memory of many prompts, above the memory of the process after its first calls."""
     rows, ratios, missing = [], [], {}
     for peer in PEERS:
         count = size.memory_prompts // SLOW_SHARE if peer.slow else size.memory_prompts
         try:
-            with worker(peer, server.base_url(), THREADS) as asked:
-                cost = asked.ask("memory", count=count)
+            with open_worker(peer, server.base_url(), THREADS) as worker:
+                cost = worker.run_task("memory", count=count)
         except MissingPeerError as error:
             missing[peer.name] = str(error)
             continue
@@ -283,19 +287,19 @@ def memory(server: Loopback, size: Size) -> Report:
 
 
 def hashing(server: Loopback, size: Size) -> Report:
-    """A large file hashed by Source.content_sha256, which a plan does before an upload."""
-    with tempfile.TemporaryDirectory() as folder, worker(OURS_LOCAL, server.base_url(), 1) as asked:
+    """Measure Source.content_sha256 of a large file, which a plan computes before an upload."""
+    with tempfile.TemporaryDirectory() as folder, open_worker(OURS_LOCAL, server.base_url(), 1) as worker:
         path = Path(folder, "large.bin")
-        _write(path, size.file_bytes)
-        cost = asked.ask("hashing", path=str(path))
+        _write_file(path, size.file_bytes)
+        cost = worker.run_task("hashing", path=str(path))
     rows = [("content_sha256", [cost["size_bytes"] / cost["cpu_s"] / 1e9, cost["peak_kib"] / 1024])]
     columns = ["GB per CPU second", "peak MiB"]
     ratio = Ratio("content_sha256, peak MiB", [cost["peak_kib"] / 1024], 4.0)
     return Report("hashing", f"Hashing a file of {size.file_bytes / 1e9:g} GB", columns, rows, [ratio])
 
 
-def _write(path: Path, size_bytes: int) -> None:
-    """Real bytes: reading the holes of a sparse file costs more than reading data."""
+def _write_file(path: Path, size_bytes: int) -> None:
+    """Write real bytes, because reading the holes of a sparse file costs more than reading data."""
     with path.open("wb") as file:
         for _ in range(size_bytes // len(_BLOCK)):
             file.write(_BLOCK)
