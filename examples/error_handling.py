@@ -1,4 +1,4 @@
-"""What fails, how it is told, and how the answers of the other prompts are kept.
+"""Errors of calls: their kinds and hints, and how the answers of the other prompts are kept.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """

@@ -1,6 +1,6 @@
-"""What a call would send, before it costs anything: requests, uploads, caching.
+"""Show the requests, uploads and caching of a call before it costs anything.
 
-It asks nobody, so it stays as it is with a provider; a real call needs a real key in OPENAI_API_KEY.
+It sends nothing, so it works unchanged for a real provider; a real call needs a real key in OPENAI_API_KEY.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Many questions about one file: sent side by side, answered in the order asked.
+"""Many questions about one file: sent in parallel, answered in the order of the questions.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""A fan-out whose prompts call tools: each of them is continued on its own.
+"""A fan-out whose prompts call tools: each prompt is continued separately.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """
@@ -9,28 +9,28 @@ from pollux_sync.testing import Script
 STOCK = {"chair": 14, "table": 2}
 
 
-def count(article: str) -> int:
-    """How many of an article are in stock."""
+def count_stock(article: str) -> int:
+    """Return the number of pieces of an article in stock."""
     return STOCK[article]
 
 
 model = (
     Script()
-    .on("chairs", Reply(tool_calls=(ToolCall("c1", "count", '{"article": "chair"}'),)), "Yes, 14.")
-    .on("tables", Reply(tool_calls=(ToolCall("t1", "count", '{"article": "table"}'),)), "Only 2.")
+    .on("chairs", Reply(tool_calls=(ToolCall("c1", "count_stock", '{"article": "chair"}'),)), "Yes, 14.")
+    .on("tables", Reply(tool_calls=(ToolCall("t1", "count_stock", '{"article": "table"}'),)), "Only 2.")
     .on("sofas", "We sell no sofas.")
 )
 config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[model])
-tool = Tool.from_function(count)
+tool = Tool.from_function(count_stock)
 options = Options(tools=[tool.declaration])
 
 prompts = ["Have you got 3 chairs?", "Have you got 3 tables?", "Have you got 3 sofas?"]
-asked = run_many(prompts, config=config, options=options)
+fan_out = run_many(prompts, config=config, options=options)
 for index, prompt in enumerate(prompts):
-    result = result_of(asked, index)
+    result = result_of(fan_out, index)
     if calls := result.get("tool_calls", [[]])[0]:
-        told = [{"tool_call_id": call["id"], "content": tool(tool_arguments(call))} for call in calls]
-        result = continue_tool(result, told, config=config, options=options)
+        results = [{"tool_call_id": call["id"], "content": tool(tool_arguments(call))} for call in calls]
+        result = continue_tool(result, results, config=config, options=options)
     print(prompt, result["answers"][0])
 
 # prints:

@@ -1,4 +1,4 @@
-"""The same calls in objects: an agent's loop of ten lines, its state kept as JSON between processes.
+"""The same calls with objects: the loop of an agent in ten lines, its state stored as JSON between processes.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """
@@ -13,7 +13,7 @@ OPEN = {"A-17": 12.5}
 
 
 def amount_due(invoice: str) -> float:
-    """How many euros of an invoice are not paid yet."""
+    """Return how many euros of an invoice are not paid yet."""
     return OPEN[invoice]
 
 

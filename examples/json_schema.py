@@ -1,4 +1,4 @@
-"""Answers as plain data, by a JSON Schema that you wrote or were given.
+"""Answers as plain data, described by a JSON Schema.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""One question, one answer, and what came with it.
+"""One question: its answer, and the other facts of the result.
 
 To ask a real provider: leave use_mock out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""A vendor's own client carries every call, with its key, address and headers; here to a server of our own.
+"""A vendor's own client carries every call, with its key, address and headers; in this script to a local server.
 
 To ask a real provider: leave base_url out and set OPENAI_API_KEY, or make another: AzureOpenAI(...) for Azure.
 """

@@ -1,4 +1,4 @@
-"""The same questions about each of many sources on its own; the answers come source by source.
+"""The same questions about each of many sources separately; the answers come source by source.
 
 To ask a real provider: leave use_mock and plugins out and set GEMINI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""What only one provider has: raw fields of its requests, and settings that its plugin declares.
+"""Features of one provider: raw fields of its requests, and settings that its plugin declares.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""How hard a model thinks, what it says of its thoughts, and how many tokens they cost.
+"""Reasoning: its effort, its text, and how many tokens it costs.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""One retry policy for every provider, and the ledger of all that was tried.
+"""One retry policy for every provider, and the ledger of all attempts.
 
 To ask a real provider: leave use_mock and plugins out and set ANTHROPIC_API_KEY.
 """

@@ -10,7 +10,7 @@ from pollux_sync.testing import Script
 
 
 def open_hours(day: date) -> list[str]:
-    """When the museum is open.
+    """Return the opening hours of the museum.
 
     Args:
         day: a day of this or the next year

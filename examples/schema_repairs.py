@@ -1,4 +1,4 @@
-"""An answer that does not fit its class: the reason why, and asking the model once more.
+"""An answer that does not fit its class: the reason, and asking the model once more.
 
 To ask a real provider: leave use_mock and plugins out and set ANTHROPIC_API_KEY.
 """

@@ -9,8 +9,8 @@ from pollux_sync import Config, Options, Session, Source, hookimpl
 from pollux_sync.plugin import Event, FileUploaded, UploadDeleted
 
 
-class Told:
-    """Prints what happens to files."""
+class FilePrinter:
+    """An observer that prints uploads and deletions."""
 
     @hookimpl
     def pollux_event(self, event: Event) -> None:
@@ -20,7 +20,7 @@ class Told:
             print("deleted")
 
 
-config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[Told()])
+config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[FilePrinter()])
 square = Source.from_file(Path(__file__).parent / "data" / "square.png")
 
 with Session(config, options=Options(temperature=0)) as session:

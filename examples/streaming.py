@@ -1,4 +1,4 @@
-"""Answers as they come: the text alone, all events, several prompts at once, and one that breaks off.
+"""Answers as they arrive: the text alone, all events, several prompts at once, and a stream that breaks.
 
 To ask a real provider: leave use_mock and plugins out and set OPENAI_API_KEY.
 """

@@ -1,4 +1,4 @@
-"""Deciding yourself what a model's tool calls do: look at them, ask a person, refuse, go on.
+"""Decide yourself about the tool calls of a model: inspect them, ask a person, refuse, continue.
 
 To ask a real provider: leave use_mock and plugins out and set ANTHROPIC_API_KEY.
 """

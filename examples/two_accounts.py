@@ -1,4 +1,4 @@
-"""Accounts and addresses side by side in one process: each Config has its own; equal ones share a client.
+"""Several accounts and addresses in one process: each Config has its own; equal ones share a client.
 
 To ask a real provider: leave base_url out, and take the keys from where you keep them.
 """

@@ -14,7 +14,7 @@ ROOT = HERE.parent
 FOLDER = "oldest-core"
 OLDEST = dict(
     requirement.split("==")
-    for requirement in runpy.run_path(str(ROOT / "tools" / "oldest.py"))["oldest"](ROOT / "pyproject.toml")
+    for requirement in runpy.run_path(str(ROOT / "tools" / "oldest.py"))["list_oldest"](ROOT / "pyproject.toml")
 )
 #: Each dependency is used by some of these: values, conversion, validation, hooks, HTTP.
 FILES = [

@@ -1,4 +1,4 @@
-"""Virtual environments for what the packages must do on their own."""
+"""Virtual environments in which packages are tested without the sources."""
 
 import subprocess
 import sys
@@ -8,14 +8,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def make_environment(folder: Path, *, python: str = sys.executable) -> Path:
-    """Make an empty environment, in place of one that is there; return its Python."""
+    """Create an empty environment, replacing an existing one, and return its Python."""
     subprocess.run([python, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
     return folder / "bin" / "python"
 
 
 def install(python: Path, *requirements: str) -> None:
-    """Install into the environment of this Python, by the pip of the running one."""
+    """Install requirements for this Python, by means of the pip of the running one."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", str(python)]
-    # Compiling all of the vendors' SDKs takes longer than every check.
+    # Not compiled: for the vendors' SDKs that would take longer than all of the checks.
     options = ["--no-compile", "--constraint", str(ROOT / "constraints.txt")]
     subprocess.run([*pip, "install", *options, *requirements], check=True)

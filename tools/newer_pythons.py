@@ -1,8 +1,8 @@
 """Run a part of the core's tests with each newer Python that this machine has.
 
-A Python counts when it is on PATH, or kept by pyenv, as python3.N, runs, and is one of those that pyproject.toml
-declares. The tests run against the wheel in dist/, so `make newer` builds it first. Where there is no newer Python,
-this says so and passes.
+A Python is used if it is named python3.N, is on PATH or installed by pyenv, runs, and is declared in pyproject.toml.
+The tests run against the wheel in dist/, so `make newer` builds it first. Without a newer Python this prints a line
+and passes.
 """
 
 import os
@@ -28,40 +28,40 @@ def main() -> None:
 
 
 def find_pythons() -> dict[str, Path]:
-    """Return the newer Pythons by version, each as it is found first."""
+    """Return the newer Pythons by version; of several with one version, the first."""
     declared = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
     newer = [version for version in declared if int(version.partition(".")[2]) > sys.version_info.minor]
-    folders = [*map(Path, os.get_exec_path()), *pyenv_folders()]
+    folders = [*map(Path, os.get_exec_path()), *list_pyenv_folders()]
     candidates = [(version, folder / f"python{version}") for version in newer for folder in folders]
-    found: dict[str, Path] = {}
+    pythons: dict[str, Path] = {}
     for version, python in candidates:
-        if version not in found and reports(python, version):
-            found[version] = python
-    return found
+        if version not in pythons and is_python(python, version):
+            pythons[version] = python
+    return pythons
 
 
-def pyenv_folders() -> list[Path]:
-    """Return where pyenv keeps its Pythons: its shims on PATH run only those that are switched on."""
+def list_pyenv_folders() -> list[Path]:
+    """Return the folders of pyenv's Pythons, since its shims on PATH run only those that are switched on."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     return sorted(root.glob("versions/*/bin"))
 
 
-def reports(python: Path, version: str) -> bool:
-    """Tell whether this file is a Python of this version that runs: a shim may not."""
+def is_python(python: Path, version: str) -> bool:
+    """Return True if this file is a Python of this version that runs; a shim may fail."""
     command = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except OSError:
         return False
-    return done.returncode == 0 and done.stdout.strip() == version
+    return process.returncode == 0 and process.stdout.strip() == version
 
 
 def run_tests(python: Path, folder: Path) -> None:
-    """Run the tests with this Python, in an environment that has the core's wheel and not its sources."""
+    """Run the tests with this Python, in an environment with the wheel of the core and without its sources."""
     (wheel,) = (ROOT / "dist").glob("pollux_sync-*.whl")
-    own = make_environment(folder, python=str(python))
-    install(own, str(wheel), *TOOLS)
-    pytest = [str(own), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0"]
+    environment_python = make_environment(folder, python=str(python))
+    install(environment_python, str(wheel), *TOOLS)
+    pytest = [str(environment_python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0"]
     subprocess.run([*pytest, *TESTS], cwd=ROOT, check=True)
 
 

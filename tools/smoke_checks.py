@@ -1,4 +1,4 @@
-"""Checks of an installation that has the wheels and nothing of the sources. `tools/smoke.py` runs them.
+"""Checks of an installation of the wheels, without the sources. `tools/smoke.py` runs them.
 
 Usage: ``python -I smoke_checks.py DIST``.
 """
@@ -15,19 +15,19 @@ import pollux_sync
 from pollux_sync import Config, Options, Source, run
 from pollux_sync.hooks.loading import PROVIDERS, list_entry_points
 
-#: What each provider needs for a Config, besides a made-up key.
+#: The base URLs of providers that require one.
 ADDRESSES = {"local": "http://127.0.0.1:9/v1"}
 
 
 def check(claim: str, *, holds: bool) -> None:
-    """Print a claim that holds, stop at one that does not."""
+    """Print a claim that holds; exit at one that does not."""
     if not holds:
-        raise SystemExit(f"smoke: it is not so that {claim}")
+        raise SystemExit(f"smoke: this claim does not hold: {claim}")
     print(f"smoke: {claim}")
 
 
 def check_wheel(wheel: Path) -> None:
-    """A wheel has the licence, addresses of the project, and a README whose links work anywhere."""
+    """Check that a wheel has the licence, the address of the project, and a README whose links work anywhere."""
     with ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata_file,) = [name for name in names if name.endswith(".dist-info/METADATA")]
@@ -40,7 +40,7 @@ def check_wheel(wheel: Path) -> None:
 
 
 def check_core() -> None:
-    """The core is the installed one, and answers."""
+    """Check that the installed core is imported, and that it answers."""
     home = Path(pollux_sync.__file__).resolve()
     check("pollux_sync is imported from the environment", holds=home.is_relative_to(Path(sys.prefix).resolve()))
     config = Config(provider="openai", model="any", use_mock=True)
@@ -49,13 +49,13 @@ def check_core() -> None:
 
 
 def check_versions(wheels: list[Path]) -> None:
-    """All distributions have one version, which their wheels and pollux_sync say too."""
-    said = {wheel.name.split("-")[1] for wheel in wheels}
-    said |= {metadata.version(wheel.name.partition("-")[0]) for wheel in wheels}
-    check(f"all {len(wheels)} distributions are {pollux_sync.__version__}", holds=said == {pollux_sync.__version__})
+    """Check that all distributions, their wheels and pollux_sync have the same version."""
+    versions = {wheel.name.split("-")[1] for wheel in wheels}
+    versions |= {metadata.version(wheel.name.partition("-")[0]) for wheel in wheels}
+    check(f"all {len(wheels)} distributions are {pollux_sync.__version__}", holds=versions == {pollux_sync.__version__})
 
 
-def declared_providers(wheels: list[Path]) -> list[str]:
+def list_declared_providers(wheels: list[Path]) -> list[str]:
     """Return the names of the providers that the wheels' entry points declare."""
     parser = ConfigParser()
     for wheel in wheels:
@@ -66,15 +66,17 @@ def declared_providers(wheels: list[Path]) -> list[str]:
 
 
 def check_provider(name: str) -> None:
-    """A provider is found by its entry point, loads, and completes a Config."""
+    """Check that a provider loads and completes a Config."""
     config = Config(provider=name, model="any", api_key="made-up", base_url=ADDRESSES.get(name))
     check(f"{name} makes a Config", holds=config.provider == name)
 
 
 def check_doctor() -> None:
     command = Path(sys.executable).with_name("pollux-sync")
-    done = subprocess.run([command, "doctor"], capture_output=True, text=True, check=False)
-    check("pollux-sync doctor finds no problem", holds=done.returncode == 0 and "no problems found" in done.stdout)
+    process = subprocess.run([command, "doctor"], capture_output=True, text=True, check=False)
+    check(
+        "pollux-sync doctor finds no problem", holds=process.returncode == 0 and "no problems found" in process.stdout
+    )
 
 
 def main() -> None:
@@ -84,7 +86,7 @@ def main() -> None:
     check_core()
     check_versions(wheels)
     providers = [entry.name for entry in list_entry_points(PROVIDERS)]
-    check(f"{', '.join(providers)} are found", holds=providers == declared_providers(wheels))
+    check(f"{', '.join(providers)} are found", holds=providers == list_declared_providers(wheels))
     for name in providers:
         check_provider(name)
     check_doctor()

@@ -7,4 +7,4 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 def find_demo_model() -> Path:
-    return runpy.run_path(str(DEMO))["packaged_model"]()
+    return runpy.run_path(str(DEMO))["find_packaged_model"]()

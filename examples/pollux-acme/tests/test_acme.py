@@ -1,4 +1,4 @@
-"""What every provider must do, with Acme's imaginary API behind it."""
+"""The contract suite, with Acme's imaginary API behind the provider."""
 
 from pollux_sync.testing.contract import ProviderContract
 from pollux_sync.testing.server import Answer
