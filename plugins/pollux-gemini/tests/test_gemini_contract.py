@@ -1,4 +1,4 @@
-"""What every provider must do, with the Gemini API behind it, through the core's client and the caller's."""
+"""The contract suite, with the Gemini API behind the provider, through the core's client and the caller's."""
 
 import sys
 from pathlib import Path

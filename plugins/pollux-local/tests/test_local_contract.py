@@ -1,4 +1,4 @@
-"""What every provider must do, with a Chat Completions server behind it."""
+"""The contract suite, with a Chat Completions server behind the provider."""
 
 from chat_api import LocalFacts
 from chat_streams import TRANSCRIPTS, chunk

@@ -1,4 +1,4 @@
-"""What every provider must do, with OpenAI's API behind it, through the core's client and the caller's."""
+"""The contract suite, with OpenAI's API behind the provider, through the core's client and the caller's."""
 
 import sys
 from pathlib import Path

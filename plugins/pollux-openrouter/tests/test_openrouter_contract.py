@@ -1,4 +1,4 @@
-"""What every provider must do, with OpenRouter behind it."""
+"""The contract suite, with OpenRouter behind the provider."""
 
 from openrouter_api import OpenRouterFacts
 from pollux_sync.testing.contract import ProviderContract, SchemaContract
