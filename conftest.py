@@ -1,4 +1,4 @@
-"""What holds for all tests, those of the plugins too."""
+"""Settings for all tests, those of the plugins included."""
 
 import os
 import tempfile

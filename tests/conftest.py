@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings for all tests."""
 
 import os
 import random
@@ -13,7 +13,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @attrs.frozen
 class Soak:
-    """How long a soak goes on, and what it draws from. The same seed and rounds give the same run."""
+    """The rounds and the random source of a soak. The same seed and rounds repeat the same run."""
 
     rounds: int
     draw: random.Random

@@ -1,4 +1,4 @@
-"""What the page for users of pollux-ai says to be here is here."""
+"""The page for users of pollux-ai names only things that exist here."""
 
 import inspect
 import re

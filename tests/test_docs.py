@@ -1,4 +1,4 @@
-"""What the documentation shows runs, and prints what it says."""
+"""The code in the documentation runs, and prints the output that it shows."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What a script pays for is what it uses: held by lists of modules, never by times."""
+"""A script pays only for what it uses: checked by lists of modules, never by times."""
 
 import json
 import subprocess

@@ -211,7 +211,7 @@ def test_refuses_a_body_that_is_no_json(config):
 
 
 class Counting:
-    """Gives a provider what counts: a count is as long as the prompt."""
+    """Middleware that counts tokens: a count is as long as the prompt."""
 
     @hookimpl
     def pollux_count_tokens(self, request, call, client, timeout_s):

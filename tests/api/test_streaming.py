@@ -317,7 +317,7 @@ def test_an_interrupt_between_events_of_many_carries_the_answers_that_are_there(
     release = threading.Event()
 
     class Slow:
-        """Answers the second prompt when it is told to."""
+        """Middleware that delays the second answer until ``release`` is set."""
 
         @hookimpl(tryfirst=True)
         def pollux_decode_stream(self, stream, call):

@@ -80,7 +80,7 @@ def test_works_in_a_pool_of_threads(place):
 
 
 def ran(code, *arguments):
-    """What a process of its own prints at its end, as data."""
+    """Return the data that a new process prints at its end."""
     environment = os.environ | {"PYTHONPATH": str(SUPPORT)}
     command = [sys.executable, *code, *filter(None, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Install a distribution of one module, in a folder of its own in front of the others; gives the module's name."""
+    """Install a distribution of one module, in a new folder in front of the others; return the module's name."""
     modules = []
 
     def install(

@@ -38,7 +38,7 @@ PLAN = Plan(request=Request(prompts=("Who?",), sources=(), config=CONFIG, option
 
 
 class Client:
-    """What the provider below opens; counts how often it was closed."""
+    """The client of the provider below. It counts how often it was closed."""
 
     def __init__(self):
         self.closed = 0

@@ -1,4 +1,4 @@
-"""What docs/reference/provider-capabilities.md says of options, sources and schemas, cell by cell, without a network.
+"""The claims of docs/reference/provider-capabilities.md on options, sources and schemas, without a network.
 
 Calls go the whole way from `run` through the provider's own hooks; only the wire is the test's.
 """
@@ -204,7 +204,7 @@ def find_rule(info, kind, name):
 
 
 def find_trace(source, delivery):
-    """What a source leaves in the request when it is delivered so."""
+    """Return the text that a source leaves in the request with this delivery."""
     return {
         "text": CONTENT,
         "inline": base64.b64encode(CONTENT.encode()).decode(),

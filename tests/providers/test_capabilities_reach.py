@@ -1,4 +1,4 @@
-"""What docs/reference/provider-capabilities.md says of keys, addresses, clients and uploads, cell by cell."""
+"""The claims of docs/reference/provider-capabilities.md on keys, addresses, clients and uploads, cell by cell."""
 
 import pytest
 

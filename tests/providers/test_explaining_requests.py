@@ -1,4 +1,4 @@
-"""What `explain` shows is what `run_many` then sends, to the byte, for every provider of this repository."""
+"""The requests of `explain` equal those of `run_many`, to the byte, for every provider of this repository."""
 
 import json
 import os
@@ -235,7 +235,7 @@ print(json.dumps([['curl', *sys.argv[1:]], sys.stdin.buffer.read().decode()]))
 
 
 def run_curl(command, folder, environment):
-    """What the shell hands to curl, for which a script of ours stands: words and input."""
+    """Return the words and the input that the shell passes to curl; a script stands in for curl."""
     stand_in = folder / "curl"
     stand_in.write_text(STAND_IN)
     stand_in.chmod(0o755)

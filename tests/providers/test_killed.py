@@ -120,7 +120,7 @@ class Submissions:
         return self.folder / f"{name}.json"
 
     def submit(self, name="job", step=None, index=0, when="before", delay_s=None):
-        """How the process that submitted the job ended."""
+        """Submit the job in a new process and return its exit code."""
         job = {"path": str(self.path(name)), "reach": self.reach, "prompts": [f"{name} a", f"{name} b"]}
         job |= {"files": [str(self.folder / f"{number}.pdf") for number in range(2)], "delay_s": delay_s}
         self.killer.stdin.write(json.dumps(job | {"step": step, "index": index, "when": when}) + "\n")

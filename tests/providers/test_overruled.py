@@ -1,4 +1,4 @@
-"""What `Config(capabilities=...)` says of a model goes before what the provider's plugin knows of it."""
+"""`Config(capabilities=...)` takes precedence over the facts that a plugin has about a model."""
 
 import pytest
 

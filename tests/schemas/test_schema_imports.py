@@ -1,4 +1,4 @@
-"""What importing the schemas costs, by module lists."""
+"""The cost of importing the schemas, as lists of modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each rule of a dialect does to a schema, and what the findings say."""
+"""The effect of each rule of a dialect on a schema, and the findings."""
 
 from __future__ import annotations
 
