@@ -16,7 +16,7 @@ def server():
 
 @pytest.fixture(params=["direct", "sdk"])
 def config(request, server):
-    """Makes configurations for both ways to the wire: the core's client, and a client of the caller's."""
+    """Return a function that builds configurations for both clients: the core's, and one of the caller."""
     base_url = server.url
     with Anthropic(api_key=KEY, base_url=base_url) as client:
 

@@ -6,7 +6,7 @@ from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def build_answer_blocks(turn):
-    """What Claude answers in a turn: thoughts, one call or two; at last a text. Once it thinks between its calls."""
+    """Return Claude's answer in a turn: thoughts, one call or two; at last a text. Once it thinks between its calls."""
     if turn == len(CITIES):
         return [thinking("so", "c2lnOQ=="), text("All told.")]
     thought = REDACTED if turn == 2 else thinking(f"about {CITIES[turn]}", f"c2lnbmVk{turn}")
@@ -19,7 +19,7 @@ def build_answer_blocks(turn):
 
 
 def build_tool_results(turn):
-    """What the tools gave in a turn, as Claude is told."""
+    """Return the results of the tools of a turn, as they are sent to Claude."""
     ids = [f"toolu_{turn}", f"toolu_{turn}b"]
     return [
         {"type": "tool_result", "tool_use_id": call_id, "content": content} | ({"is_error": True} if failed else {})
@@ -28,7 +28,7 @@ def build_tool_results(turn):
 
 
 def build_messages(turn):
-    """The whole of what is sent to get the answer of a turn."""
+    """Return all that is sent to get the answer of a turn."""
     messages = [{"role": "user", "content": [text("Weather?")]}]
     for earlier in range(turn):
         messages.append({"role": "assistant", "content": build_answer_blocks(earlier)})

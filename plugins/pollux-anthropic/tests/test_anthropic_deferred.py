@@ -395,7 +395,7 @@ def test_a_finished_job_file_makes_no_second_job(server, service, config, tmp_pa
 
 
 def interrupt_submission(service, config, tmp_path, *others, page_size=1000):
-    """A submission whose batch was made without an answer, and other batches around it; gives its id."""
+    """Interrupt a submission after its batch was created, with other batches around it; return its id."""
     service.after_create = [ResetBeforeBody()]
     with pytest.raises(APIError):
         defer_many(PROMPTS, config=config(retry=ONCE), job_file=tmp_path / "job")

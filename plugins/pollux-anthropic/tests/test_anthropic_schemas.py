@@ -1,4 +1,4 @@
-"""What the dialect of the Messages API cannot hold."""
+"""Schemas that the dialect of the Messages API cannot hold."""
 
 import pytest
 

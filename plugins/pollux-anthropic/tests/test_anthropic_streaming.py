@@ -35,7 +35,7 @@ CASES = pytest.mark.parametrize(("said", "answer"), TRANSCRIPTS.values(), ids=TR
 
 
 def decode_events(parts):
-    """What the decoder gives for these events, which it must not read past the last one."""
+    """Return the items that the decoder yields for these events. It must not read past the last one."""
 
     def coming():
         yield from (ServerEvent(part.get("type") or "", part) for part in parts)

@@ -16,7 +16,7 @@ def server():
 
 @pytest.fixture(params=["direct", "sdk"])
 def config(request, server):
-    """Makes configurations for both ways to the wire: the core's client, and a client of the caller's."""
+    """Return a function that builds configurations for both clients: the core's, and one of the caller."""
     options = {"base_url": server.url, "api_version": "v1beta", "retry_options": {"attempts": 3, "initial_delay": 0.01}}
     client = genai.Client(vertexai=False, api_key=KEY, http_options=options)
 

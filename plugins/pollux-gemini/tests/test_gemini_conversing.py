@@ -8,7 +8,7 @@ from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def build_answer_parts(turn):
-    """What Gemini answers in a turn: thoughts, one call or two of which one has an id, signatures; at last a text."""
+    """Return the answer of a turn: thoughts, one call or two of which one has an id, signatures; then a text."""
     if turn == len(CITIES):
         return [text("All told."), text("", thoughtSignature="ZW5k")]
     signed = function_call("weather", {"city": CITIES[turn]}, call_id=f"id{turn}", signature=f"c2ln{turn}")
@@ -18,7 +18,7 @@ def build_answer_parts(turn):
 
 
 def build_function_responses(turn):
-    """What the tools gave in a turn, as Gemini is told."""
+    """Return the results of the tools of a turn, as they are sent to Gemini."""
     (content, failed), *others = build_tool_outputs(turn)
     told = {"id": f"id{turn}", "name": "weather", "response": {"error" if failed else "result": content}}
     other = {"name": "weather", "response": {"sky": "grey"}}
@@ -26,7 +26,7 @@ def build_function_responses(turn):
 
 
 def build_contents(turn):
-    """The whole of what is sent to get the answer of a turn."""
+    """Return all that is sent to get the answer of a turn."""
     contents = [{"role": "user", "parts": [{"text": "Weather?"}]}]
     for earlier in range(turn):
         contents.append({"role": "model", "parts": build_answer_parts(earlier)})

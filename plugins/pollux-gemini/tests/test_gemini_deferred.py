@@ -352,7 +352,7 @@ def test_finds_a_job_whose_creation_was_not_confirmed(config, server, batches, p
 
 
 def add_others(batches):
-    """What else is in the account."""
+    """Add other batches and files to the account."""
     for number in range(5):
         batches.new_batch(KEY, f"other-{number}", [])
         batches.new_file(KEY, {"displayName": f"other-{number}", "mimeType": "text/plain", "source": "UPLOADED"})

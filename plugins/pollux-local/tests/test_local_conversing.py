@@ -1,4 +1,4 @@
-"""Ten turns of an agent: every body replays what was said, called and told; the reasoning stays behind."""
+"""Ten turns of an agent: every body replays answers, calls and results, without the reasoning."""
 
 from chat_api import answer, tool_call
 from pollux_sync import Config, Options
@@ -6,7 +6,7 @@ from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
 def build_message(turn):
-    """What the model answers in a turn, but its reasoning: one call or a text and two; at last a text."""
+    """Return the model's answer in a turn, without its reasoning: one call or a text and two; at last a text."""
     if turn == len(CITIES):
         return {"content": "All told."}
     calls = [tool_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"id{turn}")]
@@ -16,7 +16,7 @@ def build_message(turn):
 
 
 def build_tool_messages(turn):
-    """What the tools gave in a turn, as the model is told."""
+    """Return the results of the tools of a turn, as they are sent to the model."""
     return [
         {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
         for call, (content, failed) in zip(build_message(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
@@ -24,7 +24,7 @@ def build_tool_messages(turn):
 
 
 def build_messages(turn):
-    """The whole of what is sent to get the answer of a turn."""
+    """Return all that is sent to get the answer of a turn."""
     messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Weather?"}]
     for earlier in range(turn):
         messages += [{"role": "assistant"} | build_message(earlier), *build_tool_messages(earlier)]

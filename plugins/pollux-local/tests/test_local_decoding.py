@@ -1,4 +1,4 @@
-"""What is made of the answers that local servers give."""
+"""Decoding of the answers of local servers."""
 
 import attrs
 import pytest

@@ -1,4 +1,4 @@
-"""What is sent for a call and what is made of its answer, without a server."""
+"""Encoding of calls and decoding of answers, without a server."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Ten turns of an agent: of what the service keeps nothing is sent again; of the rest everything, as it came."""
+"""Ten turns of an agent: turns that the service keeps are not sent again, all others are sent unchanged."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def build_reasoning(turn, *summaries):
 
 
 def build_output(turn):
-    """What OpenAI answers in a turn: reasoning, one call or a comment and two; at last a text."""
+    """Return OpenAI's answer in a turn: reasoning, one call or a comment and two; at last a text."""
     if turn == len(CITIES):
         return [build_reasoning(turn), message("All told.", phase="final_answer")]
     call = function_call("weather", f'{{"city":"{CITIES[turn]}"}}', f"call_{turn}")
@@ -38,7 +38,7 @@ def build_output(turn):
 
 
 def build_function_outputs(turn):
-    """What the tools gave in a turn, as OpenAI is told."""
+    """Return the results of the tools of a turn, as they are sent to OpenAI."""
     texts = [f"Error: {text}" if failed else text for text, failed in build_tool_outputs(turn)]
     ids = [f"call_{turn}", f"call_{turn}b"][: len(texts)]
     return [
@@ -109,7 +109,7 @@ WRITTEN = {"type": "message", "role": "assistant", "content": "Four."}
 
 
 def replay(server, config, first, *, change=None, **fields):
-    """What is sent of an answer when the conversation goes on without its id."""
+    """Return the items that replay an answer when the conversation continues without its id."""
     server.reply(first, answer(message("Yes.")))
     state = run("2 + 2?", config=config(), options=Options(history=[]))["_conversation_state"]
     state.pop("response_id", None)

@@ -62,7 +62,7 @@ def test_many_prompts_cost_no_memory_of_their_own(tmp_path):
 
 
 def short(body):
-    """The beginning of what was asked."""
+    """Return an answer with the first ten characters of the prompt."""
     asked = body["input"][-1]["content"][-1]["text"]
     part = {"type": "output_text", "text": asked[:10], "annotations": []}
     return {"id": "r", "status": "completed", "output": [{"type": "message", "role": "assistant", "content": [part]}]}

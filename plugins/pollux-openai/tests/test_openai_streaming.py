@@ -29,7 +29,7 @@ OPTIONS = Options(tools=[{"name": name, "parameters": {"type": "object", "proper
 
 @pytest.fixture
 def stream_events(server):
-    """Gives the events of what the server streams."""
+    """Return a function that streams pieces from the server and returns the events."""
 
     def ask(*pieces):
         server.reply(Events(pieces))

@@ -10,7 +10,7 @@ FUNCTION = {"name": "weather", "parameters": TOOL["parameters"] | {"additionalPr
 
 
 def build_message(turn):
-    """What the model answers in a turn: reasoning that can be read or not, one call or a text and two; at last a text.
+    """Return the answer of a turn: reasoning that can be read or not, one call or a text and two; then a text.
 
     Gives the message as it is replayed too.
     """
@@ -43,7 +43,7 @@ def build_answer(turn):
 
 
 def build_tool_messages(turn):
-    """What the tools gave in a turn, as the model is told."""
+    """Return the results of the tools of a turn, as they are sent to the model."""
     return [
         {"role": "tool", "content": f"Error: {content}" if failed else content, "tool_call_id": call["id"]}
         for call, (content, failed) in zip(build_message(turn)["tool_calls"], build_tool_outputs(turn), strict=True)
@@ -51,7 +51,7 @@ def build_tool_messages(turn):
 
 
 def build_messages(turn):
-    """The whole of what is sent to get the answer of a turn."""
+    """Return all that is sent to get the answer of a turn."""
     messages = [{"role": "system", "content": "be brief"}]
     messages.append({"role": "user", "content": "Weather?" if turn else [{"type": "text", "text": "Weather?"}]})
     for earlier in range(turn):
