@@ -73,8 +73,8 @@ def _choose_exit_code(error: Exception) -> int:
         return PENDING
     # REFUSED promises that nothing was sent. A bad source can be found only after other prompts were answered.
     was_sent = getattr(error, "partial_result", None) is not None
-    is_refusal = isinstance(error, ConfigurationError | SourceError | PlanningError)
-    return REFUSED if is_refusal and not was_sent else FAILED
+    is_usage_error = isinstance(error, ConfigurationError | SourceError | PlanningError)
+    return REFUSED if is_usage_error and not was_sent else FAILED
 
 
 def _describe_error(error: Exception) -> str:

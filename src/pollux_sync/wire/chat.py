@@ -239,7 +239,7 @@ def decode_chat(
         reasoning=next((text for name in REASONING_FIELDS if (text := _read_text(message.get(name)))), None),
         tool_calls=calls,
         usage=_decode_usage(body.get("usage")),
-        finish_reason=_decode_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(refusal)),
+        finish_reason=_decode_finish_reason(raw_reason, has_calls=bool(calls), has_refusal=bool(refusal)),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
@@ -283,8 +283,8 @@ def _decode_tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
             yield ToolCall(as_text(call.get("id")) or f"call_{index}", function["name"], text)
 
 
-def _decode_finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
-    if is_refusal:
+def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool) -> FinishReason | None:
+    if has_refusal:
         return "refusal"
     # Some servers end a tool call with "stop", or name no reason.
     reason = _FINISH_REASONS.get((raw or "").lower())

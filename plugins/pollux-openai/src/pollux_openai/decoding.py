@@ -47,7 +47,9 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         reasoning=_read_reasoning(items),
         tool_calls=calls,
         usage=decode_usage(body.get("usage")),
-        finish_reason=_decode_finish_reason(raw_reason, has_calls=bool(calls), is_refusal=bool(read_refusal(contents))),
+        finish_reason=_decode_finish_reason(
+            raw_reason, has_calls=bool(calls), has_refusal=bool(read_refusal(contents))
+        ),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
@@ -77,9 +79,9 @@ def _read_finish_reason(body: Mapping[str, Any]) -> str | None:
     return as_text(reason) or as_text(body.get("status"))
 
 
-def _decode_finish_reason(raw: str | None, *, has_calls: bool, is_refusal: bool) -> FinishReason | None:
+def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool) -> FinishReason | None:
     # The service reports refusals and tool calls as plain "completed".
-    if is_refusal:
+    if has_refusal:
         return "refusal"
     reason = _FINISH_REASONS.get(raw or "")
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
