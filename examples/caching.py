@@ -8,7 +8,7 @@ from pathlib import Path
 from pollux_sync import Config, Options, Source, cached, list_caches, run_many
 from pollux_sync.testing import Script
 
-model = Script().on("Who built", "Ada Morrow.").on("closed", "On Mondays.")
+model = Script().on("Who built", "Ada Morrow.").on("When is", "On Mondays.")
 config = Config(provider="gemini", model="gemini-2.5-flash", use_mock=True, plugins=[model])
 lighthouse = Source.from_file(Path(__file__).parent / "data" / "lighthouse.md")
 

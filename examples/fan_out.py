@@ -10,7 +10,7 @@ from pollux_sync.testing import Script
 
 LIGHTHOUSE = Path(__file__).parent / "data" / "lighthouse.md"
 
-model = Script().on("Who built", "Ada Morrow.").on("closed", "On Mondays.").on("first keeper", "Tomas Reed.")
+model = Script().on("Who built", "Ada Morrow.").on("When is", "On Mondays.").on("Who was", "Tomas Reed.")
 config = Config(provider="openai", model="gpt-5-mini", request_concurrency=3, use_mock=True, plugins=[model])
 
 questions = ["Who built it?", "When is the museum closed?", "Who was the first keeper?"]
