@@ -108,7 +108,10 @@ def call_with_retries(
 def _read_and_record(
     cause: Exception, hooks: Hooks, ledger: list[Attempt], *, started_at: float, started: float, wait_s: float
 ) -> Fault:
-    """Return the fault of a failed attempt and add it to the ledger, which an error that is no fault carries too."""
+    """Return the fault of a failed attempt, and add it to the ledger.
+
+    Raises the PolluxError of a plugin that cannot read the failure, with the ledger as its attempts.
+    """
     try:
         fault = read_fault(cause, hooks)
     except PolluxError as defect:

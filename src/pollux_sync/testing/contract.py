@@ -158,6 +158,18 @@ class Contract:
             defaults: dict[str, Any] = {"provider": self.provider, "model": self.model, "retry": _RETRY_AT_ONCE} | reach
             yield lambda **fields: Config(**(defaults | fields))
 
+    def _check_fault(
+        self, server: ScriptedServer, fault: FaultCase, error: APIError, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Check what the caller gets of a fault, what the server was asked, and that no text shows the key."""
+        assert (error.kind, error.status_code) == (fault.kind, fault.status_code)
+        assert (error.provider, error.phase, len(error.attempts)) == (self.provider, "generate", fault.attempts)
+        assert len(server.requests) == fault.attempts
+        self._check_secrecy(_describe_error(error) + caplog.text)
+
+    def _check_secrecy(self, text: str) -> None:
+        assert self.key is None or self.key not in text
+
 
 class ProviderContract(Contract):
     """The tests of every provider: it answers, reports faults, and never shows the key.
@@ -190,9 +202,7 @@ class ProviderContract(Contract):
         server.reply(*[fault.step] * (fault.attempts + 1))
         with pytest.raises(APIError) as caught:
             run("hi", config=config(timeout_s=_choose_timeout_s(fault)))
-        _check_error(caught.value, fault, self.provider)
-        assert len(server.requests) == fault.attempts
-        self._check_secrecy(_describe_error(caught.value) + caplog.text)
+        self._check_fault(server, fault, caught.value, caplog)
 
     def test_retries_only_as_the_policy_says(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
         """Neither the plugin nor its SDK retries."""
@@ -254,9 +264,6 @@ class ProviderContract(Contract):
             imported = _run_python(_PLAIN_CALL, json.dumps(call), *self.heavy)
         assert imported == "[]"
 
-    def _check_secrecy(self, text: str) -> None:
-        assert self.key is None or self.key not in text
-
 
 class StreamingContract(Contract):
     """The tests of a provider that streams. ``partial`` is the beginning of a stream whose text so far is "half"."""
@@ -312,9 +319,7 @@ class StreamingContract(Contract):
         server.reply(*[fault.step] * (fault.attempts + 1))
         with pytest.raises(APIError) as caught:
             stream("hi", config=config(timeout_s=_choose_timeout_s(fault))).result()
-        _check_error(caught.value, fault, self.provider)
-        assert len(server.requests) == fault.attempts
-        assert self.key is None or self.key not in _describe_error(caught.value) + caplog.text
+        self._check_fault(server, fault, caught.value, caplog)
 
     @pytest.mark.parametrize(
         ("ending", "kind"),
@@ -545,7 +550,7 @@ class DeferredContract(Contract):
         """A job file and the repr of a handle do not contain the key."""
         # Job files lie on disk for days, and people paste handles into logs.
         handle = defer_many(["a"], config=config(), job_file=tmp_path / "job.json")
-        assert self.key is None or self.key not in f"{handle!r} {(tmp_path / 'job.json').read_text()}"
+        self._check_secrecy(f"{handle!r} {(tmp_path / 'job.json').read_text()}")
 
 
 class SchemaContract(Contract):
@@ -665,11 +670,6 @@ def _build_broken_answer_cases(answer: Answer) -> dict[str, FaultCase]:
         # HTML with status 200 comes from something else than the service, and would come again.
         "a login page": FaultCase(Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200),
     }
-
-
-def _check_error(error: APIError, fault: FaultCase, provider: str) -> None:
-    assert (error.kind, error.status_code) == (fault.kind, fault.status_code)
-    assert (error.provider, error.phase, len(error.attempts)) == (provider, "generate", fault.attempts)
 
 
 def _choose_timeout_s(fault: FaultCase) -> float:
