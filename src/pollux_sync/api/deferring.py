@@ -153,6 +153,7 @@ def as_completed(
     # Keyed by job, so that a handle that is passed twice is waited for once.
     pending = {handle.job_id: (handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles)}
     known: dict[str, DeferredSnapshot] = {}
+    # Not the monotonic clock: on Linux it stands still while a laptop sleeps, and the provider works on meanwhile.
     deadline = None if timeout_s is None else time.time() + timeout_s
     look = 0
     while pending:
