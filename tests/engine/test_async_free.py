@@ -167,8 +167,11 @@ from every_call import run_every_call
 if __name__ == "__main__":
     where = sys.argv[2] if len(sys.argv) > 2 else None
     before = run_every_call(where)
-    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
-        print(json.dumps([before, *pool.map(run_every_call, [where] * 2)]))
+    pool = multiprocessing.get_context(sys.argv[1]).Pool(2)
+    print(json.dumps([before, *pool.map(run_every_call, [where] * 2)]))
+    # Not `with`, which terminates the workers: some would die while they write what coverage measured.
+    pool.close()
+    pool.join()
 """
 
 

@@ -149,7 +149,10 @@ def test_forked_workers_share_the_parents_server(model):
         "import multiprocessing\n"
         "def ask(prompt): return run(prompt, config=config)['answers'][0]\n"
         "run('hi', config=config)\n"
-        "with multiprocessing.get_context('fork').Pool(2) as pool: print(*pool.map(ask, 'abcd'), sep='\\n')\n"
+        "pool = multiprocessing.get_context('fork').Pool(2)\n"
+        "print(*pool.map(ask, 'abcd'), sep='\\n')\n"
+        # Not `with`, which terminates the workers: some would die while they write what coverage measured.
+        "pool.close(); pool.join()\n"
         "print(ask('still there'))\n",
     )
     assert (done.returncode, done.stdout) == (0, f"{ANSWER}\n" * 5)
