@@ -15,7 +15,7 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
-    from pollux_sync.data.clients import Client, FileClient, FileStore, JobClient, JobStore
+    from pollux_sync.data.clients import Client
     from pollux_sync.data.config import REDACTED, ConfigValues
     from pollux_sync.data.events import (
         AttemptFailed,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
     from pollux_sync.data.options import Options
+    from pollux_sync.data.payloads import FormPayload, Payload, RawPayload, Readable
     from pollux_sync.data.provider import (
         API_VERSION,
         TEXT_FILE_RULE,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         Delivery,
         HttpRequest,
         HttpResponse,
+        InlineLimits,
         Problem,
         ProviderInfo,
         SourceRule,
@@ -103,7 +105,6 @@ if TYPE_CHECKING:
         SourceError,
         is_refusal,
     )
-    from pollux_sync.hooks.forwarding import FileHooks, JobHooks
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.schemas import (
         PLAIN,
@@ -126,13 +127,13 @@ if TYPE_CHECKING:
     from pollux_sync.wire.lists import read_objects
     from pollux_sync.wire.paging import iter_pages
     from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
-    from pollux_sync.wire.sdks import DirectCarrier, SDKCarrier, open_sdk_stream, read_response
+    from pollux_sync.wire.sdks import SDKCarrier, StainlessCarrier, open_sdk_stream, read_response, read_sdk_lines
     from pollux_sync.wire.sse import ByteStream, EventParser, read_until_complete
     from pollux_sync.wire.tools import find_strict_problem, lift_calls, lower_parameters, result_text
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
-    "data.clients": ("Client", "FileClient", "FileStore", "JobClient", "JobStore"),
+    "data.clients": ("Client",),
     "data.config": ("REDACTED", "ConfigValues"),
     "data.events": (
         "AttemptFailed",
@@ -163,6 +164,7 @@ _HOMES = {
     "data.mime": ("OCTET_STREAM",),
     "data.models": ("ModelInfo", "Readiness", "find_model_row"),
     "data.options": ("Options",),
+    "data.payloads": ("FormPayload", "Payload", "RawPayload", "Readable"),
     "data.provider": (
         "API_VERSION",
         "TEXT_FILE_RULE",
@@ -173,6 +175,7 @@ _HOMES = {
         "Delivery",
         "HttpRequest",
         "HttpResponse",
+        "InlineLimits",
         "Problem",
         "ProviderInfo",
         "SourceRule",
@@ -220,7 +223,6 @@ _HOMES = {
         "SourceError",
         "is_refusal",
     ),
-    "hooks.forwarding": ("FileHooks", "JobHooks"),
     "hooks.specs": ("hookimpl",),
     "schemas": (
         "PLAIN",
@@ -243,7 +245,7 @@ _HOMES = {
     "wire.lists": ("read_objects",),
     "wire.paging": ("iter_pages",),
     "wire.sdkerrors": ("convert_body_errors", "convert_sdk_errors"),
-    "wire.sdks": ("DirectCarrier", "SDKCarrier", "open_sdk_stream", "read_response"),
+    "wire.sdks": ("SDKCarrier", "StainlessCarrier", "open_sdk_stream", "read_response", "read_sdk_lines"),
     "wire.sse": ("ByteStream", "EventParser", "read_until_complete"),
     "wire.tools": ("find_strict_problem", "lift_calls", "lower_parameters", "result_text"),
 }
@@ -290,35 +292,31 @@ __all__ = [
     "DeferredSubmitted",
     "Delivery",
     "Delta",
-    "DirectCarrier",
     "Event",
     "EventParser",
     "EventStream",
     "Failure",
     "Fault",
     "FaultKind",
-    "FileClient",
-    "FileHooks",
-    "FileStore",
     "FileUploaded",
     "Finding",
     "FinishReason",
+    "FormPayload",
     "HttpClient",
     "HttpError",
     "HttpRequest",
     "HttpResponse",
+    "InlineLimits",
     "InlinePart",
     "InternalError",
     "ItemStatus",
-    "JobClient",
-    "JobHooks",
     "JobState",
-    "JobStore",
     "Lowered",
     "ModelInfo",
     "Options",
     "Outcome",
     "Part",
+    "Payload",
     "Phase",
     "Plan",
     "PlanBuilt",
@@ -328,6 +326,8 @@ __all__ = [
     "ProviderHint",
     "ProviderInfo",
     "RateLimitError",
+    "RawPayload",
+    "Readable",
     "Readiness",
     "ReasoningDelta",
     "RemoteCache",
@@ -344,6 +344,7 @@ __all__ = [
     "SourceError",
     "SourceRule",
     "SourceType",
+    "StainlessCarrier",
     "StreamStart",
     "StreamUsage",
     "TextDelta",
@@ -384,6 +385,7 @@ __all__ = [
     "read_count",
     "read_objects",
     "read_response",
+    "read_sdk_lines",
     "read_until_complete",
     "result_text",
     "schema_of",

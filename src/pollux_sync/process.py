@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.handles import CacheHandle, DeferredHandle
-    from pollux_sync.engine.preparing import UploadStore
+    from pollux_sync.engine.delivering import FileStorage
 
     #: What one call runs on: the hooks with an open client, and the place where its files are stored.
-    CallContext: TypeAlias = tuple[Hooks, UploadStore]
+    CallContext: TypeAlias = tuple[Hooks, FileStorage]
 
 
 def open_hooks(config: ConfigValues) -> Hooks:

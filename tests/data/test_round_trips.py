@@ -29,6 +29,7 @@ from pollux_sync import (
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable, dump_value, load_value
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.interaction import Continuation
+from pollux_sync.data.payloads import Payload
 from pollux_sync.data.reply import Failure
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.data.tool import ToolResult
@@ -52,7 +53,17 @@ LEAVES = st.none() | st.booleans() | st.integers() | FLOATS | TEXTS
 JSON = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2), max_leaves=4
 )
-LEAF_TYPES = {str: TEXTS, int: st.integers(), float: FLOATS, bool: st.booleans(), type(None): st.none(), Any: JSON}
+#: A payload is read from files when it is sent, and is not stored.
+LEAF_TYPES = {
+    Payload: st.none(),
+    bytes: st.binary(max_size=20),
+    str: TEXTS,
+    int: st.integers(),
+    float: FLOATS,
+    bool: st.booleans(),
+    type(None): st.none(),
+    Any: JSON,
+}
 PARTS = (
     Asset,
     Attempt,

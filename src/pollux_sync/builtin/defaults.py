@@ -34,7 +34,8 @@ class CoreDefaults:
     @hookimpl(trylast=True)
     def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
         # A client that the caller passed brings its own address, which the core does not know.
-        return Address(base_url=None if config.client is not None else config.base_url or info.base_url)
+        base_url = None if config.client is not None else config.base_url or info.base_url
+        return Address(base_url=base_url, headers=dict(config.headers))
 
     @hookimpl(trylast=True)
     def pollux_close(self, client: Any) -> bool:

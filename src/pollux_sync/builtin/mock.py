@@ -87,6 +87,7 @@ _INFO = ProviderInfo(
         TEXT_RULE,
         TEXT_FILE_RULE,
         SourceRule(source_types={"file"}, delivery="upload"),
+        SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"uri", "youtube", "arxiv"}, delivery="uri"),
     ),
     # What pollux_encode writes: provider options must not replace these.

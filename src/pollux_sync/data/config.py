@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
@@ -21,8 +22,15 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: The variables that may name a file of trusted certificates, in the order in which requests reads them.
-CA_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+#: The variables that may name a file of trusted certificates, in the order in which they are read: requests knows the
+#: first two, OpenSSL and httpx the third.
+CA_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+#: How files that a provider can store reach it.
+Uploads = Literal["auto", "always", "never"]
+#: The names that RFC 9110 allows for a header.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: Names of headers whose values are secrets, such as Authorization, X-Api-Key and Cookie.
+_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 #: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
@@ -45,6 +53,10 @@ def _strip_credentials(text: str) -> str:
     return f"{REDACTED}@{text.rpartition('@')[2]}" if "@" in text else text
 
 
+def _to_text_path(path: str | PathLike[str] | None) -> str | None:
+    return path if path is None else fspath(path)
+
+
 # Dicts have no hash, so they are compared as text; repr stands in for values without a JSON form.
 def _dump_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True, default=repr)
@@ -61,6 +73,14 @@ def _copy_options(value: object) -> Mapping[str, Any]:
     return require_mapping("provider_options", {} if value is None else value)
 
 
+def _copy_headers(value: object) -> Mapping[str, str]:
+    return require_mapping("headers", {} if value is None else value)
+
+
+def _redact_values(headers: Mapping[str, str]) -> str:
+    return repr(dict.fromkeys(headers, REDACTED))
+
+
 def _copy_capabilities(value: object) -> Mapping[str, bool]:
     return require_mapping("capabilities", {} if value is None else value)
 
@@ -72,6 +92,16 @@ def _split_url(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts
+
+
+@attrs.frozen(kw_only=True)
+class Completed:
+    """The values of a configuration that came from the environment, and the provider that they are for."""
+
+    provider: str
+    api_key: str | None = attrs.field(repr=False)
+    base_url: str | None
+    headers: Mapping[str, str] = attrs.field(repr=False)
 
 
 # The hash is cached, because every call looks up its client by the configuration.
@@ -87,19 +117,26 @@ class ConfigValues:
     request_concurrency: int = 6
     timeout_s: float = 600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    proxy: str | None = attrs.field(default=None, repr=_redact_credentials)
+    ca_bundle: str | None = attrs.field(default=None, converter=_to_text_path)
+    headers: Mapping[str, str] = attrs.field(default=None, converter=_copy_headers, eq=_dump_json, repr=_redact_values)
+    uploads: Uploads = "auto"
     # Plugins and clients compare by identity: equal configurations share one open client.
     plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identify_plugins)
     client: Any = attrs.field(default=None, eq=id, repr=lambda client: type(client).__name__)
-    #: The provider, and the key and base url that the environment had for it: see hooks.config. A copy for another
-    #: provider drops them, so that no key reaches a provider that it does not belong to.
-    _completed: tuple[str, str | None, str | None] | None = attrs.field(default=None, repr=False, eq=False)
+    #: What the environment had for the provider: see hooks.config. A copy for another provider drops it, so that no
+    #: key reaches a provider that it does not belong to.
+    _completed: Completed | None = attrs.field(default=None, repr=False, eq=False)
     provider_options: Mapping[str, Any] = attrs.field(default=None, converter=_copy_options, eq=_dump_json)
     capabilities: Mapping[str, bool] = attrs.field(default=None, converter=_copy_capabilities, eq=_dump_json)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The keys that no text may show: the configuration's own, and that of the client passed to it."""
-        return tuple([key for key in self._keys if len(key) >= _MIN_SECRET_CHARS])
+        """The texts that nothing may show: keys, the proxy's password, headers that carry secrets by their names."""
+        password = (_split_url(self.proxy) or SplitResult("", "", "", "", "")).password if self.proxy else None
+        hidden = (value for name, value in self.headers.items() if _SECRET_NAME.search(name))
+        secrets = (*self._keys, *([unquote(password)] if password else ()), *hidden)
+        return tuple([secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARS])
 
     @property
     def excluded_options(self) -> frozenset[str]:
@@ -124,6 +161,11 @@ class ConfigValues:
         check_text("model", self.model, hint="pass the model's name as the provider writes it")
         self._check_api_key()
         self._check_base_url()
+        self._check_way()
+        if self.uploads not in get_args(Uploads):
+            raise ConfigurationError(
+                f"uploads {self.uploads!r} is not known", hint=f"use one of: {', '.join(get_args(Uploads))}"
+            )
         check_bool("use_mock", self.use_mock)
         check_int("request_concurrency", self.request_concurrency, minimum=1)
         check_seconds("timeout_s", self.timeout_s, above=True)
@@ -169,6 +211,21 @@ class ConfigValues:
                 "base_url holds credentials, a query or a fragment, which would not be sent",
                 hint="pass the key as api_key, and the bare address as base_url",
             )
+
+    def _check_way(self) -> None:
+        """Check how the address is reached: the proxy, the certificates and the headers."""
+        for name in ("proxy", "ca_bundle"):
+            if getattr(self, name) is not None:
+                check_text(name, getattr(self, name), hint="leave it out to use what the environment names")
+        for name, value in self.headers.items():
+            # A line break in either would begin another header. Values are not shown: they may be secrets.
+            if not _HEADER_NAME.fullmatch(str(name)):
+                raise ConfigurationError(f"headers holds the name {name!r}, which no header has", hint="e.g. X-Team")
+            text: object = value
+            if not (isinstance(text, str) and text.isascii() and text.isprintable()):
+                raise ConfigurationError(
+                    f"the value of the header {name!r} is not a text of printable ASCII", hint="pass one line of text"
+                )
 
     def _check_plugins(self) -> None:
         if self.plugins is None:

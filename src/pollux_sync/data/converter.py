@@ -112,7 +112,7 @@ def _add_readers(converter: Converter) -> None:
     from pollux_sync.data.errorfacts import load_error
     from pollux_sync.schemas import structure
 
-    for leaf in (str, int, float):  # cattrs looks up bool by its base class, int
+    for leaf in (str, int, float, bytes):  # cattrs looks up bool by its base class, int
         converter.register_structure_hook(leaf, structure)
     # cattrs asks the hooks registered last first: classes with a layout of their own come after attrs classes.
     converter.register_structure_hook_func(_is_plain, structure)
@@ -127,6 +127,7 @@ def _add_writers(converter: Converter) -> None:
     from pollux_sync.schemas import unstructure
 
     converter.register_unstructure_hook_func(_is_plain, unstructure)
+    converter.register_unstructure_hook(bytes, unstructure)
     converter.register_unstructure_hook_factory(attrs.has, _make_record_writer)
     converter.register_unstructure_hook_func(_has_own_layout, lambda value: value.to_dict())
     converter.register_unstructure_hook(PolluxError, lambda error: dump_error(error, converter))

@@ -19,12 +19,16 @@ _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancel
 
 @attrs.frozen(kw_only=True)
 class Asset:
-    """A file stored at the provider. ``expires_at`` is in seconds since the epoch, None if the file stays."""
+    """A file stored at the provider. ``expires_at`` is in seconds since the epoch, None if the file stays.
+
+    One that is not ``is_ready`` is still being processed, and no request may refer to it yet.
+    """
 
     id: str
     mime_type: str
     uri: str | None = None
     expires_at: float | None = None
+    is_ready: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -6,24 +6,27 @@ The engine decides by the declaration alone, and the capability tables in the do
 from __future__ import annotations
 
 import json
+import secrets
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from pollux_sync.data.converter import Storable
+from pollux_sync.data.payloads import InlineText, Payload
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import date
 
     from pollux_sync.data.source import Source
 
 #: The version of the hook interface that this core implements: (major, minor).
 API_VERSION = (1, 0)
 
-Delivery = Literal["text", "inline", "upload", "uri"]
+Delivery = Literal["text", "inline", "upload", "uri", "stored"]
 BaseUrlPolicy = Literal["fixed", "optional", "required"]
 
 
@@ -37,18 +40,36 @@ def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
 
 
 @attrs.frozen(kw_only=True)
+class InlineLimits:
+    """How much content may stand inside a request, by the page ``docs`` on the day ``as_of``.
+
+    ``max_bytes`` is the size of one file and ``max_request_bytes`` that of all files of a request, before they are
+    encoded in base64.
+    """
+
+    max_bytes: int
+    max_request_bytes: int
+    as_of: date
+    docs: str
+
+
+@attrs.frozen(kw_only=True)
 class SourceRule:
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
     ``mime_types`` are shell-style patterns. ``delivery`` is one of: "text" sends the content as text, "inline" sends
-    the bytes inside the request, "upload" refers to a file that `pollux_upload` stored, "uri" sends the address alone.
+    the bytes inside the request, "upload" refers to a file that `pollux_upload` stored, "stored" to one that was there
+    before, "uri" sends the address alone.
     ``uri_schemes`` restricts the rule to sources whose identifier has one of these schemes; empty allows all.
+    With "upload", ``inline`` says up to which size the provider takes the bytes inside the request too: the core then
+    chooses what costs less.
     """
 
     source_types: frozenset[str] = attrs.field(converter=_to_frozenset)
     mime_types: tuple[str, ...] = ("*",)
     delivery: Delivery
     uri_schemes: tuple[str, ...] = ()
+    inline: InlineLimits | None = None
 
     def matches(self, source: Source) -> bool:
         """Return whether this rule applies to ``source``."""
@@ -133,6 +154,8 @@ class ProviderInfo:
     ``key_env`` are the environment variables that may hold the key, tried in order.
     ``auth`` is the header that carries the key, as (name, format with ``{key}``). ``placeholder_key`` is sent in it
     without a key, for servers that require the header anyway.
+    ``header_env`` names the variables that set a header of every request, by header; ``headers_env`` one that holds
+    any headers, a line each.
     ``sources`` are the rules of delivery, in order. ``sources_hint`` is the hint of the error when none of them
     matches a source; by default it lists the rules.
     ``managed_fields`` are the body fields that raw provider options may not set.
@@ -153,6 +176,8 @@ class ProviderInfo:
     base_url: str | None = None
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
+    header_env: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    headers_env: str | None = None
     options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     # A dict has no hash, and would leave the whole declaration without one.
     conditions: Mapping[str, str] = attrs.field(factory=dict, hash=False)
@@ -214,35 +239,72 @@ class Address:
 class HttpRequest:
     """One HTTP request as data: `pollux_encode` returns it and `pollux_send` sends it. It never holds the key.
 
-    ``path`` is relative to the base url; ``body`` is JSON-ready, or None for no body.
+    ``path`` is relative to the base url, or a whole address on the same host, such as that of an upload in progress.
+    ``body`` is JSON-ready, or None for no body. ``payload`` is sent in its place where the body is not JSON: bytes, a
+    file, a form with a file. ``is_answer_optional`` admits a successful answer without a body, which is decoded as
+    None; otherwise it is an error. ``has_inline_texts`` is set by the core for a body that may hold an `InlineText`.
     """
 
     path: str
     body: dict[str, Any] | None = None
+    payload: Payload | None = None
+    is_answer_optional: bool = False
+    has_inline_texts: bool = False
     method: str = "POST"
     headers: dict[str, str] = attrs.field(factory=dict)
 
     @property
     def content(self) -> bytes | None:
         """The body as compact UTF-8 JSON, None without a body. Raises ConfigurationError if JSON cannot hold it."""
-        if self.body is None:
-            return None
-        try:
-            return _ENCODER.encode(self.body).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ConfigurationError(
-                f"the request cannot be written as JSON: {error}",
-                hint="use only plain data in tools, response_schema and provider_options",
-            ) from error
+        return None if self.body is None else _encode_json(self.body)
+
+    def split_content(self) -> tuple[bytes, ...]:
+        """Return `content` in pieces, where each `InlineText` of the body is a piece of its own, not a copy."""
+        found: list[InlineText] = []
+        # Random, so that no text of the caller's is taken for a mark.
+        mark = f"pollux-{secrets.token_hex(16)}"
+        text = _encode_json(_mark_inline_texts(self.body, mark, found))
+        # JSON objects and lists keep their order, so the marks come in the order in which the texts were found.
+        pieces = text.split(mark.encode())
+        return (
+            pieces[0],
+            *(part for inline, rest in zip(found, pieces[1:], strict=True) for part in (inline.ascii, rest)),
+        )
+
+
+def _encode_json(value: Any) -> bytes:
+    try:
+        return _ENCODER.encode(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"the request cannot be written as JSON: {error}",
+            hint="use only plain data in tools, response_schema and provider_options",
+        ) from error
+
+
+def _mark_inline_texts(value: Any, mark: str, found: list[InlineText]) -> Any:
+    """Return the value with a mark in place of each inline text, which is added to ``found``."""
+    if isinstance(value, InlineText):
+        found.append(value)
+        return mark
+    if isinstance(value, dict):
+        return {name: _mark_inline_texts(inner, mark, found) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mark_inline_texts(inner, mark, found) for inner in value]
+    return value
 
 
 @attrs.frozen(kw_only=True)
 class HttpResponse(Storable):
-    """One HTTP response as data: status, headers with lower-case names, and the body decoded from JSON."""
+    """One HTTP response as data: status, headers with lower-case names, and the body decoded from JSON.
+
+    ``content`` is the beginning of a body that could not be decoded, at most 1 MiB: the answer may be paid for.
+    """
 
     status: int
     headers: dict[str, str] = attrs.field(factory=dict, repr=False)
     body: Any = None
+    content: bytes | None = attrs.field(default=None, repr=False)
 
     @property
     def request_id(self) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from binascii import b2a_base64
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
+from pollux_sync.data.payloads import InlineText
+
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -29,16 +33,43 @@ class TextPart:
 
 @attrs.frozen
 class InlinePart:
-    """A content whose bytes are sent inside the request."""
+    """A content whose bytes are sent inside the request.
+
+    ``identity`` is the hex SHA-256 of a file that could be uploaded instead, None for one that cannot.
+    """
 
     source: Source
     # Left out of the repr: it may be megabytes.
     data: bytes = attrs.field(repr=False)
+    identity: str | None = None
+    # Encoded when the part is built, which one thread does, and not by each of the threads that share it.
+    _encoded: bytes = attrs.field(
+        default=attrs.Factory(lambda self: b2a_base64(self.data, newline=False), takes_self=True),
+        init=False,
+        repr=False,
+        eq=False,
+    )
+    _texts: dict[str, InlineText] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @property
     def mime_type(self) -> str:
         """The MIME type of the content."""
         return self.source.mime_type
+
+    @property
+    def base64(self) -> InlineText:
+        """The content in base64, one text for all requests."""
+        return self._share("")
+
+    @property
+    def data_url(self) -> InlineText:
+        """The content as a URL (RFC 2397), one text for all requests."""
+        return self._share(f"data:{self.mime_type};base64,")
+
+    def _share(self, prefix: str) -> InlineText:
+        text = self._texts.get(prefix)
+        # Two threads may build it at once; setdefault makes one of the two the shared one.
+        return self._texts.setdefault(prefix, InlineText(prefix.encode() + self._encoded)) if text is None else text
 
 
 @attrs.frozen
@@ -60,13 +91,22 @@ class UriPart:
 
 @attrs.frozen
 class UploadPart:
-    """A file that must be uploaded first; an `AssetPart` replaces it before the call is encoded.
+    """A file that is still to be delivered; an `AssetPart` or `InlinePart` replaces it before the call is encoded.
 
-    ``identity`` is the hex SHA-256 of the content: equal content of one MIME type is uploaded once.
+    ``identity`` is the hex SHA-256 of the content, ``size_bytes`` its size: equal content of one MIME type is uploaded
+    once.
     """
 
     source: Source
     identity: str
+    size_bytes: int = 0
+
+    def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:
+        """Return the source bound to the content that was planned: content that has changed since cannot be read.
+
+        Once ``is_stopped`` returns True, reading raises ConnectionAbortedError.
+        """
+        return self.source.pin(sha256=self.identity, size_bytes=self.size_bytes, is_stopped=is_stopped)
 
 
 @attrs.frozen
@@ -208,14 +248,28 @@ class DeferredRow:
     provider_status: str | None = None
 
 
+class Redelivery(Protocol):
+    """The way on for files inside a request that the service refuses: they are stored, once for all calls."""
+
+    def store_inline_parts(self, call: Call, stop: threading.Event) -> Call | None:
+        """Return the call with its inline files stored; None if it has none that can be. Raises APIError."""
+        ...
+
+    def use_stored_parts(self, call: Call) -> Call:
+        """Return the call with those of its inline files replaced that have been stored already."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """A plan whose files are at the provider.
+    """A plan whose files are delivered: at the provider, or in its calls.
 
     ``blocked`` holds the errors of calls that cannot be sent, by call index, such as after a failed upload.
+    ``redelivery`` is None if no call has files that could be delivered otherwise.
     """
 
     plan: Plan
     provider: str
     calls: tuple[Call, ...]
     blocked: Mapping[int, PolluxError]
+    redelivery: Redelivery | None = None

@@ -8,9 +8,9 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import contextmanager
-from io import BufferedReader, BytesIO
+from io import SEEK_SET, BytesIO, RawIOBase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
 
-SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json"]
+SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json", "stored"]
 
 #: An id of today, such as 1706.03762v5, or one from before 2007, such as hep-th/9901001.
 _ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE | re.ASCII)
@@ -31,6 +31,7 @@ ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 _YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 #: The one provider that takes settings for videos, and the name of the hint that carries them.
 _VIDEO_PROVIDER, _VIDEO_HINT = "gemini", "video_metadata"
+_CHUNK_BYTES = 256 * 1024
 #: Gemini's limit.
 _MAX_VIDEO_FPS = 24
 
@@ -59,6 +60,88 @@ class FileLoader:
     def __call__(self) -> bytes:
         """Return the file's current content. Raises OSError."""
         return self.path.read_bytes()
+
+
+@attrs.frozen
+class _PinnedLoader:
+    """A loader of content that must still be the one with this hex SHA-256."""
+
+    loader: Callable[[], bytes]
+    sha256: str
+    is_stopped: Callable[[], bool] | None = attrs.field(default=None, eq=False)
+
+    def __call__(self) -> bytes:
+        """Return the content. Raises OSError, and SourceError if it has changed."""
+        content = self.loader()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise _build_change_error(_describe_loader(self.loader))
+        return content
+
+
+class _PinnedReader(RawIOBase):
+    """A stream of content that must be the one with a known size and hash.
+
+    The last piece is handed out only when all that came before and it have that hash, so that content which changed
+    while it was read is never complete anywhere. Raises SourceError.
+    """
+
+    def __init__(self, stream: BinaryIO, source: Source, loader: _PinnedLoader) -> None:
+        self._stream = stream
+        self._name = source.identifier
+        self._size = source.size_bytes
+        self._sha256 = loader.sha256
+        self._is_stopped = loader.is_stopped
+        self._digest = hashlib.sha256()
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    # To the beginning and to the end only: libraries measure a file so, and rewind it before they send it.
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        self._position = self._stream.seek(offset, whence)
+        self._digest = hashlib.sha256()
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        if self._is_stopped is not None and self._is_stopped():
+            raise ConnectionAbortedError("the upload was stopped")
+        piece = self._stream.read(min(len(buffer), max(self._size - self._position, 0)))
+        self._position += len(piece)
+        self._digest.update(piece)
+        if self._position < self._size and not piece:
+            raise _build_change_error(self._name)
+        if piece and self._position == self._size:
+            self._require_unchanged()
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _require_unchanged(self) -> None:
+        # One more byte: a file that is being written to has grown.
+        if self._stream.read(1) or self._digest.hexdigest() != self._sha256:
+            raise _build_change_error(self._name)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _build_change_error(name: str) -> SourceError:
+    """Return the error of content that changed between its planning and its sending."""
+    return SourceError(
+        f"{name!r} changed while it was sent", hint="ask again when nothing writes to it; what was sent is not used"
+    )
+
+
+def _describe_loader(loader: Callable[[], bytes]) -> str:
+    """Return the name of a loader's content for errors."""
+    return str(loader.path) if isinstance(loader, FileLoader) else "the content"
 
 
 @attrs.frozen
@@ -179,6 +262,19 @@ class Source:
         url = f"https://arxiv.org/pdf/{_parse_arxiv_id(ref)}.pdf"
         return cls("arxiv", url, "application/pdf", 0, BytesLoader(url.encode()))
 
+    @classmethod
+    def from_file_id(cls, file_id: str, *, mime_type: str) -> Self:
+        """Return a source of a file that is stored at the provider already, by the id or name it has there.
+
+        It is used as it is, and never deleted. ``mime_type`` is the type of its content, since some providers ask for
+        images in another way than for documents. Raises SourceError if either is not a non-blank string.
+        """
+        for name, value in (("file_id", file_id), ("mime_type", mime_type)):
+            text: object = value
+            if not isinstance(text, str) or not text.strip():
+                raise SourceError(f"{name} must be a non-blank string, got {text!r}", hint="e.g. file_id='file-abc123'")
+        return cls("stored", file_id.strip(), mime_type, 0, BytesLoader(_encode_text(f"stored:{file_id.strip()}")))
+
     def with_gemini_video_settings(
         self, *, start_offset: str | None = None, end_offset: str | None = None, fps: float | None = None
     ) -> Self:
@@ -255,16 +351,48 @@ class Source:
     @property
     def path(self) -> Path | None:
         """The local file of this source, or None."""
-        return self.content_loader.path if isinstance(self.content_loader, FileLoader) else None
+        loader = self.content_loader.loader if isinstance(self.content_loader, _PinnedLoader) else self.content_loader
+        return loader.path if isinstance(loader, FileLoader) else None
 
-    def open(self) -> BytesIO | BufferedReader:
+    def pin(self, *, sha256: str, size_bytes: int, is_stopped: Callable[[], bool] | None = None) -> Self:
+        """Return the source bound to content with this hash and size: other content raises SourceError when read.
+
+        Once ``is_stopped`` returns True, reading the opened source raises ConnectionAbortedError.
+        """
+        loader = _PinnedLoader(self.content_loader, sha256, is_stopped)
+        return attrs.evolve(self, size_bytes=size_bytes, content_loader=loader)
+
+    def open(self) -> BinaryIO:
         """Open the content as a binary stream; a file is not read into memory as a whole. Raises OSError."""
-        return BytesIO(self.content_loader()) if self.path is None else self.path.open("rb")
+        path, loader = self.path, self.content_loader
+        if not isinstance(loader, _PinnedLoader):
+            return BytesIO(loader()) if path is None else path.open("rb")
+        stream: BinaryIO = BytesIO(loader.loader()) if path is None else path.open("rb")
+        return cast("BinaryIO", _PinnedReader(stream, self, loader))
+
+    def iter_chunks(self) -> Iterator[bytes]:
+        """Yield the content in chunks of 256 KiB. Raises SourceError for content that cannot be read, or changed."""
+        with self._open_or_explain() as stream:
+            while True:
+                with convert_read_errors(self):
+                    chunk = stream.read(_CHUNK_BYTES)
+                if not chunk:
+                    return
+                yield chunk
+
+    def _open_or_explain(self) -> BinaryIO:
+        with convert_read_errors(self):
+            return self.open()
+
+    def measure(self) -> tuple[str, int]:
+        """Return the hex SHA-256 and the size of the content; a file is streamed from disk. Raises OSError."""
+        with self.open() as stream:
+            digest = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
+            return digest.hexdigest(), stream.tell()
 
     def content_sha256(self) -> str:
         """Return the hex SHA-256 of the content; a file is streamed from disk. Raises OSError."""
-        with self.open() as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return self.measure()[0]
 
     def cache_identity_hash(self, *, provider: str | None = None) -> str:
         """Return a hex SHA-256 that is equal for equal content and equal hints of ``provider``. Raises OSError."""
@@ -278,6 +406,8 @@ def convert_read_errors(source: Source) -> Iterator[None]:
     """Convert an OSError of the block, which reads ``source``, to a SourceError that names the source."""
     try:
         yield
+    except ConnectionError:  # not of a file: the upload was stopped
+        raise
     except OSError as error:
         raise SourceError(
             f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
@@ -319,6 +449,8 @@ def _build_loader(stored: _StoredSource) -> tuple[Callable[[], bytes], int]:
         return BytesLoader(content), len(content)
     # The same bytes as the constructors give a remote source, so that its identity survives storing.
     match stored.source_type:
+        case "stored":
+            return BytesLoader(_encode_text(f"stored:{stored.identifier}")), 0
         case "youtube":
             return BytesLoader(_encode_text(f"youtube:{stored.identifier}")), 0
         case "arxiv":

@@ -18,7 +18,7 @@ from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextP
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload_part
+from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload_part, wait_until_ready
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.errors import APIError, PlanningError, PolluxError, is_refusal
 
@@ -87,6 +87,9 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
 class _JobUploads:
     """The files of a job: named by its mark, recorded in its journal, kept until it ends."""
 
+    #: The requests of a job are all that need its files.
+    expected_uses = 1
+
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
         self._hooks = hooks
@@ -94,11 +97,11 @@ class _JobUploads:
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         known = self._journal.find_asset(part)
         if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
-            return known
+            return wait_until_ready(known, part, self._hooks, stop)
         name = f"{self._journal.facts.mark}-{PurePath(part.source.identifier).name or 'file'}"
         asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
         self._journal.record_upload(part, asset)
-        return asset
+        return wait_until_ready(asset, part, self._hooks, stop)
 
 
 def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_sync.data.request import InlinePart
+
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call
@@ -18,6 +20,8 @@ def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
     A raw field that is an object is merged into the object that the encoder wrote there.
     """
     request = hooks.encode(call)
+    if any(isinstance(part, InlinePart) for part in call.all_parts):
+        request = attrs.evolve(request, has_inline_texts=True)
     raw_fields = (call.options.provider_options or {}).get(hooks.info.name)
     if not raw_fields:
         return request

@@ -12,11 +12,11 @@ import attrs
 from pollux_sync.data.explanation import ExplainedRequest, ExplainedSource, ExplainedUpload, Explanation
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import Usage
-from pollux_sync.data.request import AssetPart, TextPart
+from pollux_sync.data.request import AssetPart, InlinePart, TextPart
+from pollux_sync.engine.delivering import FileKey, choose_ways, collect_files, read_inline, replace_files
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.enveloping import read_cache_mode
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import collect_uploads, replace_uploads
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import ConfigurationError, PolluxError
@@ -55,12 +55,15 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
             hint="leave count_tokens out; estimated_input_tokens is a rough guess made offline",
         )
     plan = plan_calls(request, hooks, is_dry_run=True)
-    uploads = {
-        key: _describe_upload(number, part) for number, (key, part) in enumerate(collect_uploads(plan).items(), start=1)
+    files, ways = collect_files(plan), choose_ways(plan, hooks)
+    stored = (key for key, way in ways.items() if way == "upload")
+    uploads = {key: _describe_upload(number, files[key]) for number, key in enumerate(stored, start=1)}
+    delivered: dict[FileKey, Asset | InlinePart] = {
+        # Files get made-up ids in place of an upload, so that encoders can write the request.
+        key: Asset(id=uploads[key].id, mime_type=part.source.mime_type) if key in uploads else read_inline(part)
+        for key, part in files.items()
     }
-    # Files get made-up ids in place of an upload, so that encoders can write the request.
-    stored = {key: Asset(id=upload.id, mime_type=upload.mime_type) for key, upload in uploads.items()}
-    calls = [replace_uploads(call, stored) for call in plan.calls]
+    calls = [replace_files(call, delivered) for call in plan.calls]
     encoded = [_encode_call(call, hooks) for call in calls]
     if counts_tokens:
         encoded = _count_tokens(encoded, hooks)
@@ -163,8 +166,9 @@ def _find_price(call: Call, input_tokens: int | None, output_tokens: int | None,
 
 
 def _describe_sources(request: Request, calls: Sequence[Call], hooks: Hooks) -> Iterator[ExplainedSource]:
-    parts = (part for call in calls for part in call.parts if isinstance(part, AssetPart))
-    uploaded = {part.source: part.asset.id for part in parts}
+    parts = [part for call in calls for part in call.parts]
+    uploaded = {part.source: part.asset.id for part in parts if isinstance(part, AssetPart)}
+    inline = {part.source for part in parts if isinstance(part, InlinePart)}
     ruled = ((source, hooks.info.find_rule(source)) for source in request.sources)
     for source, delivery in ((source, rule.delivery) for source, rule in ruled if rule):
         yield ExplainedSource(
@@ -172,7 +176,7 @@ def _describe_sources(request: Request, calls: Sequence[Call], hooks: Hooks) -> 
             source_type=source.source_type,
             mime_type=source.mime_type,
             size_bytes=source.size_bytes,
-            delivery=delivery,
+            delivery="inline" if source in inline else delivery,
             upload=uploaded.get(source),
         )
 

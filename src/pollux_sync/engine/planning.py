@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.events import PlanBuilt
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.options import NO_OPTIONS
 from pollux_sync.data.request import (
+    AssetPart,
     Call,
     Conversation,
     InlinePart,
@@ -113,11 +115,15 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
             return InlinePart(source, source.content_loader())
         if rule.delivery == "upload":
             # Hashed now, so that equal content is uploaded once.
-            return UploadPart(source, source.content_sha256())
+            return UploadPart(source, *source.measure())
     except OSError as error:
         raise SourceError(
             f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
         ) from error
+    if rule.delivery == "stored":
+        # The service knows it by its id; where that is an address, encoders refer to it by the address.
+        uri = source.identifier if "://" in source.identifier else None
+        return AssetPart(source, Asset(id=source.identifier, mime_type=source.mime_type, uri=uri))
     return UriPart(source)
 
 

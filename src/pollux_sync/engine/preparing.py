@@ -1,4 +1,4 @@
-"""Plan -> Prepared: every file uploaded once, and deleted when the scope ends."""
+"""Plan -> Prepared: every file delivered, stored ones deleted when the scope ends."""
 
 from __future__ import annotations
 
@@ -7,30 +7,40 @@ import logging
 import os
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from pollux_sync.data.events import FileUploaded, UploadDeleted
-from pollux_sync.data.handles import Asset
-from pollux_sync.data.request import AssetPart, Prepared, UploadPart
+from pollux_sync.data.request import InlinePart, Prepared, UploadPart
+from pollux_sync.engine.delivering import (
+    FileKey,
+    InlineFiles,
+    build_key,
+    choose_ways,
+    collect_files,
+    deliver_inline,
+    read_inline,
+    replace_files,
+)
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.engine.threads import map_threads
-from pollux_sync.errors import PolluxError
+from pollux_sync.engine.threads import map_threads, map_workers
+from pollux_sync.errors import APIError, PolluxError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from pollux_sync.data.request import Call, Part, Plan
+    from pollux_sync.data.handles import Asset
+    from pollux_sync.data.request import Call, Plan
+    from pollux_sync.engine.delivering import FileStorage
     from pollux_sync.hooks.relay import Hooks
 
 log = logging.getLogger("pollux_sync")
-
-#: Equal keys are one file at the provider: (hex SHA-256 of the content, MIME type).
-UploadKey = tuple[str, str]
 
 #: After how many seconds the provider may delete a file itself, for a process that died before it could.
 _LIFETIME_S = 86_400.0
@@ -38,6 +48,8 @@ _LIFETIME_S = 86_400.0
 _MARGIN_S = 600.0
 _DELETE_TIMEOUT_S = 10.0
 _GRACE_S = 1.0
+#: How long to wait for an uploaded file to be processed. A file that takes longer counts as failed.
+_MAX_PROCESSING_S = 300.0
 
 
 class UploadScope:
@@ -46,6 +58,9 @@ class UploadScope:
     An upload that is in flight then gets a second to end. One that ends later deletes its file itself, so that
     Ctrl-C neither waits for a slow upload nor leaves its file behind.
     """
+
+    #: The calls of one plan are all that need its files.
+    expected_uses = 1
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
@@ -76,7 +91,7 @@ class UploadScope:
             delete_uploads(assets, self._hooks)
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
-        """Store one file. Raises APIError with phase "upload"."""
+        """Store one file and wait until it is ready. Raises APIError with phase "upload"."""
         with self._lock:
             self._in_flight += 1
         asset = None
@@ -88,7 +103,8 @@ class UploadScope:
         # The scope is over and has deleted the others already: nobody else knows of this file.
         if is_late:
             delete_upload(asset, self._hooks)
-        return asset
+        # In the scope by now, so that it is deleted even if it never becomes ready.
+        return wait_until_ready(asset, part, self._hooks, stop)
 
     def _settle(self, asset: Asset | None) -> bool:
         with self._lock:
@@ -103,14 +119,17 @@ class UploadScope:
 class SharedUploads(UploadScope):
     """The files of many plans, from any thread: equal content is stored once, and again only after it has expired."""
 
+    #: A session sends the files of earlier turns along: how often is not known, several times is likely.
+    expected_uses = 8
+
     def __init__(self, hooks: Hooks) -> None:
         super().__init__(hooks)
-        self._slots: dict[UploadKey, _Slot] = {}
+        self._slots: dict[FileKey, _Slot] = {}
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Return the stored file, stored now if need be. Raises APIError with phase "upload"; the next call retries."""
         with self._lock:
-            slot = self._slots.setdefault(_build_key(part), _Slot())
+            slot = self._slots.setdefault(build_key(part), _Slot())
         # Other content goes on meanwhile: the lock is held for one content during its upload.
         with slot.lock:
             # A session may live longer than the provider keeps files.
@@ -131,14 +150,6 @@ def _expires_soon(asset: Asset) -> bool:
     return asset.expires_at is not None and asset.expires_at < time.time() + _MARGIN_S
 
 
-class UploadStore(Protocol):
-    """Stores the files of a plan, and decides how long they live."""
-
-    def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
-        """Store one file. Raises APIError with phase "upload"."""
-        ...
-
-
 def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> None:
     """Delete stored files. A failure is reported to observers and changes nothing."""
     # Deleting a hundred files one by one would hold the result back for many round trips.
@@ -157,69 +168,114 @@ def delete_upload(asset: Asset, hooks: Hooks) -> None:
     hooks.emit(UploadDeleted(asset, failure))
 
 
-def prepare_plan(plan: Plan, hooks: Hooks, store: UploadStore) -> Prepared:
-    """Upload what the calls need, each content once; a call whose file failed is blocked, not raised."""
-    wanted = collect_uploads(plan)
-    if not wanted:
+def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:
+    """Deliver the files of a plan, each content once; a call whose file failed is blocked, not raised."""
+    files = collect_files(plan)
+    if not files:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
-    stop = threading.Event()
-    # Errors are kept as values: one bad file must not stop the calls that do not use it.
-    results: list[Asset | PolluxError | None] = [None] * len(wanted)
-    map_threads(
-        lambda part: _upload_or_catch(part, store, stop),
-        [*wanted.values()],
-        hooks.config.request_concurrency,
-        stop,
-        results,
+    ways = choose_ways(plan, hooks, expected_uses=storage.expected_uses)
+    results = _read_inline_files({key: part for key, part in files.items() if ways[key] == "inline"})
+    results |= _store_files({key: part for key, part in files.items() if ways[key] == "upload"}, hooks, storage)
+    delivered = {key: result for key, result in results.items() if not isinstance(result, PolluxError)}
+    failed = {key: result for key, result in results.items() if isinstance(result, PolluxError)}
+    blocked = {call.index: error for call in plan.calls if (error := _find_blocker(call, failed))}
+    inline = {key: files[key] for key, result in delivered.items() if isinstance(result, InlinePart)}
+    return Prepared(
+        plan=plan,
+        provider=hooks.info.name,
+        calls=tuple(replace_files(call, delivered) for call in plan.calls),
+        blocked=blocked,
+        redelivery=InlineFiles(storage, inline) if inline and hooks.config.uploads == "auto" else None,
     )
-    stored = {key: result for key, result in zip(wanted, results, strict=True) if result is not None}
-    blocked = {call.index: error for call in plan.calls if (error := _find_blocker(call, stored))}
-    calls = tuple(replace_uploads(call, stored) for call in plan.calls)
-    return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked=blocked)
 
 
-def collect_uploads(plan: Plan) -> dict[UploadKey, UploadPart]:
-    """Return what has to be uploaded for the plan, each content once."""
-    return {_build_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
+def _read_inline_files(files: Mapping[FileKey, UploadPart]) -> dict[FileKey, Asset | InlinePart | PolluxError]:
+    results: dict[FileKey, Asset | InlinePart | PolluxError] = {}
+    for key, part in files.items():
+        # Errors are kept as values: one bad file must not stop the calls that do not use it.
+        try:
+            results[key] = read_inline(part)
+        except PolluxError as error:
+            results[key] = error
+    return results
 
 
-def _build_key(part: UploadPart) -> UploadKey:
-    return part.identity, part.source.mime_type
+def _store_files(
+    files: Mapping[FileKey, UploadPart], hooks: Hooks, storage: FileStorage
+) -> dict[FileKey, Asset | InlinePart | PolluxError]:
+    """Store files at the provider; what the service does not store goes inside the requests, where it may."""
+    if not files:
+        return {}
+    stop = threading.Event()
+    results: list[Asset | InlinePart | PolluxError | None] = [None] * len(files)
 
+    def store(part: UploadPart) -> Asset | InlinePart | PolluxError:
+        try:
+            return storage.upload(part, stop)
+        except PolluxError as error:
+            return deliver_inline(part, error, hooks)
 
-def _upload_or_catch(part: UploadPart, store: UploadStore, stop: threading.Event) -> Asset | PolluxError:
-    try:
-        return store.upload(part, stop)
-    except PolluxError as error:
-        return error
+    # Always in threads of their own, even one file: Ctrl-C must not cut off an upload whose file the answer would name.
+    map_workers(store, [*files.values()], hooks.config.request_concurrency, stop, results)
+    return {key: result for key, result in zip(files, results, strict=True) if result is not None}
 
 
 def upload_part(part: UploadPart, hooks: Hooks, stop: threading.Event, *, name: str, lifetime_s: float) -> Asset:
-    """Store one file. Raises APIError with phase "upload"."""
-    upload = partial(hooks.upload, part.source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s)
-    asset = request_with_retries(upload, hooks, phase="upload", is_repeatable=False, stop=stop)
+    """Store one file. Raises APIError with phase "upload"; its message names the file."""
+    # Once stopped, the content is not sent to its end, so that the provider stores nothing.
+    source = part.pin_source(stop.is_set)
+    upload = partial(hooks.upload, source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s)
+    with _name_file(part):
+        asset = request_with_retries(upload, hooks, phase="upload", is_repeatable=False, stop=stop)
     hooks.emit(FileUploaded(part.source.identifier, asset))
     return asset
 
 
-def _find_blocker(call: Call, stored: dict[UploadKey, Asset | PolluxError]) -> PolluxError | None:
+def wait_until_ready(asset: Asset, part: UploadPart, hooks: Hooks, stop: threading.Event) -> Asset:
+    """Return a stored file when the provider has processed it. Raises APIError with phase "upload"."""
+    deadline = time.monotonic() + min(hooks.config.timeout_s, _MAX_PROCESSING_S)
+    for wait_s in _iter_poll_waits():
+        if asset.is_ready:
+            return asset
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or stop.wait(min(wait_s, left_s)):
+            raise APIError(
+                f"{part.source.identifier!r} was uploaded, but not ready in time",
+                kind="timeout",
+                phase="upload",
+                provider=hooks.info.name,
+                hint=f"raise Config(timeout_s=...); a file has at most {_MAX_PROCESSING_S:g} s",
+            )
+        inspect = partial(hooks.inspect_upload, asset, hooks.config.timeout_s)
+        with _name_file(part):
+            asset = request_with_retries(inspect, hooks, phase="upload", stop=stop)
+    return asset
+
+
+def _iter_poll_waits() -> Iterator[float]:
+    """Yield the waits between requests for a file's state, in seconds: short at first, growing to five."""
+    # Images are ready almost at once, films take minutes.
+    return (min(0.1 * 1.5**attempt, 5.0) for attempt in count())
+
+
+@contextmanager
+def _name_file(part: UploadPart) -> Iterator[None]:
+    """Put the name of the file into the message of an APIError."""
+    try:
+        yield
+    except APIError as error:
+        error.args = (f"uploading {part.source.identifier!r} failed: {error.message}",)
+        raise
+
+
+def _find_blocker(call: Call, failed: Mapping[FileKey, PolluxError]) -> PolluxError | None:
     """Return the error of the call's first file that failed, as a copy of its own; None when it can be sent."""
     for part in call.all_parts:
-        result = stored[_build_key(part)] if isinstance(part, UploadPart) else None
-        if isinstance(result, PolluxError):
+        result = failed.get(build_key(part)) if isinstance(part, UploadPart) else None
+        if result is not None:
             # Each call gets its own copy: a shared exception could carry one call_idx only.
             error = copy.copy(result)
             error.__cause__ = result.__cause__
             error.call_idx = call.index
             return error
     return None
-
-
-def replace_uploads(call: Call, stored: Mapping[UploadKey, Asset | PolluxError]) -> Call:
-    """Return the call with its uploaded files in place of those to upload; failed ones stay."""
-
-    def replace(part: Part) -> Part:
-        asset = stored[_build_key(part)] if isinstance(part, UploadPart) else None
-        return AssetPart(part.source, asset) if isinstance(part, UploadPart) and isinstance(asset, Asset) else part
-
-    return call.map_parts(replace)

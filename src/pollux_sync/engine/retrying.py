@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,15 +12,16 @@ import attrs
 
 from pollux_sync.data.checks import MAX_SECONDS
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
+from pollux_sync.engine.delivering import refuses_size
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.errors import APIError, Attempt, Fault, PolluxError, build_api_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import Reply
-    from pollux_sync.data.request import Call
+    from pollux_sync.data.request import Call, Redelivery
     from pollux_sync.data.retry import RetryPolicy
     from pollux_sync.errors import Phase
     from pollux_sync.hooks.relay import Hooks
@@ -46,6 +48,44 @@ def request_reply(call: Call, hooks: Hooks, stop: Event) -> Reply:
 
     reply, attempts = call_with_retries(attempt, hooks, stop, phase="generate", call=call)
     return reply.with_attempts(attempts)
+
+
+def request_delivered(call: Call, redelivery: Redelivery | None, hooks: Hooks, stop: Event) -> Reply:
+    """Return the reply to one call; where the service refuses the size of its inline files, these are stored, once.
+
+    Raises what `request_reply` raises, and APIError of phase "upload" with the attempts before it.
+    """
+    if redelivery is None:
+        return request_reply(call, hooks, stop)
+    call = redelivery.use_stored_parts(call)
+    try:
+        return request_reply(call, hooks, stop)
+    except APIError as error:
+        stored = redeliver(call, error, redelivery, stop)
+        if stored is None:
+            raise
+        refused = error.attempts
+    with extend_ledger(refused):
+        reply = request_reply(stored, hooks, stop)
+    return reply.with_attempts((*refused, *reply.attempts))
+
+
+def redeliver(call: Call, error: APIError, redelivery: Redelivery, stop: Event) -> Call | None:
+    """Return the call to send in place of one that was refused for its size, None if it is not about that."""
+    if not refuses_size(error):
+        return None
+    with extend_ledger(error.attempts):
+        return redelivery.store_inline_parts(call, stop)
+
+
+@contextmanager
+def extend_ledger(attempts: tuple[Attempt, ...]) -> Iterator[None]:
+    """Put earlier attempts before those of an error of the block."""
+    try:
+        yield
+    except PolluxError as failure:
+        failure.attempts = (*attempts, *failure.attempts)
+        raise
 
 
 def request_with_retries(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from pollux_sync.data.events import CallFinished, CallStarted
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
-from pollux_sync.engine.retrying import request_reply
+from pollux_sync.engine.retrying import request_delivered
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import APIError, Interrupted, PolluxError
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
     from pollux_sync.hooks.relay import Hooks
-    from pollux_sync.schemas import AnswerFormat
 
 _FORBIDDEN = 403
 
@@ -38,7 +38,7 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
         refusal = gate.check(call)
         if refusal is not None:
             return refusal
-        outcome = execute_call(call, prepared.plan.answer_format, hooks, stop)
+        outcome = execute_call(call, prepared, hooks, stop)
         gate.record(outcome)
         return outcome
 
@@ -87,11 +87,12 @@ class CallGate:
             self._rejection = error
 
 
-def execute_call(call: Call, answers: AnswerFormat | None, hooks: Hooks, stop: threading.Event) -> Outcome:
+def execute_call(call: Call, prepared: Prepared, hooks: Hooks, stop: threading.Event) -> Outcome:
     """Carry out one logical call: rewriting, middleware, retries and repairs, with its events for observers."""
 
     def proceed(call: Call) -> Reply:
-        return ask_until_fitting(call, answers, lambda call: request_reply(call, hooks, stop))
+        ask = partial(request_delivered, redelivery=prepared.redelivery, hooks=hooks, stop=stop)
+        return ask_until_fitting(call, prepared.plan.answer_format, ask)
 
     # Events are built only for listeners: building one costs more than the check.
     if hooks.has_observers:

@@ -27,7 +27,7 @@ from pollux_sync.data.streaming import (
     split_into_deltas,
 )
 from pollux_sync.engine.encoding import encode_request
-from pollux_sync.engine.retrying import build_stream_failure, call_with_retries
+from pollux_sync.engine.retrying import build_stream_failure, call_with_retries, extend_ledger, redeliver
 from pollux_sync.engine.sending import CallGate
 from pollux_sync.engine.threads import map_threads, start_thread
 from pollux_sync.errors import APIError, ConfigurationError, Interrupted, PolluxError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pollux_sync.data.provider import HttpRequest, HttpResponse
-    from pollux_sync.data.request import Call, Prepared, Request
+    from pollux_sync.data.request import Call, Prepared, Redelivery, Request
     from pollux_sync.data.streaming import Delta, EventStream, StreamEvent
     from pollux_sync.errors import Attempt
     from pollux_sync.hooks.relay import Hooks
@@ -70,7 +70,7 @@ def stream_calls(
     At most ``request_concurrency`` are read at a time. Closing the generator, or ending ``active``, breaks them
     off. On Ctrl-C Interrupted is raised with the outcomes so far.
     """
-    streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active)
+    streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active, redelivery=prepared.redelivery)
     # One call is read in the caller's thread: no queue, and leaving it closes the socket at once.
     if len(prepared.calls) != 1:
         return (yield from interleave_calls(prepared.calls, streamer))
@@ -190,6 +190,7 @@ class CallStreamer:
     hooks: Hooks
     gate: CallGate
     active: ActiveStreams
+    redelivery: Redelivery | None = None
 
     def stream_call(self, call: Call) -> CallEvents:
         """Yield the events of one call and return its outcome. Observers see its start and its end."""
@@ -235,12 +236,8 @@ class CallStreamer:
         Retries end with the first item: what the caller has seen cannot be taken back.
         """
         hooks, active = self.hooks, self.active
-        # Outside the retry loop: encoding the same call again gives the same request.
-        request = hooks.encode_stream(encode_request(call, hooks))
         started = time.monotonic()
-        opened, attempts = call_with_retries(
-            lambda: attempt_stream(request, call, hooks), hooks, active.stop, phase="generate", call=call
-        )
+        opened, attempts = self._open_delivered(call)
         active.add(opened.stream)
         reply = None
         try:
@@ -267,6 +264,31 @@ class CallStreamer:
         finally:
             active.remove(opened.stream)
             opened.end(is_complete=reply is not None)
+
+    def _open_delivered(self, call: Call) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
+        """Open the stream of a call; inline files that the service refuses for their size are stored, once."""
+        redelivery = self.redelivery
+        if redelivery is None:
+            return self._open_stream(call)
+        call = redelivery.use_stored_parts(call)
+        try:
+            return self._open_stream(call)
+        except APIError as error:
+            stored = redeliver(call, error, redelivery, self.active.stop)
+            if stored is None:
+                raise
+            refused = error.attempts
+        with extend_ledger(refused):
+            opened, attempts = self._open_stream(stored)
+        return opened, (*refused, *attempts)
+
+    def _open_stream(self, call: Call) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
+        hooks = self.hooks
+        # Outside the retry loop: encoding the same call again gives the same request.
+        request = hooks.encode_stream(encode_request(call, hooks))
+        return call_with_retries(
+            lambda: attempt_stream(request, call, hooks), hooks, self.active.stop, phase="generate", call=call
+        )
 
 
 def _build_abandoned(call: Call) -> APIError:

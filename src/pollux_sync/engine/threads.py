@@ -30,6 +30,13 @@ def map_threads(
                 return
             results[position] = work(item)
         return
+    map_workers(work, items, concurrency, stop, results)
+
+
+def map_workers(
+    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: list[R | None]
+) -> None:
+    """Do what `map_threads` does, never in the caller's own thread: Ctrl-C does not cut off what is in work."""
     try:
         WorkerThreads(work, items, stop, results).run(min(concurrency, len(items)))
     finally:

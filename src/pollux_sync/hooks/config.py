@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_sync.data.config import ConfigValues
+from pollux_sync.data.config import Completed, ConfigValues
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.environment import read_enabled_plugins, read_variable
 from pollux_sync.hooks.loading import PROVIDERS, load
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
     from pollux_sync.hooks.loading import Loaded
 
+#: The fields that a client passed to the configuration has itself.
+_OF_CLIENT = ("api_key", "base_url", "proxy", "ca_bundle", "headers")
 #: The provider that answers under any name when ``use_mock`` is set.
 MOCK = "mock"
 
@@ -30,7 +32,13 @@ class Config(ConfigValues):
     * ``base_url``: another address of the provider, if it takes one.
     * ``use_mock``: answer offline, under any provider name, without key and plugin.
     * ``request_concurrency``: the number of requests that one ``run_many`` may have in flight.
-    * ``timeout_s``: the seconds that one physical attempt may take in all.
+    * ``timeout_s``: the seconds that one physical attempt may take in all, from connecting to the last byte.
+    * ``proxy``, ``ca_bundle``: the proxy's address, and a file of trusted certificates; default from HTTPS_PROXY,
+      HTTP_PROXY, ALL_PROXY and NO_PROXY, and from REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.
+    * ``uploads``: "auto" sends a file inside each request where that costs less than storing it at the provider,
+      "always" and "never" decide it.
+    * ``headers``: headers that go with every request, files and jobs included; the provider's page names the variables
+      that add some.
     * ``retry``: the `RetryPolicy`.
     * ``plugins``: middleware by name or as objects, inner to outer; None takes POLLUX_SYNC_PLUGINS, else
       ``[tool.pollux-sync] plugins`` of the nearest pyproject.toml.
@@ -59,19 +67,22 @@ class Config(ConfigValues):
 
         Without this ``attrs.evolve(config, provider=...)`` would send one vendor's key to another.
         """
-        if self._completed is None or self._completed[0] == self.provider:
+        known = self._completed
+        if known is None or known.provider == self.provider:
             return
-        _, api_key, base_url = self._completed
-        if self.api_key == api_key:
+        if self.api_key == known.api_key:
             self._set("api_key", None)
-        if self.base_url == base_url:
+        if self.base_url == known.base_url:
             self._set("base_url", None)
+        self._set("headers", {name: value for name, value in self.headers.items() if known.headers.get(name) != value})
         self._set("_completed", None)
 
     def _fill_defaults(self, provider: Loaded) -> None:
         """Complete key and base url from the environment, and check everything against the declaration."""
         info = read_provider_info(provider)
         passed = self.api_key, self.base_url
+        added = {name: value for name, value in self._read_headers(info).items() if name not in self.headers}
+        self._set("headers", {**added, **self.headers})
         self._check_provider_options(info)
         self._check_capabilities(info)
         self._check_client(info)
@@ -87,10 +98,28 @@ class Config(ConfigValues):
         completed = (new if old is None else None for old, new in zip(passed, current, strict=True))
         # Remembered, so that a copy for another provider can drop these values.
         if self._completed is None:
-            self._set("_completed", (self.provider, *completed))
+            api_key, base_url = completed
+            known = Completed(provider=self.provider, api_key=api_key, base_url=base_url, headers=added)
+            self._set("_completed", known)
         self._check_required(info)
         for problem in Hooks(config=self, info=info, manager=build_manager([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
+
+    def _read_headers(self, info: ProviderInfo) -> dict[str, str]:
+        """Return the headers that the environment sets for this provider; none for a client, which has read them."""
+        if self.client is not None:
+            return {}
+        values = ((header, read_variable(name)) for header, name in info.header_env.items())
+        headers = {header: value for header, value in values if value}
+        lines = (read_variable(info.headers_env) or "") if info.headers_env else ""
+        for line in filter(str.strip, lines.splitlines()):
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise ConfigurationError(
+                    f"{info.headers_env} holds a line that is no header", hint="write each line as Name: value"
+                )
+            headers[name.strip()] = value.strip()
+        return headers
 
     def _check_required(self, info: ProviderInfo) -> None:
         if self.base_url is None and info.base_url_policy == "required":
@@ -109,9 +138,10 @@ class Config(ConfigValues):
             return
         if not info.accepts_client:
             raise ConfigurationError(f"provider {info.name!r} takes no client", hint="leave client out")
-        if self.api_key is not None or self.base_url is not None:
+        own = [name for name in _OF_CLIENT if getattr(self, name)]
+        if own:
             raise ConfigurationError(
-                "a client brings its own key and address", hint="leave api_key and base_url out, or leave client out"
+                f"a client brings its own {', '.join(own)}", hint=f"leave {', '.join(own)} out, or leave client out"
             )
 
     def _check_provider_options(self, info: ProviderInfo) -> None:

@@ -277,6 +277,11 @@ class Hooks:
         )
         return self._require_type("pollux_upload", answer, Asset)
 
+    def inspect_upload(self, asset: Asset, timeout_s: float) -> Asset:
+        """Return a stored file in its current state."""
+        answer = self._hook.pollux_inspect_upload(asset=asset, client=self.client, timeout_s=timeout_s)
+        return self._require_type("pollux_inspect_upload", answer, Asset)
+
     def delete_upload(self, asset: Asset, timeout_s: float) -> None:
         """Delete a stored file."""
         self._hook.pollux_delete_upload(asset=asset, client=self.client, timeout_s=timeout_s)

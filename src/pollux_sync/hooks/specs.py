@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
-    from pollux_sync.data.clients import Client, FileClient, JobClient
+    from pollux_sync.data.clients import Client
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
     from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
@@ -221,18 +221,30 @@ def pollux_price(provider: str, model: str, usage: Usage) -> Decimal | None:
 
 # The name and the lifetime are the core's, since the files of a deferred job must be found again and outlive the call.
 @hookspec(firstresult=True)
-def pollux_upload(source: Source, client: FileClient, timeout_s: float, name: str, lifetime_s: float) -> Asset | None:
+def pollux_upload(source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset | None:
     """Store a source's content at the provider under this name and return the stored file.
 
-    Called once per content and type of a plan, before its first call, in a worker thread. Read the content from
-    ``source.open()``, in chunks. ``lifetime_s`` is the number of seconds after which the provider may delete the file,
-    in case nobody does. Raise a classified exception; the core retries only after a response that allows it, because
-    after a bare network error the file may exist already.
+    Called once per content and type of a plan, before its first call, in a worker thread; not for a file that goes
+    inside the request, by the rule's ``inline`` limits. Read the content from ``source.open()`` or
+    ``source.iter_chunks()``: both raise if it is no longer what was planned. ``source.size_bytes`` is its exact length.
+    Return a file that the provider still has to process with ``is_ready=False``, for `pollux_inspect_upload`.
+    ``lifetime_s`` is the number of seconds after which the provider may delete the file, in case nobody does. Raise a
+    classified exception; the core retries only after a response that allows it, because after a bare network error the
+    file may exist already.
     """
 
 
 @hookspec(firstresult=True)
-def pollux_delete_upload(asset: Asset, client: FileClient, timeout_s: float) -> bool | None:
+def pollux_inspect_upload(asset: Asset, client: Client, timeout_s: float) -> Asset | None:
+    """Return a stored file in its current state.
+
+    Called with growing waits in between while the file is not ready, in the thread of its upload. Raise a classified
+    exception, and APIError for a file that the provider could not process.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_delete_upload(asset: Asset, client: Client, timeout_s: float) -> bool | None:
     """Delete what `pollux_upload` stored; return True when it is gone.
 
     Called at the end of the plan, even after a failure or Ctrl-C, in a worker thread. Whatever it raises is logged and
@@ -286,7 +298,7 @@ def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> d
 
 
 @hookspec(firstresult=True)
-def pollux_submit_deferred(batch: DeferredBatch, client: JobClient, timeout_s: float) -> DeferredJob | None:
+def pollux_submit_deferred(batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
     """Submit one deferred job and return it.
 
     Called once per job of a ``defer_many``. Must put ``batch.mark`` into the names of the job and of its files. Raise a
@@ -296,7 +308,7 @@ def pollux_submit_deferred(batch: DeferredBatch, client: JobClient, timeout_s: f
 
 
 @hookspec(firstresult=True)
-def pollux_find_deferred(batch: DeferredBatch, client: JobClient, timeout_s: float) -> DeferredJob | None:
+def pollux_find_deferred(batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
     """Return the job that an interrupted submission of this batch created, or None without one.
 
     Called before a batch is submitted again. ``batch.path`` may no longer exist. Raise ConfigurationError where several
@@ -305,7 +317,7 @@ def pollux_find_deferred(batch: DeferredBatch, client: JobClient, timeout_s: flo
 
 
 @hookspec(firstresult=True)
-def pollux_find_uploads(mark: str, client: JobClient, timeout_s: float) -> list[Asset] | None:
+def pollux_find_uploads(mark: str, client: Client, timeout_s: float) -> list[Asset] | None:
     """Return the stored files whose names begin with the mark.
 
     Called after an interrupted submission, to delete what belongs to no job. Raise a classified exception.
@@ -313,7 +325,7 @@ def pollux_find_uploads(mark: str, client: JobClient, timeout_s: float) -> list[
 
 
 @hookspec(firstresult=True)
-def pollux_inspect_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> JobState | None:
+def pollux_inspect_deferred(job: DeferredJob, client: Client, timeout_s: float) -> JobState | None:
     """Return the state of a job.
 
     Called by ``inspect_deferred`` and while a job is waited for. Raise a classified exception.
@@ -321,7 +333,7 @@ def pollux_inspect_deferred(job: DeferredJob, client: JobClient, timeout_s: floa
 
 
 @hookspec(firstresult=True)
-def pollux_collect_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> Iterable[DeferredRow] | None:
+def pollux_collect_deferred(job: DeferredJob, client: Client, timeout_s: float) -> Iterable[DeferredRow] | None:
     """Return the rows of a job that has ended, in any order.
 
     Called by ``collect_deferred``. A generator keeps memory small. A row's ``response`` goes through `pollux_decode`;
@@ -331,7 +343,7 @@ def pollux_collect_deferred(job: DeferredJob, client: JobClient, timeout_s: floa
 
 
 @hookspec(firstresult=True)
-def pollux_cancel_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> bool | None:
+def pollux_cancel_deferred(job: DeferredJob, client: Client, timeout_s: float) -> bool | None:
     """Ask the provider to cancel a job, without waiting; return True when it was asked.
 
     Called by ``cancel_deferred``. Must not raise for a job that has ended. Raise a classified exception otherwise.
@@ -339,7 +351,7 @@ def pollux_cancel_deferred(job: DeferredJob, client: JobClient, timeout_s: float
 
 
 @hookspec(firstresult=True)
-def pollux_release_deferred(job: DeferredJob, client: JobClient, timeout_s: float) -> bool | None:
+def pollux_release_deferred(job: DeferredJob, client: Client, timeout_s: float) -> bool | None:
     """Delete what was stored for a job that has ended, except its answers; return True when it is gone.
 
     Called after a job's rows have been collected. Raise a classified exception.

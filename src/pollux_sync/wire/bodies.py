@@ -7,6 +7,8 @@ import time
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import ReplyError
 
@@ -17,37 +19,39 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: How much of a body that is not JSON is kept as text.
 _MAX_TEXT = 2000
+#: How much of a successful answer that cannot be decoded is kept: it may be paid for.
+_MAX_KEPT_BYTES = 1024 * 1024
 
 
-def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytes:
+def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
     """Join the chunks of a body. Raises ReplyError as soon as they exceed `MAX_BODY_BYTES`.
 
     ``deadline`` is a reading of `time.monotonic` after which no chunk may arrive; then raises TimeoutError.
     """
-    parts: list[bytes] = []
-    size = 0
+    # One buffer that grows: a list of chunks would be in memory twice when they are joined.
+    content = bytearray()
     for chunk in chunks:
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
             raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
         # Checked after each chunk: the reader itself bounds the wait for one chunk only.
         if time.monotonic() > deadline:
             raise TimeoutError("the answer did not end within the time limit")
-        parts.append(chunk)
-    return b"".join(parts)
+    return content
 
 
-def decode_response(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:
+def decode_response(status: int, headers: dict[str, str], content: bytes | bytearray) -> HttpResponse:
     """Return the answer with its body decoded from JSON; an error's body may be the beginning of a text.
 
-    Raises ReplyError for a successful answer that is not JSON.
+    Raises ReplyError for a successful answer that is not JSON, with the beginning of its body.
     """
     try:
         body: Any = json.loads(content)
     except (ValueError, RecursionError):
         # An error is reported whatever its body, since proxies and gateways answer with pages and plain text.
         if is_success(status):
-            raise _build_not_json(HttpResponse(status=status, headers=headers), content) from None
+            kept = bytes(content[:_MAX_KEPT_BYTES])
+            raise _build_not_json(HttpResponse(status=status, headers=headers, content=kept)) from None
         # Cut before decoding, so that a large page is not decoded whole.
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
@@ -68,11 +72,11 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
 
-def _build_not_json(response: HttpResponse, content: bytes) -> ReplyError:
+def _build_not_json(response: HttpResponse) -> ReplyError:
     media_type = response.headers.get("content-type", "").partition(";")[0].strip()
-    if not content.strip():
+    if not (response.content or b"").strip():
         # A server that was stopped or overloaded while it answered: the same request may succeed.
-        return ReplyError("the answer is empty", retryable=True, response=response)
+        return ReplyError("the answer is empty", retryable=True, response=attrs.evolve(response, content=None))
     if media_type and "json" not in media_type:
         return ReplyError(
             f"the answer is {media_type}, not JSON",

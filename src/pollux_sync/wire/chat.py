@@ -6,7 +6,6 @@ The differences between servers are rows of data, each a `ChatDialect`. All func
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -167,7 +166,7 @@ def _encode_part(part: Part) -> dict[str, Any]:
     if isinstance(part, InlinePart | UriPart) and mime == "application/pdf":
         return {"type": "file", "file": {"filename": _build_filename(part), "file_data": _encode_address(part)}}
     if isinstance(part, InlinePart) and mime in _AUDIO_FORMATS:
-        audio = {"data": b64encode(part.data).decode(), "format": _AUDIO_FORMATS[mime]}
+        audio = {"data": part.base64, "format": _AUDIO_FORMATS[mime]}
         return {"type": "input_audio", "input_audio": audio}
     raise ConfigurationError(
         f"Chat Completions cannot carry {part.source.identifier!r} ({part.source.mime_type})",
@@ -179,7 +178,7 @@ def _encode_address(part: InlinePart | UriPart) -> str:
     """Return the address of a part's content, or a data URL that holds it."""
     if isinstance(part, UriPart):
         return part.uri
-    return f"data:{part.mime_type};base64,{b64encode(part.data).decode()}"
+    return part.data_url
 
 
 def _build_filename(part: InlinePart | UriPart) -> str:

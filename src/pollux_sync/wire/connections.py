@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 #: A server that takes longer to accept a connection is not there: there is no need to wait for the whole time-out.
 _MAX_CONNECT_S = 30.0
-#: A piece of a request up to this size waits for the next one; a larger one is sent without being copied.
+#: Pieces of a request wait for the next one until they have this size together; then they are sent.
 _SMALL_BYTES = 64 * 1024
+#: The most that is handed to a socket at once, so that the time that is left is looked at in between.
+_SLICE_BYTES = 256 * 1024
 #: The limits of http.client, whose parser is replaced here.
 _MAX_LINE_BYTES = 65_536
 _MAX_FIELDS = 100
@@ -38,6 +40,34 @@ _MIN_TIMEOUT_S = 0.001
 
 class StaleConnectionError(ConnectionError):
     """A reused connection was closed by the server before any byte of this answer came."""
+
+
+class _HeadBytes(bytes):
+    """The beginning of a request, which holds the key, and so does not show in the locals of a traceback."""
+
+    def __repr__(self) -> str:
+        return "<the head of a request>"
+
+
+class _Outbox:
+    """The pieces of a request that have not been sent yet. No repr shows them: the head holds the key."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
+
+    def add(self, piece: bytes) -> bool:
+        """Add a piece; return whether it is time to send."""
+        self._pieces.append(piece)
+        self._size_bytes += len(piece)
+        return self._size_bytes > _SMALL_BYTES
+
+    def take(self) -> list[bytes]:
+        """Return the pieces, small ones joined, and forget them."""
+        pieces, self._pieces, self._size_bytes = self._pieces, [], 0
+        # A large piece is not copied: only what came before it is joined.
+        large = [pieces.pop()] if len(pieces) > 1 and len(pieces[-1]) > _SMALL_BYTES else []
+        return [_HeadBytes(b"".join(pieces)), *large] if pieces else []
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -140,23 +170,25 @@ class _DeadlineResponse(http.client.HTTPResponse):
 class _DeadlineMixin:
     """Mixin of urllib3's connections: one deadline for connecting, sending and reading the answer.
 
-    ``unsent`` collects the parts of a request that shall go in one packet, None while nothing is collected.
+    ``outbox`` collects the pieces of a request that shall go in one packet, None while nothing is collected.
     ``is_client_closed`` is set by another thread, when the client is closed.
     """
 
     timeout: Any  # seconds
-    sock: socket.socket
+    sock: Any  # a socket, None before the connection is open
     response_class: Any
     answer_count = 0
     deadline = 0.0
     is_new = False
     is_client_closed = False
-    unsent: list[bytes] | None = None
+    outbox: _Outbox | None = None
 
     def connect(self) -> None:
         timeout_s = self.timeout
         self.deadline = time.monotonic() + timeout_s
         self.timeout = min(timeout_s, _MAX_CONNECT_S)
+        # A proxy's answer to CONNECT is read in there, and may drip as any other.
+        self.response_class = partial(_DeadlineResponse, deadline=self.deadline)
         try:
             super().connect()  # type: ignore[misc]
         finally:
@@ -172,27 +204,39 @@ class _DeadlineMixin:
         # The clock of a new connection has been running since `connect`, so that TLS counts.
         if not self.is_new:
             self.deadline = time.monotonic() + self.timeout
-        unsent = self.unsent = []
+        self.outbox = _Outbox()
         with self._detect_stale():
             try:
                 super().request(*args, **kwargs)  # type: ignore[misc]
-                unsent = self.unsent
+                self._send_outbox()
             finally:
                 # A proxy tunnel that is opened later, or after a failure, must send its request at once.
-                self.unsent = None
-            super().send(b"".join(unsent))  # type: ignore[misc]
+                self.outbox = None
 
     def send(self, data: Any) -> None:
-        """Collect head and small body, so that they go in one packet; send a large body at once."""
+        """Collect head and small body, so that they go in one packet; send when enough has come together."""
         # http.client sends them one by one, which costs a second system call and packet.
-        if self.unsent is None or not isinstance(data, bytes):
+        if self.outbox is None:
             super().send(data)  # type: ignore[misc]
-        elif len(data) > _SMALL_BYTES:
-            unsent, self.unsent = self.unsent, []
-            super().send(b"".join(unsent))  # type: ignore[misc]
-            super().send(data)  # type: ignore[misc]
-        else:
-            self.unsent.append(data)
+        elif self.outbox.add(data):
+            self._send_outbox()
+
+    def _send_outbox(self) -> None:
+        for piece in self.outbox.take() if self.outbox else ():
+            self._send_within_deadline(piece)
+
+    def _send_within_deadline(self, data: bytes) -> None:
+        """Send a piece of the request, however slowly the server reads."""
+        if self.sock is None:
+            self.connect()
+        # Not sendall: over TLS it gives each packet the whole time-out, so a server that reads slowly is never late.
+        rest = memoryview(data)
+        while rest:
+            left_s = self.deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("the request could not be sent within the time limit")
+            self.sock.settimeout(left_s)
+            rest = rest[self.sock.send(rest[:_SLICE_BYTES]) :]
 
     def getresponse(self) -> Any:
         # http.client makes the response itself; this is the only way to hand it the deadline.

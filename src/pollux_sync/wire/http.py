@@ -6,24 +6,27 @@ connections, which costs less than half the CPU of ``Session.post``.
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
 from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
-from pollux_sync.data.config import CA_BUNDLE_VARIABLES, REDACTED
+from pollux_sync.data.config import REDACTED
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.bodies import decode_response, is_success, read_body
 from pollux_sync.wire.connections import POOL_CLASSES
-from pollux_sync.wire.faults import HttpError, is_stale
+from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
+from pollux_sync.wire.lines import split_lines
+from pollux_sync.wire.routes import convert_route_errors, resolve_route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
+    from urllib.parse import SplitResult
 
     from urllib3.connectionpool import HTTPConnectionPool
     from urllib3.response import BaseHTTPResponse
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.streaming import EventStream
+    from pollux_sync.wire.routes import Route
 
 #: The least number of connections kept per host: calls of several threads may share one client.
 _MIN_POOL = 16
@@ -38,6 +42,7 @@ _MIN_POOL = 16
 #: the server, and sending that again could cost money.
 _STALE_WITHIN_S = 0.5
 _CHUNK_BYTES = 64 * 1024
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Ask for events without compression: a compressor holds small events back until its block is full.
 STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
 #: urllib3 retries by default. The engine owns retries, so that the ledger of attempts is complete.
@@ -74,42 +79,56 @@ class _Adapter(HTTPAdapter):
                 manager.pools[key].close()
         super().close()
 
-    def resolve_route(self, base_url: str) -> tuple[HTTPConnectionPool, str]:
+    def open_pool(self, base_url: str, route: Route) -> tuple[HTTPConnectionPool, str]:
         """Return the connection pool for ``base_url``, and the prefix of every request path.
 
-        Proxies and the CA bundle come from the environment, as requests reads it.
+        Raises ConfigurationError for a route that cannot be used.
         """
-        proxies = get_environ_proxies(base_url)
-        # requests reads these variables in its Session, which is not used here.
-        verify = next(filter(None, map(os.environ.get, CA_BUNDLE_VARIABLES)), True)
+        verify: str | bool = route.bundle or True
         request = PreparedRequest()
         request.prepare_url(base_url, {})
-        pool: Any = self.get_connection_with_tls_context(request, verify, proxies=proxies)
-        self.cert_verify(pool, base_url, verify, None)  # type: ignore[no-untyped-call]
-        return pool, self.request_url(request, proxies).rstrip("/")
+        try:
+            pool: Any = self.get_connection_with_tls_context(request, verify, proxies=route.proxies)
+            self.cert_verify(pool, base_url, verify, None)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            raise convert_route_errors(error, route) from error
+        return pool, self.request_url(request, route.proxies).rstrip("/")
 
 
 class HttpClient:
     """Sends requests to one base url; many threads may use it at once.
 
-    ``headers`` go with every request; hand the key over as a `SecretHeader`. Proxies and the CA bundle
-    are read from the environment once. ``pool_size`` connections are kept per host. With ``resends_stale`` a request is
+    ``headers`` go with every request; hand the key over as a `SecretHeader`. ``proxy`` and ``ca_bundle`` default to
+    what the environment names, which is read once. ``secrets`` are removed from answers that report an error.
+    ``pool_size`` connections are kept per host. With ``resends_stale`` a request is
     sent once more if a kept connection was closed before any byte of the answer arrived.
+    Raises ConfigurationError for a proxy or a bundle that cannot be used.
     """
 
     def __init__(
-        self, base_url: str, *, headers: Mapping[str, str], pool_size: int = 10, resends_stale: bool = False
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        pool_size: int = 10,
+        resends_stale: bool = False,
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> None:
-        self._base_url = base_url.rstrip("/")
+        #: The address that the paths of requests continue.
+        self.base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
         self._headers |= {"Accept-Encoding": "gzip, deflate"} | dict(headers)
         self._resends_stale = resends_stale
+        self._secrets = _Secrets(secrets)
         self._is_closed = False
         self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
-        self._pool, self._target = self._adapter.resolve_route(self._base_url)
+        route = resolve_route(self.base_url, proxy=proxy, ca_bundle=ca_bundle)
+        self._pool, self._target = self._adapter.open_pool(self.base_url, route)
 
     def __repr__(self) -> str:
-        return f"HttpClient({self._base_url!r})"
+        return f"HttpClient({self.base_url!r})"
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """Send one request and return its answer, within ``timeout_s`` seconds from connecting to the last byte.
@@ -119,15 +138,12 @@ class HttpClient:
         """
         raw = self._open_response(request, timeout_s, self._headers)
         try:
-            content = read_body(_iter_chunks(raw))
+            return self._read_response(raw, request)
         except BaseException:
-            # The rest of the body is still on its way: a connection with unread bytes must not be used again.
+            # The rest of the body may still be on its way: a connection with unread bytes must not be used again.
+            # One whose body was read to its end is in the pool again, and stays open.
             raw.close()
             raise
-        response = decode_response(raw.status, _read_headers(raw), content)
-        if not is_success(response.status):
-            raise HttpError(response)
-        return response
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """Send one request and return its answer as a stream of server-sent events.
@@ -137,10 +153,27 @@ class HttpClient:
         """
         raw = self._open_response(request, timeout_s, self._headers | STREAM_HEADERS)
         try:
+            if not is_success(raw.status):
+                self._read_response(raw, request)
             return _open_stream(raw, timeout_s)
         except BaseException:
             raw.close()
             raise
+
+    def read_lines(self, request: HttpRequest, timeout_s: float) -> Generator[bytes, None, None]:
+        """Send one request and yield the lines of its answer as they arrive, all within ``timeout_s`` seconds.
+
+        Blank lines are left out. One line is in memory at a time, of 64 MiB at most. Closing the generator closes the
+        connection. Raises what `send` raises.
+        """
+        raw = self._open_response(request, timeout_s, self._headers | {"Accept": "*/*"})
+        try:
+            if not is_success(raw.status):
+                self._read_response(raw, request)
+            yield from split_lines(_iter_chunks(raw))
+        finally:
+            # A connection whose body was read to its end is in the pool again, and stays open.
+            raw.close()
 
     def close(self) -> None:
         """Close all connections, also those in use, whose exchanges fail at once."""
@@ -155,28 +188,23 @@ class HttpClient:
         """
         if self._is_closed:
             raise ConnectionAbortedError("this client has been closed")
-        body = request.content
         started = time.monotonic()
         try:
-            return self._request(request, body, timeout_s, headers)
+            return self._request(request, timeout_s, headers)
         except Exception as error:
             took_s = time.monotonic() - started
             # Only where the provider declares it, as local servers do: elsewhere a repeated request may cost money.
             if not (self._resends_stale and took_s < _STALE_WITHIN_S and is_stale(error)):
                 raise
-        return self._request(request, body, timeout_s - took_s, headers)
+        return self._request(request, timeout_s - took_s, headers)
 
-    def _request(
-        self, request: HttpRequest, body: bytes | None, timeout_s: float, common: Mapping[str, str]
-    ) -> BaseHTTPResponse:
-        headers = {**common, **request.headers, "Content-Length": str(len(body or b""))}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+    def _request(self, request: HttpRequest, timeout_s: float, common: Mapping[str, str]) -> BaseHTTPResponse:
+        body, framing = _open_body(request)
         return self._pool.urlopen(
             request.method,
-            self._target + request.path,
+            self._resolve_target(request.path),
             body=body,
-            headers=headers,
+            headers={**common, **request.headers, **framing},
             timeout=Timeout(connect=timeout_s, read=timeout_s),
             retries=_NO_RETRIES,
             # A redirect would carry prompt and key to an address that the user has not named.
@@ -187,6 +215,54 @@ class HttpClient:
             preload_content=False,
             decode_content=False,
         )
+
+    def _resolve_target(self, path: str) -> str:
+        """Return what the request line names: a path, or a whole address for a proxy."""
+        if not path.startswith(("http://", "https://")):
+            return self._target + path
+        # A whole address, which an answer named: it must lead to the same server, to which alone the key may go.
+        parts, base = urlsplit(path), urlsplit(self.base_url)
+        if _read_origin(parts) != _read_origin(base):
+            raise ReplyError(f"the server refers to another host: {parts.hostname!r}", hint="check base_url")
+        origin = self._target.removesuffix(base.path.rstrip("/"))
+        return origin + parts.path + (f"?{parts.query}" if parts.query else "")
+
+    def _read_response(self, raw: BaseHTTPResponse, request: HttpRequest) -> HttpResponse:
+        """Read the rest of an answer and decode it. Raises HttpError for a status other than 2xx."""
+        headers = _read_headers(raw)
+        content = read_body(_iter_chunks(raw))
+        if is_success(raw.status):
+            if not content and request.is_answer_optional:
+                return HttpResponse(status=raw.status, headers=headers)
+            with suppress(ReplyError):
+                return decode_response(raw.status, headers, content)
+        # Some servers quote the key that they refuse. Both variables are replaced, so that no traceback shows it, and
+        # a successful answer that is not JSON raises its error here, a second time.
+        headers = {name: self._secrets.remove_from_text(value) for name, value in headers.items()}
+        content = self._secrets.remove(content)
+        response = decode_response(raw.status, headers, content)
+        if is_success(raw.status):
+            return response
+        raise HttpError(response)
+
+
+class _Secrets:
+    """Texts that no error may show. The class has no repr of them."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._texts = texts
+
+    def remove(self, content: bytearray) -> bytearray:
+        """Return the content with each secret replaced."""
+        for text in self._texts:
+            content = content.replace(text.encode(), REDACTED.encode())
+        return content
+
+    def remove_from_text(self, text: str) -> str:
+        """Return the text with each secret replaced."""
+        for secret in self._texts:
+            text = text.replace(secret, REDACTED)
+        return text
 
 
 def open_client(
@@ -203,21 +279,45 @@ def open_client(
     header, template = info.auth
     # A local server may want some key, whichever.
     key = config.api_key or info.placeholder_key
+    own = {name: SecretHeader(value) for name, value in config.headers.items()}
     return HttpClient(
         base_url or config.base_url or info.base_url or "",
-        headers=dict(headers or {}) | ({header: SecretHeader(template.format(key=key))} if key else {}),
+        headers={**(headers or {}), **({header: SecretHeader(template.format(key=key))} if key else {}), **own},
         pool_size=max(config.request_concurrency, _MIN_POOL),
         resends_stale=info.resends_stale,
+        proxy=config.proxy,
+        ca_bundle=config.ca_bundle,
+        secrets=config.secrets,
     )
+
+
+def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, dict[str, str]]:
+    """Return the body of one attempt, and the headers that describe it."""
+    if request.payload is not None:
+        payload = request.payload
+        return payload.iter_chunks(), {
+            "Content-Type": payload.content_type,
+            "Content-Length": str(payload.size_bytes),
+        }
+    if request.has_inline_texts:
+        pieces = request.split_content()
+        size = sum(map(len, pieces))
+        return iter(pieces), {"Content-Type": "application/json", "Content-Length": str(size)}
+    content = request.content
+    if content is None:
+        return None, {"Content-Length": "0"}
+    return content, {"Content-Type": "application/json", "Content-Length": str(len(content))}
 
 
 def _open_stream(raw: BaseHTTPResponse, timeout_s: float) -> EventStream:
     from pollux_sync.wire.streams import HttpStream
 
-    if is_success(raw.status):
-        response = HttpResponse(status=raw.status, headers=_read_headers(raw))
-        return HttpStream(response, raw, timeout_s).detect_format()
-    raise HttpError(decode_response(raw.status, _read_headers(raw), read_body(_iter_chunks(raw))))
+    response = HttpResponse(status=raw.status, headers=_read_headers(raw))
+    return HttpStream(response, raw, timeout_s).detect_format()
+
+
+def _read_origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def _read_headers(raw: BaseHTTPResponse) -> dict[str, str]:

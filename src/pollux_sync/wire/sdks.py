@@ -1,41 +1,39 @@
-"""Vendors' SDKs as carriers: of files and jobs beside the core's client, of every request for a client handed over.
+"""Vendors' SDKs as carriers of every request, for a client that the caller hands over.
 
 Answers and exceptions of an SDK are converted to those of the core's client, so that both ways behave alike.
 """
 
 from __future__ import annotations
 
-import threading
+import io
+import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
-from pollux_sync.data.clients import FileStore
+from pollux_sync.data.payloads import FormPayload
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.bodies import decode_response, read_body, read_sdk_headers
-from pollux_sync.wire.sdkerrors import convert_body_errors
+from pollux_sync.wire.http import STREAM_HEADERS
+from pollux_sync.wire.lines import split_lines
+from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from types import ModuleType
 
-    from pollux_sync.data.handles import Asset
+    from pollux_sync.data.payloads import Payload, Readable
     from pollux_sync.data.provider import HttpRequest
-    from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import EventStream
-    from pollux_sync.wire.http import HttpClient
-
-Store = TypeVar("Store", bound=FileStore)
 
 
 class SDKCarrier(ABC):
-    """Sends calls and files through a vendor's SDK client, without its retries.
+    """Sends requests through a vendor's SDK client, without its retries.
 
     Each method raises HttpError, ReplyError, ConnectionError or TimeoutError.
     """
-
-    @property
-    def files(self) -> Self:
-        """The carrier of files and jobs, which is this one; a `DirectCarrier` has another."""
-        return self
 
     @abstractmethod
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
@@ -49,63 +47,158 @@ class SDKCarrier(ABC):
         """
 
     @abstractmethod
-    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        """Store a source's content, streamed. Raises OSError too, for a file that cannot be read."""
-
-    @abstractmethod
-    def delete(self, asset: Asset, timeout_s: float) -> None:
-        """Delete a stored file."""
+    def read_lines(self, request: HttpRequest, timeout_s: float) -> Generator[bytes, None, None]:
+        """Send one request and yield the lines of its answer, all within ``timeout_s`` seconds, without blank ones."""
 
     def close(self) -> None:  # noqa: B027 - inherited unchanged on purpose
         """Do nothing: a client that was handed over belongs to its owner."""
 
 
-class DirectCarrier(Generic[Store]):
-    """Sends calls through the core's client; opens the SDK's client when the first file is to be stored.
+class StainlessCarrier(SDKCarrier):
+    """The carrier of an SDK that Stainless generated, as those of several vendors are. ``sdk`` is its module.
 
-    ``make_files`` returns the carrier of files and the function that closes its client.
+    Redirects are not followed, and answers are read within the deadline and the size limit of the core's client. The
+    wait for the head of an answer is bounded by the SDK alone, whose limit starts anew with each byte.
     """
 
-    def __init__(self, client: HttpClient, make_files: Callable[[], tuple[Store, Callable[[], object]]]) -> None:
-        self._client = client
-        self._make_files = make_files
-        self._lock = threading.Lock()
-        self._files: Store | None = None
-        self._close_files: Callable[[], object] | None = None
-        self.send = client.send
-        self.stream = client.stream
+    def __init__(self, client: Any, sdk: ModuleType) -> None:
+        import httpx2
 
-    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        """Store a source's content, streamed."""
-        return self.files.upload(source, timeout_s, name, lifetime_s)
+        self._raw = httpx2.Response
+        self._sdk = sdk
+        # The core's retry policy is the only one: two layers would multiply the attempts and hide them.
+        self._client = client.with_options(max_retries=0)
 
-    def delete(self, asset: Asset, timeout_s: float) -> None:
-        """Delete a stored file."""
-        self.files.delete(asset, timeout_s)
+    def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
+        """Send one request and return its answer."""
+        deadline = time.monotonic() + timeout_s
+        raw = self._execute(request, timeout_s, {})
+        return read_response(raw, deadline, is_optional=request.is_answer_optional)
 
-    def close(self) -> None:
-        """Close both clients."""
-        self._client.close()
-        with self._lock:
-            if self._close_files is not None:
-                self._close_files()
+    def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
+        """Send one request and return its answer as a stream of server-sent events."""
+        # Our parser reads the raw response: it is several times as fast as the SDK's typed events.
+        return open_sdk_stream(self._execute(request, timeout_s, STREAM_HEADERS), timeout_s)
 
-    @property
-    def files(self) -> Store:
-        """The carrier of files and jobs, which uses the SDK."""
-        # Opened late: a script that stores no file does not pay for importing the SDK. The lock keeps it to one client.
-        with self._lock:
-            if self._files is None:
-                self._files, self._close_files = self._make_files()
-            return self._files
+    def read_lines(self, request: HttpRequest, timeout_s: float) -> Generator[bytes, None, None]:
+        """Send one request and yield the lines of its answer."""
+        deadline = time.monotonic() + timeout_s
+        # The SDKs' own Accept for files: a JSON one is answered with an error by some services.
+        with closing(self._execute(request, timeout_s, {"Accept": "application/binary"})) as raw:
+            yield from read_sdk_lines(raw, deadline)
+
+    def build_headers(self, request: HttpRequest) -> dict[str, str]:
+        """Return the headers of a request that go beside those of the client."""
+        return request.headers
+
+    def convert_errors(self) -> AbstractContextManager[None]:
+        """Return a context that converts the SDK's exceptions to those that the core knows."""
+        return convert_sdk_errors(self._sdk)
+
+    def _execute(self, request: HttpRequest, timeout_s: float, headers: Mapping[str, str]) -> Any:
+        """Send a request and return the raw response, its body unread."""
+        sent = self.build_headers(request) | dict(headers)
+        fields: dict[str, Any] = {}
+        if request.payload is not None:
+            fields = _build_fields(request.payload)
+            sent |= _describe_payload(request.payload)
+        elif request.method == "POST":
+            fields = {"body": request.body}
+        path, _, query = request.path.partition("?")
+        options: Any = {"timeout": timeout_s, "headers": sent, "params": dict(parse_qsl(query))}
+        # An idempotency key serves to repeat a request, which is never done here.
+        options |= {"idempotency_key": "", "follow_redirects": False}
+        call = getattr(self._client, request.method.lower())
+        # Unread, so that it is read within the deadline and the size limit. The SDKs read answers to DELETE themselves.
+        unread = {} if request.method == "DELETE" else {"stream": True}
+        with convert_body_errors(), self.convert_errors():
+            return call(path, cast_to=self._raw, options=options, **fields, **unread)
 
 
-def read_response(response: Any, deadline: float) -> HttpResponse:
+class _PayloadFile(io.RawIOBase):
+    """Content as the file object that an SDK's HTTP library sends as part of a form."""
+
+    def __init__(self, content: Readable) -> None:
+        self._content = content
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._chunks = self._content.iter_chunks()
+        self._rest = b""
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    # Only to the beginning and to the end: the libraries measure a file so, and rewind it before they send it.
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            self._position = self._content.size_bytes + offset
+        else:
+            self._rewind()
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Return one chunk, or less; b"" at the end."""
+        if not self._rest:
+            self._rest = next(self._chunks, b"")
+        end = len(self._rest) if size < 0 else size
+        piece, self._rest = self._rest[:end], self._rest[end:]
+        self._position += len(piece)
+        return piece
+
+
+def _build_fields(payload: Payload) -> dict[str, Any]:
+    """Return the arguments by which an SDK sends a payload."""
+    if isinstance(payload, FormPayload):
+        file = (payload.file_name, _PayloadFile(payload.content), payload.file_type)
+        return {"body": dict(payload.fields), "files": {payload.file_field: file}}
+    return {"content": _Body(payload)}
+
+
+def _describe_payload(payload: Payload) -> dict[str, str]:
+    # The HTTP library writes the boundary and the length of a form itself.
+    if isinstance(payload, FormPayload):
+        return {"Content-Type": "multipart/form-data"}
+    return {"Content-Type": payload.content_type, "Content-Length": str(payload.size_bytes)}
+
+
+class _Body:
+    """A payload as an iterable. Each iteration reads it anew, so that it can be sent again."""
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._payload.iter_chunks()
+
+
+def read_sdk_lines(response: Any, deadline: float) -> Iterator[bytes]:
+    """Yield the lines of an SDK's raw response, all before ``deadline``, a reading of `time.monotonic`."""
+    with convert_body_errors():
+        yield from split_lines(_check_deadline(response.iter_bytes(), deadline))
+
+
+def _check_deadline(chunks: Iterable[bytes], deadline: float) -> Iterator[bytes]:
+    for chunk in chunks:
+        # The SDK's own limit starts anew with each chunk, so that a server that drips would never be late.
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer did not end within the time limit")
+        yield chunk
+
+
+def read_response(response: Any, deadline: float, *, is_optional: bool = False) -> HttpResponse:
     """Read the body of an SDK's raw response and convert it to that of the core's client.
 
     ``deadline`` is a reading of `time.monotonic`: the SDK's own limit starts anew with each chunk, so that a server
-    that drips would never be late. Raises ReplyError for a body that is too large or not JSON, ConnectionError or
-    TimeoutError.
+    that drips would never be late. ``is_optional`` admits an answer without a body. Raises ReplyError for a body that
+    is too large or not JSON, ConnectionError or TimeoutError.
     """
     headers = read_sdk_headers(response)
     # iter_raw skips the decoder; a response whose body the SDK has read already has no raw bytes left.
@@ -116,6 +209,8 @@ def read_response(response: Any, deadline: float) -> HttpResponse:
             content = read_body(chunks, deadline=deadline)
     finally:
         response.close()
+    if is_optional and not content:
+        return HttpResponse(status=response.status_code, headers=headers)
     return decode_response(response.status_code, headers, content)
 
 

@@ -1,8 +1,7 @@
 """pollux-sync provider for Anthropic's Messages API.
 
-Calls and streams go through the core's HTTP client. Files and deferred jobs go through the anthropic SDK, which is
-imported when the first of them is needed. The caller's own SDK client, ``Config(client=...)`` (for a proxy, a
-workspace, a cloud), carries everything.
+Everything goes through the core's HTTP client: calls, streams, files and deferred jobs. The caller's own SDK client,
+``Config(client=...)`` (for a proxy, a workspace, a cloud), carries the same requests.
 """
 
 from __future__ import annotations
@@ -12,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_anthropic import jobs
 from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import MANAGED_FIELDS, build_count_request, encode, find_problem
+from pollux_anthropic.files import delete_file, find_files, store_file
 from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
 from pollux_sync.plugin import (
     TEXT_FILE_RULE,
     TEXT_RULE,
     HttpRequest,
     HttpResponse,
-    JobHooks,
+    InlineLimits,
     Problem,
     ProviderInfo,
     SchemaDialect,
@@ -36,7 +37,22 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pollux_sync.plugin import Call, Client, ConfigValues, Delta, EventStream, JobClient, ModelInfo, Plan, Reply
+    from pollux_sync.plugin import (
+        Asset,
+        Call,
+        Client,
+        ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
+        Delta,
+        EventStream,
+        JobState,
+        ModelInfo,
+        Plan,
+        Reply,
+        Source,
+    )
 
 #: The schemas that structured outputs accept, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = SchemaDialect(
@@ -67,7 +83,14 @@ STRICT = SchemaDialect(
 )
 
 #: The types of files and addresses that the models read.
-_READABLE = ("image/jpeg", "image/png", "image/gif", "image/webp", "application/pdf")
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_READABLE = (*_IMAGES, "application/pdf")
+_LIMITS_DOCS = "https://platform.claude.com/docs/en/build-with-claude/vision#request-limits"
+#: A request is at most 32 MB long, and an image 5 MB, both in base64, which is a third longer than the content.
+_INLINE_IMAGE = InlineLimits(
+    max_bytes=3_750_000, max_request_bytes=23_000_000, as_of=date(2026, 11, 25), docs=_LIMITS_DOCS
+)
+_INLINE_PDF = attrs.evolve(_INLINE_IMAGE, max_bytes=23_000_000)
 
 INFO = ProviderInfo(
     name="anthropic",
@@ -76,6 +99,7 @@ INFO = ProviderInfo(
     auth=("x-api-key", "{key}"),
     base_url="https://api.anthropic.com",
     base_url_policy="optional",
+    headers_env="ANTHROPIC_CUSTOM_HEADERS",
     accepts_client=True,
     deferred=LIMITS,
     options={
@@ -90,9 +114,16 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
-        SourceRule(source_types={"file"}, mime_types=_READABLE, delivery="upload"),
+        SourceRule(source_types={"file"}, mime_types=_IMAGES, delivery="upload", inline=_INLINE_IMAGE),
+        SourceRule(source_types={"file"}, mime_types=("application/pdf",), delivery="upload", inline=_INLINE_PDF),
+        SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"arxiv"}, delivery="uri"),
-        SourceRule(source_types={"uri"}, mime_types=_READABLE, uri_schemes=("http", "https"), delivery="uri"),
+        SourceRule(
+            source_types={"uri"},
+            mime_types=(*_IMAGES, "application/pdf"),
+            uri_schemes=("http", "https"),
+            delivery="uri",
+        ),
     ),
     sources_hint="it takes text, and files and http(s) addresses of JPEG, PNG, GIF and WebP images and of PDFs; "
     "convert other content and pass Source.from_file",
@@ -101,7 +132,7 @@ INFO = ProviderInfo(
 )
 
 
-class AnthropicProvider(JobHooks):
+class AnthropicProvider:
     """The hooks of the provider ``anthropic``: the Messages, Files, Message Batches and Models APIs."""
 
     @hookimpl
@@ -113,7 +144,7 @@ class AnthropicProvider(JobHooks):
         return find_client_problem(config.client, "anthropic.Anthropic", "anthropic.SyncAPIClient")
 
     @hookimpl
-    def pollux_open(self, config: ConfigValues) -> JobClient:
+    def pollux_open(self, config: ConfigValues) -> Client:
         # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_anthropic.client import open_carrier
 
@@ -155,8 +186,47 @@ class AnthropicProvider(JobHooks):
         return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
 
     @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        return store_file(client, source, timeout_s, name=name, lifetime_s=lifetime_s)
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        delete_file(client, asset.id, timeout_s)
+        return True
+
+    @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         return encode_deferred(custom_id, request, mark)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+        return jobs.submit_job(client, batch, timeout_s)
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+        return jobs.find_job(client, batch, timeout_s)
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
+        return find_files(client, mark, timeout_s)
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+        return jobs.inspect_job(client, job, timeout_s)
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+        return jobs.collect_job(client, job, timeout_s)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        jobs.cancel_job(client, job, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_release_deferred(self) -> bool:
+        # Only answers are stored for a batch, and the core deletes the uploads.
+        return True
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: Client, timeout_s: float) -> list[ModelInfo] | None:

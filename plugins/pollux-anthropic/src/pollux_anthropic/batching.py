@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.plugin import (
-    Asset,
     ConfigurationError,
     DeferredJob,
     DeferredLimits,
@@ -26,7 +25,6 @@ from pollux_sync.plugin import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from pollux_sync.plugin import DeferredBatch, DeferredStatus, HttpRequest, ItemStatus
 
@@ -63,27 +61,25 @@ def build_tag(batch: DeferredBatch) -> str:
 
 
 class BatchBody:
-    """The body that creates a batch, read from the file of its requests line by line.
+    """The body that creates a batch, read from the file of its requests, anew each time it is sent."""
 
-    Each iteration opens the file anew, so that the body can be sent again.
-    """
+    def __init__(self, batch: DeferredBatch) -> None:
+        self._batch = batch
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    @property
+    def size_bytes(self) -> int:
+        """The exact length."""
+        # Each line's end becomes a comma, except for the last.
+        return len(_HEAD) + self._batch.n_bytes - 1 + len(_TAIL)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def iter_chunks(self) -> Iterator[bytes]:
+        """Yield the body, a request at a time."""
         separator = _HEAD
-        with self._path.open("rb") as file:
+        with self._batch.path.open("rb") as file:
             for line in file:
                 yield separator + line.rstrip(b"\n")
                 separator = b","
         yield _TAIL
-
-
-def measure_body(batch: DeferredBatch) -> int:
-    """Return the size of a `BatchBody` in bytes."""
-    # Each line's end becomes a comma, except for the last.
-    return len(_HEAD) + batch.n_bytes - 1 + len(_TAIL)
 
 
 def decode_job(remote: Any, batch: DeferredBatch) -> DeferredJob:
@@ -169,28 +165,9 @@ def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
     return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
-def iter_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file that arrives in chunks, without blank ones."""
-    # Only a line feed ends a line. Line readers of HTTP libraries split at U+2028 and the like too, which JSON text may
-    # hold unescaped. Chunks are joined once a line ends: joining at each chunk would cost quadratic time.
-    pending: list[bytes] = []
-    for chunk in chunks:
-        first, *others = chunk.split(b"\n")
-        pending.append(first)
-        for other in others:
-            line = b"".join(pending)
-            if line.strip():
-                yield line
-            pending = [other]
-    # The last line may lack its line feed.
-    line = b"".join(pending)
-    if line.strip():
-        yield line
-
-
-def iter_rows(chunks: Iterable[bytes]) -> Iterator[Any]:
-    """Yield the rows of results that arrive in chunks. Raises ReplyError for a row that is not JSON."""
-    for line in iter_lines(chunks):
+def iter_rows(lines: Iterable[bytes]) -> Iterator[Any]:
+    """Yield the rows of results. Raises ReplyError for a line that is not JSON."""
+    for line in lines:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -245,19 +222,6 @@ def build_next_query(body: dict[str, Any]) -> dict[str, str]:
         return {"page": cursor}
     # The older lists of the API have no cursor. There the next page begins after the last id.
     return {"after_id": last} if body.get("has_more") and last else {}
-
-
-def decode_uploads(files: Iterable[dict[str, Any]], mark: str) -> list[Asset]:
-    """Decode those of the stored files whose names begin with the mark."""
-    return [
-        Asset(
-            id=file["id"],
-            mime_type=as_text(file.get("mime_type")) or "",
-            expires_at=parse_timestamp(file.get("expires_at")),
-        )
-        for file in files
-        if isinstance(file.get("id"), str) and (as_text(file.get("filename")) or "").startswith(mark)
-    ]
 
 
 def parse_timestamp(text: Any) -> float | None:

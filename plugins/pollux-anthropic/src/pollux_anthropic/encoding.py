@@ -12,6 +12,7 @@ from pollux_sync.plugin import (
     AssetPart,
     ConfigurationError,
     HttpRequest,
+    InlinePart,
     Problem,
     TextPart,
     UriPart,
@@ -207,6 +208,8 @@ def _encode_part(part: Part) -> list[Block]:
     kind = "image" if part.source.mime_type.startswith("image/") else "document"
     if isinstance(part, AssetPart):
         return [{"type": kind, "source": {"type": "file", "file_id": part.asset.id}}]
+    if isinstance(part, InlinePart):
+        return [{"type": kind, "source": {"type": "base64", "media_type": part.mime_type, "data": part.base64}}]
     if isinstance(part, UriPart):
         return [{"type": kind, "source": {"type": "url", "url": part.uri}}]
     raise ConfigurationError(

@@ -1,29 +1,28 @@
 """pollux-sync provider for Google's Gemini API.
 
-JSON calls go through the core's HTTP client; files go through the google-genai SDK, which is imported for the first
-file. A client passed as ``Config(client=...)`` (Vertex AI, a proxy) carries every call.
+Everything goes through the core's HTTP client: calls, streams, files, caches and deferred jobs. A google-genai client
+passed as ``Config(client=...)`` (Vertex AI, a proxy) carries the same requests.
 """
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
 from pollux_gemini.encoding import MANAGED_FIELDS, build_count_request, build_vertex_count_request, encode, find_problem
+from pollux_gemini.files import delete_file, find_files, inspect_file, iter_file_rows, store_file
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.plugin import (
     TEXT_RULE,
     Address,
     ConfigOption,
-    FileHooks,
     HttpError,
     HttpRequest,
     HttpResponse,
+    InlineLimits,
     Problem,
     ProviderInfo,
     SchemaDialect,
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
         Delta,
         EventStream,
         Fault,
-        FileClient,
         JobState,
         ModelInfo,
         Plan,
@@ -88,8 +86,14 @@ JSON_SCHEMA = SchemaDialect(
 
 #: The versions of the API; the first is the default, since Google's published contract describes it.
 VERSIONS = ("v1beta", "v1")
-#: How long Gemini keeps a file that is not deleted, in seconds.
-_FILE_LIFETIME_S = 2 * 86_400.0
+
+#: A request is at most 20 MB long, in base64, which is a third longer than the content.
+_INLINE = InlineLimits(
+    max_bytes=14_000_000,
+    max_request_bytes=14_000_000,
+    as_of=date(2026, 11, 25),
+    docs="https://ai.google.dev/gemini-api/docs/files",
+)
 
 INFO = ProviderInfo(
     name=PROVIDER,
@@ -117,7 +121,8 @@ INFO = ProviderInfo(
     ),
     sources=(
         TEXT_RULE,
-        SourceRule(source_types={"file"}, delivery="upload"),
+        SourceRule(source_types={"file"}, delivery="upload", inline=_INLINE),
+        SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"uri", "arxiv", "youtube"}, delivery="uri"),
     ),
     managed_fields=MANAGED_FIELDS,
@@ -126,7 +131,7 @@ INFO = ProviderInfo(
 )
 
 
-class GeminiProvider(FileHooks):
+class GeminiProvider:
     """``generateContent``, either through the core's HTTP client or through the caller's own SDK client."""
 
     @hookimpl
@@ -147,7 +152,7 @@ class GeminiProvider(FileHooks):
         return find_client_problem(config.client, "google.Client")
 
     @hookimpl
-    def pollux_open(self, config: ConfigValues) -> FileClient:
+    def pollux_open(self, config: ConfigValues) -> Client:
         from pollux_gemini.client import open_carrier
 
         return open_carrier(config, INFO, VERSIONS[0])
@@ -208,6 +213,19 @@ class GeminiProvider(FileHooks):
         return caching.classify_missing_cache(error)
 
     @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str) -> Asset:
+        return store_file(client, source, timeout_s, name)
+
+    @hookimpl
+    def pollux_inspect_upload(self, asset: Asset, client: Client, timeout_s: float) -> Asset:
+        return inspect_file(client, asset, timeout_s)
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        delete_file(client, asset.id, timeout_s)
+        return True
+
+    @hookimpl
     def pollux_create_cache(self, call: Call, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache:
         return caching.decode_cache(client.send(caching.build_create_request(call, ttl_s), timeout_s))
 
@@ -230,19 +248,19 @@ class GeminiProvider(FileHooks):
         return batching.encode_deferred(custom_id, request)
 
     @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: FileClient, timeout_s: float) -> DeferredJob:
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
         requests = batching.read_inline_requests(batch)
         if requests is not None:
             return batching.decode_job(client.send(batching.build_create_request(batch, requests), timeout_s), batch)
         source = Source.from_file(batch.path, mime_type="application/jsonl")
-        asset: Asset = client.upload(source, timeout_s, batch.mark, _FILE_LIFETIME_S)
+        asset = store_file(client, source, timeout_s, batch.mark)
         try:
             response = client.send(batching.build_create_request(batch, {"fileName": asset.id}), timeout_s)
         except HttpError as error:
             # Only a refusal proves that no batch was created. In any other case a batch may need the file.
             if is_refusal(error.response.status):
                 with suppress(Exception):
-                    client.delete(asset, timeout_s)
+                    delete_file(client, asset.id, timeout_s)
             raise
         return batching.decode_job(response, batch, [asset.id])
 
@@ -252,7 +270,7 @@ class GeminiProvider(FileHooks):
             for remote in page:
                 if remote.mark == batch.mark:
                     # The interrupted submission did not record its input file either, which has the same name.
-                    uploads = _list_uploads(batch.mark, client, timeout_s)
+                    uploads = find_files(client, batch.mark, timeout_s)
                     return batching.build_job(
                         remote, batch, [asset.id for name, asset in uploads if name == batch.mark]
                     )
@@ -262,7 +280,7 @@ class GeminiProvider(FileHooks):
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
-        return [asset for _, asset in _list_uploads(mark, client, timeout_s)]
+        return [asset for _, asset in find_files(client, mark, timeout_s)]
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
@@ -275,12 +293,8 @@ class GeminiProvider(FileHooks):
         if remote.answers_file is None:
             yield from batching.iter_rows(remote.answers)
             return
-        # Downloaded to disk and read line by line: the file of answers is never in memory as a whole.
-        with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
-            path = Path(folder) / "answers.jsonl"
-            client.files.download(remote.answers_file, path, timeout_s)
-            with path.open("rb") as lines:
-                yield from batching.iter_rows(batching.parse_lines(lines))
+        # Read line by line: the file of answers is never in memory as a whole.
+        yield from batching.iter_rows(iter_file_rows(client, remote.answers_file, timeout_s))
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
@@ -295,11 +309,7 @@ class GeminiProvider(FileHooks):
     @hookimpl
     def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         for name in job.provider_state.get("files", ()):
-            try:
-                client.send(batching.build_delete_file_request(name), timeout_s)
-            except HttpError as error:
-                if error.response.status not in batching.GONE_STATUSES:
-                    raise
+            delete_file(client, name, timeout_s)
         return True
 
     @hookimpl
@@ -320,9 +330,3 @@ def _iter_pages(build_request: PageRequest, client: Client, timeout_s: float) ->
         return client.send(build_request(token), timeout_s)
 
     return iter_pages(fetch_page, batching.read_page_token)
-
-
-def _list_uploads(mark: str, client: Client, timeout_s: float) -> list[tuple[str, Asset]]:
-    """Return the uploads whose display names begin with the mark, each after its display name."""
-    pages = _iter_pages(batching.build_list_files_request, client, timeout_s)
-    return [upload for page in pages for upload in batching.decode_uploads(page, mark)]

@@ -43,12 +43,9 @@ LIMITS = DeferredLimits(max_requests=100_000, max_bytes=500_000_000)
 MAX_INLINE_BYTES = 20_000_000
 #: Inline answers come back in one body, and the core's client reads at most 64 MiB of a body: 2 MiB for each answer.
 MAX_INLINE_REQUESTS = 32
-#: The statuses of a deletion whose file is already gone. 403 means "no permission, or it may not exist".
-GONE_STATUSES = frozenset({403, 404})
 
 #: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
 _PAGE_SIZE = 10
-_FILES_PAGE_SIZE = 100
 #: How far the service's clock and ours may differ. A batch older than a submission by more than this is not its batch.
 _MAX_CLOCK_SKEW_S = 86_400.0
 #: google.rpc.Code.CANCELLED
@@ -128,24 +125,10 @@ def build_cancel_request(name: str) -> HttpRequest:
     return HttpRequest(path=f"/{quote(name)}:cancel")
 
 
-def build_delete_file_request(name: str) -> HttpRequest:
-    """Build the request that deletes a file."""
-    return HttpRequest(method="DELETE", path=f"/{quote(name)}")
-
-
 def build_list_request(page_token: str | None) -> HttpRequest:
     """Build the request for one page of the account's batches; the first page has no token."""
-    return _build_page_request("/batches", _PAGE_SIZE, page_token)
-
-
-def build_list_files_request(page_token: str | None) -> HttpRequest:
-    """Build the request for one page of the account's files; the first page has no token."""
-    return _build_page_request("/files", _FILES_PAGE_SIZE, page_token)
-
-
-def _build_page_request(path: str, size: int, page_token: str | None) -> HttpRequest:
     token = f"&pageToken={quote(page_token, safe='')}" if page_token else ""
-    return HttpRequest(method="GET", path=f"{path}?pageSize={size}{token}")
+    return HttpRequest(method="GET", path=f"/batches?pageSize={_PAGE_SIZE}{token}")
 
 
 def decode_job(response: HttpResponse, batch: DeferredBatch, files: Iterable[str] = ()) -> DeferredJob:
@@ -181,7 +164,7 @@ def decode_batches(response: HttpResponse) -> list[RemoteBatch]:
 def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
     """Return the uploads on a page of files whose display names begin with ``mark``, each after its display name."""
     return [
-        (file["displayName"], _decode_asset(file))
+        (file["displayName"], decode_asset(file))
         for file in read_objects(as_object(response.body).get("files"))
         if (as_text(file.get("displayName")) or "").startswith(mark)
         and as_text(file.get("name"))
@@ -302,13 +285,20 @@ def _find_output(operation: Json) -> Json:
     return next((place for place in map(as_object, places) if place.keys() & {"inlinedResponses", "responsesFile"}), {})
 
 
-def _decode_asset(file: Json) -> Asset:
+def decode_asset(file: Json) -> Asset:
+    """Decode a stored file, which has a name."""
     return Asset(
         id=file["name"],
         uri=as_text(file.get("uri")),
         mime_type=as_text(file.get("mimeType")) or "",
         expires_at=_parse_time(file.get("expirationTime")),
+        is_ready=is_ready(file),
     )
+
+
+def is_ready(file: Json) -> bool:
+    """Return whether a stored file has been processed. One whose processing failed is not ready either."""
+    return file.get("state") not in {"PROCESSING", "FAILED"}
 
 
 def _parse_count(value: Any) -> int:

@@ -1,67 +1,49 @@
-"""The carriers of calls: the core's HTTP client with the SDK for files, or the caller's SDK client for everything."""
+"""Clients: the core's HTTP client, or the caller's google-genai client as a carrier."""
 
 from __future__ import annotations
 
 import copy
 import json
-import math
 import re
 import sys
-import threading
 import time
-from contextlib import contextmanager, suppress
-from itertools import count
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.plugin import (
     REDACTED,
+    STREAM_HEADERS,
     APIError,
-    Asset,
     ConfigurationError,
-    DirectCarrier,
     HttpError,
     HttpResponse,
     ReplyError,
     SDKCarrier,
-    decode_response,
     open_client,
     open_sdk_stream,
+    read_response,
+    read_sdk_lines,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Generator, Iterator, Mapping
 
-    from google.genai import Client
-    from google.genai.types import File, HttpOptions, HttpRetryOptions
+    from google.genai import Client as SDKClient
+    from google.genai.types import HttpRetryOptions
 
-    from pollux_sync.plugin import ConfigValues, EventStream, FaultKind, HttpRequest, ProviderInfo, Source
+    from pollux_sync.plugin import Client, ConfigValues, EventStream, HttpRequest, ProviderInfo
 
-#: How long to wait for an uploaded file to be processed, in seconds. A file that takes longer counts as failed.
-MAX_PROCESSING_S = 300.0
-#: The SDK passes our time limit on to the service, which is said to refuse less than this. A shorter limit of ours is
-#: kept on this side only.
-_MIN_SERVER_TIMEOUT_S = 10
 #: The beginnings of paths that only the Gemini API has. Vertex AI keeps files and batches elsewhere, or not at all.
 _PATHS_NOT_ON_VERTEX = ("batches", "files")
 #: A base url with the API version at its end.
 _VERSIONED_URL = re.compile(r"(?P<root>.*)/(?P<version>v\d+\w*)")
 
 
-def open_carrier(
-    config: ConfigValues, info: ProviderInfo, default_version: str
-) -> DirectCarrier[GeminiCarrier] | GeminiCarrier:
-    """Open the carrier of a configuration: the caller's SDK client, or the core's client with an SDK's for files."""
+def open_carrier(config: ConfigValues, info: ProviderInfo, default_version: str) -> Client:
+    """Open the client of a configuration: around the caller's SDK client if there is one, else our own."""
     if config.client is not None:
         return GeminiCarrier(config.client)
-    root, version = resolve_address(config, info, default_version)
-    client = open_client(config, info, base_url=f"{root}/{version}")
-
-    def make_files() -> tuple[GeminiCarrier, Callable[[], object]]:
-        files = GeminiCarrier(_open_sdk_client(config.api_key, root, version))
-        return files, files.close_all
-
-    return DirectCarrier(client, make_files)
+    return open_client(config, info, base_url="/".join(resolve_address(config, info, default_version)))
 
 
 def resolve_address(config: ConfigValues, info: ProviderInfo, default_version: str) -> tuple[str, str]:
@@ -76,56 +58,44 @@ def resolve_address(config: ConfigValues, info: ProviderInfo, default_version: s
     return root, config.provider_options.get("api_version", version)
 
 
-def _open_sdk_client(api_key: str | None, base_url: str, version: str) -> Client:
-    from google.genai import Client
-    from google.genai.types import HttpOptions
-
-    # A redirect could take the key and the file to another host.
-    options = HttpOptions(base_url=base_url, api_version=version, client_args={"follow_redirects": False})
-    return Client(vertexai=False, api_key=api_key, http_options=options)
-
-
 class GeminiCarrier(SDKCarrier):
-    """Sends every call through a google-genai client, beneath its typed methods, without its retries."""
+    """Sends every request through a google-genai client, beneath its typed methods, without its retries.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    Redirects are followed on Vertex AI alone, where the SDK sends by itself.
+    """
+
+    def __init__(self, client: SDKClient) -> None:
         # The typed calls of the SDK rebuild bodies and drop fields that they do not know. Its inner client sends bodies
         # unchanged.
         self._raw: Any = client._api_client  # noqa: SLF001
-        self._closed = threading.Event()
 
     @property
     def is_vertex(self) -> bool:
         """True for a client of Vertex AI."""
         return bool(self._raw.vertexai)
 
+    @property
+    def base_url(self) -> str:
+        """The address that the paths of requests continue."""
+        options = self._raw._http_options  # noqa: SLF001
+        return f"{str(options.base_url).rstrip('/')}/{options.api_version}"
+
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """Send one request and return its answer.
 
         Raises APIError too, for bad credentials, and ConfigurationError for a path that Vertex AI does not have.
         """
-        # The SDK changes the body that it is given, so it gets a copy.
-        path, body = self._build_path(request), copy.deepcopy(request.body or {})
+        deadline = time.monotonic() + timeout_s
+        raw = self._execute(request, timeout_s, {})
         with self._convert_errors():
-            answer = self._raw.request(request.method.lower(), path, body, _build_http_options(timeout_s))
-        return decode_response(200, _lowercase_names(answer.headers), answer.body.encode())
+            return read_response(raw, deadline, is_optional=request.is_answer_optional)
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
         """Send one request and return its answer as a stream of events, each within ``timeout_s`` of the one before.
 
         Raises what `send` raises, and so does reading the events.
         """
-        from google.genai.types import HttpOptions
-
-        path, body = self._build_path(request), copy.deepcopy(request.body or {})
-        options = HttpOptions(retry_options=_build_retry_options())
-        with self._convert_errors():
-            sdk_request = self._raw._build_request(request.method, path, body, options)  # noqa: SLF001
-            # The timeout is not set as an option: the SDK would send it on, and the service end a long answer after it.
-            sdk_request.timeout = timeout_s
-            # The public request_streamed cannot be closed, so its unread response is taken from beneath it.
-            raw = self._raw._request(sdk_request, options, stream=True).response_stream  # noqa: SLF001
+        raw = self._execute(request, timeout_s, STREAM_HEADERS)
         # Responses of httpx and of its successor have extensions. Those of requests, which the SDK uses to show a
         # client certificate, do not.
         if hasattr(raw, "extensions"):
@@ -134,6 +104,50 @@ class GeminiCarrier(SDKCarrier):
 
         return open_requests_stream(raw, timeout_s, self._convert_errors)
 
+    def read_lines(self, request: HttpRequest, timeout_s: float) -> Generator[bytes, None, None]:
+        """Send one request and yield the lines of its answer."""
+        deadline = time.monotonic() + timeout_s
+        with closing(self._execute(request, timeout_s, {})) as raw, self._convert_errors():
+            yield from read_sdk_lines(raw, deadline)
+
+    def _execute(self, request: HttpRequest, timeout_s: float, headers: Mapping[str, str]) -> Any:
+        """Send a request and return the raw response, its body unread."""
+        from google.genai.types import HttpOptions
+
+        # The SDK changes the body that it is given, so it gets a copy.
+        path, body = self._build_path(request), copy.deepcopy(request.body or {})
+        options = HttpOptions(retry_options=_build_retry_options())
+        with self._convert_errors():
+            sdk_request = self._raw._build_request(request.method, path, body, options)  # noqa: SLF001
+            # Not as an option: the SDK would send the limit on, and the service end a long answer after it.
+            sdk_request.timeout = timeout_s
+            sdk_request.headers |= {**request.headers, **headers}
+            if request.path.startswith("http"):
+                sdk_request.url = request.path
+            if self.is_vertex:
+                # The SDK adds the credentials there. Its public request_streamed cannot be closed, so the unread
+                # response is taken from beneath it.
+                return self._raw._request(sdk_request, options, stream=True).response_stream  # noqa: SLF001
+            raw = self._send_unread(sdk_request, request)
+        if not raw.is_success:
+            raise HttpError(self._scrub_response(read_response(raw, time.monotonic() + timeout_s)))
+        return raw
+
+    def _send_unread(self, sdk_request: Any, request: HttpRequest) -> Any:
+        """Send through the SDK's HTTP client, without redirects, which could take key and file to another host."""
+        client: Any = self._raw._httpx_client  # noqa: SLF001
+        content: Any = json.dumps(sdk_request.data).encode() if sdk_request.data else None
+        headers = sdk_request.headers
+        if request.payload is not None:
+            content = request.payload.iter_chunks()
+            size = str(request.payload.size_bytes)
+            headers = headers | {"Content-Type": request.payload.content_type, "Content-Length": size}
+        url = self._raw._httpx_url(sdk_request.url, is_async=False)  # noqa: SLF001
+        built = client.build_request(
+            method=sdk_request.method, url=url, content=content, headers=headers, timeout=sdk_request.timeout
+        )
+        return client.send(built, stream=True, follow_redirects=False)
+
     def _build_path(self, request: HttpRequest) -> str:
         path = request.path.removeprefix("/")
         if self.is_vertex and path.startswith(_PATHS_NOT_ON_VERTEX):
@@ -141,65 +155,6 @@ class GeminiCarrier(SDKCarrier):
         # On Vertex AI the models of Google are one publisher's among others.
         is_model_path = path.startswith(("models/", "models?"))
         return f"publishers/google/{path}" if self.is_vertex and is_model_path else path
-
-    def upload(self, source: Source, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        """Store a source's content, streamed, and wait until it can be used. Gemini keeps it for two days.
-
-        Raises what `send` raises, APIError for content that the service cannot process, OSError for an unreadable file.
-        """
-        if self.is_vertex:
-            raise ConfigurationError(
-                f"Vertex AI stores no files, so {source.identifier!r} cannot be uploaded",
-                hint="put it into Cloud Storage and pass Source.from_uri('gs://...', mime_type=...)",
-            )
-        deadline = time.monotonic() + min(timeout_s, MAX_PROCESSING_S)
-        config = _build_config(timeout_s) | {"mime_type": source.mime_type, "display_name": name}
-        with source.open() as stream, self._convert_errors():
-            stored = self._client.files.upload(file=stream, config=config)
-        expires = stored.expiration_time.timestamp() if stored.expiration_time else None
-        asset = Asset(id=stored.name or "", uri=stored.uri, mime_type=source.mime_type, expires_at=expires)
-        try:
-            self._wait_until_ready(stored, deadline, timeout_s)
-        # The caller does not get the asset, so it could not delete it; even Ctrl-C must not leave the file behind.
-        except BaseException:
-            with suppress(Exception):
-                self.delete(asset, timeout_s)
-            raise
-        return asset
-
-    def _wait_until_ready(self, stored: File, deadline: float, timeout_s: float) -> None:
-        for wait_s in iter_poll_waits():
-            if _read_state(stored) == "FAILED":
-                reason = stored.error.message if stored.error else None
-                raise _build_unusable_error(stored, reason or "no reason given", "invalid_request")
-            if _read_state(stored) != "PROCESSING":
-                return
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise _build_unusable_error(stored, "it was not ready in time", "timeout")
-            if self._closed.wait(min(wait_s, left_s)):
-                raise ConnectionAbortedError("this client has been closed")
-            with self._convert_errors():
-                stored = self._client.files.get(name=stored.name or "", config=_build_config(timeout_s))
-
-    def delete(self, asset: Asset, timeout_s: float) -> None:
-        """Delete a stored file."""
-        with self._convert_errors():
-            self._client.files.delete(name=asset.id, config=_build_config(timeout_s))
-
-    def download(self, name: str, path: Path, timeout_s: float) -> None:
-        """Write a stored file's content to ``path``, streamed."""
-        with self._convert_errors():
-            self._client.files.download(file=name, destination=path, config=_build_config(timeout_s))
-
-    def close(self) -> None:
-        """Wake threads that wait for a file. The client itself belongs to its owner and stays open."""
-        self._closed.set()
-
-    def close_all(self) -> None:
-        """Wake threads that wait for a file, and close the client."""
-        self._closed.set()
-        self._client.close()
 
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:
@@ -229,11 +184,14 @@ class GeminiCarrier(SDKCarrier):
 
     def _convert_error_response(self, error: Any) -> HttpResponse:
         headers = _lowercase_names(getattr(error.response, "headers", {}))
-        # Google's errors may quote the key that was refused.
-        text = json.dumps(error.details)
+        return self._scrub_response(HttpResponse(status=error.code, headers=headers, body=error.details))
+
+    def _scrub_response(self, response: HttpResponse) -> HttpResponse:
+        """Return an error answer without the key, which Google may quote when it refuses it."""
+        text = json.dumps(response.body)
         if self._raw.api_key:
             text = text.replace(self._raw.api_key, REDACTED)
-        return HttpResponse(status=error.code, headers=headers, body=json.loads(text))
+        return HttpResponse(status=response.status, headers=response.headers, body=json.loads(text))
 
 
 def build_vertex_batch_error() -> ConfigurationError:
@@ -241,22 +199,6 @@ def build_vertex_batch_error() -> ConfigurationError:
     return ConfigurationError(
         "Vertex AI keeps its batches in Cloud Storage or BigQuery, which this provider does not support",
         hint="use a key of the Gemini API for deferred requests, or call run_many()",
-    )
-
-
-def iter_poll_waits() -> Iterator[float]:
-    """Yield the waits between requests for a file's state, in seconds: short at first, growing to five."""
-    # Images are ready almost at once, films take minutes.
-    return (min(0.1 * 1.5**attempt, 5.0) for attempt in count())
-
-
-def _build_http_options(timeout_s: float) -> HttpOptions:
-    from google.genai.types import HttpOptions
-
-    return HttpOptions(
-        timeout=math.ceil(timeout_s * 1000),
-        headers={"X-Server-Timeout": str(max(math.ceil(timeout_s), _MIN_SERVER_TIMEOUT_S))},
-        retry_options=_build_retry_options(),
     )
 
 
@@ -271,24 +213,7 @@ def _lowercase_names(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _build_config(timeout_s: float) -> Any:
-    return {"http_options": _build_http_options(timeout_s)}
-
-
 def _find_http_errors(name: str) -> tuple[type[Exception], ...]:
     # The SDK sends with httpx, or with its successor. A library that is not imported cannot have raised.
     libraries = (sys.modules.get(library) for library in ("httpx", "httpx2"))
     return tuple(getattr(library, name) for library in libraries if library is not None)
-
-
-def _read_state(stored: File) -> str | None:
-    return stored.state.value if stored.state else None
-
-
-def _build_unusable_error(stored: File, reason: str, kind: FaultKind) -> APIError:
-    return APIError(
-        f"Gemini could not process {stored.display_name!r}: {reason}",
-        kind=kind,
-        hint="check that the file is complete, of the declared type, and can be processed within timeout_s "
-        f"and {MAX_PROCESSING_S:g} s",
-    )

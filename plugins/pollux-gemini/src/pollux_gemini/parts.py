@@ -11,6 +11,7 @@ from pollux_sync.plugin import (
     OCTET_STREAM,
     AssetPart,
     ConfigurationError,
+    InlinePart,
     ProviderHint,
     Source,
     SourceError,
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 
 PROVIDER = "gemini"
 _URL_CONTEXT = "url_context"
+_FILES_ROOT = "https://generativelanguage.googleapis.com/v1beta"
 _VIDEO_FIELDS = {"start_offset": "startOffset", "end_offset": "endOffset", "fps": "fps"}
 
 
@@ -52,7 +54,11 @@ def encode_part(part: Part) -> Json:
         # The tool reads every address in the text of the prompt; it takes no list of addresses.
         return {"text": part.uri} if is_url_context(part) else _encode_file(part.source, part.uri)
     if isinstance(part, AssetPart):
-        return _encode_file(part.source, part.asset.uri or part.asset.id)
+        # Gemini refers to a file by its address, of which the id is the end.
+        return _encode_file(part.source, part.asset.uri or f"{_FILES_ROOT}/{part.asset.id}")
+    if isinstance(part, InlinePart):
+        inline = {"inlineData": {"mimeType": part.mime_type, "data": part.base64}}
+        return inline | _encode_video(part.source)
     raise ConfigurationError(
         f"generateContent cannot carry {part.source.identifier!r} as {type(part).__name__}",
         hint="pass it with Source.from_file",
@@ -64,10 +70,12 @@ def _encode_file(source: Source, uri: str) -> Json:
     # This is the type of content whose type is not known, so it is left out.
     if source.mime_type != OCTET_STREAM:
         part["fileData"]["mimeType"] = source.mime_type
+    return part | _encode_video(source)
+
+
+def _encode_video(source: Source) -> Json:
     video = source.gemini_video_settings_for(PROVIDER)
-    if video:
-        part["videoMetadata"] = {_VIDEO_FIELDS[name]: value for name, value in video.items()}
-    return part
+    return {"videoMetadata": {_VIDEO_FIELDS[name]: value for name, value in video.items()}} if video else {}
 
 
 def as_object(value: Any) -> Json:

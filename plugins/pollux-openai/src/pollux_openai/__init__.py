@@ -1,8 +1,7 @@
 """pollux-sync provider for OpenAI's Responses API.
 
-Calls and streams go through the core's HTTP client. Files and deferred jobs go through the openai SDK, which is
-imported when the first of them is needed. The caller's own SDK client, ``Config(client=...)`` (for Azure, a proxy,
-an organisation), carries everything.
+Everything goes through the core's HTTP client: calls, streams, files and deferred jobs. The caller's own SDK client,
+``Config(client=...)`` (for Azure, a proxy), carries the same requests.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_openai import jobs
 from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import MANAGED_FIELDS, build_count_request, encode
+from pollux_openai.files import delete_file, find_files, store_file
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
 from pollux_sync.plugin import (
     STRICT_SCHEMAS,
@@ -22,7 +23,7 @@ from pollux_sync.plugin import (
     TEXT_RULE,
     HttpRequest,
     HttpResponse,
-    JobHooks,
+    InlineLimits,
     Problem,
     ProviderInfo,
     SchemaLimits,
@@ -36,7 +37,21 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_sync.plugin import Call, Client, ConfigValues, Delta, EventStream, JobClient, ModelInfo, Reply
+    from pollux_sync.plugin import (
+        Asset,
+        Call,
+        Client,
+        ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
+        Delta,
+        EventStream,
+        JobState,
+        ModelInfo,
+        Reply,
+        Source,
+    )
 
 #: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = attrs.evolve(
@@ -58,6 +73,16 @@ _REMOTE_DOCUMENTS = (
     "application/rtf",
 )
 _WEB = ("http", "https")
+#: What a request may hold, 50 MB by the documentation, of which base64 leaves three quarters; a little is kept for the
+#: rest of the request.
+_INLINE = InlineLimits(
+    max_bytes=36_000_000,
+    max_request_bytes=36_000_000,
+    as_of=date(2026, 11, 25),
+    docs="https://platform.openai.com/docs/guides/pdf-files",
+)
+#: The types that a request may hold; others are stored.
+_INLINE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "application/pdf")
 
 INFO = ProviderInfo(
     name="openai",
@@ -65,6 +90,7 @@ INFO = ProviderInfo(
     key_env=("OPENAI_API_KEY",),
     base_url="https://api.openai.com/v1",
     base_url_policy="optional",
+    header_env={"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"},
     accepts_client=True,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
@@ -73,8 +99,10 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
+        SourceRule(source_types={"file"}, mime_types=_INLINE_TYPES, delivery="upload", inline=_INLINE),
         # Files of every type are uploaded: which of them a model reads, the service decides.
         SourceRule(source_types={"file"}, delivery="upload"),
+        SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"arxiv"}, delivery="uri"),
         SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=_WEB, delivery="uri"),
         SourceRule(source_types={"uri"}, mime_types=_REMOTE_DOCUMENTS, uri_schemes=_WEB, delivery="uri"),
@@ -87,7 +115,7 @@ INFO = ProviderInfo(
 )
 
 
-class OpenAIProvider(JobHooks):
+class OpenAIProvider:
     """The hooks of the provider ``openai``: the Responses, Files, Batches and Models APIs."""
 
     @hookimpl
@@ -99,7 +127,7 @@ class OpenAIProvider(JobHooks):
         return find_client_problem(config.client, "openai.OpenAI", "openai.SyncAPIClient")
 
     @hookimpl
-    def pollux_open(self, config: ConfigValues) -> JobClient:
+    def pollux_open(self, config: ConfigValues) -> Client:
         # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_openai.client import open_carrier
 
@@ -128,8 +156,55 @@ class OpenAIProvider(JobHooks):
         return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
 
     @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        return store_file(
+            client,
+            source,
+            timeout_s,
+            name=name,
+            mime_type=source.mime_type,
+            purpose="user_data",
+            lifetime_s=lifetime_s,
+        )
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        delete_file(client, asset.id, timeout_s)
+        return True
+
+    @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         return encode_deferred(custom_id, request)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+        return jobs.submit_job(client, batch, timeout_s)
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+        return jobs.find_job(client, batch, timeout_s)
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
+        return find_files(client, mark, timeout_s)
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+        return jobs.inspect_job(client, job, timeout_s)
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+        return jobs.collect_job(client, job, timeout_s)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        jobs.cancel_job(client, job, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        jobs.release_job(client, job, timeout_s)
+        return True
 
     @hookimpl
     def pollux_list_models(self, client: Client, timeout_s: float) -> list[ModelInfo]:

@@ -16,7 +16,6 @@ from pollux_sync.plugin import (
     HttpResponse,
     ItemStatus,
     JobState,
-    ReplyError,
     as_text,
     build_custom_id,
     error_message,
@@ -24,7 +23,7 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 #: The documented limits of one input file: 50,000 requests and 200 MB.
 LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
@@ -74,23 +73,14 @@ def build_job_fields(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
     }
 
 
-def read_id(remote: Mapping[str, Any]) -> str:
-    """Return the id of an object that the service created. Raises ReplyError if it has none."""
-    object_id = as_text(remote.get("id"))
-    if not object_id:
-        raise ReplyError("the answer has no id", hint="check that base_url leads to the Files and Batches API")
-    return object_id
-
-
-def decode_job(remote: Mapping[str, Any], batch: DeferredBatch) -> DeferredJob:
-    """Decode a job of the service that was created from ``batch``."""
-    file_id = as_text(remote.get("input_file_id"))
+def build_job(job_id: str, batch: DeferredBatch, input_file: str | None) -> DeferredJob:
+    """Return the job that was created from ``batch``, with the id of its input file."""
     return DeferredJob(
-        job_id=read_id(remote),
+        job_id=job_id,
         first=batch.first,
         request_count=batch.request_count,
-        # `release` deletes these files after the answers were collected.
-        provider_state={"files": [file_id] if file_id else []},
+        # `release_job` deletes these files after the answers were collected.
+        provider_state={"files": [input_file] if input_file else []},
     )
 
 
@@ -113,12 +103,16 @@ def find_job(remotes: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> Defe
         active = [remote for remote in matches if remote.get("status") not in {"cancelling", "cancelled"}]
         matches = active or matches[:1]
     if len(matches) > 1:
-        ids = ", ".join(map(read_id, matches))
+        ids = ", ".join(str(remote.get("id")) for remote in matches)
         raise ConfigurationError(
             f"several jobs were created from the same requests: {ids}",
             hint="cancel all but one of them, then try again",
         )
-    return decode_job(matches[0], batch) if matches else None
+    for remote in matches:
+        job_id = as_text(remote.get("id"))
+        if job_id:
+            return build_job(job_id, batch, as_text(remote.get("input_file_id")))
+    return None
 
 
 def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
@@ -164,36 +158,6 @@ def _decide_status(provider_status: str, failed: int, *, has_some: bool) -> Defe
 
 def _read_end_time(remote: Mapping[str, Any]) -> int | None:
     return next(filter(None, (read_count(remote, name) for name in _END_TIMES)), None)
-
-
-def read_objects(page: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the objects on one page of a list."""
-    data = page.get("data")
-    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-
-
-def read_cursor(page: Mapping[str, Any]) -> str | None:
-    """Return the id after which the next page begins; None after the last page."""
-    items = read_objects(page)
-    return as_text(items[-1].get("id")) if items and page.get("has_more") else None
-
-
-def iter_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file that arrives in chunks, without blank ones.
-
-    Raises ReplyError for a line that is too large.
-    """
-    # Only a line feed ends a line. Line readers of HTTP libraries split at U+2028 and the like too, which JSON text may
-    # hold unescaped.
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from filter(bytes.strip, lines)
-        if len(rest) > _MAX_LINE_BYTES:
-            raise ReplyError(f"a row is larger than {_MAX_LINE_BYTES} bytes")
-    # The last line may lack its line feed.
-    if rest.strip():
-        yield rest
 
 
 def decode_row(line: bytes) -> DeferredRow:

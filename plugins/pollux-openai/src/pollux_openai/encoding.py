@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai.replaying import find_previous_response, read_replay_items
@@ -9,6 +10,7 @@ from pollux_sync.plugin import (
     AssetPart,
     ConfigurationError,
     HttpRequest,
+    InlinePart,
     TextPart,
     UriPart,
     lower_parameters,
@@ -107,6 +109,11 @@ def _encode_part(part: Part) -> dict[str, Any]:
     is_image = part.source.mime_type.startswith("image/")
     if isinstance(part, AssetPart):
         return {"type": "input_image" if is_image else "input_file", "file_id": part.asset.id}
+    if isinstance(part, InlinePart) and is_image:
+        return {"type": "input_image", "image_url": part.data_url}
+    if isinstance(part, InlinePart):
+        name = PurePath(part.source.identifier).name or "document.pdf"
+        return {"type": "input_file", "filename": name, "file_data": part.data_url}
     if isinstance(part, UriPart):
         return (
             {"type": "input_image", "image_url": part.uri} if is_image else {"type": "input_file", "file_url": part.uri}

@@ -1,0 +1,75 @@
+"""Stored files: requests of the Files API, sent and decoded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from pollux_anthropic.batching import build_next_query, parse_timestamp, read_objects
+from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION, VERSION_HEADER
+from pollux_sync.plugin import Asset, FormPayload, HttpError, HttpRequest, ReplyError, as_text, iter_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pollux_sync.plugin import Client, HttpResponse, Source
+
+#: The headers of every request of the Files API, and of batches whose requests may refer to files.
+HEADERS = {VERSION_HEADER: VERSION, BETA_HEADER: FILES_BETA}
+_PATH = "/v1/files"
+#: The largest page that the lists have, for as few requests as possible.
+_PAGE_SIZE = 1000
+_NOT_FOUND = 404
+
+
+def store_file(client: Client, source: Source, timeout_s: float, *, name: str, lifetime_s: float) -> Asset:
+    """Store a source's content, streamed. It expires ``lifetime_s`` seconds after it was stored."""
+    form = FormPayload(
+        # A file that an aborted call leaves behind expires.
+        fields={"expires_in_seconds": str(round(lifetime_s))},
+        file_name=name,
+        file_type=source.mime_type,
+        content=source,
+    )
+    response = client.send(HttpRequest(path=_PATH, payload=form, headers=HEADERS), timeout_s)
+    stored = response.body if isinstance(response.body, dict) else {}
+    file_id = as_text(stored.get("id"))
+    if not file_id:
+        raise ReplyError(
+            "the answer has no file id", hint="check that base_url leads to a Files API", response=response
+        )
+    return Asset(id=file_id, mime_type=source.mime_type, expires_at=parse_timestamp(stored.get("expires_at")))
+
+
+def delete_file(client: Client, file_id: str, timeout_s: float) -> None:
+    """Delete a stored file. Succeed also when it is already gone."""
+    try:
+        client.send(HttpRequest(method="DELETE", path=f"{_PATH}/{quote(file_id, safe='')}", headers=HEADERS), timeout_s)
+    except HttpError as error:
+        if error.response.status != _NOT_FOUND:
+            raise
+
+
+def find_files(client: Client, mark: str, timeout_s: float) -> list[Asset]:
+    """Return the stored files whose names begin with the mark."""
+    stored = ((as_text(file.get("id")), file) for file in iter_objects(client, _PATH, timeout_s))
+    return [
+        Asset(
+            id=file_id,
+            mime_type=as_text(file.get("mime_type")) or "",
+            expires_at=parse_timestamp(file.get("expires_at")),
+        )
+        for file_id, file in stored
+        if file_id and (as_text(file.get("filename")) or "").startswith(mark)
+    ]
+
+
+def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list. Each page is requested when the one before it has been read."""
+
+    def fetch_page(next_query: dict[str, str] | None) -> HttpResponse:
+        query = {"limit": str(_PAGE_SIZE)} | (next_query or {})
+        return client.send(HttpRequest(method="GET", path=f"{path}?{urlencode(query)}", headers=HEADERS), timeout_s)
+
+    for page in iter_pages(fetch_page, lambda page: build_next_query(page.body)):
+        yield from read_objects(page.body)

@@ -1,0 +1,92 @@
+"""Deferred jobs over the Message Batches API: submitted, found again, inspected, collected, cancelled."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pollux_anthropic import batching
+from pollux_anthropic.files import HEADERS, iter_objects
+from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from pollux_sync.plugin import Client, DeferredBatch, DeferredJob, DeferredRow, JobState
+
+#: The statuses with which the service may refuse to cancel a batch that has ended.
+_TOO_LATE = frozenset({400, 409, 422})
+
+
+def submit_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
+    """Create a batch, its requests streamed from their file."""
+    payload = RawPayload("application/json", (batching.BatchBody(batch),))
+    # The requests of a batch have no headers of their own, so the batch always gets the beta that lets them refer to
+    # files.
+    response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=HEADERS), timeout_s)
+    return batching.decode_job(response.body, batch)
+
+
+def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
+    """Find the batch of an interrupted submission. Raises ConfigurationError if it may be one of several."""
+    candidates = []
+    for remote in iter_objects(client, batching.PATH, timeout_s):
+        # The list begins with the newest batch: stop reading where only older ones follow.
+        if batching.is_older(remote, batch):
+            break
+        if batching.is_possible_match(remote, batch):
+            is_match = _is_match(client, remote, batch, timeout_s)
+            if is_match:
+                return batching.decode_job(remote, batch)
+            if is_match is None:
+                candidates.append(remote)
+    # A batch without results is recognised only by its time and size. Of two, a guess may collect the wrong one.
+    if len(candidates) > 1:
+        raise batching.build_ambiguity_error(candidates)
+    return batching.decode_job(candidates[0], batch) if candidates else None
+
+
+def inspect_job(client: Client, job: DeferredJob, timeout_s: float) -> JobState:
+    """Return the state of a batch."""
+    request = HttpRequest(method="GET", path=_build_path(job.job_id), headers=HEADERS)
+    return batching.decode_state(client.send(request, timeout_s).body)
+
+
+def collect_job(client: Client, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
+    """Return an iterator over the rows of a batch, which are read as they arrive."""
+    tag = job.provider_state.get("tag", "")
+    return (batching.decode_row(row, tag) for row in _iter_results(client, job.job_id, timeout_s))
+
+
+def cancel_job(client: Client, job: DeferredJob, timeout_s: float) -> None:
+    """Ask the service to cancel a batch. Does nothing for one that has ended."""
+    try:
+        client.send(HttpRequest(path=_build_path(job.job_id, "/cancel"), headers=HEADERS), timeout_s)
+    except HttpError as error:
+        # The status alone does not say why the service refused: the batch's state does.
+        is_late = error.response.status in _TOO_LATE
+        if not is_late or not is_terminal(inspect_job(client, job, timeout_s).status):
+            raise
+
+
+def _is_match(client: Client, remote: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:
+    """Return whether the results of a batch answer ``batch``; None before it has results."""
+    if not batching.has_ended(remote) or not remote.get("results_url"):
+        return None
+    # One row is enough. Closing the iterator ends the download of the others.
+    with closing(_iter_results(client, str(remote["id"]), timeout_s)) as rows:
+        row = next(rows, None)
+    return None if row is None else batching.is_own_row(row, batch)
+
+
+def _iter_results(client: Client, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
+    # Not ``results_url``: it leads to the service itself, past the caller's proxy.
+    request = HttpRequest(method="GET", path=_build_path(job_id, "/results"), headers=HEADERS)
+    with closing(client.read_lines(request, timeout_s)) as lines:
+        yield from batching.iter_rows(lines)
+
+
+def _build_path(job_id: str, action: str = "") -> str:
+    # Ids come from answers and job files: one that holds a slash must not lead elsewhere.
+    return f"{batching.PATH}/{quote(job_id, safe='')}{action}"

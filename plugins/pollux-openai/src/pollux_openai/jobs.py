@@ -1,0 +1,96 @@
+"""Deferred jobs over the Files and Batches APIs: submitted, found again, inspected, collected, cancelled."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pollux_openai import batching
+from pollux_openai.files import build_path, delete_file, iter_objects, read_id, require_object, store_file
+from pollux_sync.plugin import (
+    HttpError,
+    HttpRequest,
+    ReplyError,
+    Source,
+    as_text,
+    is_refusal,
+    is_terminal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pollux_sync.plugin import Client, DeferredBatch, DeferredJob, DeferredRow, HttpResponse, JobState
+
+#: The statuses with which the service refuses to cancel a job that has ended.
+_TOO_LATE = frozenset({400, 409})
+#: The largest page that the list of batches has.
+_BATCHES_PER_PAGE = 100
+_JSON_LINES = "application/jsonl"
+
+
+def submit_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
+    """Store a job's input file, streamed, and create the job. If that is refused, the file is deleted."""
+    stored = store_file(
+        client,
+        Source.from_file(batch.path, mime_type=_JSON_LINES),
+        timeout_s,
+        # The mark in the name lets the next submission find and delete the file if this one is interrupted.
+        name=f"{batch.mark}.jsonl",
+        mime_type=_JSON_LINES,
+        purpose="batch",
+        lifetime_s=batching.LIFETIME_S,
+    )
+    try:
+        fields = batching.build_job_fields(batch, stored.id)
+        response = client.send(HttpRequest(path="/batches", body=fields), timeout_s)
+    except HttpError as error:
+        # Only a refusal proves that there is no job. After any other failure one may exist and need the file.
+        if is_refusal(error.response.status):
+            # The refusal is what the caller must see, not a failure to tidy up after it.
+            with suppress(HttpError, ReplyError, OSError):
+                delete_file(client, stored.id, timeout_s)
+        raise
+    return batching.build_job(read_id(response), batch, stored.id)
+
+
+def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
+    """Find the job of an interrupted submission. Raises ConfigurationError if there are several."""
+    return batching.find_job(iter_objects(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s), batch)
+
+
+def inspect_job(client: Client, job: DeferredJob, timeout_s: float) -> JobState:
+    """Return the state of a job."""
+    return batching.decode_state(require_object(_fetch_job(client, job, timeout_s)), job)
+
+
+def collect_job(client: Client, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
+    """Yield the rows of the output file, then those of the error file, as they arrive."""
+    remote = require_object(_fetch_job(client, job, timeout_s))
+    # A job without answers has no output file, one without errors no error file.
+    for file_id in filter(None, map(as_text, map(remote.get, ("output_file_id", "error_file_id")))):
+        request = HttpRequest(method="GET", path=build_path("files", file_id, "/content"))
+        yield from map(batching.decode_row, client.read_lines(request, timeout_s))
+
+
+def cancel_job(client: Client, job: DeferredJob, timeout_s: float) -> None:
+    """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
+    try:
+        client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
+    except HttpError as error:
+        if error.response.status not in _TOO_LATE:
+            raise
+        # The status alone does not say why the service refused: the job's state does.
+        status = inspect_job(client, job, timeout_s).status
+        if status != "cancelling" and not is_terminal(status):
+            raise
+
+
+def release_job(client: Client, job: DeferredJob, timeout_s: float) -> None:
+    """Delete the input file of a job, if it is still there."""
+    for file_id in job.provider_state.get("files", ()):
+        delete_file(client, file_id, timeout_s)
+
+
+def _fetch_job(client: Client, job: DeferredJob, timeout_s: float) -> HttpResponse:
+    return client.send(HttpRequest(method="GET", path=build_path("batches", job.job_id)), timeout_s)

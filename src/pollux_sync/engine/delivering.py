@@ -1,0 +1,211 @@
+"""How files travel: inside each request, or stored once and referred to, whichever costs less."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
+from pollux_sync.errors import APIError, ConfigurationError, PolluxError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pollux_sync.data.handles import Asset
+    from pollux_sync.data.provider import InlineLimits
+    from pollux_sync.data.request import Call, Part, Plan
+    from pollux_sync.hooks.relay import Hooks
+
+#: Equal keys are one file: (hex SHA-256 of the content, MIME type).
+FileKey: TypeAlias = tuple[str, str]
+Way: TypeAlias = Literal["inline", "upload"]
+
+#: How many bytes more a file may cost inside requests than an upload would send, before the upload is cheaper. The
+#: upload and the deletion are two more requests, and the first is waited for: at 100 Mbit/s and some 150 ms a request,
+#: that time sends about 4 MB.
+_MAX_SURPLUS_BYTES = 4_000_000
+#: The statuses with which a server answers that it stores no files.
+_NO_FILES_STATUSES = frozenset({404, 405, 501})
+_TOO_LARGE = 413
+_BAD_REQUEST = 400
+#: A refusal of a request for its size. Services also say so with a 400.
+_SIZE_MESSAGE = re.compile(
+    r"too (?:large|big|long|many)|exceed|maximum|\blimit|\bsize\b|payload|megabyte|\bMB\b", re.IGNORECASE
+)
+
+
+class FileStorage(Protocol):
+    """Where files are stored, and how many requests are expected to need each, beside those of the plan."""
+
+    @property
+    def expected_uses(self) -> int:
+        """The factor by which the calls of a plan are multiplied: above 1 where a conversation goes on."""
+        ...
+
+    def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
+        """Store one file. Raises APIError with phase "upload"."""
+        ...
+
+
+def build_key(part: UploadPart) -> FileKey:
+    """Return the key that equal files share."""
+    return part.identity, part.source.mime_type
+
+
+def collect_files(plan: Plan) -> dict[FileKey, UploadPart]:
+    """Return the files of a plan that are to be delivered, each content once."""
+    return {build_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
+
+
+def choose_ways(plan: Plan, hooks: Hooks, *, expected_uses: int = 1) -> dict[FileKey, Way]:
+    """Return how each file of a plan travels.
+
+    Raises ConfigurationError with ``Config(uploads="never")`` for a file that the provider does not take inside a
+    request.
+    """
+    files = collect_files(plan)
+    mode = hooks.config.uploads
+    if mode == "always" or not files:
+        return dict.fromkeys(files, "upload")
+    limits = {key: _find_limits(part, hooks) for key, part in files.items()}
+    uses = Counter(build_key(part) for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart))
+    ways: dict[FileKey, Way] = {}
+    for key, part in files.items():
+        limit = limits[key]
+        # In base64 four characters stand for three bytes; an upload sends every byte once.
+        surplus_bytes = part.size_bytes * (4 / 3 * uses[key] * expected_uses - 1)
+        fits = limit is not None and part.size_bytes <= limit.max_bytes
+        ways[key] = "inline" if fits and (mode == "never" or surplus_bytes <= _MAX_SURPLUS_BYTES) else "upload"
+    for call in plan.calls:
+        _move_surplus(call, ways, limits)
+    if mode == "never":
+        _require_inline(ways, files, limits, hooks)
+    return ways
+
+
+def _find_limits(part: UploadPart, hooks: Hooks) -> InlineLimits | None:
+    rule = hooks.info.find_rule(part.source)
+    return rule.inline if rule else None
+
+
+def _move_surplus(call: Call, ways: dict[FileKey, Way], limits: Mapping[FileKey, InlineLimits | None]) -> None:
+    """Upload the largest files of a call until the rest fits into one request."""
+    parts = {build_key(part): part for part in call.all_parts if isinstance(part, UploadPart)}
+    inline = sorted((key for key in parts if ways[key] == "inline"), key=lambda key: parts[key].size_bytes)
+    while inline:
+        allowed = min(limit.max_request_bytes for key in inline if (limit := limits[key]))
+        if sum(parts[key].size_bytes for key in inline) <= allowed:
+            return
+        ways[inline.pop()] = "upload"
+
+
+def _require_inline(
+    ways: Mapping[FileKey, Way],
+    files: Mapping[FileKey, UploadPart],
+    limits: Mapping[FileKey, InlineLimits | None],
+    hooks: Hooks,
+) -> None:
+    for key, way in ways.items():
+        if way == "inline":
+            continue
+        part, limit = files[key], limits[key]
+        most = f"up to {limit.max_bytes} bytes a file, {limit.max_request_bytes} a request" if limit else "no such file"
+        raise ConfigurationError(
+            f"uploads='never', but {part.source.identifier!r} ({part.source.mime_type}, {part.size_bytes} bytes) "
+            f"cannot go inside a request: provider {hooks.info.name!r} takes {most}",
+            hint="pass a smaller file, or let it be uploaded with Config(uploads='auto')",
+        )
+
+
+def read_inline(part: UploadPart) -> InlinePart:
+    """Return a file as it goes inside a request. Raises SourceError if it can no longer be read as it was planned."""
+    source = part.source
+    try:
+        return InlinePart(source, part.pin_source().content_loader(), part.identity)
+    except OSError as error:
+        raise SourceError(
+            f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
+        ) from error
+
+
+def replace_files(call: Call, delivered: Mapping[FileKey, Asset | InlinePart]) -> Call:
+    """Return the call with its delivered files in place of those to deliver; others stay."""
+
+    def replace(part: Part) -> Part:
+        if not isinstance(part, UploadPart):
+            return part
+        found = delivered.get(build_key(part))
+        if isinstance(found, InlinePart):
+            return found
+        return part if found is None else AssetPart(part.source, found)
+
+    return call.map_parts(replace)
+
+
+def stores_no_files(error: PolluxError) -> bool:
+    """Return whether an upload failed because the service has no Files API, as some compatible servers have none."""
+    if isinstance(error, APIError):
+        return error.status_code in _NO_FILES_STATUSES
+    return isinstance(error, ConfigurationError)
+
+
+def refuses_size(error: APIError) -> bool:
+    """Return whether a request was refused for its size, which a guess of the service's limit can cause."""
+    if error.kind in {"auth", "context_overflow", "cache_missing"}:
+        return False
+    is_named = error.status_code == _BAD_REQUEST and bool(_SIZE_MESSAGE.search(error.message))
+    return error.status_code == _TOO_LARGE or is_named
+
+
+class InlineFiles:
+    """The files that travel inside the requests of a plan, and the way on when a service refuses them there.
+
+    Each is then stored once, for all calls of the plan.
+    """
+
+    def __init__(self, storage: FileStorage, parts: Mapping[FileKey, UploadPart]) -> None:
+        self._storage = storage
+        self._parts = parts
+        self._lock = threading.Lock()
+        self._stored: dict[FileKey, Asset] = {}
+
+    def store_inline_parts(self, call: Call, stop: threading.Event) -> Call | None:
+        """Return the call with its inline files stored; None if it has none that can be. Raises APIError."""
+        keys = {key for part in call.all_parts if (key := _read_inline_key(part)) in self._parts}
+        if not keys:
+            return None
+        # One thread stores for all: the others wait, and find the files stored.
+        with self._lock:
+            for key in keys - self._stored.keys():
+                self._stored[key] = self._storage.upload(self._parts[key], stop)
+        return self.use_stored_parts(call)
+
+    def use_stored_parts(self, call: Call) -> Call:
+        """Return the call with those of its inline files replaced that have been stored already."""
+        if not self._stored:
+            return call
+
+        def replace(part: Part) -> Part:
+            asset = self._stored.get(_read_inline_key(part)) if isinstance(part, InlinePart) else None
+            return AssetPart(part.source, asset) if isinstance(part, InlinePart) and asset else part
+
+        return call.map_parts(replace)
+
+
+def _read_inline_key(part: Part) -> FileKey:
+    """Return the key of a file inside a request; one that no file has for any other part."""
+    return (part.identity or "", part.mime_type) if isinstance(part, InlinePart) else ("", "")
+
+
+def deliver_inline(part: UploadPart, error: PolluxError, hooks: Hooks) -> InlinePart | PolluxError:
+    """Return a file as it goes inside a request, if the service stores no files and takes it so, else the error."""
+    limit = _find_limits(part, hooks)
+    fits = limit is not None and part.size_bytes <= limit.max_bytes
+    if hooks.config.uploads != "auto" or not fits or not stores_no_files(error):
+        return error
+    try:
+        return read_inline(part)
+    except SourceError as unreadable:
+        return unreadable
