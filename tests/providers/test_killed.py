@@ -46,7 +46,7 @@ def submit(job):
     if job["step"]:
         arm(job["step"], job["index"], job["when"])
     retry = RetryPolicy(initial_delay_s=0.01)
-    config = Config(request_concurrency=1, retry=retry, **job["reach"])
+    config = Config(request_concurrency=1, uploads="always", retry=retry, **job["reach"])
     sources = [Source.from_file(name) for name in job["files"]]
     defer_many(job["prompts"], sources=sources, config=config, job_file=job["path"])
 
@@ -139,7 +139,7 @@ class Submissions:
         """One job for each of the names, with its answers, and no file but theirs; in the end none."""
         assert len(self.service.jobs_of()) == len(names)
         assert len(self.service.files_of()) == self.service.stored * len(names)
-        config = Config(**self.reach)
+        config = Config(uploads="always", **self.reach)
         for name in names:
             wait_deferred(self.path(name), config=config, poll=0)
             answers = collect_deferred(self.path(name), config=config)["answers"]

@@ -429,7 +429,7 @@ class FilesContract(Contract):
         self, service: FileService, config: Callable[..., Config], sources: list[Source]
     ) -> None:
         """20 prompts about 3 files need 3 uploads and 3 deletions."""
-        result = run_many([f"p{number}" for number in range(20)], sources=sources, config=config())
+        result = run_many([f"p{number}" for number in range(20)], sources=sources, config=config(uploads="always"))
         assert result["answers"] == ["seen"] * 20
         assert len(service.stored) == len(service.deleted) == len(set(service.deleted)) == 3
 
@@ -439,7 +439,7 @@ class FilesContract(Contract):
         """A refused prompt does not affect the others, and no file is left behind."""
         server.handler = lambda request: self.refuse(400, "no") if b"p7" in request.body else service(request)
         with pytest.raises(APIError) as caught:
-            run_many([f"p{number}" for number in range(10)], sources=sources, config=config())
+            run_many([f"p{number}" for number in range(10)], sources=sources, config=config(uploads="always"))
         assert caught.value.partial_result is not None
         assert caught.value.partial_result["answers"].count("seen") == 9
         assert len(service.stored) == len(set(service.deleted)) == 3
@@ -450,7 +450,7 @@ class FilesContract(Contract):
         """Files that were uploaded for a call that cannot be sent are deleted."""
         service.failing = self.failing
         with pytest.raises(APIError) as caught:
-            run_many("p", sources=sources, config=config())
+            run_many("p", sources=sources, config=config(uploads="always"))
         assert (caught.value.phase, caught.value.status_code) == ("upload", 400)
         assert len(set(service.deleted)) == 2
 
@@ -463,7 +463,7 @@ class FilesContract(Contract):
         # because its id never arrived.
         server.reply(ResetBeforeBody())
         with pytest.raises(APIError) as caught:
-            run("p", source=sources[0], config=config())
+            run("p", source=sources[0], config=config(uploads="always"))
         assert (caught.value.phase, caught.value.kind, len(server.requests)) == ("upload", "connection", 1)
 
 
