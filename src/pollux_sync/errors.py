@@ -71,7 +71,8 @@ class Fault:
 
     ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth",
     "context_overflow" and "cache_missing". The retry policy alone decides about sending it again.
-    ``retry_after_s`` is the wait in seconds that the server asks for. ``n_tokens`` and ``n_ctx`` belong to
+    ``retry_after_s`` is the wait in seconds that the server asks for. ``unread_answer`` is the beginning of a
+    successful answer that cannot be read, which may be paid for. ``n_tokens`` and ``n_ctx`` belong to
     "context_overflow".
     """
 
@@ -82,6 +83,7 @@ class Fault:
     retry_after_s: float | None = None
     request_id: str | None = None
     hint: str | None = None
+    unread_answer: bytes | None = attrs.field(default=None, repr=False)
     n_tokens: int | None = None
     n_ctx: int | None = None
 
@@ -223,6 +225,8 @@ class APIError(PolluxError):
     """The provider refused the request, failed, or could not be reached.
 
     ``kind`` is the category of the failure, one of `FaultKind`. ``attempts`` and ``call_idx`` are as in PolluxError.
+    ``unread_answer`` is the beginning, at most 1 MiB, of a successful answer that could not be read, but may be paid
+    for.
     """
 
     def __init__(
@@ -239,6 +243,7 @@ class APIError(PolluxError):
         phase: Phase | None = None,
         call_idx: int | None = None,
         attempts: tuple[Attempt, ...] = (),
+        unread_answer: bytes | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
@@ -250,6 +255,7 @@ class APIError(PolluxError):
         self.phase = phase
         self.call_idx = call_idx
         self.attempts = attempts
+        self.unread_answer = unread_answer
 
 
 class Interrupted(KeyboardInterrupt):
@@ -310,6 +316,7 @@ def build_api_error(
         phase=phase,
         call_idx=call_idx,
         attempts=attempts,
+        unread_answer=fault.unread_answer,
         **facts,
     )
 

@@ -6,6 +6,7 @@ the plugin.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -262,7 +263,12 @@ class Hooks:
         if fault.kind in _ADDRESS_KINDS and self.destination:
             message = f"{message} (at {self.destination})"
         request_id = fault.request_id and self.scrub(fault.request_id)
-        return attrs.evolve(fault, message=message, hint=hint and self.scrub(hint), request_id=request_id)
+        unread = fault.unread_answer
+        if unread is not None:
+            unread = self.scrub(unread.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        return attrs.evolve(
+            fault, message=message, hint=hint and self.scrub(hint), request_id=request_id, unread_answer=unread
+        )
 
     @property
     def destination(self) -> str | None:
@@ -393,6 +399,7 @@ class Hooks:
                 continue
             seen.append(link)
             scrub_texts(link, self.scrub)
+            _drop_http_causes(link)
             pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
         # An exception class of a plugin may build its text from attributes that we cannot scrub.
         is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
@@ -487,6 +494,18 @@ def _make_caller(caller: Any) -> Callable[..., Any]:
     return list_answers
 
 
+def _drop_http_causes(error: BaseException) -> None:
+    """Cut off causes that hold a request of an HTTP library or of a vendor's SDK: its headers hold the key."""
+    for name in ("__cause__", "__context__"):
+        cause = getattr(error, name)
+        try:
+            holds_request = cause is not None and getattr(cause, "request", None) is not None
+        except RuntimeError:  # httpx has none to show
+            holds_request = False
+        if holds_request:
+            setattr(error, name, None)
+
+
 def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
     """Pass every text that an exception shows through ``scrub``, in place."""
     # In place, since the exception may be held by others, such as the context of another one.
@@ -495,8 +514,18 @@ def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
         text = getattr(error, name, None)
         if isinstance(text, str):
             setattr(error, name, scrub(text))
+    response = getattr(error, "response", None)
+    # What a server answered may quote the key.
+    if isinstance(response, HttpResponse):
+        error.response = _scrub_response(response, scrub)  # type: ignore[attr-defined]
     if hasattr(error, "__notes__"):
         error.__notes__ = [scrub(note) for note in error.__notes__]
+
+
+def _scrub_response(response: HttpResponse, scrub: Callable[[str], str]) -> HttpResponse:
+    headers = {name: scrub(value) for name, value in response.headers.items()}
+    text = json.dumps(response.body)
+    return attrs.evolve(response, headers=headers, body=json.loads(scrub(text)), content=None)
 
 
 def _read_code(function: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.errors import Fault, FaultKind
 from pollux_sync.wire.overflow import detect_overflow
 
@@ -83,14 +84,15 @@ def classify_error(error: Exception) -> Fault | None:
     if isinstance(error, HttpError):
         return _build_response_fault(error.response)
     if isinstance(error, ReplyError):
-        status, request_id = (error.response.status, error.response.request_id) if error.response else (None, None)
+        response = error.response
         return Fault(
             kind="malformed",
             message=str(error),
             hint=error.hint,
             retryable=error.retryable,
-            status_code=status,
-            request_id=request_id,
+            status_code=response.status if response else None,
+            request_id=response.request_id if response else None,
+            unread_answer=response.content if response else None,
         )
     return _find_transport_fault(error)
 
@@ -163,9 +165,11 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     from requests import exceptions as r
     from urllib3 import exceptions as u
 
-    unreachable = "check that the server runs, base_url, and the proxy settings"
+    unreachable = (
+        "check that the server runs, base_url, and the proxy (Config(proxy), HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
+    )
     late = "raise Config(timeout_s=...), or look at what keeps the server busy"
-    tls = "check the certificate and REQUESTS_CA_BUNDLE"
+    tls = f"check the certificate, and the bundle of Config(ca_bundle) or {', '.join(CA_BUNDLE_VARIABLES)}"
     broken = Fault(kind="connection", message="the connection failed", retryable=True, hint=unreachable)
     return (
         ((r.SSLError, u.SSLError), Fault(kind="connection", message="TLS failed", hint=tls)),
