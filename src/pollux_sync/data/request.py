@@ -220,7 +220,9 @@ class DeferredBatch:
     ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long in all. ``first`` is
     the index of its first request. Put ``mark`` into the names of the job and of all that is stored for it, so that an
     interrupted submission can find them again. ``created_at`` is the time of the first attempt to submit, in seconds
-    since the epoch. ``other_jobs`` are the ids of the submission's earlier jobs, which must not be taken for this one.
+    since the epoch by our clock, which must not be compared with the provider's. ``bookmark`` is what
+    `pollux_bookmark_deferred` returned before that attempt. ``other_jobs`` are the ids of the submission's earlier
+    jobs, which must not be taken for this one.
     """
 
     path: Path
@@ -230,6 +232,7 @@ class DeferredBatch:
     n_bytes: int
     mark: str
     created_at: float
+    bookmark: str | None = None
     other_jobs: frozenset[str] = frozenset()
 
 

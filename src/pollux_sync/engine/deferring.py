@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -123,9 +124,15 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
             n_bytes=n_bytes,
             mark=f"{journal.facts.mark}-{first:06d}",
             created_at=attempted.created_at if attempted and is_repeated else time.time(),
+            bookmark=attempted.bookmark if attempted and is_repeated else _fetch_bookmark(hooks),
             other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
         )
         return _submit_once(batch, hooks, journal)
+
+
+def _fetch_bookmark(hooks: Hooks) -> str | None:
+    fetch = partial(hooks.bookmark_deferred, hooks.config.timeout_s)
+    return request_with_retries(fetch, hooks, phase="batch_submit")
 
 
 def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> DeferredJob:

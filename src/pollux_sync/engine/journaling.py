@@ -50,6 +50,7 @@ class Attempted:
     first: int
     request_count: int
     created_at: float
+    bookmark: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -105,8 +106,13 @@ class Journal:
         """Record that a job is about to be submitted."""
         # A job that may exist keeps the facts of its first attempt: by them it is looked up.
         if not self.is_open:
-            count, created_at = batch.request_count, batch.created_at
-            self._update(attempted=Attempted(first=batch.first, request_count=count, created_at=created_at))
+            attempted = Attempted(
+                first=batch.first,
+                request_count=batch.request_count,
+                created_at=batch.created_at,
+                bookmark=batch.bookmark,
+            )
+            self._update(attempted=attempted)
 
     def mark_open(self) -> None:
         """Note that the submission failed in a way that proves nothing about the job."""

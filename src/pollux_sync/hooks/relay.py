@@ -315,6 +315,11 @@ class Hooks:
         """Return the request as a line of a deferred job."""
         return self._call_hook("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
 
+    def bookmark_deferred(self, timeout_s: float) -> str | None:
+        """Return what tells the jobs that exist now from later ones, or None."""
+        answer = self._hook.pollux_bookmark_deferred(client=self.client, timeout_s=timeout_s)
+        return None if answer is None else self._require_type("pollux_bookmark_deferred", answer, str)
+
     def submit_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
         """Submit one job and return it."""
         answer = self._hook.pollux_submit_deferred(batch=batch, client=self.client, timeout_s=timeout_s)

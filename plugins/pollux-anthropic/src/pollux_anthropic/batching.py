@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 LIMITS = DeferredLimits(max_requests=100_000, max_bytes=250_000_000)
 
 PATH = "/v1/messages/batches"
-#: How far the service's clock may be behind ours. A batch older than a submission by more than this is not its batch.
-_MAX_CLOCK_SKEW_S = 300.0
-
 #: The random part at the end of a mark.
 _TAG_LENGTH = 8
 _HEAD, _TAIL = b'{"requests":[', b"]}"
@@ -97,12 +94,6 @@ def has_ended(remote: dict[str, Any]) -> bool:
     return remote.get("processing_status") == "ended"
 
 
-def is_older(remote: dict[str, Any], batch: DeferredBatch) -> bool:
-    """Return whether a batch existed before the first attempt to submit ``batch``."""
-    created_at = parse_timestamp(remote.get("created_at"))
-    return created_at is not None and created_at < batch.created_at - _MAX_CLOCK_SKEW_S
-
-
 def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
     """Return whether a batch may be the one that was submitted, as far as the list of batches shows."""
     # A submission of several jobs has batches of equal size: those that are known already are not the lost one.
@@ -119,13 +110,14 @@ def is_own_row(row: Any, batch: DeferredBatch) -> bool:
     return batch.first <= int(number) < batch.first + batch.request_count
 
 
-def build_ambiguity_error(remotes: list[dict[str, Any]]) -> ConfigurationError:
-    """Return the error for several batches of which any may be the one that was submitted."""
+def build_ambiguity_error(remotes: list[dict[str, Any]], batch: DeferredBatch) -> ConfigurationError:
+    """Return the error for batches of which any may be the one that was submitted: nothing proves it yet."""
     ids = ", ".join(str(remote.get("id")) for remote in remotes)
     return ConfigurationError(
-        f"the interrupted submission may have created any of these batches: {ids}",
-        hint="try again when they have ended, since their results show which is which; "
-        "or delete the job file to start anew",
+        f"the interrupted submission of {batch.request_count} requests may have created any of these batches: {ids}; "
+        "their results will show whether one of them is it",
+        hint="call again with the same job_file when they have ended; without one, look at their results before you "
+        "call again, which begins a new job",
     )
 
 
@@ -220,8 +212,12 @@ def build_next_query(body: dict[str, Any]) -> dict[str, str]:
     cursor, last = as_text(body.get("next_page")), as_text(body.get("last_id"))
     if cursor:
         return {"page": cursor}
+    if not body.get("has_more"):
+        return {}
     # The older lists of the API have no cursor. There the next page begins after the last id.
-    return {"after_id": last} if body.get("has_more") and last else {}
+    if not last:
+        raise ReplyError("the list goes on, but names no last id", hint=_BATCHES_HINT)
+    return {"after_id": last}
 
 
 def parse_timestamp(text: Any) -> float | None:

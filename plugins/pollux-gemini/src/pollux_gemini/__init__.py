@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     SchemaDialect,
     Source,
     SourceRule,
+    convert_to_server_time,
     find_client_problem,
     hookimpl,
     is_refusal,
@@ -266,7 +267,8 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        for page in map(batching.decode_batches, _iter_pages(batching.build_list_request, client, timeout_s)):
+        for response in _iter_pages(batching.build_list_request, client, timeout_s):
+            page = batching.decode_batches(response)
             for remote in page:
                 if remote.mark == batch.mark:
                     # The interrupted submission did not record its input file either, which has the same name.
@@ -274,7 +276,7 @@ class GeminiProvider:
                     return batching.build_job(
                         remote, batch, [asset.id for name, asset in uploads if name == batch.mark]
                     )
-            if batching.can_stop_search(page, batch.created_at):
+            if batching.can_stop_search(page, convert_to_server_time(batch.created_at, response)):
                 break
         return None
 

@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     error_message,
     is_terminal,
 )
+from pollux_sync.plugin import read_objects as read_object_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,8 +47,9 @@ MAX_INLINE_REQUESTS = 32
 
 #: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
 _PAGE_SIZE = 10
-#: How far the service's clock and ours may differ. A batch older than a submission by more than this is not its batch.
-_MAX_CLOCK_SKEW_S = 86_400.0
+#: A batch that is older than the submission by more than this, both by the service's clock, is not its batch. A day
+#: leaves room for a clock of ours that was set between the attempt and the look-up.
+_MARGIN_S = 86_400.0
 #: google.rpc.Code.CANCELLED
 _CANCELLED_CODE = 1
 #: Our status by Gemini's state, without the prefix BATCH_STATE_ or JOB_STATE_.
@@ -156,16 +158,24 @@ def decode_batch(response: HttpResponse) -> RemoteBatch:
 
 
 def decode_batches(response: HttpResponse) -> list[RemoteBatch]:
-    """Decode a page of the list of batches."""
-    remotes = map(_decode_operation, read_objects(as_object(response.body).get("operations")))
+    """Decode a page of the list of batches. Raises ReplyError for an answer that is no such list."""
+    remotes = map(_decode_operation, _read_list(response, "operations"))
     return [remote for remote in remotes if remote is not None]
+
+
+def _read_list(response: HttpResponse, name: str) -> list[Json]:
+    """Return the objects of a list. Google leaves an empty list out; another answer does not say that it is empty."""
+    body = response.body
+    if isinstance(body, dict) and name not in body and not body.keys() - {"nextPageToken"}:
+        return []
+    return read_object_list(response, name)
 
 
 def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
     """Return the uploads on a page of files whose display names begin with ``mark``, each after its display name."""
     return [
         (file["displayName"], decode_asset(file))
-        for file in read_objects(as_object(response.body).get("files"))
+        for file in _read_list(response, "files")
         if (as_text(file.get("displayName")) or "").startswith(mark)
         and as_text(file.get("name"))
         # A file of answers may have its batch's display name. It must not be deleted as a stray upload.
@@ -178,13 +188,16 @@ def read_page_token(response: HttpResponse) -> str | None:
     return as_text(as_object(response.body).get("nextPageToken")) or None
 
 
-def can_stop_search(page: list[RemoteBatch], created_at: float) -> bool:
-    """Return whether no later page can hold a batch that was created at ``created_at`` or after."""
+def can_stop_search(page: list[RemoteBatch], server_time: float | None) -> bool:
+    """Return whether no later page can hold a batch that was created when the service's clock showed ``server_time``.
+
+    Without a time it returns False: then all pages are read.
+    """
     times = [remote.created_at for remote in page if remote.created_at is not None]
     # Google does not document the order of the list. The search stops early only on a page that shows the order
     # itself: at least two different times, newest first.
     is_newest_first = len(set(times)) > 1 and times == sorted(times, reverse=True)
-    return is_newest_first and max(times) < created_at - _MAX_CLOCK_SKEW_S
+    return server_time is not None and is_newest_first and max(times) < server_time - _MARGIN_S
 
 
 def build_state(remote: RemoteBatch) -> JobState:

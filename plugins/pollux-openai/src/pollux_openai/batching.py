@@ -16,6 +16,7 @@ from pollux_sync.plugin import (
     HttpResponse,
     ItemStatus,
     JobState,
+    ReplyError,
     as_text,
     build_custom_id,
     error_message,
@@ -23,15 +24,16 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 #: The documented limits of one input file: 50,000 requests and 200 MB.
 LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
 #: Lifetime of an input file. A job may take a day and reads its file within it; three days leave room, and a file
 #: that nobody deletes still expires.
 LIFETIME_S = 3 * 86_400
-#: How far the service's clock and ours may differ. A job older than a submission by more than this is not its job.
-_MAX_CLOCK_SKEW_S = 86_400
+#: A job that is older than the submission by more than this, both by the service's clock, is not its job. A day leaves
+#: room for a clock of ours that was set between the attempt and the look-up.
+_MARGIN_S = 86_400
 #: No row comes near this size. A larger one is a mistake or an attack, and must not fill the memory.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 #: The metadata field by which an interrupted submission finds its job.
@@ -84,35 +86,42 @@ def build_job(job_id: str, batch: DeferredBatch, input_file: str | None) -> Defe
     )
 
 
-def find_job(remotes: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
-    """Find the job that was created from ``batch`` in a list that begins with the newest job.
+def is_older(remote: Mapping[str, Any], server_time: float | None) -> bool:
+    """Return whether a job was created long before the service's clock showed ``server_time``."""
+    created_at = read_count(remote, "created_at")
+    return created_at is not None and server_time is not None and created_at < server_time - _MARGIN_S
 
-    Raises ConfigurationError if several jobs were: all but one would cost money for nothing.
+
+def is_match(remote: Mapping[str, Any], batch: DeferredBatch) -> bool:
+    """Return whether a job was created from ``batch``: its mark is the proof."""
+    metadata = remote.get("metadata")
+    return isinstance(metadata, dict) and metadata.get(_MARK) == batch.mark
+
+
+def choose_match(matches: Sequence[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
+    """Return the job among those that were created from ``batch``, None without any.
+
+    Raises ConfigurationError if several were: all but one would cost money for nothing.
     """
-    matches = []
-    for remote in remotes:
-        created_at = read_count(remote, "created_at")
-        # The list is lazy and may have many pages: stop reading where only older jobs follow.
-        if created_at is not None and created_at < batch.created_at - _MAX_CLOCK_SKEW_S:
-            break
-        metadata = remote.get("metadata")
-        if isinstance(metadata, dict) and metadata.get(_MARK) == batch.mark:
-            matches.append(remote)
     # A proxy that repeats requests may create a job twice. The user cancels one, as the error below asks for.
     if len(matches) > 1:
         active = [remote for remote in matches if remote.get("status") not in {"cancelling", "cancelled"}]
         matches = active or matches[:1]
-    if len(matches) > 1:
-        ids = ", ".join(str(remote.get("id")) for remote in matches)
+    ids = [read_remote_id(remote) for remote in matches]
+    if len(ids) > 1:
         raise ConfigurationError(
-            f"several jobs were created from the same requests: {ids}",
+            f"several jobs were created from the same requests: {', '.join(ids)}",
             hint="cancel all but one of them, then try again",
         )
-    for remote in matches:
-        job_id = as_text(remote.get("id"))
-        if job_id:
-            return build_job(job_id, batch, as_text(remote.get("input_file_id")))
-    return None
+    return build_job(ids[0], batch, as_text(matches[0].get("input_file_id"))) if ids else None
+
+
+def read_remote_id(remote: Mapping[str, Any]) -> str:
+    """Return the id of an object of the service. Raises ReplyError if it has none."""
+    object_id = as_text(remote.get("id"))
+    if not object_id:
+        raise ReplyError("the answer has no id", hint="check that base_url leads to the Files and Batches API")
+    return object_id
 
 
 def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
