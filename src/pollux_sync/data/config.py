@@ -26,14 +26,26 @@ CA_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 #: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
-#: A shorter key is not scrubbed: it protects nothing, and its characters occur in every text.
+#: A shorter key is not redacted: it protects nothing, and its characters occur in every text.
 _MIN_SECRET_CHARS = 4
+#: A shorter key, such as "test", may be part of ordinary words: it is redacted only where it is a word of its own.
+_MIN_UNIQUE_CHARS = 12
 #: The text that stands for a secret.
 REDACTED = "[REDACTED]"
 
 
 def _redact(value: str | None) -> str:
     return repr(value) if value is None else f"'{REDACTED}'"
+
+
+def redact_secret(text: str, secret: str) -> str:
+    """Return ``text`` without the secret: a long one anywhere, a short one where it is a whole word."""
+    if len(secret) < _MIN_UNIQUE_CHARS:
+        return re.sub(rf"(?<![\w-]){re.escape(secret)}(?![\w-])", REDACTED, text)
+    # Repeated, because the texts around a replacement may form the secret anew.
+    while secret in text:
+        text = text.replace(secret, REDACTED)
+    return text
 
 
 def _redact_credentials(url: str | None) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import attrs
 import pluggy
 
-from pollux_sync.data.config import REDACTED
+from pollux_sync.data.config import redact_secret
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
@@ -374,7 +374,7 @@ class Hooks:
     def scrub(self, text: str) -> str:
         """Return ``text`` with every secret of the configuration removed."""
         for secret in self.config.secrets:
-            text = text.replace(secret, REDACTED)
+            text = redact_secret(text, secret)
         return text
 
     def scrub_cause(self, error: BaseException) -> BaseException | None:
@@ -390,7 +390,7 @@ class Hooks:
             scrub_texts(link, self.scrub)
             pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
         # An exception class of a plugin may build its text from attributes that we cannot scrub.
-        is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
+        is_clean = all(self.scrub(text) == text for text in map(str, seen))
         return error if is_clean else None
 
     def _list_problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:
