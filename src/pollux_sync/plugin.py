@@ -103,6 +103,7 @@ if TYPE_CHECKING:
         SourceError,
         is_refusal,
     )
+    from pollux_sync.hooks.folders import open_temporary_folder
     from pollux_sync.hooks.forwarding import FileHooks, JobHooks
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.schemas import (
@@ -220,6 +221,7 @@ _HOMES = {
         "SourceError",
         "is_refusal",
     ),
+    "hooks.folders": ("open_temporary_folder",),
     "hooks.forwarding": ("FileHooks", "JobHooks"),
     "hooks.specs": ("hookimpl",),
     "schemas": (
@@ -381,6 +383,7 @@ __all__ = [
     "lower_parameters",
     "open_client",
     "open_sdk_stream",
+    "open_temporary_folder",
     "read_count",
     "read_objects",
     "read_response",

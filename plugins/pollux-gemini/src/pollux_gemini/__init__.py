@@ -6,10 +6,8 @@ file. A client passed as ``Config(client=...)`` (Vertex AI, a proxy) carries eve
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_gemini import batching, caching, services
@@ -34,6 +32,7 @@ from pollux_sync.plugin import (
     is_refusal,
     is_terminal,
     iter_pages,
+    open_temporary_folder,
     read_count,
 )
 
@@ -276,8 +275,8 @@ class GeminiProvider(FileHooks):
             yield from batching.iter_rows(remote.answers)
             return
         # Downloaded to disk and read line by line: the file of answers is never in memory as a whole.
-        with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
-            path = Path(folder) / "answers.jsonl"
+        with open_temporary_folder() as folder:
+            path = folder / "answers.jsonl"
             client.files.download(remote.answers_file, path, timeout_s)
             with path.open("rb") as lines:
                 yield from batching.iter_rows(batching.parse_lines(lines))
