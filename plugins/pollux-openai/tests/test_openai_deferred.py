@@ -409,7 +409,7 @@ def test_goes_on_from_a_job_file_without_paying_twice(server, batches, config, t
     with pytest.raises(APIError) as caught:
         defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=path)
     assert caught.value.phase == "batch_submit"
-    assert str(path) in caught.value.__notes__[0]
+    assert str(path) in caught.value.hint
     mark = json.loads(path.read_text())["mark"]
     batches.keep(batches.account, f"{mark}-stray.pdf", b"", "user_data")
     batches.keep(batches.account, "of-somebody-else.pdf", b"", "user_data")
