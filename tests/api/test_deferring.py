@@ -35,6 +35,9 @@ from pollux_sync import (
 from pollux_sync.builtin import mock
 from pollux_sync.data.events import DeferredChanged, DeferredSubmitted, FileUploaded, UploadDeleted
 from pollux_sync.data.provider import DeferredLimits
+from pollux_sync.engine.deferring import hash_content
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.requesting import build_request
 from pollux_sync.testing import JobScript, Script
 
 PROMPTS = ["a", "b", "c"]
@@ -589,7 +592,7 @@ def test_a_handle_of_another_account_is_refused():
 
 
 def test_a_plugin_that_is_missing_is_named():
-    handle = attrs.evolve(defer("a", config=config()), provider="whale")
+    handle = attrs.evolve(defer("a", config=config()), provider="whale", account=None)
     with pytest.raises(ConfigurationError, match="whale") as caught:
         collect_deferred(handle)
     assert "pip install" in caught.value.hint
@@ -604,8 +607,11 @@ def test_reports_times():
     assert collect_deferred(handle, config=reach)["diagnostics"]["deferred"]["elapsed_s"] >= 0
 
 
-def test_a_job_file_is_known_by_the_same_hash_in_every_release(tmp_path):
-    path = tmp_path / "job.json"
+def test_a_job_file_is_known_by_the_same_hash_in_every_release():
     options = Options(temperature=0.5, max_tokens=9, response_schema={"type": "object"})
-    defer_many(PROMPTS, sources=[Source.from_text("x")], config=config(), options=options, job_file=path)
-    assert json.loads(path.read_text())["content"] == "ce1f1db125d2b322faad8a5fe0ef4b6969269b92157255aedec0b3d1a9c7eb59"
+    request = build_request(
+        PROMPTS, [Source.from_text("x")], Config(provider="openai", model="m", api_key="k"), options
+    )
+    with process.clients.lease(request.config) as hooks:
+        content = hash_content(plan_calls(request, hooks, is_deferred=True), hooks)
+    assert content == "2eafaeda2fdf68c1169351890918d605e82291a8192318c2a364aa9ed7a4e763"

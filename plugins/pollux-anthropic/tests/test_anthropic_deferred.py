@@ -503,10 +503,10 @@ def test_two_accounts_at_one_address_stay_apart(server, service):
     assert [len(service.accounts[key].batches) for key in ("first", "second")] == [1, 1]
 
 
-def test_needs_no_config_later_but_a_key_in_the_environment(server, service, monkeypatch):
+def test_a_handle_works_with_a_key_from_the_environment(server, service, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "first")
-    handle = defer("a", config=Config(provider="anthropic", model="m", base_url=server.url))
-    assert wait_and_collect(handle, None)["answers"] == ["re: a"]
+    config = Config(provider="anthropic", model="m", base_url=server.url)
+    assert wait_and_collect(defer("a", config=config), config)["answers"] == ["re: a"]
 
 
 @pytest.mark.parametrize(

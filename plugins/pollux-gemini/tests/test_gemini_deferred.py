@@ -455,11 +455,12 @@ def test_two_accounts_and_an_own_address_in_one_process():
         assert [len(server.handler.batches) for server in (here, there)] == [2, 1]
 
 
-def test_a_handle_finds_its_address_with_the_key_of_the_environment(server, batches, monkeypatch):
+def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    handle = defer("p", config=Config(provider="gemini", model="gemini-2.5-flash", base_url=server.url))
-    wait_deferred(handle, poll=0.01)
-    assert collect_deferred(handle)["answers"] == ["said p"]
+    reach = Config(provider="gemini", model="gemini-2.5-flash", base_url=server.url)
+    handle = defer("p", config=reach)
+    wait_deferred(handle, config=reach, poll=0.01)
+    assert collect_deferred(handle, config=reach)["answers"] == ["said p"]
     assert len(batches.batches) == 1
 
 

@@ -595,9 +595,10 @@ def test_two_accounts_at_two_addresses_do_not_mix(server, batches):
 
 def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    handle = defer_many(["a"], config=Config(provider="openai", model="m", base_url=f"{server.url}/v1"))
-    wait_deferred(handle, poll=0.01)
-    assert collect_deferred(handle)["answers"] == ["A"]
+    reach = Config(provider="openai", model="m", base_url=f"{server.url}/v1")
+    handle = defer_many(["a"], config=reach)
+    wait_deferred(handle, config=reach, poll=0.01)
+    assert collect_deferred(handle, config=reach)["answers"] == ["A"]
 
 
 # -- pure parts

@@ -30,6 +30,8 @@ _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 _MIN_SECRET_CHARS = 4
 #: A shorter key, such as "test", may be part of ordinary words: it is redacted only where it is a word of its own.
 _MIN_UNIQUE_CHARS = 12
+#: How the account of every mock begins. A fingerprint of a key is hexadecimal, so it cannot begin so.
+_MOCK_ACCOUNT = "mock"
 #: The text that stands for a secret.
 REDACTED = "[REDACTED]"
 
@@ -48,8 +50,18 @@ def redact_secret(text: str, secret: str) -> str:
     return text
 
 
-def _redact_credentials(url: str | None) -> str:
-    return repr(url if url is None else _CREDENTIALS.sub(rf"\1{REDACTED}@", url))
+def is_mock_account(account: str | None) -> bool:
+    """Return whether a handle of this account was made by the mock."""
+    return (account or "").startswith(_MOCK_ACCOUNT)
+
+
+def redact_credentials(url: str) -> str:
+    """Return a URL without user and password."""
+    return _CREDENTIALS.sub(rf"\1{REDACTED}@", url)
+
+
+def _redact_url(url: str | None) -> str:
+    return repr(url if url is None else redact_credentials(url))
 
 
 def _strip_credentials(text: str) -> str:
@@ -94,7 +106,7 @@ class ConfigValues:
     provider: str
     model: str
     api_key: str | None = attrs.field(default=None, repr=_redact)
-    base_url: str | None = attrs.field(default=None, repr=_redact_credentials)
+    base_url: str | None = attrs.field(default=None, repr=_redact_url)
     use_mock: bool = False
     request_concurrency: int = 6
     timeout_s: float = 600.0
@@ -120,10 +132,14 @@ class ConfigValues:
 
     @property
     def account(self) -> str | None:
-        """A fingerprint of the key, from which the key cannot be recovered; None without a key."""
+        """A fingerprint of the key, from which the key cannot be recovered; None without a key.
+
+        That of a mock is marked as such: see `is_mock_account`.
+        """
         key = next(iter(self._keys), None)
         # Hashed with a text of ours, so that the fingerprint differs from a plain hash of the key made elsewhere.
-        return key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
+        fingerprint = key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
+        return "-".join(filter(None, (_MOCK_ACCOUNT, fingerprint))) if self.use_mock else fingerprint
 
     @property
     def _keys(self) -> list[str]:

@@ -44,8 +44,8 @@ class RemoteCache:
 class CacheHandle(Storable):
     """The handle of a cache at the provider, which serves one model. ``expires_at`` is in seconds since the epoch.
 
-    ``account`` is a fingerprint of the account that owns the cache. ``base_url`` is set if the cache is not at the
-    provider's usual address.
+    ``account`` is a fingerprint of the account that owns the cache, or names the mock. ``base_url`` is set if the cache
+    is not at the provider's usual address.
     """
 
     name: str
