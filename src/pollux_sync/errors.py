@@ -72,7 +72,8 @@ class Fault:
     ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth",
     "context_overflow" and "cache_missing". The retry policy alone decides about sending it again.
     ``retry_after_s`` is the wait in seconds that the server asks for. ``n_tokens`` and ``n_ctx`` belong to
-    "context_overflow".
+    "context_overflow". ``provider_code`` is the name of the failure in the provider's own words, such as
+    "overloaded_error".
     """
 
     kind: FaultKind
@@ -84,6 +85,7 @@ class Fault:
     hint: str | None = None
     n_tokens: int | None = None
     n_ctx: int | None = None
+    provider_code: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.kind in _PERMANENT_KINDS:  # a classifier that goes by the status alone must not override this
@@ -222,7 +224,8 @@ class DeferredNotReadyError(PolluxError):
 class APIError(PolluxError):
     """The provider refused the request, failed, or could not be reached.
 
-    ``kind`` is the category of the failure, one of `FaultKind`. ``attempts`` and ``call_idx`` are as in PolluxError.
+    ``kind`` is the category of the failure, one of `FaultKind`; ``provider_code`` is its name in the provider's own
+    words. ``attempts`` and ``call_idx`` are as in PolluxError.
     """
 
     def __init__(
@@ -236,6 +239,7 @@ class APIError(PolluxError):
         retry_after_s: float | None = None,
         request_id: str | None = None,
         provider: str | None = None,
+        provider_code: str | None = None,
         phase: Phase | None = None,
         call_idx: int | None = None,
         attempts: tuple[Attempt, ...] = (),
@@ -247,6 +251,7 @@ class APIError(PolluxError):
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         self.provider = provider
+        self.provider_code = provider_code
         self.phase = phase
         self.call_idx = call_idx
         self.attempts = attempts
@@ -307,6 +312,7 @@ def build_api_error(
         retry_after_s=fault.retry_after_s,
         request_id=fault.request_id,
         provider=provider,
+        provider_code=fault.provider_code,
         phase=phase,
         call_idx=call_idx,
         attempts=attempts,

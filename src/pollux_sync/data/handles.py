@@ -113,9 +113,10 @@ class DeferredHandle(Storable):
 class JobState:
     """The state of one job at the provider. ``provider_status`` is the status in the provider's own words.
 
-    ``error`` says why the job failed as a whole. ``ended_as`` is the status with which the job itself ended;
-    set it where ``status`` is "partial", which does not say whether the job was cancelled or expired. It decides the
-    fate of requests for which `pollux_collect_deferred` yields no row. Times are in seconds since the epoch.
+    ``error`` says why the job failed as a whole, and ``provider_code`` is the provider's code for that. ``ended_as`` is
+    the status with which the job itself ended; set it where ``status`` is "partial", which does not say whether the job
+    was cancelled or expired. It decides the fate of requests for which `pollux_collect_deferred` yields no row. Times
+    are in seconds since the epoch.
     """
 
     status: DeferredStatus
@@ -125,6 +126,7 @@ class JobState:
     completed_at: float | None = None
     expires_at: float | None = None
     error: str | None = None
+    provider_code: str | None = None
     ended_as: DeferredStatus | None = None
 
     def decide_unanswered(self) -> ItemStatus:

@@ -42,6 +42,7 @@ T = TypeVar("T")
 _MAX_MESSAGE = 500
 #: As Any, since a type checker takes no abstract class for ``type[T]``.
 _ITERATOR: Any = Iterator
+_EXCEPTION: Any = Exception
 #: Kinds of faults whose message names the address that the request went to.
 _ADDRESS_KINDS = frozenset({"connection", "timeout", "not_found"})
 
@@ -250,6 +251,12 @@ class Hooks:
             self._raise_bug("a hook", error)
         return self.scrub_fault(self._require_type("pollux_classify_error", fault, Fault))
 
+    def classify_response(self, response: HttpResponse) -> Fault:
+        """Return the fault that an error answer shows, without the key. Raises ProviderBugError as `classify` does."""
+        # Through an exception, as if a request had raised it: a provider's classifier knows its own errors by that.
+        error: Any = self._call_hook("pollux_build_error", _EXCEPTION, response=response)
+        return self.classify(error)
+
     def scrub_fault(self, fault: Fault) -> Fault:
         """Return the fault without the key, its message cut to 500 characters, with a hint if a key was refused."""
         hint = fault.hint
@@ -261,8 +268,13 @@ class Hooks:
         # A wrong base_url shows as one of these kinds, and only the address lets the reader see it.
         if fault.kind in _ADDRESS_KINDS and self.destination:
             message = f"{message} (at {self.destination})"
-        request_id = fault.request_id and self.scrub(fault.request_id)
-        return attrs.evolve(fault, message=message, hint=hint and self.scrub(hint), request_id=request_id)
+        return attrs.evolve(
+            fault,
+            message=message,
+            hint=hint and self.scrub(hint),
+            request_id=fault.request_id and self.scrub(fault.request_id),
+            provider_code=fault.provider_code and self.scrub(fault.provider_code),
+        )
 
     @property
     def destination(self) -> str | None:
