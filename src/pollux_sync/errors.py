@@ -73,7 +73,8 @@ class Fault:
     "context_overflow" and "cache_missing". The retry policy alone decides about sending it again.
     ``retry_after_s`` is the wait in seconds that the server asks for. ``unread_answer`` is the beginning of a
     successful answer that cannot be read, which may be paid for. ``n_tokens`` and ``n_ctx`` belong to
-    "context_overflow".
+    "context_overflow". ``provider_code`` is the name of the failure in the provider's own words, such as
+    "overloaded_error".
     """
 
     kind: FaultKind
@@ -86,6 +87,7 @@ class Fault:
     unread_answer: bytes | None = attrs.field(default=None, repr=False)
     n_tokens: int | None = None
     n_ctx: int | None = None
+    provider_code: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.kind in _PERMANENT_KINDS:  # a classifier that goes by the status alone must not override this
@@ -224,9 +226,9 @@ class DeferredNotReadyError(PolluxError):
 class APIError(PolluxError):
     """The provider refused the request, failed, or could not be reached.
 
-    ``kind`` is the category of the failure, one of `FaultKind`. ``attempts`` and ``call_idx`` are as in PolluxError.
-    ``unread_answer`` is the beginning, at most 1 MiB, of a successful answer that could not be read, but may be paid
-    for.
+    ``kind`` is the category of the failure, one of `FaultKind`; ``provider_code`` is its name in the provider's own
+    words. ``attempts`` and ``call_idx`` are as in PolluxError. ``unread_answer`` is the beginning, at most 1 MiB, of a
+    successful answer that could not be read, but may be paid for.
     """
 
     def __init__(
@@ -240,6 +242,7 @@ class APIError(PolluxError):
         retry_after_s: float | None = None,
         request_id: str | None = None,
         provider: str | None = None,
+        provider_code: str | None = None,
         phase: Phase | None = None,
         call_idx: int | None = None,
         attempts: tuple[Attempt, ...] = (),
@@ -252,6 +255,7 @@ class APIError(PolluxError):
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         self.provider = provider
+        self.provider_code = provider_code
         self.phase = phase
         self.call_idx = call_idx
         self.attempts = attempts
@@ -313,6 +317,7 @@ def build_api_error(
         retry_after_s=fault.retry_after_s,
         request_id=fault.request_id,
         provider=provider,
+        provider_code=fault.provider_code,
         phase=phase,
         call_idx=call_idx,
         attempts=attempts,

@@ -212,6 +212,7 @@ def test_keeps_errors_in_the_envelope_with_on_error_keep(server, config):
         "kind": "invalid_request",
         "status_code": 400,
         "retryable": False,
+        "provider_code": None,
     }
     assert result["diagnostics"]["raw_responses"][1] is None
 

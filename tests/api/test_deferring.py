@@ -34,8 +34,11 @@ from pollux_sync import (
 )
 from pollux_sync.builtin import mock
 from pollux_sync.data.events import DeferredChanged, DeferredSubmitted, FileUploaded, UploadDeleted
-from pollux_sync.data.provider import DeferredLimits
-from pollux_sync.testing import JobScript, Script
+from pollux_sync.data.provider import DeferredLimits, HttpResponse
+from pollux_sync.engine.deferring import hash_content
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.testing import JobScript, Script, failing
 
 PROMPTS = ["a", "b", "c"]
 
@@ -175,6 +178,73 @@ def test_every_prompt_is_accounted_for():
     ]
     assert result["errors"][1]["message"] == "too rude"
     assert items[1]["error"] == "too rude"
+
+
+def read_facts(told):
+    return told["kind"], told["status_code"], told["retryable"], told["provider_code"]
+
+
+@pytest.mark.parametrize(
+    ("message", "facts"),
+    [
+        ("status 429: slow down", ("rate_limit", 429, True, None)),
+        ("status 400: too rude", ("invalid_request", 400, False, None)),
+        ("too rude", ("unknown", None, False, None)),
+    ],
+)
+def test_a_failed_request_has_the_facts_of_a_direct_call(message, facts):
+    reach = config(JobScript("partial", failed={1: message}))
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert result["errors"][1]["message"] == message
+    for told in (result["errors"][1], result["diagnostics"]["deferred"]["items"][1]):
+        assert read_facts(told) == facts
+
+
+def test_a_failed_request_is_of_the_class_of_its_kind():
+    reach = config(Script("x", failing(429, "slow down"), "y"))
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert (result["errors"][1]["type"], result["errors"][1]["hint"]) == ("RateLimitError", "defer this prompt again")
+
+
+class Coded:
+    """A job that failed as a whole, and says so by a code."""
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self):
+        return attrs.evolve((yield), status="failed", error="out of quota", provider_code="quota")
+
+
+def test_a_job_that_failed_as_a_whole_keeps_its_code():
+    reach = config(JobScript(missing=[0, 1, 2]), Coded())
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert [(told["message"], told["provider_code"]) for told in result["errors"]] == [("out of quota", "quota")] * 3
+
+
+class Unclassifiable:
+    """A classifier with a defect."""
+
+    @hookimpl(tryfirst=True)
+    def pollux_classify_error(self, error):
+        raise KeyError("surprise")
+
+
+def test_an_error_that_cannot_be_classified_does_not_affect_the_others():
+    reach = config(JobScript("partial", failed={1: "status 429: slow down"}), Unclassifiable())
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert result["answers"] == ["echo: a", "", "echo: c"]
+    assert result["errors"][1]["type"] == "ProviderBugError"
+
+
+def test_the_key_is_in_no_code_of_an_error():
+    class Echo:
+        @hookimpl(wrapper=True)
+        def pollux_collect_deferred(self):
+            body = {"error": {"code": "bad-key-of-the-script", "message": "bad-key-of-the-script"}}
+            failure = HttpResponse(status=400, body=body)
+            return [attrs.evolve(row, response=None, status="failed", error_response=failure) for row in (yield)]
+
+    reach = config(Echo(), api_key="key-of-the-script")
+    assert "key-of-the-script" not in str(collect_deferred(defer("a", config=reach), config=reach))
 
 
 @pytest.mark.parametrize(("ends", "fate"), [("expired", "expired"), ("cancelled", "cancelled"), ("failed", "failed")])
@@ -448,7 +518,7 @@ def test_continues_after_an_uncertain_failure(tmp_path):
     with pytest.raises(APIError) as caught:
         defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
     assert (caught.value.phase, caught.value.kind) == ("batch_submit", "connection")
-    assert str(path) in caught.value.__notes__[0]
+    assert f"call again with job_file={str(path)!r}" in caught.value.hint
     with pytest.raises(ConfigurationError, match="was interrupted") as hinted:
         inspect_deferred(path, config=reach)
     assert "continues" in hinted.value.hint
@@ -545,7 +615,7 @@ def test_writes_a_job_file_atomically(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     reach = config()
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ConfigurationError, match="no space"):
         defer_many(PROMPTS, config=reach, job_file=tmp_path / "second.json")
     monkeypatch.undo()
     assert path.read_bytes() == before
@@ -589,7 +659,7 @@ def test_a_handle_of_another_account_is_refused():
 
 
 def test_a_plugin_that_is_missing_is_named():
-    handle = attrs.evolve(defer("a", config=config()), provider="whale")
+    handle = attrs.evolve(defer("a", config=config()), provider="whale", account=None)
     with pytest.raises(ConfigurationError, match="whale") as caught:
         collect_deferred(handle)
     assert "pip install" in caught.value.hint
@@ -604,8 +674,11 @@ def test_reports_times():
     assert collect_deferred(handle, config=reach)["diagnostics"]["deferred"]["elapsed_s"] >= 0
 
 
-def test_a_job_file_is_known_by_the_same_hash_in_every_release(tmp_path):
-    path = tmp_path / "job.json"
+def test_a_job_file_is_known_by_the_same_hash_in_every_release():
     options = Options(temperature=0.5, max_tokens=9, response_schema={"type": "object"})
-    defer_many(PROMPTS, sources=[Source.from_text("x")], config=config(), options=options, job_file=path)
-    assert json.loads(path.read_text())["content"] == "ce1f1db125d2b322faad8a5fe0ef4b6969269b92157255aedec0b3d1a9c7eb59"
+    request = build_request(
+        PROMPTS, [Source.from_text("x")], Config(provider="openai", model="m", api_key="k"), options
+    )
+    with process.clients.lease(request.config) as hooks:
+        content = hash_content(plan_calls(request, hooks, is_deferred=True), hooks)
+    assert content == "2eafaeda2fdf68c1169351890918d605e82291a8192318c2a364aa9ed7a4e763"

@@ -93,6 +93,10 @@ def test_goes_through_every_stage_to_its_answers(batches, config):
         "custom_id": "pollux-000004",
         "status": "succeeded",
         "error": None,
+        "kind": None,
+        "status_code": None,
+        "retryable": False,
+        "provider_code": None,
         "provider_status": "200",
         "finish_reason": "stop",
     }
@@ -242,6 +246,34 @@ def test_says_why_some_requests_failed(batches, config):
     items = result["diagnostics"]["deferred"]["items"]
     assert (items[1]["error"], items[1]["provider_status"]) == ("status 400: the image is unreadable", "400")
     assert (items[3]["error"], items[3]["provider_status"]) == ("status 500: it broke", "500")
+
+
+@pytest.mark.parametrize(
+    ("answer", "facts"),
+    [
+        ((429, error("slow down", "rate_limit_exceeded")), ("rate_limit", 429, True, "rate_limit_exceeded")),
+        ((400, error("no image")), ("invalid_request", 400, False, "invalid_request_error")),
+        ((404, error("no model", "model_not_found")), ("not_found", 404, False, "model_not_found")),
+        ((400, error("x", "context_length_exceeded")), ("context_overflow", 400, False, "context_length_exceeded")),
+        ((502, "<html><title>Bad gateway</title>"), ("capacity", 502, True, None)),
+    ],
+)
+def test_a_failed_request_has_the_facts_of_a_direct_call(batches, config, answer, facts):
+    batches.failing = {"pollux-000001": answer}
+    result = defer_and_collect(PROMPTS, config())
+    for told in (result["errors"][1], result["diagnostics"]["deferred"]["items"][1]):
+        assert (told["kind"], told["status_code"], told["retryable"], told["provider_code"]) == facts
+
+
+def test_a_request_that_expired_has_the_code_of_its_row(batches, config):
+    batches.end, batches.answered = "expired", 1
+    told = defer_and_collect(PROMPTS[:2], config())["errors"][1]
+    assert (told["kind"], told["status_code"], told["provider_code"]) == ("unknown", None, "batch_expired")
+
+
+def test_a_job_that_failed_as_a_whole_has_the_code_of_its_first_error(batches, config):
+    result = defer_and_collect(PROMPTS[:2], config(model="no-such-model"))
+    assert [told["provider_code"] for told in result["errors"]] == ["model_not_found"] * 2
 
 
 def test_a_job_may_have_no_answers_at_all(batches, config):
@@ -409,7 +441,7 @@ def test_goes_on_from_a_job_file_without_paying_twice(server, batches, config, t
     with pytest.raises(APIError) as caught:
         defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=path)
     assert caught.value.phase == "batch_submit"
-    assert str(path) in caught.value.__notes__[0]
+    assert str(path) in caught.value.hint
     mark = json.loads(path.read_text())["mark"]
     batches.keep(batches.account, f"{mark}-stray.pdf", b"", "user_data")
     batches.keep(batches.account, "of-somebody-else.pdf", b"", "user_data")
@@ -595,9 +627,10 @@ def test_two_accounts_at_two_addresses_do_not_mix(server, batches):
 
 def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    handle = defer_many(["a"], config=Config(provider="openai", model="m", base_url=f"{server.url}/v1"))
-    wait_deferred(handle, poll=0.01)
-    assert collect_deferred(handle)["answers"] == ["A"]
+    reach = Config(provider="openai", model="m", base_url=f"{server.url}/v1")
+    handle = defer_many(["a"], config=reach)
+    wait_deferred(handle, config=reach, poll=0.01)
+    assert collect_deferred(handle, config=reach)["answers"] == ["A"]
 
 
 # -- pure parts

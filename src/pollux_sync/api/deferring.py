@@ -6,7 +6,6 @@ import math
 import random
 import time
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_sync.data.checks import check_seconds
@@ -19,7 +18,7 @@ from pollux_sync.engine.collecting import (
     take_snapshot,
 )
 from pollux_sync.engine.deferring import submit
-from pollux_sync.engine.journaling import lock_job_file, read_job_file
+from pollux_sync.engine.journaling import locate_job_file, lock_job_file, read_job_file, remove_leftovers
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError
 from pollux_sync.process import clients, resolve_config
@@ -72,10 +71,11 @@ def defer_many(
     handle can.
 
     Requests that are too many for one job become several jobs under one handle. Raises ConfigurationError for
-    what cannot be deferred, before anything is sent, and APIError with phase "upload" or "batch_submit".
+    what cannot be deferred and for a job file that cannot be used, before anything is sent, and APIError with phase
+    "upload" or "batch_submit". The text of an error after which a job may exist says which one, and how to go on.
     """
     request = build_request(prompts, sources, config, options)
-    path = None if job_file is None else Path(job_file)
+    path = None if job_file is None else locate_job_file(job_file)
     # Two processes with one job file would both submit, so the file is locked before it is read.
     with lock_job_file(path), clients.lease(request.config) as hooks:
         return submit(request, hooks, path)
@@ -218,7 +218,9 @@ def _resolve_handle(handle: object) -> DeferredHandle:
             f"handle must be a DeferredHandle or the path of a job file, got {type(handle).__name__}",
             hint="pass what defer_many() returned, or its job_file",
         )
-    stored = read_job_file(Path(handle)).handle
+    path = locate_job_file(handle)
+    remove_leftovers(path)
+    stored = read_job_file(path).handle
     if stored is None:
         raise ConfigurationError(
             f"the submission of {str(handle)!r} was interrupted",

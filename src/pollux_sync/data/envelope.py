@@ -21,7 +21,7 @@ class ToolCallDict(TypedDict):
 
 
 class ErrorDict(TypedDict):
-    """The error of a prompt without an answer."""
+    """The error of a prompt without an answer. ``provider_code`` names it in the provider's own words."""
 
     type: str
     message: str
@@ -29,6 +29,7 @@ class ErrorDict(TypedDict):
     kind: str | None
     status_code: int | None
     retryable: bool
+    provider_code: str | None
 
 
 class Metrics(TypedDict):
@@ -89,11 +90,18 @@ class ToolStep(TypedDict):
 
 
 class DeferredItem(TypedDict):
-    """One request of a deferred job, as it ended. ``custom_id`` is our id of the request in the job."""
+    """One request of a deferred job, as it ended. ``custom_id`` is our id of the request in the job.
+
+    ``error`` and the four fields after it are those of its error, as in ``errors``.
+    """
 
     custom_id: str
     status: str
     error: str | None
+    kind: str | None
+    status_code: int | None
+    retryable: bool
+    provider_code: str | None
     provider_status: str | None
     finish_reason: str | None
 

@@ -241,13 +241,16 @@ class DeferredRow:
     """One row of a deferred job's results.
 
     ``response`` is what a call would have received; it is None without an answer, and ``error`` says why.
-    ``provider_status`` is the status in the provider's own words.
+    ``error_response`` is the error answer that a direct call would have received instead, status and body: the core
+    reads the kind, status and code of the failure from it. ``provider_status`` is the status in the provider's own
+    words.
     """
 
     custom_id: str
     status: ItemStatus
     response: HttpResponse | None = None
     error: str | None = None
+    error_response: HttpResponse | None = None
     provider_status: str | None = None
 
 

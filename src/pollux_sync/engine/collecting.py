@@ -15,7 +15,7 @@ from pollux_sync.data.handles import DeferredSnapshot, build_custom_id, is_termi
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure, Reply
 from pollux_sync.data.request import Call, Plan, Prepared, Request
-from pollux_sync.engine.enveloping import build_envelope
+from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, build_api_error
@@ -24,11 +24,14 @@ from pollux_sync.schemas import answer_format, schema_hash, schema_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.envelope import DeferredItem, ResultEnvelope
     from pollux_sync.data.handles import DeferredHandle, DeferredJob, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import DeferredRow
     from pollux_sync.hooks.relay import Hooks
+
+#: The hint for a request that a later job may answer. Those of live calls are about concurrency and retries.
+_AGAIN_HINT = "defer this prompt again"
 
 log = logging.getLogger("pollux_sync")
 
@@ -187,9 +190,26 @@ def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
             failure = _read_decoding_error(problem, call, hooks)
             outcome, status, error = Failure(failure), "failed", failure.message
     else:
-        failed = _build_error(row.status, row.error, call.index, hooks)
+        failed = _read_row_error(row, call, hooks)
         outcome, error = Failure(failed), failed.message
     return _Item(outcome=outcome, status=status, error=error, provider_status=row.provider_status)
+
+
+def _read_row_error(row: DeferredRow, call: Call, hooks: Hooks) -> PolluxError:
+    """Return the error of a row that failed: as a direct call would have raised it, where the provider says enough."""
+    if row.error_response is None:
+        return _build_error(row.status, row.error, call.index, hooks)
+    try:
+        fault = hooks.classify_response(row.error_response)
+    except PolluxError as defect:  # one row must not cost the others
+        defect.call_idx = call.index
+        return defect
+    if row.status != "failed":  # it was not tried, so nothing is known about the request
+        return _build_error(row.status, row.error, call.index, hooks, provider_code=fault.provider_code)
+    message = hooks.scrub(row.error) if row.error else fault.message
+    hint = _AGAIN_HINT if fault.retryable else fault.hint
+    fault = attrs.evolve(fault, message=message, hint=hint)
+    return build_api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
 def _read_decoding_error(problem: Exception, call: Call, hooks: Hooks) -> PolluxError:
@@ -202,11 +222,14 @@ def _read_decoding_error(problem: Exception, call: Call, hooks: Hooks) -> Pollux
     return build_api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
-def _build_error(status: ItemStatus, error: str | None, index: int | None, hooks: Hooks) -> APIError:
+def _build_error(
+    status: ItemStatus, error: str | None, index: int | None, hooks: Hooks, *, provider_code: str | None = None
+) -> APIError:
     return APIError(
         hooks.scrub(error or f"the request was not answered: {status}"),
         kind="unknown",
         provider=hooks.info.name,
+        provider_code=provider_code and hooks.scrub(provider_code),
         phase="batch_collect",
         call_idx=index,
     )
@@ -216,7 +239,7 @@ def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> _Item:
     """Return the item of a request for which the provider has no row. This is the one place that decides its fate."""
     status = state.decide_unanswered()
     missing = f"there is no answer; the job is {state.provider_status}" if status == "missing" else None
-    failure = _build_error(status, state.error or missing, index, hooks)
+    failure = _build_error(status, state.error or missing, index, hooks, provider_code=state.provider_code)
     return _Item(
         outcome=Failure(failure),
         status=status,
@@ -235,18 +258,24 @@ def _add_diagnostics(
         "submitted_at": snapshot.submitted_at,
         "completed_at": snapshot.completed_at,
         "elapsed_s": envelope["metrics"]["duration_s"],
-        "items": [
-            {
-                "custom_id": build_custom_id(index),
-                "status": item.status,
-                "error": item.error,
-                "provider_status": item.provider_status,
-                "finish_reason": item.outcome.finish_reason if isinstance(item.outcome, Reply) else None,
-            }
-            for index, item in enumerate(items)
-        ],
+        "items": [_describe_item(index, item) for index, item in enumerate(items)],
         "unknown_rows": surplus["unknown_rows"],
         "duplicate_rows": surplus["duplicate_rows"],
+    }
+
+
+def _describe_item(index: int, item: _Item) -> DeferredItem:
+    error = build_error(item.outcome.error) if isinstance(item.outcome, Failure) else None
+    return {
+        "custom_id": build_custom_id(index),
+        "status": item.status,
+        "error": item.error,
+        "kind": error and error["kind"],
+        "status_code": error and error["status_code"],
+        "retryable": bool(error and error["retryable"]),
+        "provider_code": error and error["provider_code"],
+        "provider_status": item.provider_status,
+        "finish_reason": item.outcome.finish_reason if isinstance(item.outcome, Reply) else None,
     }
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 
@@ -21,11 +20,13 @@ from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload_part, wait_until_ready
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.errors import APIError, PlanningError, PolluxError, is_refusal
+from pollux_sync.errors import APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
+from pollux_sync.hooks.folders import open_temporary_folder
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from pollux_sync.data.handles import Asset, DeferredJob
     from pollux_sync.data.request import Call, Part, Plan, Request
@@ -48,14 +49,14 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
         return journal.facts.handle
     try:
         handle = _submit_jobs(plan, hooks, journal)
+        if journal.is_resumed or journal.was_open:
+            # The jobs exist: their handle must not be lost over stray files, which expire.
+            with suppress(PolluxError):
+                _delete_strays(handle, hooks)
+        journal.record_handle(handle)
     except BaseException as error:
         _clean_up(error, hooks, journal, job_file)
         raise
-    if journal.is_resumed or journal.was_open:
-        # The jobs exist: their handle must not be lost over stray files, which expire.
-        with suppress(PolluxError):
-            _delete_strays(handle, hooks)
-    journal.record_handle(handle)
     hooks.emit(DeferredSubmitted(handle))
     return handle
 
@@ -83,6 +84,11 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
         account=config.account,
         base_url=config.base_url,
     )
+
+
+def build_batch_mark(mark: str, first: int) -> str:
+    """Return the mark of the job whose first request has this index."""
+    return f"{mark}-{first:06d}"
 
 
 class _JobUploads:
@@ -113,8 +119,8 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
     attempted = journal.facts.attempted
     is_repeated = attempted is not None and attempted.first == first
     count = attempted.request_count if attempted and is_repeated else None
-    with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
-        path = Path(folder) / "requests.jsonl"
+    with open_temporary_folder() as folder:
+        path = folder / "requests.jsonl"
         written, n_bytes = _write_lines(path, _encode_lines(calls[first:], hooks, journal.facts.mark), hooks, count)
         batch = DeferredBatch(
             path=path,
@@ -122,7 +128,7 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
             first=first,
             request_count=written,
             n_bytes=n_bytes,
-            mark=f"{journal.facts.mark}-{first:06d}",
+            mark=build_batch_mark(journal.facts.mark, first),
             created_at=attempted.created_at if attempted and is_repeated else time.time(),
             bookmark=attempted.bookmark if attempted and is_repeated else _fetch_bookmark(hooks),
             other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
@@ -177,7 +183,7 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
     """Write ``count`` lines, or as many as the provider takes; return their number and their size in bytes."""
     limits = hooks.info.deferred
     written = size = 0
-    with path.open("wb") as file:
+    with _open_for_writing(path) as file:
         for line in lines:
             is_full = limits is not None and (
                 written == limits.max_requests or (written > 0 and size + len(line) > limits.max_bytes)
@@ -193,6 +199,18 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
             written += 1
             size += len(line)
     return written, size
+
+
+@contextmanager
+def _open_for_writing(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise PolluxError(
+            f"the requests cannot be written to {path}: {error.strerror}",
+            hint="free space there, or let TMPDIR name another folder",
+        ) from error
 
 
 def hash_content(plan: Plan, hooks: Hooks) -> str:
@@ -233,8 +251,7 @@ def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Pa
     """Delete what was stored, after a refusal. After a failure that proves nothing, keep what is needed to go on."""
     facts = journal.facts
     if facts.jobs or journal.is_open:
-        hint = f"go on with job_file={str(job_file)!r}" if job_file else "with a job_file= one could go on from here"
-        error.add_note(f"jobs exist, or may exist: {hint}")
+        _explain_remains(error, journal, job_file)
         return
     assets = {stored.asset.id: stored.asset for stored in facts.uploads}
     if isinstance(error, APIError) and error.phase == "upload" and error.status_code is None:
@@ -244,6 +261,33 @@ def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Pa
     if assets:
         delete_uploads([*assets.values()], hooks)
     journal.discard()
+
+
+def _explain_remains(error: BaseException, journal: Journal, job_file: Path | None) -> None:
+    """Say in the error what exists or may exist at the provider, and how to go on."""
+    remains = _describe_remains(journal)
+    way_on = (
+        f"call again with job_file={str(job_file)!r}: it looks for the job before it submits it again"
+        if job_file is not None
+        else "look for it in the provider's lists of batches and files before you submit again; "
+        "with job_file= the next call finds it itself, and nothing is paid twice"
+    )
+    # Not in the text of Ctrl-C, which has none, or of an error that asks to choose among the jobs that exist.
+    if isinstance(error, PolluxError) and not isinstance(error, ConfigurationError):
+        error.args = (f"{error.message}; {remains}",)
+        error.hint = f"{error.hint}; then {way_on}" if error.hint else way_on
+    else:
+        error.add_note(f"{remains}: {way_on}")
+
+
+def _describe_remains(journal: Journal) -> str:
+    facts, attempted, texts = journal.facts, journal.facts.attempted, []
+    if journal.is_open and attempted is not None:
+        mark = build_batch_mark(facts.mark, attempted.first)
+        texts.append(f"a job of {attempted.request_count} requests named {mark} may exist")
+    texts.append(f"files whose names begin with {facts.mark} may exist")
+    ids = [job.job_id for job in facts.jobs] + [stored.asset.id for stored in facts.uploads]
+    return ", and ".join(texts) + (f" (known: {', '.join(ids)})" if ids else "")
 
 
 def _find_uploads(mark: str, hooks: Hooks) -> list[Asset]:

@@ -61,7 +61,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     options = prepared.plan.request.options
     structured, schema_errors = _read_structured(prepared.plan.answer_format, replies)
-    errors = [_build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
+    errors = [build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
     states = _build_states(prepared, replies)
     status = _decide_status(replies)
     usage = _sum_usage(outcomes)
@@ -290,7 +290,8 @@ def read_cache_mode(plan: Plan) -> CacheMode:
     return "implicit" if plan.calls and plan.calls[0].options.implicit_caching else "none"
 
 
-def _build_error(error: PolluxError) -> ErrorDict:
+def build_error(error: PolluxError) -> ErrorDict:
+    """Return an error as it stands in the envelope."""
     return {
         "type": type(error).__name__,
         "message": error.message,
@@ -298,6 +299,7 @@ def _build_error(error: PolluxError) -> ErrorDict:
         "kind": getattr(error, "kind", None),
         "status_code": getattr(error, "status_code", None),
         "retryable": getattr(error, "retryable", False),
+        "provider_code": getattr(error, "provider_code", None),
     }
 
 

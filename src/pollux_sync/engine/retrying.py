@@ -217,6 +217,7 @@ def read_fault(error: Exception, hooks: Hooks) -> Fault:
             unread_answer=error.unread_answer,
             n_tokens=getattr(error, "n_tokens", None),
             n_ctx=getattr(error, "n_ctx", None),
+            provider_code=error.provider_code,
         )
         # A plugin may raise APIError itself; what it says goes through the same scrubbing as every fault.
         return hooks.scrub_fault(fault)

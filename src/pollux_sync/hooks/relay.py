@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import attrs
 import pluggy
 
-from pollux_sync.data.config import REDACTED
+from pollux_sync.data.config import redact_secret
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
@@ -43,6 +43,7 @@ T = TypeVar("T")
 _MAX_MESSAGE = 500
 #: As Any, since a type checker takes no abstract class for ``type[T]``.
 _ITERATOR: Any = Iterator
+_EXCEPTION: Any = Exception
 #: Kinds of faults whose message names the address that the request went to.
 _ADDRESS_KINDS = frozenset({"connection", "timeout", "not_found"})
 
@@ -251,6 +252,12 @@ class Hooks:
             self._raise_bug("a hook", error)
         return self.scrub_fault(self._require_type("pollux_classify_error", fault, Fault))
 
+    def classify_response(self, response: HttpResponse) -> Fault:
+        """Return the fault that an error answer shows, without the key. Raises ProviderBugError as `classify` does."""
+        # Through an exception, as if a request had raised it: a provider's classifier knows its own errors by that.
+        error: Any = self._call_hook("pollux_build_error", _EXCEPTION, response=response)
+        return self.classify(error)
+
     def scrub_fault(self, fault: Fault) -> Fault:
         """Return the fault without the key, its message cut to 500 characters, with a hint if a key was refused."""
         hint = fault.hint
@@ -262,12 +269,16 @@ class Hooks:
         # A wrong base_url shows as one of these kinds, and only the address lets the reader see it.
         if fault.kind in _ADDRESS_KINDS and self.destination:
             message = f"{message} (at {self.destination})"
-        request_id = fault.request_id and self.scrub(fault.request_id)
         unread = fault.unread_answer
         if unread is not None:
             unread = self.scrub(unread.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         return attrs.evolve(
-            fault, message=message, hint=hint and self.scrub(hint), request_id=request_id, unread_answer=unread
+            fault,
+            message=message,
+            hint=hint and self.scrub(hint),
+            request_id=fault.request_id and self.scrub(fault.request_id),
+            provider_code=fault.provider_code and self.scrub(fault.provider_code),
+            unread_answer=unread,
         )
 
     @property
@@ -390,7 +401,7 @@ class Hooks:
     def scrub(self, text: str) -> str:
         """Return ``text`` with every secret of the configuration removed."""
         for secret in self.config.secrets:
-            text = text.replace(secret, REDACTED)
+            text = redact_secret(text, secret)
         return text
 
     def scrub_cause(self, error: BaseException) -> BaseException | None:
@@ -407,7 +418,7 @@ class Hooks:
             _drop_http_causes(link)
             pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
         # An exception class of a plugin may build its text from attributes that we cannot scrub.
-        is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
+        is_clean = all(self.scrub(text) == text for text in map(str, seen))
         return error if is_clean else None
 
     def _list_problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:

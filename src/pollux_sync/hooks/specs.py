@@ -203,6 +203,15 @@ def pollux_classify_error(error: Exception) -> Fault | None:
 
 
 @hookspec(firstresult=True)
+def pollux_build_error(response: HttpResponse) -> Exception | None:
+    """Return the exception that an error answer would have raised in `pollux_send`.
+
+    Called for the ``error_response`` of a row of a deferred job; `pollux_classify_error` then reads the exception.
+    Pure. The core's default returns an `HttpError`.
+    """
+
+
+@hookspec(firstresult=True)
 def pollux_count_tokens(request: HttpRequest, call: Call, client: Client, timeout_s: float) -> int | None:
     """Return the input tokens of one call as the provider counts them, or None if it cannot.
 

@@ -117,6 +117,7 @@ def _build_response_fault(response: HttpResponse) -> Fault:
         retry_after_s=read_retry_after(response),
         request_id=response.request_id,
         hint=_HINTS.get(status),
+        provider_code=error_code(response.body).partition(" ")[0] or None,
     )
     return detect_overflow(fault, response.body, error_code(response.body))
 

@@ -43,6 +43,19 @@ _ROW_FATES: dict[str, ItemStatus] = {
     "canceled": "cancelled",
     "expired": "expired",
 }
+#: The status of a direct call by the type of its error: https://docs.anthropic.com/en/api/errors
+_ERROR_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
 _BATCHES_HINT = "check that base_url leads to a Messages API with batches"
 
 
@@ -181,6 +194,7 @@ def decode_row(row: Any, tag: str) -> DeferredRow:
         status=_ROW_FATES.get(kind or "", "failed"),
         response=message,
         error=_describe_error(kind, result),
+        error_response=_read_error_response(result.get("error")) if kind == "errored" else None,
         provider_status=kind,
     )
 
@@ -195,6 +209,19 @@ def _describe_error(kind: str | None, result: dict[str, Any]) -> str | None:
         # The error is a whole error body, as a direct call would have received it.
         return error_message(result.get("error"))
     return None if kind in _ROW_FATES else f"the row has a result of unknown type: {kind}"
+
+
+def _read_error_response(body: Any) -> HttpResponse | None:
+    """Return the error of a row as the answer that a direct call would have received; None without an error."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error")
+    kind = as_text(error.get("type")) if isinstance(error, dict) else None
+    request_id = as_text(body.get("request_id"))
+    # An unknown type keeps status 200, and is read like an error in a stream that has begun.
+    return HttpResponse(
+        status=_ERROR_STATUSES.get(kind or "", 200), headers={"request-id": request_id} if request_id else {}, body=body
+    )
 
 
 def read_objects(body: Any) -> list[dict[str, Any]]:

@@ -50,7 +50,27 @@ _PAGE_SIZE = 10
 #: A batch that is older than the submission by more than this, both by the service's clock, is not its batch. A day
 #: leaves room for a clock of ours that was set between the attempt and the look-up.
 _MARGIN_S = 86_400.0
-#: google.rpc.Code.CANCELLED
+#: google.rpc.Code by number: its name, and the status of a direct call that fails so.
+#: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+_RPC_CODES = (
+    ("OK", 200),
+    ("CANCELLED", 499),
+    ("UNKNOWN", 500),
+    ("INVALID_ARGUMENT", 400),
+    ("DEADLINE_EXCEEDED", 504),
+    ("NOT_FOUND", 404),
+    ("ALREADY_EXISTS", 409),
+    ("PERMISSION_DENIED", 403),
+    ("RESOURCE_EXHAUSTED", 429),
+    ("FAILED_PRECONDITION", 400),
+    ("ABORTED", 409),
+    ("OUT_OF_RANGE", 400),
+    ("UNIMPLEMENTED", 501),
+    ("INTERNAL", 500),
+    ("UNAVAILABLE", 503),
+    ("DATA_LOSS", 500),
+    ("UNAUTHENTICATED", 401),
+)
 _CANCELLED_CODE = 1
 #: Our status by Gemini's state, without the prefix BATCH_STATE_ or JOB_STATE_.
 _STATUSES: dict[str, DeferredStatus] = {
@@ -74,7 +94,8 @@ class RemoteBatch:
     """A batch at Gemini, as the service describes it.
 
     ``state`` is Gemini's name of the state and ``status`` is ours. ``error`` is the reason why the batch failed as a
-    whole. The answers are in ``answers``, or in the file named by ``answers_file``.
+    whole, ``error_code`` the name of its code. The answers are in ``answers``, or in the file that ``answers_file``
+    names.
     """
 
     name: str
@@ -86,6 +107,7 @@ class RemoteBatch:
     created_at: float | None
     ended_at: float | None
     error: str | None
+    error_code: str | None
     answers: list[Json]
     answers_file: str | None
 
@@ -209,6 +231,7 @@ def build_state(remote: RemoteBatch) -> JobState:
         failed=remote.failed,
         completed_at=remote.ended_at if is_terminal(remote.status) else None,
         error=remote.error,
+        provider_code=remote.error_code,
         ended_as=remote.status,
     )
 
@@ -251,8 +274,29 @@ def _decode_row(answer: Json) -> DeferredRow:
         custom_id=key,
         status="cancelled" if code == _CANCELLED_CODE else "failed",
         error=error_message(error),
+        error_response=_read_error_response(error),
         provider_status=None if code is None else str(code),
     )
+
+
+def _read_error_response(error: Any) -> HttpResponse | None:
+    """Return the error of a row as the answer that a direct call would have received; None for one without a code."""
+    name, status = _read_rpc_code(error)
+    if status is None:
+        return None
+    # A direct call has the status as its code, and the name of the code beside it.
+    return HttpResponse(status=status, body={"error": {**error, "code": status} | ({"status": name} if name else {})})
+
+
+def _read_rpc_code(error: Any) -> tuple[str | None, int | None]:
+    """Return the name of an error's code and its HTTP status, each None if it is not known."""
+    code, name = as_object(error).get("code"), as_text(as_object(error).get("status"))
+    if type(code) is not int:  # a boolean is one too
+        return name, dict(_RPC_CODES).get(name or "")
+    if 0 <= code < len(_RPC_CODES):
+        return _RPC_CODES[code]
+    # Some rows have the HTTP status in place of the code.
+    return name, code if 400 <= code < 600 else None  # noqa: PLR2004
 
 
 def _decode_operation(operation: Json) -> RemoteBatch | None:
@@ -272,6 +316,7 @@ def _decode_operation(operation: Json) -> RemoteBatch | None:
         created_at=_parse_time(metadata.get("createTime")),
         ended_at=_parse_time(metadata.get("endTime")),
         error=error_message(error) if error else None,
+        error_code=_read_rpc_code(error)[0],
         answers=read_objects(as_object(output.get("inlinedResponses")).get("inlinedResponses")),
         answers_file=as_text(output.get("responsesFile")) or None,
     )

@@ -150,6 +150,7 @@ def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
         completed_at=_read_end_time(remote) if is_over else None,
         expires_at=read_count(remote, "expires_at"),
         error=_describe_errors(remote, job),
+        provider_code=next((as_text(error.get("code")) for error in _read_errors(remote)), None),
         ended_as=_EARLY_ENDS.get(provider_status),
     )
 
@@ -186,10 +187,13 @@ def decode_row(line: bytes) -> DeferredRow:
             custom_id=custom_id, status="succeeded", response=_decode_response(response), provider_status=str(status)
         )
     message = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
+    # A request that got no answer has an error of the job in its place, with a code but no status.
+    failure = _decode_response(response) if status else HttpResponse(status=_OK, body={"error": error})
     return DeferredRow(
         custom_id=custom_id,
         status=_ROW_FATES.get(code or "", "failed"),
         error=message or code,
+        error_response=failure if status or error else None,
         provider_status=code or (str(status) if status else None),
     )
 
@@ -199,17 +203,21 @@ def _decode_response(response: Mapping[str, Any]) -> HttpResponse:
     request_id = as_text(response.get("request_id"))
     # A direct call gets its request id in this header.
     headers = {"x-request-id": request_id} if request_id else {}
-    return HttpResponse(status=_OK, headers=headers, body=response.get("body"))
+    return HttpResponse(status=response["status_code"], headers=headers, body=response.get("body"))
 
 
 def _describe_errors(remote: Mapping[str, Any], job: DeferredJob) -> str | None:
     """Describe the first few errors of a job as a whole, each with the request that caused it."""
-    errors = remote.get("errors")
-    entries = errors.get("data") if isinstance(errors, dict) else None
-    known = [error for error in entries or () if isinstance(error, dict)]
+    known = _read_errors(remote)
     texts = list(dict.fromkeys(_describe_error(error, job) for error in known[:_MAX_ERRORS]))
     more = len(known) - _MAX_ERRORS
     return "; ".join([*texts, f"and {more} more"] if more > 0 else texts) or None
+
+
+def _read_errors(remote: Mapping[str, Any]) -> list[dict[str, Any]]:
+    errors = remote.get("errors")
+    listed = errors.get("data") if isinstance(errors, dict) else None
+    return [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
 
 
 def _describe_error(error: Mapping[str, Any], job: DeferredJob) -> str:
