@@ -77,10 +77,6 @@ def _strip_credentials(text: str) -> str:
     return f"{REDACTED}@{text.rpartition('@')[2]}" if "@" in text else text
 
 
-def _redact_url(url: str | None) -> str:
-    return repr(url if url is None else redact_credentials(url))
-
-
 def _to_text_path(path: str | PathLike[str] | None) -> str | None:
     return path if path is None else fspath(path)
 

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
-from pollux_sync.data.config import REDACTED
+from pollux_sync.data.config import REDACTED, redact_secret
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.bodies import decode_response, is_success, read_body
 from pollux_sync.wire.connections import POOL_CLASSES
@@ -238,8 +238,8 @@ class HttpClient:
                 return decode_response(raw.status, headers, content)
         # Some servers quote the key that they refuse. Both variables are replaced, so that no traceback shows it, and
         # a successful answer that is not JSON raises its error here, a second time.
-        headers = {name: self._secrets.remove_from_text(value) for name, value in headers.items()}
-        content = self._secrets.remove(content)
+        headers = {name: self._secrets.remove(value) for name, value in headers.items()}
+        content = self._secrets.remove_from_bytes(content)
         response = decode_response(raw.status, headers, content)
         if is_success(raw.status):
             return response
@@ -252,17 +252,15 @@ class _Secrets:
     def __init__(self, texts: tuple[str, ...]) -> None:
         self._texts = texts
 
-    def remove(self, content: bytearray) -> bytearray:
-        """Return the content with each secret replaced."""
-        for text in self._texts:
-            content = content.replace(text.encode(), REDACTED.encode())
-        return content
-
-    def remove_from_text(self, text: str) -> str:
+    def remove(self, text: str) -> str:
         """Return the text with each secret replaced."""
         for secret in self._texts:
-            text = text.replace(secret, REDACTED)
+            text = redact_secret(text, secret)
         return text
+
+    def remove_from_bytes(self, content: bytearray) -> bytearray:
+        """Return the content with each secret replaced; bytes that are not UTF-8 stay as they are."""
+        return bytearray(self.remove(content.decode("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
 
 
 def open_client(
