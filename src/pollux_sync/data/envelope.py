@@ -106,10 +106,20 @@ class DeferredItem(TypedDict):
     finish_reason: str | None
 
 
+class UnmatchedRow(TypedDict):
+    """A row of a job's results that belongs to none of its requests, with the answer that it holds."""
+
+    custom_id: str
+    status: str
+    text: str
+    error: str | None
+
+
 class DeferredDiagnostics(TypedDict):
     """A deferred job as it ended; ``submitted_at`` and ``completed_at`` are in seconds since the epoch.
 
-    ``unknown_rows`` counts rows of the provider that belong to no request, ``duplicate_rows`` those that came twice.
+    ``unknown_rows`` counts rows of the provider that belong to no request, which are in ``unmatched``,
+    ``duplicate_rows`` those that came twice, ``unreadable_rows`` those that are damaged.
     """
 
     job_id: str
@@ -120,6 +130,8 @@ class DeferredDiagnostics(TypedDict):
     items: list[DeferredItem]
     unknown_rows: int
     duplicate_rows: int
+    unreadable_rows: int
+    unmatched: list[UnmatchedRow]
 
 
 class Diagnostics(TypedDict):

@@ -243,7 +243,7 @@ class DeferredRow:
     ``response`` is what a call would have received; it is None without an answer, and ``error`` says why.
     ``error_response`` is the error answer that a direct call would have received instead, status and body: the core
     reads the kind, status and code of the failure from it. ``provider_status`` is the status in the provider's own
-    words.
+    words. A row that is not ``is_readable`` is damaged: the job's results are then not collected.
     """
 
     custom_id: str
@@ -252,6 +252,7 @@ class DeferredRow:
     error: str | None = None
     error_response: HttpResponse | None = None
     provider_status: str | None = None
+    is_readable: bool = True
 
 
 class Redelivery(Protocol):

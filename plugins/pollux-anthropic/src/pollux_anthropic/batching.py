@@ -24,7 +24,7 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pollux_sync.plugin import DeferredBatch, DeferredStatus, HttpRequest, ItemStatus
 
@@ -141,7 +141,9 @@ def decode_state(remote: Any) -> JobState:
         raise ReplyError("the answer is not a batch", hint=_BATCHES_HINT)
     counts = _read_counts(remote)
     status: DeferredStatus = "cancelling" if provider_status == "canceling" else "running"
-    if has_ended(remote):
+    # A batch may say so before its results are there. Waiting loses nothing.
+    is_early = counts["succeeded"] > 0 and "results_url" in remote and remote["results_url"] is None
+    if has_ended(remote) and not is_early:
         status = _decide_status(counts)
     return JobState(
         status=status,
@@ -170,14 +172,12 @@ def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
     return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
-def iter_rows(lines: Iterable[bytes]) -> Iterator[Any]:
-    """Yield the rows of results. Raises ReplyError for a line that is not JSON."""
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ReplyError("a row of the results is not valid JSON, perhaps cut off", retryable=True) from error
-        yield row
+def parse_row(line: bytes) -> Any:
+    """Return the JSON value of a line of results, None for a line that is not JSON, perhaps cut off."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def decode_row(row: Any, tag: str) -> DeferredRow:
@@ -185,7 +185,9 @@ def decode_row(row: Any, tag: str) -> DeferredRow:
 
     A row with another tag keeps its id, which the core counts among the unknown ones.
     """
-    result = row.get("result") if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
+    result = row.get("result")
     result = result if isinstance(result, dict) else {}
     kind = as_text(result.get("type"))
     message = HttpResponse(status=200, body=result.get("message")) if kind == "succeeded" else None

@@ -96,7 +96,7 @@ def _iter_results(client: Client, job_id: str, timeout_s: float) -> Generator[An
     # Not ``results_url``: it leads to the service itself, past the caller's proxy.
     request = HttpRequest(method="GET", path=_build_path(job_id, "/results"), headers=HEADERS)
     with closing(client.read_lines(request, timeout_s)) as lines:
-        yield from batching.iter_rows(lines)
+        yield from map(batching.parse_row, lines)
 
 
 def _build_path(job_id: str, action: str = "") -> str:

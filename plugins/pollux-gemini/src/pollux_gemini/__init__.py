@@ -293,7 +293,7 @@ class GeminiProvider:
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
         remote = batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
         if remote.answers_file is None:
-            yield from batching.iter_rows(remote.answers)
+            yield from batching.decode_inline_rows(remote.answers, job)
             return
         # Read line by line: the file of answers is never in memory as a whole.
         yield from batching.iter_rows(iter_file_rows(client, remote.answers_file, timeout_s))

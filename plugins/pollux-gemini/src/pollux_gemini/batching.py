@@ -25,6 +25,7 @@ from pollux_sync.plugin import (
     JobState,
     ReplyError,
     as_text,
+    build_custom_id,
     error_message,
     is_terminal,
 )
@@ -224,12 +225,13 @@ def can_stop_search(page: list[RemoteBatch], server_time: float | None) -> bool:
 
 def build_state(remote: RemoteBatch) -> JobState:
     """Build the state of a job from its batch."""
+    status = _refine_status(remote)
     return JobState(
-        status=_refine_status(remote),
+        status=status,
         provider_status=remote.state,
         succeeded=remote.succeeded,
         failed=remote.failed,
-        completed_at=remote.ended_at if is_terminal(remote.status) else None,
+        completed_at=remote.ended_at if is_terminal(status) else None,
         error=remote.error,
         provider_code=remote.error_code,
         ended_as=remote.status,
@@ -241,14 +243,28 @@ def _refine_status(remote: RemoteBatch) -> DeferredStatus:
     # and a batch that was cancelled or expired keeps the answers that it has.
     if remote.status in {"cancelled", "expired"} and remote.succeeded:
         return "partial"
+    # A batch may say so before its answers are there. Waiting loses nothing.
+    if remote.status == "completed" and remote.succeeded and not remote.answers and remote.answers_file is None:
+        return "running"
     if remote.status == "completed" and remote.failed:
         return "partial" if remote.succeeded else "failed"
     return remote.status
 
 
 def iter_rows(answers: Iterable[Any]) -> Iterator[DeferredRow]:
-    """Yield a row for each answer, inline or from a line of a file."""
-    return (_decode_row(as_object(answer)) for answer in answers)
+    """Yield a row for each line of a file of answers."""
+    return map(_decode_row, answers)
+
+
+def decode_inline_rows(answers: list[Json], job: DeferredJob) -> list[DeferredRow]:
+    """Decode the answers that a batch holds itself.
+
+    Answers that all came back without their metadata are in the order of their requests, if there are as many.
+    """
+    rows = list(map(_decode_row, answers))
+    if len(rows) != job.request_count or any(row.custom_id for row in rows):
+        return rows
+    return [attrs.evolve(row, custom_id=build_custom_id(job.first + place)) for place, row in enumerate(rows)]
 
 
 def parse_lines(lines: Iterable[bytes]) -> Iterator[Any]:
@@ -261,7 +277,9 @@ def parse_lines(lines: Iterable[bytes]) -> Iterator[Any]:
             yield None
 
 
-def _decode_row(answer: Json) -> DeferredRow:
+def _decode_row(answer: Any) -> DeferredRow:
+    if not isinstance(answer, dict):
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     # A line of a file has the key itself; an inline answer has it in its metadata.
     key = as_text(answer.get("key")) or as_text(as_object(answer.get("metadata")).get("key")) or ""
     error, response = answer.get("error"), answer.get("response")

@@ -125,15 +125,23 @@ def read_remote_id(remote: Mapping[str, Any]) -> str:
 
 
 def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
-    """Decode the state of a job. Once the job has ended, a request without an answer counts as failed."""
+    """Decode the state of a job. Once the job has ended, a request without an answer counts as failed.
+
+    Raises ReplyError for an answer that is not a batch.
+    """
     request_count = job.request_count
-    provider_status = as_text(remote.get("status")) or "unknown"
+    provider_status = as_text(remote.get("status"))
+    if provider_status is None:
+        raise ReplyError("the answer is not a batch: it has no status", hint="check base_url")
     is_over = provider_status in _EARLY_ENDS or provider_status == "completed"
     counts = remote.get("request_counts")
     has_counts = bool(read_count(counts, "total"))
     has_answers, has_errors = (bool(remote.get(name)) for name in ("output_file_id", "error_file_id"))
     # Never report more answers than requests, whatever a compatible server counts.
     succeeded = min(read_count(counts, "completed") or 0, request_count)
+    # Some servers say so before the file is there. Waiting loses nothing.
+    if provider_status == "completed" and succeeded and not has_answers:
+        is_over = False
     # Some servers count nothing. Then only the two files show how the job went.
     if provider_status == "completed" and not has_counts:
         succeeded = request_count if has_answers and not has_errors else 0
@@ -171,15 +179,14 @@ def _read_end_time(remote: Mapping[str, Any]) -> int | None:
 
 
 def decode_row(line: bytes) -> DeferredRow:
-    """Decode one line of an output or error file. One that cannot be read has an empty ``custom_id``."""
+    """Decode one line of an output or error file."""
     try:
         remote = json.loads(line)
     except (ValueError, RecursionError):
         remote = None
     custom_id = as_text(remote.get("custom_id")) if isinstance(remote, dict) else None
     if custom_id is None:
-        # The core counts it among the unknown rows; its request is then reported as missing.
-        return DeferredRow(custom_id="", status="failed", error="the row cannot be read")
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     response, error = (remote[name] if isinstance(remote.get(name), dict) else {} for name in ("response", "error"))
     status, code = read_count(response, "status_code"), as_text(error.get("code"))
     if status == _OK:
