@@ -27,6 +27,7 @@ from pollux_sync.plugin import (
     as_text,
     error_message,
     is_terminal,
+    read_count,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ GONE_STATUSES = frozenset({403, 404})
 #: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
 _PAGE_SIZE = 10
 _FILES_PAGE_SIZE = 100
+_MAX_DIGITS = 19
 #: How far the service's clock and ours may differ. A batch older than a submission by more than this is not its batch.
 _MAX_CLOCK_SKEW_S = 86_400.0
 #: google.rpc.Code by number: its name, and the status of a direct call that fails so.
@@ -357,12 +359,14 @@ def _decode_asset(file: Json) -> Asset:
 
 
 def _parse_count(value: Any) -> int:
-    # Google's JSON has 64-bit integers as text.
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0
+    # Google's JSON has 64-bit integers as text, of at most 19 digits.
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    return read_count({"count": value}, "count") or 0
 
 
 def _parse_time(value: Any) -> float | None:
     try:
         return datetime.fromisoformat(value).timestamp()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last at the ends of the calendar
         return None
