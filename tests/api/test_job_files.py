@@ -124,26 +124,6 @@ def test_what_cannot_be_a_job_file_is_refused_as_a_handle(tmp_path, config, buil
     assert caught.value.hint
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path, config, counter):
-    path = tmp_path / "job.json"
-    defer_many(PROMPTS, config=config, job_file=path)
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read every file")
-    with pytest.raises(ConfigurationError, match="Permission denied"):
-        defer_many(PROMPTS, config=config, job_file=path)
-    assert counter.count == 1
-
-
-def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, config, counter):
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):
-        pytest.skip("this user may write into every folder")
-    with pytest.raises(ConfigurationError, match="Permission denied"):
-        defer_many(PROMPTS, config=config, job_file=tmp_path / "job.json")
-    assert counter.count == 0
-
-
 # -- a full disk
 
 

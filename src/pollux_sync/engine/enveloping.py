@@ -77,7 +77,8 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "structured": structured,
         "reasoning": _keep_if_any([reply.reasoning if reply else None for reply in replies]),
         "tool_calls": _build_tool_calls(replies),
-        "errors": errors if any(errors) or options.on_error == "keep" else None,
+        # A deferred job accounts for every prompt, also when all were answered.
+        "errors": errors if any(errors) or options.on_error == "keep" or prepared.plan.is_deferred else None,
         "_conversation_state": states[0] if states else None,
         "_conversation_states": _keep_if_any(states) if len(states) > 1 else None,
     }

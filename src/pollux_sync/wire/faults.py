@@ -141,7 +141,7 @@ def _read_error_status(response: HttpResponse) -> int:
     error = response.body.get("error") if isinstance(response.body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     # Gateways such as OpenRouter put the status into the code; some write it as text.
-    if isinstance(code, str) and code.isdecimal():
+    if isinstance(code, str) and code.isdecimal() and len(code) == 3:  # noqa: PLR2004 - int() refuses thousands
         code = int(code)
     if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
         return code

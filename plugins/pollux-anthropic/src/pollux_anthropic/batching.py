@@ -34,6 +34,7 @@ LIMITS = DeferredLimits(max_requests=100_000, max_bytes=250_000_000)
 PATH = "/v1/messages/batches"
 #: The random part at the end of a mark.
 _TAG_LENGTH = 8
+_MAX_DIGITS = 9
 _HEAD, _TAIL = b'{"requests":[', b"]}"
 #: The counts of a batch by fate; all but the first are failures.
 _FATES = ("succeeded", "errored", "canceled", "expired")
@@ -95,7 +96,7 @@ class BatchBody:
 def decode_job(remote: Any, batch: DeferredBatch) -> DeferredJob:
     """Decode a batch of the service that was created from ``batch``. Raises ReplyError if it has no id."""
     job_id = as_text(remote.get("id")) if isinstance(remote, dict) else None
-    if job_id is None:
+    if not job_id:
         raise ReplyError("the answer has no batch id", hint=_BATCHES_HINT)
     # `collect` gets only the job, and removes the tag from the custom ids of its rows.
     state = {"tag": build_tag(batch)}
@@ -110,14 +111,16 @@ def has_ended(remote: dict[str, Any]) -> bool:
 def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
     """Return whether a batch may be the one that was submitted, as far as the list of batches shows."""
     # A submission of several jobs has batches of equal size: those that are known already are not the lost one.
-    return remote.get("id") not in batch.other_jobs and sum(_read_counts(remote).values()) == batch.request_count
+    has_size = sum(_read_counts(remote).values()) == batch.request_count
+    return has_size and as_text(remote.get("id")) not in batch.other_jobs
 
 
 def is_own_row(row: Any, batch: DeferredBatch) -> bool:
     """Return whether a row of results answers a request of ``batch``."""
     custom_id, _, tag = _read_custom_id(row).rpartition("-")
     number = custom_id.rpartition("-")[2]
-    if tag != build_tag(batch) or not number.isdecimal():
+    # Our numbers have at least six digits; int() refuses those of thousands.
+    if tag != build_tag(batch) or not number.isdecimal() or len(number) > _MAX_DIGITS:
         return False
     # All batches of a submission share the tag. The number says which of them a request is in.
     return batch.first <= int(number) < batch.first + batch.request_count
@@ -253,7 +256,7 @@ def parse_timestamp(text: Any) -> float | None:
     """Parse an RFC 3339 time into seconds since the epoch; return None for anything else."""
     try:
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        # A time without a zone would be taken for local time.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):  # the last at the ends of the calendar
         return None
-    # A time without a zone would be taken for local time.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

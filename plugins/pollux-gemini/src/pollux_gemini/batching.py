@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     build_custom_id,
     error_message,
     is_terminal,
+    read_count,
 )
 from pollux_sync.plugin import read_objects as read_object_list
 
@@ -48,6 +49,7 @@ MAX_INLINE_REQUESTS = 32
 
 #: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
 _PAGE_SIZE = 10
+_MAX_DIGITS = 19
 #: A batch that is older than the submission by more than this, both by the service's clock, is not its batch. A day
 #: leaves room for a clock of ours that was set between the attempt and the look-up.
 _MARGIN_S = 86_400.0
@@ -374,16 +376,18 @@ def decode_asset(file: Json) -> Asset:
 
 def is_ready(file: Json) -> bool:
     """Return whether a stored file has been processed. One whose processing failed is not ready either."""
-    return file.get("state") not in {"PROCESSING", "FAILED"}
+    return as_text(file.get("state")) not in {"PROCESSING", "FAILED"}
 
 
 def _parse_count(value: Any) -> int:
-    # Google's JSON has 64-bit integers as text.
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0
+    # Google's JSON has 64-bit integers as text, of at most 19 digits.
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    return read_count({"count": value}, "count") or 0
 
 
 def _parse_time(value: Any) -> float | None:
     try:
         return datetime.fromisoformat(value).timestamp()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last at the ends of the calendar
         return None

@@ -57,6 +57,7 @@ _ROW_FATES: dict[str, ItemStatus] = {
 }
 _END_TIMES = ("completed_at", "cancelled_at", "expired_at", "failed_at")
 _OK = 200
+_STATUSES = range(100, 600)
 
 
 def encode_deferred(custom_id: str, request: HttpRequest) -> dict[str, Any]:
@@ -189,6 +190,8 @@ def decode_row(line: bytes) -> DeferredRow:
         return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     response, error = (remote[name] if isinstance(remote.get(name), dict) else {} for name in ("response", "error"))
     status, code = read_count(response, "status_code"), as_text(error.get("code"))
+    if status not in _STATUSES:
+        status = None
     if status == _OK:
         return DeferredRow(
             custom_id=custom_id, status="succeeded", response=_decode_response(response), provider_status=str(status)
@@ -230,5 +233,5 @@ def _read_errors(remote: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _describe_error(error: Mapping[str, Any], job: DeferredJob) -> str:
     line = read_count(error, "line")
     # Lines count from 1 within the input file, custom ids from 0 within the whole submission.
-    where = f"{build_custom_id(job.first + line - 1)}: " if line else ""
+    where = f"{build_custom_id(job.first + line - 1)}: " if line and line <= job.request_count else ""
     return f"{where}{error_message(error.get('message') or error.get('code'))}"
