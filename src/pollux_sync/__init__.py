@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         ProviderBugError,
         RateLimitError,
         SourceError,
+        Terminated,
         ToolCallParseError,
     )
     from pollux_sync.hooks.config import Config
@@ -130,6 +131,7 @@ _HOMES = {
         "ProviderBugError",
         "RateLimitError",
         "SourceError",
+        "Terminated",
         "ToolCallParseError",
     ),
     "hooks.config": ("Config",),
@@ -182,6 +184,7 @@ __all__ = [
     "StreamStart",
     "StreamToolCall",
     "StreamUsage",
+    "Terminated",
     "TextDelta",
     "Tool",
     "ToolCall",

@@ -30,7 +30,7 @@ from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.retrying import build_stream_failure, call_with_retries
 from pollux_sync.engine.sending import CallGate
 from pollux_sync.engine.threads import map_threads, start_thread
-from pollux_sync.errors import APIError, ConfigurationError, Interrupted, PolluxError
+from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -68,7 +68,7 @@ def stream_calls(
     """Yield the events of every call, those of one call in order; return the outcomes in call order.
 
     At most ``request_concurrency`` are read at a time. Closing the generator, or ending ``active``, breaks them
-    off. On Ctrl-C Interrupted is raised with the outcomes so far.
+    off. On Ctrl-C or sys.exit Interrupted or Terminated is raised with the outcomes so far.
     """
     streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active)
     # One call is read in the caller's thread: no queue, and leaving it closes the socket at once.
@@ -77,10 +77,8 @@ def stream_calls(
     (call,) = prepared.calls
     try:
         return [(yield from streamer.stream_call(call))]
-    except Interrupted:
-        raise
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(outcomes=(Failure(_build_abandoned(call)),)) from interrupt
+    except STOPS as cause:
+        raise build_stop(cause, (Failure(_build_abandoned(call)),)) from cause
 
 
 class ActiveStreams:
@@ -144,10 +142,9 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
     try:
         while (event := arriving.get()) is not None:
             yield event
-    except KeyboardInterrupt as interrupt:
+    except STOPS as cause:
         pairs = zip(outcomes, calls, strict=True)
-        found = tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)
-        raise Interrupted(outcomes=found) from interrupt
+        raise build_stop(cause, tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)) from cause
     finally:
         # After the last event this does nothing; after an early exit it breaks the streams off.
         active.end()
@@ -217,8 +214,8 @@ class CallStreamer:
         index = call.index
         try:
             reply = yield from self._stream_reply(self.hooks.rewrite_call(call), progress)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(outcomes=(progress.fail(_build_abandoned(call)),)) from interrupt
+        except STOPS as cause:
+            raise build_stop(cause, (progress.fail(_build_abandoned(call)),)) from cause
         except PolluxError as error:
             error.call_idx = index
             yield StreamFinish(finish_reason="error", error=error, call_idx=index)
