@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
+    from pollux_sync.signals import exit_on_sigterm
 
 #: Where each public name lives; the module is imported when the name is first used.
 _HOMES = {
@@ -136,6 +137,7 @@ _HOMES = {
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
+    "signals": ("exit_on_sigterm",),
 }
 
 __all__ = [
@@ -204,6 +206,7 @@ __all__ = [
     "defer",
     "defer_many",
     "delete_cache",
+    "exit_on_sigterm",
     "explain",
     "extend_cache",
     "hookimpl",
