@@ -295,9 +295,9 @@ def build_stop(
 ) -> Interrupted | Terminated:
     """Return the exception that stands for ``cause``, one of `STOPS`, and carries the answers so far.
 
-    The outcomes of a cause that has some are kept: it comes from closer to the calls, and knows more.
+    Without ``outcomes`` those of the cause are kept.
     """
-    outcomes = getattr(cause, "outcomes", ()) or outcomes
+    outcomes = outcomes or getattr(cause, "outcomes", ())
     if isinstance(cause, SystemExit):
         return Terminated(cause.code, outcomes=outcomes, partial_result=partial_result)
     return Interrupted(outcomes=outcomes, partial_result=partial_result)

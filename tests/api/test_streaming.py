@@ -514,3 +514,16 @@ def test_a_bill_is_no_beginning():
     with pytest.raises(APIError) as caught:
         stream("hi", config=build_mock_config(Billing())).result()
     assert len(caught.value.attempts) == 2
+
+
+@STOP_CAUSES
+def test_a_stop_in_one_of_many_streams_carries_the_answers_of_all(cause, expected):
+    class Stopping:
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            yield TextDelta("half ")
+            raise cause
+
+    with pytest.raises(expected) as caught:
+        stream_many(["a", "b"], config=build_mock_config(Stopping(), request_concurrency=1)).result()
+    assert len(caught.value.partial_result["answers"]) == 2

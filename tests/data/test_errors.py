@@ -245,4 +245,4 @@ def test_a_stop_keeps_the_exit_code_of_its_cause(code):
 
 
 def test_a_stop_keeps_the_outcomes_of_its_cause():
-    assert build_stop(Interrupted(outcomes=(1,)), (2,)).outcomes == (1,)
+    assert build_stop(Interrupted(outcomes=(1,)), ()).outcomes == (1,)

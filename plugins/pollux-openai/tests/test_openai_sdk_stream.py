@@ -1,6 +1,7 @@
 """The raw stream of an SDK's client, as the core reads it."""
 
 import gzip
+import os
 import threading
 
 import attrs
@@ -57,6 +58,20 @@ def test_keeps_the_connection_where_the_body_ends(server, carrier, begin, ending
     stream.finish()
     carrier.send(ASK, LONG_S)
     assert [request.connection for request in server.requests] == [1, connection]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems do not reserve the stack of a thread at once")
+def test_gives_the_connection_up_where_the_system_has_no_thread(server, begin):
+    server.reply(Events([sse(1, done=True)]))
+    stream = begin()
+    assert list_data(stream) == [1]
+    # No address space has room for a stack of 128 TB.
+    before = threading.stack_size(1 << 47)
+    try:
+        stream.finish()
+    finally:
+        threading.stack_size(before)
+    server.wait_for_open_connections(0)
 
 
 def test_waking_ends_a_wait_in_another_thread(server, begin):

@@ -1,6 +1,7 @@
 """Prepared -> events, and at their end Outcomes: answers while they arrive.
 
-One call is read in the caller's own thread; several are read by threads of their own, their events interleaved.
+One call is read in the caller's own thread; several are read by threads of their own, their events interleaved. Where
+the system has no threads, they are read one after the other.
 """
 
 from __future__ import annotations
@@ -72,13 +73,22 @@ def stream_calls(
     """
     streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active)
     # One call is read in the caller's thread: no queue, and leaving it closes the socket at once.
-    if len(prepared.calls) != 1:
-        return (yield from interleave_calls(prepared.calls, streamer))
-    (call,) = prepared.calls
+    read = interleave_calls if len(prepared.calls) > 1 else read_in_turn
+    return (yield from read(prepared.calls, streamer))
+
+
+def read_in_turn(calls: tuple[Call, ...], streamer: CallStreamer) -> Generator[StreamEvent, None, list[Outcome]]:
+    """Yield the events of one call after the other, read in this thread; return the outcomes in call order."""
+    outcomes: list[Outcome] = []
     try:
-        return [(yield from streamer.stream_call(call))]
+        for call in calls:
+            outcomes.append((yield from streamer.stream_call(call)))  # noqa: PERF401 - kept for a stop
     except STOPS as cause:
-        raise build_stop(cause, (Failure(_build_abandoned(call)),)) from cause
+        begun: tuple[Outcome, ...] = getattr(cause, "outcomes", ())
+        found = (*outcomes, *begun)
+        unread = (Failure(_build_abandoned(call)) for call in calls[len(found) :])
+        raise build_stop(cause, (*found, *unread)) from cause
+    return outcomes
 
 
 class ActiveStreams:
@@ -139,9 +149,13 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
 
     # A thread of its own, since map_threads blocks until all is read while this generator must yield.
     reader = start_thread(read_calls)
+    if reader is None:
+        return (yield from read_in_turn(calls, streamer))
     try:
         while (event := arriving.get()) is not None:
             yield event
+        if defects:
+            raise defects[0]
     except STOPS as cause:
         pairs = zip(outcomes, calls, strict=True)
         raise build_stop(cause, tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)) from cause
@@ -149,8 +163,6 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
         # After the last event this does nothing; after an early exit it breaks the streams off.
         active.end()
         _drain(arriving, reader)
-    if defects:
-        raise defects[0]
     return cast("list[Outcome]", outcomes)
 
 

@@ -57,7 +57,11 @@ class SDKStream(ByteStream):
         # The client offers no shorter limit for a read that is under way; shutting its socket down ends it.
         timer = threading.Timer(TAIL_S, self.wake)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # the system has no more threads, and the read cannot be bounded
+            self.close()
+            return
         try:
             with convert_body_errors():
                 for _ in self._chunks:
