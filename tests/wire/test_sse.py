@@ -185,3 +185,13 @@ def test_renews_the_time_limit_with_events_and_comments_only():
 def test_has_no_events_before_the_first_chunk():
     assert EventParser().end() == []
     assert Pieces([]).response == HttpResponse(status=200, headers={"content-type": "text/event-stream"})
+
+
+def test_reads_an_event_of_very_many_lines_in_linear_time():
+    lines = [b"data: \n"] * 200_000
+    assert parse_data(b"data: [\n", *lines, b"data: 1]\n\n") == [[1]]
+
+
+def test_lines_without_data_count_as_an_event_without_end():
+    with pytest.raises(ReplyError, match="has no end"):
+        list(Pieces([b"data:\n"] * 100, max_event_bytes=100))

@@ -43,6 +43,7 @@ class EventParser:
         self._rest: list[bytes] = []
         self._name = ""
         self._data: list[bytes] = []
+        self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """Return the events that ``chunk`` completes."""
@@ -56,7 +57,8 @@ class EventParser:
         # A carriage return at the end may be the first half of a line end whose line feed is in the next chunk.
         self._rest = [lines.pop()] if not lines[-1].endswith(b"\n") else []
         events = self._parse_lines(lines) if lines else []
-        self.pending_bytes = sum(map(len, (*self._rest, *self._data)))
+        # Not the sum over all lines: an event of many lines would cost quadratic time.
+        self.pending_bytes = sum(map(len, self._rest)) + self._data_bytes
         return events
 
     def end(self) -> list[ServerEvent]:
@@ -76,6 +78,7 @@ class EventParser:
             if line.startswith(b"data:"):
                 # The standard strips one space; white space around JSON has no meaning.
                 self._data.append(line[5:].strip())
+                self._data_bytes += len(line)
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
             # A comment: servers send them to show that they are alive.
@@ -87,7 +90,7 @@ class EventParser:
 
     def _dispatch(self, events: list[ServerEvent]) -> None:
         data, name = b"\n".join(self._data), self._name
-        self._data, self._name = [], ""
+        self._data, self._data_bytes, self._name = [], 0, ""
         if not data:
             return
         self.blocks += 1
