@@ -1,6 +1,7 @@
 """The raw stream of an SDK's client, as the core reads it."""
 
 import gzip
+import itertools
 import os
 import threading
 
@@ -12,7 +13,7 @@ from openai import OpenAI
 from pollux_openai.client import OpenAICarrier
 from pollux_sync import HttpRequest
 from pollux_sync.testing.server import Answer, Events
-from pollux_sync.wire.faults import ReplyError, classify_error
+from pollux_sync.wire.faults import ReplyError, StreamLimitError, classify_error
 from responses_api import KEY
 from streams import SSE, sse
 
@@ -168,3 +169,15 @@ def test_leaves_alone_a_connection_that_is_not_its_own(extensions):
         assert list_data(stream) == [1]
         stream.finish()
     assert body.closed.is_set()
+
+
+@pytest.mark.parametrize("piece", [b": alive\n\n", sse(1)], ids=["comments", "events"])
+def test_ends_a_stream_without_end(server, begin, piece):
+    server.reply(Events(itertools.repeat(piece), interval_s=0.01))
+    stream = begin()
+    stream.limit(0.2)
+    with pytest.raises(StreamLimitError) as caught:
+        list_data(stream)
+    fault = classify_error(caught.value)
+    assert (fault.kind, fault.retryable) == ("timeout", False)
+    assert "stream_timeout_s=0.2" in fault.message

@@ -321,8 +321,10 @@ class _OpenedStream:
 
 def attempt_stream(request: HttpRequest, call: Call, hooks: Hooks) -> tuple[_OpenedStream, HttpResponse]:
     """Make one physical attempt: send the request and read up to the first item."""
-    stream = hooks.stream(request, hooks.config.timeout_s)
+    config = hooks.config
+    stream = hooks.stream(request, min(config.timeout_s, config.stream_timeout_s))
     try:
+        stream.limit(config.stream_timeout_s)
         items = _decode_items(stream, call, hooks)
         first = _read_first(items)
     except BaseException:

@@ -30,7 +30,8 @@ class Config(ConfigValues):
     * ``base_url``: another address of the provider, if it takes one.
     * ``use_mock``: answer offline, under any provider name, without key and plugin.
     * ``request_concurrency``: the number of requests that one ``run_many`` may have in flight.
-    * ``timeout_s``: the seconds that one physical attempt may take in all.
+    * ``timeout_s``: the seconds that one physical attempt may take in all; of a stream, the wait for each next event.
+    * ``stream_timeout_s``: the seconds that a whole streamed answer may take, your own time between events included.
     * ``retry``: the `RetryPolicy`.
     * ``plugins``: middleware by name or as objects, inner to outer; None takes POLLUX_SYNC_PLUGINS, else
       ``[tool.pollux-sync] plugins`` of the nearest pyproject.toml.

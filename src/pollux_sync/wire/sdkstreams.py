@@ -41,7 +41,7 @@ class SDKStream(ByteStream):
 
     def renew(self) -> None:
         """Restart the time limit for the next event."""
-        self._deadline = time.monotonic() + self._timeout_s
+        self._deadline = time.monotonic() + min(self._timeout_s, self.left_s)
 
     def hurry(self) -> None:
         """Wait a few seconds at most for the rest of the stream, as far as the client allows."""
