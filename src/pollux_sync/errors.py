@@ -16,6 +16,8 @@
 
     KeyboardInterrupt
     └── Interrupted                              Ctrl-C ended the calls; it carries the answers so far
+    SystemExit
+    └── Terminated                               sys.exit ended the calls, or SIGTERM did; it carries the same
 
 Every error has a message (what failed, and on what), a ``hint`` (the next step) and its facts as attributes.
 Every error can be pickled and copied: only the message is positional, all other arguments have defaults.
@@ -273,6 +275,42 @@ class Interrupted(KeyboardInterrupt):
         super().__init__()
         self.outcomes = outcomes
         self.partial_result = partial_result
+
+
+class Terminated(SystemExit):
+    """A signal handler, or a tool, called ``sys.exit`` while requests were being sent.
+
+    ``code`` is the exit status that was asked for. ``outcomes`` and ``partial_result`` are those of `Interrupted`.
+    It is a SystemExit: unhandled, it ends the script with that status and without a traceback.
+    """
+
+    def __init__(
+        self,
+        code: str | int | None = None,
+        *,
+        outcomes: tuple[Outcome, ...] = (),
+        partial_result: ResultEnvelope | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.outcomes = outcomes
+        self.partial_result = partial_result
+
+
+#: What ends a script from outside. It may be raised between any two instructions of the main thread.
+STOPS = (KeyboardInterrupt, SystemExit)
+
+
+def build_stop(
+    cause: BaseException, outcomes: tuple[Outcome, ...], partial_result: ResultEnvelope | None = None
+) -> Interrupted | Terminated:
+    """Return the exception that stands for ``cause``, one of `STOPS`, and carries the answers so far.
+
+    Without ``outcomes`` those of the cause are kept.
+    """
+    outcomes = outcomes or getattr(cause, "outcomes", ())
+    if isinstance(cause, SystemExit):
+        return Terminated(cause.code, outcomes=outcomes, partial_result=partial_result)
+    return Interrupted(outcomes=outcomes, partial_result=partial_result)
 
 
 class RateLimitError(APIError):

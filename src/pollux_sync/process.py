@@ -232,9 +232,6 @@ class _SignalAtTeardown:
         kill(getpid(), number)
 
 
-_held_until_teardown: list[_SignalAtTeardown] = []
-
-
 def _end_by_signal_if_interrupted() -> None:
     """Arrange that an unhandled Interrupted ends the process by SIGINT, as Python does for a KeyboardInterrupt.
 
@@ -244,7 +241,9 @@ def _end_by_signal_if_interrupted() -> None:
     if issubclass(getattr(sys, "last_type", None) or object, Interrupted) and not hasattr(sys, "ps1"):
         # Set here, while the signal module is whole. A second Ctrl-C during the remaining handlers ends at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _held_until_teardown.append(_SignalAtTeardown())
+        # In the namespace of sys, which is always emptied, and after all others. A list of this module would be kept
+        # alive by a daemon thread whose plugin was written in the script: its globals lead to this module's.
+        vars(sys)["_pollux_sync_signal"] = _SignalAtTeardown()
 
 
 #: The caches that this process created.

@@ -1,5 +1,6 @@
 """Deferred calls on the mock: submitted once, looked at, collected, whatever happens in between."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -339,6 +340,62 @@ def test_a_blip_of_the_network_is_waited_out():
     reach = config(blips, JobScript("running", "completed"))
     assert wait_deferred(defer("a", config=reach), config=reach, poll=0).status == "completed"
     assert blips.errors == []
+
+
+NO_RETRY = RetryPolicy(max_attempts=1)
+
+
+def test_a_timeout_tells_that_every_look_failed():
+    reach = config(Blips(*[ConnectionResetError("gone")] * 3), JobScript("running"), retry=NO_RETRY)
+    handle = defer("a", config=reach)
+    with pytest.raises(DeferredNotReadyError, match=rf"all 3 looks at {handle.job_id} failed: .*gone") as caught:
+        wait_deferred(handle, config=reach, timeout_s=0.2, poll=poll_until_late(3))
+    assert caught.value.snapshot is None
+    assert isinstance(caught.value.__cause__, APIError)
+    assert caught.value.__cause__.kind == "connection"
+
+
+def poll_until_late(n_looks):
+    """Return intervals for so many looks; the last look is when the timeout is over."""
+    return lambda look: 0 if look < n_looks - 2 else 60
+
+
+class Sight:
+    """Looks that succeed or fail, as listed."""
+
+    def __init__(self, *successes):
+        self.successes = list(successes)
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self):
+        if not self.successes.pop(0):
+            raise ConnectionResetError("gone")
+        return (yield)
+
+
+@pytest.mark.parametrize(
+    ("successes", "told"),
+    [
+        ([False, True, False], "; the last look at {} failed: "),
+        ([True, True, False, False], "; the last 2 looks at {} failed: "),
+        ([False, False, True], ""),
+    ],
+)
+def test_a_timeout_tells_how_many_looks_failed_in_a_row(successes, told):
+    reach = config(Sight(*successes), JobScript("running"), retry=NO_RETRY)
+    handle = defer("a", config=reach)
+    with pytest.raises(DeferredNotReadyError) as caught:
+        wait_deferred(handle, config=reach, timeout_s=0.2, poll=poll_until_late(len(successes)))
+    assert caught.value.snapshot.status == "running"
+    assert caught.value.message.startswith(f"1 of the jobs had not ended after 0.2 s{told.format(handle.job_id)}")
+
+
+def test_a_clock_that_is_set_does_not_end_the_waiting(monkeypatch):
+    reach = config(JobScript("running", "running", "completed"))
+    handle = defer("a", config=reach)
+    readings = itertools.count(time.time(), 1000.0)
+    monkeypatch.setattr(time, "time", lambda: next(readings))
+    assert wait_deferred(handle, config=reach, timeout_s=60, poll=0).status == "completed"
 
 
 def test_a_lasting_failure_ends_the_waiting():

@@ -49,7 +49,7 @@ def status(argv: Sequence[str]) -> int:
     return max(map(_choose_exit_code, snapshots.values()))
 
 
-def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.time) -> int:
+def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> int:
     """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1.
 
     ``clock`` returns seconds; ``--timeout`` is measured by it.

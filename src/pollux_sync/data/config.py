@@ -140,6 +140,7 @@ class ConfigValues:
     use_mock: bool = False
     request_concurrency: int = 6
     timeout_s: float = 600.0
+    stream_timeout_s: float = 3600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     proxy: str | None = attrs.field(default=None, repr=_redact_url)
     ca_bundle: str | None = attrs.field(default=None, converter=_to_text_path)
@@ -197,6 +198,7 @@ class ConfigValues:
         check_bool("use_mock", self.use_mock)
         check_int("request_concurrency", self.request_concurrency, minimum=1)
         check_seconds("timeout_s", self.timeout_s, above=True)
+        check_seconds("stream_timeout_s", self.stream_timeout_s, above=True)
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigurationError(
                 f"retry must be a RetryPolicy, got {type(self.retry).__name__}",

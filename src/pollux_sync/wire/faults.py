@@ -62,6 +62,10 @@ class HttpError(Exception):
         return type(self), (self.response,)
 
 
+class StreamLimitError(TimeoutError):
+    """A streamed answer went on beyond the time that the whole of it may take."""
+
+
 class ReplyError(Exception):
     """An answer that cannot be used: not JSON, cut off, too large, or without content."""
 
@@ -83,6 +87,9 @@ def classify_error(error: Exception) -> Fault | None:
     """Return the fault behind ``error``, or None for an exception that does not come from the wire."""
     if isinstance(error, HttpError):
         return _build_response_fault(error.response)
+    if isinstance(error, StreamLimitError):
+        # Not retryable: the server did answer, and would take as long again.
+        return Fault(kind="timeout", message=str(error), hint="raise stream_timeout_s, or ask for a shorter answer")
     if isinstance(error, ReplyError):
         response = error.response
         return Fault(
