@@ -90,6 +90,8 @@ def test_answers_as_run_many_would():
     assert later["answers"] == [f"so: number {index}" for index in range(30)]
     deferred = later["diagnostics"].pop("deferred")
     assert later["metrics"].pop("deferred") is True
+    # A job accounts for every prompt, also where all were answered.
+    assert later.pop("errors") == [None] * 30
     for envelope in (told, later):
         del envelope["diagnostics"]["attempts"], envelope["metrics"]["duration_s"], envelope["metrics"]["n_attempts"]
     assert later == told
