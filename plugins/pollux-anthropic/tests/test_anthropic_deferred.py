@@ -312,7 +312,7 @@ def test_reports_a_missing_batch(service, config):
 
 
 def test_20_prompts_over_3_files_make_3_uploads_deleted_after_collect(server, service, config, sources):
-    handle = defer_many(PROMPTS[:20], sources=sources, config=config())
+    handle = defer_many(PROMPTS[:20], sources=sources, config=config(uploads="always"))
     stored = dict(service.account.files)
     assert len(stored) == len(posts(server, "/v1/files")) == 3
     assert {file["filename"] for file in stored.values()} == {f"{handle.mark}-{name}.pdf" for name in "abc"}
@@ -588,27 +588,33 @@ def test_reports_a_malformed_state(server, service, config, body):
 SUBMITTING = """
 import resource, sys
 from pathlib import Path
-from anthropic import Anthropic
-from pollux_anthropic.client import AnthropicCarrier
+from pollux_anthropic import jobs
 from pollux_sync.data.request import DeferredBatch
-carrier = AnthropicCarrier(Anthropic(api_key="k", base_url=sys.argv[1]))
+if sys.argv[1] == "sdk":
+    from anthropic import Anthropic
+    from pollux_anthropic.client import AnthropicCarrier
+    client = AnthropicCarrier(Anthropic(api_key="k", base_url=sys.argv[2]))
+else:
+    from pollux_sync.wire.http import HttpClient
+    client = HttpClient(sys.argv[2], headers={})
 def submit(path, count):
     size = Path(path).stat().st_size
     batch = DeferredBatch(
         path=Path(path), model="m", first=0, request_count=count, n_bytes=size, mark="mark", created_at=0.0
     )
-    return carrier.submit(batch, 60.0)
+    return jobs.submit_job(client, batch, 60.0)
 def rows(job):
-    return sum(1 for _ in carrier.collect(job, 60.0))
-rows(submit(sys.argv[2], 1))
+    return sum(1 for _ in jobs.collect_job(client, job, 60.0))
+rows(submit(sys.argv[3], 1))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(rows(submit(sys.argv[3], 1000)))
+print(rows(submit(sys.argv[4], 1000)))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.parametrize("way", ["direct", "sdk"])
 @pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
-def test_moves_requests_and_results_in_constant_memory(tmp_path):
+def test_moves_requests_and_results_in_constant_memory(tmp_path, way):
     line = json.dumps({"custom_id": "x", "params": {"words": "x" * 100_000}}).encode() + b"\n"
     (tmp_path / "small").write_bytes(line)
     (tmp_path / "big").write_bytes(line * 1000)
@@ -620,7 +626,7 @@ def test_moves_requests_and_results_in_constant_memory(tmp_path):
 
     with ScriptedServer(keep_bodies=False) as server:
         server.handler = handler
-        command = [sys.executable, "-c", SUBMITTING, server.url, str(tmp_path / "small"), str(tmp_path / "big")]
+        command = [sys.executable, "-c", SUBMITTING, way, server.url, str(tmp_path / "small"), str(tmp_path / "big")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert max(request.body_size for request in server.requests) > 100_000_000
     count, grown = map(int, done.stdout.split())
