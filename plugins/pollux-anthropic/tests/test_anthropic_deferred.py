@@ -470,13 +470,13 @@ def test_does_not_guess_between_batches(server, service, config, tmp_path, is_ar
 def test_deletes_files_of_an_interrupted_submission(service, config, sources, tmp_path, has_old_pages):
     service.after_create = [ResetBeforeBody()]
     with pytest.raises(APIError):
-        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=tmp_path / "job")
+        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE, uploads="always"), job_file=tmp_path / "job")
     mark = json.loads((tmp_path / "job").read_text())["mark"]
     own = set(service.account.files)
     for number, name in enumerate([f"{mark}-a.pdf", f"{mark}-d.pdf", "my.pdf", "pollux-other.pdf"]):
         service.account.files[f"s{number}"] = {"id": f"s{number}", "type": "file", "filename": name}
     service.page_size, service.has_old_pages = 2, has_old_pages
-    defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
+    defer_many(PROMPTS, sources=sources, config=config(uploads="always"), job_file=tmp_path / "job")
     assert sorted(service.account.deleted) == ["s0", "s1"]
     assert set(service.account.files) == {*own, "s2", "s3"}
 
@@ -484,7 +484,7 @@ def test_deletes_files_of_an_interrupted_submission(service, config, sources, tm
 def test_a_refused_submission_leaves_no_files_behind(server, service, config, sources, tmp_path):
     service.after_create = [Answer(status=413, json={"error": {"message": "too big"}})]
     with pytest.raises(APIError, match="too big") as caught:
-        defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
+        defer_many(PROMPTS, sources=sources, config=config(uploads="always"), job_file=tmp_path / "job")
     assert (caught.value.phase, caught.value.status_code) == ("batch_submit", 413)
     assert service.account.files == {}
     assert not (tmp_path / "job").exists()

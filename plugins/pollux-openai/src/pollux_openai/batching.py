@@ -32,8 +32,6 @@ LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
 LIFETIME_S = 3 * 86_400
 #: How far the service's clock and ours may differ. A job older than a submission by more than this is not its job.
 _MAX_CLOCK_SKEW_S = 86_400
-#: No row comes near this size. A larger one is a mistake or an attack, and must not fill the memory.
-_MAX_LINE_BYTES = 64 * 1024 * 1024
 #: The metadata field by which an interrupted submission finds its job.
 _MARK = "pollux_mark"
 #: A bad model name is reported once for every request; a few of these errors are enough.
