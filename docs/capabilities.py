@@ -94,6 +94,7 @@ SOURCES = {
     "`gs://` addresses": _addresses(_IMAGES | _PDF | _VIDEO, "gs"),
     "YouTube": {"YouTube": Source.from_youtube("https://www.youtube.com/watch?v=abc")},
     "arXiv": {"arXiv": Source.from_arxiv("1706.03762")},
+    "stored files": {"PDF": Source.from_file_id("file-abc", mime_type="application/pdf")},
 }
 
 YES, NO = "yes", "—"
@@ -106,7 +107,15 @@ CALLS = {
     "`explain(count_tokens=True)`": "pollux_count_tokens",
 }
 
-_DELIVERIES = {"text": "in the text", "inline": "in the request", "upload": "uploaded", "uri": "by address"}
+_DELIVERIES = {
+    "text": "in the text",
+    "inline": "in the request",
+    "upload": "uploaded",
+    "uri": "by address",
+    "stored": "by id",
+}
+#: The delivery of a file that is uploaded, or sent in the request where that costs less.
+_EITHER = "in the request or uploaded"
 _BASE_URLS = {"fixed": NO, "optional": "optional", "required": "required"}
 _LIMITS = {
     "max_depth": "levels of objects",
@@ -138,7 +147,9 @@ _PAGE = f"""\
 * In the text: the content is part of the prompt.
 * In the request: the bytes are inside the request.
 * Uploaded: the file is stored at the provider for the call, and deleted when the call ends.
+* In the request or uploaded: whichever costs less, unless `Config(uploads=...)` decides it.
 * By address: the provider fetches the content.
+* By id: the file is stored at the provider already. It is used, and not deleted.
 
 If a provider supports only some types of a kind, the cell lists them.
 
@@ -206,7 +217,7 @@ def _deliveries(info: ProviderInfo, sources: Mapping[str, Source]) -> str:
     for name, source in sources.items():
         rule = info.find_rule(source)
         if rule is not None:
-            taken.setdefault(_DELIVERIES[rule.delivery], []).append(name)
+            taken.setdefault(_EITHER if rule.inline else _DELIVERIES[rule.delivery], []).append(name)
     return (
         "; ".join(way if len(names) == len(sources) else f"{way}: {', '.join(names)}" for way, names in taken.items())
         or NO

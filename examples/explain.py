@@ -9,7 +9,8 @@ from pollux_sync import Config, Options, Source, explain
 
 DATA = Path("examples/data")
 
-config = Config(provider="openai", model="gpt-5-mini", api_key="made-up")
+# Small files would go inside the requests; here they are stored, to show it.
+config = Config(provider="openai", model="gpt-5-mini", api_key="made-up", uploads="always")
 options = Options(response_schema={"type": "object", "properties": {"name": {"type": "string", "minLength": 2}}})
 sources = [Source.from_file(DATA / "square.png"), Source.from_file(DATA / "letter.txt")]
 

@@ -210,16 +210,39 @@ def find_trace(source, delivery):
         "inline": base64.b64encode(CONTENT.encode()).decode(),
         "upload": UPLOADED,
         "uri": source.identifier,
+        "stored": source.identifier,
     }[delivery]
 
 
 @pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=find_rule))
 def test_declared_source_has_the_delivery_of_the_table(info, kind, name, wire, config):
     source, delivery = SOURCES[kind][name], find_rule(info, kind, name).delivery
-    request = capture_request(wire, config(), source=source)
+    request = capture_request(wire, config(uploads="always"), source=source)
     assert find_trace(source, delivery) in request
     stored = [UPLOADED] if delivery == "upload" else []
     assert (wire.uploaded, wire.deleted) == ([CONTENT.encode() for _ in stored], stored)
+
+
+def has_inline_limits(info, kind, name):
+    rule = find_rule(info, kind, name)
+    return rule is not None and rule.inline is not None
+
+
+@pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=has_inline_limits))
+def test_small_file_goes_inside_the_request_where_that_is_declared(info, kind, name, wire, config):
+    source = SOURCES[kind][name]
+    assert find_trace(source, "inline") in capture_request(wire, config(), source=source)
+    assert wire.uploaded == []
+
+
+@pytest.mark.parametrize(
+    ("info", "kind", "name"),
+    cells(SOURCE_CELLS, declared=lambda info, *cell: find_rule(info, *cell) and not has_inline_limits(info, *cell)),
+)
+def test_source_has_the_declared_delivery_alone_without_inline_limits(info, kind, name, wire, config):
+    source = SOURCES[kind][name]
+    requests = [capture_request(wire, config(uploads=uploads), source=source) for uploads in ("auto", "always")]
+    assert requests[0] == requests[1]
 
 
 @pytest.mark.parametrize(

@@ -160,13 +160,23 @@ def test_shows_requests_per_source_in_order(info, server):
 
 @each_provider
 def test_placeholder_replaces_the_id_of_the_file(info, server, pictures):
-    config = build_config(info, server.url, plugins=[Storage()])
+    config = build_config(info, server.url, plugins=[Storage()], uploads="always")
     explained, sent = explain_and_send(server, ["a", "b"], config, sources=pictures)
     uploads = {rule.delivery for rule in map(info.find_rule, pictures)} & {"upload"}
     assert all((b"upload-1" in request.content) == bool(uploads) for request in explained)
     contents = [request.content.replace(b"upload-1", b"file-777") for request in explained]
     replaced = [content.replace(b"upload-2", b"file-777") for content in contents]
     assert replaced == [request.body for request in sent]
+
+
+@each_provider
+def test_shows_files_inside_the_request_as_they_are_sent(info, server, pictures):
+    takes_inline = all(rule.inline or rule.delivery != "upload" for rule in map(info.find_rule, pictures) if rule)
+    if not takes_inline:
+        pytest.skip("it stores every file")
+    explained, sent = explain_and_send(server, ["a", "b"], build_config(info, server.url), sources=pictures)
+    assert len(sent) == 2
+    assert_equal(server, explained, sent, info)
 
 
 @pytest.mark.usefixtures("no_network")

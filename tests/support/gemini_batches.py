@@ -112,8 +112,9 @@ class Batches:
 
     def start(self, request):
         file = request.json()["file"]
-        # The SDK sends the field names of the protocol buffer, which Google's front end accepts too.
-        facts = {"displayName": file["display_name"], "mimeType": file["mime_type"], "source": "UPLOADED"}
+        if file["sizeBytes"] != request.headers["x-goog-upload-header-content-length"]:
+            return error(400, "the sizes differ")
+        facts = {"displayName": file["displayName"], "mimeType": file["mimeType"], "source": "UPLOADED"}
         name = self.new_file(read_account(request), facts)
         url = f"http://{request.headers['host']}/stored/{name}"
         return Answer(json={}, headers={"x-goog-upload-url": url})

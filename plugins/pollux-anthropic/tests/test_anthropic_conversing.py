@@ -61,9 +61,10 @@ def test_uploads_the_file_of_an_earlier_turn_for_every_call(server, config, tmp_
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
     said = [thinking("a lamp?"), text("A lamp.")]
     files = server.handler = Files(*said)
-    result = run("What?", source=Source.from_file(tmp_path / "a.pdf"), config=config(), options=Options(history=[]))
+    storing = config(uploads="always")
+    result = run("What?", source=Source.from_file(tmp_path / "a.pdf"), config=storing, options=Options(history=[]))
     for prompt in ("Red?", "Sure?"):
-        result = run(prompt, config=config(), options=Options(continue_from=to_jsonable(result)))
+        result = run(prompt, config=storing, options=Options(continue_from=to_jsonable(result)))
     asked = [request for request in server.requests if request.path == "/v1/messages"]
 
     def body(number, *prompts):

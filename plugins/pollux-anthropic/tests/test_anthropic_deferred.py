@@ -337,7 +337,7 @@ def test_reports_a_missing_batch(service, config):
 
 
 def test_20_prompts_over_3_files_make_3_uploads_deleted_after_collect(server, service, config, sources):
-    handle = defer_many(PROMPTS[:20], sources=sources, config=config())
+    handle = defer_many(PROMPTS[:20], sources=sources, config=config(uploads="always"))
     stored = dict(service.account.files)
     assert len(stored) == len(posts(server, "/v1/files")) == 3
     assert {file["filename"] for file in stored.values()} == {f"{handle.mark}-{name}.pdf" for name in "abc"}
@@ -495,13 +495,13 @@ def test_does_not_guess_between_batches(server, service, config, tmp_path, is_ar
 def test_deletes_files_of_an_interrupted_submission(service, config, sources, tmp_path, has_old_pages):
     service.after_create = [ResetBeforeBody()]
     with pytest.raises(APIError):
-        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=tmp_path / "job")
+        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE, uploads="always"), job_file=tmp_path / "job")
     mark = json.loads((tmp_path / "job").read_text())["mark"]
     own = set(service.account.files)
     for number, name in enumerate([f"{mark}-a.pdf", f"{mark}-d.pdf", "my.pdf", "pollux-other.pdf"]):
         service.account.files[f"s{number}"] = {"id": f"s{number}", "type": "file", "filename": name}
     service.page_size, service.has_old_pages = 2, has_old_pages
-    defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
+    defer_many(PROMPTS, sources=sources, config=config(uploads="always"), job_file=tmp_path / "job")
     assert sorted(service.account.deleted) == ["s0", "s1"]
     assert set(service.account.files) == {*own, "s2", "s3"}
 
@@ -509,7 +509,7 @@ def test_deletes_files_of_an_interrupted_submission(service, config, sources, tm
 def test_a_refused_submission_leaves_no_files_behind(server, service, config, sources, tmp_path):
     service.after_create = [Answer(status=413, json={"error": {"message": "too big"}})]
     with pytest.raises(APIError, match="too big") as caught:
-        defer_many(PROMPTS, sources=sources, config=config(), job_file=tmp_path / "job")
+        defer_many(PROMPTS, sources=sources, config=config(uploads="always"), job_file=tmp_path / "job")
     assert (caught.value.phase, caught.value.status_code) == ("batch_submit", 413)
     assert service.account.files == {}
     assert not (tmp_path / "job").exists()
@@ -613,27 +613,33 @@ def test_reports_a_malformed_state(server, service, config, body):
 SUBMITTING = """
 import resource, sys
 from pathlib import Path
-from anthropic import Anthropic
-from pollux_anthropic.client import AnthropicCarrier
+from pollux_anthropic import jobs
 from pollux_sync.data.request import DeferredBatch
-carrier = AnthropicCarrier(Anthropic(api_key="k", base_url=sys.argv[1]))
+if sys.argv[1] == "sdk":
+    from anthropic import Anthropic
+    from pollux_anthropic.client import AnthropicCarrier
+    client = AnthropicCarrier(Anthropic(api_key="k", base_url=sys.argv[2]))
+else:
+    from pollux_sync.wire.http import HttpClient
+    client = HttpClient(sys.argv[2], headers={})
 def submit(path, count):
     size = Path(path).stat().st_size
     batch = DeferredBatch(
         path=Path(path), model="m", first=0, request_count=count, n_bytes=size, mark="mark", created_at=0.0
     )
-    return carrier.submit(batch, 60.0)
+    return jobs.submit_job(client, batch, 60.0)
 def rows(job):
-    return sum(1 for _ in carrier.collect(job, 60.0))
-rows(submit(sys.argv[2], 1))
+    return sum(1 for _ in jobs.collect_job(client, job, 60.0))
+rows(submit(sys.argv[3], 1))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(rows(submit(sys.argv[3], 1000)))
+print(rows(submit(sys.argv[4], 1000)))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.parametrize("way", ["direct", "sdk"])
 @pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
-def test_moves_requests_and_results_in_constant_memory(tmp_path):
+def test_moves_requests_and_results_in_constant_memory(tmp_path, way):
     line = json.dumps({"custom_id": "x", "params": {"words": "x" * 100_000}}).encode() + b"\n"
     (tmp_path / "small").write_bytes(line)
     (tmp_path / "big").write_bytes(line * 1000)
@@ -645,7 +651,7 @@ def test_moves_requests_and_results_in_constant_memory(tmp_path):
 
     with ScriptedServer(keep_bodies=False) as server:
         server.handler = handler
-        command = [sys.executable, "-c", SUBMITTING, server.url, str(tmp_path / "small"), str(tmp_path / "big")]
+        command = [sys.executable, "-c", SUBMITTING, way, server.url, str(tmp_path / "small"), str(tmp_path / "big")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert max(request.body_size for request in server.requests) > 100_000_000
     count, grown = map(int, done.stdout.split())

@@ -8,7 +8,7 @@ from pollux_anthropic.encoding import MANAGED_FIELDS, encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
 
 TOOL = {
     "name": "weather",
@@ -214,6 +214,14 @@ def test_passes_the_tool_choice(choice, sent):
             {"type": "document", "source": {"type": "file", "file_id": "f"}},
         ),
         (
+            InlinePart(file("image/png"), b"abc"),
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "YWJj"}},
+        ),
+        (
+            InlinePart(file("application/pdf"), b"abc"),
+            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "YWJj"}},
+        ),
+        (
             UriPart(Source.from_uri("https://a.example/x.png", mime_type="image/png")),
             {"type": "image", "source": {"type": "url", "url": "https://a.example/x.png"}},
         ),
@@ -231,8 +239,8 @@ def test_puts_a_source_before_the_prompt(part, sent):
 
 
 def test_refuses_a_part_it_cannot_carry():
-    with pytest.raises(ConfigurationError, match="InlinePart"):
-        encode_body(parts=(InlinePart(file("image/png"), b"abc"),))
+    with pytest.raises(ConfigurationError, match="UploadPart"):
+        encode_body(parts=(UploadPart(file("image/png"), "0" * 64),))
 
 
 def test_sends_a_source_alone():

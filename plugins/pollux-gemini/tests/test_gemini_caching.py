@@ -85,7 +85,8 @@ def keeping(server):
 def test_caches_the_content_that_a_call_would_send(config, keeping, tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
     sources = [Source.from_text("note"), Source.from_file(tmp_path / "a.pdf")]
-    handle = create_cache(sources, config=config(), system_instruction="be brief", tools=[TOOL], ttl_seconds=1_000_000)
+    storing = config(uploads="always")
+    handle = create_cache(sources, config=storing, system_instruction="be brief", tools=[TOOL], ttl_seconds=1_000_000)
     assert keeping.caches["cachedContents/1"] == {
         "model": "models/gemini-2.5-flash",
         "ttl": "1000000s",
@@ -104,6 +105,15 @@ def test_caches_the_content_that_a_call_would_send(config, keeping, tmp_path):
     assert (handle.name, handle.model, handle.n_tokens) == ("cachedContents/1", "gemini-2.5-flash", 4100)
     assert handle.expires_at == pytest.approx(time.time() + 1_000_000, abs=60)
     assert keeping.deleted == ["files/1"]
+
+
+def test_puts_a_small_file_into_the_cache_itself(config, keeping, server, tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
+    create_cache([Source.from_file(tmp_path / "a.pdf")], config=config())
+    assert keeping.caches["cachedContents/1"]["contents"][0]["parts"] == [
+        {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0xLjc="}}
+    ]
+    assert len(server.requests) == 1
 
 
 def test_asks_with_the_prompt_alone(config, keeping, server):

@@ -188,7 +188,7 @@ def test_20_prompts_over_3_files_make_3_uploads_deleted_with_the_answers(config,
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     sources = [Source.from_file(tmp_path / name) for name in contents]
-    handle = defer_many(MANY[:20], sources=sources, config=config())
+    handle = defer_many(MANY[:20], sources=sources, config=config(uploads="always"))
     assert sorted(file.facts["displayName"] for file in batches.files.values()) == [
         f"{handle.mark}-{name}" for name in contents
     ]

@@ -7,7 +7,7 @@ from pollux_gemini.encoding import MANAGED_SUBFIELDS, encode
 from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
 
 TREE = {
     "type": "object",
@@ -152,7 +152,23 @@ def test_tells_each_model_how_to_think_in_its_own_way(model, options, sent):
     [
         (TextPart("text"), {"text": "text"}),
         (asset("image/png"), {"fileData": {"fileUri": "https://f/1", "mimeType": "image/png"}}),
-        (asset("image/png", uri=None), {"fileData": {"fileUri": "files/1", "mimeType": "image/png"}}),
+        (
+            asset("image/png", uri=None),
+            {
+                "fileData": {
+                    "fileUri": "https://generativelanguage.googleapis.com/v1beta/files/1",
+                    "mimeType": "image/png",
+                }
+            },
+        ),
+        (
+            InlinePart(asset("image/png").source, b"abc"),
+            {"inlineData": {"mimeType": "image/png", "data": "YWJj"}},
+        ),
+        (
+            InlinePart(asset("video/mp4").source.with_gemini_video_settings(fps=2), b"abc"),
+            {"inlineData": {"mimeType": "video/mp4", "data": "YWJj"}, "videoMetadata": {"fps": 2.0}},
+        ),
         (
             attrs.evolve(asset("video/mp4"), source=asset("video/mp4").source.with_gemini_video_settings(fps=2)),
             {"fileData": {"fileUri": "https://f/1", "mimeType": "video/mp4"}, "videoMetadata": {"fps": 2.0}},
@@ -194,8 +210,8 @@ def test_reads_no_pages_but_those_of_the_web(url):
 
 
 def test_refuses_a_part_it_cannot_carry():
-    with pytest.raises(ConfigurationError, match="InlinePart"):
-        encode_body(parts=(InlinePart(asset("image/png").source, b"abc"),))
+    with pytest.raises(ConfigurationError, match="UploadPart"):
+        encode_body(parts=(UploadPart(asset("image/png").source, "0" * 64),))
 
 
 def test_sends_a_source_alone_and_no_empty_part():

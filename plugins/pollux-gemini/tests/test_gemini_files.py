@@ -1,15 +1,20 @@
 import resource
 import subprocess
 import sys
-from itertools import islice
+from functools import partial
 
 import pytest
 from google import genai
 
 from gemini_api import KEY, Files
-from pollux_gemini.client import GeminiCarrier, iter_poll_waits
 from pollux_sync import APIError, Config, ConfigurationError, Source, run
 from pollux_sync.testing.server import Answer, ScriptedServer
+
+
+@pytest.fixture
+def config(config):
+    """Return the function that builds configurations, for files that are stored."""
+    return partial(config, uploads="always")
 
 
 @pytest.fixture
@@ -63,22 +68,6 @@ def test_deletes_a_file_that_does_not_become_ready(server, config, sources, stat
     assert caught.value.hint
 
 
-def test_closing_ends_the_wait_for_a_file(server, sources):
-    server.handler = Files(states=("PROCESSING",))
-    with genai.Client(vertexai=False, api_key=KEY, http_options={"base_url": server.url}) as client:
-        carrier = GeminiCarrier(client)
-        carrier.close()
-        with pytest.raises(ConnectionAbortedError):
-            carrier.upload(sources[0], 20, "a", 60)
-    assert server.handler.deleted == ["files/1"]
-
-
-def test_looks_less_and_less_often():
-    waits = list(islice(iter_poll_waits(), 30))
-    assert waits == sorted(waits)
-    assert (waits[0], waits[-1]) == (0.1, 5.0)
-
-
 def test_says_that_an_upload_was_not_answered_as_one(server, config, sources):
     server.reply(Answer(json={}))
     with pytest.raises(APIError) as caught:
@@ -86,11 +75,11 @@ def test_says_that_an_upload_was_not_answered_as_one(server, config, sources):
     assert (caught.value.phase, caught.value.kind, len(server.requests)) == ("upload", "malformed", 1)
 
 
-def test_takes_no_file_and_no_key_to_where_it_is_redirected(server, sources):
+def test_takes_no_file_and_no_key_to_where_it_is_redirected(server, config, sources):
     with ScriptedServer() as elsewhere:
         server.reply(Answer(status=307, headers={"Location": f"{elsewhere.url}/upload"}))
         with pytest.raises(APIError) as caught:
-            run("p", source=sources[0], config=Config(provider="gemini", model="m", api_key=KEY, base_url=server.url))
+            run("p", source=sources[0], config=config())
         assert elsewhere.requests == []
     assert (caught.value.kind, caught.value.phase) == ("refused", "upload")
 
@@ -98,7 +87,7 @@ def test_takes_no_file_and_no_key_to_where_it_is_redirected(server, sources):
 def test_says_that_vertex_stores_no_files(server, sources):
     client = genai.Client(vertexai=True, api_key=KEY, http_options={"base_url": server.url})
     with client, pytest.raises(ConfigurationError, match="no files") as caught:
-        run("p", source=sources[0], config=Config(provider="gemini", model="m", client=client))
+        run("p", source=sources[0], config=Config(provider="gemini", model="m", client=client, uploads="always"))
     assert "gs://" in caught.value.hint
     assert server.requests == []
 
@@ -106,7 +95,7 @@ def test_says_that_vertex_stores_no_files(server, sources):
 BIG = """
 import resource, sys
 from pollux_sync import Config, Source, run
-config = Config(provider="gemini", model="m", api_key="k", base_url=sys.argv[1])
+config = Config(provider="gemini", model="m", api_key="k", base_url=sys.argv[1], uploads="always")
 run("small", source=Source.from_file(sys.argv[2]), config=config)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 run("big", source=Source.from_file(sys.argv[3]), config=config)

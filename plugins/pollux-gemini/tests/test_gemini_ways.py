@@ -131,7 +131,7 @@ def test_both_ways_give_equal_replies(server):
 def test_asks_the_version_that_is_named(server, tmp_path, suffix, options, version):
     server.handler = Files()
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    reach = {"api_key": KEY, "base_url": server.url + suffix, "provider_options": options}
+    reach = {"api_key": KEY, "base_url": server.url + suffix, "provider_options": options, "uploads": "always"}
     run("hi", source=Source.from_file(tmp_path / "a.pdf"), config=Config(provider="gemini", model="m", **reach))
     asked = {request.path for request in server.requests if not request.path.startswith("/stored")}
     started = f"/{version}/files".replace("/v1", "/upload/v1")

@@ -9,8 +9,9 @@ from openai import OpenAI
 
 import pollux_openai
 from openai_batches import OpenAIBatches, build_refusal, error, parse_form, row
-from pollux_openai.batching import decode_row, decode_state, iter_lines
-from pollux_openai.client import OpenAICarrier
+from pollux_openai.batching import decode_row, decode_state
+from pollux_openai.client import open_carrier
+from pollux_openai.jobs import collect_job
 from pollux_sync import (
     APIError,
     Config,
@@ -37,7 +38,6 @@ from pollux_sync.testing.server import (
     ScriptedServer,
     Truncated,
 )
-from pollux_sync.wire.faults import ReplyError
 from responses_api import KEY, message, response
 
 PROMPTS = [f"p{n}" for n in range(5)]
@@ -153,7 +153,7 @@ def test_20_prompts_over_3_files_make_3_uploads_that_go_with_the_answers(server,
     for name in ("a.pdf", "b.png", "c.mp3"):
         (tmp_path / name).write_bytes(name.encode())
     sources = [Source.from_file(tmp_path / name) for name in ("a.pdf", "b.png", "c.mp3")]
-    reach = config()
+    reach = config(uploads="always")
     handle = defer_many([f"p{n}" for n in range(20)], sources=sources, config=reach)
     stored = [parse_form(request) for request in list_requests(server, "POST", "/v1/files")]
     assert sorted(form["purpose"][1] for form in stored) == [b"batch"] + [b"user_data"] * 3
@@ -439,18 +439,19 @@ def test_goes_on_from_a_job_file_without_paying_twice(server, batches, config, t
     path, sources = tmp_path / "job.json", [Source.from_file(tmp_path / "a.pdf")]
     batches.interrupt("POST", "/v1/batches", step, after=after)
     with pytest.raises(APIError) as caught:
-        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE), job_file=path)
+        defer_many(PROMPTS, sources=sources, config=config(retry=ONCE, uploads="always"), job_file=path)
     assert caught.value.phase == "batch_submit"
     assert str(path) in caught.value.hint
     mark = json.loads(path.read_text())["mark"]
     batches.keep(batches.account, f"{mark}-stray.pdf", b"", "user_data")
     batches.keep(batches.account, "of-somebody-else.pdf", b"", "user_data")
     batches.page_size = 2
-    handle = defer_many(PROMPTS, sources=sources, config=config(), job_file=path)
+    storing = config(uploads="always")
+    handle = defer_many(PROMPTS, sources=sources, config=storing, job_file=path)
     assert [batch["id"] for batch in batches.batches] == [handle.job_id]
     assert batches.names == ["of-somebody-else.pdf", f"{mark}-000000.jsonl", f"{mark}-a.pdf"]
     sent = len(server.requests)
-    assert defer_many(PROMPTS, sources=sources, config=config(), job_file=path) == handle
+    assert defer_many(PROMPTS, sources=sources, config=storing, job_file=path) == handle
     assert len(server.requests) == sent
     wait_deferred(path, config=config(), poll=0.01)
     assert collect_deferred(path, config=config())["answers"][4] == "P4"
@@ -513,7 +514,7 @@ def test_a_refusal_leaves_no_files_behind(batches, config, tmp_path, status):
         defer_many(
             PROMPTS,
             sources=[Source.from_file(tmp_path / "a.pdf")],
-            config=config(retry=ONCE),
+            config=config(retry=ONCE, uploads="always"),
             job_file=tmp_path / "job.json",
         )
     assert (caught.value.phase, caught.value.status_code) == ("batch_submit", status)
@@ -599,7 +600,8 @@ def test_reads_rows_as_they_arrive(server, batches):
         server.reply(
             Answer(json={"status": "completed", "output_file_id": "file-9"}), StallsInside(first + b"\n", second)
         )
-        rows = OpenAICarrier(client).collect(job, 5)
+        config = Config(provider="openai", model="m", client=client)
+        rows = collect_job(open_carrier(config, pollux_openai.INFO), job, 5)
         assert next(rows).custom_id == "pollux-000000"
         server.release()
         assert [found.custom_id for found in rows] == ["pollux-000001"]
@@ -703,15 +705,3 @@ def test_a_row_that_cannot_be_read_is_of_no_request(line):
 def test_a_row_without_an_answer_has_failed(answered):
     found = decode_row(json.dumps({"custom_id": "a", "response": answered, "error": answered}).encode())
     assert (found.custom_id, found.status, found.response) == ("a", "failed", None)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_lines_do_not_depend_on_how_they_arrive(size):
-    content = '{"a": "\u2028\x85"}\n\r\n\n{"b": 1}'.encode()
-    pieces = (content[start : start + size] for start in range(0, len(content), size))
-    assert list(map(json.loads, iter_lines(pieces))) == [{"a": "\u2028\x85"}, {"b": 1}]
-
-
-def test_a_row_without_an_end_is_refused():
-    with pytest.raises(ReplyError, match="larger than"):
-        list(iter_lines([bytes(33 * 1024 * 1024)] * 2))

@@ -6,7 +6,7 @@ from pollux_openai.encoding import MANAGED_FIELDS, encode
 from pollux_sync import Config, ConfigurationError, Options, Source, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UriPart
+from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
 
 TOOL = {
     "name": "weather",
@@ -125,6 +125,14 @@ def test_passes_the_tool_choice(choice, sent):
         (AssetPart(file("application/pdf"), Asset(id="f", mime_type="x")), {"type": "input_file", "file_id": "f"}),
         (AssetPart(file("audio/mpeg"), Asset(id="f", mime_type="x")), {"type": "input_file", "file_id": "f"}),
         (
+            InlinePart(file("image/png"), b"abc"),
+            {"type": "input_image", "image_url": "data:image/png;base64,YWJj"},
+        ),
+        (
+            InlinePart(file("application/pdf"), b"abc"),
+            {"type": "input_file", "filename": "name", "file_data": "data:application/pdf;base64,YWJj"},
+        ),
+        (
             UriPart(Source.from_uri("https://a.example/x.png", mime_type="image/png")),
             {"type": "input_image", "image_url": "https://a.example/x.png"},
         ),
@@ -141,8 +149,8 @@ def test_puts_a_source_before_the_prompt(part, sent):
 
 
 def test_refuses_a_part_it_cannot_carry():
-    with pytest.raises(ConfigurationError, match="InlinePart"):
-        encode_body(parts=(InlinePart(file("image/png"), b"abc"),))
+    with pytest.raises(ConfigurationError, match="UploadPart"):
+        encode_body(parts=(UploadPart(file("image/png"), "0" * 64),))
 
 
 def test_sends_a_source_alone():

@@ -1,12 +1,19 @@
 import resource
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from pollux_sync import Source, run_many
 from pollux_sync.testing.server import ScriptedServer
 from responses_api import Files
+
+
+@pytest.fixture
+def config(config):
+    """Return the function that builds configurations, for files that are stored."""
+    return partial(config, uploads="always")
 
 
 @pytest.fixture
@@ -53,7 +60,7 @@ def test_sends_text_files_as_text(server, files, config, tmp_path):
 BIG = """
 import resource, sys
 from pollux_sync import Config, Source, run
-config = Config(provider="openai", model="m", api_key="k", base_url=sys.argv[1])
+config = Config(provider="openai", model="m", api_key="k", base_url=sys.argv[1], uploads="always")
 run("warm up", config=config)
 run("small", source=Source.from_file(sys.argv[2]), config=config)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,13 +7,14 @@ import threading
 
 import attrs
 import httpx2
+import openai
 import pytest
 from openai import OpenAI
 
-from pollux_openai.client import OpenAICarrier
 from pollux_sync import HttpRequest
 from pollux_sync.testing.server import Answer, Events
 from pollux_sync.wire.faults import ReplyError, StreamLimitError, classify_error
+from pollux_sync.wire.sdks import StainlessCarrier
 from responses_api import KEY
 from streams import SSE, sse
 
@@ -25,7 +26,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture
 def carrier(server):
     with OpenAI(api_key=KEY, base_url=server.url) as client:
-        yield OpenAICarrier(client)
+        yield StainlessCarrier(client, openai)
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_leaves_alone_a_connection_that_is_not_its_own(extensions):
         return httpx2.Response(200, headers=SSE, stream=body, extensions=extensions)
 
     with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
-        stream = OpenAICarrier(OpenAI(api_key=KEY, http_client=http)).stream(ASK, LONG_S)
+        stream = StainlessCarrier(OpenAI(api_key=KEY, http_client=http), openai).stream(ASK, LONG_S)
         stream.wake()
         assert list_data(stream) == [1]
         stream.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import attrs
 
@@ -20,11 +20,19 @@ class InlineText(str):  # noqa: SLOT000 - a text of variable size has no slots o
 
     ascii: bytes
 
-    def __new__(cls, ascii_bytes: bytes) -> InlineText:  # noqa: PYI034 - Self would come from a newer typing
+    def __new__(cls, ascii_bytes: bytes) -> Self:
         """Return the text of ``ascii_bytes``, which hold no quote, backslash or control character."""
         text = super().__new__(cls, ascii_bytes, "ascii")
         text.ascii = ascii_bytes
         return text
+
+    def __getnewargs__(self) -> tuple[bytes]:  # type: ignore[override]
+        """Return the argument that makes a copy; str itself would hand over a text."""
+        return (self.ascii,)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the text itself, which never changes: bodies are copied, and it may be megabytes."""
+        return self
 
     def __repr__(self) -> str:
         return f"<{len(self)} characters of inline content>"

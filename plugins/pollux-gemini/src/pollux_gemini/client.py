@@ -118,7 +118,9 @@ class GeminiCarrier(SDKCarrier):
         path, body = self._build_path(request), copy.deepcopy(request.body or {})
         options = HttpOptions(retry_options=_build_retry_options())
         with self._convert_errors():
-            sdk_request = self._raw._build_request(request.method, path, body, options)  # noqa: SLF001
+            # In lower case, by which the SDK tells that Google's models on Vertex AI are asked for.
+            method = request.method.lower()
+            sdk_request = self._raw._build_request(method, path, body, options)  # noqa: SLF001
             # Not as an option: the SDK would send the limit on, and the service end a long answer after it.
             sdk_request.timeout = timeout_s
             sdk_request.headers |= {**request.headers, **headers}

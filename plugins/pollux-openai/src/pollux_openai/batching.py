@@ -34,8 +34,6 @@ LIFETIME_S = 3 * 86_400
 #: A job that is older than the submission by more than this, both by the service's clock, is not its job. A day leaves
 #: room for a clock of ours that was set between the attempt and the look-up.
 _MARGIN_S = 86_400
-#: No row comes near this size. A larger one is a mistake or an attack, and must not fill the memory.
-_MAX_LINE_BYTES = 64 * 1024 * 1024
 #: The metadata field by which an interrupted submission finds its job.
 _MARK = "pollux_mark"
 #: A bad model name is reported once for every request; a few of these errors are enough.

@@ -1,0 +1,182 @@
+"""Bodies that are not JSON, and large texts inside JSON."""
+
+import copy
+import io
+import json
+import pickle
+from email.parser import BytesParser
+from email.policy import HTTP
+from pathlib import PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pollux_sync import Source
+from pollux_sync.data.payloads import FormPayload, InlineText, RawPayload
+from pollux_sync.data.provider import HttpRequest
+from pollux_sync.data.request import InlinePart
+
+#: Names of fields, values and files as users may have them, and what a form cannot hold.
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+CONTENTS = st.binary(max_size=300)
+
+
+def as_source(content):
+    return Source("file", "x.bin", "application/x-test", len(content), lambda: content)
+
+
+def build_form(content=b"content", **fields):
+    defaults = {"file_name": "a.pdf", "file_type": "application/pdf", "content": as_source(content)}
+    return FormPayload(**(defaults | fields))
+
+
+def read(payload):
+    return b"".join(payload.iter_chunks())
+
+
+def parse(form):
+    """Return the parts of a form as another implementation reads them: name, file name, type and content."""
+    head = f"MIME-Version: 1.0\r\nContent-Type: {form.content_type}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parse(io.BytesIO(head + read(form)))
+    assert message.is_multipart()
+    assert not message.defects
+    return [
+        (
+            part.get_param("name", header="content-disposition"),
+            part.get_filename(),
+            part.get_content_type() if part.get_filename() else None,
+            part.get_payload(decode=True),
+        )
+        for part in message.get_payload()
+    ]
+
+
+def test_form_has_its_fields_before_its_file():
+    form = build_form(fields={"purpose": "batch", "expires_after[seconds]": "86400"})
+    assert parse(form) == [
+        ("purpose", None, None, b"batch"),
+        ("expires_after[seconds]", None, None, b"86400"),
+        ("file", "a.pdf", "application/pdf", b"content"),
+    ]
+
+
+def test_form_has_the_field_of_its_file():
+    assert parse(build_form(file_field="document"))[0][:2] == ("document", "a.pdf")
+
+
+@given(st.binary(max_size=300))
+def test_form_holds_any_content(content):
+    # From the bytes themselves: the parser above reads a text, which has line ends of its own.
+    head, _, rest = read(build_form(content)).partition(b"\r\n\r\n")
+    assert b'filename="a.pdf"' in head
+    assert rest.rpartition(b"\r\n--")[0] == content
+
+
+@given(NAMES, st.dictionaries(NAMES, NAMES, max_size=3), CONTENTS)
+def test_form_has_exactly_the_size_that_it_announces(name, fields, content):
+    form = build_form(content, file_name=name, fields=fields)
+    assert form.size_bytes == len(read(form))
+
+
+@given(NAMES)
+def test_name_of_a_file_cannot_end_its_header(name):
+    form = build_form(file_name=f'{name}"\r\nX-Evil: 1\r\n\r\n')
+    head = read(form).partition(b"\r\n\r\n")[0].decode()
+    lines = head.split("\r\n")
+    assert [line.partition(":")[0] for line in lines[1:]] == ["Content-Disposition", "Content-Type"]
+    assert head.count('"') == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ('a "b".pdf', "a %22b%22.pdf"),
+        ("a\r\nb.pdf", "a__b.pdf"),
+        ("a\x00\x7fb.pdf", "a__b.pdf"),
+        ("a\u2028b.pdf", "a_b.pdf"),
+        ("a\udcffb.pdf", "a_b.pdf"),
+        ("Übersicht ☃.pdf", "Übersicht ☃.pdf"),
+        ("a;b=c.pdf", "a;b=c.pdf"),
+        ("a\\b.pdf", "a\\b.pdf"),
+    ],
+    ids=ascii,
+)
+def test_form_writes_each_name_as_it_can_stand_there(name, sent):
+    assert f'filename="{sent}"\r\n'.encode() in read(build_form(file_name=name))
+
+
+def test_form_can_be_read_again():
+    form = build_form()
+    assert read(form) == read(form)
+
+
+def test_forms_have_boundaries_of_their_own():
+    assert build_form().boundary != build_form().boundary
+
+
+def test_form_does_not_show_its_content():
+    assert "content=" not in repr(build_form(b"secret"))
+
+
+@given(st.lists(st.tuples(CONTENTS, st.booleans()), max_size=5))
+def test_raw_payload_is_its_pieces_one_after_the_other(pieces):
+    payload = RawPayload("text/plain", tuple(as_source(piece) if is_read else piece for piece, is_read in pieces))
+    assert read(payload) == b"".join(piece for piece, _ in pieces)
+    assert payload.size_bytes == len(read(payload))
+
+
+def test_payload_of_a_file_is_read_in_chunks(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"x" * 1_000_000)
+    payload = RawPayload("text/plain", (Source.from_file(PurePath(tmp_path) / "a.bin"),))
+    assert len(list(payload.iter_chunks())) > 1
+    assert payload.size_bytes == 1_000_000
+
+
+# Texts inside JSON
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+INLINE = st.text(st.sampled_from("ABCxyz019+/=:;,")).map(lambda text: InlineText(text.encode()))
+BODIES = st.dictionaries(
+    TEXTS,
+    st.recursive(
+        TEXTS | INLINE | st.none() | st.booleans() | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=3,
+)
+
+
+@given(BODIES)
+def test_pieces_of_a_body_are_the_body(body):
+    request = HttpRequest(path="/", body=body, has_inline_texts=True)
+    assert b"".join(request.split_content()) == request.content
+    assert json.loads(b"".join(request.split_content())) == body
+
+
+def test_pieces_hold_an_inline_text_itself_and_no_copy():
+    inline = InlineText(b"QUJD" * 1000)
+    request = HttpRequest(path="/", body={"a": inline, "b": [inline, "x"]}, has_inline_texts=True)
+    assert [piece is inline.ascii for piece in request.split_content()] == [False, True, False, True, False]
+
+
+def test_inline_text_is_one_in_all_copies_of_a_body():
+    inline = InlineText(b"QUJD")
+    assert copy.deepcopy({"a": [inline]})["a"][0] is inline
+
+
+def test_inline_text_survives_pickling():
+    inline = pickle.loads(pickle.dumps(InlineText(b"QUJD")))
+    assert (inline, inline.ascii) == ("QUJD", b"QUJD")
+
+
+def test_inline_text_does_not_show_itself():
+    assert repr(InlineText(b"QUJD")) == "<4 characters of inline content>"
+
+
+def test_part_is_encoded_once_for_all_requests():
+    part = InlinePart(as_source(b"ABC"), b"ABC")
+    assert part.base64 is part.base64
+    assert part.data_url is part.data_url
+    assert (part.base64, part.data_url) == ("QUJD", "data:application/x-test;base64,QUJD")
