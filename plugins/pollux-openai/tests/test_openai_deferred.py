@@ -1,6 +1,7 @@
 """Deferred jobs: the whole way there and back, over both ways to the wire, and what goes wrong on it."""
 
 import json
+import re
 import time
 
 import attrs
@@ -456,6 +457,17 @@ def test_goes_on_from_a_job_file_without_paying_twice(server, batches, config, t
     wait_deferred(path, config=config(), poll=0.01)
     assert collect_deferred(path, config=config())["answers"][4] == "P4"
     assert batches.names == ["of-somebody-else.pdf"]
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/batches"], ids=["input file", "job"])
+@pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
+def test_a_lost_submission_says_what_to_look_for(batches, config, path, after):
+    batches.interrupt("POST", path, ResetBeforeBody(), after=after)
+    with pytest.raises(APIError, match=r"a job of 5 requests named pollux-\S+-000000 may exist") as caught:
+        defer_many(PROMPTS, config=config(retry=ONCE))
+    assert caught.value.phase == "batch_submit"
+    mark = re.search(r"files whose names begin with (\S+) may exist", str(caught.value))[1]
+    assert not batches.accounts or all(name.startswith(mark) for name in batches.names)
 
 
 def test_finds_its_job_among_many_pages_of_others(server, batches, config):
