@@ -254,13 +254,16 @@ def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Pa
         _explain_remains(error, journal, job_file)
         return
     assets = {stored.asset.id: stored.asset for stored in facts.uploads}
-    if isinstance(error, APIError) and error.phase == "upload" and error.status_code is None:
-        # A file may have been stored although no answer came. A file that cannot be listed now expires.
-        with suppress(PolluxError):
+    is_clean = True
+    # A file may have been stored although no answer came, and a refused job may have stored its input.
+    if facts.attempted is not None or (isinstance(error, APIError) and error.phase == "upload"):
+        try:
             assets |= {asset.id: asset for asset in _find_uploads(facts.mark, hooks)}
-    if assets:
-        delete_uploads([*assets.values()], hooks)
-    journal.discard()
+        except PolluxError:
+            is_clean = False
+    # What cannot be deleted now is by the next call with the file; without one it expires.
+    if delete_uploads([*assets.values()], hooks) and is_clean:
+        journal.discard()
 
 
 def _explain_remains(error: BaseException, journal: Journal, job_file: Path | None) -> None:

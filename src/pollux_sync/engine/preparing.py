@@ -150,15 +150,19 @@ def _expires_soon(asset: Asset) -> bool:
     return asset.expires_at is not None and asset.expires_at < time.time() + _MARGIN_S
 
 
-def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> None:
-    """Delete stored files. A failure is reported to observers and changes nothing."""
+def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> bool:
+    """Delete stored files; return whether all are gone. A failure is reported to observers and changes nothing."""
+    if not assets:
+        return True
     # Deleting a hundred files one by one would hold the result back for many round trips.
     concurrency = hooks.config.request_concurrency
-    map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), [None] * len(assets))
+    results: list[bool | None] = [None] * len(assets)
+    map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), results)
+    return all(results)
 
 
-def delete_upload(asset: Asset, hooks: Hooks) -> None:
-    """Delete a stored file. A failure is reported to observers and changes nothing."""
+def delete_upload(asset: Asset, hooks: Hooks) -> bool:
+    """Delete a stored file; return whether it is gone. A failure is reported to observers and changes nothing."""
     failure = None
     try:
         hooks.delete_upload(asset, min(hooks.config.timeout_s, _DELETE_TIMEOUT_S))
@@ -166,6 +170,7 @@ def delete_upload(asset: Asset, hooks: Hooks) -> None:
         failure = hooks.scrub(f"{type(error).__name__}: {error}")
         log.debug("deleting %s failed: %s", asset.id, failure)
     hooks.emit(UploadDeleted(asset, failure))
+    return failure is None
 
 
 def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:
