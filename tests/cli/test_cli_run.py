@@ -3,6 +3,7 @@ import json
 import re
 import signal
 import sys
+import threading
 import types
 from argparse import SUPPRESS
 from pathlib import Path
@@ -517,6 +518,14 @@ def test_a_stop_while_a_plugin_is_imported_is_not_the_plugins_problem(site, star
     process.send_signal(stop)
     _, err = process.communicate(timeout=5)
     assert (process.returncode, err) == (code, f"{remark}\n")
+
+
+def test_a_command_runs_in_another_thread(cli):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(cli("run", "--mock", "Who?").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]
 
 
 def test_a_command_leaves_the_handlers_of_signals_as_they_were(cli):

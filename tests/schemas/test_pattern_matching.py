@@ -149,6 +149,10 @@ def test_is_no_automaton(pattern):
         r"^(?=.*\d)(?=.*[a-z]).{8,}$",
         "^(red|green|blue)$",
         r"^(?!-)[a-z-]*$",
+        "(^a+$|^b+$)",
+        "^(a)?(?(1)b|c)x*$",
+        "^(?>a|b)c++$",
+        "",
     ],
 )
 def test_leaves_patterns_to_re_that_cost_linear_time(pattern):
@@ -180,6 +184,10 @@ def test_a_pattern_with_lookahead_is_searched_in_texts_of_usual_length():
     check_value("foo and bar", compile_validator({"pattern": "foo(?!.*baz)"}))
 
 
+def test_a_longer_text_is_still_searched_for_a_pattern_with_lookahead():
+    check_value("f" * 2_000 + "foo", compile_validator({"pattern": "foo(?!.*baz)"}))
+
+
 def test_a_text_that_is_too_long_for_a_pattern_with_lookahead_does_not_fit():
     with pytest.raises(AnswerMismatch, match="100000 characters is too long"):
         check_value("f" * 100_000, compile_validator({"pattern": "foo(?!.*baz)"}))
@@ -204,6 +212,16 @@ def test_a_pattern_of_another_library_is_checked():
         name: str = pydantic.Field(json_schema_extra={"pattern": r"(a+)+\1$"})
 
     with pytest.raises(ConfigurationError, match="could take years"):
+        schema_of(Model)
+
+
+def test_a_pattern_of_another_library_that_python_cannot_read_is_refused():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):
+        name: str = pydantic.Field(json_schema_extra={"pattern": r"\p{L}+"})
+
+    with pytest.raises(ConfigurationError, match=r"at \$\.properties\.name\.pattern is invalid"):
         schema_of(Model)
 
 

@@ -169,8 +169,6 @@ class _AutomatonBuilder:
         match name:
             case "AT":
                 return self._build_position(argument, after, flags)
-            case "FAILURE":
-                return self._add_node()
             case "BRANCH":
                 return self._add_node(*(self.build_sequence(branch, after, flags) for branch in argument[1]))
             case "SUBPATTERN":
