@@ -203,6 +203,7 @@ def test_deferred_and_direct_requests_give_the_same(server, batches, config, opt
         del result["metrics"]["duration_s"], result["metrics"]["n_attempts"], result["diagnostics"]["attempts"]
     assert later["metrics"].pop("deferred") is True
     assert [item["status"] for item in later["diagnostics"].pop("deferred")["items"]] == ["succeeded"] * 30
+    assert later.pop("errors") == [None] * 30
     assert direct["metrics"].pop("deferred", False) is False
     assert direct == later
 
@@ -664,8 +665,10 @@ def build_batch_state(status, completed=0, failed=0, total=4, **fields):
         (build_batch_state("in_progress", 2, 1), ("running", 2, 1)),
         (build_batch_state("finalizing", 3, 1), ("running", 3, 1)),
         (build_batch_state("cancelling", 1), ("cancelling", 1, 0)),
-        (build_batch_state("completed", 4), ("completed", 4, 0)),
-        (build_batch_state("completed", 3, 1), ("partial", 3, 1)),
+        (build_batch_state("completed", 4, output_file_id="f"), ("completed", 4, 0)),
+        (build_batch_state("completed", 3, 1, output_file_id="f"), ("partial", 3, 1)),
+        # Answers are counted whose file is not there yet: it is waited for.
+        (build_batch_state("completed", 4), ("running", 4, 0)),
         (build_batch_state("completed", 0, 4, output_file_id="f"), ("failed", 0, 4)),
         (build_batch_state("failed", total=0), ("failed", 0, 4)),
         (build_batch_state("cancelled"), ("cancelled", 0, 4)),
@@ -674,12 +677,11 @@ def build_batch_state(status, completed=0, failed=0, total=4, **fields):
         (build_batch_state("expired", 0, 4), ("expired", 0, 4)),
         (build_batch_state("expired", 3, 1), ("partial", 3, 1)),
         (build_batch_state("paused", 1), ("running", 1, 0)),
-        ({"status": None}, ("running", 0, 0)),
         ({"status": "completed", "output_file_id": "f"}, ("completed", 4, 0)),
         ({"status": "completed", "output_file_id": "f", "error_file_id": "e"}, ("partial", 0, 4)),
         ({"status": "completed", "error_file_id": "e", "request_counts": []}, ("failed", 0, 4)),
         ({"status": "expired", "output_file_id": "f"}, ("partial", 0, 4)),
-        (build_batch_state("completed", 9), ("completed", 4, 0)),
+        (build_batch_state("completed", 9, output_file_id="f"), ("completed", 4, 0)),
     ],
 )
 def test_names_the_state_of_a_job(batch, expected):
