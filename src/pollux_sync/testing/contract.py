@@ -78,7 +78,14 @@ _NO_RETRY = RetryPolicy(max_attempts=1)
 #: From this status on an answer proves that nothing was stored, so that an upload may be sent again.
 _FIRST_ERROR_STATUS = 300
 #: Successful answers that are JSON, but of another type than any service gives.
-_ODD_ANSWERS: dict[str, Any] = {"a list": [], "a text": "x", "null": None, "a number": 7, "true": True, "nothing in it": {}}
+_ODD_ANSWERS: dict[str, Any] = {
+    "a list": [],
+    "a text": "x",
+    "null": None,
+    "a number": 7,
+    "true": True,
+    "an empty object": {},
+}
 #: Far more than any answer needs here, so that a busy machine causes no timeout.
 _ANSWER_TIMEOUT_S = 20.0
 #: For tests in which no answer comes: they wait this long for each attempt.
