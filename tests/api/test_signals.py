@@ -145,6 +145,29 @@ def test_a_stop_ends_calls_in_flight_and_deletes_their_files(
 
 
 @STOPS
+@pytest.mark.parametrize("work", ["call", "many", "read"])
+def test_a_stop_during_an_upload_leaves_no_file(server, files, start, work, stop, status, name):
+    others, signalled = server.handler, threading.Event()
+
+    def handler(request):
+        answer = others(request)
+        # The file is stored, and the signal comes before the answer that names it.
+        if request.path == "/files":
+            signalled.wait(SOON_S)
+        return answer
+
+    server.handler = handler
+    process = start(work, stop)
+    server.wait_for_requests(1)
+    process.send_signal(stop)
+    signalled.set()
+    output, _ = process.communicate(timeout=SOON_S)
+    assert process.returncode == status
+    assert files.stored
+    assert sorted(files.deleted) == [f"id-{file}" for file in sorted(files.stored)]
+
+
+@STOPS
 def test_a_stop_keeps_the_answers_that_are_there(server, files, start, stop, status, name):
     others = server.handler
 

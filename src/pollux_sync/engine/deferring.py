@@ -18,7 +18,13 @@ from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextP
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload_part, wait_until_ready
+from pollux_sync.engine.preparing import (
+    PendingUploads,
+    delete_uploads,
+    prepare_plan,
+    upload_part,
+    wait_until_ready,
+)
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.errors import APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
 from pollux_sync.hooks.folders import open_temporary_folder
@@ -47,22 +53,25 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     journal = Journal(job_file, hash_content(plan, hooks))
     if journal.facts.handle is not None:
         return journal.facts.handle
+    uploads = _JobUploads(journal, hooks)
     try:
-        handle = _submit_jobs(plan, hooks, journal)
+        handle = _submit_jobs(plan, hooks, journal, uploads)
         if journal.is_resumed or journal.was_open:
             # The jobs exist: their handle must not be lost over stray files, which expire.
             with suppress(PolluxError):
                 _delete_strays(handle, hooks)
         journal.record_handle(handle)
     except BaseException as error:
-        _clean_up(error, hooks, journal, job_file)
+        # An upload that Ctrl-C left in flight must not write the job file after it is gone.
+        uploads.end()
+        _clean_up(error, hooks, journal, job_file, has_uploaded=uploads.has_run)
         raise
     hooks.emit(DeferredSubmitted(handle))
     return handle
 
 
-def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
-    prepared = prepare_plan(plan, hooks, _JobUploads(journal, hooks))
+def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: _JobUploads) -> DeferredHandle:
+    prepared = prepare_plan(plan, hooks, uploads)
     if prepared.blocked:
         raise prepared.blocked[min(prepared.blocked)]
     covered = sum(job.request_count for job in journal.facts.jobs)
@@ -100,15 +109,25 @@ class _JobUploads:
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
         self._hooks = hooks
+        self._pending = PendingUploads(hooks)
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         known = self._journal.find_asset(part)
         if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
             return wait_until_ready(known, part, self._hooks, stop)
         name = f"{self._journal.facts.mark}-{PurePath(part.source.identifier).name or 'file'}"
-        asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
-        self._journal.record_upload(part, asset)
+        store = partial(upload_part, part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
+        asset = self._pending.run(store, partial(self._journal.record_upload, part))
         return wait_until_ready(asset, part, self._hooks, stop)
+
+    @property
+    def has_run(self) -> bool:
+        """True if any upload was begun."""
+        return self._pending.has_run
+
+    def end(self) -> None:
+        """Wait a moment for uploads in flight; one that lands later deletes its file."""
+        self._pending.end()
 
 
 def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:
@@ -247,7 +266,9 @@ def _build_part_identity(part: Part) -> list[Any]:
     return [type(part).__name__, part.source.mime_type, content, hints]
 
 
-def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None) -> None:
+def _clean_up(
+    error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None, *, has_uploaded: bool
+) -> None:
     """Delete what was stored, after a refusal. After a failure that proves nothing, keep what is needed to go on."""
     facts = journal.facts
     if facts.jobs or journal.is_open:
@@ -256,7 +277,7 @@ def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Pa
     assets = {stored.asset.id: stored.asset for stored in facts.uploads}
     is_clean = True
     # A file may have been stored although no answer came, and a refused job may have stored its input.
-    if facts.attempted is not None or (isinstance(error, APIError) and error.phase == "upload"):
+    if facts.attempted is not None or has_uploaded:
         try:
             assets |= {asset.id: asset for asset in _find_uploads(facts.mark, hooks)}
         except PolluxError:
