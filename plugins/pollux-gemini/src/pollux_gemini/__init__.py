@@ -164,7 +164,8 @@ class GeminiProvider:
             return None
         from pollux_gemini.client import resolve_address
 
-        return Address(base_url="/".join(resolve_address(config, INFO, VERSIONS[0])))
+        base_url = "/".join(resolve_address(config, INFO, VERSIONS[0]))
+        return Address(base_url=base_url, headers=dict(config.headers))
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
