@@ -38,20 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pollux_sync.plugin import (
-        Asset,
         Call,
         Client,
         ConfigValues,
-        DeferredBatch,
-        DeferredJob,
-        DeferredRow,
         Delta,
         EventStream,
-        JobState,
         ModelInfo,
         Plan,
         Reply,
-        Source,
     )
 
 #: The schemas that structured outputs accept, as documented on the page ``docs`` on the day ``as_of``.

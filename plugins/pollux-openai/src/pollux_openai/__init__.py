@@ -38,19 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.plugin import (
-        Asset,
         Call,
         Client,
         ConfigValues,
-        DeferredBatch,
-        DeferredJob,
-        DeferredRow,
         Delta,
         EventStream,
-        JobState,
         ModelInfo,
         Reply,
-        Source,
     )
 
 #: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
