@@ -12,7 +12,7 @@ import pollux_openai
 from openai_batches import OpenAIBatches, build_refusal, error, parse_form, row
 from pollux_openai.batching import decode_row, decode_state
 from pollux_openai.client import open_carrier
-from pollux_openai.jobs import collect_job
+from pollux_openai.jobs import JobHooks
 from pollux_sync import (
     APIError,
     Config,

@@ -78,12 +78,15 @@ class JobHooks:
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         """Ask the service to cancel a batch. Does nothing for one that has ended."""
         try:
-            client.send(HttpRequest(path=_build_path(job.job_id, "/cancel"), headers=HEADERS), timeout_s)
+            response = client.send(HttpRequest(path=_build_path(job.job_id, "/cancel"), headers=HEADERS), timeout_s)
         except HttpError as error:
             # The status alone does not say why the service refused: the batch's state does.
             is_late = error.response.status in _TOO_LATE
             if not is_late or not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
                 raise
+        else:
+            # A gateway's own answer does not say that the service has heard of it.
+            batching.decode_state(response.body)
         return True
 
     @hookimpl

@@ -91,7 +91,7 @@ class JobHooks:
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
         try:
-            client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
+            response = client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
         except HttpError as error:
             if error.response.status not in _TOO_LATE:
                 raise
@@ -99,6 +99,9 @@ class JobHooks:
             status = self.pollux_inspect_deferred(job, client, timeout_s).status
             if status != "cancelling" and not is_terminal(status):
                 raise
+        else:
+            # A gateway's own answer does not say that the service has heard of it.
+            batching.decode_state(require_object(response), job)
         return True
 
     @hookimpl
