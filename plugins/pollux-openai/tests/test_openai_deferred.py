@@ -614,7 +614,7 @@ def test_reads_rows_as_they_arrive(server, batches):
             Answer(json={"status": "completed", "output_file_id": "file-9"}), StallsInside(first + b"\n", second)
         )
         config = Config(provider="openai", model="m", client=client)
-        rows = collect_job(open_carrier(config, pollux_openai.INFO), job, 5)
+        rows = JobHooks().pollux_collect_deferred(job, open_carrier(config, pollux_openai.INFO), 5)
         assert next(rows).custom_id == "pollux-000000"
         server.release()
         assert [found.custom_id for found in rows] == ["pollux-000001"]
