@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,16 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("workplace")
+@pytest.fixture
+def handlers():
+    """The handlers of signals that an example may replace; they are put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("workplace", "handlers")
 @pytest.mark.parametrize("chain", EXAMPLES)
 def test_example_runs_and_prints_what_is_shown(chain):
     namespace = {"__name__": "example"}

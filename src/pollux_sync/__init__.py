@@ -65,10 +65,12 @@ if TYPE_CHECKING:
         ProviderBugError,
         RateLimitError,
         SourceError,
+        Terminated,
         ToolCallParseError,
     )
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.specs import hookimpl
+    from pollux_sync.signals import exit_on_sigterm
 
 #: Where each public name lives; the module is imported when the name is first used.
 _HOMES = {
@@ -130,10 +132,12 @@ _HOMES = {
         "ProviderBugError",
         "RateLimitError",
         "SourceError",
+        "Terminated",
         "ToolCallParseError",
     ),
     "hooks.config": ("Config",),
     "hooks.specs": ("hookimpl",),
+    "signals": ("exit_on_sigterm",),
 }
 
 __all__ = [
@@ -182,6 +186,7 @@ __all__ = [
     "StreamStart",
     "StreamToolCall",
     "StreamUsage",
+    "Terminated",
     "TextDelta",
     "Tool",
     "ToolCall",
@@ -201,6 +206,7 @@ __all__ = [
     "defer",
     "defer_many",
     "delete_cache",
+    "exit_on_sigterm",
     "explain",
     "extend_cache",
     "hookimpl",

@@ -16,6 +16,8 @@
 
     KeyboardInterrupt
     └── Interrupted                              Ctrl-C ended the calls; it carries the answers so far
+    SystemExit
+    └── Terminated                               sys.exit ended the calls, or SIGTERM did; it carries the same
 
 Every error has a message (what failed, and on what), a ``hint`` (the next step) and its facts as attributes.
 Every error can be pickled and copied: only the message is positional, all other arguments have defaults.
@@ -71,8 +73,10 @@ class Fault:
 
     ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth",
     "context_overflow" and "cache_missing". The retry policy alone decides about sending it again.
-    ``retry_after_s`` is the wait in seconds that the server asks for. ``n_tokens`` and ``n_ctx`` belong to
-    "context_overflow".
+    ``retry_after_s`` is the wait in seconds that the server asks for. ``unread_answer`` is the beginning of a
+    successful answer that cannot be read, which may be paid for. ``n_tokens`` and ``n_ctx`` belong to
+    "context_overflow". ``provider_code`` is the name of the failure in the provider's own words, such as
+    "overloaded_error".
     """
 
     kind: FaultKind
@@ -82,8 +86,10 @@ class Fault:
     retry_after_s: float | None = None
     request_id: str | None = None
     hint: str | None = None
+    unread_answer: bytes | None = attrs.field(default=None, repr=False)
     n_tokens: int | None = None
     n_ctx: int | None = None
+    provider_code: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.kind in _PERMANENT_KINDS:  # a classifier that goes by the status alone must not override this
@@ -222,7 +228,9 @@ class DeferredNotReadyError(PolluxError):
 class APIError(PolluxError):
     """The provider refused the request, failed, or could not be reached.
 
-    ``kind`` is the category of the failure, one of `FaultKind`. ``attempts`` and ``call_idx`` are as in PolluxError.
+    ``kind`` is the category of the failure, one of `FaultKind`; ``provider_code`` is its name in the provider's own
+    words. ``attempts`` and ``call_idx`` are as in PolluxError. ``unread_answer`` is the beginning, at most 1 MiB, of a
+    successful answer that could not be read, but may be paid for.
     """
 
     def __init__(
@@ -236,9 +244,11 @@ class APIError(PolluxError):
         retry_after_s: float | None = None,
         request_id: str | None = None,
         provider: str | None = None,
+        provider_code: str | None = None,
         phase: Phase | None = None,
         call_idx: int | None = None,
         attempts: tuple[Attempt, ...] = (),
+        unread_answer: bytes | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
@@ -247,9 +257,11 @@ class APIError(PolluxError):
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         self.provider = provider
+        self.provider_code = provider_code
         self.phase = phase
         self.call_idx = call_idx
         self.attempts = attempts
+        self.unread_answer = unread_answer
 
 
 class Interrupted(KeyboardInterrupt):
@@ -263,6 +275,42 @@ class Interrupted(KeyboardInterrupt):
         super().__init__()
         self.outcomes = outcomes
         self.partial_result = partial_result
+
+
+class Terminated(SystemExit):
+    """A signal handler, or a tool, called ``sys.exit`` while requests were being sent.
+
+    ``code`` is the exit status that was asked for. ``outcomes`` and ``partial_result`` are those of `Interrupted`.
+    It is a SystemExit: unhandled, it ends the script with that status and without a traceback.
+    """
+
+    def __init__(
+        self,
+        code: str | int | None = None,
+        *,
+        outcomes: tuple[Outcome, ...] = (),
+        partial_result: ResultEnvelope | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.outcomes = outcomes
+        self.partial_result = partial_result
+
+
+#: What ends a script from outside. It may be raised between any two instructions of the main thread.
+STOPS = (KeyboardInterrupt, SystemExit)
+
+
+def build_stop(
+    cause: BaseException, outcomes: tuple[Outcome, ...], partial_result: ResultEnvelope | None = None
+) -> Interrupted | Terminated:
+    """Return the exception that stands for ``cause``, one of `STOPS`, and carries the answers so far.
+
+    Without ``outcomes`` those of the cause are kept.
+    """
+    outcomes = outcomes or getattr(cause, "outcomes", ())
+    if isinstance(cause, SystemExit):
+        return Terminated(cause.code, outcomes=outcomes, partial_result=partial_result)
+    return Interrupted(outcomes=outcomes, partial_result=partial_result)
 
 
 class RateLimitError(APIError):
@@ -307,9 +355,11 @@ def build_api_error(
         retry_after_s=fault.retry_after_s,
         request_id=fault.request_id,
         provider=provider,
+        provider_code=fault.provider_code,
         phase=phase,
         call_idx=call_idx,
         attempts=attempts,
+        unread_answer=fault.unread_answer,
         **facts,
     )
 

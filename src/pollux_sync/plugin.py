@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.bodies import convert_response, decode_response
     from pollux_sync.wire.chat import CHAT_AUDIO_TYPES, CHAT_FIELDS, ChatDialect, decode_chat, encode_chat
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
+    from pollux_sync.wire.clocks import convert_to_server_time
     from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_code, error_message
     from pollux_sync.wire.fields import as_text, read_count
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
@@ -239,6 +240,7 @@ _HOMES = {
     "wire.bodies": ("convert_response", "decode_response"),
     "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "ChatDialect", "decode_chat", "encode_chat"),
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
+    "wire.clocks": ("convert_to_server_time",),
     "wire.faults": ("HttpError", "ReplyError", "classify_error", "error_code", "error_message"),
     "wire.fields": ("as_text", "read_count"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
@@ -362,6 +364,7 @@ __all__ = [
     "convert_body_errors",
     "convert_response",
     "convert_sdk_errors",
+    "convert_to_server_time",
     "decode_chat",
     "decode_chat_stream",
     "decode_response",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from pollux_sync.builtin.defaults import CoreDefaults
+from pollux_sync.data.config import is_mock_account, redact_credentials
 from pollux_sync.engine.caching import CacheRegistry
 from pollux_sync.engine.preparing import UploadScope
 from pollux_sync.engine.requesting import require_config
@@ -144,24 +145,75 @@ def open_call_context(config: ConfigValues) -> Iterator[CallContext]:
         yield hooks, uploads
 
 
-def resolve_config(handle: CacheHandle | DeferredHandle, config: Config | None) -> Config:
+@attrs.frozen(kw_only=True)
+class HandleHints:
+    """The hints of errors about a handle that a configuration does not fit, in the words of its user.
+
+    ``address`` is a format string with ``{address}``.
+    """
+
+    mock: str = "pass the config with use_mock=True"
+    not_mock: str = "pass a config without use_mock"
+    address: str = "pass config=Config(..., base_url={address!r}) with the key that belongs there"
+    account: str = (
+        "pass the config that the handle was made with; if only its key was renewed, pass "
+        "attrs.evolve(handle, account=None), or delete the handle's account in the job file"
+    )
+
+
+def resolve_config(
+    handle: CacheHandle | DeferredHandle, config: Config | None, hints: HandleHints | None = None
+) -> Config:
     """Return the configuration that reaches what a handle stands for: the one given, else the environment's.
 
-    Raises ConfigurationError for a configuration of another provider or account.
+    A handle is data, which may come from anywhere. Where it says that the job is does not decide where a key is sent:
+    the configuration does. Raises ConfigurationError for a configuration of another provider, address or account.
     """
+    hints = hints or HandleHints()
     if config is None:
-        return Config(provider=handle.provider, model=handle.model, base_url=handle.base_url)
-    if require_config(config).provider.rpartition(":")[2] != handle.provider:
+        # Before the key is looked for, since a mock needs none.
+        _check_mode(handle, use_mock=False, hints=hints)
+        resolved = Config(provider=handle.provider, model=handle.model)
+        _check_address(handle, resolved, hints)
+    else:
+        resolved = require_config(config)
+        _check_provider(handle, resolved)
+        _check_mode(handle, use_mock=resolved.use_mock, hints=hints)
+    _check_account(handle, resolved, hints)
+    return resolved
+
+
+def _check_mode(handle: CacheHandle | DeferredHandle, *, use_mock: bool, hints: HandleHints) -> None:
+    if is_mock_account(handle.account) and not use_mock:
+        raise ConfigurationError("the handle was made by the mock", hint=hints.mock)
+    # Without an account nothing is known, as with a handle of a release that did not mark those of the mock.
+    if use_mock and handle.account is not None and not is_mock_account(handle.account):
+        raise ConfigurationError("the handle was not made by the mock", hint=hints.not_mock)
+
+
+def _check_provider(handle: CacheHandle | DeferredHandle, config: Config) -> None:
+    if config.provider.rpartition(":")[2] != handle.provider:
         raise ConfigurationError(
             f"the handle belongs to provider {handle.provider!r}, the config to {config.provider!r}",
             hint="pass the config that the handle was made with",
         )
+
+
+def _check_address(handle: CacheHandle | DeferredHandle, config: Config, hints: HandleHints) -> None:
+    own = read_provider_info(load(PROVIDERS, config.provider)).base_url
+    wanted, reached = ((url or own or "").rstrip("/") for url in (handle.base_url, config.base_url))
+    if wanted != reached:
+        address = redact_credentials(wanted)
+        raise ConfigurationError(
+            f"the handle belongs to the address {address!r}, the key in the environment to {reached!r}",
+            hint=hints.address.format(address=address),
+        )
+
+
+def _check_account(handle: CacheHandle | DeferredHandle, config: Config, hints: HandleHints) -> None:
     # Unknown on one side is no proof of a difference: a client handed over may hide its key.
     if None not in {handle.account, config.account} and handle.account != config.account:
-        raise ConfigurationError(
-            "the handle belongs to another account", hint="pass the config that the handle was made with"
-        )
-    return config
+        raise ConfigurationError("the handle belongs to another account", hint=hints.account)
 
 
 class _SignalAtTeardown:
@@ -180,9 +232,6 @@ class _SignalAtTeardown:
         kill(getpid(), number)
 
 
-_held_until_teardown: list[_SignalAtTeardown] = []
-
-
 def _end_by_signal_if_interrupted() -> None:
     """Arrange that an unhandled Interrupted ends the process by SIGINT, as Python does for a KeyboardInterrupt.
 
@@ -192,7 +241,9 @@ def _end_by_signal_if_interrupted() -> None:
     if issubclass(getattr(sys, "last_type", None) or object, Interrupted) and not hasattr(sys, "ps1"):
         # Set here, while the signal module is whole. A second Ctrl-C during the remaining handlers ends at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _held_until_teardown.append(_SignalAtTeardown())
+        # In the namespace of sys, which is always emptied, and after all others. A list of this module would be kept
+        # alive by a daemon thread whose plugin was written in the script: its globals lead to this module's.
+        vars(sys)["_pollux_sync_signal"] = _SignalAtTeardown()
 
 
 #: The caches that this process created.

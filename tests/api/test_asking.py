@@ -1,5 +1,6 @@
 import contextvars
 import json
+import sys
 import threading
 from typing import Any
 
@@ -14,12 +15,14 @@ from pollux_sync import (
     Options,
     Reply,
     Source,
+    Terminated,
     ToolCall,
     hookimpl,
     run,
     run_many,
     to_jsonable,
 )
+from pollux_sync.data.events import CallFinished
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing import Script
 from pollux_sync.testing.server import Answer
@@ -212,6 +215,7 @@ def test_keeps_errors_in_the_envelope_with_on_error_keep(server, config):
         "kind": "invalid_request",
         "status_code": 400,
         "retryable": False,
+        "provider_code": None,
     }
     assert result["diagnostics"]["raw_responses"][1] is None
 
@@ -304,3 +308,26 @@ def test_refuses_several_prompts_in_run():
 def test_mock_answers_under_any_name():
     result = run("hello", config=Config(provider="nobody-has-this", model="m", use_mock=True))
     assert result["answers"] == ["echo: hello"]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_sys_exit_keeps_its_code_and_the_answers_that_are_there(concurrency):
+    answered = threading.Event()
+
+    def leave(body):
+        answered.wait(30)
+        sys.exit(7)
+
+    class Noting:
+        @hookimpl
+        def pollux_event(self, event):
+            if isinstance(event, CallFinished):
+                answered.set()
+
+    script = Script("the first answer").on("leave", leave)
+    config = attrs.evolve(MOCK, plugins=[script, Noting()], request_concurrency=concurrency)
+    with pytest.raises(Terminated) as caught:
+        run_many(["first", "leave"], config=config)
+    assert caught.value.code == 7
+    assert caught.value.partial_result["answers"] == ["the first answer", ""]
+    assert len(caught.value.outcomes) == 2

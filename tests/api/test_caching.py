@@ -270,8 +270,8 @@ def test_a_handle_of_another_provider_is_refused(config):
 
 def test_reads_the_environment_without_a_config(monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "k")
-    handle = CacheHandle("c", "m", "gemini", time.time() + 60, base_url="http://127.0.0.1:9/x")
-    assert process.resolve_config(handle, None) == Config(provider="gemini", model="m", base_url="http://127.0.0.1:9/x")
+    handle = CacheHandle("c", "m", "gemini", time.time() + 60)
+    assert process.resolve_config(handle, None) == Config(provider="gemini", model="m")
 
 
 def test_a_plugin_that_is_missing_is_named():

@@ -1,5 +1,6 @@
 """Deferred calls on the mock: submitted once, looked at, collected, whatever happens in between."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -34,8 +35,11 @@ from pollux_sync import (
 )
 from pollux_sync.builtin import mock
 from pollux_sync.data.events import DeferredChanged, DeferredSubmitted, FileUploaded, UploadDeleted
-from pollux_sync.data.provider import DeferredLimits
-from pollux_sync.testing import JobScript, Script
+from pollux_sync.data.provider import DeferredLimits, HttpResponse
+from pollux_sync.engine.deferring import hash_content
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.testing import JobScript, Script, failing
 
 PROMPTS = ["a", "b", "c"]
 
@@ -86,6 +90,8 @@ def test_answers_as_run_many_would():
     assert later["answers"] == [f"so: number {index}" for index in range(30)]
     deferred = later["diagnostics"].pop("deferred")
     assert later["metrics"].pop("deferred") is True
+    # A job accounts for every prompt, also where all were answered.
+    assert later.pop("errors") == [None] * 30
     for envelope in (told, later):
         del envelope["diagnostics"]["attempts"], envelope["metrics"]["duration_s"], envelope["metrics"]["n_attempts"]
     assert later == told
@@ -175,6 +181,73 @@ def test_every_prompt_is_accounted_for():
     ]
     assert result["errors"][1]["message"] == "too rude"
     assert items[1]["error"] == "too rude"
+
+
+def read_facts(told):
+    return told["kind"], told["status_code"], told["retryable"], told["provider_code"]
+
+
+@pytest.mark.parametrize(
+    ("message", "facts"),
+    [
+        ("status 429: slow down", ("rate_limit", 429, True, None)),
+        ("status 400: too rude", ("invalid_request", 400, False, None)),
+        ("too rude", ("unknown", None, False, None)),
+    ],
+)
+def test_a_failed_request_has_the_facts_of_a_direct_call(message, facts):
+    reach = config(JobScript("partial", failed={1: message}))
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert result["errors"][1]["message"] == message
+    for told in (result["errors"][1], result["diagnostics"]["deferred"]["items"][1]):
+        assert read_facts(told) == facts
+
+
+def test_a_failed_request_is_of_the_class_of_its_kind():
+    reach = config(Script("x", failing(429, "slow down"), "y"))
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert (result["errors"][1]["type"], result["errors"][1]["hint"]) == ("RateLimitError", "defer this prompt again")
+
+
+class Coded:
+    """A job that failed as a whole, and says so by a code."""
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self):
+        return attrs.evolve((yield), status="failed", error="out of quota", provider_code="quota")
+
+
+def test_a_job_that_failed_as_a_whole_keeps_its_code():
+    reach = config(JobScript(missing=[0, 1, 2]), Coded())
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert [(told["message"], told["provider_code"]) for told in result["errors"]] == [("out of quota", "quota")] * 3
+
+
+class Unclassifiable:
+    """A classifier with a defect."""
+
+    @hookimpl(tryfirst=True)
+    def pollux_classify_error(self, error):
+        raise KeyError("surprise")
+
+
+def test_an_error_that_cannot_be_classified_does_not_affect_the_others():
+    reach = config(JobScript("partial", failed={1: "status 429: slow down"}), Unclassifiable())
+    result = collect_deferred(defer_many(PROMPTS, config=reach), config=reach)
+    assert result["answers"] == ["echo: a", "", "echo: c"]
+    assert result["errors"][1]["type"] == "ProviderBugError"
+
+
+def test_the_key_is_in_no_code_of_an_error():
+    class Echo:
+        @hookimpl(wrapper=True)
+        def pollux_collect_deferred(self):
+            body = {"error": {"code": "bad-key-of-the-script", "message": "bad-key-of-the-script"}}
+            failure = HttpResponse(status=400, body=body)
+            return [attrs.evolve(row, response=None, status="failed", error_response=failure) for row in (yield)]
+
+    reach = config(Echo(), api_key="key-of-the-script")
+    assert "key-of-the-script" not in str(collect_deferred(defer("a", config=reach), config=reach))
 
 
 @pytest.mark.parametrize(("ends", "fate"), [("expired", "expired"), ("cancelled", "cancelled"), ("failed", "failed")])
@@ -269,6 +342,62 @@ def test_a_blip_of_the_network_is_waited_out():
     reach = config(blips, JobScript("running", "completed"))
     assert wait_deferred(defer("a", config=reach), config=reach, poll=0).status == "completed"
     assert blips.errors == []
+
+
+NO_RETRY = RetryPolicy(max_attempts=1)
+
+
+def test_a_timeout_tells_that_every_look_failed():
+    reach = config(Blips(*[ConnectionResetError("gone")] * 3), JobScript("running"), retry=NO_RETRY)
+    handle = defer("a", config=reach)
+    with pytest.raises(DeferredNotReadyError, match=rf"all 3 looks at {handle.job_id} failed: .*gone") as caught:
+        wait_deferred(handle, config=reach, timeout_s=0.2, poll=poll_until_late(3))
+    assert caught.value.snapshot is None
+    assert isinstance(caught.value.__cause__, APIError)
+    assert caught.value.__cause__.kind == "connection"
+
+
+def poll_until_late(n_looks):
+    """Return intervals for so many looks; the last look is when the timeout is over."""
+    return lambda look: 0 if look < n_looks - 2 else 60
+
+
+class Sight:
+    """Looks that succeed or fail, as listed."""
+
+    def __init__(self, *successes):
+        self.successes = list(successes)
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self):
+        if not self.successes.pop(0):
+            raise ConnectionResetError("gone")
+        return (yield)
+
+
+@pytest.mark.parametrize(
+    ("successes", "told"),
+    [
+        ([False, True, False], "; the last look at {} failed: "),
+        ([True, True, False, False], "; the last 2 looks at {} failed: "),
+        ([False, False, True], ""),
+    ],
+)
+def test_a_timeout_tells_how_many_looks_failed_in_a_row(successes, told):
+    reach = config(Sight(*successes), JobScript("running"), retry=NO_RETRY)
+    handle = defer("a", config=reach)
+    with pytest.raises(DeferredNotReadyError) as caught:
+        wait_deferred(handle, config=reach, timeout_s=0.2, poll=poll_until_late(len(successes)))
+    assert caught.value.snapshot.status == "running"
+    assert caught.value.message.startswith(f"1 of the jobs had not ended after 0.2 s{told.format(handle.job_id)}")
+
+
+def test_a_clock_that_is_set_does_not_end_the_waiting(monkeypatch):
+    reach = config(JobScript("running", "running", "completed"))
+    handle = defer("a", config=reach)
+    readings = itertools.count(time.time(), 1000.0)
+    monkeypatch.setattr(time, "time", lambda: next(readings))
+    assert wait_deferred(handle, config=reach, timeout_s=60, poll=0).status == "completed"
 
 
 def test_a_lasting_failure_ends_the_waiting():
@@ -448,7 +577,7 @@ def test_continues_after_an_uncertain_failure(tmp_path):
     with pytest.raises(APIError) as caught:
         defer_many(PROMPTS, sources=sources, config=reach, job_file=path)
     assert (caught.value.phase, caught.value.kind) == ("batch_submit", "connection")
-    assert str(path) in caught.value.__notes__[0]
+    assert f"call again with job_file={str(path)!r}" in caught.value.hint
     with pytest.raises(ConfigurationError, match="was interrupted") as hinted:
         inspect_deferred(path, config=reach)
     assert "continues" in hinted.value.hint
@@ -545,7 +674,7 @@ def test_writes_a_job_file_atomically(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     reach = config()
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(ConfigurationError, match="no space"):
         defer_many(PROMPTS, config=reach, job_file=tmp_path / "second.json")
     monkeypatch.undo()
     assert path.read_bytes() == before
@@ -589,7 +718,7 @@ def test_a_handle_of_another_account_is_refused():
 
 
 def test_a_plugin_that_is_missing_is_named():
-    handle = attrs.evolve(defer("a", config=config()), provider="whale")
+    handle = attrs.evolve(defer("a", config=config()), provider="whale", account=None)
     with pytest.raises(ConfigurationError, match="whale") as caught:
         collect_deferred(handle)
     assert "pip install" in caught.value.hint
@@ -604,8 +733,11 @@ def test_reports_times():
     assert collect_deferred(handle, config=reach)["diagnostics"]["deferred"]["elapsed_s"] >= 0
 
 
-def test_a_job_file_is_known_by_the_same_hash_in_every_release(tmp_path):
-    path = tmp_path / "job.json"
+def test_a_job_file_is_known_by_the_same_hash_in_every_release():
     options = Options(temperature=0.5, max_tokens=9, response_schema={"type": "object"})
-    defer_many(PROMPTS, sources=[Source.from_text("x")], config=config(), options=options, job_file=path)
-    assert json.loads(path.read_text())["content"] == "ce1f1db125d2b322faad8a5fe0ef4b6969269b92157255aedec0b3d1a9c7eb59"
+    request = build_request(
+        PROMPTS, [Source.from_text("x")], Config(provider="openai", model="m", api_key="k"), options
+    )
+    with process.clients.lease(request.config) as hooks:
+        content = hash_content(plan_calls(request, hooks, is_deferred=True), hooks)
+    assert content == "2eafaeda2fdf68c1169351890918d605e82291a8192318c2a364aa9ed7a4e763"

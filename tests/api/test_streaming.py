@@ -12,6 +12,7 @@ from pollux_sync import (
     Config,
     ConfigurationError,
     HttpResponse,
+    Interrupted,
     Options,
     Reply,
     RetryPolicy,
@@ -21,6 +22,7 @@ from pollux_sync import (
     StreamStart,
     StreamToolCall,
     StreamUsage,
+    Terminated,
     TextDelta,
     ToolCall,
     Usage,
@@ -301,19 +303,41 @@ def test_result_raises_the_failure_again():
     assert again.value is first.value
 
 
-def test_an_interrupt_carries_the_partial_result():
-    class Interrupting:
+STOP_CAUSES = pytest.mark.parametrize(
+    ("cause", "expected"), [(KeyboardInterrupt(), Interrupted), (SystemExit(7), Terminated)]
+)
+
+
+@STOP_CAUSES
+def test_a_stop_carries_the_partial_result(cause, expected):
+    class Stopping:
         @hookimpl(tryfirst=True)
         def pollux_decode_stream(self, stream, call):
             yield TextDelta("half ")
-            raise KeyboardInterrupt
+            raise cause
 
-    with pytest.raises(KeyboardInterrupt) as caught:
-        stream("hi", config=build_mock_config(Interrupting())).result()
+    with pytest.raises(expected) as caught:
+        stream("hi", config=build_mock_config(Stopping())).result()
     assert caught.value.partial_result["answers"] == ["half "]
 
 
-def test_an_interrupt_between_events_of_many_carries_the_answers_that_are_there():
+def test_result_raises_the_stop_again():
+    class Stopping:
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            raise SystemExit(7)
+            yield
+
+    events = stream("hi", config=build_mock_config(Stopping()))
+    with pytest.raises(Terminated) as first:
+        list(events)
+    with pytest.raises(Terminated) as again:
+        events.result()
+    assert again.value is first.value
+
+
+@STOP_CAUSES
+def test_a_stop_between_events_of_many_carries_the_answers_that_are_there(cause, expected):
     release = threading.Event()
 
     class Slow:
@@ -328,22 +352,23 @@ def test_an_interrupt_between_events_of_many_carries_the_answers_that_are_there(
     events = stream_many(["a", "b"], config=build_mock_config(Slow(), request_concurrency=1))
     while next(events).type != "finish":
         pass
-    with pytest.raises(KeyboardInterrupt) as caught:
-        events._events.throw(KeyboardInterrupt())
+    with pytest.raises(expected) as caught:
+        events._events.throw(cause)
     assert caught.value.partial_result["answers"][0] == "echo: a"
     assert caught.value.partial_result["errors"][1]["message"].startswith("the stream was left")
     release.set()
 
 
-def test_an_interrupt_before_anything_came_carries_an_empty_answer():
-    class Interrupting:
+@STOP_CAUSES
+def test_a_stop_before_anything_came_carries_an_empty_answer(cause, expected):
+    class Stopping:
         @hookimpl(wrapper=True)
         def pollux_rewrite_call(self):
             yield
-            raise KeyboardInterrupt
+            raise cause
 
-    with pytest.raises(KeyboardInterrupt) as caught:
-        stream("hi", config=build_mock_config(Interrupting())).result()
+    with pytest.raises(expected) as caught:
+        stream("hi", config=build_mock_config(Stopping())).result()
     assert caught.value.partial_result["answers"] == [""]
 
 
@@ -489,3 +514,16 @@ def test_a_bill_is_no_beginning():
     with pytest.raises(APIError) as caught:
         stream("hi", config=build_mock_config(Billing())).result()
     assert len(caught.value.attempts) == 2
+
+
+@STOP_CAUSES
+def test_a_stop_in_one_of_many_streams_carries_the_answers_of_all(cause, expected):
+    class Stopping:
+        @hookimpl(tryfirst=True)
+        def pollux_decode_stream(self, stream, call):
+            yield TextDelta("half ")
+            raise cause
+
+    with pytest.raises(expected) as caught:
+        stream_many(["a", "b"], config=build_mock_config(Stopping(), request_concurrency=1)).result()
+    assert len(caught.value.partial_result["answers"]) == 2

@@ -11,6 +11,7 @@ from pollux_sync import (
     Options,
     Reply,
     Source,
+    Terminated,
     Tool,
     ToolCall,
     Usage,
@@ -125,25 +126,32 @@ def test_a_failure_keeps_earlier_steps_and_can_be_continued():
     assert result["answers"] == ["Blue."]
 
 
-def test_an_interrupt_in_a_later_round_keeps_the_outcomes_of_that_round():
-    def interrupt(body):
-        raise KeyboardInterrupt
+STOP_CAUSES = pytest.mark.parametrize(
+    ("cause", "expected"), [(KeyboardInterrupt(), Interrupted), (SystemExit(7), Terminated)]
+)
 
-    _, config = build_script(calling("Rome"), interrupt)
-    with pytest.raises(Interrupted) as caught:
+
+@STOP_CAUSES
+def test_a_stop_in_a_later_round_keeps_the_outcomes_of_that_round(cause, expected):
+    def stop(body):
+        raise cause
+
+    _, config = build_script(calling("Rome"), stop)
+    with pytest.raises(expected) as caught:
         run_tools("weather?", tools=[weather], config=config)
     assert len(caught.value.outcomes) == 1
     assert len(caught.value.partial_result["diagnostics"]["steps"]) == 1
 
 
-def test_an_interrupt_in_a_tool_ends_the_loop():
+@STOP_CAUSES
+def test_a_stop_in_a_tool_ends_the_loop(cause, expected):
     def stop() -> None:
-        raise KeyboardInterrupt
+        raise cause
 
     _, config = build_script(
         Reply(tool_calls=(ToolCall("a", "weather", '{"city": "Rome"}'), ToolCall("b", "stop", "{}")))
     )
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with pytest.raises(expected) as caught:
         run_tools("?", tools=[weather, stop], config=config)
     (step,) = caught.value.partial_result["diagnostics"]["steps"]
     assert [run["name"] for run in step["tool_runs"]] == ["weather"]

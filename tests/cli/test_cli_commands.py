@@ -157,6 +157,7 @@ def test_installed_script_is_the_command_line():
         ("raise SystemExit(3)", 3),
         ("raise SystemExit('no way')", 1),
         ("raise KeyboardInterrupt", 130),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); signal.pause()", 143),
         ("raise RuntimeError('no such whale')", 1),
     ],
 )

@@ -3,10 +3,10 @@ import os
 
 import pytest
 
-import pollux_sync
 from pollux_sync import DeferredNotReadyError, process
 from pollux_sync.cli import jobs
 from pollux_sync.testing import JobScript
+from pollux_sync.testing.server import Answer
 
 DEFER = ("defer", "--mock", "--job", "job.json")
 
@@ -124,8 +124,76 @@ def test_bad_usage_is_refused(cli, folder, words, message):
     assert not os.path.exists("j.json")  # noqa: PTH110
 
 
-def test_a_job_needs_its_provider_and_key(cli, folder):
-    cli(*DEFER, "-p", "openai", "-m", "gpt-5-mini", "Who?")
-    done = cli("status", "job.json")
+@pytest.fixture
+def real_job(cli, folder):
+    """Return a function that writes the job file of a job at OpenAI, with these facts of its handle."""
+
+    def write(**facts):
+        cli(*DEFER, "-p", "openai", "-m", "m", "Who?")
+        content = json.loads((folder / "job.json").read_text())
+        del content["handle"]["account"]
+        content["handle"] |= facts
+        (folder / "job.json").write_text(json.dumps(content))
+
+    return write
+
+
+LOOKS = ["status", "wait", "collect", "cancel"]
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_job_needs_its_provider_and_key(cli, real_job, command):
+    real_job()
+    done = cli(command, "job.json")
     assert (done.code, "OPENAI_API_KEY" in done.err) == (2, True)
-    assert pollux_sync.DeferredHandle.from_dict(json.loads((folder / "job.json").read_text())["handle"]).job_id
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_job_of_the_mock_needs_the_flag(cli, monkeypatch, command):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    cli(*DEFER, "-p", "openai", "-m", "m", "Who?")
+    done = cli(command, "job.json")
+    assert (done.code, done.err) == (2, "error: the handle was made by the mock\n  hint: add --mock\n")
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_real_job_refuses_the_flag(cli, real_job, command):
+    real_job(account="0123456789abcdef")
+    done = cli(command, "--mock", "job.json")
+    assert (done.code, "leave --mock out" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_job_at_another_address_is_sent_no_key(cli, real_job, server, monkeypatch, command):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    real_job(base_url=f"{server.url}/v1")
+    done = cli(command, "job.json")
+    assert (done.code, f"add --base-url {server.url}/v1" in done.err) == (2, True)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_job_at_another_address_is_reached_by_its_option(cli, real_job, server, monkeypatch, command):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    real_job(base_url=f"{server.url}/v1")
+    server.reply(Answer(status=404, json={"error": {"message": "no such job"}}))
+    done = cli(command, "job.json", "--base-url", f"{server.url}/v1")
+    assert (done.code, "no such job" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_job_of_another_account_is_refused_with_a_way_on(cli, real_job, monkeypatch, command):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    real_job(account="0123456789abcdef")
+    done = cli(command, "job.json")
+    assert (done.code, "another account" in done.err) == (2, True)
+    assert "delete the account of the handle in the job file" in done.err
+
+
+def test_an_interrupted_submission_is_continued_by_the_same_command(cli, folder):
+    cli(*DEFER, "Who?")
+    content = json.loads((folder / "job.json").read_text())
+    del content["handle"]
+    (folder / "job.json").write_text(json.dumps(content))
+    done = cli("status", "--mock", "job.json")
+    assert (done.code, "run the same pollux-sync defer command again" in done.err) == (2, True)

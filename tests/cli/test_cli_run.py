@@ -3,6 +3,7 @@ import json
 import re
 import signal
 import sys
+import threading
 import types
 from argparse import SUPPRESS
 from pathlib import Path
@@ -18,7 +19,7 @@ from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.progress import Progress, build_progress
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.testing import BrokenOff, Script, failing
-from pollux_sync.testing.server import Answer, Hang
+from pollux_sync.testing.server import Answer, Events, Hang
 
 # prompts
 
@@ -452,28 +453,85 @@ def test_key_never_shows(cli, at_server, server):
 # interrupting
 
 
-def test_ctrl_c_prints_the_answers_so_far(acme, server, start):
+STOPS = pytest.mark.parametrize(
+    ("stop", "code", "remark"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+
+
+@STOPS
+def test_a_stop_prints_the_answers_so_far(acme, server, start, stop, code, remark):
     files = FileServer()
     server.handler = lambda request: files(request) if request.json()["prompt"] == "p0" else Hang()
     prompts = [f"p{n}" for n in range(10)]
     process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, *prompts)
     server.wait_for_requests(7)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     out, err = process.communicate(timeout=5)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out == "--- 1/10: p0 ---\nP0\n"
-    assert err == "9 of 10 prompts have no answer\ninterrupted\n"
+    assert err == f"9 of 10 prompts have no answer\n{remark}\n"
 
 
-def test_ctrl_c_prints_the_json_so_far(acme, server, start):
+@STOPS
+def test_a_stop_prints_the_json_so_far(acme, server, start, stop, code, remark):
     server.handler = lambda request: Hang()
     process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, "a", "b", "--json")
     server.wait_for_requests(2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     out, err = process.communicate(timeout=5)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert json.loads(out)["status"] == "error"
-    assert err.endswith("interrupted\n")
+    assert err.endswith(f"{remark}\n")
+
+
+@STOPS
+def test_a_stop_deletes_uploaded_files(acme, server, start, tmp_path, stop, code, remark):
+    files = FileServer()
+    server.handler = lambda request: Hang() if request.path == "/ask" else files(request)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, "-s", "a.png", "Who?")
+    server.wait_for_requests(2)
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=5)
+    assert (process.returncode, err) == (code, f"{remark}\n")
+    assert files.deleted == ["id-a.png"]
+
+
+@STOPS
+def test_a_stop_ends_the_line_of_a_streamed_answer(server, start, stop, code, remark):
+    server.reply(Events([b'data: {"choices": [{"delta": {"content": "one "}}]}\n\n'], ending="hang"))
+    process = start("run", "-p", "local", "-m", "m", "--base-url", f"{server.url}/v1", "--stream", "Who?")
+    assert process.stdout.read(4) == "one "
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=5)
+    assert (process.returncode, out, err) == (code, "\n", f"{remark}\n")
+
+
+@STOPS
+def test_a_stop_while_a_plugin_is_imported_is_not_the_plugins_problem(site, start, stop, code, remark):
+    (site / "slow_provider.py").write_text(
+        "import sys, time\nprint('importing', file=sys.stderr, flush=True)\ntime.sleep(60)"
+    )
+    install(site, "pollux-slow", slow="slow_provider:Slow")
+    process = start("plugins")
+    assert process.stderr.readline() == "importing\n"
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=5)
+    assert (process.returncode, err) == (code, f"{remark}\n")
+
+
+def test_a_command_runs_in_another_thread(cli):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(cli("run", "--mock", "Who?").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_a_command_leaves_the_handlers_of_signals_as_they_were(cli):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    cli("run", "--mock", "Who?")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 # progress

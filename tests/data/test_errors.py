@@ -23,7 +23,7 @@ from pollux_sync import (
     ToolCallParseError,
     errors,
 )
-from pollux_sync.errors import Attempt, Interrupted, build_api_error, is_refusal
+from pollux_sync.errors import Attempt, Interrupted, Terminated, build_api_error, build_stop, is_refusal
 
 SNAPSHOT = DeferredSnapshot("job-1", "acme", "m", "running", "IN_PROGRESS", 3, 1, 0, 2, submitted_at=1.5)
 ATTEMPTS = (
@@ -230,3 +230,19 @@ def test_an_interrupt_is_a_keyboard_interrupt_that_survives_pickling():
     interrupt = pickle.loads(pickle.dumps(Interrupted(outcomes=(1,), partial_result={"answers": ["x"]})))  # noqa: S301
     assert isinstance(interrupt, KeyboardInterrupt)
     assert (interrupt.outcomes, interrupt.partial_result) == ((1,), {"answers": ["x"]})
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda stop: pickle.loads(pickle.dumps(stop))])  # noqa: S301
+def test_a_terminated_call_is_a_system_exit_that_keeps_its_code_and_answers(again):
+    stop = again(Terminated(7, outcomes=(1,), partial_result={"answers": ["x"]}))
+    assert isinstance(stop, SystemExit)
+    assert (stop.code, stop.outcomes, stop.partial_result) == (7, (1,), {"answers": ["x"]})
+
+
+@pytest.mark.parametrize("code", [None, 0, 143, "no way"])
+def test_a_stop_keeps_the_exit_code_of_its_cause(code):
+    assert build_stop(SystemExit(code), ()).code == code
+
+
+def test_a_stop_keeps_the_outcomes_of_its_cause():
+    assert build_stop(Interrupted(outcomes=(1,)), ()).outcomes == (1,)

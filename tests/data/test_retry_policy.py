@@ -8,7 +8,7 @@ from pollux_sync import ConfigurationError, PolluxError, RetryPolicy
 
 
 def test_policy_tries_twice_within_fifteen_seconds_by_default():
-    assert attrs.astuple(RetryPolicy()) == (2, 0.5, 2.0, 5.0, True, 15.0)
+    assert attrs.astuple(RetryPolicy()) == (2, 0.5, 2.0, 5.0, True, 15.0, False)
 
 
 WRONG = [

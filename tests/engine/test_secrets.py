@@ -10,7 +10,13 @@ from acme_server import FileServer, build_answer
 from pollux_sync import APIError, Config, ConfigurationError, PolluxError, hookimpl, run
 from pollux_sync.testing.server import Answer
 
-KEY = "sk-secret"
+KEY = "sk-secret-of-these-tests"
+
+
+@pytest.fixture
+def config(config):
+    """Return the function of the same name, with this key."""
+    return lambda **fields: config(api_key=KEY, **fields)
 
 
 def describe_error(error):
@@ -85,6 +91,21 @@ def test_an_error_of_a_plugin_is_cleaned(config, raised, hook):
 
     plugin = type("Failing", (), {hook: hookimpl(fail, tryfirst=True)})()
     assert KEY not in describe_error(catch_failure(config(plugins=[plugin])))
+
+
+def test_a_short_key_garbles_no_other_word(server, config):
+    server.reply(Answer(status=400, json={"error": "the latest contest is no test: test"}))
+    error = catch_failure(attrs.evolve(config(), api_key="test"))
+    assert error.message == "status 400: the latest contest is no [REDACTED]: [REDACTED]"
+
+
+def test_a_short_key_does_not_hide_a_cause_that_merely_contains_it(config):
+    def fail(self):
+        raise ValueError("the latest one")
+
+    plugin = type("Failing", (), {"pollux_encode": hookimpl(fail, tryfirst=True)})()
+    error = catch_failure(attrs.evolve(config(plugins=[plugin]), api_key="test"))
+    assert str(error.__cause__) == "the latest one"
 
 
 def test_a_key_from_the_environment_does_not_follow_to_another_provider(acme, monkeypatch, server):

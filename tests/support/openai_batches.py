@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections import defaultdict
+from email.utils import formatdate
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -184,7 +185,9 @@ class OpenAIBatches:
         end = start + min(int(query["limit"][0]), self.page_size)
         shown = items[start:end]
         edges = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": "", "last_id": ""}
-        return Answer(json={"object": "list", "data": shown, "has_more": end < len(items)} | edges)
+        # As every real server does: a submission that was lost reads the service's clock from it.
+        headers = {"Date": formatdate(usegmt=True)}
+        return Answer(json={"object": "list", "data": shown, "has_more": end < len(items)} | edges, headers=headers)
 
     # -- batches
 

@@ -132,6 +132,21 @@ def test_copies_the_facts_of_a_reply_error():
 
 
 @pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": "rate_limit_exceeded", "type": "requests"}, "rate_limit_exceeded"),
+        ({"code": None, "type": "invalid_request_error"}, "invalid_request_error"),
+        ({"code": 429, "status": "RESOURCE_EXHAUSTED"}, "RESOURCE_EXHAUSTED"),
+        ({"message": "no"}, None),
+        ("no", None),
+    ],
+)
+def test_a_fault_has_the_providers_code(error, code):
+    fault = classify_error(HttpError(HttpResponse(status=400, body={"error": error})))
+    assert fault.provider_code == code
+
+
+@pytest.mark.parametrize(
     ("error", "kind", "retryable"),
     [
         (TimeoutError("late"), "timeout", True),

@@ -1,13 +1,14 @@
 """Streams of the core's HTTP client, against a real server."""
 
 import gzip
+import itertools
 import threading
 
 import pytest
 
 from pollux_sync import HttpRequest
 from pollux_sync.testing.server import Answer, CloseAfter, Events, ResetBeforeBody, ScriptedServer, Truncated
-from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
+from pollux_sync.wire.faults import HttpError, ReplyError, StreamLimitError, classify_error
 from pollux_sync.wire.http import HttpClient
 from streams import SSE, sse
 
@@ -193,3 +194,23 @@ def test_refuses_when_closed(client, begin):
     client.close()
     with pytest.raises(ConnectionAbortedError):
         begin()
+
+
+@pytest.mark.parametrize("piece", [b": alive\n\n", sse(1)], ids=["comments", "events"])
+def test_ends_a_stream_without_end(server, begin, piece):
+    server.reply(Events(itertools.repeat(piece), interval_s=0.01))
+    stream = begin()
+    stream.limit(0.2)
+    with pytest.raises(StreamLimitError) as caught:
+        list_data(stream)
+    fault = classify_error(caught.value)
+    assert (fault.kind, fault.retryable) == ("timeout", False)
+    assert "stream_timeout_s=0.2" in fault.message
+
+
+def test_a_limit_ends_the_wait_for_the_next_event(server, begin):
+    server.reply(Events([sse(1)], ending="hang"))
+    stream = begin()
+    stream.limit(0.1)
+    with pytest.raises(StreamLimitError):
+        list_data(stream)

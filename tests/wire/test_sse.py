@@ -1,5 +1,6 @@
 import json
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pollux_sync import HttpResponse
 from pollux_sync.data.streaming import ServerEvent
 from pollux_sync.wire.bodies import MAX_BODY_BYTES
-from pollux_sync.wire.faults import ReplyError
+from pollux_sync.wire.faults import ReplyError, StreamLimitError
 from pollux_sync.wire.sse import EventParser
 from streams import Pieces, sse
 
@@ -110,7 +111,7 @@ def test_refuses_an_endless_stream(chunk, limits):
                 taken.append(chunk)
                 yield chunk
 
-    with pytest.raises(ReplyError, match="has no end"):
+    with pytest.raises(ReplyError, match=r"an event has no end|the stream is larger than 1000 bytes"):
         list(Endless((), **limits))
     assert 1000 < sum(map(len, taken)) < 10_000  # the words before the data are not held
 
@@ -182,6 +183,44 @@ def test_renews_the_time_limit_with_events_and_comments_only():
     assert stream.renewals == 2
 
 
+@pytest.mark.parametrize("chunk", [b": alive\n\n", b"data: 1\n\n", b"d"], ids=["comments", "events", "a line"])
+def test_ends_a_stream_without_end_when_its_time_is_over(chunk):
+    class Endless(Pieces):
+        def iter_chunks(self):
+            while True:
+                yield chunk
+
+    stream = Endless(())
+    stream.limit(0.05)
+    with pytest.raises(StreamLimitError, match=r"did not end within stream_timeout_s=0\.05"):
+        for _ in stream:
+            pass
+
+
+def test_a_limit_cuts_the_wait_for_the_next_event():
+    renewed = []
+
+    class Renewing(Pieces):
+        def renew(self):
+            renewed.append(self.left_s)
+
+    Renewing(()).renew()
+    Renewing(()).limit(60)
+    without, within = renewed
+    assert without == inf
+    assert 0 < within <= 60
+
+
 def test_has_no_events_before_the_first_chunk():
     assert EventParser().end() == []
     assert Pieces([]).response == HttpResponse(status=200, headers={"content-type": "text/event-stream"})
+
+
+def test_reads_an_event_of_very_many_lines_in_linear_time():
+    lines = [b"data: \n"] * 200_000
+    assert parse_data(b"data: [\n", *lines, b"data: 1]\n\n") == [[1]]
+
+
+def test_lines_without_data_count_as_an_event_without_end():
+    with pytest.raises(ReplyError, match="has no end"):
+        list(Pieces([b"data:\n"] * 100, max_event_bytes=100))

@@ -64,6 +64,10 @@ class TestAnthropicJobs(AnthropicFacts, DeferredContract):
     def expect_answer(self, prompt):
         return f"re: {prompt}"
 
+    def end_jobs(self, service):
+        for batch in service.account.batches:
+            service.end(batch)
+
 
 class TestAnthropicSchemas(AnthropicFacts, SchemaContract):
     values = TYPES

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from anthropic import Anthropic, AnthropicVertex
 
-from anthropic_batches import Batch, Batches, read_prompt
+from anthropic_batches import Batch, Batches, error, read_prompt
 from installing import install
 from messages_api import response, text, thinking
 from pollux_anthropic.batching import is_own_row
@@ -223,6 +223,31 @@ def test_keeps_the_text_of_an_error(service, config):
     assert [item["status"] for item in items(result)][3:] == ["failed", "expired", "cancelled"]
     assert [item["provider_status"] for item in items(result)][3:] == ["errored", "expired", "canceled"]
     assert items(result)[3]["error"] == "cannot answer p3"
+
+
+@pytest.mark.parametrize(
+    ("code", "facts"),
+    [
+        ("invalid_request_error", ("invalid_request", 400, False)),
+        ("authentication_error", ("auth", 401, False)),
+        ("not_found_error", ("not_found", 404, False)),
+        ("rate_limit_error", ("rate_limit", 429, True)),
+        ("api_error", ("capacity", 500, True)),
+        ("overloaded_error", ("capacity", 529, True)),
+        ("an_error_of_tomorrow", ("invalid_request", 200, False)),
+    ],
+)
+def test_a_failed_request_has_the_facts_of_a_direct_call(service, config, code, facts):
+    def edit_rows(rows):
+        return [
+            {"custom_id": row["custom_id"], "result": {"type": "errored", "error": error("no", code)}} for row in rows
+        ]
+
+    service.edit_rows = edit_rows
+    result = wait_and_collect(defer("a", config=config()), config())
+    for told in (result["errors"][0], items(result)[0]):
+        assert (told["kind"], told["status_code"], told["retryable"]) == facts
+        assert told["provider_code"] == code
 
 
 @pytest.mark.parametrize(("fate", "status"), [("errored", "failed"), ("expired", "expired"), ("canceled", "cancelled")])
@@ -503,10 +528,10 @@ def test_two_accounts_at_one_address_stay_apart(server, service):
     assert [len(service.accounts[key].batches) for key in ("first", "second")] == [1, 1]
 
 
-def test_needs_no_config_later_but_a_key_in_the_environment(server, service, monkeypatch):
+def test_a_handle_works_with_a_key_from_the_environment(server, service, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "first")
-    handle = defer("a", config=Config(provider="anthropic", model="m", base_url=server.url))
-    assert wait_and_collect(handle, None)["answers"] == ["re: a"]
+    config = Config(provider="anthropic", model="m", base_url=server.url)
+    assert wait_and_collect(defer("a", config=config), config)["answers"] == ["re: a"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from long_streams import N_PIECES, PIECE, read_in_time
 from messages_api import (
     block,
     build_end_events,
@@ -223,3 +224,26 @@ def test_raises_when_an_event_is_no_object(data):
     call = Call(index=0, model="m", prompt="hi", options=Options())
     with pytest.raises(ReplyError, match="not an object"):
         list(decode_stream(EventStream(HttpResponse(status=200), [ServerEvent("x", data)]), call, STRICT))
+
+
+@pytest.mark.parametrize(
+    ("start", "delta"),
+    [
+        (text(""), {"type": "text_delta", "text": PIECE}),
+        ({"type": "thinking", "thinking": ""}, {"type": "thinking_delta", "thinking": PIECE}),
+        (tool_use("add", {}), {"type": "input_json_delta", "partial_json": PIECE}),
+        (text(""), CITED),
+    ],
+    ids=["text", "thinking", "input", "citations"],
+)
+@pytest.mark.parametrize("has_index", [True, False])
+def test_joins_pieces_in_linear_time(start, delta, has_index):
+    piece = {"type": "content_block_delta", "delta": delta} | ({"index": 0} if has_index else {})
+    events = [
+        build_start_event(),
+        {"type": "content_block_start", "index": 0, "content_block": start},
+        *[piece] * N_PIECES,
+        *build_end_events(),
+    ]
+    call = Call(index=0, model="m", prompt="hi", options=Options())
+    read_in_time(lambda stream: decode_stream(stream, call, STRICT), events)

@@ -455,11 +455,12 @@ def test_two_accounts_and_an_own_address_in_one_process():
         assert [len(server.handler.batches) for server in (here, there)] == [2, 1]
 
 
-def test_a_handle_finds_its_address_with_the_key_of_the_environment(server, batches, monkeypatch):
+def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    handle = defer("p", config=Config(provider="gemini", model="gemini-2.5-flash", base_url=server.url))
-    wait_deferred(handle, poll=0.01)
-    assert collect_deferred(handle)["answers"] == ["said p"]
+    reach = Config(provider="gemini", model="gemini-2.5-flash", base_url=server.url)
+    handle = defer("p", config=reach)
+    wait_deferred(handle, config=reach, poll=0.01)
+    assert collect_deferred(handle, config=reach)["answers"] == ["said p"]
     assert len(batches.batches) == 1
 
 
@@ -528,6 +529,36 @@ def test_an_operation_that_is_done_has_ended(operation, status):
 def test_a_row_without_an_answer_has_the_known_facts(answer, row):
     (read,) = batching.iter_rows([{"key": "pollux-000000"} | answer])
     assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
+
+
+@pytest.mark.parametrize(
+    ("failure", "facts"),
+    [
+        ({"code": 3, "message": "x"}, ("invalid_request", 400, False, "INVALID_ARGUMENT")),
+        ({"code": 4, "message": "x"}, ("capacity", 504, True, "DEADLINE_EXCEEDED")),
+        ({"code": 8, "message": "x"}, ("rate_limit", 429, True, "RESOURCE_EXHAUSTED")),
+        ({"code": 13, "message": "x"}, ("capacity", 500, True, "INTERNAL")),
+        ({"code": 14, "message": "x", "details": []}, ("capacity", 503, True, "UNAVAILABLE")),
+        ({"code": 16, "message": "x"}, ("auth", 401, False, "UNAUTHENTICATED")),
+        ({"code": 503, "status": "UNAVAILABLE", "message": "x"}, ("capacity", 503, True, "UNAVAILABLE")),
+        ({"status": "NOT_FOUND", "message": "x"}, ("not_found", 404, False, "NOT_FOUND")),
+        ({"code": 99, "message": "x"}, ("unknown", None, False, None)),
+        ({"code": True, "message": "x"}, ("unknown", None, False, None)),
+        ({"code": 1, "message": "x"}, ("unknown", None, False, "CANCELLED")),
+    ],
+)
+def test_a_failed_request_has_the_facts_of_a_direct_call(config, batches, failure, facts):
+    batches.shape = lambda rows: [(key, {"error": failure}) for key, _ in rows]
+    handle = defer("p", config=config())
+    result = answers(handle, config())
+    for told in (result["errors"][0], result["diagnostics"]["deferred"]["items"][0]):
+        assert (told["kind"], told["status_code"], told["retryable"], told["provider_code"]) == facts
+
+
+def test_a_job_that_failed_as_a_whole_has_the_name_of_its_code(config, server):
+    server.handler = Batches(states=("RUNNING", "FAILED"))
+    result = answers(defer("p", config=config()), config())
+    assert result["errors"][0]["provider_code"] == "INVALID_ARGUMENT"
 
 
 def test_reports_a_lost_result_file(config, batches):

@@ -1,7 +1,8 @@
 import pytest
 
-from gemini_api import USAGE, function_call, last_piece, piece, text
+from gemini_api import USAGE, function_call, last_piece, piece, text, thought
 from gemini_streams import ANSWERS
+from long_streams import ENTRIES, N_PIECES, PIECE, read_in_time
 from pollux_gemini.streaming import decode_stream, encode_stream, merge_events
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
@@ -59,3 +60,17 @@ def test_asks_for_events_in_the_path_and_leaves_the_body(model):
 @pytest.mark.parametrize(("pieces", "answer"), ANSWERS.values(), ids=ANSWERS)
 def test_joins_pieces_to_the_answer_at_once(pieces, answer):
     assert merge_events(HttpResponse(status=200, body=pieces)).body == {"candidates": []} | answer
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        piece(text(PIECE)),
+        piece(thought(PIECE)),
+        piece(function_call("f", {"n": 1}, call_id="c1")),
+        piece(text("x"), logprobsResult={"chosenCandidates": ENTRIES}),
+    ],
+    ids=["text", "thought", "call", "logprobs"],
+)
+def test_joins_pieces_in_linear_time(event):
+    assert read_in_time(decode_stream, [*[event] * N_PIECES, last_piece()])

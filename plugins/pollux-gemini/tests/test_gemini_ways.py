@@ -1,5 +1,6 @@
 """The core's HTTP client and the caller's SDK client: the same requests, replies and errors."""
 
+import itertools
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from pollux_sync import (
     stream,
     stream_many,
 )
-from pollux_sync.testing.server import Answer, Drip
+from pollux_sync.testing.server import Answer, Drip, Events
 from streams import SSE, remove_times, sse
 
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
@@ -220,6 +221,14 @@ def test_takes_bytes_without_an_event_for_silence(server, config):
     with pytest.raises(APIError) as caught:
         stream("hi", config=config(timeout_s=0.3, retry=RetryPolicy(max_attempts=1))).result()
     assert caught.value.kind == "timeout"
+
+
+def test_breaks_off_a_stream_without_end(server, config):
+    server.reply(Events(itertools.repeat(sse(piece(text("x")))), interval_s=0.01))
+    with pytest.raises(APIError, match=r"stream_timeout_s=0\.3") as caught:
+        stream("hi", config=config(stream_timeout_s=0.3)).result()
+    assert caught.value.kind == "timeout"
+    assert caught.value.partial_text.startswith("x")
 
 
 def test_closes_the_connection_when_a_stream_is_left(server, config):

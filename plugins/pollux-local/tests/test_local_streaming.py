@@ -1,5 +1,6 @@
 """Streams of Chat Completions servers: equal to what they answer at once, whatever the network does."""
 
+import itertools
 import threading
 
 import pytest
@@ -229,3 +230,21 @@ def test_streamed_answer_of_a_real_server_equals_the_blocking_answer():
     assert [event.finish_reason for event in events if isinstance(event, StreamFinish)] == [
         blocking["metrics"]["finish_reasons"][0]
     ]
+
+
+@pytest.mark.parametrize("piece", [b": alive\n\n", sse(chunk(content="x"))], ids=["comments", "events"])
+def test_a_stream_without_end_is_broken_off_with_its_text(server, config, piece):
+    server.reply(Events(itertools.chain([sse(chunk(content="x"))], itertools.repeat(piece)), interval_s=0.01))
+    with pytest.raises(APIError, match=r"did not end within stream_timeout_s=0\.3") as caught:
+        stream("hi", config=config(stream_timeout_s=0.3)).result()
+    assert caught.value.kind == "timeout"
+    assert caught.value.partial_text.startswith("x")
+    assert caught.value.partial_result["answers"] == [caught.value.partial_text]
+
+
+def test_a_stream_that_never_begins_is_not_asked_for_again_after_its_time(server, config):
+    server.reply(Events(itertools.repeat(b": alive\n\n"), interval_s=0.01))
+    with pytest.raises(APIError, match="stream_timeout_s") as caught:
+        stream("hi", config=config(stream_timeout_s=0.2)).result()
+    assert "raise stream_timeout_s" in caught.value.hint
+    assert len(server.requests) == 1

@@ -1,6 +1,7 @@
 """Deferred jobs: the whole way there and back, over both ways to the wire, and what goes wrong on it."""
 
 import json
+import re
 import time
 
 import attrs
@@ -93,6 +94,10 @@ def test_goes_through_every_stage_to_its_answers(batches, config):
         "custom_id": "pollux-000004",
         "status": "succeeded",
         "error": None,
+        "kind": None,
+        "status_code": None,
+        "retryable": False,
+        "provider_code": None,
         "provider_status": "200",
         "finish_reason": "stop",
     }
@@ -213,6 +218,7 @@ def test_deferred_and_direct_requests_give_the_same(server, batches, config, opt
         del result["metrics"]["duration_s"], result["metrics"]["n_attempts"], result["diagnostics"]["attempts"]
     assert later["metrics"].pop("deferred") is True
     assert [item["status"] for item in later["diagnostics"].pop("deferred")["items"]] == ["succeeded"] * 30
+    assert later.pop("errors") == [None] * 30
     assert direct["metrics"].pop("deferred", False) is False
     assert direct == later
 
@@ -257,6 +263,34 @@ def test_says_why_some_requests_failed(batches, config):
     items = result["diagnostics"]["deferred"]["items"]
     assert (items[1]["error"], items[1]["provider_status"]) == ("status 400: the image is unreadable", "400")
     assert (items[3]["error"], items[3]["provider_status"]) == ("status 500: it broke", "500")
+
+
+@pytest.mark.parametrize(
+    ("answer", "facts"),
+    [
+        ((429, error("slow down", "rate_limit_exceeded")), ("rate_limit", 429, True, "rate_limit_exceeded")),
+        ((400, error("no image")), ("invalid_request", 400, False, "invalid_request_error")),
+        ((404, error("no model", "model_not_found")), ("not_found", 404, False, "model_not_found")),
+        ((400, error("x", "context_length_exceeded")), ("context_overflow", 400, False, "context_length_exceeded")),
+        ((502, "<html><title>Bad gateway</title>"), ("capacity", 502, True, None)),
+    ],
+)
+def test_a_failed_request_has_the_facts_of_a_direct_call(batches, config, answer, facts):
+    batches.failing = {"pollux-000001": answer}
+    result = defer_and_collect(PROMPTS, config())
+    for told in (result["errors"][1], result["diagnostics"]["deferred"]["items"][1]):
+        assert (told["kind"], told["status_code"], told["retryable"], told["provider_code"]) == facts
+
+
+def test_a_request_that_expired_has_the_code_of_its_row(batches, config):
+    batches.end, batches.answered = "expired", 1
+    told = defer_and_collect(PROMPTS[:2], config())["errors"][1]
+    assert (told["kind"], told["status_code"], told["provider_code"]) == ("unknown", None, "batch_expired")
+
+
+def test_a_job_that_failed_as_a_whole_has_the_code_of_its_first_error(batches, config):
+    result = defer_and_collect(PROMPTS[:2], config(model="no-such-model"))
+    assert [told["provider_code"] for told in result["errors"]] == ["model_not_found"] * 2
 
 
 def test_a_job_may_have_no_answers_at_all(batches, config):
@@ -424,7 +458,7 @@ def test_goes_on_from_a_job_file_without_paying_twice(server, batches, config, t
     with pytest.raises(APIError) as caught:
         defer_many(PROMPTS, sources=sources, config=config(retry=ONCE, uploads="always"), job_file=path)
     assert caught.value.phase == "batch_submit"
-    assert str(path) in caught.value.__notes__[0]
+    assert str(path) in caught.value.hint
     mark = json.loads(path.read_text())["mark"]
     batches.keep(batches.account, f"{mark}-stray.pdf", b"", "user_data")
     batches.keep(batches.account, "of-somebody-else.pdf", b"", "user_data")
@@ -439,6 +473,17 @@ def test_goes_on_from_a_job_file_without_paying_twice(server, batches, config, t
     wait_deferred(path, config=config(), poll=0.01)
     assert collect_deferred(path, config=config())["answers"][4] == "P4"
     assert batches.names == ["of-somebody-else.pdf"]
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/batches"], ids=["input file", "job"])
+@pytest.mark.parametrize("after", [True, False], ids=["made", "not made"])
+def test_a_lost_submission_says_what_to_look_for(batches, config, path, after):
+    batches.interrupt("POST", path, ResetBeforeBody(), after=after)
+    with pytest.raises(APIError, match=r"a job of 5 requests named pollux-\S+-000000 may exist") as caught:
+        defer_many(PROMPTS, config=config(retry=ONCE))
+    assert caught.value.phase == "batch_submit"
+    mark = re.search(r"files whose names begin with (\S+) may exist", str(caught.value))[1]
+    assert not batches.accounts or all(name.startswith(mark) for name in batches.names)
 
 
 def test_finds_its_job_among_many_pages_of_others(server, batches, config):
@@ -612,9 +657,10 @@ def test_two_accounts_at_two_addresses_do_not_mix(server, batches):
 
 def test_a_handle_works_with_a_key_from_the_environment(server, batches, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    handle = defer_many(["a"], config=Config(provider="openai", model="m", base_url=f"{server.url}/v1"))
-    wait_deferred(handle, poll=0.01)
-    assert collect_deferred(handle)["answers"] == ["A"]
+    reach = Config(provider="openai", model="m", base_url=f"{server.url}/v1")
+    handle = defer_many(["a"], config=reach)
+    wait_deferred(handle, config=reach, poll=0.01)
+    assert collect_deferred(handle, config=reach)["answers"] == ["A"]
 
 
 # -- pure parts
@@ -634,8 +680,10 @@ def build_batch_state(status, completed=0, failed=0, total=4, **fields):
         (build_batch_state("in_progress", 2, 1), ("running", 2, 1)),
         (build_batch_state("finalizing", 3, 1), ("running", 3, 1)),
         (build_batch_state("cancelling", 1), ("cancelling", 1, 0)),
-        (build_batch_state("completed", 4), ("completed", 4, 0)),
-        (build_batch_state("completed", 3, 1), ("partial", 3, 1)),
+        (build_batch_state("completed", 4, output_file_id="f"), ("completed", 4, 0)),
+        (build_batch_state("completed", 3, 1, output_file_id="f"), ("partial", 3, 1)),
+        # Answers are counted whose file is not there yet: it is waited for.
+        (build_batch_state("completed", 4), ("running", 4, 0)),
         (build_batch_state("completed", 0, 4, output_file_id="f"), ("failed", 0, 4)),
         (build_batch_state("failed", total=0), ("failed", 0, 4)),
         (build_batch_state("cancelled"), ("cancelled", 0, 4)),
@@ -644,12 +692,11 @@ def build_batch_state(status, completed=0, failed=0, total=4, **fields):
         (build_batch_state("expired", 0, 4), ("expired", 0, 4)),
         (build_batch_state("expired", 3, 1), ("partial", 3, 1)),
         (build_batch_state("paused", 1), ("running", 1, 0)),
-        ({"status": None}, ("running", 0, 0)),
         ({"status": "completed", "output_file_id": "f"}, ("completed", 4, 0)),
         ({"status": "completed", "output_file_id": "f", "error_file_id": "e"}, ("partial", 0, 4)),
         ({"status": "completed", "error_file_id": "e", "request_counts": []}, ("failed", 0, 4)),
         ({"status": "expired", "output_file_id": "f"}, ("partial", 0, 4)),
-        (build_batch_state("completed", 9), ("completed", 4, 0)),
+        (build_batch_state("completed", 9, output_file_id="f"), ("completed", 4, 0)),
     ],
 )
 def test_names_the_state_of_a_job(batch, expected):

@@ -1,6 +1,8 @@
 """The raw stream of an SDK's client, as the core reads it."""
 
 import gzip
+import itertools
+import os
 import threading
 
 import attrs
@@ -11,7 +13,7 @@ from openai import OpenAI
 
 from pollux_sync import HttpRequest
 from pollux_sync.testing.server import Answer, Events
-from pollux_sync.wire.faults import ReplyError, classify_error
+from pollux_sync.wire.faults import ReplyError, StreamLimitError, classify_error
 from pollux_sync.wire.sdks import StainlessCarrier
 from responses_api import KEY
 from streams import SSE, sse
@@ -58,6 +60,20 @@ def test_keeps_the_connection_where_the_body_ends(server, carrier, begin, ending
     stream.finish()
     carrier.send(ASK, LONG_S)
     assert [request.connection for request in server.requests] == [1, connection]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems do not reserve the stack of a thread at once")
+def test_gives_the_connection_up_where_the_system_has_no_thread(server, begin):
+    server.reply(Events([sse(1, done=True)]))
+    stream = begin()
+    assert list_data(stream) == [1]
+    # No address space has room for a stack of 128 TB.
+    before = threading.stack_size(1 << 47)
+    try:
+        stream.finish()
+    finally:
+        threading.stack_size(before)
+    server.wait_for_open_connections(0)
 
 
 def test_waking_ends_a_wait_in_another_thread(server, begin):
@@ -154,3 +170,15 @@ def test_leaves_alone_a_connection_that_is_not_its_own(extensions):
         assert list_data(stream) == [1]
         stream.finish()
     assert body.closed.is_set()
+
+
+@pytest.mark.parametrize("piece", [b": alive\n\n", sse(1)], ids=["comments", "events"])
+def test_ends_a_stream_without_end(server, begin, piece):
+    server.reply(Events(itertools.repeat(piece), interval_s=0.01))
+    stream = begin()
+    stream.limit(0.2)
+    with pytest.raises(StreamLimitError) as caught:
+        list_data(stream)
+    fault = classify_error(caught.value)
+    assert (fault.kind, fault.retryable) == ("timeout", False)
+    assert "stream_timeout_s=0.2" in fault.message

@@ -2,6 +2,7 @@
 
 import pytest
 
+from long_streams import N_PIECES, PIECE, read_in_time
 from pollux_openai import OpenAIProvider
 from pollux_sync import Config, Options, ReasoningDelta, Reply, StreamStart, TextDelta, ToolCall, ToolCallDelta, stream
 from pollux_sync.data.provider import HttpResponse
@@ -21,7 +22,7 @@ from response_streams import (
     summaries,
     texts,
 )
-from responses_api import KEY, message, refusal, response, thought
+from responses_api import KEY, function_call, message, refusal, response, thought
 from streams import sse
 
 OPTIONS = Options(tools=[{"name": name, "parameters": {"type": "object", "properties": {}}} for name in ("add", "sub")])
@@ -166,3 +167,22 @@ def test_ends_with_the_final_event():
     *_, last = OpenAIProvider().pollux_decode_stream(events, call)
     assert isinstance(last, Reply)
     assert last.text == "x"
+
+
+LONG_CALL = function_call("add", PIECE * N_PIECES)
+
+
+@pytest.mark.parametrize(
+    ("body", "events"),
+    [
+        (response(message(PIECE * N_PIECES)), texts(*[PIECE] * N_PIECES)),
+        (response(thought(PIECE * N_PIECES)), summaries(*[PIECE] * N_PIECES)),
+        (response(LONG_CALL), call_events(LONG_CALL, *[PIECE] * N_PIECES)),
+    ],
+    ids=["text", "summary", "arguments"],
+)
+def test_joins_pieces_in_linear_time(body, events):
+    call = Call(index=0, model="m", prompt="hi", options=OPTIONS)
+    provider = OpenAIProvider()
+    end = event(body["status"], response=body)
+    assert read_in_time(lambda stream: provider.pollux_decode_stream(stream=stream, call=call), [*events, end])

@@ -12,7 +12,7 @@ from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.sending import send_calls
-from pollux_sync.errors import ConfigurationError, Interrupted, SourceError
+from pollux_sync.errors import ConfigurationError, Interrupted, SourceError, Terminated
 from pollux_sync.process import caches, open_call_context
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def run_many(
     the error of the lowest index is raised with the envelope as ``error.partial_result``, or kept in the envelope
     with ``Options(on_error="keep")``.
     Ctrl-C deletes uploaded files and ends the call at once. Once calls were being sent it raises Interrupted, a
-    KeyboardInterrupt with the answers so far as ``partial_result``.
+    KeyboardInterrupt with the answers so far as ``partial_result``. A signal handler that calls ``sys.exit`` does the
+    same with Terminated, a SystemExit; see `exit_on_sigterm`.
     """
     # Monotonic: a wall clock may be set back while the call runs.
     started = time.monotonic()
@@ -92,10 +93,10 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             outcomes = send_calls(prepared, hooks)
-        except Interrupted as interrupt:
+        except (Interrupted, Terminated) as stop:
             # Built before the clean-up at the end of the block: a second Ctrl-C there must not lose the answers.
             duration_s = time.monotonic() - started
-            interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
+            stop.partial_result = build_envelope(prepared, stop.outcomes, duration_s=duration_s)
             raise
     # A cache that the provider has lost must not be handed out again, whether the error is raised or kept.
     caches.forget_missing(request.options.cache, outcomes)

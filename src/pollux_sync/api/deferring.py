@@ -6,8 +6,9 @@ import math
 import random
 import time
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
 
 from pollux_sync.data.checks import check_seconds
 from pollux_sync.data.handles import DeferredHandle
@@ -19,7 +20,7 @@ from pollux_sync.engine.collecting import (
     take_snapshot,
 )
 from pollux_sync.engine.deferring import submit
-from pollux_sync.engine.journaling import lock_job_file, read_job_file
+from pollux_sync.engine.journaling import locate_job_file, lock_job_file, read_job_file, remove_leftovers
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError
 from pollux_sync.process import clients, resolve_config
@@ -72,10 +73,11 @@ def defer_many(
     handle can.
 
     Requests that are too many for one job become several jobs under one handle. Raises ConfigurationError for
-    what cannot be deferred, before anything is sent, and APIError with phase "upload" or "batch_submit".
+    what cannot be deferred and for a job file that cannot be used, before anything is sent, and APIError with phase
+    "upload" or "batch_submit". The text of an error after which a job may exist says which one, and how to go on.
     """
     request = build_request(prompts, sources, config, options)
-    path = None if job_file is None else Path(job_file)
+    path = None if job_file is None else locate_job_file(job_file)
     # Two processes with one job file would both submit, so the file is locked before it is read.
     with lock_job_file(path), clients.lease(request.config) as hooks:
         return submit(request, hooks, path)
@@ -128,8 +130,8 @@ def wait_deferred(
 
     Looks at once, after 5 s, then at growing intervals up to 5 minutes, each a little randomised; ``poll`` sets
     other intervals in seconds. When a look fails in a way that may pass, the next one follows. Ctrl-C ends the
-    waiting, not the job. Raises DeferredNotReadyError after ``timeout_s`` seconds, and APIError for a lasting
-    failure.
+    waiting, not the job. Raises DeferredNotReadyError after ``timeout_s`` seconds, which says how many looks in a row
+    had failed by then, and why; and APIError for a lasting failure.
     """
     ((_, snapshot),) = as_completed([handle], config=config, timeout_s=timeout_s, poll=poll, on_change=on_change)
     return snapshot
@@ -151,54 +153,79 @@ def as_completed(
         check_seconds("timeout_s", timeout_s)
     # Every handle is resolved before the first wait, so that a bad path fails at once and not after hours.
     # Keyed by job, so that a handle that is passed twice is waited for once.
-    pending = {handle.job_id: (handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles)}
-    known: dict[str, DeferredSnapshot] = {}
-    # Not the monotonic clock: on Linux it stands still while a laptop sleeps, and the provider works on meanwhile.
-    deadline = None if timeout_s is None else time.time() + timeout_s
+    watches = (_JobWatch(handle, resolve_config(handle, config)) for handle in map(_resolve_handle, handles))
+    pending = {watch.handle.job_id: watch for watch in watches}
+    # Monotonic: a wall clock may be set while the jobs are waited for.
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     look = 0
     while pending:
-        # A copy, since handles are removed while iterating.
-        for job_id, (handle, handle_config) in list(pending.items()):
-            snapshot = _look_at(handle, handle_config, known, on_change)
+        # A copy, since watches are removed while iterating.
+        for job_id, watch in list(pending.items()):
+            snapshot = watch.look(on_change)
             if snapshot is not None and snapshot.is_terminal:
                 del pending[job_id]
-                yield handle, snapshot
+                yield watch.handle, snapshot
         if not pending:
             return
         wait_s = _choose_wait_s(poll, look)
         look += 1
-        left_s = math.inf if deadline is None else deadline - time.time()
+        left_s = deadline - time.monotonic()
         if left_s <= 0:
-            first = next(iter(pending))
-            raise DeferredNotReadyError(
-                f"{len(pending)} of the jobs had not ended after {timeout_s:g} s",
-                hint="wait again with the same handle or file: the jobs are still running",
-                snapshot=known.get(first),
-            )
+            raise _build_not_ready([*pending.values()], timeout_s)
         # A long interval must not outlast the timeout.
         time.sleep(min(wait_s, left_s))
 
 
-def _look_at(
-    handle: DeferredHandle,
-    config: Config,
-    known: dict[str, DeferredSnapshot],
-    on_change: Callable[[DeferredSnapshot], object] | None,
-) -> DeferredSnapshot | None:
-    """Look at a job once; return None when the look failed in a way that may pass."""
-    with clients.lease(config) as hooks:
-        try:
-            snapshot = take_snapshot(handle, hooks)
-        except APIError as error:
-            # A wait of hours must survive an outage of minutes; only an error that will repeat ends it.
-            if error.retryable or error.kind in {"connection", "timeout"}:
-                return None
-            raise
-        before, known[handle.job_id] = known.get(handle.job_id), snapshot
-        is_new = emit_change(before, snapshot, hooks)
-    if is_new and on_change is not None:
-        on_change(snapshot)
-    return snapshot
+@attrs.define
+class _JobWatch:
+    """The looks at the jobs of one handle: the last snapshot, and how many looks have failed since then, and why."""
+
+    handle: DeferredHandle
+    config: Config
+    snapshot: DeferredSnapshot | None = None
+    failures: int = 0
+    error: APIError | None = None
+
+    def look(self, on_change: Callable[[DeferredSnapshot], object] | None) -> DeferredSnapshot | None:
+        """Look at the jobs once; return None when the look failed in a way that may pass."""
+        with clients.lease(self.config) as hooks:
+            try:
+                snapshot = take_snapshot(self.handle, hooks)
+            except APIError as error:
+                # A wait of hours must survive an outage of minutes; only an error that will repeat ends it.
+                if error.retryable or error.kind in {"connection", "timeout"}:
+                    self.failures, self.error = self.failures + 1, error
+                    return None
+                raise
+            before, self.snapshot = self.snapshot, snapshot
+            self.failures, self.error = 0, None
+            is_new = emit_change(before, snapshot, hooks)
+        if is_new and on_change is not None:
+            on_change(snapshot)
+        return snapshot
+
+    def describe_failures(self) -> str:
+        """Return how many looks in a row have failed, and how the last one did; empty if it did not."""
+        if self.error is None:
+            return ""
+        one, several = ("the last look", "the last") if self.snapshot else ("the only look", "all")
+        looks = one if self.failures == 1 else f"{several} {self.failures} looks"
+        return f"; {looks} at {self.handle.job_id} failed: {self.error.message}"
+
+
+def _build_not_ready(pending: Sequence[_JobWatch], timeout_s: float | None) -> DeferredNotReadyError:
+    """Return the error of a timeout, about a job that cannot be seen if there is one."""
+    watch = next((watch for watch in pending if watch.failures), pending[0])
+    hint = "wait again with the same handle or file: the jobs are still running"
+    if watch.failures:
+        hint = "wait again with the same handle or file: the jobs go on, whether or not they can be seen"
+    error = DeferredNotReadyError(
+        f"{len(pending)} of the jobs had not ended after {timeout_s:g} s{watch.describe_failures()}",
+        hint=hint,
+        snapshot=watch.snapshot,
+    )
+    error.__cause__ = watch.error
+    return error
 
 
 def _choose_wait_s(poll: Poll | None, look: int) -> float:
@@ -218,7 +245,9 @@ def _resolve_handle(handle: object) -> DeferredHandle:
             f"handle must be a DeferredHandle or the path of a job file, got {type(handle).__name__}",
             hint="pass what defer_many() returned, or its job_file",
         )
-    stored = read_job_file(Path(handle)).handle
+    path = locate_job_file(handle)
+    remove_leftovers(path)
+    stored = read_job_file(path).handle
     if stored is None:
         raise ConfigurationError(
             f"the submission of {str(handle)!r} was interrupted",

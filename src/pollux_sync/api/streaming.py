@@ -14,7 +14,7 @@ from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.streaming import ActiveStreams, check_streamable, stream_calls
-from pollux_sync.errors import ConfigurationError, Interrupted
+from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, Terminated
 from pollux_sync.process import caches, open_call_context
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def _generate_events(
         try:
             outcomes = yield from stream_calls(prepared, hooks, active)
         # As in `answer_request`: the envelope is built before the context closes.
-        except Interrupted as interrupt:
+        except (Interrupted, Terminated) as stop:
             duration_s = time.monotonic() - started
-            interrupt.partial_result = build_envelope(prepared, interrupt.outcomes, duration_s=duration_s)
+            stop.partial_result = build_envelope(prepared, stop.outcomes, duration_s=duration_s)
             raise
     caches.forget_missing(request.options.cache, outcomes)
     yield StreamDone(seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started))
@@ -139,7 +139,7 @@ class Stream:
             raise ConfigurationError("another thread is reading the stream", hint="let one thread read it")
         try:
             event: StreamEvent = next(self._events)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, *STOPS) as error:
             # Kept for result(): reading on after an error would give an empty stream and hide it.
             self._failure = None if isinstance(error, StopIteration) else error
             raise

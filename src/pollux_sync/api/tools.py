@@ -19,7 +19,7 @@ from pollux_sync.data.tool import Tool
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.enveloping import tool_arguments
 from pollux_sync.engine.threads import map_threads
-from pollux_sync.errors import ConfigurationError, Interrupted
+from pollux_sync.errors import STOPS, ConfigurationError, build_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -160,10 +160,9 @@ class ToolLoop:
                 choice = attrs.evolve(later, tool_choice="none") if len(steps) == self.max_steps else later
                 result = self.ask(options=build_continue_options(result, results, choice))
                 steps.append(_build_step(result))
-        # Also the Interrupted of a round in flight: its own partial result lacks the rounds before it.
-        except KeyboardInterrupt as interrupt:
-            outcomes = interrupt.outcomes if isinstance(interrupt, Interrupted) else ()
-            raise Interrupted(outcomes=outcomes, partial_result=_sum_steps(result, steps, started)) from interrupt
+        # Also that of a round in flight, which knows its outcomes: its own partial result lacks the rounds before it.
+        except STOPS as cause:
+            raise build_stop(cause, (), _sum_steps(result, steps, started)) from cause
         except Exception as error:
             # With on_tool_error="raise" the caller asked for the tool's own exception, of whatever class; it is
             # the only thing that can carry the rounds that were paid for. Some exceptions take no attributes.

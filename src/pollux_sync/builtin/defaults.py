@@ -70,6 +70,12 @@ class CoreDefaults:
         return client.stream(request, timeout_s)
 
     @hookimpl(trylast=True)
+    def pollux_build_error(self, response: HttpResponse) -> Exception:
+        from pollux_sync.wire.faults import HttpError
+
+        return HttpError(response)
+
+    @hookimpl(trylast=True)
     def pollux_classify_error(self, error: Exception) -> Fault | None:
         from pollux_sync.wire.faults import classify_error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.cli.terminal import write
+from pollux_sync.cli.terminal import write, write_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ def write_answers(result: Mapping[str, Any], titles: Sequence[str]) -> None:
             continue
         if len(titles) > 1:
             write(f"--- {index + 1}/{len(titles)}: {titles[index]} ---")
-        write(text)
+        write_answer(text)
 
 
 def build_titles(prompts: Sequence[str | None], identifiers: Sequence[str], *, per_source: bool) -> list[str]:

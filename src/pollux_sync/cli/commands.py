@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from pollux_sync.cli.terminal import escape_controls
 from pollux_sync.errors import PluginLoadError
 from pollux_sync.hooks.loading import COMMANDS, list_entry_points, load
 
@@ -32,13 +33,21 @@ DESCRIPTIONS = {
 }
 
 
+class CommandParser(ArgumentParser):
+    """argparse's parser, whose errors do not repeat control characters of the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the usage and the message on stderr."""
+        super().error(escape_controls(message))
+
+
 def build_parser(name: str, usage: str | None = None, *, details: str = "", epilog: str = "") -> ArgumentParser:
     """Return a parser for the built-in command ``name``, without its arguments.
 
     Its description is the line of `DESCRIPTIONS`, then ``details``.
     """
     line = DESCRIPTIONS[name]
-    return ArgumentParser(
+    return CommandParser(
         prog=f"{_CORE} {name}",
         usage=usage and f"{_CORE} {name} {usage}",
         description=f"{line[0].upper()}{line[1:]}. {details}".rstrip(),

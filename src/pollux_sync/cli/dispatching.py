@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
 from pollux_sync._version import VERSION
-from pollux_sync.cli.commands import list_commands, load_command
+from pollux_sync.cli.commands import CommandParser, list_commands, load_command
 from pollux_sync.cli.exits import EXIT_CODES, REFUSED, run_command
+from pollux_sync.cli.terminal import escape_controls
 from pollux_sync.hooks.loading import STRICT_VARIABLE, is_strict_mode
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def _split(words: list[str], position: int) -> tuple[list[str], list[str]]:
     return words[:position], words[position:]
 
 
-def _build_parser() -> ArgumentParser:
+def _build_parser() -> CommandParser:
     # argparse's subparsers would need the parser of every command, and so import them all.
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="pollux-sync",
         usage="pollux-sync [-h] [--version] [--traceback] COMMAND ...",
         description="Ask large language models about text, files and media.",
@@ -65,4 +66,5 @@ def _describe_commands() -> str:
     commands = list_commands()
     width = max((len(name) for name, _ in commands), default=0)
     lines = [f"  {name.ljust(width)}  {about}".rstrip() for name, about in commands]
-    return "\n".join(["commands (COMMAND --help shows its options):", *(lines or ["  no command is installed"])])
+    listed = "\n".join(["commands (COMMAND --help shows its options):", *(lines or ["  no command is installed"])])
+    return escape_controls(listed)  # the names are those of installed packages

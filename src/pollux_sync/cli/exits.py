@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pollux_sync.cli.terminal import discard_output, flush, write_remark
-from pollux_sync.errors import ConfigurationError, DeferredNotReadyError, PlanningError, PolluxError, SourceError
+from pollux_sync.errors import (
+    ConfigurationError,
+    DeferredNotReadyError,
+    PlanningError,
+    PolluxError,
+    SourceError,
+    Terminated,
+)
+from pollux_sync.signals import SIGTERM_STATUS, exit_on_sigterm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # As shells have it: 130 is 128 + SIGINT. A reader that goes away would be 128 + SIGPIPE = 141, but Python ignores that
 # signal and raises BrokenPipeError.
 DONE, FAILED, REFUSED, PENDING, INTERRUPTED, READER_GONE = 0, 1, 2, 3, 130, 141
+TERMINATED = SIGTERM_STATUS
 
 MEANINGS = {
     DONE: "done; for run: every prompt was answered",
@@ -22,6 +34,7 @@ MEANINGS = {
     PENDING: "for deferred jobs: not ended yet",
     INTERRUPTED: "interrupted by Ctrl-C; the answers so far are printed",
     READER_GONE: "the program that read the output has ended",
+    TERMINATED: "terminated by SIGTERM; the answers so far are printed",
 }
 
 #: The end of a command's help.
@@ -29,9 +42,13 @@ EXIT_CODES = "\n".join(["exit codes:", *(f"  {code:<3}  {meaning}" for code, mea
 
 
 def run_command(work: Callable[[], object], *, show_traceback: bool) -> int:
-    """Call ``work`` and return its exit code. Report what it raises on stderr; flush stdout."""
+    """Call ``work`` and return its exit code. Report what it raises on stderr; flush stdout.
+
+    SIGTERM ends ``work`` as Ctrl-C does.
+    """
     try:
-        code = _run_work(work, show_traceback=show_traceback)
+        with _handle_sigterm():
+            code = _run_work(work, show_traceback=show_traceback)
         flush()
     except BrokenPipeError:
         code = READER_GONE
@@ -44,11 +61,31 @@ def run_command(work: Callable[[], object], *, show_traceback: bool) -> int:
     return code
 
 
+@contextmanager
+def _handle_sigterm() -> Iterator[None]:
+    """Exit on SIGTERM inside the block, where that is possible. Afterwards the handlers are those from before."""
+    # `main` may be called by another program, which keeps its own handlers, and in a thread, which can have none.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    exit_on_sigterm()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that was not set from Python cannot be set again, and was left alone
+                signal.signal(number, handler)
+
+
 def _run_work(work: Callable[[], object], *, show_traceback: bool) -> int:
     try:
         return _read_exit_code(work())
     except BrokenPipeError:  # it is about stdout: `run_command` answers it
         raise
+    except Terminated as stop:
+        write_remark("terminated")
+        return _read_exit_code(stop.code)
     except SystemExit as leaving:  # argparse leaves so, after --help and on bad usage
         return _read_exit_code(leaving.code)
     except KeyboardInterrupt:

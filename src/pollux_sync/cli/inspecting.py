@@ -11,7 +11,7 @@ import attrs
 
 from pollux_sync.cli.commands import load_exact_command
 from pollux_sync.cli.terminal import write_remark
-from pollux_sync.errors import PolluxError
+from pollux_sync.errors import PolluxError, Terminated
 from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, is_strict_mode, list_entry_points, load
 from pollux_sync.hooks.relay import build_manager, read_provider_info
 
@@ -65,6 +65,8 @@ def find_problem(work: Callable[[], object]) -> tuple[str, str | None] | None:
     """Call ``work``. Return the message and hint of its exception, or None; in strict mode also print the traceback."""
     try:
         work()
+    except Terminated:
+        raise
     # A plugin may raise anything, and sys.exit() while it is imported must not end the inspection of the others.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         if is_strict_mode():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,8 +14,10 @@ from pollux_sync.cli.answers import iter_error_lines, write_answers
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, EXIT_CODES, FAILED, PENDING
 from pollux_sync.cli.terminal import write_json, write_remark, write_table
-from pollux_sync.engine.journaling import read_job_file
+from pollux_sync.engine.journaling import locate_job_file, read_job_file
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
+from pollux_sync.process import HandleHints, resolve_config
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.handles import DeferredSnapshot
 
+_HINTS = HandleHints(
+    mock="add --mock",
+    not_mock="leave --mock out",
+    address="add --base-url {address}, and set the provider's variable to the key that belongs there",
+    account="set the provider's variable to the key of that account; if only the key was renewed, delete the account "
+    "of the handle in the job file",
+)
 _HEADER = ("file", "status", "done", "failed", "pending", "age")
 
 
@@ -33,7 +41,7 @@ def status(argv: Sequence[str]) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--json", action="store_true", help="print a list with one object per file")
     arguments = parser.parse_args(argv)
-    snapshots = {name: inspect_deferred(name, config=_build_config(name, arguments)) for name in arguments.files}
+    snapshots = {name: inspect_deferred(name, config=_resolve_config(name, arguments)) for name in arguments.files}
     if arguments.json:
         write_json([{"file": name} | attrs.asdict(snapshot) for name, snapshot in snapshots.items()])
     else:
@@ -41,7 +49,7 @@ def status(argv: Sequence[str]) -> int:
     return max(map(_choose_exit_code, snapshots.values()))
 
 
-def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.time) -> int:
+def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> int:
     """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1.
 
     ``clock`` returns seconds; ``--timeout`` is measured by it.
@@ -59,7 +67,7 @@ def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.time) -> int:
         left_s = None if deadline is None else max(0.0, deadline - clock())
         snapshot = wait_deferred(
             name,
-            config=_build_config(name, arguments),
+            config=_resolve_config(name, arguments),
             timeout_s=left_s,
             poll=arguments.poll,
             on_change=None if arguments.quiet else partial(_report_change, name),
@@ -77,7 +85,7 @@ def collect(argv: Sequence[str]) -> int:
     parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     arguments = parser.parse_args(argv)
-    result = collect_deferred(arguments.file, config=_build_config(arguments.file, arguments))
+    result = collect_deferred(arguments.file, config=_resolve_config(arguments.file, arguments))
     plain: dict[str, Any] = to_jsonable(result)
     if arguments.json:
         write_json(plain)
@@ -95,7 +103,7 @@ def cancel(argv: Sequence[str]) -> int:
     parser = _build_parser("cancel", "FILE", "You pay for what was answered until then.")
     parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
     arguments = parser.parse_args(argv)
-    cancel_deferred(arguments.file, config=_build_config(arguments.file, arguments))
+    cancel_deferred(arguments.file, config=_resolve_config(arguments.file, arguments))
     write_remark(f"cancellation requested; next: pollux-sync status {arguments.file}")
     return DONE
 
@@ -103,14 +111,27 @@ def cancel(argv: Sequence[str]) -> int:
 def _build_parser(name: str, usage: str, details: str = "") -> ArgumentParser:
     parser = build_parser(name, usage, details=details, epilog=EXIT_CODES)
     parser.add_argument("--mock", action="store_true", help="for a job that this process submitted with --mock")
+    parser.add_argument("--base-url", metavar="URL", help="for a job that was submitted with this --base-url")
     return parser
 
 
-def _build_config(name: str, arguments: Namespace) -> Config | None:
-    """Return the configuration of a mock job; None for another, whose key comes from the environment."""
-    # The file does not say that the job is a mock's: its provider has the name of the real one.
-    handle = read_job_file(Path(name)).handle if arguments.mock else None
-    return Config(provider=handle.provider, model=handle.model, use_mock=True) if handle else None
+def _resolve_config(name: str, arguments: Namespace) -> Config:
+    """Return the configuration that reaches the job of a file: the environment's, changed by the arguments.
+
+    Raises ConfigurationError for a job of another address or account, with a hint in the words of the command line.
+    """
+    handle = read_job_file(locate_job_file(name)).handle
+    if handle is None:
+        raise ConfigurationError(
+            f"the submission of {name!r} was interrupted",
+            hint="run the same pollux-sync defer command again: it continues from there",
+        )
+    config = None
+    if arguments.mock or arguments.base_url:
+        config = Config(
+            provider=handle.provider, model=handle.model, use_mock=arguments.mock, base_url=arguments.base_url
+        )
+    return resolve_config(handle, config, _HINTS)
 
 
 def _build_row(name: str, snapshot: DeferredSnapshot) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pollux_sync.cli.asking import build_question, parse_arguments
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.progress import build_progress
 from pollux_sync.cli.terminal import write, write_delta, write_json, write_remark
-from pollux_sync.errors import ConfigurationError, PolluxError
+from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
         return FAILED if _report_failures(_stream(question), include_errors=True) else DONE
     try:
         result = _ask(question, build_progress(sys.stderr, is_quiet=arguments.quiet))
-    except (PolluxError, KeyboardInterrupt) as error:
-        # What was answered before the failure or the Ctrl-C was paid for: print it, then let the error through.
+    except (PolluxError, *STOPS) as error:
+        # What was answered before the failure or the stop was paid for: print it, then let the error through.
         partial: ResultEnvelope | None = getattr(error, "partial_result", None)
         if partial is not None:
             _write_result(partial, question, as_json=arguments.json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,8 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: Characters that a terminal obeys instead of showing them: C0 without tab and line feed, DEL, C1, the line ends of
+#: Unicode, and what turns the direction of writing. Names and messages come from packages and servers.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def escape_controls(text: str) -> str:
+    r"""Return the text with an escape such as ``\x1b`` in place of each character that a terminal would obey."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def write(text: str) -> None:
-    """Write ``text`` to stdout, and a line end unless it has one. Raises OSError when the reader has gone."""
+    """Write lines about something to stdout, without control characters. Raises OSError when the reader has gone."""
+    write_answer(escape_controls(text))
+
+
+def write_answer(text: str) -> None:
+    """Write an answer to stdout as it came, with a line end. Raises OSError when the reader has gone."""
     _write_text(sys.stdout, text if text.endswith("\n") else f"{text}\n")
 
 
@@ -29,16 +45,17 @@ def write_json(value: Any) -> None:
     """Write ``value`` as JSON to stdout, in ASCII where stdout cannot encode its characters."""
     # JSON has escapes of its own: with those of `_write_text` the output would not be JSON any more.
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    write(text if _can_encode(sys.stdout, text) else json.dumps(value, indent=2, default=str))
+    text = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    write_answer(text if _can_encode(sys.stdout, text) else json.dumps(value, indent=2, default=str))
 
 
 def write_remark(text: str) -> None:
-    """Write a line to stderr, after flushing stdout. Never raises because of a stream."""
+    """Write a line to stderr without control characters, after flushing stdout. Never raises because of a stream."""
     # Both streams often lead to one terminal: without the flush the remark would overtake the answers.
     with suppress(OSError, ValueError):  # `run_command` flushes again and reports it
         flush()
     with suppress(OSError, ValueError):  # a remark that cannot be written must not end the command
-        _write_text(sys.stderr, f"{text}\n")
+        _write_text(sys.stderr, f"{escape_controls(text)}\n")
 
 
 def flush() -> None:
@@ -70,9 +87,10 @@ def read_stdin() -> str:
 
 
 def write_table(rows: Sequence[Sequence[str]]) -> None:
-    """Write rows to stdout, with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    """Write rows to stdout, with aligned columns. A line end in a cell would break its row, and is escaped too."""
+    shown = [[escape_controls(cell).replace("\n", r"\n") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

@@ -36,8 +36,12 @@ _BODY_HEADERS = frozenset({"content-length", "content-type", "transfer-encoding"
 #: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
-#: A shorter key is not scrubbed: it protects nothing, and its characters occur in every text.
+#: A shorter key is not redacted: it protects nothing, and its characters occur in every text.
 _MIN_SECRET_CHARS = 4
+#: A shorter key, such as "test", may be part of ordinary words: it is redacted only where it is a word of its own.
+_MIN_UNIQUE_CHARS = 12
+#: How the account of every mock begins. A fingerprint of a key is hexadecimal, so it cannot begin so.
+_MOCK_ACCOUNT = "mock"
 #: The text that stands for a secret.
 REDACTED = "[REDACTED]"
 
@@ -46,8 +50,28 @@ def _redact(value: str | None) -> str:
     return repr(value) if value is None else f"'{REDACTED}'"
 
 
-def _redact_credentials(url: str | None) -> str:
-    return repr(url if url is None else _CREDENTIALS.sub(rf"\1{REDACTED}@", url))
+def redact_secret(text: str, secret: str) -> str:
+    """Return ``text`` without the secret: a long one anywhere, a short one where it is a whole word."""
+    if len(secret) < _MIN_UNIQUE_CHARS:
+        return re.sub(rf"(?<![\w-]){re.escape(secret)}(?![\w-])", REDACTED, text)
+    # Repeated, because the texts around a replacement may form the secret anew.
+    while secret in text:
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def is_mock_account(account: str | None) -> bool:
+    """Return whether a handle of this account was made by the mock."""
+    return (account or "").startswith(_MOCK_ACCOUNT)
+
+
+def redact_credentials(url: str) -> str:
+    """Return a URL without user and password."""
+    return _CREDENTIALS.sub(rf"\1{REDACTED}@", url)
+
+
+def _redact_url(url: str | None) -> str:
+    return repr(url if url is None else redact_credentials(url))
 
 
 def _strip_credentials(text: str) -> str:
@@ -115,12 +139,13 @@ class ConfigValues:
     provider: str
     model: str
     api_key: str | None = attrs.field(default=None, repr=_redact)
-    base_url: str | None = attrs.field(default=None, repr=_redact_credentials)
+    base_url: str | None = attrs.field(default=None, repr=_redact_url)
     use_mock: bool = False
     request_concurrency: int = 6
     timeout_s: float = 600.0
+    stream_timeout_s: float = 3600.0
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    proxy: str | None = attrs.field(default=None, repr=_redact_credentials)
+    proxy: str | None = attrs.field(default=None, repr=_redact_url)
     ca_bundle: str | None = attrs.field(default=None, converter=_to_text_path)
     headers: Mapping[str, str] = attrs.field(default=None, converter=_copy_headers, eq=_dump_json, repr=_redact_values)
     uploads: Uploads = "auto"
@@ -148,10 +173,14 @@ class ConfigValues:
 
     @property
     def account(self) -> str | None:
-        """A fingerprint of the key, from which the key cannot be recovered; None without a key."""
+        """A fingerprint of the key, from which the key cannot be recovered; None without a key.
+
+        That of a mock is marked as such: see `is_mock_account`.
+        """
         key = next(iter(self._keys), None)
         # Hashed with a text of ours, so that the fingerprint differs from a plain hash of the key made elsewhere.
-        return key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
+        fingerprint = key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
+        return "-".join(filter(None, (_MOCK_ACCOUNT, fingerprint))) if self.use_mock else fingerprint
 
     @property
     def _keys(self) -> list[str]:
@@ -172,6 +201,7 @@ class ConfigValues:
         check_bool("use_mock", self.use_mock)
         check_int("request_concurrency", self.request_concurrency, minimum=1)
         check_seconds("timeout_s", self.timeout_s, above=True)
+        check_seconds("stream_timeout_s", self.stream_timeout_s, above=True)
         if not isinstance(self.retry, RetryPolicy):
             raise ConfigurationError(
                 f"retry must be a RetryPolicy, got {type(self.retry).__name__}",

@@ -21,7 +21,7 @@ class ToolCallDict(TypedDict):
 
 
 class ErrorDict(TypedDict):
-    """The error of a prompt without an answer."""
+    """The error of a prompt without an answer. ``provider_code`` names it in the provider's own words."""
 
     type: str
     message: str
@@ -29,6 +29,7 @@ class ErrorDict(TypedDict):
     kind: str | None
     status_code: int | None
     retryable: bool
+    provider_code: str | None
 
 
 class Metrics(TypedDict):
@@ -89,19 +90,36 @@ class ToolStep(TypedDict):
 
 
 class DeferredItem(TypedDict):
-    """One request of a deferred job, as it ended. ``custom_id`` is our id of the request in the job."""
+    """One request of a deferred job, as it ended. ``custom_id`` is our id of the request in the job.
+
+    ``error`` and the four fields after it are those of its error, as in ``errors``.
+    """
 
     custom_id: str
     status: str
     error: str | None
+    kind: str | None
+    status_code: int | None
+    retryable: bool
+    provider_code: str | None
     provider_status: str | None
     finish_reason: str | None
+
+
+class UnmatchedRow(TypedDict):
+    """A row of a job's results that belongs to none of its requests, with the answer that it holds."""
+
+    custom_id: str
+    status: str
+    text: str
+    error: str | None
 
 
 class DeferredDiagnostics(TypedDict):
     """A deferred job as it ended; ``submitted_at`` and ``completed_at`` are in seconds since the epoch.
 
-    ``unknown_rows`` counts rows of the provider that belong to no request, ``duplicate_rows`` those that came twice.
+    ``unknown_rows`` counts rows of the provider that belong to no request, which are in ``unmatched``,
+    ``duplicate_rows`` those that came twice, ``unreadable_rows`` those that are damaged.
     """
 
     job_id: str
@@ -112,6 +130,8 @@ class DeferredDiagnostics(TypedDict):
     items: list[DeferredItem]
     unknown_rows: int
     duplicate_rows: int
+    unreadable_rows: int
+    unmatched: list[UnmatchedRow]
 
 
 class Diagnostics(TypedDict):

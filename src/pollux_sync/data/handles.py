@@ -48,8 +48,8 @@ class RemoteCache:
 class CacheHandle(Storable):
     """The handle of a cache at the provider, which serves one model. ``expires_at`` is in seconds since the epoch.
 
-    ``account`` is a fingerprint of the account that owns the cache. ``base_url`` is set if the cache is not at the
-    provider's usual address.
+    ``account`` is a fingerprint of the account that owns the cache, or names the mock. ``base_url`` is set if the cache
+    is not at the provider's usual address.
     """
 
     name: str
@@ -117,9 +117,10 @@ class DeferredHandle(Storable):
 class JobState:
     """The state of one job at the provider. ``provider_status`` is the status in the provider's own words.
 
-    ``error`` says why the job failed as a whole. ``ended_as`` is the status with which the job itself ended;
-    set it where ``status`` is "partial", which does not say whether the job was cancelled or expired. It decides the
-    fate of requests for which `pollux_collect_deferred` yields no row. Times are in seconds since the epoch.
+    ``error`` says why the job failed as a whole, and ``provider_code`` is the provider's code for that. ``ended_as`` is
+    the status with which the job itself ended; set it where ``status`` is "partial", which does not say whether the job
+    was cancelled or expired. It decides the fate of requests for which `pollux_collect_deferred` yields no row. Times
+    are in seconds since the epoch.
     """
 
     status: DeferredStatus
@@ -129,6 +130,7 @@ class JobState:
     completed_at: float | None = None
     expires_at: float | None = None
     error: str | None = None
+    provider_code: str | None = None
     ended_as: DeferredStatus | None = None
 
     def decide_unanswered(self) -> ItemStatus:

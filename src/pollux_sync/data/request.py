@@ -220,7 +220,9 @@ class DeferredBatch:
     ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long in all. ``first`` is
     the index of its first request. Put ``mark`` into the names of the job and of all that is stored for it, so that an
     interrupted submission can find them again. ``created_at`` is the time of the first attempt to submit, in seconds
-    since the epoch. ``other_jobs`` are the ids of the submission's earlier jobs, which must not be taken for this one.
+    since the epoch by our clock, which must not be compared with the provider's. ``bookmark`` is what
+    `pollux_bookmark_deferred` returned before that attempt. ``other_jobs`` are the ids of the submission's earlier
+    jobs, which must not be taken for this one.
     """
 
     path: Path
@@ -230,6 +232,7 @@ class DeferredBatch:
     n_bytes: int
     mark: str
     created_at: float
+    bookmark: str | None = None
     other_jobs: frozenset[str] = frozenset()
 
 
@@ -238,14 +241,18 @@ class DeferredRow:
     """One row of a deferred job's results.
 
     ``response`` is what a call would have received; it is None without an answer, and ``error`` says why.
-    ``provider_status`` is the status in the provider's own words.
+    ``error_response`` is the error answer that a direct call would have received instead, status and body: the core
+    reads the kind, status and code of the failure from it. ``provider_status`` is the status in the provider's own
+    words. A row that is not ``is_readable`` is damaged: the job's results are then not collected.
     """
 
     custom_id: str
     status: ItemStatus
     response: HttpResponse | None = None
     error: str | None = None
+    error_response: HttpResponse | None = None
     provider_status: str | None = None
+    is_readable: bool = True
 
 
 class Redelivery(Protocol):

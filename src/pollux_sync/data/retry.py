@@ -17,7 +17,9 @@ class RetryPolicy:
     retry k (k >= 1) the wait is ``min(max_delay_s, initial_delay_s * backoff_multiplier**(k-1))`` seconds, or a random
     part of it with ``jitter``. A server's Retry-After lengthens the wait and is never shortened; a call
     fails at once if it does not fit. ``max_elapsed_s`` (None: no limit) bounds waiting and new attempts, counted from
-    the start of the first attempt; a first attempt that itself took longer may still be retried once.
+    the start of the first attempt; a first attempt that itself took longer may still be retried once. An answer that
+    arrived whole but cannot be read is paid for, and asking again pays again: that is done only with
+    ``retry_unreadable``; the error has what arrived as ``unread_answer``.
 
     Raises ConfigurationError (also a ValueError) for values out of range.
     """
@@ -28,6 +30,7 @@ class RetryPolicy:
     max_delay_s: float = 5.0
     jitter: bool = True
     max_elapsed_s: float | None = 15.0
+    retry_unreadable: bool = False
 
     def __attrs_post_init__(self) -> None:
         check_int("max_attempts", self.max_attempts, minimum=1)
@@ -35,6 +38,7 @@ class RetryPolicy:
         check_number("backoff_multiplier", self.backoff_multiplier, minimum=0, above=True)
         check_seconds("max_delay_s", self.max_delay_s)
         check_bool("jitter", self.jitter)
+        check_bool("retry_unreadable", self.retry_unreadable)
         if self.max_elapsed_s is not None:
             check_seconds("max_elapsed_s", self.max_elapsed_s)
 

@@ -140,6 +140,12 @@ class EventStream:
     def __iter__(self) -> Iterator[ServerEvent]:
         return iter(self._events)
 
+    def limit(self, limit_s: float) -> None:
+        """Limit the whole answer to ``limit_s`` seconds from now, however many events come.
+
+        Reading later raises TimeoutError. Does nothing for a stream that is not read from a network.
+        """
+
     def hurry(self) -> None:
         """Limit the wait to a few seconds, because the answer is complete and only extras such as the usage may follow.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from pollux_sync.data.handles import DeferredSnapshot, build_custom_id, is_termi
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure, Reply
 from pollux_sync.data.request import Call, Plan, Prepared, Request
-from pollux_sync.engine.enveloping import build_envelope
+from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, build_api_error
@@ -24,13 +23,19 @@ from pollux_sync.schemas import answer_format, schema_hash, schema_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.envelope import DeferredItem, ResultEnvelope, UnmatchedRow
     from pollux_sync.data.handles import DeferredHandle, DeferredJob, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import DeferredRow
     from pollux_sync.hooks.relay import Hooks
 
+#: The hint for a request that a later job may answer. Those of live calls are about concurrency and retries.
+_AGAIN_HINT = "defer this prompt again"
+
 log = logging.getLogger("pollux_sync")
+
+#: How many rows that answer no request of a job are read, beside as many as it has requests.
+_MAX_ODD_ROWS = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -120,18 +125,19 @@ def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks)
         )
     prepared = _rebuild_plan(handle, response_schema, hooks)
     items: list[_Item] = []
-    surplus: Counter[str] = Counter()
-    for job, state in zip(handle.jobs, states, strict=True):
-        read = partial(_read_rows, job, prepared, hooks)
-        found, surplus_of_job = request_with_retries(read, hooks, phase="batch_collect")
-        surplus += surplus_of_job
+    jobs = [_read_job(job, state, prepared, hooks) for job, state in zip(handle.jobs, states, strict=True)]
+    for job, state, rows in zip(handle.jobs, states, jobs, strict=True):
         indexes = range(job.first, job.first + job.request_count)
         # Rows come in any order, and some not at all: the prompts decide what is accounted for.
-        items += [found.get(build_custom_id(index)) or _build_unanswered(state, index, hooks) for index in indexes]
+        items += [rows.items.get(build_custom_id(index)) or _build_unanswered(state, index, hooks) for index in indexes]
     # Two clocks are subtracted, the provider's and ours: the result may be negative.
     duration_s = max(0.0, (snapshot.completed_at or time.time()) - (snapshot.submitted_at or 0.0))
     envelope = build_envelope(prepared, [item.outcome for item in items], duration_s=duration_s)
-    _add_diagnostics(envelope, items, snapshot, surplus)
+    _add_diagnostics(envelope, items, snapshot, jobs)
+    for rows in jobs:
+        if rows.damage is not None:
+            rows.damage.partial_result = envelope
+            raise rows.damage
     # Last: what was stored may go only when every answer is in the envelope.
     release_jobs(handle, hooks)
     return envelope
@@ -159,21 +165,89 @@ def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) ->
     return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked={})
 
 
-def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> tuple[dict[str, _Item], Counter[str]]:
-    """Return the items of one job by custom id, and the number of rows that were duplicate or unknown."""
+@attrs.define
+class _JobRows:
+    """What the rows of one job hold: items by custom id, and rows that belong to none of its requests.
+
+    ``damage`` is the error of results that are not all there.
+    """
+
+    items: dict[str, _Item] = attrs.field(factory=dict)
+    unmatched: list[UnmatchedRow] = attrs.field(factory=list)
+    duplicates: int = 0
+    unreadable: int = 0
+    damage: APIError | None = None
+
+    def count_missing(self, job: DeferredJob, state: JobState) -> int:
+        """Return how many answers are missing without a reason that the job's state gives."""
+        if state.decide_unanswered() != "missing":
+            return 0
+        failed_rows = sum(item.status != "succeeded" for item in self.items.values())
+        # The provider counts failures for which it writes no row, or rows whose key it has lost.
+        explained = max(0, state.failed - failed_rows) + len(self.unmatched)
+        return max(0, job.request_count - len(self.items) - explained)
+
+
+def _read_job(job: DeferredJob, state: JobState, prepared: Prepared, hooks: Hooks) -> _JobRows:
+    """Read the rows of a job, again by the retry policy if they are damaged. Raises APIError for a failed request."""
+    latest: list[_JobRows] = []
+
+    def read() -> _JobRows:
+        rows = _read_rows(job, prepared, hooks)
+        latest.append(rows)
+        missing = rows.count_missing(job, state)
+        if missing or rows.unreadable:
+            raise _build_damage(job, rows, missing, hooks)
+        return rows
+
+    try:
+        return request_with_retries(read, hooks, phase="batch_collect")
+    except APIError as error:
+        # Raised later, with all answers that could be read: they are paid for.
+        if error.kind != "malformed" or not latest:
+            raise
+        latest[-1].damage = error
+        return latest[-1]
+
+
+def _build_damage(job: DeferredJob, rows: _JobRows, missing: int, hooks: Hooks) -> APIError:
+    return APIError(
+        f"the results of job {job.job_id} are damaged: {missing} of {job.request_count} answers are missing, "
+        f"{rows.unreadable} rows cannot be read",
+        kind="malformed",
+        retryable=True,
+        provider=hooks.info.name,
+        phase="batch_collect",
+        hint="collect again, since nothing was deleted; the error's partial_result has the answers that could be read",
+    )
+
+
+def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> _JobRows:
+    """Return what the rows of one job hold."""
     calls = prepared.calls[job.first : job.first + job.request_count]
     calls_by_id = {build_custom_id(call.index): call for call in calls}
-    items: dict[str, _Item] = {}
-    surplus: Counter[str] = Counter()
+    rows = _JobRows()
     for row in hooks.collect_deferred(job, hooks.config.timeout_s):
         # Counted, not raised: an odd row must not cost the answers beside it, which are paid for.
-        if row.custom_id not in calls_by_id:
-            surplus["unknown_rows"] += 1
-        elif row.custom_id in items:
-            surplus["duplicate_rows"] += 1
+        if not row.is_readable:
+            rows.unreadable += 1
+        elif row.custom_id not in calls_by_id:
+            rows.unmatched.append(_describe_unmatched(row, calls[0], hooks))
+        elif row.custom_id in rows.items:
+            rows.duplicates += 1
         else:
-            items[row.custom_id] = _read_row(row, calls_by_id[row.custom_id], hooks)
-    return items, surplus
+            rows.items[row.custom_id] = _read_row(row, calls_by_id[row.custom_id], hooks)
+        # A file of another job, or one without end, must not fill the memory.
+        if len(rows.unmatched) + rows.unreadable + rows.duplicates > job.request_count + _MAX_ODD_ROWS:
+            rows.unreadable = max(rows.unreadable, 1)
+            break
+    return rows
+
+
+def _describe_unmatched(row: DeferredRow, call: Call, hooks: Hooks) -> UnmatchedRow:
+    item = _read_row(row, call, hooks)
+    text = item.outcome.text if isinstance(item.outcome, Reply) else ""
+    return {"custom_id": row.custom_id, "status": item.status, "text": text, "error": item.error}
 
 
 def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
@@ -187,9 +261,26 @@ def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
             failure = _read_decoding_error(problem, call, hooks)
             outcome, status, error = Failure(failure), "failed", failure.message
     else:
-        failed = _build_error(row.status, row.error, call.index, hooks)
+        failed = _read_row_error(row, call, hooks)
         outcome, error = Failure(failed), failed.message
     return _Item(outcome=outcome, status=status, error=error, provider_status=row.provider_status)
+
+
+def _read_row_error(row: DeferredRow, call: Call, hooks: Hooks) -> PolluxError:
+    """Return the error of a row that failed: as a direct call would have raised it, where the provider says enough."""
+    if row.error_response is None:
+        return _build_error(row.status, row.error, call.index, hooks)
+    try:
+        fault = hooks.classify_response(row.error_response)
+    except PolluxError as defect:  # one row must not cost the others
+        defect.call_idx = call.index
+        return defect
+    if row.status != "failed":  # it was not tried, so nothing is known about the request
+        return _build_error(row.status, row.error, call.index, hooks, provider_code=fault.provider_code)
+    message = hooks.scrub(row.error) if row.error else fault.message
+    hint = _AGAIN_HINT if fault.retryable else fault.hint
+    fault = attrs.evolve(fault, message=message, hint=hint)
+    return build_api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
 def _read_decoding_error(problem: Exception, call: Call, hooks: Hooks) -> PolluxError:
@@ -202,11 +293,14 @@ def _read_decoding_error(problem: Exception, call: Call, hooks: Hooks) -> Pollux
     return build_api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
-def _build_error(status: ItemStatus, error: str | None, index: int | None, hooks: Hooks) -> APIError:
+def _build_error(
+    status: ItemStatus, error: str | None, index: int | None, hooks: Hooks, *, provider_code: str | None = None
+) -> APIError:
     return APIError(
         hooks.scrub(error or f"the request was not answered: {status}"),
         kind="unknown",
         provider=hooks.info.name,
+        provider_code=provider_code and hooks.scrub(provider_code),
         phase="batch_collect",
         call_idx=index,
     )
@@ -216,7 +310,7 @@ def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> _Item:
     """Return the item of a request for which the provider has no row. This is the one place that decides its fate."""
     status = state.decide_unanswered()
     missing = f"there is no answer; the job is {state.provider_status}" if status == "missing" else None
-    failure = _build_error(status, state.error or missing, index, hooks)
+    failure = _build_error(status, state.error or missing, index, hooks, provider_code=state.provider_code)
     return _Item(
         outcome=Failure(failure),
         status=status,
@@ -226,7 +320,7 @@ def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> _Item:
 
 
 def _add_diagnostics(
-    envelope: ResultEnvelope, items: Sequence[_Item], snapshot: DeferredSnapshot, surplus: Counter[str]
+    envelope: ResultEnvelope, items: Sequence[_Item], snapshot: DeferredSnapshot, jobs: Sequence[_JobRows]
 ) -> None:
     envelope["metrics"]["deferred"] = True
     envelope["diagnostics"]["deferred"] = {
@@ -235,18 +329,26 @@ def _add_diagnostics(
         "submitted_at": snapshot.submitted_at,
         "completed_at": snapshot.completed_at,
         "elapsed_s": envelope["metrics"]["duration_s"],
-        "items": [
-            {
-                "custom_id": build_custom_id(index),
-                "status": item.status,
-                "error": item.error,
-                "provider_status": item.provider_status,
-                "finish_reason": item.outcome.finish_reason if isinstance(item.outcome, Reply) else None,
-            }
-            for index, item in enumerate(items)
-        ],
-        "unknown_rows": surplus["unknown_rows"],
-        "duplicate_rows": surplus["duplicate_rows"],
+        "items": [_describe_item(index, item) for index, item in enumerate(items)],
+        "unknown_rows": sum(len(rows.unmatched) for rows in jobs),
+        "duplicate_rows": sum(rows.duplicates for rows in jobs),
+        "unreadable_rows": sum(rows.unreadable for rows in jobs),
+        "unmatched": [row for rows in jobs for row in rows.unmatched],
+    }
+
+
+def _describe_item(index: int, item: _Item) -> DeferredItem:
+    error = build_error(item.outcome.error) if isinstance(item.outcome, Failure) else None
+    return {
+        "custom_id": build_custom_id(index),
+        "status": item.status,
+        "error": item.error,
+        "kind": error and error["kind"],
+        "status_code": error and error["status_code"],
+        "retryable": bool(error and error["retryable"]),
+        "provider_code": error and error["provider_code"],
+        "provider_status": item.provider_status,
+        "finish_reason": item.outcome.finish_reason if isinstance(item.outcome, Reply) else None,
     }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
-from contextlib import suppress
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 
@@ -18,13 +18,21 @@ from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextP
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import delete_uploads, prepare_plan, upload_part, wait_until_ready
+from pollux_sync.engine.preparing import (
+    PendingUploads,
+    delete_uploads,
+    prepare_plan,
+    upload_part,
+    wait_until_ready,
+)
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.errors import APIError, PlanningError, PolluxError, is_refusal
+from pollux_sync.errors import APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
+from pollux_sync.hooks.folders import open_temporary_folder
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from pollux_sync.data.handles import Asset, DeferredJob
     from pollux_sync.data.request import Call, Part, Plan, Request
@@ -45,22 +53,25 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     journal = Journal(job_file, hash_content(plan, hooks))
     if journal.facts.handle is not None:
         return journal.facts.handle
+    uploads = _JobUploads(journal, hooks)
     try:
-        handle = _submit_jobs(plan, hooks, journal)
+        handle = _submit_jobs(plan, hooks, journal, uploads)
+        if journal.is_resumed or journal.was_open:
+            # The jobs exist: their handle must not be lost over stray files, which expire.
+            with suppress(PolluxError):
+                _delete_strays(handle, hooks)
+        journal.record_handle(handle)
     except BaseException as error:
-        _clean_up(error, hooks, journal, job_file)
+        # An upload that Ctrl-C left in flight must not write the job file after it is gone.
+        uploads.end()
+        _clean_up(error, hooks, journal, job_file, has_uploaded=uploads.has_run)
         raise
-    if journal.is_resumed or journal.was_open:
-        # The jobs exist: their handle must not be lost over stray files, which expire.
-        with suppress(PolluxError):
-            _delete_strays(handle, hooks)
-    journal.record_handle(handle)
     hooks.emit(DeferredSubmitted(handle))
     return handle
 
 
-def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
-    prepared = prepare_plan(plan, hooks, _JobUploads(journal, hooks))
+def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: _JobUploads) -> DeferredHandle:
+    prepared = prepare_plan(plan, hooks, uploads)
     if prepared.blocked:
         raise prepared.blocked[min(prepared.blocked)]
     covered = sum(job.request_count for job in journal.facts.jobs)
@@ -84,6 +95,11 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal) -> DeferredHandle:
     )
 
 
+def build_batch_mark(mark: str, first: int) -> str:
+    """Return the mark of the job whose first request has this index."""
+    return f"{mark}-{first:06d}"
+
+
 class _JobUploads:
     """The files of a job: named by its mark, recorded in its journal, kept until it ends."""
 
@@ -93,15 +109,25 @@ class _JobUploads:
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal = journal
         self._hooks = hooks
+        self._pending = PendingUploads(hooks)
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         known = self._journal.find_asset(part)
         if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
             return wait_until_ready(known, part, self._hooks, stop)
         name = f"{self._journal.facts.mark}-{PurePath(part.source.identifier).name or 'file'}"
-        asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
-        self._journal.record_upload(part, asset)
+        store = partial(upload_part, part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
+        asset = self._pending.run(store, partial(self._journal.record_upload, part))
         return wait_until_ready(asset, part, self._hooks, stop)
+
+    @property
+    def has_run(self) -> bool:
+        """True if any upload was begun."""
+        return self._pending.has_run
+
+    def end(self) -> None:
+        """Wait a moment for uploads in flight; one that lands later deletes its file."""
+        self._pending.end()
 
 
 def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:
@@ -112,8 +138,8 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
     attempted = journal.facts.attempted
     is_repeated = attempted is not None and attempted.first == first
     count = attempted.request_count if attempted and is_repeated else None
-    with tempfile.TemporaryDirectory(prefix="pollux-sync-") as folder:
-        path = Path(folder) / "requests.jsonl"
+    with open_temporary_folder() as folder:
+        path = folder / "requests.jsonl"
         written, n_bytes = _write_lines(path, _encode_lines(calls[first:], hooks, journal.facts.mark), hooks, count)
         batch = DeferredBatch(
             path=path,
@@ -121,11 +147,17 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
             first=first,
             request_count=written,
             n_bytes=n_bytes,
-            mark=f"{journal.facts.mark}-{first:06d}",
+            mark=build_batch_mark(journal.facts.mark, first),
             created_at=attempted.created_at if attempted and is_repeated else time.time(),
+            bookmark=attempted.bookmark if attempted and is_repeated else _fetch_bookmark(hooks),
             other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
         )
         return _submit_once(batch, hooks, journal)
+
+
+def _fetch_bookmark(hooks: Hooks) -> str | None:
+    fetch = partial(hooks.bookmark_deferred, hooks.config.timeout_s)
+    return request_with_retries(fetch, hooks, phase="batch_submit")
 
 
 def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> DeferredJob:
@@ -170,7 +202,7 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
     """Write ``count`` lines, or as many as the provider takes; return their number and their size in bytes."""
     limits = hooks.info.deferred
     written = size = 0
-    with path.open("wb") as file:
+    with _open_for_writing(path) as file:
         for line in lines:
             is_full = limits is not None and (
                 written == limits.max_requests or (written > 0 and size + len(line) > limits.max_bytes)
@@ -186,6 +218,18 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
             written += 1
             size += len(line)
     return written, size
+
+
+@contextmanager
+def _open_for_writing(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise PolluxError(
+            f"the requests cannot be written to {path}: {error.strerror}",
+            hint="free space there, or let TMPDIR name another folder",
+        ) from error
 
 
 def hash_content(plan: Plan, hooks: Hooks) -> str:
@@ -222,21 +266,52 @@ def _build_part_identity(part: Part) -> list[Any]:
     return [type(part).__name__, part.source.mime_type, content, hints]
 
 
-def _clean_up(error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None) -> None:
+def _clean_up(
+    error: BaseException, hooks: Hooks, journal: Journal, job_file: Path | None, *, has_uploaded: bool
+) -> None:
     """Delete what was stored, after a refusal. After a failure that proves nothing, keep what is needed to go on."""
     facts = journal.facts
     if facts.jobs or journal.is_open:
-        hint = f"go on with job_file={str(job_file)!r}" if job_file else "with a job_file= one could go on from here"
-        error.add_note(f"jobs exist, or may exist: {hint}")
+        _explain_remains(error, journal, job_file)
         return
     assets = {stored.asset.id: stored.asset for stored in facts.uploads}
-    if isinstance(error, APIError) and error.phase == "upload" and error.status_code is None:
-        # A file may have been stored although no answer came. A file that cannot be listed now expires.
-        with suppress(PolluxError):
+    is_clean = True
+    # A file may have been stored although no answer came, and a refused job may have stored its input.
+    if facts.attempted is not None or has_uploaded:
+        try:
             assets |= {asset.id: asset for asset in _find_uploads(facts.mark, hooks)}
-    if assets:
-        delete_uploads([*assets.values()], hooks)
-    journal.discard()
+        except PolluxError:
+            is_clean = False
+    # What cannot be deleted now is by the next call with the file; without one it expires.
+    if delete_uploads([*assets.values()], hooks) and is_clean:
+        journal.discard()
+
+
+def _explain_remains(error: BaseException, journal: Journal, job_file: Path | None) -> None:
+    """Say in the error what exists or may exist at the provider, and how to go on."""
+    remains = _describe_remains(journal)
+    way_on = (
+        f"call again with job_file={str(job_file)!r}: it looks for the job before it submits it again"
+        if job_file is not None
+        else "look for it in the provider's lists of batches and files before you submit again; "
+        "with job_file= the next call finds it itself, and nothing is paid twice"
+    )
+    # Not in the text of Ctrl-C, which has none, or of an error that asks to choose among the jobs that exist.
+    if isinstance(error, PolluxError) and not isinstance(error, ConfigurationError):
+        error.args = (f"{error.message}; {remains}",)
+        error.hint = f"{error.hint}; then {way_on}" if error.hint else way_on
+    else:
+        error.add_note(f"{remains}: {way_on}")
+
+
+def _describe_remains(journal: Journal) -> str:
+    facts, attempted, texts = journal.facts, journal.facts.attempted, []
+    if journal.is_open and attempted is not None:
+        mark = build_batch_mark(facts.mark, attempted.first)
+        texts.append(f"a job of {attempted.request_count} requests named {mark} may exist")
+    texts.append(f"files whose names begin with {facts.mark} may exist")
+    ids = [job.job_id for job in facts.jobs] + [stored.asset.id for stored in facts.uploads]
+    return ", and ".join(texts) + (f" (known: {', '.join(ids)})" if ids else "")
 
 
 def _find_uploads(mark: str, hooks: Hooks) -> list[Asset]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
 from pollux_sync.engine.conversing import build_state
-from pollux_sync.errors import ConfigurationError, ToolCallParseError
+from pollux_sync.errors import APIError, ConfigurationError, ToolCallParseError
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     options = prepared.plan.request.options
     structured, schema_errors = _read_structured(prepared.plan.answer_format, replies)
-    errors = [_build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
+    errors = [build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
     states = _build_states(prepared, replies)
     status = _decide_status(replies)
     usage = _sum_usage(outcomes)
@@ -73,11 +73,12 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         **_build_compatibility(status),
         "usage": usage,
         "metrics": _build_metrics(prepared.plan, replies, attempts, usage, duration_s),
-        "diagnostics": _build_diagnostics(prepared, replies, attempts, schema_errors),
+        "diagnostics": _build_diagnostics(prepared, outcomes, attempts, schema_errors),
         "structured": structured,
         "reasoning": _keep_if_any([reply.reasoning if reply else None for reply in replies]),
         "tool_calls": _build_tool_calls(replies),
-        "errors": errors if any(errors) or options.on_error == "keep" else None,
+        # A deferred job accounts for every prompt, also when all were answered.
+        "errors": errors if any(errors) or options.on_error == "keep" or prepared.plan.is_deferred else None,
         "_conversation_state": states[0] if states else None,
         "_conversation_states": _keep_if_any(states) if len(states) > 1 else None,
     }
@@ -109,17 +110,26 @@ def _build_metrics(
 
 def _build_diagnostics(
     prepared: Prepared,
-    replies: Sequence[Reply | None],
+    outcomes: Sequence[Outcome],
     attempts: list[list[AttemptDict]],
     schema_errors: list[str | None] | None,
 ) -> Diagnostics:
-    raw_responses = [_build_raw_response(reply) if reply else None for reply in replies]
+    raw_responses = [
+        _build_raw_response(outcome) if isinstance(outcome, Reply) else _build_unread_response(outcome.error)
+        for outcome in outcomes
+    ]
     diagnostics: Diagnostics = {"raw_responses": raw_responses, "attempts": attempts}
     if prepared.plan.request.per_source:
         diagnostics["calls"] = _build_labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
     return diagnostics
+
+
+def _build_unread_response(error: PolluxError) -> dict[str, Any] | None:
+    """Return what arrived of an answer that could not be read: it may be paid for, and so must not be lost."""
+    content = error.unread_answer if isinstance(error, APIError) else None
+    return None if content is None else {"unread_answer": content.decode("utf-8", "replace")}
 
 
 def _read_text(outcome: Outcome) -> str:
@@ -281,7 +291,8 @@ def read_cache_mode(plan: Plan) -> CacheMode:
     return "implicit" if plan.calls and plan.calls[0].options.implicit_caching else "none"
 
 
-def _build_error(error: PolluxError) -> ErrorDict:
+def build_error(error: PolluxError) -> ErrorDict:
+    """Return an error as it stands in the envelope."""
     return {
         "type": type(error).__name__,
         "message": error.message,
@@ -289,6 +300,7 @@ def _build_error(error: PolluxError) -> ErrorDict:
         "kind": getattr(error, "kind", None),
         "status_code": getattr(error, "status_code", None),
         "retryable": getattr(error, "retryable", False),
+        "provider_code": getattr(error, "provider_code", None),
     }
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import attrs
 
@@ -24,7 +25,7 @@ from pollux_sync.data.handles import (  # noqa: TC001 - read from files
     DeferredJob,
 )
 from pollux_sync.data.request import DeferredBatch, UploadPart  # noqa: TC001 - the first is read from files
-from pollux_sync.errors import ConfigurationError
+from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Attempted:
     first: int
     request_count: int
     created_at: float
+    bookmark: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -79,14 +81,19 @@ class Journal:
                 f"the job file {str(path)!r} is for other requests",
                 hint="pass another job_file, or delete this one if you do not need its job",
             )
+        if stored is not None and stored.handle is None:
+            _refuse_hard_links(self._path)
         self.is_resumed = stored is not None
         #: Whether a job may exist that is not recorded, and whether that was ever the case.
         self.is_open = self.was_open = stored is not None and stored.attempted is not None
         self.facts = stored or JobFile(
             content=content, mark=f"pollux-{content[:12]}-{secrets.token_hex(4)}", begun_at=time.time()
         )
-        if stored is None:
-            self._write()
+        if stored is None and path is not None:
+            try:
+                write_atomically(path, self.facts.to_dict())
+            except OSError as error:
+                raise _build_refusal(path, error) from error
 
     def find_asset(self, part: UploadPart) -> Asset | None:
         """Return the recorded upload of this content and type, or None."""
@@ -105,8 +112,13 @@ class Journal:
         """Record that a job is about to be submitted."""
         # A job that may exist keeps the facts of its first attempt: by them it is looked up.
         if not self.is_open:
-            count, created_at = batch.request_count, batch.created_at
-            self._update(attempted=Attempted(first=batch.first, request_count=count, created_at=created_at))
+            attempted = Attempted(
+                first=batch.first,
+                request_count=batch.request_count,
+                created_at=batch.created_at,
+                bookmark=batch.bookmark,
+            )
+            self._update(attempted=attempted)
 
     def mark_open(self) -> None:
         """Note that the submission failed in a way that proves nothing about the job."""
@@ -124,26 +136,73 @@ class Journal:
     def discard(self) -> None:
         """Delete the job file, when nothing was submitted and nothing is stored."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            # A file that stays is no harm: the next call with it finds that nothing was submitted.
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def _update(self, **changes: Any) -> None:
+        """Change the facts and write them. Raises PolluxError for a file that cannot be written any more."""
+        # Changed first: what has happened is known to this call even if it cannot be written.
         self.facts = attrs.evolve(self.facts, **changes)
-        self._write()
-
-    def _write(self) -> None:
-        if self._path is not None:
+        if self._path is None:
+            return
+        try:
             write_atomically(self._path, self.facts.to_dict())
+        # Not a ConfigurationError, which would say that nothing was sent.
+        except OSError as error:
+            raise PolluxError(
+                f"the job file {str(self._path)!r} cannot be written any more: {error.strerror}",
+                hint="free space there",
+            ) from error
+
+
+def locate_job_file(job_file: object) -> Path:
+    """Return the absolute path of a job file, without links. Raises ConfigurationError for what cannot be one.
+
+    Two names of one file become one path: only then does the lock hold for both, and only then does writing replace
+    the file and not a link to it.
+    """
+    name = os.fspath(job_file) if isinstance(job_file, str | os.PathLike) else job_file
+    if not isinstance(name, str):
+        raise ConfigurationError(f"job_file must be a path, got {type(job_file).__name__}", hint="pass 'job.json'")
+    try:
+        path = Path(os.path.realpath(name))
+        # What is still a link leads back to itself.
+        problem = "is a folder" if path.is_dir() else "is a link to itself" if path.is_symlink() else None
+    except (OSError, ValueError) as error:  # a NUL, or half a character
+        raise _build_refusal(name, error) from error
+    if not name or problem is not None:
+        raise ConfigurationError(
+            f"the job file {name!r} {problem}" if name else "job_file is empty", hint="name a file, such as job.json"
+        )
+    return path
+
+
+def _build_refusal(path: Path | str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the job file {str(path)!r} cannot be used: {getattr(error, 'strerror', None) or error}",
+        hint="name a file in a folder that exists and that you may write to; its name must be short",
+    )
+
+
+def _refuse_hard_links(path: Path | None) -> None:
+    # Writing replaces one name of the file, and the other one would keep a state that is no longer true.
+    if path is not None and path.stat().st_nlink > 1:
+        raise ConfigurationError(
+            f"the job file {str(path)!r} has a second name (a hard link)", hint="delete all names but one, and use it"
+        )
 
 
 def read_job_file(path: Path) -> JobFile:
     """Return the content of a job file. Raises ConfigurationError for any other file, or one that cannot be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return JobFile.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except ConfigurationError:  # also a ValueError, and names the bad fields
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{str(path)!r} is not a job file: {error}", hint="pass the job_file that defer_many was given"
         ) from error
-    return JobFile.from_dict(data)
 
 
 def write_atomically(path: Path, data: dict[str, Any]) -> None:
@@ -173,25 +232,61 @@ def write_atomically(path: Path, data: dict[str, Any]) -> None:
 
 @contextmanager
 def lock_job_file(path: Path | None) -> Iterator[None]:
-    """Keep other processes from using the job file. Raises ConfigurationError while one uses it."""
+    """Keep other processes from using the job file, and remove what a killed one left beside it.
+
+    Raises ConfigurationError while another process uses it, and where it cannot be written.
+    """
     if path is None or fcntl is None:
         yield
         return
-    busy = ConfigurationError(
-        f"another process is submitting with {str(path)!r}", hint="wait for it, or pass another job_file"
-    )
-    lock = path.with_name(f".{path.name}.lock")
-    with lock.open("a", encoding="utf-8") as file:
-        try:
-            # The kernel drops this lock with the process, also on kill -9; a lock file alone would stay.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between open and flock the owner may have removed the file: then we hold a lock that nobody sees.
-            is_ours = lock.stat().st_ino == os.fstat(file.fileno()).st_ino
-        except OSError as error:
-            raise busy from error
-        if not is_ours:  # its owner removed it, and another process created it again
-            raise busy
+    lock = _build_lock_path(path)
+    try:
+        file = lock.open("a", encoding="utf-8")
+    except OSError as error:
+        raise _build_refusal(path, error) from error
+    with file:
+        _acquire_lock(path, lock, file)
+        _remove_unfinished(path)
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                lock.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left beside the job file, unless another process uses the file now."""
+    with suppress(ConfigurationError, OSError):
+        if _build_lock_path(path).exists():
+            with lock_job_file(path):
+                pass
+
+
+def _build_lock_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+def _acquire_lock(path: Path, lock: Path, file: TextIO) -> None:
+    try:
+        # The kernel drops this lock with the process, also on kill -9; a lock file alone would stay.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between open and flock the owner may have removed the file: then we hold a lock that nobody sees.
+        is_ours = lock.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    except OSError as error:
+        raise _build_refusal(path, error) from error
+    if not is_ours:
+        raise ConfigurationError(
+            f"another process is submitting with {str(path)!r}", hint="wait for it, or pass another job_file"
+        )
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove the new contents that killed processes wrote beside the job file but did not put in its place."""
+    # The names that `write_atomically` uses, and not those for "job.json" where this file is "job".
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            if name.fullmatch(other.name):
+                other.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.events import PlanBuilt
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.options import NO_OPTIONS
@@ -157,6 +158,10 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
         f"the cache is for model {cache.model!r}, not {request.config.model!r}": (
             cache.model != request.config.model,
             "use its model",
+        ),
+        f"the cache {cache.name!r} was {'not ' * request.config.use_mock}made by the mock": (
+            cache.account is not None and is_mock_account(cache.account) != request.config.use_mock,
+            "use the config it was made with, or make a new one with create_cache",
         ),
         f"the cache {cache.name!r} is another account's": (
             None not in {cache.account, request.config.account} and cache.account != request.config.account,

@@ -32,7 +32,7 @@ from pollux_sync.engine.threads import map_threads, map_workers
 from pollux_sync.errors import APIError, PolluxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from pollux_sync.data.handles import Asset
@@ -52,12 +52,58 @@ _GRACE_S = 1.0
 _MAX_PROCESSING_S = 300.0
 
 
-class UploadScope:
-    """The files uploaded for one plan. Leaving the scope deletes them, after success and failure alike.
+class PendingUploads:
+    """The uploads in flight of one plan. When it ends they get a second to land; a later one deletes its own file.
 
-    An upload that is in flight then gets a second to end. One that ends later deletes its file itself, so that
-    Ctrl-C neither waits for a slow upload nor leaves its file behind.
+    So Ctrl-C neither waits for a slow upload nor leaves its file behind.
     """
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        #: Whether any upload was begun.
+        self.has_run = False
+        self._count = 0
+        self._is_over = False
+        self._lock = threading.Lock()
+        self._last_landed: threading.Condition | None = None
+
+    def run(self, upload: Callable[[], Asset], keep: Callable[[Asset], None]) -> Asset:
+        """Return the file that ``upload`` stores, after it was passed to ``keep``, which then owns it."""
+        with self._lock:
+            self.has_run = True
+            self._count += 1
+        asset = None
+        try:
+            asset = upload()
+            return asset
+        finally:
+            # Nobody else knows of a file that lands after the end.
+            if self._land(asset, keep) and asset is not None:
+                delete_upload(asset, self._hooks)
+
+    def _land(self, asset: Asset | None, keep: Callable[[Asset], None]) -> bool:
+        """Count one upload less, and hand its file on; return whether that is too late."""
+        with self._lock:
+            self._count -= 1
+            is_late = self._is_over
+            if asset is not None and not is_late:
+                keep(asset)
+            if self._last_landed is not None and not self._count:
+                self._last_landed.notify_all()
+            return is_late
+
+    def end(self) -> None:
+        """Wait a moment for uploads in flight. From then on files are not handed on any more."""
+        with self._lock:
+            # A normal end has nothing in flight, so it makes no condition and does not wait.
+            if self._count:
+                self._last_landed = threading.Condition(self._lock)
+                self._last_landed.wait_for(lambda: not self._count, timeout=_GRACE_S)
+            self._is_over = True
+
+
+class UploadScope:
+    """The files uploaded for one plan. Leaving the scope deletes them, after success and failure alike."""
 
     #: The calls of one plan are all that need its files.
     expected_uses = 1
@@ -65,10 +111,7 @@ class UploadScope:
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
         self._assets: list[Asset] = []
-        self._in_flight = 0
-        self._is_over = False
-        self._lock = threading.Lock()
-        self._last_landed: threading.Condition | None = None
+        self._pending = PendingUploads(hooks)
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
@@ -77,43 +120,20 @@ class UploadScope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Checked first, before the lock: another thread of the parent may hold it in the copy.
+        # Checked first, before any lock: another thread of the parent may hold it in the copy.
         if self._process != os.getpid():  # a forked child ends: the files belong to its parent
             return
-        with self._lock:
-            # A normal end has nothing in flight, so it makes no condition and does not wait.
-            if self._in_flight:
-                self._last_landed = threading.Condition(self._lock)
-                self._last_landed.wait_for(lambda: not self._in_flight, timeout=_GRACE_S)
-            self._is_over = True
-            assets, self._assets = self._assets, []
-        if assets:
-            delete_uploads(assets, self._hooks)
+        self._pending.end()
+        assets, self._assets = self._assets, []
+        delete_uploads(assets, self._hooks)
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file and wait until it is ready. Raises APIError with phase "upload"."""
-        with self._lock:
-            self._in_flight += 1
-        asset = None
-        try:
-            name = PurePath(part.source.identifier).name or "file"
-            asset = upload_part(part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
-        finally:
-            is_late = self._settle(asset)
-        # The scope is over and has deleted the others already: nobody else knows of this file.
-        if is_late:
-            delete_upload(asset, self._hooks)
+        name = PurePath(part.source.identifier).name or "file"
+        store = partial(upload_part, part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
+        asset = self._pending.run(store, self._assets.append)
         # In the scope by now, so that it is deleted even if it never becomes ready.
         return wait_until_ready(asset, part, self._hooks, stop)
-
-    def _settle(self, asset: Asset | None) -> bool:
-        with self._lock:
-            self._in_flight -= 1
-            if asset is not None and not self._is_over:
-                self._assets.append(asset)
-            if self._last_landed is not None and not self._in_flight:
-                self._last_landed.notify_all()
-            return self._is_over
 
 
 class SharedUploads(UploadScope):
@@ -124,6 +144,7 @@ class SharedUploads(UploadScope):
 
     def __init__(self, hooks: Hooks) -> None:
         super().__init__(hooks)
+        self._lock = threading.Lock()
         self._slots: dict[FileKey, _Slot] = {}
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
@@ -150,15 +171,19 @@ def _expires_soon(asset: Asset) -> bool:
     return asset.expires_at is not None and asset.expires_at < time.time() + _MARGIN_S
 
 
-def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> None:
-    """Delete stored files. A failure is reported to observers and changes nothing."""
+def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> bool:
+    """Delete stored files; return whether all are gone. A failure is reported to observers and changes nothing."""
+    if not assets:
+        return True
     # Deleting a hundred files one by one would hold the result back for many round trips.
     concurrency = hooks.config.request_concurrency
-    map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), [None] * len(assets))
+    results: list[bool | None] = [None] * len(assets)
+    map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), results)
+    return all(results)
 
 
-def delete_upload(asset: Asset, hooks: Hooks) -> None:
-    """Delete a stored file. A failure is reported to observers and changes nothing."""
+def delete_upload(asset: Asset, hooks: Hooks) -> bool:
+    """Delete a stored file; return whether it is gone. A failure is reported to observers and changes nothing."""
     failure = None
     try:
         hooks.delete_upload(asset, min(hooks.config.timeout_s, _DELETE_TIMEOUT_S))
@@ -166,6 +191,7 @@ def delete_upload(asset: Asset, hooks: Hooks) -> None:
         failure = hooks.scrub(f"{type(error).__name__}: {error}")
         log.debug("deleting %s failed: %s", asset.id, failure)
     hooks.emit(UploadDeleted(asset, failure))
+    return failure is None
 
 
 def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:

@@ -134,6 +134,9 @@ def call_with_retries(
         )
         _emit(hooks, call, AttemptFailed, ledger[-1])
         is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_ERROR_STATUS
+        # What arrived is paid for, and a second answer would be paid for too.
+        is_bought = phase == "generate" and fault.unread_answer is not None
+        is_safe = is_safe and not (is_bought and not hooks.config.retry.retry_unreadable)
         decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
         # Looked at after the failure: a stop while the attempt ran must not start another wait.
         if decision is None or isinstance(decision, str) or stop.is_set():
@@ -212,8 +215,10 @@ def read_fault(error: Exception, hooks: Hooks) -> Fault:
             retry_after_s=error.retry_after_s,
             request_id=error.request_id,
             hint=error.hint,
+            unread_answer=error.unread_answer,
             n_tokens=getattr(error, "n_tokens", None),
             n_ctx=getattr(error, "n_ctx", None),
+            provider_code=error.provider_code,
         )
         # A plugin may raise APIError itself; what it says goes through the same scrubbing as every fault.
         return hooks.scrub_fault(fault)

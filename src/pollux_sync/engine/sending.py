@@ -12,7 +12,7 @@ from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
 from pollux_sync.engine.retrying import request_delivered
 from pollux_sync.engine.threads import map_threads
-from pollux_sync.errors import APIError, Interrupted, PolluxError
+from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
 if TYPE_CHECKING:
     from pollux_sync.data.reply import Reply
@@ -26,8 +26,8 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
     At most ``request_concurrency`` are in flight. When authentication fails, calls that have not started are not
-    sent. On Ctrl-C nothing more starts and calls in flight are abandoned; Interrupted is raised with the outcomes
-    so far.
+    sent. On Ctrl-C or sys.exit nothing more starts and calls in flight are abandoned; Interrupted or Terminated is
+    raised with the outcomes so far.
     """
     # One event for all calls: it ends their waits between attempts.
     stop = threading.Event()
@@ -46,12 +46,9 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     try:
         map_threads(send_call, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
     # Answers that arrived are paid for; without this they would be lost with the local list.
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(
-            outcomes=tuple(
-                outcome or _build_interrupted(call) for outcome, call in zip(outcomes, prepared.calls, strict=True)
-            )
-        ) from interrupt
+    except STOPS as cause:
+        pairs = zip(outcomes, prepared.calls, strict=True)
+        raise build_stop(cause, tuple(outcome or _build_interrupted(call) for outcome, call in pairs)) from cause
     return cast("list[Outcome]", outcomes)
 
 

@@ -1,6 +1,7 @@
 """Prepared -> events, and at their end Outcomes: answers while they arrive.
 
-One call is read in the caller's own thread; several are read by threads of their own, their events interleaved.
+One call is read in the caller's own thread; several are read by threads of their own, their events interleaved. Where
+the system has no threads, they are read one after the other.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.retrying import build_stream_failure, call_with_retries, extend_ledger, redeliver
 from pollux_sync.engine.sending import CallGate
 from pollux_sync.engine.threads import map_threads, start_thread
-from pollux_sync.errors import APIError, ConfigurationError, Interrupted, PolluxError
+from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -68,19 +69,26 @@ def stream_calls(
     """Yield the events of every call, those of one call in order; return the outcomes in call order.
 
     At most ``request_concurrency`` are read at a time. Closing the generator, or ending ``active``, breaks them
-    off. On Ctrl-C Interrupted is raised with the outcomes so far.
+    off. On Ctrl-C or sys.exit Interrupted or Terminated is raised with the outcomes so far.
     """
     streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active, redelivery=prepared.redelivery)
     # One call is read in the caller's thread: no queue, and leaving it closes the socket at once.
-    if len(prepared.calls) != 1:
-        return (yield from interleave_calls(prepared.calls, streamer))
-    (call,) = prepared.calls
+    read = interleave_calls if len(prepared.calls) > 1 else read_in_turn
+    return (yield from read(prepared.calls, streamer))
+
+
+def read_in_turn(calls: tuple[Call, ...], streamer: CallStreamer) -> Generator[StreamEvent, None, list[Outcome]]:
+    """Yield the events of one call after the other, read in this thread; return the outcomes in call order."""
+    outcomes: list[Outcome] = []
     try:
-        return [(yield from streamer.stream_call(call))]
-    except Interrupted:
-        raise
-    except KeyboardInterrupt as interrupt:
-        raise Interrupted(outcomes=(Failure(_build_abandoned(call)),)) from interrupt
+        for call in calls:
+            outcomes.append((yield from streamer.stream_call(call)))  # noqa: PERF401 - kept for a stop
+    except STOPS as cause:
+        begun: tuple[Outcome, ...] = getattr(cause, "outcomes", ())
+        found = (*outcomes, *begun)
+        unread = (Failure(_build_abandoned(call)) for call in calls[len(found) :])
+        raise build_stop(cause, (*found, *unread)) from cause
+    return outcomes
 
 
 class ActiveStreams:
@@ -141,19 +149,20 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
 
     # A thread of its own, since map_threads blocks until all is read while this generator must yield.
     reader = start_thread(read_calls)
+    if reader is None:
+        return (yield from read_in_turn(calls, streamer))
     try:
         while (event := arriving.get()) is not None:
             yield event
-    except KeyboardInterrupt as interrupt:
+        if defects:
+            raise defects[0]
+    except STOPS as cause:
         pairs = zip(outcomes, calls, strict=True)
-        found = tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)
-        raise Interrupted(outcomes=found) from interrupt
+        raise build_stop(cause, tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)) from cause
     finally:
         # After the last event this does nothing; after an early exit it breaks the streams off.
         active.end()
         _drain(arriving, reader)
-    if defects:
-        raise defects[0]
     return cast("list[Outcome]", outcomes)
 
 
@@ -218,8 +227,8 @@ class CallStreamer:
         index = call.index
         try:
             reply = yield from self._stream_reply(self.hooks.rewrite_call(call), progress)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(outcomes=(progress.fail(_build_abandoned(call)),)) from interrupt
+        except STOPS as cause:
+            raise build_stop(cause, (progress.fail(_build_abandoned(call)),)) from cause
         except PolluxError as error:
             error.call_idx = index
             yield StreamFinish(finish_reason="error", error=error, call_idx=index)
@@ -335,8 +344,10 @@ class _OpenedStream:
 
 def attempt_stream(request: HttpRequest, call: Call, hooks: Hooks) -> tuple[_OpenedStream, HttpResponse]:
     """Make one physical attempt: send the request and read up to the first item."""
-    stream = hooks.stream(request, hooks.config.timeout_s)
+    config = hooks.config
+    stream = hooks.stream(request, min(config.timeout_s, config.stream_timeout_s))
     try:
+        stream.limit(config.stream_timeout_s)
         items = _decode_items(stream, call, hooks)
         first = _read_first(items)
     except BaseException:

@@ -43,11 +43,17 @@ def map_workers(
         stop.set()
 
 
-def start_thread(work: Callable[[], None]) -> threading.Thread:
-    """Start a daemon thread that sees the caller's context variables. Raises RuntimeError when the system has none."""
+def start_thread(work: Callable[[], None]) -> threading.Thread | None:
+    """Start a daemon thread that sees the caller's context variables. Return None when the system has no more threads.
+
+    Containers often limit them, and none is started while the interpreter ends: the caller does the work itself.
+    """
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(work,), name="pollux-sync", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
     return thread
 
 
@@ -71,8 +77,11 @@ class WorkerThreads:
         self._defects: list[BaseException] = []
 
     def run(self, size: int) -> None:
-        """Work on all items with ``size`` threads, and wait for them."""
-        for _ in range(self._start(size)):
+        """Work on all items with ``size`` threads, and wait for them. Where there are none, work in this one."""
+        count = self._start(size)
+        if not count:
+            self._take_items()
+        for _ in range(count):
             self._finished.acquire()
         if self._defects:
             raise self._defects[0]
@@ -80,12 +89,8 @@ class WorkerThreads:
     def _start(self, size: int) -> int:
         """Start the threads; return how many there are, since fewer than ``size`` still do the work."""
         for count in range(size):
-            try:
-                start_thread(self._take_items)
-            except RuntimeError:  # the system has no more threads: containers often limit them
-                if count:
-                    return count
-                raise
+            if start_thread(self._take_items) is None:
+                return count
         return size
 
     def _take_items(self) -> None:

@@ -32,7 +32,9 @@ class Config(ConfigValues):
     * ``base_url``: another address of the provider, if it takes one.
     * ``use_mock``: answer offline, under any provider name, without key and plugin.
     * ``request_concurrency``: the number of requests that one ``run_many`` may have in flight.
-    * ``timeout_s``: the seconds that one physical attempt may take in all, from connecting to the last byte.
+    * ``timeout_s``: the seconds that one physical attempt may take in all, from connecting to the last byte; of a
+      stream, the wait for each next event.
+    * ``stream_timeout_s``: the seconds that a whole streamed answer may take, your own time between events included.
     * ``proxy``, ``ca_bundle``: the proxy's address, and a file of trusted certificates; default from HTTPS_PROXY,
       HTTP_PROXY, ALL_PROXY and NO_PROXY, and from REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.
     * ``uploads``: "auto" sends a file inside each request where that costs less than storing it at the provider,

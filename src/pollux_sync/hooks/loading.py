@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from pollux_sync.errors import PluginLoadError
+from pollux_sync.errors import PluginLoadError, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +135,8 @@ def _load_entry(entry: EntryPoint) -> Loaded:
         for part in filter(None, attribute.strip().split(".")):
             plugin = getattr(plugin, part)
         plugin = plugin() if isinstance(plugin, type) else plugin
+    except Terminated:  # SIGTERM came while the module was imported: the module is not to blame
+        raise
     # SystemExit too: a module without a main guard must not end the caller's script.
     except (Exception, SystemExit) as error:
         if is_strict_mode():

@@ -6,6 +6,7 @@ the plugin.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import attrs
 import pluggy
 
-from pollux_sync.data.config import REDACTED
+from pollux_sync.data.config import redact_secret
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
@@ -42,6 +43,7 @@ T = TypeVar("T")
 _MAX_MESSAGE = 500
 #: As Any, since a type checker takes no abstract class for ``type[T]``.
 _ITERATOR: Any = Iterator
+_EXCEPTION: Any = Exception
 #: Kinds of faults whose message names the address that the request went to.
 _ADDRESS_KINDS = frozenset({"connection", "timeout", "not_found"})
 
@@ -251,6 +253,12 @@ class Hooks:
             self._raise_bug("a hook", error)
         return self.scrub_fault(self._require_type("pollux_classify_error", fault, Fault))
 
+    def classify_response(self, response: HttpResponse) -> Fault:
+        """Return the fault that an error answer shows, without the key. Raises ProviderBugError as `classify` does."""
+        # Through an exception, as if a request had raised it: a provider's classifier knows its own errors by that.
+        error: Any = self._call_hook("pollux_build_error", _EXCEPTION, response=response)
+        return self.classify(error)
+
     def scrub_fault(self, fault: Fault) -> Fault:
         """Return the fault without the key, its message cut to 500 characters, with a hint if a key was refused."""
         hint = fault.hint
@@ -262,8 +270,17 @@ class Hooks:
         # A wrong base_url shows as one of these kinds, and only the address lets the reader see it.
         if fault.kind in _ADDRESS_KINDS and self.destination:
             message = f"{message} (at {self.destination})"
-        request_id = fault.request_id and self.scrub(fault.request_id)
-        return attrs.evolve(fault, message=message, hint=hint and self.scrub(hint), request_id=request_id)
+        unread = fault.unread_answer
+        if unread is not None:
+            unread = self.scrub(unread.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        return attrs.evolve(
+            fault,
+            message=message,
+            hint=hint and self.scrub(hint),
+            request_id=fault.request_id and self.scrub(fault.request_id),
+            provider_code=fault.provider_code and self.scrub(fault.provider_code),
+            unread_answer=unread,
+        )
 
     @property
     def destination(self) -> str | None:
@@ -309,6 +326,11 @@ class Hooks:
     def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         """Return the request as a line of a deferred job."""
         return self._call_hook("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
+
+    def bookmark_deferred(self, timeout_s: float) -> str | None:
+        """Return what tells the jobs that exist now from later ones, or None."""
+        answer = self._hook.pollux_bookmark_deferred(client=self.client, timeout_s=timeout_s)
+        return None if answer is None else self._require_type("pollux_bookmark_deferred", answer, str)
 
     def submit_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
         """Submit one job and return it."""
@@ -380,7 +402,7 @@ class Hooks:
     def scrub(self, text: str) -> str:
         """Return ``text`` with every secret of the configuration removed."""
         for secret in self.config.secrets:
-            text = text.replace(secret, REDACTED)
+            text = redact_secret(text, secret)
         return text
 
     def scrub_cause(self, error: BaseException) -> BaseException | None:
@@ -394,9 +416,10 @@ class Hooks:
                 continue
             seen.append(link)
             scrub_texts(link, self.scrub)
+            _drop_http_causes(link)
             pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
         # An exception class of a plugin may build its text from attributes that we cannot scrub.
-        is_clean = not any(secret in str(link) for link in seen for secret in self.config.secrets)
+        is_clean = all(self.scrub(text) == text for text in map(str, seen))
         return error if is_clean else None
 
     def _list_problems(self, hook: str, ask: Callable[..., Any], **arguments: Any) -> list[Problem]:
@@ -488,6 +511,18 @@ def _make_caller(caller: Any) -> Callable[..., Any]:
     return list_answers
 
 
+def _drop_http_causes(error: BaseException) -> None:
+    """Cut off causes that hold a request of an HTTP library or of a vendor's SDK: its headers hold the key."""
+    for name in ("__cause__", "__context__"):
+        cause = getattr(error, name)
+        try:
+            holds_request = cause is not None and getattr(cause, "request", None) is not None
+        except RuntimeError:  # httpx has none to show
+            holds_request = False
+        if holds_request:
+            setattr(error, name, None)
+
+
 def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
     """Pass every text that an exception shows through ``scrub``, in place."""
     # In place, since the exception may be held by others, such as the context of another one.
@@ -496,8 +531,18 @@ def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
         text = getattr(error, name, None)
         if isinstance(text, str):
             setattr(error, name, scrub(text))
+    response = getattr(error, "response", None)
+    # What a server answered may quote the key.
+    if isinstance(response, HttpResponse):
+        error.response = _scrub_response(response, scrub)  # type: ignore[attr-defined]
     if hasattr(error, "__notes__"):
         error.__notes__ = [scrub(note) for note in error.__notes__]
+
+
+def _scrub_response(response: HttpResponse, scrub: Callable[[str], str]) -> HttpResponse:
+    headers = {name: scrub(value) for name, value in response.headers.items()}
+    text = json.dumps(response.body)
+    return attrs.evolve(response, headers=headers, body=json.loads(scrub(text)), content=None)
 
 
 def _read_code(function: Any) -> Any:

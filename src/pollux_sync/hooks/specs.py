@@ -203,6 +203,15 @@ def pollux_classify_error(error: Exception) -> Fault | None:
 
 
 @hookspec(firstresult=True)
+def pollux_build_error(response: HttpResponse) -> Exception | None:
+    """Return the exception that an error answer would have raised in `pollux_send`.
+
+    Called for the ``error_response`` of a row of a deferred job; `pollux_classify_error` then reads the exception.
+    Pure. The core's default returns an `HttpError`.
+    """
+
+
+@hookspec(firstresult=True)
 def pollux_count_tokens(request: HttpRequest, call: Call, client: Client, timeout_s: float) -> int | None:
     """Return the input tokens of one call as the provider counts them, or None if it cannot.
 
@@ -298,6 +307,16 @@ def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> d
 
 
 @hookspec(firstresult=True)
+def pollux_bookmark_deferred(client: Client, timeout_s: float) -> str | None:
+    """Return what tells the jobs that exist now from later ones, such as the id of the newest; None without any.
+
+    Called before a job is submitted for the first time, and passed on as ``batch.bookmark``. For a provider whose jobs
+    carry no mark: after a lost answer only a job that is newer than the bookmark can be the one that was submitted.
+    Raise a classified exception.
+    """
+
+
+@hookspec(firstresult=True)
 def pollux_submit_deferred(batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
     """Submit one deferred job and return it.
 
@@ -311,8 +330,10 @@ def pollux_submit_deferred(batch: DeferredBatch, client: Client, timeout_s: floa
 def pollux_find_deferred(batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
     """Return the job that an interrupted submission of this batch created, or None without one.
 
-    Called before a batch is submitted again. ``batch.path`` may no longer exist. Raise ConfigurationError where several
-    jobs might be it, since a wrong guess would mix up answers; raise a classified exception for a failed look-up.
+    Called before a batch is submitted again. ``batch.path`` may no longer exist. Return a job only on proof, such as
+    its mark: raise ConfigurationError where a job might be it, since a wrong guess would take over a stranger's. Raise
+    a classified exception for a failed look-up, and for an answer that is no list: it does not say that there is no
+    job.
     """
 
 

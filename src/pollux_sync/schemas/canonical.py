@@ -28,7 +28,7 @@ from pollux_sync.schemas.forms import (
 )
 from pollux_sync.schemas.keywords import Schema, drop_keywords, map_subschemas
 from pollux_sync.schemas.records import RecordField, read_docstring
-from pollux_sync.schemas.validating import check_json_schema
+from pollux_sync.schemas.validating import check_json_schema, check_patterns
 
 _DEFS = "#/$defs/"
 _TYPE_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -39,8 +39,15 @@ def schema_of(tp: Any) -> Schema:
 
     Records and enums inside the type are under ``$defs``; the root is inline unless it refers to itself. Pydantic
     models and msgspec Structs have their own schema, which is returned unchanged. Raises ConfigurationError for a type
-    without a JSON form, with the name of the field, and for an invalid JSON Schema.
+    without a JSON form, with the name of the field, for an invalid JSON Schema, and for a pattern that could take years
+    to search in an answer.
     """
+    schema = _build_schema(tp)
+    check_patterns(schema)
+    return schema
+
+
+def _build_schema(tp: Any) -> Schema:
     if isinstance(tp, dict):
         check_json_schema(tp)
         return copy.deepcopy(tp)

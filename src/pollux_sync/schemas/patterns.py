@@ -6,6 +6,8 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pollux_sync.schemas.matching import TextTooLongError, compile_matcher
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,9 +32,16 @@ def iter_matching_texts(pattern: str) -> Iterator[str]:
     for extra in range(_TRIES):
         text = _TextSampler(extra).sample_sequence(tree)
         # Look-arounds and word boundaries are ignored by the sampler, so each text is checked.
-        if text not in known and re.search(pattern, text):
+        if text not in known and _is_match(pattern, text):
             known.add(text)
             yield text
+
+
+def _is_match(pattern: str, text: str) -> bool:
+    try:
+        return compile_matcher(pattern).search(text)
+    except TextTooLongError:
+        return False
 
 
 class _TextSampler:

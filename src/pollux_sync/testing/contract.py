@@ -27,7 +27,9 @@ from pollux_sync import (
     Config,
     ConfigurationError,
     HttpResponse,
+    InternalError,
     Options,
+    PolluxError,
     RetryPolicy,
     Source,
     StreamDone,
@@ -37,6 +39,7 @@ from pollux_sync import (
     defer_many,
     explain,
     hookimpl,
+    inspect_deferred,
     run,
     run_many,
     stream,
@@ -72,6 +75,17 @@ _JSON = {"Content-Type": "application/json"}
 _SSE = {"content-type": "text/event-stream"}
 _RETRY_AT_ONCE = RetryPolicy(initial_delay_s=0, jitter=False)
 _NO_RETRY = RetryPolicy(max_attempts=1)
+#: From this status on an answer proves that nothing was stored, so that an upload may be sent again.
+_FIRST_ERROR_STATUS = 300
+#: Successful answers that are JSON, but of another type than any service gives.
+_ODD_ANSWERS: dict[str, Any] = {
+    "a list": [],
+    "a text": "x",
+    "null": None,
+    "a number": 7,
+    "true": True,
+    "an empty object": {},
+}
 #: Far more than any answer needs here, so that a busy machine causes no timeout.
 _ANSWER_TIMEOUT_S = 20.0
 #: For tests in which no answer comes: they wait this long for each attempt.
@@ -462,6 +476,25 @@ class FilesContract(Contract):
             run("p", source=sources[0], config=config(uploads="always"))
         assert (caught.value.phase, caught.value.kind, len(server.requests)) == ("upload", "connection", 1)
 
+    def test_maps_a_fault_of_an_upload(
+        self,
+        server: ScriptedServer,
+        config: Callable[..., Config],
+        sources: list[Source],
+        caplog: pytest.LogCaptureFixture,
+        fault: FaultCase,
+    ) -> None:
+        """A fault of an upload has the kind and status of a call's; it is repeated only if the service answered so."""
+        caplog.set_level(logging.DEBUG)
+        server.reply(*[fault.step] * (fault.attempts + 1))
+        with pytest.raises(APIError, match="uploading") as caught:
+            run("p", source=sources[0], config=config(uploads="always", timeout_s=_choose_timeout_s(fault)))
+        error = caught.value
+        assert (error.phase, error.kind, error.status_code) == ("upload", fault.kind, fault.status_code)
+        attempts = fault.attempts if (fault.status_code or 0) >= _FIRST_ERROR_STATUS else 1
+        assert len(server.requests) == len(error.attempts) == attempts
+        self._check_secrecy(_describe_error(error) + caplog.text)
+
 
 class DeferredContract(Contract):
     """The tests of a provider that runs deferred jobs."""
@@ -482,11 +515,27 @@ class DeferredContract(Contract):
         """Return the text that the service answers to this prompt."""
         raise NotImplementedError
 
+    def fault_cases(self) -> dict[str, FaultCase]:
+        """Return the faults of calls, and answers of odd types."""
+        odd = {f"json: {name}": FaultCase(Answer(json=value), "malformed", 200) for name, value in _ODD_ANSWERS.items()}
+        return super().fault_cases() | odd
+
+    def end_jobs(self, service: Any) -> None:
+        """Make every job of the service end, for a provider that recognises its jobs by their results alone."""
+
     @pytest.fixture
     def service(self, server: ScriptedServer) -> Handler:
         """Return the service that answers for the scripted server."""
         server.handler = service = self.serve_jobs()
         return service
+
+    def _submit_in_the_end(self, service: Any, prompts: list[str], config: Config, job_file: Path) -> None:
+        """Submit once more. A service may have to end a job before it shows whose it is."""
+        try:
+            defer_many(prompts, config=config, job_file=job_file)
+        except ConfigurationError:
+            self.end_jobs(service)
+            defer_many(prompts, config=config, job_file=job_file)
 
     def _collect(self, job: Any, config: Config) -> Any:
         # poll=0: the scripted job ends after a look or two, so the test need not wait between them.
@@ -528,10 +577,58 @@ class DeferredContract(Contract):
         with suppress(APIError):
             defer_many(["a", "b"], config=config(retry=_NO_RETRY), job_file=path)
         server.handler = service
-        defer_many(["a", "b"], config=config(), job_file=path)
+        self._submit_in_the_end(service, ["a", "b"], config(), path)
         assert len(self.list_jobs(service)) == 1
         assert self._collect(path, config())["answers"] == [self.expect_answer("a"), self.expect_answer("b")]
         assert len(self.list_files(service)) == 0
+
+    def test_a_fault_at_any_request_of_a_submission_ends_in_one_job(
+        self,
+        server: ScriptedServer,
+        service: Handler,
+        config: Callable[..., Config],
+        tmp_path: Path,
+        fault: FaultCase,
+    ) -> None:
+        """Wherever the fault begins, it is a documented error, and the next call ends with one job and its files."""
+        reach = config(retry=_NO_RETRY, timeout_s=_choose_timeout_s(fault))
+        for index in itertools.count():
+            prompts, path = [f"a{index}", f"b{index}"], tmp_path / f"{index}.json"
+            server.handler = faulty = _FaultFrom(service, fault.step, index)
+            _expect_documented_error(lambda: defer_many(prompts, config=reach, job_file=path))  # noqa: B023 - run now
+            server.handler = service
+            self._submit_in_the_end(service, prompts, config(), path)
+            assert len(self.list_jobs(service)) == index + 1
+            answers = self._collect(path, config())["answers"]
+            assert (answers, len(self.list_files(service))) == ([self.expect_answer(p) for p in prompts], 0)
+            if not faulty.was_met:
+                return
+
+    def test_a_fault_while_a_job_is_read_loses_no_answer(
+        self,
+        server: ScriptedServer,
+        service: Handler,
+        config: Callable[..., Config],
+        fault: FaultCase,
+    ) -> None:
+        """Wherever the fault begins, a look, the results and a cancellation fail as documented, and can be repeated."""
+        reach = config(retry=_NO_RETRY, timeout_s=_choose_timeout_s(fault))
+        for index in itertools.count():
+            handle = defer_many(["a", "b"], config=config())
+            wait_deferred(handle, config=config(), poll=0)
+            met = False
+            for act in (inspect_deferred, collect_deferred, cancel_deferred):
+                server.handler = faulty = _FaultFrom(service, fault.step, index)
+                is_done = _expect_documented_error(lambda: act(handle, config=reach))  # noqa: B023 - run now
+                met = met or faulty.was_met
+                server.handler = service
+                if act is collect_deferred and is_done:
+                    break
+            else:
+                result = collect_deferred(handle, config=config())
+                assert result["answers"] == [self.expect_answer("a"), self.expect_answer("b")]
+            if not met:
+                return
 
     @pytest.mark.usefixtures("service")
     def test_cancelling_ends_a_job(self, config: Callable[..., Config]) -> None:
@@ -662,10 +759,41 @@ def _build_broken_answer_cases(answer: Answer) -> dict[str, FaultCase]:
         "dripping": FaultCase(Drip(body=b" " * 999, interval_s=0.02, headers=_JSON), "timeout", None, 2),
         # One byte more than the limit, and few bytes on the wire: the limit must count the inflated body.
         "a gzip bomb": FaultCase(GzipBomb(MAX_BODY_BYTES + 1), "malformed"),
-        "broken json": FaultCase(Answer(body=body[:6], headers=_JSON), "malformed", 200, 2),
+        # It arrived whole, so it may be paid for: asking again would pay again.
+        "broken json": FaultCase(Answer(body=body[:6], headers=_JSON), "malformed", 200),
         # HTML with status 200 comes from something else than the service, and would come again.
         "a login page": FaultCase(Answer(body=b"<html>", headers={"Content-Type": "text/html"}), "malformed", 200),
     }
+
+
+@attrs.define
+class _FaultFrom:
+    """A service whose answers are a fault from one request on."""
+
+    service: Handler
+    step: Step
+    index: int
+    count: int = 0
+
+    def __call__(self, request: RecordedRequest) -> Step:
+        self.count += 1
+        return self.step if self.was_met else self.service(request)
+
+    @property
+    def was_met(self) -> bool:
+        """True if a request got the fault."""
+        return self.count > self.index
+
+
+def _expect_documented_error(act: Callable[[], object]) -> bool:
+    """Return whether the act succeeded. What it raises must be of our tree, and no defect."""
+    try:
+        act()
+    except InternalError:
+        raise
+    except PolluxError:
+        return False
+    return True
 
 
 def _choose_timeout_s(fault: FaultCase) -> float:

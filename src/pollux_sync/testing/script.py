@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -119,7 +120,8 @@ class Script:
         try:
             response = self.pollux_send(HttpRequest(path="", body=body))
         except Exception as error:  # noqa: BLE001 - a scripted answer may be any exception
-            return attrs.evolve(row, status="failed", response=None, error=str(error))
+            failure = error.response if isinstance(error, HttpError) else None
+            return attrs.evolve(row, status="failed", response=None, error=str(error), error_response=failure)
         return attrs.evolve(row, response=response) if response else row
 
     @hookimpl(tryfirst=True)
@@ -151,7 +153,8 @@ class JobScript:
 
     ``looks`` are the statuses that successive looks at a job find; the last one is repeated. The other arguments name
     requests by the index of their prompt: ``failed`` maps it to an error message, ``expired``, ``cancelled`` and
-    ``missing`` list it. Rows come in reverse order, because a provider may return them in any order.
+    ``missing`` list it. A message such as "status 429: slow down" stands for an answer with this status. Rows come in
+    reverse order, because a provider may return them in any order.
     """
 
     def __init__(
@@ -192,7 +195,13 @@ class JobScript:
         if _read_index(row) not in self._fates:
             return row
         status, error = self._fates[_read_index(row)]
-        return attrs.evolve(row, status=status, error=error, response=None)
+        return attrs.evolve(row, status=status, error=error, error_response=_read_failure(error or ""), response=None)
+
+
+def _read_failure(message: str) -> HttpResponse | None:
+    """Return the error answer that a message such as "status 429: slow down" describes, None for another message."""
+    match = re.fullmatch(r"status (\d{3}): (.*)", message, re.DOTALL)
+    return match and HttpResponse(status=int(match[1]), body={"error": {"message": match[2]}})
 
 
 def _read_index(row: DeferredRow) -> int:

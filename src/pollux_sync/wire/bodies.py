@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: How much of a body that is not JSON is kept as text.
 _MAX_TEXT = 2000
-#: How much of a successful answer that cannot be decoded is kept: it may be paid for.
-_MAX_KEPT_BYTES = 1024 * 1024
+#: How much is kept of a successful answer that cannot be decoded, which may be paid for, and read of an error.
+MAX_KEPT_BYTES = 1024 * 1024
 
 
 def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
@@ -40,6 +40,16 @@ def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
     return content
 
 
+def read_beginning(chunks: Iterable[bytes]) -> bytearray:
+    """Join the first chunks of a body, about `MAX_KEPT_BYTES` of them. The error in an answer is at its beginning."""
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > MAX_KEPT_BYTES:
+            break
+    return content
+
+
 def decode_response(status: int, headers: dict[str, str], content: bytes | bytearray) -> HttpResponse:
     """Return the answer with its body decoded from JSON; an error's body may be the beginning of a text.
 
@@ -50,8 +60,8 @@ def decode_response(status: int, headers: dict[str, str], content: bytes | bytea
     except (ValueError, RecursionError):
         # An error is reported whatever its body, since proxies and gateways answer with pages and plain text.
         if is_success(status):
-            kept = bytes(content[:_MAX_KEPT_BYTES])
-            raise _build_not_json(HttpResponse(status=status, headers=headers, content=kept)) from None
+            kept = bytes(content[:MAX_KEPT_BYTES])
+            raise build_not_json(HttpResponse(status=status, headers=headers, content=kept)) from None
         # Cut before decoding, so that a large page is not decoded whole.
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
@@ -72,7 +82,8 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
 
-def _build_not_json(response: HttpResponse) -> ReplyError:
+def build_not_json(response: HttpResponse) -> ReplyError:
+    """Return the error of a successful answer whose body, or its beginning, is in ``response.content``."""
     media_type = response.headers.get("content-type", "").partition(";")[0].strip()
     if not (response.content or b"").strip():
         # A server that was stopped or overloaded while it answered: the same request may succeed.

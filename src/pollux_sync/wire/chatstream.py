@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The fields whose texts arrive in parts.
 _TEXT_FIELDS = ("content", "refusal", *REASONING_FIELDS)
+#: The fields of an entry in a list, such as a piece of reasoning, whose texts arrive in parts.
+_ENTRY_TEXTS = frozenset({"text", "summary"})
 
 
 def encode_chat_stream(request: HttpRequest) -> HttpRequest:
@@ -63,7 +65,10 @@ class AnswerAccumulator:
         self._choice: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._message: dict[str, Any] = {}
-        self._calls: list[dict[str, Any]] = []
+        self._lists: dict[str, list[Any]] = {}
+        self._calls: list[_CallAccumulator] = []
+        #: The position of the latest call with each index.
+        self._positions: dict[int, int] = {}
 
     def add(self, data: dict[str, Any]) -> Iterator[Delta]:
         """Add one chunk; yield its deltas."""
@@ -94,23 +99,25 @@ class AnswerAccumulator:
             elif name == "tool_calls" and isinstance(value, list):
                 yield from map(self._add_tool_call, (fragment for fragment in value if isinstance(fragment, dict)))
             elif isinstance(value, list):
-                _join_lists(self._message.setdefault(name, []), value)
+                _extend_entries(self._lists.setdefault(name, []), value)
             else:
                 self._message[name] = value
 
     def _add_tool_call(self, fragment: dict[str, Any]) -> ToolCallDelta:
         position = self._find_position(fragment)
         if position == len(self._calls):
-            self._calls.append({"index": fragment.get("index"), "function": {"name": "", "arguments": ""}})
+            index = fragment.get("index")
+            self._calls.append(_CallAccumulator({"index": index}))
+            if isinstance(index, int):
+                self._positions[index] = position
         call = self._calls[position]
-        call.update((name, value) for name, value in fragment.items() if value and name != "function")
+        call.fields.update((name, value) for name, value in fragment.items() if value and name != "function")
         function = fragment.get("function")
         name, arguments = _read_function(function if isinstance(function, dict) else {})
         # Some servers repeat the name with every fragment; the format sends it once.
-        is_named = bool(name) and not call["function"]["name"]
-        if is_named:
-            call["function"]["name"] = name
-        call["function"]["arguments"] += arguments
+        is_named = bool(name) and not call.name
+        call.name = call.name or name
+        call.arguments.append(arguments)
         return ToolCallDelta(position, arguments, id=as_text(fragment.get("id")), name=name if is_named else None)
 
     def _find_position(self, fragment: dict[str, Any]) -> int:
@@ -119,17 +126,33 @@ class AnswerAccumulator:
         Servers that send whole calls may leave the index out, or repeat 0: then another id begins another call.
         """
         index, call_id = fragment.get("index"), fragment.get("id")
-        known = [n for n, call in enumerate(self._calls) if isinstance(index, int) and call.get("index") == index]
-        if not known or (call_id and self._calls[known[-1]].get("id") not in {None, call_id}):
+        known = self._positions.get(index) if isinstance(index, int) else None
+        if known is None or (call_id and self._calls[known].fields.get("id") not in {None, call_id}):
             return len(self._calls)
-        return known[-1]
+        return known
 
     def build_body(self) -> dict[str, Any]:
         """Return the whole answer."""
-        message = {**self._message, **{name: "".join(texts) for name, texts in self._texts.items()}}
+        message = self._message | {name: [*map(_build_entry, entries)] for name, entries in self._lists.items()}
+        message |= {name: "".join(texts) for name, texts in self._texts.items()}
         if self._calls:
-            message["tool_calls"] = self._calls
+            message["tool_calls"] = [call.build_call() for call in self._calls]
         return {**self.head, "choices": [{**self._choice, "message": message}]}
+
+
+# Texts are joined once, at the end: adding to a text with each piece would copy it each time, which takes quadratic
+# time over an answer.
+@attrs.define
+class _CallAccumulator:
+    """A tool call so far: its fields, and its function's name and arguments."""
+
+    fields: dict[str, Any]
+    name: str = ""
+    arguments: list[str] = attrs.field(factory=list)
+
+    def build_call(self) -> dict[str, Any]:
+        """Return the call as it would have been sent at once."""
+        return {**self.fields, "function": {"name": self.name, "arguments": "".join(self.arguments)}}
 
 
 def _read_function(function: Mapping[str, Any]) -> tuple[str, str]:
@@ -138,28 +161,44 @@ def _read_function(function: Mapping[str, Any]) -> tuple[str, str]:
     return as_text(function.get("name")) or "", text
 
 
-def _join_lists(known: list[Any], entries: list[Any]) -> None:
-    """Add entries to a list, joining the texts of fragments that share index and type.
+def _extend_entries(known: list[Any], entries: list[Any]) -> None:
+    """Add entries to a list. Fragments that share index and type become one entry.
 
     An entry with "data" is encrypted and arrives whole, so it is never joined.
     """
     for entry in entries:
-        last = known[-1] if known else None
-        if not (isinstance(entry, dict) and isinstance(last, dict) and _is_same_entry(last, entry)):
+        if not isinstance(entry, dict):
             known.append(entry)
             continue
-        known[-1] = {**last, **{name: _merge_field(name, last.get(name), value) for name, value in entry.items()}}
+        last = known[-1] if known else None
+        if not (isinstance(last, _EntryAccumulator) and last.is_continued(entry)):
+            last = _EntryAccumulator()
+            known.append(last)
+        last.add(entry)
 
 
-def _is_same_entry(last: dict[str, Any], entry: dict[str, Any]) -> bool:
-    return (
-        "index" in entry
-        and "data" not in entry
-        and all(last.get(name) == entry.get(name) for name in ("index", "type"))
-    )
+@attrs.define
+class _EntryAccumulator:
+    """An entry of a list so far: its fields, and the parts of its texts."""
+
+    fields: dict[str, Any] = attrs.field(factory=dict)
+    texts: dict[str, list[str]] = attrs.field(factory=dict)
+
+    def is_continued(self, entry: dict[str, Any]) -> bool:
+        """Return whether an entry is a further fragment of this one."""
+        is_fragment = "index" in entry and "data" not in entry
+        return is_fragment and all(self.fields.get(name) == entry.get(name) for name in ("index", "type"))
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Add a fragment: texts go on, of other fields the last value that is not empty counts."""
+        for name, value in entry.items():
+            if name in _ENTRY_TEXTS and isinstance(value, str):
+                self.texts.setdefault(name, []).append(value)
+            else:
+                self.fields[name] = value or self.fields.get(name, value)
 
 
-def _merge_field(name: str, known: Any, more: Any) -> Any:
-    if name in {"text", "summary"} and isinstance(known, str) and isinstance(more, str):
-        return known + more
-    return more or known
+def _build_entry(entry: Any) -> Any:
+    if not isinstance(entry, _EntryAccumulator):
+        return entry
+    return entry.fields | {name: "".join(texts) for name, texts in entry.texts.items()}

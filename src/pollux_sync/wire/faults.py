@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.errors import Fault, FaultKind
 from pollux_sync.wire.overflow import detect_overflow
 
@@ -61,6 +62,10 @@ class HttpError(Exception):
         return type(self), (self.response,)
 
 
+class StreamLimitError(TimeoutError):
+    """A streamed answer went on beyond the time that the whole of it may take."""
+
+
 class ReplyError(Exception):
     """An answer that cannot be used: not JSON, cut off, too large, or without content."""
 
@@ -82,15 +87,19 @@ def classify_error(error: Exception) -> Fault | None:
     """Return the fault behind ``error``, or None for an exception that does not come from the wire."""
     if isinstance(error, HttpError):
         return _build_response_fault(error.response)
+    if isinstance(error, StreamLimitError):
+        # Not retryable: the server did answer, and would take as long again.
+        return Fault(kind="timeout", message=str(error), hint="raise stream_timeout_s, or ask for a shorter answer")
     if isinstance(error, ReplyError):
-        status, request_id = (error.response.status, error.response.request_id) if error.response else (None, None)
+        response = error.response
         return Fault(
             kind="malformed",
             message=str(error),
             hint=error.hint,
             retryable=error.retryable,
-            status_code=status,
-            request_id=request_id,
+            status_code=response.status if response else None,
+            request_id=response.request_id if response else None,
+            unread_answer=response.content if response else None,
         )
     return _find_transport_fault(error)
 
@@ -115,6 +124,7 @@ def _build_response_fault(response: HttpResponse) -> Fault:
         retry_after_s=read_retry_after(response),
         request_id=response.request_id,
         hint=_HINTS.get(status),
+        provider_code=error_code(response.body).partition(" ")[0] or None,
     )
     return detect_overflow(fault, response.body, error_code(response.body))
 
@@ -138,7 +148,7 @@ def _read_error_status(response: HttpResponse) -> int:
     error = response.body.get("error") if isinstance(response.body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     # Gateways such as OpenRouter put the status into the code; some write it as text.
-    if isinstance(code, str) and code.isdecimal():
+    if isinstance(code, str) and code.isdecimal() and len(code) == 3:  # noqa: PLR2004 - int() refuses thousands
         code = int(code)
     if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
         return code
@@ -163,9 +173,11 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     from requests import exceptions as r
     from urllib3 import exceptions as u
 
-    unreachable = "check that the server runs, base_url, and the proxy settings"
+    unreachable = (
+        "check that the server runs, base_url, and the proxy (Config(proxy), HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
+    )
     late = "raise Config(timeout_s=...), or look at what keeps the server busy"
-    tls = "check the certificate and REQUESTS_CA_BUNDLE"
+    tls = f"check the certificate, and the bundle of Config(ca_bundle) or {', '.join(CA_BUNDLE_VARIABLES)}"
     broken = Fault(kind="connection", message="the connection failed", retryable=True, hint=unreachable)
     return (
         ((r.SSLError, u.SSLError), Fault(kind="connection", message="TLS failed", hint=tls)),

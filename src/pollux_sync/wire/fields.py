@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+_COUNT_END = 2**63
+
 
 def as_text(value: Any) -> str | None:
     """Return ``value`` if it is a string, else None."""
@@ -11,6 +13,7 @@ def as_text(value: Any) -> str | None:
 
 
 def read_count(holder: Any, name: str) -> int | None:
-    """Return the integer ``name`` of an object, or None without one."""
+    """Return the integer ``name`` of an object, from 0 to 2**63 - 1, or None without one."""
     value = holder.get(name) if isinstance(holder, dict) else None
-    return value if isinstance(value, int) else None
+    # A boolean is an integer to Python. JSON has integers of any size, with which no arithmetic is safe.
+    return value if type(value) is int and 0 <= value < _COUNT_END else None

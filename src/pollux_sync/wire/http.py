@@ -16,9 +16,16 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
-from pollux_sync.data.config import REDACTED
+from pollux_sync.data.config import REDACTED, redact_secret
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.bodies import decode_response, is_success, read_body
+from pollux_sync.wire.bodies import (
+    MAX_KEPT_BYTES,
+    build_not_json,
+    decode_response,
+    is_success,
+    read_beginning,
+    read_body,
+)
 from pollux_sync.wire.connections import POOL_CLASSES
 from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
 from pollux_sync.wire.lines import split_lines
@@ -230,20 +237,20 @@ class HttpClient:
     def _read_response(self, raw: BaseHTTPResponse, request: HttpRequest) -> HttpResponse:
         """Read the rest of an answer and decode it. Raises HttpError for a status other than 2xx."""
         headers = _read_headers(raw)
-        content = read_body(_iter_chunks(raw))
         if is_success(raw.status):
+            content = read_body(_iter_chunks(raw))
             if not content and request.is_answer_optional:
                 return HttpResponse(status=raw.status, headers=headers)
             with suppress(ReplyError):
                 return decode_response(raw.status, headers, content)
-        # Some servers quote the key that they refuse. Both variables are replaced, so that no traceback shows it, and
-        # a successful answer that is not JSON raises its error here, a second time.
-        headers = {name: self._secrets.remove_from_text(value) for name, value in headers.items()}
-        content = self._secrets.remove(content)
-        response = decode_response(raw.status, headers, content)
+        else:
+            content = read_beginning(_iter_chunks(raw))
+        # Some servers quote the key that they refuse. Both variables are replaced, so that no traceback shows it.
+        headers = {name: self._secrets.remove(value) for name, value in headers.items()}
+        content = self._secrets.remove_from_bytes(content[:MAX_KEPT_BYTES])
         if is_success(raw.status):
-            return response
-        raise HttpError(response)
+            raise build_not_json(HttpResponse(status=raw.status, headers=headers, content=bytes(content)))
+        raise HttpError(decode_response(raw.status, headers, content))
 
 
 class _Secrets:
@@ -252,17 +259,15 @@ class _Secrets:
     def __init__(self, texts: tuple[str, ...]) -> None:
         self._texts = texts
 
-    def remove(self, content: bytearray) -> bytearray:
-        """Return the content with each secret replaced."""
-        for text in self._texts:
-            content = content.replace(text.encode(), REDACTED.encode())
-        return content
-
-    def remove_from_text(self, text: str) -> str:
+    def remove(self, text: str) -> str:
         """Return the text with each secret replaced."""
         for secret in self._texts:
-            text = text.replace(secret, REDACTED)
+            text = redact_secret(text, secret)
         return text
+
+    def remove_from_bytes(self, content: bytearray) -> bytearray:
+        """Return the content with each secret replaced; bytes that are not UTF-8 stay as they are."""
+        return bytearray(self.remove(content.decode("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
 
 
 def open_client(
@@ -335,7 +340,15 @@ def _iter_chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:
     """Yield the decoded body in chunks as they arrive."""
     # A plain body of known length is at its end without one more read, which would cost a call into urllib3.
     is_plain = "content-encoding" not in raw.headers
-    while chunk := raw.read(_CHUNK_BYTES, decode_content=True):
+    while chunk := _read_chunk(raw):
         yield chunk
         if is_plain and raw.length_remaining == 0:
             return
+
+
+def _read_chunk(raw: BaseHTTPResponse) -> bytes:
+    try:
+        return raw.read(_CHUNK_BYTES, decode_content=True)
+    # urllib3 lets this through for a chunk of negative length.
+    except ValueError as error:
+        raise ConnectionError(f"the answer breaks the protocol: {error}") from error

@@ -108,11 +108,14 @@ class StainlessCarrier(SDKCarrier):
         options: Any = {"timeout": timeout_s, "headers": sent, "params": dict(parse_qsl(query))}
         # An idempotency key serves to repeat a request, which is never done here.
         options |= {"idempotency_key": "", "follow_redirects": False}
-        call = getattr(self._client, request.method.lower())
-        # Unread, so that it is read within the deadline and the size limit. The SDKs read answers to DELETE themselves.
-        unread = {} if request.method == "DELETE" else {"stream": True}
         with convert_body_errors(), self.convert_errors():
-            return call(path, cast_to=self._raw, options=options, **fields, **unread)
+            # Unread, so that it is read within the deadline and the size limit.
+            if request.method == "DELETE":
+                # The SDKs' own delete() reads the answer whole; beneath it is the call that all methods share.
+                shared = self._sdk._models.FinalRequestOptions.construct(method="delete", url=path, **options)  # noqa: SLF001
+                return self._client.request(self._raw, shared, stream=True)
+            call = getattr(self._client, request.method.lower())
+            return call(path, cast_to=self._raw, options=options, stream=True, **fields)
 
 
 class _PayloadFile(io.RawIOBase):

@@ -41,7 +41,7 @@ class SDKStream(ByteStream):
 
     def renew(self) -> None:
         """Restart the time limit for the next event."""
-        self._deadline = time.monotonic() + self._timeout_s
+        self._deadline = time.monotonic() + min(self._timeout_s, self.left_s)
 
     def hurry(self) -> None:
         """Wait a few seconds at most for the rest of the stream, as far as the client allows."""
@@ -57,7 +57,11 @@ class SDKStream(ByteStream):
         # The client offers no shorter limit for a read that is under way; shutting its socket down ends it.
         timer = threading.Timer(TAIL_S, self.wake)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # the system has no more threads, and the read cannot be bounded
+            self.close()
+            return
         try:
             with convert_body_errors():
                 for _ in self._chunks:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
 from pollux_sync.wire.bodies import MAX_BODY_BYTES, decode_response, read_body
-from pollux_sync.wire.faults import ReplyError
+from pollux_sync.wire.faults import ReplyError, StreamLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pollux_sync.data.provider import HttpResponse
 
-#: The limit of a stream in bytes; one event may be as large as a whole answer.
-_MAX_BYTES = 16 * MAX_BODY_BYTES
+#: The limit of a stream in bytes (1 GiB); one event may be as large as a whole answer.
+MAX_STREAM_BYTES = 16 * MAX_BODY_BYTES
 #: The prefixes by which a line of server-sent events is recognised.
 _LINE_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 #: The length of the longest prefix.
@@ -43,6 +45,7 @@ class EventParser:
         self._rest: list[bytes] = []
         self._name = ""
         self._data: list[bytes] = []
+        self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """Return the events that ``chunk`` completes."""
@@ -56,7 +59,8 @@ class EventParser:
         # A carriage return at the end may be the first half of a line end whose line feed is in the next chunk.
         self._rest = [lines.pop()] if not lines[-1].endswith(b"\n") else []
         events = self._parse_lines(lines) if lines else []
-        self.pending_bytes = sum(map(len, (*self._rest, *self._data)))
+        # Not the sum over all lines: an event of many lines would cost quadratic time.
+        self.pending_bytes = sum(map(len, self._rest)) + self._data_bytes
         return events
 
     def end(self) -> list[ServerEvent]:
@@ -76,6 +80,7 @@ class EventParser:
             if line.startswith(b"data:"):
                 # The standard strips one space; white space around JSON has no meaning.
                 self._data.append(line[5:].strip())
+                self._data_bytes += len(line)
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
             # A comment: servers send them to show that they are alive.
@@ -87,7 +92,7 @@ class EventParser:
 
     def _dispatch(self, events: list[ServerEvent]) -> None:
         data, name = b"\n".join(self._data), self._name
-        self._data, self._name = [], ""
+        self._data, self._data_bytes, self._name = [], 0, ""
         if not data:
             return
         self.blocks += 1
@@ -105,11 +110,14 @@ class ByteStream(EventStream, ABC):
     """The events of an answer whose bytes arrive in chunks.
 
     Reading raises ReplyError, ConnectionError or TimeoutError for an answer that breaks off. ``max_event_bytes``
-    limits one event, ``max_bytes`` the whole stream.
+    limits one event, ``max_bytes`` the whole stream, `limit` its time.
     """
 
+    _limit_s = inf
+    _ends_at = inf
+
     def __init__(
-        self, response: HttpResponse, *, max_event_bytes: int = MAX_BODY_BYTES, max_bytes: int = _MAX_BYTES
+        self, response: HttpResponse, *, max_event_bytes: int = MAX_BODY_BYTES, max_bytes: int = MAX_STREAM_BYTES
     ) -> None:
         super().__init__(response)
         self._max_event_bytes = max_event_bytes
@@ -118,8 +126,17 @@ class ByteStream(EventStream, ABC):
         self._source: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[ServerEvent]:
+        try:
+            yield from self._iter_events()
+        except TimeoutError as error:
+            # The wait for the last event was cut to what was left of the whole.
+            self._check_limit(error)
+            raise
+
+    def _iter_events(self) -> Iterator[ServerEvent]:
         parser, size, blocks = self._parser, 0, 0
         for chunk in self._source or self.iter_chunks():
+            self._check_limit()
             size += len(chunk)
             yield from parser.feed(chunk)
             if parser.error:
@@ -127,13 +144,31 @@ class ByteStream(EventStream, ABC):
             if parser.is_done:
                 self.is_done = True
                 return
-            if parser.pending_bytes > self._max_event_bytes or size > self._max_bytes:
-                raise ReplyError("the answer has no end", hint="check base_url", response=self.response)
+            if size > self._max_bytes:
+                reason = f"the stream is larger than {self._max_bytes} bytes"
+                raise ReplyError(reason, hint="check base_url", response=self.response)
+            if parser.pending_bytes > self._max_event_bytes:
+                raise ReplyError("an event has no end", hint="check base_url", response=self.response)
             # Only whole events and comments count: a server that drips bytes of a line must not be waited for.
             if parser.blocks > blocks:
                 blocks = parser.blocks
                 self.renew()
         yield from parser.end()
+
+    def limit(self, limit_s: float) -> None:
+        """Limit the whole answer to ``limit_s`` seconds from now, however many events and comments come."""
+        self._limit_s = limit_s
+        self._ends_at = time.monotonic() + limit_s
+        self.renew()
+
+    @property
+    def left_s(self) -> float:
+        """The seconds that are left of the whole; a wait for an event must be no longer. Not below 0."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def _check_limit(self, cause: Exception | None = None) -> None:
+        if time.monotonic() >= self._ends_at:
+            raise StreamLimitError(f"the stream did not end within stream_timeout_s={self._limit_s:g}") from cause
 
     def detect_format(self) -> EventStream:
         """Return this stream, or the whole answer in place of events when the server did not stream.
@@ -161,7 +196,7 @@ class ByteStream(EventStream, ABC):
 
     @abstractmethod
     def renew(self) -> None:
-        """Restart the time limit for the next event."""
+        """Restart the time limit for the next event; it ends no later than in `left_s` seconds."""
 
 
 def _read_head(chunks: Iterator[bytes]) -> bytes:

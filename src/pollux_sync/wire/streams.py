@@ -53,7 +53,7 @@ class HttpStream(ByteStream):
 
     def renew(self) -> None:
         """Restart the time limit for the next event."""
-        self._reader.renew(self._timeout_s)
+        self._reader.renew(min(self._timeout_s, self.left_s))
 
     def hurry(self) -> None:
         """Wait a few seconds at most for the rest of the stream."""

@@ -199,6 +199,10 @@ class AnthropicProvider:
         return encode_deferred(custom_id, request, mark)
 
     @hookimpl
+    def pollux_bookmark_deferred(self, client: Client, timeout_s: float) -> str | None:
+        return jobs.fetch_newest_id(client, timeout_s)
+
+    @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
         return jobs.submit_job(client, batch, timeout_s)
 

@@ -24,7 +24,7 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pollux_sync.plugin import DeferredBatch, DeferredStatus, HttpRequest, ItemStatus
 
@@ -32,11 +32,9 @@ if TYPE_CHECKING:
 LIMITS = DeferredLimits(max_requests=100_000, max_bytes=250_000_000)
 
 PATH = "/v1/messages/batches"
-#: How far the service's clock may be behind ours. A batch older than a submission by more than this is not its batch.
-_MAX_CLOCK_SKEW_S = 300.0
-
 #: The random part at the end of a mark.
 _TAG_LENGTH = 8
+_MAX_DIGITS = 9
 _HEAD, _TAIL = b'{"requests":[', b"]}"
 #: The counts of a batch by fate; all but the first are failures.
 _FATES = ("succeeded", "errored", "canceled", "expired")
@@ -45,6 +43,19 @@ _ROW_FATES: dict[str, ItemStatus] = {
     "errored": "failed",
     "canceled": "cancelled",
     "expired": "expired",
+}
+#: The status of a direct call by the type of its error: https://docs.anthropic.com/en/api/errors
+_ERROR_STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
 }
 _BATCHES_HINT = "check that base_url leads to a Messages API with batches"
 
@@ -85,7 +96,7 @@ class BatchBody:
 def decode_job(remote: Any, batch: DeferredBatch) -> DeferredJob:
     """Decode a batch of the service that was created from ``batch``. Raises ReplyError if it has no id."""
     job_id = as_text(remote.get("id")) if isinstance(remote, dict) else None
-    if job_id is None:
+    if not job_id:
         raise ReplyError("the answer has no batch id", hint=_BATCHES_HINT)
     # `collect` gets only the job, and removes the tag from the custom ids of its rows.
     state = {"tag": build_tag(batch)}
@@ -97,35 +108,32 @@ def has_ended(remote: dict[str, Any]) -> bool:
     return remote.get("processing_status") == "ended"
 
 
-def is_older(remote: dict[str, Any], batch: DeferredBatch) -> bool:
-    """Return whether a batch existed before the first attempt to submit ``batch``."""
-    created_at = parse_timestamp(remote.get("created_at"))
-    return created_at is not None and created_at < batch.created_at - _MAX_CLOCK_SKEW_S
-
-
 def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
     """Return whether a batch may be the one that was submitted, as far as the list of batches shows."""
     # A submission of several jobs has batches of equal size: those that are known already are not the lost one.
-    return remote.get("id") not in batch.other_jobs and sum(_read_counts(remote).values()) == batch.request_count
+    has_size = sum(_read_counts(remote).values()) == batch.request_count
+    return has_size and as_text(remote.get("id")) not in batch.other_jobs
 
 
 def is_own_row(row: Any, batch: DeferredBatch) -> bool:
     """Return whether a row of results answers a request of ``batch``."""
     custom_id, _, tag = _read_custom_id(row).rpartition("-")
     number = custom_id.rpartition("-")[2]
-    if tag != build_tag(batch) or not number.isdecimal():
+    # Our numbers have at least six digits; int() refuses those of thousands.
+    if tag != build_tag(batch) or not number.isdecimal() or len(number) > _MAX_DIGITS:
         return False
     # All batches of a submission share the tag. The number says which of them a request is in.
     return batch.first <= int(number) < batch.first + batch.request_count
 
 
-def build_ambiguity_error(remotes: list[dict[str, Any]]) -> ConfigurationError:
-    """Return the error for several batches of which any may be the one that was submitted."""
+def build_ambiguity_error(remotes: list[dict[str, Any]], batch: DeferredBatch) -> ConfigurationError:
+    """Return the error for batches of which any may be the one that was submitted: nothing proves it yet."""
     ids = ", ".join(str(remote.get("id")) for remote in remotes)
     return ConfigurationError(
-        f"the interrupted submission may have created any of these batches: {ids}",
-        hint="try again when they have ended, since their results show which is which; "
-        "or delete the job file to start anew",
+        f"the interrupted submission of {batch.request_count} requests may have created any of these batches: {ids}; "
+        "their results will show whether one of them is it",
+        hint="call again with the same job_file when they have ended; without one, look at their results before you "
+        "call again, which begins a new job",
     )
 
 
@@ -136,7 +144,9 @@ def decode_state(remote: Any) -> JobState:
         raise ReplyError("the answer is not a batch", hint=_BATCHES_HINT)
     counts = _read_counts(remote)
     status: DeferredStatus = "cancelling" if provider_status == "canceling" else "running"
-    if has_ended(remote):
+    # A batch may say so before its results are there. Waiting loses nothing.
+    is_early = counts["succeeded"] > 0 and "results_url" in remote and remote["results_url"] is None
+    if has_ended(remote) and not is_early:
         status = _decide_status(counts)
     return JobState(
         status=status,
@@ -165,14 +175,12 @@ def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
     return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
-def iter_rows(lines: Iterable[bytes]) -> Iterator[Any]:
-    """Yield the rows of results. Raises ReplyError for a line that is not JSON."""
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ReplyError("a row of the results is not valid JSON, perhaps cut off", retryable=True) from error
-        yield row
+def parse_row(line: bytes) -> Any:
+    """Return the JSON value of a line of results, None for a line that is not JSON, perhaps cut off."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def decode_row(row: Any, tag: str) -> DeferredRow:
@@ -180,7 +188,9 @@ def decode_row(row: Any, tag: str) -> DeferredRow:
 
     A row with another tag keeps its id, which the core counts among the unknown ones.
     """
-    result = row.get("result") if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
+    result = row.get("result")
     result = result if isinstance(result, dict) else {}
     kind = as_text(result.get("type"))
     message = HttpResponse(status=200, body=result.get("message")) if kind == "succeeded" else None
@@ -189,6 +199,7 @@ def decode_row(row: Any, tag: str) -> DeferredRow:
         status=_ROW_FATES.get(kind or "", "failed"),
         response=message,
         error=_describe_error(kind, result),
+        error_response=_read_error_response(result.get("error")) if kind == "errored" else None,
         provider_status=kind,
     )
 
@@ -203,6 +214,19 @@ def _describe_error(kind: str | None, result: dict[str, Any]) -> str | None:
         # The error is a whole error body, as a direct call would have received it.
         return error_message(result.get("error"))
     return None if kind in _ROW_FATES else f"the row has a result of unknown type: {kind}"
+
+
+def _read_error_response(body: Any) -> HttpResponse | None:
+    """Return the error of a row as the answer that a direct call would have received; None without an error."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error")
+    kind = as_text(error.get("type")) if isinstance(error, dict) else None
+    request_id = as_text(body.get("request_id"))
+    # An unknown type keeps status 200, and is read like an error in a stream that has begun.
+    return HttpResponse(
+        status=_ERROR_STATUSES.get(kind or "", 200), headers={"request-id": request_id} if request_id else {}, body=body
+    )
 
 
 def read_objects(body: Any) -> list[dict[str, Any]]:
@@ -220,15 +244,19 @@ def build_next_query(body: dict[str, Any]) -> dict[str, str]:
     cursor, last = as_text(body.get("next_page")), as_text(body.get("last_id"))
     if cursor:
         return {"page": cursor}
+    if not body.get("has_more"):
+        return {}
     # The older lists of the API have no cursor. There the next page begins after the last id.
-    return {"after_id": last} if body.get("has_more") and last else {}
+    if not last:
+        raise ReplyError("the list goes on, but names no last id", hint=_BATCHES_HINT)
+    return {"after_id": last}
 
 
 def parse_timestamp(text: Any) -> float | None:
     """Parse an RFC 3339 time into seconds since the epoch; return None for anything else."""
     try:
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        # A time without a zone would be taken for local time.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):  # the last at the ends of the calendar
         return None
-    # A time without a zone would be taken for local time.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

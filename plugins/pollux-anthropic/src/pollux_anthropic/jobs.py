@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pollux_anthropic import batching
 from pollux_anthropic.files import HEADERS, iter_objects
-from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, is_terminal
+from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, as_text, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,12 +28,23 @@ def submit_job(client: Client, batch: DeferredBatch, timeout_s: float) -> Deferr
     return batching.decode_job(response.body, batch)
 
 
+def fetch_newest_id(client: Client, timeout_s: float) -> str | None:
+    """Return the id of the account's newest batch, or None if there is none."""
+    response = client.send(HttpRequest(method="GET", path=f"{batching.PATH}?limit=1", headers=HEADERS), timeout_s)
+    ids = (as_text(remote.get("id")) for remote in batching.read_objects(response.body))
+    return next(filter(None, ids), None)
+
+
 def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
-    """Find the batch of an interrupted submission. Raises ConfigurationError if it may be one of several."""
+    """Find the batch of an interrupted submission, by its results.
+
+    Raises ConfigurationError while a batch runs that may be the one: it has neither a name nor metadata to prove it.
+    """
     candidates = []
     for remote in iter_objects(client, batching.PATH, timeout_s):
-        # The list begins with the newest batch: stop reading where only older ones follow.
-        if batching.is_older(remote, batch):
+        # The list begins with the newest batch: this one and all that follow are older than the first attempt. No
+        # times are compared, since the service's clock and ours may differ.
+        if batch.bookmark is not None and remote.get("id") == batch.bookmark:
             break
         if batching.is_possible_match(remote, batch):
             is_match = _is_match(client, remote, batch, timeout_s)
@@ -41,10 +52,11 @@ def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> Deferred
                 return batching.decode_job(remote, batch)
             if is_match is None:
                 candidates.append(remote)
-    # A batch without results is recognised only by its time and size. Of two, a guess may collect the wrong one.
-    if len(candidates) > 1:
-        raise batching.build_ambiguity_error(candidates)
-    return batching.decode_job(candidates[0], batch) if candidates else None
+    # Size is no proof: another script of the account may have submitted as many requests at the same time. To take its
+    # batch would leave our prompts unanswered, and let a cancellation hit a stranger.
+    if candidates:
+        raise batching.build_ambiguity_error(candidates, batch)
+    return None
 
 
 def inspect_job(client: Client, job: DeferredJob, timeout_s: float) -> JobState:
@@ -84,7 +96,7 @@ def _iter_results(client: Client, job_id: str, timeout_s: float) -> Generator[An
     # Not ``results_url``: it leads to the service itself, past the caller's proxy.
     request = HttpRequest(method="GET", path=_build_path(job_id, "/results"), headers=HEADERS)
     with closing(client.read_lines(request, timeout_s)) as lines:
-        yield from batching.iter_rows(lines)
+        yield from map(batching.parse_row, lines)
 
 
 def _build_path(job_id: str, action: str = "") -> str:

@@ -72,6 +72,7 @@ class _MessageAccumulator:
         self._head: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, _BlockAccumulator] = {}
+        self._last_index = 0
         self._text = _TextJoiner()
         #: The index of the thinking block that the last reasoning delta was in.
         self._thinking: int | None = None
@@ -91,7 +92,7 @@ class _MessageAccumulator:
             yield from self._start_block(position, _as_object(data.get("content_block")))
         elif kind == "content_block_delta":
             # Without an index the delta belongs to the latest block.
-            position = index if isinstance(index, int) else max(self._blocks, default=0)
+            position = index if isinstance(index, int) else self._last_index
             yield from self._extend_block(position, _as_object(data.get("delta")))
 
     @property
@@ -123,6 +124,7 @@ class _MessageAccumulator:
     def _start_block(self, index: int, fields: dict[str, Any]) -> Iterator[Delta]:
         # Copied, since later events change the fields while the event belongs to its stream.
         block = self._blocks[index] = _BlockAccumulator({**fields})
+        self._last_index = max(self._last_index, index)
         kind = block.kind
         if kind != "text":
             yield from self._text.end_run()
@@ -141,13 +143,14 @@ class _MessageAccumulator:
         kind = as_text(delta.get("type")) or ""
         # A block whose start was not sent has the type of its first delta.
         block = self._blocks.setdefault(index, _BlockAccumulator({"type": kind.removesuffix("_delta")}))
+        self._last_index = max(self._last_index, index)
         if kind in _TEXT_FIELDS:
             text = as_text(delta.get(_TEXT_FIELDS[kind]))
             if text:
                 block.texts.setdefault(_TEXT_FIELDS[kind], []).append(text)
                 yield from self._iter_deltas(index, block, kind, text)
         elif kind == "citations_delta" and delta.get("citation"):
-            block.add_citation(delta["citation"])
+            block.citations.append(delta["citation"])
             yield from self._text.mark_cited()
         else:
             # Signatures, and deltas of types that are not known: their fields become the block's.
@@ -167,10 +170,14 @@ class _MessageAccumulator:
 
 @attrs.define
 class _BlockAccumulator:
-    """A block so far: its fields, the parts of its texts by field, and its index among the answer's tool calls."""
+    """A block so far: its fields, the parts of its texts by field, and its index among the answer's tool calls.
+
+    ``citations`` are those that came after the start of the block.
+    """
 
     fields: dict[str, Any]
     texts: dict[str, list[str]] = attrs.field(factory=dict)
+    citations: list[Any] = attrs.field(factory=list)
     call_index: int | None = None
 
     @property
@@ -178,17 +185,15 @@ class _BlockAccumulator:
         """The type of the block."""
         return as_text(self.fields.get("type")) or ""
 
-    def add_citation(self, citation: Any) -> None:
-        """Add one citation."""
-        # A new list: the old one may belong to the event that started the block.
-        known = self.fields.get("citations")
-        self.fields["citations"] = [*(known if isinstance(known, list) else ()), citation]
-
     def build_block(self) -> dict[str, Any]:
         """Return the block as a direct call would have received it."""
         texts = {field: "".join(parts) for field, parts in self.texts.items()}
         tool_input = texts.pop("partial_json", "")
-        return self.fields | texts | ({"input": _parse_input(tool_input)} if tool_input.strip() else {})
+        built = self.fields | texts | ({"input": _parse_input(tool_input)} if tool_input.strip() else {})
+        if self.citations:
+            known = self.fields.get("citations")
+            built["citations"] = [*(known if isinstance(known, list) else ()), *self.citations]
+        return built
 
 
 class _TextJoiner:

@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     SchemaDialect,
     Source,
     SourceRule,
+    convert_to_server_time,
     find_client_problem,
     hookimpl,
     is_refusal,
@@ -163,7 +164,8 @@ class GeminiProvider:
             return None
         from pollux_gemini.client import resolve_address
 
-        return Address(base_url="/".join(resolve_address(config, INFO, VERSIONS[0])))
+        base_url = "/".join(resolve_address(config, INFO, VERSIONS[0]))
+        return Address(base_url=base_url, headers=dict(config.headers))
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
@@ -266,7 +268,8 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        for page in map(batching.decode_batches, _iter_pages(batching.build_list_request, client, timeout_s)):
+        for response in _iter_pages(batching.build_list_request, client, timeout_s):
+            page = batching.decode_batches(response)
             for remote in page:
                 if remote.mark == batch.mark:
                     # The interrupted submission did not record its input file either, which has the same name.
@@ -274,7 +277,7 @@ class GeminiProvider:
                     return batching.build_job(
                         remote, batch, [asset.id for name, asset in uploads if name == batch.mark]
                     )
-            if batching.can_stop_search(page, batch.created_at):
+            if batching.can_stop_search(page, convert_to_server_time(batch.created_at, response)):
                 break
         return None
 
@@ -291,7 +294,7 @@ class GeminiProvider:
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
         remote = batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
         if remote.answers_file is None:
-            yield from batching.iter_rows(remote.answers)
+            yield from batching.decode_inline_rows(remote.answers, job)
             return
         # Read line by line: the file of answers is never in memory as a whole.
         yield from batching.iter_rows(iter_file_rows(client, remote.answers_file, timeout_s))

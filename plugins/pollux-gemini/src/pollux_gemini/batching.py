@@ -25,9 +25,12 @@ from pollux_sync.plugin import (
     JobState,
     ReplyError,
     as_text,
+    build_custom_id,
     error_message,
     is_terminal,
+    read_count,
 )
+from pollux_sync.plugin import read_objects as read_object_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,9 +49,31 @@ MAX_INLINE_REQUESTS = 32
 
 #: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
 _PAGE_SIZE = 10
-#: How far the service's clock and ours may differ. A batch older than a submission by more than this is not its batch.
-_MAX_CLOCK_SKEW_S = 86_400.0
-#: google.rpc.Code.CANCELLED
+_MAX_DIGITS = 19
+#: A batch that is older than the submission by more than this, both by the service's clock, is not its batch. A day
+#: leaves room for a clock of ours that was set between the attempt and the look-up.
+_MARGIN_S = 86_400.0
+#: google.rpc.Code by number: its name, and the status of a direct call that fails so.
+#: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+_RPC_CODES = (
+    ("OK", 200),
+    ("CANCELLED", 499),
+    ("UNKNOWN", 500),
+    ("INVALID_ARGUMENT", 400),
+    ("DEADLINE_EXCEEDED", 504),
+    ("NOT_FOUND", 404),
+    ("ALREADY_EXISTS", 409),
+    ("PERMISSION_DENIED", 403),
+    ("RESOURCE_EXHAUSTED", 429),
+    ("FAILED_PRECONDITION", 400),
+    ("ABORTED", 409),
+    ("OUT_OF_RANGE", 400),
+    ("UNIMPLEMENTED", 501),
+    ("INTERNAL", 500),
+    ("UNAVAILABLE", 503),
+    ("DATA_LOSS", 500),
+    ("UNAUTHENTICATED", 401),
+)
 _CANCELLED_CODE = 1
 #: Our status by Gemini's state, without the prefix BATCH_STATE_ or JOB_STATE_.
 _STATUSES: dict[str, DeferredStatus] = {
@@ -72,7 +97,8 @@ class RemoteBatch:
     """A batch at Gemini, as the service describes it.
 
     ``state`` is Gemini's name of the state and ``status`` is ours. ``error`` is the reason why the batch failed as a
-    whole. The answers are in ``answers``, or in the file named by ``answers_file``.
+    whole, ``error_code`` the name of its code. The answers are in ``answers``, or in the file that ``answers_file``
+    names.
     """
 
     name: str
@@ -84,6 +110,7 @@ class RemoteBatch:
     created_at: float | None
     ended_at: float | None
     error: str | None
+    error_code: str | None
     answers: list[Json]
     answers_file: str | None
 
@@ -156,16 +183,24 @@ def decode_batch(response: HttpResponse) -> RemoteBatch:
 
 
 def decode_batches(response: HttpResponse) -> list[RemoteBatch]:
-    """Decode a page of the list of batches."""
-    remotes = map(_decode_operation, read_objects(as_object(response.body).get("operations")))
+    """Decode a page of the list of batches. Raises ReplyError for an answer that is no such list."""
+    remotes = map(_decode_operation, _read_list(response, "operations"))
     return [remote for remote in remotes if remote is not None]
+
+
+def _read_list(response: HttpResponse, name: str) -> list[Json]:
+    """Return the objects of a list. Google leaves an empty list out; another answer does not say that it is empty."""
+    body = response.body
+    if isinstance(body, dict) and name not in body and not body.keys() - {"nextPageToken"}:
+        return []
+    return read_object_list(response, name)
 
 
 def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
     """Return the uploads on a page of files whose display names begin with ``mark``, each after its display name."""
     return [
         (file["displayName"], decode_asset(file))
-        for file in read_objects(as_object(response.body).get("files"))
+        for file in _read_list(response, "files")
         if (as_text(file.get("displayName")) or "").startswith(mark)
         and as_text(file.get("name"))
         # A file of answers may have its batch's display name. It must not be deleted as a stray upload.
@@ -178,24 +213,29 @@ def read_page_token(response: HttpResponse) -> str | None:
     return as_text(as_object(response.body).get("nextPageToken")) or None
 
 
-def can_stop_search(page: list[RemoteBatch], created_at: float) -> bool:
-    """Return whether no later page can hold a batch that was created at ``created_at`` or after."""
+def can_stop_search(page: list[RemoteBatch], server_time: float | None) -> bool:
+    """Return whether no later page can hold a batch that was created when the service's clock showed ``server_time``.
+
+    Without a time it returns False: then all pages are read.
+    """
     times = [remote.created_at for remote in page if remote.created_at is not None]
     # Google does not document the order of the list. The search stops early only on a page that shows the order
     # itself: at least two different times, newest first.
     is_newest_first = len(set(times)) > 1 and times == sorted(times, reverse=True)
-    return is_newest_first and max(times) < created_at - _MAX_CLOCK_SKEW_S
+    return server_time is not None and is_newest_first and max(times) < server_time - _MARGIN_S
 
 
 def build_state(remote: RemoteBatch) -> JobState:
     """Build the state of a job from its batch."""
+    status = _refine_status(remote)
     return JobState(
-        status=_refine_status(remote),
+        status=status,
         provider_status=remote.state,
         succeeded=remote.succeeded,
         failed=remote.failed,
-        completed_at=remote.ended_at if is_terminal(remote.status) else None,
+        completed_at=remote.ended_at if is_terminal(status) else None,
         error=remote.error,
+        provider_code=remote.error_code,
         ended_as=remote.status,
     )
 
@@ -205,14 +245,28 @@ def _refine_status(remote: RemoteBatch) -> DeferredStatus:
     # and a batch that was cancelled or expired keeps the answers that it has.
     if remote.status in {"cancelled", "expired"} and remote.succeeded:
         return "partial"
+    # A batch may say so before its answers are there. Waiting loses nothing.
+    if remote.status == "completed" and remote.succeeded and not remote.answers and remote.answers_file is None:
+        return "running"
     if remote.status == "completed" and remote.failed:
         return "partial" if remote.succeeded else "failed"
     return remote.status
 
 
 def iter_rows(answers: Iterable[Any]) -> Iterator[DeferredRow]:
-    """Yield a row for each answer, inline or from a line of a file."""
-    return (_decode_row(as_object(answer)) for answer in answers)
+    """Yield a row for each line of a file of answers."""
+    return map(_decode_row, answers)
+
+
+def decode_inline_rows(answers: list[Json], job: DeferredJob) -> list[DeferredRow]:
+    """Decode the answers that a batch holds itself.
+
+    Answers that all came back without their metadata are in the order of their requests, if there are as many.
+    """
+    rows = list(map(_decode_row, answers))
+    if len(rows) != job.request_count or any(row.custom_id for row in rows):
+        return rows
+    return [attrs.evolve(row, custom_id=build_custom_id(job.first + place)) for place, row in enumerate(rows)]
 
 
 def parse_lines(lines: Iterable[bytes]) -> Iterator[Any]:
@@ -225,7 +279,9 @@ def parse_lines(lines: Iterable[bytes]) -> Iterator[Any]:
             yield None
 
 
-def _decode_row(answer: Json) -> DeferredRow:
+def _decode_row(answer: Any) -> DeferredRow:
+    if not isinstance(answer, dict):
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     # A line of a file has the key itself; an inline answer has it in its metadata.
     key = as_text(answer.get("key")) or as_text(as_object(answer.get("metadata")).get("key")) or ""
     error, response = answer.get("error"), answer.get("response")
@@ -238,8 +294,29 @@ def _decode_row(answer: Json) -> DeferredRow:
         custom_id=key,
         status="cancelled" if code == _CANCELLED_CODE else "failed",
         error=error_message(error),
+        error_response=_read_error_response(error),
         provider_status=None if code is None else str(code),
     )
+
+
+def _read_error_response(error: Any) -> HttpResponse | None:
+    """Return the error of a row as the answer that a direct call would have received; None for one without a code."""
+    name, status = _read_rpc_code(error)
+    if status is None:
+        return None
+    # A direct call has the status as its code, and the name of the code beside it.
+    return HttpResponse(status=status, body={"error": {**error, "code": status} | ({"status": name} if name else {})})
+
+
+def _read_rpc_code(error: Any) -> tuple[str | None, int | None]:
+    """Return the name of an error's code and its HTTP status, each None if it is not known."""
+    code, name = as_object(error).get("code"), as_text(as_object(error).get("status"))
+    if type(code) is not int:  # a boolean is one too
+        return name, dict(_RPC_CODES).get(name or "")
+    if 0 <= code < len(_RPC_CODES):
+        return _RPC_CODES[code]
+    # Some rows have the HTTP status in place of the code.
+    return name, code if 400 <= code < 600 else None  # noqa: PLR2004
 
 
 def _decode_operation(operation: Json) -> RemoteBatch | None:
@@ -259,6 +336,7 @@ def _decode_operation(operation: Json) -> RemoteBatch | None:
         created_at=_parse_time(metadata.get("createTime")),
         ended_at=_parse_time(metadata.get("endTime")),
         error=error_message(error) if error else None,
+        error_code=_read_rpc_code(error)[0],
         answers=read_objects(as_object(output.get("inlinedResponses")).get("inlinedResponses")),
         answers_file=as_text(output.get("responsesFile")) or None,
     )
@@ -298,16 +376,18 @@ def decode_asset(file: Json) -> Asset:
 
 def is_ready(file: Json) -> bool:
     """Return whether a stored file has been processed. One whose processing failed is not ready either."""
-    return file.get("state") not in {"PROCESSING", "FAILED"}
+    return as_text(file.get("state")) not in {"PROCESSING", "FAILED"}
 
 
 def _parse_count(value: Any) -> int:
-    # Google's JSON has 64-bit integers as text.
-    return int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0
+    # Google's JSON has 64-bit integers as text, of at most 19 digits.
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    return read_count({"count": value}, "count") or 0
 
 
 def _parse_time(value: Any) -> float | None:
     try:
         return datetime.fromisoformat(value).timestamp()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last at the ends of the calendar
         return None

@@ -52,7 +52,7 @@ class _RequestsStream(ByteStream):
 
     def renew(self) -> None:
         """Restart the time limit for the next event."""
-        self._deadline = time.monotonic() + self._timeout_s
+        self._deadline = time.monotonic() + min(self._timeout_s, self.left_s)
 
     def wake(self) -> None:
         """Make a reader that waits for the next event fail at once."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pollux_gemini.encoding import qualify_model
-from pollux_gemini.parts import as_object
+from pollux_gemini.parts import as_object, read_objects
 from pollux_sync.plugin import HttpRequest, ModelInfo, as_text, read_count
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def decode_models(response: HttpResponse) -> list[ModelInfo]:
     """Decode a page of the list of models."""
     # An empty page has no list at all. Vertex AI names the list publisherModels.
     body = as_object(response.body)
-    models = body.get("models") or body.get("publisherModels") or ()
-    return [_decode_model(item) for item in models if isinstance(item, dict) and as_text(item.get("name"))]
+    models = read_objects(body.get("models") or body.get("publisherModels"))
+    return [_decode_model(item) for item in models if as_text(item.get("name"))]
 
 
 def _decode_model(item: dict[str, Any]) -> ModelInfo:

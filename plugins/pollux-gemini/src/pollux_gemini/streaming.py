@@ -194,9 +194,22 @@ class _PartAccumulator:
 
 
 def _merge_metadata(known: Any, more: Any) -> Any:
-    """Return the merged metadata of two events. A later list either goes on or begins with the earlier one."""
+    """Return the merged metadata of two events. A later list either goes on or begins with the earlier one.
+
+    Changes ``known``, which would have to be copied with each event otherwise, and never ``more``.
+    """
     if isinstance(known, dict) and isinstance(more, dict):
-        return known | {name: _merge_metadata(known.get(name), value) for name, value in more.items()}
-    if isinstance(known, list) and isinstance(more, list):
-        return more if more[: len(known)] == known else known + more
-    return known if more is None else more
+        for name, value in more.items():
+            known[name] = _merge_metadata(known.get(name), value)
+        return known
+    if isinstance(known, list) and isinstance(more, list) and more[: len(known)] != known:
+        known += more
+        return known
+    return known if more is None else _copy_containers(more)
+
+
+def _copy_containers(value: Any) -> Any:
+    """Return a copy into which more can be merged. The entries of lists stay as they are, so they are not copied."""
+    if isinstance(value, dict):
+        return {name: _copy_containers(item) for name, item in value.items()}
+    return [*value] if isinstance(value, list) else value

@@ -16,6 +16,7 @@ from pollux_sync.plugin import (
     HttpResponse,
     ItemStatus,
     JobState,
+    ReplyError,
     as_text,
     build_custom_id,
     error_message,
@@ -23,15 +24,16 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 #: The documented limits of one input file: 50,000 requests and 200 MB.
 LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
 #: Lifetime of an input file. A job may take a day and reads its file within it; three days leave room, and a file
 #: that nobody deletes still expires.
 LIFETIME_S = 3 * 86_400
-#: How far the service's clock and ours may differ. A job older than a submission by more than this is not its job.
-_MAX_CLOCK_SKEW_S = 86_400
+#: A job that is older than the submission by more than this, both by the service's clock, is not its job. A day leaves
+#: room for a clock of ours that was set between the attempt and the look-up.
+_MARGIN_S = 86_400
 #: The metadata field by which an interrupted submission finds its job.
 _MARK = "pollux_mark"
 #: A bad model name is reported once for every request; a few of these errors are enough.
@@ -53,6 +55,7 @@ _ROW_FATES: dict[str, ItemStatus] = {
 }
 _END_TIMES = ("completed_at", "cancelled_at", "expired_at", "failed_at")
 _OK = 200
+_STATUSES = range(100, 600)
 
 
 def encode_deferred(custom_id: str, request: HttpRequest) -> dict[str, Any]:
@@ -82,47 +85,62 @@ def build_job(job_id: str, batch: DeferredBatch, input_file: str | None) -> Defe
     )
 
 
-def find_job(remotes: Iterable[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
-    """Find the job that was created from ``batch`` in a list that begins with the newest job.
+def is_older(remote: Mapping[str, Any], server_time: float | None) -> bool:
+    """Return whether a job was created long before the service's clock showed ``server_time``."""
+    created_at = read_count(remote, "created_at")
+    return created_at is not None and server_time is not None and created_at < server_time - _MARGIN_S
 
-    Raises ConfigurationError if several jobs were: all but one would cost money for nothing.
+
+def is_match(remote: Mapping[str, Any], batch: DeferredBatch) -> bool:
+    """Return whether a job was created from ``batch``: its mark is the proof."""
+    metadata = remote.get("metadata")
+    return isinstance(metadata, dict) and metadata.get(_MARK) == batch.mark
+
+
+def choose_match(matches: Sequence[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
+    """Return the job among those that were created from ``batch``, None without any.
+
+    Raises ConfigurationError if several were: all but one would cost money for nothing.
     """
-    matches = []
-    for remote in remotes:
-        created_at = read_count(remote, "created_at")
-        # The list is lazy and may have many pages: stop reading where only older jobs follow.
-        if created_at is not None and created_at < batch.created_at - _MAX_CLOCK_SKEW_S:
-            break
-        metadata = remote.get("metadata")
-        if isinstance(metadata, dict) and metadata.get(_MARK) == batch.mark:
-            matches.append(remote)
     # A proxy that repeats requests may create a job twice. The user cancels one, as the error below asks for.
     if len(matches) > 1:
         active = [remote for remote in matches if remote.get("status") not in {"cancelling", "cancelled"}]
         matches = active or matches[:1]
-    if len(matches) > 1:
-        ids = ", ".join(str(remote.get("id")) for remote in matches)
+    ids = [read_remote_id(remote) for remote in matches]
+    if len(ids) > 1:
         raise ConfigurationError(
-            f"several jobs were created from the same requests: {ids}",
+            f"several jobs were created from the same requests: {', '.join(ids)}",
             hint="cancel all but one of them, then try again",
         )
-    for remote in matches:
-        job_id = as_text(remote.get("id"))
-        if job_id:
-            return build_job(job_id, batch, as_text(remote.get("input_file_id")))
-    return None
+    return build_job(ids[0], batch, as_text(matches[0].get("input_file_id"))) if ids else None
+
+
+def read_remote_id(remote: Mapping[str, Any]) -> str:
+    """Return the id of an object of the service. Raises ReplyError if it has none."""
+    object_id = as_text(remote.get("id"))
+    if not object_id:
+        raise ReplyError("the answer has no id", hint="check that base_url leads to the Files and Batches API")
+    return object_id
 
 
 def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
-    """Decode the state of a job. Once the job has ended, a request without an answer counts as failed."""
+    """Decode the state of a job. Once the job has ended, a request without an answer counts as failed.
+
+    Raises ReplyError for an answer that is not a batch.
+    """
     request_count = job.request_count
-    provider_status = as_text(remote.get("status")) or "unknown"
+    provider_status = as_text(remote.get("status"))
+    if provider_status is None:
+        raise ReplyError("the answer is not a batch: it has no status", hint="check base_url")
     is_over = provider_status in _EARLY_ENDS or provider_status == "completed"
     counts = remote.get("request_counts")
     has_counts = bool(read_count(counts, "total"))
     has_answers, has_errors = (bool(remote.get(name)) for name in ("output_file_id", "error_file_id"))
     # Never report more answers than requests, whatever a compatible server counts.
     succeeded = min(read_count(counts, "completed") or 0, request_count)
+    # Some servers say so before the file is there. Waiting loses nothing.
+    if provider_status == "completed" and succeeded and not has_answers:
+        is_over = False
     # Some servers count nothing. Then only the two files show how the job went.
     if provider_status == "completed" and not has_counts:
         succeeded = request_count if has_answers and not has_errors else 0
@@ -139,6 +157,7 @@ def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
         completed_at=_read_end_time(remote) if is_over else None,
         expires_at=read_count(remote, "expires_at"),
         error=_describe_errors(remote, job),
+        provider_code=next((as_text(error.get("code")) for error in _read_errors(remote)), None),
         ended_as=_EARLY_ENDS.get(provider_status),
     )
 
@@ -159,26 +178,30 @@ def _read_end_time(remote: Mapping[str, Any]) -> int | None:
 
 
 def decode_row(line: bytes) -> DeferredRow:
-    """Decode one line of an output or error file. One that cannot be read has an empty ``custom_id``."""
+    """Decode one line of an output or error file."""
     try:
         remote = json.loads(line)
     except (ValueError, RecursionError):
         remote = None
     custom_id = as_text(remote.get("custom_id")) if isinstance(remote, dict) else None
     if custom_id is None:
-        # The core counts it among the unknown rows; its request is then reported as missing.
-        return DeferredRow(custom_id="", status="failed", error="the row cannot be read")
+        return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     response, error = (remote[name] if isinstance(remote.get(name), dict) else {} for name in ("response", "error"))
     status, code = read_count(response, "status_code"), as_text(error.get("code"))
+    if status not in _STATUSES:
+        status = None
     if status == _OK:
         return DeferredRow(
             custom_id=custom_id, status="succeeded", response=_decode_response(response), provider_status=str(status)
         )
     message = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
+    # A request that got no answer has an error of the job in its place, with a code but no status.
+    failure = _decode_response(response) if status else HttpResponse(status=_OK, body={"error": error})
     return DeferredRow(
         custom_id=custom_id,
         status=_ROW_FATES.get(code or "", "failed"),
         error=message or code,
+        error_response=failure if status or error else None,
         provider_status=code or (str(status) if status else None),
     )
 
@@ -188,21 +211,25 @@ def _decode_response(response: Mapping[str, Any]) -> HttpResponse:
     request_id = as_text(response.get("request_id"))
     # A direct call gets its request id in this header.
     headers = {"x-request-id": request_id} if request_id else {}
-    return HttpResponse(status=_OK, headers=headers, body=response.get("body"))
+    return HttpResponse(status=response["status_code"], headers=headers, body=response.get("body"))
 
 
 def _describe_errors(remote: Mapping[str, Any], job: DeferredJob) -> str | None:
     """Describe the first few errors of a job as a whole, each with the request that caused it."""
-    errors = remote.get("errors")
-    entries = errors.get("data") if isinstance(errors, dict) else None
-    known = [error for error in entries or () if isinstance(error, dict)]
+    known = _read_errors(remote)
     texts = list(dict.fromkeys(_describe_error(error, job) for error in known[:_MAX_ERRORS]))
     more = len(known) - _MAX_ERRORS
     return "; ".join([*texts, f"and {more} more"] if more > 0 else texts) or None
 
 
+def _read_errors(remote: Mapping[str, Any]) -> list[dict[str, Any]]:
+    errors = remote.get("errors")
+    listed = errors.get("data") if isinstance(errors, dict) else None
+    return [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
+
+
 def _describe_error(error: Mapping[str, Any], job: DeferredJob) -> str:
     line = read_count(error, "line")
     # Lines count from 1 within the input file, custom ids from 0 within the whole submission.
-    where = f"{build_custom_id(job.first + line - 1)}: " if line else ""
+    where = f"{build_custom_id(job.first + line - 1)}: " if line and line <= job.request_count else ""
     return f"{where}{error_message(error.get('message') or error.get('code'))}"

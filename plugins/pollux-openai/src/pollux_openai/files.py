@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pollux_openai.batching import read_remote_id
 from pollux_sync.plugin import (
     OCTET_STREAM,
     Asset,
@@ -55,20 +56,20 @@ def delete_file(client: Client, file_id: str, timeout_s: float) -> None:
 
 def find_files(client: Client, mark: str, timeout_s: float) -> list[Asset]:
     """Return the stored files whose names begin with the mark."""
-    stored = iter_objects(client, f"/files?limit={_FILES_PER_PAGE}", timeout_s)
+    pages = iter_list_pages(client, f"/files?limit={_FILES_PER_PAGE}", timeout_s)
+    stored = (file for page in pages for file in read_objects(page, "data"))
     names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
     return [Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, name in names if file_id and name.startswith(mark)]
 
 
-def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a list. Each page is requested when the one before it has been read."""
+def iter_list_pages(client: Client, path: str, timeout_s: float) -> Iterator[HttpResponse]:
+    """Yield the pages of a list. Each is requested when the one before it has been read."""
 
     def fetch_page(cursor: str | None) -> HttpResponse:
         after = f"&after={quote(cursor, safe='')}" if cursor else ""
         return client.send(HttpRequest(method="GET", path=path + after), timeout_s)
 
-    for page in iter_pages(fetch_page, _read_cursor):
-        yield from read_objects(page, "data")
+    return iter_pages(fetch_page, _read_cursor)
 
 
 def build_path(collection: str, object_id: str, action: str = "") -> str:
@@ -85,15 +86,11 @@ def require_object(response: HttpResponse) -> dict[str, Any]:
 
 def read_id(response: HttpResponse) -> str:
     """Return the id of an object that the service created. Raises ReplyError if it has none."""
-    object_id = as_text(require_object(response).get("id"))
-    if not object_id:
-        raise ReplyError(
-            "the answer has no id", hint="check that base_url leads to the Files and Batches API", response=response
-        )
-    return object_id
+    return read_remote_id(require_object(response))
 
 
 def _read_cursor(page: HttpResponse) -> str | None:
     """Return the id after which the next page begins; None after the last page."""
     items = read_objects(page, "data")
-    return as_text(items[-1].get("id")) if items and page.body.get("has_more") else None
+    # A list that goes on after an object without id cannot be read to its end, which is no empty end.
+    return read_remote_id(items[-1]) if items and page.body.get("has_more") else None

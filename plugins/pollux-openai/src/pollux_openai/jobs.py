@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pollux_openai import batching
-from pollux_openai.files import build_path, delete_file, iter_objects, read_id, require_object, store_file
+from pollux_openai.files import build_path, delete_file, iter_list_pages, read_id, require_object, store_file
 from pollux_sync.plugin import (
     HttpError,
     HttpRequest,
     ReplyError,
     Source,
     as_text,
+    convert_to_server_time,
     is_refusal,
     is_terminal,
+    read_objects,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +57,16 @@ def submit_job(client: Client, batch: DeferredBatch, timeout_s: float) -> Deferr
 
 
 def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
-    """Find the job of an interrupted submission. Raises ConfigurationError if there are several."""
-    return batching.find_job(iter_objects(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s), batch)
+    """Find the job of an interrupted submission by its mark. Raises ConfigurationError if there are several."""
+    matches: list[dict[str, Any]] = []
+    for page in iter_list_pages(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s):
+        remotes = read_objects(page, "data")
+        matches += [remote for remote in remotes if batching.is_match(remote, batch)]
+        # The list begins with the newest job and may have many pages: only older jobs follow.
+        server_time = convert_to_server_time(batch.created_at, page)
+        if any(batching.is_older(remote, server_time) for remote in remotes):
+            break
+    return batching.choose_match(matches, batch)
 
 
 def inspect_job(client: Client, job: DeferredJob, timeout_s: float) -> JobState:
