@@ -22,9 +22,9 @@ def exit_on_sigterm(*, replace: bool = False) -> bool:
     raises with the answers so far, uploaded files are deleted, exit handlers run, and the exit status is 143. A second
     SIGTERM or Ctrl-C then ends the process at once.
 
-    Return whether SIGTERM is handled so from now on. It is not where the process has a handler of its own for SIGTERM,
-    or was started with SIGTERM ignored: both stay as they are, unless ``replace`` is True. Raises ConfigurationError
-    outside of the main thread, which alone may set signal handlers.
+    Return whether SIGTERM is handled so from now on. A handler that the process has set for SIGTERM itself stays, and
+    so does SIGTERM that was ignored from the start, unless ``replace`` is True. Raises ConfigurationError outside of
+    the main thread, which alone may set signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         raise ConfigurationError(

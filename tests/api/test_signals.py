@@ -161,7 +161,7 @@ def test_a_stop_during_an_upload_leaves_no_file(server, files, start, work, stop
     server.wait_for_requests(1)
     process.send_signal(stop)
     signalled.set()
-    output, _ = process.communicate(timeout=SOON_S)
+    process.communicate(timeout=SOON_S)
     assert process.returncode == status
     assert files.stored
     assert sorted(files.deleted) == [f"id-{file}" for file in sorted(files.stored)]

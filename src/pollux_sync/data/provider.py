@@ -41,7 +41,7 @@ def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
 
 @attrs.frozen(kw_only=True)
 class InlineLimits:
-    """How much content may stand inside a request, by the page ``docs`` on the day ``as_of``.
+    """The limits of content inside a request, by the page ``docs`` on the day ``as_of``.
 
     ``max_bytes`` is the size of one file and ``max_request_bytes`` that of all files of a request, before they are
     encoded in base64.

@@ -266,7 +266,7 @@ class Source:
     def from_file_id(cls, file_id: str, *, mime_type: str) -> Self:
         """Return a source of a file that is stored at the provider already, by the id or name it has there.
 
-        It is used as it is, and never deleted. ``mime_type`` is the type of its content, since some providers ask for
+        It is used unchanged, and never deleted. ``mime_type`` is the type of its content, since some providers ask for
         images in another way than for documents. Raises SourceError if either is not a non-blank string.
         """
         for name, value in (("file_id", file_id), ("mime_type", mime_type)):

@@ -167,7 +167,7 @@ def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) ->
 
 @attrs.define
 class _JobRows:
-    """What the rows of one job hold: items by custom id, and rows that belong to none of its requests.
+    """The rows of one job: items by custom id, and rows that belong to none of its requests.
 
     ``damage`` is the error of results that are not all there.
     """

@@ -1,4 +1,4 @@
-"""How files travel: inside each request, or stored once and referred to, whichever costs less."""
+"""The way of files: inside each request, or stored once and referred to, whichever costs less."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SIZE_MESSAGE = re.compile(
 
 
 class FileStorage(Protocol):
-    """Where files are stored, and how many requests are expected to need each, beside those of the plan."""
+    """A place that stores files, and knows how many requests are expected to need each."""
 
     @property
     def expected_uses(self) -> int:

@@ -157,7 +157,7 @@ class Journal:
 
 
 def locate_job_file(job_file: object) -> Path:
-    """Return the absolute path of a job file, without links. Raises ConfigurationError for what cannot be one.
+    """Return the absolute path of a job file, without links. Raises ConfigurationError for anything else.
 
     Two names of one file become one path: only then does the lock hold for both, and only then does writing replace
     the file and not a link to it.

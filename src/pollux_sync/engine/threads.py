@@ -77,7 +77,7 @@ class WorkerThreads:
         self._defects: list[BaseException] = []
 
     def run(self, size: int) -> None:
-        """Work on all items with ``size`` threads, and wait for them. Where there are none, work in this one."""
+        """Work on all items with ``size`` threads, and wait for them; in this thread if the system has no more."""
         count = self._start(size)
         if not count:
             self._take_items()

@@ -332,8 +332,7 @@ def pollux_find_deferred(batch: DeferredBatch, client: Client, timeout_s: float)
 
     Called before a batch is submitted again. ``batch.path`` may no longer exist. Return a job only on proof, such as
     its mark: raise ConfigurationError where a job might be it, since a wrong guess would take over a stranger's. Raise
-    a classified exception for a failed look-up, and for an answer that is no list: it does not say that there is no
-    job.
+    a classified exception for a failed look-up, and for an answer that is not a list: it proves nothing.
     """
 
 

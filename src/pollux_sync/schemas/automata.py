@@ -23,7 +23,7 @@ _CHARACTERS = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN"})
 
 
 class UnsupportedPatternError(Exception):
-    """The pattern is no regular language (lookaround, backreferences, atomic groups), or its automaton is too large."""
+    """The pattern has lookaround, backreferences or atomic groups, or its automaton is too large."""
 
 
 @attrs.define
@@ -41,7 +41,7 @@ class _Node:
 
 @attrs.frozen
 class _Moves:
-    """What is reached from each state, where the same conditions hold.
+    """The states that are reached from each state, where the same conditions hold.
 
     Most states of long patterns are followed by the one that was built before them: from these, ``shifted``, all moves
     are one shift. ``others`` has what else is reached, with the states from which it is.

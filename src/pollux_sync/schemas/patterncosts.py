@@ -1,4 +1,4 @@
-"""How long the standard library's `re` may search for a pattern: an upper bound, from the pattern alone.
+"""The time that the standard library's `re` may search for a pattern: an upper bound, from the pattern alone.
 
 `re` tries one way to match after the other. The bound counts these ways: they multiply along a sequence, and add up
 over alternatives. A repetition whose content can match in several ways has exponentially many.
@@ -61,7 +61,7 @@ _NONE, _ONE, _LENGTH = Steps((0.0,)), Steps((1.0,)), Steps((0.0, 1.0))
 
 
 class _Bound(NamedTuple):
-    """What matching a node from one position may cost: the ways in which it can match, and the work of all of them."""
+    """The cost of matching a node from one position: the ways in which it can match, and the work of all of them."""
 
     ways: Steps
     work: Steps

@@ -266,7 +266,7 @@ class _Secrets:
         return text
 
     def remove_from_bytes(self, content: bytearray) -> bytearray:
-        """Return the content with each secret replaced; bytes that are not UTF-8 stay as they are."""
+        """Return the content with each secret replaced; bytes that are not UTF-8 stay."""
         return bytearray(self.remove(content.decode("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic import jobs
 from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import MANAGED_FIELDS, build_count_request, encode, find_problem
-from pollux_anthropic.files import delete_file, find_files, store_file
+from pollux_anthropic.files import FileHooks
+from pollux_anthropic.jobs import JobHooks
 from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
 from pollux_sync.plugin import (
     TEXT_FILE_RULE,
@@ -38,20 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pollux_sync.plugin import (
-        Asset,
         Call,
         Client,
         ConfigValues,
-        DeferredBatch,
-        DeferredJob,
-        DeferredRow,
         Delta,
         EventStream,
-        JobState,
         ModelInfo,
         Plan,
         Reply,
-        Source,
     )
 
 #: The schemas that structured outputs accept, as documented on the page ``docs`` on the day ``as_of``.
@@ -132,7 +126,7 @@ INFO = ProviderInfo(
 )
 
 
-class AnthropicProvider:
+class AnthropicProvider(FileHooks, JobHooks):
     """The hooks of the provider ``anthropic``: the Messages, Files, Message Batches and Models APIs."""
 
     @hookimpl
@@ -186,51 +180,8 @@ class AnthropicProvider:
         return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
 
     @hookimpl
-    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        return store_file(client, source, timeout_s, name=name, lifetime_s=lifetime_s)
-
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
-        delete_file(client, asset.id, timeout_s)
-        return True
-
-    @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         return encode_deferred(custom_id, request, mark)
-
-    @hookimpl
-    def pollux_bookmark_deferred(self, client: Client, timeout_s: float) -> str | None:
-        return jobs.fetch_newest_id(client, timeout_s)
-
-    @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
-        return jobs.submit_job(client, batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        return jobs.find_job(client, batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
-        return find_files(client, mark, timeout_s)
-
-    @hookimpl
-    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
-        return jobs.inspect_job(client, job, timeout_s)
-
-    @hookimpl
-    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
-        return jobs.collect_job(client, job, timeout_s)
-
-    @hookimpl
-    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        jobs.cancel_job(client, job, timeout_s)
-        return True
-
-    @hookimpl
-    def pollux_release_deferred(self) -> bool:
-        # Only answers are stored for a batch, and the core deletes the uploads.
-        return True
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: Client, timeout_s: float) -> list[ModelInfo] | None:

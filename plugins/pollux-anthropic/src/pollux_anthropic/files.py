@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from pollux_anthropic.batching import build_next_query, parse_timestamp, read_objects
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION, VERSION_HEADER
-from pollux_sync.plugin import Asset, FormPayload, HttpError, HttpRequest, ReplyError, as_text, iter_pages
+from pollux_sync.plugin import Asset, FormPayload, HttpError, HttpRequest, ReplyError, as_text, hookimpl, iter_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,46 +22,51 @@ _PAGE_SIZE = 1000
 _NOT_FOUND = 404
 
 
-def store_file(client: Client, source: Source, timeout_s: float, *, name: str, lifetime_s: float) -> Asset:
-    """Store a source's content, streamed. It expires ``lifetime_s`` seconds after it was stored."""
-    form = FormPayload(
-        # A file that an aborted call leaves behind expires.
-        fields={"expires_in_seconds": str(round(lifetime_s))},
-        file_name=name,
-        file_type=source.mime_type,
-        content=source,
-    )
-    response = client.send(HttpRequest(path=_PATH, payload=form, headers=HEADERS), timeout_s)
-    stored = response.body if isinstance(response.body, dict) else {}
-    file_id = as_text(stored.get("id"))
-    if not file_id:
-        raise ReplyError(
-            "the answer has no file id", hint="check that base_url leads to a Files API", response=response
+class FileHooks:
+    """The hooks of stored files."""
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        """Store a source's content, streamed."""
+        form = FormPayload(
+            # A file that an aborted call leaves behind expires.
+            fields={"expires_in_seconds": str(round(lifetime_s))},
+            file_name=name,
+            file_type=source.mime_type,
+            content=source,
         )
-    return Asset(id=file_id, mime_type=source.mime_type, expires_at=parse_timestamp(stored.get("expires_at")))
+        response = client.send(HttpRequest(path=_PATH, payload=form, headers=HEADERS), timeout_s)
+        stored = response.body if isinstance(response.body, dict) else {}
+        file_id = as_text(stored.get("id"))
+        if not file_id:
+            hint = "check that base_url leads to a Files API"
+            raise ReplyError("the answer has no file id", hint=hint, response=response)
+        return Asset(id=file_id, mime_type=source.mime_type, expires_at=parse_timestamp(stored.get("expires_at")))
 
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        """Delete a stored file. Succeed also when it is already gone."""
+        path = f"{_PATH}/{quote(asset.id, safe='')}"
+        try:
+            client.send(HttpRequest(method="DELETE", path=path, headers=HEADERS), timeout_s)
+        except HttpError as error:
+            if error.response.status != _NOT_FOUND:
+                raise
+        return True
 
-def delete_file(client: Client, file_id: str, timeout_s: float) -> None:
-    """Delete a stored file. Succeed also when it is already gone."""
-    try:
-        client.send(HttpRequest(method="DELETE", path=f"{_PATH}/{quote(file_id, safe='')}", headers=HEADERS), timeout_s)
-    except HttpError as error:
-        if error.response.status != _NOT_FOUND:
-            raise
-
-
-def find_files(client: Client, mark: str, timeout_s: float) -> list[Asset]:
-    """Return the stored files whose names begin with the mark."""
-    stored = ((as_text(file.get("id")), file) for file in iter_objects(client, _PATH, timeout_s))
-    return [
-        Asset(
-            id=file_id,
-            mime_type=as_text(file.get("mime_type")) or "",
-            expires_at=parse_timestamp(file.get("expires_at")),
-        )
-        for file_id, file in stored
-        if file_id and (as_text(file.get("filename")) or "").startswith(mark)
-    ]
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
+        """Return the stored files whose names begin with the mark."""
+        stored = ((as_text(file.get("id")), file) for file in iter_objects(client, _PATH, timeout_s))
+        return [
+            Asset(
+                id=file_id,
+                mime_type=as_text(file.get("mime_type")) or "",
+                expires_at=parse_timestamp(file.get("expires_at")),
+            )
+            for file_id, file in stored
+            if file_id and (as_text(file.get("filename")) or "").startswith(mark)
+        ]
 
 
 def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pollux_anthropic import batching
 from pollux_anthropic.files import HEADERS, iter_objects
-from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, as_text, is_terminal
+from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, as_text, hookimpl, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -19,67 +19,77 @@ if TYPE_CHECKING:
 _TOO_LATE = frozenset({400, 409, 422})
 
 
-def submit_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
-    """Create a batch, its requests streamed from their file."""
-    payload = RawPayload("application/json", (batching.BatchBody(batch),))
-    # The requests of a batch have no headers of their own, so the batch always gets the beta that lets them refer to
-    # files.
-    response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=HEADERS), timeout_s)
-    return batching.decode_job(response.body, batch)
+class JobHooks:
+    """The hooks of deferred jobs."""
 
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+        """Create a batch, its requests streamed from their file."""
+        payload = RawPayload("application/json", (batching.BatchBody(batch),))
+        # The requests of a batch have no headers of their own, so the batch always gets the beta that lets them refer
+        # to files.
+        response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=HEADERS), timeout_s)
+        return batching.decode_job(response.body, batch)
 
-def fetch_newest_id(client: Client, timeout_s: float) -> str | None:
-    """Return the id of the account's newest batch, or None if there is none."""
-    response = client.send(HttpRequest(method="GET", path=f"{batching.PATH}?limit=1", headers=HEADERS), timeout_s)
-    ids = (as_text(remote.get("id")) for remote in batching.read_objects(response.body))
-    return next(filter(None, ids), None)
+    @hookimpl
+    def pollux_bookmark_deferred(self, client: Client, timeout_s: float) -> str | None:
+        """Return the id of the account's newest batch, or None without any."""
+        response = client.send(HttpRequest(method="GET", path=f"{batching.PATH}?limit=1", headers=HEADERS), timeout_s)
+        ids = (as_text(remote.get("id")) for remote in batching.read_objects(response.body))
+        return next(filter(None, ids), None)
 
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+        """Find the batch of an interrupted submission, by its results.
 
-def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
-    """Find the batch of an interrupted submission, by its results.
+        Raises ConfigurationError while a batch runs that may be the one: it has no name or metadata to prove it.
+        """
+        candidates = []
+        for remote in iter_objects(client, batching.PATH, timeout_s):
+            # The list begins with the newest batch: this one and all that follow are older than the first attempt. No
+            # times are compared, since the service's clock and ours may differ.
+            if batch.bookmark is not None and remote.get("id") == batch.bookmark:
+                break
+            if batching.is_possible_match(remote, batch):
+                is_match = _is_match(client, remote, batch, timeout_s)
+                if is_match:
+                    return batching.decode_job(remote, batch)
+                if is_match is None:
+                    candidates.append(remote)
+        # Size is no proof: another script of the account may have submitted as many requests at the same time. To take
+        # its batch would leave our prompts unanswered, and let a cancellation hit a stranger.
+        if candidates:
+            raise batching.build_ambiguity_error(candidates, batch)
+        return None
 
-    Raises ConfigurationError while a batch runs that may be the one: it has neither a name nor metadata to prove it.
-    """
-    candidates = []
-    for remote in iter_objects(client, batching.PATH, timeout_s):
-        # The list begins with the newest batch: this one and all that follow are older than the first attempt. No
-        # times are compared, since the service's clock and ours may differ.
-        if batch.bookmark is not None and remote.get("id") == batch.bookmark:
-            break
-        if batching.is_possible_match(remote, batch):
-            is_match = _is_match(client, remote, batch, timeout_s)
-            if is_match:
-                return batching.decode_job(remote, batch)
-            if is_match is None:
-                candidates.append(remote)
-    # Size is no proof: another script of the account may have submitted as many requests at the same time. To take its
-    # batch would leave our prompts unanswered, and let a cancellation hit a stranger.
-    if candidates:
-        raise batching.build_ambiguity_error(candidates, batch)
-    return None
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+        """Return the state of a batch."""
+        request = HttpRequest(method="GET", path=_build_path(job.job_id), headers=HEADERS)
+        return batching.decode_state(client.send(request, timeout_s).body)
 
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+        """Return an iterator over the rows of a batch, which are read as they arrive."""
+        tag = job.provider_state.get("tag", "")
+        return (batching.decode_row(row, tag) for row in _iter_results(client, job.job_id, timeout_s))
 
-def inspect_job(client: Client, job: DeferredJob, timeout_s: float) -> JobState:
-    """Return the state of a batch."""
-    request = HttpRequest(method="GET", path=_build_path(job.job_id), headers=HEADERS)
-    return batching.decode_state(client.send(request, timeout_s).body)
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        """Ask the service to cancel a batch. Does nothing for one that has ended."""
+        try:
+            client.send(HttpRequest(path=_build_path(job.job_id, "/cancel"), headers=HEADERS), timeout_s)
+        except HttpError as error:
+            # The status alone does not say why the service refused: the batch's state does.
+            is_late = error.response.status in _TOO_LATE
+            if not is_late or not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
+                raise
+        return True
 
-
-def collect_job(client: Client, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
-    """Return an iterator over the rows of a batch, which are read as they arrive."""
-    tag = job.provider_state.get("tag", "")
-    return (batching.decode_row(row, tag) for row in _iter_results(client, job.job_id, timeout_s))
-
-
-def cancel_job(client: Client, job: DeferredJob, timeout_s: float) -> None:
-    """Ask the service to cancel a batch. Does nothing for one that has ended."""
-    try:
-        client.send(HttpRequest(path=_build_path(job.job_id, "/cancel"), headers=HEADERS), timeout_s)
-    except HttpError as error:
-        # The status alone does not say why the service refused: the batch's state does.
-        is_late = error.response.status in _TOO_LATE
-        if not is_late or not is_terminal(inspect_job(client, job, timeout_s).status):
-            raise
+    @hookimpl
+    def pollux_release_deferred(self) -> bool:
+        """Do nothing: only answers are stored for a batch, and the core deletes the uploads."""
+        return True
 
 
 def _is_match(client: Client, remote: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:

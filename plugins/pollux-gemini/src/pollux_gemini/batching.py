@@ -183,7 +183,7 @@ def decode_batch(response: HttpResponse) -> RemoteBatch:
 
 
 def decode_batches(response: HttpResponse) -> list[RemoteBatch]:
-    """Decode a page of the list of batches. Raises ReplyError for an answer that is no such list."""
+    """Decode a page of the list of batches. Raises ReplyError for an answer that is not such a list."""
     remotes = map(_decode_operation, _read_list(response, "operations"))
     return [remote for remote in remotes if remote is not None]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_openai import jobs
 from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import MANAGED_FIELDS, build_count_request, encode
-from pollux_openai.files import delete_file, find_files, store_file
+from pollux_openai.files import FileHooks
+from pollux_openai.jobs import JobHooks
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
 from pollux_sync.plugin import (
     STRICT_SCHEMAS,
@@ -38,19 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.plugin import (
-        Asset,
         Call,
         Client,
         ConfigValues,
-        DeferredBatch,
-        DeferredJob,
-        DeferredRow,
         Delta,
         EventStream,
-        JobState,
         ModelInfo,
         Reply,
-        Source,
     )
 
 #: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
@@ -115,7 +109,7 @@ INFO = ProviderInfo(
 )
 
 
-class OpenAIProvider:
+class OpenAIProvider(FileHooks, JobHooks):
     """The hooks of the provider ``openai``: the Responses, Files, Batches and Models APIs."""
 
     @hookimpl
@@ -156,55 +150,8 @@ class OpenAIProvider:
         return read_count(client.send(build_count_request(request), timeout_s).body, "input_tokens")
 
     @hookimpl
-    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        return store_file(
-            client,
-            source,
-            timeout_s,
-            name=name,
-            mime_type=source.mime_type,
-            purpose="user_data",
-            lifetime_s=lifetime_s,
-        )
-
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
-        delete_file(client, asset.id, timeout_s)
-        return True
-
-    @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
         return encode_deferred(custom_id, request)
-
-    @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
-        return jobs.submit_job(client, batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        return jobs.find_job(client, batch, timeout_s)
-
-    @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
-        return find_files(client, mark, timeout_s)
-
-    @hookimpl
-    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
-        return jobs.inspect_job(client, job, timeout_s)
-
-    @hookimpl
-    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
-        return jobs.collect_job(client, job, timeout_s)
-
-    @hookimpl
-    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        jobs.cancel_job(client, job, timeout_s)
-        return True
-
-    @hookimpl
-    def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        jobs.release_job(client, job, timeout_s)
-        return True
 
     @hookimpl
     def pollux_list_models(self, client: Client, timeout_s: float) -> list[ModelInfo]:

@@ -14,6 +14,7 @@ from pollux_sync.plugin import (
     HttpRequest,
     ReplyError,
     as_text,
+    hookimpl,
     iter_pages,
     read_count,
     read_objects,
@@ -22,7 +23,7 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_sync.plugin import Client, HttpResponse, Readable
+    from pollux_sync.plugin import Client, HttpResponse, Readable, Source
 
 _NOT_FOUND = 404
 #: The largest page that the list of files has.
@@ -54,12 +55,28 @@ def delete_file(client: Client, file_id: str, timeout_s: float) -> None:
             raise
 
 
-def find_files(client: Client, mark: str, timeout_s: float) -> list[Asset]:
-    """Return the stored files whose names begin with the mark."""
-    pages = iter_list_pages(client, f"/files?limit={_FILES_PER_PAGE}", timeout_s)
-    stored = (file for page in pages for file in read_objects(page, "data"))
-    names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
-    return [Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, name in names if file_id and name.startswith(mark)]
+class FileHooks:
+    """The hooks of stored files."""
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        """Store a source's content, streamed."""
+        facts = {"name": name, "mime_type": source.mime_type, "purpose": "user_data"}
+        return store_file(client, source, timeout_s, **facts, lifetime_s=lifetime_s)
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        """Delete a stored file."""
+        delete_file(client, asset.id, timeout_s)
+        return True
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
+        """Return the stored files whose names begin with the mark."""
+        pages = iter_list_pages(client, f"/files?limit={_FILES_PER_PAGE}", timeout_s)
+        stored = (file for page in pages for file in read_objects(page, "data"))
+        names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
+        return [Asset(id=key, mime_type=OCTET_STREAM) for key, name in names if key and name.startswith(mark)]
 
 
 def iter_list_pages(client: Client, path: str, timeout_s: float) -> Iterator[HttpResponse]:

@@ -14,6 +14,7 @@ from pollux_sync.plugin import (
     Source,
     as_text,
     convert_to_server_time,
+    hookimpl,
     is_refusal,
     is_terminal,
     read_objects,
@@ -31,75 +32,81 @@ _BATCHES_PER_PAGE = 100
 _JSON_LINES = "application/jsonl"
 
 
-def submit_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
-    """Store a job's input file, streamed, and create the job. If that is refused, the file is deleted."""
-    stored = store_file(
-        client,
-        Source.from_file(batch.path, mime_type=_JSON_LINES),
-        timeout_s,
-        # The mark in the name lets the next submission find and delete the file if this one is interrupted.
-        name=f"{batch.mark}.jsonl",
-        mime_type=_JSON_LINES,
-        purpose="batch",
-        lifetime_s=batching.LIFETIME_S,
-    )
-    try:
-        fields = batching.build_job_fields(batch, stored.id)
-        response = client.send(HttpRequest(path="/batches", body=fields), timeout_s)
-    except HttpError as error:
-        # Only a refusal proves that there is no job. After any other failure one may exist and need the file.
-        if is_refusal(error.response.status):
-            # The refusal is what the caller must see, not a failure to tidy up after it.
-            with suppress(HttpError, ReplyError, OSError):
-                delete_file(client, stored.id, timeout_s)
-        raise
-    return batching.build_job(read_id(response), batch, stored.id)
+class JobHooks:
+    """The hooks of deferred jobs."""
 
-
-def find_job(client: Client, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
-    """Find the job of an interrupted submission by its mark. Raises ConfigurationError if there are several."""
-    matches: list[dict[str, Any]] = []
-    for page in iter_list_pages(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s):
-        remotes = read_objects(page, "data")
-        matches += [remote for remote in remotes if batching.is_match(remote, batch)]
-        # The list begins with the newest job and may have many pages: only older jobs follow.
-        server_time = convert_to_server_time(batch.created_at, page)
-        if any(batching.is_older(remote, server_time) for remote in remotes):
-            break
-    return batching.choose_match(matches, batch)
-
-
-def inspect_job(client: Client, job: DeferredJob, timeout_s: float) -> JobState:
-    """Return the state of a job."""
-    return batching.decode_state(require_object(_fetch_job(client, job, timeout_s)), job)
-
-
-def collect_job(client: Client, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
-    """Yield the rows of the output file, then those of the error file, as they arrive."""
-    remote = require_object(_fetch_job(client, job, timeout_s))
-    # A job without answers has no output file, one without errors no error file.
-    for file_id in filter(None, map(as_text, map(remote.get, ("output_file_id", "error_file_id")))):
-        request = HttpRequest(method="GET", path=build_path("files", file_id, "/content"))
-        yield from map(batching.decode_row, client.read_lines(request, timeout_s))
-
-
-def cancel_job(client: Client, job: DeferredJob, timeout_s: float) -> None:
-    """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
-    try:
-        client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
-    except HttpError as error:
-        if error.response.status not in _TOO_LATE:
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+        """Store a job's input file, streamed, and create the job. If that is refused, the file is deleted."""
+        stored = store_file(
+            client,
+            Source.from_file(batch.path, mime_type=_JSON_LINES),
+            timeout_s,
+            # The mark in the name lets the next submission find and delete the file if this one is interrupted.
+            name=f"{batch.mark}.jsonl",
+            mime_type=_JSON_LINES,
+            purpose="batch",
+            lifetime_s=batching.LIFETIME_S,
+        )
+        try:
+            fields = batching.build_job_fields(batch, stored.id)
+            response = client.send(HttpRequest(path="/batches", body=fields), timeout_s)
+        except HttpError as error:
+            # Only a refusal proves that there is no job. After any other failure one may exist and need the file.
+            if is_refusal(error.response.status):
+                # The refusal is what the caller must see, not a failure to tidy up after it.
+                with suppress(HttpError, ReplyError, OSError):
+                    delete_file(client, stored.id, timeout_s)
             raise
-        # The status alone does not say why the service refused: the job's state does.
-        status = inspect_job(client, job, timeout_s).status
-        if status != "cancelling" and not is_terminal(status):
-            raise
+        return batching.build_job(read_id(response), batch, stored.id)
 
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+        """Find the job of an interrupted submission by its mark. Raises ConfigurationError if there are several."""
+        matches: list[dict[str, Any]] = []
+        for page in iter_list_pages(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s):
+            remotes = read_objects(page, "data")
+            matches += [remote for remote in remotes if batching.is_match(remote, batch)]
+            # The list begins with the newest job and may have many pages: only older jobs follow.
+            server_time = convert_to_server_time(batch.created_at, page)
+            if any(batching.is_older(remote, server_time) for remote in remotes):
+                break
+        return batching.choose_match(matches, batch)
 
-def release_job(client: Client, job: DeferredJob, timeout_s: float) -> None:
-    """Delete the input file of a job, if it is still there."""
-    for file_id in job.provider_state.get("files", ()):
-        delete_file(client, file_id, timeout_s)
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+        """Return the state of a job."""
+        return batching.decode_state(require_object(_fetch_job(client, job, timeout_s)), job)
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+        """Yield the rows of the output file, then those of the error file, as they arrive."""
+        remote = require_object(_fetch_job(client, job, timeout_s))
+        # A job without answers has no output file, one without errors no error file.
+        for file_id in filter(None, map(as_text, map(remote.get, ("output_file_id", "error_file_id")))):
+            request = HttpRequest(method="GET", path=build_path("files", file_id, "/content"))
+            yield from map(batching.decode_row, client.read_lines(request, timeout_s))
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
+        try:
+            client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
+        except HttpError as error:
+            if error.response.status not in _TOO_LATE:
+                raise
+            # The status alone does not say why the service refused: the job's state does.
+            status = self.pollux_inspect_deferred(job, client, timeout_s).status
+            if status != "cancelling" and not is_terminal(status):
+                raise
+        return True
+
+    @hookimpl
+    def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        """Delete the input file of a job, if it is still there."""
+        for file_id in job.provider_state.get("files", ()):
+            delete_file(client, file_id, timeout_s)
+        return True
 
 
 def _fetch_job(client: Client, job: DeferredJob, timeout_s: float) -> HttpResponse:
