@@ -114,6 +114,25 @@ def test_ctrl_c_during_an_upload_leaves_no_file_behind(server, script):
     assert all(request.path != "/ask" for request in server.requests)
 
 
+def test_ctrl_c_while_files_are_processed_deletes_them(server, script):
+    files = FileServer()
+
+    def handler(request):
+        if request.method == "GET":
+            return Answer(json={"id": request.path.rpartition("/")[2], "ready": False})
+        answer = files(request)
+        return Answer(json=answer.json | {"ready": False}) if request.path == "/files" else answer
+
+    server.handler = handler
+    process = script()
+    server.wait_for_requests(4)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=2)
+    assert process.returncode == -signal.SIGINT
+    assert sorted(files.deleted) == ["id-a.png", "id-b.png"]
+    assert all(request.path != "/ask" for request in server.requests)
+
+
 def test_a_defect_in_a_worker_is_raised_where_the_call_was_made():
     def work(number):
         if number == 3:

@@ -1,4 +1,5 @@
 import threading
+from itertools import islice
 
 import pytest
 
@@ -163,6 +164,14 @@ def test_gives_each_blocked_prompt_its_own_index(files, config, pictures):
     with pytest.raises(APIError) as caught:
         run_many(["x", "y"], sources=pictures("a.png"), config=config(plugins=[Watch()]))
     assert (caught.value.call_idx, seen) == (0, [2])
+
+
+def test_looks_less_and_less_often_at_a_file_that_is_processed():
+    from pollux_sync.engine import preparing
+
+    waits = list(islice(preparing._iter_poll_waits(), 30))
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (0.1, 5.0)
 
 
 def test_a_file_that_arrives_too_late_deletes_itself(server, files, config, pictures, monkeypatch):

@@ -268,14 +268,6 @@ def test_names_the_setting_of_a_bundle_without_a_certificate(tmp_path):
         HttpClient("https://api.example", headers={}, ca_bundle=str(tmp_path / "ca.pem"))
 
 
-def test_reports_a_bundle_that_cannot_be_decoded_when_it_is_used(bundle):
-    client = HttpClient("https://127.0.0.1:9", headers={}, ca_bundle=bundle)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
-        client.send(ASK, 5.0)
-    client.close()
-    assert classify_error(caught.value) is not None
-
-
 def test_reads_no_bundle_for_an_address_without_tls(environment):
     environment.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
     client = HttpClient("http://127.0.0.1:9", headers={})
@@ -286,6 +278,16 @@ def test_trusts_the_certificates_of_the_configuration(tls_url, authority):
     client = HttpClient(tls_url, headers={}, ca_bundle=authority[0])
     assert client.send(ASK, 5.0).body == {"answer": 42}
     client.close()
+
+
+def test_reports_a_bundle_that_cannot_be_decoded(tls_url, bundle):
+    client = HttpClient(tls_url, headers={}, ca_bundle=bundle)
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
+        client.send(ASK, 5.0)
+    client.close()
+    fault = classify_error(caught.value)
+    assert (fault.kind, fault.retryable) == ("connection", False)
+    assert "certificate" in fault.hint
 
 
 def test_trusts_no_other_certificates(tls_url):

@@ -24,8 +24,6 @@ from streams import sse
 HERE = Path(__file__).parent
 BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
 WAIT = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.01s"}
-#: Bodies that would not end: the SDK reads an answer with neither a deadline nor a bound, the core's client does not.
-ENDLESS = {"dripping", "a gzip bomb"}
 TOO_LONG = "The input token count (2000000) exceeds the maximum number of tokens allowed (1048576)."
 BROKE = {"error": {"code": 503, "message": "broke"}}
 
@@ -49,8 +47,7 @@ def list_keywords(schema):
 class Facts(GeminiFacts):
     def fault_cases(self):
         bad_key = error(400, "API key not valid. Please pass a valid API key.", details=[BAD_KEY])
-        common = {name: case for name, case in super().fault_cases().items() if name not in ENDLESS}
-        return common | {
+        return super().fault_cases() | {
             "too long": FaultCase(error(400, TOO_LONG), "context_overflow", 400),
             "bad key": FaultCase(bad_key, "auth", 400),
             "rate limit": FaultCase(error(429, "slow", "RESOURCE_EXHAUSTED", [WAIT]), "rate_limit", 429, 2),
@@ -62,13 +59,6 @@ class Facts(GeminiFacts):
 
 class TestGemini(Facts, ProviderContract):
     pass
-
-
-class TestGeminiEndless(GeminiFacts, ProviderContract):
-    client_kinds = ("direct",)
-
-    def fault_cases(self):
-        return {name: case for name, case in super().fault_cases().items() if name in ENDLESS}
 
 
 class TestGeminiStreams(Facts, StreamingContract):

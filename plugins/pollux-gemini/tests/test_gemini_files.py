@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 from google import genai
 
-from gemini_api import KEY, Files
-from pollux_sync import APIError, Config, ConfigurationError, Source, run
+from gemini_api import KEY, Files, error
+from pollux_sync import APIError, Config, ConfigurationError, Source, hookimpl, run, run_many
+from pollux_sync.data.events import UploadDeleted
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 
@@ -38,6 +39,64 @@ def test_uploads_under_the_key_with_name_and_type(server, files, config, sources
     assert b'"a.pdf"' in started.body
     assert started.headers["x-goog-upload-header-content-type"] == "application/pdf"
     assert started.headers["x-goog-api-key"] == KEY
+
+
+def test_announces_the_exact_size_and_sends_all_in_one_request(server, files, config, sources):
+    run("p", source=sources[0], config=config())
+    started, sent = server.requests[:2]
+    assert started.headers["x-goog-upload-header-content-length"] == "10"
+    assert started.json()["file"] == {"displayName": "a.pdf", "mimeType": "application/pdf", "sizeBytes": "10"}
+    assert (sent.headers["x-goog-upload-command"], sent.headers["x-goog-upload-offset"]) == ("upload, finalize", "0")
+    assert (sent.headers["content-length"], sent.headers["content-type"]) == ("10", "application/pdf")
+    assert sent.body == b"%PDF-1.7 a"
+
+
+def pass_on_address_of_google(files):
+    """Return the service behind a gateway that leaves the addresses in answers as they are."""
+    address = "https://generativelanguage.googleapis.com/stored/1?upload_id=a%2Fb"
+
+    def handler(request):
+        if "/upload/" in request.path:
+            return Answer(headers={"x-goog-upload-url": address})
+        return files.store(request) if "/stored/" in request.path else files(request)
+
+    return handler
+
+
+def test_sends_the_content_to_its_own_host_when_another_is_named(server, config, sources):
+    server.handler = pass_on_address_of_google(Files())
+    assert run("p", source=sources[0], config=config())["answers"] == ["seen"]
+    assert server.requests[1].path == "/stored/1?upload_id=a%2Fb"
+    assert server.requests[1].headers["x-goog-api-key"] == KEY
+
+
+def test_sends_the_content_below_the_path_of_a_gateway(server, sources):
+    server.handler = pass_on_address_of_google(Files())
+    reach = {"api_key": KEY, "base_url": f"{server.url}/gateway/v1beta", "uploads": "always"}
+    assert run("p", source=sources[0], config=Config(provider="gemini", model="m", **reach))["answers"] == ["seen"]
+    assert server.requests[1].path == "/gateway/stored/1?upload_id=a%2Fb"
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_file_that_is_gone_already_counts_as_deleted(server, config, sources, status):
+    files, seen = Files(), []
+
+    class Watch:
+        @hookimpl
+        def pollux_event(self, event):
+            seen.extend([event.error] if isinstance(event, UploadDeleted) else [])
+
+    server.handler = lambda request: error(status, "gone") if request.method == "DELETE" else files(request)
+    run("p", source=sources[0], config=config(plugins=[Watch()]))
+    assert seen == [None]
+
+
+def test_reports_an_upload_whose_answer_describes_no_file(server, config, sources):
+    files = Files()
+    server.handler = lambda request: Answer(json={"file": {}}) if "/stored/" in request.path else files(request)
+    with pytest.raises(APIError, match=r"uploading '.*a\.pdf' failed: the answer describes no file") as caught:
+        run("p", source=sources[0], config=config())
+    assert (caught.value.kind, len(server.requests)) == ("malformed", 2)
 
 
 def test_refers_to_files_by_address(server, files, config, sources):
@@ -90,6 +149,18 @@ def test_says_that_vertex_stores_no_files(server, sources):
         run("p", source=sources[0], config=Config(provider="gemini", model="m", client=client, uploads="always"))
     assert "gs://" in caught.value.hint
     assert server.requests == []
+
+
+def test_sends_files_inside_the_requests_of_vertex(server, tmp_path):
+    server.handler = Files()
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7".ljust(5_000_000))
+    client = genai.Client(vertexai=True, api_key=KEY, http_options={"base_url": server.url})
+    with client:
+        config = Config(provider="gemini", model="m", client=client)
+        # Three times is more than an upload would cost, where there was one.
+        result = run_many(["x", "y", "z"], sources=[Source.from_file(tmp_path / "a.pdf")], config=config)
+    assert result["answers"] == ["seen"] * 3
+    assert [b'"inlineData"' in request.body for request in server.requests] == [True] * 3
 
 
 BIG = """

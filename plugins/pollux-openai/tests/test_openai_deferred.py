@@ -166,6 +166,21 @@ def test_20_prompts_over_3_files_make_3_uploads_that_go_with_the_answers(server,
     assert collect_deferred(handle, config=reach)["answers"][19] == "P19"
 
 
+def test_refers_to_a_stored_file_and_never_deletes_it(server, batches, config):
+    source = Source.from_file_id("file-mine", mime_type="application/pdf")
+    defer_and_collect(["p"], config(), sources=[source])
+    (stored,) = [parse_form(request) for request in list_requests(server, "POST", "/v1/files")]
+    assert b'"file_id":"file-mine"' in stored["file"][1]
+    assert [r.path for r in server.requests if r.method == "DELETE"] == ["/v1/files/file-1"]
+
+
+def test_puts_a_small_file_into_the_requests(server, batches, config, tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    defer_and_collect(["p", "q"], config(), sources=[Source.from_file(tmp_path / "a.pdf")])
+    (stored,) = [parse_form(request) for request in list_requests(server, "POST", "/v1/files")]
+    assert stored["file"][1].count(b'"file_data":"data:application/pdf;base64,JVBERg=="') == 2
+
+
 @pytest.fixture
 def small_jobs(monkeypatch):
     small = attrs.evolve(pollux_openai.INFO, deferred=DeferredLimits(max_requests=4, max_bytes=10_000))

@@ -34,8 +34,7 @@ class CoreDefaults:
     @hookimpl(trylast=True)
     def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
         # A client that the caller passed brings its own address, which the core does not know.
-        base_url = None if config.client is not None else config.base_url or info.base_url
-        return Address(base_url=base_url, headers=dict(config.headers))
+        return Address(base_url=None if config.client is not None else config.base_url or info.base_url)
 
     @hookimpl(trylast=True)
     def pollux_close(self, client: Any) -> bool:

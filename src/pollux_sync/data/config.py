@@ -31,6 +31,8 @@ Uploads = Literal["auto", "always", "never"]
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Names of headers whose values are secrets, such as Authorization, X-Api-Key and Cookie.
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+#: The headers that say where a body ends and what it is, which the client writes itself.
+_BODY_HEADERS = frozenset({"content-length", "content-type", "transfer-encoding"})
 #: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
@@ -78,7 +80,8 @@ def _strip_credentials(text: str) -> str:
 
 
 def _to_text_path(path: str | PathLike[str] | None) -> str | None:
-    return path if path is None else fspath(path)
+    # What is neither a text nor a path is refused later, with a hint.
+    return fspath(path) if isinstance(path, PathLike) else path
 
 
 # Dicts have no hash, so they are compared as text; repr stands in for values without a JSON form.
@@ -251,6 +254,10 @@ class ConfigValues:
             # A line break in either would begin another header. Values are not shown: they may be secrets.
             if not _HEADER_NAME.fullmatch(str(name)):
                 raise ConfigurationError(f"headers holds the name {name!r}, which no header has", hint="e.g. X-Team")
+            if str(name).lower() in _BODY_HEADERS:
+                raise ConfigurationError(
+                    f"headers holds {name!r}, which belongs to the body of each request", hint="leave it out"
+                )
             text: object = value
             if not (isinstance(text, str) and text.isascii() and text.isprintable()):
                 raise ConfigurationError(

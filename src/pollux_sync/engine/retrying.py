@@ -61,13 +61,14 @@ def request_delivered(call: Call, redelivery: Redelivery | None, hooks: Hooks, s
     try:
         return request_reply(call, hooks, stop)
     except APIError as error:
-        stored = redeliver(call, error, redelivery, stop)
-        if stored is None:
-            raise
-        refused = error.attempts
-    with extend_ledger(refused):
+        refusal = error
+    # Outside of the handler: a failure in there would have the refusal among its causes, and be classified by it.
+    stored = redeliver(call, refusal, redelivery, stop)
+    if stored is None:
+        raise refusal
+    with extend_ledger(refusal.attempts):
         reply = request_reply(stored, hooks, stop)
-    return reply.with_attempts((*refused, *reply.attempts))
+    return reply.with_attempts((*refusal.attempts, *reply.attempts))
 
 
 def redeliver(call: Call, error: APIError, redelivery: Redelivery, stop: Event) -> Call | None:

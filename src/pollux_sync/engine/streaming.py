@@ -283,13 +283,14 @@ class CallStreamer:
         try:
             return self._open_stream(call)
         except APIError as error:
-            stored = redeliver(call, error, redelivery, self.active.stop)
-            if stored is None:
-                raise
-            refused = error.attempts
-        with extend_ledger(refused):
+            refusal = error
+        # Outside of the handler: a failure in there would have the refusal among its causes, and be classified by it.
+        stored = redeliver(call, refusal, redelivery, self.active.stop)
+        if stored is None:
+            raise refusal
+        with extend_ledger(refusal.attempts):
             opened, attempts = self._open_stream(stored)
-        return opened, (*refused, *attempts)
+        return opened, (*refusal.attempts, *attempts)
 
     def _open_stream(self, call: Call) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
         hooks = self.hooks

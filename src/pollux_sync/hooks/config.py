@@ -83,7 +83,9 @@ class Config(ConfigValues):
         """Complete key and base url from the environment, and check everything against the declaration."""
         info = read_provider_info(provider)
         passed = self.api_key, self.base_url
-        added = {name: value for name, value in self._read_headers(info).items() if name not in self.headers}
+        # A header is the same in upper and lower case.
+        given = {name.lower() for name in self.headers}
+        added = {name: value for name, value in self._read_headers(info).items() if name.lower() not in given}
         self._set("headers", {**added, **self.headers})
         self._check_provider_options(info)
         self._check_capabilities(info)

@@ -156,8 +156,9 @@ class Hooks:
         return client
 
     def resolve_address(self) -> Address:
-        """Return the address that requests go to, without opening the client."""
-        return self._call_hook("pollux_address", Address, config=self.config, info=self.info)
+        """Return the address that requests go to, without opening the client, and the headers of every request."""
+        address = self._call_hook("pollux_address", Address, config=self.config, info=self.info)
+        return attrs.evolve(address, headers={**address.headers, **self.config.headers})
 
     def close(self) -> None:
         """Close the client if there is one. A failure is logged and changes nothing."""

@@ -226,16 +226,12 @@ class ProviderContract(Contract):
         # SDKs retry by default: without the plugin's care each of the 3 attempts would be several requests.
         assert len(server.requests) == 3
 
-    def test_follows_no_redirect(self, server: ScriptedServer) -> None:
-        """Neither request nor key is sent to the target of a redirect."""
-        # Only with the first kind of client: whether an SDK's client follows redirects is decided by its caller.
-        with (
-            ScriptedServer(default=self.answer("taken")) as elsewhere,
-            self.reach(server.url + self.base_path, self.client_kinds[0]) as reach,
-        ):
+    def test_follows_no_redirect(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """Neither request nor key is sent to the target of a redirect, whatever an SDK's client does by itself."""
+        with ScriptedServer(default=self.answer("taken")) as elsewhere:
             server.reply(Answer(status=307, headers={"Location": f"{elsewhere.url}/ask"}))
             with pytest.raises(APIError) as caught:
-                run("hi", config=Config(provider=self.provider, model=self.model, **reach))
+                run("hi", config=config())
             assert elsewhere.requests == []
         assert (caught.value.kind, caught.value.status_code) == ("refused", 307)
 
@@ -692,7 +688,7 @@ class SDKContract:
 
     ``sdk`` is the name under which the package is imported. ``oldest_folder`` contains the oldest version, installed
     for example by ``pip install --target``. ``test_files`` are run with that version, except for tests that use no
-    SDK: those with the client "direct", unless they are about files.
+    SDK: those with the client "direct".
     """
 
     sdk: ClassVar[str]
@@ -710,7 +706,7 @@ class SDKContract:
         """The tests of the plugin pass with the oldest SDK."""
         # In a new process, because this one has imported the newer SDK. Neither "oldest", which would start this test
         # again without end, nor the splits of a stream, which the SDK has no part in.
-        selection = "(not direct or files) and not oldest and not chunk_boundaries"
+        selection = "not direct and not oldest and not chunk_boundaries"
         options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", "-k", selection)
         command = [sys.executable, "-m", "pytest", *options, *map(str, self.test_files)]
         process = _run_command(command, path=self.oldest_folder, timeout_s=300)

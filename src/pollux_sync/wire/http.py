@@ -125,8 +125,8 @@ class HttpClient:
     ) -> None:
         #: The address that the paths of requests continue.
         self.base_url = base_url.rstrip("/")
-        self._headers = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
-        self._headers |= {"Accept-Encoding": "gzip, deflate"} | dict(headers)
+        usual = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
+        self._headers = _merge_headers(usual, {"Accept-Encoding": "gzip, deflate"}, headers)
         self._resends_stale = resends_stale
         self._secrets = _Secrets(secrets)
         self._is_closed = False
@@ -284,16 +284,23 @@ def open_client(
     header, template = info.auth
     # A local server may want some key, whichever.
     key = config.api_key or info.placeholder_key
+    auth = {header: SecretHeader(template.format(key=key))} if key else {}
     own = {name: SecretHeader(value) for name, value in config.headers.items()}
     return HttpClient(
         base_url or config.base_url or info.base_url or "",
-        headers={**(headers or {}), **({header: SecretHeader(template.format(key=key))} if key else {}), **own},
+        headers=_merge_headers(headers or {}, auth, own),
         pool_size=max(config.request_concurrency, _MIN_POOL),
         resends_stale=info.resends_stale,
         proxy=config.proxy,
         ca_bundle=config.ca_bundle,
         secrets=config.secrets,
     )
+
+
+def _merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Return all headers. Of those with one name, whatever its case, the last counts: both would be sent."""
+    named = {name.lower(): (name, value) for layer in layers for name, value in layer.items()}
+    return dict(named.values())
 
 
 def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, dict[str, str]]:

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pollux_sync.errors import PolluxError
 from pollux_sync.wire.bodies import convert_response
 from pollux_sync.wire.faults import HttpError, ReplyError
 
@@ -28,6 +29,10 @@ def convert_sdk_errors(sdk: ModuleType) -> Iterator[None]:
     except sdk.APITimeoutError as error:
         raise TimeoutError("the SDK's request timed out") from error
     except sdk.APIConnectionError as error:
+        # The content of a request may raise it while it is read: a file that has changed, or was stopped.
+        cause = error.__cause__
+        if isinstance(cause, PolluxError | ConnectionAbortedError):
+            raise cause from cause.__cause__
         raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
     # An SDK that reads the body as JSON lets its decoder's ValueError through.
     except (sdk.APIResponseValidationError, ValueError) as error:
