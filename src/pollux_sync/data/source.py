@@ -109,16 +109,23 @@ class _PinnedReader(RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
+    # Not left to RawIOBase, which would have each piece copied twice by way of a buffer.
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return self.readall()
         if self._is_stopped is not None and self._is_stopped():
             raise ConnectionAbortedError("the upload was stopped")
-        piece = self._stream.read(min(len(buffer), max(self._size - self._position, 0)))
+        piece = self._stream.read(min(size, max(self._size - self._position, 0)))
         self._position += len(piece)
         self._digest.update(piece)
         if self._position < self._size and not piece:
             raise _build_change_error(self._name)
         if piece and self._position == self._size:
             self._require_unchanged()
+        return piece
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -387,7 +394,10 @@ class Source:
     def measure(self) -> tuple[str, int]:
         """Return the hex SHA-256 and the size of the content; a file is streamed from disk. Raises OSError."""
         with self.open() as stream:
-            digest = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
+            # file_digest would clear a buffer of this size even for the smallest file.
+            digest = hashlib.sha256()
+            while piece := stream.read(_CHUNK_BYTES):
+                digest.update(piece)
             return digest.hexdigest(), stream.tell()
 
     def content_sha256(self) -> str:
