@@ -74,7 +74,7 @@ class Ours(Adapter):
         self.run, self.run_many = run, run_many
         self.stream = None  # imported with the first one: a one-shot script does not stream
         self.config = self.build_config()
-        self.configs = {}
+        self.configs = {"auto": self.config}  # one object, as a user has: equal ones are compared field by field
 
     def build_config(self, **fields: object) -> object:
         from pollux_sync import Config
