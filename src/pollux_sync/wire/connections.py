@@ -43,20 +43,12 @@ class StaleConnectionError(ConnectionError):
     """A reused connection was closed by the server before any byte of this answer came."""
 
 
-class _HeadBytes(bytes):
-    """The beginning of a request, which holds the key, and so does not show in the locals of a traceback."""
-
-    def __repr__(self) -> str:
-        return "<the head of a request>"
-
-
 class _Outbox:
     """The pieces of a request that have not been sent yet. No repr shows them: the head holds the key."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._size_bytes = 0
-        self._holds_head = True
 
     def add(self, piece: bytes) -> bool:
         """Add a piece; return whether it is time to send."""
@@ -64,14 +56,12 @@ class _Outbox:
         self._size_bytes += len(piece)
         return self._size_bytes >= _SMALL_BYTES
 
-    def take(self) -> list[bytes]:
-        """Return the pieces, small ones joined, and forget them."""
+    def take(self) -> list[memoryview]:
+        """Return the pieces, small ones joined, and forget them. Views show no content in the locals of a traceback."""
         pieces, self._pieces, self._size_bytes = self._pieces, [], 0
-        # A large piece is not copied: only what came before it is joined. The first piece is the head.
-        is_large = len(pieces) > self._holds_head and len(pieces[-1]) >= _SMALL_BYTES
-        large = [pieces.pop()] if is_large else []
-        self._holds_head = False
-        return [_HeadBytes(b"".join(pieces)), *large] if pieces else large
+        # A large piece is not copied: only what came before it is joined.
+        large = [memoryview(pieces.pop())] if pieces and len(pieces[-1]) >= _SMALL_BYTES else []
+        return [memoryview(b"".join(pieces)), *large] if pieces else large
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -229,12 +219,11 @@ class _DeadlineMixin:
         for piece in self.outbox.take() if self.outbox else ():
             self._send_within_deadline(piece)
 
-    def _send_within_deadline(self, data: bytes) -> None:
+    def _send_within_deadline(self, rest: memoryview) -> None:
         """Send a piece of the request, however slowly the server reads."""
         if self.sock is None:
             self.connect()
         # Not sendall: over TLS it gives each packet the whole time-out, so a server that reads slowly is never late.
-        rest = memoryview(data)
         while rest:
             left_s = self.deadline - time.monotonic()
             if left_s <= 0:
