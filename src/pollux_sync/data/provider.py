@@ -38,7 +38,9 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 
 # A plan looks for the rule of each source several times, and a rule for text has eleven patterns.
 @lru_cache(maxsize=1024)
-def _matches_any(mime: str, patterns: tuple[str, ...]) -> bool:
+def _matches_any(mime_type: str, patterns: tuple[str, ...]) -> bool:
+    # Parameters such as "; charset=utf-8" say nothing about the kind of content.
+    mime = mime_type.partition(";")[0].strip().lower()
     return any(fnmatchcase(mime, pattern) for pattern in patterns)
 
 
@@ -80,11 +82,9 @@ class SourceRule:
 
     def matches(self, source: Source) -> bool:
         """Return whether this rule applies to ``source``."""
-        # Parameters such as "; charset=utf-8" say nothing about the kind of content.
-        mime = source.mime_type.partition(";")[0].strip().lower()
         return (
             source.source_type in self.source_types
-            and _matches_any(mime, self.mime_types)
+            and _matches_any(source.mime_type, self.mime_types)
             and (not self.uri_schemes or source.identifier.partition(":")[0].lower() in self.uri_schemes)
         )
 
