@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -139,6 +140,13 @@ class _PinnedReader(RawIOBase):
         super().close()
 
 
+def _build_path_error(path: Path) -> SourceError:
+    """Return the error of a path that leads to no file."""
+    if path.exists():
+        return SourceError(f"not a file: {path}", hint="pass one Source.from_file for each file of a directory")
+    return SourceError(f"file not found: {path}", hint="check the path; it is relative to the working directory")
+
+
 def _build_change_error(name: str) -> SourceError:
     """Return the error of content that changed between its planning and its sending."""
     return SourceError(
@@ -216,16 +224,12 @@ class Source:
         """
         try:
             file = Path(path)
-            if not file.exists():
-                raise SourceError(
-                    f"file not found: {file}", hint="check the path; it is relative to the working directory"
-                )
             if not file.is_file():
-                raise SourceError(f"not a file: {file}", hint="pass one Source.from_file for each file of a directory")
+                raise _build_path_error(file)
             # Opened now, so that a file without permission fails here and not in the middle of a call.
-            with file.open("rb") as stream:
+            with file.open("rb", buffering=0) as stream:
                 head = stream.read(HEAD_BYTES)
-            size = file.stat().st_size
+                size = os.fstat(stream.fileno()).st_size
         except (OSError, ValueError, TypeError) as error:
             raise SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions") from error
         return cls("file", str(path), mime_type or guess_mime_type(file.name, head), size, FileLoader(file))
