@@ -10,11 +10,12 @@ import sys
 
 TYPE_CHECKING = False  # as in typing, which a one-shot script would pay for
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EXPECTED = "The lighthouse was built"
 MODEL = "m"
 KEY = "made-up"
+PDF, PNG = "application/pdf", "image/png"
 
 
 class Adapter:
@@ -38,14 +39,27 @@ class Adapter:
         raise NotImplementedError
 
     def ask_many(self, prompts: list[str]) -> list[str]:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self.ask, prompts))
+        return self.ask_in_pool(self.ask, prompts)
 
     def stream_texts(self, prompt: str) -> Iterator[str]:
         """Yield the text of each event of a streamed answer, "" for an event without text."""
         raise NotImplementedError
+
+    def ask_stored(self, path: str, prompts: list[str]) -> list[str]:
+        """Store a PDF, ask about it, delete it."""
+        raise NotImplementedError
+
+    def ask_inline(self, path: str, prompts: list[str]) -> list[str]:
+        """Ask about an image that each request holds."""
+        raise NotImplementedError
+
+    def ask_in_pool(self, ask: Callable[[str], str], prompts: list[str]) -> list[str]:
+        if len(prompts) == 1:
+            return [ask(prompts[0])]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(ask, prompts))
 
     def build_messages(self, prompt: str) -> list[dict]:
         return [{"role": "user", "content": prompt}]
@@ -55,13 +69,18 @@ class Ours(Adapter):
     provider = ""
 
     def open(self) -> None:
-        from pollux_sync import Config, run, run_many
+        from pollux_sync import run, run_many
 
         self.run, self.run_many = run, run_many
         self.stream = None  # imported with the first one: a one-shot script does not stream
-        self.config = Config(
-            provider=self.provider, model=MODEL, request_concurrency=self.threads, **self.build_fields()
-        )
+        self.config = self.build_config()
+        self.configs = {"auto": self.config}  # one object, as a user has: equal ones are compared field by field
+
+    def build_config(self, **fields: object) -> object:
+        from pollux_sync import Config
+
+        fields |= {"provider": self.provider, "model": MODEL, "request_concurrency": self.threads}
+        return Config(**fields, **self.build_fields())
 
     def build_fields(self) -> dict:
         return {"api_key": KEY, "base_url": self.base_url}
@@ -72,6 +91,23 @@ class Ours(Adapter):
     def ask_many(self, prompts: list[str]) -> list[str]:
         self.result = self.run_many(prompts, config=self.config)  # with usage and diagnostics, as users hold it
         return self.result["answers"]
+
+    def ask_stored(self, path: str, prompts: list[str]) -> list[str]:
+        return self.ask_about(path, prompts, "always")
+
+    def ask_inline(self, path: str, prompts: list[str]) -> list[str]:
+        # With "auto", a file for many calls would be stored.
+        return self.ask_about(path, prompts, "auto" if len(prompts) == 1 else "never")
+
+    def ask_about(self, path: str, prompts: list[str], uploads: str) -> list[str]:
+        from pollux_sync import Source
+
+        if uploads not in self.configs:
+            self.configs[uploads] = self.build_config(uploads=uploads)
+        source, config = Source.from_file(path), self.configs[uploads]
+        if len(prompts) == 1:
+            return self.run(prompts[0], source=source, config=config)["answers"]
+        return self.run_many(prompts, sources=[source], config=config)["answers"]
 
     def stream_texts(self, prompt: str) -> Iterator[str]:
         if self.stream is None:
@@ -122,6 +158,25 @@ class OpenaiTyped(Adapter):
     def ask(self, prompt: str) -> str:
         return self.client.responses.create(model=MODEL, input=prompt).output_text
 
+    def ask_stored(self, path: str, prompts: list[str]) -> list[str]:
+        from pathlib import Path
+
+        stored = self.client.files.create(file=Path(path), purpose="user_data")
+        part = {"type": "input_file", "file_id": stored.id}
+        answers = self.ask_in_pool(lambda prompt: self.ask_about(part, prompt), prompts)
+        self.client.files.delete(stored.id)
+        return answers
+
+    def ask_inline(self, path: str, prompts: list[str]) -> list[str]:
+        def ask(prompt: str) -> str:
+            return self.ask_about({"type": "input_image", "image_url": build_data_url(path)}, prompt)
+
+        return self.ask_in_pool(ask, prompts)
+
+    def ask_about(self, part: dict, prompt: str) -> str:
+        content = [part, {"type": "input_text", "text": prompt}]
+        return self.client.responses.create(model=MODEL, input=[{"role": "user", "content": content}]).output_text
+
     def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.responses.create(model=MODEL, input=prompt, stream=True):
             yield event.delta if event.type == "response.output_text.delta" else ""
@@ -137,6 +192,15 @@ class OpenaiChat(OpenaiTyped):
     def ask(self, prompt: str) -> str:
         answer = self.client.chat.completions.create(model=MODEL, messages=self.build_messages(prompt))
         return answer.choices[0].message.content
+
+    def ask_inline(self, path: str, prompts: list[str]) -> list[str]:
+        def ask(prompt: str) -> str:
+            image = {"type": "image_url", "image_url": {"url": build_data_url(path)}}
+            content = [{"type": "text", "text": prompt}, image]
+            answer = self.client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": content}])
+            return answer.choices[0].message.content
+
+        return self.ask_in_pool(ask, prompts)
 
     def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.chat.completions.create(
@@ -157,6 +221,36 @@ class Anthropic(Adapter):
         answer = self.client.messages.create(model=MODEL, max_tokens=1024, messages=self.build_messages(prompt))
         return answer.content[0].text
 
+    def ask_stored(self, path: str, prompts: list[str]) -> list[str]:
+        from pathlib import Path
+
+        with Path(path).open("rb") as file:
+            stored = self.client.beta.files.upload(file=("document.pdf", file, PDF))
+        part = {"type": "document", "source": {"type": "file", "file_id": stored.id}}
+
+        def ask(prompt: str) -> str:
+            content = [part, {"type": "text", "text": prompt}]
+            answer = self.client.beta.messages.create(
+                model=MODEL,
+                max_tokens=1024,
+                messages=[{"role": "user", "content": content}],
+                betas=["files-api-2025-04-14"],
+            )
+            return answer.content[0].text
+
+        answers = self.ask_in_pool(ask, prompts)
+        self.client.beta.files.delete(stored.id)
+        return answers
+
+    def ask_inline(self, path: str, prompts: list[str]) -> list[str]:
+        def ask(prompt: str) -> str:
+            image = {"type": "base64", "media_type": PNG, "data": encode_file(path)}
+            content = [{"type": "image", "source": image}, {"type": "text", "text": prompt}]
+            messages = [{"role": "user", "content": content}]
+            return self.client.messages.create(model=MODEL, max_tokens=1024, messages=messages).content[0].text
+
+        return self.ask_in_pool(ask, prompts)
+
     def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.messages.create(
             model=MODEL, max_tokens=1024, messages=self.build_messages(prompt), stream=True
@@ -174,6 +268,25 @@ class GoogleGenai(Adapter):
 
     def ask(self, prompt: str) -> str:
         return self.client.models.generate_content(model=MODEL, contents=prompt).text
+
+    def ask_stored(self, path: str, prompts: list[str]) -> list[str]:
+        stored = self.client.files.upload(file=path)
+        answers = self.ask_in_pool(lambda prompt: self.ask_about(stored, prompt), prompts)
+        self.client.files.delete(name=stored.name)
+        return answers
+
+    def ask_inline(self, path: str, prompts: list[str]) -> list[str]:
+        from pathlib import Path
+
+        from google.genai import types
+
+        def ask(prompt: str) -> str:
+            return self.ask_about(types.Part.from_bytes(data=Path(path).read_bytes(), mime_type=PNG), prompt)
+
+        return self.ask_in_pool(ask, prompts)
+
+    def ask_about(self, part: object, prompt: str) -> str:
+        return self.client.models.generate_content(model=MODEL, contents=[part, prompt]).text
 
     def stream_texts(self, prompt: str) -> Iterator[str]:
         for event in self.client.models.generate_content_stream(model=MODEL, contents=prompt):
@@ -273,9 +386,23 @@ def open_adapter(name: str, base_url: str, threads: int) -> Adapter:
     return globals()[name](base_url, threads)
 
 
-def run_once(name: str, base_url: str) -> None:
+def encode_file(path: str) -> str:
+    """Return a file in base64, as the vendors' guides do it."""
+    import base64
+    from pathlib import Path
+
+    with Path(path).open("rb") as file:
+        return base64.b64encode(file.read()).decode("utf-8")
+
+
+def build_data_url(path: str) -> str:
+    return f"data:{PNG};base64,{encode_file(path)}"
+
+
+def run_once(name: str, base_url: str, file_task: str = "", path: str = "") -> None:
     """Run a complete script: import, client, one question, its answer."""
-    _check([open_adapter(name, base_url, 6).ask("Who built the lighthouse?")])
+    adapter, prompt = open_adapter(name, base_url, 6), "Who built the lighthouse?"
+    _check(ask_about_file(file_task, adapter, path, [prompt]) if file_task else [adapter.ask(prompt)])
 
 
 def _check(answers: list[str]) -> None:
@@ -346,6 +473,46 @@ def measure_memory(adapter: Adapter, count: int) -> dict[str, float]:
     return {"peak_kib": peak - before, "kept_kib": kept - before, "start_kib": before}
 
 
+def ask_about_file(task: str, adapter: Adapter, path: str, prompts: list[str]) -> list[str]:
+    match task:
+        case "stored":
+            return adapter.ask_stored(path, prompts)
+        case "inline":
+            return adapter.ask_inline(path, prompts)
+        case "inline_loop":
+            return [adapter.ask_inline(path, [prompt])[0] for prompt in prompts]
+    raise ValueError(f"no task {task!r}")
+
+
+def measure_file_calls(task: str, adapter: Adapter, path: str, count: int) -> dict[str, float]:
+    """Return the cost of ``count`` calls about one file, and the KiB that they need at the peak."""
+    import gc
+
+    prompts = _build_prompts(count)
+    gc.collect()
+    before = _read_kib("VmRSS")
+    _reset_peak()
+    cpu_started = _read_cpu_s()
+    answers = ask_about_file(task, adapter, path, prompts)
+    cost = {"cpu_s": _read_cpu_s() - cpu_started, "peak_kib": _read_kib("VmHWM") - before}
+    _check(answers)
+    return cost
+
+
+def measure_encoding(path: str, count: int) -> dict[str, float]:
+    """Return the CPU seconds of hashing a file and encoding it in base64 ``count`` times, its bytes in memory."""
+    from binascii import b2a_base64
+    from hashlib import sha256
+    from pathlib import Path
+
+    content = Path(path).read_bytes()
+    cpu_started = _read_cpu_s()
+    for _ in range(count):
+        sha256(content).hexdigest()
+        b2a_base64(content, newline=False)
+    return {"cpu_s": _read_cpu_s() - cpu_started}
+
+
 def measure_hashing(path: str) -> dict[str, float]:
     """Return the cost of `Source.content_sha256` of a file, and the KiB that it needs at the peak."""
     import time
@@ -382,21 +549,31 @@ def _reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
+def run_task(task: str, adapter: Adapter, arguments: dict) -> dict[str, float]:
+    """Run one task and return its cost."""
+    match task:
+        case "hashing":
+            return measure_hashing(**arguments)
+        case "encoding":
+            return measure_encoding(**arguments)
+        case "memory":
+            return measure_memory(adapter, **arguments)
+        case "streaming":
+            return measure_streams(adapter, **arguments)
+        case "stored" | "inline" | "inline_loop":
+            return measure_file_calls(task, adapter, **arguments)
+    return measure_calls(task, adapter, **arguments)
+
+
 def main(name: str, base_url: str, threads: str) -> None:
     import json
 
     adapter = None
     for line in sys.stdin:
-        task = json.loads(line)
+        arguments = json.loads(line)
         try:
-            if task["task"] == "hashing":
-                answer = measure_hashing(task["path"])
-            else:
-                adapter = adapter or open_adapter(name, base_url, int(threads))
-                count = task["count"]
-                kinds = {"memory": measure_memory, "streaming": measure_streams}
-                measure = kinds.get(task["task"])
-                answer = measure(adapter, count) if measure else measure_calls(task["task"], adapter, count)
+            adapter = adapter or open_adapter(name, base_url, int(threads))
+            answer = run_task(arguments.pop("task"), adapter, arguments)
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way; the table says how
             answer = {"error": f"{type(error).__name__}: {error}"[:200]}
         print(json.dumps(answer), flush=True)

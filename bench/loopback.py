@@ -3,6 +3,9 @@
 It parses just enough HTTP/1.1 to keep connections alive, and recognises a call by the end of its path. A request
 whose body asks for a stream is answered event by event, each in its own chunk and packet. A path that begins with
 ``/wait/50`` delays each answer by 50 ms. ``GET /stats`` returns the CPU seconds and calls of the server.
+
+A large body is counted and dropped while it arrives. Files are not stored: an upload is answered with an id, as by the
+Files APIs of OpenAI, Anthropic and Gemini, and each deletion succeeds.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ import subprocess
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.request import urlopen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _TEXT = "The lighthouse was built in 1847 by Ada Winter, who had it painted red and white. " * 4
-_RECEIVE_BYTES = 256 * 1024
+_RECEIVE_BYTES = 1024 * 1024
+#: Bodies above this size are dropped. None of them asks for a stream.
+_LARGE_BYTES = 64 * 1024
 #: The text of a streamed answer, one token per event.
 _TOKENS = [f"{word} " for word in (_TEXT * 8).split()][:500]
 
@@ -173,14 +178,14 @@ def _encode_stream(events: Iterable[dict], *, names: bool = False, done: bool = 
     return [head.encode(), *(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks), b"0\r\n\r\n"]
 
 
-def _encode_answer(body: object, status: str = "200 OK") -> bytes:
+def _encode_answer(body: object, status: str = "200 OK", *, fields: str = "") -> bytes:
     content = json.dumps(body).encode()
     head = (
         f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         "Date: Mon, 05 Jan 2026 12:00:00 GMT\r\nServer: loopback\r\nConnection: keep-alive\r\n"
         "x-request-id: req_0123456789abcdef0123456789abcdef\r\nopenai-processing-ms: 50\r\n"
         "openai-version: 2020-10-01\r\nx-ratelimit-remaining-requests: 9999\r\n"
-        "strict-transport-security: max-age=31536000\r\nx-content-type-options: nosniff\r\n\r\n"
+        f"strict-transport-security: max-age=31536000\r\nx-content-type-options: nosniff\r\n{fields}\r\n"
     )
     return head.encode() + content
 
@@ -195,12 +200,118 @@ _STREAMS = {
     b"/responses": _encode_stream(_iter_response_events(), names=True),
     b"/chat/completions": _encode_stream(_iter_completion_chunks(), done=True),
     b"/messages": _encode_stream(_iter_message_events(), names=True),
-    b":streamGenerateContent?alt=sse": _encode_stream(_iter_gemini_events()),
+    b":streamGenerateContent": _encode_stream(_iter_gemini_events()),
 }
 _UNKNOWN = _encode_answer({"error": {"message": "the loopback server has no such path"}}, "404 Not Found")
-
-
 _ASKS_FOR_STREAM = (b'"stream":true', b'"stream": true', b":streamGenerateContent")
+
+_FILE_ID = "file-0123456789abcdef"
+_OPENAI_FILE = _encode_answer(
+    {
+        "id": _FILE_ID,
+        "object": "file",
+        "bytes": 2_000_000,
+        "created_at": 1760000000,
+        "filename": "document.pdf",
+        "purpose": "user_data",
+        "status": "processed",
+    }
+)
+_ANTHROPIC_FILE = _encode_answer(
+    {
+        "id": _FILE_ID,
+        "type": "file",
+        "size_bytes": 2_000_000,
+        "created_at": "2026-01-05T12:00:00Z",
+        "filename": "document.pdf",
+        "mime_type": "application/pdf",
+        "downloadable": False,
+    }
+)
+_DELETED = _encode_answer({"id": _FILE_ID, "object": "file", "type": "file_deleted", "deleted": True})
+_GEMINI_FILE = {
+    "file": {
+        "name": "files/0123456789ab",
+        "mimeType": "application/pdf",
+        "sizeBytes": "2000000",
+        "uri": "https://generativelanguage.googleapis.com/v1beta/files/0123456789ab",
+        "state": "ACTIVE",
+    }
+}
+_GEMINI_CONTINUED = _encode_answer({}, fields="X-Goog-Upload-Status: active\r\n")
+_GEMINI_STORED = _encode_answer(_GEMINI_FILE, fields="X-Goog-Upload-Status: final\r\n")
+
+
+class Received(NamedTuple):
+    """A request that has arrived completely: its head, its path without the query, and whether it asks for a stream."""
+
+    head: bytes
+    path: bytes
+    is_stream: bool
+
+
+class Inbox:
+    """The bytes of one connection that belong to no complete request yet."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._large: Received | None = None
+        self._missing_bytes = 0
+
+    def add(self, data: memoryview) -> Iterator[Received]:
+        """Add bytes that have arrived; yield the requests that they complete."""
+        if self._large is not None:
+            dropped = min(self._missing_bytes, len(data))
+            self._missing_bytes -= dropped
+            if self._missing_bytes:
+                return
+            data = data[dropped:]
+            yield self._large
+            self._large = None
+        self._data += data
+        while request := self._take_request():
+            yield request
+
+    def _take_request(self) -> Received | None:
+        end = self._data.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head = self._data[:end]
+        path, size = head.split(b" ", 2)[1].partition(b"?")[0], end + 4 + _read_length(head)
+        if len(self._data) >= size:
+            is_stream = any(word in self._data[:size] for word in _ASKS_FOR_STREAM)
+            self._data = self._data[size:]
+            return Received(head, path, is_stream)
+        if size > _LARGE_BYTES:
+            self._large, self._missing_bytes = Received(head, path, is_stream=False), size - len(self._data)
+            self._data = b""
+        return None
+
+
+def _read_length(head: bytes) -> int:
+    name = head.lower().find(b"\r\ncontent-length:")
+    return int(head[name + 17 :].partition(b"\r")[0]) if name >= 0 else 0
+
+
+def _answer_file_request(request: Received) -> bytes | None:
+    """Return the answer of a Files API, or None for another request."""
+    if b"/files" not in request.path:
+        return None
+    if request.head.startswith(b"DELETE"):
+        return _DELETED
+    fields = request.head.lower()
+    if b"/upload/" not in request.path:
+        return _ANTHROPIC_FILE if b"\r\nanthropic-version:" in fields else _OPENAI_FILE
+    command = fields.partition(b"\r\nx-goog-upload-command:")[2].partition(b"\r")[0]
+    if b"finalize" in command:
+        return _GEMINI_STORED
+    return _begin_gemini_upload(fields) if b"start" in command else _GEMINI_CONTINUED
+
+
+def _begin_gemini_upload(fields: bytes) -> bytes:
+    host = fields.partition(b"\r\nhost:")[2].partition(b"\r")[0].strip().decode()
+    address = f"http://{host}/upload/v1beta/files?upload_id=0"
+    return _encode_answer({}, fields=f"X-Goog-Upload-URL: {address}\r\nX-Goog-Upload-Status: active\r\n")
 
 
 class Server:
@@ -210,11 +321,12 @@ class Server:
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
-        self._received: dict[socket.socket, bytes] = {}
+        self._inboxes: dict[socket.socket, Inbox] = {}
         self._waiting: dict[
             float, deque[tuple[float, socket.socket, bytes]]
         ] = {}  # one queue per delay, so each is in due order
         self._calls = 0
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
 
     def serve(self) -> None:
         while True:
@@ -239,39 +351,33 @@ class Server:
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._received[connection] = b""
+        self._inboxes[connection] = Inbox()
         self._selector.register(connection, selectors.EVENT_READ)
 
     def _receive(self, connection: socket.socket) -> None:
         try:
-            data = connection.recv(_RECEIVE_BYTES)
+            count = connection.recv_into(self._buffer)
         except OSError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             self._drop(connection)
             return
-        data = self._received[connection] + data
-        while request := _find_request(data):
-            path, size = request
-            is_stream = any(word in data[:size] for word in _ASKS_FOR_STREAM)
-            data = data[size:]
-            self._stream(connection, path) if is_stream else self._answer(connection, path)
-        if connection in self._received:
-            self._received[connection] = data
+        for request in self._inboxes[connection].add(self._buffer[:count]):
+            self._calls += 1
+            self._stream(connection, request) if request.is_stream else self._answer(connection, request)
 
-    def _answer(self, connection: socket.socket, path: bytes) -> None:
-        self._calls += 1
+    def _answer(self, connection: socket.socket, request: Received) -> None:
+        path = request.path
         delay_s = int(path.split(b"/")[2]) / 1000 if path.startswith(b"/wait/") else 0.0
         answer = next((answer for end, answer in _ANSWERS.items() if path.endswith(end)), None)
-        answer = answer or (self._build_stats() if path == b"/stats" else _UNKNOWN)
+        answer = answer or _answer_file_request(request) or (self._build_stats() if path == b"/stats" else _UNKNOWN)
         if delay_s:
             self._waiting.setdefault(delay_s, deque()).append((time.monotonic() + delay_s, connection, answer))
         else:
             self._send(connection, answer)
 
-    def _stream(self, connection: socket.socket, path: bytes) -> None:
-        self._calls += 1
-        for piece in next((pieces for end, pieces in _STREAMS.items() if path.endswith(end)), [_UNKNOWN]):
+    def _stream(self, connection: socket.socket, request: Received) -> None:
+        for piece in next((pieces for end, pieces in _STREAMS.items() if request.path.endswith(end)), [_UNKNOWN]):
             self._send(connection, piece)
 
     def _build_stats(self) -> bytes:
@@ -284,21 +390,9 @@ class Server:
             self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
-        if self._received.pop(connection, None) is not None:
+        if self._inboxes.pop(connection, None) is not None:
             self._selector.unregister(connection)
             connection.close()
-
-
-def _find_request(data: bytes) -> tuple[bytes, int] | None:
-    """Return the path and the size of the first complete request, or None until it has arrived completely."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    head = data[:end]
-    name = head.lower().find(b"\r\ncontent-length:")
-    length = int(head[name + 17 :].partition(b"\r")[0]) if name >= 0 else 0
-    size = end + 4 + length
-    return (head.split(b" ", 2)[1], size) if len(data) >= size else None
 
 
 class Loopback:

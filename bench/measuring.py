@@ -80,9 +80,13 @@ def open_worker(peer: Peer, base_url: str, threads: int) -> Iterator[Worker]:
         running.close()
 
 
-def measure_one_shot(peer: Peer, base_url: str) -> float:
-    """Return the CPU seconds of a complete script: import, client, one call. Raises MissingPeerError when it fails."""
-    code = f"import contestants; contestants.run_once({peer.adapter!r}, {base_url!r})" if peer.adapter else "pass"
+def measure_one_shot(peer: Peer, base_url: str, file_task: str = "", path: str = "") -> float:
+    """Return the CPU seconds of a complete script: import, client, one call. Raises MissingPeerError when it fails.
+
+    With ``file_task`` the call is about the file ``path``.
+    """
+    arguments = f"{peer.adapter!r}, {base_url!r}, {file_task!r}, {path!r}"
+    code = f"import contestants; contestants.run_once({arguments})" if peer.adapter else "pass"
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen([find_python(peer), "-c", code], cwd=folder, env=build_environment(), stderr=stderr)
         _, status, usage = os.wait4(process.pid, 0)

@@ -6,9 +6,12 @@ import argparse
 
 import reporting
 from capacity import measure_capacity
+from files import files
 from loopback import Loopback, run_server
-from suites import FULL, QUICK, SUITES, Report, Size
+from suites import FULL, QUICK, Report, Size
+from suites import SUITES as CALL_SUITES
 
+SUITES = {**CALL_SUITES, files.__name__: files}
 _CAPACITY_CALLS = 20_000
 
 

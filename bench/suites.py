@@ -52,13 +52,28 @@ class Size:
     streams: int
     memory_prompts: int
     file_bytes: int
+    file_calls: int
 
 
 FULL = Size(
-    rounds=15, costly_rounds=5, calls=200, throughput_calls=1000, streams=10, memory_prompts=20_000, file_bytes=10**9
+    rounds=15,
+    costly_rounds=5,
+    calls=200,
+    throughput_calls=1000,
+    streams=10,
+    memory_prompts=20_000,
+    file_bytes=10**9,
+    file_calls=200,
 )
 QUICK = Size(
-    rounds=3, costly_rounds=3, calls=100, throughput_calls=500, streams=5, memory_prompts=2_000, file_bytes=10**8
+    rounds=3,
+    costly_rounds=3,
+    calls=100,
+    throughput_calls=500,
+    streams=5,
+    memory_prompts=2_000,
+    file_bytes=10**8,
+    file_calls=50,
 )
 
 
@@ -98,7 +113,7 @@ class Report:
         return {**asdict(self), "ratios": [asdict(r) | {"median": r.median, "is_met": r.is_met} for r in self.ratios]}
 
 
-def _build_ratios(
+def build_ratios(
     samples: Samples, what: str, above: Key, below: Key, target: float | None, *, at_least: bool = False
 ) -> list[Ratio]:
     values = samples.ratios(above, below)
@@ -150,11 +165,11 @@ def _build_cpu_ratios(samples: Samples) -> list[Ratio]:
     ):
         one, many = (ours.name, "loop"), (ours.name, "many")
         bare, pooled = (theirs.name, "loop"), (theirs.name, "many")
-        ratios += _build_ratios(samples, f"{ours.name} run / {theirs.name} one by one", one, bare, target)
-        ratios += _build_ratios(samples, f"{ours.name} run_many / {theirs.name} in a pool", many, pooled, target)
-        ratios += _build_ratios(samples, f"{ours.name} run_many / {theirs.name} one by one", many, bare, None)
+        ratios += build_ratios(samples, f"{ours.name} run / {theirs.name} one by one", one, bare, target)
+        ratios += build_ratios(samples, f"{ours.name} run_many / {theirs.name} in a pool", many, pooled, target)
+        ratios += build_ratios(samples, f"{ours.name} run_many / {theirs.name} one by one", many, bare, None)
         what = f"{ours.name} single run() / run_many"
-        ratios += _build_ratios(samples, what, one, many, 1.2)
+        ratios += build_ratios(samples, what, one, many, 1.2)
     return ratios
 
 
@@ -199,7 +214,7 @@ def _build_throughput_ratios(samples: Samples, column: str, wait_ms: int, thread
     ratios: list[Ratio] = []
     for ours, theirs, bound in ((OURS_OPENAI, OPENAI, target), (OURS_LOCAL, REQUESTS, None)):
         what = f"{ours.name} / {theirs.name}: {column}"
-        ratios += _build_ratios(samples, what, (ours.name, "many"), (theirs.name, "many"), bound, at_least=True)
+        ratios += build_ratios(samples, what, (ours.name, "many"), (theirs.name, "many"), bound, at_least=True)
     return ratios
 
 
@@ -216,7 +231,7 @@ def one_shot(server: Loopback, size: Size) -> Report:
         (OURS_LOCAL, REQUESTS, None),
         (OURS_OPENROUTER, REQUESTS, None),
     ):
-        ratios += _build_ratios(
+        ratios += build_ratios(
             samples, f"{ours.name} / {theirs.env}", (ours.name, "once"), (theirs.name, "once"), target
         )
     rows = _build_rows(samples, peers, ["once"], 1000)
@@ -247,7 +262,7 @@ def streaming(server: Loopback, size: Size) -> Report:
     ):
         for what, key, target in (("CPU per token", "cpu_s", cpu), ("time to first event", "first_s", first)):
             name = f"{ours.name} / {theirs.name}, {what}"
-            ratios += _build_ratios(samples, name, (ours.name, key), (theirs.name, key), target)
+            ratios += build_ratios(samples, name, (ours.name, key), (theirs.name, key), target)
     rows = [
         (name, [None if cost is None else cost * 1e6, None if first is None else first * 1e3])
         for peer in peers
@@ -290,7 +305,7 @@ def hashing(server: Loopback, size: Size) -> Report:
     """Measure Source.content_sha256 of a large file, which a plan computes before an upload."""
     with tempfile.TemporaryDirectory() as folder, open_worker(OURS_LOCAL, server.base_url(), 1) as worker:
         path = Path(folder, "large.bin")
-        _write_file(path, size.file_bytes)
+        write_file(path, size.file_bytes)
         cost = worker.run_task("hashing", path=str(path))
     rows = [("content_sha256", [cost["size_bytes"] / cost["cpu_s"] / 1e9, cost["peak_kib"] / 1024])]
     columns = ["GB per CPU second", "peak MiB"]
@@ -298,11 +313,12 @@ def hashing(server: Loopback, size: Size) -> Report:
     return Report("hashing", f"Hashing a file of {size.file_bytes / 1e9:g} GB", columns, rows, [ratio])
 
 
-def _write_file(path: Path, size_bytes: int) -> None:
+def write_file(path: Path, size_bytes: int) -> None:
     """Write real bytes, because reading the holes of a sparse file costs more than reading data."""
     with path.open("wb") as file:
         for _ in range(size_bytes // len(_BLOCK)):
             file.write(_BLOCK)
+        file.write(_BLOCK[: size_bytes % len(_BLOCK)])
 
 
 SUITES = {suite.__name__: suite for suite in (cpu_per_call, throughput, one_shot, streaming, memory, hashing)}

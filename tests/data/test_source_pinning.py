@@ -38,6 +38,18 @@ def test_reads_what_was_planned(file):
     assert b"".join(pin(Source.from_file(file)).iter_chunks()) == CONTENT
 
 
+def test_reads_it_at_once(file):
+    with pin(Source.from_file(file)).open() as stream:
+        assert stream.read() == CONTENT
+
+
+def test_reads_it_into_a_buffer(file):
+    buffer = bytearray(2 * len(CONTENT))
+    with pin(Source.from_file(file)).open() as stream:
+        size_bytes = stream.readinto(buffer)
+    assert buffer[:size_bytes] == CONTENT
+
+
 def test_reads_it_again(file):
     source = pin(Source.from_file(file))
     assert [hashlib.sha256(b"".join(source.iter_chunks())).digest() for _ in "ab"] == [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -33,6 +34,14 @@ BaseUrlPolicy = Literal["fixed", "optional", "required"]
 # One encoder for every request: json.dumps would build one for each call. NaN and Infinity are refused because they
 # are not JSON, although Python writes them by default.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+# A plan looks for the rule of each source several times, and a rule for text has eleven patterns.
+@lru_cache(maxsize=1024)
+def _matches_any(mime_type: str, patterns: tuple[str, ...]) -> bool:
+    # Parameters such as "; charset=utf-8" say nothing about the kind of content.
+    mime = mime_type.partition(";")[0].strip().lower()
+    return any(fnmatchcase(mime, pattern) for pattern in patterns)
 
 
 def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
@@ -73,11 +82,9 @@ class SourceRule:
 
     def matches(self, source: Source) -> bool:
         """Return whether this rule applies to ``source``."""
-        # Parameters such as "; charset=utf-8" say nothing about the kind of content.
-        mime = source.mime_type.partition(";")[0].strip().lower()
         return (
             source.source_type in self.source_types
-            and any(fnmatchcase(mime, pattern) for pattern in self.mime_types)
+            and _matches_any(source.mime_type, self.mime_types)
             and (not self.uri_schemes or source.identifier.partition(":")[0].lower() in self.uri_schemes)
         )
 

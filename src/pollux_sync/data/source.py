@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -109,16 +110,23 @@ class _PinnedReader(RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
+    # Not left to RawIOBase, which would have each piece copied twice by way of a buffer.
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return self.readall()
         if self._is_stopped is not None and self._is_stopped():
             raise ConnectionAbortedError("the upload was stopped")
-        piece = self._stream.read(min(len(buffer), max(self._size - self._position, 0)))
+        piece = self._stream.read(min(size, max(self._size - self._position, 0)))
         self._position += len(piece)
         self._digest.update(piece)
         if self._position < self._size and not piece:
             raise _build_change_error(self._name)
         if piece and self._position == self._size:
             self._require_unchanged()
+        return piece
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -130,6 +138,13 @@ class _PinnedReader(RawIOBase):
     def close(self) -> None:
         self._stream.close()
         super().close()
+
+
+def _build_path_error(path: Path) -> SourceError:
+    """Return the error of a path that leads to no file."""
+    if path.exists():
+        return SourceError(f"not a file: {path}", hint="pass one Source.from_file for each file of a directory")
+    return SourceError(f"file not found: {path}", hint="check the path; it is relative to the working directory")
 
 
 def _build_change_error(name: str) -> SourceError:
@@ -209,16 +224,12 @@ class Source:
         """
         try:
             file = Path(path)
-            if not file.exists():
-                raise SourceError(
-                    f"file not found: {file}", hint="check the path; it is relative to the working directory"
-                )
             if not file.is_file():
-                raise SourceError(f"not a file: {file}", hint="pass one Source.from_file for each file of a directory")
+                raise _build_path_error(file)
             # Opened now, so that a file without permission fails here and not in the middle of a call.
-            with file.open("rb") as stream:
+            with file.open("rb", buffering=0) as stream:
                 head = stream.read(HEAD_BYTES)
-            size = file.stat().st_size
+                size = os.fstat(stream.fileno()).st_size
         except (OSError, ValueError, TypeError) as error:
             raise SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions") from error
         return cls("file", str(path), mime_type or guess_mime_type(file.name, head), size, FileLoader(file))
@@ -387,7 +398,10 @@ class Source:
     def measure(self) -> tuple[str, int]:
         """Return the hex SHA-256 and the size of the content; a file is streamed from disk. Raises OSError."""
         with self.open() as stream:
-            digest = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]
+            # file_digest would clear a buffer of this size even for the smallest file.
+            digest = hashlib.sha256()
+            while piece := stream.read(_CHUNK_BYTES):
+                digest.update(piece)
             return digest.hexdigest(), stream.tell()
 
     def content_sha256(self) -> str:
