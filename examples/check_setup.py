@@ -23,5 +23,5 @@ except ConfigurationError as error:
 # prints:
 # ready
 # mock Mock
-# connection - check that the server runs, base_url, and the proxy settings
+# connection - check that the server runs, base_url, and the proxy (Config(proxy), HTTPS_PROXY, HTTP_PROXY, NO_PROXY)
 # the model 'gpt-5-mini' does not take temperature, says Config(capabilities)
