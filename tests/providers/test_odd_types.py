@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 
 import pollux_anthropic.batching
+import pollux_anthropic.files
 import pollux_anthropic.services
 import pollux_gemini.batching
 import pollux_gemini.services
 import pollux_openai.batching
+import pollux_openai.files
 import pollux_openai.services
 from odd_json import ODD_VALUES, change_one_field, iter_paths, replace_part
 from pollux_sync.data.handles import DeferredHandle, DeferredJob
@@ -19,6 +21,7 @@ from pollux_sync.data.request import DeferredBatch
 from pollux_sync.engine.collecting import _merge_states
 from pollux_sync.errors import PolluxError
 from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
+from pollux_sync.wire.lists import read_objects
 
 pytestmark = pytest.mark.drawn
 
@@ -121,7 +124,9 @@ def require_object(decode):
 
 
 def find_openai_job(page):
-    return pollux_openai.batching.find_job(pollux_openai.batching.read_objects(page), BATCH)
+    batching, remotes = pollux_openai.batching, read_objects(answer(page), "data")
+    matches = [r for r in remotes if batching.is_match(r, BATCH) and not batching.is_older(r, BATCH.created_at)]
+    return batching.choose_match(matches, BATCH)
 
 
 # -- Anthropic
@@ -156,14 +161,24 @@ ANTHROPIC_MODELS = {
 def match_anthropic_batches(page):
     batching = pollux_anthropic.batching
     for remote in batching.read_objects(page):
-        if batching.is_possible_match(remote, BATCH) and not batching.is_older(remote, BATCH):
+        if batching.is_possible_match(remote, BATCH):
             batching.has_ended(remote)
     for value in batching.build_next_query(page).values():
         check_text(value)
 
 
+class OnePage:
+    """A client that answers with one page, and with an empty one after it."""
+
+    def __init__(self, page):
+        self._pages = [page]
+
+    def send(self, request, timeout_s):
+        return answer(self._pages.pop() if self._pages else {"data": []})
+
+
 def find_anthropic_files(page):
-    return pollux_anthropic.batching.decode_uploads(pollux_anthropic.batching.read_objects(page), MARK)
+    return pollux_anthropic.files.FileHooks().pollux_find_uploads(MARK, OnePage(page), 5.0)
 
 
 # -- Gemini
@@ -242,11 +257,11 @@ DECODERS = {
     ),
     "openai job": (
         OPENAI_BATCH,
-        require_object(lambda body: pollux_openai.batching.decode_job(body, BATCH)),
+        lambda body: pollux_openai.batching.build_job(pollux_openai.files.read_id(answer(body)), BATCH, None),
         check_job,
     ),
     "openai search": (OPENAI_PAGE, require_object(find_openai_job), check_job),
-    "openai cursor": (OPENAI_PAGE, require_object(pollux_openai.batching.read_cursor), check_text),
+    "openai cursor": (OPENAI_PAGE, lambda page: pollux_openai.files._read_cursor(answer(page)), check_text),
     "openai row": (OPENAI_ROW, lambda row: pollux_openai.batching.decode_row(dump_line(row)), check_row),
     "openai error row": (OPENAI_ERROR_ROW, lambda row: pollux_openai.batching.decode_row(dump_line(row)), check_row),
     "openai models": (
