@@ -7,10 +7,14 @@ import pytest
 from hypothesis import given, settings
 
 import pollux_anthropic.batching
+import pollux_anthropic.files
+import pollux_anthropic.jobs
 import pollux_anthropic.services
 import pollux_gemini.batching
 import pollux_gemini.services
 import pollux_openai.batching
+import pollux_openai.files
+import pollux_openai.jobs
 import pollux_openai.services
 from odd_json import ODD_VALUES, change_one_field, iter_paths, replace_part
 from pollux_sync.data.handles import DeferredHandle, DeferredJob
@@ -33,7 +37,20 @@ DOCUMENTED = (HttpError, ReplyError, PolluxError)
 
 
 def answer(body):
-    return HttpResponse(status=200, body=body)
+    return HttpResponse(status=200, headers={"date": "Tue, 24 Nov 2026 16:00:00 GMT"}, body=body)
+
+
+class SameAnswer:
+    """A client whose service gives the same answer to every request, and these rows as results."""
+
+    def __init__(self, body, *rows):
+        self._body, self._rows = body, rows
+
+    def send(self, request, timeout_s):
+        return answer(self._body)
+
+    def read_lines(self, request, timeout_s):
+        yield from map(dump_line, self._rows)
 
 
 def check_state(state):
@@ -112,16 +129,24 @@ OPENAI_ROW = {
     "error": None,
 }
 OPENAI_ERROR_ROW = OPENAI_ROW | {"response": None, "error": {"code": "batch_expired", "message": "late"}}
-OPENAI_PAGE = {"object": "list", "data": [OPENAI_BATCH], "has_more": True}
+OPENAI_PAGE = {"object": "list", "data": [OPENAI_BATCH], "has_more": False}
+OPENAI_FILES = {"data": [{"id": "file-1", "filename": f"{MARK}-a.pdf"}], "has_more": False}
 
 
-def require_object(decode):
-    """The carrier refuses answers that are no objects before it calls a decoder."""
-    return lambda body: decode(body) if isinstance(body, dict) else None
+def decode_openai_state(body):
+    return pollux_openai.jobs.inspect_job(SameAnswer(body), JOB, 1.0)
+
+
+def decode_openai_job(body):
+    return pollux_openai.batching.build_job(pollux_openai.files.read_id(answer(body)), BATCH, None)
 
 
 def find_openai_job(page):
-    return pollux_openai.batching.find_job(pollux_openai.batching.read_objects(page), BATCH)
+    return pollux_openai.jobs.find_job(SameAnswer(page), BATCH, 1.0)
+
+
+def find_openai_files(page):
+    return pollux_openai.files.find_files(SameAnswer(page), MARK, 1.0)
 
 
 # -- Anthropic
@@ -139,7 +164,7 @@ ANTHROPIC_BATCH = {
 ANTHROPIC_ERROR = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}, "request_id": "r"}
 ANTHROPIC_ROW = {"custom_id": "pollux-000001-cafe0123", "result": {"type": "errored", "error": ANTHROPIC_ERROR}}
 ANTHROPIC_FILE = {"id": "file_1", "filename": f"{MARK}-a.pdf", "mime_type": "application/pdf", "expires_at": None}
-ANTHROPIC_PAGE = {"data": [ANTHROPIC_BATCH], "has_more": True, "last_id": "msgbatch_1", "next_page": None}
+ANTHROPIC_PAGE = {"data": [ANTHROPIC_BATCH], "has_more": False, "last_id": "msgbatch_1", "next_page": None}
 ANTHROPIC_MODELS = {
     "data": [
         {
@@ -153,17 +178,22 @@ ANTHROPIC_MODELS = {
 }
 
 
-def match_anthropic_batches(page):
-    batching = pollux_anthropic.batching
-    for remote in batching.read_objects(page):
-        if batching.is_possible_match(remote, BATCH) and not batching.is_older(remote, BATCH):
-            batching.has_ended(remote)
-    for value in batching.build_next_query(page).values():
+def find_anthropic_job(page):
+    return pollux_anthropic.jobs.find_job(SameAnswer(page, ANTHROPIC_ROW), BATCH, 1.0)
+
+
+def fetch_anthropic_bookmark(page):
+    return pollux_anthropic.jobs.fetch_newest_id(SameAnswer(page), 1.0)
+
+
+def read_anthropic_cursor(page):
+    pollux_anthropic.batching.read_objects(page)  # it comes first, and refuses a page that is no object
+    for value in pollux_anthropic.batching.build_next_query(page).values():
         check_text(value)
 
 
 def find_anthropic_files(page):
-    return pollux_anthropic.batching.decode_uploads(pollux_anthropic.batching.read_objects(page), MARK)
+    return pollux_anthropic.files.find_files(SameAnswer(page), MARK, 1.0)
 
 
 # -- Gemini
@@ -230,23 +260,11 @@ def dump_line(value):
 
 
 DECODERS = {
-    "openai state": (
-        OPENAI_BATCH,
-        require_object(lambda body: pollux_openai.batching.decode_state(body, JOB)),
-        check_state,
-    ),
-    "openai failed state": (
-        OPENAI_FAILED,
-        require_object(lambda body: pollux_openai.batching.decode_state(body, JOB)),
-        check_state,
-    ),
-    "openai job": (
-        OPENAI_BATCH,
-        require_object(lambda body: pollux_openai.batching.decode_job(body, BATCH)),
-        check_job,
-    ),
-    "openai search": (OPENAI_PAGE, require_object(find_openai_job), check_job),
-    "openai cursor": (OPENAI_PAGE, require_object(pollux_openai.batching.read_cursor), check_text),
+    "openai state": (OPENAI_BATCH, decode_openai_state, check_state),
+    "openai failed state": (OPENAI_FAILED, decode_openai_state, check_state),
+    "openai job": (OPENAI_BATCH, decode_openai_job, check_job),
+    "openai search": (OPENAI_PAGE, find_openai_job, check_job),
+    "openai files": (OPENAI_FILES, find_openai_files, check_assets),
     "openai row": (OPENAI_ROW, lambda row: pollux_openai.batching.decode_row(dump_line(row)), check_row),
     "openai error row": (OPENAI_ERROR_ROW, lambda row: pollux_openai.batching.decode_row(dump_line(row)), check_row),
     "openai models": (
@@ -256,7 +274,9 @@ DECODERS = {
     ),
     "anthropic state": (ANTHROPIC_BATCH, pollux_anthropic.batching.decode_state, check_state),
     "anthropic job": (ANTHROPIC_BATCH, lambda body: pollux_anthropic.batching.decode_job(body, BATCH), check_job),
-    "anthropic search": (ANTHROPIC_PAGE, match_anthropic_batches, check_nothing),
+    "anthropic search": (ANTHROPIC_PAGE, find_anthropic_job, check_job),
+    "anthropic bookmark": (ANTHROPIC_PAGE, fetch_anthropic_bookmark, check_text),
+    "anthropic cursor": (ANTHROPIC_PAGE | {"has_more": True}, read_anthropic_cursor, check_nothing),
     "anthropic own row": (
         ANTHROPIC_ROW,
         lambda row: pollux_anthropic.batching.is_own_row(row, BATCH),
@@ -302,6 +322,11 @@ def decode_and_check(body, decode, check):
         return
     if value is not None:
         check(value)
+
+
+@every_decoder
+def test_the_unchanged_body_is_decoded(body, decode, check):
+    check(decode(body))
 
 
 @every_decoder
