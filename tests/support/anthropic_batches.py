@@ -82,9 +82,10 @@ class Batches:
     """The service. ``accounts`` has the stored things by key; the other fields set its behaviour.
 
     ``fates`` maps a prompt to its result type ("succeeded" without an entry). ``looks`` is the number of looks that
-    find a batch in progress. ``after_create`` has steps that replace the answer about a batch which is created
-    nevertheless (None: no replacement), ``before_results`` steps that replace results. ``edit_rows`` rewrites the rows
-    of results. ``public_url`` is the start of ``results_url``, None for a service that keeps no results.
+    find a batch in progress; with ``is_instant`` a batch ends as it is created. ``after_create`` has steps that replace
+    the answer about a batch which is created nevertheless (None: no replacement), ``before_create`` steps that replace
+    the creation, ``before_results`` steps that replace results. ``edit_rows`` rewrites the rows of results.
+    ``public_url`` is the start of ``results_url``, None for a service that keeps no results.
     """
 
     def __init__(self):
@@ -94,6 +95,8 @@ class Batches:
         self.looks = 1
         self.page_size = 1000
         self.has_old_pages = False
+        self.is_instant = False
+        self.before_create = []
         self.after_create = []
         self.before_results = []
         self.edit_rows = list
@@ -174,6 +177,8 @@ class Batches:
         return Answer(json={"data": page, "has_more": more} | ends)
 
     def _create(self, request, account):
+        if self.before_create:
+            return self.before_create.pop(0)
         rows = request.json()["requests"]
         ids = [row["custom_id"] for row in rows]
         if len(set(ids)) < len(ids) or not all(map(_CUSTOM_ID.fullmatch, ids)):
@@ -188,6 +193,8 @@ class Batches:
         name = f"msgbatch_{next(self._numbers)}"
         batch = Batch(id=name, requests=rows, created_at=time.time(), looks_left=self.looks)
         account.batches.append(batch)
+        if self.is_instant:
+            self.end(batch)
         replacement = self.after_create.pop(0) if self.after_create else None
         return replacement or Answer(json=batch.facts(self.public_url))
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -250,7 +251,9 @@ class Batches:
         assert 1 <= int(query["pageSize"][0]) <= 100
         first = int(query.get("pageToken", ["0"])[0])
         more = {"nextPageToken": str(first + self.page_size)} if first + self.page_size < len(items) else {}
-        return Answer(json={kind: items[first : first + self.page_size]} | more)
+        # As every real server does: a submission that was lost reads the service's clock from it.
+        headers = {"Date": formatdate(usegmt=True)}
+        return Answer(json={kind: items[first : first + self.page_size]} | more, headers=headers)
 
     def owns(self, request, stored, name):
         return name in stored and stored[name].account == read_account(request)

@@ -1,6 +1,7 @@
 """Deferred calls as message batches, by both ways to the wire."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -151,6 +152,7 @@ def test_gives_the_envelope_of_run_many(service, config, prompts, options, conte
     handle = defer_many(prompts, config=config(), options=options)
     later = wait_and_collect(handle, config(), response_schema=options.response_schema)
     assert later["metrics"]["deferred"]
+    assert later.pop("errors") == [None] * len(prompts)
     for result in (now, later):
         for name in ("duration_s", "n_attempts", "cache_mode", "deferred"):  # a single prompt is cached, but not here
             result["metrics"].pop(name, None)
@@ -277,19 +279,20 @@ def test_accounts_for_missing_double_and_foreign_rows(service, config):
     assert items(result)[1]["status"] == "missing"
     deferred = result["diagnostics"]["deferred"]
     assert (deferred["unknown_rows"], deferred["duplicate_rows"]) == (1, 1)
+    assert [row["custom_id"] for row in deferred["unmatched"]] == ["pollux-000001-feedbeef"]
 
 
 def test_tolerates_rows_that_it_does_not_know(service, config):
     def edit_rows(rows):
         odd = [{"custom_id": rows[0]["custom_id"], "result": {"type": "postponed"}}]
-        return [*odd, {"custom_id": rows[1]["custom_id"], "result": {"type": "succeeded"}}, "?", {}, *rows[2:]]
+        return [*odd, {"custom_id": rows[1]["custom_id"], "result": {"type": "succeeded"}}, {}, *rows[2:]]
 
     service.edit_rows = edit_rows
     result = wait_and_collect(defer_many(PROMPTS[:3], config=config()), config())
     assert result["answers"] == ["", "", "re: p2"]
     assert "postponed" in items(result)[0]["error"]
     assert [item["status"] for item in items(result)] == ["failed", "failed", "succeeded"]
-    assert result["diagnostics"]["deferred"]["unknown_rows"] == 2
+    assert result["diagnostics"]["deferred"]["unknown_rows"] == 1
 
 
 def test_reads_text_that_holds_other_line_breaks(service, config):
@@ -368,6 +371,8 @@ def test_does_not_mistake_its_earlier_job_for_a_lost_one(service, config, narrow
     reach = config(provider=narrow, retry=ONCE)
     with pytest.raises(APIError):
         defer_many(PROMPTS[:8], config=reach, job_file=tmp_path / "job")
+    for batch in service.account.batches:
+        service.end(batch)
     handle = defer_many(PROMPTS[:8], config=reach, job_file=tmp_path / "job")
     assert [job.job_id for job in handle.jobs] == [batch.id for batch in service.account.batches]
     assert len(service.account.batches) == 2
@@ -384,7 +389,7 @@ LOST = pytest.mark.parametrize(
 
 @LOST
 def test_finds_a_batch_whose_creation_was_not_confirmed(server, service, config, step):
-    service.after_create = [step]
+    service.after_create, service.is_instant = [step], True
     handle = defer_many(PROMPTS, config=config())
     assert handle.job_id == service.account.batches[0].id
     assert len(posts(server)) == 1
@@ -392,13 +397,21 @@ def test_finds_a_batch_whose_creation_was_not_confirmed(server, service, config,
 
 
 @LOST
-@pytest.mark.parametrize("ends", [False, True], ids=["running", "ended"])
-def test_a_later_call_with_the_job_file_finds_it(server, service, config, tmp_path, step, ends):
+def test_adopts_no_running_batch_without_proof(server, service, config, tmp_path, step):
+    service.after_create = [step]
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="any of these batches: msgbatch_1;") as caught:
+            defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+        assert "call again with the same job_file when they have ended" in caught.value.hint
+    assert len(posts(server)) == 1
+
+
+@LOST
+def test_a_later_call_with_the_job_file_finds_it(server, service, config, tmp_path, step):
     service.after_create = [step]
     with pytest.raises(APIError) as caught:
         defer_many(PROMPTS, config=config(retry=ONCE), job_file=tmp_path / "job")
-    if ends:
-        service.end(service.account.batches[0])
+    service.end(service.account.batches[0])
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
     assert caught.value.phase == "batch_submit"
     assert handle.job_id == service.account.batches[0].id
@@ -406,7 +419,7 @@ def test_a_later_call_with_the_job_file_finds_it(server, service, config, tmp_pa
 
 
 def test_submits_a_batch_again_that_was_not_created(server, service, config):
-    server.reply(Answer(status=500, json={"error": {"message": "oops"}}))
+    service.before_create = [Answer(status=500, json={"error": {"message": "oops"}})]
     handle = defer_many(PROMPTS, config=config())
     assert len(posts(server)) == 2
     assert [batch.id for batch in service.account.batches] == [handle.job_id]
@@ -419,25 +432,34 @@ def test_a_finished_job_file_makes_no_second_job(server, service, config, tmp_pa
     assert len(server.requests) == before
 
 
-def interrupt_submission(service, config, tmp_path, *others, page_size=1000):
-    """Interrupt a submission after its batch was created, with other batches around it; return its id."""
+def interrupt_submission(service, config, tmp_path, *, older=(), newer=(), page_size=1000):
+    """Interrupt a submission after its batch was created, between batches of others; return the batch."""
+    account = service.accounts[config.key]
+    account.batches += older
     service.after_create = [ResetBeforeBody()]
     with pytest.raises(APIError):
         defer_many(PROMPTS, config=config(retry=ONCE), job_file=tmp_path / "job")
-    (lost,) = service.account.batches
-    service.account.batches[:] = sorted([lost, *others], key=lambda batch: batch.created_at)
+    lost = account.batches[-1]
+    account.batches += newer
     service.page_size = page_size
     return lost
 
 
-@pytest.mark.parametrize("ends", [False, True], ids=["running", "ended"])
-def test_tells_ended_batches_apart_by_their_results(server, service, config, tmp_path, ends):
-    others = [another(30, f"msgbatch_o{n}", service=service) for n in range(3)]
-    lost = interrupt_submission(service, config, tmp_path, *others, page_size=2)
-    if ends:
-        service.end(lost)
+def test_finds_its_ended_batch_by_the_results(server, service, config, tmp_path):
+    older, newer = ([another(30, f"msgbatch_{age}{n}", service=service) for n in range(3)] for age in ("old", "new"))
+    lost = interrupt_submission(service, config, tmp_path, older=older, newer=newer, page_size=2)
+    service.end(lost)
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
     assert (handle.job_id, len(posts(server))) == (lost.id, 1)
+
+
+def test_a_running_batch_beside_ended_ones_of_others_is_named_alone(server, service, config, tmp_path):
+    others = [another(30, f"msgbatch_o{n}", service=service) for n in range(3)]
+    lost = interrupt_submission(service, config, tmp_path, newer=others, page_size=2)
+    with pytest.raises(ConfigurationError) as caught:
+        defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert re.findall(r"msgbatch_\w+", caught.value.message) == [lost.id]
+    assert len(posts(server)) == 1
 
 
 @pytest.mark.parametrize(
@@ -458,35 +480,63 @@ def test_knows_its_rows_by_tag_and_number(custom_id, is_it):
     assert is_own_row({"custom_id": custom_id}, batch) == is_it
 
 
-def test_takes_no_batch_of_another_size_or_time_for_its_own(server, service, config, tmp_path):
-    older = [another(30, f"msgbatch_o{n}", created_at=time.time() - 3600 - n) for n in range(3)]
-    newer = [another(29, f"msgbatch_n{n}", created_at=time.time() + 60) for n in range(5)]
-    lost = interrupt_submission(service, config, tmp_path, *older, *newer, page_size=2)
+@pytest.mark.parametrize("clock_s", [-86_400, 0, 86_400])
+def test_takes_no_batch_of_another_size_or_time_for_its_own(server, service, config, tmp_path, clock_s):
+    # The older ones run on. The list's order shows that they are older, whatever clock wrote the times.
+    older = [another(30, f"msgbatch_o{n}", created_at=time.time() + clock_s) for n in range(30)]
+    newer = [another(29, f"msgbatch_n{n}", created_at=time.time() + clock_s) for n in range(5)]
+    lost = interrupt_submission(service, config, tmp_path, older=older, newer=newer, page_size=2)
+    service.end(lost)
+    before = len(server.requests)
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
     assert (handle.job_id, len(posts(server))) == (lost.id, 1)
-    assert sum(request.path.startswith("/v1/messages/batches?") for request in server.requests) == 4
+    assert sum(request.path.startswith("/v1/messages/batches?") for request in server.requests[before:]) == 3
 
 
-def test_goes_through_all_pages_to_find_none(server, service, config, tmp_path):
-    others = [another(29, f"msgbatch_n{n}") for n in range(5)]
-    lost = interrupt_submission(service, config, tmp_path, *others, page_size=2)
+def test_reads_the_list_down_to_the_newest_batch_before_the_first_attempt(server, service, config, tmp_path):
+    older = [another(30, f"msgbatch_o{n}") for n in range(30)]
+    newer = [another(29, f"msgbatch_n{n}") for n in range(5)]
+    lost = interrupt_submission(service, config, tmp_path, older=older, newer=newer, page_size=2)
+    assert json.loads((tmp_path / "job").read_text())["attempted"]["bookmark"] == "msgbatch_o29"
+    service.account.batches.remove(lost)
+    before = len(server.requests)
+    handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert handle.job_id == service.account.batches[-1].id
+    assert len(posts(server)) == 2
+    assert sum(request.path.startswith("/v1/messages/batches?") for request in server.requests[before:]) == 3
+
+
+def test_goes_through_all_pages_to_find_none_in_an_account_that_was_empty(server, service, config, tmp_path):
+    newer = [another(29, f"msgbatch_n{n}") for n in range(5)]
+    lost = interrupt_submission(service, config, tmp_path, newer=newer, page_size=2)
     service.account.batches.remove(lost)
     handle = defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
     assert handle.job_id == service.account.batches[-1].id
     assert len(posts(server)) == 2
 
 
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"", b'{"error": "no"}', b"[]", b'{"custom_id": "pol', b"7"])
+def test_results_that_cannot_be_read_show_no_other_owner(server, service, config, tmp_path, body):
+    lost = interrupt_submission(service, config, tmp_path)
+    service.end(lost)
+    service.before_results = [Answer(body=body)]
+    with pytest.raises(ConfigurationError, match=f"any of these batches: {lost.id};"):
+        defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert defer_many(PROMPTS, config=config(), job_file=tmp_path / "job").job_id == lost.id
+    assert len(posts(server)) == 1
+
+
 @pytest.mark.parametrize("is_archived", [False, True], ids=["running", "without results"])
 def test_does_not_guess_between_batches(server, service, config, tmp_path, is_archived):
     other = another(30)
-    lost = interrupt_submission(service, config, tmp_path, other)
+    lost = interrupt_submission(service, config, tmp_path, newer=[other])
     if is_archived:
         service.public_url = None
         service.end(other)
         service.end(lost)
     with pytest.raises(ConfigurationError, match="any of these batches") as caught:
         defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
-    assert {lost.id, other.id} == set(caught.value.message.rpartition(": ")[2].split(", "))
+    assert {lost.id, other.id} == set(re.findall(r"msgbatch_\w+", caught.value.message))
     assert "when they have ended" in caught.value.hint
     assert len(posts(server)) == 1
 
@@ -501,6 +551,7 @@ def test_deletes_files_of_an_interrupted_submission(service, config, sources, tm
     for number, name in enumerate([f"{mark}-a.pdf", f"{mark}-d.pdf", "my.pdf", "pollux-other.pdf"]):
         service.account.files[f"s{number}"] = {"id": f"s{number}", "type": "file", "filename": name}
     service.page_size, service.has_old_pages = 2, has_old_pages
+    service.end(service.account.batches[0])
     defer_many(PROMPTS, sources=sources, config=config(uploads="always"), job_file=tmp_path / "job")
     assert sorted(service.account.deleted) == ["s0", "s1"]
     assert set(service.account.files) == {*own, "s2", "s3"}
@@ -563,10 +614,10 @@ def test_a_refused_key_fails_as_it_does_in_run(server, config):
 
 @pytest.mark.parametrize("body", [{}, [], {"id": 7}])
 def test_reports_an_answer_without_a_batch_id(server, config, body):
-    server.handler = lambda _: Answer(json=body)
+    server.handler = lambda request: Answer(json={"data": []} if request.method == "GET" else body)
     with pytest.raises(APIError, match="no batch id") as caught:
         defer("p", config=config())
-    assert caught.value.kind == "malformed"
+    assert (caught.value.kind, caught.value.phase) == ("malformed", "batch_submit")
 
 
 def test_says_that_the_callers_client_has_no_batches(server):
@@ -577,11 +628,33 @@ def test_says_that_the_callers_client_has_no_batches(server):
     assert server.requests == []
 
 
-def test_reports_a_malformed_list(server, config):
-    server.handler = lambda request: Answer(json={}) if request.method == "GET" else ResetBeforeBody()
+@pytest.mark.parametrize("body", [{}, [], "x", {"data": None}, {"data": {}}])
+def test_a_look_up_whose_answer_is_no_list_submits_nothing(server, service, config, tmp_path, body):
+    interrupt_submission(service, config, tmp_path)
+    server.handler = lambda request: Answer(json=body) if request.method == "GET" else service(request)
     with pytest.raises(APIError, match="not a list") as caught:
-        defer("p", config=config())
-    assert caught.value.kind == "malformed"
+        defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert (caught.value.kind, caught.value.phase) == ("malformed", "batch_submit")
+    assert len(posts(server)) == 1
+
+
+@pytest.mark.parametrize("body", [{}, [], "x", {"data": None}, {"data": {}}])
+def test_an_answer_for_the_bookmark_that_is_no_list_submits_nothing(server, config, tmp_path, body):
+    server.handler = lambda _: Answer(json=body)
+    with pytest.raises(APIError, match="not a list") as caught:
+        defer("p", config=config(), job_file=tmp_path / "job")
+    assert (caught.value.kind, caught.value.phase) == ("malformed", "batch_submit")
+    assert posts(server) == []
+
+
+def test_a_list_that_goes_on_but_names_no_last_id_submits_nothing(server, service, config, tmp_path):
+    interrupt_submission(service, config, tmp_path)
+    page = Answer(json={"data": [], "has_more": True, "last_id": None})
+    server.handler = lambda request: page if request.method == "GET" else service(request)
+    with pytest.raises(APIError, match="names no last id") as caught:
+        defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert (caught.value.kind, caught.value.phase) == ("malformed", "batch_submit")
+    assert len(posts(server)) == 1
 
 
 def test_gives_up_on_missing_results(service, config):

@@ -164,7 +164,7 @@ FAULTS = {
     "overloaded": (Answer(status=529, json=OVERLOADED), "capacity", 529, 2),
     "overloaded inside a 200": (Answer(json=OVERLOADED), "capacity", 529, 2),
     "bad gateway": (Answer(status=502, body=b"<html><title>502</title>"), "capacity", 502, 2),
-    "broken json": (Answer(body=b'{"con', headers=JSON), "malformed", 200, 2),
+    "broken json": (Answer(body=b'{"con', headers=JSON), "malformed", 200, 1),  # an answer that is paid for
     "json cut off": (Truncated(b'{"content": []}', 5, headers=JSON), "connection", None, 2),
     "an error cut off": (Truncated(b'{"content": []}', 5, headers=CHUNKED), "connection", None, 2),
     "an event that is no json": (Answer(body=b"data: {\n\n", headers=SSE), "malformed", None, 2),

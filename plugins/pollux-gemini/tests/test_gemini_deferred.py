@@ -234,9 +234,15 @@ def test_broken_lines_cost_no_other_answer(config, batches):
     (answered,) = [file for file in batches.files.values() if file.facts["source"] == "GENERATED"]
     whole = answered.content.splitlines()
     answered.content = b"\n".join([b'{"key": "pollux-000000", "resp', b"[1]", b"", *whole[1:]])
-    result = collect_deferred(handle, config=config())
+    with pytest.raises(APIError, match="1 of 40 answers are missing, 2 rows cannot be read") as caught:
+        collect_deferred(handle, config=config())
+    assert (caught.value.kind, caught.value.phase) == ("malformed", "batch_collect")
+    result = caught.value.partial_result
     assert result["answers"] == ["", *(f"said {prompt}" for prompt in MANY[1:])]
-    assert result["diagnostics"]["deferred"]["unknown_rows"] == 2
+    assert result["diagnostics"]["deferred"]["unreadable_rows"] == 2
+    assert batches.deleted == []
+    answered.content = b"\n".join(whole)
+    assert collect_deferred(handle, config=config())["answers"] == [f"said {prompt}" for prompt in MANY]
 
 
 def test_rows_are_read_one_by_one():

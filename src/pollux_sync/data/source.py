@@ -121,7 +121,7 @@ class _PinnedReader(RawIOBase):
         self._digest.update(piece)
         if self._position < self._size and not piece:
             raise _build_change_error(self._name)
-        if piece and self._position == self._size:
+        if self._position == self._size and (piece or not self._size):
             self._require_unchanged()
         return piece
 

@@ -183,8 +183,10 @@ class _JobRows:
         if state.decide_unanswered() != "missing":
             return 0
         failed_rows = sum(item.status != "succeeded" for item in self.items.values())
-        # The provider counts failures for which it writes no row, or rows whose key it has lost.
-        explained = max(0, state.failed - failed_rows) + len(self.unmatched)
+        # The provider counts failures for which it writes no row. Rows may have lost their keys; but if no row has one
+        # of this job's, they are another job's.
+        lost_keys = len(self.unmatched) if self.items else 0
+        explained = max(0, state.failed - failed_rows) + lost_keys
         return max(0, job.request_count - len(self.items) - explained)
 
 

@@ -276,8 +276,12 @@ def _clean_up(
         return
     assets = {stored.asset.id: stored.asset for stored in facts.uploads}
     is_clean = True
-    # A file may have been stored although no answer came, and a refused job may have stored its input.
-    if facts.attempted is not None or has_uploaded:
+    # Before the first deletion: if this call is killed now, or a deletion fails, the next one must not use these files.
+    with suppress(PolluxError):
+        journal.record_refusal()
+    # A file may have been stored although no answer came, and a refused job may have stored its input. A call that was
+    # killed here may have left what no record names any more.
+    if facts.attempted is not None or has_uploaded or journal.is_resumed:
         try:
             assets |= {asset.id: asset for asset in _find_uploads(facts.mark, hooks)}
         except PolluxError:

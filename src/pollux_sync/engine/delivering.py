@@ -32,7 +32,9 @@ _TOO_LARGE = 413
 _BAD_REQUEST = 400
 #: A refusal of a request for its size. Services also say so with a 400.
 _SIZE_MESSAGE = re.compile(
-    r"too (?:large|big|long|many)|exceed|maximum|\blimit|\bsize\b|payload|megabyte|\bMB\b", re.IGNORECASE
+    r"too (?:large|big)\b|\bbytes\b|megabyte|\d ?Mi?B\b|\bsize\b"
+    r"|\b(?:file|image|document|pdf|payload|request|body|content)s?\b.{0,60}\b(?:exceeds?|larger|limit|maximum)",
+    re.IGNORECASE | re.DOTALL,
 )
 
 

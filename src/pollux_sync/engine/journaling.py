@@ -129,6 +129,10 @@ class Journal:
         self._update(jobs=(*self.facts.jobs, job), attempted=None)
         self.is_open = False
 
+    def record_refusal(self) -> None:
+        """Record that nothing was submitted, and that the uploads are about to be deleted."""
+        self._update(uploads=(), attempted=None)
+
     def record_handle(self, handle: DeferredHandle) -> None:
         """Record the handle, once all jobs have been submitted."""
         self._update(handle=handle)

@@ -90,6 +90,10 @@ class Config(ConfigValues):
         self._check_provider_options(info)
         self._check_capabilities(info)
         self._check_client(info)
+        if self.uploads == "always" and all(rule.delivery != "upload" for rule in info.sources):
+            raise ConfigurationError(
+                f"provider {info.name!r} stores no files, so uploads cannot be 'always'", hint="leave uploads out"
+            )
         if self.api_key is None and self.client is None:
             self._set("api_key", next(filter(None, map(read_variable, info.key_env)), None))
         if self.base_url is not None and info.base_url_policy == "fixed":

@@ -115,6 +115,11 @@ def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
     return has_size and as_text(remote.get("id")) not in batch.other_jobs
 
 
+def is_row(value: Any) -> bool:
+    """Return whether a JSON value is a row of results at all."""
+    return bool(_read_custom_id(value))
+
+
 def is_own_row(row: Any, batch: DeferredBatch) -> bool:
     """Return whether a row of results answers a request of ``batch``."""
     custom_id, _, tag = _read_custom_id(row).rpartition("-")

@@ -74,7 +74,9 @@ def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[s
 
     def fetch_page(next_query: dict[str, str] | None) -> HttpResponse:
         query = {"limit": str(_PAGE_SIZE)} | (next_query or {})
-        return client.send(HttpRequest(method="GET", path=f"{path}?{urlencode(query)}", headers=HEADERS), timeout_s)
+        return client.send(
+            HttpRequest(method="GET", path=f"{path}?{urlencode(query, errors='replace')}", headers=HEADERS), timeout_s
+        )
 
     for page in iter_pages(fetch_page, lambda page: build_next_query(page.body)):
         yield from read_objects(page.body)

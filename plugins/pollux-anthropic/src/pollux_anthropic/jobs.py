@@ -51,9 +51,10 @@ class JobHooks:
             if batch.bookmark is not None and remote.get("id") == batch.bookmark:
                 break
             if batching.is_possible_match(remote, batch):
-                is_match = _is_match(client, remote, batch, timeout_s)
+                job = batching.decode_job(remote, batch)
+                is_match = _is_match(client, remote, job.job_id, batch, timeout_s)
                 if is_match:
-                    return batching.decode_job(remote, batch)
+                    return job
                 if is_match is None:
                     candidates.append(remote)
         # Size is no proof: another script of the account may have submitted as many requests at the same time. To take
@@ -95,14 +96,17 @@ class JobHooks:
         return True
 
 
-def _is_match(client: Client, remote: dict[str, Any], batch: DeferredBatch, timeout_s: float) -> bool | None:
-    """Return whether the results of a batch answer ``batch``; None before it has results."""
+def _is_match(
+    client: Client, remote: dict[str, Any], job_id: str, batch: DeferredBatch, timeout_s: float
+) -> bool | None:
+    """Return whether the results of a batch answer ``batch``; None without results that can be read."""
     if not batching.has_ended(remote) or not remote.get("results_url"):
         return None
     # One row is enough. Closing the iterator ends the download of the others.
-    with closing(_iter_results(client, str(remote["id"]), timeout_s)) as rows:
+    with closing(_iter_results(client, job_id, timeout_s)) as rows:
         row = next(rows, None)
-    return None if row is None else batching.is_own_row(row, batch)
+    # An answer that is no row, such as a proxy's page with status 200, does not show that the batch is another's.
+    return batching.is_own_row(row, batch) if batching.is_row(row) else None
 
 
 def _iter_results(client: Client, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
@@ -113,5 +117,6 @@ def _iter_results(client: Client, job_id: str, timeout_s: float) -> Generator[An
 
 
 def _build_path(job_id: str, action: str = "") -> str:
-    # Ids come from answers and job files: one that holds a slash must not lead elsewhere.
-    return f"{batching.PATH}/{quote(job_id, safe='')}{action}"
+    # Ids come from answers and job files: one that holds a slash must not lead elsewhere, and half a character is no
+    # reason to fail before the service can say that it knows no such batch.
+    return f"{batching.PATH}/{quote(job_id, safe='', errors='replace')}{action}"

@@ -165,7 +165,7 @@ class GeminiProvider:
         from pollux_gemini.client import resolve_address
 
         base_url = "/".join(resolve_address(config, INFO, VERSIONS[0]))
-        return Address(base_url=base_url, headers=dict(config.headers))
+        return Address(base_url=base_url)
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:

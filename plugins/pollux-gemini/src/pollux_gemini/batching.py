@@ -144,7 +144,7 @@ def build_create_request(batch: DeferredBatch, input_config: Json) -> HttpReques
 
 def build_get_request(name: str) -> HttpRequest:
     """Build the request for the current state of a batch, which has the answers or names their file once it ended."""
-    return HttpRequest(method="GET", path=f"/{quote(name)}")
+    return HttpRequest(method="GET", path=f"/{quote(name, errors='replace')}")
 
 
 def build_cancel_request(name: str) -> HttpRequest:
@@ -154,7 +154,7 @@ def build_cancel_request(name: str) -> HttpRequest:
 
 def build_list_request(page_token: str | None) -> HttpRequest:
     """Build the request for one page of the account's batches; the first page has no token."""
-    token = f"&pageToken={quote(page_token, safe='')}" if page_token else ""
+    token = f"&pageToken={quote(page_token, safe='', errors='replace')}" if page_token else ""
     return HttpRequest(method="GET", path=f"/batches?pageSize={_PAGE_SIZE}{token}")
 
 

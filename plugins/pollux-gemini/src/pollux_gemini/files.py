@@ -78,7 +78,7 @@ def find_files(client: Any, mark: str, timeout_s: float) -> list[tuple[str, Asse
     """Return the files whose display names begin with the mark, each after its display name."""
 
     def fetch_page(token: str | None) -> HttpResponse:
-        more = f"&pageToken={quote(token, safe='')}" if token else ""
+        more = f"&pageToken={quote(token, safe='', errors='replace')}" if token else ""
         page: HttpResponse = client.send(
             HttpRequest(method="GET", path=f"/files?pageSize={_PAGE_SIZE}{more}"), timeout_s
         )

@@ -83,7 +83,7 @@ def iter_list_pages(client: Client, path: str, timeout_s: float) -> Iterator[Htt
     """Yield the pages of a list. Each is requested when the one before it has been read."""
 
     def fetch_page(cursor: str | None) -> HttpResponse:
-        after = f"&after={quote(cursor, safe='')}" if cursor else ""
+        after = f"&after={quote(cursor, safe='', errors='replace')}" if cursor else ""
         return client.send(HttpRequest(method="GET", path=path + after), timeout_s)
 
     return iter_pages(fetch_page, _read_cursor)
@@ -91,7 +91,7 @@ def iter_list_pages(client: Client, path: str, timeout_s: float) -> Iterator[Htt
 
 def build_path(collection: str, object_id: str, action: str = "") -> str:
     """Return the path of an object. Ids come from answers and job files: a slash in one must not lead elsewhere."""
-    return f"/{collection}/{quote(object_id, safe='')}{action}"
+    return f"/{collection}/{quote(object_id, safe='', errors='replace')}{action}"
 
 
 def require_object(response: HttpResponse) -> dict[str, Any]:

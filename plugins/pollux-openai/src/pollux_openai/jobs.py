@@ -10,7 +10,6 @@ from pollux_openai.files import build_path, delete_file, iter_list_pages, read_i
 from pollux_sync.plugin import (
     HttpError,
     HttpRequest,
-    ReplyError,
     Source,
     as_text,
     convert_to_server_time,
@@ -54,8 +53,9 @@ class JobHooks:
         except HttpError as error:
             # Only a refusal proves that there is no job. After any other failure one may exist and need the file.
             if is_refusal(error.response.status):
-                # The refusal is what the caller must see, not a failure to tidy up after it.
-                with suppress(HttpError, ReplyError, OSError):
+                # The refusal is what the caller must see, not a failure to tidy up after it: whatever that is, it
+                # would leave open whether there is a job.
+                with suppress(Exception):
                     delete_file(client, stored.id, timeout_s)
             raise
         return batching.build_job(read_id(response), batch, stored.id)
