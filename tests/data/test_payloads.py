@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import PurePath
@@ -180,3 +181,10 @@ def test_part_is_encoded_once_for_all_requests():
     assert part.base64 is part.base64
     assert part.data_url is part.data_url
     assert (part.base64, part.data_url) == ("QUJD", "data:application/x-test;base64,QUJD")
+
+
+def test_part_is_encoded_once_for_all_threads():
+    part = InlinePart(as_source(b"ABC"), bytes(3_000_000))
+    with ThreadPoolExecutor(6) as pool:
+        texts = list(pool.map(lambda _: part.data_url, range(24)))
+    assert len(set(map(id, texts))) == 1

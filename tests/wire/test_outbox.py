@@ -4,7 +4,7 @@ import pytest
 
 from pollux_sync.wire.connections import _Outbox
 
-HEAD, LARGE = b"POST / HTTP/1.1\r\n\r\n", bytes(256 * 1024)
+HEAD, LARGE = b"POST / HTTP/1.1\r\n\r\n", bytes(64 * 1024)
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def outbox():
 
 
 def test_small_pieces_leave_together(outbox):
-    file = bytes(150_000)
+    file = bytes(50_000)
     for piece in (HEAD, b'{"file":"', file, b'"}'):
         assert not outbox.add(piece)
     assert outbox.take() == [HEAD + b'{"file":"' + file + b'"}']

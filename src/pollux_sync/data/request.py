@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from binascii import b2a_base64
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -10,7 +12,6 @@ import attrs
 from pollux_sync.data.payloads import InlineText
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
+
+#: One for all parts: the interpreter encodes only one at a time anyway, and a lock in each would not survive pickling.
+_encoding_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Make a new lock in a forked child, whose copy a thread of the parent may hold."""
+    global _encoding_lock  # noqa: PLW0603
+    _encoding_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @attrs.frozen
@@ -42,13 +56,6 @@ class InlinePart:
     # Left out of the repr: it may be megabytes.
     data: bytes = attrs.field(repr=False)
     identity: str | None = None
-    # Encoded when the part is built, which one thread does, and not by each of the threads that share it.
-    _encoded: bytes = attrs.field(
-        default=attrs.Factory(lambda self: b2a_base64(self.data, newline=False), takes_self=True),
-        init=False,
-        repr=False,
-        eq=False,
-    )
     _texts: dict[str, InlineText] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @property
@@ -68,8 +75,13 @@ class InlinePart:
 
     def _share(self, prefix: str) -> InlineText:
         text = self._texts.get(prefix)
-        # Two threads may build it at once; setdefault makes one of the two the shared one.
-        return self._texts.setdefault(prefix, InlineText(prefix.encode() + self._encoded)) if text is None else text
+        if text is None:
+            # One thread encodes it, and not each of the threads that share it: it may be megabytes.
+            with _encoding_lock:
+                text = self._texts.get(prefix)
+                if text is None:
+                    text = self._texts[prefix] = InlineText(prefix.encode() + b2a_base64(self.data, newline=False))
+        return text
 
 
 @attrs.frozen

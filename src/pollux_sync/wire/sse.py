@@ -135,8 +135,11 @@ class ByteStream(EventStream, ABC):
 
     def _iter_events(self) -> Iterator[ServerEvent]:
         parser, size, blocks = self._parser, 0, 0
+        clock = time.monotonic
         for chunk in self._source or self.iter_chunks():
-            self._check_limit()
+            # Looked at here, since a chunk is often one event, and each call costs a percent of it.
+            if clock() >= self._ends_at:
+                self._check_limit()
             size += len(chunk)
             yield from parser.feed(chunk)
             if parser.error:

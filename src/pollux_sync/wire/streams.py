@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ class HttpStream(ByteStream):
 
     def renew(self) -> None:
         """Restart the time limit for the next event."""
-        self._reader.renew(min(self._timeout_s, self.left_s))
+        # Not by `left_s`: this is done for every event, and a second look at the clock would show in its cost.
+        self._reader.deadline = min(time.monotonic() + self._timeout_s, self._ends_at)
 
     def hurry(self) -> None:
         """Wait a few seconds at most for the rest of the stream."""
@@ -63,7 +65,7 @@ class HttpStream(ByteStream):
     def finish(self) -> None:
         """Keep the connection if the body ends at once, else close it."""
         # Only a connection whose body was read to its end can carry another request.
-        self._reader.renew(TAIL_S)
+        self._reader.deadline = time.monotonic() + TAIL_S
         try:
             while self._answer.read1(_CHUNK_BYTES):
                 pass
