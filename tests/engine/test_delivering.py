@@ -405,7 +405,7 @@ def test_reports_an_upload_that_failed_for_another_reason(server, config, pictur
 
 
 def test_names_a_file_that_changed_after_it_was_planned(server, service, config, picture):
-    source = picture(100_000)
+    source = picture(2_000_000)
 
     class Change:
         @hookimpl(wrapper=True)
@@ -421,7 +421,7 @@ def test_names_a_file_that_changed_after_it_was_planned(server, service, config,
 
 
 def test_names_a_file_that_is_gone_after_it_was_planned(server, service, config, picture):
-    source = picture(100_000)
+    source = picture(2_000_000)
 
     class Remove:
         @hookimpl(wrapper=True)
@@ -433,6 +433,20 @@ def test_names_a_file_that_is_gone_after_it_was_planned(server, service, config,
     with pytest.raises(SourceError, match=r"cannot read .*0\.jpg"):
         run("x", source=source, config=config(plugins=[Remove()]))
     assert server.requests == []
+
+
+def test_sends_a_small_file_as_it_was_planned(server, service, config, picture):
+    source = picture(100_000)
+
+    class Change:
+        @hookimpl(wrapper=True)
+        def pollux_plan(self):
+            plan = yield
+            source.path.write_bytes(b"another")
+            return plan
+
+    run("x", source=source, config=config(plugins=[Change()]))
+    assert service.asked == [[{"bytes": 100_000}]]
 
 
 # Files that are stored already

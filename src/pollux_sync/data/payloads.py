@@ -18,6 +18,7 @@ class InlineText(str):  # noqa: SLOT000 - a text of variable size has no slots o
     takes three times as long and twice the memory.
     """
 
+    #: The same characters as bytes.
     ascii: bytes
 
     def __new__(cls, ascii_bytes: bytes) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import attrs
 
 from pollux_sync.data.payloads import InlineText
+from pollux_sync.data.source import BytesLoader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,18 +107,21 @@ class UploadPart:
     """A file that is still to be delivered; an `AssetPart` or `InlinePart` replaces it before the call is encoded.
 
     ``identity`` is the hex SHA-256 of the content, ``size_bytes`` its size: equal content of one MIME type is uploaded
-    once.
+    once. ``data`` is the content itself where it is small: then what was planned is sent, whatever becomes of the file.
     """
 
     source: Source
     identity: str
     size_bytes: int = 0
+    data: bytes | None = attrs.field(default=None, repr=False, eq=False)
 
     def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:
         """Return the source bound to the content that was planned: content that has changed since cannot be read.
 
         Once ``is_stopped`` returns True, reading raises ConnectionAbortedError.
         """
+        if self.data is not None:
+            return attrs.evolve(self.source, size_bytes=self.size_bytes, content_loader=BytesLoader(self.data))
         return self.source.pin(sha256=self.identity, size_bytes=self.size_bytes, is_stopped=is_stopped)
 
 

@@ -124,6 +124,8 @@ def _require_inline(
 def read_inline(part: UploadPart) -> InlinePart:
     """Return a file as it goes inside a request. Raises SourceError if it can no longer be read as it was planned."""
     source = part.source
+    if part.data is not None:
+        return InlinePart(source, part.data, part.identity)
     try:
         return InlinePart(source, part.pin_source().content_loader(), part.identity)
     except OSError as error:

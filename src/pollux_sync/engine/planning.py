@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.config import is_mock_account
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.relay import Hooks
+
+#: A file up to this size is read once, when it is planned.
+_MAX_KEPT_BYTES = 1_000_000
 
 
 def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
@@ -115,8 +119,7 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
         if rule.delivery == "inline":
             return InlinePart(source, source.content_loader())
         if rule.delivery == "upload":
-            # Hashed now, so that equal content is uploaded once.
-            return UploadPart(source, *source.measure())
+            return _build_upload_part(source)
     except OSError as error:
         raise SourceError(
             f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
@@ -126,6 +129,18 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
         uri = source.identifier if "://" in source.identifier else None
         return AssetPart(source, Asset(id=source.identifier, mime_type=source.mime_type, uri=uri))
     return UriPart(source)
+
+
+def _build_upload_part(source: Source) -> UploadPart:
+    # Hashed now, so that equal content is uploaded once. Small content is kept: reading and hashing it a second time,
+    # to see whether it has changed, would cost more than the rest of the call.
+    if source.size_bytes <= _MAX_KEPT_BYTES:
+        with source.open() as stream:
+            # One byte more, since it may have grown since the source was built.
+            data = stream.read(source.size_bytes + 1)
+        if len(data) <= source.size_bytes:
+            return UploadPart(source, hashlib.sha256(data).hexdigest(), len(data), data)
+    return UploadPart(source, *source.measure())
 
 
 def _check_deferrable(request: Request, info: ProviderInfo) -> None:
