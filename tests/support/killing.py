@@ -225,11 +225,12 @@ class Tally:
 class Submissions:
     """Jobs of one service, each submitted again and again in a process of its own, beside the jobs of strangers."""
 
-    def __init__(self, service, network, urls, killer, folder):
-        self.service, self.network, self.killer, self.folder = service, network, killer, folder
+    def __init__(self, service, server, strangers_url, killer, folder):
+        self.service, self._server, self.killer, self.folder = service, server, killer, folder
+        self.network = server.handler
         ours, self._theirs = (
             {"provider": service.provider, "model": "m", "api_key": "secret-key", "base_url": f"{url}{service.path}"}
-            for url in urls
+            for url in (server.url, strangers_url)
         )
         self.reach = ours
         self.config = Config(uploads="always", **ours)
@@ -245,6 +246,8 @@ class Submissions:
         job |= {"files": [str(self.folder / f"{number}.pdf") for number in range(2)], "delay_s": delay_s}
         job |= {"step": step, "index": index, "when": when, "shift_s": shift_s, "report": str(self.folder / "report")}
         code = self.killer.run(job)
+        # What a dead process had sent may still be on its way. No look-up finds a job that is made only afterwards.
+        self._server.wait_for_open_connections(0)
         self.tally.submissions += 1
         self.tally.kills += code == KILLED
         self.tally.failures += code == FAILED
@@ -286,7 +289,7 @@ class Submissions:
         theirs = [job.job_id for handle in self.strangers.values() for job in handle.jobs]
         self.tally.adopted_strangers += len(set(ours) & set(theirs))
         self.tally.jobs += len(ours)
-        assert sorted(service.list_job_ids()) == sorted(ours + theirs)
+        assert sorted(service.list_job_ids()) == sorted(ours + theirs), set(service.list_job_ids()) ^ {*ours, *theirs}
         assert len(ours) == len(self.names)
         stored = service.files * len(ours) + service.bare_files * len(theirs)
         assert len(service.list_files()) == stored
@@ -325,4 +328,4 @@ def serve(service, killer, folder):
     """Serve to submissions over a network that can be disturbed, and to strangers over one that is not."""
     with ScriptedServer() as ours, ScriptedServer() as theirs:
         ours.handler, theirs.handler = Network(service.handler), service.handler
-        yield Submissions(service, ours.handler, (ours.url, theirs.url), killer, folder)
+        yield Submissions(service, ours, theirs.url, killer, folder)

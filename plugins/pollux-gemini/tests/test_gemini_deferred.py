@@ -436,7 +436,7 @@ def test_an_order_that_does_not_show_ends_no_search(times):
     assert not batching.can_stop_search(page, 2e9)
 
 
-@pytest.mark.parametrize(("hours_before", "is_past"), [(1, False), (23, False), (25, True)])
+@pytest.mark.parametrize(("hours_before", "is_past"), [(1, False), (23, False), (24, False), (25, True)])
 def test_allows_the_clocks_a_day_of_difference(hours_before, is_past):
     submitted_at = datetime(2026, 11, 25, tzinfo=UTC)
     newest = submitted_at - timedelta(hours=hours_before)

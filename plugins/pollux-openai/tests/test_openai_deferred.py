@@ -515,6 +515,11 @@ def test_does_not_look_through_jobs_from_long_before(server, batches, config):
     assert len(list_requests(server, "GET", "/v1/batches")) == 1
 
 
+@pytest.mark.parametrize(("age_s", "is_older"), [(0, False), (86_400, False), (86_401, False), (90_000, True)])
+def test_a_clock_set_back_by_a_day_ends_no_search_at_jobs_of_the_same_second(age_s, is_older):
+    assert pollux_openai.batching.is_older({"created_at": 1_764_000_000}, 1_764_000_000.9 + age_s) is is_older
+
+
 def twice(batches):
     """Make another job of what is submitted, as a proxy does that repeats requests."""
     batches.interrupt("POST", "/v1/batches", ResetBeforeBody(), after=True)

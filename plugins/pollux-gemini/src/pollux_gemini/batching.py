@@ -51,8 +51,9 @@ MAX_INLINE_REQUESTS = 32
 _PAGE_SIZE = 10
 _MAX_DIGITS = 19
 #: A batch that is older than the submission by more than this, both by the service's clock, is not its batch. A day
-#: leaves room for a clock of ours that was set between the attempt and the look-up.
-_MARGIN_S = 86_400.0
+#: leaves room for a clock of ours that was set between the attempt and the look-up, a minute more for times in whole
+#: seconds.
+_MARGIN_S = 86_460.0
 #: google.rpc.Code by number: its name, and the status of a direct call that fails so.
 #: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 _RPC_CODES = (

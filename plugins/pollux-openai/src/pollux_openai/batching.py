@@ -32,8 +32,8 @@ LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
 #: that nobody deletes still expires.
 LIFETIME_S = 3 * 86_400
 #: A job that is older than the submission by more than this, both by the service's clock, is not its job. A day leaves
-#: room for a clock of ours that was set between the attempt and the look-up.
-_MARGIN_S = 86_400
+#: room for a clock of ours that was set between the attempt and the look-up, a minute more for times in whole seconds.
+_MARGIN_S = 86_460
 #: The metadata field by which an interrupted submission finds its job.
 _MARK = "pollux_mark"
 #: A bad model name is reported once for every request; a few of these errors are enough.
