@@ -217,15 +217,24 @@ def find_trace(source, delivery):
 @pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=find_rule))
 def test_declared_source_has_the_delivery_of_the_table(info, kind, name, wire, config):
     source, delivery = SOURCES[kind][name], find_rule(info, kind, name).delivery
-    request = capture_request(wire, config(uploads="always"), source=source)
+    request = capture_request(wire, config(uploads="always" if delivery == "upload" else "auto"), source=source)
     assert find_trace(source, delivery) in request
     stored = [UPLOADED] if delivery == "upload" else []
     assert (wire.uploaded, wire.deleted) == ([CONTENT.encode() for _ in stored], stored)
 
 
+def stores_files(info):
+    return any(rule.delivery == "upload" for rule in info.sources)
+
+
 def has_inline_limits(info, kind, name):
     rule = find_rule(info, kind, name)
     return rule is not None and rule.inline is not None
+
+
+def has_one_delivery(info, kind, name):
+    """Return whether `uploads` is allowed and changes nothing for the source."""
+    return stores_files(info) and find_rule(info, kind, name) and not has_inline_limits(info, kind, name)
 
 
 @pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=has_inline_limits))
@@ -235,14 +244,17 @@ def test_small_file_goes_inside_the_request_where_that_is_declared(info, kind, n
     assert wire.uploaded == []
 
 
-@pytest.mark.parametrize(
-    ("info", "kind", "name"),
-    cells(SOURCE_CELLS, declared=lambda info, *cell: find_rule(info, *cell) and not has_inline_limits(info, *cell)),
-)
+@pytest.mark.parametrize(("info", "kind", "name"), cells(SOURCE_CELLS, declared=has_one_delivery))
 def test_source_has_the_declared_delivery_alone_without_inline_limits(info, kind, name, wire, config):
     source = SOURCES[kind][name]
     requests = [capture_request(wire, config(uploads=uploads), source=source) for uploads in ("auto", "always")]
     assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize("info", [info for info in INFOS if not stores_files(info)], ids=lambda info: info.name)
+def test_uploads_always_is_refused_where_no_files_are_stored(config):
+    with pytest.raises(ConfigurationError, match="stores no files, so uploads cannot be 'always'"):
+        config(uploads="always")
 
 
 @pytest.mark.parametrize(

@@ -168,9 +168,9 @@ def test_shows_requests_per_source_in_order(info, server):
 
 @each_provider
 def test_placeholder_replaces_the_id_of_the_file(info, server, pictures):
-    config = build_config(info, server.url, plugins=[Storage()], uploads="always")
-    explained, sent = explain_and_send(server, ["a", "b"], config, sources=pictures)
     uploads = {rule.delivery for rule in map(info.find_rule, pictures)} & {"upload"}
+    config = build_config(info, server.url, plugins=[Storage()], uploads="always" if uploads else "auto")
+    explained, sent = explain_and_send(server, ["a", "b"], config, sources=pictures)
     assert all((b"upload-1" in request.content) == bool(uploads) for request in explained)
     contents = [request.content.replace(b"upload-1", b"file-777") for request in explained]
     replaced = [content.replace(b"upload-2", b"file-777") for content in contents]
