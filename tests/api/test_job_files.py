@@ -59,7 +59,7 @@ def config(counter):
 
 
 def build_config(*plugins):
-    retry = RetryPolicy(max_attempts=1)
+    retry = RetryPolicy(max_attempts=1, initial_delay_s=0)
     return Config(provider="openai", model="m", use_mock=True, plugins=plugins, retry=retry)
 
 

@@ -19,7 +19,7 @@ from pollux_sync.testing.server import Answer, Drip, ResetBeforeBody, ScriptedSe
 
 #: More than Gemini answers inline: all results are files of rows.
 PROMPTS = [f"p{number}" for number in range(40)]
-ONCE = RetryPolicy(max_attempts=1)
+ONCE = RetryPolicy(max_attempts=1, initial_delay_s=0)
 RESULTS = re.compile(r"/content$|/results$|:download")
 SUBMISSION = re.compile(r"/batches$|:batchGenerateContent$")
 LIST = re.compile(r"/batches\?")

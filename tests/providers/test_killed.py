@@ -118,6 +118,18 @@ def test_a_refusal_whose_clean_up_fails_leaves_no_dead_files_to_the_next_call(su
     submissions.check()
 
 
+@pytest.mark.parametrize("is_killed", [False, True], ids=["tried again", "killed"])
+@every_service
+def test_finds_a_job_that_the_service_makes_late(submissions, is_killed):
+    last = submissions.service.requests - 1
+    assert submissions.submit("first") == DONE  # after which a process takes less time than the service below
+    submissions.network.plan(late={last: 1.0})
+    at = {"step": "request", "index": last, "when": "after"} if is_killed else {}
+    submissions.submit("second", **at, wait_s=2.0)
+    submissions.finish("second", wait_s=2.0)
+    submissions.check()
+
+
 #: When a stranger submits, in words: before the first call, beside its last request, before the next call.
 MOMENTS = ("before", "just before", "just after", "later")
 

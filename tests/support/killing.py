@@ -54,7 +54,7 @@ def submit(job):
     set_clock(job["shift_s"])
     if job["step"]:
         arm(job["step"], job["index"], job["when"])
-    retry = RetryPolicy(initial_delay_s=0.01)
+    retry = RetryPolicy(initial_delay_s=0.01 if job["wait_s"] else 0.0, max_delay_s=job["wait_s"])
     config = Config(request_concurrency=1, uploads="always", retry=retry, **job["reach"])
     sources = [Source.from_file(name) for name in job["files"]]
     defer_many(job["prompts"], sources=sources, config=config, job_file=job["path"])
@@ -154,15 +154,17 @@ class Network:
     """The way to a service. It loses requests or answers, and lets others act, at requests with certain numbers."""
 
     def __init__(self, handler):
-        self._handler, self._lock = handler, threading.Lock()
+        self._handler, self._lock, self._timers = handler, threading.Lock(), []
         self.plan()
 
-    def plan(self, *, losses=(), acts=(), refused=None):
+    def plan(self, *, losses=(), acts=(), late=(), refused=None):
         """Forget what was planned. ``losses`` say by number whether the service gets a request; ``acts`` come before.
 
-        Numbers count from the next request on. The one of number ``refused`` is refused.
+        Numbers count from the next request on. The one of number ``refused`` is refused. The answer of a ``late`` one
+        is lost at once; the service does what it asks for that many seconds later.
         """
         self.count, self.losses, self.acts, self.refused = 0, dict(losses), dict(acts), refused
+        self.late = dict(late)
 
     def __call__(self, request):
         with self._lock:
@@ -170,12 +172,20 @@ class Network:
         self.acts.pop(index, lambda: None)()
         if index == self.refused:
             return Answer(status=400, json={"error": {"message": "no"}})
+        if index in self.late:
+            self._timers.append(threading.Timer(self.late[index], self._handler, [request]))
+            self._timers[-1].start()
+            return ResetBeforeBody()
         is_done = self.losses.pop(index, None)
         if is_done is None:
             return self._handler(request)
         if is_done:
             self._handler(request)
         return ResetBeforeBody()
+
+    def wait_for_late_requests(self):
+        for timer in self._timers:
+            timer.join()
 
 
 class Killer:
@@ -238,12 +248,16 @@ class Submissions:
         for number in range(2):
             (folder / f"{number}.pdf").write_bytes(b"%PDF-1.7 " + bytes([number]))
 
-    def submit(self, name="job", step=None, index=0, when="before", *, delay_s=None, shift_s=0.0):
-        """Submit the job in a new process and return its exit code."""
+    def submit(self, name="job", step=None, index=0, when="before", *, delay_s=None, shift_s=0.0, wait_s=0.0):
+        """Submit the job in a new process and return its exit code.
+
+        The process waits ``wait_s`` before it looks again for a job that it did not find.
+        """
         if name not in self.names:
             self.names.append(name)
         job = {"path": str(self._path(name)), "reach": self.reach, "prompts": [f"{name} {text}" for text in PROMPTS]}
         job |= {"files": [str(self.folder / f"{number}.pdf") for number in range(2)], "delay_s": delay_s}
+        job["wait_s"] = wait_s
         job |= {"step": step, "index": index, "when": when, "shift_s": shift_s, "report": str(self.folder / "report")}
         code = self.killer.run(job)
         # What a dead process had sent may still be on its way. No look-up finds a job that is made only afterwards.
@@ -256,13 +270,13 @@ class Submissions:
             self._check_refusal(name)
         return code
 
-    def finish(self, name="job", *, shift_s=0.0):
+    def finish(self, name="job", **fields):
         """Submit until the job is done; it takes one call, or a second one after the jobs have ended."""
         self.network.plan()
-        code = self.submit(name, shift_s=shift_s)
+        code = self.submit(name, **fields)
         if code == REFUSED:
             self.service.end_jobs()
-            code = self.submit(name, shift_s=shift_s)
+            code = self.submit(name, **fields)
         assert code == DONE, self._report
         left = [path.name for path in self.killer.temporary.glob("pollux-sync-*")]
         left += [path.name for path in self.folder.iterdir() if path.name.startswith(f".{name}.json.")]
@@ -285,6 +299,7 @@ class Submissions:
     def check(self):
         """Every submission has one job with its answers, the strangers have theirs, and in the end no file is left."""
         service = self.service
+        self.network.wait_for_late_requests()
         ours = [job["job_id"] for name in self.names for job in self.read_stored(name)["handle"]["jobs"]]
         theirs = [job.job_id for handle in self.strangers.values() for job in handle.jobs]
         self.tally.adopted_strangers += len(set(ours) & set(theirs))

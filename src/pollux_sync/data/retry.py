@@ -19,7 +19,8 @@ class RetryPolicy:
     fails at once if it does not fit. ``max_elapsed_s`` (None: no limit) bounds waiting and new attempts, counted from
     the start of the first attempt; a first attempt that itself took longer may still be retried once. An answer that
     arrived whole but cannot be read is paid for, and asking again pays again: that is done only with
-    ``retry_unreadable``; the error has what arrived as ``unread_answer``.
+    ``retry_unreadable``; the error has what arrived as ``unread_answer``. Before a deferred job is submitted again, two
+    look-ups that are ``max_delay_s`` apart must not find it (one, if ``initial_delay_s`` is 0).
 
     Raises ConfigurationError (also a ValueError) for values out of range.
     """

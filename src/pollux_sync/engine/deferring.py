@@ -165,7 +165,7 @@ def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> Deferr
     journal.record_attempt(batch)
 
     def attempt() -> DeferredJob:
-        found = hooks.find_deferred(batch, hooks.config.timeout_s) if journal.is_open else None
+        found = _find_lost_job(batch, hooks) if journal.is_open else None
         if found is not None:
             return found
         try:
@@ -177,6 +177,17 @@ def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> Deferr
 
     job = request_with_retries(attempt, hooks, phase="batch_submit")
     return attrs.evolve(job, first=batch.first, request_count=batch.request_count)
+
+
+def _find_lost_job(batch: DeferredBatch, hooks: Hooks) -> DeferredJob | None:
+    """Return the job of an earlier attempt, or None."""
+    policy, timeout_s = hooks.config.retry, hooks.config.timeout_s
+    found = hooks.find_deferred(batch, timeout_s)
+    if found is not None or not policy.initial_delay_s:
+        return found
+    # A request whose client is gone may still be under way at the service, and its job is in no list yet.
+    time.sleep(policy.max_delay_s)
+    return hooks.find_deferred(batch, timeout_s)
 
 
 def _proves_refusal(error: BaseException, hooks: Hooks) -> bool:
