@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from pollux_anthropic import batching
-from pollux_anthropic.files import HEADERS, iter_objects
+from pollux_anthropic.files import HEADERS, build_path, iter_objects
 from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, as_text, hookimpl, is_terminal
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class JobHooks:
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
         """Return the state of a batch."""
-        request = HttpRequest(method="GET", path=_build_path(job.job_id), headers=HEADERS)
+        request = HttpRequest(method="GET", path=build_path(batching.PATH, job.job_id), headers=HEADERS)
         return batching.decode_state(client.send(request, timeout_s).body)
 
     @hookimpl
@@ -79,7 +78,9 @@ class JobHooks:
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         """Ask the service to cancel a batch. Does nothing for one that has ended."""
         try:
-            response = client.send(HttpRequest(path=_build_path(job.job_id, "/cancel"), headers=HEADERS), timeout_s)
+            response = client.send(
+                HttpRequest(path=build_path(batching.PATH, job.job_id, "/cancel"), headers=HEADERS), timeout_s
+            )
         except HttpError as error:
             # The status alone does not say why the service refused: the batch's state does.
             is_late = error.response.status in _TOO_LATE
@@ -111,12 +112,6 @@ def _is_match(
 
 def _iter_results(client: Client, job_id: str, timeout_s: float) -> Generator[Any, None, None]:
     # Not ``results_url``: it leads to the service itself, past the caller's proxy.
-    request = HttpRequest(method="GET", path=_build_path(job_id, "/results"), headers=HEADERS)
+    request = HttpRequest(method="GET", path=build_path(batching.PATH, job_id, "/results"), headers=HEADERS)
     with closing(client.read_lines(request, timeout_s)) as lines:
         yield from map(batching.parse_row, lines)
-
-
-def _build_path(job_id: str, action: str = "") -> str:
-    # Ids come from answers and job files: one that holds a slash must not lead elsewhere, and half a character is no
-    # reason to fail before the service can say that it knows no such batch.
-    return f"{batching.PATH}/{quote(job_id, safe='', errors='replace')}{action}"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import attrs
 
 from pollux_gemini.encoding import build_path
 from pollux_gemini.parts import as_object, read_objects
+from pollux_gemini.paths import build_list_path, build_resource_path
 from pollux_sync.plugin import (
     Asset,
     DeferredJob,
@@ -145,18 +145,17 @@ def build_create_request(batch: DeferredBatch, input_config: Json) -> HttpReques
 
 def build_get_request(name: str) -> HttpRequest:
     """Build the request for the current state of a batch, which has the answers or names their file once it ended."""
-    return HttpRequest(method="GET", path=f"/{quote(name, errors='replace')}")
+    return HttpRequest(method="GET", path=build_resource_path(name))
 
 
 def build_cancel_request(name: str) -> HttpRequest:
     """Build the request that cancels a batch."""
-    return HttpRequest(path=f"/{quote(name)}:cancel")
+    return HttpRequest(path=build_resource_path(name, ":cancel"))
 
 
 def build_list_request(page_token: str | None) -> HttpRequest:
     """Build the request for one page of the account's batches; the first page has no token."""
-    token = f"&pageToken={quote(page_token, safe='', errors='replace')}" if page_token else ""
-    return HttpRequest(method="GET", path=f"/batches?pageSize={_PAGE_SIZE}{token}")
+    return HttpRequest(method="GET", path=build_list_path("/batches", _PAGE_SIZE, page_token))
 
 
 def decode_job(response: HttpResponse, batch: DeferredBatch, files: Iterable[str] = ()) -> DeferredJob:

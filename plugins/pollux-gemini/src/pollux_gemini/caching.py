@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import attrs
 
 from pollux_gemini.encoding import encode, qualify_model
 from pollux_gemini.parts import as_object, is_url_context
+from pollux_gemini.paths import build_list_path, build_resource_path
 from pollux_sync.plugin import (
     ConfigurationError,
     HttpError,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import Call, Fault, HttpResponse
 
 PATH = "/cachedContents"
+#: The largest page size that the service accepts.
+_PAGE_SIZE = 1000
 #: The fields of a generateContent request that a cache keeps; both kinds of request name them alike.
 _CACHED_FIELDS = ("contents", "systemInstruction", "tools")
 #: Gemini answers 403 or 404 to a cache that is gone, and to one of another account. Only the message
@@ -50,18 +52,19 @@ def build_create_request(call: Call, ttl_s: float) -> HttpRequest:
 
 def build_extend_request(name: str, ttl_s: float) -> HttpRequest:
     """Build the request that keeps a cache for ``ttl_s`` seconds from now."""
-    return HttpRequest(method="PATCH", path=f"/{quote(name)}?updateMask=ttl", body={"ttl": _format_duration(ttl_s)})
+    return HttpRequest(
+        method="PATCH", path=build_resource_path(name, "?updateMask=ttl"), body={"ttl": _format_duration(ttl_s)}
+    )
 
 
 def build_delete_request(name: str) -> HttpRequest:
     """Build the request that deletes a cache."""
-    return HttpRequest(method="DELETE", path=f"/{quote(name)}")
+    return HttpRequest(method="DELETE", path=build_resource_path(name))
 
 
 def build_list_request(page_token: str | None) -> HttpRequest:
     """Build the request for one page of the account's caches; the first page has no token."""
-    token = f"&pageToken={quote(page_token)}" if page_token else ""
-    return HttpRequest(method="GET", path=f"{PATH}?pageSize=1000{token}")
+    return HttpRequest(method="GET", path=build_list_path(PATH, _PAGE_SIZE, page_token))
 
 
 def decode_cache(response: HttpResponse) -> RemoteCache:

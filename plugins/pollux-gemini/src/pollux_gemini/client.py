@@ -161,7 +161,7 @@ class GeminiCarrier(SDKCarrier):
     @contextmanager
     def _convert_errors(self) -> Iterator[None]:
         """Convert exceptions of the SDK, of its HTTP library and of its credentials for the core's classifier."""
-        # Imported here: the module must load without the SDK, which only files need.
+        # Imported here: the module must load without the SDK, which only a client of the caller's needs.
         from google.auth.exceptions import GoogleAuthError
         from google.genai.errors import APIError as SDKError
 

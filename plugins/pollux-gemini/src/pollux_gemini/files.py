@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 
 from pollux_gemini.batching import decode_asset, decode_uploads, is_ready, parse_lines, read_page_token
 from pollux_gemini.parts import as_object
+from pollux_gemini.paths import build_list_path, build_resource_path
 from pollux_sync.plugin import (
     APIError,
     ConfigurationError,
@@ -54,7 +55,7 @@ def store_file(client: Any, source: Source, timeout_s: float, name: str) -> Asse
 
 def inspect_file(client: Any, asset: Asset, timeout_s: float) -> Asset:
     """Return a stored file in its current state. Raises APIError for content that the service cannot process."""
-    stored = as_object(client.send(HttpRequest(method="GET", path=f"/{quote(asset.id)}"), timeout_s).body)
+    stored = as_object(client.send(HttpRequest(method="GET", path=build_resource_path(asset.id)), timeout_s).body)
     if as_text(stored.get("state")) == "FAILED":
         reason = error_message(stored.get("error") or "no reason given")
         raise APIError(
@@ -68,7 +69,7 @@ def inspect_file(client: Any, asset: Asset, timeout_s: float) -> Asset:
 def delete_file(client: Any, name: str, timeout_s: float) -> None:
     """Delete a stored file. Succeed also when it is already gone."""
     try:
-        client.send(HttpRequest(method="DELETE", path=f"/{quote(name)}", is_answer_optional=True), timeout_s)
+        client.send(HttpRequest(method="DELETE", path=build_resource_path(name), is_answer_optional=True), timeout_s)
     except HttpError as error:
         if error.response.status not in _GONE_STATUSES:
             raise
@@ -78,10 +79,8 @@ def find_files(client: Any, mark: str, timeout_s: float) -> list[tuple[str, Asse
     """Return the files whose display names begin with the mark, each after its display name."""
 
     def fetch_page(token: str | None) -> HttpResponse:
-        more = f"&pageToken={quote(token, safe='', errors='replace')}" if token else ""
-        page: HttpResponse = client.send(
-            HttpRequest(method="GET", path=f"/files?pageSize={_PAGE_SIZE}{more}"), timeout_s
-        )
+        path = build_list_path("/files", _PAGE_SIZE, token)
+        page: HttpResponse = client.send(HttpRequest(method="GET", path=path), timeout_s)
         return page
 
     return [found for page in iter_pages(fetch_page, read_page_token) for found in decode_uploads(page, mark)]
@@ -89,7 +88,7 @@ def find_files(client: Any, mark: str, timeout_s: float) -> list[tuple[str, Asse
 
 def iter_file_rows(client: Any, name: str, timeout_s: float) -> Iterator[Any]:
     """Yield the JSON value of each line of a stored file, None for a line that is not JSON, as they arrive."""
-    request = HttpRequest(method="GET", path=f"/{quote(name)}:download?alt=media")
+    request = HttpRequest(method="GET", path=build_resource_path(name, ":download?alt=media"))
     return parse_lines(client.read_lines(request, timeout_s))
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from pollux_gemini.encoding import qualify_model
 from pollux_gemini.parts import as_object, read_objects
+from pollux_gemini.paths import build_list_path
 from pollux_sync.plugin import HttpRequest, ModelInfo, as_text, read_count
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ _PAGE_SIZE = 1000
 
 def build_models_request(page_token: str | None) -> HttpRequest:
     """Build the request for one page of all models; the first page has no token."""
-    token = f"&pageToken={quote(page_token)}" if page_token else ""
-    return HttpRequest(method="GET", path=f"/models?pageSize={_PAGE_SIZE}{token}")
+    return HttpRequest(method="GET", path=build_list_path("/models", _PAGE_SIZE, page_token))
 
 
 def build_model_request(model: str) -> HttpRequest:

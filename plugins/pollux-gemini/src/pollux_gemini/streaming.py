@@ -209,7 +209,7 @@ def _merge_metadata(known: Any, more: Any) -> Any:
 
 
 def _copy_containers(value: Any) -> Any:
-    """Return a copy into which more can be merged. The entries of lists stay as they are, so they are not copied."""
+    """Return a copy into which more can be merged. Both share the entries of lists."""
     if isinstance(value, dict):
         return {name: _copy_containers(item) for name, item in value.items()}
     return [*value] if isinstance(value, list) else value
