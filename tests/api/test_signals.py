@@ -2,20 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from acme_server import FileServer
 from pollux_sync import ConfigurationError, Terminated, exit_on_sigterm
 from pollux_sync.testing.server import Answer, Events, Hang
+from scripts import start_scripts
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="other systems have no signals to send")
 
-SUPPORT = Path(__file__).parents[1] / "support"
 #: How long a stop may take: a bound, not an expectation.
 SOON_S = 5.0
 
@@ -91,28 +88,8 @@ def files(server):
 @pytest.fixture
 def start(acme, tmp_path, server):
     """Return a function that starts the script with a work to do and a signal to expect."""
-    pictures = [tmp_path / name for name in ("a.png", "b.png")]
-    for path in pictures:
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + path.name.encode())
-    started = []
-
-    def start(work, stop):
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}  # it gets killed
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, work, stop.name, server.url, *map(str, pictures)],
-            env=ours | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SUPPORT)])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout.readline() == "go\n"
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with start_scripts(SCRIPT, tmp_path) as start_script:
+        yield lambda work, stop: start_script(work, stop.name, server.url)
 
 
 def end(process, stop):

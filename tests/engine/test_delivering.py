@@ -404,48 +404,40 @@ def test_reports_an_upload_that_failed_for_another_reason(server, config, pictur
 # Files that change
 
 
+class ActAfterPlanning:
+    """A plugin that does something to a file between planning and sending."""
+
+    def __init__(self, act):
+        self._act = act
+
+    @hookimpl(wrapper=True)
+    def pollux_plan(self):
+        plan = yield
+        self._act()
+        return plan
+
+
 def test_names_a_file_that_changed_after_it_was_planned(server, service, config, picture):
     source = picture(2_000_000)
-
-    class Change:
-        @hookimpl(wrapper=True)
-        def pollux_plan(self):
-            plan = yield
-            source.path.write_bytes(b"another")
-            return plan
-
+    change = ActAfterPlanning(lambda: source.path.write_bytes(b"another"))
     with pytest.raises(SourceError, match=r"0\.jpg' changed while it was sent") as caught:
-        run_many(["x", "y"], sources=[source], config=config(plugins=[Change()]))
+        run_many(["x", "y"], sources=[source], config=config(plugins=[change]))
     assert caught.value.call_idx == 0
     assert server.requests == []
 
 
 def test_names_a_file_that_is_gone_after_it_was_planned(server, service, config, picture):
     source = picture(2_000_000)
-
-    class Remove:
-        @hookimpl(wrapper=True)
-        def pollux_plan(self):
-            plan = yield
-            source.path.unlink()
-            return plan
-
+    remove = ActAfterPlanning(source.path.unlink)
     with pytest.raises(SourceError, match=r"cannot read .*0\.jpg"):
-        run("x", source=source, config=config(plugins=[Remove()]))
+        run("x", source=source, config=config(plugins=[remove]))
     assert server.requests == []
 
 
 def test_sends_a_small_file_as_it_was_planned(server, service, config, picture):
     source = picture(100_000)
-
-    class Change:
-        @hookimpl(wrapper=True)
-        def pollux_plan(self):
-            plan = yield
-            source.path.write_bytes(b"another")
-            return plan
-
-    run("x", source=source, config=config(plugins=[Change()]))
+    change = ActAfterPlanning(lambda: source.path.write_bytes(b"another"))
+    run("x", source=source, config=config(plugins=[change]))
     assert service.asked == [[{"bytes": 100_000}]]
 
 

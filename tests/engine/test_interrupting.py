@@ -1,18 +1,13 @@
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from acme_server import FileServer
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.testing.server import Answer, Hang
-
-SUPPORT = Path(__file__).parents[1] / "support"
+from scripts import start_scripts
 
 SCRIPT = """
 import sys
@@ -33,29 +28,8 @@ except KeyboardInterrupt as interrupt:
 @pytest.fixture
 def script(acme, tmp_path, server):
     """Starts the script above in a process of its own."""
-    pictures = [tmp_path / name for name in ("a.png", "b.png")]
-    for path in pictures:
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + path.name.encode())
-    started = []
-
-    def start():
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}  # it gets killed
-        environment = ours | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(SUPPORT)])}
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, server.url, *map(str, pictures)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout.readline() == "go\n"
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with start_scripts(SCRIPT, tmp_path) as start_script:
+        yield lambda: start_script(server.url)
 
 
 def test_ctrl_c_over_slow_prompts_ends_soon_and_deletes_the_uploads(server, script):

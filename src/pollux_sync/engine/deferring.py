@@ -136,8 +136,8 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
     After an interruption it is the same number as before: a job that may exist can only be found if it is cut alike.
     """
     attempted = journal.facts.attempted
-    is_repeated = attempted is not None and attempted.first == first
-    count = attempted.request_count if attempted and is_repeated else None
+    earlier = attempted if attempted is not None and attempted.first == first else None
+    count = earlier.request_count if earlier else None
     with open_temporary_folder() as folder:
         path = folder / "requests.jsonl"
         written, n_bytes = _write_lines(path, _encode_lines(calls[first:], hooks, journal.facts.mark), hooks, count)
@@ -148,8 +148,8 @@ def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journ
             request_count=written,
             n_bytes=n_bytes,
             mark=build_batch_mark(journal.facts.mark, first),
-            created_at=attempted.created_at if attempted and is_repeated else time.time(),
-            bookmark=attempted.bookmark if attempted and is_repeated else _fetch_bookmark(hooks),
+            created_at=earlier.created_at if earlier else time.time(),
+            bookmark=earlier.bookmark if earlier else _fetch_bookmark(hooks),
             other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
         )
         return _submit_once(batch, hooks, journal)

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
+from pollux_sync.data.source import convert_read_errors
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError, SourceError
 
 if TYPE_CHECKING:
@@ -123,15 +124,8 @@ def _require_inline(
 
 def read_inline(part: UploadPart) -> InlinePart:
     """Return a file as it goes inside a request. Raises SourceError if it can no longer be read as it was planned."""
-    source = part.source
-    if part.data is not None:
-        return InlinePart(source, part.data, part.identity)
-    try:
-        return InlinePart(source, part.pin_source().content_loader(), part.identity)
-    except OSError as error:
-        raise SourceError(
-            f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
-        ) from error
+    with convert_read_errors(part.source):
+        return InlinePart(part.source, part.pin_source().content_loader(), part.identity)
 
 
 def replace_files(call: Call, delivered: Mapping[FileKey, Asset | InlinePart]) -> Call:
@@ -177,7 +171,8 @@ class InlineFiles:
 
     def store_inline_parts(self, call: Call, stop: threading.Event) -> Call | None:
         """Return the call with its inline files stored; None if it has none that can be. Raises APIError."""
-        keys = {key for part in call.all_parts if (key := _read_inline_key(part)) in self._parts}
+        inline = (part for part in call.all_parts if isinstance(part, InlinePart))
+        keys = {key for part in inline if (key := _build_inline_key(part)) in self._parts}
         if not keys:
             return None
         # One thread stores for all: the others wait, and find the files stored.
@@ -192,15 +187,17 @@ class InlineFiles:
             return call
 
         def replace(part: Part) -> Part:
-            asset = self._stored.get(_read_inline_key(part)) if isinstance(part, InlinePart) else None
-            return AssetPart(part.source, asset) if isinstance(part, InlinePart) and asset else part
+            if not isinstance(part, InlinePart):
+                return part
+            asset = self._stored.get(_build_inline_key(part))
+            return AssetPart(part.source, asset) if asset else part
 
         return call.map_parts(replace)
 
 
-def _read_inline_key(part: Part) -> FileKey:
-    """Return the key of a file inside a request; one that no file has for any other part."""
-    return (part.identity or "", part.mime_type) if isinstance(part, InlinePart) else ("", "")
+def _build_inline_key(part: InlinePart) -> FileKey:
+    """Return the key of a file inside a request; that of content which cannot be stored belongs to no file."""
+    return part.identity or "", part.mime_type
 
 
 def deliver_inline(part: UploadPart, error: PolluxError, hooks: Hooks) -> InlinePart | PolluxError:

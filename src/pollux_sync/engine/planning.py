@@ -21,8 +21,9 @@ from pollux_sync.data.request import (
     UploadPart,
     UriPart,
 )
+from pollux_sync.data.source import convert_read_errors
 from pollux_sync.engine.conversing import build_conversation
-from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError, SourceError
+from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError
 from pollux_sync.hooks.loading import PROVIDERS, list_names
 from pollux_sync.schemas import AnswerFormat, answer_format
 
@@ -115,15 +116,11 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
     rule = info.find_rule(source)
     if rule is None:  # _check_options has refused it
         raise InternalError(f"no rule for {source.identifier!r}")
-    try:
+    with convert_read_errors(source):
         if rule.delivery == "inline":
             return InlinePart(source, source.content_loader())
         if rule.delivery == "upload":
             return _build_upload_part(source)
-    except OSError as error:
-        raise SourceError(
-            f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
-        ) from error
     if rule.delivery == "stored":
         # The service knows it by its id; where that is an address, encoders refer to it by the address.
         uri = source.identifier if "://" in source.identifier else None

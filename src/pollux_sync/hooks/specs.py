@@ -235,11 +235,11 @@ def pollux_upload(source: Source, client: Client, timeout_s: float, name: str, l
 
     Called once per content and type of a plan, before its first call, in a worker thread; not for a file that goes
     inside the request, by the rule's ``inline`` limits. Read the content from ``source.open()`` or
-    ``source.iter_chunks()``: both raise if it is no longer what was planned. ``source.size_bytes`` is its exact length.
-    Return a file that the provider still has to process with ``is_ready=False``, for `pollux_inspect_upload`.
-    ``lifetime_s`` is the number of seconds after which the provider may delete the file, in case nobody does. Raise a
-    classified exception; the core retries only after a response that allows it, because after a bare network error the
-    file may exist already.
+    ``source.iter_chunks()``: both raise if it has changed since it was planned. ``source.size_bytes`` is its exact
+    length. Return a file that the provider still has to process with ``is_ready=False``, for `pollux_inspect_upload`.
+    The provider may delete the file itself after ``lifetime_s`` seconds, for a process that died before it could. Raise
+    a classified exception; the core retries only after a response that allows it, because after a bare network error
+    the file may exist already.
     """
 
 

@@ -80,7 +80,7 @@ def build_job(job_id: str, batch: DeferredBatch, input_file: str | None) -> Defe
         job_id=job_id,
         first=batch.first,
         request_count=batch.request_count,
-        # `release_job` deletes these files after the answers were collected.
+        # `pollux_release_deferred` deletes these files after the answers were collected.
         provider_state={"files": [input_file] if input_file else []},
     )
 
