@@ -253,7 +253,7 @@ class ConfigValues:
         for name, value in self.headers.items():
             # A line break in either would begin another header. Values are not shown: they may be secrets.
             if not _HEADER_NAME.fullmatch(str(name)):
-                raise ConfigurationError(f"headers holds the name {name!r}, which no header has", hint="e.g. X-Team")
+                raise ConfigurationError(f"headers: {name!r} is not a valid header name", hint="e.g. X-Team")
             if str(name).lower() in _BODY_HEADERS:
                 raise ConfigurationError(
                     f"headers holds {name!r}, which belongs to the body of each request", hint="leave it out"
@@ -261,7 +261,7 @@ class ConfigValues:
             text: object = value
             if not (isinstance(text, str) and text.isascii() and text.isprintable()):
                 raise ConfigurationError(
-                    f"the value of the header {name!r} is not a text of printable ASCII", hint="pass one line of text"
+                    f"headers: the value of {name!r} must be printable ASCII", hint="pass one line of text"
                 )
 
     def _check_plugins(self) -> None:

@@ -124,7 +124,7 @@ class Config(ConfigValues):
             name, colon, value = line.partition(":")
             if not colon:
                 raise ConfigurationError(
-                    f"{info.headers_env} holds a line that is no header", hint="write each line as Name: value"
+                    f"{info.headers_env} holds a header without a colon", hint="write each line as Name: value"
                 )
             headers[name.strip()] = value.strip()
         return headers
