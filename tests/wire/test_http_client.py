@@ -207,6 +207,18 @@ def test_sends_through_the_proxy_of_the_environment(server, monkeypatch):
     assert server.requests[0].path == "http://api.acme.example/v1/ask"
 
 
+def test_a_connection_made_while_the_client_closes_sends_nothing(server, client, monkeypatch):
+    make = client._pool._new_conn
+
+    def make_late():
+        client.close()
+        return make()
+
+    monkeypatch.setattr(client._pool, "_new_conn", make_late)
+    assert catch_fault(client).kind == "connection"
+    assert server.requests == []
+
+
 def test_keeps_no_cookies(server, client):
     server.reply(Answer(json={}, headers={"Set-Cookie": "track=me"}), GOOD)
     client.send(ASK, 5.0)

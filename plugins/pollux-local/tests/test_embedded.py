@@ -120,8 +120,8 @@ def test_starts_anew_after_a_stop(config):
     assert run("hello", config=config())["answers"] == [ANSWER]
 
 
-def script(model, text):
-    code = "import os, sys, threading\nfrom pollux_sync import *\n"
+def script(model, text, first=""):
+    code = f"import atexit, os, sys, threading\n{first}\nfrom pollux_sync import *\n"
     code += f"config = Config(provider='local', model={str(model)!r})\n{text}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
@@ -140,6 +140,24 @@ def test_a_script_ends_although_a_call_is_in_flight(model):
         "import time; time.sleep(0.3)\n",
     )
     assert done.returncode == 0
+
+
+def test_loads_no_model_while_the_process_ends(model):
+    # A server with a call in flight could not be stopped any more, so the process would never end.
+    done = script(
+        model,
+        "def ask():\n"
+        "    try: run('hi', config=config)\n"
+        "    except ConfigurationError as error: print(str(error).splitlines()[0])\n"
+        "run('hi', config=config)\n",
+        # Exit handlers run in reverse order: this one after those that close clients and stop servers.
+        first="atexit.register(lambda: ask())",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "the process is ending, so no model is loaded any more\n",
+        "",
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from socket import SHUT_RDWR
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -267,16 +268,24 @@ class _ClosingPoolMixin:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # urllib3 keeps idle connections only; weak, so that a dropped connection can be collected.
         self._connections: WeakSet[Any] = WeakSet()
+        self._is_closed = False
+        self._lock = Lock()
         super().__init__(*args, **kwargs)
 
     def _new_conn(self) -> Any:
         connection = super()._new_conn()  # type: ignore[misc]
-        self._connections.add(connection)
+        with self._lock:
+            self._connections.add(connection)
+            # A thread that found the pool open may get here after it was closed.
+            connection.is_client_closed = self._is_closed
         return connection
 
     def close(self) -> None:
         super().close()  # type: ignore[misc]
-        for connection in list(self._connections):
+        with self._lock:
+            self._is_closed = True
+            connections = list(self._connections)
+        for connection in connections:
             # For a connection that is just being opened, and has no socket yet.
             connection.is_client_closed = True
             with suppress(OSError, AttributeError):

@@ -54,12 +54,13 @@ class _EmbeddedServer:
 
 _servers: dict[_ServerKey, _EmbeddedServer] = {}
 _lock = threading.Lock()
+_is_process_ending = False
 
 
 def open_embedded_client(model: Path, config: ConfigValues, info: ProviderInfo) -> HttpClient:
     """Return a client of the server that has ``model`` loaded, and start the server if it is not running yet.
 
-    Raises ConfigurationError when llama.cpp cannot load the file.
+    Raises ConfigurationError when llama.cpp cannot load the file, or when the process is ending.
     """
     options = config.provider_options
     key = _ServerKey(
@@ -78,6 +79,8 @@ def open_embedded_client(model: Path, config: ConfigValues, info: ProviderInfo) 
 
 
 def _start_server(key: _ServerKey) -> _EmbeddedServer:
+    if _is_process_ending:
+        raise ConfigurationError("the process is ending, so no model is loaded any more", hint="join threads first")
     from xllamacpp import Server
 
     api_key = secrets.token_urlsafe()
@@ -136,6 +139,15 @@ def _count_usable_cores() -> int:
 
 
 @atexit.register
+def _stop_at_exit() -> None:
+    """Stop every server for good."""
+    # A daemon thread repeats the call that was cut off. A server that it started now would be destroyed with that call
+    # in flight, and wait for it for ever.
+    global _is_process_ending  # noqa: PLW0603
+    _is_process_ending = True
+    stop_servers()
+
+
 def stop_servers() -> None:
     """Stop every server that this process started; the next call starts a new one."""
     # Clients are closed first. llama.cpp waits for requests in flight while it holds the interpreter's lock, so
