@@ -1,6 +1,7 @@
 """`kill -9` at every step of a submission, lost answers, wrong clocks, strangers: in the end one job exists.
 
-In a soak all of them come at random.
+Here the clocks take turns, over the steps and the moments of a stranger. In a soak every clock meets all of them, and
+kills come at random besides.
 """
 
 import itertools
@@ -19,6 +20,13 @@ CLOCKS = {
     "jumps on": (0.0, DAY_S),
     "jumps back": (0.0, -DAY_S),
 }
+
+
+def take_turns(number):
+    """Return one of the clocks, as an item of CLOCKS."""
+    return [*CLOCKS.items()][number % len(CLOCKS)]
+
+
 #: Writes of the job file: intent, two uploads, an attempt, its job, the handle.
 WRITES = 6
 REQUESTS = {service: service().requests for service in SERVICES}
@@ -47,14 +55,28 @@ def submissions(request, killer, tmp_path):
         yield submissions
 
 
-@pytest.mark.parametrize(("submissions", "step", "index"), STEPS, indirect=["submissions"], ids=build_id)
+at_every_step = pytest.mark.parametrize(("submissions", "step", "index"), STEPS, indirect=["submissions"], ids=build_id)
+
+
+@at_every_step
 def test_goes_on_after_a_kill_at_every_step(submissions, step, index):
-    for when in ("before", "after"):
-        for clock, (first_s, next_s) in CLOCKS.items():
-            name = f"{when} {clock}"
-            assert submissions.submit(name, step=step, index=index, when=when, shift_s=first_s) == KILLED
-            submissions.finish(name, shift_s=next_s)
+    kill_and_go_on(submissions, step, index, "before", *take_turns(2 * index))
+    kill_and_go_on(submissions, step, index, "after", *take_turns(2 * index + 1))
     submissions.check()
+
+
+@pytest.mark.soak
+@at_every_step
+def test_goes_on_after_a_kill_at_every_step_with_every_clock(submissions, step, index):
+    for when, clock in itertools.product(("before", "after"), CLOCKS.items()):
+        kill_and_go_on(submissions, step, index, when, *clock)
+    submissions.check()
+
+
+def kill_and_go_on(submissions, step, index, when, clock, shifts_s):
+    name = f"{when} {clock}"
+    assert submissions.submit(name, step=step, index=index, when=when, shift_s=shifts_s[0]) == KILLED
+    submissions.finish(name, shift_s=shifts_s[1])
 
 
 @every_service
@@ -139,9 +161,19 @@ MOMENTS = ("before", "just before", "just after", "later")
 @pytest.mark.parametrize("moment", MOMENTS)
 @every_service
 def test_takes_no_job_of_a_stranger_for_its_own(submissions, moment, is_made, is_ended):
-    for clock in ("right", "jumps on", "jumps back"):
-        shifts = CLOCKS[clock]
-        submit_beside_a_stranger(submissions, clock, shifts, moment=moment, is_made=is_made, is_ended=is_ended)
+    clock, shifts = take_turns(4 * MOMENTS.index(moment) + 2 * is_made + is_ended)
+    submit_beside_a_stranger(submissions, clock, shifts, moment=moment, is_made=is_made, is_ended=is_ended)
+    submissions.check()
+
+
+@pytest.mark.soak
+@every_service
+def test_takes_no_job_of_a_stranger_with_any_clock(submissions):
+    for moment, is_made, is_ended, (clock, shifts) in itertools.product(
+        MOMENTS, (False, True), (False, True), CLOCKS.items()
+    ):
+        name = f"{moment} {is_made} {is_ended} {clock}"
+        submit_beside_a_stranger(submissions, name, shifts, moment=moment, is_made=is_made, is_ended=is_ended)
     submissions.check()
 
 
