@@ -102,8 +102,9 @@ def test_sends_a_form(server, client, tmp_path):
 
 def test_sends_a_body_with_inline_texts_as_it_would_be_written_whole(server, client):
     server.reply(GOOD)
-    body = {"text": 'a "ü"', "image": InlineText(b"QUJD" * 50_000), "more": [InlineText(b"eHl6"), 1]}
-    request = HttpRequest(path="/ask", body=body, has_inline_texts=True)
+    large, small = InlineText.encode(b"ABC" * 50_000, "data:image/png;base64,"), InlineText.encode(b"xyz", "")
+    body = {"text": 'a "ü"', "image": large.text, "more": [small.text, 1]}
+    request = HttpRequest(path="/ask", body=body, inline_texts=(large, small))
     client.send(request, 5.0)
     (sent,) = server.requests
     assert sent.body == request.content

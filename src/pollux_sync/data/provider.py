@@ -6,6 +6,7 @@ The engine decides by the declaration alone, and the capability tables in the do
 from __future__ import annotations
 
 import json
+import reprlib
 import secrets
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from pollux_sync.data.converter import Storable
-from pollux_sync.data.payloads import InlineText, Payload
+from pollux_sync.data.payloads import InlineText, Payload  # noqa: TC001 - requests are read from stored data
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
@@ -34,6 +35,10 @@ BaseUrlPolicy = Literal["fixed", "optional", "required"]
 # One encoder for every request: json.dumps would build one for each call. NaN and Infinity are refused because they
 # are not JSON, although Python writes them by default.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+# A body may hold files of megabytes.
+_SHORTENED = reprlib.Repr()
+_SHORTENED.maxlevel, _SHORTENED.maxdict, _SHORTENED.maxlist, _SHORTENED.maxstring = 20, 100, 100, 500
 
 
 # A plan looks for the rule of each source several times, and a rule for text has eleven patterns.
@@ -249,14 +254,14 @@ class HttpRequest:
     ``path`` is relative to the base url, or a whole address on the same host, such as that of an upload in progress.
     ``body`` is JSON-ready, or None for no body. ``payload`` is sent in its place where the body is not JSON: bytes, a
     file, a form with a file. ``is_answer_optional`` admits a successful answer without a body, which is decoded as
-    None; otherwise it is an error. ``has_inline_texts`` is set by the core for a body that may hold an `InlineText`.
+    None; otherwise it is an error. ``inline_texts`` are set by the core: texts of files that the body holds.
     """
 
     path: str
-    body: dict[str, Any] | None = None
+    body: dict[str, Any] | None = attrs.field(default=None, repr=_SHORTENED.repr)
     payload: Payload | None = None
     is_answer_optional: bool = False
-    has_inline_texts: bool = False
+    inline_texts: tuple[InlineText, ...] = attrs.field(default=(), repr=False, eq=False)
     method: str = "POST"
     headers: dict[str, str] = attrs.field(factory=dict)
 
@@ -266,16 +271,17 @@ class HttpRequest:
         return None if self.body is None else _encode_json(self.body)
 
     def split_content(self) -> tuple[bytes, ...]:
-        """Return `content` in pieces, where each `InlineText` of the body is a piece of its own, not a copy."""
+        """Return `content` in pieces, where what the body holds of `inline_texts` is not copied."""
         found: list[InlineText] = []
+        texts = {id(inline.text): inline for inline in self.inline_texts}
         # Random, so that no text of the caller's is taken for a mark.
         mark = f"pollux-{secrets.token_hex(16)}"
-        text = _encode_json(_mark_inline_texts(self.body, mark, found))
+        text = _encode_json(_mark_inline_texts(self.body, mark, texts, found))
         # JSON objects and lists keep their order, so the marks come in the order in which the texts were found.
         pieces = text.split(mark.encode())
         return (
             pieces[0],
-            *(part for inline, rest in zip(found, pieces[1:], strict=True) for part in (inline.ascii, rest)),
+            *(part for inline, rest in zip(found, pieces[1:], strict=True) for part in (inline.json, rest)),
         )
 
 
@@ -289,15 +295,21 @@ def _encode_json(value: Any) -> bytes:
         ) from error
 
 
-def _mark_inline_texts(value: Any, mark: str, found: list[InlineText]) -> Any:
-    """Return the value with a mark in place of each inline text, which is added to ``found``."""
-    if isinstance(value, InlineText):
-        found.append(value)
+def _mark_inline_texts(value: Any, mark: str, texts: Mapping[int, InlineText], found: list[InlineText]) -> Any:
+    """Return the value with a mark in place of each inline text, which is added to ``found``.
+
+    ``texts`` are known by the identity of their strings: comparing megabytes would cost what is to be saved.
+    """
+    if isinstance(value, str):
+        inline = texts.get(id(value))
+        if inline is None:
+            return value
+        found.append(inline)
         return mark
     if isinstance(value, dict):
-        return {name: _mark_inline_texts(inner, mark, found) for name, inner in value.items()}
+        return {name: _mark_inline_texts(inner, mark, texts, found) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_mark_inline_texts(inner, mark, found) for inner in value]
+        return [_mark_inline_texts(inner, mark, texts, found) for inner in value]
     return value
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
-from binascii import b2a_base64
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -48,15 +48,11 @@ class TextPart:
 
 @attrs.frozen
 class InlinePart:
-    """A content whose bytes are sent inside the request.
-
-    ``identity`` is the hex SHA-256 of a file that could be uploaded instead, None for one that cannot.
-    """
+    """A content whose bytes are sent inside the request."""
 
     source: Source
     # Left out of the repr: it may be megabytes.
     data: bytes = attrs.field(repr=False)
-    identity: str | None = None
     _texts: dict[str, InlineText] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @property
@@ -65,24 +61,29 @@ class InlinePart:
         return self.source.mime_type
 
     @property
-    def base64(self) -> InlineText:
-        """The content in base64, one text for all requests."""
+    def base64(self) -> str:
+        """The content in base64, one text for all requests. A body that holds it unchanged is sent without copying."""
         return self._share("")
 
     @property
-    def data_url(self) -> InlineText:
-        """The content as a URL (RFC 2397), one text for all requests."""
+    def data_url(self) -> str:
+        """The content as a URL (RFC 2397), one text for all requests, as `base64`."""
         return self._share(f"data:{self.mime_type};base64,")
 
-    def _share(self, prefix: str) -> InlineText:
-        text = self._texts.get(prefix)
-        if text is None:
+    @property
+    def inline_texts(self) -> tuple[InlineText, ...]:
+        """The texts that have been read."""
+        return tuple(self._texts.values())
+
+    def _share(self, prefix: str) -> str:
+        inline = self._texts.get(prefix)
+        if inline is None:
             # One thread encodes it, and not each of the threads that share it: it may be megabytes.
             with _encoding_lock:
-                text = self._texts.get(prefix)
-                if text is None:
-                    text = self._texts[prefix] = InlineText(prefix.encode() + b2a_base64(self.data, newline=False))
-        return text
+                inline = self._texts.get(prefix)
+                if inline is None:
+                    inline = self._texts[prefix] = InlineText.encode(self.data, prefix)
+        return inline.text
 
 
 @attrs.frozen
@@ -102,18 +103,33 @@ class UriPart:
         return self.source.mime_type
 
 
+#: Equal keys are one file: (the content if it is small, else its hex SHA-256, MIME type).
+FileKey: TypeAlias = tuple[bytes | str, str]
+
+
 @attrs.frozen
 class UploadPart:
     """A file that is still to be delivered; an `AssetPart` or `InlinePart` replaces it before the call is encoded.
 
     ``identity`` is the hex SHA-256 of the content, ``size_bytes`` its size: equal content of one MIME type is uploaded
     once. ``data`` is the content itself where it is small: then what was planned is sent, whatever becomes of the file.
+    One of both must be given.
     """
 
     source: Source
-    identity: str
+    _identity: str | None = None
     size_bytes: int = 0
-    data: bytes | None = attrs.field(default=None, repr=False, eq=False)
+    data: bytes | None = attrs.field(default=None, repr=False)
+
+    @property
+    def identity(self) -> str:
+        """The hex SHA-256 of the content. That of small content is computed when it is asked for."""
+        return self._identity or hashlib.sha256(self.data or b"").hexdigest()
+
+    @property
+    def key(self) -> FileKey:
+        """What files of equal content and MIME type share in a plan."""
+        return self.identity if self.data is None else self.data, self.source.mime_type
 
     def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:
         """Return the source bound to the content that was planned: content that has changed since cannot be read.

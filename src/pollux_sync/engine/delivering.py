@@ -12,15 +12,13 @@ from pollux_sync.data.source import convert_read_errors
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pollux_sync.data.handles import Asset
     from pollux_sync.data.provider import InlineLimits
-    from pollux_sync.data.request import Call, Part, Plan
+    from pollux_sync.data.request import Call, FileKey, Part, Plan
     from pollux_sync.hooks.relay import Hooks
 
-#: Equal keys are one file: (hex SHA-256 of the content, MIME type).
-FileKey: TypeAlias = tuple[str, str]
 Way: TypeAlias = Literal["inline", "upload"]
 
 #: How many bytes more a file may cost inside requests than an upload would send, before the upload is cheaper. The
@@ -52,14 +50,9 @@ class FileStorage(Protocol):
         ...
 
 
-def build_key(part: UploadPart) -> FileKey:
-    """Return the key that equal files share."""
-    return part.identity, part.source.mime_type
-
-
 def collect_files(plan: Plan) -> dict[FileKey, UploadPart]:
     """Return the files of a plan that are to be delivered, each content once."""
-    return {build_key(part): part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
+    return {part.key: part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
 
 
 def choose_ways(plan: Plan, hooks: Hooks, *, expected_uses: int = 1) -> dict[FileKey, Way]:
@@ -73,7 +66,7 @@ def choose_ways(plan: Plan, hooks: Hooks, *, expected_uses: int = 1) -> dict[Fil
     if mode == "always" or not files:
         return dict.fromkeys(files, "upload")
     limits = {key: _find_limits(part, hooks) for key, part in files.items()}
-    uses = Counter(build_key(part) for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart))
+    uses = Counter(part.key for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart))
     ways: dict[FileKey, Way] = {}
     for key, part in files.items():
         limit = limits[key]
@@ -95,7 +88,7 @@ def _find_limits(part: UploadPart, hooks: Hooks) -> InlineLimits | None:
 
 def _move_surplus(call: Call, ways: dict[FileKey, Way], limits: Mapping[FileKey, InlineLimits | None]) -> None:
     """Upload the largest files of a call until the rest fits into one request."""
-    parts = {build_key(part): part for part in call.all_parts if isinstance(part, UploadPart)}
+    parts = {part.key: part for part in call.all_parts if isinstance(part, UploadPart)}
     inline = sorted((key for key in parts if ways[key] == "inline"), key=lambda key: parts[key].size_bytes)
     while inline:
         allowed = min(limit.max_request_bytes for key in inline if (limit := limits[key]))
@@ -125,7 +118,7 @@ def _require_inline(
 def read_inline(part: UploadPart) -> InlinePart:
     """Return a file as it goes inside a request. Raises SourceError if it can no longer be read as it was planned."""
     with convert_read_errors(part.source):
-        return InlinePart(part.source, part.pin_source().content_loader(), part.identity)
+        return InlinePart(part.source, part.pin_source().content_loader() if part.data is None else part.data)
 
 
 def replace_files(call: Call, delivered: Mapping[FileKey, Asset | InlinePart]) -> Call:
@@ -134,7 +127,7 @@ def replace_files(call: Call, delivered: Mapping[FileKey, Asset | InlinePart]) -
     def replace(part: Part) -> Part:
         if not isinstance(part, UploadPart):
             return part
-        found = delivered.get(build_key(part))
+        found = delivered.get(part.key)
         if isinstance(found, InlinePart):
             return found
         return part if found is None else AssetPart(part.source, found)
@@ -163,22 +156,22 @@ class InlineFiles:
     Each is then stored once, for all calls of the plan.
     """
 
-    def __init__(self, storage: FileStorage, parts: Mapping[FileKey, UploadPart]) -> None:
+    def __init__(self, storage: FileStorage, files: Sequence[tuple[InlinePart, UploadPart]]) -> None:
         self._storage = storage
-        self._parts = parts
+        self._files = files
         self._lock = threading.Lock()
         self._stored: dict[FileKey, Asset] = {}
 
     def store_inline_parts(self, call: Call, stop: threading.Event) -> Call | None:
         """Return the call with its inline files stored; None if it has none that can be. Raises APIError."""
         inline = (part for part in call.all_parts if isinstance(part, InlinePart))
-        keys = {key for part in inline if (key := _build_inline_key(part)) in self._parts}
-        if not keys:
+        files = {file.key: file for part in inline if (file := self._find_file(part))}
+        if not files:
             return None
         # One thread stores for all: the others wait, and find the files stored.
         with self._lock:
-            for key in keys - self._stored.keys():
-                self._stored[key] = self._storage.upload(self._parts[key], stop)
+            for key in files.keys() - self._stored.keys():
+                self._stored[key] = self._storage.upload(files[key], stop)
         return self.use_stored_parts(call)
 
     def use_stored_parts(self, call: Call) -> Call:
@@ -187,17 +180,17 @@ class InlineFiles:
             return call
 
         def replace(part: Part) -> Part:
-            if not isinstance(part, InlinePart):
-                return part
-            asset = self._stored.get(_build_inline_key(part))
-            return AssetPart(part.source, asset) if asset else part
+            file = self._find_file(part) if isinstance(part, InlinePart) else None
+            asset = self._stored.get(file.key) if file else None
+            return AssetPart(file.source, asset) if file and asset else part
 
         return call.map_parts(replace)
 
-
-def _build_inline_key(part: InlinePart) -> FileKey:
-    """Return the key of a file inside a request; that of content which cannot be stored belongs to no file."""
-    return part.identity or "", part.mime_type
+    def _find_file(self, part: InlinePart) -> UploadPart | None:
+        """Return the file of this content; None for content that cannot be stored, or that a plugin has changed."""
+        # By content, which is compared at once where it is the same object, and needs no hash.
+        equal = (file for inline, file in self._files if (inline.data, inline.mime_type) == (part.data, part.mime_type))
+        return next(equal, None)
 
 
 def deliver_inline(part: UploadPart, error: PolluxError, hooks: Hooks) -> InlinePart | PolluxError:

@@ -20,8 +20,8 @@ def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
     A raw field that is an object is merged into the object that the encoder wrote there.
     """
     request = hooks.encode(call)
-    if any(isinstance(part, InlinePart) for part in call.all_parts):
-        request = attrs.evolve(request, has_inline_texts=True)
+    if texts := [text for part in call.all_parts if isinstance(part, InlinePart) for text in part.inline_texts]:
+        request = attrs.evolve(request, inline_texts=tuple(texts))
     raw_fields = (call.options.provider_options or {}).get(hooks.info.name)
     if not raw_fields:
         return request

@@ -13,7 +13,7 @@ from pollux_sync.data.explanation import ExplainedRequest, ExplainedSource, Expl
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import Usage
 from pollux_sync.data.request import AssetPart, InlinePart, TextPart
-from pollux_sync.engine.delivering import FileKey, choose_ways, collect_files, read_inline, replace_files
+from pollux_sync.engine.delivering import choose_ways, collect_files, read_inline, replace_files
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.enveloping import read_cache_mode
 from pollux_sync.engine.planning import plan_calls
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from pollux_sync.data.provider import Address, HttpRequest
-    from pollux_sync.data.request import Call, Request, UploadPart
+    from pollux_sync.data.request import Call, FileKey, Request, UploadPart
     from pollux_sync.hooks.relay import Hooks
 
 # A rule of thumb for English text; the exact count needs the provider.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.config import is_mock_account
@@ -129,14 +128,14 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
 
 
 def _build_upload_part(source: Source) -> UploadPart:
-    # Hashed now, so that equal content is uploaded once. Small content is kept: reading and hashing it a second time,
-    # to see whether it has changed, would cost more than the rest of the call.
+    # Hashed now, so that equal content is uploaded once. Small content is kept: hashing it, and reading it a second
+    # time to see whether it has changed, would cost more than the rest of the call.
     if source.size_bytes <= _MAX_KEPT_BYTES:
         with source.open() as stream:
             # One byte more, since it may have grown since the source was built.
             data = stream.read(source.size_bytes + 1)
         if len(data) <= source.size_bytes:
-            return UploadPart(source, hashlib.sha256(data).hexdigest(), len(data), data)
+            return UploadPart(source, size_bytes=len(data), data=data)
     return UploadPart(source, *source.measure())
 
 

@@ -18,9 +18,7 @@ import attrs
 from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import InlinePart, Prepared, UploadPart
 from pollux_sync.engine.delivering import (
-    FileKey,
     InlineFiles,
-    build_key,
     choose_ways,
     collect_files,
     deliver_inline,
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pollux_sync.data.handles import Asset
-    from pollux_sync.data.request import Call, Plan
+    from pollux_sync.data.request import Call, FileKey, Plan
     from pollux_sync.engine.delivering import FileStorage
     from pollux_sync.hooks.relay import Hooks
 
@@ -150,7 +148,7 @@ class SharedUploads(UploadScope):
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Return the stored file, stored now if need be. Raises APIError with phase "upload"; the next call retries."""
         with self._lock:
-            slot = self._slots.setdefault(build_key(part), _Slot())
+            slot = self._slots.setdefault((part.identity, part.source.mime_type), _Slot())
         # Other content goes on meanwhile: the lock is held for one content during its upload.
         with slot.lock:
             # A session may live longer than the provider keeps files.
@@ -205,7 +203,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:
     delivered = {key: result for key, result in results.items() if not isinstance(result, PolluxError)}
     failed = {key: result for key, result in results.items() if isinstance(result, PolluxError)}
     blocked = {call.index: error for call in plan.calls if (error := _find_blocker(call, failed))}
-    inline = {key: files[key] for key, result in delivered.items() if isinstance(result, InlinePart)}
+    inline = [(result, files[key]) for key, result in delivered.items() if isinstance(result, InlinePart)]
     return Prepared(
         plan=plan,
         provider=hooks.info.name,
@@ -297,7 +295,7 @@ def _name_file(part: UploadPart) -> Iterator[None]:
 def _find_blocker(call: Call, failed: Mapping[FileKey, PolluxError]) -> PolluxError | None:
     """Return the error of the call's first file that failed, as a copy of its own; None when it can be sent."""
     for part in call.all_parts:
-        result = failed.get(build_key(part)) if isinstance(part, UploadPart) else None
+        result = failed.get(part.key) if isinstance(part, UploadPart) else None
         if result is not None:
             # Each call gets its own copy: a shared exception could carry one call_idx only.
             error = copy.copy(result)

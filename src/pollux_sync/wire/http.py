@@ -311,7 +311,7 @@ def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, di
             "Content-Type": payload.content_type,
             "Content-Length": str(payload.size_bytes),
         }
-    if request.has_inline_texts:
+    if request.inline_texts:
         pieces = request.split_content()
         size = sum(map(len, pieces))
         return iter(pieces), {"Content-Type": "application/json", "Content-Length": str(size)}
