@@ -25,6 +25,7 @@ Every error can be pickled and copied: only the message is positional, all other
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -311,6 +312,13 @@ def build_stop(
     if isinstance(cause, SystemExit):
         return Terminated(cause.code, outcomes=outcomes, partial_result=partial_result)
     return Interrupted(outcomes=outcomes, partial_result=partial_result)
+
+
+def copy_error(error: PolluxError) -> PolluxError:
+    """Return a copy of an error that several calls share: each sets facts of its own, such as ``call_idx``."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 class RateLimitError(APIError):

@@ -324,6 +324,30 @@ def test_respects_the_timeout():
     assert looks == list(range(len(looks)))
 
 
+class Times:
+    """The time limits that looks are given."""
+
+    def __init__(self):
+        self.limits_s = []
+
+    @hookimpl(wrapper=True)
+    def pollux_inspect_deferred(self, timeout_s):
+        self.limits_s.append(timeout_s)
+        yield
+        raise ConnectionResetError
+
+
+def test_a_look_and_its_retries_end_with_the_timeout():
+    times = Times()
+    retry = RetryPolicy(max_attempts=9, initial_delay_s=60)
+    reach = config(times, JobScript("running"), retry=retry, timeout_s=600)
+    handle = defer("a", config=reach)
+    with pytest.raises(DeferredNotReadyError):
+        wait_deferred(handle, config=reach, timeout_s=1, poll=0.3)
+    assert max(times.limits_s) <= 1
+    assert len(times.limits_s) > 1  # looks, and no retry that would have waited for a minute
+
+
 class Blips:
     """Looks that fail: so many by the network, then for good."""
 

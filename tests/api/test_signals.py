@@ -1,8 +1,10 @@
 """Signals sent to scripts in processes of their own, which call a scripted server."""
 
 import os
+import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -63,6 +65,15 @@ def wait():
         account=config.account)
     wait_deferred(handle, config=config, poll=60, on_change=lambda snapshot: print("go", flush=True))
 
+def command():
+    import os
+    from pollux_sync.cli.dispatching import main
+    os.environ["ACME_API_KEY"] = "k"
+    places = [part for path in paths for part in ("-s", path)]
+    way = ["-p", "acme", "-m", "m", "--base-url", url, *places]
+    if status := main(["run", *way, *(f"p{n}" for n in range(12))]):
+        sys.exit(status)
+
 if stop == "SIGTERM":
     assert exit_on_sigterm()
 elif stop == "SIGUSR1":
@@ -74,6 +85,7 @@ except (KeyboardInterrupt, SystemExit) as stop:
     result = getattr(stop, "partial_result", None)
     print(type(stop).__name__, [answer for answer in result["answers"] if answer] if result else None, flush=True)
     raise
+print("over", flush=True)
 """
 
 
@@ -209,6 +221,59 @@ def test_ctrl_c_then_sigterm_ends_the_clean_up(server, files, start):
     server.wait_for_requests(3)
     returncode, _ = end(process, signal.SIGTERM)
     assert returncode == 143
+
+
+class SlowService:
+    """A service whose answers take their time, and those to odd prompts never come. It knows when each was sent."""
+
+    def __init__(self, draw):
+        self.draw = draw
+        self.files = FileServer()
+        self.answered = {}
+
+    def __call__(self, request):
+        time.sleep(self.draw.uniform(0.0, 0.3))
+        if request.path != "/ask":
+            return self.files(request)
+        prompt = request.json()["prompt"]
+        if int(prompt[1:]) % 2:
+            return Hang()
+        self.answered[prompt.upper()] = time.monotonic()
+        return self.files(request)
+
+    def is_empty_soon(self):
+        """Return whether all files are deleted, at the latest when it has answered what has been sent."""
+        deadline = time.monotonic() + 1.0
+        while len(self.files.deleted) < len(self.files.stored) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return sorted(self.files.deleted) == sorted(f"id-{file}" for file in self.files.stored)
+
+
+@pytest.mark.soak
+@STOPS
+def test_stops_at_random(server, start, soak, stop, status, name):
+    longest_s, n_stopped = 0.0, 0
+    for _ in range(soak.rounds):
+        work = soak.draw.choice(["call", "many", "session", "read", "wait", "command"])
+        server.handler = service = SlowService(soak.draw)
+        process = start(work, stop)
+        time.sleep(soak.draw.uniform(0.0, 1.2))
+        stopped_at = time.monotonic()
+        process.send_signal(stop)
+        output, _ = process.communicate(timeout=SOON_S)
+        longest_s = max(longest_s, time.monotonic() - stopped_at)
+        # The command has handlers of its own, which end it with the usual statuses of a shell.
+        expected = {"SIGINT": 130, "SIGTERM": 143}.get(stop.name, status) if work == "command" else status
+        is_over = output.endswith("over\n")
+        # While the interpreter ends, a signal has its default effect again.
+        assert process.returncode in ({0, -stop} if is_over else {expected}), (work, output)
+        n_stopped += not is_over
+        assert service.is_empty_soon(), (work, service.files.stored, service.files.deleted)
+        if work in {"many", "session", "command"}:
+            # What was sent a moment before the stop has arrived.
+            arrived = {answer for answer, at in service.answered.items() if at < stopped_at - 0.2}
+            assert arrived <= set(re.findall(r"\bP\d+", output)), (work, output)
+    print(stop.name, f"{n_stopped} of {soak.rounds} stopped, the longest took {longest_s:.2f} s")  # noqa: T201 - `make soak` with -s shows it
 
 
 # installing

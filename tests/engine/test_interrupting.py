@@ -1,10 +1,13 @@
+import os
 import signal
 import threading
 import time
 
+import attrs
 import pytest
 
 from acme_server import FileServer
+from pollux_sync import Interrupted, RetryPolicy, Source, run_many
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.testing.server import Answer, Hang
 from scripts import start_scripts
@@ -138,3 +141,79 @@ def test_leaves_no_thread_behind(server, config):
     while {t for t in threading.enumerate() if t.name == "pollux-sync"} - before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not {t for t in threading.enumerate() if t.name == "pollux-sync"} - before
+
+
+# In this process, whose main thread calls.
+
+
+def press_ctrl_c(server, n_requests):
+    """Send SIGINT to this process when so many requests have arrived."""
+
+    def press():
+        server.wait_for_requests(n_requests)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+
+
+def test_what_waits_for_a_retry_is_not_sent_again(server, config):
+    busy = Answer(status=503, json={"error": "busy"}, headers={"Retry-After": "5"})
+    server.reply(busy, busy, Answer(json={"answer": "late"}), Answer(json={"answer": "late"}))
+    press_ctrl_c(server, 2)
+    with pytest.raises(Interrupted):
+        run_many(["p0", "p1"], config=config(retry=RetryPolicy(max_attempts=3)))
+    time.sleep(0.2)  # in which the waiting threads would have sent their requests
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("n_files", [1, 3])
+def test_a_stop_while_files_are_deleted_keeps_the_answers_and_deletes_the_rest(server, config, tmp_path, n_files):
+    files = FileServer()
+
+    def handler(request):
+        answer = files(request)
+        return attrs.evolve(answer, delay_s=0.3) if request.method == "DELETE" else answer
+
+    server.handler = handler
+    paths = [tmp_path / f"{number}.png" for number in range(n_files)]
+    for path in paths:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + path.name.encode())
+    press_ctrl_c(server, n_files + 2)
+    with pytest.raises(Interrupted) as caught:
+        run_many(["p0"], sources=map(Source.from_file, paths), config=config(request_concurrency=1))
+    assert caught.value.partial_result["answers"] == ["P0"]
+    assert sorted(files.deleted) == [f"id-{path.name}" for path in paths]
+
+
+def test_a_second_stop_while_files_are_deleted_keeps_the_answers(server, config, tmp_path):
+    files = FileServer()
+    server.handler = lambda request: Hang() if request.method == "DELETE" or is_odd(request) else files(request)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    press_ctrl_c(server, 3)
+    press_ctrl_c(server, 4)
+    with pytest.raises(Interrupted) as caught:
+        run_many(["p0", "p1"], sources=[Source.from_file(tmp_path / "a.png")], config=config())
+    assert caught.value.partial_result["answers"] == ["P0", ""]
+
+
+DEFER = """
+import sys
+from pollux_sync import Config, Source, defer_many
+config = Config(provider="openai", model="m", api_key="k", base_url=sys.argv[1] + "/v1", uploads="always")
+print("go", flush=True)
+defer_many(["p"], sources=map(Source.from_file, sys.argv[2:]), config=config)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_service_that_says_nothing_any_more(server, tmp_path):
+    server.handler = lambda request: Hang()
+    with start_scripts(DEFER, tmp_path) as start_script:
+        process = start_script(server.url)
+        server.wait_for_requests(2)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)  # of the ten minutes that each look for what was stored may take
+    assert process.returncode == -signal.SIGINT
+
+
+def is_odd(request):
+    return request.path == "/ask" and request.json()["prompt"] == "p1"

@@ -2,8 +2,12 @@
 
 import base64
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import attrs
 import pytest
@@ -14,6 +18,7 @@ import openai_batches
 import responses_api
 from pollux_sync import (
     Config,
+    Interrupted,
     Options,
     RetryPolicy,
     Source,
@@ -186,6 +191,35 @@ def test_stores_a_file_whose_size_inside_a_request_is_refused(server, service, p
     assert len(service.deleted) == 1
     attempts = [[attempt["status_code"] for attempt in call] for call in result["diagnostics"]["attempts"]]
     assert {tuple(statuses) for statuses in attempts} == {(200,), (status, 200)}
+
+
+def test_a_file_that_cannot_be_stored_is_sent_once_for_all_calls(server, service, provider, config, write):
+    too_large = refuse_inline(provider, service, refuse(413, "too large"))
+    server.handler = lambda request: refuse(500, "full") if "files" in request.path else too_large(request)
+    options = Options(on_error="keep")
+    result = run_many(PROMPTS, sources=[write("a.pdf", PDF, 100_000)], config=config(), options=options)
+    assert all("a.pdf' failed: status 500" in error["message"] for error in result["errors"])
+    ledger = [[attempt["status_code"] for attempt in call] for call in result["diagnostics"]["attempts"]]
+    assert ledger == [[413, 500]] * 20
+    assert len([request for request in server.requests if "files" in request.path]) == 1
+
+
+@pytest.mark.parametrize("ask", [run, stream])
+def test_ctrl_c_while_a_refused_file_is_stored_deletes_it(server, service, provider, config, write, ask):
+    too_large = refuse_inline(provider, service, refuse(413, "too large"))
+
+    def handler(request):
+        answer = too_large(request)
+        if "files" in request.path and request.method == "POST":
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            time.sleep(0.3)  # the file is stored, and the stop comes before the answer that names it
+        return answer
+
+    server.handler = handler
+    with pytest.raises(Interrupted):
+        for _ in ask("p", source=write("a.pdf", PDF, 100_000), config=config()):
+            pass
+    assert len(service.stored) == len(service.deleted) == 1
 
 
 def test_streams_with_the_file_stored_when_its_size_is_refused(server, service, provider, config, write):

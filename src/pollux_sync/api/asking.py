@@ -12,7 +12,7 @@ from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.sending import send_calls
-from pollux_sync.errors import ConfigurationError, Interrupted, SourceError, Terminated
+from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, SourceError, Terminated, build_stop
 from pollux_sync.process import caches, open_call_context
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.options import Options
+    from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Request
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config
@@ -88,16 +89,25 @@ def run_many(
 
 def answer_request(request: Request, context: AbstractContextManager[CallContext], started: float) -> ResultEnvelope:
     """Run the stages of `run_many` after the request. ``started`` is a reading of `time.monotonic`."""
-    with context as (hooks, uploads):
-        plan = plan_calls(request, hooks)
-        prepared = prepare_plan(plan, hooks, uploads)
-        try:
-            outcomes = send_calls(prepared, hooks)
-        except (Interrupted, Terminated) as stop:
-            # Built before the clean-up at the end of the block: a second Ctrl-C there must not lose the answers.
-            duration_s = time.monotonic() - started
-            stop.partial_result = build_envelope(prepared, stop.outcomes, duration_s=duration_s)
+    outcomes: Sequence[Outcome] = ()
+    try:
+        with context as (hooks, uploads):
+            plan = plan_calls(request, hooks)
+            prepared = prepare_plan(plan, hooks, uploads)
+            try:
+                outcomes = send_calls(prepared, hooks)
+            except (Interrupted, Terminated) as stop:
+                outcomes = stop.outcomes
+                raise
+    # Outside of the block: a stop may also come during the clean-up at its end, and must not lose the answers.
+    except STOPS as cause:
+        if not outcomes:
             raise
+        envelope = build_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
+        if isinstance(cause, Interrupted | Terminated):
+            cause.partial_result = envelope
+            raise
+        raise build_stop(cause, tuple(outcomes), envelope) from cause
     # A cache that the provider has lost must not be handed out again, whether the error is raised or kept.
     caches.forget_missing(request.options.cache, outcomes)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)

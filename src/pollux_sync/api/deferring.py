@@ -161,7 +161,7 @@ def as_completed(
     while pending:
         # A copy, since watches are removed while iterating.
         for job_id, watch in list(pending.items()):
-            snapshot = watch.look(on_change)
+            snapshot = watch.look(on_change, deadline)
             if snapshot is not None and snapshot.is_terminal:
                 del pending[job_id]
                 yield watch.handle, snapshot
@@ -186,11 +186,11 @@ class _JobWatch:
     failures: int = 0
     error: APIError | None = None
 
-    def look(self, on_change: Callable[[DeferredSnapshot], object] | None) -> DeferredSnapshot | None:
-        """Look at the jobs once; return None when the look failed in a way that may pass."""
+    def look(self, on_change: Callable[[DeferredSnapshot], object] | None, deadline: float) -> DeferredSnapshot | None:
+        """Look at the jobs once, before ``deadline``; return None when the look failed in a way that may pass."""
         with clients.lease(self.config) as hooks:
             try:
-                snapshot = take_snapshot(self.handle, hooks)
+                snapshot = take_snapshot(self.handle, hooks, deadline)
             except APIError as error:
                 # A wait of hours must survive an outage of minutes; only an error that will repeat ends it.
                 if error.retryable or error.kind in {"connection", "timeout"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ log = logging.getLogger("pollux_sync")
 
 #: How many rows that answer no request of a job are read, beside as many as it has requests.
 _MAX_ODD_ROWS = 100
+#: How long a look at a job may take at the least, where little is left of the time to wait.
+_LEAST_LOOK_S = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -63,15 +66,21 @@ def check_schema(handle: DeferredHandle, response_schema: Any) -> None:
         )
 
 
-def take_snapshot(handle: DeferredHandle, hooks: Hooks) -> DeferredSnapshot:
-    """Return the joint state of a handle's jobs. Raises APIError with phase "batch_inspect"."""
-    return _merge_states(handle, _inspect_jobs(handle, hooks))
+def take_snapshot(handle: DeferredHandle, hooks: Hooks, deadline: float = math.inf) -> DeferredSnapshot:
+    """Return the joint state of a handle's jobs, by the monotonic clock's ``deadline``.
+
+    Raises APIError with phase "batch_inspect".
+    """
+    return _merge_states(handle, _inspect_jobs(handle, hooks, deadline))
 
 
-def _inspect_jobs(handle: DeferredHandle, hooks: Hooks) -> list[JobState]:
-    timeout_s = hooks.config.timeout_s
+def _inspect_jobs(handle: DeferredHandle, hooks: Hooks, deadline: float = math.inf) -> list[JobState]:
+    def inspect(job: DeferredJob) -> JobState:
+        left_s = max(deadline - time.monotonic(), _LEAST_LOOK_S)
+        return hooks.inspect_deferred(job, min(hooks.config.timeout_s, left_s))
+
     return [
-        request_with_retries(partial(hooks.inspect_deferred, job, timeout_s), hooks, phase="batch_inspect")
+        request_with_retries(partial(inspect, job), hooks, phase="batch_inspect", deadline=deadline)
         for job in handle.jobs
     ]
 

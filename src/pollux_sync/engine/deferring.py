@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import (
+    STOPPED_S,
     PendingUploads,
     delete_uploads,
     prepare_plan,
@@ -26,11 +28,11 @@ from pollux_sync.engine.preparing import (
     wait_until_ready,
 )
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.errors import APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
+from pollux_sync.engine.threads import WorkerThreads
+from pollux_sync.errors import STOPS, APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
 from pollux_sync.hooks.folders import open_temporary_folder
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -292,13 +294,13 @@ def _clean_up(
         journal.record_refusal()
     # A file may have been stored although no answer came, and a refused job may have stored its input. A call that was
     # killed here may have left what no record names any more.
+    is_stopped = isinstance(error, STOPS)
     if facts.attempted is not None or has_uploaded or journal.is_resumed:
-        try:
-            assets |= {asset.id: asset for asset in _find_uploads(facts.mark, hooks)}
-        except PolluxError:
-            is_clean = False
+        found = _find_remaining_uploads(facts.mark, hooks, is_stopped=is_stopped)
+        is_clean = found is not None
+        assets |= {asset.id: asset for asset in found or ()}
     # What cannot be deleted now is by the next call with the file; without one it expires.
-    if delete_uploads([*assets.values()], hooks) and is_clean:
+    if delete_uploads([*assets.values()], hooks, is_stopped=is_stopped) and is_clean:
         journal.discard()
 
 
@@ -332,6 +334,21 @@ def _describe_remains(journal: Journal) -> str:
 def _find_uploads(mark: str, hooks: Hooks) -> list[Asset]:
     """Return the files that were stored under a submission's mark."""
     return request_with_retries(lambda: hooks.find_uploads(mark, hooks.config.timeout_s), hooks, phase="batch_submit")
+
+
+def _find_remaining_uploads(mark: str, hooks: Hooks, *, is_stopped: bool) -> list[Asset] | None:
+    """Return the files of a submission that failed, None if they cannot be found; after a stop within seconds."""
+    if not is_stopped:
+        try:
+            return _find_uploads(mark, hooks)
+        except PolluxError:
+            return None
+    results: list[list[Asset] | None] = [None]
+    workers = WorkerThreads(lambda mark: hooks.find_uploads(mark, STOPPED_S), [mark], threading.Event(), results)
+    with suppress(Exception):
+        workers.start(1)
+        workers.wait(STOPPED_S)
+    return results[0]
 
 
 def _delete_strays(handle: DeferredHandle, hooks: Hooks) -> None:

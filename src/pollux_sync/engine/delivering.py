@@ -7,14 +7,15 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
 from pollux_sync.data.source import convert_read_errors
-from pollux_sync.errors import APIError, ConfigurationError, PolluxError, SourceError
+from pollux_sync.engine.threads import map_workers
+from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, SourceError, copy_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pollux_sync.data.handles import Asset
     from pollux_sync.data.provider import InlineLimits
     from pollux_sync.data.request import Call, FileKey, Part, Plan
     from pollux_sync.hooks.relay import Hooks
@@ -160,7 +161,8 @@ class InlineFiles:
         self._storage = storage
         self._files = files
         self._lock = threading.Lock()
-        self._stored: dict[FileKey, Asset] = {}
+        #: Failures too: what could not be stored for one call is not sent again for each of the others.
+        self._stored: dict[FileKey, Asset | PolluxError] = {}
 
     def store_inline_parts(self, call: Call, stop: threading.Event) -> Call | None:
         """Return the call with its inline files stored; None if it has none that can be. Raises APIError."""
@@ -170,9 +172,31 @@ class InlineFiles:
             return None
         # One thread stores for all: the others wait, and find the files stored.
         with self._lock:
-            for key in files.keys() - self._stored.keys():
-                self._stored[key] = self._storage.upload(files[key], stop)
+            if missing := {key: file for key, file in files.items() if key not in self._stored}:
+                self._stored |= self._store_files(missing, stop)
+        for key in files:
+            if isinstance(failure := self._stored[key], PolluxError):
+                raise copy_error(failure)
         return self.use_stored_parts(call)
+
+    def _store_files(
+        self, files: Mapping[FileKey, UploadPart], stop: threading.Event
+    ) -> dict[FileKey, Asset | PolluxError]:
+        """Store files in threads of their own: a stop must not cut off an upload whose file the answer would name."""
+
+        def store(file: UploadPart) -> Asset | PolluxError:
+            try:
+                return self._storage.upload(file, stop)
+            except PolluxError as error:
+                return error
+
+        results: list[Asset | PolluxError | None] = [None] * len(files)
+        try:
+            map_workers(store, [*files.values()], len(files), threading.Event(), results)
+        except STOPS:
+            stop.set()
+            raise
+        return {key: result for key, result in zip(files, results, strict=True) if result is not None}
 
     def use_stored_parts(self, call: Call) -> Call:
         """Return the call with those of its inline files replaced that have been stored already."""
@@ -182,7 +206,7 @@ class InlineFiles:
         def replace(part: Part) -> Part:
             file = self._find_file(part) if isinstance(part, InlinePart) else None
             asset = self._stored.get(file.key) if file else None
-            return AssetPart(file.source, asset) if file and asset else part
+            return AssetPart(file.source, asset) if file and isinstance(asset, Asset) else part
 
         return call.map_parts(replace)
 

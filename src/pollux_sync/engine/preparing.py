@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import threading
@@ -26,8 +25,8 @@ from pollux_sync.engine.delivering import (
     replace_files,
 )
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.engine.threads import map_threads, map_workers
-from pollux_sync.errors import APIError, PolluxError
+from pollux_sync.engine.threads import WorkerThreads, map_workers
+from pollux_sync.errors import STOPS, APIError, PolluxError, copy_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +45,8 @@ _LIFETIME_S = 86_400.0
 _MARGIN_S = 600.0
 _DELETE_TIMEOUT_S = 10.0
 _GRACE_S = 1.0
+#: How long a stop is held back by a server that does not answer.
+STOPPED_S = 2.0
 #: How long to wait for an uploaded file to be processed. A file that takes longer counts as failed.
 _MAX_PROCESSING_S = 300.0
 
@@ -123,7 +124,7 @@ class UploadScope:
             return
         self._pending.end()
         assets, self._assets = self._assets, []
-        delete_uploads(assets, self._hooks)
+        delete_uploads(assets, self._hooks, is_stopped=isinstance(error, STOPS))
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file and wait until it is ready. Raises APIError with phase "upload"."""
@@ -169,15 +170,34 @@ def _expires_soon(asset: Asset) -> bool:
     return asset.expires_at is not None and asset.expires_at < time.time() + _MARGIN_S
 
 
-def delete_uploads(assets: Sequence[Asset], hooks: Hooks) -> bool:
-    """Delete stored files; return whether all are gone. A failure is reported to observers and changes nothing."""
+def delete_uploads(assets: Sequence[Asset], hooks: Hooks, *, is_stopped: bool = False) -> bool:
+    """Delete stored files; return whether all are gone. A failure is reported to observers and changes nothing.
+
+    After a stop, also one that comes meanwhile, it is left once no file was deleted for two seconds.
+    """
     if not assets:
         return True
-    # Deleting a hundred files one by one would hold the result back for many round trips.
-    concurrency = hooks.config.request_concurrency
     results: list[bool | None] = [None] * len(assets)
-    map_threads(lambda asset: delete_upload(asset, hooks), assets, concurrency, threading.Event(), results)
+    workers = WorkerThreads(lambda asset: delete_upload(asset, hooks), assets, threading.Event(), results)
+    # Deleting a hundred files one by one would hold the result back for many round trips. Even one is deleted in a
+    # thread of its own, so that Ctrl-C does not cut it off.
+    workers.start(min(hooks.config.request_concurrency, len(assets)))
+    try:
+        if not is_stopped:
+            workers.wait()
+    except STOPS:
+        is_stopped = True
+        raise
+    finally:
+        if is_stopped:
+            _wait_while_deleting(workers, results)
     return all(results)
+
+
+def _wait_while_deleting(workers: WorkerThreads, results: Sequence[bool | None]) -> None:
+    n_left = None
+    while n_left != (n_left := results.count(None)) and n_left:
+        workers.wait(STOPPED_S)
 
 
 def delete_upload(asset: Asset, hooks: Hooks) -> bool:
@@ -297,9 +317,7 @@ def _find_blocker(call: Call, failed: Mapping[FileKey, PolluxError]) -> PolluxEr
     for part in call.all_parts:
         result = failed.get(part.key) if isinstance(part, UploadPart) else None
         if result is not None:
-            # Each call gets its own copy: a shared exception could carry one call_idx only.
-            error = copy.copy(result)
-            error.__cause__ = result.__cause__
+            error = copy_error(result)
             error.call_idx = call.index
             return error
     return None

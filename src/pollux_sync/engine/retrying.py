@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import contextmanager
 from threading import Event
@@ -90,14 +91,26 @@ def extend_ledger(attempts: tuple[Attempt, ...]) -> Iterator[None]:
 
 
 def request_with_retries(
-    ask: Callable[[], T], hooks: Hooks, *, phase: Phase, is_repeatable: bool = True, stop: Event | None = None
+    ask: Callable[[], T],
+    hooks: Hooks,
+    *,
+    phase: Phase,
+    is_repeatable: bool = True,
+    stop: Event | None = None,
+    deadline: float = math.inf,
 ) -> T:
     """Return what ``ask`` returns, retried by the same policy as a call. Raises APIError of that phase.
 
-    For requests other than calls: uploads, caches, jobs, lists of models.
+    For requests other than calls: uploads, caches, jobs, lists of models. No retry begins after ``deadline``, a reading
+    of the monotonic clock.
     """
     answer, _ = call_with_retries(
-        lambda: (ask(), None), hooks, stop or Event(), phase=phase, is_repeatable=is_repeatable
+        lambda: (ask(), None),
+        hooks,
+        stop or Event(),
+        phase=phase,
+        is_repeatable=is_repeatable,
+        deadline=deadline,
     )
     return answer
 
@@ -110,6 +123,7 @@ def call_with_retries(
     phase: Phase,
     call: Call | None = None,
     is_repeatable: bool = True,
+    deadline: float = math.inf,
 ) -> tuple[T, tuple[Attempt, ...]]:
     """Return what ``attempt`` returns in the end, and the ledger. ``attempt`` raises what the hooks can classify.
 
@@ -138,6 +152,8 @@ def call_with_retries(
         is_bought = phase == "generate" and fault.unread_answer is not None
         is_safe = is_safe and not (is_bought and not hooks.config.retry.retry_unreadable)
         decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
+        if isinstance(decision, int | float) and time.monotonic() + decision >= deadline:
+            decision = None
         # Looked at after the failure: a stop while the attempt ran must not start another wait.
         if decision is None or isinstance(decision, str) or stop.is_set():
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
@@ -146,7 +162,9 @@ def call_with_retries(
         log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
         _emit(hooks, call, RetryScheduled, wait_s)
         # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
-        stop.wait(wait_s)
+        if stop.wait(wait_s):
+            failure = _build_failure(fault, None, hooks, phase=phase, attempts=tuple(ledger), call=call)
+            raise failure from hooks.scrub_cause(cause)
 
 
 def _read_and_record(

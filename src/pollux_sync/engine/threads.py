@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def map_workers(
 ) -> None:
     """Do what `map_threads` does, never in the caller's own thread: Ctrl-C does not cut off what is in work."""
     try:
-        WorkerThreads(work, items, stop, results).run(min(concurrency, len(items)))
+        workers = WorkerThreads(work, items, stop, results)
+        workers.start(min(concurrency, len(items)))
+        workers.wait()
     finally:
         stop.set()
 
@@ -74,24 +77,27 @@ class WorkerThreads:
         self._lock = threading.Lock()
         # A semaphore instead of join(): one wait serves whichever thread ends.
         self._finished = threading.Semaphore(0)
+        self._running = 0
         self._defects: list[BaseException] = []
 
-    def run(self, size: int) -> None:
-        """Work on all items with ``size`` threads, and wait for them; in this thread if the system has no more."""
-        count = self._start(size)
-        if not count:
+    def start(self, size: int) -> None:
+        """Start ``size`` threads; if the system has no more, fewer, or none: then the work is done in this one."""
+        for _ in range(size):
+            if start_thread(self._take_items) is None:
+                break
+            self._running += 1
+        if not self._running:
             self._take_items()
-        for _ in range(count):
-            self._finished.acquire()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until all threads have ended, for ``timeout_s`` seconds in all. Raises what ``work`` raised."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._running and self._finished.acquire(
+            timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
+        ):
+            self._running -= 1
         if self._defects:
             raise self._defects[0]
-
-    def _start(self, size: int) -> int:
-        """Start the threads; return how many there are, since fewer than ``size`` still do the work."""
-        for count in range(size):
-            if start_thread(self._take_items) is None:
-                return count
-        return size
 
     def _take_items(self) -> None:
         try:
