@@ -136,9 +136,10 @@ class UploadPart:
 
         Once ``is_stopped`` returns True, reading raises ConnectionAbortedError.
         """
+        source = self.source
         if self.data is not None:
-            return attrs.evolve(self.source, size_bytes=self.size_bytes, content_loader=BytesLoader(self.data))
-        return self.source.pin(sha256=self.identity, size_bytes=self.size_bytes, is_stopped=is_stopped)
+            source = attrs.evolve(source, content_loader=BytesLoader(self.data))
+        return source.pin(sha256=self.identity, size_bytes=self.size_bytes, is_stopped=is_stopped)
 
 
 @attrs.frozen

@@ -73,10 +73,16 @@ class _PinnedLoader:
 
     def __call__(self) -> bytes:
         """Return the content. Raises OSError, and SourceError if it has changed."""
+        self.check_stop()
         content = self.loader()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise _build_change_error(_describe_loader(self.loader))
         return content
+
+    def check_stop(self) -> None:
+        """Raise ConnectionAbortedError if the content shall not be sent any more."""
+        if self.is_stopped is not None and self.is_stopped():
+            raise ConnectionAbortedError("the upload was stopped")
 
 
 class _PinnedReader(RawIOBase):
@@ -90,8 +96,7 @@ class _PinnedReader(RawIOBase):
         self._stream = stream
         self._name = source.identifier
         self._size = source.size_bytes
-        self._sha256 = loader.sha256
-        self._is_stopped = loader.is_stopped
+        self._loader = loader
         self._digest = hashlib.sha256()
         self._position = 0
 
@@ -114,8 +119,7 @@ class _PinnedReader(RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return self.readall()
-        if self._is_stopped is not None and self._is_stopped():
-            raise ConnectionAbortedError("the upload was stopped")
+        self._loader.check_stop()
         piece = self._stream.read(min(size, max(self._size - self._position, 0)))
         self._position += len(piece)
         self._digest.update(piece)
@@ -132,7 +136,7 @@ class _PinnedReader(RawIOBase):
 
     def _require_unchanged(self) -> None:
         # One more byte: a file that is being written to has grown.
-        if self._stream.read(1) or self._digest.hexdigest() != self._sha256:
+        if self._stream.read(1) or self._digest.hexdigest() != self._loader.sha256:
             raise _build_change_error(self._name)
 
     def close(self) -> None:

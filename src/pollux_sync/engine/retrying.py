@@ -133,6 +133,8 @@ def call_with_retries(
     ledger: list[Attempt] = []
     started = time.monotonic()
     wait_s = 0.0
+    if stop.is_set():
+        raise APIError("interrupted before it was sent", phase=phase, call_idx=call.index if call else None)
     while True:
         # Wall time for the ledger that people read, monotonic time for durations.
         attempt_started_at, attempt_started = time.time(), time.monotonic()
