@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 
 CEDAR = """
-from pollux_sync import ProviderInfo, hookimpl
+from pollux_sync import HttpRequest, ProviderInfo, Reply, hookimpl
 from pollux_sync.data.provider import ConfigOption
 
 class Cedar:
@@ -42,6 +42,14 @@ class Cedar:
         rings = ConfigOption(name="rings", types=(int,), about="how old")
         where = {"base_url_policy": "required", "base_url_env": "CEDAR_BASE_URL"}
         return ProviderInfo(name="cedar", needs_key=False, config_options=(rings,), **where)
+
+    @hookimpl
+    def pollux_encode(self, call):
+        return HttpRequest(path="/ask", body={"question": call.prompt})
+
+    @hookimpl
+    def pollux_decode(self, response):
+        return Reply(text=response.body["answer"])
 """
 
 

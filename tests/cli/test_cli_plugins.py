@@ -71,7 +71,7 @@ def test_installed_middleware_is_listed(site, module, list_plugins):
     [
         ("providers", "no_such_module:X", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("providers", "misfits:Missing", "AttributeError"),
-        ("providers", "misfits:Trace", "pollux_provider_info returned NoneType"),
+        ("providers", "misfits:Trace", "it does not implement pollux_provider_info"),
         ("plugins", "misfits:Misfit", "unknown hook 'pollux_no_such_hook'"),
         ("commands", "misfits:__name__", "is a str, not a function"),
     ],

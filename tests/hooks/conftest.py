@@ -17,6 +17,15 @@ class Plugin:
     @hookimpl
     def pollux_provider_info(self):
         return ProviderInfo(name="acme", {info})
+
+    @hookimpl
+    def pollux_encode(self, call):
+        return HttpRequest(path="/ask", body={"question": call.prompt})
+
+    @hookimpl
+    def pollux_decode(self, response):
+        return Reply(text=response.body["answer"])
+
 """
 
 

@@ -25,8 +25,9 @@ from pollux_sync.data.config import ConfigValues
 from pollux_sync.data.events import CallStarted
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.request import Call, Plan, Request
+from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import Loaded
-from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
+from pollux_sync.hooks.relay import REQUIRED_HOOKS, Hooks, build_manager, read_provider_info
 
 SECRET = "sk-white-whale"
 CONFIG = ConfigValues(provider="acme", model="m", api_key=SECRET)
@@ -157,10 +158,24 @@ def test_declaration_of_the_wrong_type_is_refused(wrong):
         read_provider_info(load(with_hook("pollux_provider_info", giving(wrong))))
 
 
-@pytest.mark.parametrize("silent", [object(), with_hook("pollux_provider_info", giving(None))])
-def test_provider_that_declares_nothing_is_refused(silent):
+def test_provider_that_declares_nothing_is_refused():
     with pytest.raises(PluginLoadError, match="not a ProviderInfo"):
-        read_provider_info(load(silent))
+        read_provider_info(load(with_hook("pollux_provider_info", giving(None))))
+
+
+@pytest.mark.parametrize("name", REQUIRED_HOOKS)
+def test_provider_without_a_required_hook_is_refused_with_its_name(name):
+    incomplete = type("Incomplete", (Acme,), {name: None})()
+    message = rf"'acme' of pollux-acme 1\.0 does not fit: it does not implement {name}, which every provider needs"
+    with pytest.raises(PluginLoadError, match=message) as caught:
+        read_provider_info(load(incomplete))
+    assert caught.value.hint.startswith(f"implement {name} and mark each with hookimpl")
+
+
+def test_required_hooks_are_those_of_which_the_specifications_say_so():
+    hooks = {name: spec for name, spec in vars(specs).items() if name.startswith("pollux_")}
+    required = {name for name, spec in hooks.items() if "Required of every provider." in spec.__doc__}
+    assert set(REQUIRED_HOOKS) == required
 
 
 def test_declaration_that_raises_is_refused_with_its_reason():

@@ -46,6 +46,8 @@ _ITERATOR: Any = Iterator
 _EXCEPTION: Any = Exception
 #: Kinds of faults whose message names the address that the request went to.
 _ADDRESS_KINDS = frozenset({"connection", "timeout", "not_found"})
+#: The hooks that the specifications call required of every provider.
+REQUIRED_HOOKS = ("pollux_provider_info", "pollux_encode", "pollux_decode")
 
 log = logging.getLogger("pollux_sync")
 log.addHandler(logging.NullHandler())
@@ -77,8 +79,10 @@ def read_provider_info(provider: Loaded) -> ProviderInfo:
 
     The cache keeps the promise that `pollux_provider_info` is called once per plugin.
     """
+    hooks = build_manager([provider]).hook
+    _require_hooks(provider, hooks)
     try:
-        info = build_manager([provider]).hook.pollux_provider_info()
+        info = hooks.pollux_provider_info()
     except PolluxError:
         raise
     except Exception as error:
@@ -98,6 +102,17 @@ def read_provider_info(provider: Loaded) -> ProviderInfo:
             provider, f"it speaks hook version {theirs}, this core {ours}", "upgrade the older of the two"
         )
     return info
+
+
+def _require_hooks(provider: Loaded, hooks: pluggy.HookRelay) -> None:
+    # Without this a missing decoder would show only after a call was paid for.
+    missing = [name for name in REQUIRED_HOOKS if not getattr(hooks, name).get_hookimpls()]
+    if missing:
+        raise _build_load_error(
+            provider,
+            f"it does not implement {' and '.join(missing)}, which every provider needs",
+            f"implement {' and '.join(missing)} and mark each with hookimpl, or report this to the plugin's author",
+        )
 
 
 def _is_version(api: object) -> bool:
