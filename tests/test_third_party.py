@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from doc_blocks import list_blocks
 from installing import install
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pollux-acme"
+GUIDE = EXAMPLE.parents[1] / "docs" / "how-to" / "write-a-provider.md"
 
 ASK = """
 import sys
@@ -72,17 +74,31 @@ def test_answers_through_run_beside_broken_plugins(ask):
     assert request.headers["authorization"] == "Bearer k"
 
 
-def test_keeps_the_contract_of_every_provider(site):
+def run_tests(site, tests):
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", str(EXAMPLE / "pyproject.toml"), "-W", "error"]
-    command = [sys.executable, "-m", "pytest", *options, str(EXAMPLE / "tests")]
+    command = [sys.executable, "-m", "pytest", *options, str(tests)]
     environment = os.environ | {"PYTHONPATH": str(site)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_keeps_the_contract_of_every_provider(site):
+    done = run_tests(site, EXAMPLE / "tests")
     assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_its_tests_are_those_that_the_guide_shows():
-    guide = (EXAMPLE.parents[1] / "docs" / "how-to" / "write-a-provider.md").read_text()
-    assert f"```python\n{(EXAMPLE / 'tests' / 'test_acme.py').read_text()}```" in guide
+    assert f"```python\n{(EXAMPLE / 'tests' / 'test_acme.py').read_text()}```" in GUIDE.read_text()
+
+
+def test_provider_with_files_and_streams_in_the_guide_keeps_the_contracts_with_the_tests_of_the_guide(tmp_path):
+    codes = [block.code for block in list_blocks(GUIDE)]
+    (provider,) = [code for code in codes if "class AcmeFiles:" in code]
+    (tests,) = [code for code in codes if "class TestAcmeFiles(" in code]
+    (tmp_path / "acme_files.py").write_text(provider)
+    install(tmp_path, "pollux-acme", acme="acme_files:AcmeFiles")
+    (tmp_path / "test_acme_files.py").write_text(tests)
+    done = run_tests(tmp_path, tmp_path / "test_acme_files.py")
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_says_what_to_do_about_a_broken_plugin(ask):
