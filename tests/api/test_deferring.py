@@ -548,6 +548,21 @@ def test_refuses_a_file_that_is_no_job_file(tmp_path, content):
     assert path.read_text() == content
 
 
+@pytest.mark.parametrize(("content", "problem"), [("", "it is empty"), ("Hello", r"it holds no JSON \(Expecting value")])
+def test_says_what_is_wrong_with_a_file_that_is_no_job_file(tmp_path, content, problem):
+    path = tmp_path / "job.json"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=rf"is not a job file: {problem}") as caught:
+        defer("a", config=config(), job_file=path)
+    assert caught.value.hint.endswith("for a new job, name a path at which there is no file yet")
+
+
+def test_says_that_a_job_file_does_not_exist(tmp_path):
+    with pytest.raises(ConfigurationError, match="there is no job file") as caught:
+        inspect_deferred(tmp_path / "none.json")
+    assert caught.value.hint == "name the file that the submission wrote"
+
+
 @pytest.mark.parametrize("job", [None, 3, {}])
 def test_refuses_an_argument_that_is_no_handle(job):
     with pytest.raises(ConfigurationError, match="must be a DeferredHandle"):

@@ -199,13 +199,30 @@ def _refuse_hard_links(path: Path | None) -> None:
 
 def read_job_file(path: Path) -> JobFile:
     """Return the content of a job file. Raises ConfigurationError for any other file, or one that cannot be read."""
+    content = _read_content(path)
     try:
-        return JobFile.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return JobFile.from_dict(json.loads(content))
     except ConfigurationError:  # also a ValueError, and names the bad fields
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        problem = f"it holds no JSON ({error})" if content.strip() else "it is empty"
         raise ConfigurationError(
-            f"{str(path)!r} is not a job file: {error}", hint="pass the job_file that defer_many was given"
+            f"{str(path)!r} is not a job file: {problem}",
+            hint="name the file that the submission wrote; for a new job, name a path at which there is no file yet",
+        ) from error
+
+
+def _read_content(path: Path) -> bytes:
+    # The hints fit a script and the command line, which shows them too.
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"there is no job file {str(path)!r}", hint="name the file that the submission wrote"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the job file {str(path)!r} cannot be read: {error.strerror}", hint="check its permissions"
         ) from error
 
 
