@@ -1,9 +1,10 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from pollux_sync import DeferredNotReadyError, process
+from pollux_sync import DeferredNotReadyError, hookimpl, process
 from pollux_sync.cli import jobs
 from pollux_sync.testing import JobScript
 from pollux_sync.testing.server import Answer
@@ -41,10 +42,32 @@ def test_a_job_from_submission_to_answers(cli, folder):
     assert collected.out == "--- 1/2: pollux-000000 ---\necho: Who?\n--- 2/2: pollux-000001 ---\necho: When?\n"
 
 
-def test_the_same_command_submits_nothing_twice(cli):
-    assert cli(*DEFER, "Who?").out == cli(*DEFER, "Who?").out
+def test_the_same_command_submits_nothing_twice_and_says_so(cli):
+    first, second = cli(*DEFER, "Who?"), cli(*DEFER, "Who?")
+    assert first.out == second.out
+    assert second.err == "already submitted 1 request; next: pollux-sync wait job.json\n"
     other = cli(*DEFER, "Where?")
     assert (other.code, "other requests" in other.err) == (2, True)
+
+
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interrupted_submission_says_how_to_go_on(cli, monkeypatch, stop, code):
+    class Stopping:
+        @hookimpl(tryfirst=True)
+        def pollux_submit_deferred(self):
+            raise stop
+
+    monkeypatch.setattr("pollux_sync.hooks.config.read_enabled_plugins", lambda: (Stopping(),))
+    done = cli(*DEFER, "Who?")
+    assert done.code == code
+    assert "run the same command again: it continues where it stopped, and submits nothing twice" in done.err
+
+
+def test_an_empty_job_file_is_refused_with_what_is_wrong(cli, folder):
+    (folder / "job.json").touch()
+    done = cli(*DEFER, "Who?")
+    assert (done.code, "is not a job file: it is empty" in done.err) == (2, True)
+    assert "for a new job, name a path at which there is no file yet" in done.err
 
 
 def test_prompts_come_from_a_file(cli, folder):
@@ -72,8 +95,12 @@ def test_job_that_has_not_ended_has_its_own_exit_code(cli, script_jobs):
     assert cli("status", "--mock", "job.json").code == 3
     collected = cli("collect", "--mock", "job.json")
     assert (collected.code, "the job is running" in collected.err) == (3, True)
-    timed_out = cli("wait", "--mock", "job.json", "--timeout", "0", "--poll", "0")
-    assert (timed_out.code, "had not ended" in timed_out.err) == (3, True)
+    assert "hint: pollux-sync wait job.json waits for its end" in collected.err
+    timed_out = cli("wait", "--mock", "job.json", "--timeout", "0", "--poll", "0", "-q")
+    assert (timed_out.code, timed_out.err) == (
+        3,
+        "error: 'job.json' had not ended after 0 s\n  hint: run the same command again: the job goes on\n",
+    )
     assert cli("wait", "--mock", "job.json", "--poll", "0", "-q").code == 0
 
 
@@ -82,7 +109,7 @@ def test_a_timeout_holds_for_all_files_together(cli, script_jobs):
     cli("defer", "--mock", "--job", "one.json", "Who?")
     cli("defer", "--mock", "--job", "two.json", "When?")
     readings = iter([1000.0, 1000.0, 1000.5])  # at the start, and before each file
-    with pytest.raises(DeferredNotReadyError, match="after 0 s"):
+    with pytest.raises(DeferredNotReadyError, match=r"'two.json' had not ended after 0\.5 s"):
         jobs.wait(
             ["--mock", "one.json", "two.json", "--timeout", "0.5", "--poll", "0.1", "-q"], clock=lambda: next(readings)
         )
@@ -111,7 +138,7 @@ def test_typed_answers_are_lines_of_json(cli):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("status", "none.json"), "not a job file"),
+        (("status", "none.json"), "there is no job file"),
         (("defer", "--mock", "Who?"), "--job"),
         (("defer", "--mock", "--job", "j.json", "a", "-s", "notes.txt", "--per-source"), "cannot be deferred"),
         (("collect",), "FILE"),
@@ -139,6 +166,36 @@ def real_job(cli, folder):
 
 
 LOOKS = ["status", "wait", "collect", "cancel"]
+
+
+@pytest.fixture
+def damaged_job(cli, real_job, server, monkeypatch):
+    """Return the arguments that collect a job of two requests, one of whose answers is missing."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    real_job(base_url=f"{server.url}/v1", request_count=2)
+    content = json.loads(Path("job.json").read_text())
+    content["handle"]["jobs"][0]["request_count"] = 2
+    Path("job.json").write_text(json.dumps(content))
+    text = {"type": "output_text", "text": "By Ada.", "annotations": []}
+    answer = {"status": "completed", "output": [{"type": "message", "role": "assistant", "content": [text]}]}
+    row = {"custom_id": "pollux-000000", "response": {"status_code": 200, "body": answer}, "error": None}
+    counts = {"total": 2, "completed": 2, "failed": 0}
+    job = {"id": "batch_1", "status": "completed", "output_file_id": "file-1", "request_counts": counts}
+    server.handler = lambda request: (
+        Answer(body=json.dumps(row).encode() + b"\n") if request.path.endswith("/content") else Answer(json=job)
+    )
+    return ("collect", "job.json", "--base-url", f"{server.url}/v1")
+
+
+def test_answers_of_damaged_results_are_printed_before_the_error(cli, damaged_job):
+    done = cli(*damaged_job)
+    assert (done.code, done.out) == (1, "--- 1/2: pollux-000000 ---\nBy Ada.\n")
+    assert "are damaged: 1 of 2 answers are missing" in done.err
+    assert "hint: collect again, since nothing was deleted; the answers that could be read are printed" in done.err
+
+
+def test_answers_of_damaged_results_are_printed_as_json(cli, damaged_job):
+    assert json.loads(cli(*damaged_job, "--json").out)["answers"] == ["By Ada.", ""]
 
 
 @pytest.mark.parametrize("command", LOOKS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.cli.terminal import write, write_answer
+from pollux_sync.cli.terminal import write, write_answer, write_remark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +49,20 @@ def iter_error_lines(result: Mapping[str, Any], *, include_errors: bool) -> Iter
             yield f"error: {where}the answer is empty" + (f" (finish reason: {reason})" if reason else "")
         elif misfits[index]:
             yield f"error: {where}the answer does not fit --schema: {misfits[index]}"
+
+
+def report_failures(result: Mapping[str, Any], *, include_errors: bool) -> bool:
+    """Write what is wrong with the answers to stderr; return True if anything is.
+
+    ``include_errors`` is as in `iter_error_lines`. Without it a line says how many prompts have no answer.
+    """
+    lines = list(iter_error_lines(result, include_errors=include_errors))
+    for line in lines:
+        write_remark(line)
+    failed = sum(error is not None for error in result.get("errors", ()))
+    if len(result["answers"]) > 1 and failed and not include_errors:
+        write_remark(f"{failed} of {len(result['answers'])} prompts have no answer")
+    return bool(lines)
 
 
 def _list_texts(result: Mapping[str, Any]) -> list[str]:

@@ -9,11 +9,15 @@ from pollux_sync.cli.asking import add_question_arguments, build_question, parse
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, EXIT_CODES
 from pollux_sync.cli.terminal import write, write_remark
-from pollux_sync.errors import ConfigurationError
+from pollux_sync.engine.journaling import locate_job_file, read_job_file
+from pollux_sync.errors import STOPS, ConfigurationError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
+
+    from pollux_sync.cli.asking import Question
+    from pollux_sync.data.handles import DeferredHandle
 
 _EPILOG = f"""\
 The same command with the same job file submits nothing twice. After a failure or an interruption, run it again: it
@@ -28,18 +32,33 @@ def main(argv: Sequence[str]) -> int:
     question = build_question(arguments)
     if question.per_source:
         raise ConfigurationError("--per-source cannot be deferred", hint="defer one job for each source")
-    handle = defer_many(
-        question.prompts,
-        sources=question.sources,
-        config=question.config,
-        options=question.options,
-        job_file=arguments.job,
-    )
+    # Read before, because defer_many returns the same handle for a job that exists already.
+    verb = "already submitted" if _is_submitted(arguments.job) else "submitted"
+    handle = _submit(question, arguments.job)
     # The id alone on stdout: a script can keep it with job=$(pollux-sync defer ...).
     write(handle.job_id)
     requests = "1 request" if handle.request_count == 1 else f"{handle.request_count} requests"
-    write_remark(f"submitted {requests}; next: pollux-sync wait {arguments.job}")
+    write_remark(f"{verb} {requests}; next: pollux-sync wait {arguments.job}")
     return DONE
+
+
+def _is_submitted(job_file: str) -> bool:
+    path = locate_job_file(job_file)
+    return path.exists() and read_job_file(path).handle is not None
+
+
+def _submit(question: Question, job_file: str) -> DeferredHandle:
+    try:
+        return defer_many(
+            question.prompts,
+            sources=question.sources,
+            config=question.config,
+            options=question.options,
+            job_file=job_file,
+        )
+    except STOPS:
+        write_remark("run the same command again: it continues where it stopped, and submits nothing twice")
+        raise
 
 
 def _build_parser() -> ArgumentParser:

@@ -10,12 +10,12 @@ import attrs
 
 from pollux_sync.api.asking import to_jsonable
 from pollux_sync.api.deferring import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
-from pollux_sync.cli.answers import iter_error_lines, write_answers
+from pollux_sync.cli.answers import report_failures, write_answers
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, EXIT_CODES, FAILED, PENDING
 from pollux_sync.cli.terminal import write_json, write_remark, write_table
 from pollux_sync.engine.journaling import locate_job_file, read_job_file
-from pollux_sync.errors import ConfigurationError
+from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError
 from pollux_sync.hooks.config import Config
 from pollux_sync.process import HandleHints, resolve_config
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
 
+    from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import DeferredSnapshot
 
 _HINTS = HandleHints(
@@ -65,13 +66,16 @@ def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
     codes = []
     for name in arguments.files:
         left_s = None if deadline is None else max(0.0, deadline - clock())
-        snapshot = wait_deferred(
-            name,
-            config=_resolve_config(name, arguments),
-            timeout_s=left_s,
-            poll=arguments.poll,
-            on_change=None if arguments.quiet else partial(_report_change, name),
-        )
+        try:
+            snapshot = wait_deferred(
+                name,
+                config=_resolve_config(name, arguments),
+                timeout_s=left_s,
+                poll=arguments.poll,
+                on_change=None if arguments.quiet else partial(_report_change, name),
+            )
+        except DeferredNotReadyError as error:
+            raise _build_timeout(name, arguments.timeout, error) from error
         codes.append(_choose_exit_code(snapshot))
     return max(codes)
 
@@ -79,23 +83,26 @@ def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
 def collect(argv: Sequence[str]) -> int:
     """Print the answers of a job that has ended. Return 0 when every request was answered, else 1.
 
-    Raises DeferredNotReadyError while the job has not ended.
+    Raises DeferredNotReadyError while the job has not ended, and APIError for damaged results, after printing the
+    answers that could be read.
     """
     parser = _build_parser("collect", "FILE [--json]")
     parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     arguments = parser.parse_args(argv)
-    result = collect_deferred(arguments.file, config=_resolve_config(arguments.file, arguments))
-    plain: dict[str, Any] = to_jsonable(result)
-    if arguments.json:
-        write_json(plain)
-    else:
-        # The prompts are not in the job file, so the custom ids are the titles.
-        write_answers(plain, [item["custom_id"] for item in result["diagnostics"]["deferred"]["items"]])
-    lines = list(iter_error_lines(plain, include_errors=True))
-    for line in lines:
-        write_remark(line)
-    return FAILED if lines else DONE
+    try:
+        result = collect_deferred(arguments.file, config=_resolve_config(arguments.file, arguments))
+    except DeferredNotReadyError as error:
+        error.hint = f"pollux-sync wait {arguments.file} waits for its end"
+        raise
+    except PolluxError as error:
+        if error.partial_result is not None:
+            _write_result(error.partial_result, as_json=arguments.json)
+            report_failures(error.partial_result, include_errors=True)
+            error.hint = "collect again, since nothing was deleted; the answers that could be read are printed"
+        raise
+    _write_result(result, as_json=arguments.json)
+    return FAILED if report_failures(result, include_errors=True) else DONE
 
 
 def cancel(argv: Sequence[str]) -> int:
@@ -132,6 +139,25 @@ def _resolve_config(name: str, arguments: Namespace) -> Config:
             provider=handle.provider, model=handle.model, use_mock=arguments.mock, base_url=arguments.base_url
         )
     return resolve_config(handle, config, _HINTS)
+
+
+def _build_timeout(name: str, timeout_s: float, error: DeferredNotReadyError) -> DeferredNotReadyError:
+    """Return the error of a timeout with the time that was asked for, instead of what of it was left for the file."""
+    failure = f"; the last look failed: {error.__cause__.message}" if isinstance(error.__cause__, APIError) else ""
+    return DeferredNotReadyError(
+        f"{name!r} had not ended after {timeout_s:g} s{failure}",
+        hint="run the same command again: the job goes on",
+        snapshot=error.snapshot,
+    )
+
+
+def _write_result(result: ResultEnvelope, *, as_json: bool) -> None:
+    plain: dict[str, Any] = to_jsonable(result)
+    if as_json:
+        write_json(plain)
+    else:
+        # The prompts are not in the job file, so the custom ids are the titles.
+        write_answers(plain, [item["custom_id"] for item in plain["diagnostics"]["deferred"]["items"]])
 
 
 def _build_row(name: str, snapshot: DeferredSnapshot) -> tuple[str, ...]:

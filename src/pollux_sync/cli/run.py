@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.api.asking import run_many, to_jsonable
-from pollux_sync.cli.answers import build_titles, iter_error_lines, write_answers
+from pollux_sync.cli.answers import build_titles, report_failures, write_answers
 from pollux_sync.cli.asking import build_question, parse_arguments
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.progress import build_progress
-from pollux_sync.cli.terminal import write, write_delta, write_json, write_remark
+from pollux_sync.cli.terminal import write, write_delta, write_json
 from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.explain or arguments.count_tokens:
         return _explain(arguments, question)
     if arguments.stream:
-        return FAILED if _report_failures(_stream(question), include_errors=True) else DONE
+        return FAILED if report_failures(_stream(question), include_errors=True) else DONE
     try:
         result = _ask(question, build_progress(sys.stderr, is_quiet=arguments.quiet))
     except (PolluxError, *STOPS) as error:
@@ -44,10 +44,10 @@ def main(argv: Sequence[str]) -> int:
         partial: ResultEnvelope | None = getattr(error, "partial_result", None)
         if partial is not None:
             _write_result(partial, question, as_json=arguments.json)
-            _report_failures(partial, include_errors=False)
+            report_failures(partial, include_errors=False)
         raise
     _write_result(result, question, as_json=arguments.json)
-    return FAILED if _report_failures(result, include_errors=True) else DONE
+    return FAILED if report_failures(result, include_errors=True) else DONE
 
 
 def _check_stream(arguments: Namespace, question: Question) -> None:
@@ -102,15 +102,3 @@ def _write_result(result: ResultEnvelope, question: Question, *, as_json: bool) 
         return
     identifiers = [source.identifier for source in question.sources]
     write_answers(plain, build_titles(question.prompts, identifiers, per_source=question.per_source))
-
-
-def _report_failures(result: ResultEnvelope, *, include_errors: bool) -> bool:
-    """Write what is wrong with the answers to stderr; return True if anything is."""
-    lines = list(iter_error_lines(result, include_errors=include_errors))
-    for line in lines:
-        write_remark(line)
-    # The raised error is about one prompt; this line says how many have no answer.
-    failed = sum(error is not None for error in result.get("errors", ()))
-    if len(result["answers"]) > 1 and failed and not include_errors:
-        write_remark(f"{failed} of {len(result['answers'])} prompts have no answer")
-    return bool(lines)
