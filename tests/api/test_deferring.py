@@ -548,7 +548,9 @@ def test_refuses_a_file_that_is_no_job_file(tmp_path, content):
     assert path.read_text() == content
 
 
-@pytest.mark.parametrize(("content", "problem"), [("", "it is empty"), ("Hello", r"it holds no JSON \(Expecting value")])
+@pytest.mark.parametrize(
+    ("content", "problem"), [("", "it is empty"), ("Hello", r"it holds no JSON \(Expecting value")]
+)
 def test_says_what_is_wrong_with_a_file_that_is_no_job_file(tmp_path, content, problem):
     path = tmp_path / "job.json"
     path.write_text(content)

@@ -239,6 +239,24 @@ def test_a_job_at_another_address_is_reached_by_its_option(cli, real_job, server
 
 
 @pytest.mark.parametrize("command", LOOKS)
+def test_a_job_is_reached_through_a_proxy(cli, real_job, server, monkeypatch, command):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    real_job(base_url="http://openai.example/v1")
+    server.reply(Answer(status=404, json={"error": {"message": "no such job"}}))
+    done = cli(command, "job.json", "--base-url", "http://openai.example/v1", "--proxy", server.url)
+    assert (done.code, "no such job" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_proxy_does_not_decide_where_a_key_is_sent(cli, real_job, server, monkeypatch, command):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
+    real_job(base_url="http://openai.example/v1")
+    done = cli(command, "job.json", "--proxy", server.url)
+    assert (done.code, "add --base-url http://openai.example/v1" in done.err) == (2, True)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("command", LOOKS)
 def test_a_job_of_another_account_is_refused_with_a_way_on(cli, real_job, monkeypatch, command):
     monkeypatch.setenv("OPENAI_API_KEY", "a-real-key")
     real_job(account="0123456789abcdef")

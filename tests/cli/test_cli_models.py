@@ -40,6 +40,12 @@ def test_lists_the_models_of_the_provider(cli, listing, server):
     ]
 
 
+def test_lists_through_a_proxy(cli, listing, server):
+    server.reply(Answer(json=MODELS[1:]))
+    done = cli("models", "-p", "acme", "--base-url", "http://acme.example", "--proxy", server.url)
+    assert done.out.splitlines()[1:] == ["small"]
+
+
 def test_lists_as_data(cli, listing, server):
     server.reply(Answer(json=MODELS[1:]))
     done = cli("models", "-p", "acme", "--base-url", server.url, "--json")

@@ -113,6 +113,8 @@ def test_piped_bytes_that_are_not_text_are_refused(start, tmp_path):
         ("https://example.org/a.png?x=1", "uri", "https://example.org/a.png?x=1", "image/png"),
         ("https://example.org", "uri", "https://example.org", "application/octet-stream"),
         ("gs://bucket/a.pdf", "uri", "gs://bucket/a.pdf", "application/pdf"),
+        ("stored:image/png:file-abc123", "stored", "file-abc123", "image/png"),
+        ("stored:application/pdf:https://host/files/1", "stored", "https://host/files/1", "application/pdf"),
     ],
 )
 def test_parses_a_remote_source(word, kind, identifier, mime_type):
@@ -133,6 +135,8 @@ def test_parses_a_local_file(folder):
         ("missing.md", "error: file not found: missing.md"),
         ("https://arxiv.org/list/cs", "error: not an arXiv abs/ or pdf/ URL"),
         ("arxiv:nonsense", "error: not an arXiv id: 'nonsense'"),
+        ("stored:file-abc123", "error: stored:file-abc123 does not name a type and an id\n  hint: write it as stored:"),
+        ("stored:image/png:", "error: stored:image/png: does not name a type and an id"),
         ("https://[::1", "error: not a URL: 'https://[::1'"),
         ("https://", "error: not a URI: 'https://'"),
     ],
@@ -194,6 +198,42 @@ def test_key_is_refused_as_an_argument_and_not_repeated(cli, words):
     assert "sk-1234" not in done.err
 
 
+def test_header_is_refused_as_an_argument_and_not_repeated(cli):
+    done = cli("run", "--mock", "Who?", "--header", "X-Token=sk-1234")
+    assert done.code == 2
+    assert done.err.startswith("error: a header cannot be an argument")
+    assert "sk-1234" not in done.err
+
+
+@pytest.mark.parametrize("proxy", ["http://ada:sk-1234@proxy:3128", "ada:sk-1234@proxy:3128"])
+def test_password_of_a_proxy_is_refused_as_an_argument_and_not_repeated(cli, proxy):
+    done = cli("run", "--mock", "Who?", "--proxy", proxy)
+    assert done.code == 2
+    assert "argument --proxy: a password cannot be an argument; set HTTPS_PROXY instead" in done.err
+    assert "sk-1234" not in done.err
+
+
+def test_request_goes_through_the_proxy(cli, acme, server):
+    server.reply(build_answer("by way of the proxy"))
+    where = ("-p", "acme", "-m", "m", "--base-url", "http://acme.example", "--proxy", server.url)
+    assert cli("run", *where, "Who?").out == "by way of the proxy\n"
+    assert [request.path for request in server.requests] == ["http://acme.example/ask"]
+
+
+def test_certificates_that_cannot_be_read_are_refused(cli, acme):
+    where = ("-p", "acme", "-m", "m", "--base-url", "https://acme.example", "--ca-bundle", "missing.pem")
+    err = cli("run", *where, "Who?").err
+    assert "Config(ca_bundle) names the certificates 'missing.pem', which cannot be read" in err
+
+
+@pytest.mark.parametrize(("uploads", "is_uploaded"), [("always", True), ("never", False)])
+def test_uploads_are_decided(cli, at_server, server, folder, uploads, is_uploaded):
+    (folder / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    server.handler = FileServer()
+    assert cli("run", *at_server, "Who?", "-s", "a.jpg", "--uploads", uploads).code == 0
+    assert any(request.path == "/files" for request in server.requests) == is_uploaded
+
+
 def test_settings_reach_the_model(cli):
     words = ("--system", "Be brief.", "--temperature", "0", "--top-p", "0.5", "--max-tokens", "5")
     done = cli("run", "--mock", "Who?", *words, "--reasoning-effort", "low", "--json")
@@ -217,6 +257,8 @@ def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, se
         ("--option", "n_ctx=many"),
         ("--concurrency", "0"),
         ("--timeout", "0"),
+        ("--stream-timeout", "0"),
+        ("--uploads", "sometimes"),
         ("--temp", "0"),
     ],
 )
@@ -284,7 +326,21 @@ def test_every_argument_sets_a_field_or_is_read_by_name():
 def test_defaults_in_the_help_are_those_of_the_declaration(cli):
     config = Config(provider="mock", model="m", use_mock=True)
     found = re.findall(r"default: (\d+)", " ".join(cli("run", "--help").out.split()))
-    assert list(map(float, found)) == [config.request_concurrency, config.timeout_s, config.retry.max_attempts - 1]
+    retries = config.retry.max_attempts - 1
+    assert list(map(float, found)) == [
+        config.request_concurrency,
+        config.timeout_s,
+        config.stream_timeout_s,
+        retries,
+    ]
+    assert config.uploads == "auto"
+
+
+def test_every_field_of_a_configuration_has_an_argument_unless_it_is_an_object():
+    # A table of capabilities and a client belong to scripts; --option sets the provider's options.
+    without = {"client", "capabilities", "provider_options", "_completed"}
+    arguments = {action.dest for action in build_run_parser()._actions}
+    assert {field.name for field in attrs.fields(Config)} - arguments == without
 
 
 def test_every_option_is_documented():

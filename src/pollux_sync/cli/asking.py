@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 
@@ -14,6 +14,7 @@ from pollux_sync.cli.exits import EXIT_CODES
 from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin
+from pollux_sync.data.config import Uploads
 from pollux_sync.data.options import Options
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
@@ -22,23 +23,27 @@ from pollux_sync.hooks.environment import read_variable
 from pollux_sync.hooks.loading import PROVIDERS, list_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pollux_sync.data.source import Source
 
 PROVIDER_VARIABLE = "POLLUX_SYNC_PROVIDER"
 MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
 
+#: The fields of `Config` that `add_route_arguments` sets.
+ROUTE_FIELDS = frozenset({"proxy", "ca_bundle"})
+
 _EPILOG = f"""\
 sources:
-  -s notes.md                      a local file; its content decides its type
+  -s notes.md                      a local file; its name decides its type, or else its first bytes
   -s -                             the text on standard input
   -s https://example.org/a.png     a URL, fetched by the provider
   -s arxiv:1706.03762              a paper; an arxiv.org URL works too
   -s https://youtu.be/...          a video
+  -s stored:application/pdf:ID     a file that is stored at the provider already, by its type and its id there
 
-An API key cannot be passed as an argument, because arguments show in the list of processes. Set the provider's
-variable (pollux-sync doctor names it), or write it into a .env file.
+An API key, a header or a proxy's password cannot be passed as an argument, because arguments show in the list of
+processes. Set the provider's variable (pollux-sync doctor names it), or write it into a .env file.
 
 {EXIT_CODES}"""
 
@@ -61,7 +66,7 @@ class Question:
 
 def build_question(arguments: Namespace) -> Question:
     """Return the question that the arguments describe. Raises ConfigurationError and SourceError."""
-    _refuse_key(arguments)
+    _refuse_secrets(arguments)
     _refuse_second_reader(arguments)
     config = _build_config(arguments)
     options = _build_options(arguments)
@@ -136,6 +141,16 @@ def add_provider_arguments(parser: Any) -> None:
     parser.add_argument("--base-url", metavar="URL", help="address of the provider, where it can be chosen")
 
 
+def add_route_arguments(parser: Any) -> None:
+    """Add ``--proxy`` and ``--ca-bundle`` to a parser or to a group of its arguments."""
+    parser.add_argument(
+        "--proxy", type=_parse_proxy, metavar="URL", help="address of a proxy; default: HTTPS_PROXY and its like"
+    )
+    parser.add_argument(
+        "--ca-bundle", metavar="PATH", help="a file or folder of trusted certificates; default: REQUESTS_CA_BUNDLE"
+    )
+
+
 def _add_reach_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("requests")
     group.add_argument(
@@ -143,8 +158,25 @@ def _add_reach_arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument("--timeout", dest="timeout_s", type=float, metavar="S", help="seconds per attempt; default: 600")
     group.add_argument(
+        "--stream-timeout",
+        dest="stream_timeout_s",
+        type=float,
+        metavar="S",
+        help="seconds for a whole streamed answer; default: 3600",
+    )
+    group.add_argument(
         "--retries", dest="retry", type=_parse_retries, metavar="N", help="attempts after the first; default: 1"
     )
+    group.add_argument(
+        "--uploads",
+        choices=get_args(Uploads),
+        help="whether files are stored at the provider or go inside the requests; default: auto, what costs less",
+    )
+    add_route_arguments(group)
+    _add_plugin_arguments(group)
+
+
+def _add_plugin_arguments(group: Any) -> None:
     group.add_argument(
         "--plugin",
         dest="plugins",
@@ -161,8 +193,9 @@ def _add_reach_arguments(parser: ArgumentParser) -> None:
         metavar="KEY=JSON",
         help="a setting that the provider declares; repeatable",
     )
-    # Accepted only to be refused: argparse's own error would repeat the key on the terminal and in logs.
+    # Accepted only to be refused: argparse's own error would repeat the secret on the terminal and in logs.
     group.add_argument("--api-key", nargs="?", help=SUPPRESS, const="")
+    group.add_argument("--header", dest="headers", nargs="?", help=SUPPRESS, const="")
 
 
 def _add_output_arguments(parser: ArgumentParser) -> None:
@@ -186,11 +219,16 @@ def _add_output_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _refuse_key(arguments: Namespace) -> None:
+def _refuse_secrets(arguments: Namespace) -> None:
     if arguments.api_key is not None:
         raise ConfigurationError(
             "an API key cannot be an argument, because arguments show in the list of processes",
             hint="set the provider's variable, or write it into .env; `pollux-sync doctor` names it",
+        )
+    if arguments.headers is not None:
+        raise ConfigurationError(
+            "a header cannot be an argument, because arguments show in the list of processes",
+            hint="set the variable that the provider's page names, or pass Config(headers=...) in a script",
         )
 
 
@@ -222,22 +260,27 @@ def _require_model(arguments: Namespace) -> str:
 
 
 def _build_config(arguments: Namespace) -> Config:
-    fields = _read_fields(arguments, Config)
+    fields = read_fields(arguments, Config)
     fields |= {"provider": require_provider(arguments), "model": _require_model(arguments)}
     return Config(**fields, provider_options=dict(arguments.option))
 
 
 def _build_options(arguments: Namespace) -> Options:
-    fields = _read_fields(arguments, Options)
+    fields = read_fields(arguments, Options)
     # Not a `type` of argparse, which would replace the message and the hint by its own "invalid value".
     if "response_schema" in fields:
         fields["response_schema"] = read_schema(fields["response_schema"])
     return Options(**fields)
 
 
-def _read_fields(arguments: Namespace, declaration: type[attrs.AttrsInstance]) -> dict[str, Any]:
-    """Return the arguments that are fields of ``declaration`` and were given; the others keep its defaults."""
-    names = {field.name for field in attrs.fields(declaration)}
+def read_fields(
+    arguments: Namespace, declaration: type[attrs.AttrsInstance], *, only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Return the arguments that are fields of ``declaration`` and were given; the others keep its defaults.
+
+    ``only`` limits them to some fields.
+    """
+    names = {field.name for field in attrs.fields(declaration) if only is None or field.name in only}
     return {name: value for name, value in vars(arguments).items() if name in names and value is not None}
 
 
@@ -279,6 +322,13 @@ def _parse_retries(text: str) -> RetryPolicy:
     if not text.isdecimal():
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return RetryPolicy(max_attempts=int(text) + 1)
+
+
+def _parse_proxy(text: str) -> str:
+    # A user name is part of the address, a password is a secret. It is not repeated: the error shows on the terminal.
+    if ":" in text.rpartition("@")[0].rpartition("//")[2]:
+        raise ArgumentTypeError("a password cannot be an argument; set HTTPS_PROXY instead")
+    return text
 
 
 def _parse_setting(text: str) -> tuple[str, Any]:

@@ -11,6 +11,7 @@ import attrs
 from pollux_sync.api.asking import to_jsonable
 from pollux_sync.api.deferring import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
 from pollux_sync.cli.answers import report_failures, write_answers
+from pollux_sync.cli.asking import ROUTE_FIELDS, add_route_arguments, read_fields
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, EXIT_CODES, FAILED, PENDING
 from pollux_sync.cli.terminal import write_json, write_remark, write_table
@@ -117,8 +118,11 @@ def cancel(argv: Sequence[str]) -> int:
 
 def _build_parser(name: str, usage: str, details: str = "") -> ArgumentParser:
     parser = build_parser(name, usage, details=details, epilog=EXIT_CODES)
-    parser.add_argument("--mock", action="store_true", help="for a job that this process submitted with --mock")
+    parser.add_argument(
+        "--mock", dest="use_mock", action="store_true", help="for a job that this process submitted with --mock"
+    )
     parser.add_argument("--base-url", metavar="URL", help="for a job that was submitted with this --base-url")
+    add_route_arguments(parser)
     return parser
 
 
@@ -134,11 +138,13 @@ def _resolve_config(name: str, arguments: Namespace) -> Config:
             hint="run the same pollux-sync defer command again: it continues from there",
         )
     config = None
-    if arguments.mock or arguments.base_url:
+    if arguments.use_mock or arguments.base_url:
         config = Config(
-            provider=handle.provider, model=handle.model, use_mock=arguments.mock, base_url=arguments.base_url
+            provider=handle.provider, model=handle.model, use_mock=arguments.use_mock, base_url=arguments.base_url
         )
-    return resolve_config(handle, config, _HINTS)
+    resolved = resolve_config(handle, config, _HINTS)
+    # Added last: they do not decide where a key is sent, so they must not take the place of the check of the address.
+    return attrs.evolve(resolved, **read_fields(arguments, Config, only=ROUTE_FIELDS))
 
 
 def _build_timeout(name: str, timeout_s: float, error: DeferredNotReadyError) -> DeferredNotReadyError:

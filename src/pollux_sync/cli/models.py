@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_sync.api.probing import list_models
-from pollux_sync.cli.asking import add_provider_arguments, require_provider
+from pollux_sync.cli.asking import add_provider_arguments, add_route_arguments, read_fields, require_provider
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE
 from pollux_sync.cli.terminal import write_json, write_table
@@ -28,11 +28,8 @@ _ANY = "any"
 def main(argv: Sequence[str]) -> int:
     """List the models that the account can use, in the provider's order."""
     arguments = _build_parser().parse_args(argv)
-    model = arguments.model or _ANY
-    config = Config(
-        provider=require_provider(arguments), model=model, base_url=arguments.base_url, use_mock=arguments.use_mock
-    )
-    models = list_models(config=config)
+    fields = {"model": _ANY} | read_fields(arguments, Config) | {"provider": require_provider(arguments)}
+    models = list_models(config=Config(**fields))
     if arguments.json:
         write_json([attrs.asdict(model) for model in models])
     else:
@@ -43,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
 def _build_parser() -> ArgumentParser:
     parser = build_parser("models", details="Limits are in tokens; not every provider reports them.")
     add_provider_arguments(parser)
+    add_route_arguments(parser)
     parser.add_argument("-m", "--model", help="a GGUF file to load, for a local model in this process")
     parser.add_argument("--mock", dest="use_mock", action="store_true", help="list the model of the mock, offline")
     parser.add_argument("--json", action="store_true", help="print a list of objects")
