@@ -21,5 +21,5 @@ with ScriptedServer(default=Hang()) as server:
         print([attempt.kind for attempt in error.attempts])
 
 # prints:
-# timeout - raise Config(timeout_s=...), or look at what keeps the server busy
+# timeout - raise Config(timeout_s=...), or check the load of the server
 # ['timeout', 'timeout', 'timeout']

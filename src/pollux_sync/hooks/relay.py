@@ -343,7 +343,7 @@ class Hooks:
         return self._call_hook("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
 
     def bookmark_deferred(self, timeout_s: float) -> str | None:
-        """Return what tells the jobs that exist now from later ones, or None."""
+        """Return a bookmark that separates the jobs that exist now from later ones, or None."""
         answer = self._hook.pollux_bookmark_deferred(client=self.client, timeout_s=timeout_s)
         return None if answer is None else self._require_type("pollux_bookmark_deferred", answer, str)
 

@@ -308,7 +308,7 @@ def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> d
 
 @hookspec(firstresult=True)
 def pollux_bookmark_deferred(client: Client, timeout_s: float) -> str | None:
-    """Return what tells the jobs that exist now from later ones, such as the id of the newest; None without any.
+    """Return a bookmark that separates existing jobs from later ones, such as the newest id; None without any jobs.
 
     Called before a job is submitted for the first time, and passed on as ``batch.bookmark``. For a provider whose jobs
     carry no mark: after a lost answer only a job that is newer than the bookmark can be the one that was submitted.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def convert_to_server_time(local_time: float, response: HttpResponse) -> float | None:
-    """Return what a server's clock showed at ``local_time``, in seconds since the epoch; None if it does not tell.
+    """Return what a server's clock showed at ``local_time``, in seconds since the epoch, or None if unknown.
 
     ``response`` has just arrived: its header Date says what the clock shows now, to the second. Times that a server
     writes can be compared with the result, never with our own clock.

@@ -176,7 +176,7 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     unreachable = (
         "check that the server runs, base_url, and the proxy (Config(proxy), HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
     )
-    late = "raise Config(timeout_s=...), or look at what keeps the server busy"
+    late = "raise Config(timeout_s=...), or check the load of the server"
     tls = f"check the certificate, and the bundle of Config(ca_bundle) or {', '.join(CA_BUNDLE_VARIABLES)}"
     broken = Fault(kind="connection", message="the connection failed", retryable=True, hint=unreachable)
     return (

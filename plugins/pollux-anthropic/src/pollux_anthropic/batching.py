@@ -137,8 +137,8 @@ def build_ambiguity_error(remotes: list[dict[str, Any]], batch: DeferredBatch) -
     return ConfigurationError(
         f"the interrupted submission of {batch.request_count} requests may have created any of these batches: {ids}; "
         "their results will show whether one of them is it",
-        hint="call again with the same job_file when they have ended; without one, look at their results before you "
-        "call again, which begins a new job",
+        hint="call again with the same job_file when they have ended; without one, look at their results first: "
+        "calling again begins a new job",
     )
 
 

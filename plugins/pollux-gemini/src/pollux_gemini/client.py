@@ -118,7 +118,7 @@ class GeminiCarrier(SDKCarrier):
         path, body = self._build_path(request), copy.deepcopy(request.body or {})
         options = HttpOptions(retry_options=_build_retry_options())
         with self._convert_errors():
-            # In lower case, by which the SDK tells that Google's models on Vertex AI are asked for.
+            # In lower case: the SDK compares it with "get" to recognise a request for Google's models on Vertex AI.
             method = request.method.lower()
             sdk_request = self._raw._build_request(method, path, body, options)  # noqa: SLF001
             # Not as an option: the SDK would send the limit on, and the service end a long answer after it.

@@ -138,7 +138,7 @@ def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
     has_answers, has_errors = (bool(remote.get(name)) for name in ("output_file_id", "error_file_id"))
     # Never report more answers than requests, whatever a compatible server counts.
     succeeded = min(read_count(counts, "completed") or 0, request_count)
-    # Some servers say so before the file is there. Waiting loses nothing.
+    # Some servers report the end before the file exists. Waiting loses nothing.
     if provider_status == "completed" and succeeded and not has_answers:
         is_over = False
     # Some servers count nothing. Then only the two files show how the job went.

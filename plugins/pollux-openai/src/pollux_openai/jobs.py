@@ -53,8 +53,7 @@ class JobHooks:
         except HttpError as error:
             # Only a refusal proves that there is no job. After any other failure one may exist and need the file.
             if is_refusal(error.response.status):
-                # The refusal is what the caller must see, not a failure to tidy up after it: whatever that is, it
-                # would leave open whether there is a job.
+                # A failed deletion must not hide the refusal, which alone proves that there is no job.
                 with suppress(Exception):
                     delete_file(client, stored.id, timeout_s)
             raise
