@@ -14,7 +14,7 @@ from pollux_sync.cli.exits import EXIT_CODES
 from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin
-from pollux_sync.data.config import Uploads
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
 from pollux_sync.data.options import Options
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
@@ -43,7 +43,8 @@ sources:
   -s stored:application/pdf:ID     a file that is stored at the provider already, by its type and its id there
 
 An API key, a header or a proxy's password cannot be passed as an argument, because arguments show in the list of
-processes. Set the provider's variable (pollux-sync doctor names it), or write it into a .env file.
+processes. Set the key's variable (pollux-sync doctor names it), or write it into a .env file. For a proxy with a
+password set HTTPS_PROXY.
 
 {EXIT_CODES}"""
 
@@ -144,10 +145,15 @@ def add_provider_arguments(parser: Any) -> None:
 def add_route_arguments(parser: Any) -> None:
     """Add ``--proxy`` and ``--ca-bundle`` to a parser or to a group of its arguments."""
     parser.add_argument(
-        "--proxy", type=_parse_proxy, metavar="URL", help="address of a proxy; default: HTTPS_PROXY and its like"
+        "--proxy",
+        type=_parse_proxy,
+        metavar="URL",
+        help="address of a proxy; default: that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
     )
     parser.add_argument(
-        "--ca-bundle", metavar="PATH", help="a file or folder of trusted certificates; default: REQUESTS_CA_BUNDLE"
+        "--ca-bundle",
+        metavar="PATH",
+        help=f"a file or folder of trusted certificates; default: that of {' or '.join(CA_BUNDLE_VARIABLES)}",
     )
 
 
