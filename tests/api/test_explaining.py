@@ -82,6 +82,11 @@ def test_printed_it_is_an_overview(config, files):
     ]
 
 
+def test_printed_it_counts_files_that_are_stored_already(config):
+    stored = Source.from_file_id("file-1", mime_type="image/png")
+    assert "sources: 1 stored already" in str(explain("p", sources=[stored], config=config())).splitlines()
+
+
 def test_printed_it_names_the_first_ten_uploads(config, tmp_path):
     for number in range(12):
         (tmp_path / f"{number}.png").write_bytes(PICTURE + bytes([number]))

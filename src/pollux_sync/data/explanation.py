@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 #: The number of uploads that a printed explanation lists.
 _MAX_UPLOAD_LINES = 10
-_DELIVERY_PHRASES = {"text": "as text", "inline": "inside the requests", "upload": "uploaded", "uri": "as an address"}
+_DELIVERY_PHRASES: dict[Delivery, str] = {
+    "text": "as text",
+    "inline": "inside the requests",
+    "upload": "uploaded",
+    "uri": "as an address",
+    "stored": "stored already",
+}
 
 
 @attrs.frozen(kw_only=True)
