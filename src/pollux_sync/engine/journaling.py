@@ -38,10 +38,14 @@ except ImportError:  # Windows has no such locks: there, two processes must not 
 
 @attrs.frozen(kw_only=True)
 class StoredUpload:
-    """A file that has been uploaded for a job. ``identity`` is the hex SHA-256 of its content."""
+    """A file that has been uploaded for a job. ``identity`` is the hex SHA-256 of its content.
+
+    ``mime_type`` is the type that was sent; None in a job file of an earlier release.
+    """
 
     identity: str
     asset: Asset
+    mime_type: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -98,14 +102,16 @@ class Journal:
     def find_asset(self, part: UploadPart) -> Asset | None:
         """Return the recorded upload of this content and type, or None."""
         for stored in self.facts.uploads:
-            if (stored.identity, stored.asset.mime_type) == (part.identity, part.source.mime_type):
+            # The service may write the type its own way in its answer.
+            mime_type = stored.mime_type or stored.asset.mime_type
+            if (stored.identity, mime_type) == (part.identity, part.source.mime_type):
                 return stored.asset
         return None
 
     def record_upload(self, part: UploadPart, asset: Asset) -> None:
         """Record a file that has been stored."""
         with self._lock:
-            stored = StoredUpload(identity=part.identity, asset=asset)
+            stored = StoredUpload(identity=part.identity, asset=asset, mime_type=part.source.mime_type)
             self._update(uploads=(*self.facts.uploads, stored))
 
     def record_attempt(self, batch: DeferredBatch) -> None:
