@@ -180,3 +180,32 @@ def test_a_job_file_of_the_mock_is_not_that_of_the_provider(tmp_path, server):
     defer("a", config=attrs.evolve(MOCK, api_key=key), job_file=path)
     with pytest.raises(ConfigurationError, match="for other requests"):
         defer("a", config=Config(provider="openai", model="m", api_key=key), job_file=path)
+
+
+def cut(*jobs):
+    """The jobs of a handle, each by its first request and their number."""
+    return tuple(DeferredJob(job_id=f"b{first}", first=first, request_count=count) for first, count in jobs)
+
+
+ODD_NUMBERS = {
+    "no job": (1, []),
+    "no request": (0, [(0, 0)]),
+    "begins later": (1, [(5, 1)]),
+    "begins earlier": (1, [(-1, 1)]),
+    "holds less": (2, [(0, 1)]),
+    "holds more": (1, [(0, 2)]),
+    "a gap": (3, [(0, 1), (2, 1)]),
+    "twice the same": (2, [(0, 1), (0, 1)]),
+    "an empty job": (1, [(0, 1), (1, 0)]),
+    "millions": (3_000_000, [(0, 3_000_000)]),
+}
+
+
+@pytest.mark.parametrize("numbers", ODD_NUMBERS.values(), ids=ODD_NUMBERS)
+@pytest.mark.parametrize("call", [inspect_deferred, collect_deferred, cancel_deferred, wait_deferred])
+def test_a_handle_whose_numbers_do_not_fit_is_refused(server, call, numbers):
+    request_count, jobs = numbers
+    handle = build_job(request_count=request_count, jobs=cut(*jobs), base_url=f"{server.url}/v1")
+    with pytest.raises(ConfigurationError, match="the numbers of the jobs do not fit"):
+        call(handle, config=build_config(handle, base_url=f"{server.url}/v1"))
+    assert server.requests == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from pollux_sync.data.checks import check_seconds
-from pollux_sync.data.handles import DeferredHandle
+from pollux_sync.data.handles import DeferredHandle, check_coverage
 from pollux_sync.engine.collecting import (
     cancel_jobs,
     check_schema,
@@ -238,8 +238,13 @@ def _choose_wait_s(poll: Poll | None, look: int) -> float:
 
 
 def _resolve_handle(handle: object) -> DeferredHandle:
-    if isinstance(handle, DeferredHandle):
-        return handle
+    """Return the handle, or that in a job file. Raises ConfigurationError for one whose numbers do not fit."""
+    resolved = handle if isinstance(handle, DeferredHandle) else _read_handle(handle)
+    check_coverage(resolved.jobs, resolved.request_count)
+    return resolved
+
+
+def _read_handle(handle: object) -> DeferredHandle:
     if not isinstance(handle, str | PathLike):
         raise ConfigurationError(
             f"handle must be a DeferredHandle or the path of a job file, got {type(handle).__name__}",

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
 ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
+#: More requests than a job of any provider holds: a number in a job file that is larger is damaged.
+_MAX_REQUESTS = 1_000_000
 #: The status of requests without an answer, by the status of a job that ended early.
 _UNANSWERED: dict[DeferredStatus, ItemStatus] = {"failed": "failed", "cancelled": "cancelled", "expired": "expired"}
 _TERMINAL: frozenset[str] = frozenset({"completed", "partial", "failed", "cancelled", "expired"})
@@ -165,6 +171,23 @@ def build_custom_id(index: int) -> str:
     """Return our id of the deferred request whose answer has this index."""
     # Padded with zeros, so that ids sort in the order of the requests, up to a million of them.
     return f"pollux-{index:06d}"
+
+def check_coverage(jobs: Sequence[DeferredJob], request_count: int, *, is_whole: bool = True) -> None:
+    """Raise ConfigurationError unless jobs hold the requests from the first on, without gaps; all if ``is_whole``."""
+    covered = 0
+    for job in jobs:
+        if job.first != covered or not 0 < job.request_count <= _MAX_REQUESTS:
+            break
+        covered += job.request_count
+    else:
+        if covered == request_count or (covered < request_count and not is_whole):
+            return
+    parts = ", ".join(f"{job.request_count} from {job.first} on" for job in jobs[:3]) or "none"
+    raise ConfigurationError(
+        f"the numbers of the jobs do not fit: {request_count} requests, of which the jobs hold {parts}",
+        hint="pass the handle that defer_many returned, or its job_file, unchanged",
+    )
+
 
 
 def is_terminal(status: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import attrs
 
 from pollux_sync.data.events import DeferredSubmitted
-from pollux_sync.data.handles import DeferredHandle, build_custom_id
+from pollux_sync.data.handles import DeferredHandle, build_custom_id, check_coverage
 from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
@@ -53,6 +53,7 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     """
     plan = plan_calls(request, hooks, is_deferred=True)
     journal = Journal(job_file, hash_content(plan, hooks))
+    check_coverage(journal.facts.jobs, len(plan.calls), is_whole=False)
     if journal.facts.handle is not None:
         return journal.facts.handle
     uploads = _JobUploads(journal, hooks)
