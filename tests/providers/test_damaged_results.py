@@ -186,7 +186,9 @@ def list_page(provider, cursor):
     if provider == "gemini":
         return {"operations": [], "nextPageToken": cursor}
     if provider == "anthropic":
-        return {"data": [], "has_more": True, "first_id": cursor, "last_id": cursor}
+        counts = {"processing": 1, "succeeded": 0}
+        entry = {"id": cursor, "processing_status": "in_progress", "request_counts": counts}
+        return {"data": [entry], "has_more": True, "first_id": cursor, "last_id": cursor}
     return {"object": "list", "data": [{"id": cursor, "metadata": None}], "has_more": True, "last_id": cursor}
 
 

@@ -163,7 +163,7 @@ def match_anthropic_batches(page):
     for remote in batching.read_objects(page):
         if batching.is_possible_match(remote, BATCH):
             batching.has_ended(remote)
-    for value in batching.build_next_query(page).values():
+    for _, value in batching.build_next_query(page):
         check_text(value)
 
 

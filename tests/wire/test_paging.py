@@ -1,7 +1,7 @@
 import pytest
 
 from pollux_sync.wire.faults import ReplyError
-from pollux_sync.wire.paging import iter_pages
+from pollux_sync.wire.paging import MAX_PAGES, iter_pages
 
 PAGES = {None: ("a", "2"), "2": ("b", "3"), "3": ("c", None)}
 
@@ -29,3 +29,11 @@ def test_fetches_a_page_only_when_it_is_wanted():
 def test_refuses_a_repeated_cursor(pages):
     with pytest.raises(ReplyError, match="leads back"):
         read(pages)
+
+
+def test_gives_up_on_a_list_whose_cursor_is_always_new():
+    fetched = []
+    pages = iter_pages(lambda cursor: fetched.append(cursor) or len(fetched), lambda page: f"after {page}")
+    with pytest.raises(ReplyError, match="does not end after 1000 pages"):
+        list(pages)
+    assert len(fetched) == MAX_PAGES

@@ -197,8 +197,8 @@ class AnthropicProvider(FileHooks, JobHooks):
 
 
 def _iter_models(client: Client, timeout_s: float) -> Iterator[ModelInfo]:
-    def fetch_page(query: dict[str, str] | None) -> HttpResponse:
-        return client.send(build_models_request(query or {}), timeout_s)
+    def fetch_page(query: tuple[tuple[str, str], ...] | None) -> HttpResponse:
+        return client.send(build_models_request(dict(query or ())), timeout_s)
 
     for page in iter_pages(fetch_page, lambda page: build_next_query(page.body)):
         yield from decode_models(page)

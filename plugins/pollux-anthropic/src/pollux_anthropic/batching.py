@@ -248,13 +248,17 @@ def build_next_query(body: dict[str, Any]) -> dict[str, str]:
     """Return the query for the page after this one; empty after the last page."""
     cursor, last = as_text(body.get("next_page")), as_text(body.get("last_id"))
     if cursor:
-        return {"page": cursor}
+        if not isinstance(cursor, str):
+            raise ReplyError("the list goes on, but names no next page", hint=_BATCHES_HINT)
+        return (("page", cursor),)
     if not body.get("has_more"):
-        return {}
+        return ()
     # The older lists of the API have no cursor. There the next page begins after the last id.
     if not last:
         raise ReplyError("the list goes on, but names no last id", hint=_BATCHES_HINT)
-    return {"after_id": last}
+    if not body.get("data"):
+        raise ReplyError("the list goes on after a page without entries", hint=_BATCHES_HINT)
+    return (("after_id", last),)
 
 
 def parse_timestamp(text: Any) -> float | None:

@@ -71,8 +71,8 @@ class FileHooks:
 def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list. Each page is requested when the one before it has been read."""
 
-    def fetch_page(next_query: dict[str, str] | None) -> HttpResponse:
-        query = {"limit": str(_PAGE_SIZE)} | (next_query or {})
+    def fetch_page(next_query: tuple[tuple[str, str], ...] | None) -> HttpResponse:
+        query = {"limit": str(_PAGE_SIZE)} | dict(next_query or ())
         return client.send(
             HttpRequest(method="GET", path=f"{path}?{urlencode(query, errors='replace')}", headers=HEADERS), timeout_s
         )

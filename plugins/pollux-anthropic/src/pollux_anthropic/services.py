@@ -22,7 +22,7 @@ _WITHOUT_LIST = frozenset({"BaseBedrockClient", "BaseVertexClient", "BaseFoundry
 
 
 def build_models_request(query: Mapping[str, str]) -> HttpRequest:
-    """Return the request for one page of all models. ``query`` is what `build_next_query` returned, or empty."""
+    """Return the request for one page of all models. ``query`` holds what `build_next_query` returned."""
     return _build_get(f"{_PATH}?{urlencode({'limit': _PAGE_SIZE} | dict(query))}")
 
 
