@@ -125,7 +125,8 @@ if TYPE_CHECKING:
     from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_code, error_message
     from pollux_sync.wire.fields import as_text, read_count
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
-    from pollux_sync.wire.lists import read_objects
+    from pollux_sync.wire.lists import read_list, read_objects, require_objects
+    from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
     from pollux_sync.wire.paging import iter_pages
     from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
     from pollux_sync.wire.sdks import SDKCarrier, StainlessCarrier, open_sdk_stream, read_response, read_sdk_lines
@@ -244,7 +245,8 @@ _HOMES = {
     "wire.faults": ("HttpError", "ReplyError", "classify_error", "error_code", "error_message"),
     "wire.fields": ("as_text", "read_count"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
-    "wire.lists": ("read_objects",),
+    "wire.lists": ("read_list", "read_objects", "require_objects"),
+    "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
     "wire.paging": ("iter_pages",),
     "wire.sdkerrors": ("convert_body_errors", "convert_sdk_errors"),
     "wire.sdks": ("SDKCarrier", "StainlessCarrier", "open_sdk_stream", "read_response", "read_sdk_lines"),
@@ -320,6 +322,7 @@ __all__ = [
     "Part",
     "Payload",
     "Phase",
+    "ListedJob",
     "Plan",
     "PlanBuilt",
     "PlanningError",
@@ -368,6 +371,7 @@ __all__ = [
     "decode_chat",
     "decode_chat_stream",
     "decode_response",
+    "choose_job",
     "encode_chat",
     "encode_chat_stream",
     "error_code",
@@ -381,6 +385,7 @@ __all__ = [
     "iter_pages",
     "lift_calls",
     "lint",
+    "find_marked_jobs",
     "lower",
     "lower_parameters",
     "open_client",
@@ -394,8 +399,10 @@ __all__ = [
     "schema_of",
 ]
 
+    "read_list",
 __getattr__ = build_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
+    "require_objects",
     return __all__

@@ -332,7 +332,8 @@ def pollux_find_deferred(batch: DeferredBatch, client: Client, timeout_s: float)
 
     Called before a batch is submitted again. ``batch.path`` may no longer exist. Return a job only on proof, such as
     its mark: raise ConfigurationError where a job might be it, since a wrong guess would take over a stranger's. Raise
-    a classified exception for a failed look-up, and for an answer that is not a list: it proves nothing.
+    a classified exception for a failed look-up, for an answer that is not a list, and for a list with an entry that may
+    be the job but cannot be read: they prove nothing. `find_marked_jobs` and `choose_job` do that for marked jobs.
     """
 
 
