@@ -21,7 +21,8 @@ from pollux_sync.data.request import DeferredBatch
 from pollux_sync.engine.collecting import _merge_states
 from pollux_sync.errors import PolluxError
 from pollux_sync.wire.faults import HttpError, ReplyError, classify_error
-from pollux_sync.wire.lists import read_objects
+from pollux_sync.wire.lists import read_list
+from pollux_sync.wire.lookups import find_marked_jobs
 
 pytestmark = pytest.mark.drawn
 
@@ -124,9 +125,10 @@ def require_object(decode):
 
 
 def find_openai_job(page):
-    batching, remotes = pollux_openai.batching, read_objects(answer(page), "data")
-    matches = [r for r in remotes if batching.is_match(r, BATCH) and not batching.is_older(r, BATCH.created_at)]
-    return batching.choose_match(matches, BATCH)
+    batching = pollux_openai.batching
+    entries = [batching.decode_entry(remote) for remote in read_list(answer(page), "data")]
+    found = find_marked_jobs([(answer(page), entries)], BATCH)
+    return batching.choose_match([entry.remote for entry in found], BATCH)
 
 
 # -- Anthropic

@@ -515,9 +515,35 @@ def test_does_not_look_through_jobs_from_long_before(server, batches, config):
     assert len(list_requests(server, "GET", "/v1/batches")) == 1
 
 
-@pytest.mark.parametrize(("age_s", "is_older"), [(0, False), (86_400, False), (86_401, False), (90_000, True)])
-def test_a_clock_set_back_by_a_day_ends_no_search_at_jobs_of_the_same_second(age_s, is_older):
-    assert pollux_openai.batching.is_older({"created_at": 1_764_000_000}, 1_764_000_000.9 + age_s) is is_older
+def test_one_odd_time_ends_no_search(server, batches, config):
+    batches.page_size = 1
+    batches.interrupt("POST", "/v1/batches", ResetBeforeBody(), after=True)
+    create = batches._create
+
+    def with_another(account, request):
+        answer = create(account, request)
+        batches.create_batch(account, {"created_at": 0})
+        return answer
+
+    batches._create = with_another
+    assert defer_many(PROMPTS, config=config()).job_id == "batch_1"
+    assert len(list_requests(server, "POST", "/v1/batches")) == 1
+
+
+def test_the_input_file_of_a_job_stays_although_the_list_does_not_name_it(batches, config, tmp_path):
+    batches.interrupt("POST", "/v1/batches", ResetBeforeBody(), after=True)
+    page, reach = batches._page, config()
+
+    def hide_files(items, request):
+        return page([item | ({"input_file_id": None} if "endpoint" in item else {}) for item in items], request)
+
+    batches._page = hide_files
+    handle = defer_many(PROMPTS, config=reach)
+    assert handle.jobs[0].provider_state == {"files": ["file-1"]}
+    assert batches.names == [f"{handle.mark}-000000.jsonl"]
+    wait_deferred(handle, config=reach, poll=0.01)
+    assert collect_deferred(handle, config=reach)["answers"] == ["P0", "P1", "P2", "P3", "P4"]
+    assert batches.names == []
 
 
 def twice(batches):
@@ -537,6 +563,19 @@ def test_several_jobs_of_the_same_requests_are_refused(batches, config, tmp_path
     for name in cancelled:
         batches.account.batches[name]["status"] = "cancelled"
     assert defer_many(PROMPTS, config=config(), job_file=path).job_id == "batch_2"
+
+
+def test_of_two_jobs_that_are_done_the_older_one_is_taken(batches, config, tmp_path):
+    twice(batches)
+    path = tmp_path / "job.json"
+    with pytest.raises(ConfigurationError):
+        defer_many(PROMPTS, config=config(), job_file=path)
+    batches.batches[0]["status"] = "completed"
+    with pytest.raises(ConfigurationError, match="batch_2, batch_1") as caught:
+        defer_many(PROMPTS, config=config(), job_file=path)
+    assert caught.value.hint == "cancel batch_2, then try again"
+    batches.batches[1]["status"] = "completed"
+    assert defer_many(PROMPTS, config=config(), job_file=path).job_id == "batch_1"
 
 
 @pytest.mark.parametrize("status", [400, 401, 413, 429])

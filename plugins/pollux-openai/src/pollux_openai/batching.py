@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.plugin import (
-    ConfigurationError,
     DeferredBatch,
     DeferredJob,
     DeferredLimits,
@@ -16,9 +15,11 @@ from pollux_sync.plugin import (
     HttpResponse,
     ItemStatus,
     JobState,
+    ListedJob,
     ReplyError,
     as_text,
     build_custom_id,
+    choose_job,
     error_message,
     read_count,
 )
@@ -31,9 +32,6 @@ LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
 #: Lifetime of an input file. A job may take a day and reads its file within it; three days leave room, and a file
 #: that nobody deletes still expires.
 LIFETIME_S = 3 * 86_400
-#: A job that is older than the submission by more than this, both by the service's clock, is not its job. A day leaves
-#: room for a clock of ours that was set between the attempt and the look-up, a minute more for times in whole seconds.
-_MARGIN_S = 86_460
 #: The metadata field by which an interrupted submission finds its job.
 _MARK = "pollux_mark"
 #: A bad model name is reported once for every request; a few of these errors are enough.
@@ -65,6 +63,11 @@ def encode_deferred(custom_id: str, request: HttpRequest) -> dict[str, Any]:
 
 
 def build_job_fields(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
+def build_input_name(batch: DeferredBatch) -> str:
+    """Return the name of a job's input file."""
+    return f"{batch.mark}.jsonl"
+
+
     """Return the fields that create a job from a stored input file."""
     return {
         "input_file_id": file_id,
@@ -85,34 +88,32 @@ def build_job(job_id: str, batch: DeferredBatch, input_file: str | None) -> Defe
     )
 
 
-def is_older(remote: Mapping[str, Any], server_time: float | None) -> bool:
-    """Return whether a job was created long before the service's clock showed ``server_time``."""
-    created_at = read_count(remote, "created_at")
-    return created_at is not None and server_time is not None and created_at < server_time - _MARGIN_S
-
-
-def is_match(remote: Mapping[str, Any], batch: DeferredBatch) -> bool:
-    """Return whether a job was created from ``batch``: its mark is the proof."""
+def decode_entry(remote: Any) -> ListedJob:
+    """Decode an entry of the list of jobs. One whose id or metadata are damaged may be any job."""
+    if not isinstance(remote, dict):
+        return ListedJob(remote=remote, is_readable=False)
     metadata = remote.get("metadata")
-    return isinstance(metadata, dict) and metadata.get(_MARK) == batch.mark
+    # The service writes null for a job without metadata.
+    mark = metadata.get(_MARK) if isinstance(metadata, dict) else None
+    is_readable = isinstance(metadata, dict | None) and isinstance(mark, str | None)
+    return ListedJob(
+        remote=remote,
+        mark=as_text(mark),
+        created_at=read_count(remote, "created_at") or None,
+        is_readable=is_readable and bool(as_text(remote.get("id"))),
+    )
 
 
 def choose_match(matches: Sequence[Mapping[str, Any]], batch: DeferredBatch) -> DeferredJob | None:
     """Return the job among those that were created from ``batch``, None without any.
 
-    Raises ConfigurationError if several were: all but one would cost money for nothing.
+    Raises ConfigurationError if several were, of which all but one would cost money for nothing.
     """
-    # A proxy that repeats requests may create a job twice. The user cancels one, as the error below asks for.
-    if len(matches) > 1:
-        active = [remote for remote in matches if remote.get("status") not in {"cancelling", "cancelled"}]
-        matches = active or matches[:1]
-    ids = [read_remote_id(remote) for remote in matches]
-    if len(ids) > 1:
-        raise ConfigurationError(
-            f"several jobs were created from the same requests: {', '.join(ids)}",
-            hint="cancel all but one of them, then try again",
-        )
-    return build_job(ids[0], batch, as_text(matches[0].get("input_file_id"))) if ids else None
+    jobs = [build_job(read_remote_id(remote), batch, as_text(remote.get("input_file_id"))) for remote in matches]
+    if len(jobs) < 2:  # noqa: PLR2004
+        return jobs[0] if jobs else None
+    chosen = choose_job({job.job_id: decode_state(remote, job) for job, remote in zip(jobs, matches, strict=True)})
+    return next(job for job in jobs if job.job_id == chosen)
 
 
 def read_remote_id(remote: Mapping[str, Any]) -> str:

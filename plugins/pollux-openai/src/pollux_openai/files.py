@@ -17,7 +17,8 @@ from pollux_sync.plugin import (
     hookimpl,
     iter_pages,
     read_count,
-    read_objects,
+    read_list,
+    require_objects,
 )
 
 if TYPE_CHECKING:
@@ -73,10 +74,15 @@ class FileHooks:
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
         """Return the stored files whose names begin with the mark."""
-        pages = iter_list_pages(client, f"/files?limit={_FILES_PER_PAGE}", timeout_s)
-        stored = (file for page in pages for file in read_objects(page, "data"))
-        names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
-        return [Asset(id=key, mime_type=OCTET_STREAM) for key, name in names if key and name.startswith(mark)]
+        return [Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, _ in find_files(client, mark, timeout_s)]
+
+
+def find_files(client: Client, beginning: str, timeout_s: float) -> list[tuple[str, str]]:
+    """Return the id and the name of each stored file whose name begins so."""
+    pages = iter_list_pages(client, f"/files?limit={_FILES_PER_PAGE}", timeout_s)
+    stored = (file for page in pages for file in require_objects(page, "data"))
+    names = ((as_text(file.get("id")), as_text(file.get("filename")) or "") for file in stored)
+    return [(file_id, name) for file_id, name in names if file_id and name.startswith(beginning)]
 
 
 def iter_list_pages(client: Client, path: str, timeout_s: float) -> Iterator[HttpResponse]:
@@ -108,6 +114,10 @@ def read_id(response: HttpResponse) -> str:
 
 def _read_cursor(page: HttpResponse) -> str | None:
     """Return the id after which the next page begins; None after the last page."""
-    items = read_objects(page, "data")
-    # A list that goes on after an object without id cannot be read to its end, which is no empty end.
-    return read_remote_id(items[-1]) if items and page.body.get("has_more") else None
+    items = read_list(page, "data")
+    if not page.body.get("has_more"):
+        return None
+    # A list that goes on after nothing, or after an entry without id, cannot be read to its end: it proves nothing.
+    if not items or not isinstance(items[-1], dict):
+        raise ReplyError("the list goes on, but its page does not say where", hint="check base_url", response=page)
+    return read_remote_id(items[-1])

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import attrs
 
 from pollux_openai import batching
-from pollux_openai.files import build_path, delete_file, iter_list_pages, read_id, require_object, store_file
+from pollux_openai.files import (
+    build_path,
+    delete_file,
+    find_files,
+    iter_list_pages,
+    read_id,
+    require_object,
+    store_file,
+)
 from pollux_sync.plugin import (
     HttpError,
     HttpRequest,
     Source,
     as_text,
-    convert_to_server_time,
+    find_marked_jobs,
     hookimpl,
     is_refusal,
     is_terminal,
-    read_objects,
+    read_list,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +52,7 @@ class JobHooks:
             Source.from_file(batch.path, mime_type=_JSON_LINES),
             timeout_s,
             # The mark in the name lets the next submission find and delete the file if this one is interrupted.
-            name=f"{batch.mark}.jsonl",
+            name=batching.build_input_name(batch),
             mime_type=_JSON_LINES,
             purpose="batch",
             lifetime_s=batching.LIFETIME_S,
@@ -62,15 +72,16 @@ class JobHooks:
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
         """Find the job of an interrupted submission by its mark. Raises ConfigurationError if there are several."""
-        matches: list[dict[str, Any]] = []
-        for page in iter_list_pages(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s):
-            remotes = read_objects(page, "data")
-            matches += [remote for remote in remotes if batching.is_match(remote, batch)]
-            # The list begins with the newest job and may have many pages: only older jobs follow.
-            server_time = convert_to_server_time(batch.created_at, page)
-            if any(batching.is_older(remote, server_time) for remote in remotes):
-                break
-        return batching.choose_match(matches, batch)
+        pages = iter_list_pages(client, f"/batches?limit={_BATCHES_PER_PAGE}", timeout_s)
+        listed = ((page, [batching.decode_entry(remote) for remote in read_list(page, "data")]) for page in pages)
+        found = find_marked_jobs(listed, batch)
+        job = batching.choose_match([entry.remote for entry in found], batch)
+        if job is None or job.provider_state["files"]:
+            return job
+        # The interrupted submission did not record its input file either, which the job needs while it runs.
+        name = batching.build_input_name(batch)
+        stored = [file_id for file_id, file_name in find_files(client, name, timeout_s) if file_name == name]
+        return attrs.evolve(job, provider_state={"files": stored})
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
