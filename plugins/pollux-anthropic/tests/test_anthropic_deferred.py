@@ -15,7 +15,7 @@ from anthropic import Anthropic, AnthropicVertex
 from anthropic_batches import Batch, Batches, error, read_prompt
 from installing import install
 from messages_api import response, text, thinking
-from pollux_anthropic.batching import is_own_row
+from pollux_anthropic.batching import is_own_row, is_possible_match
 from pollux_sync import (
     APIError,
     Config,

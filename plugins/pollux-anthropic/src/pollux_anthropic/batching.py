@@ -93,14 +93,21 @@ class BatchBody:
         yield _TAIL
 
 
-def decode_job(remote: Any, batch: DeferredBatch) -> DeferredJob:
-    """Decode a batch of the service that was created from ``batch``. Raises ReplyError if it has no id."""
+def read_id(remote: Any) -> str:
+    """Return the id of a batch. Raises ReplyError if it has none."""
     job_id = as_text(remote.get("id")) if isinstance(remote, dict) else None
     if not job_id:
         raise ReplyError("the answer has no batch id", hint=_BATCHES_HINT)
+    return job_id
+
+
+def decode_job(remote: Any, batch: DeferredBatch) -> DeferredJob:
+    """Decode a batch of the service that was created from ``batch``. Raises ReplyError if it has no id."""
     # `collect` gets only the job, and removes the tag from the custom ids of its rows.
     state = {"tag": build_tag(batch)}
-    return DeferredJob(job_id=job_id, first=batch.first, request_count=batch.request_count, provider_state=state)
+    return DeferredJob(
+        job_id=read_id(remote), first=batch.first, request_count=batch.request_count, provider_state=state
+    )
 
 
 def has_ended(remote: dict[str, Any]) -> bool:
@@ -108,11 +115,22 @@ def has_ended(remote: dict[str, Any]) -> bool:
     return remote.get("processing_status") == "ended"
 
 
+def is_readable(remote: Any) -> bool:
+    """Return whether an entry of the list of batches is one."""
+    return isinstance(remote, dict) and bool(as_text(remote.get("id")))
+
+
 def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
     """Return whether a batch may be the one that was submitted, as far as the list of batches shows."""
+    # A batch has at least one request: counts that are damaged, or all 0, do not say how many.
+    size = _read_size(remote)
     # A submission of several jobs has batches of equal size: those that are known already are not the lost one.
-    has_size = sum(_read_counts(remote).values()) == batch.request_count
-    return has_size and as_text(remote.get("id")) not in batch.other_jobs
+    return size in {batch.request_count, 0} and as_text(remote.get("id")) not in batch.other_jobs
+
+
+def has_lost_results(remote: dict[str, Any]) -> bool:
+    """Return whether the results of a batch are gone for good, as they are 29 days after its creation."""
+    return has_ended(remote) and not remote.get("results_url") and remote.get("archived_at") is not None
 
 
 def is_row(value: Any) -> bool:
@@ -138,7 +156,15 @@ def build_ambiguity_error(remotes: list[dict[str, Any]], batch: DeferredBatch) -
         f"the interrupted submission of {batch.request_count} requests may have created any of these batches: {ids}; "
         "their results will show whether one of them is it",
         hint="call again with the same job_file when they have ended; without one, look at their results first: "
-        "calling again begins a new job",
+        "calling again begins a new job. One that has ended and stays without results cannot be collected: if none "
+        "of them runs any more, delete the job file, or pass another one",
+    )
+
+
+def build_unreadable_error(count: int) -> ReplyError:
+    """Return the error of a list in which entries cannot be read: any of them may be the one that was submitted."""
+    return ReplyError(
+        f"{count} entries in the list of batches cannot be read, and one of them may be the job", hint="try again later"
     )
 
 
@@ -178,6 +204,14 @@ def _decide_status(counts: dict[str, int]) -> DeferredStatus:
 def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
     counts = remote.get("request_counts")
     return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
+
+def _read_size(remote: dict[str, Any]) -> int:
+    """Return the number of a batch's requests, 0 if its counts do not say it."""
+    counts = remote.get("request_counts")
+    known = [counts[name] for name in ("processing", *_FATES) if name in counts] if isinstance(counts, dict) else []
+    is_whole = all(read_count({"count": count}, "count") is not None for count in known)
+    return sum(known) if is_whole else 0
+
 
 
 def parse_row(line: bytes) -> Any:
@@ -234,19 +268,27 @@ def _read_error_response(body: Any) -> HttpResponse | None:
     )
 
 
-def read_objects(body: Any) -> list[dict[str, Any]]:
-    """Return the objects on one page of a list. Raises ReplyError for an answer that is not a list."""
+def read_list(body: Any) -> list[Any]:
+    """Return what is on one page of a list. Raises ReplyError for an answer that is not a list."""
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
         raise ReplyError(
             "the answer is not a list", hint="check that base_url leads to a Messages API with batches and files"
         )
-    return [item for item in data if isinstance(item, dict)]
+    return data
 
 
-def build_next_query(body: dict[str, Any]) -> dict[str, str]:
-    """Return the query for the page after this one; empty after the last page."""
-    cursor, last = as_text(body.get("next_page")), as_text(body.get("last_id"))
+def read_objects(body: Any) -> list[dict[str, Any]]:
+    """Return the objects on one page of a list. Raises ReplyError for an answer that is not a list."""
+    return [item for item in read_list(body) if isinstance(item, dict)]
+
+
+def build_next_query(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the query for the page after this one, as pairs; empty after the last page.
+
+    Raises ReplyError for a page that goes on but does not say where, or has nothing on it.
+    """
+    cursor, last = body.get("next_page"), as_text(body.get("last_id"))
     if cursor:
         if not isinstance(cursor, str):
             raise ReplyError("the list goes on, but names no next page", hint=_BATCHES_HINT)

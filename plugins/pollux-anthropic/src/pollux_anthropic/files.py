@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from pollux_anthropic.batching import build_next_query, parse_timestamp, read_objects
+from pollux_anthropic.batching import build_next_query, parse_timestamp, read_list
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION, VERSION_HEADER
 from pollux_sync.plugin import Asset, FormPayload, HttpError, HttpRequest, ReplyError, as_text, hookimpl, iter_pages
 
@@ -56,7 +56,8 @@ class FileHooks:
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
         """Return the stored files whose names begin with the mark."""
-        stored = ((as_text(file.get("id")), file) for file in iter_objects(client, _PATH, timeout_s))
+        entries = (_require_object(entry) for entry in iter_entries(client, _PATH, timeout_s))
+        stored = ((as_text(file.get("id")), file) for file in entries)
         return [
             Asset(
                 id=file_id,
@@ -68,8 +69,8 @@ class FileHooks:
         ]
 
 
-def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a list. Each page is requested when the one before it has been read."""
+def iter_entries(client: Client, path: str, timeout_s: float) -> Iterator[Any]:
+    """Yield the entries of a list, whatever they are. Each page is requested when the one before has been read."""
 
     def fetch_page(next_query: tuple[tuple[str, str], ...] | None) -> HttpResponse:
         query = {"limit": str(_PAGE_SIZE)} | dict(next_query or ())
@@ -78,7 +79,13 @@ def iter_objects(client: Client, path: str, timeout_s: float) -> Iterator[dict[s
         )
 
     for page in iter_pages(fetch_page, lambda page: build_next_query(page.body)):
-        yield from read_objects(page.body)
+        yield from read_list(page.body)
+
+
+def _require_object(entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise ReplyError("the list of files has entries that are no objects", hint="try again")
+    return entry
 
 
 def build_path(collection: str, object_id: str, action: str = "") -> str:

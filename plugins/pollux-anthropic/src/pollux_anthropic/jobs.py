@@ -6,8 +6,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic import batching
-from pollux_anthropic.files import HEADERS, build_path, iter_objects
-from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, as_text, hookimpl, is_terminal
+from pollux_anthropic.files import HEADERS, build_path, iter_entries
+from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, hookimpl, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -34,8 +34,8 @@ class JobHooks:
     def pollux_bookmark_deferred(self, client: Client, timeout_s: float) -> str | None:
         """Return the id of the account's newest batch, or None without any."""
         response = client.send(HttpRequest(method="GET", path=f"{batching.PATH}?limit=1", headers=HEADERS), timeout_s)
-        ids = (as_text(remote.get("id")) for remote in batching.read_objects(response.body))
-        return next(filter(None, ids), None)
+        newest = batching.read_list(response.body)[:1]
+        return batching.read_id(newest[0]) if newest else None
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
@@ -43,13 +43,16 @@ class JobHooks:
 
         Raises ConfigurationError while a batch runs that may be the one: it has no name or metadata to prove it.
         """
-        candidates = []
-        for remote in iter_objects(client, batching.PATH, timeout_s):
+        candidates, n_unreadable = [], 0
+        for remote in iter_entries(client, batching.PATH, timeout_s):
+            if not batching.is_readable(remote):
+                n_unreadable += 1
+                continue
             # The list begins with the newest batch: this one and all that follow are older than the first attempt. No
             # times are compared, since the service's clock and ours may differ.
-            if batch.bookmark is not None and remote.get("id") == batch.bookmark:
+            if remote["id"] == batch.bookmark:
                 break
-            if batching.is_possible_match(remote, batch):
+            if batching.is_possible_match(remote, batch) and not batching.has_lost_results(remote):
                 job = batching.decode_job(remote, batch)
                 is_match = _is_match(client, remote, job.job_id, batch, timeout_s)
                 if is_match:
@@ -60,6 +63,8 @@ class JobHooks:
         # its batch would leave our prompts unanswered, and let a cancellation hit a stranger.
         if candidates:
             raise batching.build_ambiguity_error(candidates, batch)
+        if n_unreadable:
+            raise batching.build_unreadable_error(n_unreadable)
         return None
 
     @hookimpl
