@@ -122,7 +122,14 @@ if TYPE_CHECKING:
     from pollux_sync.wire.chat import CHAT_AUDIO_TYPES, CHAT_FIELDS, ChatDialect, decode_chat, encode_chat
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
     from pollux_sync.wire.clocks import convert_to_server_time
-    from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_code, error_message
+    from pollux_sync.wire.faults import (
+        HttpError,
+        ReplyError,
+        SizeLimitError,
+        classify_error,
+        error_code,
+        error_message,
+    )
     from pollux_sync.wire.fields import as_text, read_count
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
@@ -242,7 +249,7 @@ _HOMES = {
     "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "ChatDialect", "decode_chat", "encode_chat"),
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
     "wire.clocks": ("convert_to_server_time",),
-    "wire.faults": ("HttpError", "ReplyError", "classify_error", "error_code", "error_message"),
+    "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "classify_error", "error_code", "error_message"),
     "wire.fields": ("as_text", "read_count"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
@@ -315,6 +322,7 @@ __all__ = [
     "InternalError",
     "ItemStatus",
     "JobState",
+    "ListedJob",
     "Lowered",
     "ModelInfo",
     "Options",
@@ -322,7 +330,6 @@ __all__ = [
     "Part",
     "Payload",
     "Phase",
-    "ListedJob",
     "Plan",
     "PlanBuilt",
     "PlanningError",
@@ -345,6 +352,7 @@ __all__ = [
     "SchemaLimits",
     "SecretHeader",
     "ServerEvent",
+    "SizeLimitError",
     "Source",
     "SourceError",
     "SourceRule",
@@ -363,6 +371,7 @@ __all__ = [
     "Usage",
     "as_text",
     "build_custom_id",
+    "choose_job",
     "classify_error",
     "convert_body_errors",
     "convert_response",
@@ -371,12 +380,12 @@ __all__ = [
     "decode_chat",
     "decode_chat_stream",
     "decode_response",
-    "choose_job",
     "encode_chat",
     "encode_chat_stream",
     "error_code",
     "error_message",
     "find_client_problem",
+    "find_marked_jobs",
     "find_model_row",
     "find_strict_problem",
     "hookimpl",
@@ -385,24 +394,23 @@ __all__ = [
     "iter_pages",
     "lift_calls",
     "lint",
-    "find_marked_jobs",
     "lower",
     "lower_parameters",
     "open_client",
     "open_sdk_stream",
     "read_count",
+    "read_list",
     "read_objects",
     "read_response",
     "read_sdk_lines",
     "read_until_complete",
+    "require_objects",
     "result_text",
     "schema_of",
 ]
 
-    "read_list",
 __getattr__ = build_getattr(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
-    "require_objects",
     return __all__

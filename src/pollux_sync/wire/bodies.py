@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.faults import ReplyError
+from pollux_sync.wire.faults import ReplyError, SizeLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
     for chunk in chunks:
         content += chunk
         if len(content) > MAX_BODY_BYTES:
-            raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
+            raise SizeLimitError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
         # Checked after each chunk: the reader itself bounds the wait for one chunk only.
         if time.monotonic() > deadline:
             raise TimeoutError("the answer did not end within the time limit")

@@ -83,6 +83,10 @@ class ReplyError(Exception):
         self.response = response
 
 
+class SizeLimitError(ReplyError):
+    """An answer that is larger than the core reads."""
+
+
 def classify_error(error: Exception) -> Fault | None:
     """Return the fault behind ``error``, or None for an exception that does not come from the wire."""
     if isinstance(error, HttpError):
