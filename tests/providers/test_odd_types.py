@@ -223,10 +223,10 @@ GEMINI_MODELS = {
 
 def search_gemini_batches(body):
     batching = pollux_gemini.batching
-    page = batching.decode_batches(answer(body))
     check_text(batching.read_page_token(answer(body)))
-    batching.can_stop_search(page, BATCH.created_at)
-    return [batching.build_job(remote, BATCH, []) for remote in page if remote.mark == BATCH.mark]
+    found = find_marked_jobs([(answer(body), batching.decode_entries(answer(body)))], BATCH)
+    remote = batching.choose_match(found)
+    return [] if remote is None else [batching.build_job(remote, BATCH, [])]
 
 
 def check_jobs(jobs):

@@ -1,6 +1,7 @@
 """Deferred requests over both ways to the wire, against a server that keeps batches and files."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -31,6 +32,7 @@ from pollux_sync import (
 )
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.testing.server import Answer, ResetBeforeBody, ScriptedServer
+from pollux_sync.wire import bodies
 
 MANY = [f"p{number}" for number in range(40)]  # more than go into one request
 FEW = MANY[:3]
@@ -427,23 +429,72 @@ def test_looks_no_further_back_than_the_submission(config, server, batches):
     assert len(list_requests(server, "GET", "/batches?")) == 1
 
 
-@pytest.mark.parametrize(
-    "times", [[None, None], ["2001-01-01T00:00:00Z"] * 2, ["2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z"]]
-)
-def test_an_order_that_does_not_show_ends_no_search(times):
-    told = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
-    page = batching.decode_batches(HttpResponse(status=200, body={"operations": told}))
-    assert not batching.can_stop_search(page, 2e9)
+def test_of_two_batches_of_the_same_requests_the_one_that_runs_is_taken(config, server, batches):
+    def create_twice(request):
+        answer = batches(request)
+        if ":batchGenerateContent" in request.path:
+            batches(request)
+            batches.batches["batches/2"].states = ["CANCELLED"]
+            return ResetBeforeBody()
+        return answer
+
+    server.handler = create_twice
+    assert defer_many(FEW, config=config()).job_id == "batches/1"
 
 
-@pytest.mark.parametrize(("hours_before", "is_past"), [(1, False), (23, False), (24, False), (25, True)])
-def test_allows_the_clocks_a_day_of_difference(hours_before, is_past):
-    submitted_at = datetime(2026, 11, 25, tzinfo=UTC)
-    newest = submitted_at - timedelta(hours=hours_before)
-    times = [newest.isoformat(), (newest - timedelta(hours=1)).isoformat()]
-    listed = [{"name": "batches/1", "metadata": {"createTime": time}} for time in times]
-    page = batching.decode_batches(HttpResponse(status=200, body={"operations": listed}))
-    assert batching.can_stop_search(page, submitted_at.timestamp()) == is_past
+def test_two_batches_of_the_same_requests_that_run_are_refused(config, server, batches):
+    def create_twice(request):
+        answer = batches(request)
+        return (batches(request), ResetBeforeBody())[1] if ":batchGenerateContent" in request.path else answer
+
+    server.handler = create_twice
+    with pytest.raises(ConfigurationError, match="batches/2, batches/1") as caught:
+        defer_many(FEW, config=config())
+    assert "cancel all but one" in caught.value.hint
+
+
+def test_a_page_of_large_answers_is_asked_for_in_parts(config, server, batches, monkeypatch):
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 30_000)
+    for number in range(4):
+        name = batches.new_batch(KEY, f"other-{number}", [("k", {"contents": [{"parts": [{"text": "x" * 10_000}]}]})])
+        batches.batches[name].states = ["SUCCEEDED"]
+        batches.settle(name)
+    batches.after = [error(500, "try later")]
+    batches.page_size = 10
+
+    def page(request, kind, items):
+        size = int(re.search(r"pageSize=(\d+)", request.path)[1])
+        batches.page_size = size
+        return show(request, kind, items)
+
+    show, batches.page = batches.page, page
+    assert defer_many(FEW, config=config()).job_id == "batches/5"
+    assert [request.path.partition("?")[2] for request in list_requests(server, "GET", "/batches?")] == [
+        "pageSize=10",
+        "pageSize=1",
+        *(f"pageSize=1&pageToken={number}" for number in range(1, 5)),
+    ]
+    assert len(list_submissions(server)) == 1
+
+
+def test_a_file_is_stored_once_although_the_service_writes_its_type_differently(config, server, batches, tmp_path):
+    (tmp_path / "a.mp3").write_bytes(b"ID3 a")
+    sources, path = [Source.from_file(tmp_path / "a.mp3")], tmp_path / "job.json"
+
+    def rename_type(request):
+        answer = batches(request)
+        if request.path.startswith("/stored/"):
+            return attrs.evolve(answer, json={"file": answer.json["file"] | {"mimeType": "audio/mp3"}})
+        return answer
+
+    server.handler = rename_type
+    batches.after = [error(500, "try later")]
+    with pytest.raises(APIError):
+        defer_many(
+            FEW, sources=sources, config=config(uploads="always", retry=RetryPolicy(max_attempts=1)), job_file=path
+        )
+    defer_many(FEW, sources=sources, config=config(uploads="always"), job_file=path)
+    assert len(list_requests(server, "POST", "/stored/")) == 1
 
 
 def test_two_accounts_and_an_own_address_in_one_process():

@@ -26,10 +26,11 @@ from pollux_sync.plugin import (
     Problem,
     ProviderInfo,
     SchemaDialect,
+    SizeLimitError,
     Source,
     SourceRule,
-    convert_to_server_time,
     find_client_problem,
+    find_marked_jobs,
     hookimpl,
     is_refusal,
     is_terminal,
@@ -268,18 +269,14 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        for response in _iter_pages(batching.build_list_request, client, timeout_s):
-            page = batching.decode_batches(response)
-            for remote in page:
-                if remote.mark == batch.mark:
-                    # The interrupted submission did not record its input file either, which has the same name.
-                    uploads = find_files(client, batch.mark, timeout_s)
-                    return batching.build_job(
-                        remote, batch, [asset.id for name, asset in uploads if name == batch.mark]
-                    )
-            if batching.can_stop_search(page, convert_to_server_time(batch.created_at, response)):
-                break
-        return None
+        pages = _iter_batch_pages(client, timeout_s)
+        found = find_marked_jobs(((page, batching.decode_entries(page)) for page in pages), batch)
+        remote = batching.choose_match(found)
+        if remote is None:
+            return None
+        # The interrupted submission did not record its input file either, which has the same name.
+        uploads = find_files(client, batch.mark, timeout_s)
+        return batching.build_job(remote, batch, [asset.id for name, asset in uploads if name == batch.mark])
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
@@ -331,5 +328,23 @@ def _iter_pages(build_request: PageRequest, client: Client, timeout_s: float) ->
 
     def fetch_page(token: str | None) -> HttpResponse:
         return client.send(build_request(token), timeout_s)
+
+    return iter_pages(fetch_page, batching.read_page_token)
+
+
+def _iter_batch_pages(client: Client, timeout_s: float) -> Iterator[HttpResponse]:
+    """Yield the pages of the list of batches. Where a page is too large to be read, the next ones hold one batch."""
+    page_size = batching.PAGE_SIZE
+
+    def fetch_page(token: str | None) -> HttpResponse:
+        nonlocal page_size
+        try:
+            return client.send(batching.build_list_request(token, page_size), timeout_s)
+        except SizeLimitError:
+            if page_size == 1:
+                raise
+            # Every batch in a page may hold its inline answers. Those of one are never larger than what can be read.
+            page_size = 1
+            return fetch_page(token)
 
     return iter_pages(fetch_page, batching.read_page_token)

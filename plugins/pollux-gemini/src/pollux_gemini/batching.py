@@ -23,17 +23,20 @@ from pollux_sync.plugin import (
     HttpRequest,
     HttpResponse,
     JobState,
+    ListedJob,
     ReplyError,
     as_text,
     build_custom_id,
+    choose_job,
     error_message,
     is_terminal,
     read_count,
+    read_list,
+    require_objects,
 )
-from pollux_sync.plugin import read_objects as read_object_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pollux_gemini.parts import Json
     from pollux_sync.plugin import DeferredBatch, DeferredStatus
@@ -48,12 +51,8 @@ MAX_INLINE_BYTES = 20_000_000
 MAX_INLINE_REQUESTS = 32
 
 #: The page size of the list of batches. Pages are short because every batch in them may hold its inline answers.
-_PAGE_SIZE = 10
+PAGE_SIZE = 10
 _MAX_DIGITS = 19
-#: A batch that is older than the submission by more than this, both by the service's clock, is not its batch. A day
-#: leaves room for a clock of ours that was set between the attempt and the look-up, a minute more for times in whole
-#: seconds.
-_MARGIN_S = 86_460.0
 #: google.rpc.Code by number: its name, and the status of a direct call that fails so.
 #: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 _RPC_CODES = (
@@ -153,9 +152,9 @@ def build_cancel_request(name: str) -> HttpRequest:
     return HttpRequest(path=build_resource_path(name, ":cancel"))
 
 
-def build_list_request(page_token: str | None) -> HttpRequest:
+def build_list_request(page_token: str | None, page_size: int) -> HttpRequest:
     """Build the request for one page of the account's batches; the first page has no token."""
-    return HttpRequest(method="GET", path=build_list_path("/batches", _PAGE_SIZE, page_token))
+    return HttpRequest(method="GET", path=build_list_path("/batches", page_size, page_token))
 
 
 def decode_job(response: HttpResponse, batch: DeferredBatch, files: Iterable[str] = ()) -> DeferredJob:
@@ -182,25 +181,44 @@ def decode_batch(response: HttpResponse) -> RemoteBatch:
     return remote
 
 
-def decode_batches(response: HttpResponse) -> list[RemoteBatch]:
+def decode_entries(response: HttpResponse) -> list[ListedJob]:
     """Decode a page of the list of batches. Raises ReplyError for an answer that is not such a list."""
-    remotes = map(_decode_operation, _read_list(response, "operations"))
-    return [remote for remote in remotes if remote is not None]
+    listed = [] if _is_empty(response, "operations") else read_list(response, "operations")
+    return [_decode_entry(operation) for operation in listed]
 
 
-def _read_list(response: HttpResponse, name: str) -> list[Json]:
-    """Return the objects of a list. Google leaves an empty list out; another answer does not say that it is empty."""
+def _decode_entry(operation: Any) -> ListedJob:
+    """Decode one entry of the list. One without a name, or whose metadata are damaged, may be any batch."""
+    remote = _decode_operation(as_object(operation))
+    if remote is None:
+        return ListedJob(remote=None, is_readable=False)
+    metadata = operation.get("metadata")
+    is_readable = isinstance(metadata, dict) and isinstance(metadata.get("displayName"), str | None)
+    return ListedJob(remote=remote, mark=remote.mark, created_at=remote.created_at, is_readable=is_readable)
+
+
+def choose_match(found: Sequence[ListedJob]) -> RemoteBatch | None:
+    """Return the batch among those that were created from the same requests, None without any.
+
+    Raises ConfigurationError if several were, of which all but one would cost money for nothing.
+    """
+    remotes: dict[str, RemoteBatch] = {entry.remote.name: entry.remote for entry in found}
+    if len(remotes) < 2:  # noqa: PLR2004
+        return next(iter(remotes.values()), None)
+    return remotes[choose_job({name: build_state(remote) for name, remote in remotes.items()})]
+
+
+def _is_empty(response: HttpResponse, name: str) -> bool:
+    """Return whether a list is left out, as Google does with an empty one; another answer does not say so."""
     body = response.body
-    if isinstance(body, dict) and name not in body and not body.keys() - {"nextPageToken"}:
-        return []
-    return read_object_list(response, name)
+    return isinstance(body, dict) and name not in body and not body.keys() - {"nextPageToken"}
 
 
 def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
     """Return the uploads on a page of files whose display names begin with ``mark``, each after its display name."""
     return [
         (file["displayName"], decode_asset(file))
-        for file in _read_list(response, "files")
+        for file in ([] if _is_empty(response, "files") else require_objects(response, "files"))
         if (as_text(file.get("displayName")) or "").startswith(mark)
         and as_text(file.get("name"))
         # A file of answers may have its batch's display name. It must not be deleted as a stray upload.
@@ -209,20 +227,14 @@ def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]
 
 
 def read_page_token(response: HttpResponse) -> str | None:
-    """Return the token of the next page, or None on the last page. All of Gemini's lists have it."""
-    return as_text(as_object(response.body).get("nextPageToken")) or None
+    """Return the token of the next page, or None on the last page. All of Gemini's lists have it.
 
-
-def can_stop_search(page: list[RemoteBatch], server_time: float | None) -> bool:
-    """Return whether no later page can hold a batch that was created when the service's clock showed ``server_time``.
-
-    Without a time it returns False: then all pages are read.
+    Raises ReplyError for a token that is no text: the list goes on, but cannot be read to its end.
     """
-    times = [remote.created_at for remote in page if remote.created_at is not None]
-    # Google does not document the order of the list. The search stops early only on a page that shows the order
-    # itself: at least two different times, newest first.
-    is_newest_first = len(set(times)) > 1 and times == sorted(times, reverse=True)
-    return server_time is not None and is_newest_first and max(times) < server_time - _MARGIN_S
+    token = as_object(response.body).get("nextPageToken")
+    if not isinstance(token, str | None):
+        raise ReplyError("the list goes on, but its page token is no text", hint="check base_url", response=response)
+    return token or None
 
 
 def build_state(remote: RemoteBatch) -> JobState:
