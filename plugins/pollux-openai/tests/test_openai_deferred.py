@@ -728,18 +728,24 @@ def build_batch_state(status, completed=0, failed=0, total=4, **fields):
         (build_batch_state("completed", 3, 1, output_file_id="f"), ("partial", 3, 1)),
         # Answers are counted whose file is not there yet: it is waited for.
         (build_batch_state("completed", 4), ("running", 4, 0)),
+        (build_batch_state("completed"), ("running", 0, 0)),
+        (build_batch_state("completed", total=0), ("running", 0, 0)),
+        ({"status": "completed"}, ("running", 0, 0)),
+        ({"status": "completed", "request_counts": None, "output_file_id": None}, ("running", 0, 0)),
+        (build_batch_state("completed", 2, output_file_id="f"), ("partial", 2, 0)),
+        (build_batch_state("completed", 0, 4), ("failed", 0, 4)),
         (build_batch_state("completed", 0, 4, output_file_id="f"), ("failed", 0, 4)),
-        (build_batch_state("failed", total=0), ("failed", 0, 4)),
-        (build_batch_state("cancelled"), ("cancelled", 0, 4)),
+        (build_batch_state("failed", total=0), ("failed", 0, 0)),
+        (build_batch_state("cancelled"), ("cancelled", 0, 0)),
         (build_batch_state("cancelled", 0, 4), ("cancelled", 0, 4)),
-        (build_batch_state("cancelled", 1), ("partial", 1, 3)),
+        (build_batch_state("cancelled", 1), ("partial", 1, 0)),
         (build_batch_state("expired", 0, 4), ("expired", 0, 4)),
         (build_batch_state("expired", 3, 1), ("partial", 3, 1)),
         (build_batch_state("paused", 1), ("running", 1, 0)),
         ({"status": "completed", "output_file_id": "f"}, ("completed", 4, 0)),
-        ({"status": "completed", "output_file_id": "f", "error_file_id": "e"}, ("partial", 0, 4)),
-        ({"status": "completed", "error_file_id": "e", "request_counts": []}, ("failed", 0, 4)),
-        ({"status": "expired", "output_file_id": "f"}, ("partial", 0, 4)),
+        ({"status": "completed", "output_file_id": "f", "error_file_id": "e"}, ("partial", 0, 0)),
+        ({"status": "completed", "error_file_id": "e", "request_counts": []}, ("failed", 0, 0)),
+        ({"status": "expired", "output_file_id": "f"}, ("partial", 0, 0)),
         (build_batch_state("completed", 9, output_file_id="f"), ("completed", 4, 0)),
     ],
 )
@@ -750,7 +756,8 @@ def test_names_the_state_of_a_job(batch, expected):
 
 @pytest.mark.parametrize("name", ["completed_at", "cancelled_at", "expired_at", "failed_at"])
 def test_knows_when_a_job_ended_but_not_before(name):
-    assert decode_state(build_batch_state(name.removesuffix("_at"), **{name: 7}), FOUR).completed_at == 7
+    ended = build_batch_state(name.removesuffix("_at"), output_file_id="f", **{name: 7})
+    assert decode_state(ended, FOUR).completed_at == 7
     assert decode_state(build_batch_state("in_progress", **{name: 7}), FOUR).completed_at is None
 
 

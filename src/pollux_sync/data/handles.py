@@ -125,8 +125,12 @@ class JobState:
 
     ``error`` says why the job failed as a whole, and ``provider_code`` is the provider's code for that. ``ended_as`` is
     the status with which the job itself ended; set it where ``status`` is "partial", which does not say whether the job
-    was cancelled or expired. It decides the fate of requests for which `pollux_collect_deferred` yields no row. Times
-    are in seconds since the epoch.
+    was cancelled or expired. It decides the fate of requests for which `pollux_collect_deferred` yields no row.
+
+    ``succeeded`` and ``failed`` are the provider's own counts, which explain rows that are not there: never derive them
+    from each other. ``row_count`` is how many rows the provider has by these counts; leave it None where failures may
+    have no row. Results with fewer rows, or fewer answers than ``succeeded``, are damaged. Times are in seconds since
+    the epoch.
     """
 
     status: DeferredStatus
@@ -138,6 +142,7 @@ class JobState:
     error: str | None = None
     provider_code: str | None = None
     ended_as: DeferredStatus | None = None
+    row_count: int | None = None
 
     def decide_unanswered(self) -> ItemStatus:
         """Return the status of a request without a row."""
@@ -167,11 +172,6 @@ class DeferredSnapshot(Storable):
         return is_terminal(self.status)
 
 
-def build_custom_id(index: int) -> str:
-    """Return our id of the deferred request whose answer has this index."""
-    # Padded with zeros, so that ids sort in the order of the requests, up to a million of them.
-    return f"pollux-{index:06d}"
-
 def check_coverage(jobs: Sequence[DeferredJob], request_count: int, *, is_whole: bool = True) -> None:
     """Raise ConfigurationError unless jobs hold the requests from the first on, without gaps; all if ``is_whole``."""
     covered = 0
@@ -188,6 +188,11 @@ def check_coverage(jobs: Sequence[DeferredJob], request_count: int, *, is_whole:
         hint="pass the handle that defer_many returned, or its job_file, unchanged",
     )
 
+
+def build_custom_id(index: int) -> str:
+    """Return our id of the deferred request whose answer has this index."""
+    # Padded with zeros, so that ids sort in the order of the requests, up to a million of them.
+    return f"pollux-{index:06d}"
 
 
 def is_terminal(status: str) -> bool:

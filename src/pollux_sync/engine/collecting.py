@@ -43,10 +43,14 @@ _LEAST_LOOK_S = 1.0
 
 @attrs.frozen(kw_only=True)
 class _Item:
-    """One request of a job: its outcome, and what the provider says about it."""
+    """One request of a job: its outcome, and what the provider says about it.
+
+    ``is_answer`` means that the provider sent an answer, whether or not it could be decoded.
+    """
 
     outcome: Outcome
     status: ItemStatus
+    is_answer: bool = False
     error: str | None = None
     provider_status: str | None = None
 
@@ -88,7 +92,8 @@ def _inspect_jobs(handle: DeferredHandle, hooks: Hooks, deadline: float = math.i
 def _merge_states(handle: DeferredHandle, states: Sequence[JobState]) -> DeferredSnapshot:
     # The counts of several jobs add up; the times do not: the handle is done when its last job is, and the first
     # expiry is the one to act on.
-    succeeded, failed = (sum(getattr(state, name) for state in states) for name in ("succeeded", "failed"))
+    succeeded = sum(state.succeeded for state in states)
+    failed = sum(_count_failed(job, state) for job, state in zip(handle.jobs, states, strict=True))
     completed_at = [state.completed_at for state in states if state.completed_at is not None]
     expires_at = [state.expires_at for state in states if state.expires_at is not None]
     status = _merge_status(states)
@@ -106,6 +111,13 @@ def _merge_states(handle: DeferredHandle, states: Sequence[JobState]) -> Deferre
         completed_at=max(completed_at, default=None) if is_terminal(status) else None,
         expires_at=min(expires_at, default=None),
     )
+
+
+def _count_failed(job: DeferredJob, state: JobState) -> int:
+    """Return how many requests of a job failed: once it has ended early or in part, all that have no answer."""
+    if is_terminal(state.status) and state.status != "completed":
+        return max(state.failed, job.request_count - state.succeeded)
+    return state.failed
 
 
 def _merge_status(states: Sequence[JobState]) -> DeferredStatus:
@@ -189,14 +201,17 @@ class _JobRows:
 
     def count_missing(self, job: DeferredJob, state: JobState) -> int:
         """Return how many answers are missing without a reason that the job's state gives."""
-        if state.decide_unanswered() != "missing":
-            return 0
-        failed_rows = sum(item.status != "succeeded" for item in self.items.values())
-        # The provider counts failures for which it writes no row. Rows may have lost their keys; but if no row has one
-        # of this job's, they are another job's.
+        # Rows may have lost their keys; but if no row has one of this job's, they are another job's.
         lost_keys = len(self.unmatched) if self.items else 0
-        explained = max(0, state.failed - failed_rows) + lost_keys
-        return max(0, job.request_count - len(self.items) - explained)
+        absent = job.request_count - len(self.items) - lost_keys
+        n_answers = sum(item.is_answer for item in self.items.values())
+        failed_rows = sum(item.status != "succeeded" for item in self.items.values())
+        # The provider counts failures for which it may write no row. A job that ended early answers for all others.
+        is_whole = state.decide_unanswered() == "missing"
+        unexplained = absent - max(0, state.failed - failed_rows) if is_whole else 0
+        # Whatever became of the job: what the provider says it has must be there.
+        promised = max(state.succeeded - n_answers, (state.row_count or 0) - len(self.items))
+        return max(0, min(absent, max(unexplained, promised)))
 
 
 def _read_job(job: DeferredJob, state: JobState, prepared: Prepared, hooks: Hooks) -> _JobRows:
@@ -274,7 +289,13 @@ def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
     else:
         failed = _read_row_error(row, call, hooks)
         outcome, error = Failure(failed), failed.message
-    return _Item(outcome=outcome, status=status, error=error, provider_status=row.provider_status)
+    return _Item(
+        outcome=outcome,
+        status=status,
+        is_answer=row.status == "succeeded",
+        error=error,
+        provider_status=row.provider_status,
+    )
 
 
 def _read_row_error(row: DeferredRow, call: Call, hooks: Hooks) -> PolluxError:

@@ -173,12 +173,13 @@ def decode_state(remote: Any) -> JobState:
     provider_status = as_text(remote.get("processing_status")) if isinstance(remote, dict) else None
     if provider_status is None:
         raise ReplyError("the answer is not a batch", hint=_BATCHES_HINT)
-    counts = _read_counts(remote)
+    counts, size = _read_counts(remote), _read_size(remote)
     status: DeferredStatus = "cancelling" if provider_status == "canceling" else "running"
-    # A batch may say so before its results are there. Waiting loses nothing.
-    is_early = counts["succeeded"] > 0 and "results_url" in remote and remote["results_url"] is None
+    # A batch may say so before its results are there. Waiting loses nothing, unless they are gone for good.
+    has_no_results = "results_url" in remote and remote["results_url"] is None and not has_lost_results(remote)
+    is_early = has_no_results and (counts["succeeded"] > 0 or not size)
     if has_ended(remote) and not is_early:
-        status = _decide_status(counts)
+        status = _decide_status(counts) if size else "partial"
     return JobState(
         status=status,
         provider_status=provider_status,
@@ -186,6 +187,9 @@ def decode_state(remote: Any) -> JobState:
         failed=sum(counts[fate] for fate in _FATES[1:]),
         completed_at=parse_timestamp(remote.get("ended_at")),
         expires_at=parse_timestamp(remote.get("expires_at")),
+        # However the requests ended, the results have a row for each.
+        ended_as="completed" if has_ended(remote) else None,
+        row_count=sum(counts[fate] for fate in _FATES),
     )
 
 

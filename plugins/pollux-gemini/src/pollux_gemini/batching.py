@@ -249,7 +249,13 @@ def build_state(remote: RemoteBatch) -> JobState:
         error=remote.error,
         provider_code=remote.error_code,
         ended_as=remote.status,
+        # Rows of requests that failed are beside the answers, if there are any.
+        row_count=remote.succeeded + remote.failed if _has_output(remote) else None,
     )
+
+
+def _has_output(remote: RemoteBatch) -> bool:
+    return bool(remote.answers) or remote.answers_file is not None
 
 
 def _refine_status(remote: RemoteBatch) -> DeferredStatus:
@@ -258,7 +264,7 @@ def _refine_status(remote: RemoteBatch) -> DeferredStatus:
     if remote.status in {"cancelled", "expired"} and remote.succeeded:
         return "partial"
     # A batch may say so before its answers are there. Waiting loses nothing.
-    if remote.status == "completed" and remote.succeeded and not remote.answers and remote.answers_file is None:
+    if remote.status == "completed" and remote.succeeded and not _has_output(remote):
         return "running"
     if remote.status == "completed" and remote.failed:
         return "partial" if remote.succeeded else "failed"

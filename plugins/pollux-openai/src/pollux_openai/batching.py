@@ -125,31 +125,24 @@ def read_remote_id(remote: Mapping[str, Any]) -> str:
 
 
 def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
-    """Decode the state of a job. Once the job has ended, a request without an answer counts as failed.
-
-    Raises ReplyError for an answer that is not a batch.
-    """
-    request_count = job.request_count
+    """Decode the state of a job. Raises ReplyError for an answer that is not a batch."""
     provider_status = as_text(remote.get("status"))
     if provider_status is None:
         raise ReplyError("the answer is not a batch: it has no status", hint="check base_url")
-    is_over = provider_status in _EARLY_ENDS or provider_status == "completed"
-    counts = remote.get("request_counts")
-    has_counts = bool(read_count(counts, "total"))
     has_answers, has_errors = (bool(remote.get(name)) for name in ("output_file_id", "error_file_id"))
-    # Never report more answers than requests, whatever a compatible server counts.
-    succeeded = min(read_count(counts, "completed") or 0, request_count)
-    # Some servers report the end before the file exists. Waiting loses nothing.
-    if provider_status == "completed" and succeeded and not has_answers:
-        is_over = False
-    # Some servers count nothing. Then only the two files show how the job went.
-    if provider_status == "completed" and not has_counts:
-        succeeded = request_count if has_answers and not has_errors else 0
-    failed = request_count - succeeded if is_over else read_count(counts, "failed") or 0
+    succeeded, failed = _read_counts(remote, job.request_count)
+    ended_as: DeferredStatus | None = _EARLY_ENDS.get(provider_status)
+    is_over = ended_as is not None
+    if provider_status == "completed":
+        ended_as = "completed"
+        # Some servers report the end before the files exist. Waiting loses nothing. Failures may never have a file.
+        is_over = has_answers or (not succeeded and (has_errors or failed > 0))
     # An unknown status counts as running: waiting loses nothing, while a wrong end would give up paid answers.
     status: DeferredStatus = _RUNNING_STATUSES.get(provider_status, "running")
     if is_over:
-        status = _decide_status(provider_status, failed, has_some=succeeded > 0 or (has_answers and not has_counts))
+        has_some = succeeded > 0 or (has_answers and not _has_counts(remote))
+        is_whole = succeeded == job.request_count
+        status = _decide_status(provider_status, has_some=has_some, is_whole=is_whole)
     return JobState(
         status=status,
         provider_status=provider_status,
@@ -159,19 +152,35 @@ def decode_state(remote: Mapping[str, Any], job: DeferredJob) -> JobState:
         expires_at=read_count(remote, "expires_at"),
         error=_describe_errors(remote, job),
         provider_code=next((as_text(error.get("code")) for error in _read_errors(remote)), None),
-        ended_as=_EARLY_ENDS.get(provider_status),
+        ended_as=ended_as,
+        # Each failure that is counted has a row in the error file, if there is one.
+        row_count=succeeded + failed if has_errors else None,
     )
 
 
-def _decide_status(provider_status: str, failed: int, *, has_some: bool) -> DeferredStatus:
-    """Return our status of a job that has ended. ``has_some``: at least one request was answered."""
-    if provider_status == "completed" and not failed:
+def _has_counts(remote: Mapping[str, Any]) -> bool:
+    return bool(read_count(remote.get("request_counts"), "total"))
+
+
+def _read_counts(remote: Mapping[str, Any], request_count: int) -> tuple[int, int]:
+    """Return how many requests succeeded and failed. Never more than there are, whatever a compatible server counts."""
+    # Some servers count nothing. Then only the two files show how the job went.
+    if remote.get("status") == "completed" and not _has_counts(remote):
+        return request_count if remote.get("output_file_id") and not remote.get("error_file_id") else 0, 0
+    counts = remote.get("request_counts")
+    succeeded = min(read_count(counts, "completed") or 0, request_count)
+    return succeeded, min(read_count(counts, "failed") or 0, request_count - succeeded)
+
+
+def _decide_status(provider_status: str, *, has_some: bool, is_whole: bool) -> DeferredStatus:
+    """Return our status of a job that has ended, with some answers or with all."""
+    if provider_status == "completed" and is_whole:
         return "completed"
     # Jobs that expired or were cancelled keep the answers so far. One that failed did not pass the validation of its
     # input file, so nothing was answered.
     if has_some and provider_status != "failed":
         return "partial"
-    return "cancelled" if provider_status == "cancelled" else "expired" if provider_status == "expired" else "failed"
+    return _EARLY_ENDS.get(provider_status, "failed")
 
 
 def _read_end_time(remote: Mapping[str, Any]) -> int | None:
