@@ -3,12 +3,14 @@
 import json
 import re
 
+import attrs
 import pytest
 
 from killing import SERVICES
 from pollux_sync import (
     APIError,
     Config,
+    ConfigurationError,
     RetryPolicy,
     Source,
     collect_deferred,
@@ -23,6 +25,7 @@ ONCE = RetryPolicy(max_attempts=1, initial_delay_s=0)
 RESULTS = re.compile(r"/content$|/results$|:download")
 SUBMISSION = re.compile(r"/batches$|:batchGenerateContent$")
 LIST = re.compile(r"/batches\?")
+STATE = re.compile(r"/batches/[^/:]+$")
 
 every_provider = pytest.mark.parametrize("build_service", SERVICES, ids=lambda build: build.__name__)
 
@@ -58,10 +61,14 @@ DAMAGES = {
 
 
 class Way:
-    """The way to a service; `damage` rewrites the rows of results, `lists` replaces the pages of the list of jobs."""
+    """The way to a service; `damage` rewrites the rows of results, `lists` replaces the pages of the list of jobs.
+
+    `edit_list` and `edit_state` rewrite the entries of that list and the state of a job.
+    """
 
     def __init__(self, service):
         self.service, self.damage, self.lists, self.losses = service, None, None, 0
+        self.edit_list = self.edit_state = None
         self.submissions = 0
 
     def __call__(self, request):
@@ -69,6 +76,12 @@ class Way:
             return self.damage(self.service.handler(request).body.splitlines(keepends=True))
         if LIST.search(request.path) and self.lists:
             return Answer(json=next(self.lists))
+        if LIST.search(request.path) and self.edit_list:
+            page = self.service.handler(request).json
+            name = "data" if "data" in page else "operations"
+            return Answer(json=page | {name: self.edit_list(page[name])})
+        if STATE.search(request.path) and request.method == "GET" and self.edit_state:
+            return Answer(json=self.edit_state(self.service.handler(request).json))
         if request.method == "POST" and SUBMISSION.search(request.path):
             self.submissions += 1
             if self.losses:
@@ -209,3 +222,99 @@ def test_lists_that_never_end_submit_nothing_twice(way, reach, sources, tmp_path
     assert way.service.list_job_ids() == [handle.job_id]
     wait_deferred(handle, config=config, poll=0)
     assert collect_deferred(path, config=config)["answers"] == expect(way)
+
+
+def without(*names):
+    return lambda entry: {name: value for name, value in entry.items() if name not in names}
+
+
+#: What becomes of each entry of the list of jobs: none of them can be told from the job that is looked for.
+UNREADABLE = {
+    "text": lambda _: "x",
+    "null": lambda _: None,
+    "without a name": without("id", "name"),
+    "odd facts": lambda entry: entry | {"metadata": "x", "request_counts": None},
+}
+
+
+@pytest.mark.parametrize("edit", UNREADABLE.values(), ids=UNREADABLE)
+@every_provider
+def test_a_list_that_cannot_be_read_submits_nothing_twice(way, reach, tmp_path, edit):
+    config, path = Config(retry=ONCE, **reach), tmp_path / "job.json"
+    service = way.service.handler
+    lose = [True]
+
+    def create_and_lose(request):
+        answered = service(request)
+        if SUBMISSION.search(request.path) and request.method == "POST" and lose:
+            lose.pop()
+            return ResetBeforeBody()
+        return answered
+
+    way.service = attrs.evolve(way.service, handler=create_and_lose)
+    with pytest.raises(APIError):
+        defer_many(PROMPTS, config=config, job_file=path)
+    way.edit_list = lambda entries: [edit(entry) for entry in entries]
+    with pytest.raises((APIError, ConfigurationError), match=r"cannot be read|has no id|may have created any of"):
+        defer_many(PROMPTS, config=config, job_file=path)
+    assert way.submissions == 1
+    way.edit_list = None
+    way.service.end_jobs()
+    assert way.service.list_job_ids() == [defer_many(PROMPTS, config=config, job_file=path).job_id]
+
+
+@every_provider
+def test_an_empty_page_that_goes_on_is_no_end(way, reach, tmp_path):
+    config, path = Config(retry=ONCE, **reach), tmp_path / "job.json"
+    way.losses = 1
+    with pytest.raises(APIError):
+        defer_many(PROMPTS, config=config, job_file=path)
+    pages = {
+        "openai": {"object": "list", "data": [], "has_more": True},
+        "anthropic": {"data": [], "has_more": True, "last_id": "x"},
+        "gemini": {"operations": [], "nextPageToken": 5},
+    }
+    way.lists = iter([pages[way.service.provider]])
+    with pytest.raises(APIError, match="the list goes on") as caught:
+        defer_many(PROMPTS, config=config, job_file=path)
+    assert (caught.value.kind, caught.value.phase, way.submissions) == ("malformed", "batch_submit", 1)
+
+
+def end_early(answer):
+    """The state of a job that expired after 30 of its 40 requests, as each provider writes it."""
+    counts = {"total": 40, "completed": 30, "failed": 0, "succeeded": 30, "expired": 10}
+    if "processing_status" in answer:
+        return answer | {"request_counts": counts}
+    if "metadata" in answer and answer.get("name"):
+        stats = {"requestCount": "40", "successfulRequestCount": "30", "pendingRequestCount": "10"}
+        metadata = answer["metadata"] | {"state": "BATCH_STATE_EXPIRED", "batchStats": stats}
+        return answer | {"metadata": metadata}
+    return answer | {"status": "expired", "request_counts": counts}
+
+
+@pytest.mark.parametrize("count", [0, 5, 29])
+@every_provider
+def test_answers_of_a_job_that_ended_early_are_all_there_or_damaged(way, reach, sources, count):
+    handle = end_job(reach, sources)
+    stored = sorted(way.service.list_files())
+    way.edit_state = end_early
+    way.damage = lambda rows: answer(rows[:count])
+    n_rows = 40 if way.service.provider == "anthropic" else 30
+    with pytest.raises(APIError, match=f"{n_rows - count} of 40 answers are missing") as caught:
+        collect_deferred(handle, config=Config(retry=ONCE, **reach))
+    assert caught.value.partial_result["errors"].count(None) == count
+    assert sorted(way.service.list_files()) == stored
+
+
+@every_provider
+def test_an_answer_counts_more_than_a_failure_of_the_same_request(way, reach, sources):
+    handle = end_job(reach, sources)
+
+    def fail_first(rows):
+        failed = {"response": None, "result": {"type": "errored"}, "error": {"code": 13, "message": "busy"}}
+        return answer(line for row in rows for line in (json.dumps(json.loads(row) | failed).encode() + b"\n", row))
+
+    way.damage = fail_first
+    result = collect_deferred(handle, config=Config(retry=ONCE, **reach))
+    assert result["answers"] == expect(way)
+    assert result["diagnostics"]["deferred"]["duplicate_rows"] == 40

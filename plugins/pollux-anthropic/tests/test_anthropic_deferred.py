@@ -541,6 +541,68 @@ def test_does_not_guess_between_batches(server, service, config, tmp_path, is_ar
     assert len(posts(server)) == 1
 
 
+def test_an_archived_batch_of_others_does_not_block(server, service, config, tmp_path, monkeypatch):
+    archived = another(30, "msgbatch_old", service=service)
+    lost = interrupt_submission(service, config, tmp_path, newer=[archived])
+    service.account.batches.remove(lost)
+    service.public_url = None
+    with pytest.raises(ConfigurationError, match="msgbatch_old") as caught:
+        defer_many(PROMPTS, config=config(), job_file=tmp_path / "job")
+    assert "delete the job file" in caught.value.hint
+    facts = Batch.facts
+    monkeypatch.setattr(Batch, "facts", lambda *a: facts(*a) | {"archived_at": "2026-11-25T00:00:00Z"})
+    assert defer_many(PROMPTS, config=config(), job_file=tmp_path / "job").job_id != "msgbatch_old"
+
+
+@pytest.mark.parametrize("body", [{"data": ["x"]}, {"data": [None]}, {"data": [{"type": "message_batch"}]}])
+def test_a_newest_batch_that_cannot_be_read_is_no_bookmark(server, config, body):
+    server.handler = lambda _: Answer(json=body)
+    with pytest.raises(APIError, match="no batch id"):
+        defer("p", config=config())
+    assert posts(server) == []
+
+
+@pytest.mark.parametrize("counts", [None, {}, "x", {"processing": "30"}, {"processing": 0, "succeeded": 0}])
+def test_a_batch_whose_counts_cannot_be_read_may_be_it(counts):
+    batch = DeferredBatch(path=Path("none"), model="m", first=0, request_count=4, n_bytes=9, mark="m", created_at=0.0)
+    assert is_possible_match({"id": "a", "request_counts": counts}, batch)
+    assert not is_possible_match({"id": "a", "request_counts": {"processing": 5}}, batch)
+
+
+@pytest.mark.parametrize("counts", [None, {}, {"succeeded": "30"}])
+def test_an_ended_batch_without_counts_needs_all_its_rows(server, service, config, counts):
+    handle = defer_many(PROMPTS, config=config())
+
+    def drop_counts(request):
+        answer = service(request)
+        is_state = request.path.endswith(handle.job_id) and "processing_status" in answer.json
+        return attrs.evolve(answer, json=answer.json | {"request_counts": counts}) if is_state else answer
+
+    server.handler = drop_counts
+    service.edit_rows = lambda rows: rows[:10]
+    wait_deferred(handle, config=config(), poll=0.01)
+    with pytest.raises(APIError, match="20 of 30 answers are missing"):
+        collect_deferred(handle, config=config(retry=ONCE))
+    service.edit_rows = list
+    assert collect_deferred(handle, config=config())["status"] == "ok"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_rows_of_requests_that_all_failed_are_all_there_or_damaged(service, config, count):
+    service.fates = dict.fromkeys(PROMPTS, "errored")
+    service.edit_rows = lambda rows: rows[:count]
+    handle = defer_many(PROMPTS, config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+    with pytest.raises(APIError, match=f"{30 - count} of 30 answers are missing"):
+        collect_deferred(handle, config=config(retry=ONCE))
+
+
+@pytest.mark.parametrize("kind", [None, "SUCCEEDED", 7])
+def test_a_message_is_an_answer_whatever_its_row_is_called(service, config, kind):
+    service.edit_rows = lambda rows: [row | {"result": row["result"] | {"type": kind}} for row in rows]
+    assert wait_and_collect(defer("a", config=config()), config())["answers"] == ["re: a"]
+
+
 @pytest.mark.parametrize("has_old_pages", [False, True], ids=["cursor", "last id"])
 def test_deletes_files_of_an_interrupted_submission(service, config, sources, tmp_path, has_old_pages):
     service.after_create = [ResetBeforeBody()]

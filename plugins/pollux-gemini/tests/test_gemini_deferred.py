@@ -578,6 +578,7 @@ def test_an_operation_that_is_done_has_ended(operation, status):
     ("answer", "row"),
     [
         ({"error": {"code": 1, "message": "gone"}}, ("cancelled", "gone", "1")),
+        ({"error": {"code": 0, "message": ""}}, ("failed", "the row has neither a response nor an error", None)),
         ({"error": {"code": 429, "message": "slow down"}, "response": {}}, ("failed", "slow down", "429")),
         ({"error": "broken"}, ("failed", "broken", None)),
         ({}, ("failed", "the row has neither a response nor an error", None)),
@@ -586,6 +587,27 @@ def test_an_operation_that_is_done_has_ended(operation, status):
 def test_a_row_without_an_answer_has_the_known_facts(answer, row):
     (read,) = batching.iter_rows([{"key": "pollux-000000"} | answer])
     assert (read.custom_id, read.status, read.error, read.provider_status) == ("pollux-000000", *row)
+
+
+@pytest.mark.parametrize("ok", [{"code": 0}, {"code": 0, "message": ""}, {"code": "0"}, {"code": "OK"}, {}, []])
+def test_an_error_that_says_ok_is_none(ok):
+    (read,) = batching.iter_rows([{"key": "pollux-000000", "error": ok, "response": {"candidates": []}}])
+    assert (read.status, read.response.body) == ("succeeded", {"candidates": []})
+
+
+def test_inline_answers_that_cannot_be_read_are_damage(config, server, batches):
+    handle = defer_many(FEW, config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
+
+    def damage(request):
+        answer = batches(request)
+        if request.path.endswith(handle.job_id):
+            answer.json["metadata"]["output"]["inlinedResponses"]["inlinedResponses"][1] = None
+        return answer
+
+    server.handler = damage
+    with pytest.raises(APIError, match="1 of 3 answers are missing, 1 rows cannot be read"):
+        collect_deferred(handle, config=config(retry=RetryPolicy(max_attempts=1)))
 
 
 @pytest.mark.parametrize(

@@ -781,6 +781,31 @@ def test_a_row_that_cannot_be_read_is_of_no_request(line):
     assert (found.custom_id, found.status, found.error) == ("", "failed", "the row cannot be read")
 
 
+@pytest.mark.parametrize("status", [200, "200", 200.0, "200.0", None, 201, "202"])
+def test_an_answer_counts_whatever_its_status_is_written_like(status):
+    found = decode_row(json.dumps(row("a", status=status, body=response(message("hi")))).encode())
+    assert (found.status, found.response.body["output"][0]["type"]) == ("succeeded", "message")
+
+
+@pytest.mark.parametrize("status", ["400", 400.0, None])
+def test_an_error_counts_whatever_its_status_is_written_like(status):
+    found = decode_row(json.dumps(row("a", status=status, body=error("no"))).encode())
+    assert (found.status, found.response) == ("failed", None)
+
+
+def test_too_few_answers_without_a_reason_are_damage(batches, config):
+    reach = config(retry=ONCE)
+    handle = defer_many(["a", "b"], config=reach)
+    batches.arrange = lambda rows: rows[:1]
+    wait_deferred(handle, config=reach, poll=0.01)
+    for failed in (0, 1):
+        batches.batches[0]["request_counts"] = {"total": 2, "completed": 1, "failed": failed}
+        if not failed:
+            with pytest.raises(APIError, match="1 of 2 answers are missing"):
+                collect_deferred(handle, config=reach)
+    assert statuses(collect_deferred(handle, config=reach)) == ["succeeded", "missing"]
+
+
 @pytest.mark.parametrize("answered", [None, 3, [], {}, {"status_code": "200"}])
 def test_a_row_without_an_answer_has_failed(answered):
     found = decode_row(json.dumps({"custom_id": "a", "response": answered, "error": answered}).encode())

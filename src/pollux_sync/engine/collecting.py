@@ -199,6 +199,13 @@ class _JobRows:
     unreadable: int = 0
     damage: APIError | None = None
 
+    def add(self, row: DeferredRow, call: Call, hooks: Hooks) -> None:
+        """Add the row of a request. The first one counts, except that an answer counts more than a failure."""
+        known = self.items.get(row.custom_id)
+        self.duplicates += known is not None
+        if known is None or (row.status == "succeeded" and isinstance(known.outcome, Failure)):
+            self.items[row.custom_id] = _read_row(row, call, hooks)
+
     def count_missing(self, job: DeferredJob, state: JobState) -> int:
         """Return how many answers are missing without a reason that the job's state gives."""
         # Rows may have lost their keys; but if no row has one of this job's, they are another job's.
@@ -259,10 +266,8 @@ def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> _JobRows:
             rows.unreadable += 1
         elif row.custom_id not in calls_by_id:
             rows.unmatched.append(_describe_unmatched(row, calls[0], hooks))
-        elif row.custom_id in rows.items:
-            rows.duplicates += 1
         else:
-            rows.items[row.custom_id] = _read_row(row, calls_by_id[row.custom_id], hooks)
+            rows.add(row, calls_by_id[row.custom_id], hooks)
         # A file of another job, or one without end, must not fill the memory.
         if len(rows.unmatched) + rows.unreadable + rows.duplicates > job.request_count + _MAX_ODD_ROWS:
             rows.unreadable = max(rows.unreadable, 1)

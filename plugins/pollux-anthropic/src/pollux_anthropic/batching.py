@@ -205,10 +205,6 @@ def _decide_status(counts: dict[str, int]) -> DeferredStatus:
     return endings.get(fates[0], "failed") if fates else "failed"
 
 
-def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
-    counts = remote.get("request_counts")
-    return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
-
 def _read_size(remote: dict[str, Any]) -> int:
     """Return the number of a batch's requests, 0 if its counts do not say it."""
     counts = remote.get("request_counts")
@@ -216,6 +212,10 @@ def _read_size(remote: dict[str, Any]) -> int:
     is_whole = all(read_count({"count": count}, "count") is not None for count in known)
     return sum(known) if is_whole else 0
 
+
+def _read_counts(remote: dict[str, Any]) -> dict[str, int]:
+    counts = remote.get("request_counts")
+    return {name: read_count(counts, name) or 0 for name in ("processing", *_FATES)}
 
 
 def parse_row(line: bytes) -> Any:
@@ -235,13 +235,14 @@ def decode_row(row: Any, tag: str) -> DeferredRow:
         return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     result = row.get("result")
     result = result if isinstance(result, dict) else {}
-    kind = as_text(result.get("type"))
-    message = HttpResponse(status=200, body=result.get("message")) if kind == "succeeded" else None
+    kind, message = as_text(result.get("type")), result.get("message")
+    # A message is paid for, under whatever name it comes.
+    is_answer = kind == "succeeded" or (kind not in _ROW_FATES and isinstance(message, dict))
     return DeferredRow(
         custom_id=_read_custom_id(row).removesuffix(f"-{tag}"),
-        status=_ROW_FATES.get(kind or "", "failed"),
-        response=message,
-        error=_describe_error(kind, result),
+        status="succeeded" if is_answer else _ROW_FATES.get(kind or "", "failed"),
+        response=HttpResponse(status=200, body=message) if is_answer else None,
+        error=None if is_answer else _describe_error(kind, result),
         error_response=_read_error_response(result.get("error")) if kind == "errored" else None,
         provider_status=kind,
     )

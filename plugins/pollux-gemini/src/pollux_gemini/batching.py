@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_gemini.encoding import build_path
-from pollux_gemini.parts import as_object, read_objects
+from pollux_gemini.parts import as_object
 from pollux_gemini.paths import build_list_path, build_resource_path
 from pollux_sync.plugin import (
     Asset,
@@ -111,7 +111,7 @@ class RemoteBatch:
     ended_at: float | None
     error: str | None
     error_code: str | None
-    answers: list[Json]
+    answers: list[Any]
     answers_file: str | None
 
 
@@ -276,7 +276,7 @@ def iter_rows(answers: Iterable[Any]) -> Iterator[DeferredRow]:
     return map(_decode_row, answers)
 
 
-def decode_inline_rows(answers: list[Json], job: DeferredJob) -> list[DeferredRow]:
+def decode_inline_rows(answers: list[Any], job: DeferredJob) -> list[DeferredRow]:
     """Decode the answers that a batch holds itself.
 
     Answers that all came back without their metadata are in the order of their requests, if there are as many.
@@ -289,9 +289,9 @@ def decode_inline_rows(answers: list[Json], job: DeferredJob) -> list[DeferredRo
 
 def parse_lines(lines: Iterable[bytes]) -> Iterator[Any]:
     """Yield the JSON value of each line of a file of answers, and None for a line that is not JSON."""
-    for text in filter(None, map(bytes.strip, lines)):
+    for line in lines:
         try:
-            yield json.loads(text)
+            yield json.loads(line)
         # One broken line must not cost the other answers, which are paid for.
         except (ValueError, RecursionError):
             yield None
@@ -302,7 +302,7 @@ def _decode_row(answer: Any) -> DeferredRow:
         return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     # A line of a file has the key itself; an inline answer has it in its metadata.
     key = as_text(answer.get("key")) or as_text(as_object(answer.get("metadata")).get("key")) or ""
-    error, response = answer.get("error"), answer.get("response")
+    error, response = _read_error(answer), answer.get("response")
     if not error and isinstance(response, dict):
         return DeferredRow(custom_id=key, status="succeeded", response=HttpResponse(status=200, body=response))
     if not error:
@@ -315,6 +315,14 @@ def _decode_row(answer: Any) -> DeferredRow:
         error_response=_read_error_response(error),
         provider_status=None if code is None else str(code),
     )
+
+
+def _read_error(holder: Json) -> Any:
+    """Return the error of a row or a batch; None without one. The code 0 of google.rpc says that there is none."""
+    error = holder.get("error")
+    code = as_object(error).get("code")
+    is_ok = type(code) in {int, float, str} and code in {0, "0", "OK"}
+    return None if not error or is_ok else error
 
 
 def _read_error_response(error: Any) -> HttpResponse | None:
@@ -341,7 +349,7 @@ def _decode_operation(operation: Json) -> RemoteBatch | None:
     name, metadata = as_text(operation.get("name")), as_object(operation.get("metadata"))
     if not name:
         return None
-    error = operation.get("error")
+    error = _read_error(operation)
     state = as_text(metadata.get("state")) or "BATCH_STATE_UNSPECIFIED"
     output, stats = _find_output(operation), as_object(metadata.get("batchStats"))
     return RemoteBatch(
@@ -355,7 +363,7 @@ def _decode_operation(operation: Json) -> RemoteBatch | None:
         ended_at=_parse_time(metadata.get("endTime")),
         error=error_message(error) if error else None,
         error_code=_read_rpc_code(error)[0],
-        answers=read_objects(as_object(output.get("inlinedResponses")).get("inlinedResponses")),
+        answers=_read_inline_answers(output),
         answers_file=as_text(output.get("responsesFile")) or None,
     )
 
@@ -368,7 +376,7 @@ def _decode_status(operation: Json, state: str) -> DeferredStatus:
     # An operation that is done has ended, whatever its metadata still say.
     if is_terminal(status) or operation.get("done") is not True:
         return status
-    error = operation.get("error")
+    error = _read_error(operation)
     if not error:
         return "completed"
     return "cancelled" if as_object(error).get("code") == _CANCELLED_CODE else "failed"
@@ -379,6 +387,12 @@ def _find_output(operation: Json) -> Json:
     response = as_object(operation.get("response"))
     places = (as_object(operation.get("metadata")).get("output"), response.get("output"), response)
     return next((place for place in map(as_object, places) if place.keys() & {"inlinedResponses", "responsesFile"}), {})
+
+
+def _read_inline_answers(output: Json) -> list[Any]:
+    # All of them, whatever they are: one that cannot be read shows that the answers are damaged.
+    listed = as_object(output.get("inlinedResponses")).get("inlinedResponses")
+    return listed if isinstance(listed, list) else []
 
 
 def decode_asset(file: Json) -> Asset:

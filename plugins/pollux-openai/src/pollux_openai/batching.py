@@ -54,6 +54,7 @@ _ROW_FATES: dict[str, ItemStatus] = {
 _END_TIMES = ("completed_at", "cancelled_at", "expired_at", "failed_at")
 _OK = 200
 _STATUSES = range(100, 600)
+_SUCCESSES = range(200, 300)
 
 
 def encode_deferred(custom_id: str, request: HttpRequest) -> dict[str, Any]:
@@ -62,12 +63,12 @@ def encode_deferred(custom_id: str, request: HttpRequest) -> dict[str, Any]:
     return {"custom_id": custom_id, "method": request.method, "url": f"/v1{request.path}", "body": request.body}
 
 
-def build_job_fields(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
 def build_input_name(batch: DeferredBatch) -> str:
     """Return the name of a job's input file."""
     return f"{batch.mark}.jsonl"
 
 
+def build_job_fields(batch: DeferredBatch, file_id: str) -> dict[str, Any]:
     """Return the fields that create a job from a stored input file."""
     return {
         "input_file_id": file_id,
@@ -197,16 +198,13 @@ def decode_row(line: bytes) -> DeferredRow:
     if custom_id is None:
         return DeferredRow(custom_id="", status="failed", error="the row cannot be read", is_readable=False)
     response, error = (remote[name] if isinstance(remote.get(name), dict) else {} for name in ("response", "error"))
-    status, code = read_count(response, "status_code"), as_text(error.get("code"))
-    if status not in _STATUSES:
-        status = None
-    if status == _OK:
-        return DeferredRow(
-            custom_id=custom_id, status="succeeded", response=_decode_response(response), provider_status=str(status)
-        )
+    status, code = _read_status(response), as_text(error.get("code"))
+    if status is not None and status in _SUCCESSES:
+        answer = _decode_response(response, status)
+        return DeferredRow(custom_id=custom_id, status="succeeded", response=answer, provider_status=str(status))
     message = f"status {status}: {error_message(response.get('body'))}" if status else as_text(error.get("message"))
     # A request that got no answer has an error of the job in its place, with a code but no status.
-    failure = _decode_response(response) if status else HttpResponse(status=_OK, body={"error": error})
+    failure = _decode_response(response, status) if status else HttpResponse(status=_OK, body={"error": error})
     return DeferredRow(
         custom_id=custom_id,
         status=_ROW_FATES.get(code or "", "failed"),
@@ -216,12 +214,30 @@ def decode_row(line: bytes) -> DeferredRow:
     )
 
 
-def _decode_response(response: Mapping[str, Any]) -> HttpResponse:
+def _read_status(response: Mapping[str, Any]) -> int | None:
+    """Return the status of the answer in a row, None without one."""
+    status, body = response.get("status_code"), response.get("body")
+    if type(status) is int:
+        return status if status in _STATUSES else None
+    if body is None:
+        return None
+    # An answer is paid for, however its status is written: as text, as 200.0, or not at all.
+    try:
+        number = float(status) if isinstance(status, str | float) else None
+    except ValueError:
+        number = None
+    if number is not None:
+        return int(number) if number in _STATUSES else None
+    is_answer = status is None and isinstance(body, dict) and bool(body) and not body.get("error")
+    return _OK if is_answer else None
+
+
+def _decode_response(response: Mapping[str, Any], status: int) -> HttpResponse:
     """Return the answer in a row as the direct call would have received it."""
     request_id = as_text(response.get("request_id"))
     # A direct call gets its request id in this header.
     headers = {"x-request-id": request_id} if request_id else {}
-    return HttpResponse(status=response["status_code"], headers=headers, body=response.get("body"))
+    return HttpResponse(status=status, headers=headers, body=response.get("body"))
 
 
 def _describe_errors(remote: Mapping[str, Any], job: DeferredJob) -> str | None:
