@@ -519,6 +519,18 @@ def test_the_same_file_submits_once(tmp_path):
     assert len(list_jobs(reach)) == 2
 
 
+@pytest.mark.parametrize("numbers", [{"first": 1}, {"request_count": 0}, {"request_count": 4}])
+def test_a_file_whose_jobs_do_not_fit_submits_nothing(tmp_path, numbers):
+    reach, path = config(), tmp_path / "job.json"
+    defer_many(PROMPTS, config=reach, job_file=path)
+    stored = json.loads(path.read_text())
+    stored["jobs"][0] |= numbers
+    path.write_text(json.dumps(stored | {"handle": None}))
+    with pytest.raises(ConfigurationError, match="do not fit"):
+        defer_many(PROMPTS, config=reach, job_file=path)
+    assert len(list_jobs(reach)) == 1
+
+
 @pytest.mark.parametrize(
     "other",
     [
