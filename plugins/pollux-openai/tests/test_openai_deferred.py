@@ -793,6 +793,18 @@ def test_an_error_counts_whatever_its_status_is_written_like(status):
     assert (found.status, found.response) == ("failed", None)
 
 
+def test_an_answer_that_cannot_be_decoded_is_none_of_the_failures_without_a_row(batches, config):
+    echo = batches.reply
+    broken = response(error={"code": "server_error", "message": "lost the thread"})
+    batches.reply = lambda body: broken if "p0" in str(body) else echo(body)
+    batches.failing = {"pollux-000001": (400, error("bad"))}
+    reach = config(retry=ONCE)
+    handle = defer_many(PROMPTS[:3], config=reach)
+    wait_deferred(handle, config=reach, poll=0.01)
+    batches.batches[0]["error_file_id"] = None
+    assert statuses(collect_deferred(handle, config=reach)) == ["failed", "missing", "succeeded"]
+
+
 def test_too_few_answers_without_a_reason_are_damage(batches, config):
     reach = config(retry=ONCE)
     handle = defer_many(["a", "b"], config=reach)

@@ -212,7 +212,7 @@ class _JobRows:
         lost_keys = len(self.unmatched) if self.items else 0
         absent = job.request_count - len(self.items) - lost_keys
         n_answers = sum(item.is_answer for item in self.items.values())
-        failed_rows = sum(item.status != "succeeded" for item in self.items.values())
+        failed_rows = len(self.items) - n_answers
         # The provider counts failures for which it may write no row. A job that ended early answers for all others.
         is_whole = state.decide_unanswered() == "missing"
         unexplained = absent - max(0, state.failed - failed_rows) if is_whole else 0

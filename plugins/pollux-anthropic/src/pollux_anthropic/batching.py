@@ -129,7 +129,7 @@ def is_possible_match(remote: dict[str, Any], batch: DeferredBatch) -> bool:
 
 
 def has_lost_results(remote: dict[str, Any]) -> bool:
-    """Return whether the results of a batch are gone for good, as they are 29 days after its creation."""
+    """Return whether the results of a batch are archived: the service keeps them for 29 days."""
     return has_ended(remote) and not remote.get("results_url") and remote.get("archived_at") is not None
 
 
