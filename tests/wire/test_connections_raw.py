@@ -4,6 +4,7 @@ import socket
 import threading
 
 import pytest
+from urllib3.exceptions import ProtocolError
 
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.wire.faults import classify_error
@@ -87,3 +88,25 @@ def test_refuses_a_malformed_head(serve_answer, head):
 def test_reads_a_chunked_body_and_keeps_the_connection(serve_answer):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
     assert send(serve_answer(answer)).body == {}
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-2", b"1" + b"0" * 16, b"x"], ids=["-1", "-2", "2**64", "no number"])
+@pytest.mark.parametrize("status", [b"200", b"500"])
+@pytest.mark.parametrize("coding", [b"", b"Content-Encoding: gzip\r\n"], ids=["plain", "gzip"])
+def test_refuses_a_chunk_of_an_impossible_size(serve_answer, status, coding, size):
+    head = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: chunked\r\n" + coding + b"\r\n"
+    with pytest.raises(ProtocolError) as caught:
+        send(serve_answer(head + size + b"\r\n{}"))
+    assert classify_error(caught.value).kind == "connection"
+
+
+def test_refuses_an_event_in_a_chunk_of_negative_size(serve_answer):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with pytest.raises(ConnectionError, match="broke off"):
+        list(serve_answer(head + b"-1\r\ndata: {}\n\n").stream(HttpRequest(path="/", body={}), 10))
+
+
+def test_refuses_a_line_in_a_chunk_of_negative_size(serve_answer):
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n{}\n"
+    with pytest.raises(ProtocolError):
+        list(serve_answer(answer).read_lines(HttpRequest(path="/", body={}), 10))

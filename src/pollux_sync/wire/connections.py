@@ -38,6 +38,8 @@ _MAX_FIELDS = 100
 _BLANK_LINES = {b"\r\n", b"\n", b""}
 #: The least time-out of a socket. 0 would mean "do not block".
 _MIN_TIMEOUT_S = 0.001
+#: More than any file holds. A larger chunk is announced by mistake.
+_MAX_CHUNK_BYTES = 2**63
 
 
 class StaleConnectionError(ConnectionError):
@@ -135,6 +137,13 @@ class _DeadlineResponse(http.client.HTTPResponse):
         # With chunks, a length means nothing and must be ignored (RFC 9112).
         declared = (self.msg.get("content-length") or "").strip()
         return int(declared) if declared.isdecimal() and not self.chunked else None
+
+    def _read_next_chunk_size(self) -> int:
+        size_bytes: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        # http.client reads "-1" as a number too, and then everything up to the end at once.
+        if not 0 <= size_bytes < _MAX_CHUNK_BYTES:
+            raise http.client.HTTPException(f"a chunk claims a size of {size_bytes} bytes")
+        return size_bytes
 
     def _read_fields(self) -> http.client.HTTPMessage:
         """Read the header fields up to the blank line. A line that begins with white space continues the one before."""

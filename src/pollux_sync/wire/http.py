@@ -340,15 +340,7 @@ def _iter_chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:
     """Yield the decoded body in chunks as they arrive."""
     # A plain body of known length is at its end without one more read, which would cost a call into urllib3.
     is_plain = "content-encoding" not in raw.headers
-    while chunk := _read_chunk(raw):
+    while chunk := raw.read(_CHUNK_BYTES, decode_content=True):
         yield chunk
         if is_plain and raw.length_remaining == 0:
             return
-
-
-def _read_chunk(raw: BaseHTTPResponse) -> bytes:
-    try:
-        return raw.read(_CHUNK_BYTES, decode_content=True)
-    # urllib3 lets this through for a chunk of negative length.
-    except ValueError as error:
-        raise ConnectionError(f"the answer breaks the protocol: {error}") from error
