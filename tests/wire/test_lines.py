@@ -77,6 +77,11 @@ def test_body_may_be_larger_than_the_limit_of_a_line_and_is_not_kept():
     assert peak_bytes < 8 * len(line)
 
 
+def test_refuses_a_line_of_too_many_values():
+    with pytest.raises(ReplyError, match="more than 2000000 values"):
+        list(split_lines([b"{}\n", b"[" + b"[]," * 1_500_000 + b"[]]"]))
+
+
 # Through the client
 
 

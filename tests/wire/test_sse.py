@@ -126,6 +126,11 @@ def test_reads_a_long_line_in_many_pieces():
     assert parse_data(b"data: ", *(text[n : n + 1000] for n in range(0, len(text), 1000)), b"\n\n") == ["x" * 4_000_000]
 
 
+def test_refuses_an_event_of_too_many_values():
+    with pytest.raises(ReplyError, match="more than 2000000 values"):
+        parse(b"data: [" + b"[]," * 1_500_000 + b"[]]\n\n")
+
+
 class Untyped(Pieces):
     """An answer that does not say what it is."""
 

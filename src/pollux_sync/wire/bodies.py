@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 #: No answer of a model comes near this size; a larger one is a mistake or an attack (a gzip bomb).
 MAX_BODY_BYTES = 64 * 1024 * 1024
+#: A smaller body takes 200 MB at most when it is decoded, so its values are not counted.
+LARGE_BYTES = 4 * 1024 * 1024
+#: The most values of a large body. They take about 200 MB: 3 bytes of JSON can become 150 of Python's. A million
+#: numbers, or a file as one text, are far below.
+MAX_VALUES = 2_000_000
+#: What precedes a value in JSON, or a key and its value.
+_MARKS = (b"[", b"{", b",")
+#: The marks outside texts are counted by so many at a time.
+_MARKS_AT_ONCE = 1000
+#: As many marks, and what is before each. Possessive throughout: each way back would be kept in memory.
+_MANY_MARKS = re.compile(rb'(?:(?:[^"\[{,]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+[\[{,]){%d}+' % _MARKS_AT_ONCE, re.DOTALL)
 #: How much of a body that is not JSON is kept as text.
 _MAX_TEXT = 2000
 #: How much is kept of a successful answer that cannot be decoded, which may be paid for, and read of an error.
@@ -24,7 +36,7 @@ MAX_KEPT_BYTES = 1024 * 1024
 
 
 def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
-    """Join the chunks of a body. Raises ReplyError as soon as they exceed `MAX_BODY_BYTES`.
+    """Join the chunks of a body. Raises ReplyError as soon as they exceed `MAX_BODY_BYTES`, and for too many values.
 
     ``deadline`` is a reading of `time.monotonic` after which no chunk may arrive; then raises TimeoutError.
     """
@@ -37,7 +49,23 @@ def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
         # Checked after each chunk: the reader itself bounds the wait for one chunk only.
         if time.monotonic() > deadline:
             raise TimeoutError("the answer did not end within the time limit")
+    check_value_count(content)
     return content
+
+
+def check_value_count(content: bytes | bytearray) -> None:
+    """Raise ReplyError for JSON of more than `MAX_VALUES` values, which would fill the memory when it is decoded."""
+    # All marks first: to tell those inside texts, which may hold JSON too, takes longer.
+    if len(content) > LARGE_BYTES and sum(map(content.count, _MARKS)) > MAX_VALUES and _holds_too_many_marks(content):
+        raise ReplyError(f"the answer holds more than {MAX_VALUES} values", hint="check base_url")
+
+
+def _holds_too_many_marks(content: bytes | bytearray) -> bool:
+    """Return whether there are more than `MAX_VALUES` marks outside texts."""
+    count, position = 0, 0
+    while count <= MAX_VALUES and (found := _MANY_MARKS.match(content, position)):
+        count, position = count + _MARKS_AT_ONCE, found.end()
+    return count > MAX_VALUES
 
 
 def read_beginning(chunks: Iterable[bytes]) -> bytearray:

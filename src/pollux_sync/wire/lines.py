@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_sync.wire.bodies import MAX_BODY_BYTES
+from pollux_sync.wire.bodies import MAX_BODY_BYTES, check_value_count
 from pollux_sync.wire.faults import ReplyError
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of a body that arrives in chunks, without blank ones and without their ends.
 
-    Only one line is in memory at a time. Raises ReplyError for one that is larger than `MAX_BODY_BYTES`.
+    Only one line is in memory at a time. Raises ReplyError for one that is larger than `MAX_BODY_BYTES`, and as
+    `check_value_count` does.
     """
     # Only a line feed ends a line. Line readers of HTTP libraries split at U+2028 and the like too, which JSON text may
     # hold unescaped. Chunks are joined once a line ends: joining at each chunk would cost quadratic time.
@@ -38,4 +39,5 @@ def _join_unless_blank(pieces: list[bytes]) -> Iterator[bytes]:
     # The pieces are forgotten before the line is decoded: both in memory would double its size.
     pieces.clear()
     if line:
+        check_value_count(line)
         yield line

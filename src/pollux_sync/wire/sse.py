@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
-from pollux_sync.wire.bodies import MAX_BODY_BYTES, decode_response, read_body
+from pollux_sync.wire.bodies import LARGE_BYTES, MAX_BODY_BYTES, check_value_count, decode_response, read_body
 from pollux_sync.wire.faults import ReplyError, StreamLimitError
 
 if TYPE_CHECKING:
@@ -101,7 +101,12 @@ class EventParser:
             return
         # Kept instead of raised: the events before this one are valid, and must be delivered first.
         try:
+            # Looked at here, since a call would show in the cost of each event.
+            if len(data) > LARGE_BYTES:
+                check_value_count(data)
             events.append(ServerEvent(name, json.loads(data)))
+        except ReplyError as refusal:
+            self.error = refusal
         except (ValueError, RecursionError):
             self.error = ReplyError("an event of the stream is not valid JSON", retryable=True)
 
