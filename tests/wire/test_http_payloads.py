@@ -170,6 +170,16 @@ def test_reports_the_answer_of_a_server_that_refuses_before_it_has_read_all():
     assert "too large" in fault.message
 
 
+@pytest.mark.parametrize("resends_stale", [False, True])
+def test_reports_the_early_refusal_on_a_kept_connection(resends_stale):
+    with EarlyCloser() as url:
+        client = build_client(url, resends_stale=resends_stale)
+        assert client.send(HttpRequest(path="/ask", body={}), 5.0).status == 200
+        fault = catch_fault(client, build_request(Content(LARGE_BYTES)))
+        client.close()
+    assert (fault.kind, fault.status_code) == ("invalid_request", 413)
+
+
 def test_does_not_use_a_connection_again_whose_request_was_not_sent_to_its_end():
     with EarlyRefuser() as url:
         client = build_client(url)
@@ -351,12 +361,26 @@ class EarlyRefuser(_Listening):
     """A server that answers as soon as it has read the head of a request, and closes."""
 
     def serve(self, connection):
-        body = b'{"error": {"message": "the file is too large"}}'
-        connection.recv(4096)
-        connection.sendall(b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-        connection.shutdown(socket.SHUT_WR)
+        self.refuse(connection)
         # As servers do: with bytes unread, closing would reset the connection and the answer would be lost.
         connection.settimeout(0.2)
         with suppress(TimeoutError):
             while connection.recv(65_536):
                 pass
+
+    def refuse(self, connection):
+        body = b'{"error": {"message": "the file is too large"}}'
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        connection.shutdown(socket.SHUT_WR)
+
+
+class EarlyCloser(EarlyRefuser):
+    """A server that takes one request and refuses the next, of which it reads no more than the head."""
+
+    def serve(self, connection):
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        self.refuse(connection)
+        # The answer arrives first, and the reset ends the client's sending.
+        self._over.wait(0.2)

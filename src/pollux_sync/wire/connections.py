@@ -205,7 +205,9 @@ class _DeadlineMixin:
         if not self.is_new:
             self.deadline = time.monotonic() + self.timeout
         self.outbox = _Outbox()
-        with self._detect_stale():
+        # A server that refuses a request early answers, then closes: that answer is read, as urllib3 does. Without one,
+        # `getresponse` detects the stale connection.
+        with self._detect_stale(), suppress(BrokenPipeError, ConnectionResetError):
             try:
                 super().request(*args, **kwargs)  # type: ignore[misc]
                 self._send_outbox()
