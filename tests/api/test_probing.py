@@ -120,6 +120,14 @@ def test_returns_an_obstacle_instead_of_raising(server, config, step, kind, reas
     assert len(server.requests) == 1
 
 
+def test_an_obstacle_is_not_what_the_caller_handles(server, config):
+    server.reply(ResetBeforeBody())
+    try:
+        raise TimeoutError("of another service")  # noqa: TRY301 - what a user's code would do
+    except TimeoutError:
+        assert check_ready(config=config(plugins=[Checking()])).kind == "connection"
+
+
 def test_hints_at_the_key_when_it_is_refused(server, config):
     server.reply(Answer(status=401, json={}))
     assert "ACME_API_KEY" in check_ready(config=config(plugins=[Checking()])).hint

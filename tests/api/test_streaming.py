@@ -155,6 +155,15 @@ def test_raises_with_the_partial_text():
     assert len(script.requests) == 1
 
 
+def test_a_break_is_not_what_the_caller_handles():
+    try:
+        raise TimeoutError("of another service")  # noqa: TRY301 - what a user's code would do
+    except TimeoutError:
+        with pytest.raises(APIError) as caught:
+            list(stream("hi", config=build_mock_config(Script(BrokenOff("half an ")))))
+    assert caught.value.kind == "connection"
+
+
 def test_a_scripted_break_just_fails_a_call_that_is_not_streamed():
     with pytest.raises(APIError, match="the connection failed"):
         run_many("hi", config=build_mock_config(Script(BrokenOff("half", ConnectionResetError()), BrokenOff("half"))))

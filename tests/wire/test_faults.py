@@ -4,9 +4,11 @@ import pickle
 import time
 
 import pytest
+from requests.exceptions import SSLError
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_message, read_retry_after
+from pollux_sync.wire.connections import StaleConnectionError
+from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_message, is_stale, read_retry_after
 
 JSON_429 = {"error": {"message": "slow down"}}
 
@@ -173,3 +175,44 @@ def test_an_http_error_survives_copying_and_pickling():
     error = HttpError(answer(503, {"error": "busy"}))
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 - our own bytes
         assert (str(twin), twin.response) == (str(error), error.response)
+
+
+def catch_inside(handled, act):
+    """Return what ``act`` raises while ``handled`` is being handled, and the fault that is found there."""
+    try:
+        raise handled  # noqa: TRY301 - what a user's code would do
+    except Exception:  # noqa: BLE001 - whatever it is
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - what it is, classify says
+            caught = error
+        return caught, classify_error(caught)
+
+
+def fail_by_reset():
+    raise ConnectionResetError("gone")
+
+
+@pytest.mark.parametrize("handled", [SSLError("expired"), TimeoutError("late"), StaleConnectionError("closed")])
+def test_an_exception_that_the_caller_handles_is_no_cause(handled):
+    error, fault = catch_inside(handled, fail_by_reset)
+    assert error.__context__ is handled
+    assert (fault.kind, fault.retryable) == ("connection", True)
+    assert fault.message == "the connection failed (ConnectionResetError: gone)"
+    assert not is_stale(error)
+
+
+def test_an_exception_that_the_caller_handles_makes_no_fault_of_a_defect():
+    _, fault = catch_inside(ConnectionError("mine"), {}.popitem)
+    assert fault is None
+
+
+def test_looks_through_the_contexts_within_a_handler():
+    def wrap():
+        try:
+            fail_by_reset()
+        except ConnectionError:
+            raise RuntimeError("wrapped")  # noqa: B904 - a context on purpose
+
+    _, fault = catch_inside(TimeoutError("late"), wrap)
+    assert fault.kind == "connection"

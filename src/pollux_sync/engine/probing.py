@@ -50,7 +50,14 @@ def _find_obstacle(hooks: Hooks, timeout_s: float) -> Fault | None:
     except ConfigurationError as error:  # a client that cannot be opened, as with a broken model file
         return Fault(kind="invalid_request", message=hooks.scrub(error.message), hint=error.hint)
     except Exception as error:  # noqa: BLE001 - read_fault raises what is no fault
-        return read_fault(error, hooks)
+        cause = error
+    else:
+        return _judge_models(models, hooks)
+    # Outside of the handler, as `call_with_retries` does: the classifier sees there what the caller is handling.
+    return read_fault(cause, hooks)
+
+
+def _judge_models(models: Sequence[ModelInfo] | None, hooks: Hooks) -> Fault | None:
     if models is None:
         raise ConfigurationError(
             f"provider {hooks.info.name!r} cannot be asked whether it is ready", hint="ask it something: run('Hello?')"

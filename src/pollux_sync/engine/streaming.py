@@ -268,11 +268,12 @@ class CallStreamer:
             # Closing shuts the socket down, so that reading fails; that failure is not the provider's.
             if active.stop.is_set():
                 raise _build_abandoned(call) from None
-            attempts = _extend_last(attempts, time.monotonic() - started)
-            raise build_stream_failure(error, attempts, hooks, call) from None
+            cause, attempts = error, _extend_last(attempts, time.monotonic() - started)
         finally:
             active.remove(opened.stream)
             opened.end(is_complete=reply is not None)
+        # Outside of the handler, as `call_with_retries` does: the classifier sees there what the caller is handling.
+        raise build_stream_failure(cause, attempts, hooks, call)
 
     def _open_delivered(self, call: Call) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
         """Open the stream of a call; inline files that the service refuses for their size are stored, once."""

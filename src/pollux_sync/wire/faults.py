@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -88,7 +89,10 @@ class SizeLimitError(ReplyError):
 
 
 def classify_error(error: Exception) -> Fault | None:
-    """Return the fault behind ``error``, or None for an exception that does not come from the wire."""
+    """Return the fault behind ``error``, or None for an exception that does not come from the wire.
+
+    Call it outside of the handler that caught ``error``: see `_iter_chain`.
+    """
     if isinstance(error, HttpError):
         return _build_response_fault(error.response)
     if isinstance(error, StreamLimitError):
@@ -207,8 +211,12 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     )
 
 
-def _iter_chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and its causes, each once. Causes that were passed as arguments or as ``reason`` count too."""
+def _iter_chain(error: BaseException, *, follows_context: bool = True) -> Iterator[BaseException]:
+    """Yield the error and its causes, each once. Causes that were passed as arguments or as ``reason`` count too.
+
+    The exception that the caller handles just now is no cause: everything that fails in a handler has it as context.
+    """
+    handled = sys.exception()
     # A chain can be circular, since any exception may be set as a cause.
     seen: set[int] = set()
     current: BaseException | None = error
@@ -219,14 +227,16 @@ def _iter_chain(error: BaseException) -> Iterator[BaseException]:
         wrapped = getattr(current, "reason", None) or next(
             (arg for arg in current.args if isinstance(arg, BaseException)), None
         )
-        current = wrapped if isinstance(wrapped, BaseException) else current.__cause__ or current.__context__
+        context = current.__context__ if follows_context and current.__context__ is not handled else None
+        current = wrapped if isinstance(wrapped, BaseException) else current.__cause__ or context
 
 
 def is_stale(error: Exception) -> bool:
     """Return whether a reused connection was closed before any byte of the answer arrived."""
     from pollux_sync.wire.connections import StaleConnectionError
 
-    return any(isinstance(e, StaleConnectionError) for e in _iter_chain(error))
+    # urllib3 passes it as an argument. A context may be an earlier request's, whose failure is being handled.
+    return any(isinstance(e, StaleConnectionError) for e in _iter_chain(error, follows_context=False))
 
 
 def error_message(body: Any) -> str:
