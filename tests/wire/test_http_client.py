@@ -1,5 +1,6 @@
 import gzip
 import json
+import socket
 import threading
 import tracemalloc
 
@@ -331,10 +332,51 @@ def test_closes_a_connection_that_opens_while_the_client_closes(server, client):
 def test_bounds_the_time_to_connect(client, monkeypatch, timeout_s, connect_s):
     limits_s = []
 
-    def refuse(address, timeout, **options):
+    def refuse(address, timeout, *options):
         limits_s.append(timeout)
         raise ConnectionRefusedError
 
     monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
     assert catch_fault(client, timeout_s).kind == "connection"
-    assert limits_s == [connect_s]
+    assert limits_s == [pytest.approx(connect_s, abs=1.0)]
+
+
+def test_the_addresses_of_a_host_share_the_time_to_connect(monkeypatch):
+    limits_s, resolve = [], socket.getaddrinfo
+
+    def refuse(address, timeout, *options):
+        limits_s.append(timeout)
+        raise ConnectionRefusedError
+
+    def resolve_fivefold(host, *arguments, **options):
+        return resolve("127.0.0.1", *arguments, **options) * 5
+
+    monkeypatch.setattr("pollux_sync.wire.connections.getaddrinfo", resolve_fivefold)
+    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    client = HttpClient("http://many.example:9", headers={})
+    assert catch_fault(client, 10.0).kind == "connection"
+    assert limits_s == [pytest.approx(10.0 / left, abs=0.5) for left in (5, 4, 3, 2, 1)]
+
+
+def test_goes_on_to_the_next_address_of_a_host(server, monkeypatch):
+    resolve = socket.getaddrinfo
+
+    def resolve_twice(host, port, *arguments, **options):
+        return [*resolve("127.0.0.1", closed, *arguments), *resolve("127.0.0.1", port, *arguments)]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    monkeypatch.setattr("pollux_sync.wire.connections.getaddrinfo", resolve_twice)
+    server.reply(GOOD)
+    client = HttpClient(server.url.replace("127.0.0.1", "two.example"), headers={})
+    assert client.send(ASK, 5.0).status == 200
+    client.close()
+
+
+def test_reports_a_name_that_nobody_knows():
+    assert catch_fault(HttpClient("http://nowhere.invalid", headers={})).kind == "connection"
+
+
+def test_reports_a_name_that_cannot_be_one():
+    fault = catch_fault(HttpClient(f"http://{'a' * 64}.example", headers={}))
+    assert (fault.kind, fault.message.partition(" (")[0]) == ("invalid_request", "the address cannot be used")

@@ -12,18 +12,23 @@ import io
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util import connection as tcp
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
+    from typing import TypeAlias
 
+    #: Host and port of an IP address; of one of version 6, flow and scope too.
+    Address: TypeAlias = tuple[Any, ...]
 
 #: A server that takes longer to accept a connection is not there: there is no need to wait for the whole time-out.
 _MAX_CONNECT_S = 30.0
@@ -167,7 +172,7 @@ class _DeadlineResponse(http.client.HTTPResponse):
         return message
 
 
-class _DeadlineMixin:
+class DeadlineMixin:
     """Mixin of urllib3's connections: one deadline for connecting, sending and reading the answer.
 
     ``outbox`` collects the pieces of a request that shall go in one packet, None while nothing is collected.
@@ -176,6 +181,11 @@ class _DeadlineMixin:
 
     timeout: Any  # seconds
     sock: Any  # a socket, None before the connection is open
+    host: Any
+    port: Any
+    source_address: Any
+    socket_options: Any
+    _dns_host: Any
     response_class: Any
     answer_count = 0
     deadline = 0.0
@@ -184,23 +194,71 @@ class _DeadlineMixin:
     outbox: _Outbox | None = None
 
     def connect(self) -> None:
-        timeout_s = self.timeout
-        self.deadline = time.monotonic() + timeout_s
-        self.timeout = min(timeout_s, _MAX_CONNECT_S)
+        """Connect, TLS included, and start the clock of the request that follows."""
+        self.deadline = time.monotonic() + self.timeout
         # A proxy's answer to CONNECT is read in there, and may drip as any other.
         self.response_class = partial(_DeadlineResponse, deadline=self.deadline)
-        try:
-            super().connect()  # type: ignore[misc]
-        finally:
-            self.timeout = timeout_s
+        super().connect()  # type: ignore[misc]
         # Closing the client found no socket to shut down while this thread was connecting.
         if self.is_client_closed:
             self.close()
             raise ConnectionAbortedError("this client has been closed")
         self.is_new = True
-        self.sock.settimeout(max(self.deadline - time.monotonic(), _MIN_TIMEOUT_S))
+        self.sock.settimeout(max(self._left_s, _MIN_TIMEOUT_S))
+
+    def _new_conn(self) -> Any:
+        """Connect to the first address of the host that answers.
+
+        urllib3 gives each the whole time-out. Here the addresses that are left share what is left until the deadline.
+        """
+        addresses = self._resolve_peer()
+        failure: OSError = OSError("the name has no address")
+        for number, address in enumerate(addresses):
+            share_s = self._left_s / (len(addresses) - number)
+            try:
+                sock = self.open_socket(address, min(max(share_s, _MIN_TIMEOUT_S), _MAX_CONNECT_S))
+            except OSError as error:
+                failure = error
+            else:
+                # For the handshake of TLS.
+                self._limit_socket(sock)
+                return sock
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"no connection to {self.host}: {failure}") from failure
+        raise NewConnectionError(self, f"no connection: {failure}") from failure  # type: ignore[arg-type]
+
+    def _resolve_peer(self) -> list[Address]:
+        try:
+            found = getaddrinfo(*self.find_peer(), tcp.allowed_gai_family(), SOCK_STREAM)
+        except gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+        except UnicodeError as error:
+            raise LocationParseError(f"{self.host!r}, a label of the name is empty or too long") from error
+        return [address for *_, address in found]
+
+    def find_peer(self) -> tuple[str, int]:
+        """Return host and port of the server to connect to, which may be a proxy."""
+        return self._dns_host, self.port
+
+    def open_socket(self, address: Address, timeout_s: float) -> socket.socket:
+        """Connect to one address. Raises OSError."""
+        host, port = address[:2]
+        return tcp.create_connection((host, port), timeout_s, self.source_address, self.socket_options)
+
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]
+        # The proxy may have taken long to answer, and the handshake of TLS follows.
+        self._limit_socket(self.sock)
+
+    @property
+    def _left_s(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def _limit_socket(self, sock: socket.socket) -> None:
+        sock.settimeout(min(max(self._left_s, _MIN_TIMEOUT_S), _MAX_CONNECT_S))
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        """Send a request within the time-out."""
         # The clock of a new connection has been running since `connect`, so that TLS counts.
         if not self.is_new:
             self.deadline = time.monotonic() + self.timeout
@@ -240,6 +298,7 @@ class _DeadlineMixin:
             rest = rest[self.sock.send(rest[:_SLICE_BYTES]) :]
 
     def getresponse(self) -> Any:
+        """Read the head of the answer within the time that is left."""
         # http.client makes the response itself; this is the only way to hand it the deadline.
         self.response_class = partial(_DeadlineResponse, deadline=self.deadline)
         self.is_new = False
@@ -249,6 +308,7 @@ class _DeadlineMixin:
         return response
 
     def close(self) -> None:
+        """Close the connection; the next request opens it anew."""
         self.answer_count = 0
         super().close()  # type: ignore[misc]
 
@@ -265,15 +325,15 @@ class _DeadlineMixin:
             raise
 
 
-class _DeadlineHTTPConnection(_DeadlineMixin, HTTPConnection):
+class _DeadlineHTTPConnection(DeadlineMixin, HTTPConnection):
     pass
 
 
-class _DeadlineHTTPSConnection(_DeadlineMixin, HTTPSConnection):
+class _DeadlineHTTPSConnection(DeadlineMixin, HTTPSConnection):
     pass
 
 
-class _ClosingPoolMixin:
+class ClosingPoolMixin:
     """Mixin of urllib3's pools: closing also ends the exchanges in flight, so that no thread waits for them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -292,6 +352,7 @@ class _ClosingPoolMixin:
         return connection
 
     def close(self) -> None:
+        """Close all connections, also those in use."""
         super().close()  # type: ignore[misc]
         with self._lock:
             self._is_closed = True
@@ -303,11 +364,11 @@ class _ClosingPoolMixin:
                 connection.sock.shutdown(SHUT_RDWR)
 
 
-class _DeadlineHTTPPool(_ClosingPoolMixin, HTTPConnectionPool):
+class _DeadlineHTTPPool(ClosingPoolMixin, HTTPConnectionPool):
     ConnectionCls = _DeadlineHTTPConnection
 
 
-class _DeadlineHTTPSPool(_ClosingPoolMixin, HTTPSConnectionPool):
+class _DeadlineHTTPSPool(ClosingPoolMixin, HTTPSConnectionPool):
     ConnectionCls = _DeadlineHTTPSConnection
 
 
