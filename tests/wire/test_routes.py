@@ -5,7 +5,6 @@ import ssl
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from socket import create_server
 
 import certifi
@@ -13,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from requests.exceptions import InvalidSchema
 
 from pollux_sync import ConfigurationError
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
@@ -121,13 +121,18 @@ def test_sends_through_the_proxy_of_the_configuration():
         assert proxy.requests[0].path == "http://api.acme.example/v1/ask"
 
 
-@pytest.mark.skipif(find_spec("socks") is not None, reason="the package is there")
 def test_names_the_variable_of_a_socks_proxy_whose_package_is_missing(environment):
+    # What requests itself puts in its place.
+    environment.setattr("requests.adapters.SOCKSProxyManager", refuse_socks)
     environment.setenv("ALL_PROXY", "socks5://user:hunter2secret@proxy.example:1080")
     with pytest.raises(ConfigurationError, match="ALL_PROXY cannot be used") as caught:
         HttpClient("https://api.example", headers={})
     assert "requests[socks]" in (caught.value.hint or "")
     assert "hunter2secret" not in f"{caught.value!r} {caught.value.hint} {caught.value.__cause__!r}"
+
+
+def refuse_socks(*arguments, **fields):
+    raise InvalidSchema("Missing dependencies for SOCKS support.")
 
 
 MALFORMED = {

@@ -74,9 +74,9 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = POOL_CLASSES
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _find_proxy_pools(proxy)
         return manager
 
     def close(self) -> None:
@@ -100,6 +100,15 @@ class _Adapter(HTTPAdapter):
         except (OSError, ValueError) as error:
             raise convert_route_errors(error, route) from error
         return pool, self.request_url(request, route.proxies).rstrip("/")
+
+
+def _find_proxy_pools(proxy: str) -> dict[str, Any]:
+    if not proxy.lower().startswith("socks"):
+        return POOL_CLASSES
+    # Imported here: the package behind it is optional.
+    from pollux_sync.wire.socksproxies import SOCKS_POOL_CLASSES
+
+    return SOCKS_POOL_CLASSES
 
 
 class HttpClient:
