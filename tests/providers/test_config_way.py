@@ -15,8 +15,9 @@ def build_config(**fields):
     return Config(**(reach | fields))
 
 
-@pytest.mark.parametrize("name", ["proxy", "ca_bundle"])
-@pytest.mark.parametrize("value", ["", " ", 3])
+@pytest.mark.parametrize(
+    ("name", "value"), [("proxy", " "), ("proxy", 3), ("ca_bundle", ""), ("ca_bundle", " "), ("ca_bundle", 3)]
+)
 def test_refuses_what_is_no_text(name, value):
     with pytest.raises(ConfigurationError, match=name) as caught:
         build_config(**{name: value})
@@ -40,6 +41,14 @@ def test_sends_through_its_proxy():
         assert [request.path for request in proxy.requests] == ["http://api.example/v1/responses"]
 
 
+def test_sends_through_no_proxy_where_it_is_empty(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with ScriptedServer(default=Answer(status=400, json={"error": "no"})) as server:
+        with pytest.raises(APIError, match="status 400"):
+            run("p", config=build_config(proxy="", base_url=server.url))
+        assert len(server.requests) == 1
+
+
 def test_shows_the_password_of_the_proxy_in_no_error():
     with ScriptedServer(default=Answer(status=407, json={"error": f"bad password {PASSWORD}"})) as proxy:
         address = proxy.url.replace("http://", f"http://me:{PASSWORD}@")
@@ -59,7 +68,7 @@ def test_configurations_with_different_proxies_are_different():
     assert build_config(proxy="http://a.example") != build_config(proxy="http://b.example")
 
 
-@pytest.mark.parametrize("fields", [{"proxy": "http://a.example"}, {"ca_bundle": "ca.pem"}])
+@pytest.mark.parametrize("fields", [{"proxy": "http://a.example"}, {"proxy": ""}, {"ca_bundle": "ca.pem"}])
 def test_client_of_the_caller_brings_its_own(fields):
     with pytest.raises(ConfigurationError, match=f"a client brings its own {next(iter(fields))}"):
         build_config(api_key=None, client=object(), **fields)

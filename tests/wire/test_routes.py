@@ -71,6 +71,11 @@ def test_takes_the_proxy_of_the_configuration_although_the_environment_excepts_t
     assert resolve_route("https://api.example", proxy=PROXY).proxy == PROXY
 
 
+def test_is_direct_with_an_empty_proxy_although_the_environment_names_one(environment):
+    environment.setenv("ALL_PROXY", PROXY)
+    assert resolve_route("https://api.example", proxy="").proxies == {}
+
+
 def test_is_direct_without_a_setting():
     assert resolve_route("https://api.example") == Route()
 

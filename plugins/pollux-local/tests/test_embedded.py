@@ -8,6 +8,7 @@ import pytest
 
 from pollux_local.embedded import stop_servers
 from pollux_sync import APIError, Config, ConfigurationError, ContextOverflowError, Options, Source, run, run_many
+from pollux_sync.testing.server import Answer, ScriptedServer
 from tiny_gguf import ANSWER, CONTEXT_TOKENS
 
 
@@ -32,6 +33,18 @@ def test_answers_from_a_real_model(config):
     assert result["usage"]["input_tokens"] > 0
     assert result["usage"]["output_tokens"] > 0
     assert result["diagnostics"]["raw_responses"][0]["model"] == "tiny"
+
+
+@pytest.mark.parametrize("is_configured", [True, False], ids=["configuration", "environment"])
+def test_sends_no_prompt_to_a_proxy(config, monkeypatch, is_configured):
+    with ScriptedServer(default=Answer(status=502)) as proxy:
+        if not is_configured:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        # Settings of its own, so that the server is started here.
+        options = {"n_ctx": CONTEXT_TOKENS - 1 - is_configured}
+        fields = {"proxy": proxy.url} if is_configured else {}
+        assert run("hello", config=config(provider_options=options, **fields))["answers"] == [ANSWER]
+        assert proxy.requests == []
 
 
 def test_stops_at_max_tokens(config):

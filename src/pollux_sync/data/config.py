@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: The variables that may name a file of trusted certificates, in the order in which they are read: requests knows the
 #: first two, OpenSSL and httpx the third.
 CA_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+#: The variables that name a proxy, and the addresses without one. Either spelling counts.
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 #: How files that a provider can store reach it.
 Uploads = Literal["auto", "always", "never"]
 #: The names that RFC 9110 allows for a header.
@@ -247,9 +249,10 @@ class ConfigValues:
 
     def _check_way(self) -> None:
         """Check how the address is reached: the proxy, the certificates and the headers."""
-        for name in ("proxy", "ca_bundle"):
-            if getattr(self, name) is not None:
-                check_text(name, getattr(self, name), hint="leave it out to use what the environment names")
+        if self.proxy not in {None, ""}:
+            check_text("proxy", self.proxy, hint="leave it out to use what the environment names, or pass '' for none")
+        if self.ca_bundle is not None:
+            check_text("ca_bundle", self.ca_bundle, hint="leave it out to use what the environment names")
         for name, value in self.headers.items():
             # A line break in either would begin another header. Values are not shown: they may be secrets.
             if not _HEADER_NAME.fullmatch(str(name)):

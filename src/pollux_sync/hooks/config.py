@@ -35,8 +35,8 @@ class Config(ConfigValues):
     * ``timeout_s``: the seconds that one physical attempt may take in all, from connecting to the last byte; of a
       stream, the wait for each next event.
     * ``stream_timeout_s``: the seconds that a whole streamed answer may take, your own time between events included.
-    * ``proxy``, ``ca_bundle``: the proxy's address, and a file of trusted certificates; default from HTTPS_PROXY,
-      HTTP_PROXY, ALL_PROXY and NO_PROXY, and from REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.
+    * ``proxy``, ``ca_bundle``: the proxy's address ("" for none), and a file of trusted certificates; default from
+      HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, and from REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.
     * ``uploads``: "auto" sends a file inside each request where that costs less than storing it at the provider,
       "always" and "never" decide it.
     * ``headers``: headers that go with every request, files and jobs included; the provider's page names the variables
@@ -146,7 +146,7 @@ class Config(ConfigValues):
             return
         if not info.accepts_client:
             raise ConfigurationError(f"provider {info.name!r} takes no client", hint="leave client out")
-        own = [name for name in _OF_CLIENT if getattr(self, name)]
+        own = [name for name in _OF_CLIENT if getattr(self, name) not in (None, {})]
         if own:
             raise ConfigurationError(
                 f"a client brings its own {', '.join(own)}", hint=f"leave {', '.join(own)} out, or leave client out"

@@ -115,8 +115,8 @@ class HttpClient:
     """Sends requests to one base url; many threads may use it at once.
 
     ``headers`` go with every request; hand the key over as a `SecretHeader`. ``proxy`` and ``ca_bundle`` default to
-    what the environment names, which is read once. ``secrets`` are removed from answers that report an error.
-    ``pool_size`` connections are kept per host. With ``resends_stale`` a request is
+    what the environment names, which is read once; ``proxy`` is "" for a direct way. ``secrets`` are removed from
+    answers that report an error. ``pool_size`` connections are kept per host. With ``resends_stale`` a request is
     sent once more if a kept connection was closed before any byte of the answer arrived.
     Raises ConfigurationError for a proxy or a bundle that cannot be used.
     """

@@ -40,6 +40,7 @@ class Route:
 def resolve_route(base_url: str, *, proxy: str | None = None, ca_bundle: str | None = None) -> Route:
     """Return the route to ``base_url``: as given, else as the environment has it, which is read now.
 
+    ``proxy`` is "" for a direct way, whatever the environment has.
     Raises ConfigurationError for a proxy or a bundle that cannot be used; the error names the setting.
     """
     proxy_setting = "Config(proxy)"

@@ -25,6 +25,8 @@ _DEFAULT_PARALLEL = 4
 _START_TIMEOUT_S = 60.0
 #: llama.cpp's log level without any output.
 _SILENT_VERBOSITY = -1
+#: No proxy, whatever configuration and environment name.
+_DIRECT = ""
 
 
 @attrs.frozen
@@ -73,7 +75,9 @@ def open_embedded_client(model: Path, config: ConfigValues, info: ProviderInfo) 
     # Under the lock, so that threads with equal settings load the model once.
     with _lock:
         running = _servers.get(key) or _servers.setdefault(key, _start_server(key))
-        client = open_client(attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1"), info)
+        # Prompts must not leave the machine for a proxy, which could not reach this server anyway.
+        own = attrs.evolve(config, api_key=running.api_key, base_url=f"{running.url}/v1", proxy=_DIRECT)
+        client = open_client(own, info)
         running.clients.add(client)
     return client
 
@@ -97,7 +101,7 @@ def _start_server(key: _ServerKey) -> _EmbeddedServer:
 def _wait_until_running(url: str, api_key: str) -> None:
     """Return once the server's main loop runs."""
     # A server that is stopped before its loop runs never ends. This path is answered by the loop itself.
-    client = HttpClient(url, headers={"Authorization": SecretHeader(f"Bearer {api_key}")})
+    client = HttpClient(url, headers={"Authorization": SecretHeader(f"Bearer {api_key}")}, proxy=_DIRECT)
     client.send(HttpRequest(method="GET", path="/slots"), _START_TIMEOUT_S)
     client.close()
 
