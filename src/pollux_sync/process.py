@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from pollux_sync.builtin.defaults import CoreDefaults
-from pollux_sync.data.config import is_mock_account, redact_credentials
+from pollux_sync.data.config import is_mock_account, read_way_variables, redact_credentials
 from pollux_sync.engine.caching import CacheRegistry
 from pollux_sync.engine.preparing import UploadScope
 from pollux_sync.engine.requesting import require_config
@@ -59,8 +59,9 @@ class PooledClient:
 
 
 class ClientPool:
-    """Open clients by configuration, so that a call in a loop pays for connecting once.
+    """Open clients by configuration and way, so that a call in a loop pays for connecting once.
 
+    The way is what the environment says of proxies and certificates: once it has changed, a call opens a new client.
     At most ``capacity`` clients are kept where that is possible: the least recently used idle one is closed to
     make room, one in use never is.
     """
@@ -71,7 +72,7 @@ class ClientPool:
         # Re-entrant: while hooks are opened under the lock, the garbage collector may end an abandoned stream in this
         # very thread, which releases its client.
         self._lock = threading.RLock()
-        self._clients: OrderedDict[ConfigValues, PooledClient] = OrderedDict()
+        self._clients: OrderedDict[tuple[object, ...], PooledClient] = OrderedDict()
 
     def lease(self, config: ConfigValues) -> Lease:
         """Return a context manager over the configuration's hooks, which keeps their client open."""
@@ -79,14 +80,16 @@ class ClientPool:
 
     def acquire(self, config: ConfigValues) -> PooledClient:
         """Return the configuration's client, in use until it is passed to `release`."""
+        # A mock has no way, and what it stores must outlive a change.
+        key = (config, *(() if config.use_mock else read_way_variables()))
         with self._lock:
             # Opened under the lock: two threads with a new configuration must not open two clients. It is quick, since
             # a connection is made only when the first request needs it.
-            client = self._clients.get(config)
+            client = self._clients.get(key)
             if client is None:
-                client = self._clients[config] = PooledClient(self._open_hooks(config))
+                client = self._clients[key] = PooledClient(self._open_hooks(config))
             client.users += 1
-            self._clients.move_to_end(config)
+            self._clients.move_to_end(key)
             surplus = self._pop_surplus()
         # Closing may block on the network, so it happens outside the lock.
         for idle in surplus:
@@ -103,8 +106,8 @@ class ClientPool:
         if excess <= 0:
             return []
         # Ordered by last use, so the first idle ones are the oldest.
-        idle = [config for config, client in self._clients.items() if not client.users]
-        return [self._clients.pop(config) for config in idle[:excess]]
+        idle = [key for key, client in self._clients.items() if not client.users]
+        return [self._clients.pop(key) for key in idle[:excess]]
 
     def close(self) -> None:
         """Close every client; the next call opens a new one."""

@@ -10,7 +10,7 @@ import pytest
 
 from acme_server import FileServer
 from pollux_sync import Config, hookimpl, run
-from pollux_sync.data.config import ConfigValues
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES, PROXY_VARIABLES, ConfigValues
 from pollux_sync.process import ClientPool
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -48,6 +48,35 @@ def build_config(model):
 def test_equal_configs_share_one_client(pool, open_log):
     for _ in range(3):
         with pool.lease(build_config("a")):
+            pass
+    assert len(open_log) == 1
+
+
+@pytest.mark.parametrize("name", [*CA_BUNDLE_VARIABLES, *PROXY_VARIABLES, *map(str.lower, PROXY_VARIABLES)])
+def test_opens_another_client_when_the_environment_names_another_way(pool, open_log, monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    for value in ("one", "one", "two"):
+        with pool.lease(build_config("a")):
+            pass
+        monkeypatch.setenv(name, value)
+    with pool.lease(build_config("a")):
+        pass
+    assert len(open_log) == 3
+
+
+def test_notices_another_way_in_an_environment_that_was_replaced(pool, open_log, monkeypatch):
+    monkeypatch.setattr("os.environ", {"HTTPS_PROXY": "http://one.example"})
+    for _ in range(2):
+        with pool.lease(build_config("a")):
+            os.environ["HTTPS_PROXY"] = "http://two.example"
+    assert len(open_log) == 2
+
+
+def test_a_mock_keeps_its_client_whatever_the_environment_names(pool, open_log, monkeypatch):
+    config = ConfigValues(provider="p", model="m", use_mock=True)
+    for value in ("one", "two"):
+        monkeypatch.setenv("HTTPS_PROXY", value)
+        with pool.lease(config):
             pass
     assert len(open_log) == 1
 

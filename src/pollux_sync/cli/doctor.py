@@ -15,7 +15,7 @@ from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.inspecting import find_problem, inspect_plugins
 from pollux_sync.cli.terminal import write, write_json, write_table
-from pollux_sync.data.config import CA_BUNDLE_VARIABLES
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES, PROXY_VARIABLES
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
 from pollux_sync.hooks.environment import PLUGINS_VARIABLE, read_enabled_plugins, read_variable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 #: The core, what it needs, and what that needs: the versions that a bug report must state.
 _PACKAGES = ("pollux-sync", "attrs", "cattrs", "certifi", "jsonschema", "pluggy", "requests", "urllib3")
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +89,7 @@ def build_report() -> Report:
         middleware=names,
         middleware_from=origin,
         # Both spellings: requests reads either.
-        proxies_set=[name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())],
+        proxies_set=[name for name in PROXY_VARIABLES if os.environ.get(name) or os.environ.get(name.lower())],
         ca_bundle=bundle,
         problems=list(dict.fromkeys(problems)),  # enabled middleware that does not load was found twice
     )
