@@ -4,6 +4,7 @@ import sys
 from importlib.metadata import requires
 from pathlib import Path
 
+import certifi
 import pytest
 
 from installing import install
@@ -143,17 +144,25 @@ def test_proxies_are_reported_without_their_address(cli, monkeypatch, variable):
     assert SECRET not in out
 
 
-def test_ca_bundle_is_reported(folder, report, monkeypatch):
+def test_ca_bundle_is_reported(report, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    code, found = report()
+    assert (code, found["ca_bundle"]) == (0, f"{certifi.where()} (REQUESTS_CA_BUNDLE)")
+
+
+def test_ca_bundle_without_a_certificate_is_a_problem(folder, report, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / ".env"))
     code, found = report()
-    assert (code, found["ca_bundle"]) == (0, f"{folder / '.env'} (REQUESTS_CA_BUNDLE)")
+    assert code == 1
+    assert "REQUESTS_CA_BUNDLE names" in found["problems"][0]
+    assert "no certificate" in found["problems"][0]
 
 
 def test_ca_bundle_that_does_not_exist_is_a_problem(cli, monkeypatch):
     monkeypatch.setenv("CURL_CA_BUNDLE", str(Path("nowhere.pem")))
     done = cli("doctor")
     assert done.code == 1
-    assert "problem: CURL_CA_BUNDLE names nowhere.pem, which does not exist" in done.out
+    assert "problem: CURL_CA_BUNDLE names the certificates 'nowhere.pem', which cannot be read" in done.out
 
 
 def test_defaults_are_reported(cli, monkeypatch):

@@ -1,10 +1,12 @@
 """The way to an address: its proxy and its certificates, from the configuration or the environment."""
 
 import ipaddress
+import pickle
 import ssl
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from socket import create_server
 
 import certifi
@@ -17,8 +19,8 @@ from requests.exceptions import InvalidSchema
 from pollux_sync import ConfigurationError
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.testing.server import Answer, DripHeaders, ScriptedServer
-from pollux_sync.wire.faults import classify_error
+from pollux_sync.testing.server import Answer, CloseWithoutAnswer, DripHeaders, ScriptedServer
+from pollux_sync.wire.faults import ProxyUnusableError, classify_error
 from pollux_sync.wire.http import HttpClient
 from pollux_sync.wire.routes import Route, resolve_route
 
@@ -171,6 +173,59 @@ def test_takes_a_proxy_without_a_scheme():
         client.close()
 
 
+def catch_proxy_fault(url, proxy=None):
+    client = HttpClient(url, headers={}, proxy=proxy)
+    with pytest.raises(ProxyUnusableError) as caught:
+        client.send(ASK, 5.0)
+    client.close()
+    assert "hunter2secret" not in repr(caught.value)
+    return classify_error(caught.value)
+
+
+@pytest.fixture
+def closed_address():
+    with create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("url", ["http://api.example", "https://api.example"])
+def test_names_the_proxy_of_the_environment_that_is_not_there(environment, closed_address, url):
+    environment.setenv("ALL_PROXY", f"http://user:hunter2secret@{closed_address}")
+    fault = catch_proxy_fault(url)
+    assert (fault.kind, fault.retryable) == ("connection", True)
+    assert f"the connection failed at the proxy {closed_address} of ALL_PROXY (" in fault.message
+    assert "ALL_PROXY" in fault.hint
+    assert "hunter2secret" not in f"{fault}"
+
+
+def test_names_the_proxy_of_the_configuration_that_is_not_there(closed_address):
+    fault = catch_proxy_fault("http://api.example", proxy=closed_address)
+    assert f"at the proxy {closed_address} of Config(proxy)" in fault.message
+
+
+def test_names_the_proxy_that_refuses_the_tunnel():
+    with ScriptedServer(default=Answer(status=407)) as proxy:
+        fault = catch_proxy_fault("https://api.example", proxy=proxy.url)
+    assert fault.kind == "connection"
+    assert "at the proxy 127.0.0.1:" in fault.message
+    assert "407" in fault.message
+
+
+def test_blames_no_proxy_for_the_server_behind_it():
+    with ScriptedServer(default=CloseWithoutAnswer()) as proxy:
+        client = HttpClient("http://api.example", headers={}, proxy=proxy.url)
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
+            client.send(ASK, 5.0)
+        client.close()
+    assert "at the proxy" not in classify_error(caught.value).message
+
+
+def test_the_error_of_a_proxy_survives_pickling():
+    error = pickle.loads(pickle.dumps(ProxyUnusableError("proxy.example:3128", "HTTP_PROXY")))  # noqa: S301 - our own
+    assert str(error) == "the proxy proxy.example:3128 of HTTP_PROXY cannot be used"
+
+
 def test_ends_a_proxy_that_drips_its_answer_to_connect_at_the_deadline():
     # 20 ms a byte: the head alone would take seconds, but each byte comes in time.
     drip = DripHeaders(interval_s=0.02, answer=Answer(headers={"X-Padding": "x" * 1000}))
@@ -235,7 +290,7 @@ def tls_url(authority):
 
 @pytest.fixture
 def bundle(tmp_path):
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n", encoding="utf-8")
+    (tmp_path / "ca.pem").write_bytes(Path(certifi.where()).read_bytes().partition(b"\n\n")[0])
     return str(tmp_path / "ca.pem")
 
 
@@ -272,8 +327,9 @@ def test_names_the_variable_of_a_bundle_that_is_missing(environment, tmp_path, n
         HttpClient("https://api.example", headers={})
 
 
-def test_names_the_setting_of_a_bundle_without_a_certificate(tmp_path):
-    (tmp_path / "ca.pem").write_bytes(b"no certificate")
+@pytest.mark.parametrize("text", ["no certificate", "-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n"])
+def test_names_the_setting_of_a_bundle_without_a_certificate(tmp_path, text):
+    (tmp_path / "ca.pem").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"Config\(ca_bundle\) names .* holds no certificate"):
         HttpClient("https://api.example", headers={}, ca_bundle=str(tmp_path / "ca.pem"))
 
@@ -288,16 +344,6 @@ def test_trusts_the_certificates_of_the_configuration(tls_url, authority):
     client = HttpClient(tls_url, headers={}, ca_bundle=authority[0])
     assert client.send(ASK, 5.0).body == {"answer": 42}
     client.close()
-
-
-def test_reports_a_bundle_that_cannot_be_decoded(tls_url, bundle):
-    client = HttpClient(tls_url, headers={}, ca_bundle=bundle)
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
-        client.send(ASK, 5.0)
-    client.close()
-    fault = classify_error(caught.value)
-    assert (fault.kind, fault.retryable) == ("connection", False)
-    assert "certificate" in fault.hint
 
 
 def test_trusts_no_other_certificates(tls_url):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +14,7 @@ from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.inspecting import find_problem, inspect_plugins
 from pollux_sync.cli.terminal import write, write_json, write_table
-from pollux_sync.data.config import CA_BUNDLE_VARIABLES, PROXY_VARIABLES
+from pollux_sync.data.config import PROXY_VARIABLES
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
 from pollux_sync.hooks.environment import PLUGINS_VARIABLE, read_enabled_plugins, read_variable
@@ -152,12 +151,14 @@ def _inspect_middleware() -> tuple[list[str], str | None, list[str]]:
 
 def _inspect_ca_bundle() -> tuple[str, list[str]]:
     """Return the file of trusted certificates, and the problems with it."""
-    variable = next((name for name in CA_BUNDLE_VARIABLES if os.environ.get(name)), None)
-    if variable is None:
+    # Imported here, so that a report is given even if the HTTP libraries do not load.
+    from pollux_sync.wire.routes import check_bundle, read_bundle
+
+    path, variable = read_bundle()
+    if path is None:
         return "from certifi", []
-    path = os.environ[variable]
-    missing = [] if Path(path).exists() else [f"{variable} names {path}, which does not exist"]
-    return f"{path} ({variable})", missing
+    problem = find_problem(lambda: check_bundle(path, variable))
+    return f"{path} ({variable})", [problem[0]] if problem else []
 
 
 def _list_plugin_problems(plugins: Sequence[InstalledPlugin]) -> Iterator[str]:

@@ -19,7 +19,13 @@ from weakref import WeakSet
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+)
 from urllib3.util import connection as tcp
 
 if TYPE_CHECKING:
@@ -49,6 +55,10 @@ _MAX_CHUNK_BYTES = 2**63
 
 class StaleConnectionError(ConnectionError):
     """A reused connection was closed by the server before any byte of this answer came."""
+
+
+class TunnelError(ProxyError):
+    """A proxy did not connect to the server."""
 
 
 class _Outbox:
@@ -246,7 +256,10 @@ class DeadlineMixin:
         return tcp.create_connection((host, port), timeout_s, self.source_address, self.socket_options)
 
     def _tunnel(self) -> None:
-        super()._tunnel()  # type: ignore[misc]
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        except (OSError, http.client.HTTPException) as error:
+            raise TunnelError("the proxy did not connect to the server", error) from error
         # The proxy may have taken long to answer, and the handshake of TLS follows.
         self._limit_socket(self.sock)
 

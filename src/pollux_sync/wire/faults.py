@@ -67,6 +67,18 @@ class StreamLimitError(TimeoutError):
     """A streamed answer went on beyond the time that the whole of it may take."""
 
 
+class ProxyUnusableError(ConnectionError):
+    """A proxy could not be reached, or does not connect to the server. ``setting`` is what names the proxy."""
+
+    def __init__(self, address: str, setting: str) -> None:
+        super().__init__(address, setting)
+        self.address = address
+        self.setting = setting
+
+    def __str__(self) -> str:
+        return f"the proxy {self.address} of {self.setting} cannot be used"
+
+
 class ReplyError(Exception):
     """An answer that cannot be used: not JSON, cut off, too large, or without content."""
 
@@ -170,8 +182,32 @@ def _find_transport_fault(error: Exception) -> Fault | None:
     detail = f"{type(chain[-1]).__name__}: {chain[-1]}"
     for types, fault in _list_transport_faults():
         if any(isinstance(link, types) for link in chain):
-            return attrs.evolve(fault, message=f"{fault.message} ({detail})")
+            named = _name_proxy(fault, chain)
+            return attrs.evolve(named, message=f"{named.message} ({detail})")
     return None
+
+
+def _name_proxy(fault: Fault, chain: list[BaseException]) -> Fault:
+    """Return the fault with the proxy that it is about, if there is one."""
+    proxy = next((link for link in chain if isinstance(link, ProxyUnusableError)), None)
+    if proxy is None:
+        return fault
+    return attrs.evolve(
+        fault,
+        message=f"{fault.message} at the proxy {proxy.address} of {proxy.setting}",
+        hint=f"check that the proxy runs, and {proxy.setting}; Config(proxy='') does without",
+    )
+
+
+def is_proxy_fault(error: Exception) -> bool:
+    """Return whether a request through a proxy failed before the proxy had connected to the server."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+    from pollux_sync.wire.connections import TunnelError
+
+    # Not urllib3's ProxyError: to it, an answer that breaks off is the proxy's fault too.
+    kinds = (ConnectTimeoutError, NewConnectionError, TunnelError)
+    return any(isinstance(e, kinds) for e in _iter_chain(error, follows_context=False))
 
 
 # Cached as a function, so that requests and urllib3 are imported only when something has failed.

@@ -140,8 +140,8 @@ class HttpClient:
         self._secrets = _Secrets(secrets)
         self._is_closed = False
         self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
-        route = resolve_route(self.base_url, proxy=proxy, ca_bundle=ca_bundle)
-        self._pool, self._target = self._adapter.open_pool(self.base_url, route)
+        self._route = resolve_route(self.base_url, proxy=proxy, ca_bundle=ca_bundle)
+        self._pool, self._target = self._adapter.open_pool(self.base_url, self._route)
 
     def __repr__(self) -> str:
         return f"HttpClient({self.base_url!r})"
@@ -216,21 +216,25 @@ class HttpClient:
 
     def _request(self, request: HttpRequest, timeout_s: float, common: Mapping[str, str]) -> BaseHTTPResponse:
         body, framing = _open_body(request)
-        return self._pool.urlopen(
-            request.method,
-            self._resolve_target(request.path),
-            body=body,
-            headers={**common, **request.headers, **framing},
-            timeout=Timeout(connect=timeout_s, read=timeout_s),
-            retries=_NO_RETRIES,
-            # A redirect would carry prompt and key to an address that the user has not named.
-            redirect=False,
-            # The path may be a whole address, for a proxy.
-            assert_same_host=False,
-            # Read later, in chunks and within limits.
-            preload_content=False,
-            decode_content=False,
-        )
+        try:
+            return self._pool.urlopen(
+                request.method,
+                self._resolve_target(request.path),
+                body=body,
+                headers={**common, **request.headers, **framing},
+                timeout=Timeout(connect=timeout_s, read=timeout_s),
+                retries=_NO_RETRIES,
+                # A redirect would carry prompt and key to an address that the user has not named.
+                redirect=False,
+                # The path may be a whole address, for a proxy.
+                assert_same_host=False,
+                # Read later, in chunks and within limits.
+                preload_content=False,
+                decode_content=False,
+            )
+        except Exception as error:
+            self._route.check_proxy_fault(error)
+            raise
 
     def _resolve_target(self, path: str) -> str:
         """Return what the request line names: a path, or a whole address for a proxy."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
 from urllib.parse import urlsplit
 
 import attrs
@@ -14,6 +15,7 @@ from urllib3.exceptions import LocationParseError
 
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.faults import ProxyUnusableError, is_proxy_fault
 
 _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 _NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
@@ -36,6 +38,13 @@ class Route:
         """The proxy in the form that requests takes."""
         return {"all": self.proxy} if self.proxy else {}
 
+    def check_proxy_fault(self, error: Exception) -> None:
+        """Raise ProxyUnusableError in place of a failure that is the proxy's: the server may well be there."""
+        if self.proxy and is_proxy_fault(error):
+            # Without user and password.
+            address = self.proxy.rpartition("//")[2].rpartition("@")[2].rstrip("/")
+            raise ProxyUnusableError(address, self.proxy_setting) from error
+
 
 def resolve_route(base_url: str, *, proxy: str | None = None, ca_bundle: str | None = None) -> Route:
     """Return the route to ``base_url``: as given, else as the environment has it, which is read now.
@@ -46,10 +55,10 @@ def resolve_route(base_url: str, *, proxy: str | None = None, ca_bundle: str | N
     proxy_setting = "Config(proxy)"
     if proxy is None:
         proxy, proxy_setting = _read_proxy(base_url)
-    bundle, bundle_setting = (ca_bundle, "Config(ca_bundle)") if ca_bundle else _read_bundle()
+    bundle, bundle_setting = (ca_bundle, "Config(ca_bundle)") if ca_bundle else read_bundle()
     # A bundle says nothing about an address that is reached without TLS.
     if bundle and base_url.startswith("https:"):
-        _check_bundle(bundle, bundle_setting)
+        check_bundle(bundle, bundle_setting)
     if proxy:
         _check_proxy(proxy, proxy_setting)
     return Route(proxy=proxy or None, proxy_setting=proxy_setting, bundle=bundle, bundle_setting=bundle_setting)
@@ -101,23 +110,25 @@ def _is_excepted(base_url: str) -> bool:
     return False
 
 
-def _read_bundle() -> tuple[str | None, str]:
+def read_bundle() -> tuple[str | None, str]:
+    """Return the trusted certificates that the environment names, and the name of the variable; None without any."""
     return next(((os.environ[name], name) for name in CA_BUNDLE_VARIABLES if os.environ.get(name)), (None, ""))
 
 
-def _check_bundle(bundle: str, setting: str) -> None:
-    path = Path(bundle)
+def check_bundle(bundle: str, setting: str) -> None:
+    """Raise ConfigurationError for certificates that cannot be read; ``setting`` is what names them."""
+    hint = "name a PEM file, or unset it"
     try:
-        holds_any = path.is_dir() or b"-----BEGIN" in path.read_bytes()
+        if not Path(bundle).is_dir():
+            SSLContext(PROTOCOL_TLS_CLIENT).load_verify_locations(bundle)
+    except SSLError as error:
+        raise ConfigurationError(
+            f"{setting} names {bundle!r}, which holds no certificate, or a broken one: {error}", hint=hint
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"{setting} names the certificates {bundle!r}, which cannot be read: {error}",
-            hint="correct it, or unset it",
+            f"{setting} names the certificates {bundle!r}, which cannot be read: {error}", hint=hint
         ) from error
-    if not holds_any:
-        raise ConfigurationError(
-            f"{setting} names {bundle!r}, which holds no certificate", hint="name a PEM file, or unset it"
-        )
 
 
 def _check_proxy(proxy: str, setting: str) -> None:
