@@ -760,6 +760,11 @@ def _build_broken_answer_cases(answer: Answer) -> dict[str, FaultCase]:
         "dripping": FaultCase(Drip(body=b" " * 999, interval_s=0.02, headers=_JSON), "timeout", None, 2),
         # One byte more than the limit, and few bytes on the wire: the limit must count the inflated body.
         "a gzip bomb": FaultCase(GzipBomb(MAX_BODY_BYTES + 1), "malformed"),
+        "a dripping refusal": FaultCase(
+            Drip(status=400, body=b" " * 999, interval_s=0.02, headers=_JSON), "timeout", None, 2
+        ),
+        # Of an error only the beginning counts.
+        "a gzip bomb as a refusal": FaultCase(GzipBomb(MAX_BODY_BYTES + 1, status=400), "invalid_request", 400),
         # It arrived whole, so it may be paid for: asking again would pay again.
         "broken json": FaultCase(Answer(body=body[:6], headers=_JSON), "malformed", 200),
         # HTML with status 200 comes from something else than the service, and would come again.

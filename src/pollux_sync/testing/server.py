@@ -259,12 +259,13 @@ class GzipBomb:
     """A small gzip body that inflates to `size_bytes` of blanks. It is compressed while it is sent."""
 
     size_bytes: int
+    status: int = 200
 
     def play(self, wire: Wire) -> None:
         """Send the compressed chunks."""
         # Chunked, since the compressed size is not known before the end.
         coding = {"Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
-        wire.send(wire.head(200, {"Content-Type": "application/json", **coding}, {}))
+        wire.send(wire.head(self.status, {"Content-Type": "application/json", **coding}, {}))
         for piece in _iter_gzip_blanks(self.size_bytes):
             wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         wire.send(b"0\r\n\r\n")

@@ -29,9 +29,10 @@ def convert_sdk_errors(sdk: ModuleType) -> Iterator[None]:
     except sdk.APITimeoutError as error:
         raise TimeoutError("the SDK's request timed out") from error
     except sdk.APIConnectionError as error:
-        # The content of a request may raise it while it is read: a file that has changed, or was stopped.
+        # The content of a request may raise it while it is read, a file that has changed or was stopped; or the body of
+        # an error, which is read beneath the SDK.
         cause = error.__cause__
-        if isinstance(cause, PolluxError | ConnectionAbortedError):
+        if isinstance(cause, PolluxError | ReplyError | ConnectionAbortedError | TimeoutError):
             raise cause from cause.__cause__
         raise ConnectionError(f"the SDK's request failed: {error.__cause__ or error}") from error
     # An SDK that reads the body as JSON lets its decoder's ValueError through.

@@ -9,12 +9,13 @@ import io
 import time
 from abc import ABC, abstractmethod
 from contextlib import closing
+from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from pollux_sync.data.payloads import FormPayload
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.bodies import decode_response, read_body, read_sdk_headers
+from pollux_sync.wire.bodies import decode_response, is_success, read_beginning, read_body, read_sdk_headers
 from pollux_sync.wire.http import STREAM_HEADERS
 from pollux_sync.wire.lines import split_lines
 from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.payloads import Payload, Readable
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.streaming import EventStream
+
+
+_HEADERS_OF_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 class SDKCarrier(ABC):
@@ -57,8 +61,9 @@ class SDKCarrier(ABC):
 class StainlessCarrier(SDKCarrier):
     """The carrier of an SDK that Stainless generated, as those of several vendors are. ``sdk`` is its module.
 
-    Redirects are not followed, and answers are read within the deadline and the size limit of the core's client. The
-    wait for the head of an answer is bounded by the SDK alone, whose limit starts anew with each byte.
+    Redirects are not followed, and answers are read within the deadline and the size limits of the core's client, those
+    that report an error too. The wait for the head of an answer is bounded by the SDK alone, whose limit starts anew
+    with each byte.
     """
 
     def __init__(self, client: Any, sdk: ModuleType) -> None:
@@ -67,7 +72,9 @@ class StainlessCarrier(SDKCarrier):
         self._raw = httpx2.Response
         self._sdk = sdk
         # The core's retry policy is the only one: two layers would multiply the attempts and hide them.
+        # A copy, which is ours; the caller's client stays as it is.
         self._client = client.with_options(max_retries=0)
+        self._client._client = _ErrorReader(self._client._client)  # noqa: SLF001
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """Send one request and return its answer."""
@@ -116,6 +123,35 @@ class StainlessCarrier(SDKCarrier):
                 return self._client.request(self._raw, shared, stream=True)
             call = getattr(self._client, request.method.lower())
             return call(path, cast_to=self._raw, options=options, stream=True, **fields)
+
+
+class _ErrorReader:
+    """An SDK's HTTP client, of httpx or httpx2, that reads the bodies of errors within limits. All else it passes on.
+
+    The SDKs read such a body whole, however large it is and however long it takes.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    # The SDKs tell the two libraries apart by it.
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._client)
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send a request. Return the response, with its body read if it reports an error."""
+        deadline = time.monotonic() + (request.extensions.get("timeout", {}).get("read") or inf)
+        response = self._client.send(request, **options)
+        if response.is_success or response.is_closed:
+            return response
+        content = bytes(_read_content(response, deadline))
+        # As it is decoded and cut off, these are true of it no more.
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _HEADERS_OF_BODY]
+        return type(response)(response.status_code, headers=headers, content=content, request=request)
 
 
 class _PayloadFile(io.RawIOBase):
@@ -200,21 +236,28 @@ def read_response(response: Any, deadline: float, *, is_optional: bool = False) 
     """Read the body of an SDK's raw response and convert it to that of the core's client.
 
     ``deadline`` is a reading of `time.monotonic`: the SDK's own limit starts anew with each chunk, so that a server
-    that drips would never be late. ``is_optional`` admits an answer without a body. Raises ReplyError for a body that
-    is too large or not JSON, ConnectionError or TimeoutError.
+    that drips would never be late. ``is_optional`` admits an answer without a body. Of an error the beginning is read.
+    Raises ReplyError for a body that is too large or not JSON, ConnectionError or TimeoutError.
     """
     headers = read_sdk_headers(response)
-    # iter_raw skips the decoder; a response whose body the SDK has read already has no raw bytes left.
-    is_plain = "content-encoding" not in headers and not response.is_stream_consumed
-    chunks = response.iter_raw() if is_plain else response.iter_bytes()
-    try:
-        with convert_body_errors():
-            content = read_body(chunks, deadline=deadline)
-    finally:
-        response.close()
+    content = _read_content(response, deadline)
     if is_optional and not content:
         return HttpResponse(status=response.status_code, headers=headers)
     return decode_response(response.status_code, headers, content)
+
+
+def _read_content(response: Any, deadline: float) -> bytearray:
+    """Read the body of an SDK's raw response, or the beginning of an error's, and close the response."""
+    # iter_raw skips the decoder; a response whose body the SDK has read already has no raw bytes left.
+    is_plain = "content-encoding" not in response.headers and not response.is_stream_consumed
+    chunks = response.iter_raw() if is_plain else response.iter_bytes()
+    try:
+        with convert_body_errors():
+            if is_success(response.status_code):
+                return read_body(chunks, deadline=deadline)
+            return read_beginning(_check_deadline(chunks, deadline))
+    finally:
+        response.close()
 
 
 def open_sdk_stream(response: Any, timeout_s: float) -> EventStream:
