@@ -63,6 +63,14 @@ class Content:
             yield piece
 
 
+class Misjudged:
+    """Content that is not of the size that it claims."""
+
+    def __init__(self, content, size_bytes):
+        self.size_bytes = size_bytes
+        self.iter_chunks = content.iter_chunks
+
+
 def build_request(*pieces, **fields):
     return HttpRequest(path="/files", payload=RawPayload("video/mp4", pieces), **fields)
 
@@ -193,6 +201,19 @@ def test_reports_content_that_changes_while_it_is_sent(server, client):
         client.send(build_request(Content(1_000_000, fail_at=500_000)), 5.0)
     server.wait_for_open_connections(0)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("size_bytes", [1, 10, 1_000_000])
+@pytest.mark.parametrize(("more", "reason"), [(1, "longer"), (-1, "shorter")])
+def test_refuses_content_of_another_size_than_announced(server, client, size_bytes, more, reason):
+    server.reply(GOOD, GOOD)
+    client.send(build_request(Content(10)), 5.0)
+    content = Misjudged(Content(size_bytes + more), size_bytes)
+    with pytest.raises(SourceError, match=reason):
+        client.send(build_request(content), 5.0)
+    client.send(build_request(Content(10)), 5.0)
+    assert [len(request.body) for request in server.requests] == [10, 10]
+    assert [request.connection for request in server.requests] == [1, 2]
 
 
 def test_can_send_after_content_that_changed(server, client):

@@ -18,6 +18,7 @@ from urllib3.util import Retry, Timeout
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import REDACTED, redact_secret
 from pollux_sync.data.provider import HttpResponse
+from pollux_sync.errors import SourceError
 from pollux_sync.wire.bodies import (
     MAX_KEPT_BYTES,
     build_not_json,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.payloads import Payload
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.streaming import EventStream
     from pollux_sync.wire.routes import Route
@@ -320,7 +322,7 @@ def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, di
     """Return the body of one attempt, and the headers that describe it."""
     if request.payload is not None:
         payload = request.payload
-        return payload.iter_chunks(), {
+        return _iter_exactly(payload), {
             "Content-Type": payload.content_type,
             "Content-Length": str(payload.size_bytes),
         }
@@ -332,6 +334,24 @@ def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, di
     if content is None:
         return None, {"Content-Length": "0"}
     return content, {"Content-Type": "application/json", "Content-Length": str(len(content))}
+
+
+def _iter_exactly(payload: Payload) -> Iterator[bytes]:
+    """Yield a payload, whose length is sent ahead. Raises SourceError for one that has another length.
+
+    On a connection that is kept, the server would take what is too much for the next request.
+    """
+    left = payload.size_bytes
+    for chunk in payload.iter_chunks():
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise SourceError(
+            f"the content to send is {'longer' if left < 0 else 'shorter'} than its {payload.size_bytes} bytes",
+            hint="send it again, if it is a file that has changed just now",
+        )
 
 
 def _open_stream(raw: BaseHTTPResponse, timeout_s: float) -> EventStream:
