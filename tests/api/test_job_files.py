@@ -91,6 +91,11 @@ def stand_in_a_file(folder):
     return folder / "file" / "job.json"
 
 
+def make_pipe(folder):
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
 PATHS = {
     "missing folder": lambda folder: folder / "missing" / "job.json",
     "empty": lambda _: "",
@@ -107,6 +112,8 @@ PATHS = {
     "link to itself": go_round,
     "a file as folder": stand_in_a_file,
 }
+if hasattr(os, "mkfifo"):
+    PATHS |= {"named pipe": make_pipe, "device": lambda _: os.devnull}
 
 
 @pytest.mark.parametrize("build", PATHS.values(), ids=PATHS)

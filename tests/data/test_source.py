@@ -1,6 +1,7 @@
 import copy
 import hashlib
 import json
+import os
 import pickle
 import tracemalloc
 
@@ -188,6 +189,21 @@ def test_file_that_is_missing_is_refused_with_its_path(tmp_path):
     with pytest.raises(SourceError, match=r"file not found: .*absent\.pdf") as caught:
         Source.from_file(tmp_path / "absent.pdf")
     assert "relative to the working directory" in caught.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_file_that_became_a_named_pipe_is_not_waited_for(tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(b"%PDF")
+    source = Source.from_file(path)
+    pinned = source.pin(sha256=sha256(b"%PDF"), size_bytes=4)
+    path.unlink()
+    os.mkfifo(path)
+    for read in (source.open, source.content_loader, source.content_sha256, pinned.open):
+        with pytest.raises(OSError, match="not a regular file"):
+            read()
+    with pytest.raises(SourceError, match="not a regular file"):
+        next(source.iter_chunks())
 
 
 def test_directory_is_not_a_file(tmp_path):

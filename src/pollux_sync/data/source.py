@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from pollux_sync.data.converter import load_value
+from pollux_sync.data.files import open_file
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 from pollux_sync.errors import ConfigurationError, SourceError
 
@@ -60,7 +61,8 @@ class FileLoader:
 
     def __call__(self) -> bytes:
         """Return the file's current content. Raises OSError."""
-        return self.path.read_bytes()
+        with open_file(self.path) as stream:
+            return stream.read()
 
 
 @attrs.frozen
@@ -231,7 +233,7 @@ class Source:
             if not file.is_file():
                 raise _build_path_error(file)
             # Opened now, so that a file without permission fails here and not in the middle of a call.
-            with file.open("rb", buffering=0) as stream:
+            with open_file(file, buffering=0) as stream:
                 head = stream.read(HEAD_BYTES)
                 size = os.fstat(stream.fileno()).st_size
         except (OSError, ValueError, TypeError) as error:
@@ -381,8 +383,8 @@ class Source:
         """Open the content as a binary stream; a file is not read into memory as a whole. Raises OSError."""
         path, loader = self.path, self.content_loader
         if not isinstance(loader, _PinnedLoader):
-            return BytesIO(loader()) if path is None else path.open("rb")
-        stream: BinaryIO = BytesIO(loader.loader()) if path is None else path.open("rb")
+            return BytesIO(loader()) if path is None else open_file(path)
+        stream: BinaryIO = BytesIO(loader.loader()) if path is None else open_file(path)
         return cast("BinaryIO", _PinnedReader(stream, self, loader))
 
     def iter_chunks(self) -> Iterator[bytes]:

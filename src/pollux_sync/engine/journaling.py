@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import attrs
 
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable
+from pollux_sync.data.files import open_file
 from pollux_sync.data.handles import (  # noqa: TC001 - read from files
     Asset,
     DeferredHandle,
@@ -179,6 +180,8 @@ def locate_job_file(job_file: object) -> Path:
         path = Path(os.path.realpath(name))
         # What is still a link leads back to itself.
         problem = "is a folder" if path.is_dir() else "is a link to itself" if path.is_symlink() else None
+        if problem is None and path.exists() and not path.is_file():
+            problem = "is no regular file"
     except (OSError, ValueError) as error:  # a NUL, or half a character
         raise _build_refusal(name, error) from error
     if not name or problem is not None:
@@ -221,7 +224,8 @@ def read_job_file(path: Path) -> JobFile:
 def _read_content(path: Path) -> bytes:
     # The hints fit a script and the command line, which shows them too.
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read()
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"there is no job file {str(path)!r}", hint="name the file that the submission wrote"
