@@ -16,7 +16,7 @@ from pollux_sync._lazy import build_getattr
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
     from pollux_sync.data.clients import Client
-    from pollux_sync.data.config import REDACTED, ConfigValues
+    from pollux_sync.data.config import REDACTED, ConfigValues, redact_secret
     from pollux_sync.data.events import (
         AttemptFailed,
         CacheCreated,
@@ -143,7 +143,7 @@ if TYPE_CHECKING:
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
     "data.clients": ("Client",),
-    "data.config": ("REDACTED", "ConfigValues"),
+    "data.config": ("REDACTED", "ConfigValues", "redact_secret"),
     "data.events": (
         "AttemptFailed",
         "CacheCreated",
@@ -404,6 +404,7 @@ __all__ = [
     "read_response",
     "read_sdk_lines",
     "read_until_complete",
+    "redact_secret",
     "require_objects",
     "result_text",
     "schema_of",

@@ -99,6 +99,14 @@ def test_a_short_key_garbles_no_other_word(server, config):
     assert error.message == "status 400: the latest contest is no [REDACTED]: [REDACTED]"
 
 
+@pytest.mark.parametrize("key", ["1234", "null", "message", "error", 'a"b\\c'])
+def test_a_key_that_looks_like_a_part_of_the_answer_leaves_its_shape(server, config, key):
+    body = {"error": {"message": f"no: {key}.", "code": 1234, "param": None}}
+    server.reply(Answer(status=400, json=body))
+    error = catch_failure(attrs.evolve(config(), api_key=key))
+    assert error.message == "status 400: no: [REDACTED]."
+
+
 def test_a_short_key_does_not_hide_a_cause_that_merely_contains_it(config):
     def fail(self):
         raise ValueError("the latest one")

@@ -328,6 +328,22 @@ def test_key_that_an_answer_echoes_is_in_no_attribute_and_no_local(server, clien
     assert KEY not in f"{response.headers} {response.body} {response.content!r}"
 
 
+def test_key_at_the_place_where_a_page_is_cut_is_not_left_in_half(server, client):
+    server.reply(Answer(status=500, body=b"x" * 1990 + KEY.encode()))
+    with pytest.raises(HttpError) as caught:
+        client.send(HttpRequest(path="/ask"), 5.0)
+    assert caught.value.response.body == "x" * 1990 + "[REDACTED]"
+
+
+def test_key_that_looks_like_a_number_or_a_name_stays_there(server):
+    body = {"error": {"code": 1234, "message": "the 1234 is bad"}}
+    server.reply(Answer(status=400, json=body))
+    client = HttpClient(server.url, headers={}, secrets=("1234", "message"))
+    with pytest.raises(HttpError) as caught:
+        client.send(HttpRequest(path="/ask"), 5.0)
+    assert caught.value.response.body == {"error": {"code": 1234, "message": "the [REDACTED] is bad"}}
+
+
 @pytest.mark.parametrize("step", [ResetBeforeBody(), Hang()], ids=["reset", "silence"])
 def test_key_is_in_no_local_of_a_request_that_failed(server, client, step):
     server.reply(step)

@@ -250,6 +250,15 @@ def test_closes_the_connection_of_a_stream_that_is_still_referenced(server):
         server.wait_for_open_connections(0)
 
 
+@pytest.mark.parametrize("key", ["e", "4", '"', "1234", "message"])
+def test_reports_a_refusal_to_a_client_with_a_key_of_few_characters(server, key):
+    server.reply(Answer(status=400, json={"error": {"code": 400, "message": "the 1234 is bad", "details": [1234]}}))
+    options = {"base_url": server.url, "api_version": "v1beta"}
+    with genai.Client(vertexai=False, api_key=key, http_options=options) as client, pytest.raises(APIError) as caught:
+        run("hi", config=Config(provider="gemini", model="m", client=client))
+    assert caught.value.message == f"status 400: the {'[REDACTED]' if key == '1234' else '1234'} is bad"
+
+
 @pytest.mark.parametrize(
     "pieces", [answer(text("whole")).json, [piece(text("wh")), last_piece(text("ole"))]], ids=["object", "list"]
 )

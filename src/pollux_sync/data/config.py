@@ -57,7 +57,12 @@ def _redact(value: str | None) -> str:
 
 
 def redact_secret(text: str, secret: str) -> str:
-    """Return ``text`` without the secret: a long one anywhere, a short one where it is a whole word."""
+    """Return ``text`` without the secret: a long one anywhere, a short one where it is a whole word.
+
+    One of fewer than 4 characters protects nothing, and stays.
+    """
+    if len(secret) < _MIN_SECRET_CHARS:
+        return text
     if len(secret) < _MIN_UNIQUE_CHARS:
         return re.sub(rf"(?<![\w-]){re.escape(secret)}(?![\w-])", REDACTED, text)
     # Repeated, because the texts around a replacement may form the secret anew.

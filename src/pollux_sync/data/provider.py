@@ -20,7 +20,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import date
 
     from pollux_sync.data.source import Source
@@ -332,6 +332,29 @@ class HttpResponse(Storable):
             if name in self.headers:
                 return self.headers[name]
         return None
+
+    def scrub(self, scrub: Callable[[str], str]) -> HttpResponse:
+        """Return the response with each text of headers, body and content passed through ``scrub``.
+
+        The names and numbers of a body stay, so that it keeps its shape even where they look like a secret.
+        """
+        try:
+            body = _map_texts(self.body, scrub)
+        except RecursionError:
+            body = "an answer that is nested too deeply to be shown"
+        content = self.content
+        if content is not None:
+            content = scrub(content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        headers = {name: scrub(value) for name, value in self.headers.items()}
+        return attrs.evolve(self, headers=headers, body=body, content=content)
+
+
+def _map_texts(value: Any, convert: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return convert(value)
+    if isinstance(value, dict):
+        return {name: _map_texts(inner, convert) for name, inner in value.items()}
+    return [_map_texts(inner, convert) for inner in value] if isinstance(value, list) else value
 
 
 # In order of preference. The last one is Cloudflare's, which names only the exchange with its proxy.

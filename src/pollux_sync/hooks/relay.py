@@ -6,7 +6,6 @@ the plugin.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -549,15 +548,9 @@ def scrub_texts(error: BaseException, scrub: Callable[[str], str]) -> None:
     response = getattr(error, "response", None)
     # What a server answered may quote the key.
     if isinstance(response, HttpResponse):
-        error.response = _scrub_response(response, scrub)  # type: ignore[attr-defined]
+        error.response = attrs.evolve(response, content=None).scrub(scrub)  # type: ignore[attr-defined]
     if hasattr(error, "__notes__"):
         error.__notes__ = [scrub(note) for note in error.__notes__]
-
-
-def _scrub_response(response: HttpResponse, scrub: Callable[[str], str]) -> HttpResponse:
-    headers = {name: scrub(value) for name, value in response.headers.items()}
-    text = json.dumps(response.body)
-    return attrs.evolve(response, headers=headers, body=json.loads(scrub(text)), content=None)
 
 
 def _read_code(function: Any) -> Any:

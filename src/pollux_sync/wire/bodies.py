@@ -14,7 +14,7 @@ from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.faults import ReplyError, SizeLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 #: No answer of a model comes near this size; a larger one is a mistake or an attack (a gzip bomb).
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -93,6 +93,19 @@ def decode_response(status: int, headers: dict[str, str], content: bytes | bytea
         # Cut before decoding, so that a large page is not decoded whole.
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
+
+
+def decode_error(response: HttpResponse, scrub: Callable[[str], str]) -> HttpResponse:
+    """Return an error answer with its content decoded as its body, each text of it passed through ``scrub``."""
+    # Decoded first: in the JSON text a secret may look like a name or a number, or be written with escapes.
+    content = response.content or b""
+    try:
+        return attrs.evolve(response, body=json.loads(content), content=None).scrub(scrub)
+    except (ValueError, RecursionError):
+        # Scrubbed before it is cut, since half a secret is not recognized.
+        scrubbed = response.scrub(scrub)
+        text = (scrubbed.content or b"").decode("utf-8", "replace")[:_MAX_TEXT]
+        return attrs.evolve(scrubbed, body=text, content=None)
 
 
 def convert_response(response: Any) -> HttpResponse:

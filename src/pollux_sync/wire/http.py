@@ -22,6 +22,7 @@ from pollux_sync.errors import SourceError
 from pollux_sync.wire.bodies import (
     MAX_KEPT_BYTES,
     build_not_json,
+    decode_error,
     decode_response,
     is_success,
     read_beginning,
@@ -260,12 +261,14 @@ class HttpClient:
                 return decode_response(raw.status, headers, content)
         else:
             content = read_beginning(_iter_chunks(raw))
-        # Some servers quote the key that they refuse. Both variables are replaced, so that no traceback shows it.
-        headers = {name: self._secrets.remove(value) for name, value in headers.items()}
-        content = self._secrets.remove_from_bytes(content[:MAX_KEPT_BYTES])
+        # Some servers quote the key that they refuse. The variables are replaced, so that no traceback shows it.
+        response = HttpResponse(status=raw.status, headers=headers, content=bytes(content[:MAX_KEPT_BYTES]))
+        del headers, content
         if is_success(raw.status):
-            raise build_not_json(HttpResponse(status=raw.status, headers=headers, content=bytes(content)))
-        raise HttpError(decode_response(raw.status, headers, content))
+            response = response.scrub(self._secrets.remove)
+            raise build_not_json(response)
+        response = decode_error(response, self._secrets.remove)
+        raise HttpError(response)
 
 
 class _Secrets:
@@ -279,10 +282,6 @@ class _Secrets:
         for secret in self._texts:
             text = redact_secret(text, secret)
         return text
-
-    def remove_from_bytes(self, content: bytearray) -> bytearray:
-        """Return the content with each secret replaced; bytes that are not UTF-8 stay."""
-        return bytearray(self.remove(content.decode("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
 
 
 def open_client(

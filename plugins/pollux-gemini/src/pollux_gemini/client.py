@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.plugin import (
-    REDACTED,
     STREAM_HEADERS,
     APIError,
     ConfigurationError,
@@ -23,6 +22,7 @@ from pollux_sync.plugin import (
     open_sdk_stream,
     read_response,
     read_sdk_lines,
+    redact_secret,
 )
 
 if TYPE_CHECKING:
@@ -190,10 +190,8 @@ class GeminiCarrier(SDKCarrier):
 
     def _scrub_response(self, response: HttpResponse) -> HttpResponse:
         """Return an error answer without the key, which Google may quote when it refuses it."""
-        text = json.dumps(response.body)
-        if self._raw.api_key:
-            text = text.replace(self._raw.api_key, REDACTED)
-        return HttpResponse(status=response.status, headers=response.headers, body=json.loads(text))
+        key = self._raw.api_key
+        return response.scrub(lambda text: redact_secret(text, key)) if key else response
 
 
 def build_vertex_batch_error() -> ConfigurationError:
