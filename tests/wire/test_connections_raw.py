@@ -69,12 +69,21 @@ def test_reads_a_head(serve_answer, head, headers):
     [
         b"HTTP/1.1 200 OK\r\n" + b"X: " + b"a" * 70_000 + b"\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 101 + b"\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}",
         b"HTTP/2 200 OK\r\n\r\n{}",
         b"SPDY/3 200 OK\r\n\r\n{}",
         b"HTTP/1.1 abc OK\r\n\r\n{}",
         b"",
     ],
-    ids=["long line", "many fields", "another version", "another protocol", "no status", "nothing"],
+    ids=[
+        "long line",
+        "many fields",
+        "an endless number",
+        "another version",
+        "another protocol",
+        "no status",
+        "nothing",
+    ],
 )
 def test_refuses_a_malformed_head(serve_answer, head):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified

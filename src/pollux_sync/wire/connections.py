@@ -46,6 +46,8 @@ _SLICE_BYTES = 256 * 1024
 #: The limits of http.client, whose parser is replaced here.
 _MAX_LINE_BYTES = 65_536
 _MAX_FIELDS = 100
+#: No body is longer than a number of so many digits can say.
+_MAX_DIGITS = 19
 _BLANK_LINES = {b"\r\n", b"\n", b""}
 #: The least time-out of a socket. 0 would mean "do not block".
 _MIN_TIMEOUT_S = 0.001
@@ -151,7 +153,12 @@ class _DeadlineResponse(http.client.HTTPResponse):
             return 0
         # With chunks, a length means nothing and must be ignored (RFC 9112).
         declared = (self.msg.get("content-length") or "").strip()
-        return int(declared) if declared.isdecimal() and not self.chunked else None
+        if self.chunked or not declared.isdecimal():
+            return None
+        # int() refuses thousands of digits with an error that is not of the protocol.
+        if len(declared) > _MAX_DIGITS:
+            raise http.client.HTTPException(f"the content length has {len(declared)} digits")
+        return int(declared)
 
     def _read_next_chunk_size(self) -> int:
         size_bytes: int = super()._read_next_chunk_size()  # type: ignore[misc]
