@@ -69,6 +69,12 @@ WRONG = [
     ("base_url", "http://", "http(s) URL"),
     ("base_url", "http://[", "http(s) URL"),
     ("base_url", "http://example.org:port/", "http(s) URL"),
+    ("base_url", "http://*.example.org/v1", "names the host"),
+    ("base_url", "http://.example/v1", "names the host"),
+    ("base_url", "http://a..b/v1", "names the host"),
+    ("base_url", "http://ho st:80/v1", "names the host"),
+    ("base_url", "http://exa\u00admple.org/v1", "names the host"),
+    ("base_url", f"http://{'a' * 64}.org/v1", "names the host"),
     ("use_mock", 1, "True or False"),
     ("request_concurrency", True, "an integer"),
     ("request_concurrency", 1.5, "an integer"),
@@ -205,6 +211,15 @@ def test_base_url_is_refused_where_it_is_fixed(install_acme):
 def test_base_url_is_taken_where_it_is_allowed(install_acme, policy):
     install_acme(f'needs_key=False, base_url_policy="{policy}"')
     assert acme(base_url="http://127.0.0.1:8080/v1").base_url == "http://127.0.0.1:8080/v1"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::1]:8080", "[fe80::1%25eth0]", "my_service", "example.org.", "b\u00fccher.example", "10.0.0.1", "localhost"],
+)
+def test_base_url_may_have_any_host_that_can_exist(install_acme, host):
+    install_acme('needs_key=False, base_url_policy="optional"')
+    assert acme(base_url=f"http://{host}/v1").base_url == f"http://{host}/v1"
 
 
 def test_base_url_may_be_left_out_where_it_is_optional(install_acme):

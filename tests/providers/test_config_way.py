@@ -1,5 +1,6 @@
 """The way to the provider in a configuration: its proxy and its certificates."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,19 @@ from pollux_sync import APIError, Config, ConfigurationError, RetryPolicy, run
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 PASSWORD = "hunter2secret"
+KEY = "sk-key-of-these-tests"
 
 
 def build_config(**fields):
     reach = {"provider": "openai", "model": "m", "api_key": "sk-key", "retry": RetryPolicy(max_attempts=1)}
     return Config(**(reach | fields))
+
+
+def format_with_locals(error):
+    """Return a traceback as crash reporters send it, with the locals of the core's frames."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown.stack = traceback.StackSummary.from_list([frame for frame in shown.stack if "/tests/" not in frame.filename])
+    return "".join(shown.format())
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,23 @@ def test_shows_the_password_of_the_proxy_in_no_error():
             run("p", config=build_config(proxy=address, base_url="http://api.example/v1"))
     assert "bad password [REDACTED]" in caught.value.message
     assert PASSWORD not in f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"proxy": f"ftp://me:{PASSWORD}@proxy.example"},
+        {"proxy": f"http://me:{PASSWORD}@bad host:3128"},
+        {"ca_bundle": "/nowhere/ca.pem", "base_url": "https://api.example"},
+    ],
+)
+def test_shows_key_and_password_in_no_local_of_a_client_that_cannot_be_opened(fields):
+    config = build_config(api_key=KEY, **fields)
+    with pytest.raises(ConfigurationError) as caught:
+        run("p", config=config)
+    shown = format_with_locals(caught.value)
+    assert KEY not in shown
+    assert PASSWORD not in shown
 
 
 @pytest.mark.parametrize("fields", [{"proxy": "ftp://proxy.example"}, {"ca_bundle": "/nowhere/ca.pem"}])

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from pollux_sync import Source, SourceError
+from pollux_sync import ConfigurationError, Source, SourceError
 from pollux_sync.data.payloads import FormPayload, InlineText, RawPayload
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing.server import (
@@ -263,6 +263,21 @@ def test_sends_to_a_whole_address_through_a_proxy(server):
     client.send(HttpRequest(path="http://api.acme.example/upload?id=1"), 5.0)
     client.close()
     assert server.requests[0].path == "http://api.acme.example/upload?id=1"
+
+
+@pytest.mark.parametrize("folder", ["b\u00fccher", "my files", "b%C3%BCcher"])
+def test_sends_to_a_whole_address_through_a_proxy_from_a_base_that_needs_quoting(server, folder):
+    client = build_client(f"http://api.acme.example/{folder}", proxy=server.url)
+    server.reply(GOOD)
+    client.send(HttpRequest(path="http://api.acme.example/upload?id=1"), 5.0)
+    client.close()
+    assert server.requests[0].path == "http://api.acme.example/upload?id=1"
+
+
+@pytest.mark.parametrize("host", ["\u2024", "*.example"])
+def test_refuses_a_host_that_no_request_can_name(host):
+    with pytest.raises(ConfigurationError, match="base_url cannot be used"):
+        build_client(f"http://{host}/v1")
 
 
 @pytest.mark.parametrize(

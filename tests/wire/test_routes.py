@@ -4,6 +4,7 @@ import ipaddress
 import pickle
 import ssl
 import threading
+import traceback
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from pollux_sync import ConfigurationError
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, DripHeaders, ScriptedServer
-from pollux_sync.wire.faults import ProxyUnusableError, classify_error
+from pollux_sync.wire.faults import HttpError, ProxyUnusableError, classify_error
 from pollux_sync.wire.http import HttpClient
 from pollux_sync.wire.routes import Route, resolve_route
 
@@ -138,6 +139,16 @@ def test_names_the_variable_of_a_socks_proxy_whose_package_is_missing(environmen
     assert "hunter2secret" not in f"{caught.value!r} {caught.value.hint} {caught.value.__cause__!r}"
 
 
+def test_takes_the_password_of_a_proxy_of_the_environment_out_of_errors(environment):
+    answer = Answer(status=407, json={"error": "bad password hunter2secret"})
+    with ScriptedServer(default=answer) as proxy:
+        environment.setenv("HTTP_PROXY", proxy.url.replace("http://", "http://me:hunter2secret@"))
+        client = HttpClient("http://api.acme.example", headers={})
+        with pytest.raises(HttpError, match=r"bad password \[REDACTED\]"):
+            client.send(ASK, 5.0)
+        client.close()
+
+
 def refuse_socks(*arguments, **fields):
     raise InvalidSchema("Missing dependencies for SOCKS support.")
 
@@ -149,6 +160,7 @@ MALFORMED = {
     "a port out of range": "http://me:hunter2secret@proxy.example:99999",
     "port 0": "http://proxy.example:0",
     "an open bracket": "http://me:hunter2secret@[::1",
+    "a space": "http://me:hunter2secret@bad host:3128",
     "another scheme": "ftp://me:hunter2secret@proxy.example:21",
 }
 
@@ -158,7 +170,9 @@ def test_names_the_setting_of_a_malformed_proxy_and_not_its_password(environment
     environment.setenv("HTTPS_PROXY", url)
     with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
         HttpClient("https://api.example", headers={})
-    assert "hunter2secret" not in f"{caught.value!r} {caught.value.hint}"
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame.locals for frame in shown.stack if "/tests/" not in frame.filename]
+    assert "hunter2secret" not in f"{caught.value!r} {caught.value.hint} {frames} {caught.value.__cause__!r}"
 
 
 def test_refuses_a_malformed_proxy_of_the_configuration():

@@ -39,6 +39,8 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 #: The headers that say where a body ends and what it is, which the client writes itself.
 _BODY_HEADERS = frozenset({"content-length", "content-type", "transfer-encoding"})
+#: One part of a host's name: of ASCII only what names hold, with the underscore of container networks.
+_HOST_LABEL = re.compile(r"[\w\x80-\U0010ffff-]{1,63}")
 #: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
@@ -86,6 +88,30 @@ def is_mock_account(account: str | None) -> bool:
 def redact_credentials(url: str) -> str:
     """Return a URL without user and password."""
     return _CREDENTIALS.sub(rf"\1{REDACTED}@", url)
+
+
+class SecretText(str):
+    """A text that does not show in reprs or in the locals of a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{REDACTED}'"
+
+
+class SecretUrl(str):
+    """A URL whose user and password do not show in reprs or in the locals of a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(redact_credentials(str(self)))
+
+
+def read_password(url: str | None) -> str | None:
+    """Return the password in a URL, None for one without or for what is no URL."""
+    parts = _split_url(url) if url else None
+    return SecretText(unquote(parts.password)) if parts and parts.password else None
 
 
 def _redact_url(url: str | None) -> str:
@@ -139,6 +165,16 @@ def _split_url(url: str) -> SplitResult | None:
     return parts
 
 
+def _is_host(host: str) -> bool:
+    """Return whether a host may exist. One with other letters than ASCII's is also checked when it is encoded."""
+    # An address of IPv6, which urlsplit has checked. It may end in the name of a network interface.
+    if ":" in host:
+        return True
+    # A dot at the end says that the name is complete.
+    labels = host.removesuffix(".").split(".")
+    return host.isprintable() and all(_HOST_LABEL.fullmatch(label) for label in labels)
+
+
 @attrs.frozen(kw_only=True)
 class Completed:
     """The values of a configuration that came from the environment, and the provider that they are for."""
@@ -179,10 +215,9 @@ class ConfigValues:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts that nothing may show: keys, the proxy's password, headers that carry secrets by their names."""
-        password = (_split_url(self.proxy) or SplitResult("", "", "", "", "")).password if self.proxy else None
         hidden = (value for name, value in self.headers.items() if _SECRET_NAME.search(name))
-        secrets = (*self._keys, *([unquote(password)] if password else ()), *hidden)
-        return tuple([secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARS])
+        secrets = filter(None, (*self._keys, read_password(self.proxy), *hidden))
+        return tuple([SecretText(secret) for secret in secrets if len(secret) >= _MIN_SECRET_CHARS])
 
     @property
     def excluded_options(self) -> frozenset[str]:
@@ -254,6 +289,11 @@ class ConfigValues:
         if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigurationError(
                 f"base_url is not an http(s) URL: {_strip_credentials(self.base_url)!r}",
+                hint="e.g. http://127.0.0.1:8080/v1",
+            )
+        if not _is_host(parts.hostname):
+            raise ConfigurationError(
+                f"base_url names the host {parts.hostname!r}, which no server can have",
                 hint="e.g. http://127.0.0.1:8080/v1",
             )
         # The client adds its own path and the key's header, so these parts of the address would be lost.

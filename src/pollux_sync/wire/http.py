@@ -16,9 +16,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
-from pollux_sync.data.config import REDACTED, redact_secret
+from pollux_sync.data.config import SecretText, SecretUrl, read_password, redact_secret
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.errors import SourceError
+from pollux_sync.errors import ConfigurationError, SourceError
 from pollux_sync.wire.bodies import (
     MAX_KEPT_BYTES,
     build_not_json,
@@ -59,13 +59,10 @@ STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encod
 _NO_RETRIES = Retry(0, read=False)
 
 
-class SecretHeader(str):
+class SecretHeader(SecretText):
     """A header value that does not show in reprs or in the locals of a traceback."""
 
     __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"'{REDACTED}'"
 
 
 class _Adapter(HTTPAdapter):
@@ -96,13 +93,18 @@ class _Adapter(HTTPAdapter):
         """
         verify: str | bool = route.bundle or True
         request = PreparedRequest()
-        request.prepare_url(base_url, {})
+        try:
+            request.prepare_url(base_url, {})
+        except ValueError as error:
+            raise ConfigurationError(f"base_url cannot be used: {error}", hint="check its host") from error
         try:
             pool: Any = self.get_connection_with_tls_context(request, verify, proxies=route.proxies)
             self.cert_verify(pool, base_url, verify, None)  # type: ignore[no-untyped-call]
+            return pool, self.request_url(request, route.proxies).rstrip("/")
         except (OSError, ValueError) as error:
-            raise convert_route_errors(error, route) from error
-        return pool, self.request_url(request, route.proxies).rstrip("/")
+            problem = convert_route_errors(error, route)
+        # Not chained: the libraries' frames hold the proxy's password.
+        raise problem
 
 
 def _find_proxy_pools(proxy: str) -> dict[str, Any]:
@@ -135,15 +137,19 @@ class HttpClient:
         ca_bundle: str | None = None,
         secrets: tuple[str, ...] = (),
     ) -> None:
+        # Replaced before anything can fail, so that no traceback shows them.
+        secrets, proxy = tuple(map(SecretText, secrets)), proxy and SecretUrl(proxy)
         #: The address that the paths of requests continue.
         self.base_url = base_url.rstrip("/")
         usual = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
         self._headers = _merge_headers(usual, {"Accept-Encoding": "gzip, deflate"}, headers)
         self._resends_stale = resends_stale
-        self._secrets = _Secrets(secrets)
         self._is_closed = False
         self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
         self._route = resolve_route(self.base_url, proxy=proxy, ca_bundle=ca_bundle)
+        # That of a proxy of the environment is in no configuration.
+        password = read_password(self._route.proxy)
+        self._secrets = _Secrets((*secrets, *([password] if password else ())))
         self._pool, self._target = self._adapter.open_pool(self.base_url, self._route)
 
     def __repr__(self) -> str:
@@ -247,7 +253,8 @@ class HttpClient:
         parts, base = urlsplit(path), urlsplit(self.base_url)
         if _read_origin(parts) != _read_origin(base):
             raise ReplyError(f"the server refers to another host: {parts.hostname!r}", hint="check base_url")
-        origin = self._target.removesuffix(base.path.rstrip("/"))
+        target = urlsplit(self._target)
+        origin = f"{target.scheme}://{target.netloc}" if target.scheme else ""
         return origin + parts.path + (f"?{parts.query}" if parts.query else "")
 
     def _read_response(self, raw: BaseHTTPResponse, request: HttpRequest) -> HttpResponse:
@@ -297,7 +304,7 @@ def open_client(
     """
     header, template = info.auth
     # A local server may want some key, whichever.
-    key = config.api_key or info.placeholder_key
+    key = SecretText(config.api_key or info.placeholder_key or "")
     auth = {header: SecretHeader(template.format(key=key))} if key else {}
     own = {name: SecretHeader(value) for name, value in config.headers.items()}
     return HttpClient(

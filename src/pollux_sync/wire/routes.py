@@ -12,8 +12,9 @@ import attrs
 from requests.exceptions import InvalidProxyURL, InvalidSchema
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
-from pollux_sync.data.config import CA_BUNDLE_VARIABLES
+from pollux_sync.data.config import CA_BUNDLE_VARIABLES, SecretUrl
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import ProxyUnusableError, is_proxy_fault
 
@@ -55,6 +56,8 @@ def resolve_route(base_url: str, *, proxy: str | None = None, ca_bundle: str | N
     proxy_setting = "Config(proxy)"
     if proxy is None:
         proxy, proxy_setting = _read_proxy(base_url)
+    # Replaced before anything can fail, so that no traceback shows a password.
+    proxy = proxy and SecretUrl(proxy)
     bundle, bundle_setting = (ca_bundle, "Config(ca_bundle)") if ca_bundle else read_bundle()
     # A bundle says nothing about an address that is reached without TLS.
     if bundle and base_url.startswith("https:"):
@@ -132,12 +135,19 @@ def check_bundle(bundle: str, setting: str) -> None:
 
 
 def _check_proxy(proxy: str, setting: str) -> None:
-    hint = "write it as http://host:port, or unset it"
+    # Not shown: it may hold a password.
+    if not _is_usable_proxy(proxy):
+        raise ConfigurationError(
+            f"{setting} is not the address of a proxy", hint="write it as http://host:port, or unset it"
+        )
+
+
+def _is_usable_proxy(proxy: str) -> bool:
+    address = proxy if "//" in proxy else f"http://{proxy}"
     try:
-        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-        is_usable = parts.scheme.lower() in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        # Not shown: it may hold a password.
-        raise ConfigurationError(f"{setting} is not the address of a proxy", hint=hint)
+        parts = urlsplit(address)
+        # urllib3 is stricter about hosts. Asked here, since its own error shows the whole address.
+        parse_url(address)
+        return parts.scheme.lower() in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except (ValueError, LocationParseError):
+        return False
