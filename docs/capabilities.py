@@ -94,7 +94,8 @@ SOURCES = {
     "`gs://` addresses": _addresses(_IMAGES | _PDF | _VIDEO, "gs"),
     "YouTube": {"YouTube": Source.from_youtube("https://www.youtube.com/watch?v=abc")},
     "arXiv": {"arXiv": Source.from_arxiv("1706.03762")},
-    "stored files": {"PDF": Source.from_file_id("file-abc", mime_type="application/pdf")},
+    # With the beginning that Gemini's names have; other services take any id.
+    "stored files": {"PDF": Source.from_file_id("files/abc", mime_type="application/pdf")},
 }
 
 YES, NO = "yes", "—"

@@ -3,8 +3,8 @@
     PolluxError
     ├── ConfigurationError (also a ValueError)   the arguments cannot work; nothing was sent
     │   └── PluginLoadError                      a plugin is missing, broken, ambiguous or too new
-    ├── SourceError                              a source cannot be read or used
-    ├── PlanningError                            a source's loader failed while the plan was built
+    ├── SourceError                              a source cannot be read or used, or its loader failed
+    ├── PlanningError                            the plan of the calls cannot be built or carried out
     ├── ToolCallParseError (also a ValueError)   the model wrote arguments that are not a JSON object
     ├── InternalError                            a defect in this SDK, or
     │   └── ProviderBugError                     a defect in a plugin
@@ -180,7 +180,7 @@ class SourceError(PolluxError):
 
 
 class PlanningError(PolluxError):
-    """The plan could not be built, for instance because a source's loader raised."""
+    """The plan of the calls cannot be built or carried out, for instance because a plugin changed it wrongly."""
 
 
 class InternalError(PolluxError):

@@ -630,3 +630,55 @@ def test_refuses_what_is_no_stored_source(item):
 def test_names_the_field_of_a_stored_source_that_is_wrong():
     with pytest.raises(SourceError, match=r"not a stored source: expected a string, got 5 @ \$\.text"):
         Source.from_dict({"source_type": "text", "identifier": "x", "mime_type": "a/b", "text": 5})
+
+
+# Names and types that a request cannot carry
+
+
+@pytest.mark.parametrize(
+    "mime_type",
+    [
+        "pdf",
+        "",
+        " ",
+        "image/",
+        "/png",
+        "image png",
+        "image/png\r\nX-Evil: 1",
+        "image/p\tng",
+        "\u56fe/png",
+        "text/x; a=\u00e9",
+        5,
+    ],
+)
+def test_refuses_a_type_that_no_header_could_carry(mime_type):
+    with pytest.raises(SourceError, match="mime_type") as caught:
+        Source("file", "a", mime_type, 0, lambda: b"")
+    assert "mime_type" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "mime_type", ["image/svg+xml", "text/plain; charset=utf-8", "text/plain;charset=utf-8", 'text/x; a="b c"; d=e']
+)
+def test_takes_a_type_with_parameters(mime_type):
+    assert Source("file", "a", mime_type, 0, lambda: b"").mime_type == mime_type
+
+
+@pytest.mark.parametrize("mime_type", ["", None])
+def test_names_the_type_of_a_stored_file_that_lacks_one(mime_type):
+    with pytest.raises(SourceError, match="mime_type") as caught:
+        Source.from_file_id("x", mime_type=mime_type)
+    assert "mime_type" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (Source("file", "a/caf\udce9\n\x01.pdf", "application/pdf", 0, bytes), "caf___.pdf"),
+        (Source("file", "a/caf\u00e9 1?x.pdf", "application/pdf", 0, bytes), "caf\u00e9 1?x.pdf"),
+        (Source.from_uri("https://a.example/x/caf%C3%A9%0A.pdf?x=1"), "caf\u00e9_.pdf"),
+        (Source.from_uri("https://a.example"), ""),
+    ],
+)
+def test_names_a_file_as_a_request_can_carry_it(source, name):
+    assert source.file_name == name

@@ -148,7 +148,7 @@ def test_refuses_an_address_of_another_scheme(config):
 
 def test_refuses_text_that_is_not_utf8(config, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(PlanningError, match="UTF-8"):
+    with pytest.raises(SourceError, match="UTF-8"):
         run("a", source=Source.from_file(tmp_path / "latin.txt"), config=config())
 
 
@@ -157,16 +157,50 @@ def test_reports_a_loader_that_fails_before_anything_else(config):
         raise RuntimeError("no disk")
 
     source = Source("text", "t", "text/plain", 0, broken)
-    with pytest.raises(PlanningError, match="no disk"):
+    with pytest.raises(SourceError, match="no disk"):
         run("a", source=source, config=config(), options=Options(top_p=1))
 
 
-def test_reports_a_file_that_vanished(config, tmp_path):
-    path = tmp_path / "cat.png"
+def fail_to_load():
+    raise ValueError("my database is down")
+
+
+def fail_to_connect():
+    raise ConnectionError("my database is down")
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (fail_to_load, "my database is down"),
+        (fail_to_connect, "my database is down"),
+        (lambda: "text", "returned str, not bytes"),
+        (lambda: None, "returned NoneType, not bytes"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "mime_type"), [("text", "text/plain"), ("file", "image/png")])
+def test_reports_a_loader_of_the_caller_that_fails(config, loader, message, kind, mime_type):
+    with pytest.raises(SourceError, match=f"'mine'.*{message}") as caught:
+        run("a", source=Source(kind, "mine", mime_type, 3, loader), config=config())
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", [3, 2_000_000])
+@pytest.mark.parametrize("loader", [fail_to_load, lambda: "x" * 2_000_000, lambda: None])
+def test_a_loader_that_fails_is_an_error_of_the_source_where_it_is_opened(loader, size):
+    source = Source("file", "mine", "application/pdf", size, loader)
+    for read in (source.load, source.open, source.measure, source.pin(sha256="0", size_bytes=size).open):
+        with pytest.raises(SourceError, match="'mine'"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["cat.png", "cat.txt"])
+def test_reports_a_file_that_vanished(config, tmp_path, name):
+    path = tmp_path / name
     path.write_bytes(b"\x89PNG")
     source = Source.from_file(path)
     path.unlink()
-    with pytest.raises(SourceError, match=r"cat\.png"):
+    with pytest.raises(SourceError, match=r"cat\.(png|txt)"):
         run("a", source=source, config=config())
 
 

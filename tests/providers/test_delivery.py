@@ -18,6 +18,7 @@ import openai_batches
 import responses_api
 from pollux_sync import (
     Config,
+    ConfigurationError,
     Interrupted,
     Options,
     RetryPolicy,
@@ -346,6 +347,22 @@ def test_gemini_takes_the_address_of_a_stored_file_too():
     source = Source.from_file_id(address, mime_type="application/pdf")
     (request,) = explain("p", sources=[source], config=config).requests
     assert GEMINI.find_id(request.body) == [address]
+
+
+@pytest.mark.parametrize("file_id", ["file-abc123", "files/", "../x", "files/a?b"])
+def test_gemini_refuses_what_is_not_the_name_of_a_file(file_id):
+    config = Config(provider="gemini", model="m", api_key="k")
+    source = Source.from_file_id(file_id, mime_type="application/pdf")
+    with pytest.raises(ConfigurationError, match="not the name of a file at Gemini") as caught:
+        explain("p", sources=[source], config=config)
+    assert "files/" in caught.value.hint
+
+
+@pytest.mark.parametrize("uploads", ["always", "never"])
+def test_takes_a_file_whose_name_is_not_utf8(server, service, config, tmp_path, uploads):
+    path = tmp_path / os.fsdecode(b"caf\xe9\n.pdf")
+    path.write_bytes(PDF)
+    assert run("p", source=Source.from_file(path), config=config(uploads=uploads))["answers"] == ["seen"]
 
 
 def test_mock_takes_a_stored_file():

@@ -130,9 +130,15 @@ class FormPayload:
         return f"\r\n--{self.boundary}--\r\n".encode()
 
 
+def make_printable(name: str) -> str:
+    """Return a name with an underscore for each character that no form, header or JSON should hold.
+
+    These are control characters, for which some servers refuse a whole request, and lone surrogates, which stand for
+    bytes of a file name that are not UTF-8.
+    """
+    return "".join(char if char.isprintable() else "_" for char in name)
+
+
 def _escape(text: str) -> str:
     """Return a name as it can stand in a form: a quote or line break would end it."""
-    # Control characters have no place in a name, and some servers refuse the whole form for one.
-    printable = "".join(char if char.isprintable() else "_" for char in text)
-    # Surrogates stand for bytes of a file name that are not UTF-8.
-    return printable.replace('"', "%22").encode("utf-8", "replace").decode()
+    return make_printable(text).replace('"', "%22")

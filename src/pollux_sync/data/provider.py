@@ -268,7 +268,7 @@ class HttpRequest:
     @property
     def content(self) -> bytes | None:
         """The body as compact UTF-8 JSON, None without a body. Raises ConfigurationError if JSON cannot hold it."""
-        return None if self.body is None else _encode_json(self.body)
+        return None if self.body is None else encode_json(self.body)
 
     def split_content(self) -> tuple[bytes, ...]:
         """Return `content` in pieces, where what the body holds of `inline_texts` is not copied."""
@@ -276,7 +276,7 @@ class HttpRequest:
         texts = {id(inline.text): inline for inline in self.inline_texts}
         # Random, so that no text of the caller's is taken for a mark.
         mark = f"pollux-{secrets.token_hex(16)}"
-        text = _encode_json(_mark_inline_texts(self.body, mark, texts, found))
+        text = encode_json(_mark_inline_texts(self.body, mark, texts, found))
         # JSON objects and lists keep their order, so the marks come in the order in which the texts were found.
         pieces = text.split(mark.encode())
         return (
@@ -285,9 +285,16 @@ class HttpRequest:
         )
 
 
-def _encode_json(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
+    """Return ``value`` as compact UTF-8 JSON. Raises ConfigurationError for what no JSON can hold."""
     try:
         return _ENCODER.encode(value).encode()
+    except UnicodeEncodeError as error:
+        place = error.object[max(0, error.start - 20) : error.end + 20]
+        raise ConfigurationError(
+            f"the request holds a lone surrogate, which UTF-8 cannot encode, in {place!a}",
+            hint="decode the input with errors='replace' before you pass it",
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"the request cannot be written as JSON: {error}",

@@ -10,16 +10,17 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import contextmanager
 from io import SEEK_SET, BytesIO, RawIOBase
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
 from pollux_sync.data.converter import load_value
 from pollux_sync.data.files import open_file
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
-from pollux_sync.errors import ConfigurationError, SourceError
+from pollux_sync.data.payloads import make_printable
+from pollux_sync.errors import ConfigurationError, PolluxError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +39,17 @@ _CHUNK_BYTES = 256 * 1024
 _MAX_VIDEO_FPS = 24
 
 
-def _normalize_mime(mime_type: str) -> str:
-    return mime_type.strip().lower()
+#: A type, a subtype and parameters, in the characters of RFC 9110. Spaces may stand around a semicolon.
+_WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_MIME_TYPE = re.compile(rf'{_WORD}/{_WORD}( *; *{_WORD}=({_WORD}|"[ !#-\[\]-~]*"))*')
+
+
+def _normalize_mime(mime_type: object) -> str:
+    """Return a MIME type in lower case. Raises SourceError for one that no header could carry."""
+    text = mime_type.strip().lower() if isinstance(mime_type, str) else ""
+    if not _MIME_TYPE.fullmatch(text):
+        raise SourceError(f"mime_type is no MIME type: {mime_type!r}", hint="e.g. mime_type='application/pdf'")
+    return text
 
 
 @attrs.frozen
@@ -74,9 +84,9 @@ class _PinnedLoader:
     is_stopped: Callable[[], bool] | None = attrs.field(default=None, eq=False)
 
     def __call__(self) -> bytes:
-        """Return the content. Raises OSError, and SourceError if it has changed."""
+        """Return the content. Raises SourceError if it cannot be loaded or has changed."""
         self.check_stop()
-        content = self.loader()
+        content = _load(self.loader, _describe_loader(self.loader))
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise _build_change_error(_describe_loader(self.loader))
         return content
@@ -158,6 +168,29 @@ def _build_change_error(name: str) -> SourceError:
     return SourceError(
         f"{name!r} changed while it was sent", hint="ask again when nothing writes to it; what was sent is not used"
     )
+
+
+def _load(loader: Callable[[], bytes], name: str) -> bytes:
+    """Return what a loader, perhaps the caller's own, returns. Raises SourceError that names the source."""
+    try:
+        content: object = loader()
+    except PolluxError:
+        raise
+    except OSError as error:
+        raise _build_read_error(name, error) from error
+    except Exception as error:
+        raise SourceError(
+            f"loading {name!r} failed: {type(error).__name__}: {error}", hint="check the source's content_loader"
+        ) from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise SourceError(
+            f"the loader of {name!r} returned {type(content).__name__}, not bytes", hint="encode text with .encode()"
+        )
+    return bytes(content)
+
+
+def _build_read_error(name: str, error: OSError) -> SourceError:
+    return SourceError(f"cannot read {name!r}: {error}", hint="check that the file still exists")
 
 
 def _describe_loader(loader: Callable[[], bytes]) -> str:
@@ -286,10 +319,13 @@ class Source:
         It is used unchanged, and never deleted. ``mime_type`` is the type of its content, since some providers ask for
         images in another way than for documents. Raises SourceError if either is not a non-blank string.
         """
+        examples = {"file_id": "file-abc123", "mime_type": "application/pdf"}
         for name, value in (("file_id", file_id), ("mime_type", mime_type)):
             text: object = value
             if not isinstance(text, str) or not text.strip():
-                raise SourceError(f"{name} must be a non-blank string, got {text!r}", hint="e.g. file_id='file-abc123'")
+                raise SourceError(
+                    f"{name} must be a non-blank string, got {text!r}", hint=f"e.g. {name}={examples[name]!r}"
+                )
         return cls("stored", file_id.strip(), mime_type, 0, BytesLoader(_encode_text(f"stored:{file_id.strip()}")))
 
     def with_gemini_video_settings(
@@ -340,9 +376,9 @@ class Source:
             # Absolute, because the program that loads it may run in another directory.
             item |= {"path": str(self.path.absolute()), "sha256": sha256 or self.content_sha256()}
         elif self.source_type in {"text", "json"}:
-            item["text"] = self.content_loader().decode()
+            item["text"] = self.load().decode()
         elif self.source_type == "file":
-            item["data"] = b64encode(self.content_loader()).decode()
+            item["data"] = b64encode(self.load()).decode()
         hints = [[hint.provider, hint.name, hint.payload] for hint in self.provider_hints]
         return item | ({"provider_hints": hints} if hints else {})
 
@@ -371,6 +407,13 @@ class Source:
         loader = self.content_loader.loader if isinstance(self.content_loader, _PinnedLoader) else self.content_loader
         return loader.path if isinstance(loader, FileLoader) else None
 
+    @property
+    def file_name(self) -> str:
+        """The last part of the path or address, without characters that a request cannot carry; "" if it has none."""
+        if self.source_type == "file":
+            return make_printable(PurePath(self.identifier).name)
+        return make_printable(PurePosixPath(unquote(_split_url(self.identifier).path)).name)
+
     def pin(self, *, sha256: str, size_bytes: int, is_stopped: Callable[[], bool] | None = None) -> Self:
         """Return the source bound to content with this hash and size: other content raises SourceError when read.
 
@@ -379,12 +422,16 @@ class Source:
         loader = _PinnedLoader(self.content_loader, sha256, is_stopped)
         return attrs.evolve(self, size_bytes=size_bytes, content_loader=loader)
 
+    def load(self) -> bytes:
+        """Return the content. Raises SourceError if it cannot be read, or if the loader fails or returns no bytes."""
+        return _load(self.content_loader, self.identifier)
+
     def open(self) -> BinaryIO:
         """Open the content as a binary stream; a file is not read into memory as a whole. Raises OSError."""
         path, loader = self.path, self.content_loader
         if not isinstance(loader, _PinnedLoader):
-            return BytesIO(loader()) if path is None else open_file(path)
-        stream: BinaryIO = BytesIO(loader.loader()) if path is None else open_file(path)
+            return BytesIO(self.load()) if path is None else open_file(path)
+        stream: BinaryIO = BytesIO(_load(loader.loader, self.identifier)) if path is None else open_file(path)
         return cast("BinaryIO", _PinnedReader(stream, self, loader))
 
     def iter_chunks(self) -> Iterator[bytes]:
@@ -429,9 +476,7 @@ def convert_read_errors(source: Source) -> Iterator[None]:
     except ConnectionError:  # not of a file: the upload was stopped
         raise
     except OSError as error:
-        raise SourceError(
-            f"cannot read {source.identifier!r}: {error}", hint="check that the file still exists"
-        ) from error
+        raise _build_read_error(source.identifier, error) from error
 
 
 @attrs.frozen(kw_only=True)

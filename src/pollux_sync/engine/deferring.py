@@ -8,13 +8,13 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 
 from pollux_sync.data.events import DeferredSubmitted
 from pollux_sync.data.handles import DeferredHandle, build_custom_id, check_coverage
+from pollux_sync.data.provider import encode_json
 from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
@@ -118,7 +118,7 @@ class _JobUploads:
         known = self._journal.find_asset(part)
         if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
             return wait_until_ready(known, part, self._hooks, stop)
-        name = f"{self._journal.facts.mark}-{PurePath(part.source.identifier).name or 'file'}"
+        name = f"{self._journal.facts.mark}-{part.source.file_name or 'file'}"
         store = partial(upload_part, part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
         asset = self._pending.run(store, partial(self._journal.record_upload, part))
         return wait_until_ready(asset, part, self._hooks, stop)
@@ -209,7 +209,7 @@ def _encode_lines(calls: Sequence[Call], hooks: Hooks, mark: str) -> Iterator[by
     for call in calls:
         request = encode_request(hooks.rewrite_call(call), hooks)
         row = hooks.encode_deferred(build_custom_id(call.index), request, mark)
-        yield json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        yield encode_json(row) + b"\n"
 
 
 def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | None) -> tuple[int, int]:

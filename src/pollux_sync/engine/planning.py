@@ -22,7 +22,7 @@ from pollux_sync.data.request import (
 )
 from pollux_sync.data.source import convert_read_errors
 from pollux_sync.engine.conversing import build_conversation
-from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, PolluxError
+from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, SourceError
 from pollux_sync.hooks.loading import PROVIDERS, list_names
 from pollux_sync.schemas import AnswerFormat, answer_format
 
@@ -90,18 +90,11 @@ def _is_text(source: Source, info: ProviderInfo) -> bool:
 def _build_text_part(source: Source) -> TextPart:
     try:
         # With "utf-8-sig" the byte order mark of Windows editors does not reach the model.
-        return TextPart(source.content_loader().decode("utf-8-sig"))
+        return TextPart(source.load().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise PlanningError(
+        raise SourceError(
             f"{source.identifier!r} is not UTF-8 text: {error.reason} at byte {error.start}",
             hint="convert it to UTF-8, or pass mime_type=... if it is not text",
-        ) from error
-    except PolluxError:
-        raise
-    except Exception as error:
-        raise PlanningError(
-            f"loading {source.identifier!r} failed: {type(error).__name__}: {error}",
-            hint="check the source's content",
         ) from error
 
 
@@ -117,7 +110,7 @@ def _build_part(source: Source, info: ProviderInfo) -> Part:
         raise InternalError(f"no rule for {source.identifier!r}")
     with convert_read_errors(source):
         if rule.delivery == "inline":
-            return InlinePart(source, source.content_loader())
+            return InlinePart(source, source.load())
         if rule.delivery == "upload":
             return _build_upload_part(source)
     if rule.delivery == "stored":

@@ -9,7 +9,6 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -128,7 +127,7 @@ class UploadScope:
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
         """Store one file and wait until it is ready. Raises APIError with phase "upload"."""
-        name = PurePath(part.source.identifier).name or "file"
+        name = part.source.file_name or "file"
         store = partial(upload_part, part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
         asset = self._pending.run(store, self._assets.append)
         # In the scope by now, so that it is deleted even if it never becomes ready.

@@ -6,9 +6,7 @@ The differences between servers are rows of data, each a `ChatDialect`. All func
 from __future__ import annotations
 
 import json
-from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -164,7 +162,8 @@ def _encode_part(part: Part) -> dict[str, Any]:
     if isinstance(part, InlinePart | UriPart) and mime.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": _encode_address(part)}}
     if isinstance(part, InlinePart | UriPart) and mime == "application/pdf":
-        return {"type": "file", "file": {"filename": _build_filename(part), "file_data": _encode_address(part)}}
+        name = part.source.file_name or "document.pdf"
+        return {"type": "file", "file": {"filename": name, "file_data": _encode_address(part)}}
     if isinstance(part, InlinePart) and mime in _AUDIO_FORMATS:
         audio = {"data": part.base64, "format": _AUDIO_FORMATS[mime]}
         return {"type": "input_audio", "input_audio": audio}
@@ -179,12 +178,6 @@ def _encode_address(part: InlinePart | UriPart) -> str:
     if isinstance(part, UriPart):
         return part.uri
     return part.data_url
-
-
-def _build_filename(part: InlinePart | UriPart) -> str:
-    name = part.source.identifier
-    path = PurePath(name) if isinstance(part, InlinePart) else PurePosixPath(unquote(urlsplit(name).path))
-    return path.name or "document.pdf"
 
 
 def _encode_tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:

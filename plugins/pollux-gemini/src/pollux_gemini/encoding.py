@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
 from pollux_gemini.parts import PROVIDER, is_url_context
 from pollux_gemini.thinking import encode_thinking, find_thinking_problem
-from pollux_sync.plugin import HttpRequest, Problem
+from pollux_sync.plugin import AssetPart, HttpRequest, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,8 @@ MANAGED_SUBFIELDS = {
 #: The fields that countTokens of Vertex AI takes.
 _VERTEX_COUNT_FIELDS = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 _MAX_TEMPERATURE = 2
+#: The name of a stored file.
+_FILE_NAME = re.compile(r"files/[^/?#\s]+")
 _CALLING_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
 #: The beginnings of full model names. Any other name is short for models/NAME.
 _COLLECTIONS = ("models/", "tunedModels/", "publishers/", "projects/")
@@ -80,7 +83,18 @@ def find_problem(call: Call) -> Problem | None:
     temperature = call.options.temperature
     if temperature is not None and temperature > _MAX_TEMPERATURE:
         return Problem(f"temperature must be at most 2, got {temperature:g}", "Gemini's scale ends at 2")
-    return find_thinking_problem(call) or _find_raw_field_problem(call)
+    return find_thinking_problem(call) or _find_raw_field_problem(call) or _find_file_problem(call)
+
+
+def _find_file_problem(call: Call) -> Problem | None:
+    """Return what is wrong with the id of a stored file: it becomes the end of an address."""
+    ids = [part.asset.id for part in call.all_parts if isinstance(part, AssetPart) and part.asset.uri is None]
+    wrong = next((name for name in ids if not _FILE_NAME.fullmatch(name)), None)
+    if wrong is None:
+        return None
+    return Problem(
+        f"{wrong!r} is not the name of a file at Gemini", "pass the name that begins with files/, or the file's address"
+    )
 
 
 def _find_raw_field_problem(call: Call) -> Problem | None:

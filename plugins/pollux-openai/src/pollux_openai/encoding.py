@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pollux_openai.replaying import find_previous_response, read_replay_items
@@ -112,7 +111,7 @@ def _encode_part(part: Part) -> dict[str, Any]:
     if isinstance(part, InlinePart) and is_image:
         return {"type": "input_image", "image_url": part.data_url}
     if isinstance(part, InlinePart):
-        name = PurePath(part.source.identifier).name or "document.pdf"
+        name = part.source.file_name or "document.pdf"
         return {"type": "input_file", "filename": name, "file_data": part.data_url}
     if isinstance(part, UriPart):
         return (
