@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollux_sync import Source
+from pollux_sync import ConfigurationError, Source
 from pollux_sync.data.payloads import FormPayload, InlineText, RawPayload
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.data.request import InlinePart
@@ -165,6 +165,15 @@ def test_pieces_of_a_body_are_the_body(parts):
     body = replace_inline(parts, texts)
     request = HttpRequest(path="/", body=body, inline_texts=tuple(texts))
     assert json.loads(b"".join(request.split_content())) == json.loads(request.content) == body
+
+
+def test_refuses_a_body_that_is_nested_too_deeply_for_json():
+    inline = InlineText.encode(b"ABC", "")
+    body = {"a": inline.text}
+    for _ in range(5000):
+        body = {"b": body}
+    with pytest.raises(ConfigurationError, match="cannot be written as JSON"):
+        HttpRequest(path="/", body=body, inline_texts=(inline,)).split_content()
 
 
 def test_pieces_hold_an_inline_text_itself_and_no_copy():

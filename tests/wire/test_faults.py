@@ -216,3 +216,19 @@ def test_looks_through_the_contexts_within_a_handler():
 
     _, fault = catch_inside(TimeoutError("late"), wrap)
     assert fault.kind == "connection"
+
+
+@pytest.mark.parametrize("levels", [50, 500, 5000])
+@pytest.mark.parametrize("name", ["error", "unknown"])
+def test_reads_an_error_that_is_nested_deeply(name, levels):
+    body = "x"
+    for _ in range(levels):
+        body = [{name: body}]
+    assert classify_error(HttpError(answer(status=400, body=body))).kind == "invalid_request"
+
+
+def test_scrubs_an_error_that_is_nested_deeply():
+    body = "secret"
+    for _ in range(5000):
+        body = {"error": body}
+    assert "secret" not in answer(status=400, body=body).scrub(str.upper).body

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import reprlib
 import secrets
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import date
 
     from pollux_sync.data.source import Source
@@ -276,7 +277,9 @@ class HttpRequest:
         texts = {id(inline.text): inline for inline in self.inline_texts}
         # Random, so that no text of the caller's is taken for a mark.
         mark = f"pollux-{secrets.token_hex(16)}"
-        text = encode_json(_mark_inline_texts(self.body, mark, texts, found))
+        with _convert_json_errors():
+            marked = _mark_inline_texts(self.body, mark, texts, found)
+        text = encode_json(marked)
         # JSON objects and lists keep their order, so the marks come in the order in which the texts were found.
         pieces = text.split(mark.encode())
         return (
@@ -287,8 +290,15 @@ class HttpRequest:
 
 def encode_json(value: Any) -> bytes:
     """Return ``value`` as compact UTF-8 JSON. Raises ConfigurationError for what no JSON can hold."""
-    try:
+    with _convert_json_errors():
         return _ENCODER.encode(value).encode()
+
+
+@contextmanager
+def _convert_json_errors() -> Iterator[None]:
+    """Convert the errors of a value that JSON cannot hold to a ConfigurationError."""
+    try:
+        yield
     except UnicodeEncodeError as error:
         place = error.object[max(0, error.start - 20) : error.end + 20]
         raise ConfigurationError(

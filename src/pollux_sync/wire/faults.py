@@ -51,6 +51,10 @@ _NAMED_STATUSES = {
 }
 
 
+#: No server puts the sentence of an error so deep into its body.
+_MAX_LEVELS = 20
+
+
 class HttpError(Exception):
     """An error answer: a status other than 2xx, or an error inside a 200."""
 
@@ -277,14 +281,19 @@ def is_stale(error: Exception) -> bool:
 
 def error_message(body: Any) -> str:
     """Return the most specific sentence of an error body, in whichever shape the server sends it."""
+    return _find_message(body, _MAX_LEVELS)
+
+
+def _find_message(body: Any, levels: int) -> str:
+    """Return the sentence of a body, which is looked for as many levels deep."""
     # Google sends a list of one, OpenAI {"error": {"message"}}, FastAPI {"detail"} with a text or a list of {"msg"}.
-    if isinstance(body, list) and body:
-        return error_message(body[0])
-    if isinstance(body, dict):
+    if isinstance(body, list) and body and levels:
+        return _find_message(body[0], levels - 1)
+    if isinstance(body, dict) and levels:
         nested = next((body[key] for key in ("error", "message", "detail", "msg", "errors") if body.get(key)), None)
-        upstream = _read_upstream_message(body)
-        return upstream or (error_message(nested) if nested is not None else str(body or "no details"))
-    text = str(body or "").strip()
+        upstream = _read_upstream_message(body, levels - 1)
+        return upstream or (_find_message(nested, levels - 1) if nested is not None else _show(body or "no details"))
+    text = _show(body or "").strip()
     # A proxy or gateway answered in the server's place; the title names the problem.
     if text.lower().startswith(("<!doctype", "<html")):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
@@ -292,7 +301,14 @@ def error_message(body: Any) -> str:
     return text or "no details"
 
 
-def _read_upstream_message(error: Mapping[str, Any]) -> str | None:
+def _show(body: Any) -> str:
+    try:
+        return str(body)
+    except RecursionError:
+        return "an error that is nested too deeply to be shown"
+
+
+def _read_upstream_message(error: Mapping[str, Any], levels: int) -> str | None:
     """Return a gateway's report of the provider behind it: ``metadata.provider_name`` and ``metadata.raw``."""
     metadata = error.get("metadata")
     if not isinstance(metadata, dict):
@@ -301,7 +317,7 @@ def _read_upstream_message(error: Mapping[str, Any]) -> str | None:
     raw = raw.strip() if isinstance(raw, str) else raw
     if not raw or not isinstance(raw, str | dict):
         return None
-    return f"{metadata.get('provider_name') or 'upstream'}: {error_message(_parse_json(raw))}"
+    return f"{metadata.get('provider_name') or 'upstream'}: {_find_message(_parse_json(raw), levels)}"
 
 
 def _parse_json(raw: str | dict[str, Any]) -> Any:
