@@ -149,6 +149,20 @@ def test_distinguishes_a_lost_cache_from_a_bad_key(config, keeping):
     assert "create_cache" in caught.value.hint
 
 
+@pytest.mark.parametrize("told", [[], "x", {"cachedContents": 5}, {"cachedContents": True}, {"html": "login"}])
+def test_an_answer_that_is_no_list_does_not_say_that_there_are_no_caches(config, server, told):
+    server.reply(Answer(json=told))
+    with pytest.raises(CacheError, match="no list 'cachedContents'"):
+        list_caches(config=config())
+
+
+@pytest.mark.parametrize("name", [5, None, "", "/", ["x"]])
+def test_a_cache_whose_name_cannot_delete_it_is_malformed(config, server, name):
+    server.reply(Answer(json={"name": name, "model": "models/m", "expireTime": "2030-01-01T00:00:00Z"}))
+    with pytest.raises(CacheError, match=r"describes no cache: .*name is"):
+        create_cache([Source.from_text("manual")], config=config())
+
+
 @pytest.mark.parametrize("told", [{}, {"name": "x"}, {"name": "x", "model": "models/m", "expireTime": "soon"}])
 def test_an_answer_without_a_cache_is_malformed(config, server, told):
     server.reply(Answer(json=told))

@@ -77,6 +77,16 @@ def test_sends_the_content_below_the_path_of_a_gateway(server, sources):
     assert server.requests[1].path == "/gateway/stored/1?upload_id=a%2Fb"
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[bad/up", "nonsense", "x:y", "//", "//evil/up", "?q", "ftp://a.example/x", "http://h:99999/x"]
+)
+def test_reports_an_address_of_an_upload_that_cannot_be_used(server, config, sources, address):
+    server.handler = lambda request: Answer(headers={"x-goog-upload-url": address})
+    with pytest.raises(APIError, match="names an address for the upload that cannot be used") as caught:
+        run("p", source=sources[0], config=config())
+    assert (caught.value.phase, caught.value.kind, len(server.requests)) == ("upload", "malformed", 1)
+
+
 @pytest.mark.parametrize("status", [403, 404])
 def test_file_that_is_gone_already_counts_as_deleted(server, config, sources, status):
     files, seen = Files(), []
@@ -112,6 +122,36 @@ def test_waits_until_a_file_is_ready(server, config, sources):
     server.handler = Files(states=("PROCESSING", "PROCESSING", "ACTIVE"))
     assert run("p", source=sources[0], config=config())["answers"] == ["seen"]
     assert [r.method for r in server.requests if r.path == "/v1beta/files/1"] == ["GET", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        [],
+        {},
+        "x",
+        {"name": "files/1", "state": 5},
+        {"name": "files/1", "state": None},
+        {"name": "files/1", "state": "STATE_UNSPECIFIED"},
+        {"name": "files/2", "state": "ACTIVE"},
+        {"error": {"code": 13, "message": "boom"}},
+    ],
+)
+def test_asks_nothing_about_a_file_whose_state_is_not_told(server, config, sources, look):
+    files = Files(states=("PROCESSING",))
+    server.handler = lambda request: Answer(json=look) if request.method == "GET" else files(request)
+    with pytest.raises(APIError, match="does not say that 'files/1' is ready") as caught:
+        run("p", source=sources[0], config=config())
+    assert caught.value.phase == "upload"
+    assert not [request for request in server.requests if request.path.endswith(":generateContent")]
+    assert files.deleted == ["files/1"]
+
+
+def test_takes_a_stored_file_without_a_state_for_ready(server, config, sources):
+    files = Files()
+    stored = Answer(json={"file": {"name": "files/1"}})
+    server.handler = lambda request: stored if "/stored/" in request.path else files(request)
+    assert run("p", source=sources[0], config=config())["answers"] == ["seen"]
 
 
 @pytest.mark.parametrize(

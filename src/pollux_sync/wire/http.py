@@ -250,12 +250,16 @@ class HttpClient:
         if not path.startswith(("http://", "https://")):
             return self._target + path
         # A whole address, which an answer named: it must lead to the same server, to which alone the key may go.
-        parts, base = urlsplit(path), urlsplit(self.base_url)
-        if _read_origin(parts) != _read_origin(base):
+        try:
+            parts = urlsplit(path)
+            origin = _read_origin(parts)
+        except ValueError as error:
+            raise ReplyError(f"the server refers to what is no address: {error}", hint="check base_url") from error
+        if origin != _read_origin(urlsplit(self.base_url)):
             raise ReplyError(f"the server refers to another host: {parts.hostname!r}", hint="check base_url")
         target = urlsplit(self._target)
-        origin = f"{target.scheme}://{target.netloc}" if target.scheme else ""
-        return origin + parts.path + (f"?{parts.query}" if parts.query else "")
+        prefix = f"{target.scheme}://{target.netloc}" if target.scheme else ""
+        return prefix + parts.path + (f"?{parts.query}" if parts.query else "")
 
     def _read_response(self, raw: BaseHTTPResponse, request: HttpRequest) -> HttpResponse:
         """Read the rest of an answer and decode it. Raises HttpError for a status other than 2xx."""

@@ -14,7 +14,7 @@ import attrs
 
 from pollux_gemini.encoding import build_path
 from pollux_gemini.parts import as_object
-from pollux_gemini.paths import build_list_path, build_resource_path
+from pollux_gemini.paths import build_list_path, build_resource_path, read_entries, read_objects
 from pollux_sync.plugin import (
     Asset,
     DeferredJob,
@@ -31,8 +31,6 @@ from pollux_sync.plugin import (
     error_message,
     is_terminal,
     read_count,
-    read_list,
-    require_objects,
 )
 
 if TYPE_CHECKING:
@@ -183,8 +181,7 @@ def decode_batch(response: HttpResponse) -> RemoteBatch:
 
 def decode_entries(response: HttpResponse) -> list[ListedJob]:
     """Decode a page of the list of batches. Raises ReplyError for an answer that is not such a list."""
-    listed = [] if _is_empty(response, "operations") else read_list(response, "operations")
-    return [_decode_entry(operation) for operation in listed]
+    return [_decode_entry(operation) for operation in read_entries(response, "operations")]
 
 
 def _decode_entry(operation: Any) -> ListedJob:
@@ -208,17 +205,11 @@ def choose_match(found: Sequence[ListedJob]) -> RemoteBatch | None:
     return remotes[choose_job({name: build_state(remote) for name, remote in remotes.items()})]
 
 
-def _is_empty(response: HttpResponse, name: str) -> bool:
-    """Return whether a list is left out, as Google does with an empty one; another answer does not say so."""
-    body = response.body
-    return isinstance(body, dict) and name not in body and not body.keys() - {"nextPageToken"}
-
-
 def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]:
     """Return the uploads on a page of files whose display names begin with ``mark``, each after its display name."""
     return [
         (file["displayName"], decode_asset(file))
-        for file in ([] if _is_empty(response, "files") else require_objects(response, "files"))
+        for file in read_objects(response, "files")
         if (as_text(file.get("displayName")) or "").startswith(mark)
         and as_text(file.get("name"))
         # A file of answers may have its batch's display name. It must not be deleted as a stray upload.
@@ -402,13 +393,9 @@ def decode_asset(file: Json) -> Asset:
         uri=as_text(file.get("uri")),
         mime_type=as_text(file.get("mimeType")) or "",
         expires_at=_parse_time(file.get("expirationTime")),
-        is_ready=is_ready(file),
+        # An answer without a state, as gateways give it, says nothing against the file. Any other state is looked at.
+        is_ready=file.get("state", "ACTIVE") == "ACTIVE",
     )
-
-
-def is_ready(file: Json) -> bool:
-    """Return whether a stored file has been processed. One whose processing failed is not ready either."""
-    return as_text(file.get("state")) not in {"PROCESSING", "FAILED"}
 
 
 def _parse_count(value: Any) -> int:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_gemini.encoding import encode, qualify_model
-from pollux_gemini.parts import as_object, is_url_context
-from pollux_gemini.paths import build_list_path, build_resource_path
+from pollux_gemini.parts import is_url_context
+from pollux_gemini.paths import build_list_path, build_resource_path, read_objects
 from pollux_sync.plugin import (
     ConfigurationError,
     HttpError,
@@ -59,7 +59,7 @@ def build_extend_request(name: str, ttl_s: float) -> HttpRequest:
 
 def build_delete_request(name: str) -> HttpRequest:
     """Build the request that deletes a cache."""
-    return HttpRequest(method="DELETE", path=build_resource_path(name))
+    return HttpRequest(method="DELETE", path=build_resource_path(name), is_answer_optional=True)
 
 
 def build_list_request(page_token: str | None) -> HttpRequest:
@@ -74,20 +74,26 @@ def decode_cache(response: HttpResponse) -> RemoteCache:
 
 def decode_caches(response: HttpResponse) -> list[RemoteCache]:
     """Decode a page of the list of caches. Raises ReplyError for an entry that is not a cache."""
-    body = as_object(response.body)
-    return [_decode_item(item, response) for item in body.get("cachedContents") or ()]
+    return [_decode_item(item, response) for item in read_objects(response, "cachedContents")]
 
 
 def _decode_item(item: Any, response: HttpResponse) -> RemoteCache:
     try:
         return RemoteCache(
-            name=item["name"],
+            name=_require_name(item["name"]),
             model=item["model"].rpartition("/")[2],
             expires_at=datetime.fromisoformat(item["expireTime"]).timestamp(),
             n_tokens=read_count(item.get("usageMetadata"), "totalTokenCount"),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReplyError(f"the answer describes no cache: {error!r}", response=response) from error
+
+
+def _require_name(name: Any) -> str:
+    # A cache is paid for as long as it lives, and only its name can delete it.
+    if not isinstance(name, str) or not name.strip("/ "):
+        raise ValueError(f"its name is {name!r}")
+    return name
 
 
 def _format_duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from pollux_gemini.batching import decode_asset, decode_uploads, is_ready, parse_lines, read_page_token
+from pollux_gemini.batching import decode_asset, decode_uploads, parse_lines, read_page_token
 from pollux_gemini.parts import as_object
 from pollux_gemini.paths import build_list_path, build_resource_path
 from pollux_sync.plugin import (
@@ -55,7 +55,8 @@ def store_file(client: Any, source: Source, timeout_s: float, name: str) -> Asse
 
 def inspect_file(client: Any, asset: Asset, timeout_s: float) -> Asset:
     """Return a stored file in its current state. Raises APIError for content that the service cannot process."""
-    stored = as_object(client.send(HttpRequest(method="GET", path=build_resource_path(asset.id)), timeout_s).body)
+    response = client.send(HttpRequest(method="GET", path=build_resource_path(asset.id)), timeout_s)
+    stored = as_object(response.body)
     if as_text(stored.get("state")) == "FAILED":
         reason = error_message(stored.get("error") or "no reason given")
         raise APIError(
@@ -63,7 +64,13 @@ def inspect_file(client: Any, asset: Asset, timeout_s: float) -> Asset:
             kind="invalid_request",
             hint="check that the file is complete and of the declared type",
         )
-    return attrs.evolve(asset, is_ready=is_ready(stored))
+    state = as_text(stored.get("state"))
+    # A call that refers to a file which is not ready fails, but may be paid.
+    if stored.get("name") != asset.id or state not in {"ACTIVE", "PROCESSING"}:
+        raise ReplyError(
+            f"the answer does not say that {asset.id!r} is ready", hint="check base_url", response=response
+        )
+    return attrs.evolve(asset, is_ready=state == "ACTIVE")
 
 
 def delete_file(client: Any, name: str, timeout_s: float) -> None:
@@ -110,7 +117,14 @@ def _begin_upload(client: Any, source: Source, timeout_s: float, name: str) -> s
     address = response.headers.get("x-goog-upload-url")
     if not address:
         raise ReplyError("the answer names no address for the upload", hint="check base_url", response=response)
-    return _move_to_host(address, client.base_url)
+    try:
+        return _move_to_host(address, client.base_url)
+    except ValueError as error:
+        raise ReplyError(
+            f"the answer names an address for the upload that cannot be used: {error}",
+            hint="check base_url",
+            response=response,
+        ) from error
 
 
 def _build_content_request(address: str, source: Source) -> HttpRequest:
@@ -120,8 +134,15 @@ def _build_content_request(address: str, source: Source) -> HttpRequest:
 
 
 def _move_to_host(address: str, base_url: str) -> str:
-    """Return the address at the host of ``base_url``: a gateway may pass on Google's own address unchanged."""
+    """Return the address at the host of ``base_url``: a gateway may pass on Google's own address unchanged.
+
+    Raises ValueError for what is not the address of an upload.
+    """
     parts, base = urlsplit(address), urlsplit(base_url)
+    is_path = address.startswith("/") and not address.startswith("//")
+    if not (is_path or (parts.scheme in {"http", "https"} and parts.hostname)):
+        raise ValueError(f"{address!r} is not an address")
+    parts.port  # noqa: B018 - urlsplit itself does not check the port; reading it raises ValueError
     if parts.netloc == base.netloc and parts.scheme == base.scheme:
         return address
     # The prefix of a gateway's own paths comes before those of Google.
