@@ -86,7 +86,9 @@ class Files:
             return Answer(status=400, json={"error": {"message": "unreadable"}})
         self.stored.append(request)
         name = f"file-{len(self.stored)}"
-        facts = {"bytes": 3, "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
+        # The file is the last part of the form.
+        content = request.body.partition(b"filename=")[2].partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
+        facts = {"bytes": len(content), "created_at": 1, "filename": "x", "purpose": "user_data", "status": "processed"}
         return Answer(json={"id": name, "object": "file", "expires_at": 86401} | facts)
 
 

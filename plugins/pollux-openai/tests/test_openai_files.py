@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from pollux_sync import Source, run_many
-from pollux_sync.testing.server import ScriptedServer
+from pollux_sync import APIError, Source, run_many
+from pollux_sync.testing.server import Answer, ScriptedServer
 from responses_api import Files
 
 
@@ -48,6 +48,34 @@ def test_refers_to_files_by_id(server, files, config, sources):
         {"type": "input_file", "file_id": "file-1"},
         {"type": "input_image", "file_id": "file-2"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"status": "error", "status_details": "bad pdf"}, "bad pdf"),
+        ({"error": {"message": "quota"}}, "quota"),
+        ({"deleted": True}, "deleted"),
+        ({"bytes": 3}, "3 bytes of 10"),
+    ],
+)
+def test_asks_nothing_about_a_file_that_was_not_stored(server, files, config, sources, facts, reason):
+    stored = Answer(json={"id": "file-1"} | facts)
+    server.handler = lambda request: stored if request.path == "/v1/files" else files(request)
+    with pytest.raises(APIError, match=reason) as caught:
+        run_many("p", sources=sources[:1], config=config())
+    assert caught.value.phase == "upload"
+    assert [(request.method, request.path) for request in server.requests] == [
+        ("POST", "/v1/files"),
+        ("DELETE", "/v1/files/file-1"),
+    ]
+
+
+@pytest.mark.parametrize("facts", [{}, {"status": "processed", "error": None, "bytes": 10}, {"status": "uploaded"}])
+def test_takes_a_stored_file_whose_answer_says_nothing_against_it(server, files, config, sources, facts):
+    stored = Answer(json={"id": "file-1"} | facts)
+    server.handler = lambda request: stored if request.path == "/v1/files" else files(request)
+    assert run_many("p", sources=sources[:1], config=config())["answers"]
 
 
 def test_sends_text_files_as_text(server, files, config, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from pollux_sync.plugin import (
     HttpRequest,
     ReplyError,
     as_text,
+    error_message,
     hookimpl,
     iter_pages,
     read_count,
@@ -43,14 +45,33 @@ def store_file(
     }
     form = FormPayload(fields=fields, file_name=name, file_type=mime_type, content=content)
     response = client.send(HttpRequest(path="/files", payload=form), timeout_s)
-    body = require_object(response)
-    return Asset(id=read_id(response), mime_type=mime_type, expires_at=read_count(body, "expires_at"))
+    asset = Asset(
+        id=read_id(response), mime_type=mime_type, expires_at=read_count(require_object(response), "expires_at")
+    )
+    problem = _find_problem(response.body, content.size_bytes)
+    if problem is not None:
+        with suppress(Exception):
+            delete_file(client, asset.id, timeout_s)
+        hint = "check that the file is complete and of the declared type, then ask again"
+        raise ReplyError(f"the service did not store the file: {problem}", hint=hint, response=response)
+    return asset
+
+
+def _find_problem(stored: dict[str, Any], size_bytes: int) -> str | None:
+    """Return why a stored file cannot be used, or None. A field that a gateway leaves out says nothing."""
+    if stored.get("status") == "error" or stored.get("error"):
+        return error_message(stored.get("error") or stored.get("status_details") or "no reason given")
+    if stored.get("deleted") is True:
+        return "it is deleted"
+    stored_bytes = read_count(stored, "bytes")
+    return None if stored_bytes in {None, size_bytes} else f"it has {stored_bytes} bytes of {size_bytes}"
 
 
 def delete_file(client: Client, file_id: str, timeout_s: float) -> None:
     """Delete a stored file. Succeed also when it is already gone."""
     try:
-        client.send(HttpRequest(method="DELETE", path=build_path("files", file_id)), timeout_s)
+        request = HttpRequest(method="DELETE", path=build_path("files", file_id), is_answer_optional=True)
+        client.send(request, timeout_s)
     except HttpError as error:
         if error.response.status != _NOT_FOUND:
             raise
