@@ -224,7 +224,7 @@ def test_keeps_the_text_of_an_error(service, config):
     assert result["answers"] == ["re: p0", "re: p1", "re: p2", "", "", ""]
     assert [item["status"] for item in items(result)][3:] == ["failed", "expired", "cancelled"]
     assert [item["provider_status"] for item in items(result)][3:] == ["errored", "expired", "canceled"]
-    assert items(result)[3]["error"] == "cannot answer p3"
+    assert items(result)[3]["error"] == "status 400: cannot answer p3"
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> _JobRows:
 def _describe_unmatched(row: DeferredRow, call: Call, hooks: Hooks) -> UnmatchedRow:
     item = _read_row(row, call, hooks)
     text = item.outcome.text if isinstance(item.outcome, Reply) else ""
-    return {"custom_id": row.custom_id, "status": item.status, "text": text, "error": item.error}
+    return {"custom_id": hooks.scrub(row.custom_id), "status": item.status, "text": text, "error": item.error}
 
 
 def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
@@ -299,7 +299,7 @@ def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
         status=status,
         is_answer=row.status == "succeeded",
         error=error,
-        provider_status=row.provider_status,
+        provider_status=row.provider_status and hooks.scrub(row.provider_status),
     )
 
 
@@ -314,9 +314,7 @@ def _read_row_error(row: DeferredRow, call: Call, hooks: Hooks) -> PolluxError:
         return defect
     if row.status != "failed":  # it was not tried, so nothing is known about the request
         return _build_error(row.status, row.error, call.index, hooks, provider_code=fault.provider_code)
-    message = hooks.scrub(row.error) if row.error else fault.message
-    hint = _AGAIN_HINT if fault.retryable else fault.hint
-    fault = attrs.evolve(fault, message=message, hint=hint)
+    fault = attrs.evolve(fault, hint=_AGAIN_HINT if fault.retryable else fault.hint)
     return build_api_error(fault, provider=hooks.info.name, phase="batch_collect", call_idx=call.index)
 
 
@@ -334,7 +332,7 @@ def _build_error(
     status: ItemStatus, error: str | None, index: int | None, hooks: Hooks, *, provider_code: str | None = None
 ) -> APIError:
     return APIError(
-        hooks.scrub(error or f"the request was not answered: {status}"),
+        hooks.scrub_message(error or f"the request was not answered: {status}"),
         kind="unknown",
         provider=hooks.info.name,
         provider_code=provider_code and hooks.scrub(provider_code),

@@ -278,9 +278,7 @@ class Hooks:
         hint = fault.hint
         if fault.kind == "auth" and hint is None:
             hint = f"check api_key{''.join(f' or {name}' for name in self.info.key_env)}"
-        message = self.scrub(fault.message)
-        if len(message) > _MAX_MESSAGE:
-            message = message[:_MAX_MESSAGE] + "..."
+        message = self.scrub_message(fault.message)
         # A wrong base_url shows as one of these kinds, and only the address lets the reader see it.
         if fault.kind in _ADDRESS_KINDS and self.destination:
             message = f"{message} (at {self.destination})"
@@ -364,7 +362,8 @@ class Hooks:
     def inspect_deferred(self, job: DeferredJob, timeout_s: float) -> JobState:
         """Return the state of the job."""
         answer = self._hook.pollux_inspect_deferred(job=job, client=self.client, timeout_s=timeout_s)
-        return self._require_type("pollux_inspect_deferred", answer, JobState)
+        state = self._require_type("pollux_inspect_deferred", answer, JobState)
+        return attrs.evolve(state, provider_status=self.scrub(state.provider_status))
 
     def collect_deferred(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
         """Yield the rows of a job that has ended."""
@@ -418,6 +417,11 @@ class Hooks:
         for secret in self.config.secrets:
             text = redact_secret(text, secret)
         return text
+
+    def scrub_message(self, text: str) -> str:
+        """Return the message of an error without secrets, cut to 500 characters."""
+        message = self.scrub(text)
+        return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
     def scrub_cause(self, error: BaseException) -> BaseException | None:
         """Remove the key from ``error`` and its causes; return it, or None if its text still shows the key."""
