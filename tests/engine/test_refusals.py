@@ -318,3 +318,16 @@ def test_refuses_a_path_where_a_source_belongs(chatty, path):
 def test_what_is_no_result_has_no_json_form():
     with pytest.raises(ConfigurationError, match="got Reply"):
         to_jsonable(Reply())
+
+
+def test_says_that_run_takes_one_source(config):
+    with pytest.raises(SourceError, match="must be a Source, got list") as caught:
+        run("a", source=[Source.from_text("x")], config=config())
+    assert caught.value.hint == "run takes one source; run_many takes a list"
+
+
+def test_speaks_of_tools_as_several(config):
+    tools = [{"name": "weather", "parameters": {"type": "object", "properties": {}}}]
+    with pytest.raises(ConfigurationError) as caught:
+        run("a", config=config(), options=Options(tools=tools))
+    assert caught.value.hint.startswith("leave them out")

@@ -255,3 +255,8 @@ def test_client_of_the_caller_brings_its_own_headers(environment):
         assert Config(provider="openai", model="m", client=client).headers == {}
         with pytest.raises(ConfigurationError, match="a client brings its own headers"):
             Config(provider="openai", model="m", client=client, headers={"X-Team": "blue"})
+
+
+def test_says_which_header_is_no_text():
+    with pytest.raises(ConfigurationError, match="the value of 'X-Team' must be a string, got int"):
+        Config(provider="openai", model="m", api_key="k", headers={"X-Team": 1})

@@ -318,7 +318,11 @@ class ConfigValues:
                     f"headers holds {name!r}, which belongs to the body of each request", hint="leave it out"
                 )
             text: object = value
-            if not (isinstance(text, str) and text.isascii() and text.isprintable()):
+            if not isinstance(text, str):
+                raise ConfigurationError(
+                    f"headers: the value of {name!r} must be a string, got {type(text).__name__}", hint="pass a string"
+                )
+            if not (text.isascii() and text.isprintable()):
                 raise ConfigurationError(
                     f"headers: the value of {name!r} must be printable ASCII", hint="pass one line of text"
                 )

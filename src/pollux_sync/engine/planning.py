@@ -144,7 +144,9 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
         raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
     for traits in options.iter_set():
         if "defer" in traits.refused_by:
-            raise ConfigurationError(f"{traits.name} cannot be deferred", hint="leave it out, or call run_many()")
+            raise ConfigurationError(
+                f"{traits.name} cannot be deferred", hint=f"leave {_name_again(traits.name)} out, or call run_many()"
+            )
 
 
 def _check_cache(request: Request, info: ProviderInfo) -> None:
@@ -204,7 +206,7 @@ def _check_ruled_out(request: Request) -> None:
     if excluded:
         raise ConfigurationError(
             f"the model {request.config.model!r} does not take {', '.join(excluded)}, says Config(capabilities)",
-            hint="leave it out, or correct the capabilities",
+            hint=f"leave {_name_again(*excluded)} out, or correct the capabilities",
         )
 
 
@@ -217,8 +219,14 @@ def _require_declared(name: str, info: ProviderInfo) -> None:
     if name not in info.options:
         raise ConfigurationError(
             f"provider {info.name!r} does not support {name}",
-            hint=f"leave it out; {info.name!r} supports: {', '.join(sorted(info.options)) or 'no options'}",
+            hint=f"leave {_name_again(name)} out; {info.name!r} supports: "
+            f"{', '.join(sorted(info.options)) or 'no options'}",
         )
+
+
+def _name_again(*options: str) -> str:
+    """Return the pronoun of options that were just named."""
+    return "them" if len(options) > 1 or "tools" in options else "it"
 
 
 def _check_conversation(request: Request) -> None:

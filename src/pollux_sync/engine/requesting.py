@@ -70,6 +70,8 @@ def require_sources(sources: object, error_type: type[PolluxError]) -> tuple[Sou
         raise error_type(f"sources must be a list of Source, got {type(sources).__name__}", hint=hint)
     checked = tuple(sources)
     for index, source in enumerate(checked):
+        if isinstance(source, list | tuple):  # what run(source=[...]) leads to
+            hint = "run takes one source; run_many takes a list"
         if not isinstance(source, Source):
             raise error_type(f"sources[{index}] must be a Source, got {type(source).__name__}", hint=hint)
     return checked
