@@ -47,7 +47,10 @@ class FileHooks:
     def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
         """Delete a stored file. Succeed also when it is already gone."""
         try:
-            client.send(HttpRequest(method="DELETE", path=build_path(_PATH, asset.id), headers=HEADERS), timeout_s)
+            request = HttpRequest(
+                method="DELETE", path=build_path(_PATH, asset.id), headers=HEADERS, is_answer_optional=True
+            )
+            client.send(request, timeout_s)
         except HttpError as error:
             if error.response.status != _NOT_FOUND:
                 raise

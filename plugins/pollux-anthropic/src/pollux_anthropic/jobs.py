@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic import batching
 from pollux_anthropic.files import HEADERS, build_path, iter_entries
-from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, hookimpl, is_terminal
+from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, ReplyError, hookimpl, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -86,14 +86,16 @@ class JobHooks:
             response = client.send(
                 HttpRequest(path=build_path(batching.PATH, job.job_id, "/cancel"), headers=HEADERS), timeout_s
             )
-        except HttpError as error:
-            # The status alone does not say why the service refused: the batch's state does.
-            is_late = error.response.status in _TOO_LATE
-            if not is_late or not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
-                raise
-        else:
             # A gateway's own answer does not say that the service has heard of it.
             batching.decode_state(response.body)
+        except (HttpError, ReplyError) as error:
+            if isinstance(error, HttpError) and error.response.status not in _TOO_LATE:
+                raise
+            # The status alone does not say why the service refused, and an answer that cannot be read does not say
+            # whether it did: the batch's state does.
+            status = self.pollux_inspect_deferred(job, client, timeout_s).status
+            if status != "cancelling" and not is_terminal(status):
+                raise
         return True
 
     @hookimpl

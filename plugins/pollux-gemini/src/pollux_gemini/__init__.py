@@ -25,6 +25,7 @@ from pollux_sync.plugin import (
     InlineLimits,
     Problem,
     ProviderInfo,
+    ReplyError,
     SchemaDialect,
     SizeLimitError,
     Source,
@@ -300,9 +301,11 @@ class GeminiProvider:
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
         try:
             client.send(batching.build_cancel_request(job.job_id), timeout_s)
-        except HttpError:
-            # Gemini refuses to cancel a batch that has ended, which is no error for the caller.
-            if not is_terminal(self.pollux_inspect_deferred(job, client, timeout_s).status):
+        except (HttpError, ReplyError):
+            # Gemini refuses to cancel a batch that has ended, which is no error for the caller. An answer that cannot
+            # be read does not say what became of the request: the batch's state does.
+            status = self.pollux_inspect_deferred(job, client, timeout_s).status
+            if status != "cancelling" and not is_terminal(status):
                 raise
         return True
 

@@ -20,6 +20,7 @@ from pollux_openai.files import (
 from pollux_sync.plugin import (
     HttpError,
     HttpRequest,
+    ReplyError,
     Source,
     as_text,
     find_marked_jobs,
@@ -102,16 +103,16 @@ class JobHooks:
         """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
         try:
             response = client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
-        except HttpError as error:
-            if error.response.status not in _TOO_LATE:
+            # A gateway's own answer does not say that the service has heard of it.
+            batching.decode_state(require_object(response), job)
+        except (HttpError, ReplyError) as error:
+            if isinstance(error, HttpError) and error.response.status not in _TOO_LATE:
                 raise
-            # The status alone does not say why the service refused: the job's state does.
+            # The status alone does not say why the service refused, and an answer that cannot be read does not say
+            # whether it did: the job's state does.
             status = self.pollux_inspect_deferred(job, client, timeout_s).status
             if status != "cancelling" and not is_terminal(status):
                 raise
-        else:
-            # A gateway's own answer does not say that the service has heard of it.
-            batching.decode_state(require_object(response), job)
         return True
 
     @hookimpl
