@@ -19,6 +19,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
 from pollux_sync.hooks.environment import PLUGINS_VARIABLE, read_enabled_plugins, read_variable
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, find, load
+from pollux_sync.wire.certificates import check_bundle, read_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,9 +152,6 @@ def _inspect_middleware() -> tuple[list[str], str | None, list[str]]:
 
 def _inspect_ca_bundle() -> tuple[str, list[str]]:
     """Return the file of trusted certificates, and the problems with it."""
-    # Imported here, so that a report is given even if the HTTP libraries do not load.
-    from pollux_sync.wire.routes import check_bundle, read_bundle
-
     path, variable = read_bundle()
     if path is None:
         return "from certifi", []

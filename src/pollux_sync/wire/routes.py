@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from ipaddress import ip_address, ip_network
-from pathlib import Path
-from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
 from urllib.parse import urlsplit
 
 import attrs
@@ -14,8 +12,9 @@ from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from pollux_sync.data.config import CA_BUNDLE_VARIABLES, SecretUrl
+from pollux_sync.data.config import SecretUrl
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.certificates import check_bundle, read_bundle
 from pollux_sync.wire.faults import ProxyUnusableError, is_proxy_fault
 
 _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
@@ -111,27 +110,6 @@ def _is_excepted(base_url: str) -> bool:
         except ValueError:  # a name, or an address with a port: requests reads these
             continue
     return False
-
-
-def read_bundle() -> tuple[str | None, str]:
-    """Return the trusted certificates that the environment names, and the name of the variable; None without any."""
-    return next(((os.environ[name], name) for name in CA_BUNDLE_VARIABLES if os.environ.get(name)), (None, ""))
-
-
-def check_bundle(bundle: str, setting: str) -> None:
-    """Raise ConfigurationError for certificates that cannot be read; ``setting`` is what names them."""
-    hint = "name a PEM file, or unset it"
-    try:
-        if not Path(bundle).is_dir():
-            SSLContext(PROTOCOL_TLS_CLIENT).load_verify_locations(bundle)
-    except SSLError as error:
-        raise ConfigurationError(
-            f"{setting} names {bundle!r}, which holds no certificate, or a broken one: {error}", hint=hint
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"{setting} names the certificates {bundle!r}, which cannot be read: {error}", hint=hint
-        ) from error
 
 
 def _check_proxy(proxy: str, setting: str) -> None:
