@@ -149,24 +149,34 @@ def call_with_retries(
             cause, hooks, ledger, started_at=attempt_started_at, started=attempt_started, wait_s=wait_s
         )
         _emit(hooks, call, AttemptFailed, ledger[-1])
-        is_safe = is_repeatable or (fault.status_code or 0) >= _FIRST_ERROR_STATUS
-        # What arrived is paid for, and a second answer would be paid for too.
-        is_bought = phase == "generate" and fault.unread_answer is not None
-        is_safe = is_safe and not (is_bought and not hooks.config.retry.retry_unreadable)
+        is_safe = _is_safe(fault, hooks.config.retry, phase, is_repeatable=is_repeatable)
         decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
-        if isinstance(decision, int | float) and time.monotonic() + decision >= deadline:
-            decision = None
-        # Looked at after the failure: a stop while the attempt ran must not start another wait.
-        if decision is None or isinstance(decision, str) or stop.is_set():
+        waited_s = None
+        if isinstance(decision, int | float) and time.monotonic() + decision < deadline:
+            waited_s = _wait(decision, fault, hooks, stop, call)
+        if waited_s is None:
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
             raise failure from hooks.scrub_cause(cause)
-        wait_s = decision
-        log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
-        _emit(hooks, call, RetryScheduled, wait_s)
-        # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
-        if stop.wait(wait_s):
-            failure = _build_failure(fault, None, hooks, phase=phase, attempts=tuple(ledger), call=call)
-            raise failure from hooks.scrub_cause(cause)
+        wait_s = waited_s
+
+
+def _wait(wait_s: float, fault: Fault, hooks: Hooks, stop: Event, call: Call | None) -> float | None:
+    """Wait before the next attempt, and return how long in seconds; None once ``stop`` is set."""
+    # Looked at first: a stop while the attempt ran must not announce a retry.
+    if stop.is_set():
+        return None
+    log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
+    _emit(hooks, call, RetryScheduled, wait_s)
+    # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
+    return None if stop.wait(wait_s) else wait_s
+
+
+def _is_safe(fault: Fault, policy: RetryPolicy, phase: Phase, *, is_repeatable: bool) -> bool:
+    """Return whether another attempt cannot be paid for twice."""
+    # What arrived is paid for, and a second answer would be paid for too.
+    if phase == "generate" and fault.unread_answer is not None and not policy.retry_unreadable:
+        return False
+    return is_repeatable or (fault.status_code or 0) >= _FIRST_ERROR_STATUS
 
 
 def _read_and_record(
