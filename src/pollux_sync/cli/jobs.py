@@ -148,7 +148,7 @@ def _resolve_config(name: str, arguments: Namespace) -> Config:
 
 
 def _build_timeout(name: str, timeout_s: float, error: DeferredNotReadyError) -> DeferredNotReadyError:
-    """Return the error of a timeout with the time that was asked for, instead of what of it was left for the file."""
+    """Return the error of a timeout with the whole time of the command, not with the rest that this file got."""
     failure = f"; the last look failed: {error.__cause__.message}" if isinstance(error.__cause__, APIError) else ""
     return DeferredNotReadyError(
         f"{name!r} had not ended after {timeout_s:g} s{failure}",

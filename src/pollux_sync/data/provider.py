@@ -289,7 +289,7 @@ class HttpRequest:
 
 
 def encode_json(value: Any) -> bytes:
-    """Return ``value`` as compact UTF-8 JSON. Raises ConfigurationError for what no JSON can hold."""
+    """Return ``value`` as compact UTF-8 JSON. Raises ConfigurationError if JSON cannot hold it."""
     with _convert_json_errors():
         return _ENCODER.encode(value).encode()
 

@@ -128,7 +128,7 @@ class UploadPart:
 
     @property
     def key(self) -> FileKey:
-        """What files of equal content and MIME type share in a plan."""
+        """The key that files of equal content and MIME type share in a plan."""
         return self.identity if self.data is None else self.data, self.source.mime_type
 
     def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:

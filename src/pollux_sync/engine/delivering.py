@@ -1,4 +1,4 @@
-"""The way of files: inside each request, or stored once and referred to, whichever costs less."""
+"""The delivery of files: inside each request, or stored once and referred to, whichever costs less."""
 
 from __future__ import annotations
 

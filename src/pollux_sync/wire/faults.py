@@ -254,7 +254,7 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
 def _iter_chain(error: BaseException, *, follows_context: bool = True) -> Iterator[BaseException]:
     """Yield the error and its causes, each once. Causes that were passed as arguments or as ``reason`` count too.
 
-    The exception that the caller handles just now is no cause: everything that fails in a handler has it as context.
+    The exception that the caller is handling does not count: everything that fails in a handler has it as context.
     """
     handled = sys.exception()
     # A chain can be circular, since any exception may be set as a cause.

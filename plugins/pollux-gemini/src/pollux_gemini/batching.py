@@ -220,7 +220,7 @@ def decode_uploads(response: HttpResponse, mark: str) -> list[tuple[str, Asset]]
 def read_page_token(response: HttpResponse) -> str | None:
     """Return the token of the next page, or None on the last page. All of Gemini's lists have it.
 
-    Raises ReplyError for a token that is no text: the list goes on, but cannot be read to its end.
+    Raises ReplyError for a token of another type: the list goes on, but cannot be read to its end.
     """
     token = as_object(response.body).get("nextPageToken")
     if not isinstance(token, str | None):
@@ -309,7 +309,7 @@ def _decode_row(answer: Any) -> DeferredRow:
 
 
 def _read_error(holder: Json) -> Any:
-    """Return the error of a row or a batch; None without one. The code 0 of google.rpc says that there is none."""
+    """Return the error of a row or a batch, or None. The code 0 of google.rpc means success."""
     error = holder.get("error")
     code = as_object(error).get("code")
     is_ok = type(code) in {int, float, str} and code in {0, "0", "OK"}

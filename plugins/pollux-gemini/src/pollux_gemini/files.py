@@ -136,7 +136,7 @@ def _build_content_request(address: str, source: Source) -> HttpRequest:
 def _move_to_host(address: str, base_url: str) -> str:
     """Return the address at the host of ``base_url``: a gateway may pass on Google's own address unchanged.
 
-    Raises ValueError for what is not the address of an upload.
+    Raises ValueError if it is not the address of an upload.
     """
     parts, base = urlsplit(address), urlsplit(base_url)
     is_path = address.startswith("/") and not address.startswith("//")

@@ -1,4 +1,4 @@
-"""Paths and lists of what the service stores. Names and tokens come from answers and job files."""
+"""Paths and lists of stored objects. Names and tokens come from answers and job files."""
 
 from __future__ import annotations
 
