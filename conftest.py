@@ -12,6 +12,20 @@ pytest.register_assert_rewrite("pollux_sync.testing.contract")
 _END = "-----END CERTIFICATE-----\n"
 
 
+#: Tests of jobs that meet every fault at every request. Clients that are handed over carry the same requests as the
+#: core's own, and meet every fault in other tests.
+_FAULT_MATRICES = ("test_a_fault_at_any_request_of_a_submission", "test_a_fault_while_a_job_is_read")
+
+
+# Before pytest deselects by marks.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave the longest tests with clients that are handed over to the soak."""
+    for item in items:
+        if item.name.startswith(_FAULT_MATRICES) and item.callspec.params["client_kind"] != "direct":
+            item.add_marker("soak")
+
+
 def pytest_configure(config):
     """Let clients trust one authority only: no test uses TLS, and loading all takes each client 75 ms."""
     first = Path(certifi.where()).read_text(encoding="utf-8").partition(_END)
