@@ -4,6 +4,7 @@ import gzip
 import itertools
 import os
 import threading
+import tracemalloc
 
 import attrs
 import httpx2
@@ -148,6 +149,19 @@ class Bytes(httpx2.SyncByteStream):
 
     def close(self):
         self.closed.set()
+
+
+def test_the_error_of_a_large_answer_holds_its_beginning_alone(server, carrier):
+    server.reply(Answer(body=b"x" * 20_000_000, headers=JSON))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReplyError) as caught:
+            carrier.send(HttpRequest(path="/ask", body={}), LONG_S)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.response.content == b"x" * 1024 * 1024
+    assert held_bytes < 25_000_000  # the test's own answer, and no copy
 
 
 class Shared:

@@ -8,14 +8,23 @@ from __future__ import annotations
 import io
 import time
 from abc import ABC, abstractmethod
-from contextlib import closing
+from contextlib import closing, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from pollux_sync.data.payloads import FormPayload
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.bodies import decode_response, is_success, read_beginning, read_body, read_sdk_headers
+from pollux_sync.wire.bodies import (
+    MAX_KEPT_BYTES,
+    build_not_json,
+    decode_response,
+    is_success,
+    read_beginning,
+    read_body,
+    read_sdk_headers,
+)
+from pollux_sync.wire.faults import ReplyError
 from pollux_sync.wire.http import STREAM_HEADERS
 from pollux_sync.wire.lines import split_lines
 from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
@@ -243,7 +252,11 @@ def read_response(response: Any, deadline: float, *, is_optional: bool = False) 
     content = _read_content(response, deadline)
     if is_optional and not content:
         return HttpResponse(status=response.status_code, headers=headers)
-    return decode_response(response.status_code, headers, content)
+    with suppress(ReplyError):
+        return decode_response(response.status_code, headers, content)
+    # Replaced, since the traceback of an error keeps what its frames hold: up to 64 MiB for each attempt.
+    content = content[:MAX_KEPT_BYTES]
+    raise build_not_json(HttpResponse(status=response.status_code, headers=headers, content=bytes(content)))
 
 
 def _read_content(response: Any, deadline: float) -> bytearray:
