@@ -220,6 +220,15 @@ def test_a_connection_made_while_the_client_closes_sends_nothing(server, client,
     assert server.requests == []
 
 
+def test_a_header_of_a_request_replaces_that_of_the_client_in_capitals_or_not(server):
+    client = HttpClient(server.url, headers={"X-Version": "1", "X-Team": "a"})
+    server.reply(GOOD)
+    client.send(HttpRequest(path="/ask", body={}, headers={"x-version": "2"}), 5.0)
+    client.close()
+    assert server.requests[0].headers["x-version"] == "2"
+    assert server.requests[0].headers["x-team"] == "a"
+
+
 def test_keeps_no_cookies(server, client):
     server.reply(Answer(json={}, headers={"Set-Cookie": "track=me"}), GOOD)
     client.send(ASK, 5.0)

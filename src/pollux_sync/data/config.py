@@ -109,7 +109,7 @@ class SecretUrl(str):
 
 
 def read_password(url: str | None) -> str | None:
-    """Return the password in a URL, or None if there is none."""
+    """Return the password in a URL, or None."""
     parts = _split_url(url) if url else None
     return SecretText(unquote(parts.password)) if parts and parts.password else None
 

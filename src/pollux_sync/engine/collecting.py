@@ -17,8 +17,14 @@ from pollux_sync.data.reply import Failure, Reply
 from pollux_sync.data.request import Call, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
-from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, build_api_error
+from pollux_sync.engine.retrying import read_fault, request_with_retries
+from pollux_sync.errors import (
+    APIError,
+    ConfigurationError,
+    DeferredNotReadyError,
+    PolluxError,
+    build_api_error,
+)
 from pollux_sync.schemas import answer_format, schema_hash, schema_of
 
 if TYPE_CHECKING:
@@ -402,8 +408,28 @@ def release_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
 def cancel_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
     """Ask the provider to cancel every job. Raises APIError with phase "batch_cancel"."""
     for job in handle.jobs:
-        cancel = partial(hooks.cancel_deferred, job, hooks.config.timeout_s)
-        request_with_retries(cancel, hooks, phase="batch_cancel")
+        request_with_retries(partial(_cancel_job, job, hooks), hooks, phase="batch_cancel")
+
+
+def _cancel_job(job: DeferredJob, hooks: Hooks) -> None:
+    failure: Exception | None = None
+    try:
+        hooks.cancel_deferred(job, hooks.config.timeout_s)
+    except Exception as error:  # noqa: BLE001 - raised again below
+        failure = error
+    # A service refuses to cancel a job that has ended, and an answer that cannot be read does not say whether it was
+    # asked. The state of the job does. Without any answer it would not be seen either.
+    if failure and (read_fault(failure, hooks).status_code is None or not _is_ending(job, hooks)):
+        raise failure
+
+
+def _is_ending(job: DeferredJob, hooks: Hooks) -> bool:
+    """Return whether a job has ended or is being cancelled; False if that cannot be seen."""
+    try:
+        status = hooks.inspect_deferred(job, hooks.config.timeout_s).status
+    except Exception:  # noqa: BLE001 - the failed cancellation is what is reported
+        return False
+    return status == "cancelling" or is_terminal(status)
 
 
 def emit_change(before: DeferredSnapshot | None, now: DeferredSnapshot, hooks: Hooks) -> bool:

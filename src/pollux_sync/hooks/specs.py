@@ -367,7 +367,8 @@ def pollux_collect_deferred(job: DeferredJob, client: Client, timeout_s: float) 
 def pollux_cancel_deferred(job: DeferredJob, client: Client, timeout_s: float) -> bool | None:
     """Ask the provider to cancel a job, without waiting; return True when it was asked.
 
-    Called by ``cancel_deferred``. Must not raise for a job that has ended. Raise a classified exception otherwise.
+    Called by ``cancel_deferred``. Raise a classified exception. After an error status, or an answer that cannot be
+    read, the job is inspected: that it has ended, or is being cancelled, is no error.
     """
 
 

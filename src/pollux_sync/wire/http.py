@@ -225,12 +225,14 @@ class HttpClient:
 
     def _request(self, request: HttpRequest, timeout_s: float, common: Mapping[str, str]) -> BaseHTTPResponse:
         body, framing = _open_body(request)
+        # Names are compared only where a request has headers of its own, since that costs every call some time.
+        headers = _merge_headers(common, request.headers) if request.headers else common
         try:
             return self._pool.urlopen(
                 request.method,
                 self._resolve_target(request.path),
                 body=body,
-                headers={**common, **request.headers, **framing},
+                headers={**headers, **framing},
                 timeout=Timeout(connect=timeout_s, read=timeout_s),
                 retries=_NO_RETRIES,
                 # A redirect would carry prompt and key to an address that the user has not named.

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic import batching
 from pollux_anthropic.files import HEADERS, build_path, iter_entries
-from pollux_sync.plugin import HttpError, HttpRequest, RawPayload, ReplyError, hookimpl, is_terminal
+from pollux_sync.plugin import HttpRequest, RawPayload, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pollux_sync.plugin import Client, DeferredBatch, DeferredJob, DeferredRow, JobState
-
-#: The statuses with which the service may refuse to cancel a batch that has ended.
-_TOO_LATE = frozenset({400, 409, 422})
 
 
 class JobHooks:
@@ -81,21 +78,10 @@ class JobHooks:
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        """Ask the service to cancel a batch. Does nothing for one that has ended."""
-        try:
-            response = client.send(
-                HttpRequest(path=build_path(batching.PATH, job.job_id, "/cancel"), headers=HEADERS), timeout_s
-            )
-            # A gateway's own answer does not say that the service has heard of it.
-            batching.decode_state(response.body)
-        except (HttpError, ReplyError) as error:
-            if isinstance(error, HttpError) and error.response.status not in _TOO_LATE:
-                raise
-            # The status alone does not say why the service refused, and an answer that cannot be read does not say
-            # whether it did: the batch's state does.
-            status = self.pollux_inspect_deferred(job, client, timeout_s).status
-            if status != "cancelling" and not is_terminal(status):
-                raise
+        """Ask the service to cancel a batch."""
+        request = HttpRequest(path=build_path(batching.PATH, job.job_id, "/cancel"), headers=HEADERS)
+        # A gateway's own answer does not say that the service has heard of it.
+        batching.decode_state(client.send(request, timeout_s).body)
         return True
 
     @hookimpl

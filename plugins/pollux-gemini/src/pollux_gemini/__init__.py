@@ -25,7 +25,6 @@ from pollux_sync.plugin import (
     InlineLimits,
     Problem,
     ProviderInfo,
-    ReplyError,
     SchemaDialect,
     SizeLimitError,
     Source,
@@ -34,7 +33,6 @@ from pollux_sync.plugin import (
     find_marked_jobs,
     hookimpl,
     is_refusal,
-    is_terminal,
     iter_pages,
     read_count,
 )
@@ -299,14 +297,7 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        try:
-            client.send(batching.build_cancel_request(job.job_id), timeout_s)
-        except (HttpError, ReplyError):
-            # Gemini refuses to cancel a batch that has ended, which is no error for the caller. An answer that cannot
-            # be read does not say what became of the request: the batch's state does.
-            status = self.pollux_inspect_deferred(job, client, timeout_s).status
-            if status != "cancelling" and not is_terminal(status):
-                raise
+        client.send(batching.build_cancel_request(job.job_id), timeout_s)
         return True
 
     @hookimpl

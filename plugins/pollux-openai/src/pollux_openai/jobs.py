@@ -20,13 +20,11 @@ from pollux_openai.files import (
 from pollux_sync.plugin import (
     HttpError,
     HttpRequest,
-    ReplyError,
     Source,
     as_text,
     find_marked_jobs,
     hookimpl,
     is_refusal,
-    is_terminal,
     read_list,
 )
 
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
     from pollux_sync.plugin import Client, DeferredBatch, DeferredJob, DeferredRow, HttpResponse, JobState
 
-#: The statuses with which the service refuses to cancel a job that has ended.
-_TOO_LATE = frozenset({400, 409})
 #: The largest page that the list of batches has.
 _BATCHES_PER_PAGE = 100
 _JSON_LINES = "application/jsonl"
@@ -100,19 +96,10 @@ class JobHooks:
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        """Ask the service to cancel a job. Does nothing for one that has ended, or is being cancelled."""
-        try:
-            response = client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
-            # A gateway's own answer does not say that the service has heard of it.
-            batching.decode_state(require_object(response), job)
-        except (HttpError, ReplyError) as error:
-            if isinstance(error, HttpError) and error.response.status not in _TOO_LATE:
-                raise
-            # The status alone does not say why the service refused, and an answer that cannot be read does not say
-            # whether it did: the job's state does.
-            status = self.pollux_inspect_deferred(job, client, timeout_s).status
-            if status != "cancelling" and not is_terminal(status):
-                raise
+        """Ask the service to cancel a job."""
+        response = client.send(HttpRequest(path=build_path("batches", job.job_id, "/cancel")), timeout_s)
+        # A gateway's own answer does not say that the service has heard of it.
+        batching.decode_state(require_object(response), job)
         return True
 
     @hookimpl
