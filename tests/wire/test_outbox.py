@@ -2,7 +2,7 @@
 
 import pytest
 
-from pollux_sync.wire.connections import _Outbox
+from pollux_sync.wire.connections import _limit_size, _Outbox, _skip_bytes
 
 HEAD, LARGE = b"POST / HTTP/1.1\r\n\r\n", bytes(64 * 1024)
 
@@ -15,22 +15,27 @@ def outbox():
 def test_small_pieces_leave_together(outbox):
     file = bytes(50_000)
     for piece in (HEAD, b'{"file":"', file, b'"}'):
-        assert not outbox.add(piece)
+        outbox.add(piece)
+    assert not outbox.is_full
     assert outbox.take() == [HEAD + b'{"file":"' + file + b'"}']
 
 
-def test_a_large_piece_is_not_copied(outbox):
-    assert [outbox.add(piece) for piece in (HEAD, LARGE)] == [False, True]
-    head, large = outbox.take()
-    assert (head, large.obj is LARGE) == (HEAD, True)
+def test_large_pieces_are_not_copied(outbox):
+    for piece in (HEAD, b"{", LARGE, LARGE, b"}", b""):
+        outbox.add(piece)
+    before, *large, after = outbox.take()
+    assert (before, after) == (HEAD + b"{", b"}")
+    assert [piece.obj is LARGE for piece in large] == [True, True]
 
 
-def test_a_large_piece_without_others_is_not_copied(outbox):
-    outbox.add(HEAD)
+def test_it_is_full_when_a_socket_would_not_be_handed_more_at_once(outbox):
+    filled = []
+    for _ in range(4):
+        outbox.add(LARGE)
+        filled.append(outbox.is_full)
+    assert filled == [False, False, False, True]
     outbox.take()
-    assert outbox.add(LARGE)
-    (large,) = outbox.take()
-    assert large.obj is LARGE
+    assert not outbox.is_full
 
 
 @pytest.mark.parametrize("head", [HEAD, LARGE])
@@ -43,3 +48,14 @@ def test_nothing_is_left_after_the_last_piece(outbox):
     outbox.add(HEAD)
     outbox.take()
     assert outbox.take() == []
+
+
+@pytest.mark.parametrize("taken", [1, 2, 3, 7, 12])
+def test_pieces_go_on_where_a_socket_took_a_part_of_them(taken):
+    pieces, sent = [memoryview(b"abc"), memoryview(b"d"), memoryview(b"efghijkl")], b""
+    while pieces:
+        part = b"".join(_limit_size(pieces, taken))
+        assert len(part) <= taken
+        sent += part
+        pieces = _skip_bytes(pieces, len(part))
+    assert sent == b"abcdefghijkl"

@@ -13,17 +13,36 @@ if TYPE_CHECKING:
 
 #: Do not wait for the other end of a pipe. It means nothing for a regular file, and Windows has none.
 _NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+#: Without it, Windows changes the ends of lines.
+_BINARY: int = getattr(os, "O_BINARY", 0)
 
 
-def open_file(path: Path, *, buffering: int = -1) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading. Raises OSError, also for anything else than a regular file."""
     # Looked at after it was opened: between a look and the opening, another file might take its place.
-    return open(path, "rb", buffering, opener=_open_regular)
+    return open(path, "rb", opener=lambda name, flags: _open_regular(name, flags)[0])
 
 
-def _open_regular(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | _NONBLOCK)
-    if not S_ISREG(os.fstat(descriptor).st_mode):
+def read_beginning(path: Path, n_bytes: int) -> tuple[bytes, int]:
+    """Return up to ``n_bytes`` from the beginning of a regular file, and the size of all of it in bytes.
+
+    This takes a third of the time that a file object takes. Raises OSError as `open_file`.
+    """
+    descriptor, status = _open_regular(path, os.O_RDONLY | _BINARY)
+    try:
+        content = os.read(descriptor, n_bytes)
+        # Networks and signals can make a read shorter.
+        while len(content) < n_bytes and (piece := os.read(descriptor, n_bytes - len(content))):
+            content += piece
+        return content, status.st_size
+    finally:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return descriptor
+
+
+def _open_regular(path: str | Path, flags: int) -> tuple[int, os.stat_result]:
+    descriptor = os.open(path, flags | _NONBLOCK)
+    status = os.fstat(descriptor)
+    if not S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor, status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import lru_cache
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -68,10 +69,17 @@ HEAD_BYTES = 512
 
 def guess_mime_type(name: str, head: bytes = b"") -> str:
     """Return the MIME type of a file called ``name`` that starts with ``head``; octet-stream if it is unknown."""
-    suffix = "." + name.rsplit(".", 1)[-1].lower() if "." in name else ""
-    by_name, encoding = mimetypes.guess_type(name, strict=False)
-    guessed = _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(suffix) or by_name
+    # The last two suffixes tell: one may name the compression of the other, as in .tar.gz.
+    guessed = _guess_by_suffixes(".".join(name.rsplit(".", 2)[1:]))
     return guessed or _guess_by_content(head) or ("text/plain" if _is_text(head) else OCTET_STREAM)
+
+
+# The standard library takes longer than a small file takes to be read, and the files of a program have few suffixes.
+@lru_cache
+def _guess_by_suffixes(suffixes: str) -> str | None:
+    by_name, encoding = mimetypes.guess_type(f"name.{suffixes}", strict=False)
+    last = "." + suffixes.rsplit(".", 1)[-1].lower()
+    return _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(last) or by_name
 
 
 def _is_text(head: bytes) -> bool:

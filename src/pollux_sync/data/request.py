@@ -103,8 +103,20 @@ class UriPart:
         return self.source.mime_type
 
 
+@attrs.frozen
+class _Content:
+    """Small content as a key. It is compared whole, but hashed by its size and ends: all of it would cost more."""
+
+    data: bytes = attrs.field(repr=False)
+
+    def __hash__(self) -> int:
+        return hash((len(self.data), self.data[:_END_BYTES], self.data[-_END_BYTES:]))
+
+
+_END_BYTES = 64
+
 #: Equal keys are one file: (the content if it is small, else its hex SHA-256, MIME type).
-FileKey: TypeAlias = tuple[bytes | str, str]
+FileKey: TypeAlias = tuple[_Content | str, str]
 
 
 @attrs.frozen
@@ -120,16 +132,17 @@ class UploadPart:
     _identity: str | None = None
     size_bytes: int = 0
     data: bytes | None = attrs.field(default=None, repr=False)
+    #: Files of equal content and MIME type share it in a plan.
+    key: FileKey = attrs.field(init=False, repr=False, eq=False)
+
+    @key.default
+    def _build_key(self) -> FileKey:
+        return self.identity if self.data is None else _Content(self.data), self.source.mime_type
 
     @property
     def identity(self) -> str:
         """The hex SHA-256 of the content. That of small content is computed when it is asked for."""
         return self._identity or hashlib.sha256(self.data or b"").hexdigest()
-
-    @property
-    def key(self) -> FileKey:
-        """The key that files of equal content and MIME type share in a plan."""
-        return self.identity if self.data is None else self.data, self.source.mime_type
 
     def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:
         """Return the source bound to the content that was planned: content that has changed since cannot be read.

@@ -8,7 +8,7 @@ import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import SEEK_SET, BytesIO, RawIOBase
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import attrs
 
 from pollux_sync.data.converter import load_value
-from pollux_sync.data.files import open_file
+from pollux_sync.data.files import open_file, read_beginning
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 from pollux_sync.data.payloads import make_printable
 from pollux_sync.errors import ConfigurationError, PolluxError, SourceError
@@ -156,11 +156,14 @@ class _PinnedReader(RawIOBase):
         super().close()
 
 
-def _build_path_error(path: Path) -> SourceError:
-    """Return the error of a path that leads to no file."""
-    if path.exists():
-        return SourceError(f"not a file: {path}", hint="pass one Source.from_file for each file of a directory")
-    return SourceError(f"file not found: {path}", hint="check the path; it is relative to the working directory")
+def _build_path_error(path: str | PathLike[str], error: Exception) -> SourceError:
+    """Return the error of a path that leads to no file, or to one that cannot be opened."""
+    with suppress(OSError, ValueError, TypeError):
+        if not Path(path).exists():
+            return SourceError(f"file not found: {path}", hint="check the path; it is relative to the working directory")
+        if not Path(path).is_file():
+            return SourceError(f"not a file: {path}", hint="pass one Source.from_file for each file of a directory")
+    return SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions")
 
 
 def _build_change_error(name: str) -> SourceError:
@@ -263,14 +266,10 @@ class Source:
         """
         try:
             file = Path(path)
-            if not file.is_file():
-                raise _build_path_error(file)
-            # Opened now, so that a file without permission fails here and not in the middle of a call.
-            with open_file(file, buffering=0) as stream:
-                head = stream.read(HEAD_BYTES)
-                size = os.fstat(stream.fileno()).st_size
+            # Read now, so that a file without permission fails here and not in the middle of a call.
+            head, size = read_beginning(file, HEAD_BYTES)
         except (OSError, ValueError, TypeError) as error:
-            raise SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions") from error
+            raise _build_path_error(path, error) from error
         return cls("file", str(path), mime_type or guess_mime_type(file.name, head), size, FileLoader(file))
 
     @classmethod
@@ -433,6 +432,13 @@ class Source:
             return BytesIO(self.load()) if path is None else open_file(path)
         stream: BinaryIO = BytesIO(_load(loader.loader, self.identifier)) if path is None else open_file(path)
         return cast("BinaryIO", _PinnedReader(stream, self, loader))
+
+    def read_beginning(self, n_bytes: int) -> bytes:
+        """Return up to ``n_bytes`` from the beginning of the content. Raises OSError."""
+        if isinstance(self.content_loader, FileLoader):
+            return read_beginning(self.content_loader.path, n_bytes)[0]
+        with self.open() as stream:
+            return stream.read(n_bytes)
 
     def iter_chunks(self) -> Iterator[bytes]:
         """Yield the content in chunks of 256 KiB. Raises SourceError for content that cannot be read, or changed."""

@@ -56,27 +56,32 @@ def collect_files(plan: Plan) -> dict[FileKey, UploadPart]:
     return {part.key: part for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart)}
 
 
-def choose_ways(plan: Plan, hooks: Hooks, *, expected_uses: int = 1) -> dict[FileKey, Way]:
-    """Return how each file of a plan travels.
+def choose_ways(
+    plan: Plan, files: Mapping[FileKey, UploadPart], hooks: Hooks, *, expected_uses: int = 1
+) -> dict[FileKey, Way]:
+    """Return how each of the ``files`` of a plan travels.
 
     Raises ConfigurationError with ``Config(uploads="never")`` for a file that the provider does not take inside a
     request.
     """
-    files = collect_files(plan)
     mode = hooks.config.uploads
     if mode == "always" or not files:
         return dict.fromkeys(files, "upload")
     limits = {key: _find_limits(part, hooks) for key, part in files.items()}
     uses = Counter(part.key for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart))
     ways: dict[FileKey, Way] = {}
+    inline_bytes = 0
     for key, part in files.items():
         limit = limits[key]
         # In base64 four characters stand for three bytes; an upload sends every byte once.
         surplus_bytes = part.size_bytes * (4 / 3 * uses[key] * expected_uses - 1)
         fits = limit is not None and part.size_bytes <= limit.max_bytes
         ways[key] = "inline" if fits and (mode == "never" or surplus_bytes <= _MAX_SURPLUS_BYTES) else "upload"
-    for call in plan.calls:
-        _move_surplus(call, ways, limits)
+        inline_bytes += part.size_bytes * uses[key] if ways[key] == "inline" else 0
+    # What would fit into one request all together need not be looked at for each call.
+    if inline_bytes > min((limit.max_request_bytes for limit in limits.values() if limit), default=0):
+        for call in plan.calls:
+            _move_surplus(call, ways, limits)
     if mode == "never":
         _require_inline(ways, files, limits, hooks)
     return ways
@@ -89,13 +94,13 @@ def _find_limits(part: UploadPart, hooks: Hooks) -> InlineLimits | None:
 
 def _move_surplus(call: Call, ways: dict[FileKey, Way], limits: Mapping[FileKey, InlineLimits | None]) -> None:
     """Upload the largest files of a call until the rest fits into one request."""
-    parts = {part.key: part for part in call.all_parts if isinstance(part, UploadPart)}
-    inline = sorted((key for key in parts if ways[key] == "inline"), key=lambda key: parts[key].size_bytes)
-    while inline:
-        allowed = min(limit.max_request_bytes for key in inline if (limit := limits[key]))
-        if sum(parts[key].size_bytes for key in inline) <= allowed:
+    files = [part for part in call.all_parts if isinstance(part, UploadPart)]
+    while inline := [part for part in files if ways[part.key] == "inline"]:
+        allowed = min(limit.max_request_bytes for part in inline if (limit := limits[part.key]))
+        # A file that the call holds twice, as a conversation may, is sent twice.
+        if sum(part.size_bytes for part in inline) <= allowed:
             return
-        ways[inline.pop()] = "upload"
+        ways[max(inline, key=lambda part: part.size_bytes).key] = "upload"
 
 
 def _require_inline(

@@ -55,7 +55,8 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
             hint="leave count_tokens out; estimated_input_tokens is a rough guess made offline",
         )
     plan = plan_calls(request, hooks, is_dry_run=True)
-    files, ways = collect_files(plan), choose_ways(plan, hooks)
+    files = collect_files(plan)
+    ways = choose_ways(plan, files, hooks)
     stored = (key for key, way in ways.items() if way == "upload")
     uploads = {key: _describe_upload(number, files[key]) for number, key in enumerate(stored, start=1)}
     delivered: dict[FileKey, Asset | InlinePart] = {

@@ -124,9 +124,8 @@ def _build_upload_part(source: Source) -> UploadPart:
     # Hashed now, so that equal content is uploaded once. Small content is kept: hashing it, and reading it a second
     # time to see whether it has changed, would cost more than the rest of the call.
     if source.size_bytes <= _MAX_KEPT_BYTES:
-        with source.open() as stream:
-            # One byte more, since it may have grown since the source was built.
-            data = stream.read(source.size_bytes + 1)
+        # One byte more, since it may have grown since the source was built.
+        data = source.read_beginning(source.size_bytes + 1)
         if len(data) <= source.size_bytes:
             return UploadPart(source, size_bytes=len(data), data=data)
     return UploadPart(source, *source.measure())

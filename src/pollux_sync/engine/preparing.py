@@ -216,7 +216,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:
     files = collect_files(plan)
     if not files:
         return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
-    ways = choose_ways(plan, hooks, expected_uses=storage.expected_uses)
+    ways = choose_ways(plan, files, hooks, expected_uses=storage.expected_uses)
     results = _read_inline_files({key: part for key, part in files.items() if ways[key] == "inline"})
     results |= _store_files({key: part for key, part in files.items() if ways[key] == "upload"}, hooks, storage)
     delivered = {key: result for key, result in results.items() if not isinstance(result, PolluxError)}

@@ -12,7 +12,9 @@ import io
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
 from socket import SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo
+from ssl import SSLSocket
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -38,10 +40,10 @@ if TYPE_CHECKING:
 
 #: A server that takes longer to accept a connection is not there: there is no need to wait for the whole time-out.
 _MAX_CONNECT_S = 30.0
-#: Pieces of a request wait for the next one until they have this size together; then they are sent. Above it, a copy in
-#: fresh memory costs more than the system call that it saves.
+#: Pieces of a request that are smaller are joined. Above it, a copy in fresh memory costs more than it saves.
 _SMALL_BYTES = 64 * 1024
-#: The most that is handed to a socket at once, so that the time that is left is looked at in between.
+#: The most that is handed to a socket at once, so that the time that is left is looked at in between. Pieces wait for
+#: the next one until they have this size together.
 _SLICE_BYTES = 256 * 1024
 #: The limits of http.client, whose parser is replaced here.
 _MAX_LINE_BYTES = 65_536
@@ -70,18 +72,42 @@ class _Outbox:
         self._pieces: list[bytes] = []
         self._size_bytes = 0
 
-    def add(self, piece: bytes) -> bool:
-        """Add a piece; return whether it is time to send."""
+    @property
+    def is_full(self) -> bool:
+        """Whether what is here has to be sent before more is added."""
+        return self._size_bytes >= _SLICE_BYTES
+
+    def add(self, piece: bytes) -> None:
+        """Add a piece."""
         self._pieces.append(piece)
         self._size_bytes += len(piece)
-        return self._size_bytes >= _SMALL_BYTES
 
     def take(self) -> list[memoryview]:
         """Return the pieces, small ones joined, and forget them. Views show no content in the locals of a traceback."""
         pieces, self._pieces, self._size_bytes = self._pieces, [], 0
-        # A large piece is not copied: only what came before it is joined.
-        large = [memoryview(pieces.pop())] if pieces and len(pieces[-1]) >= _SMALL_BYTES else []
-        return [memoryview(b"".join(pieces)), *large] if pieces else large
+        # Large pieces are not copied: what comes before one, and what comes after it, is joined.
+        groups = groupby(filter(None, pieces), lambda piece: len(piece) >= _SMALL_BYTES)
+        return [memoryview(piece) for is_large, run in groups for piece in (run if is_large else [b"".join(run)])]
+
+
+def _limit_size(pieces: list[memoryview], n_bytes: int) -> list[memoryview]:
+    """Return the pieces up to a size in all; what is beyond it is cut off."""
+    limited: list[memoryview] = []
+    for piece in pieces:
+        limited.append(piece[:n_bytes])
+        n_bytes -= len(limited[-1])
+        if not n_bytes:
+            break
+    return limited
+
+
+def _skip_bytes(pieces: list[memoryview], n_bytes: int) -> list[memoryview]:
+    """Return what of the pieces follows after so many bytes."""
+    for number, piece in enumerate(pieces):
+        if n_bytes < len(piece):
+            return [piece[n_bytes:], *pieces[number + 1 :]]
+        n_bytes -= len(piece)
+    return []
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -294,28 +320,36 @@ class DeadlineMixin:
                 self.outbox = None
 
     def send(self, data: Any) -> None:
-        """Collect head and small body, so that they go in one packet; send when enough has come together."""
+        """Collect head and body, so that a small request goes in one packet; send when enough has come together."""
         # http.client sends them one by one, which costs a second system call and packet.
         if self.outbox is None:
             super().send(data)  # type: ignore[misc]
-        elif self.outbox.add(data):
+            return
+        if self.outbox.is_full:
             self._send_outbox()
+        self.outbox.add(data)
 
     def _send_outbox(self) -> None:
-        for piece in self.outbox.take() if self.outbox else ():
-            self._send_within_deadline(piece)
-
-    def _send_within_deadline(self, rest: memoryview) -> None:
-        """Send a piece of the request, however slowly the server reads."""
-        if self.sock is None:
+        """Send what was collected, however slowly the server reads."""
+        pieces = self.outbox.take() if self.outbox else []
+        if pieces and self.sock is None:
             self.connect()
         # Not sendall: over TLS it gives each packet the whole time-out, so a server that reads slowly is never late.
-        while rest:
-            left_s = self.deadline - time.monotonic()
+        while pieces:
+            left_s = self._left_s
             if left_s <= 0:
                 raise TimeoutError("the request could not be sent within the time limit")
             self.sock.settimeout(left_s)
-            rest = rest[self.sock.send(rest[:_SLICE_BYTES]) :]
+            pieces = _skip_bytes(pieces, self._send_some(pieces))
+
+    def _send_some(self, pieces: list[memoryview]) -> int:
+        """Send as much as the socket takes; return the number of bytes."""
+        # One system call for all, where it exists: not on Windows, nor over TLS.
+        if len(pieces) > 1 and hasattr(self.sock, "sendmsg") and not isinstance(self.sock, SSLSocket):
+            count: int = self.sock.sendmsg(_limit_size(pieces, _SLICE_BYTES))
+        else:
+            count = self.sock.send(pieces[0][:_SLICE_BYTES])
+        return count
 
     def getresponse(self) -> Any:
         """Read the head of the answer within the time that is left."""
