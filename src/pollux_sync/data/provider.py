@@ -11,6 +11,7 @@ import secrets
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -209,7 +210,11 @@ class ProviderInfo:
 
     def find_rule(self, source: Source) -> SourceRule | None:
         """Return the rule by which ``source`` reaches this provider, or None if no rule matches."""
-        return next((rule for rule in self.sources if rule.matches(source)), None)
+        # A loop, which costs half of what a generator costs.
+        for rule in self.sources:
+            if rule.matches(source):
+                return rule
+        return None
 
 
 @attrs.frozen
@@ -276,16 +281,12 @@ class HttpRequest:
         found: list[InlineText] = []
         texts = {id(inline.text): inline for inline in self.inline_texts}
         # Random, so that no text of the caller's is taken for a mark.
-        mark = f"pollux-{secrets.token_hex(16)}"
+        mark = secrets.token_hex(16)
         with _convert_json_errors():
-            marked = _mark_inline_texts(self.body, mark, texts, found)
-        text = encode_json(marked)
+            text = _ENCODER.encode(_mark_inline_texts(self.body, mark, texts, found)).encode()
         # JSON objects and lists keep their order, so the marks come in the order in which the texts were found.
-        pieces = text.split(mark.encode())
-        return (
-            pieces[0],
-            *(part for inline, rest in zip(found, pieces[1:], strict=True) for part in (inline.json, rest)),
-        )
+        first, *rest = text.split(mark.encode())
+        return (first, *chain.from_iterable(zip([inline.json for inline in found], rest, strict=True)))
 
 
 def encode_json(value: Any) -> bytes:
@@ -317,16 +318,13 @@ def _mark_inline_texts(value: Any, mark: str, texts: Mapping[int, InlineText], f
 
     ``texts`` are known by the identity of their strings: comparing megabytes would cost what is to be saved.
     """
-    if isinstance(value, str):
-        inline = texts.get(id(value))
-        if inline is None:
-            return value
-        found.append(inline)
-        return mark
     if isinstance(value, dict):
         return {name: _mark_inline_texts(inner, mark, texts, found) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_mark_inline_texts(inner, mark, texts, found) for inner in value]
+    if inline := texts.get(id(value)):
+        found.append(inline)
+        return mark
     return value
 
 

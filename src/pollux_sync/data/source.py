@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -160,7 +159,8 @@ def _build_path_error(path: str | PathLike[str], error: Exception) -> SourceErro
     """Return the error of a path that leads to no file, or to one that cannot be opened."""
     with suppress(OSError, ValueError, TypeError):
         if not Path(path).exists():
-            return SourceError(f"file not found: {path}", hint="check the path; it is relative to the working directory")
+            hint = "check the path; it is relative to the working directory"
+            return SourceError(f"file not found: {path}", hint=hint)
         if not Path(path).is_file():
             return SourceError(f"not a file: {path}", hint="pass one Source.from_file for each file of a directory")
     return SourceError(f"cannot read {path!r}: {error}", hint="check the path and its permissions")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from pollux_sync.data.handles import Asset
@@ -68,23 +67,35 @@ def choose_ways(
     if mode == "always" or not files:
         return dict.fromkeys(files, "upload")
     limits = {key: _find_limits(part, hooks) for key, part in files.items()}
-    uses = Counter(part.key for call in plan.calls for part in call.all_parts if isinstance(part, UploadPart))
+    uses = _count_uses(plan)
     ways: dict[FileKey, Way] = {}
-    inline_bytes = 0
+    inline_bytes = allowed_bytes = 0
     for key, part in files.items():
-        limit = limits[key]
+        limit, n_bytes = limits[key], part.size_bytes * uses[key]
         # In base64 four characters stand for three bytes; an upload sends every byte once.
-        surplus_bytes = part.size_bytes * (4 / 3 * uses[key] * expected_uses - 1)
-        fits = limit is not None and part.size_bytes <= limit.max_bytes
-        ways[key] = "inline" if fits and (mode == "never" or surplus_bytes <= _MAX_SURPLUS_BYTES) else "upload"
-        inline_bytes += part.size_bytes * uses[key] if ways[key] == "inline" else 0
+        is_cheap = 4 / 3 * n_bytes * expected_uses - part.size_bytes <= _MAX_SURPLUS_BYTES
+        if limit and part.size_bytes <= limit.max_bytes and (is_cheap or mode == "never"):
+            ways[key] = "inline"
+            inline_bytes += n_bytes
+            allowed_bytes = min(allowed_bytes or limit.max_request_bytes, limit.max_request_bytes)
+        else:
+            ways[key] = "upload"
     # What would fit into one request all together need not be looked at for each call.
-    if inline_bytes > min((limit.max_request_bytes for limit in limits.values() if limit), default=0):
+    if inline_bytes > allowed_bytes:
         for call in plan.calls:
             _move_surplus(call, ways, limits)
     if mode == "never":
         _require_inline(ways, files, limits, hooks)
     return ways
+
+
+def _count_uses(plan: Plan) -> dict[FileKey, int]:
+    uses: dict[FileKey, int] = {}
+    for call in plan.calls:
+        for part in call.all_parts:
+            if isinstance(part, UploadPart):
+                uses[part.key] = uses.get(part.key, 0) + 1
+    return uses
 
 
 def _find_limits(part: UploadPart, hooks: Hooks) -> InlineLimits | None:

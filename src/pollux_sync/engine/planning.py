@@ -27,8 +27,10 @@ from pollux_sync.hooks.loading import PROVIDERS, list_names
 from pollux_sync.schemas import AnswerFormat, answer_format
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pollux_sync.data.options import Options
-    from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.data.provider import ProviderInfo, SourceRule
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.relay import Hooks
 
@@ -42,15 +44,16 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info = hooks.info
+    ruled = [(source, info.find_rule(source)) for source in request.sources]
     # Texts are read first: a loader that raises is found before any check of options, as in pollux-ai.
-    texts = {source: _build_text_part(source) for source in request.sources if _is_text(source, info)}
+    texts = [_build_text_part(source) if _is_text(rule) else None for source, rule in ruled]
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
-    _check_options(request, info)
+    _check_options(request, info, ruled)
     # Lists inside tuple(): a generator costs more, and this runs once a prompt.
-    parts = tuple([texts.get(source) or _build_part(source, info) for source in request.sources])
-    conversation = build_conversation(request.options, info.name, lambda source: _check_and_build_part(source, info))
+    parts = tuple([text or _build_part(source, rule) for (source, rule), text in zip(ruled, texts, strict=True)])
+    conversation = build_conversation(request.options, info.name, lambda source: _build_earlier_part(source, info))
     answers = _build_answer_format(request, info)
     calls = _build_calls(request, parts, conversation, answers)
     # Middleware may change the plan, so it is checked again afterwards.
@@ -82,8 +85,7 @@ def _build_calls(
     )
 
 
-def _is_text(source: Source, info: ProviderInfo) -> bool:
-    rule = info.find_rule(source)
+def _is_text(rule: SourceRule | None) -> bool:
     return rule is not None and rule.delivery == "text"
 
 
@@ -98,14 +100,14 @@ def _build_text_part(source: Source) -> TextPart:
         ) from error
 
 
-def _check_and_build_part(source: Source, info: ProviderInfo) -> Part:
+def _build_earlier_part(source: Source, info: ProviderInfo) -> Part:
     """Return the part of a source from an earlier turn, which no check has seen yet."""
-    _check_source(source, info)
-    return _build_text_part(source) if _is_text(source, info) else _build_part(source, info)
-
-
-def _build_part(source: Source, info: ProviderInfo) -> Part:
     rule = info.find_rule(source)
+    _check_source(source, rule, info)
+    return _build_text_part(source) if _is_text(rule) else _build_part(source, rule)
+
+
+def _build_part(source: Source, rule: SourceRule | None) -> Part:
     if rule is None:  # _check_options has refused it
         raise InternalError(f"no rule for {source.identifier!r}")
     with convert_read_errors(source):
@@ -182,11 +184,11 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
             raise ConfigurationError(message, hint=hint)
 
 
-def _check_options(request: Request, info: ProviderInfo) -> None:
+def _check_options(request: Request, info: ProviderInfo, ruled: Sequence[tuple[Source, SourceRule | None]]) -> None:
     options = request.options
     # The usual call sets nothing: it skips every check but that of its sources.
     if options is NO_OPTIONS:
-        _check_sources(request, info)
+        _check_sources(ruled, info)
         return
     _check_ruled_out(request)
     if options.delivery_mode == "deferred":
@@ -196,7 +198,7 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
         if traits.declared_as is not None and getattr(options, traits.name) is not False:
             _require_declared(traits.declared_as, info)
     _check_conversation(request)
-    _check_sources(request, info)
+    _check_sources(ruled, info)
     _check_provider_options(options, info)
 
 
@@ -238,13 +240,13 @@ def _check_conversation(request: Request) -> None:
         )
 
 
-def _check_sources(request: Request, info: ProviderInfo) -> None:
-    for source in request.sources:
-        _check_source(source, info)
+def _check_sources(ruled: Sequence[tuple[Source, SourceRule | None]], info: ProviderInfo) -> None:
+    for source, rule in ruled:
+        _check_source(source, rule, info)
 
 
-def _check_source(source: Source, info: ProviderInfo) -> None:
-    if info.find_rule(source) is None:
+def _check_source(source: Source, rule: SourceRule | None, info: ProviderInfo) -> None:
+    if rule is None:
         takes = sorted(
             {f"{kind} {mime}" for rule in info.sources for kind in rule.source_types for mime in rule.mime_types}
         )
