@@ -192,8 +192,35 @@ def test_a_second_stop_while_files_are_deleted_keeps_the_answers(server, config,
     press_ctrl_c(server, 3)
     press_ctrl_c(server, 4)
     with pytest.raises(Interrupted) as caught:
-        run_many(["p0", "p1"], sources=[Source.from_file(tmp_path / "a.png")], config=config())
+        # One after the other, so that the first has its answer before the stop.
+        run_many(["p0", "p1"], sources=[Source.from_file(tmp_path / "a.png")], config=config(request_concurrency=1))
     assert caught.value.partial_result["answers"] == ["P0", ""]
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_stop_while_the_threads_that_delete_are_started_leaves_no_file(
+    server, config, tmp_path, monkeypatch, is_started
+):
+    files = FileServer()
+    server.handler = files
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    start = threading.Thread.start
+    n_stops = 0
+
+    def start_while_stopped(thread):
+        nonlocal n_stops
+        if thread.name != "pollux-sync" or len(server.requests) < 2 or n_stops:
+            return start(thread)
+        n_stops += 1
+        if is_started:
+            start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_while_stopped)
+    with pytest.raises(Interrupted) as caught:
+        run_many(["p0"], sources=[Source.from_file(tmp_path / "a.png")], config=config())
+    assert caught.value.partial_result["answers"] == ["P0"]
+    assert files.deleted == ["id-a.png"]
 
 
 DEFER = """

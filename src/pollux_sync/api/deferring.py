@@ -22,6 +22,7 @@ from pollux_sync.engine.collecting import (
 from pollux_sync.engine.deferring import submit
 from pollux_sync.engine.journaling import locate_job_file, lock_job_file, read_job_file, remove_leftovers
 from pollux_sync.engine.requesting import build_request
+from pollux_sync.engine.threads import wait_for
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError
 from pollux_sync.process import clients, resolve_config
 
@@ -173,7 +174,7 @@ def as_completed(
         if left_s <= 0:
             raise _build_not_ready([*pending.values()], timeout_s)
         # A long interval must not outlast the timeout.
-        time.sleep(min(wait_s, left_s))
+        wait_for(time.sleep, min(wait_s, left_s))
 
 
 @attrs.define

@@ -22,6 +22,7 @@ from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
 from pollux_sync.engine.requesting import require_sources
 from pollux_sync.engine.retrying import request_with_retries
+from pollux_sync.engine.threads import wait_for
 from pollux_sync.errors import APIError, CacheError, ConfigurationError, InternalError, PolluxError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class CacheRegistry:
                 if flight is None:
                     flight = self._flights[key] = _Flight()
                     break
-            flight.done.wait()
+            wait_for(flight.done.wait)
             if flight.error is not None:
                 # Each waiter raises a copy: a shared exception would collect the tracebacks of all threads.
                 raise copy.copy(flight.error)

@@ -28,7 +28,7 @@ from pollux_sync.engine.preparing import (
     wait_until_ready,
 )
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.engine.threads import WorkerThreads
+from pollux_sync.engine.threads import WorkerThreads, wait_for
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
 from pollux_sync.hooks.folders import open_temporary_folder
 
@@ -189,7 +189,7 @@ def _find_lost_job(batch: DeferredBatch, hooks: Hooks) -> DeferredJob | None:
     if found is not None or not policy.initial_delay_s:
         return found
     # A request whose client is gone may still be under way at the service, and its job is in no list yet.
-    time.sleep(policy.max_delay_s)
+    wait_for(time.sleep, policy.max_delay_s)
     return hooks.find_deferred(batch, timeout_s)
 
 

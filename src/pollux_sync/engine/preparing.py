@@ -24,7 +24,7 @@ from pollux_sync.engine.delivering import (
     replace_files,
 )
 from pollux_sync.engine.retrying import request_with_retries
-from pollux_sync.engine.threads import WorkerThreads, map_workers
+from pollux_sync.engine.threads import WorkerThreads, map_workers, wait_for
 from pollux_sync.errors import STOPS, APIError, PolluxError, copy_error
 
 if TYPE_CHECKING:
@@ -180,12 +180,14 @@ def delete_uploads(assets: Sequence[Asset], hooks: Hooks, *, is_stopped: bool = 
     workers = WorkerThreads(lambda asset: delete_upload(asset, hooks), assets, threading.Event(), results)
     # Deleting a hundred files one by one would hold the result back for many round trips. Even one is deleted in a
     # thread of its own, so that Ctrl-C does not cut it off.
-    workers.start(min(hooks.config.request_concurrency, len(assets)))
     try:
+        workers.start(min(hooks.config.request_concurrency, len(assets)))
         if not is_stopped:
             workers.wait()
     except STOPS:
         is_stopped = True
+        # It may have come before any thread was started.
+        workers.start(1)
         raise
     finally:
         if is_stopped:
@@ -281,7 +283,7 @@ def wait_until_ready(asset: Asset, part: UploadPart, hooks: Hooks, stop: threadi
         if asset.is_ready:
             return asset
         left_s = deadline - time.monotonic()
-        if left_s <= 0 or stop.wait(min(wait_s, left_s)):
+        if left_s <= 0 or wait_for(stop.wait, min(wait_s, left_s)):
             raise APIError(
                 f"{part.source.identifier!r} was uploaded, but not ready in time",
                 kind="timeout",

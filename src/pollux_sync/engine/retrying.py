@@ -15,6 +15,7 @@ from pollux_sync.data.checks import MAX_SECONDS
 from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.engine.delivering import refuses_size
 from pollux_sync.engine.encoding import encode_request
+from pollux_sync.engine.threads import wait_for
 from pollux_sync.errors import APIError, Attempt, Fault, PolluxError, build_api_error
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _wait(wait_s: float, fault: Fault, hooks: Hooks, stop: Event, call: Call | N
     log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
     _emit(hooks, call, RetryScheduled, wait_s)
     # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
-    return None if stop.wait(wait_s) else wait_s
+    return None if wait_for(stop.wait, wait_s) else wait_s
 
 
 def _is_safe(fault: Fault, policy: RetryPolicy, phase: Phase, *, is_repeatable: bool) -> bool:

@@ -30,7 +30,7 @@ from pollux_sync.data.streaming import (
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.retrying import build_stream_failure, call_with_retries, extend_ledger, redeliver
 from pollux_sync.engine.sending import CallGate
-from pollux_sync.engine.threads import map_threads, start_thread
+from pollux_sync.engine.threads import STRETCH_S, map_threads, start_thread
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
     if reader is None:
         return (yield from read_in_turn(calls, streamer))
     try:
-        while (event := arriving.get()) is not None:
+        while (event := _take_event(arriving)) is not None:
             yield event
         if defects:
             raise defects[0]
@@ -164,6 +164,13 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
         active.end()
         _drain(arriving, reader)
     return cast("list[Outcome]", outcomes)
+
+
+def _take_event(arriving: queue.Queue[StreamEvent | None]) -> StreamEvent | None:
+    """Return the next event, None after the last one."""
+    while True:
+        with suppress(queue.Empty):
+            return arriving.get(timeout=STRETCH_S)
 
 
 def _hand_over_events(streamer: CallStreamer, arriving: queue.Queue[StreamEvent | None], call: Call) -> Outcome:

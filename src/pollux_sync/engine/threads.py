@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +13,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+#: The longest wait at a stretch. Python acts on a signal between two steps of the main thread: one that comes in the
+#: moment before a wait begins would be noticed only at its end. On Windows, Ctrl-C ends no wait without a limit at all.
+STRETCH_S = 0.5
+
+
+def wait_for(wait: Callable[[float], object], timeout_s: float | None = None) -> bool:
+    """Return whether ``wait``, called with seconds to wait, returned true within ``timeout_s``; None sets no limit.
+
+    Any thread may wait so; in the main thread a stop is noticed within half a second.
+    """
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        if wait(max(0.0, min(left_s, STRETCH_S))):
+            return True
+        if left_s <= STRETCH_S:
+            return False
 
 
 def map_threads(
@@ -83,17 +103,20 @@ class WorkerThreads:
     def start(self, size: int) -> None:
         """Start ``size`` threads; if the system has no more, fewer, or none: then the work is done in this one."""
         for _ in range(size):
-            if start_thread(self._take_items) is None:
-                break
+            # Counted before: Ctrl-C may come while the thread starts.
             self._running += 1
+            if start_thread(self._take_items) is None:
+                self._running -= 1
+                break
         if not self._running:
             self._take_items()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until all threads have ended, for ``timeout_s`` seconds in all. Raises what ``work`` raised."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._running and self._finished.acquire(
-            timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
+        while self._running and wait_for(
+            lambda wait_s: self._finished.acquire(timeout=wait_s),
+            None if deadline is None else deadline - time.monotonic(),
         ):
             self._running -= 1
         if self._defects:
