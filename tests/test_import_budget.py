@@ -47,6 +47,10 @@ def among(modules, packages):
     return {name for name in modules if any(name == package or name.startswith(f"{package}.") for package in packages)}
 
 
+def test_a_call_brings_in_nothing_of_tools_and_interactions(imported):
+    assert among(imported["call"], {"pollux_sync.data.tool", "pollux_sync.data.output"}) == set()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_vendor_sdk_and_no_event_loop_is_imported(imported, stage):
     assert among(imported[stage], NEVER) == set()

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+# As a module, whose names are loaded on first use: most calls have no schema.
+from pollux_sync import schemas
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas import schema_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +117,7 @@ class DeferredHandle(Storable):
     @property
     def schema_hash(self) -> str | None:
         """The hex SHA-256 of the response schema's canonical JSON, None without a schema."""
-        return None if self.response_schema is None else schema_hash(self.response_schema)
+        return None if self.response_schema is None else schemas.schema_hash(self.response_schema)
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+# As a module, whose names are loaded on first use: most calls have no schema.
+from pollux_sync import schemas
 from pollux_sync.data.checks import (
     check_bool,
     check_int,
@@ -17,7 +19,6 @@ from pollux_sync.data.checks import (
 )
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas import schema_hash, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -183,7 +184,7 @@ class Options:
     def _check_rest(self) -> None:
         if self.response_schema is not None:
             # Called for its checks alone: a type without a schema is refused here, where the caller wrote it.
-            schema_of(self.response_schema)
+            schemas.schema_of(self.response_schema)
         if self.cache is not None and not isinstance(self.cache, CacheHandle):
             raise ConfigurationError(
                 f"cache must be a CacheHandle, got {type(self.cache).__name__}",
@@ -209,7 +210,7 @@ class Options:
 
     def response_schema_json(self) -> dict[str, Any] | None:
         """Return the response schema as JSON Schema, or None without one."""
-        return None if self.response_schema is None else schema_of(self.response_schema)
+        return None if self.response_schema is None else schemas.schema_of(self.response_schema)
 
     def response_schema_model(self) -> type[Any] | None:
         """Return the class of the response schema, or None if it is a dict or absent."""
@@ -218,7 +219,7 @@ class Options:
     def response_schema_hash(self) -> str | None:
         """Return the hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
         schema = self.response_schema_json()
-        return None if schema is None else schema_hash(schema)
+        return None if schema is None else schemas.schema_hash(schema)
 
 
 def _check_tool(name: str, tool: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# As a module, whose names are loaded on first use: most calls have no schema.
+from pollux_sync import schemas
 from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.events import PlanBuilt
 from pollux_sync.data.handles import Asset
@@ -24,7 +26,6 @@ from pollux_sync.data.source import convert_read_errors
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, SourceError
 from pollux_sync.hooks.loading import PROVIDERS, list_names
-from pollux_sync.schemas import AnswerFormat, answer_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo, SourceRule
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.relay import Hooks
+    from pollux_sync.schemas import AnswerFormat
 
 #: A file up to this size is read once, when it is planned.
 _MAX_KEPT_BYTES = 1_000_000
@@ -280,7 +282,7 @@ def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat |
     wanted: Any = request.options.response_schema
     if wanted is None:
         return None
-    answers = answer_format(wanted, info.schema_dialect)
+    answers = schemas.answer_format(wanted, info.schema_dialect)
     # A schema that the provider cannot hold is refused here: its own refusal would cost a request.
     errors = [finding for finding in answers.lowered.findings if finding.severity == "error"]
     if errors:
