@@ -312,5 +312,6 @@ def test_refuses_tool_calls_in_history_that_are_none(call):
 
 def test_tool_arguments_in_history_may_be_data():
     call = {"id": "c", "name": "weather", "arguments": {"city": "Rome"}}
-    result = run("a", config=CONFIG, options=Options(history=[{"role": "assistant", "tool_calls": [call]}]))
+    turns = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "sunny"}]
+    result = run("a", config=CONFIG, options=Options(history=turns))
     assert result["_conversation_state"]["history"][0]["tool_calls"][0]["arguments"] == '{"city": "Rome"}'

@@ -18,6 +18,7 @@ from pollux_sync.data.checks import (
     require_mapping,
 )
 from pollux_sync.data.handles import CacheHandle
+from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ class Options:
             raise ConfigurationError("history and continue_from exclude each other", hint="keep one of them")
         for index, item in enumerate(_require_list("history", self.history)):
             check_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
-            check_json(f"history[{index}]", item)
+            # Lone surrogates are replaced where the turns are built.
+            check_json(f"history[{index}]", replace_nested_surrogates(item))
         if self.continue_from is not None and not isinstance(self.continue_from, dict):
             raise ConfigurationError(
                 f"continue_from must be an earlier result, got {type(self.continue_from).__name__}",

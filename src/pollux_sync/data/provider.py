@@ -176,6 +176,8 @@ class ProviderInfo:
     ``resends_stale`` allows the HTTP client to send a request once more on a new connection when a reused one turns
     out to be closed before any byte of the response. Set it for a server that closes connections which it promised
     to keep alive, and only if a request that is carried out twice costs nothing.
+    ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
+    service made up.
     ``deferred`` are the limits of one deferred job; None means that the provider does not offer deferred jobs.
     ``accepts_client`` permits ``Config(client=...)``, the vendor's own client, which brings its own key.
     """
@@ -201,6 +203,7 @@ class ProviderInfo:
     managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
+    call_id_pattern: str | None = None
     accepts_client: bool = False
     deferred: DeferredLimits | None = None
 

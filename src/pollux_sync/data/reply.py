@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from pollux_sync.data.converter import Storable
+from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
@@ -91,6 +92,22 @@ class Reply(Storable):
     provider_state: Mapping[str, Any] | None = None
     artifacts: Mapping[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
+
+    def replace_surrogates(self) -> Reply:
+        """Return the reply with U+FFFD in place of each lone surrogate, which no request or file could hold."""
+        # The usual reply is a text alone.
+        if self.text.isascii() and not (self.reasoning or self.tool_calls or self.provider_state or self.artifacts):
+            return self
+        calls = tuple([(call.id, call.name, call.arguments) for call in self.tool_calls])
+        parts = self.text, self.reasoning, calls, self.provider_state, self.artifacts
+        replaced = replace_nested_surrogates(parts)
+        if replaced is parts:
+            return self
+        text, reasoning, calls, state, artifacts = replaced
+        tool_calls = tuple(ToolCall(*call) for call in calls)
+        return attrs.evolve(
+            self, text=text, reasoning=reasoning, tool_calls=tool_calls, provider_state=state, artifacts=artifacts
+        )
 
     def with_attempts(self, attempts: tuple[Attempt, ...]) -> Reply:
         """Return the reply with its ledger of attempts."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.data.reply import Reply, ToolCall, list_open_calls
 from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
 from pollux_sync.data.source import Source
+from pollux_sync.data.texts import replace_nested_surrogates
+from pollux_sync.engine.fitting import pair_tool_results
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,10 +27,11 @@ STATE_KEY = "_conversation_state"
 def build_conversation(options: Options, provider: str, build_part: Callable[[Source], Part]) -> Conversation | None:
     """Return the earlier turns that the options hold, None without any; ``build_part`` turns a source into a part.
 
-    Raises ConfigurationError for another provider's state, SourceError for a file that is gone or has changed.
+    Raises ConfigurationError for another provider's state and for results of tools that do not pair with the calls,
+    SourceError for a file that is gone or has changed.
     """
     if options.history is not None:
-        return Conversation(turns=tuple(_build_turns(options.history, build_part)))
+        return Conversation(turns=pair_tool_results(_build_turns(options.history, build_part), completes=False))
     if options.continue_from is None:
         return None
     state = read_state(options.continue_from)
@@ -43,7 +46,8 @@ def build_conversation(options: Options, provider: str, build_part: Callable[[So
             hint="continue it with its own provider, or pass its turns as history",
         )
     return Conversation(
-        turns=tuple(_build_turns(read_turns(state), build_part)),
+        # An interrupted run leaves calls without results.
+        turns=pair_tool_results(_build_turns(read_turns(state), build_part), completes=True),
         response_id=state.get("response_id"),
         provider_state=state.get("provider_state"),
     )
@@ -88,9 +92,9 @@ def check_tool_results(results: object, turns: Sequence[Mapping[str, Any]]) -> l
     # Providers refuse a turn with a missing or a surplus result, after the request was sent and counted.
     given = [result["tool_call_id"] for result in results]
     wanted = list_open_calls(turns)
-    if wanted and sorted(given) != sorted(wanted):
+    if sorted(given) != sorted(wanted):
         raise ConfigurationError(
-            f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted)}",
+            f"tool_results are for {', '.join(given)}, the model called {', '.join(wanted) or 'no tool'}",
             hint="give one result for each call, under the call's id",
         )
     return [{"role": "tool"} | result for result in results]
@@ -101,6 +105,8 @@ def _build_turns(items: Sequence[Mapping[str, Any]], build_part: Callable[[Sourc
 
 
 def _build_turn(name: str, item: Mapping[str, Any], build_part: Callable[[Source], Part]) -> Turn:
+    # Also what a tool returned, such as the name of a file that is not UTF-8: the rounds before it are paid for.
+    item = replace_nested_surrogates(item)
     calls, state = item.get("tool_calls") or (), item.get("provider_state")
     sources = item.get("sources") or ()
     if (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_sync.data.request import InlinePart
+from pollux_sync.engine.fitting import fit_call
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest
@@ -19,6 +20,7 @@ def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
 
     A raw field that is an object is merged into the object that the encoder wrote there.
     """
+    call = fit_call(call, hooks.info.call_id_pattern)
     request = hooks.encode(call)
     if texts := [text for part in call.all_parts if isinstance(part, InlinePart) for text in part.inline_texts]:
         request = attrs.evolve(request, inline_texts=tuple(texts))

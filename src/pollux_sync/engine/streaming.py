@@ -20,6 +20,7 @@ import attrs
 from pollux_sync.data.events import CallFinished, CallStarted
 from pollux_sync.data.reply import Failure, Outcome, Reply, Usage
 from pollux_sync.data.streaming import (
+    ReasoningDelta,
     StreamFinish,
     StreamStart,
     StreamToolCall,
@@ -27,6 +28,7 @@ from pollux_sync.data.streaming import (
     TextDelta,
     split_into_deltas,
 )
+from pollux_sync.data.texts import replace_surrogates, split_half_character
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.retrying import build_stream_failure, call_with_retries, extend_ledger, redeliver
 from pollux_sync.engine.sending import CallGate
@@ -367,9 +369,26 @@ def attempt_stream(request: HttpRequest, call: Call, hooks: Hooks) -> tuple[_Ope
 def _decode_items(stream: EventStream, call: Call, hooks: Hooks) -> Iterator[Delta | Reply]:
     """Decode the stream, or the whole answer of a server that does not stream although it was asked to."""
     if stream.response.body is None:
-        return hooks.decode_stream(stream, call)
+        return _replace_surrogates(hooks.decode_stream(stream, call))
     reply = hooks.decode(stream.response, call)
     return chain(split_into_deltas(reply), (reply,))
+
+
+def _replace_surrogates(items: Iterator[Delta | Reply]) -> Iterator[Delta | Reply]:
+    """Yield the items without lone surrogates. Half a character waits for the delta with its other half."""
+    halves: dict[type[TextDelta | ReasoningDelta], str] = {}
+    for item in items:
+        if isinstance(item, Reply):
+            # What is still waiting is half a character for good: the answer was cut off in it.
+            yield from (kind(replace_surrogates(half)) for kind, half in halves.items() if half)
+            yield item.replace_surrogates()
+        elif isinstance(item, TextDelta | ReasoningDelta) and (halves or not item.text.isascii()):
+            kind = type(item)
+            text, halves[kind] = split_half_character(halves.get(kind, "") + item.text)
+            if text:
+                yield kind(replace_surrogates(text))
+        else:
+            yield item
 
 
 def _read_first(items: Iterator[Delta | Reply]) -> Delta | Reply:

@@ -215,7 +215,8 @@ class Hooks:
 
     def decode(self, response: HttpResponse, call: Call) -> Reply:
         """Return the reply that a response holds. Raises what the decoder raises."""
-        return self._require_type("pollux_decode", self._decode(response=response, call=call), Reply)
+        reply = self._require_type("pollux_decode", self._decode(response=response, call=call), Reply)
+        return reply.replace_surrogates()
 
     @property
     def can_stream(self) -> bool:

@@ -6,6 +6,9 @@ The differences between servers are rows of data, each a `ChatDialect`. All func
 from __future__ import annotations
 
 import json
+from functools import reduce
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -54,6 +57,8 @@ class ChatDialect:
     """The differences of one server family.
 
     ``max_tokens_field`` is the name of the output limit. ``strict_schema`` marks the response schema as strict.
+    ``merges_turns`` sends all system messages as one at the beginning, and neighbours of one role as one, as strict
+    chat templates require (Gemma's, Mistral's).
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
     replays reasoning fields on the assistant turns that they came with. ``effort_path`` and ``budget_path`` lead to
     the body fields of reasoning effort and budget; empty for a server without them. ``tool_schemas`` is the dialect to
@@ -65,6 +70,7 @@ class ChatDialect:
     max_tokens_field: str = "max_tokens"
     strict_schema: bool = True
     joins_text: bool = True
+    merges_turns: bool = False
     keeps_reasoning: bool = False
     effort_path: tuple[str, ...] = ()
     budget_path: tuple[str, ...] = ()
@@ -73,6 +79,8 @@ class ChatDialect:
 
 
 CHAT = ChatDialect()
+
+_SYSTEM_ROLES = frozenset({"system", "developer"})
 
 #: The fields in which servers put the text of the model's reasoning, in order of preference. Some fill several alike.
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
@@ -93,7 +101,10 @@ CHAT_AUDIO_TYPES = tuple(_AUDIO_FORMATS)
 def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
     """Return the request for ``/chat/completions``. Raises ConfigurationError for a part that it cannot carry."""
     options = call.options
-    body: dict[str, Any] = {"model": call.model, "messages": list(_encode_messages(call, dialect))}
+    messages = list(_encode_messages(call, dialect))
+    if dialect.merges_turns and call.conversation:
+        messages = list(_merge_messages(messages))
+    body: dict[str, Any] = {"model": call.model, "messages": messages}
     settings = {
         "temperature": options.temperature,
         "top_p": options.top_p,
@@ -125,10 +136,43 @@ def _encode_messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any
     if call.options.system_instruction:
         yield {"role": "system", "content": call.options.system_instruction}
     for turn in call.conversation.turns if call.conversation else ():
-        yield _encode_turn(turn, dialect)
+        message = _encode_turn(turn, dialect)
+        # An answer of reasoning alone, cut off or blocked: servers refuse a message without content.
+        if message["content"] or turn.tool_calls or turn.role == "tool":
+            yield message
     content = _encode_content(call.parts, call.prompt, dialect)
     if content:
         yield {"role": "user", "content": content}
+
+
+def _merge_messages(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield one system message at the beginning, then the others, neighbours of one role as one."""
+    instructions = [message["content"] for message in messages if message["role"] in _SYSTEM_ROLES]
+    if instructions:
+        yield {"role": "system", "content": "\n\n".join(instructions)}
+    others = (message for message in messages if message["role"] not in _SYSTEM_ROLES)
+    for role, neighbours in groupby(others, key=itemgetter("role")):
+        run = list(neighbours)
+        # Each result of a tool is a message of its own.
+        yield from run if role == "tool" else [reduce(_merge_two_messages, run)]
+
+
+def _merge_two_messages(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    calls = [*first.get("tool_calls", ()), *second.get("tool_calls", ())]
+    merged = first | second | {"content": _merge_contents(first["content"], second["content"])}
+    return merged | ({"tool_calls": calls} if calls else {})
+
+
+def _merge_contents(first: str | list[Any] | None, second: str | list[Any] | None) -> str | list[Any] | None:
+    if not first or not second:
+        return first or second
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [part for content in (first, second) for part in _list_parts(content)]
+
+
+def _list_parts(content: str | list[Any]) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _encode_turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:

@@ -95,6 +95,8 @@ INFO = ProviderInfo(
     base_url_policy="optional",
     headers_env="ANTHROPIC_CUSTOM_HEADERS",
     accepts_client=True,
+    # By the published contract of the Messages API, for ids of tool_use blocks.
+    call_id_pattern=r"[a-zA-Z0-9_-]+",
     deferred=LIMITS,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from pollux_gemini.models import find_facts
 from pollux_gemini.parts import encode_part, read_function_calls, read_objects, read_texts
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ PARTS_KEY = "gemini_parts"
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _MODEL_ROLES = frozenset({"assistant", "model"})
+#: Google's stand-in for the signature of a call that no Gemini model made:
+#: https://ai.google.dev/gemini-api/docs/thought-signatures (2025-12). Without one, Gemini 3 answers 400.
+_FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 #: Stands in for the call of a tool result whose call is not in the history: the API requires a function name.
 _UNKNOWN_FUNCTION = {"name": "unknown_tool"}
 
@@ -50,7 +54,7 @@ def _encode_turns(call: Call) -> Iterator[tuple[str, list[Json]]]:
     function_calls: dict[str, Json] = {}
     for turn in _list_turns(call):
         if turn.role in _MODEL_ROLES:
-            parts = _encode_answer(turn)
+            parts = _encode_answer(turn, needs_signature=find_facts(call.model).checks_signatures)
             # A call that came without an id has one of ours in the turn. Its result must name the call as it is sent.
             sent = read_function_calls(parts)
             function_calls |= {call.id: function for call, function in zip(turn.tool_calls, sent, strict=True)}
@@ -71,12 +75,18 @@ def _encode_text(text: str | None) -> list[Json]:
     return [{"text": text}] if text else []
 
 
-def _encode_answer(turn: Turn) -> list[Json]:
+def _encode_answer(turn: Turn, *, needs_signature: bool) -> list[Json]:
     """Encode an earlier answer: the stored parts, unless the turn was changed or comes from another provider."""
     # Stored parts go back unchanged: Gemini checks thought signatures against the parts they came with.
     stored = read_objects((turn.provider_state or {}).get(PARTS_KEY))
-    built = _encode_text(turn.content) + [{"functionCall": _encode_function_call(call)} for call in turn.tool_calls]
-    return stored if _read_text_and_calls(stored) == _read_text_and_calls(built) else built
+    calls: list[Json] = [{"functionCall": _encode_function_call(call)} for call in turn.tool_calls]
+    built = _encode_text(turn.content) + calls
+    if _read_text_and_calls(stored) == _read_text_and_calls(built):
+        return stored
+    # Of parallel calls only the first has a signature.
+    if calls and needs_signature:
+        calls[0]["thoughtSignature"] = _FOREIGN_SIGNATURE
+    return built
 
 
 def _read_text_and_calls(parts: list[Json]) -> tuple[str, list[tuple[str, Any]]]:

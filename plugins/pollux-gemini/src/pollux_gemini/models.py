@@ -30,6 +30,7 @@ class ModelFacts:
 
     ``thinking``: "level" models take a level, or a budget; "budget" models only a budget of tokens, from
     ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
+    ``checks_signatures``: the model refuses an earlier call of a function without its thought signature.
     """
 
     pattern: str
@@ -37,6 +38,7 @@ class ModelFacts:
     min_budget: int = 1
     max_budget: int | None = None
     can_stop: bool = True
+    checks_signatures: bool = False
 
     @property
     def efforts(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ FACTS = (
     ModelFacts(pattern=r"gemini-2\.5-pro", thinking="budget", min_budget=128, max_budget=32_768, can_stop=False),
     ModelFacts(pattern=r"gemini-2\.5-flash-lite", thinking="budget", min_budget=512, max_budget=24_576),
     ModelFacts(pattern=r"gemini-2\.5", thinking="budget", max_budget=24_576),
-    ModelFacts(pattern=r"", thinking="level"),
+    ModelFacts(pattern=r"", thinking="level", checks_signatures=True),
 )
 
 

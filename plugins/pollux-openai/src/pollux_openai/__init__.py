@@ -86,6 +86,8 @@ INFO = ProviderInfo(
     base_url_policy="optional",
     header_env={"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"},
     accepts_client=True,
+    # By the published contract of the Responses API, for call_id of a function's output.
+    call_id_pattern=r".{1,64}",
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history"),
