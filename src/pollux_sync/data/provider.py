@@ -321,14 +321,18 @@ def _mark_inline_texts(value: Any, mark: str, texts: Mapping[int, InlineText], f
 
     ``texts`` are known by the identity of their strings: comparing megabytes would cost what is to be saved.
     """
-    if isinstance(value, dict):
-        return {name: _mark_inline_texts(inner, mark, texts, found) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_mark_inline_texts(inner, mark, texts, found) for inner in value]
-    if inline := texts.get(id(value)):
-        found.append(inline)
-        return mark
-    return value
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: replace(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [replace(inner) for inner in value]
+        if inline := texts.get(id(value)):
+            found.append(inline)
+            return mark
+        return value
+
+    return replace(value)
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from io import SEEK_SET, BytesIO, RawIOBase
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
@@ -16,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import attrs
 
 from pollux_sync.data.converter import load_value
-from pollux_sync.data.files import open_file, read_beginning
+from pollux_sync.data.files import open_file, read_beginning, read_file
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 from pollux_sync.data.payloads import make_printable
 from pollux_sync.errors import ConfigurationError, PolluxError, SourceError
@@ -45,10 +46,17 @@ _MIME_TYPE = re.compile(rf'{_WORD}/{_WORD}( *; *{_WORD}=({_WORD}|"[ !#-\[\]-~]*"
 
 def _normalize_mime(mime_type: object) -> str:
     """Return a MIME type in lower case. Raises SourceError for one that no header could carry."""
-    text = mime_type.strip().lower() if isinstance(mime_type, str) else ""
-    if not _MIME_TYPE.fullmatch(text):
+    text = _normalize_type(mime_type) if isinstance(mime_type, str) else None
+    if text is None:
         raise SourceError(f"mime_type is no MIME type: {mime_type!r}", hint="e.g. mime_type='application/pdf'")
     return text
+
+
+# Cached, since the files of a program have few types.
+@lru_cache
+def _normalize_type(mime_type: str) -> str | None:
+    text = mime_type.strip().lower()
+    return text if _MIME_TYPE.fullmatch(text) else None
 
 
 @attrs.frozen
@@ -70,8 +78,7 @@ class FileLoader:
 
     def __call__(self) -> bytes:
         """Return the file's current content. Raises OSError."""
-        with open_file(self.path) as stream:
-            return stream.read()
+        return read_file(self.path)
 
 
 @attrs.frozen

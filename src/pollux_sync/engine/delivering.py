@@ -134,8 +134,10 @@ def _require_inline(
 
 def read_inline(part: UploadPart) -> InlinePart:
     """Return a file as it goes inside a request. Raises SourceError if it can no longer be read as it was planned."""
+    if part.data is not None:
+        return InlinePart(part.source, part.data)
     with convert_read_errors(part.source):
-        return InlinePart(part.source, part.pin_source().load() if part.data is None else part.data)
+        return InlinePart(part.source, part.pin_source().load())
 
 
 def replace_files(call: Call, delivered: Mapping[FileKey, Asset | InlinePart]) -> Call:
