@@ -7,6 +7,7 @@ from anthropic_batches import Batches
 from messages_api import AnthropicFacts, Files, build_start_event, events, text_block
 from messages_streams import TRANSCRIPTS
 from pollux_sync.testing.contract import (
+    ConversationContract,
     DeferredContract,
     FaultCase,
     FilesContract,
@@ -32,6 +33,10 @@ class Facts(AnthropicFacts):
             "error inside a 200": FaultCase(Answer(json=BROKE), "capacity", 500, 2),
             "overloaded inside a 200": FaultCase(Answer(json=OVERLOADED), "capacity", 529, 2),
         }
+
+
+class TestAnthropicConversations(Facts, ConversationContract):
+    pass
 
 
 class TestAnthropic(Facts, ProviderContract):

@@ -8,6 +8,7 @@ from gemini_batches import Batches
 from gemini_streams import ANSWERS, TOOLS
 from pollux_sync import Options
 from pollux_sync.testing.contract import (
+    ConversationContract,
     DeferredContract,
     FaultCase,
     FilesContract,
@@ -55,6 +56,10 @@ class Facts(GeminiFacts):
             "an error in a list": FaultCase(Answer(status=503, json=[BROKE]), "capacity", 503, 2),
             "no answer": FaultCase(Answer(json={}), "malformed", 200),
         }
+
+
+class TestGeminiConversations(Facts, ConversationContract):
+    pass
 
 
 class TestGemini(Facts, ProviderContract):

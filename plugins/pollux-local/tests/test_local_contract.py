@@ -3,12 +3,22 @@
 from chat_api import LocalFacts
 from chat_streams import TRANSCRIPTS, chunk
 from pollux_sync import Options
-from pollux_sync.testing.contract import ProviderContract, SchemaContract, StreamingContract, Transcript
+from pollux_sync.testing.contract import (
+    ConversationContract,
+    ProviderContract,
+    SchemaContract,
+    StreamingContract,
+    Transcript,
+)
 from schema_types import TYPES
 from streams import sse
 
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 TOOLS = Options(tools=[ADD, ADD | {"name": "sub"}])
+
+
+class TestLocalConversations(LocalFacts, ConversationContract):
+    pass
 
 
 class TestLocal(LocalFacts, ProviderContract):

@@ -6,6 +6,7 @@ from pathlib import Path
 from openai_batches import OpenAIBatches
 from pollux_sync import Options
 from pollux_sync.testing.contract import (
+    ConversationContract,
     DeferredContract,
     FaultCase,
     FilesContract,
@@ -41,6 +42,10 @@ class Facts(OpenAIFacts):
             "no quota": FaultCase(error(429, "insufficient_quota"), "rate_limit", 429, 2),
             "error inside a 200": FaultCase(answer(error=broke), "capacity", 500, 2),
         }
+
+
+class TestOpenAIConversations(Facts, ConversationContract):
+    pass
 
 
 class TestOpenAI(Facts, ProviderContract):

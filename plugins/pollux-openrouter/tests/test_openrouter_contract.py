@@ -1,8 +1,12 @@
 """The contract suite, with OpenRouter behind the provider."""
 
 from openrouter_api import OpenRouterFacts
-from pollux_sync.testing.contract import ProviderContract, SchemaContract
+from pollux_sync.testing.contract import ConversationContract, ProviderContract, SchemaContract
 from schema_types import TYPES
+
+
+class TestOpenRouterConversations(OpenRouterFacts, ConversationContract):
+    pass
 
 
 class TestOpenRouter(OpenRouterFacts, ProviderContract):

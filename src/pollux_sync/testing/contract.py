@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
     from pathlib import Path
 
+    from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.errors import FaultKind
     from pollux_sync.testing.server import Handler, RecordedRequest, Step
 
@@ -273,6 +274,80 @@ class ProviderContract(Contract):
             call = {"provider": self.provider, "model": self.model} | reach
             imported = _run_python(_PLAIN_CALL, json.dumps(call), *self.heavy)
         assert imported == "[]"
+
+
+class ConversationContract(Contract):
+    """The tests of a provider that takes earlier turns and tools: what came from one wire goes back to another."""
+
+    @pytest.fixture(params=["blocking", "streamed"])
+    def ask(self, request: pytest.FixtureRequest, config: Callable[..., Config]) -> Callable[[Options], ResultEnvelope]:
+        """Return a function that asks with options, blocking or streamed."""
+        if request.param == "blocking":
+            return lambda options: run("go on", config=config(), options=options)
+        return lambda options: stream("go on", config=config(), options=options).result()
+
+    def test_sends_results_of_tools_in_the_order_of_their_calls(
+        self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]
+    ) -> None:
+        """Some services pair them by their order."""
+        server.reply(self.answer("fine"))
+        turns = [
+            _QUESTION,
+            _call_tools("a", "b"),
+            _build_result("b", "second result"),
+            _build_result("a", "first result"),
+        ]
+        assert ask(Options(history=turns, tools=_TOOLS))["answers"] == ["fine"]
+        body = server.requests[-1].body.decode()
+        assert body.index("first result") < body.index("second result")
+
+    @pytest.mark.parametrize("turns", [["call"], ["result"], ["call", "result", "result"]], ids=" and ".join)
+    def test_refuses_calls_and_results_that_do_not_pair(
+        self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope], turns: Sequence[str]
+    ) -> None:
+        """Services refuse them too, but after the request was sent."""
+        history = [_QUESTION, *(_call_tools("a") if turn == "call" else _build_result("a", "fine") for turn in turns)]
+        with pytest.raises(ConfigurationError, match="'a'"):
+            ask(Options(history=history, tools=_TOOLS))
+        assert server.requests == []
+
+    def test_sends_arguments_that_were_cut_off_as_an_object(
+        self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]
+    ) -> None:
+        """The result of the call tells the model what it had written."""
+        server.reply(self.answer("fine"))
+        turns = [_QUESTION, _call_tools("a", arguments='{"path": "notes'), _build_result("a", "not run")]
+        assert ask(Options(history=turns, tools=_TOOLS))["answers"] == ["fine"]
+        texts = dict(_iter_texts(server.requests[-1].json()))
+        assert all(isinstance(json.loads(text), dict) for name, text in texts.items() if name == "arguments")
+        assert "not a JSON object" in server.requests[-1].body.decode()
+
+    def test_sends_no_blank_turn(self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]) -> None:
+        """An answer that was blocked, or cut off in its thoughts, has no text."""
+        server.reply(self.answer("fine"))
+        turns = [_QUESTION, {"role": "assistant", "content": " \n"}, {"role": "assistant", "content": ""}]
+        assert ask(Options(history=turns, system_instruction=" "))["answers"] == ["fine"]
+        assert all(text.strip() for _, text in _iter_texts(server.requests[-1].json()))
+
+    def test_continues_an_answer_that_ends_with_half_a_character(
+        self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]
+    ) -> None:
+        """Such an answer was cut off inside an emoji; no JSON in UTF-8 can hold it."""
+        server.reply(self.answer("cut \ud83d"), self.answer("fine"))
+        asked = ask(Options(history=[]))
+        assert asked["answers"] == ["cut \ufffd"]
+        stored = json.loads(json.dumps(asked, ensure_ascii=False).encode())
+        assert ask(Options(continue_from=stored))["answers"] == ["fine"]
+        server.requests[-1].body.decode()
+
+    def test_replaces_lone_surrogates_in_earlier_turns(
+        self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]
+    ) -> None:
+        """A tool may return the name of a file that is not UTF-8."""
+        server.reply(self.answer("fine"))
+        turns = [_QUESTION, _call_tools("a"), _build_result("a", "caf\udce9.txt")]
+        assert ask(Options(history=turns, tools=_TOOLS))["answers"] == ["fine"]
+        assert any("caf\ufffd.txt" in text for _, text in _iter_texts(server.requests[-1].json()))
 
 
 class StreamingContract(Contract):
@@ -892,6 +967,31 @@ class _OfflineService:
     @hookimpl(tryfirst=True)
     def pollux_stream(self) -> _ChunkStream:
         return _ChunkStream(self.chunks)
+
+
+_QUESTION = {"role": "user", "content": "what is in the notes?"}
+_TOOLS = [{"name": "look_up", "parameters": {"type": "object", "properties": {"path": {"type": "string"}}}}]
+
+
+def _call_tools(*ids: str, arguments: str = "{}") -> dict[str, Any]:
+    calls = [{"id": call_id, "name": "look_up", "arguments": arguments} for call_id in ids]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+def _build_result(call_id: str, content: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def _iter_texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in JSON data, with the name of its field."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for inner_name, inner in value.items():
+            yield from _iter_texts(inner, inner_name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _iter_texts(inner, name)
 
 
 def _join_texts(events: Sequence[Any], kind: str) -> str:
