@@ -55,7 +55,7 @@ def _split_at_answers(turns: Sequence[Turn]) -> Iterator[tuple[Turn | None, list
     answer: Turn | None = None
     others: list[Turn] = []
     for turn in turns:
-        if turn.role == "assistant":
+        if turn.role == "assistant" or turn.tool_calls:
             yield answer, others
             answer, others = turn, []
         else:
