@@ -150,7 +150,7 @@ def capture_request(wire, config, options=None, source=None):
     wire.requests.clear()
     run("a question", source=source, config=config, options=Options(**(options or {})))
     (request,) = wire.requests
-    return json.dumps(attrs.asdict(request, filter=attrs.filters.exclude("inline_texts")), sort_keys=True)
+    return json.dumps(attrs.asdict(request) | {"fields": request.body}, sort_keys=True)
 
 
 def assert_refused(wire, match, **call):

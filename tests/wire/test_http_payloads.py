@@ -110,9 +110,9 @@ def test_sends_a_form(server, client, tmp_path):
 
 def test_sends_a_body_with_inline_texts_as_it_would_be_written_whole(server, client):
     server.reply(GOOD)
-    large, small = InlineText.encode(b"ABC" * 50_000, "data:image/png;base64,"), InlineText.encode(b"xyz", "")
-    body = {"text": 'a "ü"', "image": large.text, "more": [small.text, 1]}
-    request = HttpRequest(path="/ask", body=body, inline_texts=(large, small))
+    large, small = InlineText(b"ABC" * 50_000, "data:image/png;base64,"), InlineText(b"xyz")
+    body = {"text": 'a "ü"', "image": large, "more": [small, 1]}
+    request = HttpRequest(path="/ask", body=body)
     client.send(request, 5.0)
     (sent,) = server.requests
     assert sent.body == request.content

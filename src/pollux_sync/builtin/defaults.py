@@ -63,7 +63,7 @@ class CoreDefaults:
     @hookimpl(trylast=True)
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
         # Chat Completions, Responses and Messages all ask for a stream so; a provider that differs has its own hook.
-        return attrs.evolve(request, body={**(request.body or {}), "stream": True})
+        return attrs.evolve(request, body={**(request.fields or {}), "stream": True})
 
     @hookimpl(trylast=True)
     def pollux_stream(self, request: HttpRequest, client: HttpClient, timeout_s: float) -> EventStream:

@@ -136,7 +136,7 @@ class Explanation:
         """Return the explanation as JSON-ready data, each request with its curl command; prices are texts."""
         data = attrs.asdict(self, value_serializer=lambda _, __, value: _convert_jsonable(value))
         for item, request in zip(data["requests"], self.requests, strict=True):
-            item["curl"] = request.curl
+            item |= {"body": item.pop("fields"), "curl": request.curl}
         return data | {name: _convert_jsonable(getattr(self, name)) for name in ("lowest_price", "highest_price")}
 
     def _iter_lines(self) -> Iterator[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import threading
 from binascii import b2a_base64
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -24,28 +26,71 @@ def _keep_freed_memory() -> None:
     bytes(2**20)
 
 
-@attrs.frozen(repr=False, eq=False)
-class InlineText:
-    """A file in base64 as a text for the body of a request, and what the body holds for it as JSON.
+#: One for all texts: the interpreter encodes only one at a time anyway, and a lock in each would not survive pickling.
+_encoding_lock = threading.Lock()
 
-    It is written into the JSON as bytes, once for all requests: escaping and joining 20 MB takes three times as long
-    and twice the memory.
+
+def _renew_lock() -> None:
+    """Make a new lock in a forked child, whose copy a thread of the parent may hold."""
+    global _encoding_lock  # noqa: PLW0603
+    _encoding_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@attrs.define(repr=False)
+class InlineText:
+    """A file in base64 after a prefix, as a text in the body of a request; ``str()`` returns the text.
+
+    It is written into the JSON as bytes, encoded once for all requests: as a Python text, 20 MB would be escaped and
+    joined in three times the time and twice the memory.
     """
 
-    text: str
-    #: The text between the quotes of its JSON.
-    json: bytes
+    _data: bytes
+    _prefix: str = ""
+    _base64: bytes = attrs.field(default=b"", init=False, eq=False)
 
-    @classmethod
-    def encode(cls, data: bytes, prefix: str) -> Self:
-        """Return ``data`` in base64 after ``prefix``."""
-        _keep_freed_memory()
-        # Joined as bytes, so that no more than two copies exist at once: fresh memory costs more than the encoding.
-        content = prefix.encode() + b2a_base64(data, newline=False)
-        text = content.decode()
+    def __str__(self) -> str:
+        return self._prefix + self._encode().decode()
+
+    def __repr__(self) -> str:
+        return f"InlineText({self._prefix!r}, {len(self._data)} bytes)"
+
+    @property
+    def json(self) -> tuple[bytes, bytes]:
+        """The text between the quotes of its JSON, in two pieces that are not copied."""
         # Base64 needs no escaping.
-        escaped = json.dumps(prefix) != f'"{prefix}"'
-        return cls(text, json.dumps(text)[1:-1].encode() if escaped else content)
+        return json.dumps(self._prefix, ensure_ascii=False)[1:-1].encode(), self._encode()
+
+    def _encode(self) -> bytes:
+        if not self._base64 and self._data:
+            # One thread encodes it, and not each of the threads that share it: it may be megabytes.
+            with _encoding_lock:
+                if not self._base64:
+                    _keep_freed_memory()
+                    self._base64 = b2a_base64(self._data, newline=False)
+        return self._base64
+
+
+def expand_texts(value: Any) -> Any:
+    """Return JSON-ready data: every `InlineText` in ``value`` as a text. Without any it is not copied."""
+    return _expand(value) if _holds_inline_text(value) else value
+
+
+def _holds_inline_text(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_inline_text, value.values()))
+    return isinstance(value, InlineText) or (isinstance(value, list | tuple) and any(map(_holds_inline_text, value)))
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _expand(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_expand(inner) for inner in value]
+    return str(value) if isinstance(value, InlineText) else value
 
 
 class Readable(Protocol):

@@ -11,13 +11,12 @@ import secrets
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import attrs
 
 from pollux_sync.data.converter import Storable
-from pollux_sync.data.payloads import InlineText, Payload  # noqa: TC001 - requests are read from stored data
+from pollux_sync.data.payloads import InlineText, Payload, expand_texts
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
@@ -34,9 +33,20 @@ Delivery = Literal["text", "inline", "upload", "uri", "stored"]
 BaseUrlPolicy = Literal["fixed", "optional", "required"]
 
 
-# One encoder for every request: json.dumps would build one for each call. NaN and Infinity are refused because they
-# are not JSON, although Python writes them by default.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+class _InlineTextFoundError(Exception):
+    """A body holds an `InlineText`."""
+
+
+def _refuse_value(value: Any) -> NoReturn:
+    if isinstance(value, InlineText):
+        raise _InlineTextFoundError
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+# NaN and Infinity are refused because they are not JSON, although Python writes them by default.
+_JSON_SETTINGS: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+# One encoder for every request: json.dumps would build one for each call.
+_ENCODER = json.JSONEncoder(**_JSON_SETTINGS, default=_refuse_value)
 
 # A body may hold files of megabytes.
 _SHORTENED = reprlib.Repr()
@@ -261,35 +271,39 @@ class HttpRequest:
     """One HTTP request as data: `pollux_encode` returns it and `pollux_send` sends it. It never holds the key.
 
     ``path`` is relative to the base url, or a whole address on the same host, such as that of an upload in progress.
-    ``body`` is JSON-ready, or None for no body. ``payload`` is sent in its place where the body is not JSON: bytes, a
-    file, a form with a file. ``is_answer_optional`` admits a successful answer without a body, which is decoded as
-    None; otherwise it is an error. ``inline_texts`` are set by the core: texts of files that the body holds.
+    ``fields`` are the body, given as ``body``, or None for no body; files in base64 may stand in it as `InlineText`.
+    ``payload`` is sent in its place where the body is not JSON: bytes, a file, a form with a file.
+    ``is_answer_optional`` admits a successful answer without a body, which is decoded as None; otherwise it is an
+    error.
     """
 
     path: str
-    body: dict[str, Any] | None = attrs.field(default=None, repr=_SHORTENED.repr)
+    fields: dict[str, Any] | None = attrs.field(default=None, repr=_SHORTENED.repr, alias="body")
     payload: Payload | None = None
     is_answer_optional: bool = False
-    inline_texts: tuple[InlineText, ...] = attrs.field(default=(), repr=False, eq=False)
     method: str = "POST"
     headers: dict[str, str] = attrs.field(factory=dict)
 
     @property
+    def body(self) -> dict[str, Any] | None:
+        """The body as JSON-ready data, None without a body; files in base64 are texts, made anew each time."""
+        body: dict[str, Any] | None = expand_texts(self.fields)
+        return body
+
+    @property
     def content(self) -> bytes | None:
         """The body as compact UTF-8 JSON, None without a body. Raises ConfigurationError if JSON cannot hold it."""
-        return None if self.body is None else encode_json(self.body)
+        return None if self.fields is None else b"".join(self.split_content())
 
     def split_content(self) -> tuple[bytes, ...]:
-        """Return `content` in pieces, where what the body holds of `inline_texts` is not copied."""
-        found: list[InlineText] = []
-        texts = {id(inline.text): inline for inline in self.inline_texts}
-        # Random, so that no text of the caller's is taken for a mark.
-        mark = secrets.token_hex(16)
+        """Return `content` in pieces, in which files in base64 are not copied; none without a body."""
+        if self.fields is None:
+            return ()
         with _convert_json_errors():
-            text = _ENCODER.encode(_mark_inline_texts(self.body, mark, texts, found)).encode()
-        # JSON objects and lists keep their order, so the marks come in the order in which the texts were found.
-        first, *rest = text.split(mark.encode())
-        return (first, *chain.from_iterable(zip([inline.json for inline in found], rest, strict=True)))
+            try:
+                return (_ENCODER.encode(self.fields).encode(),)
+            except _InlineTextFoundError:
+                return _split_at_texts(self.fields)
 
 
 def encode_json(value: Any) -> bytes:
@@ -316,23 +330,21 @@ def _convert_json_errors() -> Iterator[None]:
         ) from error
 
 
-def _mark_inline_texts(value: Any, mark: str, texts: Mapping[int, InlineText], found: list[InlineText]) -> Any:
-    """Return the value with a mark in place of each inline text, which is added to ``found``.
+def _split_at_texts(fields: dict[str, Any]) -> tuple[bytes, ...]:
+    found: list[InlineText] = []
+    # Random, so that no text of the caller's is taken for it.
+    mark = secrets.token_hex(16)
 
-    ``texts`` are known by the identity of their strings: comparing megabytes would cost what is to be saved.
-    """
+    def replace(value: Any) -> str:
+        if not isinstance(value, InlineText):
+            _refuse_value(value)
+        found.append(value)
+        return mark
 
-    def replace(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: replace(inner) for name, inner in value.items()}
-        if isinstance(value, list | tuple):
-            return [replace(inner) for inner in value]
-        if inline := texts.get(id(value)):
-            found.append(inline)
-            return mark
-        return value
-
-    return replace(value)
+    content = json.JSONEncoder(**_JSON_SETTINGS, default=replace).encode(fields).encode()
+    # The encoder takes values in the order in which it writes them.
+    first, *rest = content.split(mark.encode())
+    return (first, *(piece for text, after in zip(found, rest, strict=True) for piece in (*text.json, after)))
 
 
 @attrs.frozen(kw_only=True)

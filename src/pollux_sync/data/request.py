@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -13,6 +11,7 @@ from pollux_sync.data.payloads import InlineText
 from pollux_sync.data.source import BytesLoader
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -24,19 +23,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
-
-#: One for all parts: the interpreter encodes only one at a time anyway, and a lock in each would not survive pickling.
-_encoding_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """Make a new lock in a forked child, whose copy a thread of the parent may hold."""
-    global _encoding_lock  # noqa: PLW0603
-    _encoding_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @attrs.frozen
@@ -61,29 +47,18 @@ class InlinePart:
         return self.source.mime_type
 
     @property
-    def base64(self) -> str:
-        """The content in base64, one text for all requests. A body that holds it unchanged is sent without copying."""
+    def base64(self) -> InlineText:
+        """The content in base64, for the body of a request: one text for all requests, whose ``str()`` is the text."""
         return self._share("")
 
     @property
-    def data_url(self) -> str:
-        """The content as a URL (RFC 2397), one text for all requests, as `base64`."""
+    def data_url(self) -> InlineText:
+        """The content as a URL (RFC 2397), as `base64`."""
         return self._share(f"data:{self.mime_type};base64,")
 
-    @property
-    def inline_texts(self) -> tuple[InlineText, ...]:
-        """The texts that have been read."""
-        return tuple(self._texts.values())
-
-    def _share(self, prefix: str) -> str:
-        inline = self._texts.get(prefix)
-        if inline is None:
-            # One thread encodes it, and not each of the threads that share it: it may be megabytes.
-            with _encoding_lock:
-                inline = self._texts.get(prefix)
-                if inline is None:
-                    inline = self._texts[prefix] = InlineText.encode(self.data, prefix)
-        return inline.text
+    def _share(self, prefix: str) -> InlineText:
+        # One of two threads may find that the other was faster; then both use the same.
+        return self._texts.get(prefix) or self._texts.setdefault(prefix, InlineText(self.data, prefix))
 
 
 @attrs.frozen

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_sync.data.request import InlinePart
 from pollux_sync.engine.fitting import fit_call
 
 if TYPE_CHECKING:
@@ -22,13 +21,11 @@ def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
     """
     call = fit_call(call, hooks.info.call_id_pattern)
     request = hooks.encode(call)
-    if texts := [text for part in call.all_parts if isinstance(part, InlinePart) for text in part.inline_texts]:
-        request = attrs.evolve(request, inline_texts=tuple(texts))
     raw_fields = (call.options.provider_options or {}).get(hooks.info.name)
     if not raw_fields:
         return request
     # A copy: encoders may return a body that they share between calls.
-    body = dict(request.body or {})
+    body = dict(request.fields or {})
     for name, value in raw_fields.items():
         encoded = body.get(name)
         body[name] = {**encoded, **value} if isinstance(encoded, dict) and isinstance(value, dict) else value

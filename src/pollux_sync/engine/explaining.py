@@ -205,7 +205,6 @@ def _scrub_texts(value: Any, scrub: Callable[[str], str]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_scrub_texts(inner, scrub) for inner in value)
     if attrs.has(type(value)):
-        return attrs.evolve(
-            value, **{name: _scrub_texts(getattr(value, name), scrub) for name in attrs.fields_dict(type(value))}
-        )
+        fields = attrs.fields(type(value))
+        return attrs.evolve(value, **{field.alias: _scrub_texts(getattr(value, field.name), scrub) for field in fields})
     return value

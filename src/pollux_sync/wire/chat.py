@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pollux_sync.data.options import Options
+    from pollux_sync.data.payloads import InlineText
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.request import Call, Part, Turn
     from pollux_sync.schemas import SchemaDialect
@@ -217,7 +218,7 @@ def _encode_part(part: Part) -> dict[str, Any]:
     )
 
 
-def _encode_address(part: InlinePart | UriPart) -> str:
+def _encode_address(part: InlinePart | UriPart) -> str | InlineText:
     """Return the address of a part's content, or a data URL that holds it."""
     if isinstance(part, UriPart):
         return part.uri

@@ -29,7 +29,7 @@ _ENTRY_TEXTS = frozenset({"text", "summary"})
 def encode_chat_stream(request: HttpRequest) -> HttpRequest:
     """Return the request for a stream that ends with the usage, unless its ``stream_options`` are null."""
     # Null is for a server that refuses the field. Without it most servers report no usage for a stream.
-    body = request.body or {}
+    body = request.fields or {}
     options = body.get("stream_options", {})
     extra = {} if options is None else {"stream_options": {"include_usage": True} | options}
     rest = {name: value for name, value in body.items() if name != "stream_options"}
