@@ -122,10 +122,11 @@ def test_the_cache_is_named():
 
 
 def test_tokens_are_estimated_by_characters():
-    history = [{"role": "assistant", "tool_calls": [{"id": "1", "name": "f", "arguments": "x" * 8}], "content": "y"}]
+    answer = {"role": "assistant", "tool_calls": [{"id": "1", "name": "f", "arguments": "x" * 8}], "content": "y"}
+    history = [answer, {"role": "tool", "tool_call_id": "1", "content": "z" * 4}]
     options = Options(system_instruction="s" * 4, history=history)
     (request,) = explain("p" * 10, sources=[Source.from_text("t" * 16)], config=MOCK, options=options).requests
-    assert request.estimated_input_tokens == 10
+    assert request.estimated_input_tokens == 11
     tools = Options(tools=[{"name": "f"}], response_schema={"type": "object"})
     assert explain("p" * 4, config=MOCK, options=tools).requests[0].estimated_input_tokens == 9
 
