@@ -39,8 +39,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 #: The headers that say where a body ends and what it is, which the client writes itself.
 _BODY_HEADERS = frozenset({"content-length", "content-type", "transfer-encoding"})
-#: One part of a host's name: of ASCII only what names hold, with the underscore of container networks.
-_HOST_LABEL = re.compile(r"[\w\x80-\U0010ffff-]{1,63}")
+#: One part of a host's name: of ASCII only letters, digits, hyphens and the underscore of container networks. Written
+#: as what is not in it, since a class of 100,000 characters takes 2 ms to compile.
+_HOST_LABEL = re.compile(r"[^\x00-,./:-@\[-^`{-\x7f]{1,63}")
 #: The user and password of a URL, with or without a scheme.
 _CREDENTIALS = re.compile(r"^((?:[\w+.-]+:)?//|)[^/?#]*@")
 
