@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FaultKind = Literal[
     "auth",
     "rate_limit",
+    "quota",
     "capacity",
     "context_overflow",
     "invalid_request",
@@ -52,7 +53,7 @@ FaultKind = Literal[
 ]
 _TOO_MANY = 429
 #: Kinds that sending the same request again cannot cure, whatever status a server sends with them.
-_PERMANENT_KINDS: frozenset[FaultKind] = frozenset({"auth", "context_overflow", "cache_missing"})
+_PERMANENT_KINDS: frozenset[FaultKind] = frozenset({"auth", "quota", "context_overflow", "cache_missing"})
 
 #: The operations that can fail with an APIError.
 Phase = Literal[
@@ -72,12 +73,12 @@ Phase = Literal[
 class Fault:
     """The facts of one failed physical attempt, as a classifier read them.
 
-    ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth",
+    ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth", "quota",
     "context_overflow" and "cache_missing". The retry policy alone decides about sending it again.
     ``retry_after_s`` is the wait in seconds that the server asks for. ``unread_answer`` is the beginning of a
-    successful answer that cannot be read, which may be paid for. ``n_tokens`` and ``n_ctx`` belong to
-    "context_overflow". ``provider_code`` is the name of the failure in the provider's own words, such as
-    "overloaded_error".
+    successful answer that cannot be read, or the model's answer that the service refused itself; it may be paid for.
+    ``n_tokens`` and ``n_ctx`` belong to "context_overflow". ``provider_code`` is the name of the failure in the
+    provider's own words, such as "overloaded_error".
     """
 
     kind: FaultKind
@@ -231,7 +232,8 @@ class APIError(PolluxError):
 
     ``kind`` is the category of the failure, one of `FaultKind`; ``provider_code`` is its name in the provider's own
     words. ``attempts`` and ``call_idx`` are as in PolluxError. ``unread_answer`` is the beginning, at most 1 MiB, of a
-    successful answer that could not be read, but may be paid for.
+    successful answer that could not be read, but may be paid for; or the model's answer that the service refused
+    itself, such as Groq's ``failed_generation``.
     """
 
     def __init__(

@@ -122,14 +122,8 @@ if TYPE_CHECKING:
     from pollux_sync.wire.chat import CHAT_AUDIO_TYPES, CHAT_FIELDS, ChatDialect, decode_chat, encode_chat
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
     from pollux_sync.wire.clocks import convert_to_server_time
-    from pollux_sync.wire.faults import (
-        HttpError,
-        ReplyError,
-        SizeLimitError,
-        classify_error,
-        error_code,
-        error_message,
-    )
+    from pollux_sync.wire.errorbodies import error_code, error_message, find_error
+    from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, classify_error
     from pollux_sync.wire.fields import as_text, read_count
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
@@ -249,7 +243,8 @@ _HOMES = {
     "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "ChatDialect", "decode_chat", "encode_chat"),
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
     "wire.clocks": ("convert_to_server_time",),
-    "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "classify_error", "error_code", "error_message"),
+    "wire.errorbodies": ("error_code", "error_message", "find_error"),
+    "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "classify_error"),
     "wire.fields": ("as_text", "read_count"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
@@ -385,6 +380,7 @@ __all__ = [
     "error_code",
     "error_message",
     "find_client_problem",
+    "find_error",
     "find_marked_jobs",
     "find_model_row",
     "find_strict_problem",

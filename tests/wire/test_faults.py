@@ -8,7 +8,8 @@ from requests.exceptions import SSLError
 
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.wire.connections import StaleConnectionError
-from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, error_message, is_stale, read_retry_after
+from pollux_sync.wire.errorbodies import error_message
+from pollux_sync.wire.faults import HttpError, ReplyError, classify_error, is_stale, read_retry_after
 
 JSON_429 = {"error": {"message": "slow down"}}
 

@@ -183,7 +183,7 @@ def test_recognises_an_overflow_and_its_numbers(status, body, n_tokens, n_ctx):
         ),
         (400, build_error("Unknown parameter: 'context_length'"), None, False),
         (400, build_error("Unsupported value: context window", code="unsupported_value"), None, False),
-        (429, build_error("Request too large: limit 30000 tokens a minute, requested 42000"), "rate_limit", True),
+        (429, build_error("Request too large: limit 30000 tokens a minute, requested 42000"), "rate_limit", False),
         (429, build_error("maximum context length is 8 tokens"), "rate_limit", True),
         (500, build_error("Context size has been exceeded."), "capacity", True),  # shared by requests that each fit
     ],

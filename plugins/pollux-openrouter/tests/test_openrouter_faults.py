@@ -12,7 +12,7 @@ CHOICE_ERROR = {"choices": [{"error": {"code": 502, "message": "overloaded"}, "f
     ("step", "kind", "status", "attempts", "says"),
     [
         (failure(401, "No cookie auth credentials found"), "auth", 401, 1, "OPENROUTER_API_KEY"),
-        (failure(402, "Insufficient credits"), "invalid_request", 402, 1, "add credits"),
+        (failure(402, "Insufficient credits"), "quota", 402, 1, "add credits"),
         (failure(403, "Input flagged", reasons=["violence"]), "invalid_request", 403, 1, "flagged for: violence"),
         (failure(403, "Key limit exceeded"), "auth", 403, 1, "Key limit exceeded"),
         (failure(404, "No endpoints found"), "not_found", 404, 1, "No endpoints found"),
@@ -37,7 +37,7 @@ CHOICE_ERROR = {"choices": [{"error": {"code": 502, "message": "overloaded"}, "f
         (failure(503, "no provider left"), "capacity", 503, 2, "no provider left"),
         (failure(529, "overloaded"), "capacity", 529, 2, "overloaded"),
         (failure(200, "slow down", code=429), "rate_limit", 429, 2, "slow down"),
-        (failure(200, "no credits", code=402), "invalid_request", 402, 1, "add credits"),
+        (failure(200, "no credits", code=402), "quota", 402, 1, "add credits"),
         (Answer(json=CHOICE_ERROR), "capacity", 502, 2, "overloaded"),
         (Answer(json={"error": "no"}), "invalid_request", 200, 1, "no"),
         (ResetBeforeBody(), "connection", None, 2, "connection"),

@@ -163,7 +163,8 @@ def stores_no_files(error: PolluxError) -> bool:
 
 def refuses_size(error: APIError) -> bool:
     """Return whether a request was refused for its size, which a guess of the service's limit can cause."""
-    if error.kind in {"auth", "context_overflow", "cache_missing"}:
+    # Other kinds with these statuses are about the key, the tokens or a cache.
+    if error.kind != "invalid_request":
         return False
     is_named = error.status_code == _BAD_REQUEST and bool(_SIZE_MESSAGE.search(error.message))
     return error.status_code == _TOO_LARGE or is_named

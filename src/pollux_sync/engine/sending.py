@@ -25,9 +25,9 @@ _FORBIDDEN = 403
 def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
-    At most ``request_concurrency`` are in flight. When authentication fails, calls that have not started are not
-    sent. On Ctrl-C or sys.exit nothing more starts and calls in flight are abandoned; Interrupted or Terminated is
-    raised with the outcomes so far.
+    At most ``request_concurrency`` are in flight. When the key is refused or the quota used up, calls that have not
+    started are not sent. On Ctrl-C or sys.exit nothing more starts and calls in flight are abandoned; Interrupted or
+    Terminated is raised with the outcomes so far.
     """
     # One event for all calls: it ends their waits between attempts.
     stop = threading.Event()
@@ -53,9 +53,10 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
 
 
 class CallGate:
-    """Decides whether a call can be sent: not without its files, nor after the provider has refused the key.
+    """Decides whether a call can be sent: not without its files, nor after a failure that every call would meet.
 
-    A 403 after a successful answer is about that prompt, not about the key.
+    That is a refused key, a quota that is used up, or an address or a place that is refused. After a successful answer
+    a 403 or a refusal is about that prompt alone.
     """
 
     def __init__(self, prepared: Prepared) -> None:
@@ -75,13 +76,14 @@ class CallGate:
             self._has_answer = True
             return
         error = outcome.error
-        if (
-            isinstance(error, APIError)
-            and error.kind == "auth"
-            # Some services answer 403 to a single prompt that breaks their rules.
-            and not (error.status_code == _FORBIDDEN and self._has_answer)
-        ):
+        if isinstance(error, APIError) and self._is_shared(error):
             self._rejection = error
+
+    def _is_shared(self, error: APIError) -> bool:
+        """Return whether every other call would fail in the same way."""
+        # Some services answer 403 to a single prompt that breaks their rules.
+        is_certain = error.kind == "quota" or (error.kind == "auth" and error.status_code != _FORBIDDEN)
+        return is_certain or (error.kind in {"auth", "refused"} and not self._has_answer)
 
 
 def execute_call(call: Call, prepared: Prepared, hooks: Hooks, stop: threading.Event) -> Outcome:

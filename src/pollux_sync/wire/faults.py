@@ -2,57 +2,75 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 import time
 from email.utils import parsedate_to_datetime
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.errors import Fault, FaultKind
+from pollux_sync.wire.errorbodies import (
+    error_code,
+    error_message,
+    iter_reasons,
+    iter_statuses,
+    read_details,
+    read_refused_answer,
+)
 from pollux_sync.wire.overflow import detect_overflow
+from pollux_sync.wire.wordings import PAY_HINT, read_wording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pollux_sync.data.provider import HttpResponse
 
 #: Statuses after which the same request may succeed. 529 is Anthropic's "overloaded"; 409 is a lock time-out,
-#: which the vendors' SDKs retry too.
-RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+#: which the vendors' SDKs retry too; 520 to 527 and 530 are Cloudflare's, whose server behind it failed
+#: (developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors).
+RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, *range(520, 528), 529, 530})
 
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
 
 _KINDS: dict[int, FaultKind] = {
     401: "auth",
+    402: "quota",
     403: "auth",
     404: "not_found",
     408: "timeout",
     429: "rate_limit",
 }
 _HINTS = {
+    402: PAY_HINT,
     404: "check the model's name and the base url",
     413: "send less at once: fewer or smaller sources",
     429: "lower request_concurrency or raise RetryPolicy's limits",
 }
-#: The statuses of errors inside a 200, by words in their code or type. A stream that fails has sent its 200 already, so
-#: vendors send an event in its place: Anthropic's has the type "overloaded_error", "api_error" or "timeout_error".
+#: The statuses of errors inside a 200, by words in their code or type, else at the beginning of their message. A stream
+#: that fails has sent its 200 already, so vendors send an event in its place: Anthropic's has the type
+#: "overloaded_error", "api_error" or "timeout_error", Google's one of the names of google.rpc.Code.
 _NAMED_STATUSES = {
     "overloaded": 529,
     "rate_limit": 429,
+    "rate limit": 429,
+    "too many requests": 429,
+    "resource_exhausted": 429,
+    "insufficient_quota": 429,
+    "throttling": 429,
     "server_error": 500,
+    "server error": 500,
+    "internalservererror": 500,
     "api_error": 500,
     "unavailable": 503,
     "timeout_error": 504,
+    "deadline_exceeded": 504,
 }
-
-
-#: No server puts the sentence of an error so deep into its body.
-_MAX_LEVELS = 20
+#: How much of a message is searched for such words; a long one quotes what was sent.
+_MAX_NAMING_CHARS = 100
 
 
 class HttpError(Exception):
@@ -133,12 +151,13 @@ def _build_response_fault(response: HttpResponse) -> Fault:
     message = error_message(response.body)
     if status in _REDIRECTS:
         return _build_redirect_fault(response)
+    code = error_code(response.body)
     kind: FaultKind = _KINDS.get(status, "capacity" if status >= 500 else "invalid_request")  # noqa: PLR2004
     # Google answers 400 to a wrong key: "API key not valid. Please pass a valid API key."
     if status == 400 and "api key" in message.lower():  # noqa: PLR2004
         kind = "auth"
     # Some servers answer 400 with the code "model_not_found".
-    if status == 400 and "not_found" in error_code(response.body):  # noqa: PLR2004
+    if status == 400 and "not_found" in code:  # noqa: PLR2004
         kind = "not_found"
     fault = Fault(
         kind=kind,
@@ -148,9 +167,11 @@ def _build_response_fault(response: HttpResponse) -> Fault:
         retry_after_s=read_retry_after(response),
         request_id=response.request_id,
         hint=_HINTS.get(status),
-        provider_code=error_code(response.body).partition(" ")[0] or None,
+        provider_code=code.partition(" ")[0] or None,
+        unread_answer=read_refused_answer(response.body),
     )
-    return detect_overflow(fault, response.body, error_code(response.body))
+    worded = read_wording(fault, " ".join((code, *iter_reasons(response.body), message)))
+    return detect_overflow(worded, response.body, code)
 
 
 def _build_redirect_fault(response: HttpResponse) -> Fault:
@@ -169,24 +190,24 @@ def _read_error_status(response: HttpResponse) -> int:
     """Return the status of an answer, or the one that an error inside a 200 names."""
     if response.status >= 300:  # noqa: PLR2004
         return response.status
-    error = response.body.get("error") if isinstance(response.body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    # Gateways such as OpenRouter put the status into the code; some write it as text.
-    if isinstance(code, str) and code.isdecimal() and len(code) == 3:  # noqa: PLR2004 - int() refuses thousands
-        code = int(code)
-    if isinstance(code, int) and 400 <= code < 600:  # noqa: PLR2004
-        return code
-    name = error_code(response.body).lower()
-    return next((status for word, status in _NAMED_STATUSES.items() if word in name), response.status)
+    body = response.body
+    texts = (error_code(body), error_message(body)[:_MAX_NAMING_CHARS])
+    named = (status for text in texts if (status := _find_named_status(text)))
+    return next(chain(iter_statuses(body), named), response.status)
+
+
+def _find_named_status(text: str) -> int | None:
+    lowered = text.lower()
+    return next((status for word, status in _NAMED_STATUSES.items() if word in lowered), None)
 
 
 def _find_transport_fault(error: Exception) -> Fault | None:
     # Libraries wrap the exception that names the reason, so the whole chain is searched and its end is shown.
-    chain = list(_iter_chain(error))
-    detail = f"{type(chain[-1]).__name__}: {chain[-1]}"
+    links = list(_iter_chain(error))
+    detail = f"{type(links[-1]).__name__}: {links[-1]}"
     for types, fault in _list_transport_faults():
-        if any(isinstance(link, types) for link in chain):
-            named = _name_proxy(fault, chain)
+        if any(isinstance(link, types) for link in links):
+            named = _name_proxy(fault, links)
             return attrs.evolve(named, message=f"{named.message} ({detail})")
     return None
 
@@ -279,63 +300,6 @@ def is_stale(error: Exception) -> bool:
     return any(isinstance(e, StaleConnectionError) for e in _iter_chain(error, follows_context=False))
 
 
-def error_message(body: Any) -> str:
-    """Return the most specific sentence of an error body, in whichever shape the server sends it."""
-    return _find_message(body, _MAX_LEVELS)
-
-
-def _find_message(body: Any, levels: int) -> str:
-    """Return the sentence of a body, which is looked for as many levels deep."""
-    # Google sends a list of one, OpenAI {"error": {"message"}}, FastAPI {"detail"} with a text or a list of {"msg"}.
-    if isinstance(body, list) and body and levels:
-        return _find_message(body[0], levels - 1)
-    if isinstance(body, dict) and levels:
-        nested = next((body[key] for key in ("error", "message", "detail", "msg", "errors") if body.get(key)), None)
-        upstream = _read_upstream_message(body, levels - 1)
-        return upstream or (_find_message(nested, levels - 1) if nested is not None else _show(body or "no details"))
-    text = _show(body or "").strip()
-    # A proxy or gateway answered in the server's place; the title names the problem.
-    if text.lower().startswith(("<!doctype", "<html")):
-        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-        return f"an HTML page{f' titled {title[1].strip()!r}' if title else ''}"
-    return text or "no details"
-
-
-def _show(body: Any) -> str:
-    try:
-        return str(body)
-    except RecursionError:
-        return "an error that is nested too deeply to be shown"
-
-
-def _read_upstream_message(error: Mapping[str, Any], levels: int) -> str | None:
-    """Return a gateway's report of the provider behind it: ``metadata.provider_name`` and ``metadata.raw``."""
-    metadata = error.get("metadata")
-    if not isinstance(metadata, dict):
-        return None
-    raw = metadata.get("raw")
-    raw = raw.strip() if isinstance(raw, str) else raw
-    if not raw or not isinstance(raw, str | dict):
-        return None
-    return f"{metadata.get('provider_name') or 'upstream'}: {_find_message(_parse_json(raw), levels)}"
-
-
-def _parse_json(raw: str | dict[str, Any]) -> Any:
-    """Return an error body that was sent as text as data, or unchanged if it is not a JSON object or list."""
-    try:
-        parsed = json.loads(raw) if isinstance(raw, str) else raw
-    except (ValueError, RecursionError):
-        return raw
-    return parsed if isinstance(parsed, dict | list) else raw
-
-
-def error_code(body: Any) -> str:
-    """Return the machine-readable codes and types of an error body, joined by spaces; "" without any."""
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    names = (error.get(key) for key in ("code", "type", "status")) if isinstance(error, dict) else ()
-    return " ".join(value for value in names if isinstance(value, str))
-
-
 def read_retry_after(response: HttpResponse) -> float | None:
     """Return the seconds that the server asks to wait, or None if it does not ask.
 
@@ -371,11 +335,8 @@ def _parse_date(date: str) -> float | None:
 
 def _read_retry_info(body: Any) -> float | None:
     """Return the seconds in Google's RetryInfo, ``error.details[].retryDelay``, such as "8.35s"; None without one."""
-    body = body[0] if isinstance(body, list) and body else body
-    error = body.get("error") if isinstance(body, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    for detail in details if isinstance(details, list) else ():
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+    for detail in read_details(body):
+        delay = detail.get("retryDelay")
         if isinstance(delay, str) and delay.endswith("s"):
             return _parse_number(delay[:-1])
     return None

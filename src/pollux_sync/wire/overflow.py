@@ -1,6 +1,6 @@
 """Requests that exceed the model's context: the messages by which servers report it, and the tokens in them.
 
-The patterns come from answers and documentation of all families of servers, read up to 2026-11-21. A limit on the
+The patterns come from answers and documentation of all families of servers, read up to 2026-11-26. A limit on the
 output alone does not count as an overflow, and neither does a limit on tokens per minute.
 """
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 _HINT = "shorten prompt, sources or history, ask for fewer max_tokens, or use a model with a larger context"
 
 #: The machine-readable codes or types of such an error.
-_CODES = {"context_length_exceeded", "exceed_context_size_error"}
+_CODES = {
+    "context_length_exceeded",  # OpenAI, Groq, Cerebras
+    "exceed_context_size_error",  # llama.cpp
+    "tokens_limit_reached",  # GitHub Models
+    "model_max_prompt_tokens_exceeded",  # GitHub Copilot
+}
 
 #: The messages of such an error; the first match counts, so that patterns with numbers come before those without.
 #: ``#`` is a number. ``tokens`` plus ``more`` is what the request needs, ``limit`` is what fits.
@@ -39,10 +44,38 @@ _FORMS = (
     r"prompt contains (?P<tokens>#) tokens.*? (?P<limit>#) maximum context length",
     r"exceed the configured limit of (?P<limit>#) tokens\. Your \w+ resulted in (?P<tokens>#) tokens",
     r"keep the first (?P<tokens>#) tokens.*? context length of only (?P<limit>#) tokens",
-    r"maximum context length|prompt is too long|input is too long for (?:the )?requested model",
-    r"exceed(?:s|ed)? (?:the |the available |the maximum |max )?context (?:size|window|length)",
-    r"(?:greater|longer|larger) than the context (?:size|window|length)",
-    r"context (?:window|length) (?:is |was |has been )?exceeded",
+    # SGLang
+    r"input \((?P<tokens>#) tokens\) is longer than the model's context length \((?P<limit>#) tokens\)",
+    r"maximum context length of (?P<limit>#) tokens\. You requested a total of (?P<tokens>#) tokens",
+    # vLLM
+    r"passed (?P<tokens>#) input tokens(?: and requested (?P<more>#) output tokens)?\..*? only (?P<limit>#) tokens",
+    r"prompt length \(?(?P<tokens>#)\)? exceeds (?:the )?max\w*(?: \w+){0,3} \(?(?P<limit>#)",
+    # TGI, and Together
+    r"tokens \+ `max_new_tokens` must be <= (?P<limit>#)\. Given: (?P<tokens>#) `inputs` tokens and (?P<more>#)",
+    r"`inputs` must have less than (?P<limit>#) tokens\. Given: (?P<tokens>#)",
+    # Bedrock; other models there say only the first words, or "Input is too long"
+    r"max input tokens: (?P<limit>#), request input token count: (?P<tokens>#)",
+    # Cohere
+    r"tokens in the prompt cannot exceed (?P<limit>#) - received (?P<tokens>#)",
+    # GitHub Models and Copilot, Databricks
+    r"too large for \S+ model\. Max size: (?P<limit>#) tokens",
+    r"prompt token count of (?P<tokens>#) exceeds the limit of (?P<limit>#)",
+    r"input token count (?P<tokens>#) exceeds the maximum context length (?P<limit>#)",
+    # Cerebras, Moonshot, Qwen, Workers AI
+    r"current length is (?P<tokens>#) while limit is (?P<limit>#)",
+    r"exceeded model token limit: (?P<limit>#)(?: \(requested: (?P<tokens>#))?",
+    r"range of input length should be \[\d+, (?P<limit>#)\]",
+    r"maximum output tokens \((?P<tokens>#)\) exceeded this model context window limit \((?P<limit>#)\)",
+    # Without numbers: many services; Perplexity; Cohere; Bedrock; Zhipu; MiniMax; Volcengine; proxies of LiteLLM
+    r"maximum context length|(?:prompt|input|conversation|context) (?:is |was )?too long",
+    r"length of (?:all |the )?(?:messages|prompt|input)(?: \w+)? is too long",
+    r"too many tokens: |too many input tokens|prompt exceeds max(?:imum)? length",
+    r"reduce the length of (?:the |your )?(?:input |prompt )?(?:messages|prompt|input)",
+    r"exceed(?:s|ed)? (?:the |the available |the maximum |max |this model )?context (?:size|window|length)",
+    r"exceed(?:s|ed)? (?:the )?max(?:imum)? (?:input|prompt|message|context|model) (?:tokens|length)",
+    r"(?:greater|longer|larger) than (?:the |the model's )?context (?:size|window|length)",
+    # Not "context size": llama.cpp says "Context size has been exceeded" of requests that fit one by one.
+    r"context (?:window|length) (?:limit )?(?:is |was |has been )?exceed(?:ed|s)|ContextWindowExceeded",
 )
 _COMPILED = tuple(re.compile(form.replace("#", r"\d[\d,]{0,15}"), re.IGNORECASE | re.DOTALL) for form in _FORMS)
 #: The message names the overflow near its beginning; searching a long page would only cost time.
