@@ -132,7 +132,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
     from pollux_sync.wire.sdks import SDKCarrier, StainlessCarrier, open_sdk_stream, read_response, read_sdk_lines
     from pollux_sync.wire.sse import ByteStream, EventParser, read_until_complete
-    from pollux_sync.wire.tools import find_strict_problem, lift_calls, lower_parameters, result_text
+    from pollux_sync.wire.tools import find_strict_problem, lift_calls, lower_parameters, read_parameters, result_text
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
@@ -253,7 +253,7 @@ _HOMES = {
     "wire.sdkerrors": ("convert_body_errors", "convert_sdk_errors"),
     "wire.sdks": ("SDKCarrier", "StainlessCarrier", "open_sdk_stream", "read_response", "read_sdk_lines"),
     "wire.sse": ("ByteStream", "EventParser", "read_until_complete"),
-    "wire.tools": ("find_strict_problem", "lift_calls", "lower_parameters", "result_text"),
+    "wire.tools": ("find_strict_problem", "lift_calls", "lower_parameters", "read_parameters", "result_text"),
 }
 
 __all__ = [
@@ -397,6 +397,7 @@ __all__ = [
     "read_count",
     "read_list",
     "read_objects",
+    "read_parameters",
     "read_response",
     "read_sdk_lines",
     "read_until_complete",

@@ -48,7 +48,7 @@ def test_an_empty_history_opts_in():
 
 
 def test_history_comes_before_the_new_turns():
-    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "extra": 1}]
+    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     state = run("c", config=CONFIG, options=Options(history=history))["_conversation_state"]
     assert [turn["content"] for turn in state["history"]] == ["a", "b", "c", "echo: c"]
 

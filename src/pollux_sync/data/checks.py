@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
 
 
 def check_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
@@ -87,6 +90,36 @@ def require_mapping(name: str, value: object) -> dict[str, Any]:
         )
     # A copy, so that the checked value does not change with the caller's dict.
     return dict(value)
+
+
+def check_keys(
+    name: str,
+    data: Mapping[str, Any],
+    known: Collection[str],
+    *,
+    other_names: Mapping[str, str] | None = None,
+    hint: str | None = None,
+) -> None:
+    """Check that a dict has no keys beside ``known``.
+
+    By default the hint is the key that was probably meant; ``other_names`` are what other programs call the keys.
+    """
+    for key in data.keys() - set(known):
+        # Programs dump their records with every optional key set to null or empty: nothing is lost with these.
+        if data[key] not in (None, [], {}):
+            raise ConfigurationError(
+                f"{name} has the key {key!r}, which is not known", hint=hint or suggest_key(key, known, other_names)
+            )
+
+
+def suggest_key(key: str, known: Collection[str], other_names: Mapping[str, str] | None = None) -> str:
+    """Return a hint for a name that is not known: the one that was probably meant, and all that are known."""
+    # Imported here: only an error needs it.
+    from difflib import get_close_matches
+
+    similar = (other_names or {}).get(key) or next(iter(get_close_matches(key, known, n=1)), None)
+    question = f"did you mean {similar!r}? " if similar else ""
+    return f"{question}known are: {', '.join(sorted(known)) or 'none'}"
 
 
 def require_each(name: str, values: object, *kinds: type[Any], hint: str) -> tuple[Any, ...]:

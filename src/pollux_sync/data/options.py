@@ -17,7 +17,9 @@ from pollux_sync.data.checks import (
     check_text,
     require_mapping,
 )
+from pollux_sync.data.declaration import check_declaration
 from pollux_sync.data.handles import CacheHandle
+from pollux_sync.data.history import check_turn
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
 
@@ -148,7 +150,7 @@ class Options:
 
     def _check_tools(self) -> None:
         for index, tool in enumerate(_require_list("tools", self.tools)):
-            _check_tool(f"tools[{index}]", tool)
+            check_declaration(f"tools[{index}]", tool)
         names = [tool["name"] for tool in self.tools or ()]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -174,9 +176,9 @@ class Options:
         if self.history is not None and self.continue_from is not None:
             raise ConfigurationError("history and continue_from exclude each other", hint="keep one of them")
         for index, item in enumerate(_require_list("history", self.history)):
-            check_text(f"history[{index}]['role']", require_mapping(f"history[{index}]", item).get("role"))
             # Lone surrogates are replaced where the turns are built.
             check_json(f"history[{index}]", replace_nested_surrogates(item))
+            check_turn(f"history[{index}]", item)
         if self.continue_from is not None and not isinstance(self.continue_from, dict):
             raise ConfigurationError(
                 f"continue_from must be an earlier result, got {type(self.continue_from).__name__}",
@@ -222,17 +224,6 @@ class Options:
         """Return the hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
         schema = self.response_schema_json()
         return None if schema is None else schemas.schema_hash(schema)
-
-
-def _check_tool(name: str, tool: Any) -> None:
-    if callable(tool):
-        raise ConfigurationError(
-            f"{name} is a function, which run() cannot call",
-            hint="call run_tools(tools=[...]), or pass Tool.from_function(function).declaration",
-        )
-    check_text(f"{name}['name']", require_mapping(name, tool).get("name"))
-    require_mapping(f"{name}['parameters']", _replace_none(tool.get("parameters")))
-    check_json(name, tool)
 
 
 def _replace_none(value: object) -> object:

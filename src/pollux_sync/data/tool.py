@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from pollux_sync.data.checks import check_bool, check_json, check_text, require_mapping
+from pollux_sync.data.checks import check_bool, check_json, check_text
+from pollux_sync.data.declaration import check_parameters
 from pollux_sync.data.docstrings import parse_docstring
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.errors import ConfigurationError
@@ -109,8 +110,8 @@ class ToolDeclaration:
 
     def __attrs_post_init__(self) -> None:
         check_text("name", self.name, hint="pass the name by which the model calls the tool")
-        require_mapping("parameters", self.parameters)
         check_json("parameters", self.parameters)
+        check_parameters("parameters", self.parameters)
         if self.description is not None:
             check_text("description", self.description)
         if self.strict is not None:

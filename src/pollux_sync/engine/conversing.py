@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from pollux_sync.data.history import check_turn
 from pollux_sync.data.reply import Reply, ToolCall, list_open_calls
 from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
 from pollux_sync.data.source import Source
@@ -47,7 +48,7 @@ def build_conversation(options: Options, provider: str, build_part: Callable[[So
         )
     return Conversation(
         # An interrupted run leaves calls without results.
-        turns=pair_tool_results(_build_turns(read_turns(state), build_part), completes=True),
+        turns=pair_tool_results(_build_turns(_check_turns(read_turns(state)), build_part), completes=True),
         response_id=state.get("response_id"),
         provider_state=state.get("provider_state"),
     )
@@ -89,6 +90,7 @@ def check_tool_results(results: object, turns: Sequence[Mapping[str, Any]]) -> l
             raise ConfigurationError(f"tool_results[{index}] needs a tool_call_id", hint=hint)
         if result.get("role", "tool") != "tool":
             raise ConfigurationError(f"tool_results[{index}] has the role {result['role']!r}, not 'tool'", hint=hint)
+        check_turn(f"tool_results[{index}]", {"role": "tool"} | result)
     # Providers refuse a turn with a missing or a surplus result, after the request was sent and counted.
     given = [result["tool_call_id"] for result in results]
     wanted = list_open_calls(turns)
@@ -100,58 +102,44 @@ def check_tool_results(results: object, turns: Sequence[Mapping[str, Any]]) -> l
     return [{"role": "tool"} | result for result in results]
 
 
+def _check_turns(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return stored turns after the checks that `Options` makes of a history."""
+    for index, item in enumerate(items):
+        check_turn(f"history[{index}]", item)
+    return items
+
+
 def _build_turns(items: Sequence[Mapping[str, Any]], build_part: Callable[[Source], Part]) -> list[Turn]:
-    return [_build_turn(f"history[{index}]", item, build_part) for index, item in enumerate(items)]
+    return [_build_turn(item, build_part) for item in items]
 
 
-def _build_turn(name: str, item: Mapping[str, Any], build_part: Callable[[Source], Part]) -> Turn:
+def _build_turn(item: Mapping[str, Any], build_part: Callable[[Source], Part]) -> Turn:
     # Also what a tool returned, such as the name of a file that is not UTF-8: the rounds before it are paid for.
     item = replace_nested_surrogates(item)
-    calls, state = item.get("tool_calls") or (), item.get("provider_state")
-    sources = item.get("sources") or ()
-    if (
-        not isinstance(calls, list | tuple)
-        or not isinstance(sources, list | tuple)
-        or not isinstance(state, dict | None)
-    ):
-        raise ConfigurationError(
-            f"{name} is not a turn: tool_calls and sources must be lists, provider_state a dict",
-            hint="pass it as it was stored",
-        )
-    if sources and item["role"] != "user":
-        raise ConfigurationError(
-            f"{name} has sources, but is not a turn of the user", hint="move them to a turn of the user"
-        )
     return Turn(
         role=item["role"],
-        content=_read_content(name, item.get("content")),
-        parts=tuple(build_part(Source.from_dict(source)) for source in sources),
-        tool_calls=tuple(_read_tool_call(name, call) for call in calls),
+        content=_read_content(item.get("content")),
+        parts=tuple(build_part(Source.from_dict(source)) for source in item.get("sources") or ()),
+        tool_calls=tuple(_read_tool_call(call) for call in item.get("tool_calls") or ()),
         tool_call_id=item.get("tool_call_id"),
         is_error=item.get("is_error") is True,
-        provider_state=state,
+        provider_state=item.get("provider_state"),
     )
 
 
-def _read_content(name: str, content: object) -> str:
+def _read_content(content: Any) -> str:
     # None is the normal content of an assistant turn that only calls tools.
     if content is None or isinstance(content, str):
         return content or ""
-    if isinstance(content, dict | list | int | float):
-        # Structured tool results are usual; str() would send Python syntax to the model.
-        return json.dumps(content, ensure_ascii=False)
-    raise ConfigurationError(
-        f"{name}['content'] must be text or plain data, got {type(content).__name__}", hint="use str()"
-    )
+    # Structured tool results are usual; str() would send Python syntax to the model.
+    return json.dumps(content, ensure_ascii=False)
 
 
-def _read_tool_call(name: str, call: object) -> ToolCall:
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-        raise ConfigurationError(f"{name}['tool_calls'] needs dicts with a name", hint="{'id', 'name', 'arguments'}")
-    arguments = call.get("arguments", "{}")
+def _read_tool_call(call: Mapping[str, Any]) -> ToolCall:
+    arguments = call.get("arguments")
     # Transcripts of some SDKs hold the arguments as an object, ours hold the text.
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(str(call.get("id", "")), call["name"], text)
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+    return ToolCall(str(call.get("id") or ""), call["name"], text)
 
 
 def build_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, read_count
-from pollux_sync.wire.tools import lift_calls, lower_parameters, result_text
+from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -237,8 +237,9 @@ def _encode_tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
 
 def _encode_tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any]:
     lowered = lower_parameters(tool, dialect.tool_schemas) if dialect.tool_schemas else None
-    parameters = lowered.schema if lowered else tool.get("parameters") or {"type": "object", "properties": {}}
-    return {"type": "function", "function": {**tool, "parameters": parameters}}
+    parameters = lowered.schema if lowered else read_parameters(tool)
+    function = {name: tool[name] for name in ("name", "description", "strict") if tool.get(name) is not None}
+    return {"type": "function", "function": {**function, "parameters": parameters}}
 
 
 def _encode_response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.request import Turn
 
-_EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
+
+def read_parameters(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a tool's arguments as services require it: of an object, and saying so."""
+    return {"type": "object", **(tool.get("parameters") or {"properties": {}})}
 
 
 def lower_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_default: bool = True) -> Lowered | None:
@@ -27,16 +30,14 @@ def lower_parameters(tool: Mapping[str, Any], dialect: SchemaDialect, *, by_defa
     """
     if not tool.get("strict", by_default):
         return None
-    lowered = _lower_json(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect)
+    lowered = _lower_json(json.dumps(read_parameters(tool)), dialect)
     return None if _list_errors(lowered) else lowered
 
 
 def find_strict_problem(tools: Iterable[Mapping[str, Any]], dialect: SchemaDialect) -> Problem | None:
     """Return the problem of a tool with ``"strict": True`` whose schema the dialect cannot hold, or None."""
     for tool in tools:
-        lowered = (
-            _lower_json(json.dumps(tool.get("parameters") or _EMPTY_OBJECT), dialect) if tool.get("strict") else None
-        )
+        lowered = _lower_json(json.dumps(read_parameters(tool)), dialect) if tool.get("strict") else None
         errors = _list_errors(lowered) if lowered else []
         if errors:
             return Problem(f"tool {tool['name']!r} cannot be strict: {'; '.join(errors)}", "drop 'strict', or simplify")

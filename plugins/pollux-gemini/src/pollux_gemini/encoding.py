@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
 from pollux_gemini.parts import PROVIDER, is_url_context
 from pollux_gemini.thinking import encode_thinking, find_thinking_problem
-from pollux_sync.plugin import AssetPart, HttpRequest, Problem
+from pollux_sync.plugin import AssetPart, HttpRequest, Problem, read_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,11 +138,10 @@ def _encode_tools(call: Call) -> list[Json]:
 
 def _encode_function(tool: Mapping[str, Any]) -> Json:
     # parametersJsonSchema takes full JSON Schema; the older field `parameters` takes a subset of OpenAPI.
-    parameters = tool.get("parameters")
     declared = {
         "name": tool["name"],
         "description": tool.get("description"),
-        "parametersJsonSchema": {"type": "object", **parameters} if parameters else None,
+        "parametersJsonSchema": read_parameters(tool) if tool.get("parameters") else None,
     }
     return {name: value for name, value in declared.items() if value is not None}
 

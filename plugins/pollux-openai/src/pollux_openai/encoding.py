@@ -13,6 +13,7 @@ from pollux_sync.plugin import (
     TextPart,
     UriPart,
     lower_parameters,
+    read_parameters,
     result_text,
 )
 
@@ -32,7 +33,6 @@ _COUNTED = frozenset(
     {"model", "input", "instructions", "text", "tools", "tool_choice", "parallel_tool_calls", "reasoning"}
     | {"previous_response_id", "conversation", "truncation", "personality"}
 )
-_EMPTY_OBJECT: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
@@ -134,7 +134,7 @@ def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, A
     lowered = lower_parameters(tool, dialect)
     # "strict" is always sent: the service takes a tool without it for a strict one.
     encoded = {"type": "function", "name": tool["name"], "strict": lowered is not None}
-    encoded["parameters"] = lowered.schema if lowered else tool.get("parameters") or _EMPTY_OBJECT
+    encoded["parameters"] = lowered.schema if lowered else read_parameters(tool)
     if tool.get("description") is not None:
         encoded["description"] = tool["description"]
     return encoded

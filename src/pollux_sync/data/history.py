@@ -1,0 +1,106 @@
+"""The dicts of earlier turns, as ``Options(history=[...])`` and stored conversations hold them, and their checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pollux_sync.data.checks import check_bool, check_keys, check_text, require_mapping, suggest_key
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+_KEYS = ("role", "content", "sources", "tool_calls", "tool_call_id", "is_error", "provider_state")
+#: The keys that belong to one role alone.
+_OWNERS = {"sources": "user", "tool_calls": "assistant", "tool_call_id": "tool", "is_error": "tool"}
+_CALL_KEYS = ("id", "name", "arguments")
+#: What other programs call the keys and roles.
+_OTHER_NAMES = {"text": "content", "output": "content", "result": "content", "message": "content", "parts": "content"}
+_OTHER_ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user", "function": "tool"}
+_TRANSCRIPT_HINT = "messages of OpenAI: pass [message.to_turn() for message in messages_from_openai(transcript)]"
+_STORED_HINT = "pass it as it was stored"
+
+
+def check_turn(name: str, turn: object) -> None:
+    """Check the dict of one turn; ``name`` is its place in the error. Raises ConfigurationError."""
+    item = require_mapping(name, turn)
+    role = item.get("role")
+    check_text(f"{name}['role']", role, hint=f"use one of: {', '.join(ROLES)}")
+    if role not in ROLES:
+        raise ConfigurationError(
+            f"{name} has the role {role!r}, which is not known", hint=suggest_key(str(role), ROLES, _OTHER_ROLES)
+        )
+    check_keys(name, item, _KEYS, other_names=_OTHER_NAMES)
+    _check_types(name, item)
+    _check_owners(name, item)
+    _check_content(name, item)
+    for index, call in enumerate(item.get("tool_calls") or ()):
+        _check_tool_call(f"{name}['tool_calls'][{index}]", call)
+
+
+def _check_types(name: str, item: Mapping[str, Any]) -> None:
+    lists = [item.get("tool_calls") or (), item.get("sources") or ()]
+    if not all(isinstance(value, list | tuple) for value in lists) or not isinstance(
+        item.get("provider_state"), dict | None
+    ):
+        raise ConfigurationError(
+            f"{name} is not a turn: tool_calls and sources must be lists, provider_state a dict", hint=_STORED_HINT
+        )
+    if item.get("is_error") is not None:
+        check_bool(f"{name}['is_error']", item["is_error"])
+
+
+def _check_owners(name: str, item: Mapping[str, Any]) -> None:
+    for key, owner in _OWNERS.items():
+        if item.get(key) and item["role"] != owner:
+            raise ConfigurationError(
+                f"{name} has {key}, but is not a turn of the {owner}", hint=f"move {key} to a turn of the {owner}"
+            )
+    if item["role"] == "tool" and not isinstance(item.get("tool_call_id"), str):
+        raise ConfigurationError(f"{name} needs a tool_call_id", hint="pass the id of the call that it answers")
+
+
+def _check_content(name: str, item: Mapping[str, Any]) -> None:
+    content: object = item.get("content")
+    if isinstance(content, str):
+        return
+    if _has_content_parts(content):
+        raise ConfigurationError(
+            f"{name}['content'] is a list of parts, where a turn holds one text", hint=_TRANSCRIPT_HINT
+        )
+    if item["role"] != "tool":
+        # None is the usual content of an answer that only calls tools.
+        if content is not None:
+            raise ConfigurationError(
+                f"{name}['content'] must be a string, got {type(content).__name__}", hint="pass the text of the turn"
+            )
+    # Structured results of tools are usual; they become JSON.
+    elif not isinstance(content, dict | list | tuple | int | float):
+        raise ConfigurationError(
+            f"{name} needs content: text or plain data, got {type(content).__name__}",
+            hint="pass what the tool returned as 'content', an empty text for nothing",
+        )
+
+
+def _has_content_parts(content: object) -> bool:
+    """Return whether the content is a list of parts as services write it, such as {"type": "text", "text": ...}."""
+    return (
+        isinstance(content, list | tuple)
+        and bool(content)
+        and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in content)
+    )
+
+
+def _check_tool_call(name: str, call: object) -> None:
+    if isinstance(call, dict) and "function" in call:
+        raise ConfigurationError(f"{name} is nested under 'function'", hint=_TRANSCRIPT_HINT)
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        raise ConfigurationError(f"{name} must be a dict with a name", hint="pass {'id', 'name', 'arguments'}")
+    # Calls in an envelope hold their arguments a second time, as data.
+    check_keys(name, call, (*_CALL_KEYS, "arguments_parsed"), other_names={"input": "arguments", "args": "arguments"})
+    arguments: object = call.get("arguments")
+    if not isinstance(arguments, str | dict | None):
+        raise ConfigurationError(
+            f"{name}['arguments'] must be a JSON object, got {type(arguments).__name__}", hint="pass a dict or its JSON"
+        )
