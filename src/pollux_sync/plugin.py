@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         Problem,
         ProviderInfo,
         SourceRule,
+        ToolNames,
         find_client_problem,
     )
     from pollux_sync.data.reply import Failure, FinishReason, Outcome, Reply, ToolCall, Usage
@@ -119,7 +120,14 @@ if TYPE_CHECKING:
         schema_of,
     )
     from pollux_sync.wire.bodies import convert_response, decode_response
-    from pollux_sync.wire.chat import CHAT_AUDIO_TYPES, CHAT_FIELDS, ChatDialect, decode_chat, encode_chat
+    from pollux_sync.wire.chat import (
+        CHAT_AUDIO_TYPES,
+        CHAT_FIELDS,
+        CHAT_MANAGED_BY,
+        ChatDialect,
+        decode_chat,
+        encode_chat,
+    )
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
     from pollux_sync.wire.clocks import convert_to_server_time
     from pollux_sync.wire.errorbodies import error_code, error_message, find_error
@@ -182,6 +190,7 @@ _HOMES = {
         "Problem",
         "ProviderInfo",
         "SourceRule",
+        "ToolNames",
         "find_client_problem",
     ),
     "data.reply": ("Failure", "FinishReason", "Outcome", "Reply", "ToolCall", "Usage"),
@@ -240,7 +249,7 @@ _HOMES = {
         "schema_of",
     ),
     "wire.bodies": ("convert_response", "decode_response"),
-    "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "ChatDialect", "decode_chat", "encode_chat"),
+    "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "CHAT_MANAGED_BY", "ChatDialect", "decode_chat", "encode_chat"),
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
@@ -260,6 +269,7 @@ __all__ = [
     "API_VERSION",
     "CHAT_AUDIO_TYPES",
     "CHAT_FIELDS",
+    "CHAT_MANAGED_BY",
     "OCTET_STREAM",
     "PLAIN",
     "REDACTED",
@@ -359,6 +369,7 @@ __all__ = [
     "TextPart",
     "ToolCall",
     "ToolCallDelta",
+    "ToolNames",
     "Turn",
     "UploadDeleted",
     "UploadPart",

@@ -103,6 +103,12 @@ _INFO = ProviderInfo(
         "cache",
         *_SETTINGS,
     },
+    managed_by={
+        "system": "Options(system_instruction=...)",
+        "schema": "Options(response_schema=...)",
+        "parts": "sources",
+        "prompt": "the prompt",
+    },
     # The limits of OpenAI's batches, so that a job is split as it would be there.
     deferred=DeferredLimits(max_requests=50_000, max_bytes=200_000_000),
 )

@@ -26,8 +26,8 @@ _NESTED_FORMS = {
     "function_declarations": "pass each dict in that list as a tool of its own",
 }
 _HOSTED_HINT = (
-    "declare functions only; where a provider takes a tool of its own, its page says how: pass it in "
-    "Options(provider_options={PROVIDER: {...}}), or leave it out"
+    "declare functions alone; of some services their own tools can be sent as raw fields, "
+    "Options(provider_options={PROVIDER: {...}}): the provider's page says which"
 )
 _OBJECT = "{'type': 'object', 'properties': {...}, 'required': [...]}"
 #: The keywords that make a schema without "type" one of an object, or lead to it.

@@ -80,6 +80,19 @@ class InlineLimits:
 
 
 @attrs.frozen(kw_only=True)
+class ToolNames:
+    """The names of tools that a service takes, by the page ``docs`` on the day ``as_of``.
+
+    ``pattern`` matches a whole name; ``about`` says the same in words, as the hint of the error.
+    """
+
+    pattern: str
+    about: str
+    as_of: date
+    docs: str
+
+
+@attrs.frozen(kw_only=True)
 class SourceRule:
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
@@ -182,10 +195,13 @@ class ProviderInfo:
     any headers, a line each.
     ``sources`` are the rules of delivery, in order. ``sources_hint`` is the hint of the error when none of them
     matches a source; by default it lists the rules.
-    ``managed_fields`` are the body fields that raw provider options may not set.
+    ``managed_fields`` are the body fields that raw provider options may not set; a name with a dot is a field inside
+    an object, whose other fields they may set. ``managed_by`` says what to use in place of such a field, unless that is
+    an option of the same name.
     ``resends_stale`` allows the HTTP client to send a request once more on a new connection when a reused one turns
     out to be closed before any byte of the response. Set it for a server that closes connections which it promised
     to keep alive, and only if a request that is carried out twice costs nothing.
+    ``tool_names`` are the names of tools that the service takes; None leaves that to the service.
     ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
     service made up.
     ``deferred`` are the limits of one deferred job; None means that the provider does not offer deferred jobs.
@@ -211,8 +227,10 @@ class ProviderInfo:
     sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)
     sources_hint: str | None = None
     managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
+    managed_by: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
+    tool_names: ToolNames | None = None
     call_id_pattern: str | None = None
     accepts_client: bool = False
     deferred: DeferredLimits | None = None

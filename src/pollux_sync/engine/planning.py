@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 # As a module, whose names are loaded on first use: most calls have no schema.
 from pollux_sync import schemas
+from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.events import PlanBuilt
 from pollux_sync.data.handles import Asset
@@ -28,7 +30,7 @@ from pollux_sync.errors import ConfigurationError, InternalError, PlanningError,
 from pollux_sync.hooks.loading import PROVIDERS, list_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import ProviderInfo, SourceRule
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 #: A file up to this size is read once, when it is planned.
 _MAX_KEPT_BYTES = 1_000_000
+#: What sets the fields that the core writes for every provider.
+_SET_BY_THE_CORE = {"model": "Config(model=...)", "stream": "stream() or stream_many()"}
 
 
 def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
@@ -201,6 +205,7 @@ def _check_options(request: Request, info: ProviderInfo, ruled: Sequence[tuple[S
             _require_declared(traits.declared_as, info)
     _check_conversation(request)
     _check_sources(ruled, info)
+    _check_tool_names(options, info)
     _check_provider_options(options, info)
 
 
@@ -258,6 +263,15 @@ def _check_source(source: Source, rule: SourceRule | None, info: ProviderInfo) -
         )
 
 
+def _check_tool_names(options: Options, info: ProviderInfo) -> None:
+    rule = info.tool_names
+    wrong = [tool["name"] for tool in options.tools or () if rule and not re.fullmatch(rule.pattern, tool["name"])]
+    if rule and wrong:
+        raise ConfigurationError(
+            f"provider {info.name!r} takes no tool that is called {wrong[0]!r}", hint=f"use {rule.about}"
+        )
+
+
 def _check_provider_options(options: Options, info: ProviderInfo) -> None:
     given = options.provider_options
     if not given:
@@ -267,15 +281,30 @@ def _check_provider_options(options: Options, info: ProviderInfo) -> None:
     for name in given:
         if name not in known:
             raise ConfigurationError(
-                f"provider_options names {name!r}, which is not installed",
-                hint=f"installed are: {', '.join(sorted(known))}",
+                f"provider_options names {name!r}, which is not installed", hint=suggest_key(name, known)
             )
-    managed = sorted(info.managed_fields & set(given.get(info.name, ())))
+    raw = given.get(info.name, {})
+    managed = [field for field in sorted(info.managed_fields) if _sets_field(raw, field, info)]
     if managed:
         raise ConfigurationError(
             f"provider_options[{info.name!r}] sets {', '.join(managed)}, which Options and Config manage",
-            hint="use the option of that name",
+            hint="; ".join(_describe_replacement(field, info) for field in managed),
         )
+
+
+def _sets_field(raw: Mapping[str, Any], field: str, info: ProviderInfo) -> bool:
+    """Return whether raw fields set a managed one. Raises ConfigurationError where they would replace its object."""
+    outer, _, inner = field.partition(".")
+    if outer not in raw or not inner:
+        return outer in raw
+    return inner in require_mapping(f"provider_options[{info.name!r}][{outer!r}]", raw[outer])
+
+
+def _describe_replacement(field: str, info: ProviderInfo) -> str:
+    """Return the hint for a managed field: what to use in its place."""
+    own = f"Options({field}=...)" if field in info.options else None
+    replacement = info.managed_by.get(field) or _SET_BY_THE_CORE.get(field) or own
+    return f"leave {field} out" + (f" and use {replacement}" if replacement else "")
 
 
 def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:

@@ -236,6 +236,27 @@ class ProviderContract(Contract):
             assert elsewhere.requests == []
         assert (caught.value.kind, caught.value.status_code) == ("refused", 307)
 
+    def test_refuses_raw_fields_that_it_writes(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """Nothing that the encoder writes is replaced by the caller's raw fields; the hint says what to do."""
+        for field in read_provider_info(load(PROVIDERS, self.provider)).managed_fields:
+            outer, _, inner = field.partition(".")
+            options = Options(provider_options={self.provider: {outer: {inner: 1} if inner else 1}})
+            with pytest.raises(ConfigurationError, match=f" sets {field}, ") as caught:
+                run("hi", config=config(), options=options)
+            assert (caught.value.hint or "").startswith(f"leave {field} out")
+        assert server.requests == []
+
+    def test_refuses_tools_by_the_names_that_the_service_refuses(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """A name that the service does not take is refused before anything is sent."""
+        rule = read_provider_info(load(PROVIDERS, self.provider)).tool_names
+        for name in ["two words", "gr\u00f6\u00dfe", "x" * 200] if rule else []:
+            with pytest.raises(ConfigurationError, match="takes no tool that is called") as caught:
+                run("hi", config=config(), options=Options(tools=[{"name": name}]))
+            assert caught.value.hint == f"use {rule.about if rule else ''}"
+        assert server.requests == []
+
     def test_hints_at_the_key_when_it_is_refused(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
         """The hint for a refused key is about the key."""
         server.reply(self.refuse(401, "no"))

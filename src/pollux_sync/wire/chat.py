@@ -36,6 +36,14 @@ CHAT_FIELDS = frozenset(
     | {"tools", "tool_choice", "stream"}
 )
 
+#: What to use in place of these fields where no option has the same name.
+CHAT_MANAGED_BY = {
+    "messages": "the prompt, sources and history",
+    "max_completion_tokens": "Options(max_tokens=...)",
+    "response_format": "Options(response_schema=...)",
+    "tools": "Options(tools=[...]), which takes functions alone: tools of the server cannot be sent",
+}
+
 #: The reasons by which servers of all families say that an answer ended; gateways pass other vendors' words on.
 _FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",

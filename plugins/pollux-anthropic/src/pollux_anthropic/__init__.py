@@ -13,7 +13,7 @@ import attrs
 
 from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
-from pollux_anthropic.encoding import MANAGED_FIELDS, build_count_request, encode, find_problem
+from pollux_anthropic.encoding import MANAGED_BY, MANAGED_FIELDS, build_count_request, encode, find_problem
 from pollux_anthropic.files import FileHooks
 from pollux_anthropic.jobs import JobHooks
 from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     SchemaDialect,
     SchemaLimits,
     SourceRule,
+    ToolNames,
     find_client_problem,
     hookimpl,
     iter_pages,
@@ -86,6 +87,15 @@ _INLINE_IMAGE = InlineLimits(
 )
 _INLINE_PDF = attrs.evolve(_INLINE_IMAGE, max_bytes=23_000_000)
 
+#: By the published contract, which allows 128 characters. Bedrock, which has the same models, allows 64 by its
+#: API reference (ToolSpecification): the smaller number holds for both.
+_TOOL_NAMES = ToolNames(
+    pattern=r"[a-zA-Z0-9_-]{1,64}",
+    about="1 to 64 letters from a to z, digits, underscores and hyphens",
+    as_of=date(2026, 11, 26),
+    docs="https://platform.claude.com/docs/en/api/messages#body-tools",
+)
+
 INFO = ProviderInfo(
     name="anthropic",
     docs_url="https://platform.claude.com/docs/en/api/messages",
@@ -124,6 +134,8 @@ INFO = ProviderInfo(
     sources_hint="it takes text, and files and http(s) addresses of JPEG, PNG, GIF and WebP images and of PDFs; "
     "convert other content and pass Source.from_file",
     managed_fields=MANAGED_FIELDS,
+    managed_by=MANAGED_BY,
+    tool_names=_TOOL_NAMES,
     schema_dialect=STRICT,
 )
 

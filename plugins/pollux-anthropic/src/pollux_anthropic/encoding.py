@@ -42,6 +42,16 @@ MANAGED_FIELDS = frozenset(
     | {"thinking", "output_config", "cache_control", "stream"}
 )
 
+#: What to use in place of these fields where no option has the same name.
+MANAGED_BY = {
+    "messages": "the prompt, sources and history",
+    "system": "Options(system_instruction=...)",
+    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
+    "cache_control": "Options(implicit_caching=True), which keeps the service's time to live",
+    "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",
+}
+
 # Keys of a turn's provider state. They are in stored conversations, so they never change.
 #: The thinking blocks of an answer.
 THOUGHTS = "anthropic_thinking_blocks"

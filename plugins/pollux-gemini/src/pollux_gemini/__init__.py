@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
-from pollux_gemini.encoding import MANAGED_FIELDS, build_count_request, build_vertex_count_request, encode, find_problem
+from pollux_gemini.encoding import (
+    MANAGED_BY,
+    MANAGED_FIELDS,
+    build_count_request,
+    build_vertex_count_request,
+    encode,
+    find_problem,
+)
 from pollux_gemini.files import delete_file, find_files, inspect_file, iter_file_rows, store_file
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.plugin import (
@@ -29,6 +36,7 @@ from pollux_sync.plugin import (
     SizeLimitError,
     Source,
     SourceRule,
+    ToolNames,
     find_client_problem,
     find_marked_jobs,
     hookimpl,
@@ -96,6 +104,15 @@ _INLINE = InlineLimits(
     docs="https://ai.google.dev/gemini-api/docs/files",
 )
 
+#: By the published contract, which allows 128 characters. Vertex AI's page on function calling had 64 in 2025, and
+#: names that begin with a letter or an underscore; it could not be read again. The narrower rule holds for both.
+_TOOL_NAMES = ToolNames(
+    pattern=r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}",
+    about="1 to 64 letters from a to z, digits, underscores, dots, colons and hyphens, first a letter or underscore",
+    as_of=date(2026, 11, 26),
+    docs="https://ai.google.dev/api/caching#FunctionDeclaration",
+)
+
 INFO = ProviderInfo(
     name=PROVIDER,
     docs_url="https://ai.google.dev/api/generate-content",
@@ -127,6 +144,8 @@ INFO = ProviderInfo(
         SourceRule(source_types={"uri", "arxiv", "youtube"}, delivery="uri"),
     ),
     managed_fields=MANAGED_FIELDS,
+    managed_by=MANAGED_BY,
+    tool_names=_TOOL_NAMES,
     schema_dialect=JSON_SCHEMA,
     deferred=batching.LIMITS,
 )

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pollux_gemini.parts import Json
     from pollux_sync.plugin import Call, Options
 
-#: The body fields that `encode` writes as a whole. Raw provider options must not set them.
-MANAGED_FIELDS = frozenset({"model", "contents", "systemInstruction", "cachedContent"})
 #: The body fields that `encode` writes in part, each with the subfields that raw provider options must not set. Gemini
 #: keeps most of its settings in generationConfig, so other raw subfields are merged with ours.
 MANAGED_SUBFIELDS = {
@@ -26,6 +24,24 @@ MANAGED_SUBFIELDS = {
         {"temperature", "topP", "maxOutputTokens", "responseMimeType", "responseJsonSchema", "thinkingConfig"}
     ),
     "toolConfig": frozenset({"functionCallingConfig"}),
+}
+#: The body fields that raw provider options must not set: those that `encode` writes as a whole, and the subfields.
+MANAGED_FIELDS = frozenset(
+    {"model", "contents", "systemInstruction", "cachedContent"}
+    | {f"{name}.{inner}" for name, managed in MANAGED_SUBFIELDS.items() for inner in managed}
+)
+#: What to use in place of these fields.
+MANAGED_BY = {
+    "contents": "the prompt, sources and history",
+    "systemInstruction": "Options(system_instruction=...)",
+    "cachedContent": "Options(cache=...)",
+    "generationConfig.temperature": "Options(temperature=...)",
+    "generationConfig.topP": "Options(top_p=...)",
+    "generationConfig.maxOutputTokens": "Options(max_tokens=...)",
+    "generationConfig.responseMimeType": "Options(response_schema=...)",
+    "generationConfig.responseJsonSchema": "Options(response_schema=...)",
+    "generationConfig.thinkingConfig": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "toolConfig.functionCallingConfig": "Options(tool_choice=...)",
 }
 #: The fields that countTokens of Vertex AI takes.
 _VERTEX_COUNT_FIELDS = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
@@ -83,7 +99,7 @@ def find_problem(call: Call) -> Problem | None:
     temperature = call.options.temperature
     if temperature is not None and temperature > _MAX_TEMPERATURE:
         return Problem(f"temperature must be at most 2, got {temperature:g}", "Gemini's scale ends at 2")
-    return find_thinking_problem(call) or _find_raw_field_problem(call) or _find_file_problem(call)
+    return find_thinking_problem(call) or _find_raw_tools_problem(call) or _find_file_problem(call)
 
 
 def _find_file_problem(call: Call) -> Problem | None:
@@ -97,22 +113,14 @@ def _find_file_problem(call: Call) -> Problem | None:
     )
 
 
-def _find_raw_field_problem(call: Call) -> Problem | None:
-    """Return the clash between raw fields and those that `encode` writes."""
+def _find_raw_tools_problem(call: Call) -> Problem | None:
+    """Return the clash between raw tools, which are Gemini's own, and those that `encode` writes."""
     raw = (call.options.provider_options or {}).get(PROVIDER, {})
-    clashes = ["tools"] if "tools" in raw and _encode_tools(call) else []
-    for name, managed in MANAGED_SUBFIELDS.items():
-        if not isinstance(raw.get(name, {}), dict):
-            return Problem(
-                f"provider_options[{PROVIDER!r}][{name!r}] must be a dict",
-                f"pass the fields of {name} as the API has them",
-            )
-        clashes += [f"{name}.{field}" for field in sorted(managed & set(raw.get(name, {})))]
-    if not clashes:
+    if "tools" not in raw or not _encode_tools(call):
         return None
     return Problem(
-        f"provider_options[{PROVIDER!r}] sets {', '.join(clashes)}, which Options manage",
-        "set the option of that name in Options instead",
+        f"provider_options[{PROVIDER!r}] sets tools beside the functions or pages of the call",
+        "leave the raw tools out, or use them in a call without functions and pages",
     )
 
 

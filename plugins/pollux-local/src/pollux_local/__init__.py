@@ -14,6 +14,7 @@ from pollux_local.services import MODELS_REQUEST, check_server, decode_models
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
     CHAT_FIELDS,
+    CHAT_MANAGED_BY,
     TEXT_FILE_RULE,
     TEXT_RULE,
     ChatDialect,
@@ -100,6 +101,7 @@ INFO = ProviderInfo(
     ),
     sources_hint="local servers take text, JSON, text files, images, wav and mp3; convert other files to one of these",
     managed_fields=CHAT_FIELDS | {"reasoning_effort"},
+    managed_by=CHAT_MANAGED_BY,
     schema_dialect=SCHEMAS,
     resends_stale=True,
 )

@@ -13,7 +13,7 @@ import attrs
 
 from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
-from pollux_openai.encoding import MANAGED_FIELDS, build_count_request, encode
+from pollux_openai.encoding import MANAGED_BY, MANAGED_FIELDS, build_count_request, encode
 from pollux_openai.files import FileHooks
 from pollux_openai.jobs import JobHooks
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     ProviderInfo,
     SchemaLimits,
     SourceRule,
+    ToolNames,
     find_client_problem,
     find_strict_problem,
     hookimpl,
@@ -78,6 +79,15 @@ _INLINE = InlineLimits(
 #: The types that a request may hold; others are stored.
 _INLINE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "application/pdf")
 
+#: By the published contract, which allows 64 characters in Chat Completions and, since 2026, 128 in Responses. The
+#: smaller number holds for every model and for compatible servers.
+_TOOL_NAMES = ToolNames(
+    pattern=r"[a-zA-Z0-9_-]{1,64}",
+    about="1 to 64 letters from a to z, digits, underscores and hyphens",
+    as_of=date(2026, 11, 26),
+    docs="https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools",
+)
+
 INFO = ProviderInfo(
     name="openai",
     docs_url="https://platform.openai.com/docs/api-reference/responses",
@@ -106,6 +116,8 @@ INFO = ProviderInfo(
     sources_hint="it takes text, files, and http(s) addresses of images, PDFs, text and office documents; "
     "download other content and pass Source.from_file",
     managed_fields=MANAGED_FIELDS,
+    managed_by=MANAGED_BY,
+    tool_names=_TOOL_NAMES,
     schema_dialect=STRICT,
     deferred=LIMITS,
 )

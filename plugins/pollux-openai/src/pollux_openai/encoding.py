@@ -28,6 +28,17 @@ MANAGED_FIELDS = frozenset(
     | {"tools", "tool_choice", "previous_response_id", "stream"}
 )
 
+#: What to use in place of these fields where no option has the same name.
+MANAGED_BY = {
+    "input": "the prompt, sources and history",
+    "instructions": "Options(system_instruction=...)",
+    "max_output_tokens": "Options(max_tokens=...)",
+    "reasoning": "Options(reasoning_effort=...)",
+    "text": "Options(response_schema=...), which sets its format; nothing else of it can be set",
+    "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",
+    "previous_response_id": "Options(continue_from=...)",
+}
+
 #: The body fields that the endpoint for counting accepts. Others, such as the caller's raw fields, are left out.
 _COUNTED = frozenset(
     {"model", "input", "instructions", "text", "tools", "tool_choice", "parallel_tool_calls", "reasoning"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from pollux_openrouter.attribution import build_attribution_headers, find_attribution_problem
@@ -13,7 +14,7 @@ from pollux_openrouter.catalogue import (
     decode_models,
     fetch_models,
 )
-from pollux_openrouter.chatting import MANAGED_FIELDS, STRICT, decode, encode
+from pollux_openrouter.chatting import MANAGED_BY, MANAGED_FIELDS, STRICT, decode, encode
 from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
@@ -27,6 +28,7 @@ from pollux_sync.plugin import (
     Problem,
     ProviderInfo,
     SourceRule,
+    ToolNames,
     hookimpl,
 )
 
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
 
 _INLINE = ("image/*", "application/pdf", *CHAT_AUDIO_TYPES)
+
+#: By the published contract of Chat Completions, for the name of a function.
+_TOOL_NAMES = ToolNames(
+    pattern=r"[a-zA-Z0-9_-]{1,64}",
+    about="1 to 64 letters from a to z, digits, underscores and hyphens",
+    as_of=date(2026, 11, 26),
+    docs="https://openrouter.ai/docs/api-reference/chat-completion",
+)
 
 INFO = ProviderInfo(
     name="openrouter",
@@ -71,6 +81,8 @@ INFO = ProviderInfo(
     sources_hint="it takes text, images, PDFs, wav and mp3 files, and http(s) addresses of images and PDFs; "
     "convert other content to one of these",
     managed_fields=MANAGED_FIELDS,
+    managed_by=MANAGED_BY,
+    tool_names=_TOOL_NAMES,
     schema_dialect=STRICT,
 )
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.plugin import CHAT_FIELDS, STRICT_SCHEMAS, ChatDialect, as_text, decode_chat, encode_chat
+from pollux_sync.plugin import (
+    CHAT_FIELDS,
+    CHAT_MANAGED_BY,
+    STRICT_SCHEMAS,
+    ChatDialect,
+    as_text,
+    decode_chat,
+    encode_chat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,6 +47,12 @@ DIALECT = ChatDialect(
 #: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
 #: contradict the effort in `reasoning`.
 MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
+#: What to use in place of these fields where no option has the same name.
+MANAGED_BY = CHAT_MANAGED_BY | {
+    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "tools": "Options(tools=[...]), which takes functions alone; for web search pass the raw field plugins, "
+    "[{'id': 'web'}]",
+}
 
 
 def encode(call: Call) -> HttpRequest:
