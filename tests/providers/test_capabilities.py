@@ -44,12 +44,19 @@ MET = {
 }
 
 OLD_CLAUDE, OLD_GEMINI = {"model": "claude-3-5-haiku"}, {"model": "gemini-2.0-flash"}
-#: For each condition that a provider declares: a configuration and a value that do not meet it, and what is refused.
+#: For each condition that a provider declares: a configuration and a value (or several options) that do not meet it,
+#: and what is refused.
 UNMET = {
     ("anthropic", "temperature"): ({}, 1.5, "temperature must be at most 1"),
+    ("anthropic", "top_p"): ({}, {"top_p": 0.5, "temperature": 0.5}, "does not take top_p beside temperature"),
     ("anthropic", "reasoning_effort"): (OLD_CLAUDE, "low", "cannot think"),
     ("anthropic", "reasoning_budget_tokens"): (OLD_CLAUDE, 2048, "cannot think"),
     ("gemini", "temperature"): ({}, 2.5, "temperature must be at most 2"),
+    ("gemini", "response_schema"): (
+        {},
+        {"response_schema": {"type": "object"}, "tools": [{"name": "ping"}]},
+        "does not take a response_schema beside tools",
+    ),
     ("gemini", "reasoning_effort"): (OLD_GEMINI, "low", "cannot think"),
     ("gemini", "reasoning_budget_tokens"): (OLD_GEMINI, 2048, "cannot think"),
     ("local", "reasoning_effort"): ({"provider_options": {}}, "low", "ignore reasoning_effort"),
@@ -189,7 +196,8 @@ def test_undeclared_option_is_refused(info, option, wire, config):
 )
 def test_option_is_refused_where_its_condition_is_not_met(info, option, wire, config):
     fields, value, refusal = UNMET[info.name, option]
-    assert_refused(wire, refusal, config=config(**fields), options=Options(**{option: value}))
+    options = value if isinstance(value, dict) else {option: value}
+    assert_refused(wire, refusal, config=config(**fields), options=Options(**options))
 
 
 def test_every_condition_is_tested():

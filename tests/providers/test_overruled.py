@@ -51,6 +51,19 @@ def test_gemini_with_thinking_switched_on_gets_a_level():
     assert body["generationConfig"]["thinkingConfig"] == {"includeThoughts": True, "thinkingLevel": "LOW"}
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "name", "options"),
+    [
+        ("anthropic", "claude-sonnet-4-5", "top_p", {"temperature": 0.5, "top_p": 0.9}),
+        ("gemini", "gemini-2.5-flash", "response_schema", {"tools": [{"name": "f"}], "response_schema": {}}),
+    ],
+)
+def test_capabilities_can_allow_two_options_together(provider, model, name, options):
+    with pytest.raises(ConfigurationError, match=f"does not take a? ?{name} beside"):
+        capture_body(provider, model, {}, **options)
+    assert capture_body(provider, model, {name: True}, **options)
+
+
 @pytest.mark.parametrize(("provider", "model"), CANNOT_THINK)
 def test_values_are_still_checked(provider, model):
     with pytest.raises(ConfigurationError, match="takes no reasoning_effort 'hard'"):

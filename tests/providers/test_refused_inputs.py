@@ -64,6 +64,63 @@ def test_suggests_the_provider_that_was_meant():
     assert refuse(build_config(info), provider_options={"opneai": {}}).hint.startswith("did you mean 'openai'?")
 
 
+TWO_KINDS = {"temperature": 0.5, "top_p": 0.9}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("claude-sonnet-4-5", "claude-haiku-4-5-20251001", "claude-opus-4-6", "claude-sonnet-4-7"),
+        *("anthropic.claude-opus-4-5-20251101-v1:0", "claude-sonnet-4.5", "claude-opus-5"),
+    ],
+)
+def test_refuses_two_kinds_of_sampling_for_claude_from_4_5_on(model):
+    config = Config(provider="anthropic", model=model, api_key="made-up-key")
+    assert model in refuse(config, **TWO_KINDS).message
+    for name, value in TWO_KINDS.items():
+        assert explain_body(config, **{name: value})[name] == value
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-4-20250514", "claude-opus-4-1", "claude-3-5-haiku", "glm-4.6"])
+def test_takes_two_kinds_of_sampling_for_older_and_other_models(model):
+    body = explain_body(Config(provider="anthropic", model=model, api_key="made-up-key"), **TWO_KINDS)
+    assert body.items() >= TWO_KINDS.items()
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "models/gemini-2.5-pro", "gemini-2.0-flash"])
+@pytest.mark.parametrize(
+    "tools",
+    [{"tools": [{"name": "f"}]}, {"provider_options": {"gemini": {"tools": [{"googleSearch": {}}]}}}],
+    ids=["functions", "its own"],
+)
+def test_refuses_a_schema_beside_tools_for_gemini_before_3(model, tools):
+    config = Config(provider="gemini", model=model, api_key="made-up-key")
+    assert model in refuse(config, response_schema=SCHEMA, **tools).message
+
+
+def test_takes_a_schema_beside_tools_for_gemini_3():
+    config = Config(provider="gemini", model="gemini-3-pro", api_key="made-up-key")
+    body = explain_body(config, response_schema=SCHEMA, tools=[{"name": "f"}])
+    assert body["tools"]
+    assert body["generationConfig"]["responseMimeType"] == "application/json"
+
+
+def build_enum(count, length):
+    return {"type": "object", "properties": {"kind": {"enum": [f"{i:0{length}}" for i in range(count)]}}}
+
+
+def test_refuses_an_enum_whose_many_texts_are_too_long_for_openai():
+    config = Config(provider="openai", model="m", api_key="made-up-key")
+    error = refuse(config, response_schema=build_enum(300, 60))
+    assert "$.properties.kind.anyOf[0]: 18000 characters in 300 enum values" in error.message
+
+
+@pytest.mark.parametrize(("count", "length"), [(250, 100), (300, 50)])
+def test_takes_an_enum_of_fewer_or_shorter_texts(count, length):
+    config = Config(provider="openai", model="m", api_key="made-up-key")
+    assert explain_body(config, response_schema=build_enum(count, length))
+
+
 #: The mock echoes what it gets.
 TAKES_TOOLS = [info for info in INFOS if "tools" in info.options and info.name != "mock"]
 

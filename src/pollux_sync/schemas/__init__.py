@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pollux_sync.schemas.canonical import schema_hash, schema_of
-    from pollux_sync.schemas.dialects import PLAIN, STRICT_SCHEMAS, Finding, SchemaDialect, SchemaLimits
+    from pollux_sync.schemas.dialects import PLAIN, STRICT_SCHEMAS, Finding, LongEnumLimit, SchemaDialect, SchemaLimits
     from pollux_sync.schemas.lowering import Lowered, lint, lower
     from pollux_sync.schemas.mismatch import AnswerMismatch
     from pollux_sync.schemas.reading import AnswerFormat, answer_format
@@ -28,6 +28,7 @@ __all__ = [
     "AnswerFormat",
     "AnswerMismatch",
     "Finding",
+    "LongEnumLimit",
     "Lowered",
     "SchemaDialect",
     "SchemaLimits",
@@ -46,6 +47,7 @@ _HOMES = {
     "AnswerFormat": "reading",
     "AnswerMismatch": "mismatch",
     "Finding": "dialects",
+    "LongEnumLimit": "dialects",
     "Lowered": "lowering",
     "SchemaDialect": "dialects",
     "SchemaLimits": "dialects",

@@ -31,6 +31,14 @@ class SchemaLimits:
 
 
 @attrs.frozen(kw_only=True)
+class LongEnumLimit:
+    """A limit on enums of more than ``above_values`` values: the ``max_chars`` that the texts of one may have."""
+
+    above_values: int
+    max_chars: int
+
+
+@attrs.frozen(kw_only=True)
 class SchemaDialect:
     """The JSON Schema that one provider accepts. The defaults accept everything.
 
@@ -57,6 +65,7 @@ class SchemaDialect:
     )
     min_items_max: int | None = None
     limits: SchemaLimits = SchemaLimits()
+    long_enums: LongEnumLimit | None = None
     as_of: date | None = None
     docs: str = ""
 

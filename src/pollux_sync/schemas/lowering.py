@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.schemas.filtering import filter_schema
-from pollux_sync.schemas.measuring import list_excesses
+from pollux_sync.schemas.measuring import list_excesses, list_long_enums
 from pollux_sync.schemas.normalizing import DEFS, Normalized, attach_definitions, normalize
 from pollux_sync.schemas.rewriting import rewrite_shapes
 from pollux_sync.schemas.transforms import IDENTITY, Transform, ValueInObject, is_identity
@@ -58,6 +58,7 @@ def lower(schema: Schema, dialect: SchemaDialect) -> Lowered:
         lowered, transform, findings = _lower_shapes(normalize(schema), dialect)
     # Counted on the lowered schema: rewriting adds levels, unions and names.
     findings += list_excesses(lowered, dialect.limits)
+    findings += list_long_enums(lowered, dialect.long_enums) if dialect.long_enums else []
     return Lowered(schema=lowered, findings=tuple(findings), transform=transform)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import attrs
 
-from pollux_sync.schemas.dialects import Finding, SchemaLimits
+from pollux_sync.schemas.dialects import Finding, LongEnumLimit, SchemaLimits
 from pollux_sync.schemas.keywords import iter_subschemas, walk_schemas
+from pollux_sync.schemas.mismatch import json_path
 
 _DEFS = "#/$defs/"
 _UNITS = {
@@ -31,6 +32,18 @@ def list_excesses(schema: Any, limits: SchemaLimits) -> list[Finding]:
             if counts[name] > limit:
                 message = f"{counts[name]} {_UNITS[name]}, {limit} are allowed"
                 findings.append(Finding(path="$", message=message, severity="error"))
+    return findings
+
+
+def list_long_enums(schema: Any, limit: LongEnumLimit) -> list[Finding]:
+    """Return a finding, with severity "error", for each enum of many values whose texts are too long together."""
+    findings = []
+    for steps, inner in walk_schemas(schema):
+        values = inner.get("enum", ()) if isinstance(inner, dict) else ()
+        n_chars = sum(len(value) for value in values if isinstance(value, str))
+        if len(values) > limit.above_values and n_chars > limit.max_chars:
+            message = f"{n_chars} characters in {len(values)} enum values, {limit.max_chars} are allowed"
+            findings.append(Finding(path=json_path(steps), message=message, severity="error"))
     return findings
 
 

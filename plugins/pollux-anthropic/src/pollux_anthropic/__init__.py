@@ -114,6 +114,7 @@ INFO = ProviderInfo(
     },
     conditions={
         "temperature": "up to 1",
+        "top_p": "from Claude 4.5 on not beside temperature",
         "reasoning_effort": "models that think",
         "reasoning_budget_tokens": "models that think",
     },

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_anthropic.models import find_facts
 from pollux_anthropic.thinking import choose_max_tokens, encode_effort, encode_thinking, find_thinking_problem
 from pollux_sync.plugin import (
     AssetPart,
@@ -100,10 +101,22 @@ def build_count_request(request: HttpRequest) -> HttpRequest:
 
 def find_problem(call: Call, dialect: SchemaDialect) -> Problem | None:
     """Find a reason why the service would refuse a call, before anything is sent."""
-    temperature = call.options.temperature
+    return (
+        _find_sampling_problem(call)
+        or find_thinking_problem(call)
+        or find_strict_problem(call.options.tools or (), dialect)
+    )
+
+
+def _find_sampling_problem(call: Call) -> Problem | None:
+    temperature, top_p = call.options.temperature, call.options.top_p
     if temperature is not None and temperature > 1:
         return Problem(f"temperature must be at most 1, got {temperature:g}", "Anthropic's scale ends at 1")
-    return find_thinking_problem(call) or find_strict_problem(call.options.tools or (), dialect)
+    if temperature is None or top_p is None or call.capabilities.get("top_p"):
+        return None
+    if not find_facts(call.model).takes_one_sampling:
+        return None
+    return Problem(f"{call.model} does not take top_p beside temperature", "keep one of them")
 
 
 def _build_headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:

@@ -127,6 +127,7 @@ INFO = ProviderInfo(
     },
     conditions={
         "temperature": "up to 2",
+        "response_schema": "before Gemini 3 not beside tools",
         "reasoning_effort": "models that think",
         "reasoning_budget_tokens": "models that think",
     },

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
+from pollux_gemini.models import find_facts
 from pollux_gemini.parts import PROVIDER, is_url_context
 from pollux_gemini.thinking import encode_thinking, find_thinking_problem
 from pollux_sync.plugin import AssetPart, HttpRequest, Problem, read_parameters
@@ -99,7 +100,12 @@ def find_problem(call: Call) -> Problem | None:
     temperature = call.options.temperature
     if temperature is not None and temperature > _MAX_TEMPERATURE:
         return Problem(f"temperature must be at most 2, got {temperature:g}", "Gemini's scale ends at 2")
-    return find_thinking_problem(call) or _find_raw_tools_problem(call) or _find_file_problem(call)
+    return (
+        find_thinking_problem(call)
+        or _find_raw_tools_problem(call)
+        or _find_schema_problem(call)
+        or _find_file_problem(call)
+    )
 
 
 def _find_file_problem(call: Call) -> Problem | None:
@@ -121,6 +127,19 @@ def _find_raw_tools_problem(call: Call) -> Problem | None:
     return Problem(
         f"provider_options[{PROVIDER!r}] sets tools beside the functions or pages of the call",
         "leave the raw tools out, or use them in a call without functions and pages",
+    )
+
+
+def _find_schema_problem(call: Call) -> Problem | None:
+    """Return the clash between a response schema and tools, of which older models take one alone."""
+    raw_tools = (call.options.provider_options or {}).get(PROVIDER, {}).get("tools")
+    if call.options.response_schema is None or not (raw_tools or _encode_tools(call)):
+        return None
+    if call.capabilities.get("response_schema") or find_facts(call.model).takes_tools_with_schema:
+        return None
+    return Problem(
+        f"{call.model} does not take a response_schema beside tools",
+        "use Gemini 3, or two calls: one with the tools, then one that puts its answer into the schema",
     )
 
 

@@ -3,7 +3,8 @@
 Checked on 2026-11-21 in the published OpenAPI document and in the types of google-genai 3.4: a level goes to Gemini 3
 and later and is an error before; a model that cannot think refuses any setting; a budget of 0 switches thinking off;
 the levels. The ranges of Gemini 2.5 and the budgets that stand for an effort are those of
-https://ai.google.dev/gemini-api/docs/thinking and .../openai as of 2025; they could not be read again.
+https://ai.google.dev/gemini-api/docs/thinking and .../openai as of 2025; they could not be read again. That only Gemini
+3 and later take a response schema beside tools is from .../structured-output, as of 2025.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class ModelFacts:
 
     ``thinking``: "level" models take a level, or a budget; "budget" models only a budget of tokens, from
     ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
+    ``takes_tools_with_schema``: the model takes tools in a request that asks for JSON.
     ``checks_signatures``: the model refuses an earlier call of a function without its thought signature.
     """
 
@@ -38,6 +40,7 @@ class ModelFacts:
     min_budget: int = 1
     max_budget: int | None = None
     can_stop: bool = True
+    takes_tools_with_schema: bool = False
     checks_signatures: bool = False
 
     @property
@@ -53,7 +56,7 @@ FACTS = (
     ModelFacts(pattern=r"gemini-2\.5-pro", thinking="budget", min_budget=128, max_budget=32_768, can_stop=False),
     ModelFacts(pattern=r"gemini-2\.5-flash-lite", thinking="budget", min_budget=512, max_budget=24_576),
     ModelFacts(pattern=r"gemini-2\.5", thinking="budget", max_budget=24_576),
-    ModelFacts(pattern=r"", thinking="level", checks_signatures=True),
+    ModelFacts(pattern=r"", thinking="level", takes_tools_with_schema=True, checks_signatures=True),
 )
 
 

@@ -24,6 +24,7 @@ from pollux_sync.plugin import (
     HttpRequest,
     HttpResponse,
     InlineLimits,
+    LongEnumLimit,
     Problem,
     ProviderInfo,
     SchemaLimits,
@@ -53,6 +54,7 @@ STRICT = attrs.evolve(
     STRICT_SCHEMAS,
     name="openai-strict",
     limits=SchemaLimits(max_depth=10, max_properties=5000, max_enum_values=1000, max_name_chars=120_000),
+    long_enums=LongEnumLimit(above_values=250, max_chars=15_000),
     as_of=date(2026, 11, 1),
     docs="https://platform.openai.com/docs/guides/structured-outputs#supported-schemas",
 )
