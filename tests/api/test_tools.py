@@ -187,3 +187,17 @@ def test_refuses_invalid_settings(settings, message):
     with pytest.raises(ConfigurationError, match=message):
         run_tools("?", **({"tools": [weather], "config": config} | settings))
     assert script.requests == []
+
+
+@pytest.mark.parametrize("arguments", ["", "  \n", "null", "{}"])
+def test_a_tool_without_parameters_runs_whatever_stands_for_no_arguments(arguments):
+    def ping() -> str:
+        return "pong"
+
+    script = Script(Reply(tool_calls=(ToolCall("c1", "ping", arguments),)), "done")
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script])
+    result = run_tools("q", tools=[ping], config=config)
+    (ran,) = result["diagnostics"]["steps"][0]["tool_runs"]
+    assert (ran["content"], ran["is_error"]) == ("pong", False)
+    (call,) = script.requests[-1]["history"][1]["tool_calls"]
+    assert call["arguments"] == "{}"

@@ -102,7 +102,7 @@ def test_a_call_without_conversation_is_not_copied():
     assert fit_call(call, SAFE) is call
 
 
-@pytest.mark.parametrize("arguments", ['{"path": "a', "[1]", "7", "null", "nothing"])
+@pytest.mark.parametrize("arguments", ['{"path": "a', "[1]", "7", "nulls", "nothing"])
 def test_arguments_that_are_no_object_become_an_empty_one_and_the_result_says_so(arguments):
     answer, told = fit(call_tools("a", arguments=arguments), result("a", "failed")).conversation.turns
     assert answer.tool_calls[0].arguments == "{}"
@@ -110,7 +110,7 @@ def test_arguments_that_are_no_object_become_an_empty_one_and_the_result_says_so
     assert told.content.startswith("failed")
 
 
-@pytest.mark.parametrize("arguments", ["", " "])
+@pytest.mark.parametrize("arguments", ["", " ", "null", " null\n"])
 def test_blank_arguments_are_an_empty_object_and_no_fault(arguments):
     answer, told = fit(call_tools("a", arguments=arguments), result("a")).conversation.turns
     assert (answer.tool_calls[0].arguments, told.content) == ("{}", "fine")

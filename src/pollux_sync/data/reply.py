@@ -24,11 +24,15 @@ class ToolCall:
     name: str
     arguments: str
 
+    @property
+    def has_arguments(self) -> bool:
+        """False if the model wrote nothing, blanks or null, as models do for a tool without parameters."""
+        return self.arguments.strip() not in {"", "null"}
+
     def arguments_dict(self) -> dict[str, Any]:
         """Return the arguments as data. Raises ToolCallParseError if the model did not write a JSON object."""
         try:
-            # An empty text is a call without arguments.
-            arguments = json.loads(self.arguments or "{}")
+            arguments = json.loads(self.arguments) if self.has_arguments else {}
         except (ValueError, RecursionError) as error:  # deeply nested arrays exhaust the stack
             problem = f"not valid JSON: {error}"
         else:

@@ -110,11 +110,11 @@ def _fit_turns(turns: Sequence[Turn], call_id_pattern: str | None) -> Iterator[T
 
 
 def _is_broken(call: ToolCall) -> bool:
-    return bool(call.arguments.strip()) and call.arguments_error is not None
+    return call.arguments_error is not None
 
 
 def _fit_tool_call(call: ToolCall, call_id_pattern: str | None) -> ToolCall:
-    arguments = "{}" if _is_broken(call) or not call.arguments.strip() else call.arguments
+    arguments = call.arguments if call.has_arguments and not _is_broken(call) else "{}"
     return attrs.evolve(call, id=_fit_id(call.id, call_id_pattern), arguments=arguments)
 
 
