@@ -203,8 +203,8 @@ def _check_provider(handle: CacheHandle | DeferredHandle, config: Config) -> Non
 
 
 def _check_address(handle: CacheHandle | DeferredHandle, config: Config, hints: HandleHints) -> None:
-    own = read_provider_info(load(PROVIDERS, config.provider)).base_url
-    wanted, reached = ((url or own or "").rstrip("/") for url in (handle.base_url, config.base_url))
+    info = read_provider_info(load(PROVIDERS, config.provider))
+    wanted, reached = map(info.resolve_base_url, (handle.base_url, config.base_url))
     if wanted != reached:
         address = redact_credentials(wanted)
         raise ConfigurationError(

@@ -143,3 +143,19 @@ def test_sends_no_key_that_says_nothing(info):
         for tool in (plain, plain | {"type": "function", "description": None, "inputSchema": None})
     ]
     assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize(
+    ("provider", "paths", "target"),
+    [
+        ("openai", ["/v1", "/v1/", "//v1//"], "/v1/responses"),
+        ("anthropic", ["", "/", "/v1", "/v1/", "//v1//"], "/v1/messages"),
+        ("gemini", ["", "/", "/v1beta", "/v1beta/", "//v1beta//"], "/v1beta/models/m:generateContent"),
+        ("openrouter", ["/api/v1", "/api//v1/"], "/api/v1/chat/completions"),
+        ("local", ["/v1", "/v1/", "//v1//"], "/v1/chat/completions"),
+    ],
+)
+def test_reaches_the_path_of_the_service_however_the_address_ends(provider, paths, target):
+    for path in paths:
+        config = Config(provider=provider, model="m", api_key="made-up-key", base_url=f"http://127.0.0.1:9{path}")
+        assert explain("Q", config=config).requests[0].url == f"http://127.0.0.1:9{target}"

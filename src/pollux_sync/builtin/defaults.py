@@ -34,7 +34,7 @@ class CoreDefaults:
     @hookimpl(trylast=True)
     def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
         # A client that the caller passed brings its own address, which the core does not know.
-        return Address(base_url=None if config.client is not None else config.base_url or info.base_url)
+        return Address(base_url=None if config.client is not None else info.resolve_base_url(config.base_url) or None)
 
     @hookimpl(trylast=True)
     def pollux_close(self, client: Any) -> bool:

@@ -6,12 +6,14 @@ The engine decides by the declaration alone, and the capability tables in the do
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 import secrets
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -193,6 +195,8 @@ class ProviderInfo:
     without a key, for servers that require the header anyway.
     ``header_env`` names the variables that set a header of every request, by header; ``headers_env`` one that holds
     any headers, a line each.
+    ``version_path`` is the version with which every path of its requests begins, if ``base_url`` has none: an address
+    that ends in it is meant without it.
     ``sources`` are the rules of delivery, in order. ``sources_hint`` is the hint of the error when none of them
     matches a source; by default it lists the rules.
     ``managed_fields`` are the body fields that raw provider options may not set; a name with a dot is a field inside
@@ -218,6 +222,7 @@ class ProviderInfo:
     base_url: str | None = None
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
+    version_path: str = ""
     header_env: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     headers_env: str | None = None
     options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
@@ -238,6 +243,20 @@ class ProviderInfo:
     def exclude_options(self, names: Iterable[str]) -> ProviderInfo:
         """Return this declaration without these options, so that the engine refuses them."""
         return attrs.evolve(self, options=self.options - set(names))
+
+    def resolve_base_url(self, base_url: str | None) -> str:
+        """Return the address that the paths of requests continue: ``base_url`` as it is meant, else the service's own.
+
+        Doubled slashes and those at the end go, and the version is there once. "" if no address is known.
+        """
+        own = self.base_url or ""
+        # Not those of an address inside the path, by which some gateways are told where to go.
+        root = re.sub(r"(?<!:)//+", "/", base_url or own).rstrip("/")
+        parts, known = urlsplit(root), urlsplit(own)
+        # The beginning of the service's own address. The path on another host is that host's affair.
+        if parts.netloc.lower() == known.netloc.lower() and known.path.startswith(f"{parts.path}/"):
+            return own
+        return root.removesuffix(self.version_path)
 
     def find_rule(self, source: Source) -> SourceRule | None:
         """Return the rule by which ``source`` reaches this provider, or None if no rule matches."""

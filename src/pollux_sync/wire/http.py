@@ -314,7 +314,7 @@ def open_client(
     auth = {header: SecretHeader(template.format(key=key))} if key else {}
     own = {name: SecretHeader(value) for name, value in config.headers.items()}
     return HttpClient(
-        base_url or config.base_url or info.base_url or "",
+        base_url or info.resolve_base_url(config.base_url),
         headers=_merge_headers(headers or {}, auth, own),
         pool_size=max(config.request_concurrency, _MIN_POOL),
         resends_stale=info.resends_stale,

@@ -103,6 +103,7 @@ INFO = ProviderInfo(
     auth=("x-api-key", "{key}"),
     base_url="https://api.anthropic.com",
     base_url_policy="optional",
+    version_path="/v1",
     headers_env="ANTHROPIC_CUSTOM_HEADERS",
     accepts_client=True,
     # By the published contract of the Messages API, for ids of tool_use blocks.

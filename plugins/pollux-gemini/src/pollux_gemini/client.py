@@ -51,7 +51,7 @@ def resolve_address(config: ConfigValues, info: ProviderInfo, default_version: s
 
     An ``api_version`` in the configuration counts before a version at the end of ``base_url``.
     """
-    root = (config.base_url or info.base_url or "").rstrip("/")
+    root = info.resolve_base_url(config.base_url)
     # The SDK wants base_url without a version, other clients with one: both are understood.
     match = _VERSIONED_URL.fullmatch(root)
     root, version = (match["root"], match["version"]) if match else (root, default_version)

@@ -109,9 +109,8 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_address(self, config: ConfigValues, info: ProviderInfo) -> Address:
-        return Address(
-            base_url=config.base_url or info.base_url, headers=build_attribution_headers(config.provider_options)
-        )
+        headers = build_attribution_headers(config.provider_options)
+        return Address(base_url=info.resolve_base_url(config.base_url), headers=headers)
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
