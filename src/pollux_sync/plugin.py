@@ -142,6 +142,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.sdks import SDKCarrier, StainlessCarrier, open_sdk_stream, read_response, read_sdk_lines
     from pollux_sync.wire.sse import ByteStream, EventParser, read_until_complete
     from pollux_sync.wire.tools import find_strict_problem, lift_calls, lower_parameters, read_parameters, result_text
+    from pollux_sync.wire.usage import read_usage
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
@@ -265,6 +266,7 @@ _HOMES = {
     "wire.sdks": ("SDKCarrier", "StainlessCarrier", "open_sdk_stream", "read_response", "read_sdk_lines"),
     "wire.sse": ("ByteStream", "EventParser", "read_until_complete"),
     "wire.tools": ("find_strict_problem", "lift_calls", "lower_parameters", "read_parameters", "result_text"),
+    "wire.usage": ("read_usage",),
 }
 
 __all__ = [
@@ -415,6 +417,7 @@ __all__ = [
     "read_response",
     "read_sdk_lines",
     "read_until_complete",
+    "read_usage",
     "redact_secret",
     "require_objects",
     "result_text",

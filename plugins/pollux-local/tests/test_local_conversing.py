@@ -1,7 +1,7 @@
-"""Ten turns of an agent: every body replays answers, calls and results, without the reasoning."""
+"""Ten turns of an agent: every body replays answers, calls and results, and the reasoning before calls."""
 
 from chat_api import answer, tool_call
-from pollux_sync import Config, Options
+from pollux_sync import Config, Options, run, run_tools
 from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
@@ -27,7 +27,8 @@ def build_messages(turn):
     """Return all that is sent to get the answer of a turn."""
     messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Weather?"}]
     for earlier in range(turn):
-        messages += [{"role": "assistant"} | build_message(earlier), *build_tool_messages(earlier)]
+        thought = {"role": "assistant", "reasoning_content": "hm"}
+        messages += [thought | build_message(earlier), *build_tool_messages(earlier)]
     return messages
 
 
@@ -45,3 +46,45 @@ def test_replays_ten_turns_as_they_were(server):
             "messages": build_messages(turn),
             "tools": [{"type": "function", "function": TOOL}],
         }
+
+
+def build_config(server):
+    return Config(provider="local", model="tiny", base_url=f"{server.url}/v1")
+
+
+def list_answers(request):
+    return [message for message in request.json()["messages"] if message["role"] == "assistant"]
+
+
+def test_sends_signatures_back_with_the_calls_that_they_came_with(server):
+    signed = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    calls = [tool_call("weather", '{"city": "Rome"}', None) | signed, tool_call("weather", '{"city": "Oslo"}', None)]
+    server.reply(answer(None, finish="tool_calls", tool_calls=calls), answer("Sunny."))
+
+    def weather(city: str) -> str:
+        """Return the weather of a city."""
+        return f"sunny in {city}"
+
+    run_tools("Weather?", tools=[weather], config=build_config(server))
+    ((message,),) = [list_answers(request) for request in server.requests[1:]]
+    assert [call.get("extra_content") for call in message["tool_calls"]] == [signed["extra_content"], None]
+
+
+def test_does_not_send_reasoning_back_without_calls(server):
+    server.reply(answer("4", reasoning_content="2 and 2"), answer("5"))
+    first = run("2 + 2?", config=build_config(server), options=Options(history=[]))
+    run("And 1?", config=build_config(server), options=Options(continue_from=first))
+    assert list_answers(server.requests[1]) == [{"role": "assistant", "content": "4"}]
+
+
+def test_leaves_signatures_out_of_a_turn_whose_calls_were_edited(server):
+    call = {"id": "c1", "name": "weather", "arguments": "{}"}
+    state = {"call_extras": [{"extra_content": {"a": 1}}, {}], "reasoning_content": "hm"}
+    turns = [
+        {"role": "assistant", "tool_calls": [call], "provider_state": state},
+        {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+    ]
+    server.reply(answer())
+    run("So?", config=build_config(server), options=Options(history=turns))
+    ((message,),) = [list_answers(request) for request in server.requests]
+    assert ("extra_content" in message["tool_calls"][0], message["reasoning_content"]) == (False, "hm")

@@ -42,12 +42,15 @@ TRANSCRIPTS = {
         completion("", tool_calls=[tool_call("ping", "{}")]),
         {"tool_calls": (ToolCall("call_1", "ping", "{}"),), "finish_reason": "tool_calls"},
     ),
-    "reasoning": (completion("x", reasoning_content="because"), {"text": "x", "reasoning": "because"}),
+    "reasoning": (
+        completion("x", reasoning_content="because"),
+        {"text": "x", "reasoning": "because", "provider_state": {"reasoning_content": "because"}},
+    ),
     "refusal": (completion(None, refusal="I can't"), {"text": "I can't", "finish_reason": "refusal"}),
     "truncated": (completion("hel", finish="length"), CUT_OFF | {"text": "hel"}),
     "truncated before the first word": (
         completion("", finish="length", reasoning_content="hm"),
-        CUT_OFF | {"reasoning": "hm"},
+        CUT_OFF | {"reasoning": "hm", "provider_state": {"reasoning_content": "hm"}},
     ),
     "a call that was cut off": (
         completion(None, finish="length", tool_calls=[tool_call("x", "{")]),

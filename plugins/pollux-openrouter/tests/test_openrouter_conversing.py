@@ -80,3 +80,14 @@ def test_sends_only_the_reasoning_of_a_turns_state(server, config, state):
     turn = {"role": "assistant", "content": "x", "provider_state": {"reasoning": "hm"} | state}
     run("and?", config=config(), options=Options(history=[turn]))
     assert server.requests[0].json()["messages"][0] == {"role": "assistant", "content": "x", "reasoning": "hm"}
+
+
+def test_replays_the_reasoning_of_conversations_that_pollux_ai_stored(server, config):
+    details = [{"type": "reasoning.text", "text": "hm", "signature": "c2ln", "index": 0}]
+    state = {"openrouter_reasoning": "hm", "openrouter_reasoning_details": details}
+    server.reply(answer())
+    turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4", "provider_state": state}]
+    stored = {"_conversation_state": {"history": turns, "provider_state": state}}
+    run("Sure?", config=config(), options=Options(continue_from=stored))
+    message = server.requests[0].json()["messages"][1]
+    assert (message["reasoning"], message["reasoning_details"]) == ("hm", details)

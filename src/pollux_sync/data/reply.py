@@ -59,7 +59,11 @@ class ToolCall:
 # A batch holds these three for each of up to a million prompts: without a slot for weak references each is smaller.
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class Usage:
-    """The tokens billed for one call; None where the provider did not report a count."""
+    """The tokens billed for one call; None where the provider did not report a count.
+
+    With every provider ``input_tokens`` include what was read from a cache (``cached_tokens``) or written to one
+    (``cache_write_tokens``), and ``output_tokens`` include thoughts (``reasoning_tokens``).
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None

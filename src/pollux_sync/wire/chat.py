@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.provider import HttpRequest
-from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
+from pollux_sync.data.reply import FinishReason, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.wire.chatcontent import read_content, read_reasoning
 from pollux_sync.wire.faults import HttpError, ReplyError
-from pollux_sync.wire.fields import as_text, read_count
+from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
+from pollux_sync.wire.usage import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.options import Options
     from pollux_sync.data.payloads import InlineText
     from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.data.reply import Usage
     from pollux_sync.data.request import Call, Part, Turn
     from pollux_sync.schemas import SchemaDialect
 
@@ -69,7 +72,9 @@ class ChatDialect:
     ``merges_turns`` sends all system messages as one at the beginning, and neighbours of one role as one, as strict
     chat templates require (Gemma's, Mistral's).
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
-    replays reasoning fields on the assistant turns that they came with. ``effort_path`` and ``budget_path`` lead to
+    replays reasoning fields on the assistant turns that they came with, ``keeps_call_reasoning`` only on those that
+    call tools. ``stored_names`` maps names in stored conversations to those of the reasoning fields.
+    ``effort_path`` and ``budget_path`` lead to
     the body fields of reasoning effort and budget; empty for a server without them. ``tool_schemas`` is the dialect to
     which tools' parameters are lowered, and from which arguments are lifted. Without ``names_tool``, a tool_choice
     that names a tool is sent as that tool alone, required.
@@ -81,6 +86,8 @@ class ChatDialect:
     joins_text: bool = True
     merges_turns: bool = False
     keeps_reasoning: bool = False
+    keeps_call_reasoning: bool = False
+    stored_names: Mapping[str, str] = attrs.field(factory=dict)
     effort_path: tuple[str, ...] = ()
     budget_path: tuple[str, ...] = ()
     tool_schemas: SchemaDialect | None = None
@@ -91,8 +98,24 @@ CHAT = ChatDialect()
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
-#: The fields in which servers put the text of the model's reasoning, in order of preference. Some fill several alike.
-REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+#: The fields of an answer that are sent back with its turn: reasoning as it came, and Google's thought signatures,
+#: which its endpoint also puts on each tool call: https://ai.google.dev/gemini-api/docs/openai
+_REPLAYED_FIELDS = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
+#: The key of a turn's provider state for the `_CALL_EXTRAS` of its tool calls, in their order. Never changes, since
+#: stored conversations have it.
+_CALL_STATES = "call_extras"
+_CALL_EXTRAS = ("extra_content",)
+
+#: What becomes an artifact under its own name, by where the answer has it. Of the whole answer: the tier that served
+#: it, and the sources of models that search (Perplexity, xAI).
+_BODY_ARTIFACTS = ("service_tier", "citations", "search_results", "related_questions")
+#: Of the choice: also the stop sequence that ended it (vLLM, SGLang).
+_CHOICE_ARTIFACTS = ("logprobs", "stop_reason", "matched_stop")
+#: Of the message: also the tools that Groq ran, and the documents that Azure found.
+_MESSAGE_ARTIFACTS = ("annotations", "images", "audio", "citations", "executed_tools", "context")
+#: Of the usage: the price (OpenRouter, Perplexity; xAI in ticks), and the searches, which cost extra.
+_USAGE_ARTIFACTS = ("cost", "cost_in_usd_ticks", "num_sources_used", "num_search_queries")
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 #: The names of audio formats by MIME type. Chat Completions defines only these two.
 _AUDIO_FORMATS = {
@@ -196,9 +219,20 @@ def _encode_turn(turn: Turn, dialect: ChatDialect) -> dict[str, Any]:
             {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments or "{}"}}
             for c in turn.tool_calls
         ]
-    if dialect.keeps_reasoning and turn.provider_state:
-        message |= _read_reasoning_fields(turn.provider_state)
+    if turn.provider_state and (dialect.keeps_reasoning or (dialect.keeps_call_reasoning and turn.tool_calls)):
+        _add_reasoning(message, turn.provider_state, dialect)
     return message
+
+
+def _add_reasoning(message: dict[str, Any], state: Mapping[str, Any], dialect: ChatDialect) -> None:
+    """Add what an answer's provider state keeps of its reasoning to its message, and to the tool calls in it."""
+    stored = {name: state[key] for key, name in dialect.stored_names.items() if key in state}
+    message |= _read_replayed(stored | dict(state))
+    extras, calls = state.get(_CALL_STATES), message.get("tool_calls", ())
+    # A caller may have edited the turn. Then nobody knows which of its calls the extras belong to.
+    if isinstance(extras, list) and len(extras) == len(calls):
+        for call, extra in zip(calls, extras, strict=True):
+            call |= {name: extra[name] for name in _CALL_EXTRAS if isinstance(extra, dict) and extra.get(name)}
 
 
 def _encode_content(parts: Sequence[Part], text: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
@@ -271,30 +305,34 @@ def decode_chat(
     # Gateways report a failure behind them inside a 200.
     if body.get("error"):
         raise HttpError(response)
-    choice = _read_first_choice(response)
+    choice, *others = _read_choices(response)
     message = choice.get("message") or {}
     if not isinstance(message, dict):
         raise ReplyError(f"the answer's message is a JSON {type(message).__name__}", response=response)
-    calls = tuple(_decode_tool_calls(message))
+    raw_calls = _list_tool_calls(message)
+    calls = tuple(map(_decode_tool_call, range(len(raw_calls)), raw_calls))
     if dialect.tool_schemas:
         calls = lift_calls(calls, tools or (), dialect.tool_schemas)
     raw_reason = as_text(choice.get("finish_reason"))
     refusal = as_text(message.get("refusal"))
+    text, thoughts, parts = read_content(message.get("content"))
+    keeps_state = dialect.keeps_reasoning or dialect.keeps_call_reasoning
     return Reply(
-        text=_read_text(message.get("content")) or refusal or "",
-        reasoning=next((text for name in REASONING_FIELDS if (text := _read_text(message.get(name)))), None),
+        text=text or refusal or _read_transcript(message),
+        reasoning=read_reasoning(message) or thoughts or None,
         tool_calls=calls,
-        usage=_decode_usage(body.get("usage")),
+        usage=find_usage(body, choice),
         finish_reason=_decode_finish_reason(raw_reason, has_calls=bool(calls), has_refusal=bool(refusal)),
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
-        provider_state=_read_reasoning_fields(message) or None if dialect.keeps_reasoning else None,
-        artifacts=_read_artifacts(message),
+        provider_state=_build_provider_state(message, raw_calls) if keeps_state else None,
+        artifacts=_collect_artifacts(body, choice, message, parts=parts, choices=others),
     )
 
 
-def _read_first_choice(response: HttpResponse) -> Mapping[str, Any]:
+def _read_choices(response: HttpResponse) -> list[dict[str, Any]]:
+    """Return the choices, the first of which is the answer; a request for several (``n``) has more."""
     choices = response.body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError(
@@ -304,29 +342,39 @@ def _read_first_choice(response: HttpResponse) -> Mapping[str, Any]:
         )
     if choices[0].get("error"):
         raise HttpError(attrs.evolve(response, body=choices[0]))
-    return choices[0]
+    return [choice for choice in choices if isinstance(choice, dict)]
 
 
-def _read_text(content: Any) -> str:
-    """Return the text of a message's content, which is a string, a list of parts, or null."""
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        return "".join(text for text in texts if isinstance(text, str))
-    return as_text(content) or ""
+def _read_transcript(message: Mapping[str, Any]) -> str:
+    """Return the words of an answer that is spoken; empty without one."""
+    audio = message.get("audio")
+    return (as_text(audio.get("transcript")) if isinstance(audio, dict) else None) or ""
 
 
-def _decode_tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
+def _list_tool_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tool calls of a message that have a name."""
     calls = message.get("tool_calls")
     # The format's older name for tools, which it has deprecated.
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
-    for index, call in enumerate(calls if isinstance(calls, list) else ()):
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            # The format has JSON text here; some servers send the object itself, or leave the id out.
-            arguments = function.get("arguments")
-            text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-            yield ToolCall(as_text(call.get("id")) or f"call_{index}", function["name"], text)
+    return [call for call in calls if _has_name(call)] if isinstance(calls, list) else []
+
+
+def _has_name(call: Any) -> bool:
+    function = call.get("function") if isinstance(call, dict) else None
+    return isinstance(function, dict) and isinstance(function.get("name"), str)
+
+
+def _decode_tool_call(index: int, call: Mapping[str, Any]) -> ToolCall:
+    function = call["function"]
+    # Some servers leave the id out.
+    call_id = as_text(call.get("id")) or f"call_{index}"
+    return ToolCall(call_id, function["name"], read_arguments(function.get("arguments")))
+
+
+def read_arguments(arguments: Any) -> str:
+    """Return the arguments of a tool call as JSON text, which the format has; some servers send the object itself."""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
 
 
 def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool) -> FinishReason | None:
@@ -337,25 +385,48 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _decode_usage(usage: Any) -> Usage:
-    if not isinstance(usage, dict):
-        return Usage()
-    prompt_details = usage.get("prompt_tokens_details")
-    output_details = usage.get("completion_tokens_details")
-    return Usage(
-        input_tokens=read_count(usage, "prompt_tokens"),
-        output_tokens=read_count(usage, "completion_tokens"),
-        total_tokens=read_count(usage, "total_tokens"),
-        reasoning_tokens=read_count(output_details, "reasoning_tokens"),
-        cached_tokens=read_count(prompt_details, "cached_tokens"),
-        cache_write_tokens=read_count(prompt_details, "cache_write_tokens"),
-    )
+def find_usage(body: Mapping[str, Any], choice: Mapping[str, Any]) -> Usage:
+    """Return the usage of an answer. In streams, Moonshot has it in the choice, Groq in an object of its own."""
+    own = body.get("x_groq")
+    # Ollama's counts are beside the answer.
+    holders = body.get("usage"), choice.get("usage"), own.get("usage") if isinstance(own, dict) else None, body
+    return read_usage(next((holder for holder in holders if holder), None))
 
 
-def _read_reasoning_fields(message: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("reasoning", "reasoning_content", "reasoning_details")
-    return {name: message[name] for name in names if message.get(name)}
+def _read_replayed(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: message[name] for name in _REPLAYED_FIELDS if message.get(name)}
 
 
-def _read_artifacts(message: Mapping[str, Any]) -> dict[str, Any] | None:
-    return {"annotations": message["annotations"]} if message.get("annotations") else None
+def _build_provider_state(message: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what the server needs again with this turn, None if text and tool calls are enough."""
+    extras = [{name: call[name] for name in _CALL_EXTRAS if call.get(name)} for call in calls]
+    return (_read_replayed(message) | ({_CALL_STATES: extras} if any(extras) else {})) or None
+
+
+def _collect_artifacts(
+    body: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    message: Mapping[str, Any],
+    *,
+    parts: list[Any],
+    choices: list[dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Return what an answer has beside its text, under the server's names.
+
+    ``parts`` are those of the content that are no text, ``choices`` those after the first.
+    """
+    usage = body.get("usage")
+    found = {name: body.get(name) for name in _BODY_ARTIFACTS}
+    found |= {name: _drop_empty(choice.get(name)) for name in _CHOICE_ARTIFACTS}
+    found |= {name: value for name in _MESSAGE_ARTIFACTS if (value := message.get(name))}
+    found |= {name: usage.get(name) for name in _USAGE_ARTIFACTS} if isinstance(usage, dict) else {}
+    found["parts"] = parts
+    found["choices"] = [_drop_empty({**other, "message": _drop_empty(other.get("message"))}) for other in choices]
+    return _drop_empty(found) or None
+
+
+def _drop_empty(value: Any) -> Any:
+    """Return an object without its empty fields, which a stream does not have; any other value unchanged."""
+    if not isinstance(value, dict):
+        return value
+    return {name: item for name, item in value.items() if item not in _EMPTY}

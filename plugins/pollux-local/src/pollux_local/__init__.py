@@ -48,8 +48,15 @@ SCHEMAS = SchemaDialect(
 #: Chat Completions as local servers understand it; they ignore fields that they do not support. llama.cpp compiles the
 #: schemas of tools to grammars too, so they are lowered alike. It treats a tool_choice that names a tool as "auto", so
 #: that tool alone is sent, as required. The templates of some models refuse a second system message, and turns that do
-#: not alternate.
-DIALECT = ChatDialect(effort_path=("reasoning_effort",), tool_schemas=SCHEMAS, names_tool=False, merges_turns=True)
+#: not alternate. Models that think between calls of tools need their reasoning again, and DeepSeek refuses the results
+#: without it (https://api-docs.deepseek.com/guides/thinking_mode); without calls it must not be sent.
+DIALECT = ChatDialect(
+    effort_path=("reasoning_effort",),
+    tool_schemas=SCHEMAS,
+    names_tool=False,
+    merges_turns=True,
+    keeps_call_reasoning=True,
+)
 
 INFO = ProviderInfo(
     name="local",

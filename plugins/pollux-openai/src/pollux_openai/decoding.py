@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_openai.items import iter_tool_calls, list_contents, list_texts, read_refusal, read_text
 from pollux_openai.replaying import build_provider_state
-from pollux_sync.plugin import FinishReason, HttpError, Reply, ReplyError, Usage, as_text, lift_calls, read_count
+from pollux_sync.plugin import FinishReason, HttpError, Reply, ReplyError, as_text, lift_calls, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         text=read_text(contents),
         reasoning=_read_reasoning(items),
         tool_calls=calls,
-        usage=decode_usage(body.get("usage")),
+        usage=read_usage(body.get("usage")),
         finish_reason=_decode_finish_reason(
             raw_reason, has_calls=bool(calls), has_refusal=bool(read_refusal(contents))
         ),
@@ -54,7 +54,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
         provider_state=build_provider_state(body, items, call.model),
-        artifacts=_collect_artifacts(items, contents),
+        artifacts=_collect_artifacts(body, items, contents),
     )
 
 
@@ -87,23 +87,11 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def decode_usage(usage: Any) -> Usage:
-    """Decode the token counts of an answer; missing counts are None."""
-    if not isinstance(usage, dict):
-        return Usage()
-    return Usage(
-        input_tokens=read_count(usage, "input_tokens"),
-        output_tokens=read_count(usage, "output_tokens"),
-        total_tokens=read_count(usage, "total_tokens"),
-        reasoning_tokens=read_count(usage.get("output_tokens_details"), "reasoning_tokens"),
-        cached_tokens=read_count(usage.get("input_tokens_details"), "cached_tokens"),
-        cache_write_tokens=read_count(usage.get("input_tokens_details"), "cache_write_tokens"),
-    )
-
-
-def _collect_artifacts(items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
+def _collect_artifacts(body: Mapping[str, Any], items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
     artifacts = {
         "annotations": [note for part in contents for note in part.get("annotations") or ()],
         "items": [item for item in items if item.get("type") not in _ANSWER_TYPES],
+        "logprobs": [token for part in contents for token in part.get("logprobs") or ()],
+        "service_tier": body.get("service_tier"),
     }
-    return {name: values for name, values in artifacts.items() if values} or None
+    return {name: value for name, value in artifacts.items() if value} or None

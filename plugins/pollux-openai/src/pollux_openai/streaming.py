@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_openai.decoding import decode_usage
 from pollux_openai.items import iter_tool_calls
-from pollux_sync.plugin import HttpError, ReasoningDelta, StreamStart, StreamUsage, TextDelta, ToolCallDelta, as_text
+from pollux_sync.plugin import (
+    HttpError,
+    ReasoningDelta,
+    StreamStart,
+    StreamUsage,
+    TextDelta,
+    ToolCallDelta,
+    as_text,
+    read_usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +48,7 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
                 reply = decode(attrs.evolve(stream.response, body=body))
             except HttpError:
                 # A failed answer is billed too: report its usage before the error.
-                yield StreamUsage(decode_usage(body.get("usage")))
+                yield StreamUsage(read_usage(body.get("usage")))
                 raise
             yield from accumulator.start(body)
             yield from accumulator.iter_missing(reply, body["output"])

@@ -6,7 +6,7 @@ The core has what all Chat Completions servers share; this module adds what only
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -21,8 +21,6 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from pollux_sync.plugin import Call, HttpRequest, HttpResponse, Reply
 
 #: The JSON Schema that strict structured outputs take with every vendor. Limits differ by vendor and are left to the
@@ -39,6 +37,8 @@ STRICT = attrs.evolve(
 DIALECT = ChatDialect(
     joins_text=False,
     keeps_reasoning=True,
+    # As pollux-ai 1.7 and 1.8 stored them.
+    stored_names={"openrouter_reasoning": "reasoning", "openrouter_reasoning_details": "reasoning_details"},
     effort_path=("reasoning", "effort"),
     budget_path=("reasoning", "max_tokens"),
     tool_schemas=STRICT,
@@ -67,27 +67,10 @@ def decode(response: HttpResponse, call: Call) -> Reply:
     """
     reply = decode_chat(response, DIALECT, call.options.tools)
     # The decoder has checked that there is a choice.
-    choice = response.body["choices"][0]
-    message = choice.get("message") or {}
+    native_reason = as_text(response.body["choices"][0].get("native_finish_reason"))
+    vendor = as_text(response.body.get("provider"))
     return attrs.evolve(
         reply,
-        reasoning=reply.reasoning or "".join(_iter_thoughts(message.get("reasoning_details"))) or None,
-        raw_finish_reason=as_text(choice.get("native_finish_reason")) or reply.raw_finish_reason,
-        artifacts=_read_artifacts(response.body, message) or None,
+        raw_finish_reason=native_reason or reply.raw_finish_reason,
+        artifacts={**(reply.artifacts or {}), "provider": vendor} if vendor else reply.artifacts,
     )
-
-
-def _iter_thoughts(details: Any) -> Iterator[str]:
-    # Only some details are text: vendors encrypt the rest, which is kept for replay alone.
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict):
-            yield as_text(detail.get("text")) or as_text(detail.get("summary")) or ""
-
-
-def _read_artifacts(body: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cost in credits, the vendor that answered, and the content beside text."""
-    usage = body.get("usage")
-    cost = usage.get("cost") if isinstance(usage, dict) else None
-    artifacts = {"cost": cost, "provider": body.get("provider")}
-    artifacts |= {name: message.get(name) or None for name in ("annotations", "images", "audio")}
-    return {name: value for name, value in artifacts.items() if value is not None}
