@@ -106,6 +106,6 @@ TRANSCRIPTS = {
             },
             {"type": "message_stop"},
         ],
-        response(usage={"input_tokens": 9, "output_tokens": 3}, stop_reason="stop_sequence"),
+        response(usage={"input_tokens": 9, "output_tokens": 3}, stop_reason="stop_sequence", stop_sequence="x"),
     ),
 }

@@ -34,7 +34,7 @@ def decode_body(body, *, tools=None):
 
 
 COUNTED = Usage(
-    input_tokens=11, output_tokens=7, total_tokens=18, reasoning_tokens=3, cached_tokens=4, cache_write_tokens=2
+    input_tokens=17, output_tokens=7, total_tokens=24, reasoning_tokens=3, cached_tokens=4, cache_write_tokens=2
 )
 PLAIN = Reply(
     usage=COUNTED,

@@ -143,7 +143,7 @@ def test_yields_held_back_text_before_it_fails():
         told.extend(decode_events([*NEIGHBOURS, {"type": "error", "error": {"type": "api_error"}}]))
     *_, held, billed = told
     assert held == TextDelta("\n\ncd")
-    assert (billed.type, billed.usage.input_tokens) == ("usage", 11)
+    assert (billed.type, billed.usage.input_tokens) == ("usage", 17)
 
 
 def test_reads_the_initial_content_of_a_block():

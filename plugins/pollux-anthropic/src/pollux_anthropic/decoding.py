@@ -38,6 +38,11 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 }
 #: The order in which `encoding` writes a turn. Blocks in this order are replayed from the turn, without a copy.
 _RANKS = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
+#: What becomes an artifact under its own name. Of the message: the container of the code that ran, to be used again,
+#: and the stop sequence that ended the answer.
+_BODY_ARTIFACTS = ("stop_details", "stop_sequence", "container", "context_management")
+#: Of the usage: the tier that served the request, and the searches, which cost extra.
+_USAGE_ARTIFACTS = ("service_tier", "server_tool_use")
 
 
 def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
@@ -111,11 +116,14 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool) -> FinishReason |
 
 
 def decode_usage(usage: Any) -> Usage:
-    """Decode the token counts of an answer; missing counts are None.
-
-    By the service's count, ``input_tokens`` excludes tokens that were read from a cache or written to one.
-    """
-    input_tokens, output_tokens = read_count(usage, "input_tokens"), read_count(usage, "output_tokens")
+    """Decode the token counts of an answer; missing counts are None."""
+    output_tokens = read_count(usage, "output_tokens")
+    cached, written = read_count(usage, "cache_read_input_tokens"), read_count(usage, "cache_creation_input_tokens")
+    input_tokens = read_count(usage, "input_tokens")
+    if input_tokens is not None:
+        # The service counts these apart, while a Usage has them in its input:
+        # https://docs.claude.com/en/docs/build-with-claude/prompt-caching
+        input_tokens += (cached or 0) + (written or 0)
     details = usage.get("output_tokens_details") if isinstance(usage, dict) else None
     return Usage(
         input_tokens=input_tokens,
@@ -123,8 +131,8 @@ def decode_usage(usage: Any) -> Usage:
         # The service sends no total.
         total_tokens=None if input_tokens is None or output_tokens is None else input_tokens + output_tokens,
         reasoning_tokens=read_count(details, "thinking_tokens"),
-        cached_tokens=read_count(usage, "cache_read_input_tokens"),
-        cache_write_tokens=read_count(usage, "cache_creation_input_tokens"),
+        cached_tokens=cached,
+        cache_write_tokens=written,
     )
 
 
@@ -143,9 +151,11 @@ def _build_provider_state(blocks: list[Block]) -> dict[str, Any] | None:
 
 
 def _collect_artifacts(body: Mapping[str, Any], blocks: list[Block]) -> dict[str, Any] | None:
+    usage = body.get("usage")
     artifacts = {
         "citations": [note for block in blocks for note in block.get("citations") or ()],
         "blocks": [block for block in blocks if block.get("type") not in _RANKS],
-        "stop_details": body.get("stop_details"),
+        **{name: body.get(name) for name in _BODY_ARTIFACTS},
+        **({name: usage.get(name) for name in _USAGE_ARTIFACTS} if isinstance(usage, dict) else {}),
     }
     return {name: value for name, value in artifacts.items() if value} or None

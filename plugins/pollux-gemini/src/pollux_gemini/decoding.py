@@ -114,6 +114,7 @@ def _read_artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Js
     artifacts = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
         "finishMessage": candidate.get("finishMessage") if candidate.get("finishReason") != "STOP" else None,
         "promptFeedback": body.get("promptFeedback"),
+        "serviceTier": as_object(body.get("usageMetadata")).get("serviceTier"),
         "parts": [part for part in parts if not _ANSWER_KEYS & part.keys()],
         "candidates": candidates[1:],
     }
