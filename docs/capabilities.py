@@ -43,6 +43,7 @@ _IMAGES = {
     "GIF": "image/gif",
     "WebP": "image/webp",
     "HEIC": "image/heic",
+    "AVIF": "image/avif",
     "TIFF": "image/tiff",
     "BMP": "image/bmp",
 }

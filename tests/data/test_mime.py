@@ -2,6 +2,16 @@ import pytest
 
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
 
+PNG = b"\x89PNG\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def _box(*brands):
+    """Return the beginning of a file of ISO boxes with these brands, the major one first."""
+    content = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
+    return (len(content) + 4).to_bytes(4, "big") + content + b"\x00\x00\x01\x00meta"
+
 
 @pytest.mark.parametrize(
     ("name", "mime_type"),
@@ -44,15 +54,24 @@ def test_type_is_known_by_the_name(name, mime_type):
         (b"BM\x36\x00\x0c\x00\x00\x00\x00\x00\x36\x00", "image/bmp"),
         (b"II*\x00", "image/tiff"),
         (b"MM\x00*", "image/tiff"),
-        (b"\x00\x00\x00\x18ftypheic", "image/heic"),
+        *((_box(brand), "image/heic") for brand in (b"heic", b"heix", b"heim", b"heis")),
+        *((_box(brand), "image/heic-sequence") for brand in (b"hevc", b"hevx")),
+        *((_box(brand), "image/avif") for brand in (b"avif", b"avis")),
+        (_box(b"mif1", b"mif1", b"heic"), "image/heic"),
+        (_box(b"mif1", b"mif1", b"avif", b"miaf"), "image/avif"),
+        (_box(b"mif1", b"mif1", b"miaf"), "image/heif"),
+        (_box(b"msf1", b"msf1", b"hevc"), "image/heic-sequence"),
+        (_box(b"msf1", b"msf1"), "image/heif-sequence"),
+        (_box(b"3gp4"), "video/3gpp"),
         (b"\x00\x00\x00\x18ftypM4A ", "audio/mp4"),
         (b"\x00\x00\x00\x18ftypqt  ", "video/quicktime"),
         (b"\x00\x00\x00\x18ftypisom", "video/mp4"),
         (b"\x1aE\xdf\xa3", "video/webm"),
         (b"ID3\x04", "audio/mpeg"),
         (b"\xff\xfb\x90", "audio/mpeg"),
-        (b"fLaC", "audio/flac"),
-        (b"OggS", "audio/ogg"),
+        (b"\xff\xf1\x50", "audio/aac"),
+        (b"fLaC\x00", "audio/flac"),
+        (b"OggS\x00", "audio/ogg"),
         (b"PK\x03\x04", "application/zip"),
         (b"\x1f\x8b\x08", "application/gzip"),
     ],
@@ -61,8 +80,56 @@ def test_type_is_known_by_the_first_bytes(head, mime_type):
     assert guess_mime_type("download", head[:HEAD_BYTES]) == mime_type
 
 
-def test_name_is_believed_before_the_bytes():
-    assert guess_mime_type("page.html", b"%PDF-1.7") == "text/html"
+@pytest.mark.parametrize(
+    ("name", "head", "mime_type"),
+    [
+        ("photo.jpg", PNG, "image/png"),
+        ("image.png", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        ("IMG_1.jpg", _box(b"heic"), "image/heic"),
+        ("film.mp4", _box(b"avif"), "image/avif"),
+        ("photo.heic", b"\xff\xd8\xff\xe1", "image/jpeg"),
+        ("page.html", b"%PDF-1.7", "application/pdf"),
+        ("notes.txt", PNG, "image/png"),
+        ("scan.pdf", ZIP, "application/zip"),
+        ("photo.jpg", ZIP, "application/zip"),
+        ("song.wav", b"ID3\x04", "audio/mpeg"),
+    ],
+)
+def test_bytes_are_believed_before_the_name(name, head, mime_type):
+    assert guess_mime_type(name, head) == mime_type
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "mime_type"),
+    [
+        ("a.docx", ZIP, "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.xlsx", ZIP, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        ("a.odt", ZIP, "application/vnd.oasis.opendocument.text"),
+        ("a.epub", ZIP, "application/epub+zip"),
+        ("a.doc", OLE, "application/msword"),
+        ("a.xls", OLE, "application/vnd.ms-excel"),
+        ("talk.m4a", _box(b"isom"), "audio/mp4"),
+        ("film.mp4", _box(b"isom"), "video/mp4"),
+    ],
+)
+def test_name_tells_what_a_container_holds(name, head, mime_type):
+    assert guess_mime_type(name, head) == mime_type
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("notes.md", b"ID3 tags are at the beginning of a file"),
+        ("notes.md", b"OggS is the mark of a page"),
+        ("notes.md", b"fLaC begins so"),
+        ("notes.md", b"BMW and other cars"),
+        ("notes.md", b"MM and II are the byte orders"),
+        ("notes.md", b"RIFF: a container"),
+        ("notes.md", b"PK is a name"),
+    ],
+)
+def test_prose_keeps_the_type_of_its_name(name, head):
+    assert guess_mime_type(name, head) == "text/markdown"
 
 
 def test_unknown_suffix_leaves_it_to_the_bytes():

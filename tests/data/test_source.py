@@ -163,14 +163,19 @@ def test_file_is_read_when_it_is_loaded_and_not_before(tmp_path):
 
 def test_file_type_is_guessed_by_its_name(tmp_path):
     path = tmp_path / "paper.PDF"
-    path.write_bytes(PNG)
+    path.write_bytes(b"as if it were one")
     assert Source.from_file(path).mime_type == "application/pdf"
 
 
-def test_file_type_is_guessed_by_its_first_bytes_where_the_name_says_nothing(tmp_path):
-    path = tmp_path / "scan"
+@pytest.mark.parametrize("name", ["scan", "scan.jpg"])
+def test_file_type_is_told_by_its_first_bytes_whatever_the_name(tmp_path, name):
+    path = tmp_path / name
     path.write_bytes(PNG)
     assert Source.from_file(path).mime_type == "image/png"
+
+
+def test_type_that_is_not_registered_becomes_the_one_that_is():
+    assert Source.from_uri("https://a.example/1", mime_type="image/jpg").mime_type == "image/jpeg"
 
 
 def test_file_type_that_nothing_tells_is_octet_stream(tmp_path):

@@ -30,6 +30,12 @@ def test_rule_matches_a_mime_type_however_it_is_written(mime_type):
     assert IMAGE.matches(Source.from_uri("gs://bucket/whale", mime_type=mime_type))
 
 
+def test_rule_leaves_out_the_types_that_it_excludes():
+    others = SourceRule(source_types={"uri"}, excluded_types=("image/*",), delivery="upload")
+    paper = Source.from_uri("gs://bucket/whale.pdf", mime_type="application/pdf")
+    assert [others.matches(source) for source in (PICTURE, paper)] == [False, True]
+
+
 def test_rule_may_ask_for_a_scheme_of_the_address():
     assert [WEB.matches(source) for source in (PAGE, PICTURE)] == [True, False]
 
@@ -49,7 +55,15 @@ def test_text_and_json_are_sent_as_text(source):
 
 
 @pytest.mark.parametrize(
-    "mime_type", ["text/markdown", "application/json", "application/ld+json", "application/yaml", "application/x-tex"]
+    "mime_type",
+    [
+        "text/markdown",
+        "application/json",
+        "application/ld+json",
+        "application/yaml",
+        "application/x-tex",
+        "image/svg+xml",
+    ],
 )
 def test_text_files_are_sent_as_text(mime_type):
     assert TEXT_FILE_RULE.matches(Source.from_file(__file__, mime_type=mime_type))

@@ -74,8 +74,8 @@ class TestGeminiStreams(Facts, StreamingContract):
 
 
 class TestGeminiFiles(GeminiFacts, FilesContract):
-    files = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.txt": b"plain"}
-    failing = b"c.txt"
+    files = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.mp3": b"ID3\x04 c"}
+    failing = b"c.mp3"
 
     def serve_files(self):
         return Files()

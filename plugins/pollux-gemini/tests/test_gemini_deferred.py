@@ -186,7 +186,7 @@ def test_separates_thoughts_from_answers(config, server):
 
 
 def test_20_prompts_over_3_files_make_3_uploads_deleted_with_the_answers(config, server, batches, tmp_path):
-    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.txt": b"plain"}
+    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.mp3": b"ID3\x04 c"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     sources = [Source.from_file(tmp_path / name) for name in contents]

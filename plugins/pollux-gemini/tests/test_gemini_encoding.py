@@ -4,7 +4,7 @@ import pytest
 from gemini_api import KEY
 from pollux_gemini import INFO, url_context
 from pollux_gemini.encoding import MANAGED_SUBFIELDS, encode
-from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, run
+from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, explain, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
@@ -327,9 +327,17 @@ def test_refuses_unsupported_requests_before_sending(model, options, said):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("kind", ["application/pdf", "text/plain", "video/mp4", "application/octet-stream"])
-def test_uploads_files_of_any_type(kind):
+@pytest.mark.parametrize("kind", ["application/pdf", "image/heic", "video/mp4", "application/octet-stream"])
+def test_uploads_files_of_any_type_but_text(kind):
     assert INFO.find_rule(asset(kind).source).delivery == "upload"
+
+
+@pytest.mark.parametrize("name", ["a.py", "a.ts", "a.toml", "a.ipynb", "a.svg"])
+def test_sends_files_of_text_as_text(tmp_path, name):
+    (tmp_path / name).write_text("content")
+    source = Source.from_file(tmp_path / name)
+    body = explain("hi", sources=[source], config=offline()).requests[0].body
+    assert body["contents"][0]["parts"] == [{"text": "content"}, {"text": "hi"}]
 
 
 def test_needs_a_key(monkeypatch, tmp_path):

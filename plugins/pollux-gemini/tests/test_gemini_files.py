@@ -26,7 +26,7 @@ def files(server):
 
 @pytest.fixture
 def sources(tmp_path):
-    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.txt": b"plain"}
+    contents = {"a.pdf": b"%PDF-1.7 a", "b.png": b"\x89PNG\r\n\x1a\nb", "c.mp3": b"ID3\x04 c"}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     return [Source.from_file(tmp_path / name) for name in contents]
@@ -113,7 +113,7 @@ def test_refers_to_files_by_address(server, files, config, sources):
     run("p", source=sources[2], config=config())
     (asked,) = [request.json() for request in server.requests if request.path.endswith(":generateContent")]
     assert asked["contents"][0]["parts"] == [
-        {"fileData": {"fileUri": "https://files.example/files/1", "mimeType": "text/plain"}},
+        {"fileData": {"fileUri": "https://files.example/files/1", "mimeType": "audio/mpeg"}},
         {"text": "p"},
     ]
 

@@ -98,9 +98,9 @@ class ToolNames:
 class SourceRule:
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
-    ``mime_types`` are shell-style patterns. ``delivery`` is one of: "text" sends the content as text, "inline" sends
-    the bytes inside the request, "upload" refers to a file that `pollux_upload` stored, "stored" to one that was there
-    before, "uri" sends the address alone.
+    ``mime_types`` are shell-style patterns, and so are ``excluded_types``, which the rule leaves out. ``delivery`` is
+    one of: "text" sends the content as text, "inline" sends the bytes inside the request, "upload" refers to a file
+    that `pollux_upload` stored, "stored" to one that was there before, "uri" sends the address alone.
     ``uri_schemes`` restricts the rule to sources whose identifier has one of these schemes; empty allows all.
     With "upload", ``inline`` says up to which size the provider takes the bytes inside the request too: the core then
     chooses what costs less.
@@ -108,6 +108,7 @@ class SourceRule:
 
     source_types: frozenset[str] = attrs.field(converter=_to_frozenset)
     mime_types: tuple[str, ...] = ("*",)
+    excluded_types: tuple[str, ...] = ()
     delivery: Delivery
     uri_schemes: tuple[str, ...] = ()
     inline: InlineLimits | None = None
@@ -117,6 +118,7 @@ class SourceRule:
         return (
             source.source_type in self.source_types
             and _matches_any(source.mime_type, self.mime_types)
+            and not (self.excluded_types and _matches_any(source.mime_type, self.excluded_types))
             and (not self.uri_schemes or source.identifier.partition(":")[0].lower() in self.uri_schemes)
         )
 
@@ -139,6 +141,8 @@ TEXT_FILE_RULE = SourceRule(
         "application/x-tex",
         "application/x-latex",
         "application/x-bibtex",
+        # A drawing, but written as text: no service takes it as an image.
+        "image/svg+xml",
     ),
     delivery="text",
 )

@@ -44,8 +44,15 @@ _WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
 _MIME_TYPE = re.compile(rf'{_WORD}/{_WORD}( *; *{_WORD}=({_WORD}|"[ !#-\[\]-~]*"))*')
 
 
+#: Names of types that are written often, but not registered, and refused by services: Anthropic takes image/jpeg only.
+_REGISTERED_TYPES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+
+
 def _normalize_mime(mime_type: object) -> str:
-    """Return a MIME type in lower case. Raises SourceError for one that no header could carry."""
+    """Return a MIME type in lower case, by its registered name.
+
+    Raises SourceError for one that no header could carry.
+    """
     text = _normalize_type(mime_type) if isinstance(mime_type, str) else None
     if text is None:
         raise SourceError(f"mime_type is no MIME type: {mime_type!r}", hint="e.g. mime_type='application/pdf'")
@@ -56,7 +63,7 @@ def _normalize_mime(mime_type: object) -> str:
 @lru_cache
 def _normalize_type(mime_type: str) -> str | None:
     text = mime_type.strip().lower()
-    return text if _MIME_TYPE.fullmatch(text) else None
+    return _REGISTERED_TYPES.get(text, text) if _MIME_TYPE.fullmatch(text) else None
 
 
 @attrs.frozen
@@ -268,8 +275,8 @@ class Source:
     def from_file(cls, path: str | PathLike[str], *, mime_type: str | None = None) -> Self:
         """Return a source of a local file, which is read when it is sent.
 
-        The default MIME type is guessed from the name, or else from the first bytes; it is octet-stream if neither
-        helps. Raises SourceError if the path is missing, not a file, or not readable.
+        The default MIME type is that of the first bytes where they are known, or else guessed from the name; it is
+        octet-stream if neither helps. Raises SourceError if the path is missing, not a file, or not readable.
         """
         try:
             file = Path(path)

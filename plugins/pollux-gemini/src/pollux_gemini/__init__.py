@@ -23,6 +23,7 @@ from pollux_gemini.encoding import (
 from pollux_gemini.files import delete_file, find_files, inspect_file, iter_file_rows, store_file
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.plugin import (
+    TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
     ConfigOption,
@@ -140,6 +141,8 @@ INFO = ProviderInfo(
     ),
     sources=(
         TEXT_RULE,
+        # As text, not as bytes of a type: of the types of text files the service takes only some, and refuses .toml.
+        TEXT_FILE_RULE,
         SourceRule(source_types={"file"}, delivery="upload", inline=_INLINE),
         SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"uri", "arxiv", "youtube"}, delivery="uri"),

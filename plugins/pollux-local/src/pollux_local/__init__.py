@@ -58,6 +58,10 @@ DIALECT = ChatDialect(
     keeps_call_reasoning=True,
 )
 
+#: The images that local servers read: llama.cpp decodes them with stb_image (JPEG, PNG, GIF, BMP), Ollama with Go's
+#: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
+
 INFO = ProviderInfo(
     name="local",
     docs_url="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
@@ -103,10 +107,11 @@ INFO = ProviderInfo(
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
-        SourceRule(source_types={"file"}, mime_types=("image/*", *CHAT_AUDIO_TYPES), delivery="inline"),
-        SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=("http", "https"), delivery="uri"),
+        SourceRule(source_types={"file"}, mime_types=(*_IMAGES, *CHAT_AUDIO_TYPES), delivery="inline"),
+        SourceRule(source_types={"uri"}, mime_types=_IMAGES, uri_schemes=("http", "https"), delivery="uri"),
     ),
-    sources_hint="local servers take text, JSON, text files, images, wav and mp3; convert other files to one of these",
+    sources_hint="local servers take text, JSON, text files, PNG, JPEG, WebP, GIF and BMP images, wav and mp3; convert "
+    "other files to one of these",
     managed_fields=CHAT_FIELDS | {"reasoning_effort"},
     managed_by=CHAT_MANAGED_BY,
     schema_dialect=SCHEMAS,

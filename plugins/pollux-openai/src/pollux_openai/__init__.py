@@ -78,8 +78,10 @@ _INLINE = InlineLimits(
     as_of=date(2026, 11, 25),
     docs="https://platform.openai.com/docs/guides/pdf-files",
 )
+#: The images that the models read, by https://platform.openai.com/docs/guides/images-vision (2026-11).
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 #: The types that a request may hold; others are stored.
-_INLINE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "application/pdf")
+_INLINE_TYPES = (*_IMAGES, "application/pdf")
 
 #: By the published contract, which allows 64 characters in Chat Completions and, since 2026, 128 in Responses. The
 #: smaller number holds for every model and for compatible servers.
@@ -108,15 +110,15 @@ INFO = ProviderInfo(
         TEXT_RULE,
         TEXT_FILE_RULE,
         SourceRule(source_types={"file"}, mime_types=_INLINE_TYPES, delivery="upload", inline=_INLINE),
-        # Files of every type are uploaded: which of them a model reads, the service decides.
-        SourceRule(source_types={"file"}, delivery="upload"),
+        # Files of every other type are uploaded: which of them a model reads, the service decides.
+        SourceRule(source_types={"file"}, excluded_types=("image/*",), delivery="upload"),
         SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"arxiv"}, delivery="uri"),
-        SourceRule(source_types={"uri"}, mime_types=("image/*",), uri_schemes=_WEB, delivery="uri"),
+        SourceRule(source_types={"uri"}, mime_types=_IMAGES, uri_schemes=_WEB, delivery="uri"),
         SourceRule(source_types={"uri"}, mime_types=_REMOTE_DOCUMENTS, uri_schemes=_WEB, delivery="uri"),
     ),
-    sources_hint="it takes text, files, and http(s) addresses of images, PDFs, text and office documents; "
-    "download other content and pass Source.from_file",
+    sources_hint="it takes text, files, and http(s) addresses of images, PDFs, text and office documents; images must "
+    "be PNG, JPEG, WebP or GIF; convert others, and download other content and pass Source.from_file",
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,

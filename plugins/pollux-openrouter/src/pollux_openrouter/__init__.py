@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
 
-_INLINE = ("image/*", "application/pdf", *CHAT_AUDIO_TYPES)
+#: The images that it takes, by https://openrouter.ai/docs/features/multimodal/images (2026-11).
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+_INLINE = (*_IMAGES, "application/pdf", *CHAT_AUDIO_TYPES)
 
 #: By the published contract of Chat Completions, for the name of a function.
 _TOOL_NAMES = ToolNames(
@@ -73,13 +75,13 @@ INFO = ProviderInfo(
         SourceRule(source_types={"arxiv"}, delivery="uri"),
         SourceRule(
             source_types={"uri"},
-            mime_types=("image/*", "application/pdf"),
+            mime_types=(*_IMAGES, "application/pdf"),
             uri_schemes=("http", "https"),
             delivery="uri",
         ),
     ),
-    sources_hint="it takes text, images, PDFs, wav and mp3 files, and http(s) addresses of images and PDFs; "
-    "convert other content to one of these",
+    sources_hint="it takes text, PNG, JPEG, WebP and GIF images, PDFs, wav and mp3 files, and http(s) addresses of "
+    "such images and PDFs; convert other content to one of these",
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
