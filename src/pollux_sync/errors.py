@@ -140,6 +140,10 @@ class PolluxError(Exception):
         self.partial_result: ResultEnvelope | None = None
         #: The index of the call that failed; without ``per_source`` it is the index of the prompt.
         self.call_idx: int | None = None
+        #: The identifier of the source that cannot be used, or that the call which failed was about.
+        self.source: str | None = None
+        #: Where several sources cannot be used: the error of each, in their order.
+        self.source_errors: tuple[PolluxError, ...] = ()
         #: The text of a streamed answer that arrived before it failed.
         self.partial_text = ""
         #: The ledger of all physical attempts of that call.
@@ -316,10 +320,11 @@ def build_stop(
     return Interrupted(outcomes=outcomes, partial_result=partial_result)
 
 
-def copy_error(error: PolluxError) -> PolluxError:
-    """Return a copy of an error that several calls share: each sets facts of its own, such as ``call_idx``."""
+def copy_error(error: PolluxError, *, call_idx: int | None = None) -> PolluxError:
+    """Return a copy of an error that several calls share, with the ``call_idx`` of one of them if it is given."""
     copied = copy.copy(error)
     copied.__cause__ = error.__cause__
+    copied.call_idx = error.call_idx if call_idx is None else call_idx
     return copied
 
 

@@ -60,7 +60,8 @@ def test_shows_every_prompt_every_source(server, config):
     sources = [Source.from_text("one"), Source.from_json({"two": 2})]
     run_many(["a", "b"], sources=sources, config=config())
     parts = [request.json()["parts"] for request in server.requests]
-    assert parts == [[{"text": "one"}, {"text": '{"two": 2}'}]] * 2
+    texts = ['<source name="one">\none\n</source>', '<source name="json-data">\n{"two": 2}\n</source>']
+    assert parts == [[{"text": text} for text in texts]] * 2
 
 
 def test_asks_each_source_on_its_own_with_per_source(server, config):
@@ -216,6 +217,7 @@ def test_keeps_errors_in_the_envelope_with_on_error_keep(server, config):
         "status_code": 400,
         "retryable": False,
         "provider_code": None,
+        "source": None,
     }
     assert result["diagnostics"]["raw_responses"][1] is None
 

@@ -40,7 +40,7 @@ def test_options_are_silent_by_default():
     assert {
         value
         for name, value in attrs.asdict(Options()).items()
-        if name not in {"delivery_mode", "on_error", "schema_repairs"}
+        if name not in {"delivery_mode", "label_sources", "on_error", "schema_repairs"}
     } == {None}
 
 
@@ -335,7 +335,7 @@ def test_schema_with_a_type_that_json_cannot_say_is_refused():
 
 def test_every_option_is_declared_by_providers_or_honoured_by_the_core():
     of_the_core = {traits.name for traits in OPTION_TRAITS if traits.declared_as is None}
-    assert of_the_core == {"delivery_mode", "on_error", "schema_repairs", "provider_options"}
+    assert of_the_core == {"delivery_mode", "label_sources", "on_error", "schema_repairs", "provider_options"}
     assert [traits.name for traits in OPTION_TRAITS] == [field.name for field in attrs.fields(Options)]
 
 

@@ -33,15 +33,18 @@ def create_cache(
     system_instruction: str | None = None,
     tools: Sequence[dict[str, Any]] | None = None,
     ttl_seconds: int = 3600,
+    label_sources: bool = True,
 ) -> CacheHandle:
     """Keep sources, an instruction and tools at the provider, for ``Options(cache=handle)``.
 
     Equal content is cached once in this process, however many threads ask; when a later call asks for a longer
-    time, the cache is extended.
+    time, the cache is extended. ``label_sources`` is the option of that name.
     Raises ConfigurationError where the provider keeps no caches, CacheError when creating the cache fails.
     """
     with clients.lease(require_config(config)) as hooks:
-        request = build_cache_request(sources, system_instruction, tools, ttl_seconds, hooks)
+        request = build_cache_request(
+            sources, system_instruction, tools, ttl_seconds, hooks, label_sources=label_sources
+        )
         return caches.get_or_make(
             build_cache_key(request, hooks),
             ttl_seconds,
@@ -58,10 +61,16 @@ def cached(
     system_instruction: str | None = None,
     tools: Sequence[dict[str, Any]] | None = None,
     ttl_seconds: int = 3600,
+    label_sources: bool = True,
 ) -> Iterator[CacheHandle]:
     """Create a cache as `create_cache` does for a ``with`` block, and delete it when the block ends."""
     handle = create_cache(
-        sources, config=config, system_instruction=system_instruction, tools=tools, ttl_seconds=ttl_seconds
+        sources,
+        config=config,
+        system_instruction=system_instruction,
+        tools=tools,
+        ttl_seconds=ttl_seconds,
+        label_sources=label_sources,
     )
     try:
         yield handle

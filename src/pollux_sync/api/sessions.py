@@ -187,6 +187,7 @@ class Session:
         system_instruction: str | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         ttl_seconds: int = 3600,
+        label_sources: bool = True,
     ) -> CacheHandle:
         """As `pollux_sync.create_cache`; the cache is deleted with the session."""
         self._check_open()
@@ -196,6 +197,7 @@ class Session:
             system_instruction=system_instruction,
             tools=tools,
             ttl_seconds=ttl_seconds,
+            label_sources=label_sources,
         )
         # The finalizer holds this same list, so it also deletes caches that are added later.
         self._caches.append(handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -111,6 +111,11 @@ def add_question_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--prompts", dest="prompts_file", metavar="FILE", help="read more questions, one per line")
     group.add_argument("-s", "--source", action="append", default=[], help="content for the prompts; repeatable")
     group.add_argument("--per-source", action="store_true", help="ask each prompt about each source separately")
+    group.add_argument(
+        "--label-sources",
+        action=BooleanOptionalAction,
+        help="introduce each of several texts by its name; default: yes",
+    )
     group.add_argument("--system", dest="system_instruction", metavar="TEXT", help="the system instruction")
     group.add_argument(
         "--schema",

@@ -21,7 +21,10 @@ class ToolCallDict(TypedDict):
 
 
 class ErrorDict(TypedDict):
-    """The error of a prompt without an answer. ``provider_code`` names it in the provider's own words."""
+    """The error of a prompt without an answer. ``provider_code`` names it in the provider's own words.
+
+    ``source`` is the identifier of the source that cannot be used, or that the call was about with ``per_source``.
+    """
 
     type: str
     message: str
@@ -30,6 +33,7 @@ class ErrorDict(TypedDict):
     status_code: int | None
     retryable: bool
     provider_code: str | None
+    source: str | None
 
 
 class Metrics(TypedDict):

@@ -77,11 +77,12 @@ class Options:
 
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
     dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
-    a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``on_error="raise"`` raises the first
-    error; ``"keep"`` returns the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer
-    that does not fit the schema is requested again; the usage includes these requests. ``provider_options`` are raw
-    request fields by provider name; an object among them is merged into the request's own. ``delivery_mode`` is
-    deprecated: call ``defer`` instead.
+    a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
+    texts of one call without the tags that name them. ``on_error="raise"`` raises the first error; ``"keep"`` returns
+    the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer that does not fit the schema
+    is requested again; the usage includes these requests. ``provider_options`` are raw request fields by provider
+    name; an object among them is merged into the request's own. ``delivery_mode`` is deprecated: call ``defer``
+    instead.
     """
 
     system_instruction: str | None = _provider_option()
@@ -100,6 +101,7 @@ class Options:
     max_tokens: int | None = _provider_option()
     cache: CacheHandle | None = _provider_option(refused_by=("defer",))
     implicit_caching: bool | None = _provider_option(refused_by=("defer",))
+    label_sources: bool = _core_option(True)
     on_error: OnError = _core_option("raise")
     schema_repairs: int = _core_option(0, refused_by=("defer", "stream"))
     provider_options: Mapping[str, Mapping[str, Any]] | None = _core_option(None)
@@ -196,6 +198,7 @@ class Options:
             )
         if self.implicit_caching is not None:
             check_bool("implicit_caching", self.implicit_caching)
+        check_bool("label_sources", self.label_sources)
         check_int("schema_repairs", self.schema_repairs, minimum=0)
         if self.on_error not in ("raise", "keep"):
             raise ConfigurationError(f"on_error {self.on_error!r} is not known", hint="use 'raise' or 'keep'")

@@ -224,7 +224,8 @@ class Plan:
     """The calls that answer a request, in the order of the answers.
 
     ``is_deferred`` marks calls of a deferred job, whose answers may take a day. ``is_dry_run`` marks a plan that is
-    only shown: plugins must send nothing for it, not even a look-up.
+    only shown: plugins must send nothing for it, not even a look-up. ``refused`` has the errors of calls whose source
+    cannot be used, by call index, where the others are to be answered nevertheless: they are not sent.
     """
 
     request: Request
@@ -232,6 +233,7 @@ class Plan:
     answer_format: AnswerFormat | None = None
     is_deferred: bool = False
     is_dry_run: bool = False
+    refused: Mapping[int, PolluxError] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -20,6 +20,7 @@ from pollux_sync.data.reply import Failure
 from pollux_sync.data.request import Request
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
+from pollux_sync.engine.reading import name_sources
 from pollux_sync.engine.requesting import require_sources
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.engine.threads import wait_for
@@ -131,6 +132,8 @@ def build_cache_request(
     tools: Sequence[dict[str, Any]] | None,
     ttl_seconds: int,
     hooks: Hooks,
+    *,
+    label_sources: bool = True,
 ) -> Request:
     """Check the arguments of ``create_cache`` and return them as one value. Raises ConfigurationError."""
     check_int("ttl_seconds", ttl_seconds, minimum=1)
@@ -150,7 +153,7 @@ def build_cache_request(
         check_json(f"tools[{index}]", tool)
     if not checked and not system_instruction:
         raise ConfigurationError("there is nothing to cache", hint="pass sources, or a system_instruction")
-    options = Options(system_instruction=system_instruction, tools=tools)
+    options = Options(system_instruction=system_instruction, tools=tools, label_sources=label_sources)
     return Request(prompts=(None,), sources=checked, config=hooks.config, options=options)
 
 
@@ -171,6 +174,8 @@ def build_cache_key(request: Request, hooks: Hooks) -> str:
         "system_instruction": request.options.system_instruction,
         "tools": [dict(tool) for tool in request.options.tools or ()],
         "sources": [[s.mime_type, s.cache_identity_hash(provider=provider)] for s in request.sources],
+        # Names are part of the content where texts are introduced by them.
+        "names": [*name_sources(request.sources)] if request.options.label_sources and request.sources[1:] else None,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         Status,
         ToolCallDict,
     )
-    from pollux_sync.data.request import Plan, Prepared
+    from pollux_sync.data.request import Plan, Prepared, Request
+    from pollux_sync.data.source import Source
     from pollux_sync.errors import Attempt, PolluxError
     from pollux_sync.schemas import AnswerFormat
 
@@ -46,8 +47,9 @@ def _choose_error(failures: Sequence[Failure], envelope: ResultEnvelope) -> Poll
     error = next((failure.error for failure in failures if not failure.is_follow_up), failures[0].error)
     error.partial_result = envelope
     if len(envelope["answers"]) > 1:
+        about = f" about {error.source!r}" if error.source is not None else ""
         error.add_note(
-            f"call {error.call_idx}; {len(failures)} of {len(envelope['answers'])} failed: see partial_result"
+            f"call {error.call_idx}{about}; {len(failures)} of {len(envelope['answers'])} failed: see partial_result"
         )
     return error
 
@@ -61,6 +63,7 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     options = prepared.plan.request.options
     structured, schema_errors = _read_structured(prepared.plan.answer_format, replies)
+    _name_sources(prepared.plan.request, outcomes)
     errors = [build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
     states = _build_states(prepared, replies)
     status = _decide_status(replies)
@@ -83,6 +86,18 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "_conversation_states": _keep_if_any(states) if len(states) > 1 else None,
     }
     return cast("ResultEnvelope", {name: value for name, value in envelope.items() if value is not None})
+
+
+def _name_sources(request: Request, outcomes: Sequence[Outcome]) -> None:
+    """Set the source of each failure, where each call is about one source."""
+    for index, outcome in enumerate(outcomes) if request.per_source else ():
+        if isinstance(outcome, Failure):
+            outcome.error.source = _find_call_source(request, index).identifier
+
+
+def _find_call_source(request: Request, index: int) -> Source:
+    """Return the source of a call with ``per_source``: all prompts ask about the first source, then about the next."""
+    return request.sources[index // len(request.prompts)]
 
 
 def _build_compatibility(status: Status) -> dict[str, Any]:
@@ -205,9 +220,8 @@ def _build_labels(prepared: Prepared) -> list[CallLabel]:
     """Return which prompt of which source each answer belongs to."""
     request = prepared.plan.request
     return [
-        {"prompt": index, "source": source.identifier}
-        for source in request.sources
-        for index in range(len(request.prompts))
+        {"prompt": index % len(request.prompts), "source": _find_call_source(request, index).identifier}
+        for index in range(len(request.sources) * len(request.prompts))
     ]
 
 
@@ -301,6 +315,7 @@ def build_error(error: PolluxError) -> ErrorDict:
         "status_code": getattr(error, "status_code", None),
         "retryable": getattr(error, "retryable", False),
         "provider_code": getattr(error, "provider_code", None),
+        "source": error.source,
     }
 
 

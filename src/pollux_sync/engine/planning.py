@@ -10,36 +10,21 @@ from pollux_sync import schemas
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.events import PlanBuilt
-from pollux_sync.data.handles import Asset
 from pollux_sync.data.options import NO_OPTIONS
-from pollux_sync.data.request import (
-    AssetPart,
-    Call,
-    Conversation,
-    InlinePart,
-    Part,
-    Plan,
-    Request,
-    TextPart,
-    UploadPart,
-    UriPart,
-)
-from pollux_sync.data.source import convert_read_errors
+from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
-from pollux_sync.errors import ConfigurationError, InternalError, PlanningError, SourceError
+from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_source, read_sources
+from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
 from pollux_sync.hooks.loading import PROVIDERS, list_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pollux_sync.data.options import Options
-    from pollux_sync.data.provider import ProviderInfo, SourceRule
-    from pollux_sync.data.source import Source
+    from pollux_sync.data.provider import ProviderInfo
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.schemas import AnswerFormat
 
-#: A file up to this size is read once, when it is planned.
-_MAX_KEPT_BYTES = 1_000_000
 #: What sets the fields that the core writes for every provider.
 _SET_BY_THE_CORE = {"model": "Config(model=...)", "stream": "stream() or stream_many()"}
 
@@ -49,22 +34,30 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
 
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
-    info = hooks.info
-    ruled = [(source, info.find_rule(source)) for source in request.sources]
-    # Texts are read first: a loader that raises is found before any check of options, as in pollux-ai.
-    texts = [_build_text_part(source) if _is_text(rule) else None for source, rule in ruled]
+    info, options = hooks.info, request.options
+    # Sources are read first: a loader that raises is found before any check of options, as in pollux-ai.
+    parts = read_sources(request.sources, info)
+    keeps_errors = request.per_source and options.on_error == "keep" and not is_dry_run
+    errors = [part for part in parts if isinstance(part, PolluxError)]
+    if errors and not keeps_errors:
+        raise join_errors(errors, n_sources=len(parts))
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
-    _check_options(request, info, ruled)
-    # Lists inside tuple(): a generator costs more, and this runs once a prompt.
-    parts = tuple([text or _build_part(source, rule) for (source, rule), text in zip(ruled, texts, strict=True)])
-    conversation = build_conversation(request.options, info.name, lambda source: _build_earlier_part(source, info))
+    _check_options(request, info)
+    conversation = build_conversation(options, info.name, lambda source: read_source(source, info))
     answers = _build_answer_format(request, info)
-    calls = _build_calls(request, parts, conversation, answers)
+    calls, refused = _build_calls(request, parts, conversation, answers)
     # Middleware may change the plan, so it is checked again afterwards.
     plan = hooks.plan(
-        Plan(request=request, calls=calls, answer_format=answers, is_deferred=is_deferred, is_dry_run=is_dry_run)
+        Plan(
+            request=request,
+            calls=calls,
+            answer_format=answers,
+            is_deferred=is_deferred,
+            is_dry_run=is_dry_run,
+            refused=refused,
+        )
     )
     _check_plan(plan, hooks)
     # A dry run sends nothing, so observers that count or log must not see it.
@@ -74,9 +67,9 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
 
 
 def _build_calls(
-    request: Request, parts: tuple[Part, ...], conversation: Conversation | None, answers: AnswerFormat | None
-) -> tuple[Call, ...]:
-    part_groups = [(part,) for part in parts] if request.per_source else [parts]
+    request: Request, parts: Sequence[ReadPart], conversation: Conversation | None, answers: AnswerFormat | None
+) -> tuple[tuple[Call, ...], dict[int, PolluxError]]:
+    """Return the calls in the order of their answers, and the errors of those whose source cannot be used."""
     # One object for all calls: what calls share takes no memory per prompt.
     shared: dict[str, Any] = {
         "model": request.config.model,
@@ -85,58 +78,26 @@ def _build_calls(
         "conversation": conversation,
         "capabilities": request.config.capabilities,
     }
-    pairs = [(group, prompt) for group in part_groups for prompt in request.prompts]
-    return tuple(
-        [Call(index=index, prompt=prompt, parts=group, **shared) for index, (group, prompt) in enumerate(pairs)]
-    )
+    pairs = [(group, prompt) for group in _group_parts(request, parts) for prompt in request.prompts]
+    # Lists inside tuple(): a generator costs more, and this runs once a prompt.
+    calls = [
+        Call(index=index, prompt=prompt, parts=group if isinstance(group, tuple) else (), **shared)
+        for index, (group, prompt) in enumerate(pairs)
+    ]
+    refused = {
+        index: copy_error(group, call_idx=index)
+        for index, (group, _) in enumerate(pairs if request.per_source else ())
+        if isinstance(group, PolluxError)
+    }
+    return tuple(calls), refused
 
 
-def _is_text(rule: SourceRule | None) -> bool:
-    return rule is not None and rule.delivery == "text"
-
-
-def _build_text_part(source: Source) -> TextPart:
-    try:
-        # With "utf-8-sig" the byte order mark of Windows editors does not reach the model.
-        return TextPart(source.load().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{source.identifier!r} is not UTF-8 text: {error.reason} at byte {error.start}",
-            hint="convert it to UTF-8, or pass mime_type=... if it is not text",
-        ) from error
-
-
-def _build_earlier_part(source: Source, info: ProviderInfo) -> Part:
-    """Return the part of a source from an earlier turn, which no check has seen yet."""
-    rule = info.find_rule(source)
-    _check_source(source, rule, info)
-    return _build_text_part(source) if _is_text(rule) else _build_part(source, rule)
-
-
-def _build_part(source: Source, rule: SourceRule | None) -> Part:
-    if rule is None:  # _check_options has refused it
-        raise InternalError(f"no rule for {source.identifier!r}")
-    with convert_read_errors(source):
-        if rule.delivery == "inline":
-            return InlinePart(source, source.load())
-        if rule.delivery == "upload":
-            return _build_upload_part(source)
-    if rule.delivery == "stored":
-        # The service knows it by its id; where that is an address, encoders refer to it by the address.
-        uri = source.identifier if "://" in source.identifier else None
-        return AssetPart(source, Asset(id=source.identifier, mime_type=source.mime_type, uri=uri))
-    return UriPart(source)
-
-
-def _build_upload_part(source: Source) -> UploadPart:
-    # Hashed now, so that equal content is uploaded once. Small content is kept: hashing it, and reading it a second
-    # time to see whether it has changed, would cost more than the rest of the call.
-    if source.size_bytes <= _MAX_KEPT_BYTES:
-        # One byte more, since it may have grown since the source was built.
-        data = source.read_beginning(source.size_bytes + 1)
-        if len(data) <= source.size_bytes:
-            return UploadPart(source, size_bytes=len(data), data=data)
-    return UploadPart(source, *source.measure())
+def _group_parts(request: Request, parts: Sequence[ReadPart]) -> Sequence[tuple[Part, ...] | PolluxError]:
+    """Return the parts that belong to each call of a prompt, or the error of a source that has a call of its own."""
+    if request.per_source:
+        return [part if isinstance(part, PolluxError) else (part,) for part in parts]
+    usable = [part for part in parts if not isinstance(part, PolluxError)]  # all of them: errors were raised
+    return [introduce_texts(request.sources, usable) if request.options.label_sources else tuple(usable)]
 
 
 def _check_deferrable(request: Request, info: ProviderInfo) -> None:
@@ -190,11 +151,10 @@ def _check_cache(request: Request, info: ProviderInfo) -> None:
             raise ConfigurationError(message, hint=hint)
 
 
-def _check_options(request: Request, info: ProviderInfo, ruled: Sequence[tuple[Source, SourceRule | None]]) -> None:
+def _check_options(request: Request, info: ProviderInfo) -> None:
     options = request.options
-    # The usual call sets nothing: it skips every check but that of its sources.
+    # The usual call sets nothing: it skips every check.
     if options is NO_OPTIONS:
-        _check_sources(ruled, info)
         return
     _check_ruled_out(request)
     if options.delivery_mode == "deferred":
@@ -204,7 +164,6 @@ def _check_options(request: Request, info: ProviderInfo, ruled: Sequence[tuple[S
         if traits.declared_as is not None and getattr(options, traits.name) is not False:
             _require_declared(traits.declared_as, info)
     _check_conversation(request)
-    _check_sources(ruled, info)
     _check_tool_names(options, info)
     _check_provider_options(options, info)
 
@@ -244,22 +203,6 @@ def _check_conversation(request: Request) -> None:
         raise ConfigurationError(
             f"a conversation takes one prompt a call, got {len(request.prompts)}",
             hint="call run() once for each prompt, or drop history and continue_from",
-        )
-
-
-def _check_sources(ruled: Sequence[tuple[Source, SourceRule | None]], info: ProviderInfo) -> None:
-    for source, rule in ruled:
-        _check_source(source, rule, info)
-
-
-def _check_source(source: Source, rule: SourceRule | None, info: ProviderInfo) -> None:
-    if rule is None:
-        takes = sorted(
-            {f"{kind} {mime}" for rule in info.sources for kind in rule.source_types for mime in rule.mime_types}
-        )
-        raise ConfigurationError(
-            f"provider {info.name!r} cannot take {source.source_type} {source.identifier!r} ({source.mime_type})",
-            hint=info.sources_hint or f"it takes: {', '.join(takes)}",
         )
 
 
@@ -329,5 +272,5 @@ def _check_plan(plan: Plan, hooks: Hooks) -> None:
             hint="number the calls 0..n-1 with attrs.evolve(call, index=...)",
         )
     for call in plan.calls:
-        for problem in hooks.validate(call):
+        for problem in hooks.validate(call) if call.index not in plan.refused else ():
             raise ConfigurationError(problem.message, hint=problem.hint)

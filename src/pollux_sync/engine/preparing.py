@@ -217,7 +217,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:
     """Deliver the files of a plan, each content once; a call whose file failed is blocked, not raised."""
     files = collect_files(plan)
     if not files:
-        return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked={})
+        return Prepared(plan=plan, provider=hooks.info.name, calls=plan.calls, blocked=plan.refused)
     ways = choose_ways(plan, files, hooks, expected_uses=storage.expected_uses)
     results = _read_inline_files({key: part for key, part in files.items() if ways[key] == "inline"})
     results |= _store_files({key: part for key, part in files.items() if ways[key] == "upload"}, hooks, storage)
@@ -229,7 +229,7 @@ def prepare_plan(plan: Plan, hooks: Hooks, storage: FileStorage) -> Prepared:
         plan=plan,
         provider=hooks.info.name,
         calls=tuple(replace_files(call, delivered) for call in plan.calls),
-        blocked=blocked,
+        blocked={**blocked, **plan.refused},
         redelivery=InlineFiles(storage, inline) if inline and hooks.config.uploads == "auto" else None,
     )
 
@@ -310,6 +310,7 @@ def _name_file(part: UploadPart) -> Iterator[None]:
         yield
     except APIError as error:
         error.args = (f"uploading {part.source.identifier!r} failed: {error.message}",)
+        error.source = part.source.identifier
         raise
 
 
@@ -318,7 +319,5 @@ def _find_blocker(call: Call, failed: Mapping[FileKey, PolluxError]) -> PolluxEr
     for part in call.all_parts:
         result = failed.get(part.key) if isinstance(part, UploadPart) else None
         if result is not None:
-            error = copy_error(result)
-            error.call_idx = call.index
-            return error
+            return copy_error(result, call_idx=call.index)
     return None

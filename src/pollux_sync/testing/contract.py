@@ -32,6 +32,7 @@ from pollux_sync import (
     PolluxError,
     RetryPolicy,
     Source,
+    SourceError,
     StreamDone,
     cancel_deferred,
     check_ready,
@@ -203,6 +204,23 @@ class ProviderContract(Contract):
         result = run_many(prompts, config=config())
         assert result["answers"] == [f"re: {prompt}" for prompt in prompts]
         assert result["status"] == "ok"
+
+    def test_introduces_each_of_several_texts(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """The model can tell which of several texts says what; a single text is sent as it is."""
+        server.handler = lambda _: self.answer("hello")
+        sources = [Source.from_text("one", identifier="first"), Source.from_json({"a": 2}, identifier="second")]
+        run_many("hi", sources=sources, config=config())
+        run("hi", source=sources[0], config=config())
+        several, single = (json.dumps(request.json()) for request in server.requests)
+        texts = ['<source name="first">\none\n</source>', '<source name="second">\n{"a": 2}\n</source>']
+        assert [json.dumps(text)[1:-1] in several for text in texts] == [True, True]
+        assert "<source" not in single
+
+    def test_refuses_an_empty_source_by_name(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """A model that gets nothing to read makes up its answer, so nothing is sent."""
+        with pytest.raises(SourceError, match="minutes"):
+            run("hi", source=Source.from_text(" ", identifier="minutes"), config=config())
+        assert server.requests == []
 
     def test_maps_a_fault(
         self,
