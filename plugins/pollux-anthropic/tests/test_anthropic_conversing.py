@@ -68,7 +68,8 @@ def test_uploads_the_file_of_an_earlier_turn_for_every_call(server, config, tmp_
     asked = [request for request in server.requests if request.path == "/v1/messages"]
 
     def body(number, *prompts):
-        shown = [{"type": "document", "source": {"type": "file", "file_id": f"file-{number}"}}, text("What?")]
+        document = {"type": "document", "source": {"type": "file", "file_id": f"file-{number}"}, "title": "a.pdf"}
+        shown = [document, text("What?")]
         messages = [{"role": "user", "content": shown}]
         for prompt in prompts:
             messages += [{"role": "assistant", "content": said}, {"role": "user", "content": [text(prompt)]}]

@@ -211,7 +211,7 @@ def test_passes_the_tool_choice(choice, sent):
         ),
         (
             AssetPart(file("application/pdf"), Asset(id="f", mime_type="x")),
-            {"type": "document", "source": {"type": "file", "file_id": "f"}},
+            {"type": "document", "source": {"type": "file", "file_id": "f"}, "title": "name"},
         ),
         (
             InlinePart(file("image/png"), b"abc"),
@@ -219,7 +219,11 @@ def test_passes_the_tool_choice(choice, sent):
         ),
         (
             InlinePart(file("application/pdf"), b"abc"),
-            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "YWJj"}},
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "YWJj"},
+                "title": "name",
+            },
         ),
         (
             UriPart(Source.from_uri("https://a.example/x.png", mime_type="image/png")),
@@ -227,7 +231,17 @@ def test_passes_the_tool_choice(choice, sent):
         ),
         (
             UriPart(Source.from_arxiv("1706.03762")),
-            {"type": "document", "source": {"type": "url", "url": "https://arxiv.org/pdf/1706.03762.pdf"}},
+            {
+                "type": "document",
+                "source": {"type": "url", "url": "https://arxiv.org/pdf/1706.03762.pdf"},
+                "title": "1706.03762.pdf",
+            },
+        ),
+        (
+            AssetPart(
+                Source.from_file_id("f", mime_type="application/pdf"), Asset(id="f", mime_type="application/pdf")
+            ),
+            {"type": "document", "source": {"type": "file", "file_id": "f"}},
         ),
     ],
 )
@@ -251,7 +265,7 @@ def test_shows_the_files_of_earlier_turns_again():
     shown = AssetPart(file("application/pdf"), Asset(id="f1", mime_type="application/pdf"))
     turns = (Turn(role="user", content="what?", parts=(shown,)), Turn(role="assistant", content="a lamp"))
     request = encode_request("and now?", conversation=Conversation(turns=turns))
-    block = {"type": "document", "source": {"type": "file", "file_id": "f1"}}
+    block = {"type": "document", "source": {"type": "file", "file_id": "f1"}, "title": "name"}
     assert request.body["messages"][0] == {"role": "user", "content": [block, text("what?")]}
     assert "files-api" in request.headers["anthropic-beta"]
 

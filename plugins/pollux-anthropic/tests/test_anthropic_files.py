@@ -45,7 +45,7 @@ def test_refers_to_files_by_id(server, files, config, sources):
     (asked,) = [request for request in server.requests if request.path == "/v1/messages"]
     assert asked.headers["anthropic-beta"] == "files-api-2025-04-14"
     assert asked.json()["messages"][0]["content"][:2] == [
-        {"type": "document", "source": {"type": "file", "file_id": "file-1"}},
+        {"type": "document", "source": {"type": "file", "file_id": "file-1"}, "title": "a.pdf"},
         {"type": "image", "source": {"type": "file", "file_id": "file-2"}},
     ]
 

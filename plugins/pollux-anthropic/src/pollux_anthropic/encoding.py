@@ -68,6 +68,8 @@ _COUNTED = frozenset(
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object"}
+#: By the published contract of the Messages API.
+_MAX_TITLE_CHARS = 500
 
 
 def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
@@ -228,16 +230,23 @@ def _encode_text(text: str | None) -> list[Block]:
 def _encode_part(part: Part) -> list[Block]:
     if isinstance(part, TextPart):
         return _encode_text(part.text)
-    kind = "image" if part.source.mime_type.startswith("image/") else "document"
+    if part.source.mime_type.startswith("image/"):
+        return [{"type": "image", "source": _encode_source(part)}]
+    # Without titles the model could not tell which of several documents says what. A stored file has an id for a name.
+    title = "" if part.source.source_type == "stored" else part.source.file_name[:_MAX_TITLE_CHARS]
+    return [{"type": "document", "source": _encode_source(part)} | ({"title": title} if title else {})]
+
+
+def _encode_source(part: Part) -> dict[str, Any]:
     if isinstance(part, AssetPart):
-        return [{"type": kind, "source": {"type": "file", "file_id": part.asset.id}}]
+        return {"type": "file", "file_id": part.asset.id}
     if isinstance(part, InlinePart):
-        return [{"type": kind, "source": {"type": "base64", "media_type": part.mime_type, "data": part.base64}}]
+        return {"type": "base64", "media_type": part.mime_type, "data": part.base64}
     if isinstance(part, UriPart):
-        return [{"type": kind, "source": {"type": "url", "url": part.uri}}]
+        return {"type": "url", "url": part.uri}
+    identifier = "a text" if isinstance(part, TextPart) else repr(part.source.identifier)
     raise ConfigurationError(
-        f"the Messages API cannot carry {part.source.identifier!r} as {type(part).__name__}",
-        hint="pass it with Source.from_file",
+        f"the Messages API cannot carry {identifier} as {type(part).__name__}", hint="pass it with Source.from_file"
     )
 
 
