@@ -345,14 +345,30 @@ def test_mutual_recursion_ends_in_json_text(anthropic):
     assert not _errors(lowered.findings)
 
 
-def test_keywords_beside_a_reference_are_dropped_where_refused(openai):
-    schema = _object(a={"$ref": "#/$defs/A", "description": "x"}) | {
-        "required": ["a"],
-        "$defs": {"A": {"type": "string"}},
-    }
-    lowered = lower(schema, openai)
-    assert _property(lowered) == {"$ref": "#/$defs/A"}
-    assert "not sent" in lowered.findings[0].message
+REFERRING = _object(a={"$ref": "#/$defs/A", "description": "x"}) | {
+    "required": ["a"],
+    "$defs": {"A": {"type": "string", "description": "y"}},
+}
+
+
+def test_a_description_beside_a_reference_stands_around_it_where_none_may_stand_beside_it(openai):
+    lowered = lower(REFERRING, openai)
+    assert _property(lowered) == {"anyOf": [{"$ref": "#/$defs/A"}], "description": "x"}
+    assert lowered.findings == ()
+
+
+def test_a_description_beside_a_reference_goes_into_a_copy_where_unions_are_counted(anthropic):
+    lowered = lower(REFERRING, attrs.evolve(anthropic, allows_ref_siblings=False))
+    assert _property(lowered) == {"type": "string", "description": "x\ny"}
+
+
+def test_a_description_beside_a_reference_to_a_type_inside_itself_is_kept(openai):
+    node = _object(name={"type": "string"}, next={"$ref": "#/$defs/Node", "description": "the one below"})
+    lowered = lower({"$ref": "#/$defs/Node", "description": "a chain", "$defs": {"Node": node}}, openai)
+    assert lowered.schema["description"] == "a chain"
+    assert "the one below" in str(lowered.schema["$defs"])
+    value = {"name": "a", "next": {"name": "b"}}
+    assert lowered.lift(lowered.lower_value(value)) == value
 
 
 def test_a_reference_moves_into_all_of_where_shapes_stay():

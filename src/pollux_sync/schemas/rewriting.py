@@ -229,11 +229,23 @@ class _Rewriter:
         transform = ReferenceTransform(name, self.definitions)
         reference = self.add_keywords({"$ref": DEFS + name}, schema, steps, (), transform)
         if len(reference) > 1 and not self.dialect.allows_ref_siblings:
-            # The dialects of OpenAI, Anthropic and Gemini allow no keyword beside $ref. Only annotations are lost: the
-            # simplifier has merged checks beside a reference into a new definition.
-            self.add_finding(steps, "keywords beside $ref are not sent")
-            reference = {"$ref": DEFS + name}
+            reference = self.separate_reference(reference, name, steps)
         return reference, transform
+
+    def separate_reference(self, reference: Schema, name: str, steps: Steps) -> Schema:
+        """Return a reference and the annotations beside it, such as a field's description, as two levels or as one.
+
+        The dialects of OpenAI, Anthropic and Gemini allow no keyword beside $ref. Only annotations stand there: the
+        simplifier has merged checks beside a reference into a new definition.
+        """
+        if not steps and self.dialect.needs_object_root:
+            return reference  # the root does not stay a reference
+        around, inner = drop_keywords(reference, "$ref"), self.definitions.lowered[name]
+        # A union of one costs nothing, unless unions are counted. A definition that is not finished cannot be copied.
+        if self.dialect.limits.max_unions is None or name in self.open or "$ref" in inner:
+            return {"anyOf": [{"$ref": DEFS + name}], **around}
+        description = "\n".join(filter(None, [around.get("description"), inner.get("description")]))
+        return {**inner, **around, **({"description": description} if description else {})}
 
     def rewrite_recursion(self, schema: Schema, name: str, steps: Steps) -> Rewrite:
         """Replace a reference that leads back into its own definition by JSON text of the canonical value.

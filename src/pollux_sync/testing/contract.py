@@ -796,6 +796,27 @@ class SchemaContract(Contract):
             assert type(result["structured"][0]) is type(value)
             assert self.read_schema(server.requests[-1].json()) == lowered.schema
 
+    def test_sends_the_description_beside_a_reference(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """A field of a class has a description of its own, which many services refuse beside the reference to it."""
+        server.handler = lambda _: self.answer("{}")
+        part = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+        field = {"$ref": "#/$defs/Part", "description": "the one on top"}
+        kind = {"type": "object", "properties": {"part": field}, "required": ["part"], "$defs": {"Part": part}}
+        tool = {"name": "pick", "parameters": kind, "strict": True}
+        run("which?", config=config(), options=Options(response_schema=kind))
+        run("which?", config=config(), options=Options(tools=[tool]))
+        assert ["the one on top" in json.dumps(request.json()) for request in server.requests] == [True, True]
+        allows_both = read_provider_info(load(PROVIDERS, self.provider)).schema_dialect.allows_ref_siblings
+        assert allows_both or not _has_keyword_beside_reference(self.read_schema(server.requests[0].json()))
+
+
+def _has_keyword_beside_reference(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return ("$ref" in schema and len(schema) > 1) or any(map(_has_keyword_beside_reference, schema.values()))
+    return isinstance(schema, list) and any(map(_has_keyword_beside_reference, schema))
+
 
 class SDKContract:
     """The tests of a plugin that builds on a vendor's SDK: it also works with the oldest version that it accepts.
