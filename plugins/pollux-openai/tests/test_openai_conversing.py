@@ -2,7 +2,7 @@
 
 import pytest
 
-from pollux_sync import Options, Source, run, to_jsonable
+from pollux_sync import Options, Source, run, run_tools, to_jsonable
 from responses_api import Files, answer, function_call, message, thought
 from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
@@ -172,7 +172,7 @@ def test_skips_an_answer_of_reasoning_alone(server, config):
     assert replay(server, config, answer(thought("hm"))) == []
 
 
-@pytest.mark.parametrize("lost", [{"store": False}, {"id": None}])
+@pytest.mark.parametrize("lost", [{"store": False}, {"store": None}, {"id": None}])
 def test_goes_on_from_the_last_answer_or_from_none(server, config, lost):
     server.reply(*[answer(message("x"), **({"id": f"resp_{n}"} | (lost if n == 1 else {}))) for n in range(4)])
     result = run("a", config=config(), options=Options(history=[]))
@@ -181,3 +181,32 @@ def test_goes_on_from_the_last_answer_or_from_none(server, config, lost):
     sent = [request.json() for request in server.requests]
     assert [body.get("previous_response_id") for body in sent] == [None, "resp_0", None, "resp_2"]
     assert [len(body["input"]) for body in sent] == [1, 1, 5, 1]
+
+
+def test_depends_on_nothing_stored_once_the_caller_forbids_it(server, config):
+    """Compatible servers answer "store": true also to a request with false."""
+    server.reply(*[answer(message("x"), id=f"resp_{n}") for n in range(3)])
+    result = run("a", config=config(), options=Options(history=[]))
+    for prompt in ("b", "c"):
+        options = Options(
+            continue_from=result, provider_options={"openai": {"store": False}} if prompt == "b" else None
+        )
+        result = run(prompt, config=config(), options=options)
+    sent = [request.json() for request in server.requests]
+    assert [body.get("previous_response_id") for body in sent] == [None, None, None]
+    assert [len(body["input"]) for body in sent] == [1, 3, 5]
+
+
+def test_runs_tools_at_a_server_that_confirms_no_storage(server, config):
+    """llama.cpp's answers have an id but no "store", and it refuses a request with previous_response_id."""
+    call = answer(function_call("weather", "{}"))
+    call.json.pop("store")
+    server.reply(call, answer(message("Sunny.")))
+
+    def weather() -> str:
+        return "sun"
+
+    assert run_tools("Weather?", tools=[weather], config=config())["answers"] == ["Sunny."]
+    second = server.requests[1].json()
+    assert "previous_response_id" not in second
+    assert [item.get("type") for item in second["input"]] == ["message", "function_call", "function_call_output"]

@@ -53,7 +53,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
-        provider_state=build_provider_state(body, items, call.model),
+        provider_state=build_provider_state(body, items, call),
         artifacts=_collect_artifacts(body, items, contents),
     )
 

@@ -20,7 +20,7 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pollux_sync.plugin import Call, Conversation, Part, SchemaDialect, Turn
+    from pollux_sync.plugin import Call, Part, SchemaDialect, Turn
 
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
@@ -62,7 +62,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "text": _encode_format(call.response_schema),
         "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
         "tool_choice": _encode_tool_choice(options.tool_choice),
-        "previous_response_id": find_previous_response(call.conversation) if call.conversation else None,
+        "previous_response_id": find_previous_response(call),
     }
     # None means the provider's default, which is what a missing field gets.
     return HttpRequest(path="/responses", body={name: value for name, value in body.items() if value is not None})
@@ -75,7 +75,7 @@ def build_count_request(request: HttpRequest) -> HttpRequest:
 
 
 def _encode_input(call: Call) -> Iterator[dict[str, Any]]:
-    for turn in _list_new_turns(call.conversation) if call.conversation else ():
+    for turn in _list_new_turns(call):
         yield from _encode_turn(turn, call.model)
     content = _encode_content(call.parts, call.prompt)
     if content:
@@ -86,10 +86,10 @@ def _encode_content(parts: Iterable[Part], text: str | None) -> list[dict[str, A
     return [_encode_part(part) for part in parts] + ([{"type": "input_text", "text": text}] if text else [])
 
 
-def _list_new_turns(conversation: Conversation) -> tuple[Turn, ...]:
+def _list_new_turns(call: Call) -> tuple[Turn, ...]:
     """Return the turns that the service does not have: with a previous response, those after its answer."""
-    turns = conversation.turns
-    if find_previous_response(conversation) is None:
+    turns = call.conversation.turns if call.conversation else ()
+    if find_previous_response(call) is None:
         return turns
     last_answer = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
     return turns[last_answer + 1 :]

@@ -2,6 +2,9 @@
 
 An id leads nowhere if the service stored nothing, or after files, which are deleted when their call ends. Then the
 items carry the model's reasoning and the phase of a message, and OpenAI wants both in every later request.
+
+OpenAI confirms with "store": true that it keeps an answer. Compatible servers that keep nothing, as llama.cpp, send an
+id all the same, and refuse it or forget the conversation when a later request names it.
 """
 
 from __future__ import annotations
@@ -15,27 +18,34 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pollux_openai.items import Item
-    from pollux_sync.plugin import Conversation, Turn
+    from pollux_sync.plugin import Call, Turn
 
 # Keys of a turn's provider state. They are in stored conversations, so they never change.
 #: The output items of the answer.
 OUTPUT = "openai_output"
 #: The model that wrote them.
 MODEL = "openai_model"
-#: False if the service cannot continue from the answer's id.
+#: False unless the service confirmed that it can continue from the answer's id.
 STORED = "openai_stored"
+#: The field of a request that asks whether the answer is stored, and the field of the answer that confirms it.
+_STORE = "store"
 
 
-def build_provider_state(body: Mapping[str, Any], items: list[Item], model: str) -> dict[str, Any] | None:
+def build_provider_state(body: Mapping[str, Any], items: list[Item], call: Call) -> dict[str, Any] | None:
     """Return the provider state of an answer; None if its text and tool calls are enough to replay it."""
-    is_stored = body.get("store")
-    is_lost = is_stored is False or not as_text(body.get("id"))
-    state: dict[str, Any] = {STORED: False} if is_lost else {}
+    # Some servers answer "store": true whatever was asked.
+    is_stored = body.get(_STORE) is True and _asks_to_store(call)
+    state: dict[str, Any] = {} if is_stored and as_text(body.get("id")) else {STORED: False}
     # The last item of an answer that was cut off may be incomplete, so none of its items are replayed.
     is_complete = body.get("status") == "completed"
-    if is_complete and _has_hidden_items(items) and (is_stored is True or _is_encrypted(items)):
-        state |= {OUTPUT: items, MODEL: model}
+    if is_complete and _has_hidden_items(items) and (is_stored or _is_encrypted(items)):
+        state |= {OUTPUT: items, MODEL: call.model}
     return state or None
+
+
+def _asks_to_store(call: Call) -> bool:
+    raw = (call.options.provider_options or {}).get("openai") or {}
+    return raw.get(_STORE) is not False
 
 
 def _has_hidden_items(items: list[Item]) -> bool:
@@ -48,8 +58,14 @@ def _is_encrypted(items: list[Item]) -> bool:
     return all(item.get("encrypted_content") for item in items if item.get("type") == "reasoning")
 
 
-def find_previous_response(conversation: Conversation) -> str | None:
-    """Return the id of the response to continue from; None if the service does not have it."""
+def find_previous_response(call: Call) -> str | None:
+    """Return the id of the response to continue from; None unless the service confirmed that it has it.
+
+    None too for a call that shall not be stored: whoever asks for that wants to depend on nothing that is.
+    """
+    conversation = call.conversation
+    if conversation is None or not _asks_to_store(call):
+        return None
     is_stored = (conversation.provider_state or {}).get(STORED) is not False
     return conversation.response_id if is_stored else None
 
