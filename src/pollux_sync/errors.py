@@ -48,6 +48,7 @@ FaultKind = Literal[
     "timeout",
     "connection",
     "malformed",
+    "empty",
     "refused",
     "unknown",
 ]

@@ -17,9 +17,11 @@ from pollux_sync import (
     Source,
     Terminated,
     ToolCall,
+    Usage,
     hookimpl,
     run,
     run_many,
+    stream,
     to_jsonable,
 )
 from pollux_sync.data.events import CallFinished
@@ -35,6 +37,10 @@ class Person:
 
 
 MOCK = Config(provider="openai", model="m", use_mock=True)
+
+
+def mock(*answers, **fields):
+    return attrs.evolve(MOCK, plugins=[Script(*answers)], **fields)
 
 
 def test_answers_one_prompt(server, config):
@@ -130,13 +136,74 @@ def test_sees_the_callers_context_variables(config, server):
 
 def test_status_is_partial_when_some_answers_are_blank(server, config):
     server.handler = lambda request: build_answer("" if request.json()["prompt"] == "b" else "x")
-    assert run_many(["a", "b"], config=config())["status"] == "partial"
+    assert run_many(["a", "b"], config=config(), options=Options(on_error="keep"))["status"] == "partial"
 
 
 def test_status_is_error_when_all_answers_are_blank(server, config):
     server.reply(build_answer(" \n"))
-    result = run("a", config=config())
+    result = run("a", config=config(), options=Options(on_error="keep"))
     assert (result["status"], result["confidence"]) == ("error", 0.5)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(),
+        Reply(text=" \n", finish_reason="stop"),
+        Reply(reasoning="hm", finish_reason="stop"),
+        Reply(finish_reason="tool_calls"),
+        Reply(finish_reason="error"),
+    ],
+)
+@pytest.mark.parametrize(
+    "ask", [run, lambda *given, **fields: stream(*given, **fields).result()], ids=["run", "stream"]
+)
+def test_raises_for_an_empty_answer_and_keeps_the_reply(ask, reply):
+    reply = attrs.evolve(reply, usage=Usage(output_tokens=7))
+    with pytest.raises(APIError, match="the answer is empty") as caught:
+        ask("a", config=mock(reply))
+    error, partial = caught.value, caught.value.partial_result
+    assert (error.kind, error.retryable, error.phase, error.call_idx, len(error.attempts)) == (
+        "empty",
+        False,
+        "generate",
+        0,
+        1,
+    )
+    assert (partial["status"], partial["usage"]) == ("error", {"output_tokens": 7})
+    assert partial["errors"][0]["kind"] == "empty"
+    assert partial["diagnostics"]["raw_responses"][0]["text"] == reply.text
+    assert partial.get("reasoning", [None]) == [reply.reasoning]
+
+
+def test_an_empty_answer_loses_no_other_answer():
+    config = mock("one", "", "three", request_concurrency=1)
+    with pytest.raises(APIError, match="empty") as caught:
+        run_many(["a", "b", "c"], config=config)
+    assert (caught.value.call_idx, caught.value.partial_result["answers"]) == (1, ["one", "", "three"])
+
+
+def test_an_empty_answer_can_be_kept():
+    result = run("a", config=mock(""), options=Options(on_error="keep"))
+    assert (result["answers"], result["errors"][0]["kind"]) == ([""], "empty")
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "refusal"])
+def test_a_finish_reason_that_explains_a_missing_text_is_no_error(reason):
+    result = run("a", config=mock(Reply(reasoning="hm", finish_reason=reason)))
+    assert (result["status"], result["metrics"]["finish_reasons"], "errors" in result) == ("error", [reason], False)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(tool_calls=(ToolCall("1", "look", "{}"),)),
+        Reply(artifacts={"items": [{"type": "image_generation_call"}]}, finish_reason="stop"),
+    ],
+    ids=["tool call", "artifact"],
+)
+def test_an_answer_without_text_is_not_empty_if_it_holds_something_else(reply):
+    assert "errors" not in run("a", config=mock(reply))
 
 
 def test_gives_typed_answers(server, config):

@@ -371,7 +371,7 @@ def test_an_output_says_if_it_is_complete(reason, completion):
 
 def test_nothing_without_a_reason_is_an_error():
     _, config = build_script(Reply(text=" "))
-    assert interact(input="hi", config=config).completion_status == "error"
+    assert interact(input="hi", config=config, options=Options(on_error="keep")).completion_status == "error"
 
 
 def test_several_answers_are_an_output_each():

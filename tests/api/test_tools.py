@@ -201,3 +201,12 @@ def test_a_tool_without_parameters_runs_whatever_stands_for_no_arguments(argumen
     assert (ran["content"], ran["is_error"]) == ("pong", False)
     (call,) = script.requests[-1]["history"][1]["tool_calls"]
     assert call["arguments"] == "{}"
+
+
+def test_an_empty_answer_after_tools_keeps_every_round_that_was_paid_for():
+    _, config = build_script(calling("Rome"), Reply(usage=Usage(input_tokens=5)))
+    with pytest.raises(APIError, match="the answer is empty") as caught:
+        run_tools("weather?", tools=[weather], config=config)
+    partial = caught.value.partial_result
+    assert partial["usage"] == {"input_tokens": 7, "output_tokens": 3}
+    assert [len(step["tool_runs"]) for step in partial["diagnostics"]["steps"]] == [1, 0]

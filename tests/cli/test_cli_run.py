@@ -449,7 +449,20 @@ def test_empty_answer_is_a_failure(cli, use_script):
     done = cli("run", "--mock", "a", "b", "--concurrency", "1")
     assert done.code == 1
     assert done.out == "--- 2/2: b ---\nfine\n"
-    assert done.err == "error: prompt 1 of 2: the answer is empty (finish reason: stop)\n"
+    assert done.err.startswith("1 of 2 prompts have no answer\nerror: the answer is empty (finish reason: stop)\n")
+
+
+def test_every_empty_answer_is_told_when_errors_are_kept(cli, use_script):
+    use_script(Script("", otherwise="fine"))
+    done = cli("run", "--mock", "a", "b", "--concurrency", "1", "--keep-errors")
+    assert (done.code, done.out) == (1, "--- 2/2: b ---\nfine\n")
+    assert done.err.startswith("error: prompt 1 of 2: the answer is empty (finish reason: stop)\n")
+
+
+def test_answer_that_was_cut_before_its_first_word_is_a_failure(cli, use_script):
+    use_script(Script(Reply(finish_reason="length")))
+    done = cli("run", "--mock", "a")
+    assert (done.code, done.err) == (1, "error: the answer is empty (finish reason: length)\n")
 
 
 def test_tool_call_is_an_answer(cli, use_script):

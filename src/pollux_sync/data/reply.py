@@ -14,6 +14,8 @@ from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
+#: The finish reasons that tell by themselves why an answer has no text.
+_EXPLANATIONS = frozenset({"length", "content_filter", "refusal"})
 
 
 @attrs.frozen
@@ -100,6 +102,19 @@ class Reply(Storable):
     provider_state: Mapping[str, Any] | None = None
     artifacts: Mapping[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def is_answer(self) -> bool:
+        """True if there is text that is not blank, or a tool call."""
+        return bool(self.tool_calls) or not (not self.text or self.text.isspace())
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the reply claims to be complete, but holds nothing: no answer and no artifact, at most reasoning.
+
+        One without text whose finish reason tells why, a cut or a refusal, is not called empty.
+        """
+        return not (self.is_answer or self.artifacts) and self.finish_reason not in _EXPLANATIONS
 
     def replace_surrogates(self) -> Reply:
         """Return the reply with U+FFFD in place of each lone surrogate, which no request or file could hold."""

@@ -33,13 +33,45 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
     """Return the envelope of all outcomes, or raise: the one place that decides between the two.
 
     With ``on_error="raise"`` and a failure among them, raises the error of the lowest index with the envelope as its
-    ``partial_result``. A call that was not sent because another one failed does not count.
+    ``partial_result``. A call that was not sent because another one failed does not count. An empty reply does; it
+    stays in the envelope, since it was paid for. In a conversation it is only told: the model may have no more to say,
+    as after the result of a tool.
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    if failures and prepared.plan.request.options.on_error == "raise":
+    options = prepared.plan.request.options
+    failures = [failure for failure in _find_failures(prepared, outcomes) if failure is not None]
+    if options.wants_conversation and not any(isinstance(outcome, Failure) for outcome in outcomes):
+        failures = []
+    if failures and options.on_error == "raise":
         raise _choose_error(failures, envelope)
     return envelope
+
+
+def _find_failures(prepared: Prepared, outcomes: Sequence[Outcome]) -> list[Failure | None]:
+    """Return for each call its failure, None for one that is answered. An empty reply counts as a failure."""
+    failures = [
+        outcome
+        if isinstance(outcome, Failure)
+        else Failure(_build_empty_error(prepared, index, outcome))
+        if outcome.is_empty
+        else None
+        for index, outcome in enumerate(outcomes)
+    ]
+    _name_sources(prepared.plan.request, failures)
+    return failures
+
+
+def _build_empty_error(prepared: Prepared, index: int, reply: Reply) -> APIError:
+    reason = f" (finish reason: {reply.finish_reason})" if reply.finish_reason else ""
+    return APIError(
+        f"the answer is empty{', although the model reasoned' if reply.reasoning else ''}{reason}",
+        hint="ask again, or pass Options(on_error='keep')",
+        kind="empty",
+        provider=prepared.provider,
+        phase="generate",
+        call_idx=index,
+        attempts=reply.attempts,
+    )
 
 
 def _choose_error(failures: Sequence[Failure], envelope: ResultEnvelope) -> PolluxError:
@@ -57,14 +89,14 @@ def _choose_error(failures: Sequence[Failure], envelope: ResultEnvelope) -> Poll
 def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
     """Return the envelope of all outcomes.
 
-    A failed one has an entry in ``errors``; its answer is the text that was streamed before it failed. Keys without
-    content are left out.
+    A failed or empty one has an entry in ``errors``; the answer of a failed one is the text that was streamed before it
+    failed. Keys without content are left out.
     """
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     options = prepared.plan.request.options
     structured, schema_errors = _read_structured(prepared.plan.answer_format, replies)
-    _name_sources(prepared.plan.request, outcomes)
-    errors = [build_error(outcome.error) if isinstance(outcome, Failure) else None for outcome in outcomes]
+    failures = _find_failures(prepared, outcomes)
+    errors = [failure and build_error(failure.error) for failure in failures]
     states = _build_states(prepared, replies)
     status = _decide_status(replies)
     usage = _sum_usage(outcomes)
@@ -88,11 +120,11 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
     return cast("ResultEnvelope", {name: value for name, value in envelope.items() if value is not None})
 
 
-def _name_sources(request: Request, outcomes: Sequence[Outcome]) -> None:
+def _name_sources(request: Request, failures: Sequence[Failure | None]) -> None:
     """Set the source of each failure, where each call is about one source."""
-    for index, outcome in enumerate(outcomes) if request.per_source else ():
-        if isinstance(outcome, Failure):
-            outcome.error.source = _find_call_source(request, index).identifier
+    for index, failure in enumerate(failures) if request.per_source else ():
+        if failure is not None:
+            failure.error.source = _find_call_source(request, index).identifier
 
 
 def _find_call_source(request: Request, index: int) -> Source:
@@ -226,7 +258,7 @@ def _build_labels(prepared: Prepared) -> list[CallLabel]:
 
 
 def _decide_status(replies: Sequence[Reply | None]) -> Status:
-    answered = [reply is not None and bool(reply.tool_calls or reply.text.strip()) for reply in replies]
+    answered = [reply is not None and reply.is_answer for reply in replies]
     if all(answered):
         return "ok"
     return "partial" if any(answered) else "error"
