@@ -244,9 +244,9 @@ def _schema_cells(info: ProviderInfo) -> dict[str, str]:
 
 
 def _reach_cells(info: ProviderInfo) -> dict[str, str]:
-    keys = " or ".join(f"`{name}`" for name in info.key_env) or "as `api_key`"
+    keys = " or ".join(f"`{name}`" for name in info.credential_env) or "as `api_key`"
     return {
-        "key": keys if info.needs_key else "not needed",
+        "key": keys if info.needs_key else f"optional, {keys}" if info.credential_env else "not needed",
         "`base_url`": _BASE_URLS[info.base_url_policy],
         "variable of `base_url`": f"`{info.base_url_env}`" if info.base_url_env else "none",
         "your own client": YES if info.accepts_client else NO,

@@ -132,7 +132,7 @@ def _describe_provider(plugin: InstalledPlugin) -> dict[str, Any]:
         "loads": plugin.problem is None,
         # Whether each variable is set, never its value: a base URL may contain a password too.
         "needs_key": info.needs_key if info else None,
-        "keys_set": {name: read_variable(name) is not None for name in info.key_env} if info else {},
+        "keys_set": {name: read_variable(name) is not None for name in info.credential_env} if info else {},
         "base_url_set": {url: read_variable(url) is not None} if url else {},
     }
 

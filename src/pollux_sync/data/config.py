@@ -238,8 +238,10 @@ class ConfigValues:
 
     @property
     def _keys(self) -> list[str]:
-        keys = (self.api_key, getattr(self.client, "api_key", None))
-        return [key for key in keys if isinstance(key, str) and key]
+        # A token in a header is a key too. It counts without its scheme, since a server may quote it alone.
+        tokens = (value.rpartition(" ")[2] for name, value in self.headers.items() if name.lower() == "authorization")
+        own = (getattr(self.client, name, None) for name in ("api_key", "auth_token"))
+        return [key for key in (self.api_key, *own, *tokens) if isinstance(key, str) and key]
 
     # Config runs this again after it has completed the fields, so it must accept its own results.
     def __attrs_post_init__(self) -> None:

@@ -195,8 +195,12 @@ class ProviderInfo:
     ``conditions`` state, by option name, the condition under which an option is honoured; otherwise the provider
     refuses it. The docs show them.
     ``key_env`` are the environment variables that may hold the key, tried in order.
+    ``token_env`` is the variable of a token that is sent as ``Authorization: Bearer`` if there is no key.
     ``auth`` is the header that carries the key, as (name, format with ``{key}``). ``placeholder_key`` is sent in it
     without a key, for servers that require the header anyway.
+    ``base_url_example`` is an address of the usual form, by default ``base_url``, and "" if there is none;
+    ``not_found_hint`` says what else may be wrong with an address that the user chose, once a server there has
+    answered 404.
     ``header_env`` names the variables that set a header of every request, by header; ``headers_env`` one that holds
     any headers, a line each.
     ``version_path`` is the version with which every path of its requests begins, if ``base_url`` has none: an address
@@ -220,6 +224,7 @@ class ProviderInfo:
     api: tuple[int, int] = API_VERSION
     docs_url: str = ""
     key_env: tuple[str, ...] = ()
+    token_env: str | None = None
     needs_key: bool = True
     placeholder_key: str | None = None
     auth: tuple[str, str] = ("Authorization", "Bearer {key}")
@@ -227,6 +232,8 @@ class ProviderInfo:
     base_url_policy: BaseUrlPolicy = "fixed"
     base_url_env: str | None = None
     version_path: str = ""
+    base_url_example: str | None = None
+    not_found_hint: str | None = None
     header_env: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     headers_env: str | None = None
     options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
@@ -243,6 +250,11 @@ class ProviderInfo:
     call_id_pattern: str | None = None
     accepts_client: bool = False
     deferred: DeferredLimits | None = None
+
+    @property
+    def credential_env(self) -> tuple[str, ...]:
+        """The variables that may hold a key or a token, in the order in which they are tried."""
+        return (*self.key_env, *([self.token_env] if self.token_env else []))
 
     def exclude_options(self, names: Iterable[str]) -> ProviderInfo:
         """Return this declaration without these options, so that the engine refuses them."""

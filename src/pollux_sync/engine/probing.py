@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.hooks.relay import Hooks
 
+_NOT_FOUND = 404
+
 
 def fetch_models(hooks: Hooks) -> list[ModelInfo]:
     """Return the provider's models, in its order. Raises ConfigurationError where it lists none."""
@@ -54,7 +56,24 @@ def _find_obstacle(hooks: Hooks, timeout_s: float) -> Fault | None:
     else:
         return _judge_models(models, hooks)
     # Outside of the handler, as `call_with_retries` does: the classifier sees there what the caller is handling.
-    return read_fault(cause, hooks)
+    fault = read_fault(cause, hooks)
+    return _look_into_list(fault, hooks, timeout_s) if fault.status_code == _NOT_FOUND else fault
+
+
+def _look_into_list(fault: Fault, hooks: Hooks, timeout_s: float) -> Fault | None:
+    """Judge by the list of models after a 404; without a list the fault of the 404 stands.
+
+    Many compatible servers have a list, but no path for one model. Where the model really is missing, the list shows
+    which one was meant.
+    """
+    try:
+        models = hooks.list_models(timeout_s)
+    except Exception as error:  # noqa: BLE001 - as above
+        cause = error
+    else:
+        return _find_missing_model(hooks.config.model, [model.id for model in models]) if models else fault
+    read_fault(cause, hooks)  # raises what is a plugin's defect
+    return fault
 
 
 def _judge_models(models: Sequence[ModelInfo] | None, hooks: Hooks) -> Fault | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The fields that a client passed to the configuration has itself.
 _OF_CLIENT = ("api_key", "base_url", "proxy", "ca_bundle", "headers")
+#: The header that carries a token of the environment.
+_AUTHORIZATION = "Authorization"
 #: The provider that answers under any name when ``use_mock`` is set.
 MOCK = "mock"
 
@@ -70,7 +72,12 @@ class Config(ConfigValues):
         Without this ``attrs.evolve(config, provider=...)`` would send one vendor's key to another.
         """
         known = self._completed
-        if known is None or known.provider == self.provider:
+        if known is None:
+            return
+        # A key that a copy was given takes the place of the token.
+        if self.api_key is not None and known.api_key is None and _AUTHORIZATION in known.headers:
+            self._set("headers", {name: value for name, value in self.headers.items() if name != _AUTHORIZATION})
+        if known.provider == self.provider:
             return
         if self.api_key == known.api_key:
             self._set("api_key", None)
@@ -83,10 +90,9 @@ class Config(ConfigValues):
         """Complete key and base url from the environment, and check everything against the declaration."""
         info = read_provider_info(provider)
         passed = self.api_key, self.base_url
-        # A header is the same in upper and lower case.
-        given = {name.lower() for name in self.headers}
-        added = {name: value for name, value in self._read_headers(info).items() if name.lower() not in given}
-        self._set("headers", {**added, **self.headers})
+        if self.api_key is None and self.client is None:
+            self._set("api_key", next(filter(None, map(read_variable, info.key_env)), None))
+        added = self._complete_headers(info)
         self._check_provider_options(info)
         self._check_capabilities(info)
         self._check_client(info)
@@ -94,8 +100,6 @@ class Config(ConfigValues):
             raise ConfigurationError(
                 f"provider {info.name!r} stores no files, so uploads cannot be 'always'", hint="leave uploads out"
             )
-        if self.api_key is None and self.client is None:
-            self._set("api_key", next(filter(None, map(read_variable, info.key_env)), None))
         if self.base_url is not None and info.base_url_policy == "fixed":
             raise ConfigurationError(f"provider {info.name!r} takes no base_url", hint="leave base_url out")
         if self.base_url is None and info.base_url_env is not None:
@@ -112,6 +116,18 @@ class Config(ConfigValues):
         self._check_required(info)
         for problem in Hooks(config=self, info=info, manager=build_manager([provider])).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
+
+    def _complete_headers(self, info: ProviderInfo) -> dict[str, str]:
+        """Add the headers of the environment to those that were passed, and return them."""
+        # A header is the same in upper and lower case.
+        given = {name.lower() for name in self.headers}
+        found = self._read_headers(info)
+        is_open = self.api_key is None and self.client is None
+        token = read_variable(info.token_env) if info.token_env and is_open else None
+        found |= {_AUTHORIZATION: f"Bearer {token}"} if token else {}
+        added = {name: value for name, value in found.items() if name.lower() not in given}
+        self._set("headers", {**added, **self.headers})
+        return added
 
     def _read_headers(self, info: ProviderInfo) -> dict[str, str]:
         """Return the headers that the environment sets for this provider; none for a client, which has read them."""
@@ -135,9 +151,10 @@ class Config(ConfigValues):
                 f"provider {info.name!r} needs a base_url",
                 hint="pass base_url=..." + (f" or set {info.base_url_env}" if info.base_url_env else ""),
             )
-        # A client that was handed over has its own key.
-        if self.api_key is None and info.needs_key and self.client is None:
-            names = " or ".join(info.key_env)
+        # A client that was handed over has its own key, and a header may carry one.
+        has_header = not {_AUTHORIZATION.lower(), info.auth[0].lower()}.isdisjoint(map(str.lower, self.headers))
+        if self.api_key is None and info.needs_key and self.client is None and not has_header:
+            names = " or ".join(info.credential_env)
             hint = f"set {names}, write it into .env, or pass api_key=..." if names else "pass api_key=..."
             raise ConfigurationError(f"no API key for provider {info.name!r}", hint=hint)
 

@@ -278,7 +278,9 @@ class Hooks:
         """Return the fault without the key, its message cut to 500 characters, with a hint if a key was refused."""
         hint = fault.hint
         if fault.kind == "auth" and hint is None:
-            hint = f"check api_key{''.join(f' or {name}' for name in self.info.key_env)}"
+            hint = f"check api_key{''.join(f' or {name}' for name in self.info.credential_env)}"
+        if fault.kind == "not_found":
+            hint = self._find_address_hint(fault) or hint
         message = self.scrub_message(fault.message)
         # A wrong base_url shows as one of these kinds, and only the address lets the reader see it.
         if fault.kind in _ADDRESS_KINDS and self.destination:
@@ -294,6 +296,18 @@ class Hooks:
             provider_code=fault.provider_code and self.scrub(fault.provider_code),
             unread_answer=unread,
         )
+
+    def _find_address_hint(self, fault: Fault) -> str | None:
+        """Return what may be wrong with an address that the user chose; None if the server looked for the model."""
+        from pollux_sync.data.addresses import find_address_hint
+
+        own, info = self.config.base_url, self.info
+        is_chosen = self.config.client is None and own is not None and own.rstrip("/") != info.base_url
+        if own is None or not is_chosen or self.config.model in fault.message:
+            return None
+        usual = info.base_url if info.base_url_example is None else info.base_url_example
+        hints = (find_address_hint(own, usual) if usual else None, info.not_found_hint, fault.hint)
+        return "; ".join(filter(None, hints)) or None
 
     @property
     def destination(self) -> str | None:

@@ -100,10 +100,14 @@ INFO = ProviderInfo(
     name="anthropic",
     docs_url="https://platform.claude.com/docs/en/api/messages",
     key_env=("ANTHROPIC_API_KEY",),
+    # As the SDK does (anthropic 2.11.0, _client.py): the token counts only without a key. That release sends keys as
+    # Bearer too; x-api-key is the documented way, and the one that compatible servers know.
+    token_env="ANTHROPIC_AUTH_TOKEN",  # noqa: S106 - the name of a variable
     auth=("x-api-key", "{key}"),
     base_url="https://api.anthropic.com",
     base_url_policy="optional",
     version_path="/v1",
+    not_found_hint="for a server without Anthropic's Messages API take the provider 'local': pip install pollux-local",
     headers_env="ANTHROPIC_CUSTOM_HEADERS",
     accepts_client=True,
     # By the published contract of the Messages API, for ids of tool_use blocks.

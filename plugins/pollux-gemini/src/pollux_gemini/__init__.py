@@ -121,6 +121,8 @@ INFO = ProviderInfo(
     auth=("x-goog-api-key", "{key}"),
     base_url="https://generativelanguage.googleapis.com",
     base_url_policy="optional",
+    # With or without the version: `resolve_address` takes both.
+    base_url_example="",
     accepts_client=True,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),

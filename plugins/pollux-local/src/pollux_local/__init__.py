@@ -62,13 +62,17 @@ DIALECT = ChatDialect(
 #: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
+_EXAMPLE = "http://127.0.0.1:8080/v1"
 INFO = ProviderInfo(
     name="local",
     docs_url="https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+    # Optional: most local servers take any key, those of a company want theirs.
+    key_env=("POLLUX_LOCAL_API_KEY",),
     needs_key=False,
     placeholder_key="local",
     base_url_policy="optional",
     base_url_env="POLLUX_LOCAL_BASE_URL",
+    base_url_example=_EXAMPLE,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history"),
@@ -194,7 +198,7 @@ def _find_embedded_problem(model: str) -> Problem | None:
     if not model.lower().endswith(".gguf"):
         return Problem(
             "provider 'local' needs a base_url",
-            f"pass base_url='http://127.0.0.1:8080/v1', set {INFO.base_url_env}, or name a .gguf file as the model",
+            f"pass base_url={_EXAMPLE!r}, set {INFO.base_url_env}, or name a .gguf file as the model",
         )
     if not Path(model).is_file():
         return Problem(f"no model file at {model}", "check the path, which is relative to the working directory")

@@ -98,6 +98,7 @@ INFO = ProviderInfo(
     key_env=("OPENAI_API_KEY",),
     base_url="https://api.openai.com/v1",
     base_url_policy="optional",
+    not_found_hint="for a server that has only Chat Completions take the provider 'local': pip install pollux-local",
     header_env={"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"},
     accepts_client=True,
     # By the published contract of the Responses API, for call_id of a function's output.
