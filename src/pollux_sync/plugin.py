@@ -132,7 +132,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
     from pollux_sync.wire.clocks import convert_to_server_time
     from pollux_sync.wire.errorbodies import error_code, error_message, find_error
-    from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, classify_error
+    from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, check_answer, classify_error
     from pollux_sync.wire.fields import as_text, read_count
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
@@ -256,7 +256,7 @@ _HOMES = {
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
-    "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "classify_error"),
+    "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "check_answer", "classify_error"),
     "wire.fields": ("as_text", "read_count"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
@@ -382,6 +382,7 @@ __all__ = [
     "Usage",
     "as_text",
     "build_custom_id",
+    "check_answer",
     "choose_job",
     "classify_error",
     "convert_body_errors",

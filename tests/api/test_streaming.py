@@ -14,6 +14,7 @@ from pollux_sync import (
     HttpResponse,
     Interrupted,
     Options,
+    ReasoningDelta,
     Reply,
     RetryPolicy,
     Source,
@@ -25,6 +26,7 @@ from pollux_sync import (
     Terminated,
     TextDelta,
     ToolCall,
+    ToolCallDelta,
     Usage,
     hookimpl,
     run_many,
@@ -510,6 +512,46 @@ def test_what_an_answer_was_billed_before_it_broke_off_is_counted():
     told = []
     with pytest.raises(APIError) as caught:
         told.extend(stream("hi", config=build_mock_config(Billing())))
+    assert caught.value.partial_result["usage"] == {"input_tokens": 7}
+
+
+class FailsOnce:
+    """A provider whose first answer fails after the first item of ``items``, its second does not."""
+
+    def __init__(self, *items):
+        self.items = items
+        self.has_failed = False
+
+    @hookimpl(tryfirst=True)
+    def pollux_decode_stream(self, stream, call):
+        yield self.items[0]
+        if not self.has_failed:
+            self.has_failed = True
+            raise ConnectionResetError
+        yield from self.items[1:]
+        yield Reply(text="done", finish_reason="stop")
+
+
+@pytest.mark.parametrize("first", [StreamStart(response_id="r"), StreamUsage(Usage(input_tokens=7))])
+def test_retries_a_failure_before_the_first_output(first):
+    events = list(stream("hi", config=build_mock_config(FailsOnce(first, TextDelta("done")))))
+    assert [event.type for event in events] == ["start", "text_delta", "usage", "finish", "done"]
+    (attempts,) = events[-1].result["diagnostics"]["attempts"]
+    assert [attempt["kind"] for attempt in attempts] == ["connection", None]
+
+
+@pytest.mark.parametrize("first", [TextDelta("x"), ReasoningDelta("x"), ToolCallDelta(0, name="f")])
+def test_does_not_retry_a_failure_after_the_first_output(first):
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=build_mock_config(FailsOnce(first))).result()
+    assert len(caught.value.attempts) == 1
+
+
+def test_counts_what_was_billed_before_the_first_output():
+    config = build_mock_config(FailsOnce(StreamUsage(Usage(input_tokens=7))))
+    config = attrs.evolve(config, retry=RetryPolicy(max_attempts=1))
+    with pytest.raises(APIError) as caught:
+        stream("hi", config=config).result()
     assert caught.value.partial_result["usage"] == {"input_tokens": 7}
 
 

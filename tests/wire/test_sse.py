@@ -1,4 +1,5 @@
 import json
+import weakref
 from itertools import pairwise
 from math import inf
 
@@ -83,6 +84,76 @@ def test_drops_half_an_event_at_the_end():
 def test_refuses_what_is_not_json(data):
     with pytest.raises(ReplyError, match="not valid JSON"):
         parse_data(b"data: " + data + b"\n\n")
+
+
+BUSY = {"error": {"code": 503, "message": "busy"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        (json.dumps(BUSY).encode(), ServerEvent("", BUSY)),
+        (json.dumps(BUSY).encode() + b"\n\n", ServerEvent("", BUSY)),
+        (json.dumps(BUSY, indent=2).encode() + b"\n", ServerEvent("", BUSY)),
+        (json.dumps(BUSY, indent=2).replace("\n", "\r\n").encode() + b"\r\n\r\n", ServerEvent("", BUSY)),
+        (json.dumps([BUSY], indent=2).encode(), ServerEvent("", BUSY)),
+        (b"error: " + json.dumps(BUSY).encode() + b"\n\n", ServerEvent("error", BUSY)),
+        (b"error: it is busy\n\n", ServerEvent("error", "it is busy")),
+        (b"event: error\ndata: it is busy\n\n", ServerEvent("error", "it is busy")),
+    ],
+)
+def test_reads_an_error_in_a_form_of_its_own(text, event):
+    for place in range(1, len(text)):
+        assert parse(b"data: 1\n\n" + text[:place], text[place:]) == [ServerEvent("", 1), event], place
+
+
+def test_reads_json_that_events_follow():
+    assert parse_data(b'{"a":\n1}\ndata: 2\n\n') == [{"a": 1}, 2]
+
+
+def test_reads_lines_of_json():
+    assert parse_data(b'{"a": 1}\n{"a": 2}\n') == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("line", [b"{nonsense\n", b"[1, 2]\n", b'"text"\n', b"7\n"])
+def test_ignores_lines_that_are_no_objects(line):
+    assert parse_data(line + b"\ndata: 1\n\n") == [1]
+
+
+def test_lines_of_json_count_as_an_event_without_end():
+    with pytest.raises(ReplyError, match="has no end"):
+        list(Pieces([b"{\n"] * 100, max_event_bytes=100))
+
+
+def test_shows_the_beginning_of_what_is_not_json():
+    with pytest.raises(ReplyError, match=r"not valid JSON: upstream died$"):
+        parse_data(b"data: upstream died\n\n")
+
+
+@pytest.mark.parametrize("body", [b' {"a": 1}\n', b'{"a":\n 1}', b"\n\n[1]"])
+def test_reads_a_whole_body_that_is_called_a_stream(body):
+    for place in range(1, len(body)):
+        whole = Pieces([body[:place], body[place:]]).read_whole()
+        assert whole.body == json.loads(body)
+
+
+@pytest.mark.parametrize("body", [b": alive\n\ndata: 1\n\n", b"\n\ndata: 1\n\n", b'{"a":\n\ndata: 1\n\n'])
+def test_leaves_the_events_to_the_stream(body):
+    for place in range(1, len(body)):
+        stream = Pieces([body[:place], body[place:]])
+        assert stream.read_whole() is None
+        assert [event.data for event in stream] == [1]
+
+
+def test_a_stream_that_was_looked_into_is_no_circle():
+    # As one it would keep the connection's answer open until the next collection of garbage.
+    stream = Pieces([b"data: 1\n\n"])
+    stream.read_whole()
+    events = iter(stream)
+    next(events)
+    gone = weakref.ref(stream)
+    del stream, events
+    assert gone() is None
 
 
 def test_yields_the_events_before_a_bad_one():

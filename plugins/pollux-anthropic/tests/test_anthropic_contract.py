@@ -28,7 +28,6 @@ OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": 
 class Facts(AnthropicFacts):
     def fault_cases(self):
         return super().fault_cases() | {
-            "no money": FaultCase(self.refuse(402, "billing"), "invalid_request", 402),
             "conflict": FaultCase(self.refuse(409, "locked"), "invalid_request", 409, 2),
             "error inside a 200": FaultCase(Answer(json=BROKE), "capacity", 500, 2),
             "overloaded inside a 200": FaultCase(Answer(json=OVERLOADED), "capacity", 529, 2),

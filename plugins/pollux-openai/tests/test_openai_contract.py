@@ -39,7 +39,7 @@ class Facts(OpenAIFacts):
             "rate limit": FaultCase(slow, "rate_limit", 429, 2),
             "too long": FaultCase(error(400, "context_length_exceeded"), "context_overflow", 400),
             "no such model": FaultCase(error(404, "model_not_found"), "not_found", 404),
-            "no quota": FaultCase(error(429, "insufficient_quota"), "rate_limit", 429, 2),
+            "no quota": FaultCase(error(429, "insufficient_quota"), "quota", 429),
             "error inside a 200": FaultCase(answer(error=broke), "capacity", 500, 2),
         }
 

@@ -1,5 +1,8 @@
 """Streams through the core's HTTP client and the caller's SDK client: the same requests, events and errors."""
 
+import threading
+from contextlib import suppress
+
 import pytest
 
 from pollux_sync import APIError, Options, RetryPolicy, StreamStart, run, stream, stream_many
@@ -90,6 +93,30 @@ def test_retries_a_failure_before_the_first_event(server, config, first):
     server.reply(first, Events([TRANSCRIPTS["text"][1]]))
     result = stream("hi", config=config()).result()
     assert (result["answers"], result["metrics"]["n_attempts"]) == (["Hé, 世界!"], 2)
+
+
+@pytest.mark.parametrize("last", [ERRORS["failed"], {"type": "error", **BUSY}])
+def test_retries_a_failure_after_an_announcement_alone(server, config, last):
+    announced = [event(kind, response=response()) for kind in ("created", "in_progress")]
+    server.reply(Events([sse(*announced, last)]), Events([TRANSCRIPTS["text"][1]]))
+    result = stream("hi", config=config()).result()
+    assert [attempt["status_code"] for attempt in result["diagnostics"]["attempts"][0]] == [500, 200]
+
+
+def test_closing_does_not_wait_for_the_first_output(server, config):
+    server.handler = lambda _: Events([sse(event("created", response=response()))], ending="hang")
+    events = stream_many(["a", "b"], config=config())
+
+    def read():
+        with suppress(APIError):
+            list(events)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    server.wait_for_open_connections(2)
+    events.close()
+    reader.join(10)
+    assert not reader.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import attrs
 
+from pollux_sync.data.provider import HttpResponse
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.output import Output
-    from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
     from pollux_sync.errors import PolluxError
 
 
 @attrs.frozen(kw_only=True)
 class StreamStart:
-    """The provider has begun to answer; from here on the call is not retried.
+    """The provider has begun to answer, and its first output has arrived; from here on the call is not retried.
 
     ``model`` and ``response_id`` are None if the provider did not name them.
     """
@@ -124,6 +125,16 @@ class ServerEvent(NamedTuple):
     data: Any
 
 
+@attrs.frozen(kw_only=True)
+class StreamedResponse(HttpResponse):
+    """The answer of a server that sent ``events`` although it was not asked for a stream.
+
+    It has no body; ``content`` is the beginning of what arrived, as of every body that is not JSON.
+    """
+
+    events: tuple[ServerEvent, ...]
+
+
 class EventStream:
     """A streamed answer that has begun. Iterate once over its events, each a `ServerEvent`.
 
@@ -139,6 +150,10 @@ class EventStream:
 
     def __iter__(self) -> Iterator[ServerEvent]:
         return iter(self._events)
+
+    def read_whole(self) -> HttpResponse | None:
+        """Return the answer of a server that answered at once although it was asked for a stream; None for events."""
+        return None if self.response.body is None else self.response
 
     def limit(self, limit_s: float) -> None:
         """Limit the whole answer to ``limit_s`` seconds from now, however many events come.

@@ -46,10 +46,39 @@ def request_reply(call: Call, hooks: Hooks, stop: Event) -> Reply:
 
     def attempt() -> tuple[Reply, HttpResponse | None]:
         response = hooks.send(request, hooks.config.timeout_s)
-        return hooks.decode(response, call), response
+        # Every answer has a body, except one that came as events.
+        reply = hooks.decode(response, call) if response.body is not None else _decode_bare(response, call, hooks)
+        return reply, response
 
     reply, attempts = call_with_retries(attempt, hooks, stop, phase="generate", call=call)
     return reply.with_attempts(attempts)
+
+
+def _decode_bare(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:
+    """Return the reply in an answer without a body: in its events, if the server sent a stream unasked.
+
+    It was paid for, so it is read like one that was asked for. Raises what the decoders raise.
+    """
+    # Imported here: a plain call needs neither.
+    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.streaming import EventStream, StreamedResponse
+
+    if not (isinstance(response, StreamedResponse) and hooks.can_stream):
+        return hooks.decode(response, call)
+    stream = EventStream(attrs.evolve(response, content=None), response.events)
+    # The body has arrived whole, whether or not its last event says so.
+    stream.is_done = True
+    for item in hooks.decode_stream(stream, call):
+        if isinstance(item, Reply):
+            return item.replace_surrogates()
+    raise build_cut_off(unread_answer=response.content)
+
+
+def build_cut_off(*, unread_answer: bytes | None = None) -> APIError:
+    """Return the error of an answer that ended too early."""
+    return APIError(
+        "the answer was cut off", kind="malformed", retryable=True, hint="ask again", unread_answer=unread_answer
+    )
 
 
 def request_delivered(call: Call, redelivery: Redelivery | None, hooks: Hooks, stop: Event) -> Reply:

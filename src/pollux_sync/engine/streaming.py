@@ -30,7 +30,7 @@ from pollux_sync.data.streaming import (
 )
 from pollux_sync.data.texts import replace_surrogates, split_half_character
 from pollux_sync.engine.encoding import encode_request
-from pollux_sync.engine.retrying import build_stream_failure, call_with_retries, extend_ledger, redeliver
+from pollux_sync.engine.retrying import build_cut_off, build_stream_failure, call_with_retries, extend_ledger, redeliver
 from pollux_sync.engine.sending import CallGate
 from pollux_sync.engine.threads import STRETCH_S, map_threads, start_thread
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
@@ -251,12 +251,11 @@ class CallStreamer:
     def _stream_reply(self, call: Call, progress: _Progress) -> Generator[StreamEvent, None, Reply]:
         """Yield the deltas and return the reply. Raises errors of our tree.
 
-        Retries end with the first item: what the caller has seen cannot be taken back.
+        Retries end with the first output: what the caller has seen cannot be taken back.
         """
         hooks, active = self.hooks, self.active
         started = time.monotonic()
-        opened, attempts = self._open_delivered(call)
-        active.add(opened.stream)
+        opened, attempts = self._open_delivered(call, progress)
         reply = None
         try:
             items = opened.iter_items()
@@ -284,14 +283,14 @@ class CallStreamer:
         # Outside of the handler, as `call_with_retries` does: the classifier sees there what the caller is handling.
         raise build_stream_failure(cause, attempts, hooks, call)
 
-    def _open_delivered(self, call: Call) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
+    def _open_delivered(self, call: Call, progress: _Progress) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
         """Open the stream of a call; inline files that the service refuses for their size are stored, once."""
         redelivery = self.redelivery
         if redelivery is None:
-            return self._open_stream(call)
+            return self._open_stream(call, progress)
         call = redelivery.use_stored_parts(call)
         try:
-            return self._open_stream(call)
+            return self._open_stream(call, progress)
         except APIError as error:
             refusal = error
         # Outside of the handler: a failure in there would have the refusal among its causes, and be classified by it.
@@ -299,16 +298,21 @@ class CallStreamer:
         if stored is None:
             raise refusal
         with extend_ledger(refusal.attempts):
-            opened, attempts = self._open_stream(stored)
+            opened, attempts = self._open_stream(stored, progress)
         return opened, (*refusal.attempts, *attempts)
 
-    def _open_stream(self, call: Call) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
-        hooks = self.hooks
+    def _open_stream(self, call: Call, progress: _Progress) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
+        hooks, active = self.hooks, self.active
         # Outside the retry loop: encoding the same call again gives the same request.
         request = hooks.encode_stream(encode_request(call, hooks))
-        return call_with_retries(
-            lambda: attempt_stream(request, call, hooks), hooks, self.active.stop, phase="generate", call=call
-        )
+        attempt = partial(attempt_stream, request, call, hooks, active, progress)
+        try:
+            return call_with_retries(attempt, hooks, active.stop, phase="generate", call=call)
+        except APIError:
+            # Closing shuts the socket down, so that reading fails; that failure is not the provider's.
+            if active.stop.is_set():
+                raise _build_abandoned(call) from None
+            raise
 
 
 def _build_abandoned(call: Call) -> APIError:
@@ -330,19 +334,19 @@ class _Progress:
 
 @attrs.frozen
 class _OpenedStream:
-    """A stream whose first item has arrived."""
+    """A stream whose first output has arrived."""
 
     stream: EventStream
+    start: StreamStart
     first: Delta | Reply
     rest: Iterator[Delta | Reply]
 
     def iter_items(self) -> Iterator[Delta | Reply]:
-        """Yield a start, then all items. Raises APIError where the stream ends without a Reply."""
-        if not isinstance(self.first, StreamStart):
-            yield StreamStart()
+        """Yield the start, then all items. Raises APIError where the stream ends without a Reply."""
+        yield self.start
         yield self.first
         yield from self.rest
-        raise _build_cut_off()
+        raise build_cut_off()
 
     def end(self, *, is_complete: bool) -> None:
         """End the stream. A complete answer leaves a connection that can be used again, a broken one does not."""
@@ -352,25 +356,31 @@ class _OpenedStream:
             self.stream.close()
 
 
-def attempt_stream(request: HttpRequest, call: Call, hooks: Hooks) -> tuple[_OpenedStream, HttpResponse]:
-    """Make one physical attempt: send the request and read up to the first item."""
+def attempt_stream(
+    request: HttpRequest, call: Call, hooks: Hooks, active: ActiveStreams, progress: _Progress
+) -> tuple[_OpenedStream, HttpResponse]:
+    """Make one physical attempt: send the request and read up to the first output. The stream is ``active`` then."""
     config = hooks.config
     stream = hooks.stream(request, min(config.timeout_s, config.stream_timeout_s))
+    # Before its first output, for which a model that reasons may take minutes: closing must not wait for it.
+    active.add(stream)
     try:
         stream.limit(config.stream_timeout_s)
         items = _decode_items(stream, call, hooks)
-        first = _read_first(items)
+        opened = _OpenedStream(stream, *_read_first(items, progress), items)
     except BaseException:
+        active.remove(stream)
         stream.close()
         raise
-    return _OpenedStream(stream, first, items), stream.response
+    return opened, stream.response
 
 
 def _decode_items(stream: EventStream, call: Call, hooks: Hooks) -> Iterator[Delta | Reply]:
     """Decode the stream, or the whole answer of a server that does not stream although it was asked to."""
-    if stream.response.body is None:
+    whole = stream.read_whole()
+    if whole is None:
         return _replace_surrogates(hooks.decode_stream(stream, call))
-    reply = hooks.decode(stream.response, call)
+    reply = hooks.decode(whole, call)
     return chain(split_into_deltas(reply), (reply,))
 
 
@@ -391,15 +401,17 @@ def _replace_surrogates(items: Iterator[Delta | Reply]) -> Iterator[Delta | Repl
             yield item
 
 
-def _read_first(items: Iterator[Delta | Reply]) -> Delta | Reply:
+def _read_first(items: Iterator[Delta | Reply], progress: _Progress) -> tuple[StreamStart, Delta | Reply]:
+    """Return the start and the first output. Up to there the caller has seen nothing, so that a retry is possible."""
+    start = StreamStart()
     for item in items:
-        if not isinstance(item, StreamUsage):
-            return item
-    raise _build_cut_off()
-
-
-def _build_cut_off() -> APIError:
-    return APIError("the answer was cut off", kind="malformed", retryable=True, hint="ask again")
+        if isinstance(item, StreamStart):
+            start = item
+        elif isinstance(item, StreamUsage):
+            progress.usage = item.usage
+        else:
+            return start, item
+    raise build_cut_off()
 
 
 def _extend_last(attempts: tuple[Attempt, ...], elapsed_s: float) -> tuple[Attempt, ...]:

@@ -94,6 +94,21 @@ _ANSWER_TIMEOUT_S = 20.0
 _SHORT_TIMEOUT_S = 0.3
 #: A vendor's SDK may wait for the end of a body until its timeout, since the plugin cannot interrupt it.
 _BODY_END_TIMEOUT_S = 1.0
+#: The forms in which servers write an error into a stream; each tells "busy, try later" and has the status 503.
+_BUSY = {"code": 503, "message": "busy, try later"}
+_STREAM_ERRORS = {
+    "an event": f"data: {json.dumps({'error': _BUSY})}\n\n",
+    "a code as text": f"data: {json.dumps({'error': _BUSY | {'code': '503'}})}\n\n",
+    "a list": f"data: {json.dumps([{'error': _BUSY}])}\n\n",
+    "a named event": f"event: error\ndata: {json.dumps(_BUSY)}\n\n",
+    "a named event of text": "event: error\ndata: Service Unavailable: busy, try later\n\n",
+    "a field": f"error: {json.dumps({'error': _BUSY})}\n\n",
+    "an object": f"data: {json.dumps({'object': 'error', 'type': 'ServerError', 'param': None} | _BUSY)}\n\n",
+    "a detail": f"data: {json.dumps({'detail': 'busy, try later', 'status': 503})}\n\n",
+    "a code and a message": f"data: {json.dumps(_BUSY)}\n\n",
+    "bare json": f"{json.dumps({'error': _BUSY})}\n",
+    "bare json over lines": f"{json.dumps({'error': _BUSY}, indent=2)}\n",
+}
 #: Every split of a transcript is parsed, but only one in this many is run as a complete call, which takes far longer.
 _SAMPLE_STEP = 50
 
@@ -405,6 +420,9 @@ class StreamingContract(Contract):
         super().pytest_generate_tests(metafunc)
         if "transcript" in metafunc.fixturenames:
             metafunc.parametrize("transcript", list(self.transcripts.values()), ids=list(self.transcripts))
+        if "stream_error" in metafunc.fixturenames:
+            errors = [text.encode() for text in _STREAM_ERRORS.values()]
+            metafunc.parametrize("stream_error", errors, ids=list(_STREAM_ERRORS))
 
     def test_stream_result_does_not_depend_on_chunk_boundaries(self, transcript: Transcript) -> None:
         """The same bytes have the same result, wherever the network splits them."""
@@ -473,6 +491,54 @@ class StreamingContract(Contract):
         server.reply(Events([], ending="close"), Events([transcript.stream]))
         result = stream("hi", config=config(), options=transcript.options).result()
         assert result["metrics"]["n_attempts"] == 2, name
+
+    def test_tells_an_error_inside_a_stream(
+        self, server: ScriptedServer, config: Callable[..., Config], stream_error: bytes
+    ) -> None:
+        """The words and the status of an error are told, in whatever form it comes, with the text so far."""
+        server.reply(Events([self.partial, stream_error]))
+        with pytest.raises(APIError, match="busy, try later") as caught:
+            stream("hi", config=config()).result()
+        assert (caught.value.kind, caught.value.status_code) == ("capacity", 503)
+        assert (caught.value.partial_text, len(server.requests)) == ("half", 1)
+
+    def test_retries_an_error_in_place_of_a_stream(
+        self, server: ScriptedServer, config: Callable[..., Config], stream_error: bytes
+    ) -> None:
+        """Nothing was shown before the error, so that a retry shows nothing twice."""
+        transcript = next(iter(self.transcripts.values()))
+        server.reply(Events([stream_error]), Events([transcript.stream]))
+        result = stream("hi", config=config(), options=transcript.options).result()
+        assert [attempt["status_code"] for attempt in result["diagnostics"]["attempts"][0]] == [503, 200]
+
+    def test_reads_a_whole_answer_that_is_called_a_stream(
+        self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
+    ) -> None:
+        """A server that does not stream, but says that it does, loses no answer."""
+        body = json.dumps(transcript.body, indent=2).encode()
+        server.reply(Answer(body=body, headers=_SSE), Answer(json=transcript.body))
+        streamed = stream("hi", config=config(), options=transcript.options).result()
+        assert _drop_times(streamed) == _drop_times(run("hi", config=config(), options=transcript.options))
+
+    def test_reads_a_stream_that_answers_a_plain_call(
+        self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
+    ) -> None:
+        """A server that streams unasked loses no answer, which is paid for."""
+        server.reply(Events([transcript.stream]), Answer(json=transcript.body))
+        streamed = _drop_times(run("hi", config=config(), options=transcript.options))
+        assert streamed == _drop_times(run("hi", config=config(), options=transcript.options))
+
+    def test_keeps_what_arrived_of_a_stream_that_answers_a_plain_call(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """A stream without an end is no answer, but may be paid for."""
+        server.reply(Events([self.partial]))
+        try:
+            kept = run("hi", config=config())["answers"][0].encode()
+        except APIError as error:
+            kept = error.unread_answer or b""
+        # The form of some services does not tell that it has no end: then what arrived is the answer.
+        assert kept in {b"half", self.partial}
 
     def test_closing_a_stream_closes_its_connection(
         self, server: ScriptedServer, config: Callable[..., Config]
@@ -860,12 +926,13 @@ def _build_status_cases(refuse: Callable[[int, str], Answer], key: str) -> dict[
     lasting: dict[int, FaultKind] = {
         400: "invalid_request",
         401: "auth",
+        402: "quota",
         403: "auth",
         404: "not_found",
         413: "invalid_request",
         422: "invalid_request",
     }
-    # These may pass, and are retried once. 529 is Anthropic's status for "overloaded".
+    # These may pass, and are retried once. 522 is Cloudflare's, 529 Anthropic's status for "overloaded".
     temporary: dict[int, FaultKind] = {
         408: "timeout",
         429: "rate_limit",
@@ -873,6 +940,7 @@ def _build_status_cases(refuse: Callable[[int, str], Answer], key: str) -> dict[
         502: "capacity",
         503: "capacity",
         504: "capacity",
+        522: "capacity",
         529: "capacity",
     }
     # Every message repeats the key, as some services do when they refuse one. It must be scrubbed from all we report.

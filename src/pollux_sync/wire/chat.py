@@ -18,7 +18,7 @@ from pollux_sync.data.reply import FinishReason, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.chatcontent import read_content, read_reasoning
-from pollux_sync.wire.faults import HttpError, ReplyError
+from pollux_sync.wire.faults import HttpError, ReplyError, check_answer
 from pollux_sync.wire.fields import as_text
 from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
 from pollux_sync.wire.usage import read_usage
@@ -300,11 +300,8 @@ def decode_chat(
     HttpError for an error inside the answer, ReplyError for a body without an answer.
     """
     body = response.body
-    if not isinstance(body, dict):
-        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
     # Gateways report a failure behind them inside a 200.
-    if body.get("error"):
-        raise HttpError(response)
+    check_answer(response, "choices")
     choice, *others = _read_choices(response)
     message = choice.get("message") or {}
     if not isinstance(message, dict):

@@ -11,6 +11,7 @@ from pollux_sync.data.streaming import ReasoningDelta, StreamStart, StreamUsage,
 from pollux_sync.wire.chat import find_usage
 from pollux_sync.wire.chatcalls import ChatCalls
 from pollux_sync.wire.chatcontent import REASONING_DETAILS, REASONING_FIELDS, read_part, read_text, read_thought
+from pollux_sync.wire.errorbodies import find_error
 from pollux_sync.wire.faults import HttpError, ReplyError
 from pollux_sync.wire.fields import as_text, read_count
 from pollux_sync.wire.sse import read_until_complete
@@ -64,9 +65,9 @@ def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Rep
 
 def _check_chunk(name: str, data: Any, response: HttpResponse) -> None:
     """Raise HttpError for a chunk that is an error, ReplyError for one that is no object."""
-    if name == "error" or (isinstance(data, dict) and data.get("error")):
-        is_wrapped = isinstance(data, dict) and "error" in data
-        raise HttpError(attrs.evolve(response, body=data if is_wrapped else {"error": data}))
+    is_chunk = isinstance(data, dict) and "choices" in data and not data.get("error")
+    if not is_chunk and (error := find_error(data, name)):
+        raise HttpError(attrs.evolve(response, body=error))
     if not isinstance(data, dict):
         raise ReplyError(f"a chunk of the answer is a JSON {type(data).__name__}, not an object")
 

@@ -31,15 +31,14 @@ def find_error(body: Any, name: str = "") -> Any:
     if isinstance(body, list):
         return find_error(body[0], name) if body else None
     if not isinstance(body, dict):
-        return None
+        return {"error": body} if name == "error" else None
     if body.get("error"):
         return body
-    # vLLM and Mistral send {"object": "error", "message": ...}, OpenAI {"type": "error", "message": ...}, FastAPI
-    # {"detail": ...}, Cloudflare {"errors": [...]}.
-    is_error = "error" in {name, as_text(body.get("object")), as_text(body.get("type"))}
-    if is_error or body.get("errors") or any(as_text(body.get(key)) for key in ("message", "detail", "error_message")):
-        return {"error": body}
-    return None
+    # vLLM and Mistral send {"object": "error", ...}, OpenAI {"type": "error", ...}, FastAPI {"detail": ...}, Cloudflare
+    # {"errors": [...]}, Bedrock and gateways {"message": ..., "code": ...}.
+    is_named = "error" in (name, body.get("object"), body.get("type"))
+    is_coded = as_text(body.get("message")) is not None and any(body.get(key) for key in (*_CODE_KEYS, *_STATUS_KEYS))
+    return {"error": body} if is_named or is_coded or body.get("errors") or body.get("detail") else None
 
 
 def error_message(body: Any) -> str:

@@ -16,6 +16,7 @@ from pollux_sync.errors import Fault, FaultKind
 from pollux_sync.wire.errorbodies import (
     error_code,
     error_message,
+    find_error,
     iter_reasons,
     iter_statuses,
     read_details,
@@ -120,6 +121,21 @@ class ReplyError(Exception):
 
 class SizeLimitError(ReplyError):
     """An answer that is larger than the core reads."""
+
+
+def check_answer(response: HttpResponse, key: str) -> None:
+    """Check that the body of a successful answer is an object, and no error in place of what is under ``key``.
+
+    Raises ReplyError or HttpError.
+    """
+    body = response.body
+    if isinstance(body, dict) and key in body and not body.get("error"):
+        return
+    error = find_error(body)
+    if error:
+        raise HttpError(attrs.evolve(response, body=error))
+    if not isinstance(body, dict):
+        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
 
 
 def classify_error(error: Exception) -> Fault | None:

@@ -6,9 +6,10 @@ import json
 import time
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
+from contextlib import suppress
 from itertools import chain
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.streaming import EventStream, ServerEvent
 from pollux_sync.wire.bodies import LARGE_BYTES, MAX_BODY_BYTES, check_value_count, decode_response, read_body
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 #: The limit of a stream in bytes (1 GiB); one event may be as large as a whole answer.
 MAX_STREAM_BYTES = 16 * MAX_BODY_BYTES
 #: The prefixes by which a line of server-sent events is recognised.
-_LINE_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LINE_PREFIXES = (b"data:", b"event:", b"error:", b"id:", b"retry:", b":")
 #: The length of the longest prefix.
 _MIN_HEAD_BYTES = 6
 #: The data with which servers end a stream.
 _DONE = b"[DONE]"
+_BLANK_LINES = frozenset({b"\n", b"\r\n", b"\r"})
+#: How JSON begins that a server writes without a field before it.
+_JSON_STARTS = (b"{", b"[")
+#: How much of an event that is no JSON is shown.
+_MAX_SHOWN_BYTES = 200
 
 
 class EventParser:
@@ -45,6 +51,8 @@ class EventParser:
         self._rest: list[bytes] = []
         self._name = ""
         self._data: list[bytes] = []
+        #: The lines of JSON without a field.
+        self._bare: list[bytes] = []
         self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
@@ -86,11 +94,31 @@ class EventParser:
             # A comment: servers send them to show that they are alive.
             elif line.startswith(b":"):
                 self.blocks += 1
-            elif line in {b"\n", b"\r\n", b"\r"} and not (self.is_done or self.error):
-                self._dispatch(events)
+            elif line in _BLANK_LINES:
+                if not (self.is_done or self.error):
+                    self._dispatch(events)
+            else:
+                self._add_other(line)
         return events
 
+    def _add_other(self, line: bytes) -> None:
+        """Keep a line without a known field if it may be of an error that a server wrote in a form of its own."""
+        # llama.cpp writes "error: {...}" into its streams, as a field that the standard does not have.
+        if line.startswith(b"error:"):
+            self._name = "error"
+            self._data.append(line[6:].strip())
+        # Google and proxies write the body of an error as it is, often over several lines.
+        elif self._bare or line.lstrip().startswith(_JSON_STARTS):
+            self._bare.append(line)
+        else:
+            return
+        self._data_bytes += len(line)
+
     def _dispatch(self, events: list[ServerEvent]) -> None:
+        if self._bare:
+            bare, self._bare = self._bare, []
+            self.blocks += 1
+            events += (ServerEvent("", value) for value in _parse_bare(bare))
         data, name = b"\n".join(self._data), self._name
         self._data, self._data_bytes, self._name = [], 0, ""
         if not data:
@@ -108,7 +136,29 @@ class EventParser:
         except ReplyError as refusal:
             self.error = refusal
         except (ValueError, RecursionError):
-            self.error = ReplyError("an event of the stream is not valid JSON", retryable=True)
+            text = data[:_MAX_SHOWN_BYTES].decode("utf-8", "replace")
+            if name == "error":
+                events.append(ServerEvent(name, text))
+            else:
+                self.error = ReplyError(f"an event of the stream is not valid JSON: {text}", retryable=True)
+
+
+def _parse_bare(lines: list[bytes]) -> list[Any]:
+    """Return the objects in lines of JSON: one over all lines, a list of them, or one in each line."""
+    values = _parse_values(b"".join(lines)) or [value for line in lines for value in _parse_values(line)]
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _parse_values(text: bytes) -> list[Any]:
+    """Return the JSON value of a text, or its items if it is a list; nothing if the text is not JSON."""
+    try:
+        if len(text) > LARGE_BYTES:
+            check_value_count(text)
+        value = json.loads(text)
+    # What is no JSON was ignored before it could be an error, as the standard demands.
+    except (ReplyError, ValueError, RecursionError):
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 class ByteStream(EventStream, ABC):
@@ -141,7 +191,7 @@ class ByteStream(EventStream, ABC):
     def _iter_events(self) -> Iterator[ServerEvent]:
         parser, size, blocks = self._parser, 0, 0
         clock = time.monotonic
-        for chunk in self._source or self.iter_chunks():
+        for chunk in self._take_chunks():
             # Looked at here, since a chunk is often one event, and each call costs a percent of it.
             if clock() >= self._ends_at:
                 self._check_limit()
@@ -162,6 +212,11 @@ class ByteStream(EventStream, ABC):
                 blocks = parser.blocks
                 self.renew()
         yield from parser.end()
+
+    def _take_chunks(self) -> Iterator[bytes]:
+        # Kept no longer: they refer to the stream, and as a circle both would keep the connection's answer open.
+        chunks, self._source = self._source, None
+        return self.iter_chunks() if chunks is None else chunks
 
     def limit(self, limit_s: float) -> None:
         """Limit the whole answer to ``limit_s`` seconds from now, however many events and comments come."""
@@ -187,16 +242,43 @@ class ByteStream(EventStream, ABC):
         # Servers that do not stream, or fail before they do, send JSON although they were asked for events.
         if "event-stream" in self.response.headers.get("content-type", ""):
             return self
-        chunks = self.iter_chunks()
-        head = _read_head(chunks)
-        self._source = chain((head,), chunks)
-        if head.removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
+        head, chunks = self._peek(_MIN_HEAD_BYTES)
+        if head.startswith(_LINE_PREFIXES):
             return self
         try:
-            body = read_body(self._source)
+            body = read_body(chunks)
             return EventStream(decode_response(self.response.status, self.response.headers, body))
         finally:
             self.finish()
+
+    def read_whole(self) -> HttpResponse | None:
+        """Return the answer of a server that calls it a stream but sent it as one JSON body; None for events.
+
+        Waits for the first bytes. What is read stays part of the stream, unless it is returned.
+        """
+        # A stream that has been looked into already begins with an event.
+        if self._source is not None:
+            return None
+        try:
+            head, chunks = self._peek(1)
+            if not head.startswith(_JSON_STARTS):
+                return None
+            body = read_body(chunks)
+        except TimeoutError as error:
+            self._check_limit(error)
+            raise
+        self._source = iter((bytes(body),))
+        # Several values in place of one, or an error with lines of events after it, are for the parser.
+        with suppress(ReplyError):
+            return decode_response(self.response.status, self.response.headers, body)
+        return None
+
+    def _peek(self, min_bytes: int) -> tuple[bytes, Iterator[bytes]]:
+        """Return the first bytes without a byte order mark, and all chunks, which stay those of the stream."""
+        chunks = self.iter_chunks()
+        head = _read_head(chunks, min_bytes)
+        self._source = chain((head,), chunks)
+        return head.removeprefix(BOM_UTF8), self._source
 
     @abstractmethod
     def iter_chunks(self) -> Iterator[bytes]:
@@ -207,19 +289,28 @@ class ByteStream(EventStream, ABC):
         """Restart the time limit for the next event; it ends no later than in `left_s` seconds."""
 
 
-def _read_head(chunks: Iterator[bytes]) -> bytes:
-    """Return the first bytes of a body without the blanks before them. Raises ReplyError for blanks without end.
+def _read_head(chunks: Iterator[bytes], min_bytes: int) -> bytes:
+    """Return the first bytes of a body, without the blanks before them. Raises ReplyError for blanks without end.
 
     Blanks are dropped as they arrive: keeping them and searching them again with every chunk would take minutes for a
     few megabytes.
     """
     head, size = b"", 0
-    while len(head) < _MIN_HEAD_BYTES and (chunk := next(chunks, b"")):
+    while len(head) < min_bytes and (chunk := next(chunks, b"")):
         size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise ReplyError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
         head = (head + chunk).lstrip()
     return head
+
+
+def parse_events(content: bytes | bytearray) -> tuple[ServerEvent, ...]:
+    """Return the events in a whole body of server-sent events; none in any other body."""
+    if not content[:_MAX_SHOWN_BYTES].lstrip().removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
+        return ()
+    parser = EventParser()
+    events = (*parser.feed(bytes(content)), *parser.end())
+    return () if parser.error else events
 
 
 def read_until_complete(stream: EventStream, is_complete: Callable[[], bool]) -> Iterator[ServerEvent]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pollux_anthropic.encoding import BLOCKS, THOUGHT_TYPES, THOUGHTS
 from pollux_sync.plugin import (
     FinishReason,
-    HttpError,
     Reply,
     ReplyError,
     ToolCall,
     Usage,
     as_text,
+    check_answer,
     lift_calls,
     read_count,
 )
@@ -48,10 +48,7 @@ _USAGE_ARTIFACTS = ("service_tier", "server_tool_use")
 def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
     """Decode an answer. Raises HttpError for an error inside a 200, ReplyError for a body without content."""
     body = response.body
-    if not isinstance(body, dict):
-        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
-    if body.get("error"):
-        raise HttpError(response)
+    check_answer(response, "content")
     content = body.get("content")
     if not isinstance(content, list):
         raise ReplyError(

@@ -17,6 +17,7 @@ from pollux_sync.plugin import (
     TextDelta,
     ToolCallDelta,
     as_text,
+    find_error,
     read_until_complete,
 )
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import Call, Delta, EventStream, Reply, SchemaDialect
 
 _SEPARATOR = "\n\n"
+#: How the types of the events begin that are parts of the message. Any other event may be an error.
+_KNOWN_KINDS = ("message_", "content_block_")
 #: The types of deltas that carry text, and the field that holds it.
 _TEXT_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 
@@ -56,11 +59,11 @@ def _iter_events(stream: EventStream, accumulator: _MessageAccumulator) -> Itera
     """Yield the type and the data of each event. Raises HttpError for an error event."""
     # A message with a stop reason is complete. What follows is not worth a long wait, nor an error.
     for name, data in read_until_complete(stream, lambda: accumulator.is_complete):
+        kind = (as_text(data.get("type")) if isinstance(data, dict) else None) or name
+        if not kind.startswith(_KNOWN_KINDS) and (error := find_error(data, name)):
+            raise HttpError(attrs.evolve(stream.response, body=error))
         if not isinstance(data, dict):
             raise ReplyError(f"an event of the stream is a JSON {type(data).__name__}, not an object")
-        kind = as_text(data.get("type")) or name
-        if kind == "error" or data.get("error"):
-            raise HttpError(attrs.evolve(stream.response, body=data))
         yield kind, data
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_gemini.conversing import PARTS_KEY
 from pollux_gemini.parts import as_object, read_function_calls, read_objects, read_texts
-from pollux_sync.plugin import FinishReason, HttpError, Reply, ReplyError, ToolCall, Usage, as_text, read_count
+from pollux_sync.plugin import FinishReason, Reply, ReplyError, ToolCall, Usage, as_text, check_answer, read_count
 
 if TYPE_CHECKING:
     from pollux_gemini.parts import Json
@@ -39,10 +39,7 @@ _ANSWER_KEYS = frozenset({"text", "functionCall"})
 def decode(response: HttpResponse) -> Reply:
     """Decode an answer as a Reply. Raises HttpError for an error inside a 200, ReplyError for a body without answer."""
     body = response.body
-    if not isinstance(body, dict):
-        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
-    if body.get("error"):
-        raise HttpError(response)
+    check_answer(response, "candidates")
     candidates = read_objects(body.get("candidates"))
     blocked = read_block_reason(body)
     # A blocked prompt is answered without candidates. That is an empty reply with a finish reason, not a fault.

@@ -21,6 +21,7 @@ from pollux_sync.plugin import (
     TextDelta,
     ToolCallDelta,
     as_text,
+    find_error,
     read_count,
     read_until_complete,
 )
@@ -53,8 +54,8 @@ def decode_stream(stream: EventStream) -> Iterator[Delta | Reply]:
     answer = _AnswerAccumulator()
     try:
         # No event says that it is the last: the usage may come in an event after the one with the finish reason.
-        for _, event in read_until_complete(stream, lambda: answer.is_complete):
-            yield from answer.add(event, stream.response)
+        for name, event in read_until_complete(stream, lambda: answer.is_complete):
+            yield from answer.add(event, stream.response, name)
     except Exception:
         # What was billed before the stream broke off must be counted.
         yield answer.usage
@@ -78,15 +79,16 @@ class _AnswerAccumulator:
         self._fields: Json = {}
         self._candidates: dict[int, _CandidateAccumulator] = {}
 
-    def add(self, event: Any, response: HttpResponse) -> list[Delta]:
-        """Add an event and return its deltas.
+    def add(self, event: Any, response: HttpResponse, name: str = "") -> list[Delta]:
+        """Add an event, which may have a name, and return its deltas.
 
         Raises HttpError for an event that is an error, ReplyError for one that is not an object.
         """
+        is_part = isinstance(event, dict) and "candidates" in event and not event.get("error")
+        if not is_part and (error := find_error(event, name)):
+            raise HttpError(attrs.evolve(response, body=error))
         if not isinstance(event, dict):
             raise ReplyError(f"an event of the stream is a JSON {type(event).__name__}, not an object")
-        if event.get("error"):
-            raise HttpError(attrs.evolve(response, body=event))
         self._fields.update((name, value) for name, value in event.items() if value is not None)
         deltas = [] if self._has_started else [_build_start(event)]
         self._has_started = True

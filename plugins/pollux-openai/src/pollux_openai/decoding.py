@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_openai.items import iter_tool_calls, list_contents, list_texts, read_refusal, read_text
 from pollux_openai.replaying import build_provider_state
-from pollux_sync.plugin import FinishReason, HttpError, Reply, ReplyError, as_text, lift_calls, read_usage
+from pollux_sync.plugin import FinishReason, Reply, ReplyError, as_text, check_answer, lift_calls, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +28,7 @@ _ANSWER_TYPES = frozenset({"message", "reasoning", "function_call"})
 def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
     """Decode an answer. Raises HttpError for an error inside a 200, ReplyError for a body without output."""
     body = response.body
-    if not isinstance(body, dict):
-        raise ReplyError(f"the answer is a JSON {type(body).__name__}, not an object", response=response)
-    if body.get("error"):
-        raise HttpError(response)
+    check_answer(response, "output")
     output = body.get("output")
     if not isinstance(output, list):
         raise ReplyError(

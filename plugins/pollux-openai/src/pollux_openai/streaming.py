@@ -15,6 +15,7 @@ from pollux_sync.plugin import (
     TextDelta,
     ToolCallDelta,
     as_text,
+    find_error,
     read_usage,
 )
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import Delta, EventStream, HttpResponse, Reply
 
 _FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_ERROR_FIELDS = ("code", "message", "param")
 
 
 def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) -> Iterator[Delta | Reply]:
@@ -35,12 +35,13 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
     """
     accumulator = _ResponseAccumulator()
     for name, data in stream:
+        kind = (as_text(data.get("type")) if isinstance(data, dict) else None) or name
+        # An event "response.failed" holds its error inside the response, where the decoder finds it.
+        if not kind.startswith("response.") and (error := find_error(data, name)):
+            raise HttpError(attrs.evolve(stream.response, body=error))
         # Tolerate events of a form that is not known: the answer is complete without them.
         if not isinstance(data, dict):
             continue
-        kind = as_text(data.get("type")) or name
-        if _is_error(name, kind, data):
-            raise HttpError(attrs.evolve(stream.response, body=_build_error_body(data)))
         if kind in _FINAL_EVENTS:
             # The body goes through the decoder of direct calls, so that both ways return the same reply.
             body = accumulator.build_body(_read_response(data))
@@ -60,16 +61,6 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
 def _read_response(data: dict[str, Any]) -> dict[str, Any]:
     response = data.get("response")
     return response if isinstance(response, dict) else {}
-
-
-def _is_error(name: str, kind: str, data: dict[str, Any]) -> bool:
-    # An event "response.failed" holds its error inside the response, where the decoder finds it.
-    return "error" in {name, kind} or (bool(data.get("error")) and not kind.startswith("response."))
-
-
-def _build_error_body(data: dict[str, Any]) -> dict[str, Any]:
-    """Return an error event in the form of an error's body. Its fields may be beside its type, not in "error"."""
-    return {"error": data.get("error") or {name: data[name] for name in _ERROR_FIELDS if data.get(name) is not None}}
 
 
 class _ResponseAccumulator:
