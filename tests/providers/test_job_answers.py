@@ -135,6 +135,15 @@ def collect(way, config, change):
 
 
 @every_provider
+def test_the_error_of_a_row_is_read_by_its_words(provider, way, config):
+    codes = {"openai": "insufficient_quota", "anthropic": "invalid_request_error", "gemini": 8}
+    message = "Your credit balance is too low, or exhausted."
+    result = collect(way, config, lambda row: fail(provider, row, code=codes[provider], message=message))
+    assert {error["kind"] for error in result["errors"]} == {"quota"}
+    assert "add credit" in result["errors"][0]["hint"]
+
+
+@every_provider
 def test_a_row_that_quotes_the_key_does_not_show_it(provider, way, config):
     result = collect(way, config, lambda row: fail(provider, row, code=KEY, message=f"bad key {KEY}"))
     assert KEY not in json.dumps(result["diagnostics"])

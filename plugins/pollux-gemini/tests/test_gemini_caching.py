@@ -17,6 +17,7 @@ from pollux_sync import (
     delete_cache,
     extend_cache,
     list_caches,
+    run,
     run_many,
 )
 from pollux_sync.testing.server import Answer
@@ -147,6 +148,22 @@ def test_distinguishes_a_lost_cache_from_a_bad_key(config, keeping):
         run_many(["a", "b"], config=config(), options=Options(cache=handle))
     assert (caught.value.kind, caught.value.status_code, caught.value.retryable) == ("cache_missing", 403, False)
     assert "create_cache" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "Not found: cached content metadata for 8450321187654893568."),
+        (400, "Cache content 3786210001234 is expired."),
+        (404, "CachedContent projects/1/locations/x/cachedContents/2 was not found."),
+    ],
+)
+def test_knows_the_words_of_vertex_for_a_lost_cache(config, keeping, server, status, message):
+    handle = create_cache([Source.from_text("manual")], config=config())
+    server.reply(error(status, message))
+    with pytest.raises(CacheError) as caught:
+        run("a", config=config(), options=Options(cache=handle))
+    assert (caught.value.kind, caught.value.status_code) == ("cache_missing", status)
 
 
 @pytest.mark.parametrize("told", [[], "x", {"cachedContents": 5}, {"cachedContents": True}, {"html": "login"}])

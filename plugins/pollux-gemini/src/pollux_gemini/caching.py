@@ -29,9 +29,12 @@ PATH = "/cachedContents"
 _PAGE_SIZE = 1000
 #: The fields of a generateContent request that a cache keeps; both kinds of request name them alike.
 _CACHED_FIELDS = ("contents", "systemInstruction", "tools")
-#: Gemini answers 403 or 404 to a cache that is gone, and to one of another account. Only the message
+#: Gemini answers 403 or 404 to a cache that is gone, and to one of another account; Vertex AI says "Not found: cached
+#: content metadata for ..." or "Cache content ... is expired" (as users report, read 2026-11-26). Only the message
 #: distinguishes it from a bad key, which is also a 403.
-_GONE_MESSAGE = re.compile(r"cached ?content.*not found", re.IGNORECASE | re.DOTALL)
+_GONE_MESSAGE = re.compile(
+    r"cached? ?content.*(?:not found|is expired)|not found: cached? ?content", re.IGNORECASE | re.DOTALL
+)
 
 
 def build_create_request(call: Call, ttl_s: float) -> HttpRequest:
