@@ -333,6 +333,24 @@ def test_schema_with_a_type_that_json_cannot_say_is_refused():
         Options(response_schema=Odd)
 
 
+@pytest.mark.parametrize(
+    ("schema", "hint"),
+    [
+        ({"name": "answer", "strict": True, "schema": SCHEMA}, "pass the dict under 'schema' itself"),
+        ({"city": {"type": "string"}}, "pass {'type': 'object', 'properties': {...}}"),
+    ],
+)
+def test_schema_without_any_keyword_is_refused_with_what_to_pass(schema, hint):
+    with pytest.raises(ConfigurationError, match="no keyword of one") as caught:
+        Options(response_schema=schema)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("schema", [{}, {"description": "Anything"}, {"$ref": "#"}, {"enum": [1]}, {"required": ["a"]}])
+def test_schema_with_any_keyword_is_taken(schema):
+    assert Options(response_schema=schema).response_schema_json() == schema
+
+
 def test_every_option_is_declared_by_providers_or_honoured_by_the_core():
     of_the_core = {traits.name for traits in OPTION_TRAITS if traits.declared_as is None}
     assert of_the_core == {"delivery_mode", "label_sources", "on_error", "schema_repairs", "provider_options"}

@@ -582,3 +582,9 @@ def test_changed_config_keeps_what_the_environment_completed(install_acme, monke
     config = acme()
     monkeypatch.delenv("ACME_API_KEY")
     assert attrs.evolve(config, model="other").api_key == SECRET
+
+
+def test_header_that_is_given_twice_in_other_case_is_refused_by_its_name():
+    with pytest.raises(ConfigurationError, match="headers holds x-team more than once") as caught:
+        Config(provider="openai", model="m", use_mock=True, headers={"X-Team": "a", "x-team": "b"})
+    assert caught.value.hint == "keep one of them"

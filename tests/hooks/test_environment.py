@@ -222,6 +222,13 @@ def test_list_of_the_wrong_type_is_refused_by_its_file(folder, listed):
     assert 'plugins = ["name", ...]' in caught.value.hint
 
 
+def test_unknown_key_of_the_table_is_refused_by_its_file(folder):
+    (folder / "pyproject.toml").write_text('[tool.pollux-sync]\nplugin = ["log"]\n')
+    with pytest.raises(ConfigurationError, match=r"pyproject\.toml has the key 'plugin'") as caught:
+        read_enabled_plugins()
+    assert 'plugins = ["name", ...]' in caught.value.hint
+
+
 def test_table_of_the_wrong_type_is_refused_by_its_file(folder):
     (folder / "pyproject.toml").write_text("[tool]\npollux-sync = 3 # not a [tool.pollux-sync]\n")
     with pytest.raises(ConfigurationError, match=r"pyproject\.toml"):

@@ -312,6 +312,12 @@ class ConfigValues:
             check_text("proxy", self.proxy, hint="leave it out to use what the environment names, or pass '' for none")
         if self.ca_bundle is not None:
             check_text("ca_bundle", self.ca_bundle, hint="leave it out to use what the environment names")
+        names = [str(name).lower() for name in self.headers]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ConfigurationError(
+                f"headers holds {', '.join(repeated)} more than once, in upper and lower case", hint="keep one of them"
+            )
         for name, value in self.headers.items():
             # A line break in either would begin another header. Values are not shown: they may be secrets.
             if not _HEADER_NAME.fullmatch(str(name)):

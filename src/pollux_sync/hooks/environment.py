@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pollux_sync.data.checks import check_keys
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def _parse_plugins(content: str, file: Path) -> tuple[str, ...]:
         table = tomllib.loads(content).get("tool", {}).get("pollux-sync", {})
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file} is not valid TOML: {error}", hint=hint) from error
+    if isinstance(table, dict):
+        check_keys(f"[tool.pollux-sync] in {file}", table, ("plugins",), hint=hint)
     names = table.get("plugins", []) if isinstance(table, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"plugins in {file} must be a list of names", hint=hint)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas.keywords import drop_keywords, map_subschemas, walk_schemas
+from pollux_sync.schemas.keywords import ANNOTATIONS, IGNORED, drop_keywords, map_subschemas, walk_schemas
 from pollux_sync.schemas.matching import TextTooLongError, check_pattern, compile_matcher
 from pollux_sync.schemas.mismatch import AnswerMismatch, json_path, shorten
 from pollux_sync.schemas.textcodecs import parse_date, parse_datetime, parse_duration, parse_time, parse_uuid
@@ -152,7 +152,19 @@ def check_json_schema(schema: Any) -> None:
         raise ConfigurationError(
             f"the JSON Schema is not JSON: {error}", hint="use dicts, lists, strings, numbers, booleans and None"
         ) from error
+    _check_keywords(schema, {*Draft202012Validator.VALIDATORS, *ANNOTATIONS, *IGNORED})
     _check_references(schema)
+
+
+def _check_keywords(schema: Any, known: set[str]) -> None:
+    """Raise ConfigurationError for a dict of other keys alone: it would be valid, and admit every answer."""
+    if not isinstance(schema, dict) or not schema or any(key.startswith("$") or key in known for key in schema):
+        return
+    inner = next((key for key in ("schema", "json_schema", "input_schema") if isinstance(schema.get(key), dict)), None)
+    raise ConfigurationError(
+        f"the JSON Schema has no keyword of one, only {', '.join(map(repr, schema))}",
+        hint=f"pass the dict under {inner!r} itself" if inner else "pass {'type': 'object', 'properties': {...}}",
+    )
 
 
 def check_patterns(schema: Any) -> None:
