@@ -179,6 +179,24 @@ def test_tolerates_unknown_and_missing_fields():
     assert decode_body(body).text == "x"
 
 
+def test_keeps_the_stop_sequence_the_container_and_the_tier_that_served():
+    container = {"id": "container_1", "expires_at": "2026-11-26T00:00:00Z"}
+    usage = {"service_tier": "priority", "server_tool_use": {"web_search_requests": 2}}
+    body = response(text("x"), stop_sequence="END", container=container, usage=usage)
+    assert decode_body(body).artifacts == {"stop_sequence": "END", "container": container} | usage
+
+
+def test_counts_cached_tokens_as_input():
+    counts = {"input_tokens": 5, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 20, "output_tokens": 1}
+    usage = decode_body(response(usage=counts)).usage
+    assert (usage.input_tokens, usage.total_tokens, usage.cached_tokens, usage.cache_write_tokens) == (
+        125,
+        126,
+        100,
+        20,
+    )
+
+
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
         decode_body({"type": "error", "error": {"type": "api_error", "message": "it broke"}})
