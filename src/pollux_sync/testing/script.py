@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     Rows: TypeAlias = Iterable[DeferredRow]
 
+#: The field of a scripted answer's body that holds the reply.
+_REPLY = "scripted_reply"
+
 _FinalAnswer: TypeAlias = "str | dict[str, Any] | list[Any] | Reply | BrokenOff"
 Answer: TypeAlias = "_FinalAnswer | Exception | Callable[[dict[str, Any]], Answer]"
 
@@ -86,7 +89,8 @@ class Script:
         answer = self._take_answer(request)
         if isinstance(answer, BrokenOff):
             raise answer.copy_error()
-        return None if answer is None else HttpResponse(status=200, body=_ScriptedBody(_build_reply(answer)))
+        # As JSON, like the body of any other answer: middleware may store it.
+        return None if answer is None else HttpResponse(status=200, body={_REPLY: _build_reply(answer).to_dict()})
 
     @hookimpl(tryfirst=True)
     def pollux_stream(self, request: HttpRequest) -> EventStream | None:
@@ -126,7 +130,8 @@ class Script:
 
     @hookimpl(tryfirst=True)
     def pollux_decode(self, response: HttpResponse) -> Reply | None:
-        return response.body.reply if isinstance(response.body, _ScriptedBody) else None
+        body = response.body
+        return Reply.from_dict(body[_REPLY]) if isinstance(body, dict) and _REPLY in body else None
 
     def _take_next(self, body: dict[str, Any]) -> Answer | None:
         text = "\n".join(_iter_texts(body))
@@ -207,11 +212,6 @@ def _read_failure(message: str) -> HttpResponse | None:
 def _read_index(row: DeferredRow) -> int:
     # A custom id ends with the index of its prompt.
     return int(row.custom_id.rpartition("-")[2])
-
-
-@attrs.frozen
-class _ScriptedBody:
-    reply: Reply
 
 
 class _ScriptedStream(EventStream):
