@@ -139,6 +139,23 @@ def test_status_is_partial_when_some_answers_are_blank(server, config):
     assert run_many(["a", "b"], config=config(), options=Options(on_error="keep"))["status"] == "partial"
 
 
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("length", "raise max_tokens"),
+        ("content_filter", "change the prompt"),
+        ("refusal", "refused"),
+        (None, "ask again"),
+    ],
+)
+def test_says_why_an_answer_is_empty_and_what_to_do(reason, hint):
+    script = Script(Reply(text=" ", finish_reason=reason), "fine")
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script], request_concurrency=1)
+    result = run_many(["a", "b"], config=config)
+    first, second = result["errors"]
+    assert (first["message"].startswith("the answer is empty"), hint in first["hint"], second) == (True, True, None)
+
+
 def test_status_is_error_when_all_answers_are_blank(server, config):
     server.reply(build_answer(" \n"))
     result = run("a", config=config(), options=Options(on_error="keep"))

@@ -182,6 +182,19 @@ def test_tolerates_unknown_and_missing_fields():
     assert decode_body(body).text == "x"
 
 
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_raises_for_an_answer_that_is_not_ready(status):
+    with pytest.raises(ReplyError, match=status) as caught:
+        decode_body(response(status=status))
+    assert "background" in caught.value.hint
+
+
+def test_keeps_log_probabilities_and_the_tier_that_served():
+    part = {"type": "output_text", "text": "4", "logprobs": [{"token": "4", "logprob": -0.5}]}
+    reply = decode_body(response(message("") | {"content": [part]}, service_tier="flex"))
+    assert reply.artifacts == {"logprobs": part["logprobs"], "service_tier": "flex"}
+
+
 def test_raises_an_error_inside_a_200():
     with pytest.raises(HttpError, match="broke"):
         decode_body(response(error={"code": "server_error", "message": "it broke"}, status="failed"))

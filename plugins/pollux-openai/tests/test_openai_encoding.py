@@ -235,6 +235,13 @@ def test_lowers_a_recursive_type_into_strict_form(server, config):
     assert result["structured"] == [Deep(by_name={"a": Deep()})]
 
 
+def test_refuses_answers_in_the_background_before_it_asks_for_one(server, config):
+    options = Options(provider_options={"openai": {"background": True}})
+    with pytest.raises(ConfigurationError, match="background") as caught:
+        run("hi", config=config(), options=options)
+    assert ("defer_many" in caught.value.hint, server.requests) == (True, [])
+
+
 def test_needs_a_key(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

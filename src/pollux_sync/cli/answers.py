@@ -40,13 +40,10 @@ def iter_error_lines(result: Mapping[str, Any], *, include_errors: bool) -> Iter
     """
     errors = result.get("errors") or [None] * len(result["answers"])
     misfits = result["diagnostics"].get("schema_errors") or [None] * len(result["answers"])
-    for index, answer in enumerate(result["answers"]):
+    for index in range(len(errors)):
         where = f"prompt {index + 1} of {len(errors)}: " if len(errors) > 1 else ""
         if errors[index]:
             yield from [f"error: {where}{_describe_error(errors[index])}"] if include_errors else []
-        elif not answer.strip() and not _has_tool_calls(result, index):
-            reason = result["metrics"]["finish_reasons"][index]
-            yield f"error: {where}the answer is empty" + (f" (finish reason: {reason})" if reason else "")
         elif misfits[index]:
             yield f"error: {where}the answer does not fit --schema: {misfits[index]}"
 
@@ -75,10 +72,6 @@ def _list_texts(result: Mapping[str, Any]) -> list[str]:
 
 def _describe_error(error: Mapping[str, Any]) -> str:
     return f"{error['message']}\n  hint: {error['hint']}" if error["hint"] else str(error["message"])
-
-
-def _has_tool_calls(result: Mapping[str, Any], index: int) -> bool:
-    return bool((result.get("tool_calls") or {}) and result["tool_calls"][index])
 
 
 def _shorten(text: str) -> str:

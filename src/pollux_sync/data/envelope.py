@@ -21,9 +21,10 @@ class ToolCallDict(TypedDict):
 
 
 class ErrorDict(TypedDict):
-    """The error of a prompt without an answer. ``provider_code`` names it in the provider's own words.
+    """The error of a prompt without an answer, or with an empty one.
 
-    ``source`` is the identifier of the source that cannot be used, or that the call was about with ``per_source``.
+    ``provider_code`` names it in the provider's own words. ``source`` is the identifier of the source that cannot be
+    used, or that the call was about with ``per_source``.
     """
 
     type: str
@@ -157,9 +158,9 @@ class ResultEnvelope(TypedDict):
     """The result of a call. Lists per prompt are in prompt order, with ``per_source`` source by source.
 
     ``status`` is "ok" if every prompt was answered by text or tool calls (also without any prompt), "error" if none
-    was, else "partial". ``usage`` has the sums over all calls; a key is absent if no call reported it.
-    ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of`` picks another one.
-    ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
+    was, else "partial"; ``errors`` says why an answer is missing or empty. ``usage`` has the sums over all calls; a key
+    is absent if no call reported it. ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of``
+    picks another one. ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
     """
 
     status: Status

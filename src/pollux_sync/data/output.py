@@ -99,7 +99,7 @@ class Output:
 
     @property
     def error(self) -> ErrorDict | None:
-        """The error of a call without an answer, kept because of ``Options(on_error="keep")``; else None."""
+        """Why the answer is empty, or why the call failed if ``Options(on_error="keep")`` kept its error; else None."""
         return cast("ErrorDict | None", self._read_first("errors"))
 
     @property

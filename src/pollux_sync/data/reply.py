@@ -16,6 +16,8 @@ from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
 #: The finish reasons that tell by themselves why an answer has no text.
 _EXPLANATIONS = frozenset({"length", "content_filter", "refusal"})
+#: The artifacts that are content of an answer, by the names that decoders give them. Others are facts about it.
+_CONTENT_ARTIFACTS = frozenset({"items", "blocks", "parts", "images", "audio", "choices", "candidates"})
 
 
 @attrs.frozen
@@ -104,17 +106,19 @@ class Reply(Storable):
     attempts: tuple[Attempt, ...] = ()
 
     @property
-    def is_answer(self) -> bool:
-        """True if there is text that is not blank, or a tool call."""
-        return bool(self.tool_calls) or not (not self.text or self.text.isspace())
+    def has_content(self) -> bool:
+        """True if there is text that is not blank, a tool call, or content that is no text, such as an image."""
+        if self.tool_calls or (self.text and not self.text.isspace()):
+            return True
+        return bool(self.artifacts and _CONTENT_ARTIFACTS & self.artifacts.keys())
 
     @property
     def is_empty(self) -> bool:
-        """True if the reply claims to be complete, but holds nothing: no answer and no artifact, at most reasoning.
+        """True if the reply claims to be complete, but has no content, at most reasoning.
 
-        One without text whose finish reason tells why, a cut or a refusal, is not called empty.
+        One without content whose finish reason tells why, a cut or a refusal, is not called empty.
         """
-        return not (self.is_answer or self.artifacts) and self.finish_reason not in _EXPLANATIONS
+        return not self.has_content and self.finish_reason not in _EXPLANATIONS
 
     def replace_surrogates(self) -> Reply:
         """Return the reply with U+FFFD in place of each lone surrogate, which no request or file could hold."""

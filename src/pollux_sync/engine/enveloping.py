@@ -29,32 +29,45 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import AnswerFormat
 
 
+#: The hints for an answer without text and tool calls, by its finish reason.
+_EMPTY_HINTS = {
+    "length": "raise max_tokens: they were used up before the answer began, perhaps by thoughts",
+    "content_filter": "a filter of the provider stopped the answer: change the prompt or the sources",
+    "refusal": "the model refused: change the prompt",
+}
+_EMPTY_HINT = "ask again, or pass Options(on_error='keep'): diagnostics['raw_responses'] has all that came"
+
+
 def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
     """Return the envelope of all outcomes, or raise: the one place that decides between the two.
 
     With ``on_error="raise"`` and a failure among them, raises the error of the lowest index with the envelope as its
-    ``partial_result``. A call that was not sent because another one failed does not count. An empty reply does; it
-    stays in the envelope, since it was paid for. In a conversation it is only told: the model may have no more to say,
-    as after the result of a tool.
+    ``partial_result``. A call that was not sent because another one failed does not count. An empty reply does, unless
+    its finish reason tells why; it stays in the envelope, since it was paid for. In a conversation it is only told: the
+    model may have no more to say, as after the result of a tool.
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
     options = prepared.plan.request.options
-    failures = [failure for failure in _find_failures(prepared, outcomes) if failure is not None]
-    if options.wants_conversation and not any(isinstance(outcome, Failure) for outcome in outcomes):
-        failures = []
-    if failures and options.on_error == "raise":
-        raise _choose_error(failures, envelope)
+    if options.on_error == "raise":
+        pairs = zip(outcomes, _find_failures(prepared, outcomes), strict=True)
+        failures = [
+            failure
+            for outcome, failure in pairs
+            if failure and (isinstance(outcome, Failure) or (outcome.is_empty and not options.wants_conversation))
+        ]
+        if failures:
+            raise _choose_error(failures, envelope)
     return envelope
 
 
 def _find_failures(prepared: Prepared, outcomes: Sequence[Outcome]) -> list[Failure | None]:
-    """Return for each call its failure, None for one that is answered. An empty reply counts as a failure."""
+    """Return for each call its failure, None for one that is answered. A reply without content has one too."""
     failures = [
         outcome
         if isinstance(outcome, Failure)
-        else Failure(_build_empty_error(prepared, index, outcome))
-        if outcome.is_empty
         else None
+        if outcome.has_content
+        else Failure(_build_empty_error(prepared, index, outcome))
         for index, outcome in enumerate(outcomes)
     ]
     _name_sources(prepared.plan.request, failures)
@@ -65,7 +78,7 @@ def _build_empty_error(prepared: Prepared, index: int, reply: Reply) -> APIError
     reason = f" (finish reason: {reply.finish_reason})" if reply.finish_reason else ""
     return APIError(
         f"the answer is empty{', although the model reasoned' if reply.reasoning else ''}{reason}",
-        hint="ask again, or pass Options(on_error='keep')",
+        hint=_EMPTY_HINTS.get(reply.finish_reason or "", _EMPTY_HINT),
         kind="empty",
         provider=prepared.provider,
         phase="generate",
@@ -89,8 +102,8 @@ def _choose_error(failures: Sequence[Failure], envelope: ResultEnvelope) -> Poll
 def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
     """Return the envelope of all outcomes.
 
-    A failed or empty one has an entry in ``errors``; the answer of a failed one is the text that was streamed before it
-    failed. Keys without content are left out.
+    One that failed or is empty has an entry in ``errors``; the answer of a failed one is the text that was streamed
+    before it failed. Keys without content are left out.
     """
     replies = [outcome if isinstance(outcome, Reply) else None for outcome in outcomes]
     options = prepared.plan.request.options
@@ -258,7 +271,7 @@ def _build_labels(prepared: Prepared) -> list[CallLabel]:
 
 
 def _decide_status(replies: Sequence[Reply | None]) -> Status:
-    answered = [reply is not None and reply.is_answer for reply in replies]
+    answered = [reply is not None and reply.has_content for reply in replies]
     if all(answered):
         return "ok"
     return "partial" if any(answered) else "error"

@@ -13,7 +13,13 @@ import attrs
 
 from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
-from pollux_openai.encoding import MANAGED_BY, MANAGED_FIELDS, build_count_request, encode
+from pollux_openai.encoding import (
+    MANAGED_BY,
+    MANAGED_FIELDS,
+    build_count_request,
+    encode,
+    find_background_problem,
+)
 from pollux_openai.files import FileHooks
 from pollux_openai.jobs import JobHooks
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
@@ -148,7 +154,7 @@ class OpenAIProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return find_strict_problem(call.options.tools or (), STRICT)
+        return find_background_problem(call) or find_strict_problem(call.options.tools or (), STRICT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

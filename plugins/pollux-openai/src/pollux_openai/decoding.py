@@ -21,6 +21,9 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "failed": "error",
     "cancelled": "error",
 }
+#: The statuses of an answer that is made in the background.
+_UNFINISHED = frozenset({"queued", "in_progress"})
+_NOT_READY_HINT = "ask for no background answers, also in the settings of a gateway; the id leads to the answer later"
 #: Output items that are the answer itself. All others (searches, code runs, ...) become artifacts.
 _ANSWER_TYPES = frozenset({"message", "reasoning", "function_call"})
 
@@ -34,6 +37,9 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raise ReplyError(
             "the answer has no output", hint="check that base_url leads to a Responses API", response=response
         )
+    status = as_text(body.get("status"))
+    if status in _UNFINISHED and not output:
+        raise ReplyError(f"the answer is not ready: its status is {status!r}", hint=_NOT_READY_HINT, response=response)
     items = [item for item in output if isinstance(item, dict)]
     contents = list_contents(items)
     # Arguments come in the strict form that the tools were sent in; the caller gets them as the tools were declared.

@@ -10,6 +10,7 @@ from pollux_sync.plugin import (
     ConfigurationError,
     HttpRequest,
     InlinePart,
+    Problem,
     TextPart,
     UriPart,
     lower_parameters,
@@ -66,6 +67,17 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     }
     # None means the provider's default, which is what a missing field gets.
     return HttpRequest(path="/responses", body={name: value for name, value in body.items() if value is not None})
+
+
+def find_background_problem(call: Call) -> Problem | None:
+    """Return the problem of a call whose raw fields ask for an answer in the background, or None.
+
+    Such a call ends with an id, at once, and the answer is made, and billed, when nobody asks for it any more.
+    """
+    raw_fields = (call.options.provider_options or {}).get("openai") or {}
+    if not raw_fields.get("background"):
+        return None
+    return Problem("background answers are not there when their call ends", "leave background out, or call defer_many")
 
 
 def build_count_request(request: HttpRequest) -> HttpRequest:
