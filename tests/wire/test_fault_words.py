@@ -6,7 +6,7 @@ The texts are shortened from the vendors' documentation and from answers that us
 import pytest
 
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.wire.errorbodies import error_code, error_message
+from pollux_sync.wire.errorbodies import error_code, error_message, find_error
 from pollux_sync.wire.faults import HttpError, classify_error
 
 
@@ -294,3 +294,43 @@ def test_finds_the_code_in_every_shape(body, code):
 )
 def test_finds_the_status_of_an_error_inside_a_200(body, status):
     assert classify(200, body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"error": "no"}, ""),
+        ([{"error": {"code": 503}}], ""),
+        ({"object": "error", "message": "no"}, ""),
+        ({"type": "error", "message": "no"}, ""),
+        ({"detail": "no"}, ""),
+        ({"errors": [{"message": "no"}]}, ""),
+        ({"success": False, "message": "no"}, ""),
+        ({"message": "no", "code": 500}, ""),
+        ({"error_code": 18, "error_msg": "no"}, ""),
+        ({"base_resp": {"status_code": 1008, "status_msg": "no"}}, ""),
+        ({"text": "no"}, "error"),
+        ("no", "error"),
+    ],
+)
+def test_finds_an_error_in_place_of_an_answer(body, name):
+    assert find_error(body, name)["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": None, "id": "x"},
+        {"message": {"role": "assistant"}, "type": "message_start"},
+        {"message": "hello"},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+        {"usage": {"total_tokens": 3}},
+        {},
+        [],
+        None,
+        "text",
+        7,
+    ],
+)
+def test_takes_nothing_else_for_an_error(body):
+    assert find_error(body) is None

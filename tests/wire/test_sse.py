@@ -107,6 +107,21 @@ def test_reads_an_error_in_a_form_of_its_own(text, event):
         assert parse(b"data: 1\n\n" + text[:place], text[place:]) == [ServerEvent("", 1), event], place
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"upstream connect error", "upstream connect error"),
+        (b"<html>\n<title>502 Bad Gateway</title>\n</html>\n", "an HTML page titled '502 Bad Gateway'"),
+        (b'{"error": {"message": "the upst', '{"error": {"message": "the upst'),
+    ],
+)
+def test_tells_what_a_stream_ends_with_in_place_of_an_event(text, words):
+    for before in (b"", b"data: 1\n\n"):
+        with pytest.raises(ReplyError) as caught:
+            parse(before + text)
+        assert str(caught.value) == f"the stream ended with: {words}"
+
+
 def test_reads_json_that_events_follow():
     assert parse_data(b'{"a":\n1}\ndata: 2\n\n') == [{"a": 1}, 2]
 

@@ -129,10 +129,12 @@ class ServerEvent(NamedTuple):
 class StreamedResponse(HttpResponse):
     """The answer of a server that sent ``events`` although it was not asked for a stream.
 
-    It has no body; ``content`` is the beginning of what arrived, as of every body that is not JSON.
+    It has no body; ``content`` is the beginning of what arrived, as of every body that is not JSON. ``is_done`` is True
+    if the server has said that nothing more follows.
     """
 
     events: tuple[ServerEvent, ...]
+    is_done: bool
 
 
 class EventStream:

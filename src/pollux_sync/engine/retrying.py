@@ -65,9 +65,8 @@ def _decode_bare(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:
 
     if not (isinstance(response, StreamedResponse) and hooks.can_stream):
         return hooks.decode(response, call)
-    stream = EventStream(attrs.evolve(response, content=None), response.events)
-    # The body has arrived whole, whether or not its last event says so.
-    stream.is_done = True
+    stream = EventStream(response, response.events)
+    stream.is_done = response.is_done
     for item in hooks.decode_stream(stream, call):
         if isinstance(item, Reply):
             return item.replace_surrogates()

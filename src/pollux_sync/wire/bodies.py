@@ -16,8 +16,6 @@ from pollux_sync.wire.faults import ReplyError, SizeLimitError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pollux_sync.data.streaming import StreamedResponse
-
 #: No answer of a model comes near this size; a larger one is a mistake or an attack (a gzip bomb).
 MAX_BODY_BYTES = 64 * 1024 * 1024
 #: A smaller body takes 200 MB at most when it is decoded, so its values are not counted.
@@ -83,8 +81,7 @@ def read_beginning(chunks: Iterable[bytes]) -> bytearray:
 def decode_response(status: int, headers: dict[str, str], content: bytes | bytearray) -> HttpResponse:
     """Return the answer with its body decoded from JSON; an error's body may be the beginning of a text.
 
-    Server-sent events, which some servers send unasked, make a StreamedResponse. Raises ReplyError for a successful
-    answer that is neither, with the beginning of its body.
+    Raises ReplyError for a successful answer that is not JSON, with the beginning of its body.
     """
     try:
         body: Any = json.loads(content)
@@ -92,23 +89,10 @@ def decode_response(status: int, headers: dict[str, str], content: bytes | bytea
         # An error is reported whatever its body, since proxies and gateways answer with pages and plain text.
         if is_success(status):
             kept = bytes(content[:MAX_KEPT_BYTES])
-            streamed = _read_events(status, headers, content)
-            if streamed is not None:
-                return attrs.evolve(streamed, content=kept)
             raise build_not_json(HttpResponse(status=status, headers=headers, content=kept)) from None
         # Cut before decoding, so that a large page is not decoded whole.
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
     return HttpResponse(status=status, headers=headers, body=body)
-
-
-def _read_events(status: int, headers: dict[str, str], content: bytes | bytearray) -> StreamedResponse | None:
-    """Return an answer that came as server-sent events although none were asked for; None for any other."""
-    # Imported here: plain answers need neither, and the parser of events needs this module.
-    from pollux_sync.data.streaming import StreamedResponse
-    from pollux_sync.wire.sse import parse_events
-
-    events = parse_events(content)
-    return StreamedResponse(status=status, headers=headers, events=events) if events else None
 
 
 def decode_error(response: HttpResponse, scrub: Callable[[str], str]) -> HttpResponse:

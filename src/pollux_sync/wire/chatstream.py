@@ -47,7 +47,8 @@ def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Rep
     answer = AnswerAccumulator()
     try:
         for name, data in read_until_complete(stream, lambda: answer.is_complete):
-            _check_chunk(name, data, stream.response)
+            if not isinstance(data, dict) or data.get("error") or not data.get("choices"):
+                _check_chunk(name, data, stream.response)
             if not answer.has_started:
                 yield StreamStart(model=as_text(data.get("model")), response_id=as_text(data.get("id")))
             yield from answer.add(data)
@@ -64,9 +65,8 @@ def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Rep
 
 
 def _check_chunk(name: str, data: Any, response: HttpResponse) -> None:
-    """Raise HttpError for a chunk that is an error, ReplyError for one that is no object."""
-    is_chunk = isinstance(data, dict) and "choices" in data and not data.get("error")
-    if not is_chunk and (error := find_error(data, name)):
+    """Raise HttpError for an error in place of a chunk, ReplyError for what is no object."""
+    if error := find_error(data, name):
         raise HttpError(attrs.evolve(response, body=error))
     if not isinstance(data, dict):
         raise ReplyError(f"a chunk of the answer is a JSON {type(data).__name__}, not an object")

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 #: No server puts the sentence of an error so deep into its body.
 _MAX_LEVELS = 20
 #: The keys under which servers put the sentence of an error, or what holds it, in order of preference.
-_MESSAGE_KEYS = ("error", "message", "detail", "msg", "error_message", "error_description", "errors", "title", "reason")
+_MESSAGE_KEYS = (
+    *("error", "message", "detail", "msg", "error_message", "error_msg", "status_msg", "error_description", "errors"),
+    *("title", "reason"),
+)
+#: Those of a sentence that make a body an error if it has a code too.
+_SENTENCE_KEYS = ("message", "error_message", "error_msg", "status_msg")
 #: The keys under which servers put the machine-readable code of an error; "__type" is that of AWS.
 _CODE_KEYS = ("code", "error_code", "type", "status", "__type")
 #: The keys under which servers put the status of an error.
@@ -35,10 +40,12 @@ def find_error(body: Any, name: str = "") -> Any:
     if body.get("error"):
         return body
     # vLLM and Mistral send {"object": "error", ...}, OpenAI {"type": "error", ...}, FastAPI {"detail": ...}, Cloudflare
-    # {"errors": [...]}, Bedrock and gateways {"message": ..., "code": ...}.
-    is_named = "error" in (name, body.get("object"), body.get("type"))
-    is_coded = as_text(body.get("message")) is not None and any(body.get(key) for key in (*_CODE_KEYS, *_STATUS_KEYS))
-    return {"error": body} if is_named or is_coded or body.get("errors") or body.get("detail") else None
+    # {"errors": [...]}, gateways {"message": ..., "code": ...}, MiniMax {"base_resp": {"status_code": 1008, ...}}.
+    is_named = "error" in (name, body.get("object"), body.get("type")) or body.get("success") is False
+    is_coded = any(as_text(body.get(key)) for key in _SENTENCE_KEYS) and any(map(body.get, _CODE_KEYS + _STATUS_KEYS))
+    if is_named or is_coded or body.get("errors") or body.get("detail"):
+        return {"error": body}
+    return find_error(body.get("base_resp"))
 
 
 def error_message(body: Any) -> str:
@@ -120,7 +127,7 @@ def _join_codes(facts: Mapping[str, Any]) -> str:
     # {"type": "error"} names no error. Under "error" may be the message; a code there has underscores, not blanks.
     if re.fullmatch(r"\w+_\w+", as_text(facts.get("error")) or ""):
         codes.append(facts["error"])
-    return " ".join(code for code in codes if code != "error")
+    return " ".join(code for code in codes if code not in {"error", "about:blank"})
 
 
 def iter_facts(body: Any, levels: int = _MAX_LEVELS) -> Iterator[Mapping[str, Any]]:

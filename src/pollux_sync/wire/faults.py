@@ -129,7 +129,7 @@ def check_answer(response: HttpResponse, key: str) -> None:
     Raises ReplyError or HttpError.
     """
     body = response.body
-    if isinstance(body, dict) and key in body and not body.get("error"):
+    if isinstance(body, dict) and body.get(key) and not body.get("error"):
         return
     error = find_error(body)
     if error:

@@ -272,6 +272,8 @@ class HttpClient:
                 return HttpResponse(status=raw.status, headers=headers)
             with suppress(ReplyError):
                 return decode_response(raw.status, headers, content)
+            if streamed := _read_events(raw.status, headers, content):
+                return streamed
         else:
             content = read_beginning(_iter_chunks(raw))
         # Some servers quote the key that they refuse. The variables are replaced, so that no traceback shows it.
@@ -365,6 +367,13 @@ def _iter_exactly(payload: Payload) -> Iterator[bytes]:
             f"the content to send is {'longer' if left < 0 else 'shorter'} than its {payload.size_bytes} bytes",
             hint="send it again, if it is a file that has changed just now",
         )
+
+
+def _read_events(status: int, headers: dict[str, str], content: bytearray) -> HttpResponse | None:
+    # Imported here: no answer that is JSON needs it.
+    from pollux_sync.wire.sse import read_events
+
+    return read_events(status, headers, content)
 
 
 def _open_stream(raw: BaseHTTPResponse, timeout_s: float) -> EventStream:

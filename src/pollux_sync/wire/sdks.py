@@ -254,6 +254,11 @@ def read_response(response: Any, deadline: float, *, is_optional: bool = False) 
         return HttpResponse(status=response.status_code, headers=headers)
     with suppress(ReplyError):
         return decode_response(response.status_code, headers, content)
+    # Imported here: no answer that is JSON needs it.
+    from pollux_sync.wire.sse import read_events
+
+    if streamed := read_events(response.status_code, headers, content):
+        return streamed
     # Replaced, since the traceback of an error keeps what its frames hold: up to 64 MiB for each attempt.
     content = content[:MAX_KEPT_BYTES]
     raise build_not_json(HttpResponse(status=response.status_code, headers=headers, content=bytes(content)))

@@ -11,8 +11,16 @@ from itertools import chain
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.streaming import EventStream, ServerEvent
-from pollux_sync.wire.bodies import LARGE_BYTES, MAX_BODY_BYTES, check_value_count, decode_response, read_body
+from pollux_sync.data.streaming import EventStream, ServerEvent, StreamedResponse
+from pollux_sync.wire.bodies import (
+    LARGE_BYTES,
+    MAX_BODY_BYTES,
+    MAX_KEPT_BYTES,
+    check_value_count,
+    decode_response,
+    read_body,
+)
+from pollux_sync.wire.errorbodies import error_message
 from pollux_sync.wire.faults import ReplyError, StreamLimitError
 
 if TYPE_CHECKING:
@@ -31,8 +39,12 @@ _DONE = b"[DONE]"
 _BLANK_LINES = frozenset({b"\n", b"\r\n", b"\r"})
 #: How JSON begins that a server writes without a field before it.
 _JSON_STARTS = (b"{", b"[")
+#: The fields of the standard that have no meaning here.
+_IDLE_FIELDS = (b"id", b"retry")
 #: How much of an event that is no JSON is shown.
 _MAX_SHOWN_BYTES = 200
+#: A page of a proxy names its problem within its beginning.
+_MAX_STRAY_BYTES = 2000
 
 
 class EventParser:
@@ -40,6 +52,7 @@ class EventParser:
 
     ``is_done`` is set when the server has ended the stream. ``error`` is set by an event that is not JSON, after which
     nothing more is read. ``blocks`` counts events and comments, ``pending_bytes`` is the size of the next event so far.
+    ``stray`` is the beginning of what came after the last event and is none.
     """
 
     def __init__(self) -> None:
@@ -47,6 +60,7 @@ class EventParser:
         self.is_done = False
         self.error: ReplyError | None = None
         self.blocks = 0
+        self.stray = b""
         self._has_begun = False
         self._rest: list[bytes] = []
         self._name = ""
@@ -111,19 +125,29 @@ class EventParser:
         elif self._bare or line.lstrip().startswith(_JSON_STARTS):
             self._bare.append(line)
         else:
+            if not line.startswith(_IDLE_FIELDS):
+                self._keep_stray(line)
             return
         self._data_bytes += len(line)
+
+    def _keep_stray(self, text: bytes) -> None:
+        # The standard demands that it is ignored. It may say why no more events come.
+        self.stray += text[: _MAX_STRAY_BYTES - len(self.stray)]
 
     def _dispatch(self, events: list[ServerEvent]) -> None:
         if self._bare:
             bare, self._bare = self._bare, []
             self.blocks += 1
-            events += (ServerEvent("", value) for value in _parse_bare(bare))
+            values = _parse_bare(bare)
+            events += (ServerEvent("", value) for value in values)
+            if not values:
+                self._keep_stray(b"".join(bare))
         data, name = b"\n".join(self._data), self._name
         self._data, self._data_bytes, self._name = [], 0, ""
         if not data:
             return
         self.blocks += 1
+        self.stray = b""
         if data == _DONE:
             self.is_done = True
             return
@@ -212,6 +236,9 @@ class ByteStream(EventStream, ABC):
                 blocks = parser.blocks
                 self.renew()
         yield from parser.end()
+        if parser.stray:
+            text = parser.stray.decode("utf-8", "replace")
+            raise ReplyError(f"the stream ended with: {error_message(text)}", retryable=True)
 
     def _take_chunks(self) -> Iterator[bytes]:
         # Kept no longer: they refer to the stream, and as a circle both would keep the connection's answer open.
@@ -304,13 +331,22 @@ def _read_head(chunks: Iterator[bytes], min_bytes: int) -> bytes:
     return head
 
 
-def parse_events(content: bytes | bytearray) -> tuple[ServerEvent, ...]:
-    """Return the events in a whole body of server-sent events; none in any other body."""
+def read_events(status: int, headers: dict[str, str], content: bytearray) -> StreamedResponse | None:
+    """Return the answer of a server that sent a stream unasked, from its whole content; None for other content."""
     if not content[:_MAX_SHOWN_BYTES].lstrip().removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
-        return ()
+        return None
     parser = EventParser()
-    events = (*parser.feed(bytes(content)), *parser.end())
-    return () if parser.error else events
+    events = parser.feed(bytes(content))
+    if parser.error:
+        return None
+    events += parser.end()
+    return StreamedResponse(
+        status=status,
+        headers=headers,
+        content=bytes(content[:MAX_KEPT_BYTES]),
+        events=tuple(events),
+        is_done=parser.is_done,
+    )
 
 
 def read_until_complete(stream: EventStream, is_complete: Callable[[], bool]) -> Iterator[ServerEvent]:

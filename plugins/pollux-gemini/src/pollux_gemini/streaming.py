@@ -84,7 +84,7 @@ class _AnswerAccumulator:
 
         Raises HttpError for an event that is an error, ReplyError for one that is not an object.
         """
-        is_part = isinstance(event, dict) and "candidates" in event and not event.get("error")
+        is_part = isinstance(event, dict) and event.get("candidates") and not event.get("error")
         if not is_part and (error := find_error(event, name)):
             raise HttpError(attrs.evolve(response, body=error))
         if not isinstance(event, dict):
