@@ -10,6 +10,7 @@ from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from collections.abc import Set as AbstractSet
 
 
 def check_text(name: str, value: object, *, hint: str = "pass a string that is not blank") -> None:
@@ -95,7 +96,7 @@ def require_mapping(name: str, value: object) -> dict[str, Any]:
 def check_keys(
     name: str,
     data: Mapping[str, Any],
-    known: Collection[str],
+    known: AbstractSet[str],
     *,
     other_names: Mapping[str, str] | None = None,
     hint: str | None = None,
@@ -104,7 +105,7 @@ def check_keys(
 
     By default the hint is the key that was probably meant; ``other_names`` are what other programs call the keys.
     """
-    for key in data.keys() - set(known):
+    for key in data.keys() - known:
         # Programs dump their records with every optional key set to null or empty: nothing is lost with these.
         if data[key] not in (None, [], {}):
             raise ConfigurationError(

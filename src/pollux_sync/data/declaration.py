@@ -7,7 +7,8 @@ from typing import Any
 from pollux_sync.data.checks import check_bool, check_json, check_keys, check_text, require_mapping
 from pollux_sync.errors import ConfigurationError
 
-_KEYS = ("name", "description", "parameters", "strict")
+#: Every tool here is a function, which the "type" of the Responses API says again.
+_KEYS = frozenset({"name", "description", "parameters", "strict", "type"})
 #: What other programs call the keys.
 _OTHER_NAMES = {
     "input_schema": "parameters",
@@ -30,6 +31,8 @@ _HOSTED_HINT = (
     "Options(provider_options={PROVIDER: {...}}): the provider's page says which"
 )
 _OBJECT = "{'type': 'object', 'properties': {...}, 'required': [...]}"
+#: The keys of a function, in any form.
+_ANY_KEYS = _KEYS | _OTHER_NAMES.keys()
 #: The keywords that make a schema without "type" one of an object, or lead to it.
 _SHAPES = frozenset({"properties", "additionalProperties", "required", "$ref", "allOf", "anyOf", "oneOf"})
 
@@ -43,8 +46,7 @@ def check_declaration(name: str, tool: object) -> None:
         )
     data = require_mapping(name, tool)
     _refuse_other_forms(name, data)
-    # Every tool here is a function: this key of the Responses API says nothing more.
-    check_keys(name, data, (*_KEYS, "type"), other_names=_OTHER_NAMES)
+    check_keys(name, data, _KEYS, other_names=_OTHER_NAMES)
     check_text(f"{name}['name']", data.get("name"), hint="pass the name by which the model calls the tool")
     description: object = data.get("description")
     if not isinstance(description, str | None):
@@ -59,12 +61,13 @@ def check_declaration(name: str, tool: object) -> None:
 
 def _refuse_other_forms(name: str, tool: dict[str, Any]) -> None:
     """Refuse a function that is nested in another dict, and a tool that the service itself runs."""
-    for key, hint in _NESTED_FORMS.items():
-        if key in tool:
-            raise ConfigurationError(f"{name}['name'] is missing: the tool is nested under {key!r}", hint=hint)
+    for key in tool.keys() & _NESTED_FORMS.keys():
+        raise ConfigurationError(
+            f"{name}['name'] is missing: the tool is nested under {key!r}", hint=_NESTED_FORMS[key]
+        )
     if tool.get("type", "function") != "function" and "input_schema" not in tool:
         kind = tool["type"]
-    elif tool and not tool.keys() & {*_KEYS, *_OTHER_NAMES, "type"}:
+    elif tool and tool.keys().isdisjoint(_ANY_KEYS):
         # Gemini names its own tools by a single key: {"googleSearch": {}}.
         kind = next(iter(tool))
     else:

@@ -10,11 +10,15 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
-_KEYS = ("role", "content", "sources", "tool_calls", "tool_call_id", "is_error", "provider_state")
+_KEYS = frozenset({"role", "content", "sources", "tool_calls", "tool_call_id", "is_error", "provider_state"})
+_PLAIN_KEYS = frozenset({"role", "content"})
+#: The roles whose turns may hold a text and nothing else.
+_PLAIN_ROLES = ("system", "developer", "user", "assistant")
+_ROLES = (*_PLAIN_ROLES, "tool")
 #: The keys that belong to one role alone.
 _OWNERS = {"sources": "user", "tool_calls": "assistant", "tool_call_id": "tool", "is_error": "tool"}
-_CALL_KEYS = ("id", "name", "arguments")
+#: Calls in an envelope hold their arguments a second time, as data.
+_CALL_KEYS = frozenset({"id", "name", "arguments", "arguments_parsed"})
 #: What other programs call the keys and roles.
 _OTHER_NAMES = {"text": "content", "output": "content", "result": "content", "message": "content", "parts": "content"}
 _OTHER_ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user", "function": "tool"}
@@ -24,12 +28,14 @@ _STORED_HINT = "pass it as it was stored"
 
 def check_turn(name: str, turn: object) -> None:
     """Check the dict of one turn; ``name`` is its place in the error. Raises ConfigurationError."""
+    if _is_plain(turn):
+        return
     item = require_mapping(name, turn)
     role = item.get("role")
-    check_text(f"{name}['role']", role, hint=f"use one of: {', '.join(ROLES)}")
-    if role not in ROLES:
+    check_text(f"{name}['role']", role, hint=f"use one of: {', '.join(_ROLES)}")
+    if role not in _ROLES:
         raise ConfigurationError(
-            f"{name} has the role {role!r}, which is not known", hint=suggest_key(str(role), ROLES, _OTHER_ROLES)
+            f"{name} has the role {role!r}, which is not known", hint=suggest_key(str(role), _ROLES, _OTHER_ROLES)
         )
     check_keys(name, item, _KEYS, other_names=_OTHER_NAMES)
     _check_types(name, item)
@@ -37,6 +43,16 @@ def check_turn(name: str, turn: object) -> None:
     _check_content(name, item)
     for index, call in enumerate(item.get("tool_calls") or ()):
         _check_tool_call(f"{name}['tool_calls'][{index}]", call)
+
+
+def _is_plain(turn: object) -> bool:
+    """Return whether this is a turn of a text alone, as most are: a long history would pay for each other check."""
+    return (
+        isinstance(turn, dict)
+        and turn.keys() == _PLAIN_KEYS
+        and isinstance(turn["content"], str)
+        and turn["role"] in _PLAIN_ROLES
+    )
 
 
 def _check_types(name: str, item: Mapping[str, Any]) -> None:
@@ -97,8 +113,7 @@ def _check_tool_call(name: str, call: object) -> None:
         raise ConfigurationError(f"{name} is nested under 'function'", hint=_TRANSCRIPT_HINT)
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         raise ConfigurationError(f"{name} must be a dict with a name", hint="pass {'id', 'name', 'arguments'}")
-    # Calls in an envelope hold their arguments a second time, as data.
-    check_keys(name, call, (*_CALL_KEYS, "arguments_parsed"), other_names={"input": "arguments", "args": "arguments"})
+    check_keys(name, call, _CALL_KEYS, other_names={"input": "arguments", "args": "arguments"})
     arguments: object = call.get("arguments")
     if not isinstance(arguments, str | dict | None):
         raise ConfigurationError(

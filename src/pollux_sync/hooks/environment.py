@@ -51,7 +51,7 @@ def _parse_plugins(content: str, file: Path) -> tuple[str, ...]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file} is not valid TOML: {error}", hint=hint) from error
     if isinstance(table, dict):
-        check_keys(f"[tool.pollux-sync] in {file}", table, ("plugins",), hint=hint)
+        check_keys(f"[tool.pollux-sync] in {file}", table, {"plugins"}, hint=hint)
     names = table.get("plugins", []) if isinstance(table, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"plugins in {file} must be a list of names", hint=hint)
