@@ -105,9 +105,9 @@ def check_keys(
 
     By default the hint is the key that was probably meant; ``other_names`` are what other programs call the keys.
     """
-    for key in data.keys() - known:
+    for key, value in data.items():
         # Programs dump their records with every optional key set to null or empty: nothing is lost with these.
-        if data[key] not in (None, [], {}):
+        if key not in known and value not in (None, [], {}):
             raise ConfigurationError(
                 f"{name} has the key {key!r}, which is not known", hint=hint or suggest_key(key, known, other_names)
             )
