@@ -106,15 +106,17 @@ _REPLAYED_FIELDS = ("reasoning", "reasoning_content", "reasoning_details", "extr
 _CALL_STATES = "call_extras"
 _CALL_EXTRAS = ("extra_content",)
 
-#: What becomes an artifact under its own name, by where the answer has it. Of the whole answer: the tier that served
-#: it, and the sources of models that search (Perplexity, xAI).
-_BODY_ARTIFACTS = ("service_tier", "citations", "search_results", "related_questions")
-#: Of the choice: also the stop sequence that ended it (vLLM, SGLang).
-_CHOICE_ARTIFACTS = ("logprobs", "stop_reason", "matched_stop")
-#: Of the message: also the tools that Groq ran, and the documents that Azure found.
-_MESSAGE_ARTIFACTS = ("annotations", "images", "audio", "citations", "executed_tools", "context")
-#: Of the usage: the price (OpenRouter, Perplexity; xAI in ticks), and the searches, which cost extra.
-_USAGE_ARTIFACTS = ("cost", "cost_in_usd_ticks", "num_sources_used", "num_search_queries")
+#: What becomes an artifact under its own name, by where the answer has it.
+_ARTIFACTS = (
+    # The whole answer: the tier that served it, and the sources of models that search (Perplexity, xAI).
+    ("service_tier", "citations", "search_results", "related_questions"),
+    # The choice: also the stop sequence that ended it (vLLM, SGLang).
+    ("logprobs", "stop_reason", "matched_stop"),
+    # The message: also the tools that Groq ran, and the documents that Azure found.
+    ("annotations", "images", "audio", "citations", "executed_tools", "context"),
+    # The usage: the price (OpenRouter, Perplexity; xAI in ticks), and the searches, which cost extra.
+    ("cost", "cost_in_usd_ticks", "num_sources_used", "num_search_queries"),
+)
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 #: The names of audio formats by MIME type. Chat Completions defines only these two.
@@ -384,10 +386,11 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool
 
 def find_usage(body: Mapping[str, Any], choice: Mapping[str, Any]) -> Usage:
     """Return the usage of an answer. In streams, Moonshot has it in the choice, Groq in an object of its own."""
-    own = body.get("x_groq")
+    usage = body.get("usage") or choice.get("usage")
+    if not usage and isinstance(body.get("x_groq"), dict):
+        usage = body["x_groq"].get("usage")
     # Ollama's counts are beside the answer.
-    holders = body.get("usage"), choice.get("usage"), own.get("usage") if isinstance(own, dict) else None, body
-    return read_usage(next((holder for holder in holders if holder), None))
+    return read_usage(usage or body)
 
 
 def _read_replayed(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -413,13 +416,19 @@ def _collect_artifacts(
     ``parts`` are those of the content that are no text, ``choices`` those after the first.
     """
     usage = body.get("usage")
-    found = {name: body.get(name) for name in _BODY_ARTIFACTS}
-    found |= {name: _drop_empty(choice.get(name)) for name in _CHOICE_ARTIFACTS}
-    found |= {name: value for name in _MESSAGE_ARTIFACTS if (value := message.get(name))}
-    found |= {name: usage.get(name) for name in _USAGE_ARTIFACTS} if isinstance(usage, dict) else {}
-    found["parts"] = parts
-    found["choices"] = [_drop_empty({**other, "message": _drop_empty(other.get("message"))}) for other in choices]
-    return _drop_empty(found) or None
+    holders = (body, choice, message, usage if isinstance(usage, dict) else {})
+    # Looked for in a loop without calls: nearly all names are missing from nearly all answers.
+    found = {
+        name: value
+        for holder, names in zip(holders, _ARTIFACTS, strict=True)
+        for name in names
+        if name in holder and (value := _drop_empty(holder[name])) not in _EMPTY
+    }
+    if parts:
+        found["parts"] = parts
+    if choices:
+        found["choices"] = [_drop_empty({**other, "message": _drop_empty(other.get("message"))}) for other in choices]
+    return found or None
 
 
 def _drop_empty(value: Any) -> Any:

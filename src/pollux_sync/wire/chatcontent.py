@@ -71,7 +71,7 @@ def read_text(value: Any) -> str:
 def read_reasoning(message: Mapping[str, Any]) -> str:
     """Return the reasoning in the fields of a message, told once; empty without any."""
     for name in REASONING_FIELDS:
-        if text := read_text(message.get(name)):
+        if message.get(name) and (text := read_text(message[name])):
             return text
     details = message.get(REASONING_DETAILS)
     return "".join(map(read_thought, details)) if isinstance(details, list) else ""

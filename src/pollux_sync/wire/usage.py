@@ -8,7 +8,7 @@ from pollux_sync.data.reply import Usage
 from pollux_sync.wire.fields import read_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: The names of each count, the commonest first: Chat Completions, the Responses API (and mlx-vlm), Ollama.
 _INPUT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
@@ -29,9 +29,9 @@ def read_usage(usage: Any) -> Usage:
     """
     if not isinstance(usage, dict):
         return Usage()
-    input_holders = [usage.get(name) for name in _INPUT_DETAILS]
-    cached, written = (_read_first((*input_holders, usage), names) for names in (_CACHED, _CACHE_WRITE))
-    reasoning = _read_first((*[usage.get(name) for name in _OUTPUT_DETAILS], usage), _REASONING)
+    inputs = _list_holders(usage, _INPUT_DETAILS)
+    cached, written = _read_first(inputs, _CACHED), _read_first(inputs, _CACHE_WRITE)
+    reasoning = _read_first(_list_holders(usage, _OUTPUT_DETAILS), _REASONING)
     total = read_count(usage, "total_tokens")
     input_tokens = _include((cached or 0) + (written or 0), _read_first((usage,), _INPUT))
     output_tokens = _read_first((usage,), _OUTPUT)
@@ -49,13 +49,17 @@ def read_usage(usage: Any) -> Usage:
     )
 
 
+def _list_holders(usage: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
+    """Return what may hold the counts of a part: the details of these names, and the usage itself."""
+    return [*[usage[name] for name in names if name in usage], usage]
+
+
 def _read_first(holders: Sequence[Any], names: tuple[str, ...]) -> int | None:
     for holder in holders:
-        if isinstance(holder, dict):
-            for name in names:
-                count = read_count(holder, name)
-                if count is not None:
-                    return count
+        for name in names if isinstance(holder, dict) else ():
+            # Looked for before it is read, since most names are missing.
+            if name in holder and (count := read_count(holder, name)) is not None:
+                return count
     return None
 
 
