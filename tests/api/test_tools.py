@@ -1,5 +1,7 @@
 import json
 import threading
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -52,6 +54,19 @@ def test_asks_until_there_is_an_answer():
     assert [list_tool_results(body) for body in script.requests] == [[], blue[:2], blue]
     assert {body["system"] for body in script.requests} == {"be brief"}
     assert [tool["name"] for tool in script.requests[2]["tools"]] == ["weather"]
+
+
+def test_passes_a_decimal_with_all_digits_that_the_model_wrote():
+    seen = []
+
+    def pay(amount: Decimal, rate: float, note: Any = None) -> str:
+        seen.append((amount, rate, type(rate), type(note)))
+        return "ok"
+
+    arguments = '{"amount": 1234567890123456.78, "rate": 0.10, "note": 0.10}'
+    _, config = build_script(Reply(tool_calls=(ToolCall("c1", "pay", arguments),)), "done")
+    run_tools("q", tools=[pay], config=config)
+    assert seen == [(Decimal("1234567890123456.78"), 0.1, float, float)]
 
 
 def test_counts_all_steps():

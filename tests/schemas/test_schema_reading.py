@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date  # noqa: TC003  (resolved from the annotation)
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -50,6 +51,44 @@ def test_a_format_has_type_schemas_and_hash(openai):
     assert answers.canonical == schema_of(Invoice)
     assert answers.lowered.schema["required"] == ["items", "totals"]
     assert answers.schema_hash == schema_hash(schema_of(Invoice))
+
+
+DIGITS = "1234567890123456.78"
+
+
+class Priced(pydantic.BaseModel):
+    price: Decimal
+    weight: float
+    rest: Any = None
+
+
+def test_a_decimal_keeps_the_digits_of_a_number():
+    answer = f'{{"price": {DIGITS}, "weight": 0.10}}'
+    value = answer_format(Priced, PLAIN).read(f"```json\n{answer}\n```")
+    assert (value.price, value.weight, type(value.weight)) == (Decimal(DIGITS), 0.1, float)
+
+
+def test_other_numbers_of_a_type_with_decimals_are_plain_floats():
+    @attrs.frozen
+    class Line:
+        price: Decimal
+        weight: float
+        rest: Any
+
+    value = answer_format(Line, PLAIN).read(f'{{"price": "{DIGITS}", "weight": 0.10, "rest": [{{"a": 0.10}}]}}')
+    assert value == Line(Decimal(DIGITS), 0.1, [{"a": 0.1}])
+    assert (type(value.weight), type(value.rest[0]["a"])) == (float, float)
+
+
+def test_numbers_of_a_type_without_decimals_are_plain_floats():
+    assert type(answer_format(dict[str, Any], PLAIN).read('{"a": 0.10}')["a"]) is float
+    assert type(answer_format({"type": "number"}, PLAIN).read("0.10")) is float
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e999"])
+def test_a_number_that_is_not_finite_is_refused_for_a_decimal_too(number):
+    with pytest.raises(AnswerMismatch, match="finite"):
+        answer_format(Priced, PLAIN).read(f'{{"price": {number}, "weight": 1}}')
 
 
 def test_a_dict_schema_gives_plain_json():

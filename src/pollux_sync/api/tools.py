@@ -15,9 +15,9 @@ import attrs
 from pollux_sync.api.asking import run, run_many
 from pollux_sync.data.checks import check_int
 from pollux_sync.data.options import NO_OPTIONS, Options
+from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.tool import Tool
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
-from pollux_sync.engine.enveloping import tool_arguments
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, build_stop
 
@@ -198,7 +198,8 @@ class ToolLoop:
     def _run_tool(self, call: ToolCallDict) -> ToolRun:
         started, is_error = time.monotonic(), False
         try:
-            content = self._find_tool(call["name"])(tool_arguments(call))
+            asked = ToolCall(call["id"], call["name"], call["arguments"])
+            content = self._find_tool(asked.name)(asked.exact_arguments_dict())
         except Exception as error:
             if self.on_tool_error == "raise":
                 raise

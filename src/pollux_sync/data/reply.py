@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence  # noqa: TC003 - the first is read from stored data
+from collections.abc import Callable, Mapping, Sequence  # noqa: TC003 - the first is read from stored data
+from functools import partial
 from sys import intern
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +13,7 @@ import attrs
 from pollux_sync.data.converter import Storable
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
+from pollux_sync.schemas.jsontext import ExactFloat
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
 #: The finish reasons that tell by themselves why an answer has no text.
@@ -35,8 +37,15 @@ class ToolCall:
 
     def arguments_dict(self) -> dict[str, Any]:
         """Return the arguments as data. Raises ToolCallParseError if the model did not write a JSON object."""
+        return self._parse_arguments(json.loads)
+
+    def exact_arguments_dict(self) -> dict[str, Any]:
+        """Do the same as `arguments_dict`, with floats that keep their digits, for parameters that are Decimals."""
+        return self._parse_arguments(partial(json.loads, parse_float=ExactFloat))
+
+    def _parse_arguments(self, parse: Callable[[str], Any]) -> dict[str, Any]:
         try:
-            arguments = json.loads(self.arguments) if self.has_arguments else {}
+            arguments = parse(self.arguments) if self.has_arguments else {}
         except (ValueError, RecursionError) as error:  # deeply nested arrays exhaust the stack
             problem = f"not valid JSON: {error}"
         else:

@@ -16,6 +16,7 @@ from pollux_sync.data.docstrings import parse_docstring
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_of, structure, unstructure
+from pollux_sync.schemas.jsontext import round_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -92,8 +93,9 @@ class Tool:
         """
         values = structure(dict(arguments), self._record or self.parameters)
         # Only what the model wrote is passed on: the function's own defaults stay in force.
-        keywords = values if self._record is None else {name: getattr(values, name) for name in arguments}
-        return _convert_result(self.function(**keywords))
+        if self._record is None:
+            return _convert_result(self.function(**round_floats(values)))
+        return _convert_result(self.function(**{name: getattr(values, name) for name in arguments}))
 
 
 @attrs.frozen

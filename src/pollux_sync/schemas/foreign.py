@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_origin
 
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas.jsontext import round_floats
 from pollux_sync.schemas.mismatch import AnswerMismatch, json_path
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def structure_foreign(value: Any, tp: Any) -> Any:
     """Return the model's instance of a JSON value. Raises AnswerMismatch with the path of the field."""
     build = tp.model_validate if is_pydantic_model(tp) else partial(_import_msgspec(tp).convert, type=tp)
     try:
-        return build(value)
+        # msgspec takes no subclass of float.
+        return build(value if is_pydantic_model(tp) else round_floats(value))
     except Exception as error:
         # Validators of a model may raise anything, and one refused answer must not stop the other calls.
         raise _convert_error(error) from error

@@ -13,6 +13,7 @@ from pollux_sync.schemas.jsontext import parse_json, parse_json_prefix
 from pollux_sync.schemas.lowering import Lowered, lower
 from pollux_sync.schemas.mismatch import AnswerMismatch
 from pollux_sync.schemas.structuring import structure_valid
+from pollux_sync.schemas.textcodecs import holds_decimals
 from pollux_sync.schemas.validating import check_value, compile_validator
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class AnswerFormat:
         The whole text is read as JSON, or else its first fenced block. Raises AnswerMismatch with the path in the
         answer, or in the canonical value if the answer is valid under the schema that was sent.
         """
-        answer = parse_answer(text)
+        answer = parse_answer(text, keeps_digits=self._wants_digits)
         # Validated twice: under the schema that was sent, so that the transform meets the shapes it expects and a path
         # fits the answer; and under the canonical one, which has the checks that the dialect could not express.
         if self._is_rewritten:
@@ -63,6 +64,11 @@ class AnswerFormat:
     def schema_hash(self) -> str:
         """The hash of the canonical schema, which handles store."""
         return schema_hash(self.canonical)
+
+    @cached_property
+    def _wants_digits(self) -> bool:
+        # Only a class has fields of Decimals; for all others floats stay floats.
+        return not isinstance(self.type, dict) and holds_decimals(self.canonical)
 
     @cached_property
     def _is_rewritten(self) -> bool:
@@ -87,28 +93,28 @@ def answer_format(response_schema: Any, dialect: SchemaDialect) -> AnswerFormat:
     return AnswerFormat(type=response_schema, canonical=canonical, lowered=lower(canonical, dialect))
 
 
-def parse_answer(text: str) -> Any:
-    """Return the JSON value of the whole text, or else of its first fenced block.
+def parse_answer(text: str, *, keeps_digits: bool = False) -> Any:
+    """Return the JSON value of the whole text, or else of its first fenced block, as `parse_json` reads it.
 
     Raises AnswerMismatch for anything else, and for NaN, infinity and numbers too large for a float.
     """
     # The parser of the standard library refuses a byte order mark.
     text = text.strip().removeprefix("\ufeff")
     try:
-        return parse_json(text)
+        return parse_json(text, keeps_digits=keeps_digits)
     except ValueError as error:
         fence = _FENCE.search(text)
         if fence is None:
             reason = f"the answer is not JSON: {error}" if text else "the answer is empty"
             raise AnswerMismatch(reason) from error
-    return _parse_fenced(text[fence.end() :])
+    return _parse_fenced(text[fence.end() :], keeps_digits=keeps_digits)
 
 
-def _parse_fenced(text: str) -> Any:
+def _parse_fenced(text: str, *, keeps_digits: bool) -> Any:
     # The JSON ends where the parser says, not at the next fence: a string inside may contain one. The closing fence
     # may be missing, when the answer was cut off right after the JSON.
     try:
-        value, rest = parse_json_prefix(text)
+        value, rest = parse_json_prefix(text, keeps_digits=keeps_digits)
     except ValueError as error:
         raise AnswerMismatch(f"the fenced block of the answer is not JSON: {error}") from error
     if rest.strip() and not rest.lstrip().startswith("```"):

@@ -26,6 +26,7 @@ from pollux_sync.schemas.forms import (
     UnionForm,
     build_form,
 )
+from pollux_sync.schemas.jsontext import round_floats
 from pollux_sync.schemas.keywords import map_subschemas
 from pollux_sync.schemas.mismatch import AnswerMismatch, json_path, shorten
 from pollux_sync.schemas.records import is_typed_dict
@@ -269,7 +270,7 @@ def _read_number(value: Any) -> float:
 
 
 _PRIMITIVE_READERS: dict[JsonType, Reader] = {
-    "any": lambda value: value,
+    "any": round_floats,
     "null": _read_null,
     "boolean": lambda value: _require_type(value, bool, "true or false"),
     "integer": _read_integer,
@@ -289,7 +290,7 @@ _PRIMITIVE_TYPES: dict[JsonType, type | tuple[type, ...]] = {
 def _make_text_reader(codec: TextCodec) -> Reader:
     def read(value: Any) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        # repr is the shortest text of a float, so that 12.5 becomes Decimal("12.5").
+        # repr is the shortest text of a float, so that 12.5 becomes Decimal("12.5"); of an exact one it is all digits.
         text = repr(value) if is_number and codec.takes_numbers else _require_type(value, str, "a string")
         try:
             return codec.parse(text)

@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas.keywords import walk_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,6 +155,17 @@ TEXT_CODECS: dict[type, TextCodec] = {
         is_specific=False,
     ),
 }
+
+
+def holds_decimals(schema: Any) -> bool:
+    """Return whether a schema is that of a type with Decimals; a field of numbers or texts counts as one."""
+    return any(isinstance(inner, dict) and _is_decimal(inner) for _, inner in walk_schemas(schema))
+
+
+def _is_decimal(schema: dict[str, Any]) -> bool:
+    # Pydantic declares a Decimal so: a number, or a text.
+    types = {branch.get("type") for branch in schema.get("anyOf", ()) if isinstance(branch, dict)}
+    return {"number", "string"} <= types or schema.get("pattern") == TEXT_CODECS[Decimal].schema["pattern"]
 
 
 def find_text_codec(cls: type) -> TextCodec | None:
