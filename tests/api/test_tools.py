@@ -69,6 +69,39 @@ def test_passes_a_decimal_with_all_digits_that_the_model_wrote():
     assert seen == [(Decimal("1234567890123456.78"), 0.1, float, float)]
 
 
+def test_shows_the_model_a_file_that_a_tool_returns_even_if_the_next_round_replaces_it(tmp_path):
+    def draw(city: str) -> Source:
+        (tmp_path / "chart.png").write_bytes(b"\x89PNG\r\n\x1a\n" + city.encode())
+        return Source.from_file(tmp_path / "chart.png")
+
+    rounds = [Reply(tool_calls=(ToolCall("c1", "draw", json.dumps({"city": city})),)) for city in ("Rome", "Oslo")]
+    script, config = build_script(*rounds, "done")
+    result = run_tools("charts?", tools=[draw], config=config)
+    assert result["answers"] == ["done"]
+    results = [turn for turn in script.requests[-1]["history"] if turn["role"] == "tool"]
+    assert [turn["content"] for turn in results] == ["chart.png (image/png)"] * 2
+    assert [len(turn["parts"]) for turn in results] == [1, 1]
+    (tool_run,) = result["diagnostics"]["steps"][0]["tool_runs"]
+    assert Source.from_dict(tool_run["sources"][0]).load().endswith(b"Rome")
+    json.dumps(result)
+
+
+def test_tells_the_text_of_a_text_that_a_tool_returns():
+    script, config = build_script(calling("Rome"), "done")
+    tool = Tool.from_function(lambda city: [Source.from_text(f"{city} is old."), {"n": 1}], name="weather")
+    run_tools("q", tools=[tool], config=config)
+    assert list_tool_results(script.requests[1]) == ['Rome is old.\n\n{"n": 1}']
+
+
+def test_tells_the_model_of_a_file_that_cannot_be_read(tmp_path):
+    def draw(city: str) -> Source:
+        return Source.from_file(tmp_path / city)
+
+    script, config = build_script(Reply(tool_calls=(ToolCall("c1", "draw", '{"city": "x"}'),)), "done")
+    run_tools("q", tools=[draw], config=config)
+    assert "file not found" in list_tool_results(script.requests[1])[0]
+
+
 def test_counts_all_steps():
     _, config = build_script(calling("Rome"), calling("Nowhere"), "Blue.")
     result = run_tools("weather?", tools=[weather], config=config)

@@ -107,7 +107,7 @@ def test_a_stored_source_loads(name, source):
 def test_a_stored_conversation_loads():
     state = read_golden("conversation")
     options = Options(continue_from={"_conversation_state": state})
-    conversation = build_conversation(options, "openai", UriPart)
+    conversation = build_conversation(options, "openai", lambda source, role: UriPart(source))
     assert [turn.role for turn in conversation.turns] == ["user", "assistant", "tool", "user", "assistant"]
     assert conversation.turns[0].parts[0] == UriPart(Source.from_uri("gs://a/b.pdf", mime_type="application/pdf"))
     assert conversation.turns[1].tool_calls == (ToolCall("call_1", "weigh", '{"unit": "t"}'),)

@@ -153,7 +153,7 @@ def test_what_the_provider_keeps_is_not_built_upon_where_files_are_deleted(pictu
     ("turn", "message"),
     [
         ({"role": "user", "sources": "x"}, "must be lists"),
-        ({"role": "tool", "sources": [{}]}, "not a turn of the user"),
+        ({"role": "assistant", "sources": [{}]}, "not a turn of the user"),
         ({"role": "user", "sources": [{}]}, "not a stored source"),
     ],
 )

@@ -270,6 +270,13 @@ def test_shows_the_files_of_earlier_turns_again():
     assert "files-api" in request.headers["anthropic-beta"]
 
 
+def test_shows_what_a_tool_returned():
+    turn = Turn(role="tool", tool_call_id="c1", content="a chart", parts=(InlinePart(file("image/png"), b"abc"),))
+    (message,) = encode_messages(turn)
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "YWJj"}}
+    assert message["content"] == [{"type": "tool_result", "tool_use_id": "c1", "content": [image, text("a chart")]}]
+
+
 def test_tells_that_a_tool_failed():
     turn = Turn(role="tool", tool_call_id="c1", content="no such city", is_error=True)
     (message,) = encode_messages(turn)

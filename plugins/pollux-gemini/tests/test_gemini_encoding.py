@@ -340,6 +340,29 @@ def test_sends_files_of_text_as_text(tmp_path, name):
     assert body["contents"][0]["parts"] == [{"text": "content"}, {"text": "hi"}]
 
 
+@pytest.mark.parametrize(("model", "is_inside"), [("gemini-3-pro", True), ("gemini-2.5-flash", False)])
+def test_shows_what_a_tool_returned_inside_its_result_where_the_model_reads_it_there(model, is_inside):
+    chart = InlinePart(Source("file", "a.png", "image/png", 3, lambda: b"abc"), b"abc")
+    turns = (
+        Turn(role="assistant", tool_calls=(ToolCall("c1", "draw", "{}"),)),
+        Turn(role="tool", tool_call_id="c1", content="a chart", parts=(chart,)),
+    )
+    body = encode_body(None, model=model, conversation=Conversation(turns=turns))
+    response = {"id": "c1", "name": "draw", "response": {"result": "a chart"}}
+    image = {"inlineData": {"mimeType": "image/png", "data": "YWJj"}}
+    inside = [{"functionResponse": response | {"parts": [image]}}]
+    assert body["contents"][1]["parts"] == (inside if is_inside else [{"functionResponse": response}, image])
+
+
+def test_sends_a_stored_file_that_a_tool_returned_beside_its_result():
+    turns = (
+        Turn(role="assistant", tool_calls=(ToolCall("c1", "draw", "{}"),)),
+        Turn(role="tool", tool_call_id="c1", content="a chart", parts=(asset("image/png"),)),
+    )
+    body = encode_body(None, model="gemini-3-pro", conversation=Conversation(turns=turns))
+    assert [[*part] for part in body["contents"][1]["parts"]] == [["functionResponse"], ["fileData"]]
+
+
 def test_needs_a_key(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GEMINI_API_KEY", raising=False)

@@ -174,6 +174,14 @@ def test_shows_the_files_of_earlier_turns_again():
     assert first == {"role": "user", "content": [{"type": "input_image", "file_id": "f1"}, text]}
 
 
+def test_shows_what_a_tool_returned():
+    turn = Turn(role="tool", tool_call_id="c1", content="a chart", parts=(InlinePart(file("image/png"), b"abc"),))
+    image = {"type": "input_image", "image_url": "data:image/png;base64,YWJj"}
+    output = [image, {"type": "input_text", "text": "a chart"}]
+    body = encode_body(None, conversation=Conversation(turns=(turn,)))
+    assert body["input"] == [{"type": "function_call_output", "call_id": "c1", "output": output}]
+
+
 def test_sends_only_turns_after_a_stored_response():
     conversation = Conversation(turns=CALLED, response_id="resp_1")
     body = encode_body("and Oslo?", conversation=conversation)

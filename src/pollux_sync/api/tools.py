@@ -16,7 +16,7 @@ from pollux_sync.api.asking import run, run_many
 from pollux_sync.data.checks import check_int
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.tool import Tool
+from pollux_sync.data.tool import Tool, convert_result
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, build_stop
@@ -197,16 +197,17 @@ class ToolLoop:
 
     def _run_tool(self, call: ToolCallDict) -> ToolRun:
         started, is_error = time.monotonic(), False
+        sources: tuple[dict[str, Any], ...] = ()
         try:
             asked = ToolCall(call["id"], call["name"], call["arguments"])
-            content = self._find_tool(asked.name)(asked.exact_arguments_dict())
+            content, sources = convert_result(self._find_tool(asked.name).invoke(asked.exact_arguments_dict()))
         except Exception as error:
             if self.on_tool_error == "raise":
                 raise
             # Only the class is logged: the message may contain what the tool works on.
             log.debug("tool %s failed: %s", call["name"], type(error).__name__)
             content, is_error = f"{type(error).__name__}: {error}", True
-        return {
+        run: ToolRun = {
             "id": call["id"],
             "name": call["name"],
             "arguments": call["arguments"],
@@ -214,6 +215,9 @@ class ToolLoop:
             "is_error": is_error,
             "duration_s": time.monotonic() - started,
         }
+        if sources:
+            run["sources"] = [*sources]
+        return run
 
     def _find_tool(self, name: str) -> Tool:
         named = {tool.name: tool for tool in self.tools}
@@ -229,7 +233,8 @@ def _read_calls(result: ResultEnvelope) -> list[ToolCallDict]:
 
 
 def _build_result(run: ToolRun) -> dict[str, Any]:
-    result = {"role": "tool", "tool_call_id": run["id"], "content": run["content"]}
+    result: dict[str, Any] = {"role": "tool", "tool_call_id": run["id"], "content": run["content"]}
+    result |= {"sources": run["sources"]} if "sources" in run else {}
     return result | ({"is_error": True} if run["is_error"] else {})
 
 

@@ -90,6 +90,7 @@ _INFO = ProviderInfo(
         SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"uri", "youtube", "arxiv"}, delivery="uri"),
     ),
+    result_types=("*",),
     # What pollux_encode writes: provider options must not replace these.
     managed_fields={
         "model",

@@ -75,7 +75,10 @@ class CallLabel(TypedDict):
 
 
 class ToolRun(TypedDict):
-    """One run of a tool: the ``arguments`` that the model wrote, and the ``content`` that was returned to it."""
+    """One run of a tool: the ``arguments`` that the model wrote, and the ``content`` that was returned to it.
+
+    ``sources`` are files that were returned too, as stored sources; the key is there if there are any.
+    """
 
     id: str
     name: str
@@ -83,6 +86,7 @@ class ToolRun(TypedDict):
     content: str
     is_error: bool
     duration_s: float
+    sources: NotRequired[list[dict[str, Any]]]
 
 
 class ToolStep(TypedDict):

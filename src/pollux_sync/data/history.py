@@ -15,8 +15,8 @@ _PLAIN_KEYS = frozenset({"role", "content"})
 #: The roles whose turns may hold a text and nothing else.
 _PLAIN_ROLES = ("system", "developer", "user", "assistant")
 _ROLES = (*_PLAIN_ROLES, "tool")
-#: The keys that belong to one role alone.
-_OWNERS = {"sources": "user", "tool_calls": "assistant", "tool_call_id": "tool", "is_error": "tool"}
+#: The roles that have these keys, which other roles have not.
+_OWNERS = {"sources": ("user", "tool"), "tool_calls": ("assistant",), "tool_call_id": ("tool",), "is_error": ("tool",)}
 #: Calls in an envelope hold their arguments a second time, as data.
 _CALL_KEYS = frozenset({"id", "name", "arguments", "arguments_parsed"})
 #: What other programs call the keys and roles.
@@ -68,10 +68,11 @@ def _check_types(name: str, item: Mapping[str, Any]) -> None:
 
 
 def _check_owners(name: str, item: Mapping[str, Any]) -> None:
-    for key, owner in _OWNERS.items():
-        if item.get(key) and item["role"] != owner:
+    for key, owners in _OWNERS.items():
+        if item.get(key) and item["role"] not in owners:
             raise ConfigurationError(
-                f"{name} has {key}, but is not a turn of the {owner}", hint=f"move {key} to a turn of the {owner}"
+                f"{name} has {key}, but is not a turn of the {' or '.join(owners)}",
+                hint=f"move {key} to a turn of the {owners[0]}",
             )
     if item["role"] == "tool" and not isinstance(item.get("tool_call_id"), str):
         raise ConfigurationError(f"{name} needs a tool_call_id", hint="pass the id of the call that it answers")

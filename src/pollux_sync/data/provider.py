@@ -216,6 +216,8 @@ class ProviderInfo:
     ``tool_names`` are the names of tools that the service takes; None leaves that to the service.
     ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
     service made up.
+    ``result_types`` are shell-style patterns of the files that a tool may return to the model, such as images; of
+    others the model gets the name alone.
     ``deferred`` are the limits of one deferred job; None means that the provider does not offer deferred jobs.
     ``accepts_client`` permits ``Config(client=...)``, the vendor's own client, which brings its own key.
     """
@@ -248,6 +250,7 @@ class ProviderInfo:
     resends_stale: bool = False
     tool_names: ToolNames | None = None
     call_id_pattern: str | None = None
+    result_types: tuple[str, ...] = ()
     accepts_client: bool = False
     deferred: DeferredLimits | None = None
 
@@ -281,6 +284,10 @@ class ProviderInfo:
             if rule.matches(source):
                 return rule
         return None
+
+    def takes_result(self, source: Source) -> bool:
+        """Return whether the result of a tool may hold ``source``."""
+        return _matches_any(source.mime_type, self.result_types)
 
 
 @attrs.frozen

@@ -488,6 +488,11 @@ class Source:
         return hashlib.sha256(f"{digest}|{_dump_compact(hints)}".encode()).hexdigest() if hints else digest
 
 
+def describe_source(source: Source) -> str:
+    """Return the name and the type of a source, as a model is told of it."""
+    return f"{source.file_name or source.identifier} ({source.mime_type})"
+
+
 @contextmanager
 def convert_read_errors(source: Source) -> Iterator[None]:
     """Convert an OSError of the block, which reads ``source``, to a SourceError that names the source."""

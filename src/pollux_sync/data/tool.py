@@ -14,6 +14,7 @@ from pollux_sync.data.checks import check_bool, check_json, check_text
 from pollux_sync.data.declaration import check_parameters
 from pollux_sync.data.docstrings import parse_docstring
 from pollux_sync.data.reply import ToolCall
+from pollux_sync.data.source import BytesLoader, Source, describe_source
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import schema_of, structure, unstructure
 from pollux_sync.schemas.jsontext import round_floats
@@ -87,15 +88,22 @@ class Tool:
         return _build_declaration(self)
 
     def __call__(self, arguments: Mapping[str, Any]) -> str:
-        """Call the function with the model's arguments; return its result as text, data as JSON.
+        """Call the function with the model's arguments; return its result as text, data as JSON, a file as its name.
+
+        Raises what `invoke` raises.
+        """
+        return convert_result(self.invoke(arguments))[0]
+
+    def invoke(self, arguments: Mapping[str, Any]) -> Any:
+        """Call the function with the model's arguments; return what it returns.
 
         Raises AnswerMismatch for arguments that do not fit the parameters, and whatever the function raises.
         """
         values = structure(dict(arguments), self._record or self.parameters)
         # Only what the model wrote is passed on: the function's own defaults stay in force.
         if self._record is None:
-            return _convert_result(self.function(**round_floats(values)))
-        return _convert_result(self.function(**{name: getattr(values, name) for name in arguments}))
+            return self.function(**round_floats(values))
+        return self.function(**{name: getattr(values, name) for name in arguments})
 
 
 @attrs.frozen
@@ -135,11 +143,15 @@ class ToolDeclaration:
 
 @attrs.frozen
 class ToolResult:
-    """The result of a tool call, as text for the model; ``is_error`` marks a tool that failed."""
+    """The result of a tool call, as text for the model; ``is_error`` marks a tool that failed.
+
+    ``sources`` are files for the model, such as an image, as `Source.to_dict` writes them.
+    """
 
     tool_call_id: str
     content: str
     is_error: bool = False
+    sources: tuple[dict[str, Any], ...] = ()
 
     def __attrs_post_init__(self) -> None:
         check_text("tool_call_id", self.tool_call_id, hint="pass the id of the tool call")
@@ -154,13 +166,16 @@ class ToolResult:
     def from_value(cls, call: ToolCall | str, value: Any, is_error: bool = False) -> Self:  # noqa: FBT001, FBT002 - as the field
         """Build the result of a tool call, which may be given by its id. Text stays unchanged, data becomes JSON.
 
-        Raises ConfigurationError for a value without a JSON form.
+        A `Source`, or a list with some, is read now. Raises SourceError if it cannot be, and ConfigurationError for a
+        value without a JSON form.
         """
-        return cls(call.id if isinstance(call, ToolCall) else call, _convert_result(value), is_error)
+        content, sources = convert_result(value)
+        return cls(call.id if isinstance(call, ToolCall) else call, content, is_error, sources)
 
     def to_turn(self) -> dict[str, Any]:
         """Return the result as a dict for ``continue_tool``."""
-        turn = {"role": "tool", "tool_call_id": self.tool_call_id, "content": self.content}
+        turn: dict[str, Any] = {"role": "tool", "tool_call_id": self.tool_call_id, "content": self.content}
+        turn |= {"sources": [*self.sources]} if self.sources else {}
         return turn | ({"is_error": True} if self.is_error else {})
 
 
@@ -174,10 +189,31 @@ def _build_declaration(tool: Tool | ToolDeclaration) -> dict[str, Any]:
     return {key: value for key, value in declaration.items() if value is not None}
 
 
-def _convert_result(value: Any) -> str:
-    """Return a result as text for the model: text unchanged, data as JSON."""
-    # Not escaped to ASCII, which would cost tokens.
-    return value if isinstance(value, str) else json.dumps(unstructure(value), ensure_ascii=False)
+def convert_result(value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Return a result as text for the model, and the files in it as stored sources.
+
+    Text is unchanged, data is JSON. A `Source`, alone or in a list, is read now, since the tool may replace its file
+    in the next round: a text is part of the text, a file is named there. Raises SourceError if it cannot be read.
+    """
+    if not _holds_source(value):
+        # Not escaped to ASCII, which would cost tokens.
+        return value if isinstance(value, str) else json.dumps(unstructure(value), ensure_ascii=False), ()
+    texts: list[str] = []
+    sources: list[dict[str, Any]] = []
+    for part in [value] if isinstance(value, Source) else value:
+        if not isinstance(part, Source):
+            texts.append(convert_result(part)[0])
+        elif part.source_type in {"text", "json"}:
+            texts.append(part.load().decode())
+        else:
+            texts.append(describe_source(part))
+            loaded = attrs.evolve(part, content_loader=BytesLoader(part.load())) if part.path else part
+            sources.append(loaded.to_dict())
+    return "\n\n".join(texts), tuple(sources)
+
+
+def _holds_source(value: Any) -> bool:
+    return isinstance(value, Source) or (isinstance(value, list | tuple) and any(isinstance(v, Source) for v in value))
 
 
 def _iter_fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> Iterator[tuple[str, Any]]:

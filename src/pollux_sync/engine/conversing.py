@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pollux_sync.data.history import check_turn
 from pollux_sync.data.reply import Reply, ToolCall, list_open_calls
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from pollux_sync.data.options import Options
     from pollux_sync.data.request import Call, Part
 
+BuildPart: TypeAlias = "Callable[[Source, str], Part]"
+
 #: Version of the state's layout.
 STATE_VERSION = 1
 STATE_KEY = "_conversation_state"
 
 
-def build_conversation(options: Options, provider: str, build_part: Callable[[Source], Part]) -> Conversation | None:
-    """Return the earlier turns that the options hold, None without any; ``build_part`` turns a source into a part.
+def build_conversation(options: Options, provider: str, build_part: BuildPart) -> Conversation | None:
+    """Return the earlier turns that the options hold, None without any.
+
+    ``build_part`` turns a source of a turn with a role into a part.
 
     Raises ConfigurationError for another provider's state and for results of tools that do not pair with the calls,
     SourceError for a file that is gone or has changed.
@@ -109,17 +113,23 @@ def _check_turns(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, An
     return items
 
 
-def _build_turns(items: Sequence[Mapping[str, Any]], build_part: Callable[[Source], Part]) -> list[Turn]:
+def _build_turns(items: Sequence[Mapping[str, Any]], build_part: BuildPart) -> list[Turn]:
     return [_build_turn(item, build_part) for item in items]
 
 
-def _build_turn(item: Mapping[str, Any], build_part: Callable[[Source], Part]) -> Turn:
+def _build_turn(item: Mapping[str, Any], build_part: BuildPart) -> Turn:
     # Also what a tool returned, such as the name of a file that is not UTF-8: the rounds before it are paid for.
     item = replace_nested_surrogates(item)
+    parts = [build_part(Source.from_dict(source), item["role"]) for source in item.get("sources") or ()]
+    content = _read_content(item.get("content"))
+    if item["role"] == "tool":
+        # What the model is told in place of a file belongs to the text of the result.
+        content = "\n\n".join(filter(None, [content, *(part.text for part in parts if isinstance(part, TextPart))]))
+        parts = [part for part in parts if not isinstance(part, TextPart)]
     return Turn(
         role=item["role"],
-        content=_read_content(item.get("content")),
-        parts=tuple(build_part(Source.from_dict(source)) for source in item.get("sources") or ()),
+        content=content,
+        parts=tuple(parts),
         tool_calls=tuple(_read_tool_call(call) for call in item.get("tool_calls") or ()),
         tool_call_id=item.get("tool_call_id"),
         is_error=item.get("is_error") is True,

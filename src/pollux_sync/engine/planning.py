@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 # As a module, whose names are loaded on first use: most calls have no schema.
@@ -13,7 +14,7 @@ from pollux_sync.data.events import PlanBuilt
 from pollux_sync.data.options import NO_OPTIONS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
-from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_source, read_sources
+from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_earlier_source, read_sources
 from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
 from pollux_sync.hooks.loading import PROVIDERS, list_names
 
@@ -45,7 +46,7 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
         _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
-    conversation = build_conversation(options, info.name, lambda source: read_source(source, info))
+    conversation = build_conversation(options, info.name, partial(read_earlier_source, info=info))
     answers = _build_answer_format(request, info)
     calls, refused = _build_calls(request, parts, conversation, answers)
     # Middleware may change the plan, so it is checked again afterwards.

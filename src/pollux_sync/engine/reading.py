@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.payloads import make_printable
 from pollux_sync.data.request import AssetPart, InlinePart, Part, TextPart, UploadPart, UriPart
-from pollux_sync.data.source import convert_read_errors
+from pollux_sync.data.source import convert_read_errors, describe_source
 from pollux_sync.errors import ConfigurationError, PolluxError, SourceError
 
 if TYPE_CHECKING:
@@ -60,6 +60,22 @@ def read_source(source: Source, info: ProviderInfo) -> Part:
     except PolluxError as error:
         error.source = source.identifier
         raise
+
+
+def read_earlier_source(source: Source, role: str, info: ProviderInfo) -> Part:
+    """Return the part of a source of an earlier turn. Raises what `read_source` raises.
+
+    Of what a tool returned, a text says why the model cannot see it: the rounds before are paid for.
+    """
+    if role != "tool":
+        return read_source(source, info)
+    try:
+        if info.takes_result(source):
+            return read_source(source, info)
+        reason = "this provider takes no such file from a tool"
+    except PolluxError as error:
+        reason = error.message
+    return TextPart(f"{describe_source(source)} cannot be shown: {reason}")
 
 
 def _is_empty(part: Part, source: Source) -> bool:

@@ -15,6 +15,7 @@ import pickle
 import subprocess
 import sys
 import traceback
+from base64 import b64encode
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -34,6 +35,7 @@ from pollux_sync import (
     Source,
     SourceError,
     StreamDone,
+    ToolResult,
     cancel_deferred,
     check_ready,
     collect_deferred,
@@ -380,6 +382,31 @@ class ConversationContract(Contract):
         texts = dict(_iter_texts(server.requests[-1].json()))
         assert all(isinstance(json.loads(text), dict) for name, text in texts.items() if name == "arguments")
         assert "not a JSON object" in server.requests[-1].body.decode()
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("chart.png", b"\x89PNG\r\n\x1a\nchart"), ("film.mp4", b"\x00\x00\x00\x18ftypisom")]
+    )
+    def test_sends_a_file_that_a_tool_returned_or_tells_of_it(
+        self,
+        server: ScriptedServer,
+        ask: Callable[[Options], ResultEnvelope],
+        tmp_path: Path,
+        name: str,
+        content: bytes,
+    ) -> None:
+        """What the service takes in no result is named there: the rounds before are paid for."""
+        server.reply(self.answer("fine"))
+        (tmp_path / name).write_bytes(content)
+        source = Source.from_file(tmp_path / name)
+        turns = [_QUESTION, _call_tools("a"), ToolResult.from_value("a", [source, "as asked"]).to_turn()]
+        # The model gets the file as it was when the tool returned it.
+        (tmp_path / name).unlink()
+        assert ask(Options(history=turns, tools=_TOOLS))["answers"] == ["fine"]
+        body = server.requests[-1].body.decode()
+        assert "as asked" in body
+        is_taken = read_provider_info(load(PROVIDERS, self.provider)).takes_result(source)
+        assert (b64encode(content).decode() in body) == is_taken
+        assert (f"{name} ({source.mime_type}) cannot be shown" in body) != is_taken
 
     def test_sends_no_blank_turn(self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]) -> None:
         """An answer that was blocked, or cut off in its thoughts, has no text."""

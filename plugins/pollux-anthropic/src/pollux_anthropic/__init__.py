@@ -112,6 +112,8 @@ INFO = ProviderInfo(
     accepts_client=True,
     # By the published contract of the Messages API, for ids of tool_use blocks.
     call_id_pattern=r"[a-zA-Z0-9_-]+",
+    # By the same contract, for the content of tool_result blocks.
+    result_types=_READABLE,
     deferred=LIMITS,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),

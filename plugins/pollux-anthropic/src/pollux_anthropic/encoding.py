@@ -166,7 +166,8 @@ def _encode_content(parts: Iterable[Part], text: str | None) -> list[Block]:
 
 def _encode_turn(turn: Turn) -> Iterable[Block]:
     if turn.role == "tool":
-        result = {"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": turn.content}
+        content = _encode_content(turn.parts, turn.content) if turn.parts else turn.content
+        result = {"type": "tool_result", "tool_use_id": turn.tool_call_id or "", "content": content}
         return [result | ({"is_error": True} if turn.is_error else {})]
     if turn.role == "assistant":
         return _encode_answer(turn)

@@ -149,6 +149,8 @@ INFO = ProviderInfo(
         SourceRule(source_types={"stored"}, delivery="stored"),
         SourceRule(source_types={"uri", "arxiv", "youtube"}, delivery="uri"),
     ),
+    # https://ai.google.dev/gemini-api/docs/function-calling#multimodal (2026-11)
+    result_types=("image/png", "image/jpeg", "image/webp", "application/pdf"),
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,

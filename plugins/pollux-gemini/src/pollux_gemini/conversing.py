@@ -13,6 +13,7 @@ from pollux_gemini.parts import encode_part, read_function_calls, read_objects, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pollux_gemini.models import ModelFacts
     from pollux_gemini.parts import Json
     from pollux_sync.plugin import Call, Part, ToolCall, Turn
 
@@ -61,7 +62,7 @@ def _encode_turns(call: Call) -> Iterator[tuple[str, list[Json]]]:
             yield "model", parts
         elif turn.role == "tool":
             function_call = function_calls.get(turn.tool_call_id or "", _UNKNOWN_FUNCTION)
-            yield "user", [_encode_tool_result(turn, function_call)]
+            yield "user", _encode_tool_result(turn, function_call, find_facts(call.model))
         elif turn.role not in _SYSTEM_ROLES:
             yield "user", _encode_user_parts(turn.parts, turn.content)
     yield "user", _encode_user_parts(call.parts, call.prompt)
@@ -98,7 +99,17 @@ def _encode_function_call(call: ToolCall) -> Json:
     return ({"id": call.id} if call.id else {}) | {"name": call.name, "args": _parse_object(call.arguments) or {}}
 
 
-def _encode_tool_result(turn: Turn, function_call: Json) -> Json:
+def _encode_tool_result(turn: Turn, function_call: Json, facts: ModelFacts) -> list[Json]:
+    """Encode a result: the text, then its files, inside it where the model takes them and they are not stored."""
+    parts = [encode_part(part) for part in turn.parts]
+    inside = [part for part in parts if facts.reads_result_parts and "inlineData" in part]
+    response = _encode_response(turn, function_call)
+    if inside:
+        response["functionResponse"]["parts"] = inside
+    return [response, *(part for part in parts if part not in inside)]
+
+
+def _encode_response(turn: Turn, function_call: Json) -> Json:
     # The service matches a result to its call by name, and by id if the model sent one.
     response = None if turn.is_error else _parse_object(turn.content)
     if response is None:

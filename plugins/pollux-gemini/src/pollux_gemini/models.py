@@ -33,6 +33,8 @@ class ModelFacts:
     ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
     ``takes_tools_with_schema``: the model takes tools in a request that asks for JSON.
     ``checks_signatures``: the model refuses an earlier call of a function without its thought signature.
+    ``reads_result_parts``: a function's result may hold files, by
+    https://ai.google.dev/gemini-api/docs/function-calling#multimodal (2026-11); others get them beside the result.
     """
 
     pattern: str
@@ -42,6 +44,7 @@ class ModelFacts:
     can_stop: bool = True
     takes_tools_with_schema: bool = False
     checks_signatures: bool = False
+    reads_result_parts: bool = False
 
     @property
     def efforts(self) -> tuple[str, ...]:
@@ -56,7 +59,9 @@ FACTS = (
     ModelFacts(pattern=r"gemini-2\.5-pro", thinking="budget", min_budget=128, max_budget=32_768, can_stop=False),
     ModelFacts(pattern=r"gemini-2\.5-flash-lite", thinking="budget", min_budget=512, max_budget=24_576),
     ModelFacts(pattern=r"gemini-2\.5", thinking="budget", max_budget=24_576),
-    ModelFacts(pattern=r"", thinking="level", takes_tools_with_schema=True, checks_signatures=True),
+    ModelFacts(
+        pattern=r"", thinking="level", takes_tools_with_schema=True, checks_signatures=True, reads_result_parts=True
+    ),
 )
 
 

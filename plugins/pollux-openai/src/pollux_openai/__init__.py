@@ -109,6 +109,8 @@ INFO = ProviderInfo(
     accepts_client=True,
     # By the published contract of the Responses API, for call_id of a function's output.
     call_id_pattern=r".{1,64}",
+    # By the same contract, for the output of a function.
+    result_types=_INLINE_TYPES,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history"),

@@ -110,7 +110,8 @@ def _list_new_turns(call: Call) -> tuple[Turn, ...]:
 def _encode_turn(turn: Turn, model: str) -> Iterable[dict[str, Any]]:
     """Encode one turn as input items. An answer is replayed unchanged if its items were kept."""
     if turn.role == "tool":
-        return [{"type": "function_call_output", "call_id": turn.tool_call_id or "", "output": result_text(turn)}]
+        output = _encode_content(turn.parts, result_text(turn)) if turn.parts else result_text(turn)
+        return [{"type": "function_call_output", "call_id": turn.tool_call_id or "", "output": output}]
     return read_replay_items(turn, model) or _encode_plain_turn(turn)
 
 
