@@ -13,7 +13,7 @@ import pytest
 
 from acme_server import FileServer, build_answer
 from installing import install
-from pollux_sync import Config, Options, Reply, RetryPolicy, ToolCall, run_many
+from pollux_sync import Config, Options, Reply, RetryPolicy, ToolCall, hookimpl, run_many
 from pollux_sync.cli.asking import build_run_parser
 from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.progress import Progress, build_progress
@@ -56,8 +56,25 @@ def test_dash_reads_a_prompt_from_standard_input(cli):
     assert "2/2: Who? ---\necho: Who?\n" in cli("run", "--mock", "a", "-", stdin="Who?\n").out
 
 
-def test_standard_input_is_not_read_when_there_is_a_prompt(cli):
-    assert cli("run", "--mock", "a", stdin="Who?").out == "echo: a\n"
+def test_piped_text_beside_a_prompt_is_a_source(cli):
+    assert cli("run", "--mock", "Who?", stdin="Call me Ishmael.\n").out == "echo: Call me Ishmael.\n"
+
+
+def test_piped_text_beside_a_prompt_comes_after_other_sources(folder, cli, at_server, server):
+    (folder / "a.txt").write_text("first")
+    server.reply(build_answer())
+    cli("run", *at_server, "Who?", "-s", "a.txt", stdin="second")
+    assert server.requests[0].json()["parts"] == [{"text": "first"}, {"text": "second"}]
+
+
+def test_piped_text_beside_a_file_of_prompts_is_a_source(folder, cli):
+    (folder / "questions.txt").write_text("Who?\n")
+    assert cli("run", "--mock", "--prompts", "questions.txt", stdin="Ishmael").out == "echo: Ishmael\n"
+
+
+@pytest.mark.parametrize("stdin", [None, "", " \n"])
+def test_nothing_that_is_piped_adds_no_source(cli, stdin):
+    assert cli("run", "--mock", "Who?", stdin=stdin).out == "echo: Who?\n"
 
 
 def test_piped_text_can_be_the_source(cli):
@@ -98,7 +115,25 @@ def test_piped_bytes_that_are_not_text_are_refused(start, tmp_path):
         process = start("run", "--mock", stdin=stdin, env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8:strict"})
         err = process.stderr.read()
     assert process.wait() == 2
-    assert err.startswith("error: standard input is not text")
+    assert err.startswith("error: standard input is not text in UTF-8")
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_piped_text_in_another_encoding_is_refused_with_what_to_do(start, tmp_path, locale):
+    (tmp_path / "bytes").write_bytes("Grüße".encode("latin1"))
+    with (tmp_path / "bytes").open("rb") as stdin:
+        process = start("run", "--mock", "Who?", stdin=stdin, env=locale)
+        err = process.stderr.read()
+    assert process.wait() == 2
+    assert err.startswith("error: standard input is not text in UTF-8")
+    assert "iconv -f latin1 -t utf-8" in err
+
+
+def test_mark_at_the_start_of_piped_text_is_no_part_of_it(start, tmp_path):
+    (tmp_path / "marked").write_bytes("\ufeffGrüße".encode())
+    with (tmp_path / "marked").open("rb") as stdin:
+        process = start("run", "--mock", stdin=stdin, env={"PYTHONIOENCODING": "utf-8"})
+        assert process.stdout.read() == "echo: Grüße\n"
 
 
 # sources
@@ -145,6 +180,43 @@ def test_bad_source_is_refused(cli, word, message):
     done = cli("run", "--mock", "a", "-s", word)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(message)
+
+
+@pytest.fixture
+def notes(folder):
+    """Two files, and one whose name could be a value of an option."""
+    for name in ("a.md", "b.md", "5"):
+        (folder / name).write_text(f"text of {name}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-s", "a.md", "b.md", "Who?"),
+        ("Who?", "-s", "a.md", "b.md"),
+        ("-s", "a.md", "Who?", "b.md"),
+        ("--source", "a.md", "b.md", "Who?"),
+        ("--source=a.md", "b.md", "Who?"),
+        ("-sa.md", "b.md", "Who?"),
+        ("-s", "a.md", "--concurrency", "5", "b.md", "Who?"),
+        ("-s", "a.md", "--stream-timeout", "5", "b.md", "--", "Who?"),
+    ],
+)
+@pytest.mark.usefixtures("notes")
+def test_takes_every_file_that_the_shell_puts_after_s(cli, at_server, server, words):
+    server.reply(build_answer())
+    done = cli("run", *at_server, *words)
+    assert (done.code, done.err) == (0, "")
+    body = server.requests[0].json()
+    assert (body["prompt"], body["parts"]) == ("Who?", [{"text": "text of a.md"}, {"text": "text of b.md"}])
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize("words", [("a.md",), ("--stream-timeout", "5", "a.md"), ("-s", "b.md", "--", "a.md")])
+def test_a_files_name_is_a_prompt_where_no_source_goes_before(cli, at_server, server, words):
+    server.reply(build_answer())
+    cli("run", *at_server, *words)
+    assert server.requests[0].json()["prompt"] == "a.md"
 
 
 def test_each_prompt_is_asked_about_each_source(folder, cli):
@@ -511,7 +583,7 @@ def test_error_of_a_single_prompt_is_printed_with_its_hint(cli, at_server, serve
         done = cli("run", *at_server, "Who?", *words)
         assert (done.code, done.out) == (1, "")
         assert done.err.startswith("error: status 401")
-        assert "hint: check api_key or ACME_API_KEY" in done.err
+        assert "hint: check ACME_API_KEY" in done.err
 
 
 def test_key_never_shows(cli, at_server, server):
@@ -632,6 +704,34 @@ def test_progress_is_rewritten_in_place_and_leaves_nothing_behind():
         " " * len("3/4 answered, 1 failed, 113 s"),
         "",
     ]
+
+
+class Listening(io.StringIO):
+    """A stream that tells when something was written to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, text):
+        count = super().write(text)
+        self.written.set()
+        return count
+
+
+def test_progress_is_shown_before_the_first_answer():
+    stream = Listening()
+    progress = Progress(stream, clock=iter([0.0, *[3.0] * 1000]).__next__, delay_s=0.01)
+
+    class Waiting:
+        @hookimpl
+        def pollux_call(self):
+            assert stream.written.wait(20)
+            return Reply(text="fine")
+
+    with progress:
+        run_many("a", config=config_at(progress, Waiting()))
+    assert stream.getvalue().startswith("\r0/1 answered, 3 s")
 
 
 def test_progress_of_a_quick_run_is_not_shown():

@@ -25,7 +25,7 @@ def acme(**values):
 def test_provider_that_is_not_installed_is_refused_with_a_hint_to_install_or_pick_one():
     with pytest.raises(PluginLoadError, match="no installed provider is called 'acme'") as caught:
         acme()
-    assert caught.value.hint.startswith("pip install pollux-acme, or pick one of: ")
+    assert caught.value.hint.startswith("pip install the package that offers it, or pick one of: ")
     assert "mock" in caught.value.hint
 
 

@@ -244,3 +244,33 @@ def test_broken_project_that_mentions_us_is_refused_by_its_file(folder):
 def test_broken_project_that_does_not_mention_us_is_ignored(folder):
     (folder / "pyproject.toml").write_text("[project\n")
     assert read_enabled_plugins() == ()
+
+
+def test_project_in_another_encoding_that_mentions_us_is_refused(folder):
+    (folder / "pyproject.toml").write_bytes('[tool.pollux-sync]\nplugins = ["größe"]\n'.encode("latin1"))
+    with pytest.raises(ConfigurationError, match=r"pyproject\.toml is not valid TOML"):
+        read_enabled_plugins()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every file")
+def test_project_that_cannot_be_read_is_refused_with_a_way_on(folder):
+    (folder / "pyproject.toml").write_text("")
+    (folder / "pyproject.toml").chmod(0)
+    with pytest.raises(ConfigurationError, match="cannot be read, and may list plugins") as caught:
+        read_enabled_plugins()
+    assert "set POLLUX_SYNC_PLUGINS" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[tool.pollux-sync]\nplugin = ["log"]', "holds 'plugin', which nobody reads"),
+        ('[tool.pollux_sync]\nplugins = ["log"]', "has a table tool.pollux_sync"),
+        ('[[tool.pollux-sync]]\nplugins = ["log"]', "must be a list of names"),
+        ("tool = 'pollux-sync'", "tool"),
+    ],
+)
+def test_table_that_nobody_would_read_is_refused(folder, content, message):
+    (folder / "pyproject.toml").write_text(content)
+    with pytest.raises(ConfigurationError, match=message):
+        read_enabled_plugins()

@@ -4,7 +4,7 @@ from zipfile import ZipFile
 import pytest
 
 from pollux_sync import ConfigurationError, PluginLoadError
-from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, find, list_entry_points, list_names, load
+from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, find, list_entry_points, list_names, load
 
 PLUGIN = "class Plugin: pass"
 BROKEN = "raise RuntimeError('no such whale')"
@@ -332,14 +332,14 @@ def test_unknown_provider_has_a_hint_to_install_or_pick_one(install):
     install(PLUGIN)
     with pytest.raises(PluginLoadError) as caught:
         load(PROVIDERS, "zzz")
-    assert caught.value.hint.startswith("pip install pollux-zzz, or pick one of: acme, ")
+    assert caught.value.hint.startswith("pip install the package that offers it, or pick one of: acme, ")
     assert "mock" in caught.value.hint
 
 
 def test_hint_for_an_unknown_plugin_says_that_none_is_installed():
     with pytest.raises(PluginLoadError) as caught:
         load(MIDDLEWARE, "log")
-    assert caught.value.hint == "pip install pollux-log, or pick one of: none is installed"
+    assert caught.value.hint == "pip install the package that offers it, or pick one of: none is installed"
 
 
 def test_hint_does_not_repeat_the_prefix_of_a_pollux_package():
@@ -377,3 +377,19 @@ def test_distribution_installed_into_a_folder_already_searched_is_found(tmp_path
     install_into(tmp_path, "pollux-latecomer", latecomer="latecomer_plugin:Provider")
     (tmp_path / "latecomer_plugin.py").write_text("class Provider:\n    pass\n")
     assert load(PROVIDERS, "latecomer").origin == "pollux-latecomer 1.0"
+
+
+@pytest.mark.parametrize("wanted", ["opneai", "pollux-openai", "OpenAI", "openai"])
+def test_hint_names_a_package_of_ours_for_a_near_name(wanted, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    with pytest.raises(PluginLoadError) as caught:
+        find(PROVIDERS, wanted)
+    assert "pip install pollux-openai, or pick one of" in caught.value.hint
+
+
+@pytest.mark.parametrize("group", [PROVIDERS, MIDDLEWARE, COMMANDS])
+def test_hint_names_no_package_that_is_not_ours(group):
+    with pytest.raises(PluginLoadError) as caught:
+        find(group, "whatever")
+    assert "whatever" not in caught.value.hint
+    assert "pip install pollux-" not in caught.value.hint

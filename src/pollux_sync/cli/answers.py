@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pollux_sync.cli.exits import format_error
 from pollux_sync.cli.terminal import write, write_answer, write_remark
 
 if TYPE_CHECKING:
@@ -14,13 +15,18 @@ if TYPE_CHECKING:
 _MAX_TITLE = 60
 
 
-def write_answers(result: Mapping[str, Any], titles: Sequence[str]) -> None:
-    """Write every answer that is not empty. With several questions, write a line with number and title above each."""
-    for index, text in enumerate(_list_texts(result)):
+def write_answers(result: Mapping[str, Any], titles: Sequence[str] | None) -> None:
+    """Write every answer that is not empty. With several, write a line with number and title above each.
+
+    Without ``titles``, which are the prompts as far as they are known, the line has the number alone.
+    """
+    texts = _list_texts(result)
+    for index, text in enumerate(texts):
         if not text.strip():
             continue
-        if len(titles) > 1:
-            write(f"--- {index + 1}/{len(titles)}: {titles[index]} ---")
+        if len(texts) > 1:
+            title = f": {titles[index]}" if titles else ""
+            write(f"--- {index + 1}/{len(texts)}{title} ---")
         write_answer(text)
 
 
@@ -43,7 +49,8 @@ def iter_error_lines(result: Mapping[str, Any], *, include_errors: bool) -> Iter
     for index in range(len(errors)):
         where = f"prompt {index + 1} of {len(errors)}: " if len(errors) > 1 else ""
         if errors[index]:
-            yield from [f"error: {where}{_describe_error(errors[index])}"] if include_errors else []
+            error = errors[index]
+            yield from [format_error(f"{where}{error['message']}", error["hint"])] if include_errors else []
         elif misfits[index]:
             yield f"error: {where}the answer does not fit --schema: {misfits[index]}"
 
@@ -70,8 +77,6 @@ def _list_texts(result: Mapping[str, Any]) -> list[str]:
     return [text if value is None else json.dumps(value, ensure_ascii=False) for text, value in pairs]
 
 
-def _describe_error(error: Mapping[str, Any]) -> str:
-    return f"{error['message']}\n  hint: {error['hint']}" if error["hint"] else str(error["message"])
 
 
 def _shorten(text: str) -> str:

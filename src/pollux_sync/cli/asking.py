@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,6 +19,7 @@ from pollux_sync.cli.terminal import is_stdin_piped, read_stdin
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
 from pollux_sync.data.options import Options
 from pollux_sync.data.retry import RetryPolicy
+from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import MOCK, Config
 from pollux_sync.hooks.environment import read_variable
@@ -25,7 +28,7 @@ from pollux_sync.hooks.loading import PROVIDERS, list_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pollux_sync.data.source import Source
+    from pollux_sync.cli.commands import CommandParser
 
 PROVIDER_VARIABLE = "POLLUX_SYNC_PROVIDER"
 MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
@@ -33,10 +36,12 @@ MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
 #: The fields of `Config` that `add_route_arguments` sets.
 ROUTE_FIELDS = frozenset({"proxy", "ca_bundle"})
 
+_PIPED = "Piped text is a source too; without PROMPT it is the prompt."
 _EPILOG = f"""\
 sources:
   -s notes.md                      a local file; its name decides its type, or else its first bytes
-  -s -                             the text on standard input
+  -s *.md                          all files that the shell puts there
+  -s -                             the text on standard input; piped text beside a prompt is a source by itself
   -s https://example.org/a.png     a URL, fetched by the provider
   -s arxiv:1706.03762              a paper; an arxiv.org URL works too
   -s https://youtu.be/...          a video
@@ -74,25 +79,40 @@ def build_question(arguments: Namespace) -> Question:
     # Standard input comes last: a mistake elsewhere is reported at once, not after a slow pipe has ended.
     sources = [parse_source(word) for word in arguments.source]
     prompts = _list_prompts(arguments)
+    sources += _read_piped_source(arguments)
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
 
 
-def parse_arguments(argv: Sequence[str], parser: ArgumentParser | None = None) -> Namespace:
+def parse_arguments(argv: Sequence[str], parser: CommandParser | None = None) -> Namespace:
     """Return the arguments by name; each word after ``--`` is a prompt. Raises SystemExit as argparse does."""
     words = list(argv)
+    parser = parser or build_run_parser()
     # argparse's intermixed mode lets options follow prompts, but drops the -- and then reads options after it.
     end = words.index("--") if "--" in words else len(words)
-    arguments = (parser or build_run_parser()).parse_intermixed_args(words[:end])
+    arguments = parser.parse_intermixed_args(_mark_sources(words[:end], parser))
     arguments.prompts += words[end + 1 :]
     return arguments
 
 
-def build_run_parser() -> ArgumentParser:
+def _mark_sources(words: Sequence[str], parser: CommandParser) -> list[str]:
+    """Return the words with ``--source=`` before each file that follows ``-s``, as the shell expands ``-s *.md``."""
+    marked: list[str] = []
+    has_source = is_value = False
+    for word in words:
+        is_option = not is_value and word.startswith("-") and word != "-"
+        is_file = has_source and not (is_value or is_option) and os.path.exists(word)  # noqa: PTH110 - never raises
+        marked.append(f"--source={word}" if is_file else word)
+        has_source |= is_option and word.startswith(("-s", "--source")) and not word.startswith("--st")
+        is_value = is_option and parser.takes_value(word)
+    return marked
+
+
+def build_run_parser() -> CommandParser:
     """Return the parser of ``pollux-sync run``."""
     parser = build_parser(
         "run",
         "PROMPT... [-s SOURCE]... [-p PROVIDER] [-m MODEL] [options]",
-        details="Every prompt is asked about all sources.\nWithout PROMPT, standard input is the prompt.",
+        details=f"Every prompt is asked about all sources.\n{_PIPED}",
         epilog=_EPILOG,
     )
     add_question_arguments(parser)
@@ -309,6 +329,17 @@ def _list_prompts(arguments: Namespace) -> list[str | None]:
     raise ConfigurationError(
         "there is no prompt", hint="write pollux-sync run 'Who built it?', or pipe the prompt to it"
     )
+
+
+def _read_piped_source(arguments: Namespace) -> list[Source]:
+    """Return the text that is piped beside a prompt as a source; nothing if the text has another place."""
+    has_prompt = bool(arguments.prompts or arguments.prompts_file)
+    if not has_prompt or "-" in {*arguments.prompts, *arguments.source} or not is_stdin_piped():
+        return []
+    text = ""
+    with suppress(OSError):  # a descriptor that is closed, as some services start a command, brings nothing
+        text = read_stdin()
+    return [Source.from_text(text, identifier="stdin")] if text.strip() else []
 
 
 def _read_lines(path: str) -> list[str]:

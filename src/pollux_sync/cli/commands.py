@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pollux_sync.cli.terminal import escape_controls
@@ -40,8 +40,18 @@ class CommandParser(ArgumentParser):
         """Exit with the usage and the message on stderr."""
         super().error(escape_controls(message))
 
+    def list_flags(self) -> dict[str, tuple[str, bool]]:
+        """Return for each field that an option sets the option's long name, and whether it takes a value."""
+        shown = (action for action in self._actions if action.option_strings and action.help != SUPPRESS)
+        return {action.dest: (action.option_strings[-1], action.nargs != 0) for action in shown}
 
-def build_parser(name: str, usage: str | None = None, *, details: str = "", epilog: str = "") -> ArgumentParser:
+    def takes_value(self, word: str) -> bool:
+        """Return whether ``word`` is an option whose value is the next word."""
+        action = self._option_string_actions.get(word)
+        return action is not None and action.nargs != 0
+
+
+def build_parser(name: str, usage: str | None = None, *, details: str = "", epilog: str = "") -> CommandParser:
     """Return a parser for the built-in command ``name``, without its arguments.
 
     Its description is the line of `DESCRIPTIONS`, then ``details``.

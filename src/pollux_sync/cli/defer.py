@@ -13,10 +13,10 @@ from pollux_sync.engine.journaling import locate_job_file, read_job_file
 from pollux_sync.errors import STOPS, ConfigurationError
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
     from collections.abc import Sequence
 
     from pollux_sync.cli.asking import Question
+    from pollux_sync.cli.commands import CommandParser
     from pollux_sync.data.handles import DeferredHandle
 
 _EPILOG = f"""\
@@ -61,7 +61,7 @@ def _submit(question: Question, job_file: str) -> DeferredHandle:
         raise
 
 
-def _build_parser() -> ArgumentParser:
+def _build_parser() -> CommandParser:
     parser = build_parser(
         "defer",
         "--job FILE PROMPT... [-s SOURCE]... [-p PROVIDER] [-m MODEL] [options]",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TRACEBACK = "--traceback"
+#: ``help run`` is ``run --help``, unless an installed package has a command of that name.
+_HELP = "help"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +38,8 @@ def _dispatch(words: list[str]) -> object:
     if not command:
         parser.print_help(sys.stderr)
         return REFUSED
+    if command[0] == _HELP and _HELP not in [name for name, _ in list_commands()]:
+        return _dispatch([*command[1:2], "--help"])
     return load_command(command[0])(command[1:])
 
 

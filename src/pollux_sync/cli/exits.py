@@ -116,8 +116,16 @@ def _choose_exit_code(error: Exception) -> int:
 
 def _describe_error(error: Exception) -> str:
     if isinstance(error, PolluxError):
-        return f"error: {error}"
+        return format_error(error.message, error.hint)
     return f"error: {type(error).__name__}: {error}\n  hint: add --traceback to see where it fails"
+
+
+def format_error(message: str, hint: str | None) -> str:
+    """Return the lines that show an error and its hint."""
+    # Imported here: no command that goes well pays for it.
+    from pollux_sync.cli.hints import translate_hint
+
+    return f"error: {message}\n  hint: {translate_hint(hint)}" if hint else f"error: {message}"
 
 
 def _format_traceback(error: Exception) -> str:

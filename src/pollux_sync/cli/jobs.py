@@ -162,8 +162,8 @@ def _write_result(result: ResultEnvelope, *, as_json: bool) -> None:
     if as_json:
         write_json(plain)
     else:
-        # The prompts are not in the job file, so the custom ids are the titles.
-        write_answers(plain, [item["custom_id"] for item in plain["diagnostics"]["deferred"]["items"]])
+        # The prompts are in no job file: they may be secret, and a handle travels.
+        write_answers(plain, None)
 
 
 def _build_row(name: str, snapshot: DeferredSnapshot) -> tuple[str, ...]:

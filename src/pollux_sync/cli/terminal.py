@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pollux_sync.errors import SourceError
@@ -77,12 +78,16 @@ def is_stdin_piped() -> bool:
 
 
 def read_stdin() -> str:
-    """Return all text of stdin. Raises SourceError when it is not text."""
+    """Return all text of stdin, in UTF-8 whatever the locale. Raises SourceError when it is not that."""
+    # In the locale "C" Python would pass on bytes that are no text as lone surrogates.
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
     try:
         return sys.stdin.read() if sys.stdin is not None else ""
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"standard input is not text: {error}", hint="save it to a file and pass the file: -s FILE"
+            f"standard input is not text in UTF-8: {error}",
+            hint="convert a text (iconv -f latin1 -t utf-8), and pass any other content as a file: -s FILE",
         ) from error
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.checks import check_keys
 from pollux_sync.errors import ConfigurationError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PLUGINS_VARIABLE = "POLLUX_SYNC_PLUGINS"
+_TABLE_HINT = 'write [tool.pollux-sync] and plugins = ["name", ...]'
 
 
 def read_variable(name: str) -> str | None:
@@ -33,28 +34,42 @@ def read_enabled_plugins() -> tuple[str, ...]:
     if listed is not None:
         return tuple(name.strip() for name in listed.split(",") if name.strip())
     file = _find_nearest("pyproject.toml")
-    return () if file is None else _parse_plugins(_read_text(file), file)
+    return () if file is None else _parse_plugins(_read_project(file), file)
+
+
+def _read_project(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        # It may enable middleware that must not be missed, such as one that removes names from prompts.
+        raise ConfigurationError(
+            f"{file} cannot be read, and may list plugins: {error.strerror}",
+            hint=f"correct its permissions, or set {PLUGINS_VARIABLE}, which may be empty",
+        ) from error
 
 
 # Parsing takes milliseconds, and every Config would do it. The content is part of the key: the file may change.
 @lru_cache(maxsize=8)
-def _parse_plugins(content: str, file: Path) -> tuple[str, ...]:
+def _parse_plugins(content: bytes, file: Path) -> tuple[str, ...]:
     """Return the names that the content of a ``pyproject.toml`` lists."""
     # Most projects do not mention us, and need neither the parser nor valid TOML.
-    if "pollux-sync" not in content:
+    if not re.search(rb"pollux[-_]sync", content):
         return ()
     import tomllib
 
-    hint = 'write [tool.pollux-sync] and plugins = ["name", ...]'
     try:
-        table = tomllib.loads(content).get("tool", {}).get("pollux-sync", {})
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{file} is not valid TOML: {error}", hint=hint) from error
-    if isinstance(table, dict):
-        check_keys(f"[tool.pollux-sync] in {file}", table, {"plugins"}, hint=hint)
-    names = table.get("plugins", []) if isinstance(table, dict) else None
+        # Editors on Windows write a byte order mark.
+        tools: Any = tomllib.loads(content.decode("utf-8-sig")).get("tool", {})
+    except (ValueError, RecursionError) as error:  # neither TOML nor UTF-8
+        raise ConfigurationError(f"{file} is not valid TOML: {error}", hint=_TABLE_HINT) from error
+    table: Any = tools.get("pollux-sync", {}) if isinstance(tools, dict) else None
+    if isinstance(tools, dict) and "pollux_sync" in tools:
+        raise ConfigurationError(f"{file} has a table tool.pollux_sync", hint=_TABLE_HINT)
+    fields = table if isinstance(table, dict) else {"plugins": None}
+    check_keys(f"[tool.pollux-sync] in {file}", fields, {"plugins"}, hint=_TABLE_HINT)
+    names = fields.get("plugins", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigurationError(f"plugins in {file} must be a list of names", hint=hint)
+        raise ConfigurationError(f"plugins in {file} must be a list of names", hint=_TABLE_HINT)
     return tuple(names)
 
 

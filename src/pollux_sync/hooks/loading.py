@@ -31,6 +31,8 @@ STRICT_VARIABLE = "POLLUX_SYNC_STRICT_PLUGINS"
 _KINDS = {PROVIDERS: "provider", MIDDLEWARE: "plugin", "pollux_sync.commands": "command"}
 
 
+#: The providers that this project publishes, each as the distribution pollux-NAME.
+_OWN_PROVIDERS = ("anthropic", "gemini", "local", "openai", "openrouter")
 #: The endings of the folders that installers write beside a package.
 _METADATA = (".dist-info", ".egg-info")
 
@@ -119,10 +121,16 @@ def _list_offers(group: Group, distribution: str, name: str) -> list[EntryPoint]
 def _build_unknown(group: Group, wanted: str) -> PluginLoadError:
     kind, known = _KINDS[group], list_names(group)
     name = wanted.rpartition(":")[2]
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    package = name if name.startswith("pollux-") else f"pollux-{name}"
-    hint = f"did you mean {near[0]!r}? Otherwise " if near else f"pip install {package}, or "
-    hint += f"pick one of: {', '.join(known) or 'none is installed'}"
+    ours = _OWN_PROVIDERS if group == PROVIDERS else ()
+    near = difflib.get_close_matches(name.lower().removeprefix("pollux-"), {*known, *ours}, n=1)
+    hint = f"pick one of: {', '.join(known) or 'none is installed'}"
+    # Only a package of ours is named: under a name that was mistyped, anybody may have published anything.
+    if near and near[0] in ours and near[0] not in known:
+        hint = f"pip install pollux-{near[0]}, or {hint}"
+    elif group != COMMANDS and not near:
+        hint = f"pip install the package that offers it, or {hint}"
+    if near and near[0] != name:
+        hint = f"did you mean {near[0]!r}? Otherwise {hint}"
     return PluginLoadError(f"no installed {kind} is called {wanted!r}", hint=hint, name=wanted)
 
 
