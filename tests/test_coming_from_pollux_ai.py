@@ -1,6 +1,8 @@
 """The page for users of pollux-ai names only things that exist here."""
 
+import copy
 import inspect
+import pickle
 import re
 import typing
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 import pollux_gemini
 import pollux_sync
+from pollux_sync._successors import SUCCESSORS
 from pollux_sync.hooks import specs
 
 PAGE = (Path(__file__).parents[1] / "docs" / "coming-from-pollux-ai.md").read_text()
@@ -100,3 +103,90 @@ def test_every_option_is_told_to_be_old_or_new(name):
 def test_tables_name_most_functions():
     functions = {name for name, value in PUBLIC.items() if inspect.isfunction(value)}
     assert len(functions & set(NAMES)) > 20
+
+
+#: The names that the package pollux-ai 2.0.0 exports.
+EXPORTS_OF_2 = [
+    "APIError",
+    "CacheError",
+    "CachePolicy",
+    "CacheSetting",
+    "Config",
+    "ConfigurationError",
+    "ContextOverflowError",
+    "Continuation",
+    "DeferredHandle",
+    "DeferredNotReadyError",
+    "DeferredSnapshot",
+    "Environment",
+    "Event",
+    "Input",
+    "InternalError",
+    "Message",
+    "MessageRole",
+    "Output",
+    "OutputCollection",
+    "PolluxError",
+    "ProviderReadiness",
+    "RateLimitError",
+    "RetryPolicy",
+    "Session",
+    "Source",
+    "SourceError",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolCallParseError",
+    "ToolChoice",
+    "ToolDeclaration",
+    "ToolResult",
+    "cancel_deferred",
+    "check_ready",
+    "collect_deferred",
+    "defer",
+    "inspect_deferred",
+    "interact",
+    "local_reasoning",
+    "prepare_environment",
+    "run",
+    "run_many",
+    "stream",
+]
+
+
+@pytest.mark.parametrize("name", EXPORTS_OF_2)
+def test_every_export_of_2_is_here_or_has_a_successor(name):
+    assert (name in PUBLIC) != (name in SUCCESSORS)
+
+
+def test_page_shows_the_table_of_successors():
+    assert "".join(f"| `{name}` | {successor} |\n" for name, successor in SUCCESSORS.items()) in PAGE
+
+
+@pytest.mark.parametrize("name", SUCCESSORS)
+def test_missing_name_says_what_to_take(name):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; coming from pollux-ai, take ") as caught:
+        getattr(pollux_sync, name)
+    assert SUCCESSORS[name].replace("`", "") in str(caught.value)
+
+
+CONFIG = pollux_sync.Config(provider="openai", model="m", use_mock=True)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: pollux_sync.run("a", config=CONFIG),
+        lambda: pollux_sync.result_of(pollux_sync.run_many(["a", "b"], config=CONFIG), 1),
+        lambda: pollux_sync.run("a", config=CONFIG).copy(),
+        lambda: pickle.loads(pickle.dumps(pollux_sync.run("a", config=CONFIG))),  # noqa: S301 - our own
+        lambda: copy.deepcopy(pollux_sync.run("a", config=CONFIG)),
+    ],
+)
+def test_result_that_is_asked_for_an_attribute_says_that_it_is_a_dict(build):
+    result = build()
+    assert isinstance(result, dict)
+    with pytest.raises(AttributeError, match=r"a result is a dict, .* Output\(result\)"):
+        _ = result.text
+    with pytest.raises(AttributeError, match=r"take result\['usage'\]; "):
+        _ = result.usage
+    assert not hasattr(result, "_repr_html_")

@@ -231,7 +231,14 @@ __all__ = [
 __version__ = VERSION
 
 
-__getattr__ = build_getattr(__name__, _HOMES)
+def _name_successor(name: str) -> str:
+    # Imported here, so that only a name that is missing costs the import.
+    from pollux_sync._successors import SUCCESSORS
+
+    return f"; coming from pollux-ai, take {SUCCESSORS[name].replace('`', '')}" if name in SUCCESSORS else ""
+
+
+__getattr__ = build_getattr(__name__, _HOMES, _name_successor)
 
 
 def __dir__() -> list[str]:

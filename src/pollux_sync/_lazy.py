@@ -7,13 +7,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-def build_getattr(module: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
-    """Return a module's ``__getattr__``. ``homes`` lists the names of each module below ``pollux_sync``."""
+def build_getattr(
+    module: str,
+    homes: Mapping[str, tuple[str, ...]],
+    explain_missing: Callable[[str], str] | None = None,
+) -> Callable[[str], object]:
+    """Return a module's ``__getattr__``. ``homes`` lists the names of each module below ``pollux_sync``.
+
+    ``explain_missing`` returns what the error for an unknown name says besides.
+    """
     home_of = {name: home for home, names in homes.items() for name in names}
 
     def load_name(name: str) -> object:
         if name not in home_of:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            more = explain_missing(name) if explain_missing else ""
+            raise AttributeError(f"module {module!r} has no attribute {name!r}{more}")
         import sys
         from importlib import import_module
 

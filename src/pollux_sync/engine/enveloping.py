@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from pollux_sync.data.envelope import Envelope
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
 from pollux_sync.engine.conversing import build_state
 from pollux_sync.errors import APIError, ConfigurationError, ToolCallParseError
@@ -130,7 +131,11 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "_conversation_state": states[0] if states else None,
         "_conversation_states": _keep_if_any(states) if len(states) > 1 else None,
     }
-    return cast("ResultEnvelope", {name: value for name, value in envelope.items() if value is not None})
+    return _drop_none(envelope)
+
+
+def _drop_none(fields: Mapping[str, Any]) -> ResultEnvelope:
+    return cast("ResultEnvelope", Envelope((name, value) for name, value in fields.items() if value is not None))
 
 
 def _name_sources(request: Request, failures: Sequence[Failure | None]) -> None:
@@ -231,7 +236,7 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
         "diagnostics": diagnostics,
         "_conversation_state": states[index],
     }
-    return cast("ResultEnvelope", {name: value for name, value in one.items() if value is not None})
+    return _drop_none(one)
 
 
 def _pick(value: Any, index: int) -> Any:
