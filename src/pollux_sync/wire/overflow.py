@@ -50,6 +50,9 @@ _FORMS = (
     # vLLM
     r"passed (?P<tokens>#) input tokens(?: and requested (?P<more>#) output tokens)?\..*? only (?P<limit>#) tokens",
     r"prompt length \(?(?P<tokens>#)\)? exceeds (?:the )?max\w*(?: \w+){0,3} \(?(?P<limit>#)",
+    r"max_tokens must be at least 1, got -\d",
+    # OpenAI, of a text of more than ten million characters
+    r"(?:content|input)[^' ]*': string too long",
     # TGI, and Together
     r"tokens \+ `max_new_tokens` must be <= (?P<limit>#)\. Given: (?P<tokens>#) `inputs` tokens and (?P<more>#)",
     r"`inputs` must have less than (?P<limit>#) tokens\. Given: (?P<tokens>#)",

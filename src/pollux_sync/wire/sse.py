@@ -48,7 +48,7 @@ _MAX_STRAY_BYTES = 2000
 
 
 class EventParser:
-    """Parses events from chunks of bytes.
+    """Parses events from chunks of bytes, and the errors that servers write among them in forms of their own.
 
     ``is_done`` is set when the server has ended the stream. ``error`` is set by an event that is not JSON, after which
     nothing more is read. ``blocks`` counts events and comments, ``pending_bytes`` is the size of the next event so far.
