@@ -27,6 +27,7 @@ def refuse(turn):
         RESULT | {"is_error": True},
         RESULT | {"content": {"sky": "blue"}},
         RESULT | {"content": [1, 2]},
+        RESULT | {"content": [{"type": "hotel", "stars": 4}, {"type": ["text"]}]},
         RESULT | {"content": ""},
         Message("assistant", tool_calls=[ToolCall("c1", "weather", "{}")]).to_turn(),
     ],
@@ -65,14 +66,21 @@ def test_refuses_a_key_that_nobody_reads(key, turn):
 
 
 @pytest.mark.parametrize("role", ["user", "assistant", "system"])
-@pytest.mark.parametrize("content", [[{"type": "text", "text": "My name is Ann."}], [{"type": "image_url"}]])
+@pytest.mark.parametrize("content", [[{"type": "text", "text": "My name is Ann."}], [{"type": "image_url"}], ["a"]])
 def test_points_from_content_parts_to_the_converter(role, content):
     assert "messages_from_openai" in refuse({"role": role, "content": content}).hint
 
 
-def test_points_from_parts_of_a_tools_result_to_the_converter():
+def test_refuses_a_tools_result_in_parts_of_text():
     error = refuse(RESULT | {"content": [{"type": "text", "text": "sunny"}]})
     assert "list of parts" in error.message
+    assert error.hint == "join the texts of the parts"
+
+
+def test_refuses_a_tool_result_that_is_no_json():
+    asked = run("The weather in Rome?", config=CONFIG, options=Options(tools=[{"name": "weather"}]))
+    with pytest.raises(ConfigurationError, match=r"tool_results\[0\]\['content'\] cannot be written as JSON"):
+        continue_tool(asked, [{"tool_call_id": "call_0", "content": {"sky": object()}}], config=CONFIG)
 
 
 def test_points_from_nested_tool_calls_to_the_converter():
@@ -80,7 +88,7 @@ def test_points_from_nested_tool_calls_to_the_converter():
     assert "messages_from_openai" in refuse({"role": "assistant", "tool_calls": [call]}).hint
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, ["a"], 3, True])
+@pytest.mark.parametrize("content", [{"a": 1}, 3, True])
 @pytest.mark.parametrize("role", ["user", "assistant", "system"])
 def test_refuses_content_that_is_no_text_by_its_place(role, content):
     assert refuse({"role": role, "content": content}).message.startswith("history[0]['content'] must be a string")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.checks import check_bool, check_keys, check_text, require_mapping, suggest_key
+from pollux_sync.data.checks import check_bool, check_json, check_keys, check_text, require_mapping, suggest_key
+from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _CALL_KEYS = frozenset({"id", "name", "arguments", "arguments_parsed"})
 #: What other programs call the keys and roles.
 _OTHER_NAMES = {"text": "content", "output": "content", "result": "content", "message": "content", "parts": "content"}
 _OTHER_ROLES = {"model": "assistant", "ai": "assistant", "bot": "assistant", "human": "user", "function": "tool"}
-_TRANSCRIPT_HINT = "messages of OpenAI: pass [message.to_turn() for message in messages_from_openai(transcript)]"
+_TRANSCRIPT_HINT = "convert a transcript: history=[message.to_turn() for message in messages_from_openai(transcript)]"
 _STORED_HINT = "pass it as it was stored"
 
 
@@ -82,31 +83,35 @@ def _check_content(name: str, item: Mapping[str, Any]) -> None:
     content: object = item.get("content")
     if isinstance(content, str):
         return
-    if _has_content_parts(content):
+    if item["role"] == "tool":
+        _check_result(name, content)
+    elif isinstance(content, list | tuple):
+        raise ConfigurationError(f"{name}['content'] is a list, where a turn holds one text", hint=_TRANSCRIPT_HINT)
+    # None is the usual content of an answer that only calls tools.
+    elif content is not None:
         raise ConfigurationError(
-            f"{name}['content'] is a list of parts, where a turn holds one text", hint=_TRANSCRIPT_HINT
+            f"{name}['content'] must be a string, got {type(content).__name__}", hint="pass the text of the turn"
         )
-    if item["role"] != "tool":
-        # None is the usual content of an answer that only calls tools.
-        if content is not None:
-            raise ConfigurationError(
-                f"{name}['content'] must be a string, got {type(content).__name__}", hint="pass the text of the turn"
-            )
-    # Structured results of tools are usual; they become JSON.
-    elif not isinstance(content, dict | list | tuple | int | float):
+
+
+def _check_result(name: str, content: object) -> None:
+    """Check what a tool returned where it is no text: plain data is usual, and becomes JSON."""
+    if not isinstance(content, dict | list | tuple | int | float):
         raise ConfigurationError(
             f"{name} needs content: text or plain data, got {type(content).__name__}",
             hint="pass what the tool returned as 'content', an empty text for nothing",
         )
+    if isinstance(content, list | tuple) and content and all(map(_is_text_part, content)):
+        raise ConfigurationError(
+            f"{name}['content'] is a list of parts, where a result is one text", hint="join the texts of the parts"
+        )
+    # Lone surrogates are replaced where the turns are built.
+    check_json(f"{name}['content']", replace_nested_surrogates(content))
 
 
-def _has_content_parts(content: object) -> bool:
-    """Return whether the content is a list of parts as services write it, such as {"type": "text", "text": ...}."""
-    return (
-        isinstance(content, list | tuple)
-        and bool(content)
-        and all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in content)
-    )
+def _is_text_part(part: object) -> bool:
+    """Return whether this is a part of a message, as services write it: {"type": "text", "text": ...}."""
+    return isinstance(part, dict) and part.get("type") in ("text", "input_text", "output_text") and "text" in part
 
 
 def _check_tool_call(name: str, call: object) -> None:
