@@ -86,11 +86,15 @@ def test_shows_the_model_a_file_that_a_tool_returns_even_if_the_next_round_repla
     json.dumps(result)
 
 
-def test_tells_the_text_of_a_text_that_a_tool_returns():
+def test_tells_the_text_of_a_text_that_a_tool_returns(tmp_path):
+    def weather(city: str) -> list[object]:
+        (tmp_path / "notes.md").write_text("as ever")
+        return [Source.from_text(f"{city} is old."), {"n": 1}, Source.from_file(tmp_path / "notes.md")]
+
     script, config = build_script(calling("Rome"), "done")
-    tool = Tool.from_function(lambda city: [Source.from_text(f"{city} is old."), {"n": 1}], name="weather")
-    run_tools("q", tools=[tool], config=config)
-    assert list_tool_results(script.requests[1]) == ['Rome is old.\n\n{"n": 1}']
+    run_tools("q", tools=[weather], config=config)
+    (result,) = list_tool_results(script.requests[1])
+    assert result == 'Rome is old.\n\n{"n": 1}\n\nnotes.md (text/markdown)\n\nas ever'
 
 
 def test_tells_the_model_of_a_file_that_cannot_be_read(tmp_path):

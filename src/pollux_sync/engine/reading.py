@@ -69,8 +69,9 @@ def read_earlier_source(source: Source, role: str, info: ProviderInfo) -> Part:
     """
     if role != "tool":
         return read_source(source, info)
+    rule = info.find_rule(source)
     try:
-        if info.takes_result(source):
+        if info.takes_result(source) or (rule is not None and rule.delivery == "text"):
             return read_source(source, info)
         reason = "this provider takes no such file from a tool"
     except PolluxError as error:
