@@ -77,8 +77,6 @@ def _list_texts(result: Mapping[str, Any]) -> list[str]:
     return [text if value is None else json.dumps(value, ensure_ascii=False) for text, value in pairs]
 
 
-
-
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _MAX_TITLE else f"{line[: _MAX_TITLE - 3]}..."

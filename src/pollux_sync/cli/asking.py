@@ -102,7 +102,7 @@ def _mark_sources(words: Sequence[str], parser: CommandParser) -> list[str]:
         is_option = not is_value and word.startswith("-") and word != "-"
         is_file = has_source and not (is_value or is_option) and os.path.exists(word)  # noqa: PTH110 - never raises
         marked.append(f"--source={word}" if is_file else word)
-        has_source |= is_option and word.startswith(("-s", "--source")) and not word.startswith("--st")
+        has_source |= is_option and word.startswith(("-s", "--source"))
         is_value = is_option and parser.takes_value(word)
     return marked
 

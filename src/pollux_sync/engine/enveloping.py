@@ -36,7 +36,8 @@ _EMPTY_HINTS = {
     "content_filter": "a filter of the provider stopped the answer: change the prompt or the sources",
     "refusal": "the model refused: change the prompt",
 }
-_EMPTY_HINT = "ask again, or pass Options(on_error='keep'): diagnostics['raw_responses'] has all that came"
+_EMPTY_HINT = "ask again; diagnostics['raw_responses'] has all that came"
+_KEEP_HINT = ", and Options(on_error='keep') raises no error"
 
 
 def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s: float) -> ResultEnvelope:
@@ -63,23 +64,24 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
 
 def _find_failures(prepared: Prepared, outcomes: Sequence[Outcome]) -> list[Failure | None]:
     """Return for each call its failure, None for one that is answered. A reply without content has one too."""
-    failures = [
-        outcome
-        if isinstance(outcome, Failure)
-        else None
-        if outcome.has_content
-        else Failure(_build_empty_error(prepared, index, outcome))
-        for index, outcome in enumerate(outcomes)
-    ]
+    failures = [_find_failure(prepared, index, outcome) for index, outcome in enumerate(outcomes)]
     _name_sources(prepared.plan.request, failures)
     return failures
 
 
+def _find_failure(prepared: Prepared, index: int, outcome: Outcome) -> Failure | None:
+    if isinstance(outcome, Failure):
+        return outcome
+    return None if outcome.has_content else Failure(_build_empty_error(prepared, index, outcome))
+
+
 def _build_empty_error(prepared: Prepared, index: int, reply: Reply) -> APIError:
+    plan = prepared.plan
+    is_kept = plan.is_deferred or plan.request.options.on_error == "keep"
     reason = f" (finish reason: {reply.finish_reason})" if reply.finish_reason else ""
     return APIError(
         f"the answer is empty{', although the model reasoned' if reply.reasoning else ''}{reason}",
-        hint=_EMPTY_HINTS.get(reply.finish_reason or "", _EMPTY_HINT),
+        hint=_EMPTY_HINTS.get(reply.finish_reason or "") or f"{_EMPTY_HINT}{'' if is_kept else _KEEP_HINT}",
         kind="empty",
         provider=prepared.provider,
         phase="generate",

@@ -62,6 +62,7 @@ DIALECT = ChatDialect(
 #: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
+#: An address as most local servers have it.
 _EXAMPLE = "http://127.0.0.1:8080/v1"
 INFO = ProviderInfo(
     name="local",
