@@ -11,6 +11,7 @@ from pollux_sync.data.reply import Reply, ToolCall
 from pollux_sync.data.streaming import ReasoningDelta, TextDelta, ToolCallDelta
 from pollux_sync.wire.chat import ChatDialect, decode_chat
 from pollux_sync.wire.chatstream import decode_chat_stream
+from pollux_sync.wire.faults import ReplyError
 from streams import Pieces, sse
 
 DIALECT = ChatDialect(keeps_reasoning=True)
@@ -348,6 +349,19 @@ def test_keeps_further_answers():
     body, _ = HOSTS["several answers"]
     others = decode_whole(body).artifacts["choices"]
     assert [choice["message"]["content"] for choice in others] == ["Two.", "<think>x"]
+
+
+def test_tells_what_it_has_of_an_answer_that_breaks_off():
+    stream = decode_chat_stream(Pieces([sse(chunk(content="4<") | {"usage": USAGE}, chunk(content=""), "junk")]), None)
+    deltas = []
+    with pytest.raises(ReplyError):
+        deltas.extend(stream)
+    assert (join(deltas, TextDelta), deltas[-1].usage.output_tokens) == ("4<", 7)
+
+
+def test_passes_on_a_half_tag_of_an_answer_that_breaks_off():
+    deltas = [*decode_chat_stream(Pieces([sse(chunk(content="<th"))]), None)]
+    assert join(deltas, TextDelta) == "<th"
 
 
 def test_keeps_the_first_answer_where_the_others_are_cut_off():

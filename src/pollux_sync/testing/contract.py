@@ -244,6 +244,16 @@ class ProviderContract(Contract):
             run("hi", source=Source.from_text(" ", identifier="minutes"), config=config())
         assert server.requests == []
 
+    def test_says_why_an_answer_is_empty(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """A result without an answer always has an error with a hint."""
+        server.reply(self.answer(""))
+        with pytest.raises(APIError) as caught:
+            run("hi", config=config())
+        partial = caught.value.partial_result
+        assert (caught.value.kind, bool(caught.value.hint)) == ("empty", True)
+        assert partial is not None
+        assert (partial["status"], len(partial["errors"])) == ("error", 1)
+
     def test_maps_a_fault(
         self,
         server: ScriptedServer,
@@ -480,6 +490,15 @@ class StreamingContract(Contract):
         # Without the last event, whose envelope holds times.
         offline = self._build_offline_config(_OfflineService(transcript))
         assert events[:-1] == list(stream("hi", config=offline, options=transcript.keeping_options))[:-1]
+
+    def test_counts_no_part_of_the_usage_beyond_its_whole(self, transcript: Transcript) -> None:
+        """Cached tokens are part of the input, and thoughts of the output, however the service counts them."""
+        service = _OfflineService(transcript)
+        usage = run("hi", config=self._build_offline_config(service), options=transcript.options)["usage"]
+        input_tokens, output_tokens = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+        assert usage.get("cached_tokens", 0) + usage.get("cache_write_tokens", 0) <= input_tokens
+        assert usage.get("reasoning_tokens", 0) <= output_tokens
+        assert usage.get("total_tokens", input_tokens + output_tokens) == input_tokens + output_tokens
 
     def test_maps_a_fault_before_the_first_event(
         self,

@@ -73,11 +73,10 @@ class ChatDialect:
     chat templates require (Gemma's, Mistral's).
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
     replays reasoning fields on the assistant turns that they came with, ``keeps_call_reasoning`` only on those that
-    call tools. ``stored_names`` maps names in stored conversations to those of the reasoning fields.
-    ``effort_path`` and ``budget_path`` lead to
-    the body fields of reasoning effort and budget; empty for a server without them. ``tool_schemas`` is the dialect to
-    which tools' parameters are lowered, and from which arguments are lifted. Without ``names_tool``, a tool_choice
-    that names a tool is sent as that tool alone, required.
+    call tools. ``stored_names`` maps names in stored conversations to those of the reasoning fields. ``effort_path``
+    and ``budget_path`` lead to the body fields of reasoning effort and budget; empty for a server without them.
+    ``tool_schemas`` is the dialect to which tools' parameters are lowered, and from which arguments are lifted. Without
+    ``names_tool``, a tool_choice that names a tool is sent as that tool alone, required.
     """
 
     path: str = "/chat/completions"

@@ -69,7 +69,7 @@ def read_text(value: Any) -> str:
 
 
 def read_reasoning(message: Mapping[str, Any]) -> str:
-    """Return the reasoning in the fields of a message, told once; empty without any."""
+    """Return the reasoning in the fields of a message, once if several hold it; empty without any."""
     for name in REASONING_FIELDS:
         if message.get(name) and (text := read_text(message[name])):
             return text

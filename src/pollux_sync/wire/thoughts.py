@@ -1,4 +1,4 @@
-"""Thoughts that a model writes into the text of its answer, told apart from the answer after them.
+"""Thoughts that a model writes into the text of its answer, split from the answer after them.
 
 Servers without a parser for the model's format send the tags as text. Only thoughts at the beginning count: a text that
 mentions a tag later is an answer about tags.
