@@ -495,10 +495,11 @@ class StreamingContract(Contract):
         """Cached tokens are part of the input, and thoughts of the output, however the service counts them."""
         service = _OfflineService(transcript)
         usage = run("hi", config=self._build_offline_config(service), options=transcript.options)["usage"]
-        input_tokens, output_tokens = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-        assert usage.get("cached_tokens", 0) + usage.get("cache_write_tokens", 0) <= input_tokens
-        assert usage.get("reasoning_tokens", 0) <= output_tokens
-        assert usage.get("total_tokens", input_tokens + output_tokens) == input_tokens + output_tokens
+        assert usage.get("cached_tokens", 0) + usage.get("cache_write_tokens", 0) <= usage.get("input_tokens", 0)
+        assert usage.get("reasoning_tokens", 0) <= usage.get("output_tokens", 0)
+        # Some services report the total alone.
+        if {"input_tokens", "output_tokens", "total_tokens"} <= usage.keys():
+            assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
     def test_maps_a_fault_before_the_first_event(
         self,
