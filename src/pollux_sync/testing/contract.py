@@ -564,16 +564,16 @@ class StreamingContract(Contract):
         """A server that does not stream, but says that it does, loses no answer."""
         body = json.dumps(transcript.body, indent=2).encode()
         server.reply(Answer(body=body, headers=_SSE), Answer(json=transcript.body))
-        streamed = stream("hi", config=config(), options=transcript.options).result()
-        assert _drop_times(streamed) == _drop_times(run("hi", config=config(), options=transcript.options))
+        streamed = stream("hi", config=config(), options=transcript.keeping_options).result()
+        assert _drop_times(streamed) == _drop_times(run("hi", config=config(), options=transcript.keeping_options))
 
     def test_reads_a_stream_that_answers_a_plain_call(
         self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
     ) -> None:
         """A server that streams unasked loses no answer, which is paid for."""
         server.reply(Events([transcript.stream]), Answer(json=transcript.body))
-        streamed = _drop_times(run("hi", config=config(), options=transcript.options))
-        assert streamed == _drop_times(run("hi", config=config(), options=transcript.options))
+        streamed = _drop_times(run("hi", config=config(), options=transcript.keeping_options))
+        assert streamed == _drop_times(run("hi", config=config(), options=transcript.keeping_options))
 
     def test_keeps_what_arrived_of_a_stream_that_answers_a_plain_call(
         self, server: ScriptedServer, config: Callable[..., Config]
