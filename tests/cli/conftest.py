@@ -119,7 +119,7 @@ def start(site):
 
     def start(*words, module="pollux_sync", **settings):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(SUPPORT)])}
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
             [sys.executable, "-m", module, *words],
             env=environment | settings.pop("env", {}),

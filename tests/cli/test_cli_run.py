@@ -2,6 +2,7 @@ import io
 import json
 import re
 import signal
+import subprocess
 import sys
 import threading
 import types
@@ -105,7 +106,7 @@ def test_blank_prompt_is_refused(cli):
 
 
 def test_text_comes_through_a_pipe(start):
-    process = start("run", "--mock", "-s", "-", "a")
+    process = start("run", "--mock", "-s", "-", "a", stdin=subprocess.PIPE)
     out, _ = process.communicate("Call me Ishmael.")
     assert (process.returncode, out) == (0, "echo: Call me Ishmael.\n")
 
@@ -539,7 +540,7 @@ def test_answer_that_was_cut_before_its_first_word_is_a_failure(cli, use_script)
     use_script(Script(Reply(finish_reason="length")))
     done = cli("run", "--mock", "a")
     assert done.code == 1
-    assert done.err.startswith("error: the answer is empty (finish reason: length)\n  hint: raise max_tokens")
+    assert done.err.startswith("error: the answer is empty (finish reason: length)\n  hint: raise --max-tokens")
 
 
 def test_tool_call_is_an_answer(cli, use_script):
