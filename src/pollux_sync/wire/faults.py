@@ -22,8 +22,6 @@ from pollux_sync.wire.errorbodies import (
     read_details,
     read_refused_answer,
 )
-from pollux_sync.wire.overflow import detect_overflow
-from pollux_sync.wire.wordings import PAY_HINT, read_wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +43,8 @@ _KINDS: dict[int, FaultKind] = {
     408: "timeout",
     429: "rate_limit",
 }
+#: The hint for a quota that is used up because there is no money left.
+PAY_HINT = "add credit, or raise the limit or the plan, in the provider's billing settings; waiting does not help"
 _HINTS = {
     402: PAY_HINT,
     404: "check the model's name and the base url",
@@ -186,6 +186,10 @@ def _build_response_fault(response: HttpResponse) -> Fault:
         provider_code=code.partition(" ")[0] or None,
         unread_answer=read_refused_answer(response.body),
     )
+    # Imported here: their patterns take some 8 ms to compile, and most scripts meet no error.
+    from pollux_sync.wire.overflow import detect_overflow
+    from pollux_sync.wire.wordings import read_wording
+
     worded = read_wording(fault, " ".join((code, *iter_reasons(response.body), message)))
     return detect_overflow(worded, response.body, code)
 

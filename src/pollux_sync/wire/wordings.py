@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_sync.wire.faults import PAY_HINT
+
 if TYPE_CHECKING:
     from pollux_sync.errors import Fault, FaultKind
 
-PAY_HINT = "add credit, or raise the limit or the plan, in the provider's billing settings; waiting does not help"
 _RENEWAL_HINT = "wait until the provider renews the quota, which takes hours or days, or raise it with another plan"
 _SMALLER_HINT = "send less at once, ask for fewer max_tokens, or raise the limit at the provider; waiting does not help"
 _PLACE_HINT = "send from a place that the provider serves (a proxy, the region in base_url), or use another provider"
