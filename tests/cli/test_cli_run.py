@@ -839,3 +839,12 @@ def test_text_that_arrived_is_printed_before_the_error(cli, use_script):
     done = cli("run", "-p", "openai", "-m", "m", "--mock", "--stream", "a")
     assert (done.code, done.out) == (1, "half an \n")
     assert "the connection failed" in done.err
+
+
+def test_says_after_two_seconds_that_it_waits_for_the_end_of_a_pipe():
+    command = [sys.executable, "-m", "pollux_sync", "run", "--mock", "hi"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        assert process.stderr.readline().startswith("reading standard input to its end")
+        answer, _ = process.communicate("")
+    assert (process.returncode, answer) == (0, "echo: hi\n")

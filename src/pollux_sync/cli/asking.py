@@ -15,7 +15,7 @@ from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.exits import EXIT_CODES
 from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
-from pollux_sync.cli.terminal import is_stdin_piped, read_stdin
+from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
 from pollux_sync.data.options import Options
 from pollux_sync.data.retry import RetryPolicy
@@ -337,7 +337,8 @@ def _read_piped_source(arguments: Namespace) -> list[Source]:
     if not has_prompt or "-" in {*arguments.prompts, *arguments.source} or not is_stdin_piped():
         return []
     text = ""
-    with suppress(OSError):  # a descriptor that is closed, as some services start a command, brings nothing
+    # A descriptor that is closed, as some services start a command, brings nothing.
+    with suppress(OSError), remark_if_slow("reading standard input to its end; if nothing is piped, add < /dev/null"):
         text = read_stdin()
     return [Source.from_text(text, identifier="stdin")] if text.strip() else []
 

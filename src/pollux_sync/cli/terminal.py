@@ -6,19 +6,23 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pollux_sync.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 #: Characters that a terminal obeys instead of showing them: C0 without tab and line feed, DEL, C1, the line ends of
 #: Unicode, and what turns the direction of writing. Names and messages come from packages and servers.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+#: From when on a wait without a word would look like a hang.
+_SLOW_S = 2.0
 
 
 def escape_controls(text: str) -> str:
@@ -89,6 +93,20 @@ def read_stdin() -> str:
             f"standard input is not text in UTF-8: {error}",
             hint="convert a text (iconv -f latin1 -t utf-8), and pass any other content as a file: -s FILE",
         ) from error
+
+
+@contextmanager
+def remark_if_slow(text: str) -> Iterator[None]:
+    """Write a remark to stderr once the block has taken two seconds."""
+    timer = threading.Timer(_SLOW_S, write_remark, [text])
+    timer.daemon = True
+    # A system without more threads gets no remark.
+    with suppress(RuntimeError):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def write_table(rows: Sequence[Sequence[str]]) -> None:
