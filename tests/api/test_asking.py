@@ -141,19 +141,31 @@ def test_status_is_partial_when_some_answers_are_blank(server, config):
 
 @pytest.mark.parametrize(
     ("reason", "hint"),
-    [
-        ("length", "raise max_tokens"),
-        ("content_filter", "change the prompt"),
-        ("refusal", "refused"),
-        (None, "ask again"),
-    ],
+    [("length", "raise max_tokens"), ("content_filter", "change the prompt"), ("refusal", "refused")],
 )
-def test_says_why_an_answer_is_empty_and_what_to_do(reason, hint):
+def test_tells_why_an_answer_is_missing_and_raises_nothing(reason, hint):
     script = Script(Reply(text=" ", finish_reason=reason), "fine")
     config = Config(provider="openai", model="m", use_mock=True, plugins=[script], request_concurrency=1)
     result = run_many(["a", "b"], config=config)
     first, second = result["errors"]
     assert (first["message"].startswith("the answer is empty"), hint in first["hint"], second) == (True, True, None)
+
+
+@pytest.mark.parametrize("reply", [Reply(), Reply(reasoning="hm", finish_reason="stop")])
+def test_an_empty_answer_in_a_conversation_is_told_and_not_raised(reply):
+    result = run("a", config=mock(reply), options=Options(history=[]))
+    assert (result["status"], result["errors"][0]["kind"]) == ("error", "empty")
+
+
+@pytest.mark.parametrize("name", ["images", "audio", "items"])
+def test_an_answer_of_an_image_or_sound_alone_is_an_answer(name):
+    result = run("a", config=mock(Reply(artifacts={name: ["x"]})))
+    assert (result["status"], "errors" in result) == ("ok", False)
+
+
+def test_facts_about_an_answer_are_no_answer():
+    with pytest.raises(APIError, match="the answer is empty"):
+        run("a", config=mock(Reply(artifacts={"service_tier": "default"})))
 
 
 def test_status_is_error_when_all_answers_are_blank(server, config):
@@ -203,12 +215,6 @@ def test_an_empty_answer_loses_no_other_answer():
 def test_an_empty_answer_can_be_kept():
     result = run("a", config=mock(""), options=Options(on_error="keep"))
     assert (result["answers"], result["errors"][0]["kind"]) == ([""], "empty")
-
-
-@pytest.mark.parametrize("reason", ["length", "content_filter", "refusal"])
-def test_a_finish_reason_that_explains_a_missing_text_is_no_error(reason):
-    result = run("a", config=mock(Reply(reasoning="hm", finish_reason=reason)))
-    assert (result["status"], result["metrics"]["finish_reasons"], "errors" in result) == ("error", [reason], False)
 
 
 @pytest.mark.parametrize(

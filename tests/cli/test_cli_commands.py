@@ -12,8 +12,8 @@ import pytest
 from installing import install
 from pollux_sync import APIError, ConfigurationError, PlanningError, ProviderBugError, SourceError
 from pollux_sync.cli import main
+from pollux_sync.cli.codes import MEANINGS
 from pollux_sync.cli.commands import DESCRIPTIONS
-from pollux_sync.cli.exits import MEANINGS
 from pollux_sync.cli.terminal import write, write_json, write_remark
 from pollux_sync.hooks.loading import COMMANDS, list_entry_points
 
@@ -286,7 +286,7 @@ SCRIPT = """
 import json, sys
 from pollux_sync.cli import main
 from pollux_sync.cli.commands import DESCRIPTIONS
-from pollux_sync.cli.exits import MEANINGS
+from pollux_sync.cli.codes import MEANINGS
 assert main(sys.argv[1:]) == 0
 print(json.dumps(list(sys.modules)), file=sys.stderr)
 """

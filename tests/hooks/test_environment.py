@@ -264,7 +264,7 @@ def test_project_that_cannot_be_read_is_refused_with_a_way_on(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[tool.pollux-sync]\nplugin = ["log"]', "holds 'plugin', which nobody reads"),
+        ('[tool.pollux-sync]\nplugin = ["log"]', "has the key 'plugin', which is not known"),
         ('[tool.pollux_sync]\nplugins = ["log"]', "has a table tool.pollux_sync"),
         ('[[tool.pollux-sync]]\nplugins = ["log"]', "must be a list of names"),
         ("tool = 'pollux-sync'", "tool"),

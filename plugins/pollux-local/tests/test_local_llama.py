@@ -121,12 +121,11 @@ def test_hints_at_a_model_for_images_and_audio(config, tmp_path, name, kind):
     assert "takes images or audio" in caught.value.hint
 
 
-def test_says_which_turn_the_server_cannot_read(config):
+def test_reads_a_turn_whose_arguments_were_cut_off(config):
     cut_off = {"id": "c1", "name": "weather", "arguments": '{"city": "Ro'}
     history = [{"role": "assistant", "tool_calls": [cut_off]}, {"role": "tool", "tool_call_id": "c1", "content": "?"}]
-    with pytest.raises(APIError, match="parse tool call arguments") as caught:
-        run("and?", config=config, options=Options(tools=[WEATHER], history=history))
-    assert (caught.value.kind, "leave out the turn" in caught.value.hint) == ("invalid_request", True)
+    result = run("and?", config=config, options=Options(tools=[WEATHER], history=history))
+    assert result["usage"]["input_tokens"] > 0
 
 
 def test_says_which_schema_the_server_cannot_use(config):

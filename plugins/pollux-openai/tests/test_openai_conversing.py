@@ -157,7 +157,16 @@ def test_encodes_an_answer_again_if_its_reasoning_is_missing_or_unreadable(serve
         ({"content": "Five."}, [WRITTEN | {"content": "Five."}]),
         (
             {"tool_calls": [{"id": "c1", "name": "x"}]},
-            [{"type": "function_call", "call_id": "c1", "name": "x", "arguments": "{}"}, WRITTEN],
+            [
+                {"type": "function_call", "call_id": "c1", "name": "x", "arguments": "{}"},
+                WRITTEN,
+                {
+                    "type": "function_call_output",
+                    "call_id": "c1",
+                    "output": "Error: There is no result: the conversation "
+                    "was interrupted before this call was carried out.",
+                },
+            ],
         ),
         ({"provider_state": {"openai_output": "junk", "openai_model": "gpt-5-mini"}}, [WRITTEN]),
     ],

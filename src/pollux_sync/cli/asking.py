@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 
+from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.exits import EXIT_CODES
 from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pollux_sync.api.deferring import defer_many
 from pollux_sync.cli.asking import add_question_arguments, build_question, parse_arguments
+from pollux_sync.cli.codes import DONE, EXIT_CODES
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.exits import DONE, EXIT_CODES
 from pollux_sync.cli.terminal import write, write_remark
 from pollux_sync.engine.journaling import locate_job_file, read_job_file
 from pollux_sync.errors import STOPS, ConfigurationError

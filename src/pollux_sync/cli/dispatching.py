@@ -7,8 +7,9 @@ from argparse import RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
 from pollux_sync._version import VERSION
+from pollux_sync.cli.codes import EXIT_CODES, REFUSED
 from pollux_sync.cli.commands import CommandParser, list_commands, load_command
-from pollux_sync.cli.exits import EXIT_CODES, REFUSED, run_command
+from pollux_sync.cli.exits import run_command
 from pollux_sync.cli.terminal import escape_controls
 from pollux_sync.hooks.loading import STRICT_VARIABLE, is_strict_mode
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.cli.asking import MODEL_VARIABLE, PROVIDER_VARIABLE
+from pollux_sync.cli.codes import DONE, FAILED
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.exits import DONE, FAILED
 from pollux_sync.cli.inspecting import find_problem, inspect_plugins
 from pollux_sync.cli.terminal import write, write_json, write_table
 from pollux_sync.data.config import PROXY_VARIABLES

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pollux_sync.cli.codes import DONE
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.exits import DONE
 from pollux_sync.cli.inspecting import inspect_plugins
 from pollux_sync.cli.terminal import write_json, write_table
 

@@ -11,7 +11,7 @@ import attrs
 from pollux_sync.api.asking import run_many, to_jsonable
 from pollux_sync.cli.answers import build_titles, report_failures, write_answers
 from pollux_sync.cli.asking import build_question, parse_arguments
-from pollux_sync.cli.exits import DONE, FAILED
+from pollux_sync.cli.codes import DONE, FAILED
 from pollux_sync.cli.progress import build_progress
 from pollux_sync.cli.terminal import write, write_delta, write_json
 from pollux_sync.errors import STOPS, ConfigurationError, PolluxError

@@ -31,8 +31,6 @@ STRICT_VARIABLE = "POLLUX_SYNC_STRICT_PLUGINS"
 _KINDS = {PROVIDERS: "provider", MIDDLEWARE: "plugin", "pollux_sync.commands": "command"}
 
 
-#: The providers that this project publishes, each as the distribution pollux-NAME.
-_OWN_PROVIDERS = ("anthropic", "gemini", "local", "openai", "openrouter")
 #: The endings of the folders that installers write beside a package.
 _METADATA = (".dist-info", ".egg-info")
 
@@ -118,10 +116,21 @@ def _list_offers(group: Group, distribution: str, name: str) -> list[EntryPoint]
     return [entry for entry in list_entry_points(group) if entry.name == name and accepted in {"", entry.distribution}]
 
 
+def _list_own_providers() -> list[str]:
+    """Return the providers that this project publishes, each as the distribution pollux-NAME: the extras of ours."""
+    # Imported here: only a name that is not known needs it.
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        return metadata("pollux-sync").get_all("Provides-Extra") or []
+    except PackageNotFoundError:  # not installed, but on the path
+        return []
+
+
 def _build_unknown(group: Group, wanted: str) -> PluginLoadError:
     kind, known = _KINDS[group], list_names(group)
     name = wanted.rpartition(":")[2]
-    ours = _OWN_PROVIDERS if group == PROVIDERS else ()
+    ours = _list_own_providers() if group == PROVIDERS else []
     near = difflib.get_close_matches(name.lower().removeprefix("pollux-"), {*known, *ours}, n=1)
     hint = f"pick one of: {', '.join(known) or 'none is installed'}"
     # Only a package of ours is named: under a name that was mistyped, anybody may have published anything.

@@ -494,7 +494,7 @@ class StreamingContract(Contract):
     def test_counts_no_part_of_the_usage_beyond_its_whole(self, transcript: Transcript) -> None:
         """Cached tokens are part of the input, and thoughts of the output, however the service counts them."""
         service = _OfflineService(transcript)
-        usage = run("hi", config=self._build_offline_config(service), options=transcript.options)["usage"]
+        usage = run("hi", config=self._build_offline_config(service), options=transcript.keeping_options)["usage"]
         assert usage.get("cached_tokens", 0) + usage.get("cache_write_tokens", 0) <= usage.get("input_tokens", 0)
         assert usage.get("reasoning_tokens", 0) <= usage.get("output_tokens", 0)
         # Some services report the total alone.

@@ -43,10 +43,7 @@ _KINDS: dict[int, FaultKind] = {
     408: "timeout",
     429: "rate_limit",
 }
-#: The hint for a quota that is used up because there is no money left.
-PAY_HINT = "add credit, or raise the limit or the plan, in the provider's billing settings; waiting does not help"
 _HINTS = {
-    402: PAY_HINT,
     404: "check the model's name and the base url",
     413: "send less at once: fewer or smaller sources",
     429: "lower request_concurrency or raise RetryPolicy's limits",

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_sync.wire.faults import PAY_HINT
-
 if TYPE_CHECKING:
     from pollux_sync.errors import Fault, FaultKind
 
+_PAY_HINT = "add credit, or raise the limit or the plan, in the provider's billing settings; waiting does not help"
 _RENEWAL_HINT = "wait until the provider renews the quota, which takes hours or days, or raise it with another plan"
 _SMALLER_HINT = "send less at once, ask for fewer max_tokens, or raise the limit at the provider; waiting does not help"
 _PLACE_HINT = "send from a place that the provider serves (a proxy, the region in base_url), or use another provider"
@@ -57,7 +56,7 @@ _WORDINGS = (
     _Wording("rate_limit", _SMALLER_HINT, frozenset({413, 429}), _compile(r"request too large .*\bper (?:min|day)")),
     _Wording(
         "quota",
-        PAY_HINT,
+        _PAY_HINT,
         _REFUSALS,
         _compile(
             r"insufficient_(?:\w+_)?(?:quota|balance|credits?|funds)",  # OpenAI, Perplexity, one-api
@@ -70,7 +69,7 @@ _WORDINGS = (
     ),
     _Wording(
         "quota",
-        PAY_HINT,
+        _PAY_HINT,
         _NO_QUOTES,
         _compile(
             r"insufficient (?:\w+ )?(?:quota|balance|credits?|funds)",  # DeepSeek, Zhipu, MiniMax, OpenRouter
@@ -108,7 +107,7 @@ _WORDINGS = (
     # OpenAI, of an account without money, if the code is missing; but Gemini says the same of the limit of a minute.
     _Wording(
         "quota",
-        PAY_HINT,
+        _PAY_HINT,
         frozenset({429}),
         _compile(r"exceeded your current quota"),
         _compile(r"RESOURCE_EXHAUSTED", r"retry in \d", r"googleapis", _PER_MINUTE.pattern),
