@@ -381,6 +381,10 @@ def test_distribution_installed_into_a_folder_already_searched_is_found(tmp_path
 
 @pytest.mark.parametrize("wanted", ["opneai", "pollux-openai", "OpenAI", "openai"])
 def test_hint_names_a_package_of_ours_for_a_near_name(wanted, monkeypatch, tmp_path):
+    # The core alone is installed; its extras are the packages that this project publishes.
+    folder = tmp_path / "pollux_sync-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: pollux-sync\nVersion: 1.0\nProvides-Extra: openai\n")
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     with pytest.raises(PluginLoadError) as caught:
         find(PROVIDERS, wanted)
