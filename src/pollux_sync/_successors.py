@@ -1,4 +1,4 @@
-"""What stands here for names of pollux-ai that pollux-sync does not have.
+"""The successors of names of pollux-ai that pollux-sync does not have.
 
 Read only after a name was not found. docs/coming-from-pollux-ai.md shows the same table, and a test compares the two.
 """

@@ -16,9 +16,9 @@ _MAX_TITLE = 60
 
 
 def write_answers(result: Mapping[str, Any], titles: Sequence[str] | None) -> None:
-    """Write every answer that is not empty. With several, write a line with number and title above each.
+    """Write all answers but empty ones. With several, write a line with number and title above each.
 
-    Without ``titles``, which are the prompts as far as they are known, the line has the number alone.
+    Without ``titles``, which are the prompts as far as they are known, only the number is written.
     """
     texts = _list_texts(result)
     for index, text in enumerate(texts):

@@ -95,7 +95,7 @@ def _check_content(name: str, item: Mapping[str, Any]) -> None:
 
 
 def _check_result(name: str, content: object) -> None:
-    """Check what a tool returned where it is no text: plain data is usual, and becomes JSON."""
+    """Check a tool's result other than a text: plain data is usual, and becomes JSON."""
     if not isinstance(content, dict | list | tuple | int | float):
         raise ConfigurationError(
             f"{name} needs content: text or plain data, got {type(content).__name__}",

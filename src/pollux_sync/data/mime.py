@@ -1,4 +1,4 @@
-"""The MIME type of a file: told by its first bytes where they are known, else guessed from its name."""
+"""The MIME type of a file: that of its first bytes where they are known, else guessed from its name."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Output:
 
     @property
     def error(self) -> ErrorDict | None:
-        """Why the answer is empty, or why the call failed if ``Options(on_error="keep")`` kept its error; else None."""
+        """The reason for an empty answer, or for a failed call with ``Options(on_error="keep")``; None without one."""
         return cast("ErrorDict | None", self._read_first("errors"))
 
     @property

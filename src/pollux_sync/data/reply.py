@@ -116,7 +116,7 @@ class Reply(Storable):
 
     @property
     def has_content(self) -> bool:
-        """True if there is text that is not blank, a tool call, or content that is no text, such as an image."""
+        """True if there is text that is not blank, a tool call, or other content, such as an image."""
         if self.tool_calls or (self.text and not self.text.isspace()):
             return True
         return bool(self.artifacts and _CONTENT_ARTIFACTS & self.artifacts.keys())

@@ -489,7 +489,7 @@ class Source:
 
 
 def describe_source(source: Source) -> str:
-    """Return the name and the type of a source, as a model is told of it."""
+    """Return the name and the type of a source, for a sentence to the model."""
     return f"{source.file_name or source.identifier} ({source.mime_type})"
 
 

@@ -45,8 +45,8 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
 
     With ``on_error="raise"`` and a failure among them, raises the error of the lowest index with the envelope as its
     ``partial_result``. A call that was not sent because another one failed does not count. An empty reply does, unless
-    its finish reason tells why; it stays in the envelope, since it was paid for. In a conversation it is only told: the
-    model may have no more to say, as after the result of a tool.
+    its finish reason gives the reason; it stays in the envelope, since it was paid for. In a conversation it is not
+    raised: the model may have no more to say, as after the result of a tool.
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
     options = prepared.plan.request.options

@@ -1,6 +1,6 @@
 """Sources -> the parts of calls: text read and introduced, files read or measured. Nothing is sent.
 
-What is wrong with the sources of a call is told at once, not one at a time.
+All that is wrong with the sources of a call is reported at once.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def join_errors(errors: Sequence[PolluxError], *, n_sources: int) -> PolluxError
 
 
 def introduce_texts(sources: Sequence[Source], parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Return the parts of a call with each text between tags that name its source; a single text stays as it is.
+    """Return the parts of a call with each text between tags that name its source; a single text is not changed.
 
     Without them the model could not tell where one text ends, and which of them says what.
     """

@@ -228,7 +228,7 @@ class ProviderContract(Contract):
         assert result["status"] == "ok"
 
     def test_introduces_each_of_several_texts(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
-        """The model can tell which of several texts says what; a single text is sent as it is."""
+        """The model can tell which of several texts says what; a single text is sent unchanged."""
         server.handler = lambda _: self.answer("hello")
         sources = [Source.from_text("one", identifier="first"), Source.from_json({"a": 2}, identifier="second")]
         run_many("hi", sources=sources, config=config())
@@ -404,7 +404,7 @@ class ConversationContract(Contract):
         name: str,
         content: bytes,
     ) -> None:
-        """What the service takes in no result is named there: the rounds before are paid for."""
+        """A file that the service does not take in a result is named there: the rounds before are paid for."""
         server.reply(self.answer("fine"))
         (tmp_path / name).write_bytes(content)
         source = Source.from_file(tmp_path / name)
@@ -542,7 +542,7 @@ class StreamingContract(Contract):
     def test_tells_an_error_inside_a_stream(
         self, server: ScriptedServer, config: Callable[..., Config], stream_error: bytes
     ) -> None:
-        """The words and the status of an error are told, in whatever form it comes, with the text so far."""
+        """The error has the words and the status of the service, in whatever form they come, and the text so far."""
         server.reply(Events([self.partial, stream_error]))
         with pytest.raises(APIError, match="busy, try later") as caught:
             stream("hi", config=config()).result()
@@ -578,7 +578,7 @@ class StreamingContract(Contract):
     def test_keeps_what_arrived_of_a_stream_that_answers_a_plain_call(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """A stream without an end is no answer, but may be paid for."""
+        """A stream without an end is not an answer, but may be paid for."""
         server.reply(Events([self.partial]))
         try:
             kept = run("hi", config=config())["answers"][0].encode()

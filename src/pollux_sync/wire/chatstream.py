@@ -65,7 +65,7 @@ def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Rep
 
 
 def _check_chunk(name: str, data: Any, response: HttpResponse) -> None:
-    """Raise HttpError for an error in place of a chunk, ReplyError for what is no object."""
+    """Raise HttpError for an error in place of a chunk, ReplyError for anything but an object."""
     if error := find_error(data, name):
         raise HttpError(attrs.evolve(response, body=error))
     if not isinstance(data, dict):

@@ -74,7 +74,7 @@ class _Outbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether what is here has to be sent before more is added."""
+        """True if the pieces have to be sent before more are added."""
         return self._size_bytes >= _SLICE_BYTES
 
     def add(self, piece: bytes) -> None:

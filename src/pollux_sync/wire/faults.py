@@ -121,7 +121,7 @@ class SizeLimitError(ReplyError):
 
 
 def check_answer(response: HttpResponse, key: str) -> None:
-    """Check that the body of a successful answer is an object, and no error in place of what is under ``key``.
+    """Check that the body of a successful answer is an object with ``key``, or without an error in its place.
 
     Raises ReplyError or HttpError.
     """

@@ -23,7 +23,7 @@ _PLACE_HINT = "send from a place that the provider serves (a proxy, the region i
 
 @attrs.frozen
 class _Wording:
-    """Words by which an answer with one of the statuses reports a fault that no retry mends.
+    """Words by which an answer with one of the statuses reports a fault that a retry cannot mend.
 
     ``words`` are searched in its codes and its message. With ``but_not`` in them as well it is no such fault.
     """
