@@ -39,7 +39,7 @@ def test_a_job_from_submission_to_answers(cli, folder):
     )
     collected = cli("collect", "--mock", "job.json")
     assert collected.code == 0
-    assert collected.out == "--- 1/2 ---\necho: Who?\n--- 2/2 ---\necho: When?\n"
+    assert collected.out == "--- 1/2: Who? ---\necho: Who?\n--- 2/2: When? ---\necho: When?\n"
 
 
 def test_the_same_command_submits_nothing_twice_and_says_so(cli):
@@ -120,7 +120,7 @@ def test_failed_requests_are_reported(cli, script_jobs):
     cli(*DEFER, "a", "b", "c")
     assert cli("status", "--mock", "job.json").code == 1
     collected = cli("collect", "--mock", "job.json")
-    assert (collected.code, collected.out) == (1, "--- 1/3 ---\necho: a\n")
+    assert (collected.code, collected.out) == (1, "--- 1/3: a ---\necho: a\n")
     assert "prompt 2 of 3: too rude" in collected.err
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pollux_sync.api.deferring import defer_many
+from pollux_sync.cli.answers import build_titles
 from pollux_sync.cli.asking import add_question_arguments, build_question, parse_arguments
 from pollux_sync.cli.codes import DONE, EXIT_CODES
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.terminal import write, write_remark
-from pollux_sync.engine.journaling import locate_job_file, read_job_file
-from pollux_sync.errors import STOPS, ConfigurationError
+from pollux_sync.engine.journaling import locate_job_file, read_job_file, record_titles
+from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
     # Read before, because defer_many returns the same handle for a job that exists already.
     verb = "already submitted" if _is_submitted(arguments.job) else "submitted"
     handle = _submit(question, arguments.job)
+    # For collect, which has no prompts. The job exists: without them its answers have numbers.
+    with suppress(OSError, PolluxError):
+        record_titles(locate_job_file(arguments.job), build_titles(question.prompts, (), per_source=False))
     # The id alone on stdout: a script can keep it with job=$(pollux-sync defer ...).
     write(handle.job_id)
     requests = "1 request" if handle.request_count == 1 else f"{handle.request_count} requests"

@@ -98,11 +98,11 @@ def collect(argv: Sequence[str]) -> int:
         raise
     except PolluxError as error:
         if error.partial_result is not None:
-            _write_result(error.partial_result, as_json=arguments.json)
+            _write_result(error.partial_result, arguments)
             report_failures(error.partial_result, include_errors=True)
             error.hint = "collect again, since nothing was deleted; the answers that could be read are printed"
         raise
-    _write_result(result, as_json=arguments.json)
+    _write_result(result, arguments)
     return FAILED if report_failures(result, include_errors=True) else DONE
 
 
@@ -157,13 +157,14 @@ def _build_timeout(name: str, timeout_s: float, error: DeferredNotReadyError) ->
     )
 
 
-def _write_result(result: ResultEnvelope, *, as_json: bool) -> None:
+def _write_result(result: ResultEnvelope, arguments: Namespace) -> None:
     plain: dict[str, Any] = to_jsonable(result)
-    if as_json:
+    if arguments.json:
         write_json(plain)
     else:
-        # The prompts are in no job file: they may be secret, and a handle travels.
-        write_answers(plain, None)
+        # A job that a script submitted has none: its prompts may be secret, so defer_many writes them into no file.
+        titles = read_job_file(locate_job_file(arguments.file)).titles
+        write_answers(plain, titles if len(titles) == len(plain["answers"]) else None)
 
 
 def _build_row(name: str, snapshot: DeferredSnapshot) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from pollux_sync.data.request import DeferredBatch, UploadPart  # noqa: TC001 - 
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 try:
     import fcntl
@@ -61,7 +61,10 @@ class Attempted:
 
 @attrs.frozen(kw_only=True)
 class JobFile(Storable):
-    """The content of a job file. ``content`` identifies the requests, ``mark`` the submission."""
+    """The content of a job file. ``content`` identifies the requests, ``mark`` the submission.
+
+    ``titles`` are short names of the requests, if whoever submitted them recorded any.
+    """
 
     content: str
     mark: str
@@ -70,6 +73,7 @@ class JobFile(Storable):
     jobs: tuple[DeferredJob, ...] = ()
     attempted: Attempted | None = None
     handle: DeferredHandle | None = None
+    titles: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
@@ -219,6 +223,13 @@ def read_job_file(path: Path) -> JobFile:
             f"{str(path)!r} is not a job file: {problem}",
             hint="name the file that the submission wrote; for a new job, name a path at which there is no file yet",
         ) from error
+
+
+def record_titles(path: Path, titles: Sequence[str]) -> None:
+    """Record short names of a job's requests in its file, unless it has some. Raises OSError."""
+    facts = read_job_file(path)
+    if not facts.titles:
+        write_atomically(path, attrs.evolve(facts, titles=tuple(titles)).to_dict())
 
 
 def _read_content(path: Path) -> bytes:
