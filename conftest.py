@@ -12,9 +12,13 @@ pytest.register_assert_rewrite("pollux_sync.testing.contract")
 _END = "-----END CERTIFICATE-----\n"
 
 
-#: Tests of jobs that meet every fault at every request. Clients that are handed over carry the same requests as the
-#: core's own, and meet every fault in other tests.
-_FAULT_MATRICES = ("test_a_fault_at_any_request_of_a_submission", "test_a_fault_while_a_job_is_read")
+#: Tests that meet every fault at every request of a job, or every form of an error inside a stream. Clients that are
+#: handed over carry the same requests as the core's own, and meet every fault in other tests.
+_FAULT_MATRICES = (
+    "test_a_fault_at_any_request_of_a_submission",
+    "test_a_fault_while_a_job_is_read",
+    "test_tells_an_error_inside_a_stream",
+)
 
 
 # Before pytest deselects by marks.

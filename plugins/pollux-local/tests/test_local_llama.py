@@ -124,7 +124,8 @@ def test_hints_at_a_model_for_images_and_audio(config, tmp_path, name, kind):
 def test_reads_a_turn_whose_arguments_were_cut_off(config):
     cut_off = {"id": "c1", "name": "weather", "arguments": '{"city": "Ro'}
     history = [{"role": "assistant", "tool_calls": [cut_off]}, {"role": "tool", "tool_call_id": "c1", "content": "?"}]
-    result = run("and?", config=config, options=Options(tools=[WEATHER], history=history))
+    # Without tools: a model this small may write what is no call of one, which the server refuses.
+    result = run("and?", config=config, options=Options(history=history, max_tokens=4))
     assert result["usage"]["input_tokens"] > 0
 
 

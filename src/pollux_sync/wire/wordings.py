@@ -129,6 +129,8 @@ _WORDINGS = (
             r"error code: 1009|banned the country",  # Cloudflare, in front of any service
         ),
     ),
+    # "Payment required" says it without words.
+    _Wording("quota", _PAY_HINT, frozenset({402}), _compile("")),
 )
 #: The numbers by which a service says that a request is larger than the limit: "Limit 30000, Requested 30601".
 _LIMIT = re.compile(r"\blimit:? (\d[\d,]{0,15})", re.IGNORECASE)
