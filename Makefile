@@ -18,13 +18,13 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
 
-test: .venv/oldest-core .venv/oldest-sdks check   ## everything that must hold: checks, then all tests with branch coverage
+test: .venv/oldest-core check   ## everything that must hold: checks, then all tests with branch coverage
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-soak: .venv/dev         ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
+soak: .venv/oldest-sdks ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
 	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n auto -m "soak or drawn" \
 		--hypothesis-seed=$(SOAK_SEED)
 

@@ -21,12 +21,17 @@ _FAULT_MATRICES = (
 )
 
 
+#: Tests that run the tests of a plugin once more, with the oldest SDK that it admits.
+_RERUNS = "test_oldest_sdk"
+
+
 # Before pytest deselects by marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Leave the longest tests with clients that are handed over to the soak."""
     for item in items:
-        if item.name.startswith(_FAULT_MATRICES) and item.callspec.params["client_kind"] != "direct":
+        is_matrix = item.name.startswith(_FAULT_MATRICES) and item.callspec.params["client_kind"] != "direct"
+        if is_matrix or item.name.startswith(_RERUNS):
             item.add_marker("soak")
 
 
