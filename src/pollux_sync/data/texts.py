@@ -42,9 +42,9 @@ def _has_surrogate(text: str) -> bool:
 
 def _holds_surrogate(value: object) -> bool:
     if isinstance(value, str):
-        return _has_surrogate(value)
+        return not value.isascii() and _has_surrogate(value)
     if isinstance(value, dict):
-        return any(_holds_surrogate(name) or _holds_surrogate(inner) for name, inner in value.items())
+        return any(map(_holds_surrogate, value)) or any(map(_holds_surrogate, value.values()))
     return isinstance(value, list | tuple) and any(map(_holds_surrogate, value))
 
 

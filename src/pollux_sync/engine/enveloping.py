@@ -50,7 +50,7 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
     options = prepared.plan.request.options
-    if options.on_error == "raise":
+    if any(envelope.get("errors", ())) and options.on_error == "raise":
         pairs = zip(outcomes, _find_failures(prepared, outcomes), strict=True)
         failures = [
             failure
