@@ -84,7 +84,11 @@ class _Outbox:
 
     def take(self) -> list[memoryview]:
         """Return the pieces, small ones joined, and forget them. Views show no content in the locals of a traceback."""
-        pieces, self._pieces, self._size_bytes = self._pieces, [], 0
+        pieces, self._pieces = self._pieces, []
+        n_bytes, self._size_bytes = self._size_bytes, 0
+        # The usual request: its head and a short body.
+        if n_bytes < _SMALL_BYTES:
+            return [memoryview(b"".join(pieces))] if n_bytes else []
         # Large pieces are not copied: what comes before one, and what comes after it, is joined.
         groups = groupby(filter(None, pieces), lambda piece: len(piece) >= _SMALL_BYTES)
         return [memoryview(piece) for is_large, run in groups for piece in (run if is_large else [b"".join(run)])]
@@ -340,7 +344,9 @@ class DeadlineMixin:
             if left_s <= 0:
                 raise TimeoutError("the request could not be sent within the time limit")
             self.sock.settimeout(left_s)
-            pieces = _skip_bytes(pieces, self._send_some(pieces))
+            count = self._send_some(pieces)
+            # The usual request is sent at once.
+            pieces = [] if len(pieces) == 1 and count == len(pieces[0]) else _skip_bytes(pieces, count)
 
     def _send_some(self, pieces: list[memoryview]) -> int:
         """Send as much as the socket takes; return the number of bytes."""

@@ -51,7 +51,7 @@ def read_usage(usage: Any) -> Usage:
 
 def _list_holders(usage: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]:
     """Return what may hold the counts of a part: the details of these names, and the usage itself."""
-    return [*[usage[name] for name in names if name in usage], usage]
+    return [usage[name] for name in names if name in usage] + [usage]
 
 
 def _read_first(holders: Sequence[Any], names: tuple[str, ...]) -> int | None:
