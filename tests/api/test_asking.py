@@ -155,6 +155,8 @@ def test_tells_why_an_answer_is_missing_and_raises_nothing(reason, hint):
 def test_an_empty_answer_in_a_conversation_is_told_and_not_raised(reply):
     result = run("a", config=mock(reply), options=Options(history=[]))
     assert (result["status"], result["errors"][0]["kind"]) == ("error", "empty")
+    # Nothing was raised, so there is nothing to switch off.
+    assert "on_error" not in result["errors"][0]["hint"]
 
 
 @pytest.mark.parametrize("name", ["images", "audio", "items"])

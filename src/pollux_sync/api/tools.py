@@ -19,7 +19,7 @@ from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.tool import Tool, convert_result
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
-from pollux_sync.errors import STOPS, APIError, ConfigurationError, build_stop
+from pollux_sync.errors import STOPS, ConfigurationError, build_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -164,10 +164,6 @@ class ToolLoop:
         except STOPS as cause:
             raise build_stop(cause, (), _sum_steps(result, steps, started)) from cause
         except Exception as error:
-            # An empty reply was paid for too, and is in the result that its error carries.
-            if isinstance(error, APIError) and error.kind == "empty" and error.partial_result is not None:
-                result = error.partial_result
-                steps.append(_build_step(result))
             # With on_tool_error="raise" the caller asked for the tool's own exception, of whatever class; it is
             # the only thing that can carry the rounds that were paid for. Some exceptions take no attributes.
             with suppress(AttributeError):

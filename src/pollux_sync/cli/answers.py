@@ -18,7 +18,7 @@ _MAX_TITLE = 60
 def write_answers(result: Mapping[str, Any], titles: Sequence[str] | None) -> None:
     """Write all answers but empty ones. With several, write a line with number and title above each.
 
-    Without ``titles``, which are the prompts as far as they are known, only the number is written.
+    The titles are the prompts. Where those are not known, ``titles`` is None and only the number is written.
     """
     texts = _list_texts(result)
     for index, text in enumerate(texts):

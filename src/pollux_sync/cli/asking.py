@@ -39,7 +39,7 @@ ROUTE_FIELDS = frozenset({"proxy", "ca_bundle"})
 _PIPED = "Piped text is a source too; without PROMPT it is the prompt."
 _EPILOG = f"""\
 sources:
-  -s notes.md                      a local file; its name decides its type, or else its first bytes
+  -s notes.md                      a local file; its first bytes decide its type, or else its name
   -s *.md                          all files that the shell puts there
   -s -                             the text on standard input; piped text beside a prompt is a source by itself
   -s https://example.org/a.png     a URL, fetched by the provider

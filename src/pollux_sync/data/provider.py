@@ -198,7 +198,7 @@ class ProviderInfo:
     ``token_env`` is the variable of a token that is sent as ``Authorization: Bearer`` if there is no key.
     ``auth`` is the header that carries the key, as (name, format with ``{key}``). ``placeholder_key`` is sent in it
     without a key, for servers that require the header anyway.
-    ``base_url_example`` is an address of the usual form, by default ``base_url``, and "" if there is none;
+    ``base_url_example`` is an address of the usual form, by default ``base_url``; "" stands for no example;
     ``not_found_hint`` says what else may be wrong with an address that the user chose, once a server there has
     answered 404.
     ``header_env`` names the variables that set a header of every request, by header; ``headers_env`` one that holds
@@ -264,9 +264,10 @@ class ProviderInfo:
         return attrs.evolve(self, options=self.options - set(names))
 
     def resolve_base_url(self, base_url: str | None) -> str:
-        """Return the address that the paths of requests continue: ``base_url`` as it is meant, else the service's own.
+        """Return the address that the paths of requests continue, "" if none is known.
 
-        Doubled slashes and those at the end go, and the version is there once. "" if no address is known.
+        It is ``base_url`` without doubled slashes, slashes at the end and ``version_path``; or the service's own
+        address, if ``base_url`` is None or only the beginning of that address.
         """
         own = self.base_url or ""
         # Not those of an address inside the path, by which some gateways are told where to go.

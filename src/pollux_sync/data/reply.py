@@ -16,8 +16,6 @@ from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 from pollux_sync.schemas.jsontext import ExactFloat
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
-#: The finish reasons that tell by themselves why an answer has no text.
-_EXPLANATIONS = frozenset({"length", "content_filter", "refusal"})
 #: The artifacts that are content of an answer, by the names that decoders give them. Others are facts about it.
 _CONTENT_ARTIFACTS = frozenset({"items", "blocks", "parts", "images", "audio", "choices", "candidates"})
 
@@ -120,14 +118,6 @@ class Reply(Storable):
         if self.tool_calls or (self.text and not self.text.isspace()):
             return True
         return bool(self.artifacts and _CONTENT_ARTIFACTS & self.artifacts.keys())
-
-    @property
-    def is_empty(self) -> bool:
-        """True if the reply claims to be complete, but has no content, at most reasoning.
-
-        One without content whose finish reason tells why, a cut or a refusal, is not called empty.
-        """
-        return not self.has_content and self.finish_reason not in _EXPLANATIONS
 
     def replace_surrogates(self) -> Reply:
         """Return the reply with U+FFFD in place of each lone surrogate, which no request or file could hold."""

@@ -129,8 +129,8 @@ class ServerEvent(NamedTuple):
 class StreamedResponse(HttpResponse):
     """The answer of a server that sent ``events`` although it was not asked for a stream.
 
-    It has no body; ``content`` is the beginning of what arrived, as of every body that is not JSON. ``is_done`` is True
-    if the server has said that nothing more follows.
+    It has no body. As for every body that is not JSON, ``content`` is the beginning of the bytes that arrived.
+    ``is_done`` is True if the server has said that nothing more follows.
     """
 
     events: tuple[ServerEvent, ...]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.checks import check_int, check_json, require_mapping
+from pollux_sync.data.checks import check_int
 from pollux_sync.data.events import CacheCreated
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.options import Options
@@ -148,9 +148,6 @@ def build_cache_request(
         )
     # ConfigurationError, where run() raises SourceError: pollux-ai does so for create_cache.
     checked = require_sources(sources, ConfigurationError)
-    for index, tool in enumerate(tools or ()):
-        require_mapping(f"tools[{index}]", tool)
-        check_json(f"tools[{index}]", tool)
     if not checked and not system_instruction:
         raise ConfigurationError("there is nothing to cache", hint="pass sources, or a system_instruction")
     options = Options(system_instruction=system_instruction, tools=tools, label_sources=label_sources)

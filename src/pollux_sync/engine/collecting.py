@@ -18,13 +18,7 @@ from pollux_sync.data.request import Call, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import read_fault, request_with_retries
-from pollux_sync.errors import (
-    APIError,
-    ConfigurationError,
-    DeferredNotReadyError,
-    PolluxError,
-    build_api_error,
-)
+from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, build_api_error
 from pollux_sync.schemas import answer_format, schema_hash, schema_of
 
 if TYPE_CHECKING:

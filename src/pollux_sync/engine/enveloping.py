@@ -24,13 +24,14 @@ if TYPE_CHECKING:
         Status,
         ToolCallDict,
     )
+    from pollux_sync.data.options import Options
     from pollux_sync.data.request import Plan, Prepared, Request
     from pollux_sync.data.source import Source
     from pollux_sync.errors import Attempt, PolluxError
     from pollux_sync.schemas import AnswerFormat
 
 
-#: The hints for an answer without text and tool calls, by its finish reason.
+#: The hints for an answer without content, by the finish reasons that explain it.
 _EMPTY_HINTS = {
     "length": "raise max_tokens: they were used up before the answer began, perhaps by thoughts",
     "content_filter": "a filter of the provider stopped the answer: change the prompt or the sources",
@@ -44,22 +45,25 @@ def seal_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_s
     """Return the envelope of all outcomes, or raise: the one place that decides between the two.
 
     With ``on_error="raise"`` and a failure among them, raises the error of the lowest index with the envelope as its
-    ``partial_result``. A call that was not sent because another one failed does not count. An empty reply does, unless
-    its finish reason gives the reason; it stays in the envelope, since it was paid for. In a conversation it is not
-    raised: the model may have no more to say, as after the result of a tool.
+    ``partial_result``. A call that was not sent because another one failed does not count. A reply without content
+    does, unless its finish reason explains it; it stays in the envelope, since it was paid for. In a conversation it is
+    not raised: the model may have no more to say, as after the result of a tool.
     """
     envelope = build_envelope(prepared, outcomes, duration_s=duration_s)
     options = prepared.plan.request.options
     if any(envelope.get("errors", ())) and options.on_error == "raise":
         pairs = zip(outcomes, _find_failures(prepared, outcomes), strict=True)
-        failures = [
-            failure
-            for outcome, failure in pairs
-            if failure and (isinstance(outcome, Failure) or (outcome.is_empty and not options.wants_conversation))
-        ]
+        failures = [failure for outcome, failure in pairs if failure and _is_raised(outcome, options)]
         if failures:
             raise _choose_error(failures, envelope)
     return envelope
+
+
+def _is_raised(outcome: Outcome, options: Options) -> bool:
+    """Return whether an outcome is raised if it is a failure or a reply without content."""
+    if isinstance(outcome, Failure):
+        return True
+    return not options.wants_conversation and outcome.finish_reason not in _EMPTY_HINTS
 
 
 def _find_failures(prepared: Prepared, outcomes: Sequence[Outcome]) -> list[Failure | None]:
@@ -76,12 +80,12 @@ def _find_failure(prepared: Prepared, index: int, outcome: Outcome) -> Failure |
 
 
 def _build_empty_error(prepared: Prepared, index: int, reply: Reply) -> APIError:
-    plan = prepared.plan
-    is_kept = plan.is_deferred or plan.request.options.on_error == "keep"
+    plan, options = prepared.plan, prepared.plan.request.options
+    is_kept = plan.is_deferred or options.on_error == "keep" or not _is_raised(reply, options)
     reason = f" (finish reason: {reply.finish_reason})" if reply.finish_reason else ""
     return APIError(
         f"the answer is empty{', although the model reasoned' if reply.reasoning else ''}{reason}",
-        hint=_EMPTY_HINTS.get(reply.finish_reason or "") or f"{_EMPTY_HINT}{'' if is_kept else _KEEP_HINT}",
+        hint=_EMPTY_HINTS.get(reply.finish_reason or "", _EMPTY_HINT) + ("" if is_kept else _KEEP_HINT),
         kind="empty",
         provider=prepared.provider,
         phase="generate",

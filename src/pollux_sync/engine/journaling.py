@@ -226,7 +226,10 @@ def read_job_file(path: Path) -> JobFile:
 
 
 def record_titles(path: Path, titles: Sequence[str]) -> None:
-    """Record short names of a job's requests in its file, unless it has some. Raises OSError."""
+    """Record short names of a job's requests in its file, unless it has some.
+
+    Raises ConfigurationError for a file that is no job file, OSError if it cannot be written.
+    """
     facts = read_job_file(path)
     if not facts.titles:
         write_atomically(path, attrs.evolve(facts, titles=tuple(titles)).to_dict())

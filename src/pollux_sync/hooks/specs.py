@@ -368,7 +368,7 @@ def pollux_cancel_deferred(job: DeferredJob, client: Client, timeout_s: float) -
     """Ask the provider to cancel a job, without waiting; return True when it was asked.
 
     Called by ``cancel_deferred``. Raise a classified exception. After an error status, or an answer that cannot be
-    read, the job is inspected: that it has ended, or is being cancelled, is no error.
+    read, the core inspects the job, and reports no error if it has ended or is being cancelled.
     """
 
 

@@ -412,7 +412,7 @@ def _collect_artifacts(
 ) -> dict[str, Any] | None:
     """Return what an answer has beside its text, under the server's names.
 
-    ``parts`` are those of the content that are no text, ``choices`` those after the first.
+    ``parts`` are the parts of the content beside text, ``choices`` those after the first.
     """
     usage = body.get("usage")
     holders = (body, choice, message, usage if isinstance(usage, dict) else {})

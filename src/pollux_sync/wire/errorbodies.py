@@ -29,7 +29,7 @@ _TITLE = re.compile(r"<(title|h1|message)\b[^>]*>\s*(\S.{0,300}?)</\1>", re.IGNO
 
 
 def find_error(body: Any, name: str = "") -> Any:
-    """Return the error in a body with status 200 that holds no answer, or in an event; None if it is no error.
+    """Return the error in a body with status 200 that holds no answer, or in an event, else None.
 
     ``name`` is that of the event. The error is returned as a body that has it under "error", as most services send it.
     """

@@ -48,11 +48,11 @@ _MAX_STRAY_BYTES = 2000
 
 
 class EventParser:
-    """Parses events from chunks of bytes, and the errors that servers write among them in forms of their own.
+    """A parser of events from chunks of bytes, and of the errors that servers write among them in their own forms.
 
     ``is_done`` is set when the server has ended the stream. ``error`` is set by an event that is not JSON, after which
     nothing more is read. ``blocks`` counts events and comments, ``pending_bytes`` is the size of the next event so far.
-    ``stray`` is the beginning of what came after the last event and is none.
+    ``stray`` is the beginning of other bytes after the last event.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ _PLACE_HINT = "send from a place that the provider serves (a proxy, the region i
 class _Wording:
     """Words by which an answer with one of the statuses reports a fault that a retry cannot mend.
 
-    ``words`` are searched in its codes and its message. With ``but_not`` in them as well it is no such fault.
+    ``words`` are searched in its codes and its message. The row does not apply if ``but_not`` is found there too.
     """
 
     kind: FaultKind
@@ -99,7 +99,7 @@ _WORDINGS = (
             r"\b(?:daily|weekly|monthly) (?:\w+ ){0,2}(?:quota|limit|allocation|allowance)",  # Workers AI, Ollama
             r"\blimit: 0\b",  # Gemini, of a model that the free tier does not include
         ),
-        # The message may praise a plan with more a day: it is about the minute all the same.
+        # The message may praise a plan with more a day: it is about the minute nevertheless.
         _PER_MINUTE,
     ),
     # Anthropic, of the limit that its customer has set. The message says when the access returns.

@@ -4,7 +4,7 @@ An id leads nowhere if the service stored nothing, or after files, which are del
 items carry the model's reasoning and the phase of a message, and OpenAI wants both in every later request.
 
 OpenAI confirms with "store": true that it keeps an answer. Compatible servers that keep nothing, as llama.cpp, send an
-id all the same, and refuse it or forget the conversation when a later request names it.
+id too, and refuse it or forget the conversation when a later request names it.
 """
 
 from __future__ import annotations
