@@ -15,7 +15,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 
 from gemini_api import KEY, Files, answer, build_streamed_answer, error, function_call, last_piece, piece, text, thought
-from pollux_gemini.client import GeminiCarrier
+from pollux_gemini.carrier import GeminiCarrier
 from pollux_sync import (
     APIError,
     CacheHandle,

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync import schemas
 from pollux_sync.data.provider import Problem
-from pollux_sync.schemas import AnswerMismatch, Lowered, SchemaDialect, lower
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.request import Turn
+    from pollux_sync.schemas import Lowered, SchemaDialect
 
 
 def read_parameters(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def _list_errors(lowered: Lowered) -> list[str]:
 # Tools are the same in every turn of a conversation. The text is the key, since a dict cannot be one.
 @lru_cache(maxsize=256)
 def _lower_json(parameters: str, dialect: SchemaDialect) -> Lowered:
-    return lower(json.loads(parameters), dialect)
+    return schemas.lower(json.loads(parameters), dialect)
 
 
 def lift_calls(
@@ -79,7 +80,7 @@ def _lift_arguments(arguments: str, lowered: Lowered | None) -> str:
     # Wrong arguments are passed on: the tool loop reports them to the model, which can correct them.
     try:
         return json.dumps(lowered.lift(json.loads(arguments)), ensure_ascii=False)
-    except (ValueError, AnswerMismatch, KeyError, TypeError, RecursionError):
+    except (ValueError, schemas.AnswerMismatch, KeyError, TypeError, RecursionError):
         return arguments
 
 

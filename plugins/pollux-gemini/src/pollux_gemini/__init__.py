@@ -198,7 +198,7 @@ class GeminiProvider:
     def pollux_plan(self, plan: Plan) -> None:
         """Refuse to defer on Vertex AI, before anything is stored. The plan is unchanged."""
         if plan.is_deferred and getattr(plan.request.config.client, "vertexai", False):
-            from pollux_gemini.client import build_vertex_batch_error
+            from pollux_gemini.carrier import build_vertex_batch_error
 
             raise build_vertex_batch_error()
 

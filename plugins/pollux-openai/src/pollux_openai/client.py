@@ -1,10 +1,10 @@
-"""Clients: the core's HTTP client, or the caller's openai SDK client as a carrier."""
+"""The way to the wire: the core's HTTP client, or the caller's openai SDK client."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_sync.plugin import StainlessCarrier, open_client
+from pollux_sync.plugin import open_client
 
 if TYPE_CHECKING:
     from pollux_sync.plugin import Client, ConfigValues, ProviderInfo
@@ -16,5 +16,7 @@ def open_carrier(config: ConfigValues, info: ProviderInfo) -> Client:
         return open_client(config, info)
     # Imported here only: without a client of the caller's no script pays for the SDK, which is slow to import.
     import openai
+
+    from pollux_sync.plugin import StainlessCarrier
 
     return StainlessCarrier(config.client, openai)
