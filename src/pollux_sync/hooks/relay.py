@@ -144,6 +144,8 @@ class Hooks:
         self._hook = manager.hook
         self._client: Any = None
         self._lock = threading.Lock()
+        # Looked up once, since the id of every answer is scrubbed. The key of a caller's own client may change.
+        self._secrets = None if config.client is not None else config.secrets
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
         # pluggy costs time in every call. The four hooks of every call are called directly where one plugin implements
@@ -429,7 +431,7 @@ class Hooks:
 
     def scrub(self, text: str) -> str:
         """Return ``text`` with every secret of the configuration removed."""
-        for secret in self.config.secrets:
+        for secret in self.config.secrets if self._secrets is None else self._secrets:
             text = redact_secret(text, secret)
         return text
 
