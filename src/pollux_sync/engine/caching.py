@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.checks import check_int
-from pollux_sync.data.events import CacheCreated
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure
@@ -196,7 +195,10 @@ def make_or_extend_cache(request: Request, ttl_s: float, hooks: Hooks, known: Ca
             lambda: hooks.create_cache(call, ttl_s, hooks.config.timeout_s), hooks, phase="cache", is_repeatable=False
         )
     handle = _build_handle(remote, hooks)
-    hooks.emit(CacheCreated(handle))
+    if hooks.has_observers:
+        from pollux_sync.data.events import CacheCreated
+
+        hooks.emit(CacheCreated(handle))
     return handle
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync import schemas
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
-from pollux_sync.data.events import PlanBuilt
 from pollux_sync.data.options import NO_OPTIONS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
@@ -63,6 +62,8 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     _check_plan(plan, hooks)
     # A dry run sends nothing, so observers that count or log must not see it.
     if hooks.has_observers and not is_dry_run:
+        from pollux_sync.data.events import PlanBuilt
+
         hooks.emit(PlanBuilt(plan))
     return plan
 

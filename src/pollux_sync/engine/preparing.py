@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from pollux_sync.data.events import FileUploaded, UploadDeleted
 from pollux_sync.data.request import InlinePart, Prepared, UploadPart
 from pollux_sync.engine.delivering import (
     InlineFiles,
@@ -209,7 +208,10 @@ def delete_upload(asset: Asset, hooks: Hooks) -> bool:
     except Exception as error:  # noqa: BLE001 - cleaning up must not mask the result
         failure = hooks.scrub(f"{type(error).__name__}: {error}")
         log.debug("deleting %s failed: %s", asset.id, failure)
-    hooks.emit(UploadDeleted(asset, failure))
+    if hooks.has_observers:
+        from pollux_sync.data.events import UploadDeleted
+
+        hooks.emit(UploadDeleted(asset, failure))
     return failure is None
 
 
@@ -272,7 +274,10 @@ def upload_part(part: UploadPart, hooks: Hooks, stop: threading.Event, *, name: 
     upload = partial(hooks.upload, source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s)
     with _name_file(part):
         asset = request_with_retries(upload, hooks, phase="upload", is_repeatable=False, stop=stop)
-    hooks.emit(FileUploaded(part.source.identifier, asset))
+    if hooks.has_observers:
+        from pollux_sync.data.events import FileUploaded
+
+        hooks.emit(FileUploaded(part.source.identifier, asset))
     return asset
 
 

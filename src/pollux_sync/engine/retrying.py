@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from pollux_sync.data.checks import MAX_SECONDS
-from pollux_sync.data.events import AttemptFailed, RetryScheduled
 from pollux_sync.engine.delivering import refuses_size
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.threads import wait_for
@@ -177,7 +176,7 @@ def call_with_retries(
         fault = _read_and_record(
             cause, hooks, ledger, started_at=attempt_started_at, started=attempt_started, wait_s=wait_s
         )
-        _emit(hooks, call, AttemptFailed, ledger[-1])
+        _emit_failure(hooks, call, ledger[-1])
         is_safe = _is_safe(fault, hooks.config.retry, phase, is_repeatable=is_repeatable)
         decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
         waited_s = None
@@ -195,7 +194,10 @@ def _wait(wait_s: float, fault: Fault, hooks: Hooks, stop: Event, call: Call | N
     if stop.is_set():
         return None
     log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
-    _emit(hooks, call, RetryScheduled, wait_s)
+    if call is not None and hooks.has_observers:
+        from pollux_sync.data.events import RetryScheduled
+
+        hooks.emit(RetryScheduled(call, wait_s))
     # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
     return None if wait_for(stop.wait, wait_s) else wait_s
 
@@ -238,7 +240,7 @@ def build_stream_failure(error: Exception, attempts: tuple[Attempt, ...], hooks:
     # The attempt was recorded as a success when its first event came; now it has failed.
     *before, last = attempts
     failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
-    _emit(hooks, call, AttemptFailed, failed)
+    _emit_failure(hooks, call, failed)
     failure = _build_failure(fault, None, hooks, phase="generate", attempts=(*before, failed), call=call)
     failure.__cause__ = hooks.scrub_cause(error)
     return failure
@@ -312,9 +314,11 @@ def _record_failure(started_at: float, started: float, wait_s: float, fault: Fau
     )
 
 
-def _emit(hooks: Hooks, call: Call | None, event: Callable[..., AttemptFailed | RetryScheduled], fact: object) -> None:
+def _emit_failure(hooks: Hooks, call: Call | None, attempt: Attempt) -> None:
     if call is not None and hooks.has_observers:
-        hooks.emit(event(call, fact))
+        from pollux_sync.data.events import AttemptFailed
+
+        hooks.emit(AttemptFailed(call, attempt))
 
 
 def _build_failure(

@@ -7,7 +7,6 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from pollux_sync.data.events import CallFinished, CallStarted
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
 from pollux_sync.engine.retrying import request_delivered
@@ -93,8 +92,10 @@ def execute_call(call: Call, prepared: Prepared, hooks: Hooks, stop: threading.E
         ask = partial(request_delivered, redelivery=prepared.redelivery, hooks=hooks, stop=stop)
         return ask_until_fitting(call, prepared.plan.answer_format, ask)
 
-    # Events are built only for listeners: building one costs more than the check.
+    # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
+        from pollux_sync.data.events import CallStarted
+
         hooks.emit(CallStarted(call))
     outcome: Outcome
     try:
@@ -103,6 +104,8 @@ def execute_call(call: Call, prepared: Prepared, hooks: Hooks, stop: threading.E
         error.call_idx = call.index
         outcome = Failure(error)
     if hooks.has_observers:
+        from pollux_sync.data.events import CallFinished
+
         hooks.emit(CallFinished(call, outcome))
     return outcome
 
