@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from socket import SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo
 from ssl import SSLSocket
 from threading import Lock
@@ -29,6 +30,9 @@ from urllib3.exceptions import (
     ProxyError,
 )
 from urllib3.util import connection as tcp
+from urllib3.util import parse_url
+
+from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import socket
@@ -434,3 +438,26 @@ class _DeadlineHTTPSPool(ClosingPoolMixin, HTTPSConnectionPool):
 
 #: The pools by scheme, for ``pool_classes_by_scheme`` of a urllib3 pool manager.
 POOL_CLASSES = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}
+
+
+def open_direct_pool(base_url: str, bundle: str | None, size: int) -> tuple[HTTPConnectionPool, str]:
+    """Return a pool of ``size`` kept connections to the server of ``base_url``, and the prefix of every request path.
+
+    ``bundle`` is a file or folder of trusted certificates, None for those of certifi. Raises ConfigurationError for an
+    address that cannot be used.
+    """
+    try:
+        url = parse_url(base_url)
+        pool_class = POOL_CLASSES[url.scheme or ""]
+    except (LocationParseError, KeyError) as error:
+        raise ConfigurationError(f"base_url cannot be used: {error}", hint="check its host") from error
+    if not url.host or url.host.startswith(("*", ".")):
+        raise ConfigurationError(f"base_url cannot be used: no server is called {url.host!r}", hint="check its host")
+    options: dict[str, Any] = {}
+    if url.scheme == "https":
+        # Imported here: it looks for its file.
+        from certifi import where
+
+        trusted = bundle or where()
+        options = {"cert_reqs": "CERT_REQUIRED", "ca_cert_dir" if Path(trusted).is_dir() else "ca_certs": trusted}
+    return pool_class(url.host, url.port, maxsize=size, **options), url.request_uri.rstrip("/")

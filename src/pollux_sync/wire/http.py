@@ -1,24 +1,22 @@
 """HTTP exchanges without redirects, netrc, cookies or hidden retries, each with one deadline.
 
-The client asks requests' adapter once for proxies and TLS settings. Requests then go straight to the adapter's
-connections, which costs less than half the CPU of ``Session.post``.
+Requests go straight to urllib3's connections, which costs less than half the CPU of ``Session.post`` of requests. The
+adapter of requests is loaded, and asked for its connections, only where there is a proxy.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest
-from requests.adapters import HTTPAdapter
 from urllib3.util import Retry, Timeout
 
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import SecretText, SecretUrl, read_password, redact_secret
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.errors import ConfigurationError, SourceError
+from pollux_sync.errors import SourceError
 from pollux_sync.wire.bodies import (
     MAX_KEPT_BYTES,
     build_not_json,
@@ -28,10 +26,10 @@ from pollux_sync.wire.bodies import (
     read_beginning,
     read_body,
 )
-from pollux_sync.wire.connections import POOL_CLASSES
+from pollux_sync.wire.connections import open_direct_pool
 from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
 from pollux_sync.wire.lines import split_lines
-from pollux_sync.wire.routes import convert_route_errors, resolve_route
+from pollux_sync.wire.routes import resolve_route
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -65,57 +63,6 @@ class SecretHeader(SecretText):
     __slots__ = ()
 
 
-class _Adapter(HTTPAdapter):
-    """requests' adapter with connections that keep deadlines."""
-
-    # Direct connections and those through a proxy come from different managers; both need our pools.
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _find_proxy_pools(proxy)
-        return manager
-
-    def close(self) -> None:
-        # PoolManager.clear, which requests calls, drops the pools without closing connections in use.
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118 - its own container, which does not iterate
-                manager.pools[key].close()
-        super().close()
-
-    def open_pool(self, base_url: str, route: Route) -> tuple[HTTPConnectionPool, str]:
-        """Return the connection pool for ``base_url``, and the prefix of every request path.
-
-        Raises ConfigurationError for a route that cannot be used.
-        """
-        verify: str | bool = route.bundle or True
-        request = PreparedRequest()
-        try:
-            request.prepare_url(base_url, {})
-        except ValueError as error:
-            raise ConfigurationError(f"base_url cannot be used: {error}", hint="check its host") from error
-        try:
-            pool: Any = self.get_connection_with_tls_context(request, verify, proxies=route.proxies)
-            self.cert_verify(pool, base_url, verify, None)  # type: ignore[no-untyped-call]
-            return pool, self.request_url(request, route.proxies).rstrip("/")
-        except (OSError, ValueError) as error:
-            problem = convert_route_errors(error, route)
-        # Not chained: the libraries' frames hold the proxy's password.
-        raise problem
-
-
-def _find_proxy_pools(proxy: str) -> dict[str, Any]:
-    if not proxy.lower().startswith("socks"):
-        return POOL_CLASSES
-    # Imported here: the package behind it is optional.
-    from pollux_sync.wire.socksproxies import SOCKS_POOL_CLASSES
-
-    return SOCKS_POOL_CLASSES
-
-
 class HttpClient:
     """Sends requests to one base url; many threads may use it at once.
 
@@ -145,12 +92,11 @@ class HttpClient:
         self._headers = _merge_headers(usual, {"Accept-Encoding": "gzip, deflate"}, headers)
         self._resends_stale = resends_stale
         self._is_closed = False
-        self._adapter = _Adapter(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
         self._route = resolve_route(self.base_url, proxy=proxy, ca_bundle=ca_bundle)
         # That of a proxy of the environment is in no configuration.
         password = read_password(self._route.proxy)
         self._secrets = _Secrets((*secrets, *([password] if password else ())))
-        self._pool, self._target = self._adapter.open_pool(self.base_url, self._route)
+        self._connections, self._pool, self._target = _open_connections(self.base_url, self._route, pool_size)
 
     def __repr__(self) -> str:
         return f"HttpClient({self.base_url!r})"
@@ -203,7 +149,7 @@ class HttpClient:
     def close(self) -> None:
         """Close all connections, also those in use, whose exchanges fail at once."""
         self._is_closed = True
-        self._adapter.close()
+        self._connections.close()
 
     def _open_response(self, request: HttpRequest, timeout_s: float, headers: Mapping[str, str]) -> BaseHTTPResponse:
         """Send the request and read the head of its answer.
@@ -284,6 +230,28 @@ class HttpClient:
             raise build_not_json(response)
         response = decode_error(response, self._secrets.remove)
         raise HttpError(response)
+
+
+def _open_connections(base_url: str, route: Route, size: int) -> tuple[_Connections, HTTPConnectionPool, str]:
+    """Return what closes all connections, the pool that makes them, and the prefix of every request path.
+
+    Raises ConfigurationError for a route that cannot be used.
+    """
+    if not route.proxy:
+        pool, target = open_direct_pool(base_url, route.bundle, size)
+        return pool, pool, target
+    # Imported here: requests takes a quarter of the time that a script needs to start.
+    from pollux_sync.wire.proxies import ProxyAdapter
+
+    adapter = ProxyAdapter(pool_connections=4, pool_maxsize=size, max_retries=0)
+    return adapter, *adapter.open_pool(base_url, route)
+
+
+class _Connections(Protocol):
+    """The connections of a client."""
+
+    def close(self) -> None:
+        """Close all of them, also those in use."""
 
 
 class _Secrets:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 import attrs
-from requests.exceptions import InvalidProxyURL, InvalidSchema
-from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -18,6 +17,8 @@ from pollux_sync.wire.certificates import check_bundle, read_bundle
 from pollux_sync.wire.faults import ProxyUnusableError, is_proxy_fault
 
 _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
+#: The systems on which `urllib.request.getproxies` looks at more than the environment.
+_SYSTEMS_WITH_SETTINGS = frozenset({"darwin", "win32"})
 _NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
 
 
@@ -68,7 +69,8 @@ def resolve_route(base_url: str, *, proxy: str | None = None, ca_bundle: str | N
 
 def convert_route_errors(error: Exception, route: Route) -> Exception:
     """Return the error of a route that the HTTP libraries refuse, as a ConfigurationError where it is one."""
-    if isinstance(error, InvalidSchema | InvalidProxyURL | LocationParseError | ValueError) and route.proxy:
+    # Those of requests and urllib3 for a wrong proxy are ValueErrors too.
+    if isinstance(error, ValueError) and route.proxy:
         hint = "pip install 'requests[socks]', or use an HTTP proxy" if "SOCKS" in str(error) else "correct it"
         return ConfigurationError(f"{route.proxy_setting} cannot be used: {error}", hint=f"{hint}, or unset it")
     if isinstance(error, OSError) and route.bundle:
@@ -78,8 +80,11 @@ def convert_route_errors(error: Exception, route: Route) -> Exception:
 
 def _read_proxy(base_url: str) -> tuple[str | None, str]:
     """Return the proxy that the environment sets for an address, and the name of the variable."""
-    if _is_excepted(base_url):
+    if not _may_name_proxy() or _is_excepted(base_url):
         return None, ""
+    # Imported here: requests takes a quarter of the time that a script needs to start.
+    from requests.utils import get_environ_proxies, select_proxy
+
     try:
         proxy = select_proxy(base_url, get_environ_proxies(base_url))
     except ValueError as error:
@@ -93,6 +98,11 @@ def _read_proxy(base_url: str) -> tuple[str | None, str]:
     names = [name for kind in (scheme, "all") for name in (f"{kind}_proxy", f"{kind}_PROXY".upper())]
     setting = next((name for name in names if os.environ.get(name) == proxy), "the system's proxy setting")
     return proxy, setting
+
+
+def _may_name_proxy() -> bool:
+    """Return whether this process may have been given a proxy: by a variable, or by the settings of these systems."""
+    return sys.platform in _SYSTEMS_WITH_SETTINGS or any(name.lower().endswith("_proxy") for name in os.environ)
 
 
 def _is_excepted(base_url: str) -> bool:
