@@ -143,8 +143,8 @@ def _measure_images(server: Loopback, folder: str, size: Size) -> Report:
         own = f"{peer.name}: image of 100 kB / text"
         ratios += build_ratios(samples, own, (peer.name, image), (peer.name, text), None)
         costs = [samples.values.get((peer.name, task), []) for task in (image, alone, text)]
-        values = [(whole - encoding) / bare for whole, encoding, bare in zip(*costs, strict=False)]
-        ratios += [Ratio(f"{own}, without hash and base64", values, _MAX_IMAGE_RATIO)] if values else []
+        values = [whole / (encoding + bare) for whole, encoding, bare in zip(*costs, strict=False)]
+        ratios += [Ratio(f"{own} and hash and base64", values, _MAX_IMAGE_RATIO)] if values else []
     tasks = (text, image, alone)
     rows = [_build_row(samples, peer, task) for peer in _PROVIDERS for task in tasks]
     return _build_part(rows, ratios, missing | samples.missing)
