@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         build_custom_id,
         is_terminal,
     )
+    from pollux_sync.data.limits import Quota, RateLimits, TokenEstimate
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
     from pollux_sync.data.options import Options
@@ -138,6 +139,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
     from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
     from pollux_sync.wire.paging import iter_pages
+    from pollux_sync.wire.ratelimits import read_quota, read_rate_limits
     from pollux_sync.wire.sdkerrors import convert_body_errors, convert_sdk_errors
     from pollux_sync.wire.sdks import SDKCarrier, StainlessCarrier, open_sdk_stream, read_response, read_sdk_lines
     from pollux_sync.wire.sse import ByteStream, EventParser, read_until_complete
@@ -174,6 +176,7 @@ _HOMES = {
         "build_custom_id",
         "is_terminal",
     ),
+    "data.limits": ("Quota", "RateLimits", "TokenEstimate"),
     "data.mime": ("OCTET_STREAM",),
     "data.models": ("ModelInfo", "Readiness", "find_model_row"),
     "data.options": ("Options",),
@@ -262,6 +265,7 @@ _HOMES = {
     "wire.lists": ("read_list", "read_objects", "require_objects"),
     "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
     "wire.paging": ("iter_pages",),
+    "wire.ratelimits": ("read_quota", "read_rate_limits"),
     "wire.sdkerrors": ("convert_body_errors", "convert_sdk_errors"),
     "wire.sdks": ("SDKCarrier", "StainlessCarrier", "open_sdk_stream", "read_response", "read_sdk_lines"),
     "wire.sse": ("ByteStream", "EventParser", "read_until_complete"),
@@ -347,7 +351,9 @@ __all__ = [
     "Problem",
     "ProviderHint",
     "ProviderInfo",
+    "Quota",
     "RateLimitError",
+    "RateLimits",
     "RawPayload",
     "Readable",
     "Readiness",
@@ -372,6 +378,7 @@ __all__ = [
     "StreamUsage",
     "TextDelta",
     "TextPart",
+    "TokenEstimate",
     "ToolCall",
     "ToolCallDelta",
     "ToolNames",
@@ -415,6 +422,8 @@ __all__ = [
     "read_list",
     "read_objects",
     "read_parameters",
+    "read_quota",
+    "read_rate_limits",
     "read_response",
     "read_sdk_lines",
     "read_until_complete",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Plan
@@ -59,6 +60,18 @@ class CoreDefaults:
     @hookimpl(trylast=True)
     def pollux_send(self, request: HttpRequest, client: HttpClient, timeout_s: float) -> HttpResponse:
         return client.send(request, timeout_s)
+
+    @hookimpl(trylast=True)
+    def pollux_estimate_tokens(self, call: Call) -> TokenEstimate:
+        from pollux_sync.builtin.estimating import estimate_tokens
+
+        return estimate_tokens(call)
+
+    @hookimpl(trylast=True)
+    def pollux_rate_limits(self, response: HttpResponse) -> RateLimits | None:
+        from pollux_sync.wire.ratelimits import read_rate_limits
+
+        return read_rate_limits(response)
 
     @hookimpl(trylast=True)
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:

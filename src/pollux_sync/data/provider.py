@@ -49,6 +49,7 @@ def _refuse_value(value: Any) -> NoReturn:
 _JSON_SETTINGS: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
 # One encoder for every request: json.dumps would build one for each call.
 _ENCODER = json.JSONEncoder(**_JSON_SETTINGS, default=_refuse_value)
+_SORTING_ENCODER = json.JSONEncoder(**_JSON_SETTINGS, default=_refuse_value, sort_keys=True)
 
 # A body may hold files of megabytes.
 _SHORTENED = reprlib.Repr()
@@ -356,15 +357,19 @@ class HttpRequest:
         """The body as compact UTF-8 JSON, None without a body. Raises ConfigurationError if JSON cannot hold it."""
         return None if self.fields is None else b"".join(self.split_content())
 
-    def split_content(self) -> tuple[bytes, ...]:
-        """Return `content` in pieces, in which files in base64 are not copied; none without a body."""
+    def split_content(self, *, sort_keys: bool = False) -> tuple[bytes, ...]:
+        """Return `content` in pieces, in which files in base64 are not copied; none without a body.
+
+        With ``sort_keys`` the order of fields makes no difference.
+        """
         if self.fields is None:
             return ()
+        encoder = _SORTING_ENCODER if sort_keys else _ENCODER
         with _convert_json_errors():
             try:
-                return (_ENCODER.encode(self.fields).encode(),)
+                return (encoder.encode(self.fields).encode(),)
             except _InlineTextFoundError:
-                return _split_at_texts(self.fields)
+                return _split_at_texts(self.fields, sort_keys=sort_keys)
 
 
 def encode_json(value: Any) -> bytes:
@@ -391,7 +396,7 @@ def _convert_json_errors() -> Iterator[None]:
         ) from error
 
 
-def _split_at_texts(fields: dict[str, Any]) -> tuple[bytes, ...]:
+def _split_at_texts(fields: dict[str, Any], *, sort_keys: bool) -> tuple[bytes, ...]:
     found: list[InlineText] = []
     # Random, so that no text of the caller's is taken for it.
     mark = secrets.token_hex(16)
@@ -402,7 +407,7 @@ def _split_at_texts(fields: dict[str, Any]) -> tuple[bytes, ...]:
         found.append(value)
         return mark
 
-    content = json.JSONEncoder(**_JSON_SETTINGS, default=replace).encode(fields).encode()
+    content = json.JSONEncoder(**_JSON_SETTINGS, default=replace, sort_keys=sort_keys).encode(fields).encode()
     # The encoder takes values in the order in which it writes them.
     first, *rest = content.split(mark.encode())
     return (first, *(piece for text, after in zip(found, rest, strict=True) for piece in (*text.json, after)))
@@ -412,13 +417,15 @@ def _split_at_texts(fields: dict[str, Any]) -> tuple[bytes, ...]:
 class HttpResponse(Storable):
     """One HTTP response as data: status, headers with lower-case names, and the body decoded from JSON.
 
-    ``content`` is the beginning of a body that could not be decoded, at most 1 MiB: the answer may be paid for.
+    ``content`` are the bytes of the body as they came, decompressed; None where the response was made from data. Of a
+    body that could not be decoded it is the beginning, at most 1 MiB: the answer may be paid for.
     """
 
     status: int
     headers: dict[str, str] = attrs.field(factory=dict, repr=False)
     body: Any = None
-    content: bytes | None = attrs.field(default=None, repr=False)
+    # Two responses with one body are equal, however the body was written.
+    content: bytes | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def request_id(self) -> str | None:

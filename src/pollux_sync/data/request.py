@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -40,6 +41,11 @@ class InlinePart:
     # Left out of the repr: it may be megabytes.
     data: bytes = attrs.field(repr=False)
     _texts: dict[str, InlineText] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+
+    @cached_property
+    def identity(self) -> str:
+        """The hex SHA-256 of the content, computed when it is first asked for."""
+        return hashlib.sha256(self.data).hexdigest()
 
     @property
     def mime_type(self) -> str:
@@ -114,9 +120,9 @@ class UploadPart:
     def _build_key(self) -> FileKey:
         return self.identity if self.data is None else _Content(self.data), self.source.mime_type
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """The hex SHA-256 of the content. That of small content is computed when it is asked for."""
+        """The hex SHA-256 of the content. That of small content is computed when it is first asked for."""
         return self._identity or hashlib.sha256(self.data or b"").hexdigest()
 
     def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:
@@ -132,10 +138,14 @@ class UploadPart:
 
 @attrs.frozen
 class AssetPart:
-    """A file that is stored at the provider."""
+    """A file that is stored at the provider.
+
+    ``identity`` is the hex SHA-256 of its content; None for a file that was stored by others.
+    """
 
     source: Source
     asset: Asset
+    identity: str | None = None
 
 
 Part: TypeAlias = TextPart | InlinePart | UriPart | UploadPart | AssetPart

@@ -149,7 +149,7 @@ def replace_files(call: Call, delivered: Mapping[FileKey, Asset | InlinePart]) -
         found = delivered.get(part.key)
         if isinstance(found, InlinePart):
             return found
-        return part if found is None else AssetPart(part.source, found)
+        return part if found is None else AssetPart(part.source, found, part.identity)
 
     return call.map_parts(replace)
 
@@ -225,7 +225,7 @@ class InlineFiles:
         def replace(part: Part) -> Part:
             file = self._find_file(part) if isinstance(part, InlinePart) else None
             asset = self._stored.get(file.key) if file else None
-            return AssetPart(file.source, asset) if file and isinstance(asset, Asset) else part
+            return AssetPart(file.source, asset, file.identity) if file and isinstance(asset, Asset) else part
 
         return call.map_parts(replace)
 

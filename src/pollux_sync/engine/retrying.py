@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import attrs
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
 
 T = TypeVar("T")
+
+#: Decides about a retry, as `decide_wait` does: from the fault, the ledger and the seconds since the first attempt.
+DecideRetry: TypeAlias = "Callable[[Fault, list[Attempt], float], float | str | None]"
+#: Waits before a retry, about as long as was decided; returns the seconds it took, None if it was stopped.
+WaitForRetry: TypeAlias = "Callable[[Fault, float], float | None]"
 
 #: From this status on an answer says that something went wrong. For an upload or a cache that is reason enough to retry
 #: where the status is retryable: unlike a job, a second one costs little and is deleted or expires.
@@ -152,12 +158,17 @@ def call_with_retries(
     call: Call | None = None,
     is_repeatable: bool = True,
     deadline: float = math.inf,
+    decide: DecideRetry | None = None,
+    wait: WaitForRetry | None = None,
 ) -> tuple[T, tuple[Attempt, ...]]:
     """Return what ``attempt`` returns in the end, and the ledger. ``attempt`` raises what the hooks can classify.
 
     What is not ``is_repeatable`` is retried only after an answer that allows it: after a bare network error the
-    file or cache may exist already, and a second one would be paid for.
+    file or cache may exist already, and a second one would be paid for. ``decide`` and ``wait`` take the place of the
+    configuration's policy and of a plain wait.
     """
+    policy = hooks.config.retry
+    decide = decide or partial(decide_wait, policy)
     ledger: list[Attempt] = []
     started = time.monotonic()
     wait_s = 0.0
@@ -177,18 +188,20 @@ def call_with_retries(
             cause, hooks, ledger, started_at=attempt_started_at, started=attempt_started, wait_s=wait_s
         )
         _emit_failure(hooks, call, ledger[-1])
-        is_safe = _is_safe(fault, hooks.config.retry, phase, is_repeatable=is_repeatable)
-        decision = decide_wait(hooks.config.retry, fault, ledger, time.monotonic() - started) if is_safe else None
+        is_safe = _is_safe(fault, policy, phase, is_repeatable=is_repeatable)
+        decision = decide(fault, ledger, time.monotonic() - started) if is_safe else None
         waited_s = None
         if isinstance(decision, int | float) and time.monotonic() + decision < deadline:
-            waited_s = _wait(decision, fault, hooks, stop, call)
+            waited_s = _wait(decision, fault, hooks, stop, call, wait=wait)
         if waited_s is None:
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
             raise failure from hooks.scrub_cause(cause)
         wait_s = waited_s
 
 
-def _wait(wait_s: float, fault: Fault, hooks: Hooks, stop: Event, call: Call | None) -> float | None:
+def _wait(
+    wait_s: float, fault: Fault, hooks: Hooks, stop: Event, call: Call | None, *, wait: WaitForRetry | None
+) -> float | None:
     """Wait before the next attempt, and return how long in seconds; None once ``stop`` is set."""
     # Looked at first: a stop while the attempt ran must not announce a retry.
     if stop.is_set():
@@ -198,6 +211,8 @@ def _wait(wait_s: float, fault: Fault, hooks: Hooks, stop: Event, call: Call | N
         from pollux_sync.data.events import RetryScheduled
 
         hooks.emit(RetryScheduled(call, wait_s))
+    if wait is not None:
+        return wait(fault, wait_s)
     # Waiting on the event instead of sleeping, so that a stop elsewhere ends the wait at once.
     return None if wait_for(stop.wait, wait_s) else wait_s
 

@@ -14,6 +14,8 @@ from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
     from pollux_sync.hooks.relay import Hooks
@@ -32,12 +34,16 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     stop = threading.Event()
     gate = CallGate(prepared)
 
+    def ask(call: Call) -> Reply:
+        deliver = partial(request_delivered, redelivery=prepared.redelivery, hooks=hooks, stop=stop)
+        return ask_until_fitting(call, prepared.plan.answer_format, deliver)
+
     def send_call(call: Call) -> Outcome:
         # Checked in the worker, at the last moment: with a bad key 40 prompts make a few requests, not 40.
         refusal = gate.check(call)
         if refusal is not None:
             return refusal
-        outcome = execute_call(call, prepared, hooks, stop)
+        outcome = execute_call(call, hooks, ask)
         gate.record(outcome)
         return outcome
 
@@ -85,13 +91,11 @@ class CallGate:
         return is_certain or (error.kind in {"auth", "refused"} and not self._has_answer)
 
 
-def execute_call(call: Call, prepared: Prepared, hooks: Hooks, stop: threading.Event) -> Outcome:
-    """Carry out one logical call: rewriting, middleware, retries and repairs, with its events for observers."""
+def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply]) -> Outcome:
+    """Carry out one logical call by ``ask``, inside of rewriting, middleware and events for observers.
 
-    def proceed(call: Call) -> Reply:
-        ask = partial(request_delivered, redelivery=prepared.redelivery, hooks=hooks, stop=stop)
-        return ask_until_fitting(call, prepared.plan.answer_format, ask)
-
+    ``ask`` may be called several times, or not at all: that is up to the middleware. Its PolluxError is the outcome.
+    """
     # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
         from pollux_sync.data.events import CallStarted
@@ -99,7 +103,7 @@ def execute_call(call: Call, prepared: Prepared, hooks: Hooks, stop: threading.E
         hooks.emit(CallStarted(call))
     outcome: Outcome
     try:
-        outcome = hooks.call(hooks.rewrite_call(call), proceed)
+        outcome = hooks.call(hooks.rewrite_call(call), ask)
     except PolluxError as error:
         error.call_idx = call.index
         outcome = Failure(error)

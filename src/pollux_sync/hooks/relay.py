@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Usage
     from pollux_sync.data.source import Source
@@ -143,6 +144,7 @@ class Hooks:
         self._manager = manager
         self._hook = manager.hook
         self._client: Any = None
+        self._address: Address | None = None
         self._lock = threading.Lock()
         # Looked up once, since the id of every answer is scrubbed. The key of a caller's own client may change.
         self._secrets = None if config.client is not None else config.secrets
@@ -173,8 +175,11 @@ class Hooks:
 
     def resolve_address(self) -> Address:
         """Return the address that requests go to, without opening the client, and the headers of every request."""
-        address = self._call_hook("pollux_address", Address, config=self.config, info=self.info)
-        return attrs.evolve(address, headers={**address.headers, **self.config.headers})
+        # Kept: the key of every request needs it.
+        if self._address is None:
+            address = self._call_hook("pollux_address", Address, config=self.config, info=self.info)
+            self._address = attrs.evolve(address, headers={**address.headers, **self.config.headers})
+        return self._address
 
     def close(self) -> None:
         """Close the client if there is one. A failure is logged and changes nothing."""
@@ -251,12 +256,25 @@ class Hooks:
         answer = self._hook.pollux_count_tokens(request=request, call=call, client=self.client, timeout_s=timeout_s)
         return None if answer is None else self._require_type("pollux_count_tokens", answer, int)
 
-    def price(self, model: str, usage: Usage) -> Decimal | None:
+    def estimate_tokens(self, call: Call) -> TokenEstimate:
+        """Return the tokens that a call is expected to take."""
+        from pollux_sync.data.limits import TokenEstimate
+
+        return self._call_hook("pollux_estimate_tokens", TokenEstimate, call=call)
+
+    def read_rate_limits(self, response: HttpResponse) -> RateLimits | None:
+        """Return the rate limits that an answer reports, None if it reports none."""
+        from pollux_sync.data.limits import RateLimits
+
+        answer = self._invoke("pollux_rate_limits", self._hook.pollux_rate_limits, response=response)
+        return None if answer is None else self._require_type("pollux_rate_limits", answer, RateLimits)
+
+    def price(self, model: str, usage: Usage, *, tier: str = "default") -> Decimal | None:
         """Return the price of these tokens in US dollars, or None if no plugin knows it."""
         from decimal import Decimal
 
         answer = self._invoke(
-            "pollux_price", self._hook.pollux_price, provider=self.info.name, model=model, usage=usage
+            "pollux_price", self._hook.pollux_price, provider=self.info.name, model=model, usage=usage, tier=tier
         )
         return None if answer is None else self._require_type("pollux_price", answer, Decimal)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
     from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
+    from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo
     from pollux_sync.data.reply import Reply, Usage
@@ -221,10 +222,29 @@ def pollux_count_tokens(request: HttpRequest, call: Call, client: Client, timeou
 
 
 @hookspec(firstresult=True)
-def pollux_price(provider: str, model: str, usage: Usage) -> Decimal | None:
+def pollux_estimate_tokens(call: Call) -> TokenEstimate | None:
+    """Return the tokens that a call is expected to take, or None to leave it to the core.
+
+    Called before a call is sent, where tokens are limited or budgeted, in any thread. Pure and fast: no I/O. The core's
+    default goes by the lengths of texts and the sizes of files.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_rate_limits(response: HttpResponse) -> RateLimits | None:
+    """Return the rate limits that an answer reports, or None if it reports none.
+
+    Called after answers and errors, where rates are limited, in the thread that received them. Pure. The core's default
+    reads the headers of OpenAI's API, which other servers send too.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_price(provider: str, model: str, usage: Usage, tier: str) -> Decimal | None:
     """Return the price of these tokens in US dollars, or None if it is not known. Never guess.
 
-    For middleware. Called by ``explain`` with ``input_tokens``, ``output_tokens`` and ``total_tokens``. Pure.
+    For middleware. Called by ``explain`` with ``input_tokens``, ``output_tokens`` and ``total_tokens``. ``tier`` is the
+    way the tokens are served: "default", or "batch" for a deferred job. Pure.
     """
 
 

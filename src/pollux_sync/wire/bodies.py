@@ -35,32 +35,35 @@ _MAX_TEXT = 2000
 MAX_KEPT_BYTES = 1024 * 1024
 
 
-def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytearray:
+def read_body(chunks: Iterable[bytes], *, deadline: float = inf) -> bytes:
     """Join the chunks of a body. Raises ReplyError as soon as they exceed `MAX_BODY_BYTES`, and for too many values.
 
     ``deadline`` is a reading of `time.monotonic` after which no chunk may arrive; then raises TimeoutError.
     """
-    # One buffer that grows: a list of chunks would be in memory twice when they are joined.
-    content = bytearray()
+    pieces, size = [], 0
     for chunk in chunks:
-        content += chunk
-        if len(content) > MAX_BODY_BYTES:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
             raise SizeLimitError(f"the answer is larger than {MAX_BODY_BYTES} bytes", hint="check base_url")
         # Checked after each chunk: the reader itself bounds the wait for one chunk only.
         if time.monotonic() > deadline:
             raise TimeoutError("the answer did not end within the time limit")
+    # A usual answer is one piece, which is not copied. Joined, a large one is in memory twice for a moment, as it is
+    # again when it is decoded.
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     check_value_count(content)
     return content
 
 
-def check_value_count(content: bytes | bytearray) -> None:
+def check_value_count(content: bytes) -> None:
     """Raise ReplyError for JSON of more than `MAX_VALUES` values, which would fill the memory when it is decoded."""
     # All marks first: to tell those inside texts, which may hold JSON too, takes longer.
     if len(content) > LARGE_BYTES and sum(map(content.count, _MARKS)) > MAX_VALUES and _holds_too_many_marks(content):
         raise ReplyError(f"the answer holds more than {MAX_VALUES} values", hint="check base_url")
 
 
-def _holds_too_many_marks(content: bytes | bytearray) -> bool:
+def _holds_too_many_marks(content: bytes) -> bool:
     """Return whether there are more than `MAX_VALUES` marks outside texts."""
     count, position = 0, 0
     while count <= MAX_VALUES and (found := _MANY_MARKS.match(content, position)):
@@ -68,17 +71,17 @@ def _holds_too_many_marks(content: bytes | bytearray) -> bool:
     return count > MAX_VALUES
 
 
-def read_beginning(chunks: Iterable[bytes]) -> bytearray:
+def read_beginning(chunks: Iterable[bytes]) -> bytes:
     """Join the first chunks of a body, about `MAX_KEPT_BYTES` of them. The error in an answer is at its beginning."""
     content = bytearray()
     for chunk in chunks:
         content += chunk
         if len(content) > MAX_KEPT_BYTES:
             break
-    return content
+    return bytes(content)
 
 
-def decode_response(status: int, headers: dict[str, str], content: bytes | bytearray) -> HttpResponse:
+def decode_response(status: int, headers: dict[str, str], content: bytes) -> HttpResponse:
     """Return the answer with its body decoded from JSON; an error's body may be the beginning of a text.
 
     Raises ReplyError for a successful answer that is not JSON, with the beginning of its body.
@@ -88,11 +91,12 @@ def decode_response(status: int, headers: dict[str, str], content: bytes | bytea
     except (ValueError, RecursionError):
         # An error is reported whatever its body, since proxies and gateways answer with pages and plain text.
         if is_success(status):
-            kept = bytes(content[:MAX_KEPT_BYTES])
+            kept = content[:MAX_KEPT_BYTES]
             raise build_not_json(HttpResponse(status=status, headers=headers, content=kept)) from None
         # Cut before decoding, so that a large page is not decoded whole.
         body = content[: _MAX_TEXT * 2].decode("utf-8", "replace")[:_MAX_TEXT]
-    return HttpResponse(status=status, headers=headers, body=body)
+    # That of an error may quote the key.
+    return HttpResponse(status=status, headers=headers, body=body, content=content if is_success(status) else None)
 
 
 def decode_error(response: HttpResponse, scrub: Callable[[str], str]) -> HttpResponse:

@@ -223,7 +223,7 @@ class HttpClient:
         else:
             content = read_beginning(_iter_chunks(raw))
         # Some servers quote the key that they refuse. The variables are replaced, so that no traceback shows it.
-        response = HttpResponse(status=raw.status, headers=headers, content=bytes(content[:MAX_KEPT_BYTES]))
+        response = HttpResponse(status=raw.status, headers=headers, content=content[:MAX_KEPT_BYTES])
         del headers, content
         if is_success(raw.status):
             response = response.scrub(self._secrets.remove)
@@ -337,7 +337,7 @@ def _iter_exactly(payload: Payload) -> Iterator[bytes]:
         )
 
 
-def _read_events(status: int, headers: dict[str, str], content: bytearray) -> HttpResponse | None:
+def _read_events(status: int, headers: dict[str, str], content: bytes) -> HttpResponse | None:
     # Imported here: no answer that is JSON needs it.
     from pollux_sync.wire.sse import read_events
 

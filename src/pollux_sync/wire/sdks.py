@@ -157,7 +157,7 @@ class _ErrorReader:
         response = self._client.send(request, **options)
         if response.is_success or response.is_closed:
             return response
-        content = bytes(_read_content(response, deadline))
+        content = _read_content(response, deadline)
         # As it is decoded and cut off, these are true of it no more.
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _HEADERS_OF_BODY]
         return type(response)(response.status_code, headers=headers, content=content, request=request)
@@ -261,10 +261,10 @@ def read_response(response: Any, deadline: float, *, is_optional: bool = False) 
         return streamed
     # Replaced, since the traceback of an error keeps what its frames hold: up to 64 MiB for each attempt.
     content = content[:MAX_KEPT_BYTES]
-    raise build_not_json(HttpResponse(status=response.status_code, headers=headers, content=bytes(content)))
+    raise build_not_json(HttpResponse(status=response.status_code, headers=headers, content=content))
 
 
-def _read_content(response: Any, deadline: float) -> bytearray:
+def _read_content(response: Any, deadline: float) -> bytes:
     """Read the body of an SDK's raw response, or the beginning of an error's, and close the response."""
     # iter_raw skips the decoder; a response whose body the SDK has read already has no raw bytes left.
     is_plain = "content-encoding" not in response.headers and not response.is_stream_consumed

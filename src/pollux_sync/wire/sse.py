@@ -331,7 +331,7 @@ def _read_head(chunks: Iterator[bytes], min_bytes: int) -> bytes:
     return head
 
 
-def read_events(status: int, headers: dict[str, str], content: bytearray) -> StreamedResponse | None:
+def read_events(status: int, headers: dict[str, str], content: bytes) -> StreamedResponse | None:
     """Return the answer of a server that sent a stream unasked, from its whole content; None for other content."""
     if not content[:_MAX_SHOWN_BYTES].lstrip().removeprefix(BOM_UTF8).startswith(_LINE_PREFIXES):
         return None
@@ -343,7 +343,7 @@ def read_events(status: int, headers: dict[str, str], content: bytearray) -> Str
     return StreamedResponse(
         status=status,
         headers=headers,
-        content=bytes(content[:MAX_KEPT_BYTES]),
+        content=content[:MAX_KEPT_BYTES],
         events=tuple(events),
         is_done=parser.is_done,
     )

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         EventStream,
         ModelInfo,
         Plan,
+        RateLimits,
         Reply,
     )
 
@@ -186,6 +187,12 @@ class AnthropicProvider(FileHooks, JobHooks):
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
         return encode(call, STRICT)
+
+    @hookimpl
+    def pollux_rate_limits(self, response: HttpResponse) -> RateLimits | None:
+        from pollux_anthropic.ratelimits import read_rate_limits
+
+        return read_rate_limits(response)
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:

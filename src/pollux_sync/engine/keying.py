@@ -1,0 +1,61 @@
+"""Call -> the key of its request, by which an answer that is stored can be found again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from pollux_sync.data.handles import Asset
+from pollux_sync.data.provider import encode_json
+from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
+from pollux_sync.engine.encoding import encode_request
+
+if TYPE_CHECKING:
+    from pollux_sync.data.provider import HttpRequest, ProviderInfo
+    from pollux_sync.data.request import Call, Part
+    from pollux_sync.hooks.relay import Hooks
+
+#: The version of the key, which is part of it. A change of the key makes everybody pay again for what is stored.
+KEY_VERSION = 1
+
+
+def request_key(call: Call, hooks: Hooks) -> str:
+    """Return the key of a call's request: a hex SHA-256, equal for requests that ask the same of the same model.
+
+    It covers the version of the key, the provider, the address, the path and the body with its fields in any order. A
+    file counts by its content, whether it goes inside the request or is stored, under whatever id; one that others
+    have stored counts by its id. The key of a mock differs from that of its provider. Raises ConfigurationError for a
+    call that cannot be encoded.
+    """
+    return hash_request(render_request(call, hooks), hooks)
+
+
+def render_request(call: Call, hooks: Hooks) -> HttpRequest:
+    """Return the request that the key of a call is made of: with the hash of a file in place of its id or content."""
+
+    def name(part: Part) -> Part:
+        return _name_file(part, hooks.info)
+
+    # Most calls have no files.
+    return encode_request(call.map_parts(name) if call.all_parts else call, hooks)
+
+
+def hash_request(request: HttpRequest, hooks: Hooks) -> str:
+    """Return the key of a request from `render_request`."""
+    address = "mock" if hooks.config.use_mock else hooks.resolve_address().base_url
+    digest = hashlib.sha256(encode_json([KEY_VERSION, hooks.info.name, address, request.method, request.path]))
+    for piece in request.split_content(sort_keys=True):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _name_file(part: Part, info: ProviderInfo) -> Part:
+    """Return a part with its hash in place of what is or will be its id; parts without one stay."""
+    if not isinstance(part, InlinePart | UploadPart | AssetPart) or part.identity is None:
+        return part
+    rule = info.find_rule(part.source)
+    # Only where the provider stores no files are they always sent inside the request.
+    if isinstance(part, InlinePart) and (rule is None or rule.delivery != "upload"):
+        return part
+    name = f"sha256-{part.identity}"
+    return AssetPart(part.source, Asset(id=name, mime_type=part.source.mime_type, uri=name), part.identity)

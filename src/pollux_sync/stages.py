@@ -1,0 +1,68 @@
+"""All that a package which puts the stages together in its own way may import from the core, in one list.
+
+`run_many` is one way to put them together: Request -> Plan -> Prepared -> Outcomes -> Envelope. A package for bulk work
+or for workflows needs another one, with its own queue, its own waits and its own record of what was answered. It stands
+on these names, on `pollux_sync.plugin` and on the values of `pollux_sync.data`; everything else may change in any
+release.
+
+**Stability.** As in `pollux_sync.plugin`: names, arguments and meaning change only with a new major version of
+`pollux_sync.plugin.API_VERSION`. The key that `request_key` returns changes only with `KEY_VERSION`, since whoever
+stores answers under it would pay for them again.
+"""
+
+from __future__ import annotations
+
+from pollux_sync._lazy import build_getattr
+
+TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
+if TYPE_CHECKING:
+    from pollux_sync.engine.encoding import encode_request
+    from pollux_sync.engine.keying import KEY_VERSION, hash_request, render_request, request_key
+    from pollux_sync.engine.planning import plan_calls
+    from pollux_sync.engine.preparing import SharedUploads, UploadScope, prepare_plan
+    from pollux_sync.engine.repairing import ask_until_fitting
+    from pollux_sync.engine.requesting import build_request
+    from pollux_sync.engine.retrying import call_with_retries, decide_wait, read_fault, request_delivered
+    from pollux_sync.engine.sending import execute_call
+    from pollux_sync.hooks.relay import Hooks
+    from pollux_sync.process import open_hooks
+
+_HOMES = {
+    "engine.encoding": ("encode_request",),
+    "engine.keying": ("KEY_VERSION", "hash_request", "render_request", "request_key"),
+    "engine.planning": ("plan_calls",),
+    "engine.preparing": ("SharedUploads", "UploadScope", "prepare_plan"),
+    "engine.repairing": ("ask_until_fitting",),
+    "engine.requesting": ("build_request",),
+    "engine.retrying": ("call_with_retries", "decide_wait", "read_fault", "request_delivered"),
+    "engine.sending": ("execute_call",),
+    "hooks.relay": ("Hooks",),
+    "process": ("open_hooks",),
+}
+
+__all__ = [
+    "KEY_VERSION",
+    "Hooks",
+    "SharedUploads",
+    "UploadScope",
+    "ask_until_fitting",
+    "build_request",
+    "call_with_retries",
+    "decide_wait",
+    "encode_request",
+    "execute_call",
+    "hash_request",
+    "open_hooks",
+    "plan_calls",
+    "prepare_plan",
+    "read_fault",
+    "render_request",
+    "request_delivered",
+    "request_key",
+]
+
+__getattr__ = build_getattr(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return __all__
