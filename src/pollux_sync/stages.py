@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pollux_sync.engine.preparing import SharedUploads, UploadScope, prepare_plan
     from pollux_sync.engine.repairing import ask_until_fitting
     from pollux_sync.engine.requesting import build_request
-    from pollux_sync.engine.retrying import call_with_retries, decide_wait, read_fault, request_delivered
+    from pollux_sync.engine.retrying import call_with_retries, decide_wait, decode_reply, read_fault, request_delivered
     from pollux_sync.engine.sending import execute_call
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.process import open_hooks
@@ -34,7 +34,7 @@ _HOMES = {
     "engine.preparing": ("SharedUploads", "UploadScope", "prepare_plan"),
     "engine.repairing": ("ask_until_fitting",),
     "engine.requesting": ("build_request",),
-    "engine.retrying": ("call_with_retries", "decide_wait", "read_fault", "request_delivered"),
+    "engine.retrying": ("call_with_retries", "decide_wait", "decode_reply", "read_fault", "request_delivered"),
     "engine.sending": ("execute_call",),
     "hooks.relay": ("Hooks",),
     "process": ("open_hooks",),
@@ -49,6 +49,7 @@ __all__ = [
     "build_request",
     "call_with_retries",
     "decide_wait",
+    "decode_reply",
     "encode_request",
     "execute_call",
     "hash_request",

@@ -51,19 +51,20 @@ def request_reply(call: Call, hooks: Hooks, stop: Event) -> Reply:
 
     def attempt() -> tuple[Reply, HttpResponse | None]:
         response = hooks.send(request, hooks.config.timeout_s)
-        # Every answer has a body, except one that came as events.
-        reply = hooks.decode(response, call) if response.body is not None else _decode_bare(response, call, hooks)
-        return reply, response
+        return decode_reply(response, call, hooks), response
 
     reply, attempts = call_with_retries(attempt, hooks, stop, phase="generate", call=call)
     return reply.with_attempts(attempts)
 
 
-def _decode_bare(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:
-    """Return the reply in an answer without a body: in its events, if the server sent a stream unasked.
+def decode_reply(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:
+    """Return the reply in an answer, also if the server sent a stream unasked. Raises what the decoders raise."""
+    # Every answer has a body, except one that came as events.
+    return hooks.decode(response, call) if response.body is not None else _decode_bare(response, call, hooks)
 
-    It was paid for, so it is read like one that was asked for. Raises what the decoders raise.
-    """
+
+def _decode_bare(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:
+    """Return the reply in the events of an answer. It was paid for, so it is read like one that was asked for."""
     # Imported here: a plain call needs neither.
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.streaming import EventStream, StreamedResponse
@@ -85,16 +86,18 @@ def build_cut_off(*, unread_answer: bytes | None = None) -> APIError:
     )
 
 
-def request_delivered(call: Call, redelivery: Redelivery | None, hooks: Hooks, stop: Event) -> Reply:
-    """Return the reply to one call; where the service refuses the size of its inline files, these are stored, once.
+def request_delivered(
+    call: Call, redelivery: Redelivery | None, stop: Event, ask: Callable[[Call], Reply]
+) -> Reply:
+    """Return the reply of ``ask``; where the service refuses the size of a call's inline files, these are stored, once.
 
-    Raises what `request_reply` raises, and APIError of phase "upload" with the attempts before it.
+    Raises what ``ask`` raises, and APIError of phase "upload" with the attempts before it.
     """
     if redelivery is None:
-        return request_reply(call, hooks, stop)
+        return ask(call)
     call = redelivery.use_stored_parts(call)
     try:
-        return request_reply(call, hooks, stop)
+        return ask(call)
     except APIError as error:
         refusal = error
     # Outside of the handler: a failure in there would have the refusal among its causes, and be classified by it.
@@ -102,7 +105,7 @@ def request_delivered(call: Call, redelivery: Redelivery | None, hooks: Hooks, s
     if stored is None:
         raise refusal
     with extend_ledger(refusal.attempts):
-        reply = request_reply(stored, hooks, stop)
+        reply = ask(stored)
     return reply.with_attempts((*refusal.attempts, *reply.attempts))
 
 

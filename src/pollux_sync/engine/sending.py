@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
-from pollux_sync.engine.retrying import request_delivered
+from pollux_sync.engine.retrying import request_delivered, request_reply
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
@@ -34,8 +34,10 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     stop = threading.Event()
     gate = CallGate(prepared)
 
+    request = partial(request_reply, hooks=hooks, stop=stop)
+    deliver = partial(request_delivered, redelivery=prepared.redelivery, stop=stop, ask=request)
+
     def ask(call: Call) -> Reply:
-        deliver = partial(request_delivered, redelivery=prepared.redelivery, hooks=hooks, stop=stop)
         return ask_until_fitting(call, prepared.plan.answer_format, deliver)
 
     def send_call(call: Call) -> Outcome:
@@ -91,10 +93,11 @@ class CallGate:
         return is_certain or (error.kind in {"auth", "refused"} and not self._has_answer)
 
 
-def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply]) -> Outcome:
+def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply], *, is_rewritten: bool = False) -> Outcome:
     """Carry out one logical call by ``ask``, inside of rewriting, middleware and events for observers.
 
     ``ask`` may be called several times, or not at all: that is up to the middleware. Its PolluxError is the outcome.
+    ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already.
     """
     # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
@@ -103,7 +106,7 @@ def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply]) -> Outc
         hooks.emit(CallStarted(call))
     outcome: Outcome
     try:
-        outcome = hooks.call(hooks.rewrite_call(call), ask)
+        outcome = hooks.call(call if is_rewritten else hooks.rewrite_call(call), ask)
     except PolluxError as error:
         error.call_idx = call.index
         outcome = Failure(error)

@@ -269,6 +269,11 @@ class Hooks:
         answer = self._invoke("pollux_rate_limits", self._hook.pollux_rate_limits, response=response)
         return None if answer is None else self._require_type("pollux_rate_limits", answer, RateLimits)
 
+    @property
+    def can_price(self) -> bool:
+        """True if a plugin may know prices."""
+        return bool(self._hook.pollux_price.get_hookimpls())
+
     def price(self, model: str, usage: Usage, *, tier: str = "default") -> Decimal | None:
         """Return the price of these tokens in US dollars, or None if no plugin knows it."""
         from decimal import Decimal

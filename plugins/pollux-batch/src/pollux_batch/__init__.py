@@ -1,0 +1,26 @@
+"""Bulk work with pollux-sync: thousands to millions of prompts, answered once each, whatever happens in between."""
+
+from pollux_batch.batching import run_batch, stream_batch
+from pollux_batch.data.items import BatchItem
+from pollux_batch.data.responses import LLMResponse
+from pollux_batch.data.results import BatchResult, Termination, WorkItemResult
+from pollux_batch.data.settings import Budget, Limits, Retries
+from pollux_batch.data.usage import TokenUsage
+from pollux_batch.errors import BatchBudgetExceeded, DriftError, JournalError
+
+__all__ = [
+    "BatchBudgetExceeded",
+    "BatchItem",
+    "BatchResult",
+    "Budget",
+    "DriftError",
+    "JournalError",
+    "LLMResponse",
+    "Limits",
+    "Retries",
+    "Termination",
+    "TokenUsage",
+    "WorkItemResult",
+    "run_batch",
+    "stream_batch",
+]

@@ -1,0 +1,265 @@
+"""Work -> answer: one item asked, tried again where that may help, its raw answer kept before it is read."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_batch.data.rows import AnswerFormat, AnswerRow
+from pollux_sync import stages
+from pollux_sync.errors import APIError
+from pollux_sync.data.provider import encode_json
+from pollux_sync.plugin import HttpResponse, Reply, Usage
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from pollux_batch.budgeting import Ledger
+    from pollux_batch.data.settings import Retries
+    from pollux_batch.data.work import Work
+    from pollux_batch.data.rows import StoredAnswer
+    from pollux_batch.journaling import Journal
+    from pollux_batch.remembering import MemoryJournal
+    from pollux_batch.scheduling import Scheduler
+    from pollux_sync.data.reply import Outcome
+    from pollux_sync.data.request import Call, Redelivery
+    from pollux_sync.errors import Attempt, Fault
+
+#: Kinds of failures that say something about the provider, not about the item.
+_OVERLOADS = frozenset({"capacity", "connection"})
+#: Kinds after which the provider may have carried the request out, and charge for it.
+_CHARGED = frozenset({"timeout", "malformed"})
+
+
+@attrs.define(kw_only=True, weakref_slot=False)
+class Answer:
+    """What became of a work. ``rows`` are its paid answers, the last of them the one that counts."""
+
+    outcome: Outcome
+    rows: list[AnswerRow] = attrs.field(factory=list)
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+    n_attempts: int = 0
+    duration_s: float = 0.0
+    throttles: int = 0
+
+
+class Answerer:
+    """Answers works with the limits, the retries and the budget of a job. Many threads use it at once."""
+
+    def __init__(self, scheduler: Scheduler, journal: Journal | MemoryJournal, ledger: Ledger, retries: Retries, stop: Event) -> None:
+        self._scheduler = scheduler
+        self._journal = journal
+        self._ledger = ledger
+        self._retries = retries
+        self._stop = stop
+
+    def answer(self, work: Work) -> Answer:
+        """Carry a work out. Its scope has admitted the first call."""
+        started = time.monotonic()
+        asking = _Asking(work, self._scheduler, self._journal, self._ledger, self._retries, self._stop)
+        fit = partial(stages.ask_until_fitting, answers=work.answers, ask=asking.ask)
+        outcome = stages.execute_call(work.call, work.lane.hooks, fit, is_rewritten=True)
+        answer = asking.take_answer(outcome)
+        answer.duration_s = time.monotonic() - started
+        return answer
+
+
+class _Asking:
+    """The calls of one work: the question itself, and repairs of an answer that does not fit its schema."""
+
+    def __init__(
+        self, work: Work, scheduler: Scheduler, journal: Journal | MemoryJournal, ledger: Ledger, retries: Retries, stop: Event
+    ) -> None:
+        self._work = work
+        self._hooks = work.lane.hooks
+        self._scope = work.lane.scope
+        self._scheduler = scheduler
+        self._journal = journal
+        self._ledger = ledger
+        self._retries = retries
+        self._stop = stop
+        # The scheduler has asked the scope for the first call.
+        self._is_admitted = True
+        self._incident = self._scope.incident
+        self._failures = self._throttles = self._outages = 0
+        self._answer = Answer(outcome=None)  # type: ignore[arg-type] - set at the end
+
+    def take_answer(self, outcome: Outcome) -> Answer:
+        """Return all that is known of the work, now that it has ended."""
+        self._leave_scope()
+        answer = self._answer
+        answer.outcome = outcome
+        answer.throttles = self._throttles
+        attempts: tuple[Attempt, ...] = (
+            outcome.attempts if isinstance(outcome, Reply) else outcome.error.attempts
+        )
+        answer.n_attempts = len(attempts)
+        return answer
+
+    def ask(self, call: Call) -> Reply:
+        """Return the reply to one call of the work, from the journal if it is there. Raises APIError."""
+        key = self._work.key
+        if call is not self._work.call:
+            key = bytes.fromhex(stages.request_key(call, self._hooks))
+            stored = self._journal.find_answers([key]).get(key)
+            if stored is not None:
+                return read_stored(stored, call, self._hooks)
+        return self._ask_delivered(call, key, self._work.redelivery)
+
+    def _ask_delivered(self, call: Call, key: bytes, redelivery: Redelivery | None) -> Reply:
+        ask = partial(self._ask_provider, key=key)
+        return stages.request_delivered(call, redelivery, self._stop, ask)
+
+    def _ask_provider(self, call: Call, key: bytes) -> Reply:
+        # Encoded for its key already, unless its files were delivered since.
+        request = self._work.request if call is self._work.call else None
+        request = request or stages.encode_request(call, self._hooks)
+        timeout_s = self._hooks.config.timeout_s
+
+        def attempt() -> tuple[Reply, HttpResponse]:
+            self._enter_scope()
+            try:
+                response = self._hooks.send(request, timeout_s)
+            except BaseException:
+                self._leave_scope()
+                raise
+            self._leave_scope(time.monotonic())
+            return self._receive(response, call, key), response
+
+        reply, attempts = stages.call_with_retries(
+            attempt, self._hooks, self._stop, phase="generate", call=call, decide=self._decide, wait=self._wait
+        )
+        return reply.with_attempts(attempts)
+
+    def _receive(self, response: HttpResponse, call: Call, key: bytes) -> Reply:
+        """Keep an answer, then read it: one that cannot be read is paid for too."""
+        body = response.content if response.content is not None else encode_json(response.body)
+        kind: AnswerFormat = "response"
+        try:
+            reply = stages.decode_reply(response, call, self._hooks)
+        except Exception:
+            self._keep(key, kind, body, response, Usage(), None)
+            raise
+        if response.body is None:  # it came as events, which are kept as the reply that they make
+            kind, body = "reply", encode_json(reply.to_dict())
+        self._keep(key, kind, body, response, reply.usage, self._settle(reply.usage))
+        return reply
+
+    def _settle(self, usage: Usage) -> Decimal | None:
+        """Count what an answer took; return its price if that is known."""
+        work, answer = self._work, self._answer
+        cost = self._hooks.price(work.call.model, usage) if self._hooks.can_price else None
+        self._ledger.settle(work.reservation, usage, cost)
+        work.reservation = None
+        if work.n_tokens:
+            with self._scheduler.lock:
+                self._scope.settle(work.n_tokens, usage.total_tokens)
+        answer.usage = _add_usage(answer.usage, usage)
+        answer.cost = cost if answer.cost is None or cost is None else answer.cost + cost
+        return cost
+
+    def _keep(  # noqa: PLR0913, PLR0917 - the facts of a row
+        self, key: bytes, kind: AnswerFormat, body: bytes, response: HttpResponse, usage: Usage, cost: Decimal | None
+    ) -> None:
+        self._answer.rows.append(
+            AnswerRow(
+                key=key,
+                ask=self._work.ask,
+                label=self._work.label,
+                format=kind,
+                body=body,
+                request_id=response.request_id,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                total_tokens=usage.total_tokens,
+                cached_tokens=usage.cached_tokens,
+                cost=None if cost is None else str(cost),
+                at=time.time(),
+            )
+        )
+
+    def _enter_scope(self) -> None:
+        if self._is_admitted:
+            return
+        now = time.monotonic()
+        with self._scheduler.lock:
+            self._is_admitted = self._scope.admit(self._work.n_tokens, now)
+        if not self._is_admitted and not self._wait_admitted(now):
+            raise APIError("interrupted before it was sent", phase="generate", call_idx=self._work.index)
+
+    def _leave_scope(self, answered_at: float | None = None) -> None:
+        if self._is_admitted:
+            self._is_admitted = False
+            with self._scheduler.lock:
+                self._scope.end()
+                if answered_at is not None:
+                    self._scope.record_answer(answered_at)
+                self._scheduler.announce_change()
+
+    def _wait_admitted(self, not_before: float) -> bool:
+        with self._scheduler.step_aside():
+            self._is_admitted = self._scheduler.wait_admitted(
+                self._scope, self._work.n_tokens, not_before, self._stop
+            )
+        self._incident = self._scope.incident
+        return self._is_admitted
+
+    def _decide(self, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:  # noqa: ARG002
+        """Return the seconds to wait before the next try, or why there is none."""
+        now = time.monotonic()
+        retries = self._retries
+        if fault.kind == "rate_limit":
+            with self._scheduler.lock:
+                self._scope.record_throttle(fault.retry_after_s, self._incident, now)
+            self._throttles += 1
+            if not fault.retryable:
+                return None
+            # The pause of the scope is what is waited for.
+            return 0.0 if self._throttles <= retries.max_throttles else f"refused {self._throttles} times for its rate"
+        if fault.kind in _OVERLOADS and fault.retryable:
+            with self._scheduler.lock:
+                self._scope.record_overload(now)
+                is_down = self._scope.is_down(now)
+            if is_down:
+                return fault.retry_after_s or 0.0
+        if fault.kind in _CHARGED:
+            self._charge()
+        self._failures += 1
+        if not fault.retryable or self._failures >= retries.max_attempts:
+            return None
+        wait_s = min(retries.initial_wait_s * retries.backoff_multiplier ** (self._failures - 1), retries.max_wait_s)
+        return max(wait_s * random.uniform(0.5, 1.0), fault.retry_after_s or 0.0)  # noqa: S311 - spreads load
+
+    def _charge(self) -> None:
+        """Count a try that may be charged for as what was expected of it."""
+        self._ledger.settle(self._work.reservation, Usage(), None)
+        self._work.reservation = None
+
+    def _wait(self, fault: Fault, wait_s: float) -> float | None:  # noqa: ARG002
+        started = time.monotonic()
+        is_admitted = self._wait_admitted(started + wait_s)
+        return time.monotonic() - started if is_admitted else None
+
+
+def read_stored(stored: StoredAnswer, call: Call, hooks: stages.Hooks) -> Reply:
+    """Return the reply in a stored answer. Raises what the provider's decoder raises."""
+    body = json.loads(stored.body)
+    if stored.format == "reply":
+        return Reply.from_dict(body)
+    headers = {"x-request-id": stored.request_id} if stored.request_id else {}
+    return stages.decode_reply(HttpResponse(status=200, headers=headers, body=body, content=stored.body), call, hooks)
+
+
+def _add_usage(one: Usage, two: Usage) -> Usage:
+    if one == Usage():
+        return two
+    names = [field.name for field in attrs.fields(Usage)]
+    pairs = {name: (getattr(one, name), getattr(two, name)) for name in names}
+    return Usage(**{name: b if a is None else a + (b or 0) for name, (a, b) in pairs.items()})

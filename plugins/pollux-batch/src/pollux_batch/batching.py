@@ -1,0 +1,124 @@
+"""The two calls of a script: `run_batch` and `stream_batch`."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pollux_batch.data.results import BatchResult, WorkItemResult
+from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries
+from pollux_batch.running import Job
+from pollux_sync import Config
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.data.settings import Dedupe, OnDrift
+    from pollux_sync import Options, Source
+
+
+def run_batch(
+    items: Iterable[object],
+    *,
+    config: Config,
+    options: Options | None = None,
+    sources: Iterable[Source] = (),
+    journal: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> BatchResult:
+    """Ask many prompts, and return their results in order; see `stream_batch` for the arguments.
+
+    Every item has a result, also one that failed. On Ctrl-C nothing more is begun, what is in flight is waited for and
+    kept, and the result says ``termination.kind == "interrupted"``; a second Ctrl-C leaves at once. All results are in
+    memory: for more than some 100,000 items read `stream_batch`.
+    Raises ConfigurationError before anything is spent, and JournalError if answers can no longer be kept; what was
+    answered until then is in the journal.
+    """
+    started = time.monotonic()
+    job = open_job(items, config=config, options=options, sources=sources, journal=journal, **settings)
+    results: list[WorkItemResult] = [*job.iter_results()]
+    results.sort(key=lambda result: result.submission_index)
+    return BatchResult(
+        results=results,
+        termination=job.termination,
+        unanswered=0 if job.termination.kind == "completed" else job.n_read - len(results),
+        duration_s=time.monotonic() - started,
+    )
+
+
+def stream_batch(
+    items: Iterable[object],
+    *,
+    config: Config,
+    options: Options | None = None,
+    sources: Iterable[Source] = (),
+    journal: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> Iterator[WorkItemResult]:
+    """Ask many prompts, and yield their results as they are answered, in constant memory.
+
+    * ``items``: texts, (id, prompt), (id, prompt, context) or `BatchItem`; any iterable, read as it is needed.
+    * ``config``, ``options``, ``sources``: of all items, where an item does not bring its own.
+    * ``journal``: a file of answers. The same call with the same journal goes on where the last one ended, and pays for
+      no answer twice. None keeps nothing.
+    * ``workers``: threads, and so the most calls in flight (32).
+    * ``limits``: `Limits` of requests and tokens for each provider, address, model and key.
+    * ``retries``: `Retries`. ``budget``: a `Budget` in dollars or tokens.
+    * ``dedupe``: equal requests are asked once: "auto" if no temperature is set, "always", or "never".
+    * ``parser``: a function from `LLMResponse` to the output; it is no part of what is paid for, and may change.
+    * ``on_drift``: what to do when a question that is answered in the journal is rendered as another request now, by a
+      new version or a changed default: "stop" before it is sent, "resend" it, or "reuse" the answer.
+    * ``ordered``: yield in the order of the items.
+    * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
+
+    Raises as `run_batch` does. Closing the iterator ends the job, and waits for what is in flight.
+    """
+    job = open_job(items, config=config, options=options, sources=sources, journal=journal, **settings)
+    with closing(job.iter_results()) as results:
+        yield from results
+
+
+def open_job(
+    items: Iterable[object],
+    *,
+    config: Config,
+    options: Options | None,
+    sources: Iterable[Source],
+    journal: str | os.PathLike[str] | None,
+    parser: Callable[[LLMResponse], Any] | None = None,
+    ordered: bool = False,
+    limits: Limits | None = None,
+    retries: Retries | None = None,
+    budget: Budget | None = None,
+    **settings: Any,
+) -> Job:
+    """Check all arguments and open a job. Raises ConfigurationError."""
+    if not isinstance(config, Config):
+        raise ConfigurationError(
+            f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
+        )
+    if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
+        raise ConfigurationError(
+            f"items must be an iterable of prompts, got {type(items).__name__}", hint="pass a list: [prompt]"
+        )
+    known = {"workers", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise ConfigurationError(f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")
+    return Job(
+        items,
+        config=config,
+        options=options,
+        sources=tuple(sources),
+        settings=BatchSettings(
+            limits=limits or Limits(), retries=retries or Retries(), budget=budget, **settings
+        ),
+        journal=None if journal is None else Path(journal),
+        parser=parser,
+        is_ordered=ordered,
+    )

@@ -1,0 +1,131 @@
+"""The budget of a job: reserved before a call, settled after it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.plugin import TokenEstimate, Usage
+
+if TYPE_CHECKING:
+    from pollux_batch.data.settings import Budget
+    from pollux_sync.stages import Hooks
+
+log = logging.getLogger("pollux_batch")
+
+#: The output that is reserved for a call whose length nothing limits.
+_UNLIMITED_OUTPUT = 4_096
+
+
+@attrs.frozen(kw_only=True)
+class Reservation:
+    """What is set aside for one call, until it is known what it took."""
+
+    usd: Decimal
+    tokens: int
+
+
+class Ledger:
+    """What a job has spent and reserved."""
+
+    def __init__(self, budget: Budget | None, spent_tokens: int = 0, spent_usd: Decimal = Decimal(0)) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._has_warned = False
+        self.spent_tokens = spent_tokens
+        self.spent_usd = spent_usd
+        self._reserved_tokens = 0
+        self._reserved_usd = Decimal(0)
+        self.is_exceeded = False
+
+    def reserve(self, estimate: TokenEstimate, model: str, hooks: Hooks) -> Reservation | None:
+        """Set aside the worst case of a call; return None if the budget does not allow it now.
+
+        Raises ConfigurationError for a money budget where the price is not known.
+        """
+        if self._budget is None:
+            return Reservation(usd=Decimal(0), tokens=0)
+        output = estimate.max_output_tokens or max(estimate.output_tokens, _UNLIMITED_OUTPUT)
+        usd = Decimal(0) if self._budget.usd is None else self._price(estimate.input_tokens, output, model, hooks)
+        reservation = Reservation(usd=usd, tokens=estimate.input_tokens + output)
+        with self._lock:
+            while not self._fits(reservation):
+                if self._reserved_tokens or not self._ask_for_more():
+                    # Calls in flight may take less than was reserved for them.
+                    self.is_exceeded = not self._reserved_tokens
+                    return None
+            self._reserved_usd += reservation.usd
+            self._reserved_tokens += reservation.tokens
+        return reservation
+
+    def _price(self, input_tokens: int, output_tokens: int, model: str, hooks: Hooks) -> Decimal:
+        usage = Usage(
+            input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
+        )
+        price = hooks.price(model, usage)
+        if price is None:
+            raise ConfigurationError(
+                f"the price of {hooks.info.name} {model!r} is not known, so a budget in dollars cannot be kept",
+                hint="add a plugin that knows prices (pollux_price), or use Budget(tokens=...)",
+            )
+        return price
+
+    def _fits(self, reservation: Reservation) -> bool:
+        budget = self._budget
+        if budget is None:
+            return True
+        if budget.tokens is not None and self.spent_tokens + self._reserved_tokens + reservation.tokens > budget.tokens:
+            return False
+        usd = self.spent_usd + self._reserved_usd + reservation.usd
+        return budget.usd is None or usd <= Decimal(str(budget.usd))
+
+    def _ask_for_more(self) -> bool:
+        """Ask the caller's function for another budget; return whether there is one."""
+        budget = self._budget
+        if budget is None or budget.on_exceeded == "stop":
+            return False
+        more = budget.on_exceeded(budget)
+        if more is None or more == budget:
+            return False
+        self._budget = more
+        return True
+
+    def settle(self, reservation: Reservation | None, usage: Usage, usd: Decimal | None) -> None:
+        """Replace a reservation by what the call took; what it did not report counts as reserved."""
+        if reservation is None or self._budget is None:
+            return
+        known = None not in {usage.input_tokens, usage.output_tokens}
+        tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) if known else reservation.tokens
+        with self._lock:
+            self._release(reservation)
+            self.spent_tokens += tokens
+            self.spent_usd += reservation.usd if usd is None else usd
+            self._warn()
+
+    def release(self, reservation: Reservation | None) -> None:
+        """Give a reservation back: nothing was sent, or nothing was charged."""
+        if reservation is None or self._budget is None:
+            return
+        with self._lock:
+            self._release(reservation)
+
+    def _release(self, reservation: Reservation) -> None:
+        self._reserved_usd -= reservation.usd
+        self._reserved_tokens -= reservation.tokens
+
+    def _warn(self) -> None:
+        budget = self._budget
+        if budget is None or self._has_warned:
+            return
+        parts = [
+            self.spent_tokens / budget.tokens if budget.tokens else 0.0,
+            float(self.spent_usd) / budget.usd if budget.usd else 0.0,
+        ]
+        if max(parts) >= budget.warn_at:
+            self._has_warned = True
+            log.warning("%.0f %% of the budget is spent", max(parts) * 100)

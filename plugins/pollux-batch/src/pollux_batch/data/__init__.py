@@ -1,0 +1,1 @@
+"""The nouns of bulk work: frozen values, without I/O."""

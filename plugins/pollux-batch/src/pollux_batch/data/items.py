@@ -1,0 +1,66 @@
+"""What a caller asks: items, before anything is read or sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pollux_sync import Config, Options, Source
+
+
+def _to_tuple(sources: Iterable[Source]) -> tuple[Source, ...]:
+    if isinstance(sources, str | bytes) or not hasattr(sources, "__iter__"):
+        raise ConfigurationError(
+            f"sources must be a list of Source, got {type(sources).__name__}",
+            hint="build it with Source.from_text, Source.from_file, ... and pass a list of them",
+        )
+    return tuple(sources)
+
+
+@attrs.frozen
+class BatchItem:
+    """One prompt of a bulk job, with what it does not share with the others.
+
+    * ``prompt``: the question; None sends the sources alone.
+    * ``id``: a label of your own, by which the result is found; default ``item_N`` by position.
+    * ``sources``: read beside those of the job.
+    * ``options``, ``config``: in place of those of the job.
+    * ``context``: anything of yours; the result has the same object.
+    * ``salt``: items that are equal but for it are asked apart, for several samples of one prompt.
+    """
+
+    prompt: str | None
+    id: str | None = None
+    sources: tuple[Source, ...] = attrs.field(default=(), converter=_to_tuple, kw_only=True)
+    options: Options | None = attrs.field(default=None, kw_only=True)
+    config: Config | None = attrs.field(default=None, kw_only=True)
+    context: Any = attrs.field(default=None, kw_only=True)
+    salt: str = attrs.field(default="", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.id is not None and (not isinstance(self.id, str) or not self.id.strip()):
+            raise ConfigurationError(f"the id of an item must be a non-blank text, got {self.id!r}", hint="leave it out")
+
+
+def read_item(given: object) -> BatchItem:
+    """Return an item as a caller may write it: a text, (id, prompt), (id, prompt, context), or a `BatchItem`.
+
+    Raises ConfigurationError for anything else.
+    """
+    if isinstance(given, BatchItem):
+        return given
+    if isinstance(given, str):
+        return BatchItem(given)
+    if isinstance(given, tuple | list) and len(given) in {2, 3}:
+        label, prompt, *context = given
+        return BatchItem(prompt, label, context=context[0] if context else None)
+    raise ConfigurationError(
+        f"an item must be a text, (id, prompt), (id, prompt, context) or a BatchItem, got {type(given).__name__}",
+        hint="read other rows with read_jsonl() or read_csv(), or build BatchItem(...)",
+    )

@@ -1,0 +1,78 @@
+"""The rows of a journal."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+#: How the body of an answer is stored: as it came from the provider, or as a reply that was put together here.
+AnswerFormat = Literal["response", "reply"]
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class AnswerRow:
+    """A paid answer. ``key`` and ``ask`` are the bytes of hashes: of the request, and of what the caller asked."""
+
+    key: bytes
+    ask: bytes
+    label: str
+    format: AnswerFormat
+    body: bytes
+    request_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost: str | None = None
+    attempts: int = 1
+    duration_s: float = 0.0
+    at: float = 0.0
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class FailureRow:
+    """An item that failed for good in a run, with what its tries cost."""
+
+    label: str
+    key: bytes
+    error: str
+    category: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: str | None = None
+    attempts: int = 0
+    at: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class SampleRow:
+    """The request of an item, kept to show what has changed if it is rendered otherwise one day."""
+
+    ask: bytes
+    key: bytes
+    request: bytes
+
+
+@attrs.frozen(kw_only=True)
+class StoredAnswer:
+    """An answer of an earlier run, or of an earlier item."""
+
+    key: bytes
+    label: str
+    format: str
+    body: bytes
+    request_id: str | None
+
+
+@attrs.frozen(weakref_slot=False)
+class Entry:
+    """Rows that are written together, and what the job wants to be reminded of once they are."""
+
+    rows: tuple[AnswerRow | FailureRow | SampleRow, ...]
+    reminder: Any = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the answers."""
+        return sum(len(row.body) for row in self.rows if isinstance(row, AnswerRow))

@@ -1,0 +1,60 @@
+"""An item on its way: planned, with the key of its request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from pollux_batch.budgeting import Reservation
+    from pollux_batch.data.items import BatchItem
+    from pollux_batch.lanes import Lane
+    from pollux_sync.data.request import Call, Plan, Redelivery
+    from pollux_sync.data.provider import HttpRequest
+    from pollux_sync.errors import PolluxError
+    from pollux_sync.schemas import AnswerFormat
+
+
+@attrs.define(eq=False, kw_only=True, weakref_slot=False)
+class Work:
+    """One item that is to be answered. ``call`` is what middleware made of it; its files are delivered.
+
+    ``key`` is that of the answer in the journal, ``ask`` the hash of what the caller asked. ``followers`` are equal
+    items that get the same answer. ``request`` is the call encoded, None if it must be encoded anew. ``reserved_usd`` and ``reserved_tokens`` are the budget's reservation.
+    """
+
+    index: int
+    label: str
+    item: BatchItem
+    lane: Lane
+    call: Call
+    answers: AnswerFormat | None
+    key: bytes
+    ask: bytes
+    n_tokens: int = 0
+    redelivery: Redelivery | None = None
+    followers: list[Follower] = attrs.field(factory=list)
+    slot: int | None = None
+    reservation: Reservation | None = None
+    plan: Plan | None = None
+    request: HttpRequest | None = None
+
+
+@attrs.frozen(weakref_slot=False)
+class Follower:
+    """An item whose request equals that of a work."""
+
+    index: int
+    label: str
+    item: BatchItem
+
+
+@attrs.frozen(weakref_slot=False)
+class Refused:
+    """An item that cannot be asked; nothing was sent for it."""
+
+    index: int
+    label: str
+    item: BatchItem | None
+    error: PolluxError

@@ -1,0 +1,180 @@
+"""Answers -> results: read, parsed, and handed to the thread that waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from pollux_batch.data.results import WorkItemResult
+from pollux_batch.data.usage import read_usage
+from pollux_sync.errors import APIError, ConfigurationError, PolluxError, SourceError
+from pollux_sync.plugin import Reply
+from pollux_sync.schemas import AnswerMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pollux_batch.answering import Answer
+    from pollux_batch.data.items import BatchItem
+    from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.data.work import Follower, Refused, Work
+    from pollux_sync.data.reply import Outcome
+    from pollux_sync.schemas import AnswerFormat
+
+_MAX_ERROR = 500
+
+
+class Outbox:
+    """The results that wait for their reader. ``ordered`` holds each back until all before it are there."""
+
+    def __init__(self, *, is_ordered: bool, changed: Callable[[], None]) -> None:
+        self._is_ordered = is_ordered
+        self._announce = changed
+        self._changed = threading.Condition()
+        self._ready: deque[WorkItemResult] = deque()
+        self._held: dict[int, WorkItemResult] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._held)
+
+    def put(self, results: list[WorkItemResult]) -> None:
+        """Hand results over."""
+        with self._changed:
+            for result in results:
+                if self._is_ordered:
+                    self._held[result.submission_index] = result
+                else:
+                    self._ready.append(result)
+            while self._next in self._held:
+                self._ready.append(self._held.pop(self._next))
+                self._next += 1
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> list[WorkItemResult]:
+        """Return what is there, after a wait for it."""
+        with self._changed:
+            if not self._ready:
+                self._changed.wait(timeout_s)
+            taken = [*self._ready]
+            self._ready.clear()
+        if taken:
+            self._announce()
+        return taken
+
+    def release(self) -> None:
+        """Let go what was held back: nothing more comes that it waits for."""
+        with self._changed:
+            for index in sorted(self._held):
+                self._ready.append(self._held.pop(index))
+
+
+class Reader:
+    """Builds results from answers, with the parser of the job."""
+
+    def __init__(self, parser: Callable[[LLMResponse], Any] | None) -> None:
+        self._parser = parser
+
+    def read_answer(self, work: Work, answer: Answer) -> WorkItemResult:
+        """Return the result of a work that was asked."""
+        result = self._build(work, answer.outcome, work.answers)
+        result.token_usage = read_usage(answer.usage)
+        result.cost = answer.cost
+        result.attempts = answer.n_attempts
+        result.duration_s = answer.duration_s
+        return result
+
+    def read_known(self, work: Work, outcome: Outcome, label: str) -> WorkItemResult:
+        """Return the result of an item whose answer was in the journal, stored for the item ``label``."""
+        result = self._build(work, outcome, work.answers)
+        result.replayed = True
+        result.deduped_from = label if label != work.label else None
+        result.cost = Decimal(0)
+        return result
+
+    def follow(self, followers: Iterable[Follower], work: Work, outcome: Outcome) -> list[WorkItemResult]:
+        """Return the results of the items that wait for a work's answer."""
+        return [self._follow(follower, work, outcome) for follower in followers]
+
+    def refuse(self, refused: Refused) -> WorkItemResult:
+        """Return the result of an item that could not be asked."""
+        return _fail(refused.index, refused.label, refused.item, refused.error)
+
+    def _follow(self, follower: Follower, work: Work, outcome: Outcome) -> WorkItemResult:
+        result = self._build(follower, outcome, work.answers)
+        result.deduped_from = work.label
+        result.cost = Decimal(0)
+        return result
+
+    def _build(self, entry: Work | Follower, outcome: Outcome, answers: AnswerFormat | None) -> WorkItemResult:
+        if not isinstance(outcome, Reply):
+            return _fail(entry.index, entry.label, entry.item, outcome.error)
+        try:
+            output = self._read_output(outcome, answers)
+        except Exception as error:  # noqa: BLE001 - a parser of the caller's may raise anything, which is its result
+            return _fail(entry.index, entry.label, entry.item, error, _describe_reply(outcome))
+        return WorkItemResult(
+            item_id=entry.label,
+            success=True,
+            output=output,
+            context=entry.item.context,
+            submission_index=entry.index,
+            metadata=_describe_reply(outcome),
+        )
+
+    def _read_output(self, reply: Reply, answers: AnswerFormat | None) -> Any:
+        if not reply.has_content:
+            raise APIError(
+                f"the answer is empty; it ended with {reply.raw_finish_reason or reply.finish_reason or 'no reason'}",
+                kind="empty",
+                hint="raise Options(max_tokens=...), or change the prompt",
+            )
+        value = reply.text if answers is None else answers.read(reply.text)
+        if self._parser is None:
+            return value
+        from pollux_batch.data.responses import build_response
+
+        return self._parser(build_response(reply, value))
+
+
+def _describe_reply(reply: Reply) -> dict[str, Any]:
+    facts: Mapping[str, Any] = {
+        "finish_reason": reply.finish_reason,
+        "model": reply.model,
+        "reasoning": reply.reasoning,
+        "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in reply.tool_calls] or None,
+        **(reply.artifacts or {}),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _fail(
+    index: int, label: str, item: BatchItem | None, error: Exception, metadata: dict[str, Any] | None = None
+) -> WorkItemResult:
+    text = error.message if isinstance(error, PolluxError) else str(error)
+    return WorkItemResult(
+        item_id=label,
+        success=False,
+        error=f"{type(error).__name__}: {text}"[:_MAX_ERROR],
+        exception=error.with_traceback(None),
+        error_category=name_category(error),
+        context=item.context if item else None,
+        submission_index=index,
+        metadata=metadata,
+    )
+
+
+def name_category(error: BaseException) -> str:
+    """Return the category of an error: the kind of a provider's failure, or what was wrong on this side."""
+    if isinstance(error, APIError):
+        return error.kind
+    if isinstance(error, AnswerMismatch):
+        return "validation_error"
+    if isinstance(error, SourceError):
+        return "source_error"
+    if isinstance(error, ConfigurationError):
+        return "configuration_error"
+    return "pollux_error" if isinstance(error, PolluxError) else "parse_error"
+

@@ -1,0 +1,86 @@
+"""Questions that are answered in the journal, but rendered as other requests now: found before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_batch.errors import DriftError
+from pollux_sync import stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pollux_batch.data.settings import OnDrift
+    from pollux_batch.data.work import Work
+    from pollux_batch.data.rows import StoredAnswer
+    from pollux_batch.journaling import Journal
+    from pollux_batch.remembering import MemoryJournal
+
+_MAX_SHOWN = 80
+
+
+def check_drift(works: Sequence[Work], journal: Journal | MemoryJournal, on_drift: OnDrift) -> dict[bytes, StoredAnswer]:
+    """Return the stored answers to reuse, by the keys of the works whose requests have drifted.
+
+    Raises DriftError with ``on_drift="stop"``.
+    """
+    keys = journal.find_asked([work.ask for work in works])
+    drifted = [work for work in works if work.ask in keys]
+    if not drifted or on_drift == "resend":
+        return {}
+    if on_drift == "stop":
+        raise _build_error(drifted, journal)
+    stored = journal.find_answers([keys[work.ask] for work in drifted])
+    return {
+        work.key: attrs.evolve(answer, key=work.key)
+        for work in drifted
+        if (answer := stored.get(keys[work.ask])) is not None
+    }
+
+
+def _build_error(drifted: Sequence[Work], journal: Journal | MemoryJournal) -> DriftError:
+    for work in drifted:
+        request = journal.find_sample(work.ask)
+        if request is None:
+            continue
+        rendered = stages.render_request(work.call, work.lane.hooks)
+        now = {"method": rendered.method, "path": rendered.path, "body": rendered.body}
+        difference = next(find_differences(json.loads(request), now), None)
+        if difference is not None:
+            path, old, new = difference
+            return _describe(drifted, f"{path} was {old}, and is {new} now", path, old, new)
+    return _describe(drifted, "the old requests were not kept", None, None, None)
+
+
+def _describe(
+    drifted: Sequence[Work], what: str, path: str | None, old: str | None, new: str | None
+) -> DriftError:
+    return DriftError(
+        f"{drifted[0].label!r} is answered in the journal, but would be asked otherwise now: {what} "
+        f"({len(drifted)} items so far; nothing was sent for them)",
+        hint="on_drift='resend' asks them anew and pays for it, on_drift='reuse' takes the stored answers; or go back "
+        "to the versions that the journal was made with",
+        path=path,
+        old=old,
+        new=new,
+    )
+
+
+def find_differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield the places at which two JSON values differ, with both values, shortened."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from find_differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (one, two) in enumerate(zip(old, new, strict=True)):
+            yield from find_differences(one, two, f"{path}[{index}]")
+    elif old != new:
+        yield path, _shorten(old), _shorten(new)
+
+
+def _shorten(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

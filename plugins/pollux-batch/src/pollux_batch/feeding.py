@@ -1,0 +1,262 @@
+"""Items -> works: read in chunks, planned together, known answers found, equal questions joined. Nothing is sent.
+
+A chunk is planned as one: what its items share, such as options and sources, is checked and read once. An item that
+cannot be asked does not keep the others of its chunk back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_batch.data.items import BatchItem, read_item
+from pollux_batch.data.rows import Entry, SampleRow
+from pollux_batch.data.work import Follower, Refused, Work
+from pollux_batch.drifting import check_drift
+from pollux_sync import stages
+from pollux_sync.errors import PolluxError
+from pollux_sync.data.provider import encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pollux_batch.data.settings import BatchSettings
+    from pollux_batch.data.rows import StoredAnswer
+    from pollux_batch.journaling import Journal
+    from pollux_batch.remembering import MemoryJournal
+    from pollux_batch.lanes import Lane, Lanes
+    from pollux_sync import Config, Options, Source
+    from pollux_sync.data.request import Call, Plan
+
+#: Planning costs 1.5 µs an item in chunks of this size, and eight times as much one by one.
+_CHUNK = 200
+#: So many requests of a run are kept, to show what has changed if they are rendered otherwise one day.
+_MAX_SAMPLES = 100
+
+
+@attrs.frozen(weakref_slot=False)
+class Known:
+    """A work whose answer is in the journal."""
+
+    work: Work
+    stored: StoredAnswer
+
+
+@attrs.frozen
+class Chunk:
+    """What became of some items."""
+
+    works: tuple[Work, ...] = ()
+    known: tuple[Known, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+class Feeder:
+    """Reads the input of a job. One thread at a time calls `read_chunk`."""
+
+    def __init__(  # noqa: PLR0913 - what a job is made of
+        self,
+        items: Iterable[object],
+        *,
+        config: Config,
+        options: Options | None,
+        sources: tuple[Source, ...],
+        settings: BatchSettings,
+        lanes: Lanes,
+        journal: Journal | MemoryJournal,
+    ) -> None:
+        self._items = iter(items)
+        self._config = config
+        self._options = options
+        self._sources = sources
+        self._settings = settings
+        self._lanes = lanes
+        self._journal = journal
+        self._count = 0
+        self._has_earlier = journal.has_answers
+        self._n_samples = 0
+        #: The works in flight by key, and how often each question was asked where equal ones are not joined.
+        self._open: dict[bytes, Work] = {}
+        self._occurrences: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """How many items were read."""
+        return self._count
+
+    def read_chunk(self) -> Chunk | None:
+        """Return the next items, planned; None at the end. Raises what the input raises, and DriftError."""
+        given = list(islice(self._items, _CHUNK))
+        if not given:
+            return None
+        first, self._count = self._count, self._count + len(given)
+        refused: list[Refused] = []
+        entries: list[tuple[int, str, BatchItem]] = []
+        for index, row in enumerate(given, first):
+            try:
+                item = read_item(row)
+            except PolluxError as error:
+                refused.append(Refused(index, f"item_{index}", None, error))
+            else:
+                entries.append((index, item.id or f"item_{index}", item))
+        works: list[Work] = []
+        for entry in self._plan_groups(entries):
+            if isinstance(entry, Refused):
+                refused.append(entry)
+            else:
+                works.append(entry)
+        return self._look_up(works, refused)
+
+    # Planning
+
+    def _plan_groups(self, entries: Sequence[tuple[int, str, BatchItem]]) -> Iterator[Work | Refused]:
+        def find_group(entry: tuple[int, str, BatchItem]) -> tuple[int, ...]:
+            item = entry[2]
+            return id(item.config), id(item.options), *map(id, item.sources)
+
+        for _, group in groupby(entries, find_group):
+            yield from self._plan_group([*group])
+
+    def _plan_group(self, entries: Sequence[tuple[int, str, BatchItem]]) -> list[Work | Refused]:
+        item = entries[0][2]
+        try:
+            lane = self._lanes.find(item.config or self._config)
+            plan = self._plan([entry[2].prompt for entry in entries], item, lane)
+            works = self._build_works(entries, plan, lane)
+        except PolluxError as error:
+            if len(entries) == 1:
+                index, label, item = entries[0]
+                return [Refused(index, label, item, error)]
+            # One by one, so that only those fail that cannot be asked.
+            return [planned for entry in entries for planned in self._plan_group([entry])]
+        return [*works]
+
+    def _plan(self, prompts: Sequence[str | None], item: BatchItem, lane: Lane) -> Plan:
+        sources = (*self._sources, *item.sources)
+        request = stages.build_request(prompts, sources, lane.config, item.options or self._options)
+        return stages.plan_calls(request, lane.hooks)
+
+    def _build_works(self, entries: Sequence[tuple[int, str, BatchItem]], plan: Plan, lane: Lane) -> list[Work]:
+        hooks = lane.hooks
+        shared = _hash_shared(plan)
+        works = []
+        for (index, label, item), planned in zip(entries, plan.calls, strict=True):
+            call = hooks.rewrite_call(planned)
+            request = stages.render_request(call, hooks)
+            key = bytes.fromhex(stages.hash_request(request, hooks))
+            works.append(
+                Work(
+                    index=index,
+                    label=label,
+                    item=item,
+                    lane=lane,
+                    call=call,
+                    answers=plan.answer_format,
+                    key=self._number_key(key, item, call),
+                    ask=hashlib.sha256(shared + json.dumps([item.prompt, item.salt]).encode()).digest()[:16],
+                    plan=plan,
+                    request=None if call.all_parts else request,
+                )
+            )
+        return works
+
+    def _number_key(self, key: bytes, item: BatchItem, call: Call) -> bytes:
+        """Return the key of an item's answer: that of its request, where equal requests are to have one answer."""
+        if item.salt:
+            key = hashlib.sha256(key + item.salt.encode()).digest()
+        if self._joins(call):
+            return key
+        number = self._occurrences[key] = self._occurrences.get(key, 0) + 1
+        return key if number == 1 else hashlib.sha256(key + number.to_bytes(8, "big")).digest()
+
+    def _joins(self, call: Call) -> bool:
+        mode = self._settings.dedupe
+        return mode == "always" or (mode == "auto" and not call.options.temperature)
+
+    # What is known
+
+    def _look_up(self, works: list[Work], refused: list[Refused]) -> Chunk:
+        # Joined first: a question that is in flight no more has its answer in the journal by now.
+        works = self._join(works)
+        stored = self._journal.find_answers([work.key for work in works])
+        missed = [work for work in works if work.key not in stored]
+        if self._has_earlier and missed:
+            stored |= check_drift(missed, self._journal, self._settings.on_drift)
+        known = [Known(work, stored[work.key]) for work in works if work.key in stored]
+        leaders = [work for work in works if work.key not in stored]
+        for work in leaders:
+            if self._n_samples < _MAX_SAMPLES:
+                self._n_samples += 1
+                request = stages.render_request(work.call, work.lane.hooks)
+                sample = SampleRow(ask=work.ask, key=work.key, request=encode_json(_describe(request)))
+                self._journal.write(Entry((sample,)))
+        ready, failed = self._prepare(leaders)
+        return Chunk(tuple(ready), tuple(known), (*refused, *failed))
+
+    def _join(self, works: Sequence[Work]) -> list[Work]:
+        """Return the works whose question is not in flight; the others follow the one that is."""
+        leaders = []
+        with self._lock:
+            for work in works:
+                leader = self._open.get(work.key)
+                if leader is None:
+                    self._open[work.key] = work
+                    leaders.append(work)
+                else:
+                    leader.followers.append(Follower(work.index, work.label, work.item))
+        return leaders
+
+    def close(self, work: Work) -> list[Follower]:
+        """Note that a work has its result; return the items that wait for the same."""
+        with self._lock:
+            self._open.pop(work.key, None)
+            return [*work.followers]
+
+    def _prepare(self, works: Sequence[Work]) -> tuple[list[Work], list[Refused]]:
+        """Deliver the files of works, and estimate their tokens where these are limited."""
+        ready: list[Work] = []
+        failed: list[Refused] = []
+        for _, group in groupby(works, lambda work: id(work.plan)):
+            some = [*group]
+            plan = attrs.evolve(some[0].plan, calls=tuple(work.call for work in some))
+            prepared = stages.prepare_plan(plan, some[0].lane.hooks, some[0].lane.uploads)
+            for work, call in zip(some, prepared.calls, strict=True):
+                error = prepared.blocked.get(call.index)
+                if error is not None:
+                    failed.append(Refused(work.index, work.label, work.item, error))
+                    failed += [Refused(f.index, f.label, f.item, error) for f in self.close(work)]
+                    continue
+                work.call, work.redelivery, work.plan = call, prepared.redelivery, None
+                if self._settings.limits.tokens_per_minute is not None:
+                    estimate = work.lane.hooks.estimate_tokens(call)
+                    work.n_tokens = estimate.input_tokens + estimate.output_tokens
+                ready.append(work)
+        return ready, failed
+
+
+def _hash_shared(plan: Plan) -> bytes:
+    """Return a hash of what the items of a plan share, as the caller wrote it: not as it is rendered."""
+    request = plan.request
+    config, options = request.config, request.options
+    names = {traits.name for traits in options.iter_set()}
+    settings: dict[str, Any] = attrs.asdict(options, filter=lambda field, _: field.name in names)
+    settings.pop("response_schema", None)
+    facts = [
+        config.provider,
+        config.model,
+        config.base_url,
+        settings,
+        options.response_schema_hash(),
+        [[source.source_type, source.mime_type, source.identifier] for source in request.sources],
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).digest()
+
+
+def _describe(request: Any) -> dict[str, Any]:
+    return {"method": request.method, "path": request.path, "body": request.body}

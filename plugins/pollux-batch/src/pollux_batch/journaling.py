@@ -1,0 +1,417 @@
+"""The journal of a job: a SQLite file with every paid answer, from which a later run goes on.
+
+An answer is on disk before its result is seen. One thread writes: whatever waits for it is committed as a group, with
+one statement a table, since each statement gives up the interpreter and has to win it back from the workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_batch.data.rows import AnswerRow, Entry, FailureRow, SampleRow, StoredAnswer
+from pollux_batch.errors import JournalError
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+try:
+    import fcntl
+except ImportError:  # Windows: its own locks of SQLite keep two writers apart, without naming the other
+    fcntl = None  # type: ignore[assignment]
+
+#: "plxb": by it a journal is told from other SQLite files.
+_APPLICATION_ID = 0x706C7862
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, pid INTEGER NOT NULL, versions TEXT NOT NULL,
+    outcome TEXT, lost TEXT
+);
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, ask BLOB NOT NULL, label TEXT NOT NULL, format TEXT NOT NULL,
+    body BLOB NOT NULL, request_id TEXT, input_tokens INTEGER, output_tokens INTEGER, total_tokens INTEGER,
+    cached_tokens INTEGER, cost TEXT, attempts INTEGER NOT NULL, duration_s REAL NOT NULL, at REAL NOT NULL,
+    run INTEGER NOT NULL
+);
+CREATE TABLE labels (label TEXT NOT NULL, key BLOB NOT NULL, UNIQUE (label, key));
+CREATE TABLE failures (
+    label TEXT NOT NULL UNIQUE, key BLOB NOT NULL, error TEXT NOT NULL, category TEXT NOT NULL, input_tokens INTEGER,
+    output_tokens INTEGER, cost TEXT, attempts INTEGER NOT NULL, at REAL NOT NULL, run INTEGER NOT NULL
+);
+CREATE TABLE samples (ask BLOB NOT NULL UNIQUE, key BLOB NOT NULL, request BLOB NOT NULL);
+"""
+#: A group takes no more rows than one statement has room for parameters.
+_MAX_GROUP = 500
+#: How many bytes of answers may wait for the writer before workers wait too.
+_MAX_WAITING_BYTES = 4_000_000
+#: One slot of the flight file: the time of the start, the key, and the beginning of the label.
+_SLOT_BYTES, _KEY_BYTES, _LABEL_BYTES = 128, 32, 80
+
+
+class Journal:
+    """The journal of one job. One process at a time writes to it.
+
+    Raises ConfigurationError for a path that is no journal, is damaged, of another version or in use.
+    """
+
+    def __init__(self, path: Path, committed: Callable[[list[Entry]], None], *, slots: int = 0) -> None:
+        self.path = path
+        self._committed = committed
+        self._lock_file = _lock(path)
+        try:
+            self._reader, self._writer = _open_database(path), _open_database(path)
+            self.lost = tuple(self._read_flights())
+            self._run = self._begin_run()
+        except BaseException:
+            self._unlock()
+            raise
+        self._flights = _FlightFile(path, slots) if slots else None
+        self._waiting: deque[Entry] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+        self._is_idle = False
+        self._is_closing = False
+        self._failure: JournalError | None = None
+        self._thread = threading.Thread(target=self._write_groups, name="pollux-batch journal", daemon=True)
+        self._thread.start()
+
+    # Reading, in the thread that feeds
+
+    def find_answers(self, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+        """Return the stored answers of these keys."""
+        found: dict[bytes, StoredAnswer] = {}
+        for first in range(0, len(keys), _MAX_GROUP):
+            some = keys[first : first + _MAX_GROUP]
+            marks = ",".join("?" * len(some))
+            query = f"SELECT key, label, format, body, request_id FROM answers WHERE key IN ({marks})"  # noqa: S608
+            for key, label, kind, body, request_id in self._select(query, some):
+                found[key] = StoredAnswer(key=key, label=label, format=kind, body=body, request_id=request_id)
+        return found
+
+    def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the keys under which answers to these questions are stored, by question."""
+        # Made when a run first misses an answer: an index on every question would cost each answer of every run.
+        with self._guarded("read"):
+            self._reader.execute("CREATE INDEX IF NOT EXISTS answers_ask ON answers (ask)")
+        found: dict[bytes, bytes] = {}
+        for first in range(0, len(asks), _MAX_GROUP):
+            some = asks[first : first + _MAX_GROUP]
+            marks = ",".join("?" * len(some))
+            found |= dict(self._select(f"SELECT ask, key FROM answers WHERE ask IN ({marks})", some))  # noqa: S608
+        return found
+
+    def find_sample(self, ask: bytes) -> bytes | None:
+        """Return the request that was kept of a question, None if none was."""
+        return next((request for (request,) in self._select("SELECT request FROM samples WHERE ask = ?", [ask])), None)
+
+    @property
+    def has_answers(self) -> bool:
+        """True if there is any answer."""
+        return next(iter(self._select("SELECT EXISTS (SELECT 1 FROM answers)", [])))[0] == 1
+
+    def sum_spent(self) -> tuple[int, str]:
+        """Return the tokens and the dollars of all answers and failures, over all runs."""
+        columns = "COALESCE(SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)), 0), TOTAL(CAST(cost AS REAL))"
+        sums = [next(iter(self._select(f"SELECT {columns} FROM {table}", []))) for table in ("answers", "failures")]  # noqa: S608
+        return sum(tokens for tokens, _ in sums), str(sum(cost for _, cost in sums))
+
+    # Writing, from any thread
+
+    def write(self, entry: Entry) -> None:
+        """Have the rows of an entry written. When they are on disk, the job is told, in the thread that writes.
+
+        Entries are committed in the order of the calls. Waits only while very much is waiting. Raises JournalError once
+        writing has failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        # Both are atomic: the lock is taken only by one who has to wake the writer, or to wait for it.
+        self._waiting.append(entry)
+        self._waiting_bytes += entry.size
+        if self._is_idle:
+            with self._changed:
+                self._changed.notify_all()
+        elif self._waiting_bytes > _MAX_WAITING_BYTES:
+            with self._changed:
+                while self._waiting_bytes > _MAX_WAITING_BYTES and self._failure is None:
+                    self._changed.wait(0.5)
+
+    def note_flight(self, key: bytes, label: str) -> int | None:
+        """Note that an item is being asked, where even a killed process leaves it; return what `end_flight` takes."""
+        return None if self._flights is None else self._flights.note(key, label)
+
+    def end_flight(self, slot: int | None) -> None:
+        """Note that an item is in flight no more."""
+        if self._flights is not None and slot is not None:
+            self._flights.clear(slot)
+
+    def close(self, outcome: str) -> None:
+        """Write what waits, and record how the run ended. Raises JournalError if that fails."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            with self._guarded("write"):
+                self._writer.execute(
+                    "UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?", [time.time(), outcome, self._run]
+                )
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._flights is not None:
+            self._flights.close()
+        for database in (self._reader, self._writer):
+            with suppress(sqlite3.Error):
+                database.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def _write_groups(self) -> None:
+        """Write groups until the journal is closed."""
+        while group := self._take_group():
+            try:
+                self._commit(group)
+            except JournalError as error:
+                self._fail(error)
+                return
+            size = sum(entry.size for entry in group)
+            is_full = self._waiting_bytes > _MAX_WAITING_BYTES
+            with self._changed:
+                self._waiting_bytes -= size
+                if is_full:
+                    self._changed.notify_all()
+            self._committed(group)
+
+    def _take_group(self) -> list[Entry]:
+        """Return what waits to be written, after a wait for it; nothing once the journal is closed."""
+        if not self._waiting:
+            with self._changed:
+                self._is_idle = True
+                # One may have come before the flag was set: the wait is short at first, and seldom needed.
+                while not self._waiting and not self._is_closing:
+                    self._changed.wait(0.05)
+                self._is_idle = False
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
+
+    def _fail(self, error: JournalError) -> None:
+        with self._changed:
+            self._failure = error
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why nothing can be written any more, None while it can."""
+        return self._failure
+
+    def _commit(self, group: Sequence[Entry]) -> None:
+        """Write a group: it is on disk whole or not at all."""
+        rows = [row for entry in group for row in entry.rows]
+        inserts = [_build_insert(table, some, self._run) for table in _TABLES if (some := table.choose(rows))]
+        with self._guarded("write"):
+            # A single statement is a transaction of its own: each one more is another wait for the interpreter.
+            if len(inserts) == 1:
+                self._writer.execute(*inserts[0])
+            elif inserts:
+                self._write_all(inserts)
+
+    def _write_all(self, inserts: Sequence[tuple[str, list[Any]]]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, values in inserts:
+                self._writer.execute(statement, values)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def _select(self, query: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
+        with self._guarded("read"):
+            return self._reader.execute(query, [*values]).fetchall()
+
+    @contextmanager
+    def _guarded(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"the journal {str(self.path)!r} cannot be {'written' if verb == 'write' else 'read'}: {error}",
+                hint="free space on its disk or mend its permissions, and run again: all answers in it are kept",
+            ) from error
+
+    def _begin_run(self) -> int:
+        from pollux_batch._versions import describe_versions
+
+        row = [time.time(), os.getpid(), json.dumps(describe_versions()), json.dumps([label for label, _ in self.lost])]
+        with self._guarded("write"):
+            cursor = self._writer.execute("INSERT INTO runs (started_at, pid, versions, lost) VALUES (?, ?, ?, ?)", row)
+        return cursor.lastrowid or 0
+
+    def _read_flights(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what was in flight when the last run was killed: labels and keys without an answer."""
+        noted = dict(_read_flights(_name_beside(self.path, "flight")))
+        answered = self.find_answers([*noted])
+        yield from ((label, key) for key, label in noted.items() if key not in answered)
+
+
+@attrs.frozen
+class _Table:
+    """A table of rows of one kind. ``verb`` says what becomes of a row that is there already."""
+
+    name: str
+    kind: type
+    verb: str
+    is_of_run: bool = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(field.name for field in attrs.fields(self.kind))
+
+    def choose(self, rows: Sequence[object]) -> list[object]:
+        """Return the rows of this table, each of those with one label once."""
+        some = [row for row in rows if isinstance(row, self.kind)]
+        return [*{row.label: row for row in some}.values()] if self.kind is FailureRow else some  # type: ignore[attr-defined]
+
+
+#: An answer that is there already was paid for first, and stays; a failure is replaced by the latest.
+_TABLES = (
+    _Table("answers", AnswerRow, "INSERT OR IGNORE"),
+    _Table("failures", FailureRow, "INSERT OR REPLACE"),
+    _Table("samples", SampleRow, "INSERT OR IGNORE", is_of_run=False),
+)
+
+
+def _build_insert(table: _Table, rows: Sequence[object], run: int) -> tuple[str, list[Any]]:
+    """Return one statement for all rows, and its values."""
+    read = attrgetter(*table.columns)
+    more = (run,) if table.is_of_run else ()
+    columns = [*table.columns, *(["run"] if more else [])]
+    mark = f"({','.join('?' * len(columns))})"
+    statement = f"{table.verb} INTO {table.name} ({','.join(columns)}) VALUES {','.join([mark] * len(rows))}"
+    return statement, [value for row in rows for value in (*read(row), *more)]
+
+
+def _open_database(path: Path) -> sqlite3.Connection:
+    """Open a journal, made if it does not exist."""
+    try:
+        # Autocommit: transactions are begun and ended by name.
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        _check_schema(database, path)
+    except sqlite3.DatabaseError as error:
+        raise ConfigurationError(
+            f"{str(path)!r} cannot be used as a journal: {error}",
+            hint="pass another path; what is left of a damaged journal can be read with the sqlite3 command, .recover",
+        ) from error
+    return database
+
+
+def _check_schema(database: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (n_tables,) = database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if not application_id and not n_tables:
+        settings = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
+        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {settings} COMMIT;")
+    elif application_id != _APPLICATION_ID:
+        raise ConfigurationError(f"{str(path)!r} is a SQLite file, but no journal", hint="pass another path")
+    elif version != _VERSION:
+        raise ConfigurationError(
+            f"the journal {str(path)!r} has version {version}, this release reads version {_VERSION}",
+            hint="use the release that wrote it, or another journal",
+        )
+
+
+def _name_beside(path: Path, kind: str) -> Path:
+    return path.with_name(f"{path.name}-{kind}")
+
+
+def _lock(path: Path) -> Any:
+    """Return the open lock file of a journal. The lock ends with the process, however that ends."""
+    try:
+        file = _name_beside(path, "lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the journal {str(path)!r} cannot be opened: {error.strerror}", hint="check its folder and permissions"
+        ) from error
+    if fcntl is None:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise ConfigurationError(
+            f"the journal {str(path)!r} is in use by process {holder}",
+            hint="wait for its end, or pass another journal",
+        ) from error
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+class _FlightFile:
+    """A file in memory with a slot for each item in flight. A killed process leaves it as it was at that moment."""
+
+    def __init__(self, path: Path, slots: int) -> None:
+        import mmap
+
+        with _name_beside(path, "flight").open("w+b") as file:
+            file.truncate(slots * _SLOT_BYTES)
+            self._map = mmap.mmap(file.fileno(), slots * _SLOT_BYTES)
+        self._free = deque(range(slots))
+
+    def note(self, key: bytes, label: str) -> int | None:
+        try:
+            slot = self._free.popleft()
+        except IndexError:
+            return None
+        text = label.encode("utf-8", "replace")[:_LABEL_BYTES].ljust(_LABEL_BYTES, b"\0")
+        start = slot * _SLOT_BYTES
+        self._map[start : start + _KEY_BYTES + _LABEL_BYTES] = key.ljust(_KEY_BYTES, b"\0")[:_KEY_BYTES] + text
+        return slot
+
+    def clear(self, slot: int) -> None:
+        start = slot * _SLOT_BYTES
+        self._map[start : start + _KEY_BYTES] = bytes(_KEY_BYTES)
+        self._free.append(slot)
+
+    def close(self) -> None:
+        self._map.close()
+
+
+def _read_flights(path: Path) -> Iterator[tuple[bytes, str]]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return
+    for start in range(0, len(content) - _SLOT_BYTES + 1, _SLOT_BYTES):
+        key = content[start : start + _KEY_BYTES]
+        if any(key):
+            label = content[start + _KEY_BYTES : start + _KEY_BYTES + _LABEL_BYTES]
+            yield key, label.rstrip(b"\0").decode("utf-8", "replace")

@@ -1,0 +1,81 @@
+"""What the items of one configuration share: an open client, stored files, and a scope of limits."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from pollux_batch.limiting import Scope
+from pollux_sync import stages
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pollux_batch.data.settings import BatchSettings
+    from pollux_sync import Config
+
+
+@attrs.frozen(eq=False)
+class Lane:
+    """One configuration of a job."""
+
+    config: Config
+    hooks: stages.Hooks
+    uploads: stages.SharedUploads
+    scope: Scope
+
+
+class Lanes:
+    """The lanes of a job by configuration. Configurations of one provider, address, model and key share a scope."""
+
+    def __init__(self, settings: BatchSettings) -> None:
+        self._settings = settings
+        self._lanes: dict[Config, Lane] = {}
+        self._scopes: dict[tuple[str | None, ...], Scope] = {}
+        self._lock = threading.Lock()
+
+    def find(self, config: Config) -> Lane:
+        """Return the lane of a configuration, opened at its first use."""
+        with self._lock:
+            lane = self._lanes.get(config)
+            if lane is None:
+                lane = self._lanes[config] = self._open(config)
+            return lane
+
+    def _open(self, config: Config) -> Lane:
+        # The pool of connections has room for every worker.
+        roomy = attrs.evolve(config, request_concurrency=max(config.request_concurrency, self._settings.workers))
+        hooks = stages.open_hooks(roomy)
+        name = (config.provider, config.base_url, config.model, config.account)
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = self._scopes[name] = Scope(
+                f"{config.provider}/{config.model}",
+                self._settings.limits,
+                self._settings.retries,
+                ceiling=self._settings.workers,
+            )
+        return Lane(roomy, hooks, stages.SharedUploads(hooks), scope)
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """All scopes so far."""
+        return tuple(self._scopes.values())
+
+    def abort(self) -> None:
+        """Close all clients: calls in flight fail at once."""
+        for lane in [*self._lanes.values()]:
+            lane.hooks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for lane in self._lanes.values():
+            # Deletes the files that were stored for the job.
+            lane.uploads.__exit__(kind, error, trace)
+            lane.hooks.close()

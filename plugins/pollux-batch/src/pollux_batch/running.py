@@ -1,0 +1,310 @@
+"""A job: feeding -> answering, with the journal and the limits beneath -> delivering."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_batch.answering import Answer, Answerer, read_stored
+from pollux_batch.budgeting import Ledger
+from pollux_batch.data.results import Termination, WorkItemResult
+from pollux_batch.data.rows import Entry, FailureRow
+from pollux_batch.delivering import Outbox, Reader, name_category
+from pollux_batch.feeding import Chunk, Feeder
+from pollux_batch.journaling import Journal
+from pollux_batch.remembering import MemoryJournal
+from pollux_batch.lanes import Lanes
+from pollux_batch.scheduling import Scheduler
+from pollux_sync.data.reply import Failure
+from pollux_sync.errors import ConfigurationError, PolluxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.data.results import TerminationKind
+    from pollux_batch.data.settings import BatchSettings
+    from pollux_batch.data.work import Refused, Work
+    from pollux_sync import Config, Options, Source
+    from pollux_sync.data.reply import Outcome
+
+#: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
+_STRETCH_S = 0.2
+#: Files beside those of the workers' connections: the journal, the input, what the caller has open.
+_SPARE_FILES = 128
+
+
+class Job:
+    """One run over the items of a job. Iterate over it once; closing it ends the work in order."""
+
+    def __init__(  # noqa: PLR0913 - what a job is made of
+        self,
+        items: Iterable[object],
+        *,
+        config: Config,
+        options: Options | None,
+        sources: tuple[Source, ...],
+        settings: BatchSettings,
+        journal: Path | None,
+        parser: Callable[[LLMResponse], Any] | None,
+        is_ordered: bool,
+    ) -> None:
+        _check_files(settings.workers)
+        self._settings = settings
+        self._journal: Journal | MemoryJournal
+        if journal is None:
+            self._journal = MemoryJournal(self._end_entries)
+        else:
+            self._journal = Journal(journal, self._end_entries, slots=settings.workers)
+        self._lanes = Lanes(settings)
+        tokens, usd = self._journal.sum_spent() if settings.budget else (0, "0")
+        self._ledger = Ledger(settings.budget, tokens, Decimal(usd))
+        self._stop = threading.Event()
+        self._reader = Reader(parser)
+        self._feeder = Feeder(
+            items,
+            config=config,
+            options=options,
+            sources=sources,
+            settings=settings,
+            lanes=self._lanes,
+            journal=self._journal,
+        )
+        self._scheduler = Scheduler(settings.workers, self._feed, self._answer, self._may_feed)
+        self._outbox = Outbox(is_ordered=is_ordered, changed=self._scheduler.wake)
+        self._answerer = Answerer(
+            self._scheduler, self._journal, self._ledger, settings.retries, self._stop
+        )
+        self._termination: Termination | None = None
+        self._deadline = time.monotonic() + (settings.deadline_s or math.inf)
+        self._interrupts = 0
+
+    @property
+    def termination(self) -> Termination:
+        """Why the job ended."""
+        return self._termination or Termination()
+
+    @property
+    def n_read(self) -> int:
+        """How many items were read."""
+        return self._feeder.count
+
+    @property
+    def n_unbegun(self) -> int:
+        """How many items were read and not begun."""
+        return self._scheduler.count_ready()
+
+    def stop(self, kind: TerminationKind, reason: str, **facts: str | None) -> None:
+        """Begin no further call. What is in flight goes on to its end, and is kept."""
+        if self._termination is None:
+            self._termination = Termination(kind=kind, reason=reason, **facts)
+        self._scheduler.drain()
+
+    def iter_results(self) -> Iterator[WorkItemResult]:
+        """Yield the results as they come. On the first Ctrl-C what is in flight ends; a second one leaves at once."""
+        self._scheduler.start()
+        is_whole = False
+        try:
+            while True:
+                try:
+                    results = self._outbox.take(_STRETCH_S)
+                except KeyboardInterrupt:
+                    self._interrupt()
+                    continue
+                yield from results
+                if not results and self._has_ended():
+                    break
+            is_whole = True
+        except GeneratorExit:
+            self.stop("interrupted", "the reader of the results left")
+            self._finish_quietly()
+            raise
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            self._close(is_whole=is_whole)
+
+    def _interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts > 1:
+            self._abort()
+            raise KeyboardInterrupt
+        self.stop("interrupted", "Ctrl-C")
+
+    def _has_ended(self) -> bool:
+        if self._journal.failure is not None:
+            raise self._journal.failure
+        if time.monotonic() >= self._deadline and self._termination is None:
+            self.stop("batch_timeout", f"deadline_s={self._settings.deadline_s:g} has passed")
+        if not self._scheduler.is_over.is_set():
+            return False
+        if self._scheduler.failure is not None:
+            raise self._scheduler.failure
+        self._outbox.release()
+        return not len(self._outbox)
+
+    def _finish_quietly(self) -> None:
+        """Wait for what is in flight, so that its answers are kept."""
+        while not self._scheduler.is_over.wait(_STRETCH_S) and self._journal.failure is None:
+            pass
+
+    def _abort(self) -> None:
+        """End calls in flight at once."""
+        self._stop.set()
+        self._scheduler.drain()
+        self._lanes.abort()
+
+    def _close(self, *, is_whole: bool) -> None:
+        try:
+            self._journal.close(self.termination.kind if is_whole else "failed")
+        finally:
+            self._lanes.__exit__(None, None, None)
+
+    # In the worker threads
+
+    def _may_feed(self) -> bool:
+        return len(self._outbox) < self._settings.max_pending
+
+    def _feed(self) -> Sequence[Work] | None:
+        chunk = self._feeder.read_chunk()
+        if chunk is None:
+            return None
+        self._deliver_unasked(chunk)
+        return chunk.works
+
+    def _deliver_unasked(self, chunk: Chunk) -> None:
+        for known in chunk.known:
+            work, outcome = known.work, self._read_known(known.work, known.stored)
+            result = self._reader.read_known(work, outcome, known.stored.label)
+            self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome)])
+        for refused in chunk.refused:
+            self._refuse(refused)
+
+    def _read_known(self, work: Work, stored: Any) -> Outcome:
+        try:
+            return read_stored(stored, work.call, work.lane.hooks)
+        except PolluxError as error:
+            return Failure(error)
+        except Exception as error:  # noqa: BLE001 - one stored answer that cannot be read must not cost the others
+            return Failure(PolluxError(f"the stored answer cannot be read: {error}"))
+
+    def _refuse(self, refused: Refused) -> None:
+        result = self._reader.refuse(refused)
+        row = FailureRow(
+            label=refused.label,
+            key=b"",
+            error=result.error or "",
+            category=result.error_category or "",
+            at=time.time(),
+        )
+        self._journal.write(Entry((row,), _Ended(result)))
+
+    def _answer(self, work: Work) -> None:
+        if not self._reserve(work):
+            return
+        work.slot = self._journal.note_flight(work.key, work.label)
+        answer = self._answerer.answer(work)
+        self._ledger.release(work.reservation)
+        work.reservation = None
+        result = self._reader.read_answer(work, answer)
+        rows: list[Any] = [*answer.rows]
+        if isinstance(answer.outcome, Failure):
+            rows.append(_build_failure(work, answer))
+        self._journal.write(Entry(tuple(rows), _Ended(result, work, answer.outcome)))
+
+    def _reserve(self, work: Work) -> bool:
+        """Set the budget of a call aside; return False if there is none now, and the work is in its queue again."""
+        if self._settings.budget is None:
+            return True
+        hooks = work.lane.hooks
+        try:
+            work.reservation = self._ledger.reserve(hooks.estimate_tokens(work.call), work.call.model, hooks)
+        except ConfigurationError as error:
+            self._give_back(work)
+            self._scheduler.failure = error
+            self._scheduler.drain()
+            return False
+        if work.reservation is not None:
+            return True
+        self._give_back(work)
+        if self._ledger.is_exceeded:
+            self.stop("budget_exceeded", "the budget does not allow the next call", triggering_item_id=work.label)
+        else:
+            self._scheduler.wait_for_change()
+        return False
+
+    def _give_back(self, work: Work) -> None:
+        with self._scheduler.lock:
+            work.lane.scope.end()
+        self._scheduler.push_back(work)
+
+    def _end_entries(self, entries: list[Entry]) -> None:
+        """Deliver what is on disk now."""
+        results: list[WorkItemResult] = []
+        n_works = 0
+        for entry in entries:
+            ended = entry.reminder
+            if ended is None:
+                continue
+            results.append(ended.result)
+            if ended.work is not None:
+                n_works += 1
+                self._journal.end_flight(ended.work.slot)
+                results += self._reader.follow(self._feeder.close(ended.work), ended.work, ended.outcome)
+        self._deliver(results)
+        self._scheduler.finish(n_works)
+
+    def _deliver(self, results: list[WorkItemResult]) -> None:
+        self._outbox.put(results)
+        if self._settings.fail_fast:
+            failed = next((result for result in results if not result.success), None)
+            if failed is not None:
+                self.stop(
+                    "fail_fast",
+                    failed.error or "an item failed",
+                    error_category=failed.error_category,
+                    triggering_item_id=failed.item_id,
+                )
+
+
+@attrs.frozen(weakref_slot=False)
+class _Ended:
+    """A result that may be seen once it is on disk, and its work, if anything was asked."""
+
+    result: WorkItemResult
+    work: Work | None = None
+    outcome: Outcome | None = None
+
+
+def _build_failure(work: Work, answer: Answer) -> FailureRow:
+    outcome = answer.outcome
+    error = outcome.error if isinstance(outcome, Failure) else PolluxError("no failure")
+    return FailureRow(
+        label=work.label,
+        key=work.key,
+        error=f"{type(error).__name__}: {error.message}",
+        category=name_category(error),
+        attempts=answer.n_attempts,
+        at=time.time(),
+    )
+
+
+def _check_files(workers: int) -> None:
+    """Raise ConfigurationError if the workers' connections need more files than this process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and workers + _SPARE_FILES > most:
+        raise ConfigurationError(
+            f"workers={workers} need as many connections, but this process may open {most} files",
+            hint=f"pass workers={max(1, most - _SPARE_FILES)}, or raise the limit with ulimit -n",
+        )

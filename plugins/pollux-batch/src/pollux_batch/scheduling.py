@@ -1,0 +1,258 @@
+"""Works -> the workers: each gets the next item whose scope allows a call. A paused scope holds no worker.
+
+Threads are the only thing that is waited for here. A worker that has to wait in the middle of its item, before a retry,
+steps aside: another thread takes its place until it goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pollux_batch.data.work import Work
+    from pollux_batch.limiting import Scope
+
+#: The longest wait at a stretch: a limit may have changed that nobody announced.
+_STRETCH_S = 0.5
+#: Below so many waiting works for each worker the next chunk is read.
+_LOW_WATER = 2
+
+
+class Scheduler:
+    """Hands works to worker threads.
+
+    ``feed`` reads the next chunk of items and returns its works, None at the end; one thread at a time calls it.
+    ``answer`` carries a work out; `finish` must be called when it is done with, from any thread.
+    """
+
+    def __init__(
+        self,
+        n_workers: int,
+        feed: Callable[[], Sequence[Work] | None],
+        answer: Callable[[Work], None],
+        may_feed: Callable[[], bool],
+    ) -> None:
+        self._n_workers = n_workers
+        self._feed = feed
+        self._answer = answer
+        self._may_feed = may_feed
+        self._changed = threading.Condition(threading.Lock())
+        self._ready: dict[Scope, deque[Work]] = {}
+        self._n_ready = 0
+        self._is_feeding = False
+        self._is_exhausted = False
+        self._is_draining = False
+        self._n_unfinished = 0  # taken, and not yet finished
+        self._n_threads = 0
+        self._n_aside = 0
+        self._n_idle = 0
+        self._n_waiting = 0  # in the middle of their work, for a scope
+        #: What ended a thread that should not have ended: a defect, or the input's own exception.
+        self.failure: BaseException | None = None
+        self.is_over = threading.Event()
+
+    @property
+    def lock(self) -> threading.Condition:
+        """The lock under which scopes are asked and told."""
+        return self._changed
+
+    @property
+    def is_draining(self) -> bool:
+        """True once no new work is begun."""
+        return self._is_draining
+
+    def start(self) -> None:
+        """Start the first worker; others follow while there is work for them."""
+        with self._changed:
+            self._start_thread()
+
+    def drain(self) -> None:
+        """Begin no further work. What is in flight goes on to its end."""
+        with self._changed:
+            self._is_draining = True
+            self._end_if_done()
+            self._changed.notify_all()
+
+    def announce_change(self) -> None:
+        """Wake one thread that may now be admitted to a scope. The lock is held."""
+        if self._n_waiting:
+            self._changed.notify_all()
+        elif self._n_idle and self._n_ready and self._n_unfinished < self._n_workers:
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Have limits looked at again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for_change(self) -> None:
+        """Wait a moment for a call to end."""
+        with self._changed:
+            self._changed.wait(_STRETCH_S)
+
+    def finish(self, n_works: int) -> None:
+        """Note that works are done with: their answers are on disk, or they failed."""
+        if not n_works:
+            return
+        with self._changed:
+            self._n_unfinished -= n_works
+            self._end_if_done()
+            # One that waits for a free place among the unfinished; it wakes the next, if there is more to do.
+            self._changed.notify()
+
+    def push_back(self, work: Work) -> None:
+        """Put a work that could not be begun back to the head of its queue."""
+        with self._changed:
+            self._queue_of(work.lane.scope).appendleft(work)
+            self._n_ready += 1
+            self._n_unfinished -= 1
+
+    @contextmanager
+    def step_aside(self) -> Iterator[None]:
+        """Let another thread work while this one waits."""
+        with self._changed:
+            self._n_aside += 1
+            if self._has_something_to_do() and not self._n_idle:
+                self._start_thread()
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_aside -= 1
+
+    def wait_admitted(self, scope: Scope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
+        """Wait until a scope admits one more call of a work that has begun; return False once stopped."""
+        with self._changed:
+            self._n_waiting += 1
+            try:
+                while not stop.is_set():
+                    now = time.monotonic()
+                    if now >= not_before and scope.admit(n_tokens, now):
+                        return True
+                    until = not_before if now < not_before else scope.next_at
+                    self._changed.wait(max(0.001, min(until - now, _STRETCH_S)))
+            finally:
+                self._n_waiting -= 1
+        return False
+
+    # Worker threads
+
+    def _start_thread(self) -> None:
+        self._n_threads += 1
+        thread = threading.Thread(target=self._run, name="pollux-batch worker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._n_threads -= 1
+            # Containers limit threads: with those there are it goes on.
+            if not self._n_threads:
+                raise
+
+    def _run(self) -> None:
+        try:
+            while (work := self._take()) is not None:
+                self._answer(work)
+        except BaseException as error:  # noqa: BLE001 - told to the thread that waits for the results
+            self.failure = self.failure or error
+            self.drain()
+        finally:
+            with self._changed:
+                self._n_threads -= 1
+                if self.failure is not None or not self._n_threads:
+                    self._end_if_done()
+                self._changed.notify_all()
+
+    def _take(self) -> Work | None:
+        """Return the next work whose scope admits a call, None at the end."""
+        while True:
+            with self._changed:
+                work = self._pick()
+                if work is not None:
+                    self._n_unfinished += 1
+                    # One after the other, so that no more threads are awake than find something to do.
+                    if self._n_ready and self._n_unfinished < self._n_workers:
+                        if self._n_idle:
+                            self._changed.notify()
+                        elif self._n_threads - self._n_aside < self._n_workers:
+                            self._start_thread()
+                    return work
+                if self._is_over():
+                    self._end_if_done()
+                    return None
+                # One thread too many, after another came back from its wait.
+                if self._n_threads - self._n_aside > self._n_workers:
+                    return None
+                if not self._should_feed():
+                    self._wait()
+                    continue
+                self._is_feeding = True
+            self._feed_chunk()
+
+    def _pick(self) -> Work | None:
+        if self._is_draining or self._n_unfinished >= self._n_workers:
+            return None
+        now = time.monotonic()
+        for scope, queue in self._ready.items():
+            if queue and scope.admit(queue[0].n_tokens, now):
+                self._n_ready -= 1
+                return queue.popleft()
+        return None
+
+    def _should_feed(self) -> bool:
+        is_wanted = self._n_ready < _LOW_WATER * self._n_workers or self._has_idle_scope()
+        return is_wanted and not (self._is_feeding or self._is_exhausted or self._is_draining) and self._may_feed()
+
+    def _has_idle_scope(self) -> bool:
+        """Return whether all that is ready waits for paused scopes: the input may hold work for another."""
+        return bool(self._n_ready) and all(not queue or scope.next_at > 0 for scope, queue in self._ready.items())
+
+    def _feed_chunk(self) -> None:
+        works: Sequence[Work] | None = None
+        try:
+            works = self._feed()
+        finally:
+            with self._changed:
+                self._is_feeding = False
+                if works is None:
+                    self._is_exhausted = True
+                for work in works or ():
+                    self._queue_of(work.lane.scope).append(work)
+                    self._n_ready += 1
+                if works is None:
+                    self._changed.notify_all()
+
+    def _queue_of(self, scope: Scope) -> deque[Work]:
+        return self._ready.setdefault(scope, deque())
+
+    def _wait(self) -> None:
+        self._n_idle += 1
+        now = time.monotonic()
+        pauses = [scope.next_at - now for scope, queue in self._ready.items() if queue]
+        try:
+            self._changed.wait(max(0.001, min([_STRETCH_S, *pauses], default=_STRETCH_S)))
+        finally:
+            self._n_idle -= 1
+
+    def _has_something_to_do(self) -> bool:
+        return bool(self._n_ready) or not (self._is_exhausted or self._is_draining)
+
+    def _is_over(self) -> bool:
+        is_read = self._is_draining or (self._is_exhausted and not self._n_ready)
+        return is_read and not self._is_feeding
+
+    def _end_if_done(self) -> None:
+        if self._is_over() and not self._n_unfinished and not self.is_over.is_set():
+            self.is_over.set()
+            self._changed.notify_all()
+
+    def count_ready(self) -> int:
+        """Return how many works were read and not begun."""
+        return self._n_ready
+
