@@ -3,8 +3,10 @@ import threading
 import time
 from collections import OrderedDict
 
+import attrs
 import pytest
 
+from installing import install
 from pollux_sync import (
     APIError,
     CacheError,
@@ -129,11 +131,70 @@ def test_a_failure_reaches_every_waiting_thread_and_is_not_remembered(config, wa
         {"sources": [TEXT, TEXT]},
         {"system_instruction": "be brief"},
         {"tools": [{"name": "x"}]},
+        {"label": "handbook"},
     ],
 )
 def test_other_content_is_another_cache(config, other):
     handles = {create_cache(**({"sources": [TEXT], "config": config} | also)).name for also in ({}, {}, other)}
     assert len(handles) == 2
+
+
+def test_shares_a_cache_of_equal_label(config, watching):
+    handles = {create_cache([TEXT], config=config, label=label).name for label in ("a", "b", "a", "b")}
+    assert len(handles) == 2
+    assert watching.asked == ["create", "create"]
+
+
+def test_gives_no_labelled_cache_to_a_call_without_label(config, watching):
+    labelled = create_cache([TEXT], config=config, label="handbook")
+    plain = create_cache([TEXT], config=config)
+    assert (labelled.label, plain.label) == ("handbook", None)
+    assert watching.asked == ["create", "create"]
+
+
+def test_hands_the_label_to_the_hook_and_the_observers(config, watching):
+    seen = []
+
+    class Seeing:
+        @hookimpl(wrapper=True)
+        def pollux_create_cache(self, label):
+            seen.append(label)
+            return (yield)
+
+        @hookimpl
+        def pollux_event(self, event):
+            if isinstance(event, CacheCreated):
+                seen.append(event.handle.label)
+
+    create_cache([TEXT], config=attrs.evolve(config, plugins=[Seeing()]), label="handbook")
+    assert seen == ["handbook", "handbook"]
+
+
+def test_finds_a_cache_by_its_label(config):
+    made = {label: create_cache([TEXT], config=config, label=label) for label in (None, "handbook", "ärger 鯨")}
+    listed = list_caches(config=config)
+    assert {handle.label: handle for handle in listed} == made
+
+
+def test_a_longer_time_keeps_the_label(config, watching):
+    create_cache([TEXT], config=config, ttl_seconds=60, label="handbook")
+    longer = create_cache([TEXT], config=config, ttl_seconds=600, label="handbook")
+    assert extend_cache(longer, 900, config=config).label == longer.label == "handbook"
+    assert watching.asked == ["create", "extend", "extend"]
+
+
+def test_labels_a_cache_again_that_the_provider_has_lost(config):
+    handle = create_cache([TEXT], config=config, ttl_seconds=60, label="handbook")
+    drop_behind_our_back(config, handle)
+    again = create_cache([TEXT], config=config, ttl_seconds=600, label="handbook")
+    assert (again.name != handle.name, again.label) == (True, "handbook")
+
+
+def test_a_deleted_cache_is_created_again_under_its_label(config, watching):
+    first = create_cache([TEXT], config=config, label="handbook")
+    delete_cache(first, config=config)
+    assert create_cache([TEXT], config=config, label="handbook").name != first.name
+    assert watching.asked == ["create", "create"]
 
 
 def test_other_accounts_and_models_have_caches_of_their_own(watching):
@@ -216,6 +277,11 @@ def test_a_block_deletes_its_cache(config):
     assert handle.name not in {other.name for other in list_caches(config=config)}
 
 
+def test_a_block_labels_its_cache(config):
+    with cached([TEXT], config=config, label="handbook") as handle:
+        assert handle.label == "handbook"
+
+
 class NoDeletion:
     @hookimpl(wrapper=True)
     def pollux_delete_cache(self):
@@ -245,6 +311,7 @@ def test_clean_up_does_not_mask_an_error_of_the_block(watching):
         ({"tools": [{"name": "x"}, 3]}, r"tools\[1\]"),
         ({"tools": [{"name": "x", "parameters": {"a": object()}}]}, r"tools\[0\]"),
         ({"sources": []}, "nothing to cache"),
+        ({"label": 3, "sources": "x"}, "label must be a string, got int"),
     ],
 )
 def test_refuses_in_the_documented_order(config, settings, message):
@@ -258,6 +325,67 @@ def test_refuses_a_provider_without_caches():
         create_cache([TEXT], config=config)
     assert "cached_tokens" in caught.value.hint
     assert list_caches(config=config) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (3, "label must be a string, got int"),
+        ("", "label must not be empty or blank"),
+        ("  ", "label must not be empty or blank"),
+        ("x" * 129, "label must have at most 128 characters, got 129"),
+        ("two\nlines", r"label holds '\\n', which cannot be printed"),
+        ("half \ud83d", r"label holds '\\ud83d', which cannot be printed"),
+    ],
+)
+def test_refuses_a_label_before_anything_is_sent(config, watching, label, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        create_cache([TEXT], config=config, label=label)
+    assert caught.value.hint == "pass 1 to 128 printable characters"
+    assert watching.asked == []
+
+
+@pytest.mark.parametrize("label", ["x", "鯨" * 128, "handbook, 3rd edition"])
+def test_takes_a_label(config, label):
+    assert create_cache([TEXT], config=config, label=label).label == label
+
+
+SHELF = """
+import attrs
+from pollux_sync.builtin.mock import _INFO, MockProvider
+from pollux_sync.plugin import hookimpl
+
+
+class Shelf(MockProvider):
+    @hookimpl
+    def pollux_provider_info(self):
+        return attrs.evolve(_INFO, name="shelf", cache_labels=None)
+
+    @hookimpl
+    def pollux_create_cache(self, call, ttl_s, client):
+        return client.store_cache(call.model, ttl_s)
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch, watching):
+    """Return a configuration of a provider whose caches have no labels."""
+    install(tmp_path / "site", "pollux-shelf", shelf="pollux_shelf:Shelf")
+    (tmp_path / "site" / "pollux_shelf.py").write_text(SHELF)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return Config(provider="shelf", model="m", plugins=[watching])
+
+
+def test_refuses_a_label_where_caches_have_none(shelf, watching):
+    with pytest.raises(ConfigurationError, match="provider 'shelf' keeps no label of a cache") as caught:
+        create_cache([TEXT], config=shelf, label="handbook")
+    assert caught.value.hint == "leave label out, and store the handle: handle.to_dict()"
+    assert watching.asked == []
+
+
+def test_creates_a_cache_without_label_where_caches_have_none(shelf):
+    assert create_cache([TEXT], config=shelf).label is None
+    assert [handle.label for handle in list_caches(config=shelf)] == [None]
 
 
 def test_a_handle_of_another_provider_is_refused(config):

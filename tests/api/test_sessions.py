@@ -177,6 +177,11 @@ def test_deletes_its_caches_at_the_end():
     assert handle.name not in {cache.name for cache in list_caches(config=config)}
 
 
+def test_labels_a_cache():
+    with Session(build_mock_config()) as session:
+        assert session.create_cache([Source.from_text("long")], label="handbook").label == "handbook"
+
+
 def test_refuses_calls_when_closed():
     session = Session(build_mock_config())
     session.close()

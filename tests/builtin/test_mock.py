@@ -82,6 +82,13 @@ def test_knows_its_files():
     assert store.files == frozenset()
 
 
+def test_keeps_the_label_of_a_cache():
+    store = MockStore()
+    name = store.store_cache("m", 60, label="handbook").name
+    assert store.extend_cache(name, 600).label == "handbook"
+    assert [cache.label for cache in store.caches] == ["handbook"]
+
+
 def test_takes_addresses_of_any_kind():
     source = Source.from_youtube("https://youtu.be/x")
     assert run("x", source=source, config=config())["answers"] == ["echo: x"]

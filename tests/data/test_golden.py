@@ -66,6 +66,7 @@ def read_golden(name):
             "cache_handle_full",
             attrs.evolve(CACHE, n_tokens=4096, account="a1b2c3", base_url="https://llm.example/v1"),
         ),
+        ("cache_handle_labelled", attrs.evolve(CACHE, label="handbook, 3rd edition")),
         ("deferred_handle_least", LEAST),
         ("deferred_handle_full", FULL),
     ],

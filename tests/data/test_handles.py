@@ -25,6 +25,10 @@ def test_cache_handle_round_trips_through_json():
     assert CacheHandle.from_dict(json.loads(json.dumps(HANDLE.to_dict()))) == HANDLE
 
 
+def test_cache_handle_is_stored_with_its_label():
+    assert attrs.evolve(HANDLE, label="handbook").to_dict() == STORED | {"label": "handbook"}
+
+
 def test_reads_a_cache_handle_without_a_version():
     assert CacheHandle.from_dict({k: v for k, v in STORED.items() if k != "schema_version"}) == HANDLE
 
@@ -54,6 +58,7 @@ def test_cache_handle_with_an_unknown_field_is_refused_by_its_name():
         ("expires_at", "soon"),
         ("expires_at", None),
         ("expires_at", True),
+        ("label", 5),
         ("schema_version", "one"),
     ],
 )

@@ -34,22 +34,25 @@ def create_cache(
     tools: Sequence[dict[str, Any]] | None = None,
     ttl_seconds: int = 3600,
     label_sources: bool = True,
+    label: str | None = None,
 ) -> CacheHandle:
     """Keep sources, an instruction and tools at the provider, for ``Options(cache=handle)``.
 
     Equal content is cached once in this process, however many threads ask; when a later call asks for a longer
-    time, the cache is extended. ``label_sources`` is the option of that name.
-    Raises ConfigurationError where the provider keeps no caches, CacheError when creating the cache fails.
+    time, the cache is extended. ``label_sources`` is the option of that name. ``label`` is a printable text (Gemini: up
+    to 128 characters) that the provider keeps with the cache, so that another process finds the cache in `list_caches`.
+    Equal content with another label is another cache.
+    Raises ConfigurationError where the provider keeps no caches or no labels, CacheError when creating the cache fails.
     """
     with clients.lease(require_config(config)) as hooks:
         request = build_cache_request(
-            sources, system_instruction, tools, ttl_seconds, hooks, label_sources=label_sources
+            sources, system_instruction, tools, ttl_seconds, hooks, label=label, label_sources=label_sources
         )
         return caches.get_or_make(
-            build_cache_key(request, hooks),
+            build_cache_key(request, hooks, label),
             ttl_seconds,
             # `known` is the cache of an earlier call, if it would expire too early: it is extended, not made again.
-            lambda known: make_or_extend_cache(request, ttl_seconds, hooks, known),
+            lambda known: make_or_extend_cache(request, ttl_seconds, hooks, known, label),
         )
 
 
@@ -62,6 +65,7 @@ def cached(
     tools: Sequence[dict[str, Any]] | None = None,
     ttl_seconds: int = 3600,
     label_sources: bool = True,
+    label: str | None = None,
 ) -> Iterator[CacheHandle]:
     """Create a cache as `create_cache` does for a ``with`` block, and delete it when the block ends."""
     handle = create_cache(
@@ -71,6 +75,7 @@ def cached(
         tools=tools,
         ttl_seconds=ttl_seconds,
         label_sources=label_sources,
+        label=label,
     )
     try:
         yield handle

@@ -188,6 +188,7 @@ class Session:
         tools: Sequence[dict[str, Any]] | None = None,
         ttl_seconds: int = 3600,
         label_sources: bool = True,
+        label: str | None = None,
     ) -> CacheHandle:
         """As `pollux_sync.create_cache`; the cache is deleted with the session."""
         self._check_open()
@@ -198,6 +199,7 @@ class Session:
             tools=tools,
             ttl_seconds=ttl_seconds,
             label_sources=label_sources,
+            label=label,
         )
         # The finalizer holds this same list, so it also deletes caches that are added later.
         self._caches.append(handle)

@@ -6,7 +6,8 @@
   result is text.
 * Reasoning: one line, if the call asks for it.
 * Files: stored under ``mock://uploaded/<name>`` until they are deleted.
-* Caches: kept until they expire. A call with an expired cache fails as at a provider; others count 10 cached tokens.
+* Caches: kept with their labels until they expire. A call with an expired cache fails as at a provider; others count 10
+  cached tokens.
 * Deferred jobs: kept in this process; they have ended at the first look.
 * Streams: one word per event.
 * Models: the list has one, "mock". Any other name is answered too, and is always ready.
@@ -21,6 +22,7 @@ import json
 import re
 import threading
 import time
+from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
+    CacheLabels,
     DeferredLimits,
     HttpRequest,
     HttpResponse,
@@ -110,6 +113,10 @@ _INFO = ProviderInfo(
         "parts": "sources",
         "prompt": "the prompt",
     },
+    # The limit of Gemini's caches, so that a label is refused as it would be there.
+    cache_labels=CacheLabels(
+        max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent"
+    ),
     # The limits of OpenAI's batches, so that a job is split as it would be there.
     deferred=DeferredLimits(max_requests=50_000, max_bytes=200_000_000),
 )
@@ -152,14 +159,19 @@ class MockStore:
         with self._lock:
             return frozenset(self._files)
 
-    def store_cache(self, model: str, ttl_s: float, name: str | None = None) -> RemoteCache:
-        """Create a cache, or with ``name`` extend that one. Raises HttpError (404) if it is unknown or expired."""
+    def store_cache(self, model: str, ttl_s: float, label: str | None = None) -> RemoteCache:
+        """Create a cache and return it."""
         with self._lock:
-            # Under the same lock as the check, so that a cache cannot be deleted between check and renewal.
-            if name is not None:
-                model = self._require_cache(name).model
-            name = name or f"mock-cache-{next(self._numbers)}"
-            cache = RemoteCache(name=name, model=model, expires_at=time.time() + ttl_s, n_tokens=10)
+            name, end = f"mock-cache-{next(self._numbers)}", time.time() + ttl_s
+            cache = RemoteCache(name=name, model=model, expires_at=end, n_tokens=10, label=label)
+            self._caches[name] = cache
+            return cache
+
+    def extend_cache(self, name: str, ttl_s: float) -> RemoteCache:
+        """Set when a cache expires and return it. Raises HttpError (404) if it is unknown or expired."""
+        # Under the same lock as the check, so that a cache cannot be deleted between check and renewal.
+        with self._lock:
+            cache = attrs.evolve(self._require_cache(name), expires_at=time.time() + ttl_s)
             self._caches[name] = cache
             return cache
 
@@ -255,12 +267,12 @@ class MockProvider:
         return attrs.evolve(fault, kind="cache_missing", hint=CACHE_GONE_HINT) if fault and is_missing else None
 
     @hookimpl
-    def pollux_create_cache(self, call: Call, ttl_s: float, client: MockStore) -> RemoteCache:
-        return client.store_cache(call.model, ttl_s)
+    def pollux_create_cache(self, call: Call, ttl_s: float, client: MockStore, label: str | None) -> RemoteCache:
+        return client.store_cache(call.model, ttl_s, label)
 
     @hookimpl
     def pollux_extend_cache(self, name: str, ttl_s: float, client: MockStore) -> RemoteCache:
-        return client.store_cache("", ttl_s, name)
+        return client.extend_cache(name, ttl_s)
 
     @hookimpl
     def pollux_list_caches(self, client: MockStore) -> list[RemoteCache]:

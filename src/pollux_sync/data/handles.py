@@ -42,13 +42,15 @@ class Asset:
 class RemoteCache:
     """A cache as its provider reports it.
 
-    ``expires_at`` is in seconds since the epoch, ``n_tokens`` is the size of the cached content.
+    ``expires_at`` is in seconds since the epoch, ``n_tokens`` is the size of the cached content. ``label`` is the text
+    that the cache was created with, None if it has none.
     """
 
     name: str
     model: str
     expires_at: float
     n_tokens: int | None = None
+    label: str | None = None
 
 
 @attrs.frozen
@@ -56,7 +58,8 @@ class CacheHandle(Storable):
     """The handle of a cache at the provider, which serves one model. ``expires_at`` is in seconds since the epoch.
 
     ``account`` is a fingerprint of the account that owns the cache, or names the mock. ``base_url`` is set if the cache
-    is not at the provider's usual address.
+    is not at the provider's usual address. ``label`` is the text that the cache was created with, as the provider
+    reports it, None if it has none.
     """
 
     name: str
@@ -66,6 +69,7 @@ class CacheHandle(Storable):
     n_tokens: int | None = attrs.field(default=None, kw_only=True)
     account: str | None = attrs.field(default=None, kw_only=True)
     base_url: str | None = attrs.field(default=None, kw_only=True)
+    label: str | None = attrs.field(default=None, kw_only=True)
     schema_version: int = attrs.field(default=SCHEMA_VERSION, kw_only=True)
 
     @property

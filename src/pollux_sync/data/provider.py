@@ -96,6 +96,18 @@ class ToolNames:
 
 
 @attrs.frozen(kw_only=True)
+class CacheLabels:
+    """The labels that a service keeps with its caches, by the page ``docs`` on the day ``as_of``.
+
+    A label is a printable text of at most ``max_chars`` characters.
+    """
+
+    max_chars: int
+    as_of: date
+    docs: str
+
+
+@attrs.frozen(kw_only=True)
 class SourceRule:
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
@@ -215,6 +227,7 @@ class ProviderInfo:
     out to be closed before any byte of the response. Set it for a server that closes connections which it promised
     to keep alive, and only if a request that is carried out twice costs nothing.
     ``tool_names`` are the names of tools that the service takes; None leaves that to the service.
+    ``cache_labels`` are the labels of its caches; None means that a cache has none, and the core refuses them.
     ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
     service made up.
     ``result_types`` are shell-style patterns of the files that a tool may return to the model, such as images; of
@@ -250,6 +263,7 @@ class ProviderInfo:
     schema_dialect: SchemaDialect = PLAIN
     resends_stale: bool = False
     tool_names: ToolNames | None = None
+    cache_labels: CacheLabels | None = None
     call_id_pattern: str | None = None
     result_types: tuple[str, ...] = ()
     accepts_client: bool = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.checks import check_int
+from pollux_sync.data.checks import check_int, check_text
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pollux_sync.data.handles import RemoteCache
+    from pollux_sync.data.provider import ProviderInfo
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.relay import Hooks
@@ -132,6 +133,7 @@ def build_cache_request(
     ttl_seconds: int,
     hooks: Hooks,
     *,
+    label: str | None = None,
     label_sources: bool = True,
 ) -> Request:
     """Check the arguments of ``create_cache`` and return them as one value. Raises ConfigurationError."""
@@ -145,6 +147,7 @@ def build_cache_request(
             f"provider {hooks.info.name!r} has no caches that you can create",
             hint="many providers cache automatically: see usage['cached_tokens']",
         )
+    _check_label(label, hooks.info)
     # ConfigurationError, where run() raises SourceError: pollux-ai does so for create_cache.
     checked = require_sources(sources, ConfigurationError)
     if not checked and not system_instruction:
@@ -153,8 +156,26 @@ def build_cache_request(
     return Request(prompts=(None,), sources=checked, config=hooks.config, options=options)
 
 
-def build_cache_key(request: Request, hooks: Hooks) -> str:
-    """Return a hash over all that two equal caches share: content, model, instruction, tools, hints and account.
+def _check_label(label: str | None, info: ProviderInfo) -> None:
+    if label is None:
+        return
+    limits = info.cache_labels
+    if limits is None:
+        raise ConfigurationError(
+            f"provider {info.name!r} keeps no label of a cache",
+            hint="leave label out, and store the handle: handle.to_dict()",
+        )
+    hint = f"pass 1 to {limits.max_chars} printable characters"
+    check_text("label", label, hint=hint)
+    if len(label) > limits.max_chars:
+        raise ConfigurationError(f"label must have at most {limits.max_chars} characters, got {len(label)}", hint=hint)
+    for char in label:
+        if not char.isprintable():
+            raise ConfigurationError(f"label holds {char!r}, which cannot be printed", hint=hint)
+
+
+def build_cache_key(request: Request, hooks: Hooks, label: str | None) -> str:
+    """Return a hash over all that two equal caches share: content, model, instruction, tools, hints, account, label.
 
     The API key is not in it, only its fingerprint.
     """
@@ -170,13 +191,17 @@ def build_cache_key(request: Request, hooks: Hooks) -> str:
         "system_instruction": request.options.system_instruction,
         "tools": [dict(tool) for tool in request.options.tools or ()],
         "sources": [[s.mime_type, s.cache_identity_hash(provider=provider)] for s in request.sources],
+        # A labelled cache is for others to find; one without a label is its maker's own, to delete at any time.
+        "label": label,
         # Names are part of the content where texts are introduced by them.
         "names": [*name_sources(request.sources)] if request.options.label_sources and request.sources[1:] else None,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def make_or_extend_cache(request: Request, ttl_s: float, hooks: Hooks, known: CacheHandle | None) -> CacheHandle:
+def make_or_extend_cache(
+    request: Request, ttl_s: float, hooks: Hooks, known: CacheHandle | None, label: str | None
+) -> CacheHandle:
     """Extend the known cache, or create one when none is known or the provider has lost it."""
     if known is not None and not known.is_expired:
         try:
@@ -192,7 +217,10 @@ def make_or_extend_cache(request: Request, ttl_s: float, hooks: Hooks, known: Ca
             raise prepared.blocked[0]
         (call,) = prepared.calls
         remote = request_with_retries(
-            lambda: hooks.create_cache(call, ttl_s, hooks.config.timeout_s), hooks, phase="cache", is_repeatable=False
+            lambda: hooks.create_cache(call, ttl_s, hooks.config.timeout_s, label),
+            hooks,
+            phase="cache",
+            is_repeatable=False,
         )
     handle = _build_handle(remote, hooks)
     if hooks.has_observers:
@@ -232,6 +260,7 @@ def _build_handle(remote: RemoteCache, hooks: Hooks) -> CacheHandle:
         hooks.info.name,
         remote.expires_at,
         n_tokens=remote.n_tokens,
+        label=remote.label,
         account=config.account,
         base_url=config.base_url,
     )

@@ -356,9 +356,11 @@ class Hooks:
         """Delete a stored file."""
         self._hook.pollux_delete_upload(asset=asset, client=self.client, timeout_s=timeout_s)
 
-    def create_cache(self, call: Call, ttl_s: float, timeout_s: float) -> RemoteCache:
+    def create_cache(self, call: Call, ttl_s: float, timeout_s: float, label: str | None) -> RemoteCache:
         """Create a cache of the call's content and return it."""
-        answer = self._hook.pollux_create_cache(call=call, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s)
+        answer = self._hook.pollux_create_cache(
+            call=call, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s, label=label
+        )
         return self._require_type("pollux_create_cache", answer, RemoteCache)
 
     def extend_cache(self, name: str, ttl_s: float, timeout_s: float) -> RemoteCache:

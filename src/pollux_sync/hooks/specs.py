@@ -282,12 +282,15 @@ def pollux_delete_upload(asset: Asset, client: Client, timeout_s: float) -> bool
 
 
 @hookspec(firstresult=True)
-def pollux_create_cache(call: Call, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache | None:
+def pollux_create_cache(
+    call: Call, ttl_s: float, client: Client, timeout_s: float, label: str | None
+) -> RemoteCache | None:
     """Create a cache of the call's parts, system instruction and tools for ``ttl_s`` seconds; return it.
 
     Called by ``create_cache``, for providers that declare the option "cache". The call has no prompt, and its files are
-    uploaded. Raise a classified exception; never retried after a bare network error, since a second cache would be paid
-    for.
+    uploaded. ``label`` is a text to keep with the cache, within the declared ``cache_labels``. It is None if the caller
+    gave none, and always if no labels are declared. Raise a classified exception; never retried after a bare network
+    error, since a second cache would be paid for.
     """
 
 
