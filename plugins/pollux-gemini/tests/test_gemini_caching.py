@@ -69,7 +69,7 @@ class Keeping(Files):
             "model": cache["model"],
             "expireTime": ends,
             "usageMetadata": {"totalTokenCount": 4100},
-            "displayName": "",
+            "displayName": cache.get("displayName", ""),
         }
 
 
@@ -106,6 +106,39 @@ def test_caches_the_content_that_a_call_would_send(config, keeping, tmp_path):
     assert (handle.name, handle.model, handle.n_tokens) == ("cachedContents/1", "gemini-2.5-flash", 4100)
     assert handle.expires_at == pytest.approx(time.time() + 1_000_000, abs=60)
     assert keeping.deleted == ["files/1"]
+
+
+def test_keeps_a_label_as_the_display_name(config, keeping):
+    handle = create_cache([Source.from_text("manual")], config=config(), label="handbook, 3rd edition")
+    assert keeping.caches[handle.name]["displayName"] == "handbook, 3rd edition"
+    assert handle.label == "handbook, 3rd edition"
+
+
+def test_reads_the_labels_of_listed_caches(config, keeping):
+    for label in ("a", None, "b"):
+        create_cache([Source.from_text("manual")], config=config(), label=label)
+    assert [handle.label for handle in list_caches(config=config())] == ["a", None, "b"]
+
+
+def test_extending_a_cache_leaves_its_label(config, keeping, server):
+    handle = create_cache([Source.from_text("manual")], config=config(), label="handbook")
+    assert extend_cache(handle, 7200, config=config()).label == "handbook"
+    assert server.requests[-1].json() == {"ttl": "7200s"}
+
+
+@pytest.mark.parametrize("name", ["", None, 5, ["x"]])
+def test_a_display_name_that_is_no_text_is_no_label(config, server, name):
+    cache = {"name": "cachedContents/1", "model": "models/m", "expireTime": "2090-01-01T00:00:00Z"}
+    server.reply(Answer(json={"cachedContents": [cache | {"displayName": name}]}))
+    assert [handle.label for handle in list_caches(config=config())] == [None]
+
+
+def test_takes_labels_up_to_the_limit_of_the_service(config, keeping, server):
+    assert create_cache([Source.from_text("manual")], config=config(), label="鯨" * 128).label == "鯨" * 128
+    sent = len(server.requests)
+    with pytest.raises(ConfigurationError, match="at most 128 characters"):
+        create_cache([Source.from_text("manual")], config=config(), label="鯨" * 129)
+    assert len(server.requests) == sent
 
 
 def test_puts_a_small_file_into_the_cache_itself(config, keeping, server, tmp_path):

@@ -154,6 +154,7 @@ INFO = ProviderInfo(
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
+    cache_labels=caching.LABELS,
     schema_dialect=JSON_SCHEMA,
     deferred=batching.LIMITS,
 )
@@ -255,8 +256,10 @@ class GeminiProvider:
         return True
 
     @hookimpl
-    def pollux_create_cache(self, call: Call, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache:
-        return caching.decode_cache(client.send(caching.build_create_request(call, ttl_s), timeout_s))
+    def pollux_create_cache(
+        self, call: Call, ttl_s: float, client: Client, timeout_s: float, label: str | None
+    ) -> RemoteCache:
+        return caching.decode_cache(client.send(caching.build_create_request(call, ttl_s, label), timeout_s))
 
     @hookimpl
     def pollux_extend_cache(self, name: str, ttl_s: float, client: Client, timeout_s: float) -> RemoteCache:

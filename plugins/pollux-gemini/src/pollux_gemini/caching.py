@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,11 +12,13 @@ from pollux_gemini.encoding import encode, qualify_model
 from pollux_gemini.parts import is_url_context
 from pollux_gemini.paths import build_list_path, build_resource_path, read_objects
 from pollux_sync.plugin import (
+    CacheLabels,
     ConfigurationError,
     HttpError,
     HttpRequest,
     RemoteCache,
     ReplyError,
+    as_text,
     classify_error,
     read_count,
 )
@@ -29,6 +31,9 @@ PATH = "/cachedContents"
 _PAGE_SIZE = 1000
 #: The fields of a generateContent request that a cache keeps; both kinds of request name them alike.
 _CACHED_FIELDS = ("contents", "systemInstruction", "tools")
+#: ``displayName`` of a CachedContent, by the published contract of August 2026, read on ``as_of``: "Immutable. [...]
+#: Maximum 128 Unicode characters."
+LABELS = CacheLabels(max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent")
 #: Gemini answers 403 or 404 to a cache that is gone, and to one of another account; Vertex AI says "Not found: cached
 #: content metadata for ..." or "Cache content ... is expired" (as users report, read 2026-11-26). Only the message
 #: distinguishes it from a bad key, which is also a 403.
@@ -37,8 +42,8 @@ _GONE_MESSAGE = re.compile(
 )
 
 
-def build_create_request(call: Call, ttl_s: float) -> HttpRequest:
-    """Build the request that creates a cache of a call's content.
+def build_create_request(call: Call, ttl_s: float, label: str | None) -> HttpRequest:
+    """Build the request that creates a cache of a call's content, with the label as its display name.
 
     Raises ConfigurationError for a page that Gemini reads itself, which no cache keeps.
     """
@@ -49,8 +54,10 @@ def build_create_request(call: Call, ttl_s: float) -> HttpRequest:
         )
     # The same encoder as for calls: a cached beginning must be what the calls would have sent.
     sent = encode(call).body or {}
-    body = {name: sent[name] for name in _CACHED_FIELDS if sent.get(name)}
-    return HttpRequest(path=PATH, body={"model": qualify_model(call.model), "ttl": _format_duration(ttl_s)} | body)
+    content = {name: sent[name] for name in _CACHED_FIELDS if sent.get(name)}
+    named = {} if label is None else {"displayName": label}
+    settings = {"model": qualify_model(call.model), "ttl": _format_duration(ttl_s)}
+    return HttpRequest(path=PATH, body=settings | named | content)
 
 
 def build_extend_request(name: str, ttl_s: float) -> HttpRequest:
@@ -87,6 +94,8 @@ def _decode_item(item: Any, response: HttpResponse) -> RemoteCache:
             model=item["model"].rpartition("/")[2],
             expires_at=datetime.fromisoformat(item["expireTime"]).timestamp(),
             n_tokens=read_count(item.get("usageMetadata"), "totalTokenCount"),
+            # A cache without a name may have an empty one.
+            label=as_text(item.get("displayName")) or None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ReplyError(f"the answer describes no cache: {error!r}", response=response) from error
