@@ -7,13 +7,13 @@ import attrs
 import pytest
 
 from pollux_sync import CacheHandle, DeferredHandle, Options, Source
-from pollux_sync.data.handles import Asset, DeferredJob
+from pollux_sync.data.handles import Asset, DeferredJob, SubmissionAttempt
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import UriPart
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.engine.conversing import build_conversation
-from pollux_sync.engine.journaling import Attempted, JobFile, StoredUpload, read_job_file
+from pollux_sync.engine.journaling import JobFile, StoredUpload, read_job_file
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -50,7 +50,7 @@ BEGUN = JobFile(content="0123456789abcdef" * 4, mark=MARK, begun_at=1_764_000_00
 ATTEMPTED = attrs.evolve(
     BEGUN,
     uploads=(StoredUpload(identity="ab" * 32, asset=FILES[0]),),
-    attempted=Attempted(first=0, request_count=2, created_at=1_764_000_001.5),
+    attempted=SubmissionAttempt(first=0, request_count=2, created_at=1_764_000_001.5),
 )
 
 

@@ -27,13 +27,13 @@ from pollux_sync import (
     Usage,
 )
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable, dump_value, load_value
-from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
+from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache, SubmissionAttempt
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.payloads import Payload
 from pollux_sync.data.reply import Failure
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.data.tool import ToolResult
-from pollux_sync.engine.journaling import Attempted, JobFile, StoredUpload
+from pollux_sync.engine.journaling import JobFile, StoredUpload
 from pollux_sync.errors import (
     Attempt,
     CacheError,
@@ -67,13 +67,13 @@ LEAF_TYPES = {
 PARTS = (
     Asset,
     Attempt,
-    Attempted,
     DeferredJob,
     Fault,
     HttpRequest,
     JobState,
     RemoteCache,
     StoredUpload,
+    SubmissionAttempt,
     ToolCall,
     Usage,
 )

@@ -94,6 +94,19 @@ class DeferredJob:
 
 
 @attrs.frozen(kw_only=True)
+class SubmissionAttempt:
+    """A job whose submission was begun, so that it may exist: the facts by which it is looked up.
+
+    ``created_at`` is the time of the first attempt, in seconds since the epoch by our clock.
+    """
+
+    first: int
+    request_count: int
+    created_at: float
+    bookmark: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class DeferredHandle(Storable):
     """The handle of deferred requests: their jobs, and what is needed to read the answers.
 

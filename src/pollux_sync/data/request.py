@@ -198,6 +198,10 @@ class Call:
     conversation: Conversation | None = None
     capabilities: Mapping[str, bool] = attrs.field(factory=dict)
 
+    def with_index(self, index: int) -> Call:
+        """Return the call at this position of the answers."""
+        return self if self.index == index else attrs.evolve(self, index=index)
+
     @property
     def all_parts(self) -> tuple[Part, ...]:
         """The parts of earlier turns, followed by those of this call."""

@@ -8,12 +8,12 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import attrs
 
 from pollux_sync.data.events import DeferredSubmitted
-from pollux_sync.data.handles import DeferredHandle, build_custom_id, check_coverage
+from pollux_sync.data.handles import DeferredHandle, SubmissionAttempt, build_custom_id, check_coverage
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
 from pollux_sync.engine.encoding import encode_request
@@ -40,6 +40,58 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Part, Plan, Request
     from pollux_sync.hooks.relay import Hooks
 
+
+class SubmissionLog(Protocol):
+    """The record of one submission, from which it goes on after any interruption. The job file is one.
+
+    What a method recorded must outlive the process when it returns: the next step relies on it. A log belongs to one
+    sequence of calls, and two submissions must not use it at the same time.
+    """
+
+    @property
+    def mark(self) -> str:
+        """The text in the names of all that is stored for the submission, made once by `create_mark`."""
+        ...
+
+    @property
+    def jobs(self) -> tuple[DeferredJob, ...]:
+        """The recorded jobs, in the order in which they were recorded."""
+        ...
+
+    @property
+    def attempted(self) -> SubmissionAttempt | None:
+        """The recorded attempt, None once a job was recorded after it."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """True if a job may exist that is not recorded: after `mark_open`, until a job is recorded.
+
+        Also true in a log that was read back with an attempt in it: whoever recorded it may have died at any moment.
+        """
+        ...
+
+    def find_asset(self, part: UploadPart) -> Asset | None:
+        """Return the recorded upload of this content and MIME type, or None. Called from several threads."""
+        ...
+
+    def record_upload(self, part: UploadPart, asset: Asset) -> None:
+        """Record a file that has been stored."""
+        ...
+
+    def record_attempt(self, attempt: SubmissionAttempt) -> None:
+        """Record that a job is about to be submitted, in place of an earlier attempt."""
+        ...
+
+    def mark_open(self) -> None:
+        """Note that a submission failed in a way that proves nothing about the job. It need not outlive the process."""
+        ...
+
+    def record_job(self, job: DeferredJob) -> None:
+        """Record a job that has been submitted; its attempt is over."""
+        ...
+
+
 #: How long uploads of a job are kept: longer than the day that it may take.
 _LIFETIME_S = 3 * 86_400.0
 #: How much of its life an upload must have left to be used again after an interruption, in seconds.
@@ -56,13 +108,13 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     check_coverage(journal.facts.jobs, len(plan.calls), is_whole=False)
     if journal.facts.handle is not None:
         return journal.facts.handle
-    uploads = _JobUploads(journal, hooks)
+    uploads = JobUploads(journal, hooks)
     try:
         handle = _submit_jobs(plan, hooks, journal, uploads)
         if journal.is_resumed or journal.was_open:
             # The jobs exist: their handle must not be lost over stray files, which expire.
             with suppress(PolluxError):
-                _delete_strays(handle, hooks)
+                delete_strays(handle.mark, handle.jobs, handle.files, hooks)
         journal.record_handle(handle)
     except BaseException as error:
         # An upload that Ctrl-C left in flight must not write the job file after it is gone.
@@ -73,15 +125,11 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     return handle
 
 
-def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: _JobUploads) -> DeferredHandle:
+def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: JobUploads) -> DeferredHandle:
     prepared = prepare_plan(plan, hooks, uploads)
     if prepared.blocked:
         raise prepared.blocked[min(prepared.blocked)]
-    covered = sum(job.request_count for job in journal.facts.jobs)
-    while covered < len(prepared.calls):
-        job = _submit_next(prepared.calls, covered, hooks, journal)
-        journal.record_job(job)
-        covered += job.request_count
+    jobs = submit_calls(prepared.calls, hooks, journal)
     config, facts = hooks.config, journal.facts
     schema = plan.request.options.response_schema_json()
     return DeferredHandle(
@@ -90,7 +138,7 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: _JobUpload
         request_count=len(prepared.calls),
         submitted_at=time.time(),
         mark=facts.mark,
-        jobs=facts.jobs,
+        jobs=jobs,
         files=tuple(stored.asset for stored in facts.uploads),
         response_schema=schema,
         account=config.account,
@@ -98,29 +146,52 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: _JobUpload
     )
 
 
+def submit_calls(calls: Sequence[Call], hooks: Hooks, log: SubmissionLog) -> tuple[DeferredJob, ...]:
+    """Submit calls whose files are delivered, in as few jobs as the provider's limits allow; return the jobs.
+
+    Each call has its own options, schema and sources; its position in ``calls`` is the index of its custom id, whatever
+    its own index is. Call again with the same calls and log after any failure: jobs that the log has are not submitted
+    again, and one that may exist is looked up first.
+
+    Raises ConfigurationError for a log of other calls, PlanningError for a request that is too large for any job,
+    APIError with phase "batch_submit". After an error a job may exist that is not in the log if the log ``is_open``.
+    """
+    check_coverage(log.jobs, len(calls), is_whole=False)
+    covered = sum(job.request_count for job in log.jobs)
+    while covered < len(calls):
+        job = _submit_next(calls, covered, hooks, log)
+        log.record_job(job)
+        covered += job.request_count
+    return log.jobs
+
+
 def build_batch_mark(mark: str, first: int) -> str:
     """Return the mark of the job whose first request has this index."""
     return f"{mark}-{first:06d}"
 
 
-class _JobUploads:
-    """The files of a job: named by its mark, recorded in its journal, kept until it ends."""
+class JobUploads:
+    """The files of a submission: named by its mark, recorded in its log, kept until `release_jobs` deletes them.
+
+    Call `end` when preparing or submitting fails, so that a late upload does not write to the log.
+    """
 
     #: The requests of a job are all that need its files.
     expected_uses = 1
 
-    def __init__(self, journal: Journal, hooks: Hooks) -> None:
-        self._journal = journal
+    def __init__(self, log: SubmissionLog, hooks: Hooks) -> None:
+        self._log = log
         self._hooks = hooks
         self._pending = PendingUploads(hooks)
 
     def upload(self, part: UploadPart, stop: threading.Event) -> Asset:
-        known = self._journal.find_asset(part)
+        """Return the recorded file, or store it now. Raises APIError with phase "upload"."""
+        known = self._log.find_asset(part)
         if known is not None and (known.expires_at is None or known.expires_at > time.time() + _LEAST_LIFE_S):
             return wait_until_ready(known, part, self._hooks, stop)
-        name = f"{self._journal.facts.mark}-{part.source.file_name or 'file'}"
+        name = f"{self._log.mark}-{part.source.file_name or 'file'}"
         store = partial(upload_part, part, self._hooks, stop, name=name, lifetime_s=_LIFETIME_S)
-        asset = self._pending.run(store, partial(self._journal.record_upload, part))
+        asset = self._pending.run(store, partial(self._log.record_upload, part))
         return wait_until_ready(asset, part, self._hooks, stop)
 
     @property
@@ -133,29 +204,29 @@ class _JobUploads:
         self._pending.end()
 
 
-def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, journal: Journal) -> DeferredJob:
+def _submit_next(calls: Sequence[Call], first: int, hooks: Hooks, log: SubmissionLog) -> DeferredJob:
     """Submit as many calls from ``first`` on as one job holds.
 
     After an interruption it is the same number as before: a job that may exist can only be found if it is cut alike.
     """
-    attempted = journal.facts.attempted
-    earlier = attempted if attempted is not None and attempted.first == first else None
+    earlier = log.attempted if log.attempted is not None and log.attempted.first == first else None
     count = earlier.request_count if earlier else None
     with open_temporary_folder() as folder:
         path = folder / "requests.jsonl"
-        written, n_bytes = _write_lines(path, _encode_lines(calls[first:], hooks, journal.facts.mark), hooks, count)
+        lines = _encode_lines(calls, first, hooks, log.mark)
+        written, n_bytes = _write_lines(path, lines, hooks, first=first, count=count)
         batch = DeferredBatch(
             path=path,
             model=hooks.config.model,
             first=first,
             request_count=written,
             n_bytes=n_bytes,
-            mark=build_batch_mark(journal.facts.mark, first),
+            mark=build_batch_mark(log.mark, first),
             created_at=earlier.created_at if earlier else time.time(),
             bookmark=earlier.bookmark if earlier else _fetch_bookmark(hooks),
-            other_jobs=frozenset(job.job_id for job in journal.facts.jobs),
+            other_jobs=frozenset(job.job_id for job in log.jobs),
         )
-        return _submit_once(batch, hooks, journal)
+        return _submit_once(batch, hooks, log)
 
 
 def _fetch_bookmark(hooks: Hooks) -> str | None:
@@ -163,23 +234,34 @@ def _fetch_bookmark(hooks: Hooks) -> str | None:
     return request_with_retries(fetch, hooks, phase="batch_submit")
 
 
-def _submit_once(batch: DeferredBatch, hooks: Hooks, journal: Journal) -> DeferredJob:
+def _submit_once(batch: DeferredBatch, hooks: Hooks, log: SubmissionLog) -> DeferredJob:
     """Submit one job. If an earlier attempt may have succeeded, look it up first."""
-    journal.record_attempt(batch)
+    # A job that may exist keeps the facts of its first attempt: by them it is looked up.
+    if not log.is_open:
+        log.record_attempt(_describe_attempt(batch))
 
     def attempt() -> DeferredJob:
-        found = _find_lost_job(batch, hooks) if journal.is_open else None
+        found = _find_lost_job(batch, hooks) if log.is_open else None
         if found is not None:
             return found
         try:
             return hooks.submit_deferred(batch, hooks.config.timeout_s)
         except BaseException as error:
             if not _proves_refusal(error, hooks):
-                journal.mark_open()
+                log.mark_open()
             raise
 
     job = request_with_retries(attempt, hooks, phase="batch_submit")
     return attrs.evolve(job, first=batch.first, request_count=batch.request_count)
+
+
+def _describe_attempt(batch: DeferredBatch) -> SubmissionAttempt:
+    return SubmissionAttempt(
+        first=batch.first,
+        request_count=batch.request_count,
+        created_at=batch.created_at,
+        bookmark=batch.bookmark,
+    )
 
 
 def _find_lost_job(batch: DeferredBatch, hooks: Hooks) -> DeferredJob | None:
@@ -205,15 +287,19 @@ def _proves_refusal(error: BaseException, hooks: Hooks) -> bool:
         return False
 
 
-def _encode_lines(calls: Sequence[Call], hooks: Hooks, mark: str) -> Iterator[bytes]:
-    for call in calls:
-        request = encode_request(hooks.rewrite_call(call), hooks)
-        row = hooks.encode_deferred(build_custom_id(call.index), request, mark)
+def _encode_lines(calls: Sequence[Call], first: int, hooks: Hooks, mark: str) -> Iterator[bytes]:
+    # One by one and not as a slice: the sequence may build its calls when they are asked for.
+    for index in range(first, len(calls)):
+        request = encode_request(hooks.rewrite_call(calls[index].with_index(index)), hooks)
+        row = hooks.encode_deferred(build_custom_id(index), request, mark)
         yield encode_json(row) + b"\n"
 
 
-def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | None) -> tuple[int, int]:
-    """Write ``count`` lines, or as many as the provider takes; return their number and their size in bytes."""
+def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, *, first: int, count: int | None) -> tuple[int, int]:
+    """Write ``count`` lines, or as many as the provider takes; return their number and their size in bytes.
+
+    ``first`` is the index of the first line, for an error.
+    """
     limits = hooks.info.deferred
     written = size = 0
     with _open_for_writing(path) as file:
@@ -224,10 +310,12 @@ def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, count: int | 
             if written == count or (count is None and is_full):
                 break
             if limits is not None and len(line) > limits.max_bytes:
-                raise PlanningError(
+                error = PlanningError(
                     f"one request is {len(line)} bytes long, a job holds at most {limits.max_bytes}",
                     hint="pass large content with Source.from_file, or as an address",
                 )
+                error.call_idx = first + written
+                raise error
             file.write(line)
             written += 1
             size += len(line)
@@ -352,11 +440,14 @@ def _find_remaining_uploads(mark: str, hooks: Hooks, *, is_stopped: bool) -> lis
     return results[0]
 
 
-def _delete_strays(handle: DeferredHandle, hooks: Hooks) -> None:
-    """Delete what an interrupted submission stored without recording it."""
-    assets = _find_uploads(handle.mark, hooks)
-    owned = {asset.id for asset in handle.files}
-    owned.update(name for job in handle.jobs for name in job.provider_state.get("files", ()))
+def delete_strays(mark: str, jobs: Sequence[DeferredJob], files: Sequence[Asset], hooks: Hooks) -> None:
+    """Delete what an interrupted submission stored under its mark, except the files of its jobs and those given.
+
+    Call it when all jobs exist, after a submission that was interrupted. Raises APIError with phase "batch_submit".
+    """
+    assets = _find_uploads(mark, hooks)
+    owned = {asset.id for asset in files}
+    owned.update(name for job in jobs for name in job.provider_state.get("files", ()))
     strays = [asset for asset in assets if asset.id not in owned]
     if strays:
         delete_uploads(strays, hooks)

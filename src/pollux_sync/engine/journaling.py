@@ -24,12 +24,14 @@ from pollux_sync.data.handles import (  # noqa: TC001 - read from files
     Asset,
     DeferredHandle,
     DeferredJob,
+    SubmissionAttempt,
 )
-from pollux_sync.data.request import DeferredBatch, UploadPart  # noqa: TC001 - the first is read from files
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from pollux_sync.data.request import UploadPart
 
 try:
     import fcntl
@@ -50,16 +52,6 @@ class StoredUpload:
 
 
 @attrs.frozen(kw_only=True)
-class Attempted:
-    """A job whose submission was begun, so that it may exist."""
-
-    first: int
-    request_count: int
-    created_at: float
-    bookmark: str | None = None
-
-
-@attrs.frozen(kw_only=True)
 class JobFile(Storable):
     """The content of a job file. ``content`` identifies the requests, ``mark`` the submission.
 
@@ -71,14 +63,22 @@ class JobFile(Storable):
     begun_at: float
     uploads: tuple[StoredUpload, ...] = ()
     jobs: tuple[DeferredJob, ...] = ()
-    attempted: Attempted | None = None
+    attempted: SubmissionAttempt | None = None
     handle: DeferredHandle | None = None
     titles: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
+def create_mark(content: str) -> str:
+    """Return the mark of a new submission, from a hash over its content and random digits.
+
+    A provider whose jobs have no names may use the digits alone, so marks must be made here.
+    """
+    return f"pollux-{content[:12]}-{secrets.token_hex(4)}"
+
+
 class Journal:
-    """A job file and its current content. Without a path it is kept in memory only."""
+    """A job file and its current content. Without a path it is kept in memory only. It is a `SubmissionLog`."""
 
     def __init__(self, path: Path | None, content: str) -> None:
         self._path = path
@@ -95,14 +95,27 @@ class Journal:
         self.is_resumed = stored is not None
         #: Whether a job may exist that is not recorded, and whether that was ever the case.
         self.is_open = self.was_open = stored is not None and stored.attempted is not None
-        self.facts = stored or JobFile(
-            content=content, mark=f"pollux-{content[:12]}-{secrets.token_hex(4)}", begun_at=time.time()
-        )
+        self.facts = stored or JobFile(content=content, mark=create_mark(content), begun_at=time.time())
         if stored is None and path is not None:
             try:
                 write_atomically(path, self.facts.to_dict())
             except OSError as error:
                 raise _build_refusal(path, error) from error
+
+    @property
+    def mark(self) -> str:
+        """The mark of the submission."""
+        return self.facts.mark
+
+    @property
+    def jobs(self) -> tuple[DeferredJob, ...]:
+        """The jobs that have been submitted."""
+        return self.facts.jobs
+
+    @property
+    def attempted(self) -> SubmissionAttempt | None:
+        """The job whose submission was begun last, None once it is recorded."""
+        return self.facts.attempted
 
     def find_asset(self, part: UploadPart) -> Asset | None:
         """Return the recorded upload of this content and type, or None."""
@@ -119,17 +132,9 @@ class Journal:
             stored = StoredUpload(identity=part.identity, asset=asset, mime_type=part.source.mime_type)
             self._update(uploads=(*self.facts.uploads, stored))
 
-    def record_attempt(self, batch: DeferredBatch) -> None:
+    def record_attempt(self, attempt: SubmissionAttempt) -> None:
         """Record that a job is about to be submitted."""
-        # A job that may exist keeps the facts of its first attempt: by them it is looked up.
-        if not self.is_open:
-            attempted = Attempted(
-                first=batch.first,
-                request_count=batch.request_count,
-                created_at=batch.created_at,
-                bookmark=batch.bookmark,
-            )
-            self._update(attempted=attempted)
+        self._update(attempted=attempt)
 
     def mark_open(self) -> None:
         """Note that the submission failed in a way that proves nothing about the job."""
