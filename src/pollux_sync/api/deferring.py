@@ -116,7 +116,7 @@ def cancel_deferred(handle: HandleOrPath, *, config: Config | None = None) -> No
     """Ask the provider to cancel deferred calls, without waiting. Finished answers are paid and can be collected."""
     resolved = _resolve_handle(handle)
     with clients.lease(resolve_config(resolved, config)) as hooks:
-        cancel_jobs(resolved, hooks)
+        cancel_jobs(resolved.jobs, hooks)
 
 
 def wait_deferred(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DeferredStatus = Literal["queued", "running", "cancelling", "completed", "partial", "failed", "cancelled", "expired"]
 ItemStatus = Literal["succeeded", "failed", "cancelled", "expired", "missing"]
+# No more digits than an index can have: Python refuses to read very long numbers.
+_CUSTOM_ID = re.compile(r"pollux-([0-9]{6,9})")
 #: More requests than a job of any provider holds: a number in a job file that is larger is damaged.
 _MAX_REQUESTS = 1_000_000
 #: The status of requests without an answer, by the status of a job that ended early.
@@ -211,6 +214,14 @@ def build_custom_id(index: int) -> str:
     """Return our id of the deferred request whose answer has this index."""
     # Padded with zeros, so that ids sort in the order of the requests, up to a million of them.
     return f"pollux-{index:06d}"
+
+
+def read_custom_id(custom_id: str) -> int | None:
+    """Return the index in an id of ours, None for any other text."""
+    match = _CUSTOM_ID.fullmatch(custom_id)
+    index = int(match[1]) if match else -1
+    # One index has one id: with zeros too many it is not ours.
+    return index if match and build_custom_id(index) == custom_id else None
 
 
 def is_terminal(status: str) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import Asset, ItemStatus
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.reply import ToolCall
+    from pollux_sync.data.reply import Outcome, ToolCall
     from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
@@ -290,6 +290,23 @@ class DeferredRow:
     error_response: HttpResponse | None = None
     provider_status: str | None = None
     is_readable: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class JobItem:
+    """One request of a deferred job that has ended: its outcome, and what the provider says about it.
+
+    ``index`` is the position of its call. ``response`` is the answer as it came, also where it cannot be decoded; None
+    without an answer. It may quote the key, if the provider does. ``provider_status`` is the status in the provider's
+    own words.
+    """
+
+    index: int
+    custom_id: str
+    outcome: Outcome
+    status: ItemStatus
+    provider_status: str | None = None
+    response: HttpResponse | None = attrs.field(default=None, repr=False)
 
 
 class Redelivery(Protocol):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.events import DeferredChanged
-from pollux_sync.data.handles import DeferredSnapshot, build_custom_id, is_terminal
+from pollux_sync.data.handles import DeferredSnapshot, build_custom_id, is_terminal, read_custom_id
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure, Reply
-from pollux_sync.data.request import Call, Plan, Prepared, Request
+from pollux_sync.data.request import Call, JobItem, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import read_fault, request_with_retries
@@ -22,10 +22,10 @@ from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyErr
 from pollux_sync.schemas import answer_format, schema_hash, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from pollux_sync.data.envelope import DeferredItem, ResultEnvelope, UnmatchedRow
-    from pollux_sync.data.handles import DeferredHandle, DeferredJob, DeferredStatus, ItemStatus, JobState
+    from pollux_sync.data.handles import Asset, DeferredHandle, DeferredJob, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import DeferredRow
     from pollux_sync.hooks.relay import Hooks
@@ -35,24 +35,12 @@ _AGAIN_HINT = "defer this prompt again"
 
 log = logging.getLogger("pollux_sync")
 
+#: What is added to the hint of damaged results.
+_PARTIAL_HINT = "the error's partial_result has the answers that could be read"
 #: How many rows that answer no request of a job are read, beside as many as it has requests.
 _MAX_ODD_ROWS = 100
 #: How long a look at a job may take at the least, where little is left of the time to wait.
 _LEAST_LOOK_S = 1.0
-
-
-@attrs.frozen(kw_only=True)
-class _Item:
-    """One request of a job: its outcome, and what the provider says about it.
-
-    ``is_answer`` means that the provider sent an answer, whether or not it could be decoded.
-    """
-
-    outcome: Outcome
-    status: ItemStatus
-    is_answer: bool = False
-    error: str | None = None
-    provider_status: str | None = None
 
 
 def check_schema(handle: DeferredHandle, response_schema: Any) -> None:
@@ -75,17 +63,21 @@ def take_snapshot(handle: DeferredHandle, hooks: Hooks, deadline: float = math.i
 
     Raises APIError with phase "batch_inspect".
     """
-    return _merge_states(handle, _inspect_jobs(handle, hooks, deadline))
+    return _merge_states(handle, inspect_jobs(handle.jobs, hooks, deadline))
 
 
-def _inspect_jobs(handle: DeferredHandle, hooks: Hooks, deadline: float = math.inf) -> list[JobState]:
+def inspect_jobs(jobs: Sequence[DeferredJob], hooks: Hooks, deadline: float = math.inf) -> list[JobState]:
+    """Return the state of each job, by the monotonic clock's ``deadline``.
+
+    Raises APIError with phase "batch_inspect".
+    """
+
     def inspect(job: DeferredJob) -> JobState:
         left_s = max(deadline - time.monotonic(), _LEAST_LOOK_S)
         return hooks.inspect_deferred(job, min(hooks.config.timeout_s, left_s))
 
     return [
-        request_with_retries(partial(inspect, job), hooks, phase="batch_inspect", deadline=deadline)
-        for job in handle.jobs
+        request_with_retries(partial(inspect, job), hooks, phase="batch_inspect", deadline=deadline) for job in jobs
     ]
 
 
@@ -136,7 +128,7 @@ def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks)
     Raises DeferredNotReadyError before it has ended, APIError with phase "batch_collect".
     """
     # Looked at once: the same states decide readiness here and the fate of missing rows below.
-    states = _inspect_jobs(handle, hooks)
+    states = inspect_jobs(handle.jobs, hooks)
     snapshot = _merge_states(handle, states)
     if not snapshot.is_terminal:
         raise DeferredNotReadyError(
@@ -145,22 +137,18 @@ def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks)
             snapshot=snapshot,
         )
     prepared = _rebuild_plan(handle, response_schema, hooks)
-    items: list[_Item] = []
-    jobs = [_read_job(job, state, prepared, hooks) for job, state in zip(handle.jobs, states, strict=True)]
-    for job, state, rows in zip(handle.jobs, states, jobs, strict=True):
-        indexes = range(job.first, job.first + job.request_count)
-        # Rows come in any order, and some not at all: the prompts decide what is accounted for.
-        items += [rows.items.get(build_custom_id(index)) or _build_unanswered(state, index, hooks) for index in indexes]
+    jobs = [_read_job(job, state, prepared.calls, hooks) for job, state in zip(handle.jobs, states, strict=True)]
     # Two clocks are subtracted, the provider's and ours: the result may be negative.
     duration_s = max(0.0, (snapshot.completed_at or time.time()) - (snapshot.submitted_at or 0.0))
-    envelope = build_envelope(prepared, [item.outcome for item in items], duration_s=duration_s)
-    _add_diagnostics(envelope, items, snapshot, jobs)
-    for rows in jobs:
-        if rows.damage is not None:
-            rows.damage.partial_result = envelope
-            raise rows.damage
+    envelope = build_envelope(prepared, [outcome for job in jobs for outcome, _ in job.answers], duration_s=duration_s)
+    _add_diagnostics(envelope, snapshot, jobs)
+    for job in jobs:
+        if job.damage is not None:
+            job.damage.partial_result = envelope
+            job.damage.hint = "; ".join(filter(None, (job.damage.hint, _PARTIAL_HINT)))
+            raise job.damage
     # Last: what was stored may go only when every answer is in the envelope.
-    release_jobs(handle, hooks)
+    release_jobs(handle.jobs, hooks, files=handle.files)
     return envelope
 
 
@@ -186,121 +174,243 @@ def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) ->
     return Prepared(plan=plan, provider=hooks.info.name, calls=calls, blocked={})
 
 
-@attrs.define
-class _JobRows:
-    """The rows of one job: items by custom id, and rows that belong to none of its requests.
+@attrs.frozen(kw_only=True)
+class _JobAnswers:
+    """All that the results of one job hold: an outcome and its description for each request, in order.
 
     ``damage`` is the error of results that are not all there.
     """
 
-    items: dict[str, _Item] = attrs.field(factory=dict)
+    answers: Sequence[tuple[Outcome, DeferredItem]]
+    counts: _RowCounts
+    damage: APIError | None
+
+
+def _read_job(job: DeferredJob, state: JobState, calls: Sequence[Call], hooks: Hooks) -> _JobAnswers:
+    """Read the results of a job, by the retry policy. Raises APIError for results that cannot be read to their end."""
+    reader = _JobReader(job, state, calls, hooks, keeps_unmatched=True)
+    damage = None
+    # Outcomes and descriptions instead of items, which also hold the answers as they came.
+    found: dict[int, tuple[Outcome, DeferredItem]] = {}
+    try:
+        for item in reader.iter_items():
+            found[item.index] = item.outcome, _describe_item(item)
+    except APIError as error:
+        # Raised later, with all answers that could be read: they are paid for.
+        if error.kind != "malformed" or reader.counts is None:
+            raise
+        damage = error
+    # Rows come in any order, and some not at all: the prompts decide what is accounted for.
+    for index in reader.list_unanswered():
+        item = _build_unanswered(state, index, hooks)
+        found[index] = item.outcome, _describe_item(item)
+    answers = [found[index] for index in sorted(found)]
+    return _JobAnswers(answers=answers, counts=reader.counts or _RowCounts(), damage=damage)
+
+
+def iter_job_items(job: DeferredJob, state: JobState, calls: Sequence[Call], hooks: Hooks) -> Iterator[JobItem]:
+    """Yield the item of each request of a job that has ended, as its row arrives; those without a row come last.
+
+    ``calls`` are those that were submitted with `submit_calls`, all of them, and ``state`` is the job's from
+    `inspect_jobs`. Only one row at a time is held in memory. An item comes a second time where a row with an answer
+    follows one with a failure: then the later item counts. Rows of other jobs are passed over.
+
+    A reading that fails begins again, by the retry policy, and goes on with what is new. Raises APIError with phase
+    "batch_collect" in the end; of kind "malformed" for results that are damaged. Then all that could be read was
+    yielded, and nothing for the other requests: their answers may still be there.
+    """
+    reader = _JobReader(job, state, calls, hooks)
+    yield from reader.iter_items()
+    for index in reader.list_unanswered():
+        yield _build_unanswered(state, index, hooks)
+
+
+#: How much is known of a request: no row, a failure, an answer that cannot be decoded, a reply.
+_NO_ROW, _FAILURE, _ANSWER, _REPLY = range(4)
+
+
+@attrs.define
+class _RowCounts:
+    """What one reading of a job's results has found.
+
+    ``ranks`` says by index how much is known of its requests. ``unmatched`` are the rows that belong to none of them,
+    if they are kept.
+    """
+
+    ranks: dict[int, int] = attrs.field(factory=dict)
+    n_unmatched: int = 0
     unmatched: list[UnmatchedRow] = attrs.field(factory=list)
     duplicates: int = 0
     unreadable: int = 0
-    damage: APIError | None = None
 
-    def add(self, row: DeferredRow, call: Call, hooks: Hooks) -> None:
-        """Add the row of a request. The first one counts, except that an answer counts more than a failure."""
-        known = self.items.get(row.custom_id)
-        self.duplicates += known is not None
-        if known is None or (row.status == "succeeded" and isinstance(known.outcome, Failure)):
-            self.items[row.custom_id] = _read_row(row, call, hooks)
+    @property
+    def n_odd(self) -> int:
+        """How many rows say nothing about a request."""
+        return self.n_unmatched + self.unreadable + self.duplicates
 
     def count_missing(self, job: DeferredJob, state: JobState) -> int:
         """Return how many answers are missing without a reason that the job's state gives."""
         # Rows may have lost their keys; but if no row has one of this job's, they are another job's.
-        lost_keys = len(self.unmatched) if self.items else 0
-        absent = job.request_count - len(self.items) - lost_keys
-        n_answers = sum(item.is_answer for item in self.items.values())
-        failed_rows = len(self.items) - n_answers
+        lost_keys = self.n_unmatched if self.ranks else 0
+        absent = job.request_count - len(self.ranks) - lost_keys
+        n_answers = sum(rank >= _ANSWER for rank in self.ranks.values())
+        failed_rows = len(self.ranks) - n_answers
         # The provider counts failures for which it may write no row. A job that ended early answers for all others.
         is_whole = state.decide_unanswered() == "missing"
         unexplained = absent - max(0, state.failed - failed_rows) if is_whole else 0
         # Whatever became of the job: what the provider says it has must be there.
-        promised = max(state.succeeded - n_answers, (state.row_count or 0) - len(self.items))
+        promised = max(state.succeeded - n_answers, (state.row_count or 0) - len(self.ranks))
         return max(0, min(absent, max(unexplained, promised)))
 
 
-def _read_job(job: DeferredJob, state: JobState, prepared: Prepared, hooks: Hooks) -> _JobRows:
-    """Read the rows of a job, again by the retry policy if they are damaged. Raises APIError for a failed request."""
-    latest: list[_JobRows] = []
+class _JobReader:
+    """The rows of one job as items, read from the beginning again after a failure, and when they are damaged."""
 
-    def read() -> _JobRows:
-        rows = _read_rows(job, prepared, hooks)
-        latest.append(rows)
-        missing = rows.count_missing(job, state)
-        if missing or rows.unreadable:
-            raise _build_damage(job, rows, missing, hooks)
-        return rows
+    def __init__(
+        self, job: DeferredJob, state: JobState, calls: Sequence[Call], hooks: Hooks, *, keeps_unmatched: bool = False
+    ) -> None:
+        self._job, self._state, self._calls, self._hooks = job, state, calls, hooks
+        self._keeps_unmatched = keeps_unmatched
+        self._indexes = range(job.first, job.first + job.request_count)
+        #: How much was returned of each request, over all readings.
+        self._ranks: dict[int, int] = {}
+        #: What the latest reading that came to the end of the results has found, None before that.
+        self.counts: _RowCounts | None = None
+        self._reading = self._read_rows()
 
-    try:
-        return request_with_retries(read, hooks, phase="batch_collect")
-    except APIError as error:
-        # Raised later, with all answers that could be read: they are paid for.
-        if error.kind != "malformed" or not latest:
+    def iter_items(self) -> Iterator[JobItem]:
+        """Yield each item when its row arrives. Raises what `iter_job_items` raises."""
+        try:
+            while (item := self._read_next_with_retries()) is not None:
+                yield item
+        finally:
+            # Reader and reading refer to each other: without this an abandoned response stays open for a while.
+            self._reading.close()
+
+    def list_unanswered(self) -> list[int]:
+        """Return the indexes of the requests of which no row was found."""
+        return [index for index in self._indexes if index not in self._ranks]
+
+    def _read_next_with_retries(self) -> JobItem | None:
+        """Return the next item, None at the end. Each item that is new begins with all attempts of the policy."""
+        try:
+            return self._read_next()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failures = [error]
+
+        # Only after a failure: the ledger of attempts costs some 7 us, a third of what a row takes.
+        def attempt() -> JobItem | None:
+            if failures:
+                raise failures.pop()
+            return self._read_next()
+
+        return request_with_retries(attempt, self._hooks, phase="batch_collect")
+
+    def _read_next(self) -> JobItem | None:
+        """Return the next item that says more than was known, None at the end. After an error the reading is new."""
+        try:
+            for item, rank in self._reading:
+                if rank > self._ranks.get(item.index, _NO_ROW):
+                    self._ranks[item.index] = rank
+                    return item
+        except BaseException:
+            self._reading = self._read_rows()
             raise
-        latest[-1].damage = error
-        return latest[-1]
+        return None
+
+    def _read_rows(self) -> Generator[tuple[JobItem, int], None, None]:
+        """Read the results once, and yield each item with its rank. Raises APIError when they are damaged."""
+        counts = _RowCounts()
+        for row in self._hooks.collect_deferred(self._job, self._hooks.config.timeout_s):
+            index = self._count_row(row, counts)
+            if index is not None:
+                item = _read_row(row, self._calls[index].with_index(index), self._hooks)
+                counts.ranks[index] = rank = _rank_item(item, row)
+                yield item, rank
+            # A file of another job, or one without end, must not fill the memory.
+            if counts.n_odd > self._job.request_count + _MAX_ODD_ROWS:
+                counts.unreadable = max(counts.unreadable, 1)
+                break
+        self.counts = counts
+        missing = counts.count_missing(self._job, self._state)
+        if missing or counts.unreadable:
+            raise _build_damage(self._job, counts, missing, self._hooks)
+
+    def _count_row(self, row: DeferredRow, counts: _RowCounts) -> int | None:
+        """Return the index of the request that the row answers, None for a row that says nothing new of any."""
+        # Counted, not raised: an odd row must not cost the answers beside it, which are paid for.
+        if not row.is_readable:
+            counts.unreadable += 1
+            return None
+        index = read_custom_id(row.custom_id)
+        if index is None or index not in self._indexes:
+            self._count_unmatched(row, counts)
+            return None
+        known = counts.ranks.get(index, _NO_ROW)
+        counts.duplicates += known != _NO_ROW
+        # The first row counts, except that an answer counts more than a failure.
+        is_new = known == _NO_ROW or (row.status == "succeeded" and known < _REPLY)
+        return index if is_new else None
+
+    def _count_unmatched(self, row: DeferredRow, counts: _RowCounts) -> None:
+        counts.n_unmatched += 1
+        if self._keeps_unmatched:
+            counts.unmatched.append(_describe_unmatched(row, self._calls[self._job.first], self._hooks))
 
 
-def _build_damage(job: DeferredJob, rows: _JobRows, missing: int, hooks: Hooks) -> APIError:
+def _rank_item(item: JobItem, row: DeferredRow) -> int:
+    if isinstance(item.outcome, Reply):
+        return _REPLY
+    return _ANSWER if row.status == "succeeded" else _FAILURE
+
+
+def _build_damage(job: DeferredJob, counts: _RowCounts, missing: int, hooks: Hooks) -> APIError:
     return APIError(
         f"the results of job {job.job_id} are damaged: {missing} of {job.request_count} answers are missing, "
-        f"{rows.unreadable} rows cannot be read",
+        f"{counts.unreadable} rows cannot be read",
         kind="malformed",
         retryable=True,
         provider=hooks.info.name,
         phase="batch_collect",
-        hint="collect again, since nothing was deleted; the error's partial_result has the answers that could be read",
+        hint="collect again, since nothing was deleted",
     )
-
-
-def _read_rows(job: DeferredJob, prepared: Prepared, hooks: Hooks) -> _JobRows:
-    """Return what the rows of one job hold."""
-    calls = prepared.calls[job.first : job.first + job.request_count]
-    calls_by_id = {build_custom_id(call.index): call for call in calls}
-    rows = _JobRows()
-    for row in hooks.collect_deferred(job, hooks.config.timeout_s):
-        # Counted, not raised: an odd row must not cost the answers beside it, which are paid for.
-        if not row.is_readable:
-            rows.unreadable += 1
-        elif row.custom_id not in calls_by_id:
-            rows.unmatched.append(_describe_unmatched(row, calls[0], hooks))
-        else:
-            rows.add(row, calls_by_id[row.custom_id], hooks)
-        # A file of another job, or one without end, must not fill the memory.
-        if len(rows.unmatched) + rows.unreadable + rows.duplicates > job.request_count + _MAX_ODD_ROWS:
-            rows.unreadable = max(rows.unreadable, 1)
-            break
-    return rows
 
 
 def _describe_unmatched(row: DeferredRow, call: Call, hooks: Hooks) -> UnmatchedRow:
     item = _read_row(row, call, hooks)
     text = item.outcome.text if isinstance(item.outcome, Reply) else ""
-    return {"custom_id": hooks.scrub(row.custom_id), "status": item.status, "text": text, "error": item.error}
+    return {
+        "custom_id": hooks.scrub(row.custom_id),
+        "status": item.status,
+        "text": text,
+        "error": _describe_error(item),
+    }
 
 
-def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> _Item:
+def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> JobItem:
     outcome: Outcome
-    status, error = row.status, row.error
+    status = row.status
     # A row that failed may still carry a body; only a success is decoded.
-    if row.response is not None and row.status == "succeeded":
+    response = row.response if row.status == "succeeded" else None
+    if response is not None:
         try:
-            outcome = hooks.decode(row.response, call)
+            outcome = hooks.decode(response, call)
         except Exception as problem:  # noqa: BLE001 - one unreadable row must not cost the others
-            failure = _read_decoding_error(problem, call, hooks)
-            outcome, status, error = Failure(failure), "failed", failure.message
+            outcome, status = Failure(_read_decoding_error(problem, call, hooks)), "failed"
     else:
-        failed = _read_row_error(row, call, hooks)
-        outcome, error = Failure(failed), failed.message
-    return _Item(
+        outcome = Failure(_read_row_error(row, call, hooks))
+    return JobItem(
+        index=call.index,
+        custom_id=row.custom_id,
         outcome=outcome,
         status=status,
-        is_answer=row.status == "succeeded",
-        error=error,
         provider_status=row.provider_status and hooks.scrub(row.provider_status),
+        response=response,
     )
+
+
+def _describe_error(item: JobItem) -> str | None:
+    return item.outcome.error.message if isinstance(item.outcome, Failure) else None
 
 
 def _read_row_error(row: DeferredRow, call: Call, hooks: Hooks) -> PolluxError:
@@ -341,22 +451,21 @@ def _build_error(
     )
 
 
-def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> _Item:
+def _build_unanswered(state: JobState, index: int, hooks: Hooks) -> JobItem:
     """Return the item of a request for which the provider has no row. This is the one place that decides its fate."""
     status = state.decide_unanswered()
     missing = f"there is no answer; the job is {state.provider_status}" if status == "missing" else None
     failure = _build_error(status, state.error or missing, index, hooks, provider_code=state.provider_code)
-    return _Item(
+    return JobItem(
+        index=index,
+        custom_id=build_custom_id(index),
         outcome=Failure(failure),
         status=status,
-        error=failure.message,
         provider_status=None if status == "missing" else state.provider_status,
     )
 
 
-def _add_diagnostics(
-    envelope: ResultEnvelope, items: Sequence[_Item], snapshot: DeferredSnapshot, jobs: Sequence[_JobRows]
-) -> None:
+def _add_diagnostics(envelope: ResultEnvelope, snapshot: DeferredSnapshot, jobs: Sequence[_JobAnswers]) -> None:
     envelope["metrics"]["deferred"] = True
     envelope["diagnostics"]["deferred"] = {
         "job_id": snapshot.job_id,
@@ -364,20 +473,20 @@ def _add_diagnostics(
         "submitted_at": snapshot.submitted_at,
         "completed_at": snapshot.completed_at,
         "elapsed_s": envelope["metrics"]["duration_s"],
-        "items": [_describe_item(index, item) for index, item in enumerate(items)],
-        "unknown_rows": sum(len(rows.unmatched) for rows in jobs),
-        "duplicate_rows": sum(rows.duplicates for rows in jobs),
-        "unreadable_rows": sum(rows.unreadable for rows in jobs),
-        "unmatched": [row for rows in jobs for row in rows.unmatched],
+        "items": [item for job in jobs for _, item in job.answers],
+        "unknown_rows": sum(job.counts.n_unmatched for job in jobs),
+        "duplicate_rows": sum(job.counts.duplicates for job in jobs),
+        "unreadable_rows": sum(job.counts.unreadable for job in jobs),
+        "unmatched": [row for job in jobs for row in job.counts.unmatched],
     }
 
 
-def _describe_item(index: int, item: _Item) -> DeferredItem:
+def _describe_item(item: JobItem) -> DeferredItem:
     error = build_error(item.outcome.error) if isinstance(item.outcome, Failure) else None
     return {
-        "custom_id": build_custom_id(index),
+        "custom_id": item.custom_id,
         "status": item.status,
-        "error": item.error,
+        "error": _describe_error(item),
         "kind": error and error["kind"],
         "status_code": error and error["status_code"],
         "retryable": bool(error and error["retryable"]),
@@ -387,21 +496,21 @@ def _describe_item(index: int, item: _Item) -> DeferredItem:
     }
 
 
-def release_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
-    """Delete what was stored for jobs that have ended. A failure is logged and changes nothing."""
+def release_jobs(jobs: Sequence[DeferredJob], hooks: Hooks, *, files: Sequence[Asset] = ()) -> None:
+    """Delete what was stored for jobs that have ended, and ``files``; their answers stay. A failure changes nothing."""
     # Every job is tried: one that cannot be released must not keep the files of the others.
-    for job in handle.jobs:
+    for job in jobs:
         try:
             hooks.release_deferred(job, hooks.config.timeout_s)
         except Exception as error:  # noqa: BLE001 - cleaning up must not mask the result
             log.debug("releasing %s failed: %s", job.job_id, hooks.scrub(f"{type(error).__name__}: {error}"))
-    if handle.files:
-        delete_uploads(handle.files, hooks)
+    if files:
+        delete_uploads(files, hooks)
 
 
-def cancel_jobs(handle: DeferredHandle, hooks: Hooks) -> None:
-    """Ask the provider to cancel every job. Raises APIError with phase "batch_cancel"."""
-    for job in handle.jobs:
+def cancel_jobs(jobs: Sequence[DeferredJob], hooks: Hooks) -> None:
+    """Ask the provider to cancel every job, without waiting. Raises APIError with phase "batch_cancel"."""
+    for job in jobs:
         request_with_retries(partial(_cancel_job, job, hooks), hooks, phase="batch_cancel")
 
 
