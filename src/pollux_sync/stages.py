@@ -16,7 +16,10 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
+    from pollux_sync.engine.collecting import cancel_jobs, inspect_jobs, iter_job_items, release_jobs
+    from pollux_sync.engine.deferring import JobUploads, SubmissionLog, delete_strays, submit_calls
     from pollux_sync.engine.encoding import encode_request
+    from pollux_sync.engine.journaling import create_mark
     from pollux_sync.engine.keying import KEY_VERSION, hash_request, render_request, request_key
     from pollux_sync.engine.planning import plan_calls
     from pollux_sync.engine.preparing import SharedUploads, UploadScope, prepare_plan
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
     from pollux_sync.process import open_hooks
 
 _HOMES = {
+    "engine.collecting": ("cancel_jobs", "inspect_jobs", "iter_job_items", "release_jobs"),
+    "engine.deferring": ("JobUploads", "SubmissionLog", "delete_strays", "submit_calls"),
     "engine.encoding": ("encode_request",),
+    "engine.journaling": ("create_mark",),
     "engine.keying": ("KEY_VERSION", "hash_request", "render_request", "request_key"),
     "engine.planning": ("plan_calls",),
     "engine.preparing": ("SharedUploads", "UploadScope", "prepare_plan"),
@@ -43,23 +49,32 @@ _HOMES = {
 __all__ = [
     "KEY_VERSION",
     "Hooks",
+    "JobUploads",
     "SharedUploads",
+    "SubmissionLog",
     "UploadScope",
     "ask_until_fitting",
     "build_request",
     "call_with_retries",
+    "cancel_jobs",
+    "create_mark",
     "decide_wait",
     "decode_reply",
+    "delete_strays",
     "encode_request",
     "execute_call",
     "hash_request",
+    "inspect_jobs",
+    "iter_job_items",
     "open_hooks",
     "plan_calls",
     "prepare_plan",
     "read_fault",
+    "release_jobs",
     "render_request",
     "request_delivered",
     "request_key",
+    "submit_calls",
 ]
 
 __getattr__ = build_getattr(__name__, _HOMES)

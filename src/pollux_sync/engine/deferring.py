@@ -105,7 +105,8 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
     """
     plan = plan_calls(request, hooks, is_deferred=True)
     journal = Journal(job_file, hash_content(plan, hooks))
-    check_coverage(journal.facts.jobs, len(plan.calls), is_whole=False)
+    # Before the files are stored, and for a file whose jobs are all there.
+    check_coverage(journal.jobs, len(plan.calls), is_whole=False)
     if journal.facts.handle is not None:
         return journal.facts.handle
     uploads = JobUploads(journal, hooks)
