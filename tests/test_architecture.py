@@ -18,11 +18,17 @@ def test_imports_point_the_way_the_architecture_says():
 PACKAGES = (
     "pollux_sync",
     "pollux_anthropic",
+    "pollux_batch",
     "pollux_gemini",
     "pollux_local",
     "pollux_openai",
     "pollux_openrouter",
 )
+
+
+#: The packages that put the stages together in their own way, and the rooms of the core that they see.
+BUILDERS = ("pollux_batch",)
+ROOMS_OF_BUILDERS = ("plugin", "stages", "data", "schemas", "errors")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,10 @@ def test_plugins_import_the_plugin_module_alone_also_for_their_types(read_import
         for name in imported
         if not module.startswith("pollux_sync") and name.startswith("pollux_sync")
     }
-    assert {name for _, name in of_plugins} == {"pollux_sync.plugin"}
+    of_builders = {(module, name) for module, name in of_plugins if module.partition(".")[0] in BUILDERS}
+    assert {name for _, name in of_plugins - of_builders} == {"pollux_sync.plugin"}
+    rooms = {".".join(name.split(".")[:2]) for _, name in of_builders}
+    assert rooms <= {"pollux_sync", *(f"pollux_sync.{room}" for room in ROOMS_OF_BUILDERS)}
 
 
 VENDORS = ("openai", "anthropic", "gemini", "openrouter", "pollux_local")

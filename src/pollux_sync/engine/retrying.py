@@ -86,9 +86,7 @@ def build_cut_off(*, unread_answer: bytes | None = None) -> APIError:
     )
 
 
-def request_delivered(
-    call: Call, redelivery: Redelivery | None, stop: Event, ask: Callable[[Call], Reply]
-) -> Reply:
+def request_delivered(call: Call, redelivery: Redelivery | None, stop: Event, ask: Callable[[Call], Reply]) -> Reply:
     """Return the reply of ``ask``; where the service refuses the size of a call's inline files, these are stored, once.
 
     Raises what ``ask`` raises, and APIError of phase "upload" with the attempts before it.
@@ -175,8 +173,7 @@ def call_with_retries(
     ledger: list[Attempt] = []
     started = time.monotonic()
     wait_s = 0.0
-    if stop.is_set():
-        raise APIError("interrupted before it was sent", phase=phase, call_idx=call.index if call else None)
+    _check_not_stopped(stop, phase, call)
     while True:
         # Wall time for the ledger that people read, monotonic time for durations.
         attempt_started_at, attempt_started = time.time(), time.monotonic()
@@ -187,9 +184,8 @@ def call_with_retries(
         else:
             ledger.append(_record_success(attempt_started_at, attempt_started, wait_s, hooks, response))
             return value, tuple(ledger)
-        fault = _read_and_record(
-            cause, hooks, ledger, started_at=attempt_started_at, started=attempt_started, wait_s=wait_s
-        )
+        timing = {"started_at": attempt_started_at, "started": attempt_started, "wait_s": wait_s}
+        fault = _read_and_record(cause, hooks, ledger, **timing)
         _emit_failure(hooks, call, ledger[-1])
         is_safe = _is_safe(fault, policy, phase, is_repeatable=is_repeatable)
         decision = decide(fault, ledger, time.monotonic() - started) if is_safe else None
@@ -200,6 +196,11 @@ def call_with_retries(
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
             raise failure from hooks.scrub_cause(cause)
         wait_s = waited_s
+
+
+def _check_not_stopped(stop: Event, phase: Phase, call: Call | None) -> None:
+    if stop.is_set():
+        raise APIError("interrupted before it was sent", phase=phase, call_idx=call.index if call else None)
 
 
 def _wait(

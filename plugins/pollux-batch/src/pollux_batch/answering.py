@@ -6,24 +6,24 @@ import json
 import random
 import time
 from functools import partial
-from threading import Event
 from typing import TYPE_CHECKING
 
 import attrs
 
 from pollux_batch.data.rows import AnswerFormat, AnswerRow
 from pollux_sync import stages
-from pollux_sync.errors import APIError
 from pollux_sync.data.provider import encode_json
+from pollux_sync.errors import APIError
 from pollux_sync.plugin import HttpResponse, Reply, Usage
 
 if TYPE_CHECKING:
     from decimal import Decimal
+    from threading import Event
 
     from pollux_batch.budgeting import Ledger
+    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import Retries
     from pollux_batch.data.work import Work
-    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.journaling import Journal
     from pollux_batch.remembering import MemoryJournal
     from pollux_batch.scheduling import Scheduler
@@ -43,27 +43,28 @@ class Answer:
 
     outcome: Outcome
     rows: list[AnswerRow] = attrs.field(factory=list)
-    usage: Usage = Usage()
+    usage: Usage = attrs.field(factory=Usage)
     cost: Decimal | None = None
     n_attempts: int = 0
     duration_s: float = 0.0
-    throttles: int = 0
+    #: When the last call was answered, if it still counts as in flight in its scope.
+    answered_at: float | None = None
 
 
+@attrs.frozen(kw_only=True, eq=False)
 class Answerer:
     """Answers works with the limits, the retries and the budget of a job. Many threads use it at once."""
 
-    def __init__(self, scheduler: Scheduler, journal: Journal | MemoryJournal, ledger: Ledger, retries: Retries, stop: Event) -> None:
-        self._scheduler = scheduler
-        self._journal = journal
-        self._ledger = ledger
-        self._retries = retries
-        self._stop = stop
+    scheduler: Scheduler
+    journal: Journal | MemoryJournal
+    ledger: Ledger
+    retries: Retries
+    stop: Event
 
     def answer(self, work: Work) -> Answer:
         """Carry a work out. Its scope has admitted the first call."""
         started = time.monotonic()
-        asking = _Asking(work, self._scheduler, self._journal, self._ledger, self._retries, self._stop)
+        asking = _Asking(work, self)
         fit = partial(stages.ask_until_fitting, answers=work.answers, ask=asking.ask)
         outcome = stages.execute_call(work.call, work.lane.hooks, fit, is_rewritten=True)
         answer = asking.take_answer(outcome)
@@ -74,34 +75,38 @@ class Answerer:
 class _Asking:
     """The calls of one work: the question itself, and repairs of an answer that does not fit its schema."""
 
-    def __init__(
-        self, work: Work, scheduler: Scheduler, journal: Journal | MemoryJournal, ledger: Ledger, retries: Retries, stop: Event
-    ) -> None:
+    def __init__(self, work: Work, job: Answerer) -> None:
         self._work = work
         self._hooks = work.lane.hooks
         self._scope = work.lane.scope
-        self._scheduler = scheduler
-        self._journal = journal
-        self._ledger = ledger
-        self._retries = retries
-        self._stop = stop
+        self._scheduler = job.scheduler
+        self._journal = job.journal
+        self._ledger = job.ledger
+        self._retries = job.retries
+        self._stop = job.stop
         # The scheduler has asked the scope for the first call.
         self._is_admitted = True
+        self._answered_at: float | None = None
         self._incident = self._scope.incident
         self._failures = self._throttles = self._outages = 0
-        self._answer = Answer(outcome=None)  # type: ignore[arg-type] - set at the end
+        self._rows: list[AnswerRow] = []
+        self._usage = Usage()
+        self._cost: Decimal | None = None
 
     def take_answer(self, outcome: Outcome) -> Answer:
         """Return all that is known of the work, now that it has ended."""
-        self._leave_scope()
-        answer = self._answer
-        answer.outcome = outcome
-        answer.throttles = self._throttles
-        attempts: tuple[Attempt, ...] = (
-            outcome.attempts if isinstance(outcome, Reply) else outcome.error.attempts
+        answered_at = self._answered_at
+        if answered_at is None:
+            self._leave_scope()
+        attempts = outcome.attempts if isinstance(outcome, Reply) else outcome.error.attempts
+        return Answer(
+            outcome=outcome,
+            rows=self._rows,
+            usage=self._usage,
+            cost=self._cost,
+            n_attempts=len(attempts),
+            answered_at=answered_at,
         )
-        answer.n_attempts = len(attempts)
-        return answer
 
     def ask(self, call: Call) -> Reply:
         """Return the reply to one call of the work, from the journal if it is there. Raises APIError."""
@@ -130,7 +135,7 @@ class _Asking:
             except BaseException:
                 self._leave_scope()
                 raise
-            self._leave_scope(time.monotonic())
+            self._answered_at = time.monotonic()
             return self._receive(response, call, key), response
 
         reply, attempts = stages.call_with_retries(
@@ -154,21 +159,21 @@ class _Asking:
 
     def _settle(self, usage: Usage) -> Decimal | None:
         """Count what an answer took; return its price if that is known."""
-        work, answer = self._work, self._answer
+        work = self._work
         cost = self._hooks.price(work.call.model, usage) if self._hooks.can_price else None
         self._ledger.settle(work.reservation, usage, cost)
         work.reservation = None
         if work.n_tokens:
             with self._scheduler.lock:
                 self._scope.settle(work.n_tokens, usage.total_tokens)
-        answer.usage = _add_usage(answer.usage, usage)
-        answer.cost = cost if answer.cost is None or cost is None else answer.cost + cost
+        self._usage = _add_usage(self._usage, usage)
+        self._cost = cost if self._cost is None or cost is None else self._cost + cost
         return cost
 
-    def _keep(  # noqa: PLR0913, PLR0917 - the facts of a row
+    def _keep(  # noqa: PLR0917 - the facts of a row
         self, key: bytes, kind: AnswerFormat, body: bytes, response: HttpResponse, usage: Usage, cost: Decimal | None
     ) -> None:
-        self._answer.rows.append(
+        self._rows.append(
             AnswerRow(
                 key=key,
                 ask=self._work.ask,
@@ -186,6 +191,9 @@ class _Asking:
         )
 
     def _enter_scope(self) -> None:
+        if self._answered_at is not None:
+            # The answer before did not do, so the work goes on.
+            self._leave_scope()
         if self._is_admitted:
             return
         now = time.monotonic()
@@ -194,24 +202,23 @@ class _Asking:
         if not self._is_admitted and not self._wait_admitted(now):
             raise APIError("interrupted before it was sent", phase="generate", call_idx=self._work.index)
 
-    def _leave_scope(self, answered_at: float | None = None) -> None:
+    def _leave_scope(self) -> None:
         if self._is_admitted:
             self._is_admitted = False
             with self._scheduler.lock:
                 self._scope.end()
-                if answered_at is not None:
-                    self._scope.record_answer(answered_at)
+                if self._answered_at is not None:
+                    self._scope.record_answer(self._answered_at)
                 self._scheduler.announce_change()
+            self._answered_at = None
 
     def _wait_admitted(self, not_before: float) -> bool:
         with self._scheduler.step_aside():
-            self._is_admitted = self._scheduler.wait_admitted(
-                self._scope, self._work.n_tokens, not_before, self._stop
-            )
+            self._is_admitted = self._scheduler.wait_admitted(self._scope, self._work.n_tokens, not_before, self._stop)
         self._incident = self._scope.incident
         return self._is_admitted
 
-    def _decide(self, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:  # noqa: ARG002
+    def _decide(self, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:
         """Return the seconds to wait before the next try, or why there is none."""
         now = time.monotonic()
         retries = self._retries
@@ -242,7 +249,8 @@ class _Asking:
         self._ledger.settle(self._work.reservation, Usage(), None)
         self._work.reservation = None
 
-    def _wait(self, fault: Fault, wait_s: float) -> float | None:  # noqa: ARG002
+    def _wait(self, fault: Fault, wait_s: float) -> float | None:
+        self._leave_scope()
         started = time.monotonic()
         is_admitted = self._wait_admitted(started + wait_s)
         return time.monotonic() - started if is_admitted else None

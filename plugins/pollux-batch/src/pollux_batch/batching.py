@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pollux_batch.data.items import Asked
 from pollux_batch.data.results import BatchResult, WorkItemResult
 from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries
 from pollux_batch.running import Job
@@ -15,10 +15,10 @@ from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
-    from pollux_batch.data.settings import Dedupe, OnDrift
     from pollux_sync import Options, Source
 
 
@@ -111,13 +111,8 @@ def open_job(
     if unknown:
         raise ConfigurationError(f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")
     return Job(
-        items,
-        config=config,
-        options=options,
-        sources=tuple(sources),
-        settings=BatchSettings(
-            limits=limits or Limits(), retries=retries or Retries(), budget=budget, **settings
-        ),
+        Asked(items=items, config=config, options=options, sources=tuple(sources)),
+        settings=BatchSettings(limits=limits or Limits(), retries=retries or Retries(), budget=budget, **settings),
         journal=None if journal is None else Path(journal),
         parser=parser,
         is_ordered=ordered,

@@ -64,9 +64,7 @@ class Ledger:
         return reservation
 
     def _price(self, input_tokens: int, output_tokens: int, model: str, hooks: Hooks) -> Decimal:
-        usage = Usage(
-            input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens
-        )
+        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens)
         price = hooks.price(model, usage)
         if price is None:
             raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import AnswerFormat
 
 _MAX_ERROR = 500
+_LEAST_PAUSE_S = 0.002
 
 
 class Outbox:
@@ -36,6 +38,8 @@ class Outbox:
         self._ready: deque[WorkItemResult] = deque()
         self._held: dict[int, WorkItemResult] = {}
         self._next = 0
+        self._is_wanted = False
+        self._taken_at = 0.0
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._held)
@@ -51,15 +55,23 @@ class Outbox:
             while self._next in self._held:
                 self._ready.append(self._held.pop(self._next))
                 self._next += 1
-            self._changed.notify_all()
+            if self._is_wanted:
+                self._changed.notify_all()
 
     def take(self, timeout_s: float) -> list[WorkItemResult]:
         """Return what is there, after a wait for it."""
+        # Results that come fast are taken together: waking up for each would cost the workers the interpreter.
+        pause_s = self._taken_at + _LEAST_PAUSE_S - time.monotonic()
+        if pause_s > 0:
+            time.sleep(pause_s)
         with self._changed:
             if not self._ready:
+                self._is_wanted = True
                 self._changed.wait(timeout_s)
+                self._is_wanted = False
             taken = [*self._ready]
             self._ready.clear()
+        self._taken_at = time.monotonic()
         if taken:
             self._announce()
         return taken
@@ -177,4 +189,3 @@ def name_category(error: BaseException) -> str:
     if isinstance(error, ConfigurationError):
         return "configuration_error"
     return "pollux_error" if isinstance(error, PolluxError) else "parse_error"
-

@@ -13,16 +13,18 @@ from pollux_sync import stages
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import OnDrift
     from pollux_batch.data.work import Work
-    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.journaling import Journal
     from pollux_batch.remembering import MemoryJournal
 
 _MAX_SHOWN = 80
 
 
-def check_drift(works: Sequence[Work], journal: Journal | MemoryJournal, on_drift: OnDrift) -> dict[bytes, StoredAnswer]:
+def check_drift(
+    works: Sequence[Work], journal: Journal | MemoryJournal, on_drift: OnDrift
+) -> dict[bytes, StoredAnswer]:
     """Return the stored answers to reuse, by the keys of the works whose requests have drifted.
 
     Raises DriftError with ``on_drift="stop"``.
@@ -55,9 +57,7 @@ def _build_error(drifted: Sequence[Work], journal: Journal | MemoryJournal) -> D
     return _describe(drifted, "the old requests were not kept", None, None, None)
 
 
-def _describe(
-    drifted: Sequence[Work], what: str, path: str | None, old: str | None, new: str | None
-) -> DriftError:
+def _describe(drifted: Sequence[Work], what: str, path: str | None, old: str | None, new: str | None) -> DriftError:
     return DriftError(
         f"{drifted[0].label!r} is answered in the journal, but would be asked otherwise now: {what} "
         f"({len(drifted)} items so far; nothing was sent for them)",

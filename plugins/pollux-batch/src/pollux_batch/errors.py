@@ -1,9 +1,9 @@
 """The errors of bulk work, below those of the core.
 
-    PolluxError
-    ├── JournalError            the journal cannot be read or written
-    ├── DriftError              requests are rendered otherwise than those whose answers the journal holds
-    └── BatchBudgetExceeded     the budget does not allow a call
+PolluxError
+├── JournalError            the journal cannot be read or written
+├── DriftError              requests are rendered otherwise than those whose answers the journal holds
+└── BatchBudgetExceeded     the budget does not allow a call
 """
 
 from __future__ import annotations

@@ -19,18 +19,18 @@ from pollux_batch.data.rows import Entry, SampleRow
 from pollux_batch.data.work import Follower, Refused, Work
 from pollux_batch.drifting import check_drift
 from pollux_sync import stages
-from pollux_sync.errors import PolluxError
 from pollux_sync.data.provider import encode_json
+from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from pollux_batch.data.settings import BatchSettings
+    from pollux_batch.data.items import Asked
     from pollux_batch.data.rows import StoredAnswer
+    from pollux_batch.data.settings import BatchSettings
     from pollux_batch.journaling import Journal
-    from pollux_batch.remembering import MemoryJournal
     from pollux_batch.lanes import Lane, Lanes
-    from pollux_sync import Config, Options, Source
+    from pollux_batch.remembering import MemoryJournal
     from pollux_sync.data.request import Call, Plan
 
 #: Planning costs 1.5 µs an item in chunks of this size, and eight times as much one by one.
@@ -59,21 +59,9 @@ class Chunk:
 class Feeder:
     """Reads the input of a job. One thread at a time calls `read_chunk`."""
 
-    def __init__(  # noqa: PLR0913 - what a job is made of
-        self,
-        items: Iterable[object],
-        *,
-        config: Config,
-        options: Options | None,
-        sources: tuple[Source, ...],
-        settings: BatchSettings,
-        lanes: Lanes,
-        journal: Journal | MemoryJournal,
-    ) -> None:
-        self._items = iter(items)
-        self._config = config
-        self._options = options
-        self._sources = sources
+    def __init__(self, asked: Asked, settings: BatchSettings, lanes: Lanes, journal: Journal | MemoryJournal) -> None:
+        self._items = iter(asked.items)
+        self._asked = asked
         self._settings = settings
         self._lanes = lanes
         self._journal = journal
@@ -126,7 +114,7 @@ class Feeder:
     def _plan_group(self, entries: Sequence[tuple[int, str, BatchItem]]) -> list[Work | Refused]:
         item = entries[0][2]
         try:
-            lane = self._lanes.find(item.config or self._config)
+            lane = self._lanes.find(item.config or self._asked.config)
             plan = self._plan([entry[2].prompt for entry in entries], item, lane)
             works = self._build_works(entries, plan, lane)
         except PolluxError as error:
@@ -138,8 +126,8 @@ class Feeder:
         return [*works]
 
     def _plan(self, prompts: Sequence[str | None], item: BatchItem, lane: Lane) -> Plan:
-        sources = (*self._sources, *item.sources)
-        request = stages.build_request(prompts, sources, lane.config, item.options or self._options)
+        sources = (*self._asked.sources, *item.sources)
+        request = stages.build_request(prompts, sources, lane.config, item.options or self._asked.options)
         return stages.plan_calls(request, lane.hooks)
 
     def _build_works(self, entries: Sequence[tuple[int, str, BatchItem]], plan: Plan, lane: Lane) -> list[Work]:
@@ -224,8 +212,11 @@ class Feeder:
         failed: list[Refused] = []
         for _, group in groupby(works, lambda work: id(work.plan)):
             some = [*group]
-            plan = attrs.evolve(some[0].plan, calls=tuple(work.call for work in some))
-            prepared = stages.prepare_plan(plan, some[0].lane.hooks, some[0].lane.uploads)
+            first = some[0]
+            if first.plan is None:  # it was prepared already
+                continue
+            plan = attrs.evolve(first.plan, calls=tuple(work.call for work in some))
+            prepared = stages.prepare_plan(plan, first.lane.hooks, first.lane.uploads)
             for work, call in zip(some, prepared.calls, strict=True):
                 error = prepared.blocked.get(call.index)
                 if error is not None:

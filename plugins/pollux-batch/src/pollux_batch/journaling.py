@@ -9,27 +9,29 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pollux_batch.data.rows import AnswerRow, Entry, FailureRow, SampleRow, StoredAnswer
 from pollux_batch.errors import JournalError
+from pollux_batch.grouping import GroupWriter
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: its own locks of SQLite keep two writers apart, without naming the other
-    fcntl = None  # type: ignore[assignment]
+except ImportError:  # Windows has none of these: there two runs on one journal are not kept apart
+    _HAS_LOCKS = False
+else:
+    _HAS_LOCKS = True
 
 #: "plxb": by it a journal is told from other SQLite files.
 _APPLICATION_ID = 0x706C7862
@@ -52,23 +54,20 @@ CREATE TABLE failures (
 );
 CREATE TABLE samples (ask BLOB NOT NULL UNIQUE, key BLOB NOT NULL, request BLOB NOT NULL);
 """
-#: A group takes no more rows than one statement has room for parameters.
-_MAX_GROUP = 500
-#: How many bytes of answers may wait for the writer before workers wait too.
-_MAX_WAITING_BYTES = 4_000_000
+#: How many keys one query looks for.
+_MAX_KEYS = 500
 #: One slot of the flight file: the time of the start, the key, and the beginning of the label.
 _SLOT_BYTES, _KEY_BYTES, _LABEL_BYTES = 128, 32, 80
 
 
-class Journal:
+class Journal(GroupWriter):
     """The journal of one job. One process at a time writes to it.
 
     Raises ConfigurationError for a path that is no journal, is damaged, of another version or in use.
     """
 
-    def __init__(self, path: Path, committed: Callable[[list[Entry]], None], *, slots: int = 0) -> None:
+    def __init__(self, path: Path, kept: Callable[[list[Entry]], None], *, slots: int = 0) -> None:
         self.path = path
-        self._committed = committed
         self._lock_file = _lock(path)
         try:
             self._reader, self._writer = _open_database(path), _open_database(path)
@@ -78,22 +77,15 @@ class Journal:
             self._unlock()
             raise
         self._flights = _FlightFile(path, slots) if slots else None
-        self._waiting: deque[Entry] = deque()
-        self._waiting_bytes = 0
-        self._changed = threading.Condition()
-        self._is_idle = False
-        self._is_closing = False
-        self._failure: JournalError | None = None
-        self._thread = threading.Thread(target=self._write_groups, name="pollux-batch journal", daemon=True)
-        self._thread.start()
+        super().__init__(kept)
 
     # Reading, in the thread that feeds
 
     def find_answers(self, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """Return the stored answers of these keys."""
         found: dict[bytes, StoredAnswer] = {}
-        for first in range(0, len(keys), _MAX_GROUP):
-            some = keys[first : first + _MAX_GROUP]
+        for first in range(0, len(keys), _MAX_KEYS):
+            some = keys[first : first + _MAX_KEYS]
             marks = ",".join("?" * len(some))
             query = f"SELECT key, label, format, body, request_id FROM answers WHERE key IN ({marks})"  # noqa: S608
             for key, label, kind, body, request_id in self._select(query, some):
@@ -106,8 +98,8 @@ class Journal:
         with self._guarded("read"):
             self._reader.execute("CREATE INDEX IF NOT EXISTS answers_ask ON answers (ask)")
         found: dict[bytes, bytes] = {}
-        for first in range(0, len(asks), _MAX_GROUP):
-            some = asks[first : first + _MAX_GROUP]
+        for first in range(0, len(asks), _MAX_KEYS):
+            some = asks[first : first + _MAX_KEYS]
             marks = ",".join("?" * len(some))
             found |= dict(self._select(f"SELECT ask, key FROM answers WHERE ask IN ({marks})", some))  # noqa: S608
         return found
@@ -119,7 +111,7 @@ class Journal:
     @property
     def has_answers(self) -> bool:
         """True if there is any answer."""
-        return next(iter(self._select("SELECT EXISTS (SELECT 1 FROM answers)", [])))[0] == 1
+        return bool(self._select("SELECT EXISTS (SELECT 1 FROM answers)", [])[0][0])
 
     def sum_spent(self) -> tuple[int, str]:
         """Return the tokens and the dollars of all answers and failures, over all runs."""
@@ -128,25 +120,6 @@ class Journal:
         return sum(tokens for tokens, _ in sums), str(sum(cost for _, cost in sums))
 
     # Writing, from any thread
-
-    def write(self, entry: Entry) -> None:
-        """Have the rows of an entry written. When they are on disk, the job is told, in the thread that writes.
-
-        Entries are committed in the order of the calls. Waits only while very much is waiting. Raises JournalError once
-        writing has failed.
-        """
-        if self._failure is not None:
-            raise self._failure
-        # Both are atomic: the lock is taken only by one who has to wake the writer, or to wait for it.
-        self._waiting.append(entry)
-        self._waiting_bytes += entry.size
-        if self._is_idle:
-            with self._changed:
-                self._changed.notify_all()
-        elif self._waiting_bytes > _MAX_WAITING_BYTES:
-            with self._changed:
-                while self._waiting_bytes > _MAX_WAITING_BYTES and self._failure is None:
-                    self._changed.wait(0.5)
 
     def note_flight(self, key: bytes, label: str) -> int | None:
         """Note that an item is being asked, where even a killed process leaves it; return what `end_flight` takes."""
@@ -159,13 +132,10 @@ class Journal:
 
     def close(self, outcome: str) -> None:
         """Write what waits, and record how the run ended. Raises JournalError if that fails."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-        self._thread.join()
+        self.end()
         try:
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             with self._guarded("write"):
                 self._writer.execute(
                     "UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?", [time.time(), outcome, self._run]
@@ -186,46 +156,15 @@ class Journal:
             self._lock_file.close()
             self._lock_file = None
 
-    def _write_groups(self) -> None:
-        """Write groups until the journal is closed."""
-        while group := self._take_group():
-            try:
-                self._commit(group)
-            except JournalError as error:
-                self._fail(error)
-                return
-            size = sum(entry.size for entry in group)
-            is_full = self._waiting_bytes > _MAX_WAITING_BYTES
-            with self._changed:
-                self._waiting_bytes -= size
-                if is_full:
-                    self._changed.notify_all()
-            self._committed(group)
-
-    def _take_group(self) -> list[Entry]:
-        """Return what waits to be written, after a wait for it; nothing once the journal is closed."""
-        if not self._waiting:
-            with self._changed:
-                self._is_idle = True
-                # One may have come before the flag was set: the wait is short at first, and seldom needed.
-                while not self._waiting and not self._is_closing:
-                    self._changed.wait(0.05)
-                self._is_idle = False
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
-
-    def _fail(self, error: JournalError) -> None:
-        with self._changed:
-            self._failure = error
-            self._waiting.clear()
-            self._changed.notify_all()
-
-    @property
-    def failure(self) -> JournalError | None:
-        """Why nothing can be written any more, None while it can."""
-        return self._failure
+    def keep(self, group: list[Entry]) -> JournalError | None:
+        """Write a group: it is on disk whole or not at all."""
+        try:
+            self._commit(group)
+        except JournalError as error:
+            return error
+        return None
 
     def _commit(self, group: Sequence[Entry]) -> None:
-        """Write a group: it is on disk whole or not at all."""
         rows = [row for entry in group for row in entry.rows]
         inserts = [_build_insert(table, some, self._run) for table in _TABLES if (some := table.choose(rows))]
         with self._guarded("write"):
@@ -356,7 +295,7 @@ def _lock(path: Path) -> Any:
         raise ConfigurationError(
             f"the journal {str(path)!r} cannot be opened: {error.strerror}", hint="check its folder and permissions"
         ) from error
-    if fcntl is None:
+    if not _HAS_LOCKS:
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import RateLimits
 
 #: The calls in flight with which an adaptive scope begins.
-_FIRST_LIMIT = 20.0
+_FIRST_LIMIT = 4
+#: A limit is judged by the rate of answers over this time, and a higher one is kept if it brings so much more.
+_JUDGE_S = 0.1
+_LEAST_GAIN = 1.08
+#: A lower one is kept if it brings at least this part: fewer calls in flight are easier on everybody.
+_LEAST_KEPT = 0.97
+#: Where more calls in flight brought nothing, it is tried again after this time, doubled up to the other.
+_FIRST_RETRY_S, _MAX_RETRY_S = 0.5, 16.0
 #: What a throttle leaves of the limit and of the rate.
 _BACK_OFF = 0.7
 _BACK_OFF_RATE = 0.95
@@ -57,8 +64,76 @@ class Bucket:
             self._at = now
 
 
+class _Climb:
+    """The search for how many calls should be in flight: up while that brings more answers, down when they are refused.
+
+    More than the provider, or this machine, can carry out at a time would only make each of them slower.
+    """
+
+    def __init__(self, ceiling: int, *, is_adaptive: bool, now: float) -> None:
+        self.limit = min(_FIRST_LIMIT, ceiling) if is_adaptive else ceiling
+        #: Whether more calls could have been made since the last judgement.
+        self.was_reached = False
+        self._ceiling = ceiling
+        self._is_adaptive = is_adaptive
+        self._since = now
+        self._count = 0
+        self._rate = 0.0
+        #: The limit before the one that is on trial, None while none is.
+        self._proven: int | None = None
+        self._retry_at = 0.0
+        self._retry_s = _FIRST_RETRY_S
+        self._goes_up = True
+        self._is_careful = False
+
+    def record_answer(self, now: float) -> None:
+        """Count an answer, and judge the limit when enough have come."""
+        if not self._is_adaptive:
+            return
+        self._count += 1
+        if self._count >= self.limit and now - self._since >= _JUDGE_S:
+            self._judge(self._count / (now - self._since), now)
+            self._count, self._since, self.was_reached = 0, now, False
+
+    def _judge(self, rate: float, now: float) -> None:
+        if self._proven is None:
+            self._rate = rate
+            self._try_another(now)
+            return
+        proven, self._proven = self._proven, None
+        # A lower limit has only to be as good.
+        if rate >= self._rate * (_LEAST_GAIN if self.limit > proven else _LEAST_KEPT):
+            self._rate, self._retry_s = rate, _FIRST_RETRY_S
+            # What has helped may help again.
+            self._goes_up = self.limit > proven
+            self._try_another(now)
+        else:
+            self.limit = proven
+            self._goes_up = not self._goes_up
+            self._retry_at, self._retry_s = now + self._retry_s, min(self._retry_s * 2, _MAX_RETRY_S)
+
+    def _try_another(self, now: float) -> None:
+        if now < self._retry_at:
+            return
+        if self._goes_up:
+            grown = self.limit + max(1, self.limit // 8) if self._is_careful else self.limit * 2
+            tried = min(self._ceiling, grown) if self.was_reached else self.limit
+        else:
+            tried = max(1, self.limit // 2)
+        self._goes_up = self._goes_up if tried != self.limit else not self._goes_up
+        if tried != self.limit:
+            self._proven, self.limit = self.limit, tried
+
+    def back_off(self, now: float) -> None:
+        """Go down, since calls are refused."""
+        self.limit = max(1, int(self.limit * _BACK_OFF))
+        self._proven, self._is_careful = None, True
+        self._retry_at = now + _FIRST_RETRY_S
+        self._count, self._since = 0, now
+
+
 class Scope:
-    """The limits of one scope. After a refusal ``next_at`` is the time at which another call may be admitted, else 0."""
+    """The limits of one scope. After a refusal ``next_at`` is the time at which a call may be admitted, else 0."""
 
     def __init__(self, name: str, limits: Limits, retries: Retries, *, ceiling: int) -> None:
         now = time.monotonic()
@@ -68,9 +143,7 @@ class Scope:
         self._retries = retries
         self._ceiling = min(ceiling, limits.max_concurrency or ceiling)
         self._is_adaptive = limits.adaptive
-        self._limit = min(_FIRST_LIMIT, self._ceiling) if limits.adaptive else float(self._ceiling)
-        self._has_been_throttled = False
-        self._clean = 0
+        self._climb = _Climb(self._ceiling, is_adaptive=limits.adaptive, now=now)
         self._requests = _build_bucket(limits.requests_per_minute, limits.burst_s, now)
         self._tokens = _build_bucket(limits.tokens_per_minute, limits.burst_s, now)
         #: The rate that was found by being refused, in calls a second.
@@ -89,7 +162,12 @@ class Scope:
     @property
     def limit(self) -> int:
         """The most calls that may be in flight now."""
-        return int(self._limit)
+        return self._climb.limit
+
+    @property
+    def has_room(self) -> bool:
+        """True if fewer calls are in flight than may be."""
+        return self.in_flight < self._climb.limit
 
     @property
     def incident(self) -> int:
@@ -98,7 +176,7 @@ class Scope:
 
     def admit(self, n_tokens: int, now: float) -> bool:
         """Return whether a call of so many tokens may go now; if so it is in flight. Else ``next_at`` is set."""
-        if self.in_flight >= int(self._limit):
+        if self.in_flight >= self._climb.limit:
             # Not before another one ends.
             self.next_at = math.inf
             return False
@@ -118,6 +196,8 @@ class Scope:
                 bucket.take(amount)
         self.in_flight += 1
         self.next_at = 0.0
+        if self.in_flight >= self._climb.limit:
+            self._climb.was_reached = True
         return True
 
     def _wait_for_buckets(self, n_tokens: int, now: float) -> float:
@@ -149,14 +229,7 @@ class Scope:
             self._down_since = None
             self._probe_s = _FIRST_PROBE_S
         self._answers.append(now)
-        if not self._is_adaptive or self._limit >= self._ceiling:
-            return
-        self._clean += 1
-        # Double after each round without a refusal, later go up by one.
-        if self._clean >= int(self._limit):
-            self._clean = 0
-            grown = self._limit + 1 if self._has_been_throttled else self._limit * 2
-            self._limit = min(float(self._ceiling), grown)
+        self._climb.record_answer(now)
 
     def record_throttle(self, retry_after_s: float | None, incident: int, now: float) -> None:
         """Pause the scope after a refusal for its rate. Calls that were sent before the last pause belong to that."""
@@ -172,11 +245,9 @@ class Scope:
             self._paused_until = max(self._paused_until, now + retry_after_s)
 
     def _slow_down(self, now: float) -> None:
-        self._has_been_throttled = True
-        self._clean = 0
         if not self._is_adaptive:
             return
-        self._limit = max(1.0, self._limit * _BACK_OFF)
+        self._climb.back_off(now)
         recent = [at for at in self._answers if at > now - _WINDOW_S]
         if len(recent) >= 2:  # noqa: PLR2004 - a rate needs two answers
             span_s = max(now - recent[0], 0.1)
@@ -189,9 +260,8 @@ class Scope:
     def record_overload(self, now: float) -> None:
         """Learn from a failure of the provider that says nothing about the item: too many in a row, and it is down."""
         self._failures += 1
-        self._clean = 0
         if self._is_adaptive:
-            self._limit = max(1.0, self._limit * _BACK_OFF)
+            self._climb.back_off(now)
         if self._down_since is not None:
             self._probe_s = min(self._probe_s * 2, _MAX_PROBE_S)
             self._probe_at = now + self._probe_s

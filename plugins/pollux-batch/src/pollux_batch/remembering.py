@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from pollux_batch.data.rows import AnswerRow, Entry, StoredAnswer
+from pollux_batch.grouping import GroupWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pollux_batch.errors import JournalError
 
 _MAX_BYTES = 32_000_000
 
 
-class MemoryJournal:
+class MemoryJournal(GroupWriter):
     """What a `Journal` does, for one run and as far as memory allows."""
 
     has_answers = False
-    failure: JournalError | None = None
 
-    def __init__(self, committed: Callable[[list[Entry]], None]) -> None:
-        self._committed = committed
-        self._lock = threading.Lock()
+    def __init__(self, kept: Callable[[list[Entry]], None]) -> None:
         self._answers: OrderedDict[bytes, StoredAnswer] = OrderedDict()
         self._size = 0
+        super().__init__(kept)
 
     def find_answers(self, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """Return the remembered answers of these keys."""
-        with self._lock:
-            return {key: self._answers[key] for key in keys if key in self._answers}
+        found = ((key, self._answers.get(key)) for key in keys)
+        return {key: answer for key, answer in found if answer is not None}
 
-    def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:  # noqa: ARG002 - as of a journal
+    def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return nothing: there is no earlier run."""
         return {}
 
-    def find_sample(self, ask: bytes) -> bytes | None:  # noqa: ARG002
+    def find_sample(self, ask: bytes) -> bytes | None:
         """Return nothing: there is no earlier run."""
         return None
 
@@ -45,25 +42,19 @@ class MemoryJournal:
         """Return zeros: there is no earlier run."""
         return 0, "0"
 
-    def write(self, entry: Entry) -> None:
-        """Remember answers, and tell the job at once."""
-        for row in entry.rows:
-            if isinstance(row, AnswerRow):
-                self._remember(row)
-        self._committed([entry])
-
-    def _remember(self, row: AnswerRow) -> None:
-        stored = StoredAnswer(
-            key=row.key, label=row.label, format=row.format, body=row.body, request_id=row.request_id
-        )
-        with self._lock:
+    def keep(self, group: list[Entry]) -> None:
+        """Remember the answers of a group."""
+        for row in (row for entry in group for row in entry.rows if isinstance(row, AnswerRow)):
+            stored = StoredAnswer(
+                key=row.key, label=row.label, format=row.format, body=row.body, request_id=row.request_id
+            )
             self._answers[row.key] = stored
             self._size += len(row.body)
-            while self._size > _MAX_BYTES:
-                _, oldest = self._answers.popitem(last=False)
-                self._size -= len(oldest.body)
+        while self._size > _MAX_BYTES:
+            _, oldest = self._answers.popitem(last=False)
+            self._size -= len(oldest.body)
 
-    def note_flight(self, key: bytes, label: str) -> int | None:  # noqa: ARG002
+    def note_flight(self, key: bytes, label: str) -> int | None:
         """Note nothing."""
         return None
 
@@ -72,4 +63,5 @@ class MemoryJournal:
 
     def close(self, outcome: str) -> None:
         """Forget all answers."""
+        self.end()
         self._answers.clear()

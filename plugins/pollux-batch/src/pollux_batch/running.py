@@ -17,21 +17,21 @@ from pollux_batch.data.rows import Entry, FailureRow
 from pollux_batch.delivering import Outbox, Reader, name_category
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
-from pollux_batch.remembering import MemoryJournal
 from pollux_batch.lanes import Lanes
+from pollux_batch.remembering import MemoryJournal
 from pollux_batch.scheduling import Scheduler
 from pollux_sync.data.reply import Failure
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from pollux_batch.data.items import Asked
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.results import TerminationKind
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
-    from pollux_sync import Config, Options, Source
     from pollux_sync.data.reply import Outcome
 
 #: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
@@ -43,13 +43,10 @@ _SPARE_FILES = 128
 class Job:
     """One run over the items of a job. Iterate over it once; closing it ends the work in order."""
 
-    def __init__(  # noqa: PLR0913 - what a job is made of
+    def __init__(
         self,
-        items: Iterable[object],
+        asked: Asked,
         *,
-        config: Config,
-        options: Options | None,
-        sources: tuple[Source, ...],
         settings: BatchSettings,
         journal: Path | None,
         parser: Callable[[LLMResponse], Any] | None,
@@ -65,22 +62,19 @@ class Job:
         self._lanes = Lanes(settings)
         tokens, usd = self._journal.sum_spent() if settings.budget else (0, "0")
         self._ledger = Ledger(settings.budget, tokens, Decimal(usd))
-        self._stop = threading.Event()
         self._reader = Reader(parser)
-        self._feeder = Feeder(
-            items,
-            config=config,
-            options=options,
-            sources=sources,
-            settings=settings,
-            lanes=self._lanes,
-            journal=self._journal,
-        )
+        self._feeder = Feeder(asked, settings, self._lanes, self._journal)
         self._scheduler = Scheduler(settings.workers, self._feed, self._answer, self._may_feed)
-        self._outbox = Outbox(is_ordered=is_ordered, changed=self._scheduler.wake)
+        self._outbox = Outbox(is_ordered=is_ordered, changed=self._announce_room)
+        self._stop = threading.Event()
         self._answerer = Answerer(
-            self._scheduler, self._journal, self._ledger, settings.retries, self._stop
+            scheduler=self._scheduler,
+            journal=self._journal,
+            ledger=self._ledger,
+            retries=settings.retries,
+            stop=self._stop,
         )
+        self._is_full = False
         self._termination: Termination | None = None
         self._deadline = time.monotonic() + (settings.deadline_s or math.inf)
         self._interrupts = 0
@@ -106,7 +100,7 @@ class Job:
             self._termination = Termination(kind=kind, reason=reason, **facts)
         self._scheduler.drain()
 
-    def iter_results(self) -> Iterator[WorkItemResult]:
+    def iter_results(self) -> Generator[WorkItemResult, None, None]:
         """Yield the results as they come. On the first Ctrl-C what is in flight ends; a second one leaves at once."""
         self._scheduler.start()
         is_whole = False
@@ -170,7 +164,12 @@ class Job:
     # In the worker threads
 
     def _may_feed(self) -> bool:
-        return len(self._outbox) < self._settings.max_pending
+        self._is_full = len(self._outbox) >= self._settings.max_pending
+        return not self._is_full
+
+    def _announce_room(self) -> None:
+        if self._is_full:
+            self._scheduler.wake()
 
     def _feed(self) -> Sequence[Work] | None:
         chunk = self._feeder.read_chunk()
@@ -206,9 +205,9 @@ class Job:
         )
         self._journal.write(Entry((row,), _Ended(result)))
 
-    def _answer(self, work: Work) -> None:
+    def _answer(self, work: Work) -> float | None:
         if not self._reserve(work):
-            return
+            return None
         work.slot = self._journal.note_flight(work.key, work.label)
         answer = self._answerer.answer(work)
         self._ledger.release(work.reservation)
@@ -218,6 +217,7 @@ class Job:
         if isinstance(answer.outcome, Failure):
             rows.append(_build_failure(work, answer))
         self._journal.write(Entry(tuple(rows), _Ended(result, work, answer.outcome)))
+        return answer.answered_at
 
     def _reserve(self, work: Work) -> bool:
         """Set the budget of a call aside; return False if there is none now, and the work is in its queue again."""

@@ -28,14 +28,15 @@ class Scheduler:
     """Hands works to worker threads.
 
     ``feed`` reads the next chunk of items and returns its works, None at the end; one thread at a time calls it.
-    ``answer`` carries a work out; `finish` must be called when it is done with, from any thread.
+    ``answer`` carries a work out. It returns the time of the answer if the
+    work still counts as in flight in its scope. `finish` must be called when a work is done with, from any thread.
     """
 
     def __init__(
         self,
         n_workers: int,
         feed: Callable[[], Sequence[Work] | None],
-        answer: Callable[[Work], None],
+        answer: Callable[[Work], float | None],
         may_feed: Callable[[], bool],
     ) -> None:
         self._n_workers = n_workers
@@ -52,6 +53,7 @@ class Scheduler:
         self._n_threads = 0
         self._n_aside = 0
         self._n_idle = 0
+        self._is_waking = False
         self._n_waiting = 0  # in the middle of their work, for a scope
         #: What ended a thread that should not have ended: a defect, or the input's own exception.
         self.failure: BaseException | None = None
@@ -81,10 +83,9 @@ class Scheduler:
 
     def announce_change(self) -> None:
         """Wake one thread that may now be admitted to a scope. The lock is held."""
+        # The thread whose call has ended takes the next work itself, as soon as it has dealt with the answer.
         if self._n_waiting:
             self._changed.notify_all()
-        elif self._n_idle and self._n_ready and self._n_unfinished < self._n_workers:
-            self._changed.notify()
 
     def wake(self) -> None:
         """Have limits looked at again."""
@@ -104,7 +105,7 @@ class Scheduler:
             self._n_unfinished -= n_works
             self._end_if_done()
             # One that waits for a free place among the unfinished; it wakes the next, if there is more to do.
-            self._changed.notify()
+            self._wake_one()
 
     def push_back(self, work: Work) -> None:
         """Put a work that could not be begun back to the head of its queue."""
@@ -157,8 +158,9 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            while (work := self._take()) is not None:
-                self._answer(work)
+            work, answered_at = None, None
+            while (work := self._take(work, answered_at)) is not None:
+                answered_at = self._answer(work)
         except BaseException as error:  # noqa: BLE001 - told to the thread that waits for the results
             self.failure = self.failure or error
             self.drain()
@@ -169,17 +171,23 @@ class Scheduler:
                     self._end_if_done()
                 self._changed.notify_all()
 
-    def _take(self) -> Work | None:
-        """Return the next work whose scope admits a call, None at the end."""
+    def _take(self, ended: Work | None, answered_at: float | None) -> Work | None:
+        """Return the next work whose scope admits a call, None at the end. ``ended`` is the one before."""
         while True:
             with self._changed:
+                # Here, and not when its answer came: each time the lock is taken costs more than the rest of it.
+                if ended is not None and answered_at is not None:
+                    ended.lane.scope.end()
+                    ended.lane.scope.record_answer(answered_at)
+                    self.announce_change()
+                ended = None
                 work = self._pick()
                 if work is not None:
                     self._n_unfinished += 1
                     # One after the other, so that no more threads are awake than find something to do.
-                    if self._n_ready and self._n_unfinished < self._n_workers:
+                    if self._n_unfinished < self._n_workers and self._has_room():
                         if self._n_idle:
-                            self._changed.notify()
+                            self._wake_one()
                         elif self._n_threads - self._n_aside < self._n_workers:
                             self._start_thread()
                     return work
@@ -239,6 +247,17 @@ class Scheduler:
             self._changed.wait(max(0.001, min([_STRETCH_S, *pauses], default=_STRETCH_S)))
         finally:
             self._n_idle -= 1
+            self._is_waking = False
+
+    def _wake_one(self) -> None:
+        # One at a time: a thread that was woken may have to wait for the interpreter, and until then another that is
+        # awake does the work. It wakes the next itself.
+        if self._n_idle and not self._is_waking:
+            self._is_waking = True
+            self._changed.notify()
+
+    def _has_room(self) -> bool:
+        return any(queue and scope.has_room for scope, queue in self._ready.items())
 
     def _has_something_to_do(self) -> bool:
         return bool(self._n_ready) or not (self._is_exhausted or self._is_draining)
@@ -255,4 +274,3 @@ class Scheduler:
     def count_ready(self) -> int:
         """Return how many works were read and not begun."""
         return self._n_ready
-

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def _to_tuple(sources: Iterable[Source]) -> tuple[Source, ...]:
-    if isinstance(sources, str | bytes) or not hasattr(sources, "__iter__"):
+    given: object = sources
+    if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
         raise ConfigurationError(
-            f"sources must be a list of Source, got {type(sources).__name__}",
+            f"sources must be a list of Source, got {type(given).__name__}",
             hint="build it with Source.from_text, Source.from_file, ... and pass a list of them",
         )
     return tuple(sources)
@@ -44,8 +45,9 @@ class BatchItem:
     salt: str = attrs.field(default="", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.id is not None and (not isinstance(self.id, str) or not self.id.strip()):
-            raise ConfigurationError(f"the id of an item must be a non-blank text, got {self.id!r}", hint="leave it out")
+        label: object = self.id
+        if label is not None and (not isinstance(label, str) or not label.strip()):
+            raise ConfigurationError(f"the id of an item must be a non-blank text, got {label!r}", hint="leave it out")
 
 
 def read_item(given: object) -> BatchItem:
@@ -64,3 +66,13 @@ def read_item(given: object) -> BatchItem:
         f"an item must be a text, (id, prompt), (id, prompt, context) or a BatchItem, got {type(given).__name__}",
         hint="read other rows with read_jsonl() or read_csv(), or build BatchItem(...)",
     )
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """The input of a job: its items, and what they share."""
+
+    items: Iterable[object]
+    config: Config
+    options: Options | None = None
+    sources: tuple[Source, ...] = ()

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from pollux_batch.budgeting import Reservation
     from pollux_batch.data.items import BatchItem
     from pollux_batch.lanes import Lane
-    from pollux_sync.data.request import Call, Plan, Redelivery
     from pollux_sync.data.provider import HttpRequest
+    from pollux_sync.data.request import Call, Plan, Redelivery
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
 
@@ -21,7 +21,9 @@ class Work:
     """One item that is to be answered. ``call`` is what middleware made of it; its files are delivered.
 
     ``key`` is that of the answer in the journal, ``ask`` the hash of what the caller asked. ``followers`` are equal
-    items that get the same answer. ``request`` is the call encoded, None if it must be encoded anew. ``reserved_usd`` and ``reserved_tokens`` are the budget's reservation.
+    items that get the same answer. ``plan`` is that of its chunk until its files are delivered; ``request`` is the call
+    encoded, None if it must be encoded anew. ``slot`` is its place in the flight file, ``reservation`` its part of the
+    budget.
     """
 
     index: int

@@ -1,0 +1,95 @@
+"""One thread that takes what many threads hand in, a group at a time."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pollux_batch.data.rows import Entry
+    from pollux_batch.errors import JournalError
+
+#: A group takes no more rows than one statement has room for parameters.
+_MAX_GROUP = 500
+#: How many bytes of answers may wait before workers wait too.
+_MAX_WAITING_BYTES = 4_000_000
+
+
+class GroupWriter(ABC):
+    """Keeps entries in groups, and tells the job of each group once it is kept.
+
+    Workers hand entries in without taking a lock: where many threads take one lock for each item, they spend more time
+    on waking one another than on the items.
+    """
+
+    def __init__(self, kept: Callable[[list[Entry]], None]) -> None:
+        self._kept = kept
+        self._waiting: deque[Entry] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+        self._is_idle = False
+        self._is_closing = False
+        #: Why nothing can be kept any more, None while it can.
+        self.failure: JournalError | None = None
+        self._thread = threading.Thread(target=self._keep_groups, name="pollux-batch writer", daemon=True)
+        self._thread.start()
+
+    @abstractmethod
+    def keep(self, group: list[Entry]) -> JournalError | None:
+        """Keep a group whole or not at all; return the error if that fails."""
+
+    def write(self, entry: Entry) -> None:
+        """Hand an entry in. Entries are kept in the order of the calls.
+
+        Waits only while very much is waiting. Raises JournalError once keeping has failed.
+        """
+        if self.failure is not None:
+            raise self.failure
+        # Both are atomic: the lock is taken only by one who has to wake the writer, or to wait for it.
+        self._waiting.append(entry)
+        self._waiting_bytes += entry.size
+        if self._is_idle:
+            with self._changed:
+                self._changed.notify_all()
+        elif self._waiting_bytes > _MAX_WAITING_BYTES:
+            with self._changed:
+                while self._waiting_bytes > _MAX_WAITING_BYTES and self.failure is None:
+                    self._changed.wait(0.5)
+
+    def end(self) -> None:
+        """Keep what waits, and end the thread."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _keep_groups(self) -> None:
+        while group := self._take_group():
+            failure = self.keep(group)
+            if failure is not None:
+                with self._changed:
+                    self.failure = failure
+                    self._waiting.clear()
+                    self._changed.notify_all()
+                return
+            is_full = self._waiting_bytes > _MAX_WAITING_BYTES
+            with self._changed:
+                self._waiting_bytes -= sum(entry.size for entry in group)
+                if is_full:
+                    self._changed.notify_all()
+            self._kept(group)
+
+    def _take_group(self) -> list[Entry]:
+        """Return what waits, after a wait for it; nothing once the writer is closed."""
+        if not self._waiting:
+            with self._changed:
+                self._is_idle = True
+                # One may have come before the flag was set: no wait is long.
+                while not self._waiting and not self._is_closing:
+                    self._changed.wait(0.05)
+                self._is_idle = False
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
