@@ -752,7 +752,7 @@ from pollux_anthropic.jobs import JobHooks
 from pollux_sync.data.request import DeferredBatch
 if sys.argv[1] == "sdk":
     from anthropic import Anthropic
-    from pollux_anthropic.client import AnthropicCarrier
+    from pollux_anthropic.carrier import AnthropicCarrier
     client = AnthropicCarrier(Anthropic(api_key="k", base_url=sys.argv[2]))
 else:
     from pollux_sync.wire.http import HttpClient

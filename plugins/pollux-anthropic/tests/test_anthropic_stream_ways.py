@@ -21,7 +21,7 @@ from messages_api import (
     tool_block,
     tool_use,
 )
-from pollux_anthropic.client import AnthropicCarrier
+from pollux_anthropic.carrier import AnthropicCarrier
 from pollux_sync import (
     APIError,
     Config,
