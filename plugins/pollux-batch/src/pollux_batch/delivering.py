@@ -106,9 +106,14 @@ class Reader:
         result.cost = Decimal(0)
         return result
 
-    def follow(self, followers: Iterable[Follower], work: Work, outcome: Outcome) -> list[WorkItemResult]:
-        """Return the results of the items that wait for a work's answer."""
-        return [self._follow(follower, work, outcome) for follower in followers]
+    def follow(
+        self, followers: Iterable[Follower], work: Work, outcome: Outcome, *, is_known: bool = False
+    ) -> list[WorkItemResult]:
+        """Return the results of the items that wait for a work's answer, which may have been in the journal."""
+        results = [self._follow(follower, work, outcome) for follower in followers]
+        for result in results:
+            result.replayed = is_known
+        return results
 
     def refuse(self, refused: Refused) -> WorkItemResult:
         """Return the result of an item that could not be asked."""

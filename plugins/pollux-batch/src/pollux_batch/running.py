@@ -182,7 +182,7 @@ class Job:
         for known in chunk.known:
             work, outcome = known.work, self._read_known(known.work, known.stored)
             result = self._reader.read_known(work, outcome, known.stored.label)
-            self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome)])
+            self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
         for refused in chunk.refused:
             self._refuse(refused)
 
