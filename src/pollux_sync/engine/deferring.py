@@ -130,7 +130,8 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: JobUploads
     prepared = prepare_plan(plan, hooks, uploads)
     if prepared.blocked:
         raise prepared.blocked[min(prepared.blocked)]
-    jobs = submit_calls(prepared.calls, hooks, journal)
+    # All before the first job: an error of a middleware must not come when a part is submitted.
+    jobs = submit_calls([*map(hooks.rewrite_call, prepared.calls)], hooks, journal)
     config, facts = hooks.config, journal.facts
     schema = plan.request.options.response_schema_json()
     return DeferredHandle(
@@ -148,11 +149,12 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: JobUploads
 
 
 def submit_calls(calls: Sequence[Call], hooks: Hooks, log: SubmissionLog) -> tuple[DeferredJob, ...]:
-    """Submit calls whose files are delivered, in as few jobs as the provider's limits allow; return the jobs.
+    """Submit calls in as few jobs as the provider's limits allow; return the jobs.
 
-    Each call has its own options, schema and sources; its position in ``calls`` is the index of its custom id, whatever
-    its own index is. Call again with the same calls and log after any failure: jobs that the log has are not submitted
-    again, and one that may exist is looked up first.
+    The files of the calls are delivered, and middleware has rewritten them (`Hooks.rewrite_call`). Each has its own
+    options, schema and sources; its position in ``calls`` is the index of its custom id, whatever its own index is.
+    Call again with the same calls and log after any failure: jobs that the log has are not submitted again, and one
+    that may exist is looked up first.
 
     Raises ConfigurationError for a log of other calls, PlanningError for a request that is too large for any job,
     APIError with phase "batch_submit". After an error a job may exist that is not in the log if the log ``is_open``.
@@ -291,7 +293,7 @@ def _proves_refusal(error: BaseException, hooks: Hooks) -> bool:
 def _encode_lines(calls: Sequence[Call], first: int, hooks: Hooks, mark: str) -> Iterator[bytes]:
     # One by one and not as a slice: the sequence may build its calls when they are asked for.
     for index in range(first, len(calls)):
-        request = encode_request(hooks.rewrite_call(calls[index].with_index(index)), hooks)
+        request = encode_request(calls[index].with_index(index), hooks)
         row = hooks.encode_deferred(build_custom_id(index), request, mark)
         yield encode_json(row) + b"\n"
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.items import Asked
 from pollux_batch.data.results import BatchResult, WorkItemResult
-from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries
+from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice
+from pollux_batch.deferring import DeferredRun
 from pollux_batch.running import Job
 from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
@@ -73,6 +74,9 @@ def stream_batch(
     * ``parser``: a function from `LLMResponse` to the output; it is no part of what is paid for, and may change.
     * ``on_drift``: what to do when a question that is answered in the journal is rendered as another request now, by a
       new version or a changed default: "stop" before it is sent, "resend" it, or "reuse" the answer.
+    * ``route``: "live" calls, or the provider's deferred jobs with "batch": up to a day later, and for half the price
+      where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
+      run it again later, by cron.
     * ``ordered``: yield in the order of the items.
     * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
 
@@ -95,9 +99,12 @@ def open_job(
     limits: Limits | None = None,
     retries: Retries | None = None,
     budget: Budget | None = None,
+    route: Route = "live",
+    wait: bool = True,
     **settings: Any,
-) -> Job:
+) -> Job | DeferredRun:
     """Check all arguments and open a job. Raises ConfigurationError."""
+    check_choice("route", route, Route)
     if not isinstance(config, Config):
         raise ConfigurationError(
             f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
@@ -110,10 +117,11 @@ def open_job(
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise ConfigurationError(f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")
-    return Job(
-        Asked(items=items, config=config, options=options, sources=tuple(sources)),
-        settings=BatchSettings(limits=limits or Limits(), retries=retries or Retries(), budget=budget, **settings),
-        journal=None if journal is None else Path(journal),
-        parser=parser,
-        is_ordered=ordered,
-    )
+    asked = Asked(items=items, config=config, options=options, sources=tuple(sources))
+    job: dict[str, Any] = {
+        "settings": BatchSettings(limits=limits or Limits(), retries=retries or Retries(), budget=budget, **settings),
+        "journal": None if journal is None else Path(journal),
+        "parser": parser,
+        "is_ordered": ordered,
+    }
+    return DeferredRun(asked, wait=wait, **job) if route == "batch" else Job(asked, **job)

@@ -98,6 +98,10 @@ class Reader:
         result.duration_s = answer.duration_s
         return result
 
+    def read_outcome(self, work: Work, outcome: Outcome) -> WorkItemResult:
+        """Return the result of a work."""
+        return self._build(work, outcome, work.answers)
+
     def read_known(self, work: Work, outcome: Outcome, label: str) -> WorkItemResult:
         """Return the result of an item whose answer was in the journal, stored for the item ``label``."""
         result = self._build(work, outcome, work.answers)

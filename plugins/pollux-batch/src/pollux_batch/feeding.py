@@ -57,14 +57,26 @@ class Chunk:
 
 
 class Feeder:
-    """Reads the input of a job. One thread at a time calls `read_chunk`."""
+    """Reads the input of a job. One thread at a time calls `read_chunk`.
 
-    def __init__(self, asked: Asked, settings: BatchSettings, lanes: Lanes, journal: Journal | MemoryJournal) -> None:
+    Without ``delivers`` the files of the works are left to whoever sends them.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        settings: BatchSettings,
+        lanes: Lanes,
+        journal: Journal | MemoryJournal,
+        *,
+        delivers: bool = True,
+    ) -> None:
         self._items = iter(asked.items)
         self._asked = asked
         self._settings = settings
         self._lanes = lanes
         self._journal = journal
+        self._delivers = delivers
         self._count = 0
         self._has_earlier = journal.has_answers
         self._n_samples = 0
@@ -184,7 +196,7 @@ class Feeder:
                 request = stages.render_request(work.call, work.lane.hooks)
                 sample = SampleRow(ask=work.ask, key=work.key, request=encode_json(_describe(request)))
                 self._journal.write(Entry((sample,)))
-        ready, failed = self._prepare(leaders)
+        ready, failed = self._prepare(leaders) if self._delivers else (leaders, [])
         return Chunk(tuple(ready), tuple(known), (*refused, *failed))
 
     def _join(self, works: Sequence[Work]) -> list[Work]:

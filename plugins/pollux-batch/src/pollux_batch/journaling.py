@@ -53,7 +53,16 @@ CREATE TABLE failures (
     output_tokens INTEGER, cost TEXT, attempts INTEGER NOT NULL, at REAL NOT NULL, run INTEGER NOT NULL
 );
 CREATE TABLE samples (ask BLOB NOT NULL UNIQUE, key BLOB NOT NULL, request BLOB NOT NULL);
+CREATE TABLE submissions (
+    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, mark TEXT NOT NULL, attempted TEXT, jobs TEXT NOT NULL,
+    uploads TEXT NOT NULL, is_collected INTEGER NOT NULL, at REAL NOT NULL
+);
+CREATE TABLE members (
+    submission INTEGER NOT NULL, position INTEGER NOT NULL, key BLOB NOT NULL, label TEXT NOT NULL,
+    UNIQUE (submission, position)
+);
 """
+_SUBMISSION = "id, scope, mark, attempted, jobs, uploads"
 #: How many keys one query looks for.
 _MAX_KEYS = 500
 #: One slot of the flight file: the time of the start, the key, and the beginning of the label.
@@ -118,6 +127,41 @@ class Journal(GroupWriter):
         columns = "COALESCE(SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)), 0), TOTAL(CAST(cost AS REAL))"
         sums = [next(iter(self._select(f"SELECT {columns} FROM {table}", []))) for table in ("answers", "failures")]  # noqa: S608
         return sum(tokens for tokens, _ in sums), str(sum(cost for _, cost in sums))
+
+    # Submissions, in the thread that submits: on disk when the method returns
+
+    def list_submissions(self) -> list[tuple[Any, ...]]:
+        """Return the submissions whose answers are not collected: id, scope, mark, attempt, jobs and uploads."""
+        return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE NOT is_collected ORDER BY id", [])  # noqa: S608
+
+    def list_members(self, submission: int) -> list[tuple[bytes, str]]:
+        """Return the keys and labels of a submission's items, in their order."""
+        query = "SELECT key, label FROM members WHERE submission = ? ORDER BY position"
+        return [(key, label) for key, label in self._select(query, [submission])]
+
+    def insert_submission(
+        self, scope: str, mark: str, members: Sequence[tuple[bytes, str]], at: float
+    ) -> tuple[Any, ...]:
+        """Record a submission and its items together; return it as `list_submissions` does."""
+        with self._guarded("write"):
+            self._reader.execute("BEGIN IMMEDIATE")
+            try:
+                columns = "(scope, mark, jobs, uploads, is_collected, at) VALUES (?, ?, '[]', '[]', 0, ?)"
+                number = self._reader.execute(f"INSERT INTO submissions {columns}", [scope, mark, at]).lastrowid
+                rows = [(number, position, key, label) for position, (key, label) in enumerate(members)]
+                self._reader.executemany("INSERT INTO members VALUES (?, ?, ?, ?)", rows)
+                self._reader.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._reader.execute("ROLLBACK")
+                raise
+        return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE id = ?", [number])[0]  # noqa: S608
+
+    def update_submission(self, submission: int, **values: Any) -> None:
+        """Record changes of a submission."""
+        fields = ", ".join(f"{name} = ?" for name in values)
+        with self._guarded("write"):
+            self._reader.execute(f"UPDATE submissions SET {fields} WHERE id = ?", [*values.values(), submission])  # noqa: S608
 
     # Writing, from any thread
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pollux_batch.data.items import Asked
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.results import TerminationKind
+    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
     from pollux_sync.data.reply import Outcome
@@ -180,30 +181,15 @@ class Job:
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
         for known in chunk.known:
-            work, outcome = known.work, self._read_known(known.work, known.stored)
+            work, outcome = known.work, read_known(known.work, known.stored)
             result = self._reader.read_known(work, outcome, known.stored.label)
             self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
         for refused in chunk.refused:
             self._refuse(refused)
 
-    def _read_known(self, work: Work, stored: Any) -> Outcome:
-        try:
-            return read_stored(stored, work.call, work.lane.hooks)
-        except PolluxError as error:
-            return Failure(error)
-        except Exception as error:  # noqa: BLE001 - one stored answer that cannot be read must not cost the others
-            return Failure(PolluxError(f"the stored answer cannot be read: {error}"))
-
     def _refuse(self, refused: Refused) -> None:
         result = self._reader.refuse(refused)
-        row = FailureRow(
-            label=refused.label,
-            key=b"",
-            error=result.error or "",
-            category=result.error_category or "",
-            at=time.time(),
-        )
-        self._journal.write(Entry((row,), _Ended(result)))
+        self._journal.write(Entry((build_refusal(refused, result),), _Ended(result)))
 
     def _answer(self, work: Work) -> float | None:
         if not self._reserve(work):
@@ -272,6 +258,27 @@ class Job:
                     error_category=failed.error_category,
                     triggering_item_id=failed.item_id,
                 )
+
+
+def read_known(work: Work, stored: StoredAnswer) -> Outcome:
+    """Return the outcome in a stored answer; one that cannot be read must not cost the others."""
+    try:
+        return read_stored(stored, work.call, work.lane.hooks)
+    except PolluxError as error:
+        return Failure(error)
+    except Exception as error:  # noqa: BLE001 - a decoder of a plugin may raise anything
+        return Failure(PolluxError(f"the stored answer cannot be read: {error}"))
+
+
+def build_refusal(refused: Refused, result: WorkItemResult) -> FailureRow:
+    """Return the row of an item that cannot be asked."""
+    return FailureRow(
+        label=refused.label,
+        key=b"",
+        error=result.error or "",
+        category=result.error_category or "",
+        at=time.time(),
+    )
 
 
 @attrs.frozen(weakref_slot=False)

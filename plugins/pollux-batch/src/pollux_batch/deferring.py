@@ -1,0 +1,132 @@
+"""A job by way of deferred jobs: feeding -> submitting -> delivering."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from pollux_batch.data.results import Termination, WorkItemResult
+from pollux_batch.data.rows import Entry
+from pollux_batch.data.usage import read_usage
+from pollux_batch.delivering import Outbox, Reader
+from pollux_batch.feeding import Chunk, Feeder
+from pollux_batch.journaling import Journal
+from pollux_batch.lanes import Lanes
+from pollux_batch.submitting import Collected, Submitter, build_rows
+from pollux_sync.errors import ConfigurationError
+from pollux_sync.plugin import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from pollux_batch.data.items import Asked
+    from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.data.settings import BatchSettings
+
+_STRETCH_S = 0.2
+
+
+class DeferredRun:
+    """One run over the items of a job, by the provider's deferred jobs. Iterate over it once."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        *,
+        settings: BatchSettings,
+        journal: Path | None,
+        parser: Callable[[LLMResponse], Any] | None,
+        is_ordered: bool,
+        wait: bool,
+    ) -> None:
+        if journal is None:
+            raise ConfigurationError(
+                "route='batch' needs a journal: the answers come up to a day later", hint="pass journal='job.db'"
+            )
+        if settings.budget is not None:
+            raise ConfigurationError("route='batch' keeps no budget", hint="leave budget out, or submit fewer items")
+        self._wait = wait
+        self._reader = Reader(parser)
+        self._outbox = Outbox(is_ordered=is_ordered, changed=lambda: None)
+        self._journal = Journal(journal, self._deliver)
+        self._lanes = Lanes(settings)
+        self._feeder = Feeder(asked, settings, self._lanes, self._journal, delivers=False)
+        self._stop = threading.Event()
+        self.termination = Termination()
+
+    @property
+    def n_read(self) -> int:
+        """How many items were read."""
+        return self._feeder.count
+
+    def iter_results(self) -> Generator[WorkItemResult, None, None]:
+        """Yield the results as they come; on Ctrl-C those so far. Jobs go on at the provider."""
+        is_whole = False
+        try:
+            yield from self._run()
+            is_whole = True
+        except KeyboardInterrupt:
+            self.termination = Termination(kind="interrupted", reason="Ctrl-C")
+            is_whole = True
+        finally:
+            try:
+                self._journal.close(self.termination.kind if is_whole else "failed")
+            finally:
+                self._lanes.__exit__(None, None, None)
+        # What was on its way to the disk when the journal was closed.
+        self._outbox.release()
+        yield from self._outbox.take(0.0)
+
+    def _run(self) -> Iterator[WorkItemResult]:
+        submitter = Submitter(self._journal)
+        while (chunk := self._feeder.read_chunk()) is not None:
+            self._deliver_unasked(chunk)
+            for work in chunk.works:
+                submitter.add(work)
+            yield from self._outbox.take(0.0)
+        submitter.submit()
+        failed: dict[bytes, Collected] = {}
+        for collected in submitter.iter_items(self._stop, wait=self._wait):
+            # An answer may follow the failure of the same request.
+            if isinstance(collected.item.outcome, Reply):
+                failed.pop(collected.key, None)
+                self._keep(collected)
+            else:
+                failed[collected.key] = collected
+            yield from self._outbox.take(0.0)
+        for collected in failed.values():
+            self._keep(collected)
+        if submitter.n_pending:
+            self.termination = Termination(
+                kind="submitted", reason=f"{submitter.n_pending} items wait for their answers: run again later"
+            )
+
+    def _deliver_unasked(self, chunk: Chunk) -> None:
+        from pollux_batch.running import build_refusal, read_known
+
+        for known in chunk.known:
+            work, outcome = known.work, read_known(known.work, known.stored)
+            result = self._reader.read_known(work, outcome, known.stored.label)
+            self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
+        for refused in chunk.refused:
+            result = self._reader.refuse(refused)
+            self._journal.write(Entry((build_refusal(refused, result),), [result]))
+
+    def _keep(self, collected: Collected) -> None:
+        rows = build_rows(collected)
+        self._journal.write(Entry(tuple(rows), self._build_results(collected, rows)))
+
+    def _build_results(self, collected: Collected, rows: list[Any]) -> list[WorkItemResult]:
+        work, outcome = collected.work, collected.item.outcome
+        if work is None:
+            return []
+        result = self._reader.read_outcome(work, outcome)
+        result.token_usage = read_usage(outcome.usage)
+        costs = [row.cost for row in rows if row.cost is not None]
+        result.cost = Decimal(costs[0]) if costs else None
+        return [result, *self._reader.follow(self._feeder.close(work), work, outcome)]
+
+    def _deliver(self, entries: list[Entry]) -> None:
+        self._outbox.put([result for entry in entries for result in entry.reminder or ()])

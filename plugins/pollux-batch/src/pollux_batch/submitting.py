@@ -1,0 +1,255 @@
+"""Works -> deferred jobs -> answers: the way that takes up to a day, at half the price where the provider says so.
+
+The input is read to its end first. What is neither answered nor submitted goes into submissions of its own; those of an
+earlier run are looked at again, and never submitted twice.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_batch.data.rows import AnswerRow, FailureRow
+from pollux_batch.delivering import name_category
+from pollux_batch.submissions import Submission, begin_submission
+from pollux_sync import stages
+from pollux_sync.data.handles import build_custom_id, is_terminal
+from pollux_sync.data.provider import encode_json
+from pollux_sync.data.reply import Failure
+from pollux_sync.data.request import JobItem
+from pollux_sync.errors import APIError, ConfigurationError, copy_error
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Sequence
+
+    from pollux_batch.data.work import Work
+    from pollux_batch.journaling import Journal
+    from pollux_batch.lanes import Lane
+    from pollux_sync.data.request import Call
+
+#: How many items one submission has at most; the provider's limits may cut it into several jobs.
+_MAX_ITEMS = 20_000
+#: The waits between two looks at the jobs, in seconds.
+_FIRST_LOOK_S, _MAX_LOOK_S = 5.0, 300.0
+
+
+@attrs.define(eq=False)
+class Pending:
+    """A submission with its members, keys and labels, and its works by position.
+
+    A work is None if the input of this run does not hold it.
+    """
+
+    submission: Submission
+    lane: Lane
+    members: Sequence[tuple[bytes, str]]
+    works: list[Work | None]
+
+    def build_collected(self, item: JobItem) -> Collected:
+        """Return an item with its member and its work."""
+        key, label = self.members[item.index]
+        return Collected(key, label, self.lane, self.works[item.index], item)
+
+
+@attrs.frozen(eq=False)
+class Collected:
+    """An item of a job that has ended, with its work if the input of this run holds it."""
+
+    key: bytes
+    label: str
+    lane: Lane
+    work: Work | None
+    item: JobItem
+
+
+class Submitter:
+    """Submits works, and collects their answers."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._pending: list[Pending] = []
+        self._new: dict[Lane, list[Work]] = {}
+        self._earlier = [Submission(journal, row) for row in journal.list_submissions()]
+        self._members = [journal.list_members(submission.id) for submission in self._earlier]
+        #: Where the items of earlier submissions are: the submission's index and the position in it, by key.
+        self._places = {
+            key: (index, position)
+            for index, members in enumerate(self._members)
+            for position, (key, _) in enumerate(members)
+        }
+        self._resumed: dict[int, Pending] = {}
+
+    @property
+    def n_pending(self) -> int:
+        """How many items wait for their answers."""
+        works = (work for pending in self._pending for work in pending.works)
+        return sum(work is not None for work in works)
+
+    def add(self, work: Work) -> None:
+        """Take a work: one that an earlier run has submitted goes back to its place."""
+        if work.lane.hooks.info.deferred is None:
+            raise ConfigurationError(
+                f"provider {work.lane.hooks.info.name!r} takes no deferred requests",
+                hint="leave route out, or use another provider",
+            )
+        place = self._places.get(work.key)
+        if place is None:
+            self._add_new(work)
+            return
+        index, position = place
+        if index not in self._resumed:
+            members = self._members[index]
+            self._resumed[index] = Pending(self._earlier[index], work.lane, members, [None] * len(members))
+        self._resumed[index].works[position] = work
+
+    def _add_new(self, work: Work) -> None:
+        works = self._new.setdefault(work.lane, [])
+        works.append(work)
+        if len(works) == _MAX_ITEMS:
+            self._submit_new(work.lane)
+
+    def submit(self) -> None:
+        """Submit all that was taken and is not submitted yet. Raises what `stages.submit_calls` raises."""
+        for pending in self._resumed.values():
+            self._finish_earlier(pending)
+        for lane in [*self._new]:
+            self._submit_new(lane)
+
+    def _finish_earlier(self, pending: Pending) -> None:
+        """Go on with a submission that was interrupted: its jobs exist, may exist, or are to be submitted."""
+        submission = pending.submission
+        covered = sum(job.request_count for job in submission.jobs)
+        self._pending.append(pending)
+        if covered >= len(pending.works):
+            return
+        missing = [position for position, work in enumerate(pending.works) if work is None]
+        if missing:
+            raise ConfigurationError(
+                f"a submission of {len(pending.works)} items was interrupted, and {len(missing)} of them are not in "
+                "the input any more",
+                hint="run once with the same input, so that it can be looked for and finished",
+            )
+        self._submit(pending)
+
+    def _submit_new(self, lane: Lane) -> None:
+        works = self._new.pop(lane, [])
+        if not works:
+            return
+        submission = begin_submission(self._journal, lane.scope.name, works)
+        pending = Pending(submission, lane, [(work.key, work.label) for work in works], [*works])
+        self._pending.append(pending)
+        self._submit(pending)
+
+    def _submit(self, pending: Pending) -> None:
+        hooks = pending.lane.hooks
+        uploads = stages.JobUploads(pending.submission, hooks)
+        try:
+            _deliver_files([work for work in pending.works if work is not None], hooks, uploads)
+            stages.submit_calls(_list_calls(pending), hooks, pending.submission)
+        except BaseException:
+            uploads.end()
+            raise
+
+    def iter_items(self, stop: threading.Event, *, wait: bool) -> Iterator[Collected]:
+        """Yield each item of the jobs that have ended; with ``wait``, until all have.
+
+        An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
+        were yielded and the iterator is asked for the next.
+        """
+        look_s = _FIRST_LOOK_S
+        open_ones = [*self._pending]
+        while open_ones and not stop.is_set():
+            ended = [pending for pending in open_ones if self._has_ended(pending)]
+            for pending in ended:
+                yield from self._collect(pending)
+                open_ones.remove(pending)
+            if not wait:
+                return
+            if open_ones and not ended:
+                stop.wait(look_s)
+                look_s = min(look_s * 1.5, _MAX_LOOK_S)
+
+    def _has_ended(self, pending: Pending) -> bool:
+        states = stages.inspect_jobs(pending.submission.jobs, pending.lane.hooks)
+        return all(is_terminal(state.status) for state in states)
+
+    def _collect(self, pending: Pending) -> Iterator[Collected]:
+        """Yield the items of jobs that have ended; those whose answers are missing come last, as failures."""
+        hooks, jobs = pending.lane.hooks, pending.submission.jobs
+        seen: set[int] = set()
+        damage: APIError | None = None
+        for job, state in zip(jobs, stages.inspect_jobs(jobs, hooks), strict=True):
+            try:
+                for item in stages.iter_job_items(job, state, _list_calls(pending), hooks):
+                    seen.add(item.index)
+                    yield pending.build_collected(item)
+            except APIError as error:
+                if error.kind != "malformed":
+                    raise
+                damage = error
+        self._pending.remove(pending)
+        if damage is None:
+            pending.submission.record_end()
+            stages.release_jobs(jobs, hooks, files=pending.submission.files)
+            return
+        # Nothing is released, so that the next run can look for them again.
+        for index in sorted({*range(len(pending.works))} - seen):
+            failure = Failure(copy_error(damage, call_idx=index))
+            custom_id = build_custom_id(index)
+            yield pending.build_collected(JobItem(index=index, custom_id=custom_id, outcome=failure, status="missing"))
+
+
+def _list_calls(pending: Pending) -> Sequence[Call]:
+    """Return the calls of a submission; one that the input does not hold is read like its neighbours."""
+    known = next(work.call for work in pending.works if work is not None)
+    return [known if work is None else work.call for work in pending.works]
+
+
+def _deliver_files(works: Sequence[Work], hooks: stages.Hooks, uploads: stages.JobUploads) -> None:
+    """Deliver the files of works: stored under the mark of their submission, or in their requests."""
+    for _, group in groupby(works, lambda work: id(work.plan)):
+        some = [*group]
+        if some[0].plan is None:
+            continue
+        plan = attrs.evolve(some[0].plan, calls=tuple(work.call for work in some))
+        prepared = stages.prepare_plan(plan, hooks, uploads)
+        if prepared.blocked:
+            raise prepared.blocked[min(prepared.blocked)]
+        for work, call in zip(some, prepared.calls, strict=True):
+            work.call, work.plan = call, None
+
+
+def build_rows(collected: Collected) -> list[AnswerRow | FailureRow]:
+    """Return what is to be kept of an item: its answer as it came, and its failure."""
+    item, outcome, now = collected.item, collected.item.outcome, time.time()
+    rows: list[AnswerRow | FailureRow] = []
+    if item.response is not None:
+        response, usage, hooks = item.response, outcome.usage, collected.lane.hooks
+        cost = hooks.price(hooks.config.model, usage, tier="batch") if hooks.can_price else None
+        rows.append(
+            AnswerRow(
+                key=collected.key,
+                ask=collected.work.ask if collected.work else b"",
+                label=collected.label,
+                format="response",
+                body=response.content if response.content is not None else encode_json(response.body),
+                request_id=response.request_id,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                total_tokens=usage.total_tokens,
+                cached_tokens=usage.cached_tokens,
+                cost=None if cost is None else str(cost),
+                at=now,
+            )
+        )
+    if isinstance(outcome, Failure):
+        error = outcome.error
+        text = f"{type(error).__name__}: {error.message}"
+        rows.append(
+            FailureRow(label=collected.label, key=collected.key, error=text, category=name_category(error), at=now)
+        )
+    return rows
