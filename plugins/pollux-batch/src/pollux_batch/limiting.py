@@ -23,13 +23,15 @@ _LEAST_GAIN = 1.08
 _LEAST_KEPT = 0.97
 #: Where more calls in flight brought nothing, it is tried again after this time, doubled up to the other.
 _FIRST_RETRY_S, _MAX_RETRY_S = 0.5, 16.0
-#: What a throttle leaves of the limit and of the rate.
+#: What a refusal leaves of the limit.
 _BACK_OFF = 0.7
 _BACK_OFF_RATE = 0.95
-#: By how much the rate of a scope that was throttled grows in a second: a refusal comes every 10 to 20 seconds then.
-_RATE_GROWTH = 0.005
+#: The part of the rate before the first refusal that is tried next.
+_SUSTAINED = 0.7
+#: The time until the rate before a refusal is reached again: short after the first, when it is hardly known.
+_FIRST_RECOVERY_S, _RECOVERY_S = 3.0, 10.0
 #: Answers of the last seconds tell the rate that a provider takes.
-_WINDOW_S = 5.0
+_WINDOW_S = 10.0
 #: So many failures in a row that say nothing about their items, and the provider counts as down.
 _FAILURES_TO_OPEN = 5
 _FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 5.0
@@ -132,6 +134,34 @@ class _Climb:
         self._count, self._since = 0, now
 
 
+class _Pace:
+    """The rate at which a provider was seen to refuse, approached again and then carefully exceeded.
+
+    The curve is that of TCP CUBIC: steep far below the rate, flat near it, and steep again far above, for a provider
+    that takes more than it did.
+    """
+
+    #: What a refusal leaves of the rate.
+    _LEFT = 0.9
+
+    def __init__(self, rate: float, recovery_s: float, now: float) -> None:
+        self._proven = rate
+        self._recovery_s = recovery_s
+        self._since = now
+        self.bucket = Bucket(rate * self._LEFT, max(1.0, rate * 0.1), now)
+
+    def wait_s(self, now: float) -> float:
+        """Return the seconds until a call may go."""
+        x = (now - self._since) / self._recovery_s - 1.0
+        self.bucket.rate = self._proven * (1.0 + (1.0 - self._LEFT) * x * x * x)
+        return self.bucket.wait_s(1.0, now)
+
+    @property
+    def rate(self) -> float:
+        """The calls a second now."""
+        return self.bucket.rate
+
+
 class Scope:
     """The limits of one scope. After a refusal ``next_at`` is the time at which a call may be admitted, else 0."""
 
@@ -146,10 +176,10 @@ class Scope:
         self._climb = _Climb(self._ceiling, is_adaptive=limits.adaptive, now=now)
         self._requests = _build_bucket(limits.requests_per_minute, limits.burst_s, now)
         self._tokens = _build_bucket(limits.tokens_per_minute, limits.burst_s, now)
-        #: The rate that was found by being refused, in calls a second.
-        self._pace: Bucket | None = None
-        self._paced_at = now
+        #: None until the scope was refused for its rate.
+        self._pace: _Pace | None = None
         self._answers: deque[float] = deque(maxlen=10_000)
+        self._pause_times: deque[tuple[float, float]] = deque(maxlen=100)
         self._paused_until = 0.0
         self._pauses = 0
         self._incident = 0
@@ -191,9 +221,8 @@ class Scope:
         if wait_s > 0:
             self.next_at = now + wait_s
             return False
-        for bucket, amount in ((self._requests, 1.0), (self._pace, 1.0), (self._tokens, float(n_tokens))):
-            if bucket is not None:
-                bucket.take(amount)
+        for bucket, amount in self._list_buckets(n_tokens):
+            bucket.take(amount)
         self.in_flight += 1
         self.next_at = 0.0
         if self.in_flight >= self._climb.limit:
@@ -201,16 +230,13 @@ class Scope:
         return True
 
     def _wait_for_buckets(self, n_tokens: int, now: float) -> float:
-        if self._pace is not None:
-            self._grow_pace(now)
-        buckets = ((self._requests, 1.0), (self._pace, 1.0), (self._tokens, float(n_tokens)))
-        return max((bucket.wait_s(amount, now) for bucket, amount in buckets if bucket is not None), default=0.0)
+        wait_s = self._pace.wait_s(now) if self._pace is not None else 0.0
+        return max([wait_s, *(bucket.wait_s(amount, now) for bucket, amount in self._list_buckets(n_tokens))])
 
-    def _grow_pace(self, now: float) -> None:
-        pace = self._pace
-        if pace is not None and now - self._paced_at > 1.0 and not self._pauses:
-            pace.rate *= 1.0 + _RATE_GROWTH * (now - self._paced_at)
-            self._paced_at = now
+    def _list_buckets(self, n_tokens: int) -> list[tuple[Bucket, float]]:
+        pace = self._pace.bucket if self._pace is not None else None
+        buckets = ((self._requests, 1.0), (pace, 1.0), (self._tokens, float(n_tokens)))
+        return [(bucket, amount) for bucket, amount in buckets if bucket is not None]
 
     def settle(self, estimated: int, actual: int | None) -> None:
         """Correct the tokens of a call that was answered; None keeps the estimate."""
@@ -240,22 +266,34 @@ class Scope:
             if wait_s is None:
                 wait_s = min(self._retries.throttle_wait_s * 2.0**self._pauses, self._retries.max_wait_s)
             self._pauses += 1
-            self._paused_until = max(self._paused_until, now + wait_s)
+            self._pause(wait_s, now)
         elif retry_after_s is not None:
-            self._paused_until = max(self._paused_until, now + retry_after_s)
+            self._pause(retry_after_s, now)
+
+    def _pause(self, wait_s: float, now: float) -> None:
+        begin = max(now, self._paused_until)
+        self._paused_until = max(self._paused_until, now + wait_s)
+        if self._paused_until > begin:
+            self._pause_times.append((begin, self._paused_until))
 
     def _slow_down(self, now: float) -> None:
         if not self._is_adaptive:
             return
-        self._climb.back_off(now)
-        recent = [at for at in self._answers if at > now - _WINDOW_S]
-        if len(recent) >= 2:  # noqa: PLR2004 - a rate needs two answers
-            span_s = max(now - recent[0], 0.1)
-            rate = len(recent) / span_s * _BACK_OFF_RATE
-            if self._pace is not None:
-                rate = min(rate, self._pace.rate * _BACK_OFF_RATE)
-            self._pace = Bucket(max(rate, 0.2), max(1.0, rate * 0.05), now)
-            self._paced_at = now
+        if self._pace is not None:
+            self._pace = _Pace(self._pace.rate * _BACK_OFF_RATE, _RECOVERY_S, now)
+        elif (rate := self._measure_rate(now)) is not None:
+            # The first refusal often ends a burst, whose rate no provider sustains.
+            self._pace = _Pace(rate * _SUSTAINED, _FIRST_RECOVERY_S, now)
+
+    def _measure_rate(self, now: float) -> float | None:
+        """Return the calls a second that the provider has taken lately, pauses left out; None if there were too few."""
+        start = now - _WINDOW_S
+        recent = [at for at in self._answers if at > start]
+        if len(recent) < 2:  # noqa: PLR2004 - a rate needs two answers
+            return None
+        start = max(start, recent[0])
+        paused_s = sum(max(0.0, min(end, now) - max(begin, start)) for begin, end in self._pause_times)
+        return len(recent) / max(now - start - paused_s, 0.2)
 
     def record_overload(self, now: float) -> None:
         """Learn from a failure of the provider that says nothing about the item: too many in a row, and it is down."""
@@ -281,7 +319,7 @@ class Scope:
             if quota.remaining <= 0 or (
                 quota is quotas.requests and quota.remaining < min(_LOW_QUOTA_CALLS, quota.limit * _LOW_QUOTA)
             ):
-                self._paused_until = max(self._paused_until, now + min(quota.reset_s, self._retries.max_wait_s))
+                self._pause(min(quota.reset_s, self._retries.max_wait_s), now)
 
 
 def _build_bucket(per_minute: float | None, burst_s: float, now: float) -> Bucket | None:
