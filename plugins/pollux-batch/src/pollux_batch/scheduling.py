@@ -242,7 +242,8 @@ class Scheduler:
     def _wait(self) -> None:
         self._n_idle += 1
         now = time.monotonic()
-        pauses = [scope.next_at - now for scope, queue in self._ready.items() if queue]
+        # One that would admit a call now waits for a free place among the unfinished, which is announced.
+        pauses = [scope.next_at - now for scope, queue in self._ready.items() if queue and scope.next_at]
         try:
             self._changed.wait(max(0.001, min([_STRETCH_S, *pauses], default=_STRETCH_S)))
         finally:
