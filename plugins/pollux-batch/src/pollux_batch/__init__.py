@@ -6,7 +6,8 @@ from pollux_batch.data.responses import LLMResponse
 from pollux_batch.data.results import BatchResult, Termination, WorkItemResult
 from pollux_batch.data.settings import Budget, Limits, Retries
 from pollux_batch.data.usage import TokenUsage
-from pollux_batch.errors import BatchBudgetExceeded, DriftError, JournalError
+from pollux_batch.errors import BatchBudgetExceeded, DriftError, JournalError, RowError
+from pollux_batch.reading import read_csv, read_jsonl
 
 __all__ = [
     "BatchBudgetExceeded",
@@ -18,9 +19,12 @@ __all__ = [
     "LLMResponse",
     "Limits",
     "Retries",
+    "RowError",
     "Termination",
     "TokenUsage",
     "WorkItemResult",
+    "read_csv",
+    "read_jsonl",
     "run_batch",
     "stream_batch",
 ]

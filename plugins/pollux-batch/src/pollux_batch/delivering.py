@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pollux_batch.answering import Answer
-    from pollux_batch.data.items import BatchItem
+    from pollux_batch.data.items import BatchItem, BrokenItem
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.work import Follower, Refused, Work
     from pollux_sync.data.reply import Outcome
@@ -172,7 +172,11 @@ def _describe_reply(reply: Reply) -> dict[str, Any]:
 
 
 def _fail(
-    index: int, label: str, item: BatchItem | None, error: Exception, metadata: dict[str, Any] | None = None
+    index: int,
+    label: str,
+    item: BatchItem | BrokenItem | None,
+    error: Exception,
+    metadata: dict[str, Any] | None = None,
 ) -> WorkItemResult:
     text = error.message if isinstance(error, PolluxError) else str(error)
     return WorkItemResult(

@@ -3,6 +3,7 @@
 PolluxError
 ├── JournalError            the journal cannot be read or written
 ├── DriftError              requests are rendered otherwise than those whose answers the journal holds
+├── RowError                a row of the input cannot be asked
 └── BatchBudgetExceeded     the budget does not allow a call
 """
 
@@ -34,6 +35,14 @@ class DriftError(ConfigurationError):
         self.path = path
         self.old = old
         self.new = new
+
+
+class RowError(ConfigurationError):
+    """A row of the input cannot be asked. ``line`` is the number of the line on which it begins, counted from 1."""
+
+    def __init__(self, message: str, *, hint: str | None = None, line: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
 
 
 class BatchBudgetExceeded(PolluxError):  # noqa: N818 - the name that users of other bulk packages know

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_batch.data.items import BatchItem, read_item
+from pollux_batch.data.items import BatchItem, BrokenItem, read_item
 from pollux_batch.data.rows import Entry, SampleRow
 from pollux_batch.data.work import Follower, Refused, Work
 from pollux_batch.drifting import check_drift
@@ -102,7 +102,7 @@ class Feeder:
             try:
                 item = read_item(row)
             except PolluxError as error:
-                refused.append(Refused(index, f"item_{index}", None, error))
+                refused.append(_refuse(index, row, error))
             else:
                 entries.append((index, item.id or f"item_{index}", item))
         works: list[Work] = []
@@ -241,6 +241,11 @@ class Feeder:
                     work.n_tokens = estimate.input_tokens + estimate.output_tokens
                 ready.append(work)
         return ready, failed
+
+
+def _refuse(index: int, given: object, error: PolluxError) -> Refused:
+    broken = given if isinstance(given, BrokenItem) else None
+    return Refused(index, (broken and broken.id) or f"item_{index}", broken, error)
 
 
 def _hash_shared(plan: Plan) -> bytes:

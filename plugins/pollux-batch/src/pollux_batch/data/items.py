@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pollux_sync import Config, Options, Source
+    from pollux_sync.errors import PolluxError
 
 
 def _to_tuple(sources: Iterable[Source]) -> tuple[Source, ...]:
@@ -50,11 +51,22 @@ class BatchItem:
             raise ConfigurationError(f"the id of an item must be a non-blank text, got {label!r}", hint="leave it out")
 
 
+@attrs.frozen
+class BrokenItem:
+    """An item that its reader could not build. It fails with ``error``, and the others go on."""
+
+    error: PolluxError
+    id: str | None = None
+    context: Any = attrs.field(default=None, kw_only=True)
+
+
 def read_item(given: object) -> BatchItem:
     """Return an item as a caller may write it: a text, (id, prompt), (id, prompt, context), or a `BatchItem`.
 
-    Raises ConfigurationError for anything else.
+    Raises the error of a `BrokenItem`, and ConfigurationError for anything else.
     """
+    if isinstance(given, BrokenItem):
+        raise given.error
     if isinstance(given, BatchItem):
         return given
     if isinstance(given, str):

@@ -8,7 +8,7 @@ import attrs
 
 if TYPE_CHECKING:
     from pollux_batch.budgeting import Reservation
-    from pollux_batch.data.items import BatchItem
+    from pollux_batch.data.items import BatchItem, BrokenItem
     from pollux_batch.lanes import Lane
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Plan, Redelivery
@@ -58,5 +58,5 @@ class Refused:
 
     index: int
     label: str
-    item: BatchItem | None
+    item: BatchItem | BrokenItem | None
     error: PolluxError
