@@ -8,6 +8,7 @@ from pollux_batch.data.settings import Budget, Limits, Retries
 from pollux_batch.data.usage import TokenUsage
 from pollux_batch.errors import BatchBudgetExceeded, DriftError, JournalError, RowError
 from pollux_batch.reading import read_csv, read_jsonl
+from pollux_batch.writing import WrittenFiles, write_results
 
 __all__ = [
     "BatchBudgetExceeded",
@@ -23,8 +24,10 @@ __all__ = [
     "Termination",
     "TokenUsage",
     "WorkItemResult",
+    "WrittenFiles",
     "read_csv",
     "read_jsonl",
     "run_batch",
     "stream_batch",
+    "write_results",
 ]

@@ -1,0 +1,130 @@
+"""Rows -> a file of JSON lines or CSV, which appears whole or not at all.
+
+Rows are written into a temporary file beside it. The columns of a CSV file are those of all rows together, so it is
+made from that file at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from pollux_sync.data.texts import replace_nested_surrogates
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise ConfigurationError for a path at which no table can be written, or for one in use."""
+    if path.suffix not in _FORMATS:
+        raise ConfigurationError(
+            f"{str(path)!r} has no known format", hint=f"end it with one of: {', '.join(sorted(_FORMATS))}"
+        )
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"the folder of {str(path)!r} does not exist", hint=f"make {str(path.parent)!r}")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise ConfigurationError(f"{str(path)!r} exists already", hint="pass another path, or overwrite it")
+
+
+class TableWriter:
+    """Writes one table. Leaving the ``with`` block without `commit` leaves nothing behind."""
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        check_output(path, overwrite=overwrite)
+        self.path = path
+        self.n_rows = 0
+        self._overwrite = overwrite
+        self._convert = _FORMATS[path.suffix]
+        #: In the order in which rows brought them.
+        self._columns: dict[str, None] = {}
+        self._part = self._name_part()
+        try:
+            # Not by tempfile, whose files nobody else may read.
+            self._file = self._part.open("x", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{str(path)!r} cannot be written: {error.strerror}", hint="check the permissions of its folder"
+            ) from error
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row of JSON values."""
+        self._columns |= dict.fromkeys(row)
+        self._file.write(json.dumps(replace_nested_surrogates(row), ensure_ascii=False) + "\n")
+        self.n_rows += 1
+
+    def commit(self) -> None:
+        """Put the table in its place. Raises ConfigurationError if another file is there by now."""
+        _sync(self._file)
+        self._file.close()
+        if self._convert is not None:
+            self._replace_part(self._convert)
+        check_output(self.path, overwrite=self._overwrite)
+        self._part.replace(self.path)
+        _sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Drop what was written."""
+        with suppress(OSError):  # a full disk takes nothing of what is still buffered either
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def _replace_part(self, convert: Callable[[Path, Path, list[str]], None]) -> None:
+        rows, self._part = self._part, self._name_part()
+        try:
+            convert(rows, self._part, [*self._columns])
+        finally:
+            rows.unlink()
+
+    def _name_part(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+
+
+def _convert_to_csv(rows: Path, path: Path, columns: list[str]) -> None:
+    with rows.open(encoding="utf-8") as lines, path.open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for line in lines:
+            row = json.loads(line)
+            writer.writerow([_format_cell(row.get(name)) for name in columns])
+        _sync(file)
+
+
+def _format_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+#: What makes a file of each suffix from JSON lines; None where it is JSON lines itself.
+_FORMATS: dict[str, Callable[[Path, Path, list[str]], None] | None] = {".jsonl": None, ".csv": _convert_to_csv}
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    # After a power failure the new name would be missing otherwise. Windows opens no folders.
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
