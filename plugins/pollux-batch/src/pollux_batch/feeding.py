@@ -92,6 +92,11 @@ class Feeder:
 
     def read_chunk(self) -> Chunk | None:
         """Return the next items, planned; None at the end. Raises what the input raises, and DriftError."""
+        planned = self.plan_chunk()
+        return None if planned is None else self._look_up(*planned)
+
+    def plan_chunk(self) -> tuple[list[Work], list[Refused]] | None:
+        """Return the next items as works, and those that cannot be asked; None at the end."""
         given = list(islice(self._items, _CHUNK))
         if not given:
             return None
@@ -111,7 +116,7 @@ class Feeder:
                 refused.append(entry)
             else:
                 works.append(entry)
-        return self._look_up(works, refused)
+        return works, refused
 
     # Planning
 

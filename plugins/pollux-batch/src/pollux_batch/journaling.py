@@ -253,7 +253,7 @@ class Journal(GroupWriter):
 
     def _read_flights(self) -> Iterator[tuple[str, bytes]]:
         """Yield what was in flight when the last run was killed: labels and keys without an answer."""
-        noted = dict(_read_flights(_name_beside(self.path, "flight")))
+        noted = dict(read_flights(self.path))
         answered = self.find_answers([*noted])
         yield from ((label, key) for key, label in noted.items() if key not in answered)
 
@@ -304,11 +304,33 @@ def _open_database(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         _check_schema(database, path)
     except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"{str(path)!r} cannot be used as a journal: {error}",
-            hint="pass another path; what is left of a damaged journal can be read with the sqlite3 command, .recover",
-        ) from error
+        raise _build_open_error(path, error) from error
     return database
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a journal to look at it, also while a job writes to it. Raises ConfigurationError if it is none."""
+    if not path.is_file():
+        raise ConfigurationError(f"there is no journal {str(path)!r}", hint="pass the path that the job was given")
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30.0)
+        (application_id,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise _build_open_error(path, error) from error
+    try:
+        _check_identity(application_id, version, path)
+    except ConfigurationError:
+        database.close()
+        raise
+    return database
+
+
+def _build_open_error(path: Path, error: sqlite3.Error) -> ConfigurationError:
+    return ConfigurationError(
+        f"{str(path)!r} cannot be used as a journal: {error}",
+        hint="pass another path; what is left of a damaged journal can be read with the sqlite3 command, .recover",
+    )
 
 
 def _check_schema(database: sqlite3.Connection, path: Path) -> None:
@@ -318,9 +340,14 @@ def _check_schema(database: sqlite3.Connection, path: Path) -> None:
     if not application_id and not n_tables:
         settings = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {settings} COMMIT;")
-    elif application_id != _APPLICATION_ID:
+    else:
+        _check_identity(application_id, version, path)
+
+
+def _check_identity(application_id: int, version: int, path: Path) -> None:
+    if application_id != _APPLICATION_ID:
         raise ConfigurationError(f"{str(path)!r} is a SQLite file, but no journal", hint="pass another path")
-    elif version != _VERSION:
+    if version != _VERSION:
         raise ConfigurationError(
             f"the journal {str(path)!r} has version {version}, this release reads version {_VERSION}",
             hint="use the release that wrote it, or another journal",
@@ -388,9 +415,10 @@ class _FlightFile:
         self._map.close()
 
 
-def _read_flights(path: Path) -> Iterator[tuple[bytes, str]]:
+def read_flights(path: Path) -> Iterator[tuple[bytes, str]]:
+    """Yield the keys and labels of the items that are noted as in flight beside a journal."""
     try:
-        content = path.read_bytes()
+        content = _name_beside(path, "flight").read_bytes()
     except OSError:
         return
     for start in range(0, len(content) - _SLOT_BYTES + 1, _SLOT_BYTES):
