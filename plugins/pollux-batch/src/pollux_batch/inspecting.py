@@ -95,6 +95,7 @@ class JournalView:
             failed=dict(self._select(f"SELECT f.category, COUNT(*) {_OPEN_FAILURES} GROUP BY 1 ORDER BY 2 DESC")),
             failures=tuple(self._list_failures()),
             in_flight=self._read_flights(),
+            submitted=self._count_submitted(),
             runs=tuple(self._list_runs()),
         )
 
@@ -117,6 +118,10 @@ class JournalView:
                 versions=json.loads(versions),
                 lost=tuple(json.loads(lost or "[]")),
             )
+
+    def _count_submitted(self) -> int:
+        query = "SELECT COUNT(*) FROM members JOIN submissions ON submissions.id = submission WHERE NOT is_collected"
+        return int(self._select(query)[0][0])
 
     def _read_flights(self) -> tuple[str, ...]:
         noted = dict(read_flights(self._path))

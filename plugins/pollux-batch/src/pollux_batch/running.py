@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
+    from pollux_batch.limiting import Scope
     from pollux_sync.data.reply import Outcome
 
 #: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
@@ -89,6 +90,11 @@ class Job:
     def n_read(self) -> int:
         """How many items were read."""
         return self._feeder.count
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes of limits so far."""
+        return self._lanes.scopes
 
     @property
     def n_unbegun(self) -> int:

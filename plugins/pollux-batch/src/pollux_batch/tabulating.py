@@ -31,7 +31,9 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise ConfigurationError(f"the folder of {str(path)!r} does not exist", hint=f"make {str(path.parent)!r}")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise ConfigurationError(f"{str(path)!r} exists already", hint="pass another path, or overwrite it")
+        raise ConfigurationError(
+            f"{str(path)!r} exists already", hint="pass another path, or overwrite=True (--overwrite)"
+        )
 
 
 class TableWriter:

@@ -56,7 +56,8 @@ def check_columns(columns: Iterable[str], *, prefix: str = "") -> None:
     clash = next((name for name in columns if name in added), None)
     if clash is not None:
         raise ConfigurationError(
-            f"the input has a column {clash!r} already", hint="rename it, or pass a prefix for the new columns"
+            f"the input has a column {clash!r} already",
+            hint="rename it, or pass prefix=... (--prefix) for the new columns",
         )
 
 

@@ -65,7 +65,8 @@ class JournalReport:
 
     ``cost`` is the sum of the known prices in US dollars, ``unpriced`` the number of answers without one. ``failed``
     are counts by category, ``failures`` the first of these items. ``in_flight`` are the items of the last run that
-    were sent and not answered: those at work now, or lost if it was killed.
+    were sent and not answered: those at work now, or lost if it was killed. ``submitted`` are those in deferred jobs
+    that are not collected.
     """
 
     path: str
@@ -76,6 +77,7 @@ class JournalReport:
     failed: dict[str, int]
     failures: tuple[FailedItem, ...]
     in_flight: tuple[str, ...]
+    submitted: int
     runs: tuple[RunReport, ...]
 
     def to_dict(self) -> dict[str, Any]:
