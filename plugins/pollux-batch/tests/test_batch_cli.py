@@ -1,12 +1,15 @@
 import io
 import json
+import os
+import threading
 import time
+from decimal import Decimal
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from pollux_batch import BatchItem, Termination, WorkItemResult
+from pollux_batch import BatchItem, Termination, WorkItemResult, stream_batch
 from pollux_batch.batching import open_job
 from pollux_batch.cli import main
 from pollux_batch.cli.asking import _choose_code
@@ -32,6 +35,13 @@ RUN = ("in.csv", "-j", "j.db", "--mock", "--prompt", "text", "--id", "key")
 
 def read_lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def mark_in_flight(label):
+    """Write the file that a killed run leaves with one item in flight."""
+    slots = bytearray(Path("j.db-flight").read_bytes())
+    slots[: 32 + len(label)] = b"k" * 32 + label.encode()
+    Path("j.db-flight").write_bytes(slots)
 
 
 def test_run_answers_all_rows_into_a_file(folder, capsys):
@@ -101,12 +111,14 @@ def test_run_stops_at_its_budget_and_writes_no_file(capsys):
         (["in.csv", "--prompt", "text", "--workers", "0"], "workers must be"),
         (["in.csv", "--prompt", "text", "--rpm", "0"], "requests_per_minute must be"),
         (["in.csv", "--prompt", "text", "--schema", "in.csv"], "cannot read the schema"),
+        (["in.csv", "--prompt", "text", "--schema", "list.json"], "not a JSON Schema"),
         (["in.csv", "--prompt", "text", "--api-key", "sk-secret"], "cannot be an argument"),
         (["clash.csv", "--prompt", "output", "--out", "out.csv"], "column 'output' already"),
     ],
 )
 def test_run_refuses_bad_arguments_before_it_sends_anything(folder, arguments, message):
     (folder / "clash.csv").write_text("output\nHello\n")
+    (folder / "list.json").write_text("[]")
     with pytest.raises(ConfigurationError, match=message) as caught:
         main(["run", *arguments, "-j", "j.db", "--mock"])
     assert "sk-secret" not in str(caught.value)
@@ -162,6 +174,41 @@ def test_plan_counts_and_sends_nothing(capsys):
     assert (found["items"], found["answered"], found["to_send"]) == (3, 3, 0)
 
 
+def test_run_and_plan_read_tables_with_tabs(folder, capsys):
+    (folder / "in.tsv").write_text("key\ttext\n1\tHello, you\n")
+    assert main(["run", "in.tsv", *RUN[1:], "--out", "out.jsonl"]) == 0
+    assert read_lines("out.jsonl")[0]["output"] == "echo: Hello, you"
+
+
+def test_plan_says_what_cannot_be_asked(folder, capsys):
+    (folder / "in.csv").write_text("key,text\n1,Hello\n2\n")
+    main(["plan", *RUN])
+    assert "cannot be asked: row_2: line 3 has 1 cells" in capsys.readouterr().err
+
+
+def test_explain_counts_the_failures_that_it_does_not_show(folder, capsys):
+    (folder / "in.csv").write_text("key,text\n" + "2\n" * 23)
+    main(["run", *RUN])
+    main(["explain", "j.db"])
+    assert "  and 3 more\n" in capsys.readouterr().out
+
+
+def test_status_of_a_running_job_names_its_process(capsys):
+    results = stream_batch(map(str, range(5)), config=CONFIG, journal="j.db")
+    next(results)
+    main(["status", "j.db"])
+    assert f"the last running in process {os.getpid()}\n" in capsys.readouterr().out
+    results.close()
+
+
+def test_explain_shows_what_the_run_before_lost(capsys):
+    main(["run", *RUN])
+    mark_in_flight("lost")
+    main(["run", *RUN])
+    main(["explain", "j.db"])
+    assert "     the run before it lost 1 in flight: lost\n" in capsys.readouterr().out
+
+
 def test_status_shows_what_a_journal_holds(capsys):
     main(["run", *RUN])
     assert main(["status", "j.db"]) == 0
@@ -189,9 +236,7 @@ def test_explain_shows_runs_and_failures(folder, capsys):
 
 def test_explain_shows_what_may_be_lost(capsys):
     main(["run", *RUN])
-    slots = bytearray(Path("j.db-flight").read_bytes())
-    slots[: 32 + 4] = b"k" * 32 + b"lost"
-    Path("j.db-flight").write_bytes(slots)
+    mark_in_flight("lost")
     capsys.readouterr()
     main(["explain", "j.db"])
     assert "in flight, and lost if the run was killed:\n  lost\n" in capsys.readouterr().out
@@ -248,6 +293,23 @@ class Clock:
         return self.now
 
 
+class Signalling(Stream):
+    """A terminal that says when something was written."""
+
+    def __init__(self):
+        super().__init__(is_terminal=True)
+        self.is_written = threading.Event()
+
+    def flush(self):
+        self.is_written.set()
+
+
+def test_progress_goes_on_while_no_result_comes(job):
+    stream = Signalling()
+    with Progress(stream, job):
+        assert stream.is_written.wait(30)
+
+
 @pytest.fixture
 def job():
     job = open_job([BatchItem("Who?")], config=CONFIG, options=None, sources=(), journal=None)
@@ -265,6 +327,15 @@ def test_progress_is_a_line_at_a_time_without_a_terminal(job):
     clock.now = 2.0
     progress.show()
     assert stream.getvalue() == "2 answered, 1 of them from the journal, 1 failed, 1,000 + 5 tokens, 1.0/s, 2 s\n"
+
+
+def test_progress_shows_the_cost_as_far_as_it_is_known(job):
+    progress = Progress(None, job)
+    progress.show()
+    progress.count(WorkItemResult(item_id="a", success=True, cost=Decimal("0.5")))
+    assert progress.describe().endswith(", $0.5000")
+    progress.count(WorkItemResult(item_id="b", success=True))
+    assert progress.describe().endswith(", at least $0.5000")
 
 
 def test_progress_is_rewritten_and_erased_on_a_terminal(job):

@@ -10,6 +10,7 @@ import pytest
 
 from pollux_batch import (
     BatchItem,
+    JournalError,
     export_answers,
     inspect_journal,
     iter_answers,
@@ -72,6 +73,13 @@ class _Refusing:
         return Problem("refused", hint="ask otherwise") if call.prompt in self.prompts else None
 
 
+def damage_bodies(journal):
+    run_batch(["Who?"], config=CONFIG, journal=journal)
+    with sqlite3.connect(journal) as database:
+        database.execute("UPDATE answers SET body = ?", [b"no json"])
+    database.close()
+
+
 # Exporting
 
 
@@ -97,10 +105,7 @@ def test_iterates_over_more_answers_than_one_query_reads(journal):
 
 
 def test_an_answer_that_cannot_be_decoded_has_an_error(journal):
-    run_batch(["Who?"], config=CONFIG, journal=journal)
-    with sqlite3.connect(journal) as database:
-        database.execute("UPDATE answers SET body = 'no json'")
-    database.close()
+    damage_bodies(journal)
     (answer,) = iter_answers(journal, config=CONFIG)
     assert answer.text is None
     assert "JSON" in answer.error
@@ -113,6 +118,12 @@ def test_exports_a_table_of_answers(journal, tmp_path):
     assert (row["id"], row["output"], row["error"]) == ("a", "echo: Who?", None)
     assert row["usage"]["total_tokens"] == 20
     assert "body" not in row
+
+
+def test_exports_a_body_that_is_no_json_as_text(journal, tmp_path):
+    damage_bodies(journal)
+    export_answers(journal, tmp_path / "out.jsonl")
+    assert read_lines(tmp_path / "out.jsonl")[0]["body"] == "no json"
 
 
 def test_exports_bodies_without_a_config(journal, tmp_path):
@@ -139,6 +150,15 @@ def test_refuses_what_is_no_journal(tmp_path):
         with pytest.raises(ConfigurationError, match=message):
             inspect_journal(tmp_path / name)
     assert (tmp_path / "empty").stat().st_size == 0
+
+
+def test_reports_a_journal_that_lost_a_table(journal):
+    run_batch(["Who?"], config=CONFIG, journal=journal)
+    with sqlite3.connect(journal) as database:
+        database.execute("DROP TABLE failures")
+    database.close()
+    with pytest.raises(JournalError, match="cannot be read: no such table"):
+        inspect_journal(journal)
 
 
 def test_refuses_a_journal_of_another_version(journal):
@@ -237,6 +257,15 @@ def test_plans_items_that_cannot_be_asked():
 def test_repeated_questions_are_not_equal_with_a_temperature():
     plan = plan_batch(["a", "a"], config=CONFIG, options=Options(temperature=1.0))
     assert (plan.equal, plan.to_send) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("items", "config", "message"), [("one text", CONFIG, "must be an iterable"), (["a"], "openai", "must be a Config")]
+)
+def test_refuses_to_plan_with_arguments_that_run_refuses(items, config, message):
+    for ask in (plan_batch, run_batch):
+        with pytest.raises(ConfigurationError, match=message):
+            ask(items, config=config)
 
 
 def test_answers_that_nobody_priced_are_counted(journal):

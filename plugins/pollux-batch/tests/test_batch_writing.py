@@ -84,7 +84,10 @@ def test_overwrites_both_files_if_asked(tmp_path):
     assert len(read_lines(tmp_path / "out.jsonl")) == 1
 
 
-@pytest.mark.parametrize(("name", "message"), [("out.xlsx", "no known format"), ("no/out.csv", "does not exist")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("out.xlsx", "no known format"), ("no/out.csv", "does not exist"), (f"{'x' * 240}.csv", "cannot be written")],
+)
 def test_refuses_a_path_that_cannot_be_written(tmp_path, name, message):
     with pytest.raises(ConfigurationError, match=message):
         write_results([], tmp_path / name)

@@ -12,7 +12,6 @@ from pollux_batch.data.results import BatchResult, WorkItemResult
 from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice
 from pollux_batch.deferring import DeferredRun
 from pollux_batch.running import Job
-from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
-    from pollux_sync import Options, Source
+    from pollux_sync import Config, Options, Source
 
 
 def run_batch(
@@ -105,14 +104,6 @@ def open_job(
 ) -> Job | DeferredRun:
     """Check all arguments and open a job. Raises ConfigurationError."""
     check_choice("route", route, Route)
-    if not isinstance(config, Config):
-        raise ConfigurationError(
-            f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
-        )
-    if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
-        raise ConfigurationError(
-            f"items must be an iterable of prompts, got {type(items).__name__}", hint="pass a list: [prompt]"
-        )
     known = {"workers", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
     unknown = sorted(settings.keys() - known)
     if unknown:

@@ -136,11 +136,11 @@ class JournalView:
         return found
 
     def _select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._guarded():
+        with self._convert_errors():
             return self._database.execute(query, values).fetchall()
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _convert_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

@@ -88,3 +88,17 @@ class Asked:
     config: Config
     options: Options | None = None
     sources: tuple[Source, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        from pollux_sync import Config
+
+        config: object = self.config
+        if not isinstance(config, Config):
+            raise ConfigurationError(
+                f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
+            )
+        items: object = self.items
+        if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
+            raise ConfigurationError(
+                f"items must be an iterable of prompts, got {type(items).__name__}", hint="pass a list: [prompt]"
+            )
