@@ -39,6 +39,7 @@ class Outbox:
         self._held: dict[int, WorkItemResult] = {}
         self._next = 0
         self._is_wanted = False
+        self._is_ended = False
         self._taken_at = 0.0
 
     def __len__(self) -> int:
@@ -65,7 +66,7 @@ class Outbox:
         if pause_s > 0:
             time.sleep(pause_s)
         with self._changed:
-            if not self._ready:
+            if not (self._ready or self._is_ended):
                 self._is_wanted = True
                 self._changed.wait(timeout_s)
                 self._is_wanted = False
@@ -75,6 +76,12 @@ class Outbox:
         if taken:
             self._announce()
         return taken
+
+    def end(self) -> None:
+        """Wait for results no more: all work is done."""
+        with self._changed:
+            self._is_ended = True
+            self._changed.notify_all()
 
     def release(self) -> None:
         """Let go what was held back: nothing more comes that it waits for."""

@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
 
+from pollux_batch.errors import JournalError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pollux_batch.data.rows import Entry
-    from pollux_batch.errors import JournalError
 
 #: A group takes no more rows than one statement has room for parameters.
 _MAX_GROUP = 500
@@ -68,20 +69,31 @@ class GroupWriter(ABC):
         self._thread.join()
 
     def _keep_groups(self) -> None:
-        while group := self._take_group():
-            failure = self.keep(group)
-            if failure is not None:
-                with self._changed:
-                    self.failure = failure
-                    self._waiting.clear()
-                    self._changed.notify_all()
-                return
-            is_full = self._waiting_bytes > _MAX_WAITING_BYTES
-            with self._changed:
-                self._waiting_bytes -= sum(entry.size for entry in group)
-                if is_full:
-                    self._changed.notify_all()
-            self._kept(group)
+        try:
+            while group := self._take_group():
+                failure = self.keep(group)
+                if failure is not None:
+                    self._fail(failure)
+                    return
+                self._make_room(group)
+                self._kept(group)
+        except BaseException as error:  # noqa: BLE001 - told to the thread that waits for the results
+            failure = JournalError(f"the answers cannot be kept any more: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._fail(failure)
+
+    def _fail(self, failure: JournalError) -> None:
+        with self._changed:
+            self.failure = failure
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _make_room(self, group: list[Entry]) -> None:
+        is_full = self._waiting_bytes > _MAX_WAITING_BYTES
+        with self._changed:
+            self._waiting_bytes -= sum(entry.size for entry in group)
+            if is_full:
+                self._changed.notify_all()
 
     def _take_group(self) -> list[Entry]:
         """Return what waits, after a wait for it; nothing once the writer is closed."""

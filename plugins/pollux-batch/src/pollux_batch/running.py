@@ -66,8 +66,10 @@ class Job:
         self._ledger = Ledger(settings.budget, tokens, Decimal(usd))
         self._reader = Reader(parser)
         self._feeder = Feeder(asked, settings, self._lanes, self._journal)
-        self._scheduler = Scheduler(settings.workers, self._feed, self._answer, self._may_feed)
         self._outbox = Outbox(is_ordered=is_ordered, changed=self._announce_room)
+        self._scheduler = Scheduler(
+            settings.workers, self._feed, self._answer, self._may_feed, announce_end=self._outbox.end
+        )
         self._stop = threading.Event()
         self._answerer = Answerer(
             scheduler=self._scheduler,
@@ -115,11 +117,12 @@ class Job:
             while True:
                 try:
                     results = self._outbox.take(_STRETCH_S)
+                    is_over = not results and self._has_ended()
                 except KeyboardInterrupt:
                     self._interrupt()
                     continue
                 yield from results
-                if not results and self._has_ended():
+                if is_over:
                     break
             is_whole = True
         except GeneratorExit:
@@ -146,10 +149,16 @@ class Job:
             self.stop("batch_timeout", f"deadline_s={self._settings.deadline_s:g} has passed")
         if not self._scheduler.is_over.is_set():
             return False
+        # Items that could not be asked may still wait to be written.
+        self._journal.end()
+        if self._journal.failure is not None:
+            raise self._journal.failure
+        self._outbox.release()
+        if len(self._outbox):
+            return False
         if self._scheduler.failure is not None:
             raise self._scheduler.failure
-        self._outbox.release()
-        return not len(self._outbox)
+        return True
 
     def _finish_quietly(self) -> None:
         """Wait for what is in flight, so that its answers are kept."""
@@ -216,13 +225,7 @@ class Job:
         if self._settings.budget is None:
             return True
         hooks = work.lane.hooks
-        try:
-            work.reservation = self._ledger.reserve(hooks.estimate_tokens(work.call), work.call.model, hooks)
-        except ConfigurationError as error:
-            self._give_back(work)
-            self._scheduler.failure = error
-            self._scheduler.drain()
-            return False
+        work.reservation = self._ledger.reserve(hooks.estimate_tokens(work.call), work.call.model, hooks)
         if work.reservation is not None:
             return True
         self._give_back(work)

@@ -28,8 +28,8 @@ class Scheduler:
     """Hands works to worker threads.
 
     ``feed`` reads the next chunk of items and returns its works, None at the end; one thread at a time calls it.
-    ``answer`` carries a work out. It returns the time of the answer if the
-    work still counts as in flight in its scope. `finish` must be called when a work is done with, from any thread.
+    ``answer`` carries a work out. It returns the time of the answer if the work still counts as in flight in its scope.
+    `finish` must be called when a work is done with, from any thread. ``announce_end`` is called when all are.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Scheduler:
         feed: Callable[[], Sequence[Work] | None],
         answer: Callable[[Work], float | None],
         may_feed: Callable[[], bool],
+        announce_end: Callable[[], None],
     ) -> None:
         self._n_workers = n_workers
         self._feed = feed
         self._answer = answer
         self._may_feed = may_feed
+        self._announce_end = announce_end
         self._changed = threading.Condition(threading.Lock())
         self._ready: dict[Scope, deque[Work]] = {}
         self._n_ready = 0
@@ -129,7 +131,7 @@ class Scheduler:
                 self._n_aside -= 1
 
     def wait_admitted(self, scope: Scope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
-        """Wait until a scope admits one more call of a work that has begun; return False once stopped."""
+        """Wait until a scope admits one more call of a work that has begun; return False once nothing more is begun."""
         with self._changed:
             self._n_waiting += 1
             try:
@@ -158,9 +160,9 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
-            work, answered_at = None, None
-            while (work := self._take(work, answered_at)) is not None:
-                answered_at = self._answer(work)
+            work = self._take(None, None)
+            while work is not None:
+                work = self._take(work, self._carry_out(work))
         except BaseException as error:  # noqa: BLE001 - told to the thread that waits for the results
             self.failure = self.failure or error
             self.drain()
@@ -170,6 +172,15 @@ class Scheduler:
                 if self.failure is not None or not self._n_threads:
                     self._end_if_done()
                 self._changed.notify_all()
+
+    def _carry_out(self, work: Work) -> float | None:
+        try:
+            return self._answer(work)
+        except BaseException:
+            # Nobody will finish it, and the others must not wait for that.
+            with self._changed:
+                self._n_unfinished -= 1
+            raise
 
     def _take(self, ended: Work | None, answered_at: float | None) -> Work | None:
         """Return the next work whose scope admits a call, None at the end. ``ended`` is the one before."""
@@ -271,6 +282,7 @@ class Scheduler:
         if self._is_over() and not self._n_unfinished and not self.is_over.is_set():
             self.is_over.set()
             self._changed.notify_all()
+            self._announce_end()
 
     def count_ready(self) -> int:
         """Return how many works were read and not begun."""
