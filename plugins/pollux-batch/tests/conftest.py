@@ -4,38 +4,12 @@ import sqlite3
 
 import pytest
 
+from bulk_service import Service
 from pollux_batch import run_batch
 from pollux_sync import Config
-from pollux_sync.testing.server import Answer, ScriptedServer
 
 # What a shell starts in the background ignores Ctrl-C, and hands that on to the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def answer(text="hello", **usage):
-    message = {"role": "assistant", "content": text}
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5} | usage
-    return Answer(json={"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage})
-
-
-def read_prompt(request):
-    return request.json()["messages"][-1]["content"]
-
-
-def echo(request):
-    return answer(f"re: {read_prompt(request)}")
-
-
-class Service(ScriptedServer):
-    """A server that answers each prompt with "re: " and the prompt."""
-
-    def __init__(self):
-        super().__init__()
-        self.handler = echo
-
-    @property
-    def prompts(self):
-        return [read_prompt(request) for request in self.requests]
 
 
 @pytest.fixture

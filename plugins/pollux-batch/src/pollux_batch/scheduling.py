@@ -135,7 +135,7 @@ class Scheduler:
         with self._changed:
             self._n_waiting += 1
             try:
-                while not stop.is_set():
+                while not (stop.is_set() or self._is_draining):
                     now = time.monotonic()
                     if now >= not_before and scope.admit(n_tokens, now):
                         return True
