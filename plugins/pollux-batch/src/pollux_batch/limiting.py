@@ -301,8 +301,10 @@ class Scope:
         if self._is_adaptive:
             self._climb.back_off(now)
         if self._down_since is not None:
-            self._probe_s = min(self._probe_s * 2, _MAX_PROBE_S)
-            self._probe_at = now + self._probe_s
+            # What was in flight when it went down fails too, and is no probe.
+            if now >= self._probe_at:
+                self._probe_s = min(self._probe_s * 2, _MAX_PROBE_S)
+                self._probe_at = now + self._probe_s
         elif self._failures >= _FAILURES_TO_OPEN:
             self._down_since = now
             self._probe_at = now + self._probe_s
