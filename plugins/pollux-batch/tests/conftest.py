@@ -59,3 +59,9 @@ def query(path):
 def read_lost(query):
     """Return what the latest run found to be lost."""
     return lambda: json.loads(query("SELECT lost FROM runs ORDER BY id DESC LIMIT 1")[0][0])
+
+
+@pytest.fixture
+def server_b():
+    with Service() as server:
+        yield server

@@ -213,7 +213,7 @@ class _Asking:
             self._answered_at = None
 
     def _wait_admitted(self, not_before: float) -> bool:
-        with self._scheduler.step_aside():
+        with self._scheduler.step_aside(self._scope):
             self._is_admitted = self._scheduler.wait_admitted(self._scope, self._work.n_tokens, not_before, self._stop)
         self._incident = self._scope.incident
         return self._is_admitted

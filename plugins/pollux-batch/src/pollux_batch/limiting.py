@@ -170,6 +170,8 @@ class Scope:
         self.name = name
         self.next_at = 0.0
         self.in_flight = 0
+        #: The works that wait in the middle, before a retry.
+        self.n_waiting = 0
         self._retries = retries
         self._ceiling = min(ceiling, limits.max_concurrency or ceiling)
         self._is_adaptive = limits.adaptive

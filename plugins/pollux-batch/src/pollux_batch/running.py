@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
 _STRETCH_S = 0.2
+#: Works that wait before a retry are in flight as well: as many as there are workers, for each paused scope.
+_SLOTS_A_WORKER = 4
 #: Files beside those of the workers' connections: the journal, the input, what the caller has open.
 _SPARE_FILES = 128
 
@@ -60,7 +62,7 @@ class Job:
         if journal is None:
             self._journal = MemoryJournal(self._end_entries)
         else:
-            self._journal = Journal(journal, self._end_entries, slots=settings.workers)
+            self._journal = Journal(journal, self._end_entries, slots=settings.workers * _SLOTS_A_WORKER)
         self._lanes = Lanes(settings)
         tokens, usd = self._journal.sum_spent() if settings.budget else (0, "0")
         self._ledger = Ledger(settings.budget, tokens, Decimal(usd))

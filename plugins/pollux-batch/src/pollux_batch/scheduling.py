@@ -117,10 +117,11 @@ class Scheduler:
             self._n_unfinished -= 1
 
     @contextmanager
-    def step_aside(self) -> Iterator[None]:
-        """Let another thread work while this one waits."""
+    def step_aside(self, scope: Scope) -> Iterator[None]:
+        """Let another thread work while this one waits for a scope."""
         with self._changed:
             self._n_aside += 1
+            scope.n_waiting += 1
             if self._has_something_to_do() and not self._n_idle:
                 self._start_thread()
             self._changed.notify()
@@ -129,6 +130,7 @@ class Scheduler:
         finally:
             with self._changed:
                 self._n_aside -= 1
+                scope.n_waiting -= 1
 
     def wait_admitted(self, scope: Scope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
         """Wait until a scope admits one more call of a work that has begun; return False once nothing more is begun."""
@@ -196,7 +198,7 @@ class Scheduler:
                 if work is not None:
                     self._n_unfinished += 1
                     # One after the other, so that no more threads are awake than find something to do.
-                    if self._n_unfinished < self._n_workers and self._has_room():
+                    if self._has_free_worker() and self._has_room():
                         if self._n_idle:
                             self._wake_one()
                         elif self._n_threads - self._n_aside < self._n_workers:
@@ -215,14 +217,18 @@ class Scheduler:
             self._feed_chunk()
 
     def _pick(self) -> Work | None:
-        if self._is_draining or self._n_unfinished >= self._n_workers:
+        if self._is_draining or not self._has_free_worker():
             return None
         now = time.monotonic()
         for scope, queue in self._ready.items():
-            if queue and scope.admit(queue[0].n_tokens, now):
+            # Works that wait are bounded for each scope: every one of them is a thread.
+            if queue and scope.n_waiting < self._n_workers and scope.admit(queue[0].n_tokens, now):
                 self._n_ready -= 1
                 return queue.popleft()
         return None
+
+    def _has_free_worker(self) -> bool:
+        return self._n_unfinished - self._n_aside < self._n_workers
 
     def _should_feed(self) -> bool:
         is_wanted = self._n_ready < _LOW_WATER * self._n_workers or self._has_idle_scope()
