@@ -182,7 +182,7 @@ class Job:
     # In the worker threads
 
     def _may_feed(self) -> bool:
-        self._is_full = len(self._outbox) >= self._settings.max_pending
+        self._is_full = len(self._outbox) + self._scheduler.count_ready() >= self._settings.max_pending
         return not self._is_full
 
     def _announce_room(self) -> None:
