@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_batch.data.rows import AnswerFormat, AnswerRow
+from pollux_batch.budgeting import estimate_worst_case
+from pollux_batch.data.rows import AnswerFormat, AnswerRow, ChargeRow
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
+from pollux_sync.data.reply import Failure
 from pollux_sync.errors import APIError
 from pollux_sync.plugin import HttpResponse, Reply, Usage
 
@@ -39,10 +41,14 @@ _CHARGED = frozenset({"timeout", "malformed"})
 
 @attrs.define(kw_only=True, weakref_slot=False)
 class Answer:
-    """What became of a work. ``rows`` are its paid answers, the last of them the one that counts."""
+    """What became of a work. ``rows`` are its paid answers, the last of them the one that counts.
+
+    ``charges`` are its tries without an answer that may have been charged for.
+    """
 
     outcome: Outcome
     rows: list[AnswerRow] = attrs.field(factory=list)
+    charges: list[ChargeRow] = attrs.field(factory=list)
     usage: Usage = attrs.field(factory=Usage)
     cost: Decimal | None = None
     n_attempts: int = 0
@@ -90,6 +96,9 @@ class _Asking:
         self._incident = self._scope.incident
         self._failures = self._throttles = self._outages = 0
         self._rows: list[AnswerRow] = []
+        self._charges: list[ChargeRow] = []
+        # Of the latest try; there is none yet.
+        self._is_charged = True
         self._usage = Usage()
         self._cost: Decimal | None = None
 
@@ -98,10 +107,13 @@ class _Asking:
         answered_at = self._answered_at
         if answered_at is None:
             self._leave_scope()
+        if isinstance(outcome, Failure) and isinstance(outcome.error, APIError) and outcome.error.kind in _CHARGED:
+            self._charge()
         attempts = outcome.attempts if isinstance(outcome, Reply) else outcome.error.attempts
         return Answer(
             outcome=outcome,
             rows=self._rows,
+            charges=self._charges,
             usage=self._usage,
             cost=self._cost,
             n_attempts=len(attempts),
@@ -110,6 +122,8 @@ class _Asking:
 
     def ask(self, call: Call) -> Reply:
         """Return the reply to one call of the work, from the journal if it is there. Raises APIError."""
+        if not self._reserve():
+            raise APIError("the budget does not allow another call", phase="generate", call_idx=self._work.index)
         key = self._work.key
         if call is not self._work.call:
             key = bytes.fromhex(stages.request_key(call, self._hooks))
@@ -130,6 +144,7 @@ class _Asking:
 
         def attempt() -> tuple[Reply, HttpResponse]:
             self._enter_scope()
+            self._is_charged = False
             try:
                 response = self._hooks.send(request, timeout_s)
             except BaseException:
@@ -151,10 +166,16 @@ class _Asking:
             reply = stages.decode_reply(response, call, self._hooks)
         except Exception:
             self._keep(key, kind, body, response, Usage(), None)
+            self._charge()
             raise
         if response.body is None:  # it came as events, which are kept as the reply that they make
             kind, body = "reply", encode_json(reply.to_dict())
-        self._keep(key, kind, body, response, reply.usage, self._settle(reply.usage))
+        cost = None
+        try:
+            cost = self._settle(reply.usage)
+        finally:
+            # Also where a plugin fails over its price.
+            self._keep(key, kind, body, response, reply.usage, cost)
         return reply
 
     def _settle(self, usage: Usage) -> Decimal | None:
@@ -167,8 +188,11 @@ class _Asking:
             with self._scheduler.lock:
                 self._scope.settle(work.n_tokens, usage.total_tokens)
         self._usage = _add_usage(self._usage, usage)
-        self._cost = cost if self._cost is None or cost is None else self._cost + cost
+        self._add_cost(cost)
         return cost
+
+    def _add_cost(self, cost: Decimal | None) -> None:
+        self._cost = cost if self._cost is None or cost is None else self._cost + cost
 
     def _keep(  # noqa: PLR0917 - the facts of a row
         self, key: bytes, kind: AnswerFormat, body: bytes, response: HttpResponse, usage: Usage, cost: Decimal | None
@@ -241,13 +265,30 @@ class _Asking:
         self._failures += 1
         if not fault.retryable or self._failures >= retries.max_attempts:
             return None
+        if not self._reserve():
+            return "the budget does not allow another try"
         wait_s = min(retries.initial_wait_s * retries.backoff_multiplier ** (self._failures - 1), retries.max_wait_s)
         return max(wait_s * random.uniform(0.5, 1.0), fault.retry_after_s or 0.0)  # noqa: S311 - spreads load
 
+    def _reserve(self) -> bool:
+        """Set the budget of another call aside, where that of the last one is settled; return whether there is any."""
+        work = self._work
+        if work.reservation is None and self._ledger.is_limited:
+            work.reservation = self._ledger.reserve(work.call, self._hooks)
+        return work.reservation is not None or not self._ledger.is_limited
+
     def _charge(self) -> None:
-        """Count a try that may be charged for as what was expected of it."""
-        self._ledger.settle(self._work.reservation, Usage(), None)
-        self._work.reservation = None
+        """Count a try that may be charged for as the most that was expected of it, once."""
+        if self._is_charged:
+            return
+        self._is_charged = True
+        work = self._work
+        worst = work.reservation or estimate_worst_case(work.call, self._hooks)
+        self._ledger.settle(work.reservation, Usage(), None)
+        work.reservation = None
+        self._add_cost(worst.usd)
+        cost = None if worst.usd is None else str(worst.usd)
+        self._charges.append(ChargeRow(label=work.label, tokens=worst.tokens, cost=cost, at=time.time()))
 
     def _wait(self, fault: Fault, wait_s: float) -> float | None:
         self._leave_scope()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.plugin import TokenEstimate, Usage
+from pollux_sync.plugin import Usage
 
 if TYPE_CHECKING:
     from pollux_batch.data.settings import Budget
+    from pollux_sync.data.request import Call
     from pollux_sync.stages import Hooks
 
 log = logging.getLogger("pollux_batch")
@@ -24,10 +25,19 @@ _UNLIMITED_OUTPUT = 4_096
 
 @attrs.frozen(kw_only=True)
 class Reservation:
-    """What is set aside for one call, until it is known what it took."""
+    """What is set aside for one call, until it is known what it took. ``usd`` is None where no price is known."""
 
-    usd: Decimal
+    usd: Decimal | None
     tokens: int
+
+
+def estimate_worst_case(call: Call, hooks: Hooks) -> Reservation:
+    """Return the most that a call is expected to take."""
+    estimate = hooks.estimate_tokens(call)
+    output = estimate.max_output_tokens or max(estimate.output_tokens, _UNLIMITED_OUTPUT)
+    tokens = estimate.input_tokens + output
+    usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output, total_tokens=tokens)
+    return Reservation(usd=hooks.price(call.model, usage) if hooks.can_price else None, tokens=tokens)
 
 
 class Ledger:
@@ -43,35 +53,33 @@ class Ledger:
         self._reserved_usd = Decimal(0)
         self.is_exceeded = False
 
-    def reserve(self, estimate: TokenEstimate, model: str, hooks: Hooks) -> Reservation | None:
+    @property
+    def is_limited(self) -> bool:
+        """True if there is a budget."""
+        return self._budget is not None
+
+    def reserve(self, call: Call, hooks: Hooks) -> Reservation | None:
         """Set aside the worst case of a call; return None if the budget does not allow it now.
 
         Raises ConfigurationError for a money budget where the price is not known.
         """
         if self._budget is None:
-            return Reservation(usd=Decimal(0), tokens=0)
-        output = estimate.max_output_tokens or max(estimate.output_tokens, _UNLIMITED_OUTPUT)
-        usd = Decimal(0) if self._budget.usd is None else self._price(estimate.input_tokens, output, model, hooks)
-        reservation = Reservation(usd=usd, tokens=estimate.input_tokens + output)
+            return Reservation(usd=None, tokens=0)
+        reservation = estimate_worst_case(call, hooks)
+        if self._budget.usd is not None and reservation.usd is None:
+            raise ConfigurationError(
+                f"the price of {hooks.info.name} {call.model!r} is not known, so a budget in dollars cannot be kept",
+                hint="add a plugin that knows prices (pollux_price), or use Budget(tokens=...)",
+            )
         with self._lock:
             while not self._fits(reservation):
                 if self._reserved_tokens or not self._ask_for_more():
                     # Calls in flight may take less than was reserved for them.
                     self.is_exceeded = not self._reserved_tokens
                     return None
-            self._reserved_usd += reservation.usd
+            self._reserved_usd += reservation.usd or 0
             self._reserved_tokens += reservation.tokens
         return reservation
-
-    def _price(self, input_tokens: int, output_tokens: int, model: str, hooks: Hooks) -> Decimal:
-        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=input_tokens + output_tokens)
-        price = hooks.price(model, usage)
-        if price is None:
-            raise ConfigurationError(
-                f"the price of {hooks.info.name} {model!r} is not known, so a budget in dollars cannot be kept",
-                hint="add a plugin that knows prices (pollux_price), or use Budget(tokens=...)",
-            )
-        return price
 
     def _fits(self, reservation: Reservation) -> bool:
         budget = self._budget
@@ -79,7 +87,7 @@ class Ledger:
             return True
         if budget.tokens is not None and self.spent_tokens + self._reserved_tokens + reservation.tokens > budget.tokens:
             return False
-        usd = self.spent_usd + self._reserved_usd + reservation.usd
+        usd = self.spent_usd + self._reserved_usd + (reservation.usd or 0)
         return budget.usd is None or usd <= Decimal(str(budget.usd))
 
     def _ask_for_more(self) -> bool:
@@ -102,7 +110,7 @@ class Ledger:
         with self._lock:
             self._release(reservation)
             self.spent_tokens += tokens
-            self.spent_usd += reservation.usd if usd is None else usd
+            self.spent_usd += (reservation.usd or 0) if usd is None else usd
             self._warn()
 
     def release(self, reservation: Reservation | None) -> None:
@@ -113,7 +121,7 @@ class Ledger:
             self._release(reservation)
 
     def _release(self, reservation: Reservation) -> None:
-        self._reserved_usd -= reservation.usd
+        self._reserved_usd -= reservation.usd or 0
         self._reserved_tokens -= reservation.tokens
 
     def _warn(self) -> None:

@@ -103,6 +103,9 @@ class Reader:
         result.cost = answer.cost
         result.attempts = answer.n_attempts
         result.duration_s = answer.duration_s
+        if answer.charges:
+            n_tokens = sum(charge.tokens for charge in answer.charges)
+            result.metadata = {**(result.metadata or {}), "charged_by_estimate": n_tokens}
         return result
 
     def read_outcome(self, work: Work, outcome: Outcome) -> WorkItemResult:

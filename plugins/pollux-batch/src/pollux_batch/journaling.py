@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_batch.data.rows import AnswerRow, Entry, FailureRow, SampleRow, StoredAnswer
+from pollux_batch.data.rows import AnswerRow, ChargeRow, Entry, FailureRow, SampleRow, StoredAnswer
 from pollux_batch.errors import JournalError
 from pollux_batch.grouping import GroupWriter
 from pollux_sync.errors import ConfigurationError
@@ -49,9 +49,10 @@ CREATE TABLE answers (
 );
 CREATE TABLE labels (label TEXT NOT NULL, key BLOB NOT NULL, UNIQUE (label, key));
 CREATE TABLE failures (
-    label TEXT NOT NULL UNIQUE, key BLOB NOT NULL, error TEXT NOT NULL, category TEXT NOT NULL, input_tokens INTEGER,
-    output_tokens INTEGER, cost TEXT, attempts INTEGER NOT NULL, at REAL NOT NULL, run INTEGER NOT NULL
+    label TEXT NOT NULL UNIQUE, key BLOB NOT NULL, error TEXT NOT NULL, category TEXT NOT NULL,
+    attempts INTEGER NOT NULL, at REAL NOT NULL, run INTEGER NOT NULL
 );
+CREATE TABLE charges (label TEXT NOT NULL, tokens INTEGER NOT NULL, cost TEXT, at REAL NOT NULL, run INTEGER NOT NULL);
 CREATE TABLE samples (ask BLOB NOT NULL UNIQUE, key BLOB NOT NULL, request BLOB NOT NULL);
 CREATE TABLE submissions (
     id INTEGER PRIMARY KEY, scope TEXT NOT NULL, mark TEXT NOT NULL, attempted TEXT, jobs TEXT NOT NULL,
@@ -123,10 +124,15 @@ class Journal(GroupWriter):
         return bool(self._select("SELECT EXISTS (SELECT 1 FROM answers)", [])[0][0])
 
     def sum_spent(self) -> tuple[int, str]:
-        """Return the tokens and the dollars of all answers and failures, over all runs."""
-        columns = "COALESCE(SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)), 0), TOTAL(CAST(cost AS REAL))"
-        sums = [next(iter(self._select(f"SELECT {columns} FROM {table}", []))) for table in ("answers", "failures")]  # noqa: S608
-        return sum(tokens for tokens, _ in sums), str(sum(cost for _, cost in sums))
+        """Return the tokens and the dollars of all answers, and of tries without one, over all runs."""
+        answered = "COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)"
+        query = (
+            "SELECT COALESCE(SUM(tokens), 0), TOTAL(CAST(cost AS REAL)) FROM "  # noqa: S608
+            f"(SELECT {answered} AS tokens, cost FROM answers UNION ALL SELECT tokens, cost FROM charges)"
+        )
+        ((tokens, usd),) = self._select(query, [])
+        # SQLite adds binary fractions: a hundred cents make a dollar again.
+        return tokens, f"{usd:.9f}"
 
     # Submissions, in the thread that submits: on disk when the method returns
 
@@ -281,6 +287,7 @@ class _Table:
 _TABLES = (
     _Table("answers", AnswerRow, "INSERT OR IGNORE"),
     _Table("failures", FailureRow, "INSERT OR REPLACE"),
+    _Table("charges", ChargeRow, "INSERT"),
     _Table("samples", SampleRow, "INSERT OR IGNORE", is_of_run=False),
 )
 

@@ -216,7 +216,7 @@ class Job:
         self._ledger.release(work.reservation)
         work.reservation = None
         result = self._reader.read_answer(work, answer)
-        rows: list[Any] = [*answer.rows]
+        rows: list[Any] = [*answer.rows, *answer.charges]
         if isinstance(answer.outcome, Failure):
             rows.append(_build_failure(work, answer))
         self._journal.write(Entry(tuple(rows), _Ended(result, work, answer.outcome)))
@@ -226,8 +226,7 @@ class Job:
         """Set the budget of a call aside; return False if there is none now, and the work is in its queue again."""
         if self._settings.budget is None:
             return True
-        hooks = work.lane.hooks
-        work.reservation = self._ledger.reserve(hooks.estimate_tokens(work.call), work.call.model, hooks)
+        work.reservation = self._ledger.reserve(work.call, work.lane.hooks)
         if work.reservation is not None:
             return True
         self._give_back(work)

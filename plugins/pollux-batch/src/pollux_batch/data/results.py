@@ -32,7 +32,8 @@ class WorkItemResult:
     * ``error_category``: the kind of the failure, such as "rate_limit" or "parse_error".
     * ``context``: the item's own object.
     * ``token_usage``: over all tries of this item in this run; empty for an answer that was not paid for now.
-    * ``cost``: in US dollars, None where no price is known; 0 for an answer that was not paid for now.
+    * ``cost``: in US dollars, None where no price is known; 0 for an answer that was not paid for now. A try without an
+      answer may be charged for: ``metadata["charged_by_estimate"]`` are its tokens, at the most, and the cost has them.
     * ``replayed``: the answer came from the journal. ``deduped_from``: it is that of this equal item.
     * ``attempts``: physical attempts in this run.
     """
@@ -120,7 +121,8 @@ class BatchResult:
     @property
     def cost(self) -> Decimal | None:
         """The cost of this run in US dollars, None if that of any answer is not known."""
-        costs = [result.cost for result in self.results if not result.replayed and result.success]
+        paid = [r for r in self.results if r.success or r.token_usage or r.cost is not None]
+        costs = [result.cost for result in paid if not result.replayed]
         known = [cost for cost in costs if cost is not None]
         return sum(known, Decimal(0)) if len(known) == len(costs) else None
 

@@ -32,17 +32,24 @@ class AnswerRow:
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class FailureRow:
-    """An item that failed for good in a run, with what its tries cost."""
+    """An item that failed for good in a run."""
 
     label: str
     key: bytes
     error: str
     category: str
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost: str | None = None
     attempts: int = 0
     at: float = 0.0
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ChargeRow:
+    """A try without an answer that may have been charged for: the most that it may have taken."""
+
+    label: str
+    tokens: int
+    cost: str | None
+    at: float
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +76,7 @@ class StoredAnswer:
 class Entry:
     """Rows that are written together, and what the job wants to be reminded of once they are."""
 
-    rows: tuple[AnswerRow | FailureRow | SampleRow, ...]
+    rows: tuple[AnswerRow | FailureRow | ChargeRow | SampleRow, ...]
     reminder: Any = None
 
     @property
