@@ -307,9 +307,14 @@ def _open_database(path: Path) -> sqlite3.Connection:
     try:
         # Autocommit: transactions are begun and ended by name.
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        _check_schema(database, path)
+        try:
+            # First, since the next statement changes a file that may be another's.
+            _check_schema(database, path)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            database.close()
+            raise
     except sqlite3.DatabaseError as error:
         raise _build_open_error(path, error) from error
     return database
