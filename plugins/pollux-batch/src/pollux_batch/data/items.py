@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync import Config, Options
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pollux_sync import Config, Options, Source
+    from pollux_sync import Source
     from pollux_sync.errors import PolluxError
 
 
@@ -47,8 +48,31 @@ class BatchItem:
 
     def __attrs_post_init__(self) -> None:
         label: object = self.id
-        if label is not None and (not isinstance(label, str) or not label.strip()):
+        if label is not None and not (isinstance(label, str) and label.strip()):
             raise ConfigurationError(f"the id of an item must be a non-blank text, got {label!r}", hint="leave it out")
+        _check_text("id", self.id)
+        _check_text("salt", self.salt)
+        _check_type("options", self.options, Options)
+        _check_type("config", self.config, Config)
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ConfigurationError(f"the {name} of an item must be a text, got {value!r}", hint="leave it out")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ConfigurationError(
+            f"the {name} of an item contains a lone surrogate: {value!r}", hint="read its file with the right encoding"
+        )
+
+
+def _check_type(name: str, value: object, wanted: type) -> None:
+    if value is not None and not isinstance(value, wanted):
+        raise ConfigurationError(
+            f"the {name} of an item must be {wanted.__name__}, got {type(value).__name__}",
+            hint=f"pass {wanted.__name__}(...), or leave it out to use that of the job",
+        )
 
 
 @attrs.frozen
@@ -90,8 +114,6 @@ class Asked:
     sources: tuple[Source, ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        from pollux_sync import Config
-
         config: object = self.config
         if not isinstance(config, Config):
             raise ConfigurationError(

@@ -30,13 +30,18 @@ class AnswerRow:
     at: float = 0.0
 
 
+def _replace_surrogates(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class FailureRow:
     """An item that failed for good in a run."""
 
     label: str
     key: bytes
-    error: str
+    # The words of a server may contain lone surrogates, which no file takes.
+    error: str = attrs.field(converter=_replace_surrogates)
     category: str
     attempts: int = 0
     at: float = 0.0
