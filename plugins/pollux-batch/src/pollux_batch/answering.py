@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import time
@@ -107,8 +108,10 @@ class _Asking:
         answered_at = self._answered_at
         if answered_at is None:
             self._leave_scope()
-        if isinstance(outcome, Failure) and isinstance(outcome.error, APIError) and outcome.error.kind in _CHARGED:
-            self._charge()
+        if isinstance(outcome, Failure) and isinstance(outcome.error, APIError):
+            self._keep_unread(outcome.error)
+            if outcome.error.kind in _CHARGED:
+                self._charge()
         attempts = outcome.attempts if isinstance(outcome, Reply) else outcome.error.attempts
         return Answer(
             outcome=outcome,
@@ -194,9 +197,21 @@ class _Asking:
     def _add_cost(self, cost: Decimal | None) -> None:
         self._cost = cost if self._cost is None or cost is None else self._cost + cost
 
+    def _keep_unread(self, fault: Fault | APIError) -> None:
+        """Keep an answer that was none for the client itself, such as one that is no JSON."""
+        body = fault.unread_answer
+        if fault.kind == "malformed" and body is not None and (not self._rows or self._rows[-1].body != body):
+            response = HttpResponse(status=200, headers={}, body=None, content=body)
+            self._keep(self._work.key, "response", body, response, Usage(), None)
+
     def _keep(  # noqa: PLR0917 - the facts of a row
         self, key: bytes, kind: AnswerFormat, body: bytes, response: HttpResponse, usage: Usage, cost: Decimal | None
     ) -> None:
+        # The last answer to a call counts: those before it, which could not be read, are kept beside it.
+        for number, row in enumerate(self._rows):
+            if row.key == key:
+                beside = hashlib.sha256(b"%d:%b" % (number, key)).digest()
+                self._rows[number] = attrs.evolve(row, key=beside)
         self._rows.append(
             AnswerRow(
                 key=key,
@@ -246,6 +261,7 @@ class _Asking:
         """Return the seconds to wait before the next try, or why there is none."""
         now = time.monotonic()
         retries = self._retries
+        self._keep_unread(fault)
         if fault.kind == "rate_limit":
             with self._scheduler.lock:
                 self._scope.record_throttle(fault.retry_after_s, self._incident, now)
