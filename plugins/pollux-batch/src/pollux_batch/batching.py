@@ -46,7 +46,7 @@ def run_batch(
     return BatchResult(
         results=results,
         termination=job.termination,
-        unanswered=0 if job.termination.kind == "completed" else job.n_read - len(results),
+        unanswered=job.n_read - len(results) if job.has_read_all else None,
         duration_s=time.monotonic() - started,
     )
 

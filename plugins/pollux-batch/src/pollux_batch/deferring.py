@@ -61,6 +61,11 @@ class DeferredRun:
         """How many items were read."""
         return self._feeder.count
 
+    @property
+    def has_read_all(self) -> bool:
+        """True once the end of the items was read."""
+        return self._feeder.has_ended
+
     def iter_results(self) -> Generator[WorkItemResult, None, None]:
         """Yield the results as they come; on Ctrl-C those so far. Jobs go on at the provider."""
         is_whole = False

@@ -78,6 +78,8 @@ class Feeder:
         self._journal = journal
         self._delivers = delivers
         self._count = 0
+        #: Whether the end of the input was read.
+        self.has_ended = False
         self._has_earlier = journal.has_answers
         self._n_samples = 0
         #: The works in flight by key, and how often each question was asked where equal ones are not joined.
@@ -98,6 +100,7 @@ class Feeder:
     def plan_chunk(self) -> tuple[list[Work], list[Refused]] | None:
         """Return the next items as works, and those that cannot be asked; None at the end."""
         given = list(islice(self._items, _CHUNK))
+        self.has_ended = len(given) < _CHUNK
         if not given:
             return None
         first, self._count = self._count, self._count + len(given)

@@ -101,9 +101,9 @@ class Job:
         return self._lanes.scopes
 
     @property
-    def n_unbegun(self) -> int:
-        """How many items were read and not begun."""
-        return self._scheduler.count_ready()
+    def has_read_all(self) -> bool:
+        """True once the end of the items was read."""
+        return self._feeder.has_ended
 
     def stop(self, kind: TerminationKind, reason: str, **facts: str | None) -> None:
         """Begin no further call. What is in flight goes on to its end, and is kept."""

@@ -66,11 +66,6 @@ class Scheduler:
         """The lock under which scopes are asked and told."""
         return self._changed
 
-    @property
-    def is_draining(self) -> bool:
-        """True once no new work is begun."""
-        return self._is_draining
-
     def start(self) -> None:
         """Start the first worker; others follow while there is work for them."""
         with self._changed:

@@ -124,3 +124,5 @@ class Asked:
             raise ConfigurationError(
                 f"items must be an iterable of prompts, got {type(items).__name__}", hint="pass a list: [prompt]"
             )
+        # Asked for its iterator now: an input that has none must fail before a journal is opened.
+        object.__setattr__(self, "items", iter(self.items))
