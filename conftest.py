@@ -1,13 +1,19 @@
 """Settings for all tests, those of the plugins included."""
 
 import os
+import random
+import signal
 import tempfile
 from pathlib import Path
 
+import attrs
 import certifi
 import pytest
 
 pytest.register_assert_rewrite("pollux_sync.testing.contract")
+
+# What a shell starts in the background ignores Ctrl-C, and hands that on to the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _END = "-----END CERTIFICATE-----\n"
 
@@ -42,3 +48,18 @@ def pytest_configure(config):
         file.write(first[0] + first[1])
     config.add_cleanup(lambda: Path(file.name).unlink(missing_ok=True))
     os.environ["SSL_CERT_FILE"] = file.name
+
+
+@attrs.frozen
+class Soak:
+    """The rounds and the random source of a soak. The same seed and rounds repeat the same run."""
+
+    rounds: int
+    draw: random.Random
+
+
+@pytest.fixture
+def soak():
+    """Return the soak that `make soak` asks for."""
+    rounds, seed = int(os.environ.get("SOAK_ROUNDS", "10")), int(os.environ.get("SOAK_SEED", "20261121"))
+    return Soak(rounds=rounds, draw=random.Random(seed))  # noqa: S311 - what a test draws is no secret

@@ -1,5 +1,4 @@
 import json
-import signal
 import sqlite3
 
 import pytest
@@ -7,9 +6,6 @@ import pytest
 from bulk_service import Service
 from pollux_batch import run_batch
 from pollux_sync import Config
-
-# What a shell starts in the background ignores Ctrl-C, and hands that on to the processes that tests start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
