@@ -87,7 +87,7 @@ def test_sends_nothing_of_an_item_whose_middleware_raises(ask, config, server):
 
     result = ask(["a", "the secret", "c"], config=config(plugins=[Redactor()]))
     (failure,) = result.failures
-    assert (failure.submission_index, server.prompts) == (1, ["a", "c"])
+    assert (failure.submission_index, sorted(server.prompts)) == (1, ["a", "c"])
 
 
 # Settings

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.results import Termination, WorkItemResult
-from pollux_batch.data.rows import Entry
+from pollux_batch.data.rows import AnswerRow, Entry
 from pollux_batch.data.usage import read_usage
 from pollux_batch.delivering import Outbox, Reader
 from pollux_batch.feeding import Chunk, Feeder
@@ -129,7 +129,7 @@ class DeferredRun:
             return []
         result = self._reader.read_outcome(work, outcome)
         result.token_usage = read_usage(outcome.usage)
-        costs = [row.cost for row in rows if row.cost is not None]
+        costs = [row.cost for row in rows if isinstance(row, AnswerRow) and row.cost is not None]
         result.cost = Decimal(costs[0]) if costs else None
         return [result, *self._reader.follow(self._feeder.close(work), work, outcome)]
 

@@ -281,6 +281,7 @@ class Scope:
     def _slow_down(self, now: float) -> None:
         if not self._is_adaptive:
             return
+        self._climb.back_off(now)
         if self._pace is not None:
             self._pace = _Pace(self._pace.rate * _BACK_OFF_RATE, _RECOVERY_S, now)
         elif (rate := self._measure_rate(now)) is not None:
