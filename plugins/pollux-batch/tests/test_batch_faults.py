@@ -198,7 +198,15 @@ def test_prefers_the_answer_that_can_be_decoded(ask, config, server, query):
     reading_again = config(retry=RetryPolicy(retry_unreadable=True))
     assert ask(["a"], config=reading_again, retries=AT_ONCE).outputs() == ["at last"]
     assert ask(["a"]).outputs() == ["at last"]
-    assert (len(server.requests), query("SELECT COUNT(*) FROM answers")) == (2, [(2,)])
+    assert (len(server.requests), query("SELECT COUNT(*), format FROM answers")) == (2, [(1, "response")])
+
+
+def test_asks_again_for_an_answer_that_could_not_be_read_when_told_to(ask, config, server):
+    server.reply(Answer(json={"choices": "x"}), answer("at last"))
+    assert ask(["a"]).failed == 1
+    assert ask(["a"], config=config(retry=RetryPolicy(retry_unreadable=True))).outputs() == ["at last"]
+    assert ask(["a"]).outputs() == ["at last"]
+    assert len(server.requests) == 2
 
 
 def test_asks_again_after_an_answer_that_was_cut(ask, server):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
@@ -168,7 +167,7 @@ class _Asking:
         try:
             reply = stages.decode_reply(response, call, self._hooks)
         except Exception:
-            self._keep(key, kind, body, response, Usage(), None)
+            self._keep(key, "unread", body, response, Usage(), None)
             self._charge()
             raise
         if response.body is None:  # it came as events, which are kept as the reply that they make
@@ -202,16 +201,11 @@ class _Asking:
         body = fault.unread_answer
         if fault.kind == "malformed" and body is not None and (not self._rows or self._rows[-1].body != body):
             response = HttpResponse(status=200, headers={}, body=None, content=body)
-            self._keep(self._work.key, "response", body, response, Usage(), None)
+            self._keep(self._work.key, "unread", body, response, Usage(), None)
 
     def _keep(  # noqa: PLR0917 - the facts of a row
         self, key: bytes, kind: AnswerFormat, body: bytes, response: HttpResponse, usage: Usage, cost: Decimal | None
     ) -> None:
-        # The last answer to a call counts: those before it, which could not be read, are kept beside it.
-        for number, row in enumerate(self._rows):
-            if row.key == key:
-                beside = hashlib.sha256(b"%d:%b" % (number, key)).digest()
-                self._rows[number] = attrs.evolve(row, key=beside)
         self._rows.append(
             AnswerRow(
                 key=key,

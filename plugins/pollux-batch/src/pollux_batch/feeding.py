@@ -192,7 +192,8 @@ class Feeder:
     def _look_up(self, works: list[Work], refused: list[Refused]) -> Chunk:
         # Joined first: a question that is in flight no more has its answer in the journal by now.
         works = self._join(works)
-        stored = self._journal.find_answers([work.key for work in works])
+        found = self._journal.find_answers([work.key for work in works])
+        stored = {work.key: found[work.key] for work in works if work.key in found and _suits(work, found[work.key])}
         missed = [work for work in works if work.key not in stored]
         if self._has_earlier and missed:
             stored |= check_drift(missed, self._journal, self._settings.on_drift)
@@ -254,6 +255,11 @@ class Feeder:
 def _refuse(index: int, given: object, error: PolluxError) -> Refused:
     broken = given if isinstance(given, BrokenItem) else None
     return Refused(index, (broken and broken.id) or f"item_{index}", broken, error)
+
+
+def _suits(work: Work, stored: StoredAnswer) -> bool:
+    """Return whether a stored answer will do. One that cannot be read is asked for again only if the caller says so."""
+    return stored.format != "unread" or not work.lane.config.retry.retry_unreadable
 
 
 def _hash_shared(plan: Plan) -> bytes:

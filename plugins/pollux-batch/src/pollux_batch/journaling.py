@@ -264,13 +264,19 @@ class Journal(GroupWriter):
         yield from ((label, key) for key, label in noted.items() if key not in answered)
 
 
+_REPLACE_UNREAD = "ON CONFLICT (key) DO UPDATE SET {} WHERE answers.format = 'unread'".format(
+    ", ".join(f"{field.name} = excluded.{field.name}" for field in attrs.fields(AnswerRow))
+)
+
+
 @attrs.frozen
 class _Table:
-    """A table of rows of one kind. ``verb`` says what becomes of a row that is there already."""
+    """A table of rows of one kind. ``verb`` and ``ending`` say what becomes of a row that is there already."""
 
     name: str
     kind: type
     verb: str
+    ending: str = ""
     is_of_run: bool = True
 
     @property
@@ -283,9 +289,10 @@ class _Table:
         return [*{row.label: row for row in some}.values()] if self.kind is FailureRow else some  # type: ignore[attr-defined]
 
 
-#: An answer that is there already was paid for first, and stays; a failure is replaced by the latest.
+#: An answer that is there already was paid for first, and stays, unless it could not be read; a failure is replaced by
+#: the latest.
 _TABLES = (
-    _Table("answers", AnswerRow, "INSERT OR IGNORE"),
+    _Table("answers", AnswerRow, "INSERT", ending=_REPLACE_UNREAD),
     _Table("failures", FailureRow, "INSERT OR REPLACE"),
     _Table("charges", ChargeRow, "INSERT"),
     _Table("samples", SampleRow, "INSERT OR IGNORE", is_of_run=False),
@@ -298,7 +305,9 @@ def _build_insert(table: _Table, rows: Sequence[object], run: int) -> tuple[str,
     more = (run,) if table.is_of_run else ()
     columns = [*table.columns, *(["run"] if more else [])]
     mark = f"({','.join('?' * len(columns))})"
-    statement = f"{table.verb} INTO {table.name} ({','.join(columns)}) VALUES {','.join([mark] * len(rows))}"
+    statement = (
+        f"{table.verb} INTO {table.name} ({','.join(columns)}) VALUES {','.join([mark] * len(rows))} {table.ending}"
+    )
     return statement, [value for row in rows for value in (*read(row), *more)]
 
 
