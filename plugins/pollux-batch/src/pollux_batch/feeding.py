@@ -20,6 +20,7 @@ from pollux_batch.data.work import Follower, Refused, Work
 from pollux_batch.drifting import check_drift
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
+from pollux_sync.data.source import convert_read_errors
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_batch.journaling import Journal
     from pollux_batch.lanes import Lane, Lanes
     from pollux_batch.remembering import MemoryJournal
+    from pollux_sync import Source
     from pollux_sync.data.request import Call, Plan
 
 #: Planning costs 1.5 µs an item in chunks of this size, and eight times as much one by one.
@@ -85,6 +87,7 @@ class Feeder:
         #: The works in flight by key, and how often each question was asked where equal ones are not joined.
         self._open: dict[bytes, Work] = {}
         self._occurrences: dict[bytes, int] = {}
+        self._source_hashes: dict[int, str] = {}
         self._lock = threading.Lock()
 
     @property
@@ -152,12 +155,15 @@ class Feeder:
 
     def _build_works(self, entries: Sequence[tuple[int, str, BatchItem]], plan: Plan, lane: Lane) -> list[Work]:
         hooks = lane.hooks
-        shared = _hash_shared(plan)
+        shared = _hash_shared(plan, [self._hash_source(source) for source in plan.request.sources])
+        # All of them before any is counted: where one raises, the others are planned again.
+        calls = [hooks.rewrite_call(planned) for planned in plan.calls]
+        requests = [stages.render_request(call, hooks) for call in calls]
         works = []
-        for (index, label, item), planned in zip(entries, plan.calls, strict=True):
-            call = hooks.rewrite_call(planned)
-            request = stages.render_request(call, hooks)
+        for (index, label, item), call, request in zip(entries, calls, requests, strict=True):
             key = bytes.fromhex(stages.hash_request(request, hooks))
+            number = 1 if self._joins(call) else self._count_occurrence(key, item)
+            facts = [item.prompt, item.salt, *([number] if number > 1 else [])]
             works.append(
                 Work(
                     index=index,
@@ -166,22 +172,30 @@ class Feeder:
                     lane=lane,
                     call=call,
                     answers=plan.answer_format,
-                    key=self._number_key(key, item, call),
-                    ask=hashlib.sha256(shared + json.dumps([item.prompt, item.salt]).encode()).digest()[:16],
+                    key=_number_key(key, item.salt, number),
+                    ask=hashlib.sha256(shared + json.dumps(facts).encode()).digest()[:16],
                     plan=plan,
                     request=None if call.all_parts else request,
                 )
             )
         return works
 
-    def _number_key(self, key: bytes, item: BatchItem, call: Call) -> bytes:
-        """Return the key of an item's answer: that of its request, where equal requests are to have one answer."""
-        if item.salt:
-            key = hashlib.sha256(key + item.salt.encode()).digest()
-        if self._joins(call):
-            return key
+    def _count_occurrence(self, key: bytes, item: BatchItem) -> int:
+        """Return the number of this item among equal ones, which are to have an answer each."""
+        key = _number_key(key, item.salt, 1)
         number = self._occurrences[key] = self._occurrences.get(key, 0) + 1
-        return key if number == 1 else hashlib.sha256(key + number.to_bytes(8, "big")).digest()
+        return number
+
+    def _hash_source(self, source: Source) -> str:
+        """Return the hash of a source's content; one of the job is read once."""
+        digest = self._source_hashes.get(id(source))
+        if digest is None:
+            with convert_read_errors(source):
+                digest = source.content_sha256()
+            # Those of items come and go, and so do their ids.
+            if any(source is shared for shared in self._asked.sources):
+                self._source_hashes[id(source)] = digest
+        return digest
 
     def _joins(self, call: Call) -> bool:
         mode = self._settings.dedupe
@@ -262,7 +276,14 @@ def _suits(work: Work, stored: StoredAnswer) -> bool:
     return stored.format != "unread" or not work.lane.config.retry.retry_unreadable
 
 
-def _hash_shared(plan: Plan) -> bytes:
+def _number_key(key: bytes, salt: str, number: int) -> bytes:
+    """Return the key of an item's answer: that of its request, where equal requests are to have one answer."""
+    if salt:
+        key = hashlib.sha256(key + salt.encode()).digest()
+    return key if number == 1 else hashlib.sha256(key + number.to_bytes(8, "big")).digest()
+
+
+def _hash_shared(plan: Plan, source_hashes: Sequence[str]) -> bytes:
     """Return a hash of what the items of a plan share, as the caller wrote it: not as it is rendered."""
     request = plan.request
     config, options = request.config, request.options
@@ -273,9 +294,11 @@ def _hash_shared(plan: Plan) -> bytes:
         config.provider,
         config.model,
         config.base_url,
+        config.use_mock,
         settings,
         options.response_schema_hash(),
         [[source.source_type, source.mime_type, source.identifier] for source in request.sources],
+        source_hashes,
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).digest()
 
