@@ -177,6 +177,7 @@ def test_waits_for_what_is_in_flight_when_its_reader_leaves(config, path, server
     server.release()
     results.close()
     assert query("SELECT COUNT(*) >= 3 FROM answers") == [(1,)]
+    assert query("SELECT outcome FROM runs") == [("interrupted",)]
 
 
 def test_tells_of_a_result_that_cannot_be_delivered(config):

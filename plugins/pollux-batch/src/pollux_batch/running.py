@@ -130,6 +130,7 @@ class Job:
         except GeneratorExit:
             self.stop("interrupted", "the reader of the results left")
             self._finish_quietly()
+            is_whole = True
             raise
         except BaseException:
             self._abort()
