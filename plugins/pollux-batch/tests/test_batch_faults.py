@@ -232,16 +232,19 @@ def test_reads_a_stored_answer_with_another_schema_only_if_it_was_asked_for(ask,
 # A full disk
 
 FULL = """
-import resource, signal, sys, traceback
+import resource, sys
 from pollux_batch import JournalError, run_batch
 from pollux_sync import Config
 config = Config(provider="local", model="m", base_url=sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
 try:
     run_batch([f"p{n}" for n in range(400)], config=config, journal=sys.argv[2], workers=4)
 except JournalError as error:
     print(error.message)
     print(error.hint)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 """
 
 

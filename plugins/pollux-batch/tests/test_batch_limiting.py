@@ -148,6 +148,41 @@ def test_goes_down_when_it_is_refused(open_scope):
     assert scope.limit < 4
 
 
+def test_goes_on_a_little_slower_than_it_was_refused_at(open_scope):
+    scope, now = open_scope(Limits(), ceiling=50)
+    # Fifty answers in half a second, then a refusal.
+    for _ in range(50):
+        now += 0.01
+        assert scope.admit(0, now)
+        scope.end()
+        scope.record_answer(now)
+    scope.record_throttle(0.0, scope.incident, now)
+    admitted = 0
+    for _ in range(1_000):
+        now += 0.01
+        if scope.admit(0, now):
+            admitted += 1
+            scope.end()
+            scope.record_answer(now)
+    assert 900 < admitted < 1_000
+
+
+def test_slows_down_further_when_it_is_refused_again(open_scope):
+    scope, now = open_scope(Limits(), ceiling=50)
+    rates = []
+    for _ in range(3):
+        admitted = 0
+        for _ in range(500):
+            now += 0.01
+            if scope.admit(0, now):
+                admitted += 1
+                scope.end()
+                scope.record_answer(now)
+        rates.append(admitted)
+        scope.record_throttle(0.0, scope.incident, now)
+    assert rates[0] > rates[1] > rates[2] > rates[0] / 2
+
+
 def test_keeps_to_the_most_calls_in_flight(open_scope):
     scope, now = open_scope(Limits(max_concurrency=7, adaptive=False))
     assert count_admitted(scope, now) == 7
