@@ -1,12 +1,15 @@
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from bulk_service import answer
 from pollux_batch import run_batch
 from pollux_batch.errors import DriftError
 from pollux_sync import Config, ConfigurationError, Options, Source, hookimpl
+from pollux_sync.testing.server import Events
 
 PROMPTS = [f"p{number}" for number in range(10)]
 
@@ -198,6 +201,20 @@ def test_takes_no_answer_of_the_mock(ask, config, server):
     ask(PROMPTS, config=config(use_mock=True))
     assert ask(PROMPTS).summary()["replayed"] == 0
     assert len(server.requests) == 10
+
+
+def test_keeps_an_answer_that_was_streamed_unasked(ask, server):
+    chunk = {"choices": [{"index": 0, "delta": {"content": "in pieces"}, "finish_reason": "stop"}]}
+    server.reply(Events([f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()]))
+    assert [ask(["a"]).outputs() for _ in range(2)] == [["in pieces"]] * 2
+    assert len(server.requests) == 1
+
+
+def test_pays_for_no_repair_twice(ask, server):
+    options = Options(response_schema=int, schema_repairs=1)
+    server.reply(answer("no number"), answer("7"))
+    assert [ask(["a"], options=options).outputs() for _ in range(2)] == [[7]] * 2
+    assert len(server.requests) == 2
 
 
 def test_does_without_a_journal(config, server):

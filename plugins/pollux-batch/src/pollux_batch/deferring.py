@@ -112,7 +112,7 @@ class DeferredRun:
         from pollux_batch.running import build_refusal, read_known
 
         for known in chunk.known:
-            work, outcome = known.work, read_known(known.work, known.stored)
+            work, outcome = known.work, read_known(known.work, known.stored, self._journal)
             result = self._reader.read_known(work, outcome, known.stored.label)
             self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
         for refused in chunk.refused:

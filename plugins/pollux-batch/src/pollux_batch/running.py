@@ -20,8 +20,9 @@ from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
 from pollux_batch.remembering import MemoryJournal
 from pollux_batch.scheduling import Scheduler
+from pollux_sync import stages
 from pollux_sync.data.reply import Failure
-from pollux_sync.errors import ConfigurationError, PolluxError
+from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
     from pollux_batch.limiting import Scope
-    from pollux_sync.data.reply import Outcome
+    from pollux_sync.data.reply import Outcome, Reply
+    from pollux_sync.data.request import Call
 
 #: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
 _STRETCH_S = 0.2
@@ -199,7 +201,7 @@ class Job:
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
         for known in chunk.known:
-            work, outcome = known.work, read_known(known.work, known.stored)
+            work, outcome = known.work, read_known(known.work, known.stored, self._journal)
             result = self._reader.read_known(work, outcome, known.stored.label)
             self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
         for refused in chunk.refused:
@@ -271,10 +273,21 @@ class Job:
                 )
 
 
-def read_known(work: Work, stored: StoredAnswer) -> Outcome:
+def read_known(work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> Outcome:
     """Return the outcome in a stored answer; one that cannot be read must not cost the others."""
+
+    def find(call: Call) -> Reply:
+        if call is work.call:
+            return read_stored(stored, call, work.lane.hooks)
+        # The question again, with an answer that did not fit its schema.
+        key = bytes.fromhex(stages.request_key(call, work.lane.hooks))
+        repaired = journal.find_answers([key]).get(key)
+        if repaired is None:
+            raise APIError("the answer was not repaired", phase="generate", call_idx=work.index)
+        return read_stored(repaired, call, work.lane.hooks)
+
     try:
-        return read_stored(stored, work.call, work.lane.hooks)
+        return stages.ask_until_fitting(work.call, work.answers, find)
     except PolluxError as error:
         return Failure(error)
     except Exception as error:  # noqa: BLE001 - a decoder of a plugin may raise anything
