@@ -191,6 +191,11 @@ def test_keeps_to_the_most_calls_in_flight(open_scope):
 # What a job does with it
 
 
+def test_answers_all_under_a_limit_of_tokens(ask):
+    limits = Limits(tokens_per_minute=6_000_000, requests_per_minute=600_000)
+    assert ask([f"p{number}" for number in range(20)], limits=limits).succeeded == 20
+
+
 def test_answers_an_item_that_was_refused_for_its_rate(ask, server):
     server.reply(Answer(status=429, headers={"Retry-After": "1"}, json={}))
     result = ask(["a"])
