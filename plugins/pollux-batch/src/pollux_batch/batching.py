@@ -76,6 +76,7 @@ def stream_batch(
     * ``route``: "live" calls, or the provider's deferred jobs with "batch": up to a day later, and for half the price
       where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
       run it again later, by cron.
+    * ``max_pending``: the most items that are read and wait, for their call or for the reader of their results (2,000).
     * ``ordered``: yield in the order of the items.
     * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
 
