@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bulk_service import answer, echo, read_prompt
-from pollux_batch import BatchItem, Retries, run_batch, stream_batch
+from pollux_batch import BatchItem, JournalError, Retries, run_batch, stream_batch
 from pollux_sync import Config, ConfigurationError, Options, RetryPolicy, Source, hookimpl
 from pollux_sync.testing.server import Answer, Truncated
 
@@ -166,6 +166,15 @@ def test_refuses_a_journal_in_a_folder_that_it_may_not_write(ask, tmp_path):
     folder.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         ask(["a"], journal=folder / "job")
+
+
+def test_frees_a_journal_whose_neighbour_cannot_be_written(ask, path):
+    beside = path.with_name(f"{path.name}-flight")
+    beside.mkdir()
+    with pytest.raises(JournalError, match=r"beside the journal .* cannot be written"):
+        ask(["a"])
+    beside.rmdir()
+    assert ask(["a"]).succeeded == 1
 
 
 def test_frees_a_journal_when_its_input_cannot_be_read(ask):

@@ -83,10 +83,10 @@ class Journal(GroupWriter):
             self._reader, self._writer = _open_database(path), _open_database(path)
             self.lost = tuple(self._read_flights())
             self._run = self._begin_run()
+            self._flights = _open_flights(path, slots) if slots else None
         except BaseException:
             self._unlock()
             raise
-        self._flights = _FlightFile(path, slots) if slots else None
         super().__init__(kept)
 
     # Reading, in the thread that feeds
@@ -406,6 +406,16 @@ def _lock(path: Path) -> Any:
     return file
 
 
+def _open_flights(path: Path, slots: int) -> _FlightFile:
+    try:
+        return _FlightFile(path, slots)
+    except OSError as error:
+        raise JournalError(
+            f"the file beside the journal {str(path)!r} cannot be written: {error.strerror}",
+            hint="free space on its disk or mend its permissions, and run again",
+        ) from error
+
+
 class _FlightFile:
     """A file in memory with a slot for each item in flight. A killed process leaves it as it was at that moment."""
 
@@ -413,7 +423,9 @@ class _FlightFile:
         import mmap
 
         with _name_beside(path, "flight").open("w+b") as file:
-            file.truncate(slots * _SLOT_BYTES)
+            # Written, and not only made that long: a page without a place on a full disk would kill the process.
+            file.write(bytes(slots * _SLOT_BYTES))
+            file.flush()
             self._map = mmap.mmap(file.fileno(), slots * _SLOT_BYTES)
         self._free = deque(range(slots))
 
