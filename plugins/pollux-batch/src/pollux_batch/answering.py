@@ -61,7 +61,7 @@ class Answer:
 class Answerer:
     """Answers works with the limits, the retries and the budget of a job. Many threads use it at once."""
 
-    scheduler: Scheduler
+    scheduler: Scheduler[Work]
     journal: Journal | MemoryJournal
     ledger: Ledger
     retries: Retries

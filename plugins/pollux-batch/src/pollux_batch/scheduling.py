@@ -10,13 +10,10 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from pollux_batch.data.work import Work
-    from pollux_batch.limiting import Scope
 
 #: The longest wait at a stretch: a limit may have changed that nobody announced.
 _STRETCH_S = 0.5
@@ -24,7 +21,64 @@ _STRETCH_S = 0.5
 _LOW_WATER = 2
 
 
-class Scheduler:
+class AdmissionScope(Protocol):
+    """What admits calls: a `Scope`, or whatever behaves as one. It is called under the scheduler's lock.
+
+    ``n_waiting`` are the works that wait in the middle, before another try; the scheduler counts them.
+    """
+
+    n_waiting: int
+
+    @property
+    def next_at(self) -> float:
+        """The time at which a call may be admitted after a refusal, else 0."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """True if fewer calls are in flight than may be."""
+        ...
+
+    def admit(self, n_tokens: int, now: float) -> bool:
+        """Return whether a call of so many tokens may go now; if so it is in flight."""
+        ...
+
+    def end(self) -> None:
+        """Note that a call is in flight no more."""
+        ...
+
+    def record_answer(self, now: float) -> None:
+        """Learn from an answer."""
+        ...
+
+
+class ScopedLane(Protocol):
+    """What works share."""
+
+    @property
+    def scope(self) -> AdmissionScope:
+        """What admits their calls."""
+        ...
+
+
+class Schedulable(Protocol):
+    """A work as the scheduler sees it."""
+
+    @property
+    def lane(self) -> ScopedLane:
+        """What it shares with other works."""
+        ...
+
+    @property
+    def n_tokens(self) -> int:
+        """The tokens that its call is expected to take."""
+        ...
+
+
+W = TypeVar("W", bound=Schedulable)
+
+
+class Scheduler(Generic[W]):
     """Hands works to worker threads.
 
     ``feed`` reads the next chunk of items and returns its works, None at the end; one thread at a time calls it.
@@ -35,8 +89,8 @@ class Scheduler:
     def __init__(
         self,
         n_workers: int,
-        feed: Callable[[], Sequence[Work] | None],
-        answer: Callable[[Work], float | None],
+        feed: Callable[[], Sequence[W] | None],
+        answer: Callable[[W], float | None],
         may_feed: Callable[[], bool],
         announce_end: Callable[[], None],
     ) -> None:
@@ -46,7 +100,7 @@ class Scheduler:
         self._may_feed = may_feed
         self._announce_end = announce_end
         self._changed = threading.Condition(threading.Lock())
-        self._ready: dict[Scope, deque[Work]] = {}
+        self._ready: dict[AdmissionScope, deque[W]] = {}
         self._n_ready = 0
         self._is_feeding = False
         self._is_exhausted = False
@@ -104,7 +158,7 @@ class Scheduler:
             # One that waits for a free place among the unfinished; it wakes the next, if there is more to do.
             self._wake_one()
 
-    def push_back(self, work: Work) -> None:
+    def push_back(self, work: W) -> None:
         """Put a work that could not be begun back to the head of its queue."""
         with self._changed:
             self._queue_of(work.lane.scope).appendleft(work)
@@ -112,7 +166,7 @@ class Scheduler:
             self._n_unfinished -= 1
 
     @contextmanager
-    def step_aside(self, scope: Scope) -> Iterator[None]:
+    def step_aside(self, scope: AdmissionScope) -> Iterator[None]:
         """Let another thread work while this one waits for a scope."""
         with self._changed:
             self._n_aside += 1
@@ -127,7 +181,7 @@ class Scheduler:
                 self._n_aside -= 1
                 scope.n_waiting -= 1
 
-    def wait_admitted(self, scope: Scope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
+    def wait_admitted(self, scope: AdmissionScope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
         """Wait until a scope admits one more call of a work that has begun; return False once nothing more is begun."""
         with self._changed:
             self._n_waiting += 1
@@ -170,7 +224,7 @@ class Scheduler:
                     self._end_if_done()
                 self._changed.notify_all()
 
-    def _carry_out(self, work: Work) -> float | None:
+    def _carry_out(self, work: W) -> float | None:
         try:
             return self._answer(work)
         except BaseException:
@@ -179,7 +233,7 @@ class Scheduler:
                 self._n_unfinished -= 1
             raise
 
-    def _take(self, ended: Work | None, answered_at: float | None) -> Work | None:
+    def _take(self, ended: W | None, answered_at: float | None) -> W | None:
         """Return the next work whose scope admits a call, None at the end. ``ended`` is the one before."""
         while True:
             with self._changed:
@@ -211,7 +265,7 @@ class Scheduler:
                 self._is_feeding = True
             self._feed_chunk()
 
-    def _pick(self) -> Work | None:
+    def _pick(self) -> W | None:
         if self._is_draining or not self._has_free_worker():
             return None
         now = time.monotonic()
@@ -234,7 +288,7 @@ class Scheduler:
         return bool(self._n_ready) and all(not queue or scope.next_at > 0 for scope, queue in self._ready.items())
 
     def _feed_chunk(self) -> None:
-        works: Sequence[Work] | None = None
+        works: Sequence[W] | None = None
         try:
             works = self._feed()
         finally:
@@ -248,7 +302,7 @@ class Scheduler:
                 if works is None:
                     self._changed.notify_all()
 
-    def _queue_of(self, scope: Scope) -> deque[Work]:
+    def _queue_of(self, scope: AdmissionScope) -> deque[W]:
         return self._ready.setdefault(scope, deque())
 
     def _wait(self) -> None:
