@@ -74,6 +74,20 @@ def test_ends_at_the_first_failure_when_told_to(ask, server):
     assert len(result.results) < 100
 
 
+@pytest.mark.parametrize(
+    ("answer", "category"),
+    [
+        (Answer(status=401, json={"error": {"message": "Incorrect API key"}}), "auth"),
+        (Answer(status=429, json={"error": {"code": "insufficient_quota", "message": "quota exceeded"}}), "quota"),
+    ],
+)
+def test_ends_where_every_other_call_would_be_refused_too(ask, server, answer, category):
+    server.handler = lambda request: answer
+    result = ask([f"p{number}" for number in range(100)], workers=1)
+    assert (result.termination.kind, result.termination.error_category) == ("fail_fast", category)
+    assert (len(server.requests), result.unanswered) == (1, 99)
+
+
 def test_begins_nothing_after_its_deadline(ask, server):
     server.handler = lambda request: Answer(status=503, headers={"Retry-After": "30"}, json={})
     result = ask(["a"], deadline_s=0.05)

@@ -7,6 +7,7 @@ import pytest
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, Limits, Retries, stream_batch
 from pollux_batch.limiting import Bucket, Scope
+from pollux_sync.plugin import Quota, RateLimits
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody
 
 ALL_AT_ONCE = Limits(adaptive=False)
@@ -311,3 +312,11 @@ def test_has_no_more_calls_in_flight_than_workers(config, server):
     server.release()
     reader.join()
     assert len(server.requests) == 20
+
+
+def test_pauses_where_an_answer_says_that_nothing_is_left(open_scope):
+    scope, now = open_scope(Limits())
+    scope.heed(RateLimits(requests=Quota(limit=100, remaining=5, reset_s=30.0)), now)
+    assert scope.admit(0, now)
+    scope.heed(RateLimits(tokens=Quota(limit=100, remaining=0, reset_s=30.0)), now)
+    assert (scope.admit(0, now + 29), scope.admit(0, now + 31)) == (False, True)

@@ -153,12 +153,19 @@ class _Asking:
                 self._leave_scope()
                 raise
             self._answered_at = time.monotonic()
+            self._heed_quotas(response)
             return self._receive(response, call, key), response
 
         reply, attempts = stages.call_with_retries(
             attempt, self._hooks, self._stop, phase="generate", call=call, decide=self._decide, wait=self._wait
         )
         return reply.with_attempts(attempts)
+
+    def _heed_quotas(self, response: HttpResponse) -> None:
+        quotas = self._hooks.read_rate_limits(response)
+        if quotas is not None:
+            with self._scheduler.lock:
+                self._scope.heed(quotas, time.monotonic())
 
     def _receive(self, response: HttpResponse, call: Call, key: bytes) -> Reply:
         """Keep an answer, then read it: one that cannot be read is paid for too."""

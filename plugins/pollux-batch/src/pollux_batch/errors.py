@@ -4,7 +4,6 @@ PolluxError
 ├── JournalError            the journal cannot be read or written
 ├── DriftError              requests are rendered otherwise than those whose answers the journal holds
 ├── RowError                a row of the input cannot be asked
-├── BatchBudgetExceeded     the budget does not allow a call
 ├── WrongTypeError          an argument has the wrong type (also a TypeError)
 ├── TokenTrackingError      a try failed after its tokens were billed
 │   └── EmptyResponseError  the answer is empty
@@ -64,10 +63,6 @@ class RowError(ConfigurationError):
     def __init__(self, message: str, *, hint: str | None = None, line: int | None = None) -> None:
         super().__init__(message, hint=hint)
         self.line = line
-
-
-class BatchBudgetExceeded(PolluxError):  # noqa: N818 - the name that users of other bulk packages know
-    """The budget does not allow the call."""
 
 
 class WrongTypeError(ConfigurationError, TypeError):

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _STRETCH_S = 0.2
 #: Works that wait before a retry are in flight as well: as many as there are workers, for each paused scope.
 _SLOTS_A_WORKER = 4
+_FORBIDDEN = 403
 #: Files beside those of the workers' connections: the journal, the input, what the caller has open.
 _SPARE_FILES = 128
 
@@ -262,15 +263,23 @@ class Job:
 
     def _deliver(self, results: list[WorkItemResult]) -> None:
         self._outbox.put(results)
-        if self._settings.fail_fast:
-            failed = next((result for result in results if not result.success), None)
-            if failed is not None:
+        for result in results:
+            if not result.success and (self._settings.fail_fast or _is_shared(result.exception)):
                 self.stop(
                     "fail_fast",
-                    failed.error or "an item failed",
-                    error_category=failed.error_category,
-                    triggering_item_id=failed.item_id,
+                    result.error or "an item failed",
+                    error_category=result.error_category,
+                    triggering_item_id=result.item_id,
                 )
+                return
+
+
+def _is_shared(error: BaseException | None) -> bool:
+    """Return whether every other call would fail in the same way: with a key that is refused, or a quota used up."""
+    if not isinstance(error, APIError):
+        return False
+    # Some services answer 403 to a single prompt that breaks their rules.
+    return error.kind == "quota" or (error.kind == "auth" and error.status_code != _FORBIDDEN)
 
 
 def read_known(work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> Outcome:
