@@ -54,6 +54,23 @@ def test_keeps_what_was_answered_when_the_input_raises(ask, config, server):
     assert len(server.requests) - n_sent == 300 - result.summary()["replayed"]
 
 
+def test_asks_what_a_slow_input_has_given_before_the_rest_comes(config):
+    come = threading.Event()
+
+    def items():
+        yield "first"
+        # Longer than the feeder waits, so that it goes on without the rest.
+        time.sleep(0.1)
+        yield "second"
+        assert come.wait(10)
+        yield "third"
+
+    results = stream_batch(items(), config=config())
+    assert {next(results).output, next(results).output} == {"re: first", "re: second"}
+    come.set()
+    assert [result.output for result in results] == ["re: third"]
+
+
 def test_answers_nothing_of_no_items(ask):
     result = ask([])
     assert (result.results, result.termination.kind) == ([], "completed")

@@ -73,6 +73,8 @@ def stream_batch(
     * ``parser``: a function from `LLMResponse` to the output; it is no part of what is paid for, and may change.
     * ``on_drift``: what to do when a question that is answered in the journal is rendered as another request now, by a
       new version or a changed default: "stop" before it is sent, "resend" it, or "reuse" the answer.
+    * ``warm_prefix``: of items with the same system text and sources the first goes ahead, and the others wait for its
+      answer, so that the provider reads what they share from its cache.
     * ``route``: "live" calls, or the provider's deferred jobs with "batch": up to a day later, and for half the price
       where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
       run it again later, by cron.
@@ -105,7 +107,7 @@ def open_job(
 ) -> Job | DeferredRun:
     """Check all arguments and open a job. Raises ConfigurationError."""
     check_choice("route", route, Route)
-    known = {"workers", "dedupe", "on_drift", "fail_fast", "deadline_s", "max_pending"}
+    known = {"workers", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise ConfigurationError(f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")

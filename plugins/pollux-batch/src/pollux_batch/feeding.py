@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from itertools import groupby, islice
+import time
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 #: Planning costs 1.5 µs an item in chunks of this size, and eight times as much one by one.
 _CHUNK = 200
+_MAX_READ_S = 0.05
 #: So many requests of a run are kept, to show what has changed if they are rendered otherwise one day.
 _MAX_SAMPLES = 100
 
@@ -82,6 +84,7 @@ class Feeder:
         self._count = 0
         #: Whether the end of the input was read.
         self.has_ended = False
+        self._failure: Exception | None = None
         self._has_earlier = journal.has_answers
         self._n_samples = 0
         #: The works in flight by key, and how often each question was asked where equal ones are not joined.
@@ -102,8 +105,7 @@ class Feeder:
 
     def plan_chunk(self) -> tuple[list[Work], list[Refused]] | None:
         """Return the next items as works, and those that cannot be asked; None at the end."""
-        given = list(islice(self._items, _CHUNK))
-        self.has_ended = len(given) < _CHUNK
+        given = self._read_rows()
         if not given:
             return None
         first, self._count = self._count, self._count + len(given)
@@ -123,6 +125,25 @@ class Feeder:
             else:
                 works.append(entry)
         return works, refused
+
+    def _read_rows(self) -> list[object]:
+        """Return the next rows of the input: a chunk, or what comes within a moment where the input is slow."""
+        if self._failure is not None:
+            raise self._failure
+        rows: list[object] = []
+        deadline = time.monotonic() + _MAX_READ_S
+        try:
+            for row in self._items:
+                rows.append(row)
+                if len(rows) == _CHUNK or time.monotonic() > deadline:
+                    return rows
+            self.has_ended = True
+        except Exception as error:
+            # What was read before is answered first.
+            if not rows:
+                raise
+            self._failure = error
+        return rows
 
     # Planning
 
@@ -156,6 +177,7 @@ class Feeder:
     def _build_works(self, entries: Sequence[tuple[int, str, BatchItem]], plan: Plan, lane: Lane) -> list[Work]:
         hooks = lane.hooks
         shared = _hash_shared(plan, [self._hash_source(source) for source in plan.request.sources])
+        prefix = shared[:16] if self._settings.warm_prefix and _has_prefix(plan) else b""
         # All of them before any is counted: where one raises, the others are planned again.
         calls = [hooks.rewrite_call(planned) for planned in plan.calls]
         requests = [stages.render_request(call, hooks) for call in calls]
@@ -174,6 +196,7 @@ class Feeder:
                     answers=plan.answer_format,
                     key=_number_key(key, item.salt, number),
                     ask=hashlib.sha256(shared + json.dumps(facts).encode()).digest()[:16],
+                    prefix=prefix,
                     plan=plan,
                     request=None if call.all_parts else request,
                 )
@@ -281,6 +304,11 @@ def _number_key(key: bytes, salt: str, number: int) -> bytes:
     if salt:
         key = hashlib.sha256(key + salt.encode()).digest()
     return key if number == 1 else hashlib.sha256(key + number.to_bytes(8, "big")).digest()
+
+
+def _has_prefix(plan: Plan) -> bool:
+    """Return whether anything comes before the prompts of a plan."""
+    return bool(plan.request.sources or plan.request.options.system_instruction)
 
 
 def _hash_shared(plan: Plan, source_hashes: Sequence[str]) -> bytes:

@@ -20,6 +20,7 @@ from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
 from pollux_batch.remembering import MemoryJournal
 from pollux_batch.scheduling import Scheduler
+from pollux_batch.warming import Warmer
 from pollux_sync import stages
 from pollux_sync.data.reply import Failure
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
@@ -83,6 +84,7 @@ class Job:
             retries=settings.retries,
             stop=self._stop,
         )
+        self._warmer = Warmer()
         self._is_full = False
         self._termination: Termination | None = None
         self._deadline = time.monotonic() + (settings.deadline_s or math.inf)
@@ -186,7 +188,8 @@ class Job:
     # In the worker threads
 
     def _may_feed(self) -> bool:
-        self._is_full = len(self._outbox) + self._scheduler.count_ready() >= self._settings.max_pending
+        n_waiting = len(self._outbox) + self._scheduler.count_ready() + len(self._warmer)
+        self._is_full = n_waiting >= self._settings.max_pending
         return not self._is_full
 
     def _announce_room(self) -> None:
@@ -198,7 +201,7 @@ class Job:
         if chunk is None:
             return None
         self._deliver_unasked(chunk)
-        return chunk.works
+        return self._warmer.choose(chunk.works)
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
         for known in chunk.known:
@@ -248,6 +251,7 @@ class Job:
     def _end_entries(self, entries: list[Entry]) -> None:
         """Deliver what is on disk now."""
         results: list[WorkItemResult] = []
+        released: list[Work] = []
         n_works = 0
         for entry in entries:
             ended = entry.reminder
@@ -258,7 +262,9 @@ class Job:
                 n_works += 1
                 self._journal.end_flight(ended.work.slot)
                 results += self._reader.follow(self._feeder.close(ended.work), ended.work, ended.outcome)
+                released += self._warmer.release(ended.work)
         self._deliver(results)
+        self._scheduler.add(released)
         self._scheduler.finish(n_works)
 
     def _deliver(self, results: list[WorkItemResult]) -> None:

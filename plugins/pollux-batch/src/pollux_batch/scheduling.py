@@ -158,6 +158,18 @@ class Scheduler(Generic[W]):
             # One that waits for a free place among the unfinished; it wakes the next, if there is more to do.
             self._wake_one()
 
+    def add(self, works: Sequence[W]) -> None:
+        """Take works that were held back when they were read. One in flight must not be finished before."""
+        if not works:
+            return
+        with self._changed:
+            for work in works:
+                self._queue_of(work.lane.scope).append(work)
+            self._n_ready += len(works)
+            if not self._n_idle and self._n_threads - self._n_aside < self._n_workers:
+                self._start_thread()
+            self._wake_one()
+
     def push_back(self, work: W) -> None:
         """Put a work that could not be begun back to the head of its queue."""
         with self._changed:

@@ -137,6 +137,7 @@ class BatchSettings:
     budget: Budget | None = None
     dedupe: Dedupe = "auto"
     on_drift: OnDrift = "stop"
+    warm_prefix: bool = False
     fail_fast: bool = False
     deadline_s: float | None = None
     max_pending: int = 2_000
