@@ -30,7 +30,6 @@ from pollux_batch.observing import ProcessingEvent
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Sequence
 
     from pollux_batch.data.configs import ProcessorConfig
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from pollux_batch.preparing import StrategyLane
     from pollux_batch.scheduling import Scheduler
     from pollux_batch.timing import Runners, TimedCall
+    from pollux_batch.waiting import Latch
 
 log = logging.getLogger("pollux_batch")
 
@@ -82,8 +82,8 @@ class Executor:
     middlewares: Sequence[Middleware]
     emit: Callable[..., None]
     count: Callable[[AttemptUsage], None]
-    halt: threading.Event
-    stop: threading.Event
+    halt: Latch
+    stop: Latch
 
     def execute(self, work: StrategyWork) -> WorkItemResult:
         """Return the result of a work. Its scope has admitted the first call."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from itertools import count
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -16,6 +16,7 @@ from pollux_batch.data.settings import check_number, check_whole
 from pollux_batch.data.workitems import LLMWorkItem
 from pollux_batch.errors import AdmissionTimeoutError, BatchAdmissionClosedError, LLMCallError
 from pollux_batch.receiving import Inbox
+from pollux_batch.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ _STRETCH_S = 0.2
 class _Ticket:
     """What a caller waits for."""
 
-    is_done: threading.Event = attrs.field(factory=threading.Event)
+    is_done: Latch = attrs.field(factory=Latch)
     result: WorkItemResult | None = None
 
 
@@ -63,7 +64,11 @@ class LLMCallPool:
         LLMWorkItem("check", strategy)
         self._strategy = strategy
         self._submit_timeout = submit_timeout
-        self._places = None if max_pending is None else threading.Semaphore(max_pending)
+        self._places: SimpleQueue[None] | None = None
+        if max_pending is not None:
+            self._places = SimpleQueue()
+            for _ in range(max_pending):
+                self._places.put(None)
         self._tickets: dict[LLMWorkItem, _Ticket] = {}
         self._numbers = count()
         self._inbox = Inbox(0)
@@ -101,11 +106,15 @@ class LLMCallPool:
         return self._wait(ticket, deadline)
 
     def _take_place(self) -> None:
-        if self._places is not None and not self._places.acquire(timeout=self._submit_timeout):
+        if self._places is None:
+            return
+        try:
+            self._places.get(timeout=self._submit_timeout)
+        except Empty:
             raise AdmissionTimeoutError(
                 f"the pool had no place for another prompt in {self._submit_timeout:g} s",
                 hint="raise max_pending, or submit fewer at a time",
-            )
+            ) from None
 
     def _wait(self, ticket: _Ticket, deadline: float | None) -> WorkItemResult:
         while not ticket.is_done.wait(_STRETCH_S if deadline is None else min(_STRETCH_S, _left_s(deadline))):
@@ -131,7 +140,7 @@ class LLMCallPool:
 
     def _forget(self, item: LLMWorkItem) -> _Ticket | None:
         if self._places is not None:
-            self._places.release()
+            self._places.put(None)
         return self._tickets.pop(item, None)
 
     def get_stats(self) -> dict[str, Any]:

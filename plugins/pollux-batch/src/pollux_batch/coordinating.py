@@ -18,6 +18,7 @@ from pollux_batch.observing import Dispatcher, ProcessingEvent
 from pollux_batch.preparing import StrategyLanes
 from pollux_batch.scheduling import Scheduler
 from pollux_batch.timing import Runners
+from pollux_batch.waiting import Latch
 from pollux_sync.plugin import TokenEstimate
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class StrategyJob:
         self.runners = Runners()
         self.statistics = Statistics()
         self.dispatcher = Dispatcher(observers)
-        self._halt, self._stop = threading.Event(), threading.Event()
+        self._halt, self._stop = Latch(), Latch()
         self.scheduler: Scheduler[StrategyWork] = Scheduler(
             config.workers, self._feed, self._answer, self._may_feed, announce_end=ended
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,6 +19,7 @@ log = logging.getLogger("pollux_batch")
 
 #: Events that wait for slow observers; beyond that the oldest are dropped.
 _MAX_WAITING = 10_000
+_LOOK_S = 0.005
 
 
 class ProcessingEvent(StrEnum):
@@ -90,7 +92,8 @@ class Dispatcher:
     def __init__(self, observers: Sequence[ProcessorObserver]) -> None:
         self._observers = tuple(observers)
         self._waiting: deque[tuple[ProcessingEvent, dict[str, Any]]] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._is_telling = False
         self._is_closing = False
         self._thread: threading.Thread | None = None
@@ -101,7 +104,7 @@ class Dispatcher:
         """Tell of an event soon."""
         if not self._observers:
             return
-        with self._changed:
+        with self._lock:
             if len(self._waiting) >= _MAX_WAITING:
                 self._waiting.popleft()
                 self.n_dropped += 1
@@ -113,13 +116,14 @@ class Dispatcher:
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all events were told, at most so long."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._is_telling, timeout_s)
+        until = time.monotonic() + timeout_s
+        while (self._waiting or self._is_telling) and time.monotonic() < until:
+            time.sleep(_LOOK_S)
 
     def close(self, timeout_s: float) -> None:
         """Tell what waits, at most so long, and end the thread."""
         self.flush(timeout_s)
-        with self._changed:
+        with self._lock:
             self._is_closing = True
             self._changed.notify_all()
 
@@ -127,12 +131,10 @@ class Dispatcher:
         while (waiting := self._take()) is not None:
             for observer in self._observers:
                 _tell(observer, waiting[0], dict(waiting[1]))
-            with self._changed:
-                self._is_telling = False
-                self._changed.notify_all()
+            self._is_telling = False
 
     def _take(self) -> tuple[ProcessingEvent, dict[str, Any]] | None:
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
             if self._is_closing:
                 return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
@@ -41,6 +42,10 @@ class Intake(Protocol):
         ...
 
 
+#: How often one who has to wait for a place looks for it.
+_LOOK_S = 0.005
+
+
 class Inbox:
     """Items that are added one by one, by any thread. ``capacity`` is how many may wait, 0 for any number."""
 
@@ -49,7 +54,7 @@ class Inbox:
         self._items: deque[LLMWorkItem] = deque()
         self._n_waiting = 0
         self._total = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._is_closed = False
         #: Called after each change; set by the job.
         self.announce: Callable[[], None] = lambda: None
@@ -69,30 +74,34 @@ class Inbox:
 
     def put(self, item: LLMWorkItem) -> None:
         """Add an item; wait while it is full. Raises BatchAdmissionClosedError once it is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or not self.is_full)
+        while not self._add(item):
+            time.sleep(_LOOK_S)
+        self.announce()
+
+    def _add(self, item: LLMWorkItem) -> bool:
+        with self._lock:
             if self._is_closed:
                 raise BatchAdmissionClosedError("the processor takes no more items", hint="use another processor")
+            if self.is_full:
+                return False
             self._items.append(item)
             self._n_waiting += 1
             self._total += 1
-        self.announce()
+        return True
 
     def take(self, count: int) -> list[LLMWorkItem] | None:
-        with self._changed:
+        with self._lock:
             if not self._items:
                 return None if self._is_closed else []
             return [self._items.popleft() for _ in range(min(count, len(self._items)))]
 
     def note_begun(self) -> None:
-        with self._changed:
+        with self._lock:
             self._n_waiting -= 1
-            self._changed.notify()
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._is_closed = True
-            self._changed.notify_all()
         self.announce()
 
 

@@ -12,6 +12,8 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from pollux_batch.waiting import Latch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -99,7 +101,9 @@ class Scheduler(Generic[W]):
         self._answer = answer
         self._may_feed = may_feed
         self._announce_end = announce_end
-        self._changed = threading.Condition(threading.Lock())
+        # Ctrl-C inside a condition's own functions leaves its lock taken: only the lock itself is entered.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._ready: dict[AdmissionScope, deque[W]] = {}
         self._n_ready = 0
         self._is_feeding = False
@@ -113,21 +117,21 @@ class Scheduler(Generic[W]):
         self._n_waiting = 0  # in the middle of their work, for a scope
         #: What ended a thread that should not have ended: a defect, or the input's own exception.
         self.failure: BaseException | None = None
-        self.is_over = threading.Event()
+        self.is_over = Latch()
 
     @property
-    def lock(self) -> threading.Condition:
+    def lock(self) -> threading.Lock:
         """The lock under which scopes are asked and told."""
-        return self._changed
+        return self._lock
 
     def start(self) -> None:
         """Start the first worker; others follow while there is work for them."""
-        with self._changed:
+        with self._lock:
             self._start_thread()
 
     def drain(self) -> None:
         """Begin no further work. What is in flight goes on to its end."""
-        with self._changed:
+        with self._lock:
             self._is_draining = True
             self._end_if_done()
             self._changed.notify_all()
@@ -140,19 +144,19 @@ class Scheduler(Generic[W]):
 
     def wake(self) -> None:
         """Have limits looked at again."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def wait_for_change(self) -> None:
         """Wait a moment for a call to end."""
-        with self._changed:
+        with self._lock:
             self._changed.wait(_STRETCH_S)
 
     def finish(self, n_works: int) -> None:
         """Note that works are done with: their answers are on disk, or they failed."""
         if not n_works:
             return
-        with self._changed:
+        with self._lock:
             self._n_unfinished -= n_works
             self._end_if_done()
             # One that waits for a free place among the unfinished; it wakes the next, if there is more to do.
@@ -162,7 +166,7 @@ class Scheduler(Generic[W]):
         """Take works that were held back when they were read. One in flight must not be finished before."""
         if not works:
             return
-        with self._changed:
+        with self._lock:
             for work in works:
                 self._queue_of(work.lane.scope).append(work)
             self._n_ready += len(works)
@@ -172,7 +176,7 @@ class Scheduler(Generic[W]):
 
     def push_back(self, work: W) -> None:
         """Put a work that could not be begun back to the head of its queue."""
-        with self._changed:
+        with self._lock:
             self._queue_of(work.lane.scope).appendleft(work)
             self._n_ready += 1
             self._n_unfinished -= 1
@@ -180,7 +184,7 @@ class Scheduler(Generic[W]):
     @contextmanager
     def step_aside(self, scope: AdmissionScope) -> Iterator[None]:
         """Let another thread work while this one waits for a scope."""
-        with self._changed:
+        with self._lock:
             self._n_aside += 1
             scope.n_waiting += 1
             if self._has_something_to_do() and not self._n_idle:
@@ -189,13 +193,15 @@ class Scheduler(Generic[W]):
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._n_aside -= 1
                 scope.n_waiting -= 1
 
-    def wait_admitted(self, scope: AdmissionScope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
+    def wait_admitted(
+        self, scope: AdmissionScope, n_tokens: int, not_before: float, stop: threading.Event | Latch
+    ) -> bool:
         """Wait until a scope admits one more call of a work that has begun; return False once nothing more is begun."""
-        with self._changed:
+        with self._lock:
             self._n_waiting += 1
             try:
                 while not (stop.is_set() or self._is_draining):
@@ -230,7 +236,7 @@ class Scheduler(Generic[W]):
             self.failure = self.failure or error
             self.drain()
         finally:
-            with self._changed:
+            with self._lock:
                 self._n_threads -= 1
                 if self.failure is not None or not self._n_threads:
                     self._end_if_done()
@@ -241,14 +247,14 @@ class Scheduler(Generic[W]):
             return self._answer(work)
         except BaseException:
             # Nobody will finish it, and the others must not wait for that.
-            with self._changed:
+            with self._lock:
                 self._n_unfinished -= 1
             raise
 
     def _take(self, ended: W | None, answered_at: float | None) -> W | None:
         """Return the next work whose scope admits a call, None at the end. ``ended`` is the one before."""
         while True:
-            with self._changed:
+            with self._lock:
                 # Here, and not when its answer came: each time the lock is taken costs more than the rest of it.
                 if ended is not None and answered_at is not None:
                     ended.lane.scope.end()
@@ -304,7 +310,7 @@ class Scheduler(Generic[W]):
         try:
             works = self._feed()
         finally:
-            with self._changed:
+            with self._lock:
                 self._is_feeding = False
                 if works is None:
                     self._is_exhausted = True

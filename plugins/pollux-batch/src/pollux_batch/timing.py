@@ -11,6 +11,8 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pollux_batch.waiting import Latch
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,7 @@ class TimedCall(Generic[T]):
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
-        self._changed = threading.Event()
+        self._changed = Latch()
         self._value: T | None = None
         self._error: BaseException | None = None
         self.is_done = False
