@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from decimal import Decimal
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.results import WorkItemResult
@@ -36,8 +34,7 @@ class Outbox:
     def __init__(self, *, is_ordered: bool, changed: Callable[[], None]) -> None:
         self._is_ordered = is_ordered
         self._announce = changed
-        self._lock = threading.Lock()
-        self._wakeups: SimpleQueue[None] = SimpleQueue()
+        self._changed = threading.Condition()
         self._ready: deque[WorkItemResult] = deque()
         self._held: dict[int, WorkItemResult] = {}
         self._next = 0
@@ -50,7 +47,7 @@ class Outbox:
 
     def put(self, results: list[WorkItemResult]) -> None:
         """Hand results over."""
-        with self._lock:
+        with self._changed:
             for result in results:
                 if self._is_ordered:
                     self._held[result.submission_index] = result
@@ -59,7 +56,8 @@ class Outbox:
             while self._next in self._held:
                 self._ready.append(self._held.pop(self._next))
                 self._next += 1
-            self._wake_reader()
+            if self._is_wanted:
+                self._changed.notify_all()
 
     def take(self, timeout_s: float) -> list[WorkItemResult]:
         """Return what is there, after a wait for it."""
@@ -67,13 +65,11 @@ class Outbox:
         pause_s = self._taken_at + _LEAST_PAUSE_S - time.monotonic()
         if pause_s > 0:
             time.sleep(pause_s)
-        with self._lock:
-            self._is_wanted = not (self._ready or self._is_ended)
-        if self._is_wanted:
-            with suppress(Empty):
-                self._wakeups.get(timeout=timeout_s)
-        with self._lock:
-            self._is_wanted = False
+        with self._changed:
+            if not (self._ready or self._is_ended):
+                self._is_wanted = True
+                self._changed.wait(timeout_s)
+                self._is_wanted = False
             taken = [*self._ready]
             self._ready.clear()
         self._taken_at = time.monotonic()
@@ -83,20 +79,15 @@ class Outbox:
 
     def end(self) -> None:
         """Wait for results no more: all work is done."""
-        with self._lock:
+        with self._changed:
             self._is_ended = True
-            self._wake_reader()
+            self._changed.notify_all()
 
     def release(self) -> None:
         """Let go what was held back: nothing more comes that it waits for."""
-        with self._lock:
+        with self._changed:
             for index in sorted(self._held):
                 self._ready.append(self._held.pop(index))
-
-    def _wake_reader(self) -> None:
-        if self._is_wanted:
-            self._is_wanted = False
-            self._wakeups.put(None)
 
 
 class Reader:
