@@ -54,6 +54,23 @@ def test_keeps_what_was_answered_when_the_input_raises(ask, config, server):
     assert len(server.requests) - n_sent == 300 - result.summary()["replayed"]
 
 
+def test_asks_what_a_slow_input_has_given_before_the_rest_comes(config):
+    come = threading.Event()
+
+    def items():
+        yield "first"
+        # Longer than the feeder waits, so that it goes on without the rest.
+        time.sleep(0.1)
+        yield "second"
+        assert come.wait(10)
+        yield "third"
+
+    results = stream_batch(items(), config=config())
+    assert {next(results).output, next(results).output} == {"re: first", "re: second"}
+    come.set()
+    assert [result.output for result in results] == ["re: third"]
+
+
 def test_answers_nothing_of_no_items(ask):
     result = ask([])
     assert (result.results, result.termination.kind) == ([], "completed")
@@ -72,6 +89,20 @@ def test_ends_at_the_first_failure_when_told_to(ask, server):
     result = ask([f"p{number}" for number in range(100)], workers=1, fail_fast=True)
     assert (result.termination.kind, result.termination.triggering_item_id) == ("fail_fast", "item_3")
     assert len(result.results) < 100
+
+
+@pytest.mark.parametrize(
+    ("answer", "category"),
+    [
+        (Answer(status=401, json={"error": {"message": "Incorrect API key"}}), "auth"),
+        (Answer(status=429, json={"error": {"code": "insufficient_quota", "message": "quota exceeded"}}), "quota"),
+    ],
+)
+def test_ends_where_every_other_call_would_be_refused_too(ask, server, answer, category):
+    server.handler = lambda request: answer
+    result = ask([f"p{number}" for number in range(100)], workers=1)
+    assert (result.termination.kind, result.termination.error_category) == ("fail_fast", category)
+    assert (len(server.requests), result.unanswered) == (1, 99)
 
 
 def test_begins_nothing_after_its_deadline(ask, server):
@@ -177,6 +208,7 @@ def test_waits_for_what_is_in_flight_when_its_reader_leaves(config, path, server
     server.release()
     results.close()
     assert query("SELECT COUNT(*) >= 3 FROM answers") == [(1,)]
+    assert query("SELECT outcome FROM runs") == [("interrupted",)]
 
 
 def test_tells_of_a_result_that_cannot_be_delivered(config):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bulk_service import answer, echo, read_prompt
-from pollux_batch import BatchItem, Retries, run_batch, stream_batch
+from pollux_batch import BatchItem, JournalError, Retries, run_batch, stream_batch
 from pollux_sync import Config, ConfigurationError, Options, RetryPolicy, Source, hookimpl
 from pollux_sync.testing.server import Answer, Truncated
 
@@ -168,6 +168,15 @@ def test_refuses_a_journal_in_a_folder_that_it_may_not_write(ask, tmp_path):
         ask(["a"], journal=folder / "job")
 
 
+def test_frees_a_journal_whose_neighbour_cannot_be_written(ask, path):
+    beside = path.with_name(f"{path.name}-flight")
+    beside.mkdir()
+    with pytest.raises(JournalError, match=r"beside the journal .* cannot be written"):
+        ask(["a"])
+    beside.rmdir()
+    assert ask(["a"]).succeeded == 1
+
+
 def test_frees_a_journal_when_its_input_cannot_be_read(ask):
     class Broken:
         def __iter__(self):
@@ -198,7 +207,15 @@ def test_prefers_the_answer_that_can_be_decoded(ask, config, server, query):
     reading_again = config(retry=RetryPolicy(retry_unreadable=True))
     assert ask(["a"], config=reading_again, retries=AT_ONCE).outputs() == ["at last"]
     assert ask(["a"]).outputs() == ["at last"]
-    assert (len(server.requests), query("SELECT COUNT(*) FROM answers")) == (2, [(2,)])
+    assert (len(server.requests), query("SELECT COUNT(*), format FROM answers")) == (2, [(1, "response")])
+
+
+def test_asks_again_for_an_answer_that_could_not_be_read_when_told_to(ask, config, server):
+    server.reply(Answer(json={"choices": "x"}), answer("at last"))
+    assert ask(["a"]).failed == 1
+    assert ask(["a"], config=config(retry=RetryPolicy(retry_unreadable=True))).outputs() == ["at last"]
+    assert ask(["a"]).outputs() == ["at last"]
+    assert len(server.requests) == 2
 
 
 def test_asks_again_after_an_answer_that_was_cut(ask, server):
@@ -224,16 +241,19 @@ def test_reads_a_stored_answer_with_another_schema_only_if_it_was_asked_for(ask,
 # A full disk
 
 FULL = """
-import resource, signal, sys, traceback
+import resource, sys
 from pollux_batch import JournalError, run_batch
 from pollux_sync import Config
 config = Config(provider="local", model="m", base_url=sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
 try:
     run_batch([f"p{n}" for n in range(400)], config=config, journal=sys.argv[2], workers=4)
 except JournalError as error:
     print(error.message)
     print(error.hint)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 """
 
 

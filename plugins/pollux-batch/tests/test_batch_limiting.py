@@ -7,6 +7,7 @@ import pytest
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, Limits, Retries, stream_batch
 from pollux_batch.limiting import Bucket, Scope
+from pollux_sync.plugin import Quota, RateLimits
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody
 
 ALL_AT_ONCE = Limits(adaptive=False)
@@ -148,12 +149,52 @@ def test_goes_down_when_it_is_refused(open_scope):
     assert scope.limit < 4
 
 
+def test_goes_on_a_little_slower_than_it_was_refused_at(open_scope):
+    scope, now = open_scope(Limits(), ceiling=50)
+    # Fifty answers in half a second, then a refusal.
+    for _ in range(50):
+        now += 0.01
+        assert scope.admit(0, now)
+        scope.end()
+        scope.record_answer(now)
+    scope.record_throttle(0.0, scope.incident, now)
+    admitted = 0
+    for _ in range(1_000):
+        now += 0.01
+        if scope.admit(0, now):
+            admitted += 1
+            scope.end()
+            scope.record_answer(now)
+    assert 600 < admitted < 1_000
+
+
+def test_slows_down_further_when_it_is_refused_again(open_scope):
+    scope, now = open_scope(Limits(), ceiling=50)
+    rates = []
+    for _ in range(3):
+        admitted = 0
+        for _ in range(500):
+            now += 0.01
+            if scope.admit(0, now):
+                admitted += 1
+                scope.end()
+                scope.record_answer(now)
+        rates.append(admitted)
+        scope.record_throttle(0.0, scope.incident, now)
+    assert rates[0] > rates[1] > rates[2] > rates[0] / 2
+
+
 def test_keeps_to_the_most_calls_in_flight(open_scope):
     scope, now = open_scope(Limits(max_concurrency=7, adaptive=False))
     assert count_admitted(scope, now) == 7
 
 
 # What a job does with it
+
+
+def test_answers_all_under_a_limit_of_tokens(ask):
+    limits = Limits(tokens_per_minute=6_000_000, requests_per_minute=600_000)
+    assert ask([f"p{number}" for number in range(20)], limits=limits).succeeded == 20
 
 
 def test_answers_an_item_that_was_refused_for_its_rate(ask, server):
@@ -271,3 +312,11 @@ def test_has_no_more_calls_in_flight_than_workers(config, server):
     server.release()
     reader.join()
     assert len(server.requests) == 20
+
+
+def test_pauses_where_an_answer_says_that_nothing_is_left(open_scope):
+    scope, now = open_scope(Limits())
+    scope.heed(RateLimits(requests=Quota(limit=100, remaining=5, reset_s=30.0)), now)
+    assert scope.admit(0, now)
+    scope.heed(RateLimits(tokens=Quota(limit=100, remaining=0, reset_s=30.0)), now)
+    assert (scope.admit(0, now + 29), scope.admit(0, now + 31)) == (False, True)

@@ -1,12 +1,15 @@
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from bulk_service import answer
 from pollux_batch import run_batch
 from pollux_batch.errors import DriftError
-from pollux_sync import Config, ConfigurationError, Options, hookimpl
+from pollux_sync import Config, ConfigurationError, Options, Source, hookimpl
+from pollux_sync.testing.server import Events
 
 PROMPTS = [f"p{number}" for number in range(10)]
 
@@ -167,6 +170,51 @@ def test_reuses_answers_of_drifted_requests_when_told_to(ask, newer, server):
     fill(ask)
     assert ask(PROMPTS, config=newer, on_drift="reuse").summary()["replayed"] == 10
     assert len(server.requests) == 10
+
+
+def test_asks_for_more_samples_of_one_prompt(ask, server):
+    ask(["same"] * 3, dedupe="never")
+    assert ask(["same"] * 5, dedupe="never").summary()["replayed"] == 3
+    assert len(server.requests) == 5
+
+
+def test_counts_samples_alike_beside_a_row_that_cannot_be_asked(ask, config, server):
+    class Redactor:
+        @hookimpl
+        def pollux_rewrite_call(self, call):
+            if call.prompt == "secret":
+                raise ValueError("cannot redact this")
+
+    assert ask(["same", "same", "secret"], config=config(plugins=[Redactor()]), dedupe="never").failed == 1
+    assert ask(["same", "same", "public"], dedupe="never").summary()["replayed"] == 2
+
+
+def test_asks_anew_about_a_file_that_has_changed(ask, server, tmp_path):
+    file = tmp_path / "notes.txt"
+    for content in ("one", "two", "one"):
+        file.write_text(content)
+        assert ask(["what is in it?"], sources=[Source.from_file(file)]).succeeded == 1
+    assert len(server.requests) == 2
+
+
+def test_takes_no_answer_of_the_mock(ask, config, server):
+    ask(PROMPTS, config=config(use_mock=True))
+    assert ask(PROMPTS).summary()["replayed"] == 0
+    assert len(server.requests) == 10
+
+
+def test_keeps_an_answer_that_was_streamed_unasked(ask, server):
+    chunk = {"choices": [{"index": 0, "delta": {"content": "in pieces"}, "finish_reason": "stop"}]}
+    server.reply(Events([f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()]))
+    assert [ask(["a"]).outputs() for _ in range(2)] == [["in pieces"]] * 2
+    assert len(server.requests) == 1
+
+
+def test_pays_for_no_repair_twice(ask, server):
+    options = Options(response_schema=int, schema_repairs=1)
+    server.reply(answer("no number"), answer("7"))
+    assert [ask(["a"], options=options).outputs() for _ in range(2)] == [[7]] * 2
+    assert len(server.requests) == 2
 
 
 def test_does_without_a_journal(config, server):

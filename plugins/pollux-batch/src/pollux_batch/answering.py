@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import time
@@ -62,7 +61,7 @@ class Answer:
 class Answerer:
     """Answers works with the limits, the retries and the budget of a job. Many threads use it at once."""
 
-    scheduler: Scheduler
+    scheduler: Scheduler[Work]
     journal: Journal | MemoryJournal
     ledger: Ledger
     retries: Retries
@@ -154,12 +153,19 @@ class _Asking:
                 self._leave_scope()
                 raise
             self._answered_at = time.monotonic()
+            self._heed_quotas(response)
             return self._receive(response, call, key), response
 
         reply, attempts = stages.call_with_retries(
             attempt, self._hooks, self._stop, phase="generate", call=call, decide=self._decide, wait=self._wait
         )
         return reply.with_attempts(attempts)
+
+    def _heed_quotas(self, response: HttpResponse) -> None:
+        quotas = self._hooks.read_rate_limits(response)
+        if quotas is not None:
+            with self._scheduler.lock:
+                self._scope.heed(quotas, time.monotonic())
 
     def _receive(self, response: HttpResponse, call: Call, key: bytes) -> Reply:
         """Keep an answer, then read it: one that cannot be read is paid for too."""
@@ -168,7 +174,7 @@ class _Asking:
         try:
             reply = stages.decode_reply(response, call, self._hooks)
         except Exception:
-            self._keep(key, kind, body, response, Usage(), None)
+            self._keep(key, "unread", body, response, Usage(), None)
             self._charge()
             raise
         if response.body is None:  # it came as events, which are kept as the reply that they make
@@ -202,16 +208,11 @@ class _Asking:
         body = fault.unread_answer
         if fault.kind == "malformed" and body is not None and (not self._rows or self._rows[-1].body != body):
             response = HttpResponse(status=200, headers={}, body=None, content=body)
-            self._keep(self._work.key, "response", body, response, Usage(), None)
+            self._keep(self._work.key, "unread", body, response, Usage(), None)
 
     def _keep(  # noqa: PLR0917 - the facts of a row
         self, key: bytes, kind: AnswerFormat, body: bytes, response: HttpResponse, usage: Usage, cost: Decimal | None
     ) -> None:
-        # The last answer to a call counts: those before it, which could not be read, are kept beside it.
-        for number, row in enumerate(self._rows):
-            if row.key == key:
-                beside = hashlib.sha256(b"%d:%b" % (number, key)).digest()
-                self._rows[number] = attrs.evolve(row, key=beside)
         self._rows.append(
             AnswerRow(
                 key=key,

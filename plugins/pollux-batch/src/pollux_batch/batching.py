@@ -73,9 +73,12 @@ def stream_batch(
     * ``parser``: a function from `LLMResponse` to the output; it is no part of what is paid for, and may change.
     * ``on_drift``: what to do when a question that is answered in the journal is rendered as another request now, by a
       new version or a changed default: "stop" before it is sent, "resend" it, or "reuse" the answer.
+    * ``warm_prefix``: of items with the same system text and sources the first goes ahead, and the others wait for its
+      answer, so that the provider reads what they share from its cache.
     * ``route``: "live" calls, or the provider's deferred jobs with "batch": up to a day later, and for half the price
       where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
       run it again later, by cron.
+    * ``max_pending``: the most items that are read and wait, for their call or for the reader of their results (2,000).
     * ``ordered``: yield in the order of the items.
     * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
 from pollux_batch.submitting import Collected, Submitter, build_rows
+from pollux_batch.waiting import Latch
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.plugin import Reply
 
@@ -53,7 +53,7 @@ class DeferredRun:
         self._journal = Journal(journal, self._deliver)
         self._lanes = Lanes(settings)
         self._feeder = Feeder(asked, settings, self._lanes, self._journal, delivers=False)
-        self._stop = threading.Event()
+        self._stop = Latch()
         self.termination = Termination()
 
     @property
@@ -112,7 +112,7 @@ class DeferredRun:
         from pollux_batch.running import build_refusal, read_known
 
         for known in chunk.known:
-            work, outcome = known.work, read_known(known.work, known.stored)
+            work, outcome = known.work, read_known(known.work, known.stored, self._journal)
             result = self._reader.read_known(work, outcome, known.stored.label)
             self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
         for refused in chunk.refused:

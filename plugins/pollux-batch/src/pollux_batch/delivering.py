@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from decimal import Decimal
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.results import WorkItemResult
@@ -34,7 +36,8 @@ class Outbox:
     def __init__(self, *, is_ordered: bool, changed: Callable[[], None]) -> None:
         self._is_ordered = is_ordered
         self._announce = changed
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._ready: deque[WorkItemResult] = deque()
         self._held: dict[int, WorkItemResult] = {}
         self._next = 0
@@ -47,7 +50,7 @@ class Outbox:
 
     def put(self, results: list[WorkItemResult]) -> None:
         """Hand results over."""
-        with self._changed:
+        with self._lock:
             for result in results:
                 if self._is_ordered:
                     self._held[result.submission_index] = result
@@ -56,8 +59,7 @@ class Outbox:
             while self._next in self._held:
                 self._ready.append(self._held.pop(self._next))
                 self._next += 1
-            if self._is_wanted:
-                self._changed.notify_all()
+            self._wake_reader()
 
     def take(self, timeout_s: float) -> list[WorkItemResult]:
         """Return what is there, after a wait for it."""
@@ -65,11 +67,13 @@ class Outbox:
         pause_s = self._taken_at + _LEAST_PAUSE_S - time.monotonic()
         if pause_s > 0:
             time.sleep(pause_s)
-        with self._changed:
-            if not (self._ready or self._is_ended):
-                self._is_wanted = True
-                self._changed.wait(timeout_s)
-                self._is_wanted = False
+        with self._lock:
+            self._is_wanted = not (self._ready or self._is_ended)
+        if self._is_wanted:
+            with suppress(Empty):
+                self._wakeups.get(timeout=timeout_s)
+        with self._lock:
+            self._is_wanted = False
             taken = [*self._ready]
             self._ready.clear()
         self._taken_at = time.monotonic()
@@ -79,15 +83,20 @@ class Outbox:
 
     def end(self) -> None:
         """Wait for results no more: all work is done."""
-        with self._changed:
+        with self._lock:
             self._is_ended = True
-            self._changed.notify_all()
+            self._wake_reader()
 
     def release(self) -> None:
         """Let go what was held back: nothing more comes that it waits for."""
-        with self._changed:
+        with self._lock:
             for index in sorted(self._held):
                 self._ready.append(self._held.pop(index))
+
+    def _wake_reader(self) -> None:
+        if self._is_wanted:
+            self._is_wanted = False
+            self._wakeups.put(None)
 
 
 class Reader:

@@ -30,7 +30,8 @@ def check_drift(
     Raises DriftError with ``on_drift="stop"``.
     """
     keys = journal.find_asked([work.ask for work in works])
-    drifted = [work for work in works if work.ask in keys]
+    # Not those whose answer could not be read, and is asked for again.
+    drifted = [work for work in works if keys.get(work.ask, work.key) != work.key]
     if not drifted or on_drift == "resend":
         return {}
     if on_drift == "stop":

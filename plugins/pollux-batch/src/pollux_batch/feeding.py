@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from itertools import groupby, islice
+import time
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,6 +21,7 @@ from pollux_batch.data.work import Follower, Refused, Work
 from pollux_batch.drifting import check_drift
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
+from pollux_sync.data.source import convert_read_errors
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
     from pollux_batch.journaling import Journal
     from pollux_batch.lanes import Lane, Lanes
     from pollux_batch.remembering import MemoryJournal
+    from pollux_sync import Source
     from pollux_sync.data.request import Call, Plan
 
 #: Planning costs 1.5 µs an item in chunks of this size, and eight times as much one by one.
 _CHUNK = 200
+_MAX_READ_S = 0.05
 #: So many requests of a run are kept, to show what has changed if they are rendered otherwise one day.
 _MAX_SAMPLES = 100
 
@@ -80,11 +84,13 @@ class Feeder:
         self._count = 0
         #: Whether the end of the input was read.
         self.has_ended = False
+        self._failure: Exception | None = None
         self._has_earlier = journal.has_answers
         self._n_samples = 0
         #: The works in flight by key, and how often each question was asked where equal ones are not joined.
         self._open: dict[bytes, Work] = {}
         self._occurrences: dict[bytes, int] = {}
+        self._source_hashes: dict[int, str] = {}
         self._lock = threading.Lock()
 
     @property
@@ -99,8 +105,7 @@ class Feeder:
 
     def plan_chunk(self) -> tuple[list[Work], list[Refused]] | None:
         """Return the next items as works, and those that cannot be asked; None at the end."""
-        given = list(islice(self._items, _CHUNK))
-        self.has_ended = len(given) < _CHUNK
+        given = self._read_rows()
         if not given:
             return None
         first, self._count = self._count, self._count + len(given)
@@ -120,6 +125,25 @@ class Feeder:
             else:
                 works.append(entry)
         return works, refused
+
+    def _read_rows(self) -> list[object]:
+        """Return the next rows of the input: a chunk, or what comes within a moment where the input is slow."""
+        if self._failure is not None:
+            raise self._failure
+        rows: list[object] = []
+        deadline = time.monotonic() + _MAX_READ_S
+        try:
+            for row in self._items:
+                rows.append(row)
+                if len(rows) == _CHUNK or time.monotonic() > deadline:
+                    return rows
+            self.has_ended = True
+        except Exception as error:
+            # What was read before is answered first.
+            if not rows:
+                raise
+            self._failure = error
+        return rows
 
     # Planning
 
@@ -152,12 +176,16 @@ class Feeder:
 
     def _build_works(self, entries: Sequence[tuple[int, str, BatchItem]], plan: Plan, lane: Lane) -> list[Work]:
         hooks = lane.hooks
-        shared = _hash_shared(plan)
+        shared = _hash_shared(plan, [self._hash_source(source) for source in plan.request.sources])
+        prefix = shared[:16] if self._settings.warm_prefix and _has_prefix(plan) else b""
+        # All of them before any is counted: where one raises, the others are planned again.
+        calls = [hooks.rewrite_call(planned) for planned in plan.calls]
+        requests = [stages.render_request(call, hooks) for call in calls]
         works = []
-        for (index, label, item), planned in zip(entries, plan.calls, strict=True):
-            call = hooks.rewrite_call(planned)
-            request = stages.render_request(call, hooks)
+        for (index, label, item), call, request in zip(entries, calls, requests, strict=True):
             key = bytes.fromhex(stages.hash_request(request, hooks))
+            number = 1 if self._joins(call) else self._count_occurrence(key, item)
+            facts = [item.prompt, item.salt, *([number] if number > 1 else [])]
             works.append(
                 Work(
                     index=index,
@@ -166,22 +194,31 @@ class Feeder:
                     lane=lane,
                     call=call,
                     answers=plan.answer_format,
-                    key=self._number_key(key, item, call),
-                    ask=hashlib.sha256(shared + json.dumps([item.prompt, item.salt]).encode()).digest()[:16],
+                    key=_number_key(key, item.salt, number),
+                    ask=hashlib.sha256(shared + json.dumps(facts).encode()).digest()[:16],
+                    prefix=prefix,
                     plan=plan,
                     request=None if call.all_parts else request,
                 )
             )
         return works
 
-    def _number_key(self, key: bytes, item: BatchItem, call: Call) -> bytes:
-        """Return the key of an item's answer: that of its request, where equal requests are to have one answer."""
-        if item.salt:
-            key = hashlib.sha256(key + item.salt.encode()).digest()
-        if self._joins(call):
-            return key
+    def _count_occurrence(self, key: bytes, item: BatchItem) -> int:
+        """Return the number of this item among equal ones, which are to have an answer each."""
+        key = _number_key(key, item.salt, 1)
         number = self._occurrences[key] = self._occurrences.get(key, 0) + 1
-        return key if number == 1 else hashlib.sha256(key + number.to_bytes(8, "big")).digest()
+        return number
+
+    def _hash_source(self, source: Source) -> str:
+        """Return the hash of a source's content; one of the job is read once."""
+        digest = self._source_hashes.get(id(source))
+        if digest is None:
+            with convert_read_errors(source):
+                digest = source.content_sha256()
+            # Those of items come and go, and so do their ids.
+            if any(source is shared for shared in self._asked.sources):
+                self._source_hashes[id(source)] = digest
+        return digest
 
     def _joins(self, call: Call) -> bool:
         mode = self._settings.dedupe
@@ -192,7 +229,8 @@ class Feeder:
     def _look_up(self, works: list[Work], refused: list[Refused]) -> Chunk:
         # Joined first: a question that is in flight no more has its answer in the journal by now.
         works = self._join(works)
-        stored = self._journal.find_answers([work.key for work in works])
+        found = self._journal.find_answers([work.key for work in works])
+        stored = {work.key: found[work.key] for work in works if work.key in found and _suits(work, found[work.key])}
         missed = [work for work in works if work.key not in stored]
         if self._has_earlier and missed:
             stored |= check_drift(missed, self._journal, self._settings.on_drift)
@@ -256,7 +294,24 @@ def _refuse(index: int, given: object, error: PolluxError) -> Refused:
     return Refused(index, (broken and broken.id) or f"item_{index}", broken, error)
 
 
-def _hash_shared(plan: Plan) -> bytes:
+def _suits(work: Work, stored: StoredAnswer) -> bool:
+    """Return whether a stored answer will do. One that cannot be read is asked for again only if the caller says so."""
+    return stored.format != "unread" or not work.lane.config.retry.retry_unreadable
+
+
+def _number_key(key: bytes, salt: str, number: int) -> bytes:
+    """Return the key of an item's answer: that of its request, where equal requests are to have one answer."""
+    if salt:
+        key = hashlib.sha256(key + salt.encode()).digest()
+    return key if number == 1 else hashlib.sha256(key + number.to_bytes(8, "big")).digest()
+
+
+def _has_prefix(plan: Plan) -> bool:
+    """Return whether anything comes before the prompts of a plan."""
+    return bool(plan.request.sources or plan.request.options.system_instruction)
+
+
+def _hash_shared(plan: Plan, source_hashes: Sequence[str]) -> bytes:
     """Return a hash of what the items of a plan share, as the caller wrote it: not as it is rendered."""
     request = plan.request
     config, options = request.config, request.options
@@ -267,9 +322,11 @@ def _hash_shared(plan: Plan) -> bytes:
         config.provider,
         config.model,
         config.base_url,
+        config.use_mock,
         settings,
         options.response_schema_hash(),
         [[source.source_type, source.mime_type, source.identifier] for source in request.sources],
+        source_hashes,
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).digest()
 

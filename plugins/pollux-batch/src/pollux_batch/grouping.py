@@ -31,7 +31,8 @@ class GroupWriter(ABC):
         self._kept = kept
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._is_idle = False
         self._is_closing = False
         #: Why nothing can be kept any more, None while it can.
@@ -54,16 +55,16 @@ class GroupWriter(ABC):
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
         if self._is_idle:
-            with self._changed:
+            with self._lock:
                 self._changed.notify_all()
         elif self._waiting_bytes > _MAX_WAITING_BYTES:
-            with self._changed:
+            with self._lock:
                 while self._waiting_bytes > _MAX_WAITING_BYTES and self.failure is None:
                     self._changed.wait(0.5)
 
     def end(self) -> None:
         """Keep what waits, and end the thread."""
-        with self._changed:
+        with self._lock:
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join()
@@ -83,14 +84,14 @@ class GroupWriter(ABC):
             self._fail(failure)
 
     def _fail(self, failure: JournalError) -> None:
-        with self._changed:
+        with self._lock:
             self.failure = failure
             self._waiting.clear()
             self._changed.notify_all()
 
     def _make_room(self, group: list[Entry]) -> None:
         is_full = self._waiting_bytes > _MAX_WAITING_BYTES
-        with self._changed:
+        with self._lock:
             self._waiting_bytes -= sum(entry.size for entry in group)
             if is_full:
                 self._changed.notify_all()
@@ -98,7 +99,7 @@ class GroupWriter(ABC):
     def _take_group(self) -> list[Entry]:
         """Return what waits, after a wait for it; nothing once the writer is closed."""
         if not self._waiting:
-            with self._changed:
+            with self._lock:
                 self._is_idle = True
                 # One may have come before the flag was set: no wait is long.
                 while not self._waiting and not self._is_closing:

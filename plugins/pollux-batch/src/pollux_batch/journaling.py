@@ -83,10 +83,10 @@ class Journal(GroupWriter):
             self._reader, self._writer = _open_database(path), _open_database(path)
             self.lost = tuple(self._read_flights())
             self._run = self._begin_run()
+            self._flights = _open_flights(path, slots) if slots else None
         except BaseException:
             self._unlock()
             raise
-        self._flights = _FlightFile(path, slots) if slots else None
         super().__init__(kept)
 
     # Reading, in the thread that feeds
@@ -264,13 +264,19 @@ class Journal(GroupWriter):
         yield from ((label, key) for key, label in noted.items() if key not in answered)
 
 
+_REPLACE_UNREAD = "ON CONFLICT (key) DO UPDATE SET {} WHERE answers.format = 'unread'".format(
+    ", ".join(f"{field.name} = excluded.{field.name}" for field in attrs.fields(AnswerRow))
+)
+
+
 @attrs.frozen
 class _Table:
-    """A table of rows of one kind. ``verb`` says what becomes of a row that is there already."""
+    """A table of rows of one kind. ``verb`` and ``ending`` say what becomes of a row that is there already."""
 
     name: str
     kind: type
     verb: str
+    ending: str = ""
     is_of_run: bool = True
 
     @property
@@ -283,9 +289,10 @@ class _Table:
         return [*{row.label: row for row in some}.values()] if self.kind is FailureRow else some  # type: ignore[attr-defined]
 
 
-#: An answer that is there already was paid for first, and stays; a failure is replaced by the latest.
+#: An answer that is there already was paid for first, and stays, unless it could not be read; a failure is replaced by
+#: the latest.
 _TABLES = (
-    _Table("answers", AnswerRow, "INSERT OR IGNORE"),
+    _Table("answers", AnswerRow, "INSERT", ending=_REPLACE_UNREAD),
     _Table("failures", FailureRow, "INSERT OR REPLACE"),
     _Table("charges", ChargeRow, "INSERT"),
     _Table("samples", SampleRow, "INSERT OR IGNORE", is_of_run=False),
@@ -298,7 +305,9 @@ def _build_insert(table: _Table, rows: Sequence[object], run: int) -> tuple[str,
     more = (run,) if table.is_of_run else ()
     columns = [*table.columns, *(["run"] if more else [])]
     mark = f"({','.join('?' * len(columns))})"
-    statement = f"{table.verb} INTO {table.name} ({','.join(columns)}) VALUES {','.join([mark] * len(rows))}"
+    statement = (
+        f"{table.verb} INTO {table.name} ({','.join(columns)}) VALUES {','.join([mark] * len(rows))} {table.ending}"
+    )
     return statement, [value for row in rows for value in (*read(row), *more)]
 
 
@@ -397,6 +406,16 @@ def _lock(path: Path) -> Any:
     return file
 
 
+def _open_flights(path: Path, slots: int) -> _FlightFile:
+    try:
+        return _FlightFile(path, slots)
+    except OSError as error:
+        raise JournalError(
+            f"the file beside the journal {str(path)!r} cannot be written: {error.strerror}",
+            hint="free space on its disk or mend its permissions, and run again",
+        ) from error
+
+
 class _FlightFile:
     """A file in memory with a slot for each item in flight. A killed process leaves it as it was at that moment."""
 
@@ -404,7 +423,9 @@ class _FlightFile:
         import mmap
 
         with _name_beside(path, "flight").open("w+b") as file:
-            file.truncate(slots * _SLOT_BYTES)
+            # Written, and not only made that long: a page without a place on a full disk would kill the process.
+            file.write(bytes(slots * _SLOT_BYTES))
+            file.flush()
             self._map = mmap.mmap(file.fileno(), slots * _SLOT_BYTES)
         self._free = deque(range(slots))
 

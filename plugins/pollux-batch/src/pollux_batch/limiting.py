@@ -35,9 +35,6 @@ _WINDOW_S = 10.0
 #: So many failures in a row that say nothing about their items, and the provider counts as down.
 _FAILURES_TO_OPEN = 5
 _FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 5.0
-#: A scope that has this part of a quota left spreads it over the time until the quota is whole again.
-_LOW_QUOTA = 0.1
-_LOW_QUOTA_CALLS = 3
 
 
 class Bucket:
@@ -317,13 +314,9 @@ class Scope:
         return self._down_since is not None and now - self._down_since < self._retries.outage_s
 
     def heed(self, quotas: RateLimits, now: float) -> None:
-        """Spread what an answer says is left of a quota over the time until it is whole again."""
+        """Pause where an answer says that nothing is left of a quota, until it is whole again."""
         for quota in (quotas.requests, quotas.tokens, quotas.input_tokens, quotas.output_tokens):
-            if quota is None or quota.limit is None or quota.remaining is None or not quota.reset_s:
-                continue
-            if quota.remaining <= 0 or (
-                quota is quotas.requests and quota.remaining < min(_LOW_QUOTA_CALLS, quota.limit * _LOW_QUOTA)
-            ):
+            if quota is not None and quota.remaining == 0 and quota.reset_s:
                 self._pause(min(quota.reset_s, self._retries.max_wait_s), now)
 
 

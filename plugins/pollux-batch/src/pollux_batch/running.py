@@ -20,8 +20,10 @@ from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
 from pollux_batch.remembering import MemoryJournal
 from pollux_batch.scheduling import Scheduler
+from pollux_batch.warming import Warmer
+from pollux_sync import stages
 from pollux_sync.data.reply import Failure
-from pollux_sync.errors import ConfigurationError, PolluxError
+from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -34,12 +36,14 @@ if TYPE_CHECKING:
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
     from pollux_batch.limiting import Scope
-    from pollux_sync.data.reply import Outcome
+    from pollux_sync.data.reply import Outcome, Reply
+    from pollux_sync.data.request import Call
 
 #: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
 _STRETCH_S = 0.2
 #: Works that wait before a retry are in flight as well: as many as there are workers, for each paused scope.
 _SLOTS_A_WORKER = 4
+_FORBIDDEN = 403
 #: Files beside those of the workers' connections: the journal, the input, what the caller has open.
 _SPARE_FILES = 128
 
@@ -80,6 +84,7 @@ class Job:
             retries=settings.retries,
             stop=self._stop,
         )
+        self._warmer = Warmer()
         self._is_full = False
         self._termination: Termination | None = None
         self._deadline = time.monotonic() + (settings.deadline_s or math.inf)
@@ -130,6 +135,7 @@ class Job:
         except GeneratorExit:
             self.stop("interrupted", "the reader of the results left")
             self._finish_quietly()
+            is_whole = True
             raise
         except BaseException:
             self._abort()
@@ -182,7 +188,8 @@ class Job:
     # In the worker threads
 
     def _may_feed(self) -> bool:
-        self._is_full = len(self._outbox) + self._scheduler.count_ready() >= self._settings.max_pending
+        n_waiting = len(self._outbox) + self._scheduler.count_ready() + len(self._warmer)
+        self._is_full = n_waiting >= self._settings.max_pending
         return not self._is_full
 
     def _announce_room(self) -> None:
@@ -194,11 +201,11 @@ class Job:
         if chunk is None:
             return None
         self._deliver_unasked(chunk)
-        return chunk.works
+        return self._warmer.choose(chunk.works)
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
         for known in chunk.known:
-            work, outcome = known.work, read_known(known.work, known.stored)
+            work, outcome = known.work, read_known(known.work, known.stored, self._journal)
             result = self._reader.read_known(work, outcome, known.stored.label)
             self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
         for refused in chunk.refused:
@@ -244,6 +251,7 @@ class Job:
     def _end_entries(self, entries: list[Entry]) -> None:
         """Deliver what is on disk now."""
         results: list[WorkItemResult] = []
+        released: list[Work] = []
         n_works = 0
         for entry in entries:
             ended = entry.reminder
@@ -254,26 +262,47 @@ class Job:
                 n_works += 1
                 self._journal.end_flight(ended.work.slot)
                 results += self._reader.follow(self._feeder.close(ended.work), ended.work, ended.outcome)
+                released += self._warmer.release(ended.work)
         self._deliver(results)
+        self._scheduler.add(released)
         self._scheduler.finish(n_works)
 
     def _deliver(self, results: list[WorkItemResult]) -> None:
         self._outbox.put(results)
-        if self._settings.fail_fast:
-            failed = next((result for result in results if not result.success), None)
-            if failed is not None:
+        for result in results:
+            if not result.success and (self._settings.fail_fast or _is_shared(result.exception)):
                 self.stop(
                     "fail_fast",
-                    failed.error or "an item failed",
-                    error_category=failed.error_category,
-                    triggering_item_id=failed.item_id,
+                    result.error or "an item failed",
+                    error_category=result.error_category,
+                    triggering_item_id=result.item_id,
                 )
+                return
 
 
-def read_known(work: Work, stored: StoredAnswer) -> Outcome:
+def _is_shared(error: BaseException | None) -> bool:
+    """Return whether every other call would fail in the same way: with a key that is refused, or a quota used up."""
+    if not isinstance(error, APIError):
+        return False
+    # Some services answer 403 to a single prompt that breaks their rules.
+    return error.kind == "quota" or (error.kind == "auth" and error.status_code != _FORBIDDEN)
+
+
+def read_known(work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> Outcome:
     """Return the outcome in a stored answer; one that cannot be read must not cost the others."""
+
+    def find(call: Call) -> Reply:
+        if call is work.call:
+            return read_stored(stored, call, work.lane.hooks)
+        # The question again, with an answer that did not fit its schema.
+        key = bytes.fromhex(stages.request_key(call, work.lane.hooks))
+        repaired = journal.find_answers([key]).get(key)
+        if repaired is None:
+            raise APIError("the answer was not repaired", phase="generate", call_idx=work.index)
+        return read_stored(repaired, call, work.lane.hooks)
+
     try:
-        return read_stored(stored, work.call, work.lane.hooks)
+        return stages.ask_until_fitting(work.call, work.answers, find)
     except PolluxError as error:
         return Failure(error)
     except Exception as error:  # noqa: BLE001 - a decoder of a plugin may raise anything

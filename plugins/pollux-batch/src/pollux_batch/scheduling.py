@@ -10,13 +10,12 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from pollux_batch.waiting import Latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from pollux_batch.data.work import Work
-    from pollux_batch.limiting import Scope
 
 #: The longest wait at a stretch: a limit may have changed that nobody announced.
 _STRETCH_S = 0.5
@@ -24,7 +23,64 @@ _STRETCH_S = 0.5
 _LOW_WATER = 2
 
 
-class Scheduler:
+class AdmissionScope(Protocol):
+    """What admits calls: a `Scope`, or whatever behaves as one. It is called under the scheduler's lock.
+
+    ``n_waiting`` are the works that wait in the middle, before another try; the scheduler counts them.
+    """
+
+    n_waiting: int
+
+    @property
+    def next_at(self) -> float:
+        """The time at which a call may be admitted after a refusal, else 0."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """True if fewer calls are in flight than may be."""
+        ...
+
+    def admit(self, n_tokens: int, now: float) -> bool:
+        """Return whether a call of so many tokens may go now; if so it is in flight."""
+        ...
+
+    def end(self) -> None:
+        """Note that a call is in flight no more."""
+        ...
+
+    def record_answer(self, now: float) -> None:
+        """Learn from an answer."""
+        ...
+
+
+class ScopedLane(Protocol):
+    """What works share."""
+
+    @property
+    def scope(self) -> AdmissionScope:
+        """What admits their calls."""
+        ...
+
+
+class Schedulable(Protocol):
+    """A work as the scheduler sees it."""
+
+    @property
+    def lane(self) -> ScopedLane:
+        """What it shares with other works."""
+        ...
+
+    @property
+    def n_tokens(self) -> int:
+        """The tokens that its call is expected to take."""
+        ...
+
+
+W = TypeVar("W", bound=Schedulable)
+
+
+class Scheduler(Generic[W]):
     """Hands works to worker threads.
 
     ``feed`` reads the next chunk of items and returns its works, None at the end; one thread at a time calls it.
@@ -35,8 +91,8 @@ class Scheduler:
     def __init__(
         self,
         n_workers: int,
-        feed: Callable[[], Sequence[Work] | None],
-        answer: Callable[[Work], float | None],
+        feed: Callable[[], Sequence[W] | None],
+        answer: Callable[[W], float | None],
         may_feed: Callable[[], bool],
         announce_end: Callable[[], None],
     ) -> None:
@@ -45,8 +101,10 @@ class Scheduler:
         self._answer = answer
         self._may_feed = may_feed
         self._announce_end = announce_end
-        self._changed = threading.Condition(threading.Lock())
-        self._ready: dict[Scope, deque[Work]] = {}
+        # Ctrl-C inside a condition's own functions leaves its lock taken: only the lock itself is entered.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._ready: dict[AdmissionScope, deque[W]] = {}
         self._n_ready = 0
         self._is_feeding = False
         self._is_exhausted = False
@@ -59,21 +117,21 @@ class Scheduler:
         self._n_waiting = 0  # in the middle of their work, for a scope
         #: What ended a thread that should not have ended: a defect, or the input's own exception.
         self.failure: BaseException | None = None
-        self.is_over = threading.Event()
+        self.is_over = Latch()
 
     @property
-    def lock(self) -> threading.Condition:
+    def lock(self) -> threading.Lock:
         """The lock under which scopes are asked and told."""
-        return self._changed
+        return self._lock
 
     def start(self) -> None:
         """Start the first worker; others follow while there is work for them."""
-        with self._changed:
+        with self._lock:
             self._start_thread()
 
     def drain(self) -> None:
         """Begin no further work. What is in flight goes on to its end."""
-        with self._changed:
+        with self._lock:
             self._is_draining = True
             self._end_if_done()
             self._changed.notify_all()
@@ -86,35 +144,47 @@ class Scheduler:
 
     def wake(self) -> None:
         """Have limits looked at again."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def wait_for_change(self) -> None:
         """Wait a moment for a call to end."""
-        with self._changed:
+        with self._lock:
             self._changed.wait(_STRETCH_S)
 
     def finish(self, n_works: int) -> None:
         """Note that works are done with: their answers are on disk, or they failed."""
         if not n_works:
             return
-        with self._changed:
+        with self._lock:
             self._n_unfinished -= n_works
             self._end_if_done()
             # One that waits for a free place among the unfinished; it wakes the next, if there is more to do.
             self._wake_one()
 
-    def push_back(self, work: Work) -> None:
+    def add(self, works: Sequence[W]) -> None:
+        """Take works that were held back when they were read. One in flight must not be finished before."""
+        if not works:
+            return
+        with self._lock:
+            for work in works:
+                self._queue_of(work.lane.scope).append(work)
+            self._n_ready += len(works)
+            if not self._n_idle and self._n_threads - self._n_aside < self._n_workers:
+                self._start_thread()
+            self._wake_one()
+
+    def push_back(self, work: W) -> None:
         """Put a work that could not be begun back to the head of its queue."""
-        with self._changed:
+        with self._lock:
             self._queue_of(work.lane.scope).appendleft(work)
             self._n_ready += 1
             self._n_unfinished -= 1
 
     @contextmanager
-    def step_aside(self, scope: Scope) -> Iterator[None]:
+    def step_aside(self, scope: AdmissionScope) -> Iterator[None]:
         """Let another thread work while this one waits for a scope."""
-        with self._changed:
+        with self._lock:
             self._n_aside += 1
             scope.n_waiting += 1
             if self._has_something_to_do() and not self._n_idle:
@@ -123,13 +193,15 @@ class Scheduler:
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._n_aside -= 1
                 scope.n_waiting -= 1
 
-    def wait_admitted(self, scope: Scope, n_tokens: int, not_before: float, stop: threading.Event) -> bool:
+    def wait_admitted(
+        self, scope: AdmissionScope, n_tokens: int, not_before: float, stop: threading.Event | Latch
+    ) -> bool:
         """Wait until a scope admits one more call of a work that has begun; return False once nothing more is begun."""
-        with self._changed:
+        with self._lock:
             self._n_waiting += 1
             try:
                 while not (stop.is_set() or self._is_draining):
@@ -164,25 +236,25 @@ class Scheduler:
             self.failure = self.failure or error
             self.drain()
         finally:
-            with self._changed:
+            with self._lock:
                 self._n_threads -= 1
                 if self.failure is not None or not self._n_threads:
                     self._end_if_done()
                 self._changed.notify_all()
 
-    def _carry_out(self, work: Work) -> float | None:
+    def _carry_out(self, work: W) -> float | None:
         try:
             return self._answer(work)
         except BaseException:
             # Nobody will finish it, and the others must not wait for that.
-            with self._changed:
+            with self._lock:
                 self._n_unfinished -= 1
             raise
 
-    def _take(self, ended: Work | None, answered_at: float | None) -> Work | None:
+    def _take(self, ended: W | None, answered_at: float | None) -> W | None:
         """Return the next work whose scope admits a call, None at the end. ``ended`` is the one before."""
         while True:
-            with self._changed:
+            with self._lock:
                 # Here, and not when its answer came: each time the lock is taken costs more than the rest of it.
                 if ended is not None and answered_at is not None:
                     ended.lane.scope.end()
@@ -211,7 +283,7 @@ class Scheduler:
                 self._is_feeding = True
             self._feed_chunk()
 
-    def _pick(self) -> Work | None:
+    def _pick(self) -> W | None:
         if self._is_draining or not self._has_free_worker():
             return None
         now = time.monotonic()
@@ -234,11 +306,11 @@ class Scheduler:
         return bool(self._n_ready) and all(not queue or scope.next_at > 0 for scope, queue in self._ready.items())
 
     def _feed_chunk(self) -> None:
-        works: Sequence[Work] | None = None
+        works: Sequence[W] | None = None
         try:
             works = self._feed()
         finally:
-            with self._changed:
+            with self._lock:
                 self._is_feeding = False
                 if works is None:
                     self._is_exhausted = True
@@ -248,7 +320,7 @@ class Scheduler:
                 if works is None:
                     self._changed.notify_all()
 
-    def _queue_of(self, scope: Scope) -> deque[Work]:
+    def _queue_of(self, scope: AdmissionScope) -> deque[W]:
         return self._ready.setdefault(scope, deque())
 
     def _wait(self) -> None:

@@ -23,12 +23,12 @@ from pollux_sync.data.request import JobItem
 from pollux_sync.errors import APIError, ConfigurationError, copy_error
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Sequence
 
     from pollux_batch.data.work import Work
     from pollux_batch.journaling import Journal
     from pollux_batch.lanes import Lane
+    from pollux_batch.waiting import Latch
     from pollux_sync.data.request import Call
 
 #: How many items one submission has at most; the provider's limits may cut it into several jobs.
@@ -154,7 +154,7 @@ class Submitter:
             uploads.end()
             raise
 
-    def iter_items(self, stop: threading.Event, *, wait: bool) -> Iterator[Collected]:
+    def iter_items(self, stop: Latch, *, wait: bool) -> Iterator[Collected]:
         """Yield each item of the jobs that have ended; with ``wait``, until all have.
 
         An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission

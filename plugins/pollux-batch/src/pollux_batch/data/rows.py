@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import attrs
 
-#: How the body of an answer is stored: as it came from the provider, or as a reply that was put together here.
-AnswerFormat = Literal["response", "reply"]
+#: How the body of an answer is stored: as it came from the provider, or as a reply that was put together here. One that
+#: is "unread" came from the provider, and could not be decoded.
+AnswerFormat = Literal["response", "reply", "unread"]
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)

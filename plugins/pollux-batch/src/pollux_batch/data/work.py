@@ -34,6 +34,8 @@ class Work:
     answers: AnswerFormat | None
     key: bytes
     ask: bytes
+    #: A hash of what comes before the prompt and is shared with others; empty where nothing is, or nobody asks.
+    prefix: bytes = b""
     n_tokens: int = 0
     redelivery: Redelivery | None = None
     followers: list[Follower] = attrs.field(factory=list)

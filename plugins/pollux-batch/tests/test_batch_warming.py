@@ -1,0 +1,77 @@
+"""The first item of a shared prefix goes ahead."""
+
+import threading
+
+import pytest
+
+from bulk_service import echo, read_prompt
+from pollux_batch import BatchItem, Limits
+from pollux_sync import Options, Source
+from pollux_sync.testing.server import Answer
+
+SYSTEM = Options(system_instruction="You know everything about lighthouses.")
+PROMPTS = [f"p{number}" for number in range(50)]
+ALL_AT_ONCE = Limits(adaptive=False)
+
+
+class Cold:
+    """Counts the calls that come before the first one is answered, as a provider's cache would miss them."""
+
+    def __init__(self, first=echo):
+        self._lock = threading.Lock()
+        self._first = first
+        self._is_warm = False
+        self.n_cold = 0
+
+    def __call__(self, request):
+        with self._lock:
+            self.n_cold += not self._is_warm
+            is_first = self.n_cold == 1 and not self._is_warm
+        if not is_first:
+            return echo(request)
+        # Long enough for others to come, were they sent.
+        threading.Event().wait(0.2)
+        with self._lock:
+            self._is_warm = True
+        return self._first(request)
+
+
+def test_makes_one_cold_call(ask, server):
+    server.handler = cold = Cold()
+    result = ask(PROMPTS, options=SYSTEM, workers=16, limits=ALL_AT_ONCE, warm_prefix=True)
+    assert (result.succeeded, cold.n_cold) == (50, 1)
+    assert result.outputs() == [f"re: {prompt}" for prompt in PROMPTS]
+
+
+def test_makes_as_many_as_there_are_workers_without_it(ask, server):
+    server.handler = cold = Cold()
+    result = ask(PROMPTS, options=SYSTEM, workers=16, limits=ALL_AT_ONCE)
+    assert (result.succeeded, cold.n_cold > 1) == (50, True)
+
+
+def test_goes_on_after_a_first_item_that_fails(ask, server):
+    server.handler = Cold(lambda request: Answer(status=400, json={}))
+    result = ask(PROMPTS, options=SYSTEM, workers=16, warm_prefix=True)
+    assert (result.succeeded, result.failed) == (49, 1)
+
+
+def test_holds_nothing_back_that_shares_nothing(ask, server):
+    server.handler = cold = Cold()
+    assert ask(PROMPTS, workers=16, limits=ALL_AT_ONCE, warm_prefix=True).succeeded == 50
+    assert cold.n_cold > 1
+
+
+def test_warms_each_prefix_by_itself(ask, server):
+    seen = []
+    server.handler = lambda request: seen.append(read_prompt(request)) or echo(request)
+    letters = [Source.from_text(text) for text in ("Dear Ada", "Dear Ben")]
+    items = [
+        BatchItem(f"{name}{n}", sources=[letter]) for n in range(10) for name, letter in zip("ab", letters, strict=True)
+    ]
+    assert ask(items, workers=8, warm_prefix=True).succeeded == 20
+    assert {prompt[-2:] for prompt in seen[:2]} == {"a0", "b0"}
+
+
+@pytest.mark.parametrize("n_items", [1, 2])
+def test_answers_few_items_too(ask, n_items):
+    assert ask(PROMPTS[:n_items], options=SYSTEM, warm_prefix=True).succeeded == n_items
