@@ -316,7 +316,7 @@ def test_has_no_more_calls_in_flight_than_workers(config, server):
 
 def test_pauses_where_an_answer_says_that_nothing_is_left(open_scope):
     scope, now = open_scope(Limits())
-    scope.heed(RateLimits(requests=Quota(limit=100, remaining=5, reset_s=30.0)), now)
+    scope.respect(RateLimits(requests=Quota(limit=100, remaining=5, reset_s=30.0)), now)
     assert scope.admit(0, now)
-    scope.heed(RateLimits(tokens=Quota(limit=100, remaining=0, reset_s=30.0)), now)
+    scope.respect(RateLimits(tokens=Quota(limit=100, remaining=0, reset_s=30.0)), now)
     assert (scope.admit(0, now + 29), scope.admit(0, now + 31)) == (False, True)

@@ -1,4 +1,4 @@
-"""What a provider allows in a time, and what a call is expected to take of it."""
+"""The calls and tokens that a provider allows in a time, and those that a call is expected to take."""
 
 from __future__ import annotations
 

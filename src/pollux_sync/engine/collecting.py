@@ -231,7 +231,7 @@ _NO_ROW, _FAILURE, _ANSWER, _REPLY = range(4)
 
 @attrs.define
 class _RowCounts:
-    """What one reading of a job's results has found.
+    """The counts of one reading of a job's results.
 
     ``ranks`` says by index how much is known of its requests. ``unmatched`` are the rows that belong to none of them,
     if they are kept.
@@ -245,7 +245,7 @@ class _RowCounts:
 
     @property
     def n_odd(self) -> int:
-        """How many rows say nothing about a request."""
+        """The number of rows that say nothing about a request."""
         return self.n_unmatched + self.unreadable + self.duplicates
 
     def count_missing(self, job: DeferredJob, state: JobState) -> int:

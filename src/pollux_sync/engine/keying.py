@@ -50,7 +50,7 @@ def hash_request(request: HttpRequest, hooks: Hooks) -> str:
 
 
 def _name_file(part: Part, info: ProviderInfo) -> Part:
-    """Return a part with its hash in place of what is or will be its id; parts without one stay."""
+    """Return a part with its hash in place of its present or later id; parts without one stay."""
     if not isinstance(part, InlinePart | UploadPart | AssetPart) or part.identity is None:
         return part
     rule = info.find_rule(part.source)

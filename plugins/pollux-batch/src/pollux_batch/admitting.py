@@ -1,4 +1,4 @@
-"""What strategies may send now: a `Quota` for what is limited together, a `Capacity` for what is in flight together.
+"""Limits on what strategies may send now: a `Quota` for calls limited together, a `Capacity` for those in flight.
 
 The calls of a strategy pass a `Gate` of both. As with `Scope` there is no lock: the scheduler calls under its own.
 """

@@ -41,7 +41,7 @@ _CHARGED = frozenset({"timeout", "malformed"})
 
 @attrs.define(kw_only=True, weakref_slot=False)
 class Answer:
-    """What became of a work. ``rows`` are its paid answers, the last of them the one that counts.
+    """The outcome of a work. ``rows`` are its paid answers, the last of them the one that counts.
 
     ``charges`` are its tries without an answer that may have been charged for.
     """
@@ -153,7 +153,7 @@ class _Asking:
                 self._leave_scope()
                 raise
             self._answered_at = time.monotonic()
-            self._heed_quotas(response)
+            self._respect_quotas(response)
             return self._receive(response, call, key), response
 
         reply, attempts = stages.call_with_retries(
@@ -161,11 +161,11 @@ class _Asking:
         )
         return reply.with_attempts(attempts)
 
-    def _heed_quotas(self, response: HttpResponse) -> None:
+    def _respect_quotas(self, response: HttpResponse) -> None:
         quotas = self._hooks.read_rate_limits(response)
         if quotas is not None:
             with self._scheduler.lock:
-                self._scope.heed(quotas, time.monotonic())
+                self._scope.respect(quotas, time.monotonic())
 
     def _receive(self, response: HttpResponse, call: Call, key: bytes) -> Reply:
         """Keep an answer, then read it: one that cannot be read is paid for too."""
@@ -259,7 +259,7 @@ class _Asking:
         return self._is_admitted
 
     def _decide(self, fault: Fault, ledger: list[Attempt], elapsed_s: float) -> float | str | None:
-        """Return the seconds to wait before the next try, or why there is none."""
+        """Return the seconds to wait before the next try, or the reason not to try again."""
         now = time.monotonic()
         retries = self._retries
         self._keep_unread(fault)

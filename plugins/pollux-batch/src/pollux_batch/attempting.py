@@ -278,7 +278,7 @@ class _ItemRun:
             log.warning("on_error of %s failed: %s", type(self._item.strategy).__name__, error)
 
     def _decide(self, failed: _Failed) -> float | None:
-        """Return the seconds to wait before the next try, None if there is none."""
+        """Return the seconds to wait before the next try, None for no other try."""
         config, info = self._job.config.retry, failed.info
         if info.is_rate_limit:
             self._throttles += 1

@@ -62,7 +62,7 @@ def stream_batch(
 ) -> Iterator[WorkItemResult]:
     """Ask many prompts, and yield their results as they are answered, in constant memory.
 
-    * ``items``: texts, (id, prompt), (id, prompt, context) or `BatchItem`; any iterable, read as it is needed.
+    * ``items``: texts, (id, prompt), (id, prompt, context) or `BatchItem`; any iterable, read only when needed.
     * ``config``, ``options``, ``sources``: of all items, where an item does not bring its own.
     * ``journal``: a file of answers. The same call with the same journal goes on where the last one ended, and pays for
       no answer twice. None keeps nothing.
@@ -70,7 +70,7 @@ def stream_batch(
     * ``limits``: `Limits` of requests and tokens for each provider, address, model and key.
     * ``retries``: `Retries`. ``budget``: a `Budget` in dollars or tokens.
     * ``dedupe``: equal requests are asked once: "auto" if no temperature is set, "always", or "never".
-    * ``parser``: a function from `LLMResponse` to the output; it is no part of what is paid for, and may change.
+    * ``parser``: a function from `LLMResponse` to the output; it plays no part in what is paid for, and may change.
     * ``on_drift``: what to do when a question that is answered in the journal is rendered as another request now, by a
       new version or a changed default: "stop" before it is sent, "resend" it, or "reuse" the answer.
     * ``warm_prefix``: of items with the same system text and sources the first goes ahead, and the others wait for its
@@ -82,7 +82,7 @@ def stream_batch(
     * ``ordered``: yield in the order of the items.
     * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
 
-    Raises as `run_batch` does. Closing the iterator ends the job, and waits for what is in flight.
+    Raises as `run_batch` does. Closing the iterator ends the job, and waits for the calls in flight.
     """
     job = open_job(items, config=config, options=options, sources=sources, journal=journal, **settings)
     with closing(job.iter_results()) as results:

@@ -25,7 +25,7 @@ _UNLIMITED_OUTPUT = 4_096
 
 @attrs.frozen(kw_only=True)
 class Reservation:
-    """What is set aside for one call, until it is known what it took. ``usd`` is None where no price is known."""
+    """A part of the budget set aside for one call until its usage is known. ``usd`` is None without a known price."""
 
     usd: Decimal | None
     tokens: int
@@ -41,7 +41,7 @@ def estimate_worst_case(call: Call, hooks: Hooks) -> Reservation:
 
 
 class Ledger:
-    """What a job has spent and reserved."""
+    """Counts the tokens and dollars that a job has spent and reserved."""
 
     def __init__(self, budget: Budget | None, spent_tokens: int = 0, spent_usd: Decimal = Decimal(0)) -> None:
         self._budget = budget

@@ -87,7 +87,7 @@ class GeminiCachedModel(GeminiModel):
 
     @property
     def cache_name(self) -> str | None:
-        """The provider's name of the cache, None while there is none."""
+        """The provider's name of the cache, None until it exists."""
         handle = self._handle
         return handle.name if handle is not None else None
 

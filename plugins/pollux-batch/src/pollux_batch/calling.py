@@ -33,7 +33,7 @@ _STRETCH_S = 0.2
 
 @attrs.define(eq=False)
 class _Ticket:
-    """What a caller waits for."""
+    """A result that a caller waits for."""
 
     is_done: Latch = attrs.field(factory=Latch)
     result: WorkItemResult | None = None

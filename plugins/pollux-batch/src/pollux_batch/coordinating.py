@@ -41,7 +41,7 @@ _OUTPUT_TOKENS = 256
 
 
 class Statistics:
-    """What a processor counts."""
+    """The counts of a processor."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class Statistics:
 class StrategyJob:
     """A run over the items of an intake.
 
-    ``deliver`` receives each result, in the thread that got it; ``ended`` is called once there are no more. Nothing is
+    ``deliver`` receives each result, in the thread that got it; ``ended`` is called after the last. Nothing is
     taken from the intake while ``may_take`` returns False.
     """
 

@@ -58,7 +58,7 @@ class DeferredRun:
 
     @property
     def n_read(self) -> int:
-        """How many items were read."""
+        """The number of items read so far."""
         return self._feeder.count
 
     @property

@@ -31,7 +31,7 @@ def iter_answers(journal: str | os.PathLike[str], *, config: Config | None = Non
     """Yield the answers of a journal in the order in which they came; a job may be writing to it.
 
     With a ``config`` the plugin of its provider decodes them. Without one only those have a text that are stored as
-    replies, such as answers that came as a stream. Raises ConfigurationError for a path that is no journal.
+    replies, such as answers that came as a stream. Raises ConfigurationError if the path holds another file.
     """
     with JournalView(Path(journal)) as view:
         if config is None:
@@ -54,8 +54,8 @@ def export_answers(
 ) -> int:
     """Write the answers of a journal to a .jsonl or .csv file; return their number.
 
-    Columns: id, output, error, usage, cost, request_id and at. An answer that is not decoded has its body, as it is
-    stored, in the column ``body`` instead of an output. Raises as `iter_answers`, and ConfigurationError for a path in
+    Columns: id, output, error, usage, cost, request_id and at. An answer that is not decoded has its stored
+    body, in the column ``body`` instead of an output. Raises as `iter_answers`, and ConfigurationError for a path in
     use.
     """
     with TableWriter(Path(path), overwrite=overwrite) as table:

@@ -53,7 +53,7 @@ class Known:
 
 @attrs.frozen
 class Chunk:
-    """What became of some items."""
+    """The items of one reading: to be asked, known already, or refused."""
 
     works: tuple[Work, ...] = ()
     known: tuple[Known, ...] = ()
@@ -95,7 +95,7 @@ class Feeder:
 
     @property
     def count(self) -> int:
-        """How many items were read."""
+        """The number of items read so far."""
         return self._count
 
     def read_chunk(self) -> Chunk | None:
@@ -312,7 +312,7 @@ def _has_prefix(plan: Plan) -> bool:
 
 
 def _hash_shared(plan: Plan, source_hashes: Sequence[str]) -> bytes:
-    """Return a hash of what the items of a plan share, as the caller wrote it: not as it is rendered."""
+    """Return a hash of the parts that all items of a plan share, as the caller wrote them, before they are rendered."""
     request = plan.request
     config, options = request.config, request.options
     names = {traits.name for traits in options.iter_set()}

@@ -47,7 +47,7 @@ def inspect_journal(journal: str | os.PathLike[str]) -> JournalReport:
 
 
 class JournalView:
-    """A journal that is only read. Raises ConfigurationError for a path that is no journal."""
+    """A journal that is only read. Raises ConfigurationError if the path holds another file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -73,7 +73,8 @@ _SLOT_BYTES, _KEY_BYTES, _LABEL_BYTES = 128, 32, 80
 class Journal(GroupWriter):
     """The journal of one job. One process at a time writes to it.
 
-    Raises ConfigurationError for a path that is no journal, is damaged, of another version or in use.
+    Raises ConfigurationError if the path holds another file, or a journal that is damaged, in use or
+    of another version.
     """
 
     def __init__(self, path: Path, kept: Callable[[list[Entry]], None], *, slots: int = 0) -> None:
@@ -105,7 +106,7 @@ class Journal(GroupWriter):
     def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the keys under which answers to these questions are stored, by question."""
         # Made when a run first misses an answer: an index on every question would cost each answer of every run.
-        with self._guarded("read"):
+        with self._explain_failures("read"):
             self._reader.execute("CREATE INDEX IF NOT EXISTS answers_ask ON answers (ask)")
         found: dict[bytes, bytes] = {}
         for first in range(0, len(asks), _MAX_KEYS):
@@ -149,7 +150,7 @@ class Journal(GroupWriter):
         self, scope: str, mark: str, members: Sequence[tuple[bytes, str]], at: float
     ) -> tuple[Any, ...]:
         """Record a submission and its items together; return it as `list_submissions` does."""
-        with self._guarded("write"):
+        with self._explain_failures("write"):
             self._reader.execute("BEGIN IMMEDIATE")
             try:
                 columns = "(scope, mark, jobs, uploads, is_collected, at) VALUES (?, ?, '[]', '[]', 0, ?)"
@@ -166,7 +167,7 @@ class Journal(GroupWriter):
     def update_submission(self, submission: int, **values: Any) -> None:
         """Record changes of a submission."""
         fields = ", ".join(f"{name} = ?" for name in values)
-        with self._guarded("write"):
+        with self._explain_failures("write"):
             self._reader.execute(f"UPDATE submissions SET {fields} WHERE id = ?", [*values.values(), submission])  # noqa: S608
 
     # Writing, from any thread
@@ -186,7 +187,7 @@ class Journal(GroupWriter):
         try:
             if self.failure is not None:
                 raise self.failure
-            with self._guarded("write"):
+            with self._explain_failures("write"):
                 self._writer.execute(
                     "UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?", [time.time(), outcome, self._run]
                 )
@@ -217,7 +218,7 @@ class Journal(GroupWriter):
     def _commit(self, group: Sequence[Entry]) -> None:
         rows = [row for entry in group for row in entry.rows]
         inserts = [_build_insert(table, some, self._run) for table in _TABLES if (some := table.choose(rows))]
-        with self._guarded("write"):
+        with self._explain_failures("write"):
             # A single statement is a transaction of its own: each one more is another wait for the interpreter.
             if len(inserts) == 1:
                 self._writer.execute(*inserts[0])
@@ -236,11 +237,11 @@ class Journal(GroupWriter):
             raise
 
     def _select(self, query: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
-        with self._guarded("read"):
+        with self._explain_failures("read"):
             return self._reader.execute(query, [*values]).fetchall()
 
     @contextmanager
-    def _guarded(self, verb: str) -> Iterator[None]:
+    def _explain_failures(self, verb: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -253,7 +254,7 @@ class Journal(GroupWriter):
         from pollux_batch._versions import describe_versions
 
         row = [time.time(), os.getpid(), json.dumps(describe_versions()), json.dumps([label for label, _ in self.lost])]
-        with self._guarded("write"):
+        with self._explain_failures("write"):
             cursor = self._writer.execute("INSERT INTO runs (started_at, pid, versions, lost) VALUES (?, ?, ?, ?)", row)
         return cursor.lastrowid or 0
 
@@ -330,7 +331,10 @@ def _open_database(path: Path) -> sqlite3.Connection:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a journal to look at it, also while a job writes to it. Raises ConfigurationError if it is none."""
+    """Open a journal to look at it, also while a job writes to it.
+
+    Raises ConfigurationError if the file is something else.
+    """
     if not path.is_file():
         raise ConfigurationError(f"there is no journal {str(path)!r}", hint="pass the path that the job was given")
     try:

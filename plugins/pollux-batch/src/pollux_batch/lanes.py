@@ -1,4 +1,4 @@
-"""What the items of one configuration share: an open client, stored files, and a scope of limits."""
+"""The things that items of one configuration share: an open client, stored files, and a scope of limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may go to a provider now: one `Scope` for each provider, address, model and key.
+"""Limits on what may go to a provider now: one `Scope` for each provider, address, model and key.
 
 A scope holds no lock of its own: the scheduler calls it under the one lock of all queues.
 """
@@ -313,7 +313,7 @@ class Scope:
         """Return whether the provider is down, but not yet for so long that its items fail."""
         return self._down_since is not None and now - self._down_since < self._retries.outage_s
 
-    def heed(self, quotas: RateLimits, now: float) -> None:
+    def respect(self, quotas: RateLimits, now: float) -> None:
         """Pause where an answer says that nothing is left of a quota, until it is whole again."""
         for quota in (quotas.requests, quotas.tokens, quotas.input_tokens, quotas.output_tokens):
             if quota is not None and quota.remaining == 0 and quota.reset_s:

@@ -35,7 +35,7 @@ _CALL_OPTIONS = frozenset(
 
 @runtime_checkable
 class LLMModel(Protocol):
-    """What `ModelStrategy` asks; called from many threads."""
+    """The model that a `ModelStrategy` asks, from many threads."""
 
     def generate(
         self,
@@ -58,7 +58,7 @@ class ManagedLLMModel(LLMModel, Protocol):
         ...
 
     def cleanup(self) -> None:
-        """Let go of what `prepare` got."""
+        """Release the resources of `prepare`."""
         ...
 
 

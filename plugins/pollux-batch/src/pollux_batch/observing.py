@@ -1,4 +1,4 @@
-"""What goes on around items: middleware that changes them, and observers that are told of them."""
+"""Code of the caller around items: middleware changes them, observers receive events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOK_S = 0.005
 
 
 class ProcessingEvent(StrEnum):
-    """What observers are told of."""
+    """The events that observers receive."""
 
     ITEM_STARTED = "item_started"
     ITEM_ADMITTED = "item_admitted"
@@ -72,7 +72,7 @@ class BaseMiddleware:
 
 @runtime_checkable
 class ProcessorObserver(Protocol):
-    """Is told of events, by one thread, in their order. It holds no work up."""
+    """Receives events from one thread, in their order, without holding up any work."""
 
     def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         """Take note of an event. ``data`` is this observer's own."""
@@ -115,7 +115,7 @@ class Dispatcher:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all events were told, at most so long."""
+        """Wait until observers have received all events, at most so long."""
         until = time.monotonic() + timeout_s
         while (self._waiting or self._is_telling) and time.monotonic() < until:
             time.sleep(_LOOK_S)

@@ -19,7 +19,7 @@ log = logging.getLogger("pollux_batch")
 
 
 class StrategyLane:
-    """What the items of one strategy share."""
+    """The prepared strategy that items share, with its gate."""
 
     def __init__(self, strategy: LLMCallStrategy[Any], scope: Gate, classifier: ErrorClassifier) -> None:
         self.strategy = strategy

@@ -41,7 +41,7 @@ class ParallelBatchProcessor:
     * A batch: `add_work` any number of times, then `process_all`.
     * A stream: `start`, then `add_work` from any thread, `finish` after the last, and iterate over `results`.
 
-    In a ``with`` block, or after `shutdown`, strategies have let go of what they prepared.
+    In a ``with`` block, or after `shutdown`, strategies have released the resources of `prepare`.
 
     * ``post_processor`` is called with each result, also of items that failed. ``progress_callback`` is called with the
       number of results, of items, and the id of the last one. What they raise is logged, and changes nothing.
@@ -132,7 +132,10 @@ class ParallelBatchProcessor:
         self._begin("streaming")
 
     def finish(self) -> None:
-        """Say that no more items are added to the stream. Threads that wait in `add_work` are told."""
+        """Say that no more items are added to the stream.
+
+        Threads that wait in `add_work` get BatchAdmissionClosedError.
+        """
         if self._state != "streaming":
             raise ProcessorStateError("there is no stream to finish", hint="call start() first, and finish() once")
         self._state = "finished"
@@ -153,11 +156,11 @@ class ParallelBatchProcessor:
 
     @property
     def termination(self) -> Termination:
-        """Why the work ended."""
+        """The reason for the end of the work."""
         return self._job.termination
 
     def shutdown(self) -> None:
-        """End the work, wait for what is in flight, and have strategies let go. Calling it again does nothing.
+        """End the work, wait for the calls in flight, and have strategies clean up. Calling it again does nothing.
 
         Raises the first error of a strategy's ``cleanup``, after all of them were called.
         """
@@ -292,9 +295,9 @@ def process_stream(
     concurrency: int | None = None,
     **settings: Any,
 ) -> Iterator[WorkItemResult]:
-    """Ask many prompts of one strategy; yield the results as they come. Prompts are read as they are needed.
+    """Ask many prompts of one strategy; yield the results as they come. Prompts are read only when needed.
 
-    The arguments are those of `process_prompts`. Closing the iterator ends the work, and waits for what is in flight.
+    The arguments are those of `process_prompts`. Closing the iterator ends the work, and waits for the calls in flight.
     """
     with _open_processor(strategy, prompts, config, concurrency, settings) as processor:
         processor.start()

@@ -239,7 +239,7 @@ def _iter_items(rows: Generator[_Row, None, None], layout: _Layout) -> Iterator[
 
 @attrs.frozen
 class _Layout:
-    """Where the prompt and the id of a row are. ``texts`` stand around the ``columns`` of the prompt."""
+    """The places of the prompt and the id in a row. ``texts`` stand around the ``columns`` of the prompt."""
 
     texts: tuple[str, ...]
     columns: tuple[str, ...]

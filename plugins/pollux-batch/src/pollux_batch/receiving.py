@@ -1,4 +1,4 @@
-"""Where the items of a processor come from: added one by one, or read from an iterable."""
+"""The source of a processor's items: added one by one, or read from an iterable."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class Intake(Protocol):
-    """Where items come from."""
+    """A source of items."""
 
     @property
     def has_more(self) -> bool:
-        """True if `take` has something to return now: items, or the news that there are no more."""
+        """True if `take` would return items now, or None for the end."""
         ...
 
     @property
     def total(self) -> int | None:
-        """How many items there are so far, None where that is not known."""
+        """The number of items so far, None if unknown."""
         ...
 
     def take(self, count: int) -> list[LLMWorkItem] | None:
-        """Return at most so many items, None once there are no more."""
+        """Return at most so many items, None after the last."""
         ...
 
     def note_begun(self) -> None:
@@ -106,7 +106,7 @@ class Inbox:
 
 
 class LazyIntake:
-    """Items of an iterable, read only as they are needed."""
+    """Items of an iterable, read only when needed."""
 
     has_more = True
 

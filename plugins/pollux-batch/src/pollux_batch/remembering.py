@@ -16,7 +16,7 @@ _MAX_BYTES = 32_000_000
 
 
 class MemoryJournal(GroupWriter):
-    """What a `Journal` does, for one run and as far as memory allows."""
+    """Stands in for a `Journal` where none is kept: for one run, in memory."""
 
     has_answers = False
 
@@ -31,15 +31,15 @@ class MemoryJournal(GroupWriter):
         return {key: answer for key, answer in found if answer is not None}
 
     def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return nothing: there is no earlier run."""
+        """Return nothing, since it knows this run alone."""
         return {}
 
     def find_sample(self, ask: bytes) -> bytes | None:
-        """Return nothing: there is no earlier run."""
+        """Return nothing, since it knows this run alone."""
         return None
 
     def sum_spent(self) -> tuple[int, str]:
-        """Return zeros: there is no earlier run."""
+        """Return zeros, since it knows this run alone."""
         return 0, "0"
 
     def keep(self, group: list[Entry]) -> None:

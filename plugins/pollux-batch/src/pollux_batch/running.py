@@ -92,12 +92,12 @@ class Job:
 
     @property
     def termination(self) -> Termination:
-        """Why the job ended."""
+        """The reason for the end of the job."""
         return self._termination or Termination()
 
     @property
     def n_read(self) -> int:
-        """How many items were read."""
+        """The number of items read so far."""
         return self._feeder.count
 
     @property
@@ -169,7 +169,7 @@ class Job:
         return True
 
     def _finish_quietly(self) -> None:
-        """Wait for what is in flight, so that its answers are kept."""
+        """Wait for the calls in flight, so that their answers are kept."""
         while not self._scheduler.is_over.wait(_STRETCH_S) and self._journal.failure is None:
             pass
 
@@ -230,7 +230,7 @@ class Job:
         return answer.answered_at
 
     def _reserve(self, work: Work) -> bool:
-        """Set the budget of a call aside; return False if there is none now, and the work is in its queue again."""
+        """Set the budget of a call aside; return False, with the work back in its queue, if too little is left now."""
         if self._settings.budget is None:
             return True
         work.reservation = self._ledger.reserve(work.call, work.lane.hooks)

@@ -24,7 +24,7 @@ _LOW_WATER = 2
 
 
 class AdmissionScope(Protocol):
-    """What admits calls: a `Scope`, or whatever behaves as one. It is called under the scheduler's lock.
+    """Admits calls: a `Scope`, or whatever behaves as one. It is called under the scheduler's lock.
 
     ``n_waiting`` are the works that wait in the middle, before another try; the scheduler counts them.
     """
@@ -55,11 +55,11 @@ class AdmissionScope(Protocol):
 
 
 class ScopedLane(Protocol):
-    """What works share."""
+    """The part of a lane that the scheduler knows."""
 
     @property
     def scope(self) -> AdmissionScope:
-        """What admits their calls."""
+        """The scope that admits the calls of its works."""
         ...
 
 
@@ -68,7 +68,7 @@ class Schedulable(Protocol):
 
     @property
     def lane(self) -> ScopedLane:
-        """What it shares with other works."""
+        """The lane that it shares with other works."""
         ...
 
     @property
@@ -121,7 +121,7 @@ class Scheduler(Generic[W]):
 
     @property
     def lock(self) -> threading.Lock:
-        """The lock under which scopes are asked and told."""
+        """The lock under which scopes are called."""
         return self._lock
 
     def start(self) -> None:

@@ -85,7 +85,7 @@ class Submitter:
 
     @property
     def n_pending(self) -> int:
-        """How many items wait for their answers."""
+        """The number of items that wait for their answers."""
         works = (work for pending in self._pending for work in pending.works)
         return sum(work is not None for work in works)
 

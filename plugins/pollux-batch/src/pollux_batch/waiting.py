@@ -1,4 +1,4 @@
-"""What the main thread waits on.
+"""Waiting that Ctrl-C does no harm to.
 
 A Ctrl-C may come inside any function of Python. One that comes inside those of `threading.Event` and
 `threading.Condition` leaves their lock taken, and whoever sets the event then waits for ever. So a thread that Ctrl-C

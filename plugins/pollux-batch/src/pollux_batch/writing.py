@@ -40,7 +40,7 @@ def write_results(
 
     A row has the columns of the item's context, where that is a dict, and besides: id, output, error, usage and cost.
     ``prefix`` begins the names of the last four. An input with a column ``id`` keeps it. The files appear when all
-    results are written; if that fails there are none.
+    results are written; if that fails nothing is written.
     Raises ConfigurationError for a path in use, before it reads the first result, and for a column of that name in the
     input.
     """

@@ -48,7 +48,7 @@ class CommandParser(ArgumentParser):
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """What `run` and `plan` are to do, as the arguments say it."""
+    """The arguments of `run` and `plan`, read and checked."""
 
     items: ItemReader
     config: Config

@@ -77,7 +77,7 @@ class Progress:
         return ", ".join(facts)
 
     def describe_cost(self) -> str:
-        """Return the cost of this run, as far as it is known."""
+        """Return the cost of this run: the sum over answers with a known price."""
         return f"{'at least ' if self.unpriced else ''}${self.cost:.4f}"
 
     def describe_rate(self) -> str:

@@ -1,4 +1,4 @@
-"""What kind of failure an error is, in the words that results and guardrails use."""
+"""The kinds of failure that results and guardrails name."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ErrorCategory(StrEnum):
 
 
 class TimeoutCategory(StrEnum):
-    """Which limit of time was reached."""
+    """The limit of time that was reached."""
 
     FRAMEWORK_EXECUTION_TIMEOUT = "framework_execution_timeout"
     FRAMEWORK_TOTAL_ITEM_TIMEOUT = "framework_total_item_timeout"
@@ -66,7 +66,7 @@ class TimeoutCategory(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ErrorInfo:
-    """What a classifier makes of an error.
+    """The verdict of a classifier on an error.
 
     * ``is_retryable``: trying the item again may help.
     * ``is_rate_limit``: the whole scope pauses, and the item is tried again without using up an attempt.

@@ -1,4 +1,4 @@
-"""How a processor works off its items. Every number is checked when it is set, before anything is spent."""
+"""The settings of a processor. Every number is checked when it is set, before anything is spent."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class RetryConfig:
 
 @attrs.frozen(kw_only=True)
 class RateLimitConfig:
-    """What happens after a refusal for the rate: all items of its quota pause, and then go on slowly.
+    """The pause after a refusal for the rate: all items of its quota stop, and then go on slowly.
 
     The pause is what the provider asks for. Where it does not say, it is ``cooldown_seconds``, and with each refusal
     in a row ``backoff_multiplier`` times as long, up to ``max_cooldown_seconds``. Before each of the
@@ -94,7 +94,7 @@ class RateLimitConfig:
 
 @attrs.frozen(kw_only=True)
 class StartupRampConfig:
-    """How the number of calls in flight grows from the start, in each quota.
+    """The growth of the number of calls in flight from the start, in each quota.
 
     It begins with ``initial_concurrency`` and grows by ``concurrency_step`` every ``ramp_interval_seconds``.
     """
@@ -105,7 +105,7 @@ class StartupRampConfig:
 
 
 class AbortMode(StrEnum):
-    """What becomes of calls in flight when a job is ended early."""
+    """The fate of calls in flight when a job is ended early."""
 
     #: They go on to their end.
     DRAIN_ACTIVE = "drain_active"
@@ -164,7 +164,7 @@ class GuardrailConfig:
 
 @attrs.frozen(kw_only=True)
 class ProcessorConfig:
-    """How a `ParallelBatchProcessor` works off its items.
+    """The settings of a `ParallelBatchProcessor`.
 
     * ``max_workers``: threads, and so the most calls in flight; strategies are asked to make room for as many.
       ``concurrency`` comes before it.

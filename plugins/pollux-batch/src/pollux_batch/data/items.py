@@ -1,4 +1,4 @@
-"""What a caller asks: items, before anything is read or sent."""
+"""The items that a caller hands in, before anything is read or sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a journal holds, as it is looked at."""
+"""The contents of a journal, for those who look at it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RunState = Literal["ended", "running", "killed", "unknown"]
 class ExportedAnswer:
     """One paid answer of a journal.
 
-    ``text`` is None where it was not decoded, or cannot be: ``error`` says why. ``body`` is the answer as it is stored.
+    ``text`` is None where it was not decoded, or cannot be: ``error`` says why. ``body`` is the stored answer.
     ``at`` is the time at which it came, in seconds since 1970.
     """
 
@@ -61,7 +61,7 @@ class FailedItem:
 
 @attrs.frozen(kw_only=True)
 class JournalReport:
-    """What a journal holds.
+    """The contents of a journal, in numbers.
 
     ``cost`` is the sum of the known prices in US dollars, ``unpriced`` the number of answers without one. ``failed``
     are counts by category, ``failures`` the first of these items. ``in_flight`` are the items of the last run that
@@ -88,7 +88,7 @@ class JournalReport:
 
 @attrs.frozen(kw_only=True)
 class BatchPlan:
-    """What a job would do.
+    """The forecast of a job.
 
     * ``items``: all of the input. ``broken``: those that cannot be asked.
     * ``answered``: the journal has their answers. ``equal``: another item of the job has the same request.

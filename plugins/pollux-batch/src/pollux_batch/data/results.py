@@ -1,4 +1,4 @@
-"""What comes back: a result for each item, and the result of the job."""
+"""The result of each item, and the result of the job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TerminationKind = Literal["completed", "interrupted", "budget_exceeded", "fail_f
 
 @attrs.frozen(kw_only=True)
 class Termination:
-    """Why a job ended. All but "completed" can be gone on with: run it again with the same journal."""
+    """The reason for the end of a job. All but "completed" can be gone on with: run it again with the same journal."""
 
     kind: TerminationKind = "completed"
     reason: str | None = None
@@ -28,7 +28,7 @@ class WorkItemResult:
     """The result of one item, whether it succeeded or not.
 
     * ``output``: the text of the answer, the typed value with ``response_schema``, or what the parser returned.
-    * ``error``: ``Type: message`` of what failed, None for a success; ``exception`` is the error itself.
+    * ``error``: ``Type: message`` of the failure, None for a success; ``exception`` is the error itself.
     * ``error_category``: the kind of the failure, such as "rate_limit" or "parse_error".
     * ``context``: the item's own object.
     * ``token_usage``: over all tries of this item in this run; empty for an answer that was not paid for now.

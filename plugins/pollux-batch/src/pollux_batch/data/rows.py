@@ -13,7 +13,7 @@ AnswerFormat = Literal["response", "reply", "unread"]
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class AnswerRow:
-    """A paid answer. ``key`` and ``ask`` are the bytes of hashes: of the request, and of what the caller asked."""
+    """A paid answer. ``key`` and ``ask`` are hashes, as bytes: of the request sent, and of the item as asked."""
 
     key: bytes
     ask: bytes

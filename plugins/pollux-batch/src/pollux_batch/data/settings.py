@@ -1,4 +1,4 @@
-"""How a job is carried out: every number is checked when it is set, before anything is spent."""
+"""The settings of a job: every number is checked when it is set, before anything is spent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_choice(name: str, value: object, choices: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What may be sent to each scope: one provider, address, model and key.
+    """The limits of each scope: one provider, address, model and key.
 
     * ``requests_per_minute``, ``tokens_per_minute``: None sends as fast as the provider takes it. Tokens are reserved
       by estimate before a request and settled after its answer.
@@ -99,7 +99,7 @@ class Retries:
 
 @attrs.frozen(kw_only=True)
 class Budget:
-    """What a job may cost, over all of its runs on one journal.
+    """The most that a job may cost, over all of its runs on one journal.
 
     * ``usd`` needs a plugin that knows prices (`pollux_price`); ``tokens`` counts input and output together.
     * ``warn_at``: at this part of the budget a warning is logged.
@@ -129,7 +129,7 @@ class Budget:
 
 @attrs.frozen(kw_only=True)
 class BatchSettings:
-    """How a job is carried out; see `run_batch` for what each field means."""
+    """The settings of a job; `run_batch` explains each field."""
 
     workers: int = 32
     limits: Limits = attrs.field(factory=Limits)

@@ -1,4 +1,4 @@
-"""What a strategy remembers of an item from one try to the next."""
+"""The memory of a strategy about an item, from one try to the next."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _SHOWN_CHARS = 50
 
 @attrs.frozen
 class CallOutcome(Generic[TOutput]):
-    """What a function returns for `CallableStrategy` when it knows more than its output."""
+    """The answer of a function for `CallableStrategy` that knows more than its output."""
 
     output: TOutput
     token_usage: Mapping[str, int] = attrs.field(factory=dict)
@@ -34,7 +34,7 @@ class CallOutcome(Generic[TOutput]):
 
 
 class LLMCallStrategy(ABC, Generic[TOutput]):
-    """How one prompt is answered. Only `execute` must be written.
+    """A way to answer one prompt. Only `execute` must be written.
 
     One instance may serve all items of a job, and is called from many threads at once; with ``thread_safe = False`` it
     is called by one at a time.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Work:
     """One item that is to be answered. ``call`` is what middleware made of it; its files are delivered.
 
-    ``key`` is that of the answer in the journal, ``ask`` the hash of what the caller asked. ``followers`` are equal
+    ``key`` is that of the answer in the journal, ``ask`` the hash of the item as asked. ``followers`` are equal
     items that get the same answer. ``plan`` is that of its chunk until its files are delivered; ``request`` is the call
     encoded, None if it must be encoded anew. ``slot`` is its place in the flight file, ``reservation`` its part of the
     budget.
