@@ -309,7 +309,9 @@ class Hooks:
         message = self.scrub_message(fault.message)
         # A wrong base_url shows as one of these kinds, and only the address lets the reader see it.
         if fault.kind in _ADDRESS_KINDS and self.destination:
-            message = f"{message} (at {self.destination})"
+            place = f" (at {self.destination})"
+            # A fault that another process has read says so already.
+            message = message.removesuffix(place) + place
         unread = fault.unread_answer
         if unread is not None:
             unread = self.scrub(unread.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
@@ -443,6 +445,11 @@ class Hooks:
     def has_observers(self) -> bool:
         """True if a plugin observes events."""
         return bool(self._observers)
+
+    @property
+    def is_watched(self) -> bool:
+        """True if a plugin observes events, or stands around calls."""
+        return self._calls or self.has_observers
 
     def emit(self, event: Event) -> None:
         """Call every observer with the event. A failure is logged and stops no other observer."""

@@ -6,16 +6,19 @@ import json
 import random
 import time
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import attrs
 
 from pollux_batch.budgeting import estimate_worst_case
 from pollux_batch.data.rows import AnswerFormat, AnswerRow, ChargeRow
+from pollux_batch.data.work import SentCall
+from pollux_batch.dispatching import build_loss
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure
-from pollux_sync.errors import APIError
+from pollux_sync.errors import APIError, PolluxError
 from pollux_sync.plugin import HttpResponse, Reply, Usage
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Call, Redelivery
     from pollux_sync.errors import Attempt, Fault
+    from pollux_sync.plugin import HttpRequest
 
 #: Kinds of failures that say something about the provider, not about the item.
 _OVERLOADS = frozenset({"capacity", "connection"})
@@ -67,9 +71,30 @@ class Answerer:
     retries: Retries
     stop: Event
 
+    def begin(self, work: Work) -> bool:
+        """Have another process carry out the first call of a work; return False if `answer` has to do that.
+
+        Where middleware or observers are told of a call, they are told before it is sent.
+        """
+        lane = work.lane
+        if lane.begin is None or lane.hooks.is_watched:
+            return False
+        try:
+            if work.request is None:
+                work.request = stages.encode_request(work.call, lane.hooks)
+        except PolluxError:
+            return False
+        work.sent = SentCall(lane.scope.incident, time.monotonic())
+        lane.begin(work.request, lane.hooks.config.timeout_s, partial(self._take_back, work, work.sent))
+        return True
+
+    def _take_back(self, work: Work, sent: SentCall, answer: HttpResponse | PolluxError) -> None:
+        sent.answer, sent.answered_at = answer, time.monotonic()
+        self.scheduler.take_back(work)
+
     def answer(self, work: Work) -> Answer:
-        """Carry a work out. Its scope has admitted the first call."""
-        started = time.monotonic()
+        """Carry a work out. Its scope has admitted the first call, which another process may have carried out."""
+        started = time.monotonic() if work.sent is None else work.sent.sent_at
         asking = _Asking(work, self)
         fit = partial(stages.ask_until_fitting, answers=work.answers, ask=asking.ask)
         outcome = stages.execute_call(work.call, work.lane.hooks, fit, is_rewritten=True)
@@ -93,7 +118,8 @@ class _Asking:
         # The scheduler has asked the scope for the first call.
         self._is_admitted = True
         self._answered_at: float | None = None
-        self._incident = self._scope.incident
+        self._sent = work.sent
+        self._incident = self._scope.incident if work.sent is None else work.sent.incident
         self._failures = self._throttles = self._outages = 0
         self._rows: list[AnswerRow] = []
         self._charges: list[ChargeRow] = []
@@ -142,17 +168,15 @@ class _Asking:
         # Encoded for its key already, unless its files were delivered since.
         request = self._work.request if call is self._work.call else None
         request = request or stages.encode_request(call, self._hooks)
-        timeout_s = self._hooks.config.timeout_s
 
         def attempt() -> tuple[Reply, HttpResponse]:
             self._enter_scope()
             self._is_charged = False
             try:
-                response = self._hooks.send(request, timeout_s)
+                response, self._answered_at = self._take_sent() or self._send(request)
             except BaseException:
                 self._leave_scope()
                 raise
-            self._answered_at = time.monotonic()
             self._respect_quotas(response)
             return self._receive(response, call, key), response
 
@@ -160,6 +184,21 @@ class _Asking:
             attempt, self._hooks, self._stop, phase="generate", call=call, decide=self._decide, wait=self._wait
         )
         return reply.with_attempts(attempts)
+
+    def _take_sent(self) -> tuple[HttpResponse, float] | None:
+        """Return the answer to a call that another process has carried out, once. Raises its error."""
+        sent, self._sent = self._sent, None
+        return None if sent is None else (_unwrap(sent.answer), sent.answered_at)
+
+    def _send(self, request: HttpRequest) -> tuple[HttpResponse, float]:
+        """Make one physical attempt; return the answer and when it came."""
+        timeout_s, begin = self._hooks.config.timeout_s, self._work.lane.begin
+        if begin is None:
+            return self._hooks.send(request, timeout_s), time.monotonic()
+        inbox: SimpleQueue[HttpResponse | PolluxError] = SimpleQueue()
+        begin(request, timeout_s, inbox.put)
+        with self._scheduler.stand_by():
+            return _unwrap(inbox.get()), time.monotonic()
 
     def _respect_quotas(self, response: HttpResponse) -> None:
         quotas = self._hooks.read_rate_limits(response)
@@ -312,6 +351,12 @@ class _Asking:
         started = time.monotonic()
         is_admitted = self._wait_admitted(started + wait_s)
         return time.monotonic() - started if is_admitted else None
+
+
+def _unwrap(answer: HttpResponse | PolluxError | None) -> HttpResponse:
+    if isinstance(answer, HttpResponse):
+        return answer
+    raise answer or build_loss("gave no answer")
 
 
 def read_stored(stored: StoredAnswer, call: Call, hooks: stages.Hooks) -> Reply:

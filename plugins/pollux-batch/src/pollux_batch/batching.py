@@ -107,7 +107,7 @@ def open_job(
 ) -> Job | DeferredRun:
     """Check all arguments and open a job. Raises ConfigurationError."""
     check_choice("route", route, Route)
-    known = {"workers", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
+    known = {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise ConfigurationError(f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")

@@ -47,6 +47,8 @@ class DeferredRun:
             )
         if settings.budget is not None:
             raise ConfigurationError("route='batch' keeps no budget", hint="leave budget out, or submit fewer items")
+        if settings.processes > 1:
+            raise ConfigurationError("route='batch' sends from one process", hint="leave processes out")
         self._wait = wait
         self._reader = Reader(parser)
         self._outbox = Outbox(is_ordered=is_ordered, changed=lambda: None)

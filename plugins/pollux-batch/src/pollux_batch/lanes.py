@@ -7,24 +7,32 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from pollux_batch.dispatching import SenderPool
 from pollux_batch.limiting import Scope
 from pollux_sync import stages
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from pollux_batch.data.settings import BatchSettings
+    from pollux_batch.dispatching import Receive
     from pollux_sync import Config
+    from pollux_sync.plugin import HttpRequest
 
 
 @attrs.frozen(eq=False)
 class Lane:
-    """One configuration of a job."""
+    """One configuration of a job.
+
+    ``begin`` has a physical attempt made by another process, and hands its answer over; None where there is none.
+    """
 
     config: Config
     hooks: stages.Hooks
     uploads: stages.SharedUploads
     scope: Scope
+    begin: Callable[[HttpRequest, float, Receive], None] | None = None
 
 
 class Lanes:
@@ -35,6 +43,7 @@ class Lanes:
         self._lanes: dict[Config, Lane] = {}
         self._scopes: dict[tuple[str | None, ...], Scope] = {}
         self._lock = threading.Lock()
+        self._senders = SenderPool(settings.processes) if settings.processes > 1 else None
 
     def find(self, config: Config) -> Lane:
         """Return the lane of a configuration, opened at its first use."""
@@ -57,7 +66,8 @@ class Lanes:
                 self._settings.retries,
                 ceiling=self._settings.workers,
             )
-        return Lane(roomy, hooks, stages.SharedUploads(hooks), scope)
+        begin = None if self._senders is None else self._senders.open_lane(roomy)
+        return Lane(roomy, hooks, stages.SharedUploads(hooks), scope, begin)
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -66,8 +76,13 @@ class Lanes:
 
     def abort(self) -> None:
         """Close all clients: calls in flight fail at once."""
+        self._end_senders()
         for lane in [*self._lanes.values()]:
             lane.hooks.close()
+
+    def _end_senders(self) -> None:
+        if self._senders is not None:
+            self._senders.close()
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +90,7 @@ class Lanes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end_senders()
         for lane in self._lanes.values():
             # Deletes the files that were stored for the job.
             lane.uploads.__exit__(kind, error, trace)

@@ -15,6 +15,7 @@ from pollux_batch.budgeting import Ledger
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import Entry, FailureRow
 from pollux_batch.delivering import Outbox, Reader, name_category
+from pollux_batch.dispatching import build_portable
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
     from pollux_batch.limiting import Scope
+    from pollux_batch.scheduling import Answered
     from pollux_sync.data.reply import Outcome, Reply
     from pollux_sync.data.request import Call
 
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 _STRETCH_S = 0.2
 #: Works that wait before a retry are in flight as well: as many as there are workers, for each paused scope.
 _SLOTS_A_WORKER = 4
+#: Where senders carry the calls out, more threads would only take the interpreter from one another.
+_THREADS_BESIDE_SENDERS = 2
 _FORBIDDEN = 403
 #: Files beside those of the workers' connections: the journal, the input, what the caller has open.
 _SPARE_FILES = 128
@@ -61,6 +65,8 @@ class Job:
         is_ordered: bool,
     ) -> None:
         _check_files(settings.workers)
+        if settings.processes > 1:
+            build_portable(asked.config)
         self._settings = settings
         self._journal: Journal | MemoryJournal
         if journal is None:
@@ -74,7 +80,12 @@ class Job:
         self._feeder = Feeder(asked, settings, self._lanes, self._journal)
         self._outbox = Outbox(is_ordered=is_ordered, changed=self._announce_room)
         self._scheduler = Scheduler(
-            settings.workers, self._feed, self._answer, self._may_feed, announce_end=self._outbox.end
+            settings.workers,
+            self._feed,
+            self._answer,
+            self._may_feed,
+            announce_end=self._outbox.end,
+            n_threads=_THREADS_BESIDE_SENDERS if settings.processes > 1 else None,
         )
         self._stop = threading.Event()
         self._answerer = Answerer(
@@ -215,10 +226,13 @@ class Job:
         result = self._reader.refuse(refused)
         self._journal.write(Entry((build_refusal(refused, result),), _Ended(result)))
 
-    def _answer(self, work: Work) -> float | None:
-        if not self._reserve(work):
-            return None
-        work.slot = self._journal.note_flight(work.key, work.label)
+    def _answer(self, work: Work) -> Answered:
+        if work.sent is None:
+            if not self._reserve(work):
+                return None
+            work.slot = self._journal.note_flight(work.key, work.label)
+            if self._answerer.begin(work):
+                return "away"
         answer = self._answerer.answer(work)
         self._ledger.release(work.reservation)
         work.reservation = None

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pollux_batch.waiting import Latch
 
@@ -78,25 +78,31 @@ class Schedulable(Protocol):
 
 
 W = TypeVar("W", bound=Schedulable)
+Answered: TypeAlias = 'float | Literal["away"] | None'
 
 
 class Scheduler(Generic[W]):
     """Hands works to worker threads.
 
     ``feed`` reads the next chunk of items and returns its works, None at the end; one thread at a time calls it.
-    ``answer`` carries a work out. It returns the time of the answer if the work still counts as in flight in its scope.
-    `finish` must be called when a work is done with, from any thread. ``announce_end`` is called when all are.
+    ``answer`` carries a work out. It returns the time of the answer if the work still counts as in flight in its scope,
+    and "away" if another process carries it out: `take_back` hands it to ``answer`` a second time. ``n_threads`` are
+    enough where that is so; by default there is a thread for each work in flight. `finish` must be called when a work
+    is done with, from any thread. ``announce_end`` is called when all are.
     """
 
     def __init__(
         self,
         n_workers: int,
         feed: Callable[[], Sequence[W] | None],
-        answer: Callable[[W], float | None],
+        answer: Callable[[W], Answered],
         may_feed: Callable[[], bool],
         announce_end: Callable[[], None],
+        *,
+        n_threads: int | None = None,
     ) -> None:
         self._n_workers = n_workers
+        self._max_threads = n_threads or n_workers
         self._feed = feed
         self._answer = answer
         self._may_feed = may_feed
@@ -111,7 +117,10 @@ class Scheduler(Generic[W]):
         self._is_draining = False
         self._n_unfinished = 0  # taken, and not yet finished
         self._n_threads = 0
-        self._n_aside = 0
+        self._n_aside = 0  # threads whose works wait before another try
+        self._n_standing_by = 0  # threads whose calls another process carries out
+        self._n_away = 0
+        self._returned: deque[W] = deque()
         self._n_idle = 0
         self._is_waking = False
         self._n_waiting = 0  # in the middle of their work, for a scope
@@ -170,9 +179,14 @@ class Scheduler(Generic[W]):
             for work in works:
                 self._queue_of(work.lane.scope).append(work)
             self._n_ready += len(works)
-            if not self._n_idle and self._n_threads - self._n_aside < self._n_workers:
-                self._start_thread()
-            self._wake_one()
+            self._call_thread()
+
+    def take_back(self, work: W) -> None:
+        """Take a work back that was away: another process has carried out its call."""
+        with self._lock:
+            self._n_away -= 1
+            self._returned.append(work)
+            self._call_thread()
 
     def push_back(self, work: W) -> None:
         """Put a work that could not be begun back to the head of its queue."""
@@ -180,6 +194,19 @@ class Scheduler(Generic[W]):
             self._queue_of(work.lane.scope).appendleft(work)
             self._n_ready += 1
             self._n_unfinished -= 1
+
+    @contextmanager
+    def stand_by(self) -> Iterator[None]:
+        """Let another thread work while this one waits for another process."""
+        with self._lock:
+            self._n_standing_by += 1
+            if self._has_something_to_do():
+                self._call_thread()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_standing_by -= 1
 
     @contextmanager
     def step_aside(self, scope: AdmissionScope) -> Iterator[None]:
@@ -242,7 +269,7 @@ class Scheduler(Generic[W]):
                     self._end_if_done()
                 self._changed.notify_all()
 
-    def _carry_out(self, work: W) -> float | None:
+    def _carry_out(self, work: W) -> Answered:
         try:
             return self._answer(work)
         except BaseException:
@@ -251,31 +278,32 @@ class Scheduler(Generic[W]):
                 self._n_unfinished -= 1
             raise
 
-    def _take(self, ended: W | None, answered_at: float | None) -> W | None:
+    def _take(self, ended: W | None, answered_at: Answered) -> W | None:
         """Return the next work whose scope admits a call, None at the end. ``ended`` is the one before."""
         while True:
             with self._lock:
                 # Here, and not when its answer came: each time the lock is taken costs more than the rest of it.
-                if ended is not None and answered_at is not None:
+                if answered_at == "away":
+                    self._n_away += 1
+                elif ended is not None and answered_at is not None:
                     ended.lane.scope.end()
                     ended.lane.scope.record_answer(answered_at)
                     self.announce_change()
-                ended = None
+                ended = answered_at = None
+                if self._returned:
+                    return self._returned.popleft()
                 work = self._pick()
                 if work is not None:
                     self._n_unfinished += 1
                     # One after the other, so that no more threads are awake than find something to do.
                     if self._has_free_worker() and self._has_room():
-                        if self._n_idle:
-                            self._wake_one()
-                        elif self._n_threads - self._n_aside < self._n_workers:
-                            self._start_thread()
+                        self._call_thread()
                     return work
-                if self._is_over():
+                if self._is_over() and not self._n_away:
                     self._end_if_done()
                     return None
                 # One thread too many, after another came back from its wait.
-                if self._n_threads - self._n_aside > self._n_workers:
+                if self._count_free_threads() > self._max_threads:
                     return None
                 if not self._should_feed():
                     self._wait()
@@ -333,6 +361,16 @@ class Scheduler(Generic[W]):
         finally:
             self._n_idle -= 1
             self._is_waking = False
+
+    def _call_thread(self) -> None:
+        """Have another thread look for something to do."""
+        if self._n_idle:
+            self._wake_one()
+        elif self._count_free_threads() < self._max_threads:
+            self._start_thread()
+
+    def _count_free_threads(self) -> int:
+        return self._n_threads - self._n_aside - self._n_standing_by
 
     def _wake_one(self) -> None:
         # One at a time: a thread that was woken may have to wait for the interpreter, and until then another that is

@@ -132,6 +132,7 @@ class BatchSettings:
     """The settings of a job; `run_batch` explains each field."""
 
     workers: int = 32
+    processes: int = 1
     limits: Limits = attrs.field(factory=Limits)
     retries: Retries = attrs.field(factory=Retries)
     budget: Budget | None = None
@@ -144,6 +145,7 @@ class BatchSettings:
 
     def __attrs_post_init__(self) -> None:
         check_whole("workers", self.workers, typical="32")
+        check_whole("processes", self.processes, typical="4")
         check_choice("dedupe", self.dedupe, Dedupe)
         check_choice("on_drift", self.on_drift, OnDrift)
         check_whole("max_pending", self.max_pending, typical="2000")

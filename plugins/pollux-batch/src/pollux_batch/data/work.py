@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Plan, Redelivery
     from pollux_sync.errors import PolluxError
+    from pollux_sync.plugin import HttpResponse
     from pollux_sync.schemas import AnswerFormat
 
 
@@ -22,8 +23,8 @@ class Work:
 
     ``key`` is that of the answer in the journal, ``ask`` the hash of the item as asked. ``followers`` are equal
     items that get the same answer. ``plan`` is that of its chunk until its files are delivered; ``request`` is the call
-    encoded, None if it must be encoded anew. ``slot`` is its place in the flight file, ``reservation`` its part of the
-    budget.
+    encoded, None if it must be encoded anew; ``sent`` is that call once another process has it. ``slot`` is its place
+    in the flight file, ``reservation`` its part of the budget.
     """
 
     index: int
@@ -43,6 +44,17 @@ class Work:
     reservation: Reservation | None = None
     plan: Plan | None = None
     request: HttpRequest | None = None
+    sent: SentCall | None = None
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class SentCall:
+    """A call that another process carries out. ``incident`` is that of its scope when it was sent."""
+
+    incident: int
+    sent_at: float
+    answer: HttpResponse | PolluxError | None = None
+    answered_at: float = 0.0
 
 
 @attrs.frozen(weakref_slot=False)
