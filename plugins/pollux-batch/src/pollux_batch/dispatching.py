@@ -66,7 +66,6 @@ class SenderProcess:
         except Empty:
             answer = None
         if not isinstance(answer, HttpResponse):
-            self.kill()
             raise ConfigurationError(
                 f"a sender process does not start (exit status {self._process.poll()})",
                 hint="see what it wrote to the standard error; or leave processes out",
@@ -75,19 +74,20 @@ class SenderProcess:
     def open_lane(self, opening: LaneOpening) -> None:
         """Have calls of a configuration carried out from now on."""
         with suppress(OSError, ValueError):  # one that has ended is replaced with the next call
-            self._write(opening)
+            self._write(_dump(opening))
 
     def send(self, lane: int, request: HttpRequest, timeout_s: float, receive: Receive) -> None:
         """Begin a physical attempt; ``receive`` gets its answer or its error, in another thread."""
         number = next(self._numbers)
+        content = _dump(OutgoingCall(number, lane, request, timeout_s))
         self._receivers[number] = receive
-        try:
-            self._write(OutgoingCall(number, lane, request, timeout_s))
-        except (OSError, ValueError):  # closed at the other end, or at this one
+        with suppress(OSError, ValueError):  # closed at the other end, or at this one
+            self._write(content)
+        # Whoever read the answers until its end may have looked before this one waited for any.
+        if self.has_ended:
             self._answer(number, build_loss("has ended"))
 
-    def _write(self, message: LaneOpening | OutgoingCall) -> None:
-        content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    def _write(self, content: bytes) -> None:
         with self._lock:
             self._calls.write(content)
             self._calls.flush()
@@ -142,45 +142,55 @@ class SenderPool:
         return partial(self._send, opening.lane)
 
     def _send(self, lane: int, request: HttpRequest, timeout_s: float, receive: Receive) -> None:
+        try:
+            sender = self._choose()
+        except APIError as error:
+            receive(error)
+        else:
+            sender.send(lane, request, timeout_s, receive)
+
+    def _choose(self) -> SenderProcess:
         # Which of them is the least busy may change meanwhile, which does no harm.
         sender = min(self._senders or self._start(), key=_count_in_flight)
-        if sender.has_ended:
-            try:
-                sender = self._replace(sender)
-            except PolluxError as error:
-                receive(error)
-                return
-        sender.send(lane, request, timeout_s, receive)
+        return self._replace(sender) if sender.has_ended else sender
 
     def _start(self) -> list[SenderProcess]:
         with self._lock:
-            if not self._senders and not self._is_closed:
-                # Side by side: each takes a moment to start.
-                started = [SenderProcess() for _ in range(self._n_processes)]
-                for sender in started:
-                    self._prepare(sender)
-                self._senders = started
+            self._check_open()
+            if not self._senders:
+                self._senders = self._launch(self._n_processes)
             return self._senders
 
     def _replace(self, ended: SenderProcess) -> SenderProcess:
         with self._lock:
-            if self._is_closed:
-                raise build_loss("has ended")
+            self._check_open()
             if ended not in self._senders:  # another thread was faster
                 return self._senders[0]
             ended.kill()
-            sender = SenderProcess()
             try:
-                self._prepare(sender)
+                (sender,) = self._launch(1)
             except ConfigurationError as error:
                 raise build_loss("cannot be started again") from error
             self._senders[self._senders.index(ended)] = sender
             return sender
 
-    def _prepare(self, sender: SenderProcess) -> None:
-        sender.wait_started()
-        for opening in self._openings:
-            sender.open_lane(opening)
+    def _launch(self, n_processes: int) -> list[SenderProcess]:
+        # Side by side: each takes a moment to start.
+        senders = [SenderProcess() for _ in range(n_processes)]
+        try:
+            for sender in senders:
+                sender.wait_started()
+                for opening in self._openings:
+                    sender.open_lane(opening)
+        except BaseException:
+            for sender in senders:
+                sender.kill()
+            raise
+        return senders
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise build_loss("has ended")
 
     def close(self) -> None:
         """End all senders at once."""
@@ -192,6 +202,10 @@ class SenderPool:
 
 def _count_in_flight(sender: SenderProcess) -> int:
     return sender.n_in_flight
+
+
+def _dump(message: LaneOpening | OutgoingCall) -> bytes:
+    return pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _start_process() -> subprocess.Popen[bytes]:
