@@ -7,11 +7,13 @@ import pytest
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, Limits, Retries, stream_batch
 from pollux_batch.limiting import Bucket, Scope
+from pollux_sync import Options
 from pollux_sync.plugin import Quota, RateLimits
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody
 
 ALL_AT_ONCE = Limits(adaptive=False)
 AT_ONCE = Retries(initial_wait_s=0)
+SHORT = Options(max_tokens=10)
 PAUSED = Answer(status=429, headers={"Retry-After": "600"}, json={})
 
 
@@ -229,6 +231,16 @@ def test_finds_the_items_of_a_healthy_provider_behind_those_of_a_paused_one(conf
     results = stream_batch(items, config=paused, workers=4)
     assert {next(results).submission_index for _ in range(100)} == {*range(1_000, 1_100)}
     results.close()
+
+
+def test_refuses_an_item_that_no_minute_has_tokens_for(ask, server):
+    limits = Limits(tokens_per_minute=1_000)
+    result = ask(["a", "long " * 1_000, "long " * 1_000, "b"], options=SHORT, limits=limits)
+    assert result.outputs() == ["re: a", None, None, "re: b"]
+    assert {failure.error_category for failure in result.failures} == {"configuration_error"}
+    assert "allows no more in a minute" in result.failures[0].error
+    assert "raise tokens_per_minute" in result.failures[0].exception.hint
+    assert sorted(server.prompts) == ["a", "b"]
 
 
 class Counted:

@@ -22,7 +22,7 @@ from pollux_batch.drifting import check_drift
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.source import convert_read_errors
-from pollux_sync.errors import PolluxError
+from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -268,7 +268,14 @@ class Feeder:
         """Deliver the files of works, and estimate their tokens where these are limited."""
         ready: list[Work] = []
         failed: list[Refused] = []
-        for _, group in groupby(works, lambda work: id(work.plan)):
+        admissible: list[Work] = []
+        for work in works:
+            error = self._estimate(work)
+            if error is None:
+                admissible.append(work)
+            else:
+                failed += self._refuse_all(work, error)
+        for _, group in groupby(admissible, lambda work: id(work.plan)):
             some = [*group]
             first = some[0]
             if first.plan is None:  # it was prepared already
@@ -278,15 +285,30 @@ class Feeder:
             for work, call in zip(some, prepared.calls, strict=True):
                 error = prepared.blocked.get(call.index)
                 if error is not None:
-                    failed.append(Refused(work.index, work.label, work.item, error))
-                    failed += [Refused(f.index, f.label, f.item, error) for f in self.close(work)]
+                    failed += self._refuse_all(work, error)
                     continue
                 work.call, work.redelivery, work.plan = call, prepared.redelivery, None
-                if self._settings.limits.tokens_per_minute is not None:
-                    estimate = work.lane.hooks.estimate_tokens(call)
-                    work.n_tokens = estimate.input_tokens + estimate.output_tokens
                 ready.append(work)
         return ready, failed
+
+    def _estimate(self, work: Work) -> ConfigurationError | None:
+        """Estimate the tokens of a work where they are limited; return an error if no minute has so many."""
+        limit = self._settings.limits.tokens_per_minute
+        if limit is None:
+            return None
+        estimate = work.lane.hooks.estimate_tokens(work.call)
+        work.n_tokens = estimate.input_tokens + estimate.output_tokens
+        if work.n_tokens <= limit:
+            return None
+        return ConfigurationError(
+            f"the item may take {work.n_tokens} tokens, but tokens_per_minute={limit:g} allows no more in a minute",
+            hint="shorten it, lower its max_tokens, or raise tokens_per_minute",
+        )
+
+    def _refuse_all(self, work: Work, error: PolluxError) -> list[Refused]:
+        """Return a work and the items that wait for the same as refused."""
+        followers = self.close(work)
+        return [Refused(one.index, one.label, one.item, error) for one in (work, *followers)]
 
 
 def _refuse(index: int, given: object, error: PolluxError) -> Refused:
