@@ -10,6 +10,7 @@ from pollux_sync.testing.server import Answer, Hang
 PROMPTS = [f"p{number}" for number in range(150)]
 AT_ONCE = Retries(initial_wait_s=0)
 SHORT = Options(max_tokens=100)
+ALL_AT_ONCE = Limits(adaptive=False)
 
 
 class CentACall:
@@ -34,7 +35,7 @@ def priced(config):
 
 
 def test_never_spends_more_than_its_budget(ask, priced, server):
-    result = ask(PROMPTS, config=priced, workers=64, limits=Limits(adaptive=False), budget=Budget(usd=1.00))
+    result = ask(PROMPTS, config=priced, workers=64, limits=ALL_AT_ONCE, budget=Budget(usd=1.00))
     assert (result.termination.kind, result.cost, len(server.requests)) == ("budget_exceeded", Decimal("1.00"), 100)
 
 
@@ -74,6 +75,51 @@ def test_reserves_the_worst_case_of_a_call(ask, config, server):
     assert result.termination.kind == "budget_exceeded"
     assert 5 * n_sent <= 150
     assert n_sent > 5
+
+
+@pytest.fixture
+def uneven(server):
+    """A server whose answers take from 10 to 100 tokens, as many as they may at the most."""
+
+    def answer_uneven(request):
+        n_output = 10 * (1 + int(read_prompt(request)[1:]) % 10)
+        return answer("ok", prompt_tokens=4, completion_tokens=n_output, total_tokens=4 + n_output)
+
+    server.handler = answer_uneven
+
+
+@pytest.mark.parametrize(("kind", "part", "whole"), [("usd", 1.00, 20.0), ("tokens", 1_000, 20_000)])
+def test_pays_for_nothing_twice_until_its_budget_was_raised_enough(ask, config, server, uneven, kind, part, whole):
+    settings = {"config": config(plugins=[TokenPrices()]), "options": SHORT, "workers": 64, "limits": ALL_AT_ONCE}
+    first = ask(PROMPTS, **settings, budget=Budget(**{kind: part}))
+    assert first.termination.kind == "budget_exceeded"
+    assert 0 < float(first.cost) <= 1.00
+    last = ask(PROMPTS, **settings, budget=Budget(**{kind: whole}))
+    assert (last.termination.kind, last.succeeded) == ("completed", 150)
+    assert sorted(server.prompts) == sorted(PROMPTS)
+
+
+@pytest.mark.parametrize(("kind", "part", "whole"), [("usd", 1.00, 100.0), ("tokens", 1_000, 100_000)])
+def test_spends_no_more_than_its_estimates_were_too_low(ask, config, server, kind, part, whole):
+    # 108 tokens are reserved for a call, which takes 503: at most nine are in flight together.
+    server.handler = lambda request: answer("long", prompt_tokens=3, completion_tokens=500, total_tokens=503)
+    settings = {"config": config(plugins=[TokenPrices()]), "options": SHORT, "workers": 64, "limits": ALL_AT_ONCE}
+    first = ask(PROMPTS, **settings, budget=Budget(**{kind: part}))
+    assert first.termination.kind == "budget_exceeded"
+    assert float(first.cost) <= 1.00 + 9 * (0.503 - 0.108)
+    last = ask(PROMPTS, **settings, budget=Budget(**{kind: whole}))
+    assert (last.termination.kind, last.succeeded) == ("completed", 150)
+    assert sorted(server.prompts) == sorted(PROMPTS)
+
+
+def test_counts_an_answer_without_usage_as_estimated(ask, config, server):
+    # Over both runs: eleven tokens and a hundred for each of the three calls that the budget allows.
+    server.handler = lambda request: Answer(json={"choices": echo(request).json["choices"]})
+    settings = {"config": config(plugins=[TokenPrices()]), "options": SHORT}
+    first = ask(PROMPTS[:2], **settings, budget=Budget(usd=0.40))
+    again = ask(PROMPTS, **settings, budget=Budget(usd=0.40))
+    assert (first.termination.kind, again.termination.kind) == ("completed", "budget_exceeded")
+    assert (first.cost, len(server.requests)) == (Decimal("0.216"), 3)
 
 
 def test_sends_nothing_without_known_prices(ask, server):

@@ -229,13 +229,17 @@ class _Asking:
     def _settle(self, usage: Usage) -> Decimal | None:
         """Count what an answer took; return its price if that is known."""
         work = self._work
-        cost = self._hooks.price(work.call.model, usage) if self._hooks.can_price else None
-        self._ledger.settle(work.reservation, usage, cost)
-        work.reservation = None
+        self._usage = _add_usage(self._usage, usage)
         if work.n_tokens:
             with self._scheduler.lock:
                 self._scope.settle(work.n_tokens, usage.total_tokens)
-        self._usage = _add_usage(self._usage, usage)
+        if self._ledger.is_limited and None in {usage.input_tokens, usage.output_tokens}:
+            # Not known is not free, in this run or the next.
+            self._charge()
+            return None
+        cost = self._hooks.price(work.call.model, usage) if self._hooks.can_price else None
+        self._ledger.settle(work.reservation, usage, cost)
+        work.reservation = None
         self._add_cost(cost)
         return cost
 
