@@ -85,7 +85,7 @@ class Batches:
     def __init__(self, *, states=("PENDING", "RUNNING", "SUCCEEDED"), answered=0, shape=list, page_size=2):
         self.states, self.answered, self.shape, self.page_size = states, answered, shape, page_size
         self.prefix, self.number, self.output_at = "BATCH_STATE_", str, ("metadata", "response")
-        self.after, self.instead = [], []
+        self.reply, self.after, self.instead = build_result, [], []
         self.files, self.batches, self.deleted, self.lines = {}, {}, [], []
         self._numbers = itertools.count(1)
 
@@ -155,7 +155,7 @@ class Batches:
     # Batches
 
     def generate(self, request, _model):
-        result = build_result(request.json())
+        result = self.reply(request.json())
         return Answer(json=result["response"]) if "response" in result else error(400, result["error"]["message"])
 
     def create(self, request, model):
@@ -217,7 +217,7 @@ class Batches:
         if stored.state not in ENDED or stored.rows:
             return
         count = len(stored.requests) if stored.state in ANSWERED else stored.answered
-        rows = [(key, build_result(body)) for key, body in stored.requests[:count]]
+        rows = [(key, self.reply(body)) for key, body in stored.requests[:count]]
         stored.rows = self.shape(rows)
         if not stored.is_inline and stored.rows:
             content = "".join(json.dumps({"key": key} | row) + "\n" for key, row in stored.rows).encode()

@@ -1,0 +1,214 @@
+"""Deferred jobs of real services: the results are those of live calls, and nothing is submitted twice."""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import attrs
+import pytest
+
+import anthropic_batches
+import gemini_batches
+import openai_batches
+from gemini_api import response as gemini_response
+from gemini_api import text as gemini_text
+from messages_api import response as messages_response
+from messages_api import text as messages_text
+from pollux_batch import BatchItem, run_batch
+from pollux_sync import Config, Options, Source
+from pollux_sync.testing.server import Hang
+from responses_api import message
+from responses_api import response as openai_response
+
+
+@attrs.frozen
+class Place:
+    name: str
+    size: int
+
+
+ITEMS = [
+    "Who built it?",
+    BatchItem("Who built it?", id="french", options=Options(system_instruction="Answer in French.")),
+    BatchItem("Who built it?", id="warm", options=Options(temperature=0.7)),
+    BatchItem("Who built it?", id="typed", options=Options(response_schema=Place)),
+    BatchItem("Who built it?", id="short", options=Options(max_tokens=20)),
+    BatchItem("Who built it?", id="letter", sources=[Source.from_text("Dear Ada, ...")], context={"row": 5}),
+    BatchItem("Who built it?", id="again"),
+]
+PROMPTS = [f"p{number}" for number in range(5)]
+
+
+def say(body):
+    """Return an answer that depends on all of a request but its model, so that each option tells."""
+    content = json.dumps({name: value for name, value in body.items() if name != "model"}, sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return json.dumps({"name": digest, "size": len(content)}) if "chema" in content else digest
+
+
+@attrs.define
+class Service:
+    """A provider's service, with what differs between them."""
+
+    provider: str
+    handler: object
+    creation: str
+    address: str = ""
+
+    @property
+    def config(self):
+        return Config(provider=self.provider, model="m", api_key="secret-key")
+
+    def count_jobs(self):
+        """Return how many jobs exist."""
+        if self.provider == "gemini":
+            return len(self.handler.batches)
+        return sum(len(account.batches) for account in self.handler.accounts.values())
+
+    def end_jobs(self):
+        """End what runs: the rows of a running job of Anthropic cannot be seen, nor whose it is."""
+        if self.provider == "anthropic":
+            for batch in self.handler.account.batches:
+                self.handler.end(batch)
+
+    def lose(self, position):
+        """Have every job lose its row at a position."""
+        name = {"openai": "arrange", "anthropic": "edit_rows", "gemini": "shape"}[self.provider]
+        setattr(self.handler, name, lambda rows: [row for n, row in enumerate(rows) if n != position])
+
+
+def openai():
+    handler = openai_batches.OpenAIBatches()
+    handler.reply = lambda body: openai_response(message(say(body)))
+    return Service("openai", handler, "POST /v1/batches", "/v1")
+
+
+def anthropic():
+    handler = anthropic_batches.Batches()
+    handler.looks = 3
+    handler.reply = lambda params: messages_response(messages_text(say(params)))
+    return Service("anthropic", handler, "POST /v1/messages/batches")
+
+
+def gemini():
+    handler = gemini_batches.Batches(page_size=100)
+    handler.reply = lambda body: {"response": gemini_response(gemini_text(say(body)))}
+    return Service("gemini", handler, "POST /v1beta/models/m:batchGenerateContent")
+
+
+@pytest.fixture(params=[openai, anthropic, gemini], ids=lambda build: build.__name__)
+def service(request, server):
+    service = request.param()
+    server.handler = service.handler
+    return service
+
+
+@pytest.fixture
+def ask(service, server, path):
+    """Run a batch against the service."""
+
+    def ask(items, **settings):
+        config = attrs.evolve(service.config, base_url=server.url + service.address)
+        return run_batch(items, **({"config": config, "journal": path} | settings))
+
+    return ask
+
+
+@pytest.fixture
+def finish(ask):
+    """Run a batch again and again by its jobs, as cron would, until they have ended."""
+
+    def finish(items):
+        for _ in range(10):
+            result = ask(items, route="batch", wait=False)
+            if result.termination.kind == "completed":
+                return result
+        raise AssertionError("the jobs do not end")
+
+    return finish
+
+
+def describe(result):
+    return [
+        (item.item_id, item.success, item.output, item.error, item.token_usage, item.metadata, item.context)
+        for item in result.results
+    ]
+
+
+def test_gives_the_results_of_live_calls(ask, finish, tmp_path):
+    assert describe(finish(ITEMS)) == describe(ask(ITEMS, journal=tmp_path / "live.journal"))
+    # The jobs' answers serve live calls too: each option has told, and equal items have one answer.
+    again = ask(ITEMS)
+    assert (again.summary()["replayed"], len({*map(str, again.outputs())})) == (7, 6)
+
+
+def test_sends_a_row_again_that_a_job_has_lost(ask, finish, service):
+    service.lose(2)
+    first = finish(PROMPTS)
+    assert (len(first.results), first.succeeded, len(first.failures)) == (5, 4, 1)
+    again = ask(PROMPTS)
+    assert (again.succeeded, again.summary()["replayed"]) == (5, 4)
+
+
+def test_submits_only_what_was_added_since(ask, finish, service):
+    first = ask(PROMPTS, route="batch", wait=False)
+    second = ask([*PROMPTS, "p5", "p6"], route="batch", wait=False)
+    assert [result.termination.kind for result in (first, second)] == ["submitted"] * 2
+    assert (first.unanswered, second.unanswered, service.count_jobs()) == (5, 7, 2)
+    last = finish([*PROMPTS, "p5", "p6"])
+    assert (last.succeeded, service.count_jobs()) == (7, 2)
+
+
+RUN = """
+import sys
+from pollux_batch import run_batch
+from pollux_sync import Config
+
+provider, url, path = sys.argv[1:]
+config = Config(provider=provider, model="m", api_key="secret-key", base_url=url)
+run_batch([f"p{n}" for n in range(5)], config=config, journal=path, route="batch")
+"""
+
+
+@contextlib.contextmanager
+def hang_at(server, service, is_wanted):
+    """Carry a wanted request out, and leave its sender without an answer; yield an event for it."""
+    reached = threading.Event()
+
+    def carry_out(request):
+        answer = service.handler(request)
+        if not is_wanted(request):
+            return answer
+        reached.set()
+        return Hang(answer)
+
+    server.handler = carry_out
+    yield reached
+    server.handler = service.handler
+
+
+def is_creation(request, service):
+    return f"{request.method} {request.path.partition('?')[0]}" == service.creation
+
+
+def is_look(request, service):
+    return request.method == "GET" and "batch" in request.path.rpartition("/")[0] and service.count_jobs() > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+@pytest.mark.parametrize("is_moment", [is_creation, is_look], ids=["before its answer", "before its first look"])
+def test_finds_the_job_of_a_killed_process_again(finish, service, server, path, is_moment):
+    command = [sys.executable, "-c", RUN, service.provider, server.url + service.address, str(path)]
+    with (
+        hang_at(server, service, lambda request: is_moment(request, service)) as reached,
+        subprocess.Popen(command, env=os.environ) as process,
+    ):
+        assert reached.wait(30)
+        process.kill()
+    service.end_jobs()
+    assert finish(PROMPTS).succeeded == 5
+    assert service.count_jobs() == 1
