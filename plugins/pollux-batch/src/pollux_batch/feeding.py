@@ -270,11 +270,11 @@ class Feeder:
         failed: list[Refused] = []
         admissible: list[Work] = []
         for work in works:
-            error = self._estimate(work)
-            if error is None:
+            excess = self._estimate(work)
+            if excess is None:
                 admissible.append(work)
             else:
-                failed += self._refuse_all(work, error)
+                failed += self._refuse_all(work, excess)
         for _, group in groupby(admissible, lambda work: id(work.plan)):
             some = [*group]
             first = some[0]
@@ -307,8 +307,8 @@ class Feeder:
 
     def _refuse_all(self, work: Work, error: PolluxError) -> list[Refused]:
         """Return a work and the items that wait for the same as refused."""
-        followers = self.close(work)
-        return [Refused(one.index, one.label, one.item, error) for one in (work, *followers)]
+        ones: list[Work | Follower] = [work, *self.close(work)]
+        return [Refused(one.index, one.label, one.item, error) for one in ones]
 
 
 def _refuse(index: int, given: object, error: PolluxError) -> Refused:
