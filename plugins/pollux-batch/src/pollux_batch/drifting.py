@@ -1,4 +1,4 @@
-"""Questions that are answered in the journal, but rendered as other requests now: found before anything is spent."""
+"""Questions that are answered in the journal, but rendered as other requests now: found before they are sent."""
 
 from __future__ import annotations
 
