@@ -9,6 +9,7 @@ from bulk_service import answer
 from pollux_batch import run_batch
 from pollux_batch.errors import DriftError
 from pollux_sync import Config, ConfigurationError, Options, Source, hookimpl
+from pollux_sync.plugin import HttpResponse
 from pollux_sync.testing.server import Events
 
 PROMPTS = [f"p{number}" for number in range(10)]
@@ -86,6 +87,40 @@ def test_keeps_paid_answers_that_the_parser_refuses(ask, server):
     assert {item.error_category for item in first.failures} == {"parse_error"}
     assert ask(PROMPTS[:5], parser=lambda response: response.text).succeeded == 5
     assert len(server.requests) == 5
+
+
+def test_reads_10_000_stored_answers_with_another_parser_in_seconds(path):
+    calls = []
+
+    class Sender:
+        """Answers without a network, and counts."""
+
+        @hookimpl(tryfirst=True)
+        def pollux_send(self, request):
+            text = request.body["messages"][-1]["content"]
+            calls.append(text)
+            body = {"choices": [{"message": {"content": text[1:]}}], "usage": {}}
+            return HttpResponse(status=200, headers={}, body=body)
+
+    def refuse_two(response):
+        if response.text in {"77", "7777"}:
+            raise ValueError("no number")
+        return -int(response.text)
+
+    config = Config(provider="local", model="m", base_url="http://127.0.0.1:9/v1", plugins=[Sender()])
+    items = [f"p{number}" for number in range(10_000)]
+    asked = run_batch(items, config=config, journal=path, parser=lambda response: int(response.text))
+    partly = run_batch(items, config=config, journal=path, parser=refuse_two)
+    mended = run_batch(items, config=config, journal=path, parser=lambda response: float(response.text))
+    assert asked.outputs() == [*range(10_000)]
+    assert [(failure.item_id, failure.error) for failure in partly.failures] == [
+        *(("item_77", "ValueError: no number"), ("item_7777", "ValueError: no number"))
+    ]
+    assert [output for output in partly.outputs() if output is not None] == [
+        *(-number for number in range(10_000) if number not in {77, 7777})
+    ]
+    assert mended.outputs() == [*map(float, range(10_000))]
+    assert len(calls) == 10_000
 
 
 def test_resumes_from_a_journal_whose_log_was_cut(ask, path, server):

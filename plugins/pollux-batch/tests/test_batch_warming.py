@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bulk_service import echo, read_prompt
+from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, Limits
 from pollux_sync import Options, Source
 from pollux_sync.testing.server import Answer
@@ -47,6 +47,42 @@ def test_makes_as_many_as_there_are_workers_without_it(ask, server):
     server.handler = cold = Cold()
     result = ask(PROMPTS, options=SYSTEM, workers=16, limits=ALL_AT_ONCE)
     assert (result.succeeded, cold.n_cold > 1) == (50, True)
+
+
+class PrefixCache:
+    """Caches the system text of each answered request, as a provider does, and reports what it read from there.
+
+    The first ``n_together`` cold calls are answered together.
+    """
+
+    def __init__(self, n_together=1):
+        self._lock = threading.Lock()
+        self._together = threading.Barrier(n_together)
+        self._known = set()
+        self.n_cold = 0
+
+    def __call__(self, request):
+        prefix = request.json()["messages"][0]["content"]
+        with self._lock:
+            is_warm = prefix in self._known
+            self.n_cold += not is_warm
+        if not is_warm:
+            self._together.wait(10)
+            with self._lock:
+                self._known.add(prefix)
+        cached = {"prompt_tokens_details": {"cached_tokens": len(prefix) if is_warm else 0}}
+        return answer(f"re: {read_prompt(request)}", prompt_tokens=len(prefix) + 3, **cached)
+
+
+@pytest.mark.parametrize(("is_warmed", "n_cold"), [(True, 1), (False, 16)], ids=["warmed", "at once"])
+def test_reads_a_long_prefix_from_the_cache_for_all_but_cold_calls(ask, server, is_warmed, n_cold):
+    prefix = "You know everything about lighthouses. " * 1_000
+    server.handler = cache = PrefixCache(n_cold)
+    options = Options(system_instruction=prefix)
+    prompts = [f"p{number}" for number in range(500)]
+    result = ask(prompts, options=options, workers=16, limits=ALL_AT_ONCE, warm_prefix=is_warmed)
+    assert (result.succeeded, cache.n_cold) == (500, n_cold)
+    assert result.total_cached_tokens == (500 - n_cold) * len(prefix)
 
 
 def test_goes_on_after_a_first_item_that_fails(ask, server):
