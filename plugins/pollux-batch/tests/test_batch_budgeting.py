@@ -1,3 +1,5 @@
+import threading
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -77,19 +79,27 @@ def test_reserves_the_worst_case_of_a_call(ask, config, server):
     assert n_sent > 5
 
 
-@pytest.fixture
-def uneven(server):
-    """A server whose answers take from 10 to 100 tokens, as many as they may at the most."""
+def hold(build_answer):
+    """Return a handler that holds the first calls for a moment, until all have come that are sent together."""
+    together = threading.Barrier(64)
 
-    def answer_uneven(request):
-        n_output = 10 * (1 + int(read_prompt(request)[1:]) % 10)
-        return answer("ok", prompt_tokens=4, completion_tokens=n_output, total_tokens=4 + n_output)
+    def answer_together(request):
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.3)
+        return build_answer(request)
 
-    server.handler = answer_uneven
+    return answer_together
+
+
+def answer_uneven(request):
+    """Return an answer that takes from 10 to 100 tokens, the most that it may."""
+    n_output = 10 * (1 + int(read_prompt(request)[1:]) % 10)
+    return answer("ok", prompt_tokens=4, completion_tokens=n_output, total_tokens=4 + n_output)
 
 
 @pytest.mark.parametrize(("kind", "part", "whole"), [("usd", 1.00, 20.0), ("tokens", 1_000, 20_000)])
-def test_pays_for_nothing_twice_until_its_budget_was_raised_enough(ask, config, server, uneven, kind, part, whole):
+def test_pays_for_nothing_twice_until_its_budget_was_raised_enough(ask, config, server, kind, part, whole):
+    server.handler = hold(answer_uneven)
     settings = {"config": config(plugins=[TokenPrices()]), "options": SHORT, "workers": 64, "limits": ALL_AT_ONCE}
     first = ask(PROMPTS, **settings, budget=Budget(**{kind: part}))
     assert first.termination.kind == "budget_exceeded"
@@ -102,7 +112,7 @@ def test_pays_for_nothing_twice_until_its_budget_was_raised_enough(ask, config, 
 @pytest.mark.parametrize(("kind", "part", "whole"), [("usd", 1.00, 100.0), ("tokens", 1_000, 100_000)])
 def test_spends_no_more_than_its_estimates_were_too_low(ask, config, server, kind, part, whole):
     # 108 tokens are reserved for a call, which takes 503: at most nine are in flight together.
-    server.handler = lambda request: answer("long", prompt_tokens=3, completion_tokens=500, total_tokens=503)
+    server.handler = hold(lambda request: answer("long", completion_tokens=500, total_tokens=503))
     settings = {"config": config(plugins=[TokenPrices()]), "options": SHORT, "workers": 64, "limits": ALL_AT_ONCE}
     first = ask(PROMPTS, **settings, budget=Budget(**{kind: part}))
     assert first.termination.kind == "budget_exceeded"
