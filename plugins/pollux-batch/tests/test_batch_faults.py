@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bulk_service import answer, echo, read_prompt
-from pollux_batch import BatchItem, JournalError, Retries, run_batch, stream_batch
+from pollux_batch import BatchItem, JournalError, Retries, inspect_journal, run_batch, stream_batch
 from pollux_sync import Config, ConfigurationError, Options, RetryPolicy, Source, hookimpl
 from pollux_sync.testing.server import Answer, Truncated
 
@@ -41,8 +41,16 @@ def test_fails_a_bad_row_alone(ask, server, row, words):
     (failure,) = result.failures
     assert failure.submission_index == 2
     assert words in failure.error
+    assert failure.exception.hint
     assert result.outputs() == ["re: a", "re: b", None, "re: c"]
     assert len(server.requests) == 3
+
+
+def test_answers_each_of_the_items_with_one_id(ask):
+    result = ask([("mine", "a"), ("mine", "b"), ("mine", 5)])
+    assert [(item.item_id, item.output) for item in result.results] == [
+        *(("mine", "re: a"), ("mine", "re: b"), ("mine", None))
+    ]
 
 
 def test_numbers_a_row_without_an_id(ask):
@@ -108,8 +116,9 @@ def test_sends_nothing_of_an_item_whose_middleware_raises(ask, config, server):
     ],
 )
 def test_refuses_a_setting_that_cannot_be(ask, path, server, settings, words):
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=words) as caught:
         ask(["a"], **settings)
+    assert caught.value.hint
     assert server.requests == []
     assert not path.exists()
 
@@ -242,36 +251,44 @@ def test_reads_a_stored_answer_with_another_schema_only_if_it_was_asked_for(ask,
 
 FULL = """
 import resource, sys
-from pollux_batch import JournalError, run_batch
+from pollux_batch import JournalError, stream_batch
 from pollux_sync import Config
-config = Config(provider="local", model="m", base_url=sys.argv[1])
+
+url, path, *sizes = sys.argv[1:]
+config = Config(provider="local", model="m", base_url=url)
 before = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
-try:
-    run_batch([f"p{n}" for n in range(400)], config=config, journal=sys.argv[2], workers=4)
-except JournalError as error:
-    print(error.message)
-    print(error.hint)
-finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+for size in sizes:
+    results = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), before[1]))
+    try:
+        results.extend(stream_batch((f"p{n}" for n in range(400)), config=config, journal=path, workers=4))
+    except JournalError as error:
+        failure = error
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    print(size, len(results), str(failure).replace(chr(10), " "))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of resources")
 def test_goes_on_after_a_full_disk(ask, path, server):
     server.handler = lambda request: answer(f"re: {read_prompt(request)} {'x' * 1_000}")
-    command = [sys.executable, "-c", FULL, f"{server.url}/v1", str(path)]
-    message, hint = subprocess.run(
-        command, check=True, capture_output=True, text=True, env=os.environ
-    ).stdout.splitlines()
-    assert message.startswith(f"the journal {str(path)!r} cannot be written: ")
-    assert hint.startswith("free space on its disk")
+    # Full for the lock, for the schema, in the middle of answers, when it is opened again; each file has this size.
+    sizes = ["0", "20000", "100000", "200000", "100", "300000"]
+    command = [sys.executable, "-c", FULL, f"{server.url}/v1", str(path), *sizes]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout.splitlines()
+    seen = [int(line.split()[1]) for line in lines]
+    assert [line.split()[0] for line in lines] == sizes
+    assert all("the journal" in line and "free space on its disk" in line for line in lines)
+    assert [seen[0], seen[1], seen[4]] == [0, 0, 0]
+    assert 0 < seen[2] < seen[3] < seen[5] < 400
+    # What was seen is there, and is not paid for again.
+    assert inspect_journal(path).answers >= seen[5]
     n_sent = len(server.requests)
-    assert n_sent < 400
     result = ask([f"p{number}" for number in range(400)])
     n_kept = result.summary()["replayed"]
     assert (result.succeeded, len(server.requests)) == (400, n_sent + 400 - n_kept)
-    assert n_kept > 0
+    assert n_kept >= seen[5]
 
 
 def test_ends_where_the_first_result_was_wanted_only(config):

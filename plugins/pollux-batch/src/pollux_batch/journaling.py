@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pollux_sync.errors import PolluxError
+
 try:
     import fcntl
 except ImportError:  # Windows has none of these: there two runs on one journal are not kept apart
@@ -64,6 +66,8 @@ CREATE TABLE members (
 );
 """
 _SUBMISSION = "id, scope, mark, attempted, jobs, uploads"
+#: What SQLite says of a disk that is full or fails, and not of the file.
+_DISK_ERRORS = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL})
 #: How many keys one query looks for.
 _MAX_KEYS = 500
 #: One slot of the flight file: the time of the start, the key, and the beginning of the label.
@@ -245,10 +249,7 @@ class Journal(GroupWriter):
         try:
             yield
         except sqlite3.Error as error:
-            raise JournalError(
-                f"the journal {str(self.path)!r} cannot be {'written' if verb == 'write' else 'read'}: {error}",
-                hint="free space on its disk or mend its permissions, and run again: all answers in it are kept",
-            ) from error
+            raise _build_failure(self.path, "written" if verb == "write" else "read", error) from error
 
     def _begin_run(self) -> int:
         from pollux_batch._versions import describe_versions
@@ -351,7 +352,17 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _build_open_error(path: Path, error: sqlite3.Error) -> ConfigurationError:
+def _build_failure(path: Path, verb: str, error: sqlite3.Error) -> JournalError:
+    return JournalError(
+        f"the journal {str(path)!r} cannot be {verb}: {error}",
+        hint="free space on its disk or mend its permissions, and run again: all answers in it are kept",
+    )
+
+
+def _build_open_error(path: Path, error: sqlite3.Error) -> PolluxError:
+    # The lower byte is the kind of the error, the upper ones are its details.
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS:
+        return _build_failure(path, "opened", error)
     return ConfigurationError(
         f"{str(path)!r} cannot be used as a journal: {error}",
         hint="pass another path; what is left of a damaged journal can be read with the sqlite3 command, .recover",
@@ -386,7 +397,7 @@ def _name_beside(path: Path, kind: str) -> Path:
 def _lock(path: Path) -> Any:
     """Return the open lock file of a journal. The lock ends with the process, however that ends."""
     try:
-        file = _name_beside(path, "lock").open("a+", encoding="utf-8")
+        file = _name_beside(path, "lock").open("a+b", buffering=0)
     except OSError as error:
         raise ConfigurationError(
             f"the journal {str(path)!r} cannot be opened: {error.strerror}", hint="check its folder and permissions"
@@ -397,16 +408,18 @@ def _lock(path: Path) -> Any:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.seek(0)
-        holder = file.read().strip() or "unknown"
+        holder = file.read().decode().strip() or "unknown"
         file.close()
         raise ConfigurationError(
             f"the journal {str(path)!r} is in use by process {holder}",
             hint="wait for its end, or pass another journal",
         ) from error
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
+    try:
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
+    except OSError as error:
+        file.close()
+        raise _build_neighbour_error(path, error) from error
     return file
 
 
@@ -414,10 +427,14 @@ def _open_flights(path: Path, slots: int) -> _FlightFile:
     try:
         return _FlightFile(path, slots)
     except OSError as error:
-        raise JournalError(
-            f"the file beside the journal {str(path)!r} cannot be written: {error.strerror}",
-            hint="free space on its disk or mend its permissions, and run again",
-        ) from error
+        raise _build_neighbour_error(path, error) from error
+
+
+def _build_neighbour_error(path: Path, error: OSError) -> JournalError:
+    return JournalError(
+        f"the file beside the journal {str(path)!r} cannot be written: {error.strerror}",
+        hint="free space on its disk or mend its permissions, and run again",
+    )
 
 
 class _FlightFile:
