@@ -69,16 +69,19 @@ def read_csv_rows(path):
 FORMATS = {".jsonl": read_json_lines, ".csv": read_csv_rows}
 
 
+def read_facts(row):
+    """Return what two runs have in common: no times, no trace ids, and not what was in llama.cpp's cache."""
+    usage = row["usage"]
+    return row["id"], row["output"], row["error"] or None, usage["input_tokens"], usage["output_tokens"]
+
+
 def export(path, model):
-    """Return the rows of a journal in each format, without times, trace ids, and what was in llama.cpp's cache."""
+    """Return the rows of a journal in each format."""
     exported = {}
     for suffix, read in FORMATS.items():
         file = path.with_suffix(suffix)
         export_answers(path, file, config=Config(provider="local", model=str(model)))
-        exported[suffix] = sorted(
-            (row["id"], row["output"], row["error"] or None, row["usage"]["input_tokens"], row["usage"]["output_tokens"])
-            for row in read(file)
-        )
+        exported[suffix] = sorted(map(read_facts, read(file)))
     return exported
 
 
