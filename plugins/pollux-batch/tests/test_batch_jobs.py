@@ -14,12 +14,13 @@ import pytest
 import anthropic_batches
 import gemini_batches
 import openai_batches
+from gemini_api import error as gemini_error
 from gemini_api import response as gemini_response
 from gemini_api import text as gemini_text
 from messages_api import response as messages_response
 from messages_api import text as messages_text
-from pollux_batch import BatchItem, run_batch
-from pollux_sync import Config, Options, Source
+from pollux_batch import BatchItem, DriftError, run_batch
+from pollux_sync import Config, Options, ProviderBugError, Source, hookimpl
 from pollux_sync.testing.server import Hang
 from responses_api import message
 from responses_api import response as openai_response
@@ -111,8 +112,8 @@ def service(request, server):
 def ask(service, server, path):
     """Run a batch against the service."""
 
-    def ask(items, **settings):
-        config = attrs.evolve(service.config, base_url=server.url + service.address)
+    def ask(items, plugins=(), **settings):
+        config = attrs.evolve(service.config, base_url=server.url + service.address, plugins=plugins)
         return run_batch(items, **({"config": config, "journal": path} | settings))
 
     return ask
@@ -122,9 +123,9 @@ def ask(service, server, path):
 def finish(ask):
     """Run a batch again and again by its jobs, as cron would, until they have ended."""
 
-    def finish(items):
+    def finish(items, **settings):
         for _ in range(10):
-            result = ask(items, route="batch", wait=False)
+            result = ask(items, route="batch", wait=False, **settings)
             if result.termination.kind == "completed":
                 return result
         raise AssertionError("the jobs do not end")
@@ -161,6 +162,85 @@ def test_submits_only_what_was_added_since(ask, finish, service):
     assert (first.unanswered, second.unanswered, service.count_jobs()) == (5, 7, 2)
     last = finish([*PROMPTS, "p5", "p6"])
     assert (last.succeeded, service.count_jobs()) == (7, 2)
+
+
+class Renderer:
+    """A release that renders requests otherwise."""
+
+    @hookimpl(wrapper=True)
+    def pollux_encode(self):
+        request = yield
+        request.body["safetySettings"] = []
+        return request
+
+
+def test_stops_before_it_submits_what_waits_in_another_form(ask, service):
+    ask(PROMPTS, route="batch", wait=False)
+    with pytest.raises(DriftError, match=r"safetySettings was null, and is \[\] now .*5 items so far"):
+        ask(["new", *PROMPTS], route="batch", wait=False, plugins=[Renderer()])
+    assert service.count_jobs() == 1
+
+
+def test_collects_what_was_submitted_in_another_form_when_told_to(ask, finish, service):
+    ask(PROMPTS, route="batch", wait=False)
+    reused = finish(PROMPTS, plugins=[Renderer()], on_drift="reuse")
+    assert (reused.succeeded, service.count_jobs()) == (5, 1)
+    assert ask(PROMPTS).summary()["replayed"] == 5
+
+
+def test_submits_what_waits_in_another_form_again_when_told_to(ask, finish, service):
+    ask(PROMPTS, route="batch", wait=False)
+    assert finish(PROMPTS, plugins=[Renderer()], on_drift="resend").succeeded == 5
+    assert service.count_jobs() == 2
+
+
+@pytest.fixture
+def ask_with_a_bad_file(server, path, tmp_path):
+    """Ask, until they have ended, four items of a service that refuses to store the file of two."""
+
+    class Batches(gemini_batches.Batches):
+        def start(self, request):
+            is_bad = "bad.pdf" in request.json()["file"]["displayName"]
+            return gemini_error(400, "unreadable") if is_bad else super().start(request)
+
+    server.handler = Batches()
+    config = Config(provider="gemini", model="m", api_key="secret-key", base_url=server.url, uploads="always")
+    for name in ("bad.pdf", "good.pdf"):
+        (tmp_path / name).write_bytes(f"%PDF-1.7 {name}".encode())
+    bad, good = (Source.from_file(tmp_path / name) for name in ("bad.pdf", "good.pdf"))
+    items = [
+        "plain",
+        BatchItem("bad", sources=[bad]),
+        BatchItem("good", sources=[good]),
+        BatchItem("bad", sources=[bad]),
+    ]
+
+    def ask(items=items):
+        for _ in range(5):
+            result = run_batch(["plain", bad, good, bad], config=config, journal=path, route="batch", wait=False)
+            if result.termination.kind == "completed":
+                return result
+        raise AssertionError("the jobs do not end")
+
+    return ask
+
+
+def test_fails_the_items_of_a_file_that_cannot_be_stored_alone(ask_with_a_bad_file, server):
+    result = ask_with_a_bad_file()
+    assert [item.success for item in result.results] == [True, False, True, False]
+    assert "bad.pdf" in result.failures[0].error
+    assert len(server.handler.batches) == 1
+
+
+def test_finishes_a_submission_without_an_item_that_is_gone_if_nothing_was_sent(ask, finish, service):
+    class Broken:
+        @hookimpl(tryfirst=True)
+        def pollux_encode_deferred(self):
+            raise ValueError("cannot write this")
+
+    with pytest.raises(ProviderBugError):
+        ask(PROMPTS, route="batch", wait=False, plugins=[Broken()])
+    assert (finish(PROMPTS[1:]).succeeded, service.count_jobs()) == (4, 1)
 
 
 RUN = """

@@ -91,7 +91,7 @@ class Renderer:
 def test_sends_nothing_of_a_chunk_that_has_drifted(ask, config, server):
     ask(OLD)
     newer = config(plugins=[Renderer()])
-    with pytest.raises(DriftError, match="'item_250' is answered in the journal"):
+    with pytest.raises(DriftError, match="'item_250' is answered or submitted"):
         ask([*NEW, *OLD], config=newer)
     sent = server.prompts[len(OLD) :]
     assert {*sent} <= {*NEW[:200]}

@@ -18,12 +18,13 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.plugin import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
     from pollux_batch.data.items import Asked
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.settings import BatchSettings
+    from pollux_batch.data.work import Refused
 
 _STRETCH_S = 0.2
 
@@ -50,6 +51,7 @@ class DeferredRun:
         if settings.processes > 1:
             raise ConfigurationError("route='batch' sends from one process", hint="leave processes out")
         self._wait = wait
+        self._on_drift = settings.on_drift
         self._reader = Reader(parser)
         self._outbox = Outbox(is_ordered=is_ordered, changed=lambda: None)
         self._journal = Journal(journal, self._deliver)
@@ -87,21 +89,23 @@ class DeferredRun:
         yield from self._outbox.take(0.0)
 
     def _run(self) -> Iterator[WorkItemResult]:
-        submitter = Submitter(self._journal)
+        submitter = Submitter(self._journal, reuses_drifted=self._on_drift == "reuse")
         while (chunk := self._feeder.read_chunk()) is not None:
             self._deliver_unasked(chunk)
             for work in chunk.works:
                 submitter.add(work)
             yield from self._outbox.take(0.0)
         submitter.submit()
+        for work, error in submitter.refused:
+            self._refuse(self._feeder.refuse(work, error))
         failed: dict[bytes, Collected] = {}
         for collected in submitter.iter_items(self._stop, wait=self._wait):
             # An answer may follow the failure of the same request.
             if isinstance(collected.item.outcome, Reply):
-                failed.pop(collected.key, None)
+                failed.pop(collected.member.key, None)
                 self._keep(collected)
             else:
-                failed[collected.key] = collected
+                failed[collected.member.key] = collected
             yield from self._outbox.take(0.0)
         for collected in failed.values():
             self._keep(collected)
@@ -111,13 +115,18 @@ class DeferredRun:
             )
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
-        from pollux_batch.running import build_refusal, read_known
+        from pollux_batch.running import read_known
 
         for known in chunk.known:
             work, outcome = known.work, read_known(known.work, known.stored, self._journal)
             result = self._reader.read_known(work, outcome, known.stored.label)
             self._outbox.put([result, *self._reader.follow(self._feeder.close(work), work, outcome, is_known=True)])
-        for refused in chunk.refused:
+        self._refuse(chunk.refused)
+
+    def _refuse(self, refusals: Iterable[Refused]) -> None:
+        from pollux_batch.running import build_refusal
+
+        for refused in refusals:
             result = self._reader.refuse(refused)
             self._journal.write(Entry((build_refusal(refused, result),), [result]))
 

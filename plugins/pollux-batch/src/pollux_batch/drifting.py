@@ -1,4 +1,4 @@
-"""Questions that are answered in the journal, but rendered as other requests now: found before they are sent."""
+"""Questions that the journal has, but that are rendered as other requests now: found before they are sent."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _build_error(drifted: Sequence[Work], journal: Journal | MemoryJournal) -> D
 
 def _describe(drifted: Sequence[Work], what: str, path: str | None, old: str | None, new: str | None) -> DriftError:
     return DriftError(
-        f"{drifted[0].label!r} is answered in the journal, but would be asked otherwise now: {what} "
+        f"{drifted[0].label!r} is answered or submitted in the journal, but would be asked otherwise now: {what} "
         f"({len(drifted)} items so far; nothing was sent for them)",
         hint="on_drift='resend' asks them anew and pays for it, on_drift='reuse' takes the stored answers; or go back "
         "to the versions that the journal was made with",

@@ -85,7 +85,7 @@ class Feeder:
         #: Whether the end of the input was read.
         self.has_ended = False
         self._failure: Exception | None = None
-        self._has_earlier = journal.has_answers
+        self._has_earlier = journal.has_questions
         self._n_samples = 0
         #: The works in flight by key, and how often each question was asked where equal ones are not joined.
         self._open: dict[bytes, Work] = {}
@@ -274,7 +274,7 @@ class Feeder:
             if excess is None:
                 admissible.append(work)
             else:
-                failed += self._refuse_all(work, excess)
+                failed += self.refuse(work, excess)
         for _, group in groupby(admissible, lambda work: id(work.plan)):
             some = [*group]
             first = some[0]
@@ -285,7 +285,7 @@ class Feeder:
             for work, call in zip(some, prepared.calls, strict=True):
                 error = prepared.blocked.get(call.index)
                 if error is not None:
-                    failed += self._refuse_all(work, error)
+                    failed += self.refuse(work, error)
                     continue
                 work.call, work.redelivery, work.plan = call, prepared.redelivery, None
                 ready.append(work)
@@ -305,8 +305,8 @@ class Feeder:
             hint="shorten it, lower its max_tokens, or raise tokens_per_minute",
         )
 
-    def _refuse_all(self, work: Work, error: PolluxError) -> list[Refused]:
-        """Return a work and the items that wait for the same as refused."""
+    def refuse(self, work: Work, error: PolluxError) -> list[Refused]:
+        """Return a work that cannot be asked, and the items that wait for the same, as refused."""
         ones: list[Work | Follower] = [work, *self.close(work)]
         return [Refused(one.index, one.label, one.item, error) for one in ones]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_batch.data.rows import AnswerRow, ChargeRow, Entry, FailureRow, SampleRow, StoredAnswer
+from pollux_batch.data.rows import AnswerRow, ChargeRow, Entry, FailureRow, Member, SampleRow, StoredAnswer
 from pollux_batch.errors import JournalError
 from pollux_batch.grouping import GroupWriter
 from pollux_sync.errors import ConfigurationError
@@ -61,7 +61,7 @@ CREATE TABLE submissions (
     uploads TEXT NOT NULL, is_collected INTEGER NOT NULL, at REAL NOT NULL
 );
 CREATE TABLE members (
-    submission INTEGER NOT NULL, position INTEGER NOT NULL, key BLOB NOT NULL, label TEXT NOT NULL,
+    submission INTEGER NOT NULL, position INTEGER NOT NULL, key BLOB NOT NULL, ask BLOB NOT NULL, label TEXT NOT NULL,
     UNIQUE (submission, position)
 );
 """
@@ -98,35 +98,33 @@ class Journal(GroupWriter):
 
     def find_answers(self, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """Return the stored answers of these keys."""
-        found: dict[bytes, StoredAnswer] = {}
-        for first in range(0, len(keys), _MAX_KEYS):
-            some = keys[first : first + _MAX_KEYS]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT key, label, format, body, request_id FROM answers WHERE key IN ({marks})"  # noqa: S608
-            for key, label, kind, body, request_id in self._select(query, some):
-                found[key] = StoredAnswer(key=key, label=label, format=kind, body=body, request_id=request_id)
-        return found
+        query = "SELECT key, label, format, body, request_id FROM answers WHERE key IN ({})"
+        return {
+            key: StoredAnswer(key=key, label=label, format=kind, body=body, request_id=request_id)
+            for key, label, kind, body, request_id in self._find(query, keys)
+        }
 
     def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the keys under which answers to these questions are stored, by question."""
+        """Return the keys under which these questions are answered or wait in a submission: the latest, by question."""
         # Made when a run first misses an answer: an index on every question would cost each answer of every run.
         with self._explain_failures("read"):
-            self._reader.execute("CREATE INDEX IF NOT EXISTS answers_ask ON answers (ask)")
-        found: dict[bytes, bytes] = {}
-        for first in range(0, len(asks), _MAX_KEYS):
-            some = asks[first : first + _MAX_KEYS]
-            marks = ",".join("?" * len(some))
-            found |= dict(self._select(f"SELECT ask, key FROM answers WHERE ask IN ({marks})", some))  # noqa: S608
-        return found
+            for table in ("answers", "members"):
+                self._reader.execute(f"CREATE INDEX IF NOT EXISTS {table}_ask ON {table} (ask)")
+        answered = "SELECT ask, key FROM answers WHERE ask IN ({}) ORDER BY id"
+        submitted = (
+            "SELECT ask, key FROM members JOIN submissions ON submissions.id = submission "
+            "WHERE NOT is_collected AND ask IN ({}) ORDER BY submission"
+        )
+        return dict(self._find(answered, asks)) | dict(self._find(submitted, asks))
 
     def find_sample(self, ask: bytes) -> bytes | None:
         """Return the request that was kept of a question, None if none was."""
         return next((request for (request,) in self._select("SELECT request FROM samples WHERE ask = ?", [ask])), None)
 
     @property
-    def has_answers(self) -> bool:
-        """True if there is any answer."""
-        return bool(self._select("SELECT EXISTS (SELECT 1 FROM answers)", [])[0][0])
+    def has_questions(self) -> bool:
+        """True if any question was answered or submitted."""
+        return bool(self._select("SELECT EXISTS (SELECT 1 FROM answers UNION ALL SELECT 1 FROM members)", [])[0][0])
 
     def sum_spent(self) -> tuple[int, str]:
         """Return the tokens and the dollars of all answers, and of tries without one, over all runs."""
@@ -145,28 +143,28 @@ class Journal(GroupWriter):
         """Return the submissions whose answers are not collected: id, scope, mark, attempt, jobs and uploads."""
         return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE NOT is_collected ORDER BY id", [])  # noqa: S608
 
-    def list_members(self, submission: int) -> list[tuple[bytes, str]]:
-        """Return the keys and labels of a submission's items, in their order."""
-        query = "SELECT key, label FROM members WHERE submission = ? ORDER BY position"
-        return [(key, label) for key, label in self._select(query, [submission])]
+    def list_members(self, submission: int) -> list[Member]:
+        """Return the items of a submission, in their order."""
+        query = "SELECT key, ask, label FROM members WHERE submission = ? ORDER BY position"
+        return [Member(*row) for row in self._select(query, [submission])]
 
-    def insert_submission(
-        self, scope: str, mark: str, members: Sequence[tuple[bytes, str]], at: float
-    ) -> tuple[Any, ...]:
+    def insert_submission(self, scope: str, mark: str, members: Sequence[Member], at: float) -> tuple[Any, ...]:
         """Record a submission and its items together; return it as `list_submissions` does."""
-        with self._explain_failures("write"):
-            self._reader.execute("BEGIN IMMEDIATE")
-            try:
-                columns = "(scope, mark, jobs, uploads, is_collected, at) VALUES (?, ?, '[]', '[]', 0, ?)"
-                number = self._reader.execute(f"INSERT INTO submissions {columns}", [scope, mark, at]).lastrowid
-                rows = [(number, position, key, label) for position, (key, label) in enumerate(members)]
-                self._reader.executemany("INSERT INTO members VALUES (?, ?, ?, ?)", rows)
-                self._reader.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._reader.execute("ROLLBACK")
-                raise
+        with self._begin(self._reader):
+            columns = "(scope, mark, jobs, uploads, is_collected, at) VALUES (?, ?, '[]', '[]', 0, ?)"
+            number = self._reader.execute(f"INSERT INTO submissions {columns}", [scope, mark, at]).lastrowid or 0
+            self._insert_members(number, members)
         return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE id = ?", [number])[0]  # noqa: S608
+
+    def replace_members(self, submission: int, members: Sequence[Member]) -> None:
+        """Record that a submission has these items instead. Nothing of it may have been sent."""
+        with self._begin(self._reader):
+            self._reader.execute("DELETE FROM members WHERE submission = ?", [submission])
+            self._insert_members(submission, members)
+
+    def _insert_members(self, submission: int, members: Sequence[Member]) -> None:
+        rows = [(submission, position, one.key, one.ask, one.label) for position, one in enumerate(members)]
+        self._reader.executemany("INSERT INTO members VALUES (?, ?, ?, ?, ?)", rows)
 
     def update_submission(self, submission: int, **values: Any) -> None:
         """Record changes of a submission."""
@@ -222,23 +220,33 @@ class Journal(GroupWriter):
     def _commit(self, group: Sequence[Entry]) -> None:
         rows = [row for entry in group for row in entry.rows]
         inserts = [_build_insert(table, some, self._run) for table in _TABLES if (some := table.choose(rows))]
-        with self._explain_failures("write"):
-            # A single statement is a transaction of its own: each one more is another wait for the interpreter.
-            if len(inserts) == 1:
+        # A single statement is a transaction of its own: each one more is another wait for the interpreter.
+        if len(inserts) == 1:
+            with self._explain_failures("write"):
                 self._writer.execute(*inserts[0])
-            elif inserts:
-                self._write_all(inserts)
+        elif inserts:
+            with self._begin(self._writer):
+                for statement, values in inserts:
+                    self._writer.execute(statement, values)
 
-    def _write_all(self, inserts: Sequence[tuple[str, list[Any]]]) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            for statement, values in inserts:
-                self._writer.execute(statement, values)
-            self._writer.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._writer.execute("ROLLBACK")
-            raise
+    @contextmanager
+    def _begin(self, database: sqlite3.Connection) -> Iterator[None]:
+        """Begin a transaction, which is on disk whole or not at all."""
+        with self._explain_failures("write"):
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                database.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    database.execute("ROLLBACK")
+                raise
+
+    def _find(self, query: str, values: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query with a place for a list of values."""
+        for first in range(0, len(values), _MAX_KEYS):
+            some = values[first : first + _MAX_KEYS]
+            yield from self._select(query.format(",".join("?" * len(some))), some)
 
     def _select(self, query: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
         with self._explain_failures("read"):

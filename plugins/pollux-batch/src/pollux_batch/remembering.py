@@ -18,7 +18,7 @@ _MAX_BYTES = 32_000_000
 class MemoryJournal(GroupWriter):
     """Stands in for a `Journal` where none is kept: for one run, in memory."""
 
-    has_answers = False
+    has_questions = False
 
     def __init__(self, kept: Callable[[list[Entry]], None]) -> None:
         self._answers: OrderedDict[bytes, StoredAnswer] = OrderedDict()

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_batch.data.rows import Member
 from pollux_sync import stages
 from pollux_sync.data.converter import dump_value, load_value
 from pollux_sync.data.handles import Asset, DeferredJob, SubmissionAttempt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pollux_batch.data.work import Work
     from pollux_batch.journaling import Journal
@@ -45,6 +46,11 @@ class Submission:
         self._uploads = [load_value(item, Upload) for item in json.loads(uploads)]
         #: Whoever recorded an attempt may have died at any moment after it.
         self.is_open = self.attempted is not None
+
+    @property
+    def may_exist(self) -> bool:
+        """True if any job of it was submitted, or may have been."""
+        return bool(self.jobs) or self.is_open
 
     @property
     def files(self) -> tuple[Asset, ...]:
@@ -77,6 +83,10 @@ class Submission:
         jobs = json.dumps([dump_value(one) for one in self.jobs])
         self._journal.update_submission(self.id, jobs=jobs, attempted=None)
 
+    def record_members(self, members: Sequence[Member]) -> None:
+        """Record that these are its items. Nothing of it may have been sent."""
+        self._journal.replace_members(self.id, members)
+
     def record_end(self) -> None:
         """Record that all answers were collected."""
         self._journal.update_submission(self.id, is_collected=1)
@@ -86,5 +96,10 @@ def begin_submission(journal: Journal, scope: str, works: Sequence[Work]) -> Sub
     """Record a submission of works, in their order, and return it."""
     content = hashlib.sha256(b"".join(work.key for work in works)).hexdigest()
     mark = stages.create_mark(content)
-    row = journal.insert_submission(scope, mark, [(work.key, work.label) for work in works], time.time())
+    row = journal.insert_submission(scope, mark, list_members(works), time.time())
     return Submission(journal, row)
+
+
+def list_members(works: Iterable[Work]) -> list[Member]:
+    """Return works as the items of a submission."""
+    return [Member(work.key, work.ask, work.label) for work in works]

@@ -14,7 +14,7 @@ import attrs
 
 from pollux_batch.data.rows import AnswerRow, FailureRow
 from pollux_batch.delivering import name_category
-from pollux_batch.submissions import Submission, begin_submission
+from pollux_batch.submissions import Submission, begin_submission, list_members
 from pollux_sync import stages
 from pollux_sync.data.handles import build_custom_id, is_terminal
 from pollux_sync.data.provider import encode_json
@@ -25,11 +25,13 @@ from pollux_sync.errors import APIError, ConfigurationError, copy_error
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pollux_batch.data.rows import Member
     from pollux_batch.data.work import Work
     from pollux_batch.journaling import Journal
     from pollux_batch.lanes import Lane
     from pollux_batch.waiting import Latch
     from pollux_sync.data.request import Call
+    from pollux_sync.errors import PolluxError
 
 #: How many items one submission has at most; the provider's limits may cut it into several jobs.
 _MAX_ITEMS = 20_000
@@ -39,48 +41,56 @@ _FIRST_LOOK_S, _MAX_LOOK_S = 5.0, 300.0
 
 @attrs.define(eq=False)
 class Pending:
-    """A submission with its members, keys and labels, and its works by position.
-
-    A work is None if the input of this run does not hold it.
-    """
+    """A submission with its members, and its works by position; None where the input of this run does not hold one."""
 
     submission: Submission
     lane: Lane
-    members: Sequence[tuple[bytes, str]]
+    members: Sequence[Member]
     works: list[Work | None]
+
+    def keep(self, works: Sequence[Work]) -> None:
+        """Leave all other items out. Nothing of it may have been sent."""
+        kept = {id(work) for work in works}
+        pairs = [(m, w) for m, w in zip(self.members, self.works, strict=True) if id(w) in kept]
+        self.members, self.works = [member for member, _ in pairs], [work for _, work in pairs]
+        self.submission.record_members(self.members)
 
     def build_collected(self, item: JobItem) -> Collected:
         """Return an item with its member and its work."""
-        key, label = self.members[item.index]
-        return Collected(key, label, self.lane, self.works[item.index], item)
+        return Collected(self.members[item.index], self.lane, self.works[item.index], item)
 
 
 @attrs.frozen(eq=False)
 class Collected:
     """An item of a job that has ended, with its work if the input of this run holds it."""
 
-    key: bytes
-    label: str
+    member: Member
     lane: Lane
     work: Work | None
     item: JobItem
 
 
 class Submitter:
-    """Submits works, and collects their answers."""
+    """Submits works, and collects their answers.
 
-    def __init__(self, journal: Journal) -> None:
+    With ``reuses_drifted`` a work that an earlier run has submitted is the same, however it is rendered now.
+    ``refused`` are works whose files cannot be delivered, with the reason.
+    """
+
+    def __init__(self, journal: Journal, *, reuses_drifted: bool) -> None:
         self._journal = journal
+        self.refused: list[tuple[Work, PolluxError]] = []
         self._pending: list[Pending] = []
         self._new: dict[Lane, list[Work]] = {}
         self._earlier = [Submission(journal, row) for row in journal.list_submissions()]
         self._members = [journal.list_members(submission.id) for submission in self._earlier]
-        #: Where the items of earlier submissions are: the submission's index and the position in it, by key.
-        self._places = {
-            key: (index, position)
-            for index, members in enumerate(self._members)
-            for position, (key, _) in enumerate(members)
-        }
+        #: The places of items in earlier submissions, as index and position, by key, and by question if wanted.
+        self._places: dict[bytes, tuple[int, int]] = {}
+        for index, members in enumerate(self._members):
+            for position, member in enumerate(members):
+                if reuses_drifted:
+                    self._places[member.ask] = index, position
+                self._places[member.key] = index, position
         self._resumed: dict[int, Pending] = {}
 
     @property
@@ -96,7 +106,7 @@ class Submitter:
                 f"provider {work.lane.hooks.info.name!r} takes no deferred requests",
                 hint="leave route out, or use another provider",
             )
-        place = self._places.get(work.key)
+        place = self._places.get(work.key) or self._places.get(work.ask)
         if place is None:
             self._add_new(work)
             return
@@ -126,13 +136,16 @@ class Submitter:
         self._pending.append(pending)
         if covered >= len(pending.works):
             return
-        missing = [position for position, work in enumerate(pending.works) if work is None]
-        if missing:
+        present = [work for work in pending.works if work is not None]
+        n_missing = len(pending.works) - len(present)
+        if n_missing and submission.may_exist:
             raise ConfigurationError(
-                f"a submission of {len(pending.works)} items was interrupted, and {len(missing)} of them are not in "
+                f"a submission of {len(pending.works)} items was interrupted, and {n_missing} of them are not in "
                 "the input any more",
                 hint="run once with the same input, so that it can be looked for and finished",
             )
+        if n_missing:
+            pending.keep(present)
         self._submit(pending)
 
     def _submit_new(self, lane: Lane) -> None:
@@ -140,7 +153,7 @@ class Submitter:
         if not works:
             return
         submission = begin_submission(self._journal, lane.scope.name, works)
-        pending = Pending(submission, lane, [(work.key, work.label) for work in works], [*works])
+        pending = Pending(submission, lane, list_members(works), [*works])
         self._pending.append(pending)
         self._submit(pending)
 
@@ -148,11 +161,25 @@ class Submitter:
         hooks = pending.lane.hooks
         uploads = stages.JobUploads(pending.submission, hooks)
         try:
-            _deliver_files([work for work in pending.works if work is not None], hooks, uploads)
-            stages.submit_calls(_list_calls(pending), hooks, pending.submission)
+            self._deliver_files(pending, uploads)
+            if pending.works:
+                stages.submit_calls(_list_calls(pending), hooks, pending.submission)
         except BaseException:
             uploads.end()
             raise
+
+    def _deliver_files(self, pending: Pending, uploads: stages.JobUploads) -> None:
+        """Deliver the files of a submission. Items whose files cannot be delivered are left out of it."""
+        works = [work for work in pending.works if work is not None]
+        blocked = _deliver_files(works, pending.lane.hooks, uploads)
+        if not blocked:
+            return
+        if pending.submission.may_exist:
+            # What may exist can only be found again as a whole.
+            raise blocked[0][1]
+        self.refused += blocked
+        lost = {id(work) for work, _ in blocked}
+        pending.keep([work for work in works if id(work) not in lost])
 
     def iter_items(self, stop: Latch, *, wait: bool) -> Iterator[Collected]:
         """Yield each item of the jobs that have ended; with ``wait``, until all have.
@@ -209,32 +236,40 @@ def _list_calls(pending: Pending) -> Sequence[Call]:
     return [known if work is None else work.call for work in pending.works]
 
 
-def _deliver_files(works: Sequence[Work], hooks: stages.Hooks, uploads: stages.JobUploads) -> None:
-    """Deliver the files of works: stored under the mark of their submission, or in their requests."""
+def _deliver_files(
+    works: Sequence[Work], hooks: stages.Hooks, uploads: stages.JobUploads
+) -> list[tuple[Work, PolluxError]]:
+    """Deliver the files of works, stored under the mark of their submission or in their requests.
+
+    Returns the works whose files cannot be delivered, with the reason.
+    """
+    blocked: list[tuple[Work, PolluxError]] = []
     for _, group in groupby(works, lambda work: id(work.plan)):
         some = [*group]
         if some[0].plan is None:
             continue
         plan = attrs.evolve(some[0].plan, calls=tuple(work.call for work in some))
         prepared = stages.prepare_plan(plan, hooks, uploads)
-        if prepared.blocked:
-            raise prepared.blocked[min(prepared.blocked)]
         for work, call in zip(some, prepared.calls, strict=True):
+            error = prepared.blocked.get(call.index)
+            if error is not None:
+                blocked.append((work, error))
             work.call, work.plan = call, None
+    return blocked
 
 
 def build_rows(collected: Collected) -> list[AnswerRow | FailureRow]:
     """Return what is to be kept of an item: its answer as it came, and its failure."""
-    item, outcome, now = collected.item, collected.item.outcome, time.time()
+    member, item, outcome, now = collected.member, collected.item, collected.item.outcome, time.time()
     rows: list[AnswerRow | FailureRow] = []
     if item.response is not None:
         response, usage, hooks = item.response, outcome.usage, collected.lane.hooks
         cost = hooks.price(hooks.config.model, usage, tier="batch") if hooks.can_price else None
         rows.append(
             AnswerRow(
-                key=collected.key,
-                ask=collected.work.ask if collected.work else b"",
-                label=collected.label,
+                key=member.key,
+                ask=member.ask,
+                label=member.label,
                 format="response",
                 body=response.content if response.content is not None else encode_json(response.body),
                 request_id=response.request_id,
@@ -249,7 +284,5 @@ def build_rows(collected: Collected) -> list[AnswerRow | FailureRow]:
     if isinstance(outcome, Failure):
         error = outcome.error
         text = f"{type(error).__name__}: {error.message}"
-        rows.append(
-            FailureRow(label=collected.label, key=collected.key, error=text, category=name_category(error), at=now)
-        )
+        rows.append(FailureRow(label=member.label, key=member.key, error=text, category=name_category(error), at=now))
     return rows

@@ -67,6 +67,15 @@ class SampleRow:
     request: bytes
 
 
+@attrs.frozen(weakref_slot=False)
+class Member:
+    """An item of a submission. ``key`` and ``ask`` are those of its answer to come."""
+
+    key: bytes
+    ask: bytes
+    label: str
+
+
 @attrs.frozen(kw_only=True)
 class StoredAnswer:
     """An answer of an earlier run, or of an earlier item."""
