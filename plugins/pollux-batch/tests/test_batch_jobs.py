@@ -60,10 +60,6 @@ class Service:
     creation: str
     address: str = ""
 
-    @property
-    def config(self):
-        return Config(provider=self.provider, model="m", api_key="secret-key")
-
     def count_jobs(self):
         """Return how many jobs exist."""
         if self.provider == "gemini":
@@ -112,8 +108,9 @@ def service(request, server):
 def ask(service, server, path):
     """Run a batch against the service."""
 
-    def ask(items, plugins=(), **settings):
-        config = attrs.evolve(service.config, base_url=server.url + service.address, plugins=plugins)
+    def ask(items, *, plugins=(), uploads="auto", **settings):
+        facts = {"base_url": server.url + service.address, "plugins": plugins, "uploads": uploads}
+        config = Config(provider=service.provider, model="m", api_key="secret-key", **facts)
         return run_batch(items, **({"config": config, "journal": path} | settings))
 
     return ask
@@ -194,42 +191,24 @@ def test_submits_what_waits_in_another_form_again_when_told_to(ask, finish, serv
     assert service.count_jobs() == 2
 
 
-@pytest.fixture
-def ask_with_a_bad_file(server, path, tmp_path):
-    """Ask, until they have ended, four items of a service that refuses to store the file of two."""
+class NoBadFiles(gemini_batches.Batches):
+    """A service of Gemini that refuses to store some files."""
 
-    class Batches(gemini_batches.Batches):
-        def start(self, request):
-            is_bad = "bad.pdf" in request.json()["file"]["displayName"]
-            return gemini_error(400, "unreadable") if is_bad else super().start(request)
+    def start(self, request):
+        is_bad = "bad.pdf" in request.json()["file"]["displayName"]
+        return gemini_error(400, "unreadable") if is_bad else super().start(request)
 
-    server.handler = Batches()
-    config = Config(provider="gemini", model="m", api_key="secret-key", base_url=server.url, uploads="always")
+
+@pytest.mark.parametrize("service", [gemini], indirect=True)
+def test_fails_the_items_of_a_file_that_cannot_be_stored_alone(finish, server, service, tmp_path):
+    server.handler = service.handler = NoBadFiles()
     for name in ("bad.pdf", "good.pdf"):
         (tmp_path / name).write_bytes(f"%PDF-1.7 {name}".encode())
-    bad, good = (Source.from_file(tmp_path / name) for name in ("bad.pdf", "good.pdf"))
-    items = [
-        "plain",
-        BatchItem("bad", sources=[bad]),
-        BatchItem("good", sources=[good]),
-        BatchItem("bad", sources=[bad]),
-    ]
-
-    def ask(items=items):
-        for _ in range(5):
-            result = run_batch(["plain", bad, good, bad], config=config, journal=path, route="batch", wait=False)
-            if result.termination.kind == "completed":
-                return result
-        raise AssertionError("the jobs do not end")
-
-    return ask
-
-
-def test_fails_the_items_of_a_file_that_cannot_be_stored_alone(ask_with_a_bad_file, server):
-    result = ask_with_a_bad_file()
+    bad, good = (BatchItem("Who?", sources=[Source.from_file(tmp_path / name)]) for name in ("bad.pdf", "good.pdf"))
+    result = finish(["plain", bad, good, bad], uploads="always")
     assert [item.success for item in result.results] == [True, False, True, False]
     assert "bad.pdf" in result.failures[0].error
-    assert len(server.handler.batches) == 1
+    assert service.count_jobs() == 1
 
 
 def test_finishes_a_submission_without_an_item_that_is_gone_if_nothing_was_sent(ask, finish, service):

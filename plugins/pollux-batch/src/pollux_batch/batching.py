@@ -71,7 +71,7 @@ def stream_batch(
     * ``retries``: `Retries`. ``budget``: a `Budget` in dollars or tokens.
     * ``dedupe``: equal requests are asked once: "auto" if no temperature is set, "always", or "never".
     * ``parser``: a function from `LLMResponse` to the output; it plays no part in what is paid for, and may change.
-    * ``on_drift``: what to do when a question that is answered in the journal, or waits in a job, is rendered as another
+    * ``on_drift``: what to do when a question that the journal has, answered or in a job, is rendered as another
       request now, by a new version or a changed default: "stop" before it is sent, "resend" it, or "reuse" the answer.
     * ``warm_prefix``: of items with the same system text and sources the first goes ahead, and the others wait for its
       answer, so that the provider reads what they share from its cache.
