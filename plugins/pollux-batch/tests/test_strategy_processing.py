@@ -402,6 +402,15 @@ def test_a_shared_strategy_is_prepared_and_cleaned_up_once():
     assert (strategy.told[0], strategy.told[-1]) == ("prepare", "cleanup")
 
 
+def test_each_strategy_of_its_own_is_prepared_and_cleaned_up_once():
+    strategies = [Recorder() for _ in range(10)]
+    with ParallelBatchProcessor(config()) as processor:
+        for n, strategy in enumerate(strategies):
+            processor.add_work(LLMWorkItem(f"row_{n}", strategy, "p"))
+        processor.process_all()
+    assert [strategy.told for strategy in strategies] == [["prepare", ("execute", 1), "cleanup"]] * 10
+
+
 def test_a_failed_prepare_is_remembered_for_all_items():
     class Broken(Recorder):
         def prepare(self):
