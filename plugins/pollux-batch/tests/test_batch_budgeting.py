@@ -186,6 +186,19 @@ def test_keeps_the_first_answer_when_no_repair_is_affordable(ask, config, server
     assert len(server.requests) == 1
 
 
+def test_repairs_an_answer_once_its_budget_allows(ask, config, server):
+    server.reply(answer("no number"), answer("7"))
+    settings = {
+        "config": config(plugins=[CentACall()]),
+        "options": Options(response_schema=int, schema_repairs=1, max_tokens=100),
+    }
+    ask(["a"], **settings, budget=Budget(usd=0.01))
+    results = [ask(["a"], **settings, budget=Budget(usd=0.02)) for _ in range(2)]
+    assert [result.outputs() for result in results] == [[7]] * 2
+    assert [result.cost for result in results] == [Decimal("0.01"), 0]
+    assert len(server.requests) == 2
+
+
 def test_counts_the_cost_of_answers_that_the_parser_refuses(ask, priced):
     result = ask(["a", "b"], config=priced, parser=lambda response: int(response.text))
     assert (result.failed, result.cost) == (2, Decimal("0.02"))

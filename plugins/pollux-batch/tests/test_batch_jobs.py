@@ -60,6 +60,15 @@ class Service:
     creation: str
     address: str = ""
 
+    def answer_with(self, say):
+        """Have it answer with what a function says of a request."""
+        build = {
+            "openai": lambda body: openai_response(message(say(body))),
+            "anthropic": lambda body: messages_response(messages_text(say(body))),
+            "gemini": lambda body: {"response": gemini_response(gemini_text(say(body)))},
+        }
+        self.handler.reply = build[self.provider]
+
     def count_jobs(self):
         """Return how many jobs exist."""
         if self.provider == "gemini":
@@ -80,26 +89,24 @@ class Service:
 
 def openai():
     handler = openai_batches.OpenAIBatches()
-    handler.reply = lambda body: openai_response(message(say(body)))
     return Service("openai", handler, "POST /v1/batches", "/v1")
 
 
 def anthropic():
     handler = anthropic_batches.Batches()
     handler.looks = 3
-    handler.reply = lambda params: messages_response(messages_text(say(params)))
     return Service("anthropic", handler, "POST /v1/messages/batches")
 
 
 def gemini():
     handler = gemini_batches.Batches(page_size=100)
-    handler.reply = lambda body: {"response": gemini_response(gemini_text(say(body)))}
     return Service("gemini", handler, "POST /v1beta/models/m:batchGenerateContent")
 
 
 @pytest.fixture(params=[openai, anthropic, gemini], ids=lambda build: build.__name__)
 def service(request, server):
     service = request.param()
+    service.answer_with(say)
     server.handler = service.handler
     return service
 
@@ -159,6 +166,14 @@ def test_submits_only_what_was_added_since(ask, finish, service):
     assert (first.unanswered, second.unanswered, service.count_jobs()) == (5, 7, 2)
     last = finish([*PROMPTS, "p5", "p6"])
     assert (last.succeeded, service.count_jobs()) == (7, 2)
+
+
+def test_repairs_an_answer_of_a_job_when_it_is_asked_live(ask, finish, service):
+    answers = iter(['{"name": 1}', '{"name": "Pharos", "size": 9}'])
+    service.answer_with(lambda body: next(answers))
+    options = Options(response_schema=Place, schema_repairs=1)
+    assert finish(["Who?"], options=options).failures[0].error_category == "validation_error"
+    assert ask(["Who?"], options=options).outputs() == [Place("Pharos", 9)]
 
 
 class Renderer:

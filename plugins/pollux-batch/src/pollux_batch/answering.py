@@ -77,7 +77,7 @@ class Answerer:
         Where middleware or observers are told of a call, they are told before it is sent.
         """
         lane = work.lane
-        if lane.begin is None or lane.hooks.is_watched:
+        if lane.begin is None or lane.hooks.is_watched or work.stored is not None:
             return False
         try:
             if work.request is None:
@@ -150,6 +150,8 @@ class _Asking:
 
     def ask(self, call: Call) -> Reply:
         """Return the reply to one call of the work, from the journal if it is there. Raises APIError."""
+        if call is self._work.call and self._work.stored is not None:
+            return read_stored(self._work.stored, call, self._hooks)
         if not self._reserve():
             raise APIError("the budget does not allow another call", phase="generate", call_idx=self._work.index)
         key = self._work.key
@@ -370,6 +372,50 @@ def read_stored(stored: StoredAnswer, call: Call, hooks: stages.Hooks) -> Reply:
         return Reply.from_dict(body)
     headers = {"x-request-id": stored.request_id} if stored.request_id else {}
     return stages.decode_reply(HttpResponse(status=200, headers=headers, body=body, content=stored.body), call, hooks)
+
+
+def read_known(work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> Outcome:
+    """Return the outcome in a stored answer; one that cannot be read must not cost the others."""
+    return _Replay(work, stored, journal).read()
+
+
+def lacks_repair(work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> bool:
+    """Return whether a stored answer does not fit its schema, and may still be repaired."""
+    if work.answers is None or not work.call.options.schema_repairs:
+        return False
+    replay = _Replay(work, stored, journal)
+    replay.read()
+    return replay.lacks_repair
+
+
+class _Replay:
+    """A work answered by the journal alone."""
+
+    def __init__(self, work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> None:
+        self._work = work
+        self._stored = stored
+        self._journal = journal
+        self.lacks_repair = False
+
+    def read(self) -> Outcome:
+        try:
+            return stages.ask_until_fitting(self._work.call, self._work.answers, self._find)
+        except PolluxError as error:
+            return Failure(error)
+        except Exception as error:  # noqa: BLE001 - a decoder of a plugin may raise anything
+            return Failure(PolluxError(f"the stored answer cannot be read: {error}"))
+
+    def _find(self, call: Call) -> Reply:
+        work = self._work
+        if call is work.call:
+            return read_stored(self._stored, call, work.lane.hooks)
+        # The question again, with an answer that did not fit its schema.
+        key = bytes.fromhex(stages.request_key(call, work.lane.hooks))
+        repaired = self._journal.find_answers([key]).get(key)
+        if repaired is None:
+            self.lacks_repair = True
+            raise APIError("the answer was not repaired", phase="generate", call_idx=work.index)
+        return read_stored(repaired, call, work.lane.hooks)
 
 
 def _add_usage(one: Usage, two: Usage) -> Usage:

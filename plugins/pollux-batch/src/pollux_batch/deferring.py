@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from pollux_batch.answering import read_known
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import AnswerRow, Entry
 from pollux_batch.data.usage import read_usage
@@ -115,8 +116,6 @@ class DeferredRun:
             )
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
-        from pollux_batch.running import read_known
-
         for known in chunk.known:
             work, outcome = known.work, read_known(known.work, known.stored, self._journal)
             result = self._reader.read_known(work, outcome, known.stored.label)

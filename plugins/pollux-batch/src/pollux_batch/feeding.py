@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_batch.answering import lacks_repair
 from pollux_batch.data.items import BatchItem, BrokenItem, read_item
 from pollux_batch.data.rows import Entry, SampleRow
 from pollux_batch.data.work import Follower, Refused, Work
@@ -229,8 +230,7 @@ class Feeder:
     def _look_up(self, works: list[Work], refused: list[Refused]) -> Chunk:
         # Joined first: a question that is in flight no more has its answer in the journal by now.
         works = self._join(works)
-        found = self._journal.find_answers([work.key for work in works])
-        stored = {work.key: found[work.key] for work in works if work.key in found and _suits(work, found[work.key])}
+        stored = self._find_stored(works)
         missed = [work for work in works if work.key not in stored]
         if self._has_earlier and missed:
             stored |= check_drift(missed, self._journal, self._settings.on_drift)
@@ -244,6 +244,21 @@ class Feeder:
                 self._journal.write(Entry((sample,)))
         ready, failed = self._prepare(leaders) if self._delivers else (leaders, [])
         return Chunk(tuple(ready), tuple(known), (*refused, *failed))
+
+    def _find_stored(self, works: Sequence[Work]) -> dict[bytes, StoredAnswer]:
+        """Return the stored answers that will do, by key."""
+        found = self._journal.find_answers([work.key for work in works])
+        stored: dict[bytes, StoredAnswer] = {}
+        for work in works:
+            answer = found.get(work.key)
+            if answer is None or not _suits(work, answer):
+                continue
+            # Jobs repair nothing.
+            if self._delivers and lacks_repair(work, answer, self._journal):
+                work.stored = answer
+            else:
+                stored[work.key] = answer
+        return stored
 
     def _join(self, works: Sequence[Work]) -> list[Work]:
         """Return the works whose question is not in flight; the others follow the one that is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_batch.answering import Answer, Answerer, read_stored
+from pollux_batch.answering import Answer, Answerer, read_known
 from pollux_batch.budgeting import Ledger
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import Entry, FailureRow
@@ -22,7 +22,6 @@ from pollux_batch.lanes import Lanes
 from pollux_batch.remembering import MemoryJournal
 from pollux_batch.scheduling import Scheduler
 from pollux_batch.warming import Warmer
-from pollux_sync import stages
 from pollux_sync.data.reply import Failure
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 
@@ -33,13 +32,11 @@ if TYPE_CHECKING:
     from pollux_batch.data.items import Asked
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.results import TerminationKind
-    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
     from pollux_batch.limiting import Scope
     from pollux_batch.scheduling import Answered
-    from pollux_sync.data.reply import Outcome, Reply
-    from pollux_sync.data.request import Call
+    from pollux_sync.data.reply import Outcome
 
 #: The longest wait at a stretch: Python acts on Ctrl-C between two waits.
 _STRETCH_S = 0.2
@@ -300,27 +297,6 @@ def _is_shared(error: BaseException | None) -> bool:
         return False
     # Some services answer 403 to a single prompt that breaks their rules.
     return error.kind == "quota" or (error.kind == "auth" and error.status_code != _FORBIDDEN)
-
-
-def read_known(work: Work, stored: StoredAnswer, journal: Journal | MemoryJournal) -> Outcome:
-    """Return the outcome in a stored answer; one that cannot be read must not cost the others."""
-
-    def find(call: Call) -> Reply:
-        if call is work.call:
-            return read_stored(stored, call, work.lane.hooks)
-        # The question again, with an answer that did not fit its schema.
-        key = bytes.fromhex(stages.request_key(call, work.lane.hooks))
-        repaired = journal.find_answers([key]).get(key)
-        if repaired is None:
-            raise APIError("the answer was not repaired", phase="generate", call_idx=work.index)
-        return read_stored(repaired, call, work.lane.hooks)
-
-    try:
-        return stages.ask_until_fitting(work.call, work.answers, find)
-    except PolluxError as error:
-        return Failure(error)
-    except Exception as error:  # noqa: BLE001 - a decoder of a plugin may raise anything
-        return Failure(PolluxError(f"the stored answer cannot be read: {error}"))
 
 
 def build_refusal(refused: Refused, result: WorkItemResult) -> FailureRow:

@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from pollux_batch.budgeting import Reservation
     from pollux_batch.data.items import BatchItem, BrokenItem
+    from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.lanes import Lane
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Plan, Redelivery
@@ -23,8 +24,8 @@ class Work:
 
     ``key`` is that of the answer in the journal, ``ask`` the hash of the item as asked. ``followers`` are equal
     items that get the same answer. ``plan`` is that of its chunk until its files are delivered; ``request`` is the call
-    encoded, None if it must be encoded anew; ``sent`` is that call once another process has it. ``slot`` is its place
-    in the flight file, ``reservation`` its part of the budget.
+    encoded, None if it must be encoded anew; ``sent`` is that call once another process has it. ``stored`` is an
+    answer that is only to be repaired. ``slot`` is its place in the flight file, ``reservation`` its part of the budget.
     """
 
     index: int
@@ -40,6 +41,7 @@ class Work:
     n_tokens: int = 0
     redelivery: Redelivery | None = None
     followers: list[Follower] = attrs.field(factory=list)
+    stored: StoredAnswer | None = None
     slot: int | None = None
     reservation: Reservation | None = None
     plan: Plan | None = None
