@@ -17,6 +17,7 @@ import openai_batches
 from gemini_api import error as gemini_error
 from gemini_api import response as gemini_response
 from gemini_api import text as gemini_text
+from installing import install
 from messages_api import response as messages_response
 from messages_api import text as messages_text
 from pollux_batch import BatchItem, DriftError, run_batch
@@ -71,7 +72,7 @@ class Service:
 
     def count_jobs(self):
         """Return how many jobs exist."""
-        if self.provider == "gemini":
+        if isinstance(self.handler, gemini_batches.Batches):
             return len(self.handler.batches)
         return sum(len(account.batches) for account in self.handler.accounts.values())
 
@@ -224,6 +225,18 @@ def test_fails_the_items_of_a_file_that_cannot_be_stored_alone(finish, server, s
     assert [item.success for item in result.results] == [True, False, True, False]
     assert "bad.pdf" in result.failures[0].error
     assert service.count_jobs() == 1
+
+
+@pytest.mark.parametrize("service", [gemini], indirect=True)
+def test_fails_an_item_alone_that_no_job_has_room_for(finish, service, tmp_path, monkeypatch):
+    # Jobs of 250 bytes, which is room for two of these prompts.
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "few", gemini="gemini_batches:FewBytes")
+    service.provider = "few:gemini"
+    result = finish(["p0", "long " * 100, "p2", "p3", "p4", "very long " * 100, "p6"])
+    assert [failure.submission_index for failure in result.failures] == [1, 5]
+    assert "a job holds at most 250" in result.failures[0].error
+    assert (result.succeeded, service.count_jobs()) == (5, 4)
 
 
 def test_finishes_a_submission_without_an_item_that_is_gone_if_nothing_was_sent(ask, finish, service):

@@ -157,7 +157,7 @@ class Journal(GroupWriter):
         return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE id = ?", [number])[0]  # noqa: S608
 
     def replace_members(self, submission: int, members: Sequence[Member]) -> None:
-        """Record that a submission has these items instead. Nothing of it may have been sent."""
+        """Record that a submission has these items instead."""
         with self._begin(self._reader):
             self._reader.execute("DELETE FROM members WHERE submission = ?", [submission])
             self._insert_members(submission, members)

@@ -84,7 +84,7 @@ class Submission:
         self._journal.update_submission(self.id, jobs=jobs, attempted=None)
 
     def record_members(self, members: Sequence[Member]) -> None:
-        """Record that these are its items. Nothing of it may have been sent."""
+        """Record that these are its items now."""
         self._journal.replace_members(self.id, members)
 
     def record_end(self) -> None:

@@ -20,10 +20,10 @@ from pollux_sync.data.handles import build_custom_id, is_terminal
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure
 from pollux_sync.data.request import JobItem
-from pollux_sync.errors import APIError, ConfigurationError, copy_error
+from pollux_sync.errors import APIError, ConfigurationError, PlanningError, copy_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from pollux_batch.data.rows import Member
     from pollux_batch.data.work import Work
@@ -48,11 +48,11 @@ class Pending:
     members: Sequence[Member]
     works: list[Work | None]
 
-    def keep(self, works: Sequence[Work]) -> None:
-        """Leave all other items out. Nothing of it may have been sent."""
-        kept = {id(work) for work in works}
-        pairs = [(m, w) for m, w in zip(self.members, self.works, strict=True) if id(w) in kept]
-        self.members, self.works = [member for member, _ in pairs], [work for _, work in pairs]
+    def leave_out(self, positions: Container[int]) -> None:
+        """Leave items out. Neither they nor any after them may have been sent."""
+        kept = [position for position in range(len(self.works)) if position not in positions]
+        self.members = [self.members[position] for position in kept]
+        self.works = [self.works[position] for position in kept]
         self.submission.record_members(self.members)
 
     def build_collected(self, item: JobItem) -> Collected:
@@ -74,7 +74,7 @@ class Submitter:
     """Submits works, and collects their answers.
 
     With ``reuses_drifted`` a work that an earlier run has submitted is the same, however it is rendered now.
-    ``refused`` are works whose files cannot be delivered, with the reason.
+    ``refused`` are works that no job can have, with the reason.
     """
 
     def __init__(self, journal: Journal, *, reuses_drifted: bool) -> None:
@@ -136,16 +136,15 @@ class Submitter:
         self._pending.append(pending)
         if covered >= len(pending.works):
             return
-        present = [work for work in pending.works if work is not None]
-        n_missing = len(pending.works) - len(present)
-        if n_missing and submission.may_exist:
+        missing = {position for position, work in enumerate(pending.works) if work is None}
+        if missing and submission.may_exist:
             raise ConfigurationError(
-                f"a submission of {len(pending.works)} items was interrupted, and {n_missing} of them are not in "
+                f"a submission of {len(pending.works)} items was interrupted, and {len(missing)} of them are not in "
                 "the input any more",
                 hint="run once with the same input, so that it can be looked for and finished",
             )
-        if n_missing:
-            pending.keep(present)
+        if missing:
+            pending.leave_out(missing)
         self._submit(pending)
 
     def _submit_new(self, lane: Lane) -> None:
@@ -161,25 +160,38 @@ class Submitter:
         hooks = pending.lane.hooks
         uploads = stages.JobUploads(pending.submission, hooks)
         try:
-            self._deliver_files(pending, uploads)
-            if pending.works:
-                stages.submit_calls(_list_calls(pending), hooks, pending.submission)
+            self._deliver(pending, uploads)
+            while pending.works and not self._submit_calls(pending):
+                pass
         except BaseException:
             uploads.end()
             raise
 
-    def _deliver_files(self, pending: Pending, uploads: stages.JobUploads) -> None:
-        """Deliver the files of a submission. Items whose files cannot be delivered are left out of it."""
-        works = [work for work in pending.works if work is not None]
-        blocked = _deliver_files(works, pending.lane.hooks, uploads)
-        if not blocked:
-            return
-        if pending.submission.may_exist:
+    def _deliver(self, pending: Pending, uploads: stages.JobUploads) -> None:
+        """Deliver the files of a submission, without the items whose files cannot be delivered."""
+        blocked = _deliver_files(pending.works, pending.lane.hooks, uploads)
+        if blocked and pending.submission.may_exist:
             # What may exist can only be found again as a whole.
-            raise blocked[0][1]
-        self.refused += blocked
-        lost = {id(work) for work, _ in blocked}
-        pending.keep([work for work in works if id(work) not in lost])
+            raise blocked[min(blocked)]
+        if blocked:
+            self._refuse(pending, blocked)
+
+    def _submit_calls(self, pending: Pending) -> bool:
+        """Submit all calls, or leave one out that no job has room for; return whether all are submitted."""
+        try:
+            stages.submit_calls(_list_calls(pending), pending.lane.hooks, pending.submission)
+        except PlanningError as error:
+            # Jobs are filled in order: none that exists has this call, or one after it.
+            if error.call_idx is None or pending.submission.is_open:
+                raise
+            self._refuse(pending, {error.call_idx: error})
+            return False
+        return True
+
+    def _refuse(self, pending: Pending, errors: Mapping[int, PolluxError]) -> None:
+        """Leave works out of a submission, by position."""
+        self.refused += [(work, error) for position, error in errors.items() if (work := pending.works[position])]
+        pending.leave_out(errors)
 
     def iter_items(self, stop: Latch, *, wait: bool) -> Iterator[Collected]:
         """Yield each item of the jobs that have ended; with ``wait``, until all have.
@@ -237,23 +249,24 @@ def _list_calls(pending: Pending) -> Sequence[Call]:
 
 
 def _deliver_files(
-    works: Sequence[Work], hooks: stages.Hooks, uploads: stages.JobUploads
-) -> list[tuple[Work, PolluxError]]:
+    works: Sequence[Work | None], hooks: stages.Hooks, uploads: stages.JobUploads
+) -> dict[int, PolluxError]:
     """Deliver the files of works, stored under the mark of their submission or in their requests.
 
-    Returns the works whose files cannot be delivered, with the reason.
+    Returns why files cannot be delivered, by the positions of the works.
     """
-    blocked: list[tuple[Work, PolluxError]] = []
-    for _, group in groupby(works, lambda work: id(work.plan)):
-        some = [*group]
-        if some[0].plan is None:
+    blocked: dict[int, PolluxError] = {}
+    for _, group in groupby(enumerate(works), lambda place: id(place[1] and place[1].plan)):
+        some = [(position, work) for position, work in group if work is not None]
+        plan = some[0][1].plan if some else None
+        if plan is None:  # it was delivered already
             continue
-        plan = attrs.evolve(some[0].plan, calls=tuple(work.call for work in some))
+        plan = attrs.evolve(plan, calls=tuple(work.call for _, work in some))
         prepared = stages.prepare_plan(plan, hooks, uploads)
-        for work, call in zip(some, prepared.calls, strict=True):
+        for (position, work), call in zip(some, prepared.calls, strict=True):
             error = prepared.blocked.get(call.index)
             if error is not None:
-                blocked.append((work, error))
+                blocked[position] = error
             work.call, work.plan = call, None
     return blocked
 
