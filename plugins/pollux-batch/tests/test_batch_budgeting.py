@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from bulk_service import answer, echo, read_prompt
-from pollux_batch import Budget, Limits, Retries
+from pollux_batch import BatchItem, Budget, Limits, Retries
 from pollux_sync import ConfigurationError, Options, ProviderBugError, hookimpl
 from pollux_sync.testing.server import Answer, Hang
 
@@ -137,6 +137,22 @@ def test_sends_nothing_without_known_prices(ask, server):
         ask(PROMPTS, budget=Budget(usd=1.00))
     assert "Budget(tokens=...)" in caught.value.hint
     assert server.requests == []
+
+
+def test_fails_an_item_alone_whose_model_has_no_price(ask, config, server):
+    class OnePrice:
+        @hookimpl
+        def pollux_price(self, model):
+            return Decimal("0.01") if model == "m" else None
+
+    other = config(model="other", plugins=[OnePrice()])
+    items = ["a", BatchItem("b", config=other), "c"]
+    result = ask(items, config=config(plugins=[OnePrice()]), budget=Budget(usd=1.00))
+    assert (result.outputs(), result.cost) == (["re: a", None, "re: c"], Decimal("0.02"))
+    assert "price of local 'other' is not known" in result.failures[0].error
+    assert "Budget(tokens=...)" in result.failures[0].exception.hint
+    # Without a budget nobody needs to know.
+    assert ask(items, config=config(plugins=[OnePrice()])).succeeded == 3
 
 
 def test_charges_tries_without_an_answer_as_estimated(ask, config, server):

@@ -40,6 +40,22 @@ def estimate_worst_case(call: Call, hooks: Hooks) -> Reservation:
     return Reservation(usd=hooks.price(call.model, usage) if hooks.can_price else None, tokens=tokens)
 
 
+def check_price(budget: Budget | None, model: str, hooks: Hooks) -> None:
+    """Raise ConfigurationError for a money budget where the price of a model is not known."""
+    if budget is None or budget.usd is None:
+        return
+    nothing = Usage(input_tokens=0, output_tokens=0, total_tokens=0)
+    if not hooks.can_price or hooks.price(model, nothing) is None:
+        raise _build_price_error(model, hooks)
+
+
+def _build_price_error(model: str, hooks: Hooks) -> ConfigurationError:
+    return ConfigurationError(
+        f"the price of {hooks.info.name} {model!r} is not known, so a budget in dollars cannot be kept",
+        hint="add a plugin that knows prices (pollux_price), or use Budget(tokens=...)",
+    )
+
+
 class Ledger:
     """Counts the tokens and dollars that a job has spent and reserved."""
 
@@ -67,10 +83,7 @@ class Ledger:
             return Reservation(usd=None, tokens=0)
         reservation = estimate_worst_case(call, hooks)
         if self._budget.usd is not None and reservation.usd is None:
-            raise ConfigurationError(
-                f"the price of {hooks.info.name} {call.model!r} is not known, so a budget in dollars cannot be kept",
-                hint="add a plugin that knows prices (pollux_price), or use Budget(tokens=...)",
-            )
+            raise _build_price_error(call.model, hooks)
         with self._lock:
             while not self._fits(reservation):
                 if self._reserved_tokens or not self._ask_for_more():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_batch.answering import lacks_repair
+from pollux_batch.budgeting import check_price
 from pollux_batch.data.items import BatchItem, BrokenItem, read_item
 from pollux_batch.data.rows import Entry, SampleRow
 from pollux_batch.data.work import Follower, Refused, Work
@@ -160,6 +161,9 @@ class Feeder:
         item = entries[0][2]
         try:
             lane = self._lanes.find(item.config or self._asked.config)
+            if item.config is not None:
+                # That of the job is checked with the first call, and ends the job.
+                check_price(self._settings.budget, lane.config.model, lane.hooks)
             plan = self._plan([entry[2].prompt for entry in entries], item, lane)
             works = self._build_works(entries, plan, lane)
         except PolluxError as error:
