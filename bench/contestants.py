@@ -10,7 +10,7 @@ import sys
 
 TYPE_CHECKING = False  # as in typing, which a one-shot script would pay for
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 EXPECTED = "The lighthouse was built"
 MODEL = "m"
@@ -40,6 +40,10 @@ class Adapter:
 
     def ask_many(self, prompts: list[str]) -> list[str]:
         return self.ask_in_pool(self.ask, prompts)
+
+    def generate(self, prompts: Iterable[str]) -> Iterable[str]:
+        """Yield the answers to prompts without a server."""
+        raise NotImplementedError
 
     def stream_texts(self, prompt: str) -> Iterator[str]:
         """Yield the text of each event of a streamed answer, "" for an event without text."""
@@ -383,7 +387,8 @@ class Litellm(Adapter):
 
 
 def open_adapter(name: str, base_url: str, threads: int) -> Adapter:
-    return globals()[name](base_url, threads)
+    module, _, adapter = name.rpartition(".")
+    return (getattr(__import__(module), adapter) if module else globals()[name])(base_url, threads)
 
 
 def encode_file(path: str) -> str:
@@ -412,7 +417,11 @@ def _check(answers: list[str]) -> None:
 
 
 def _build_prompts(count: int) -> list[str]:
-    return [f"Question {number}: who built the lighthouse, and when was it painted?" for number in range(count)]
+    return [*_iter_prompts(count)]
+
+
+def _iter_prompts(count: int) -> Iterator[str]:
+    return (f"Question {number}: who built the lighthouse, and when was it painted?" for number in range(count))
 
 
 def ask_one_by_one(adapter: Adapter, prompts: list[str]) -> list[str]:
@@ -528,11 +537,27 @@ def measure_hashing(path: str) -> dict[str, float]:
     return {**cost, "peak_kib": _read_kib("VmHWM") - before, "size_bytes": source.size_bytes}
 
 
-def _read_cpu_s() -> float:
-    from resource import RUSAGE_SELF, getrusage
+def measure_generated(adapter: Adapter, count: int) -> dict[str, float]:
+    """Return the cost of ``count`` answers that the adapter makes itself: seconds, and the peak KiB of the process."""
+    import time
 
-    usage = getrusage(RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    _reset_peak()
+    started, n_answers = time.monotonic(), 0
+    # One by one: a list would be most of the memory.
+    for answer in adapter.generate(_iter_prompts(count)):
+        _check([answer])
+        n_answers += 1
+    if n_answers != count:
+        raise ValueError(f"{n_answers} of {count} prompts were answered")
+    return {"wall_s": time.monotonic() - started, "peak_kib": _read_kib("VmHWM")}
+
+
+def _read_cpu_s() -> float:
+    """Return the CPU seconds of this process, and of those that it started and that have ended."""
+    from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+
+    usages = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _read_kib(field: str) -> float:
@@ -549,17 +574,19 @@ def _reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
+#: Tasks that take the adapter and a count.
+_COUNTED = {"memory": measure_memory, "streaming": measure_streams, "generated": measure_generated}
+
+
 def run_task(task: str, adapter: Adapter, arguments: dict) -> dict[str, float]:
     """Run one task and return its cost."""
+    if task in _COUNTED:
+        return _COUNTED[task](adapter, **arguments)
     match task:
         case "hashing":
             return measure_hashing(**arguments)
         case "encoding":
             return measure_encoding(**arguments)
-        case "memory":
-            return measure_memory(adapter, **arguments)
-        case "streaming":
-            return measure_streams(adapter, **arguments)
         case "stored" | "inline" | "inline_loop":
             return measure_file_calls(task, adapter, **arguments)
     return measure_calls(task, adapter, **arguments)
@@ -575,7 +602,7 @@ def main(name: str, base_url: str, threads: str) -> None:
             adapter = adapter or open_adapter(name, base_url, int(threads))
             answer = run_task(arguments.pop("task"), adapter, arguments)
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way; the table says how
-            answer = {"error": f"{type(error).__name__}: {error}"[:200]}
+            answer = {"error": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
         print(json.dumps(answer), flush=True)
 
 

@@ -70,7 +70,7 @@ def _build_response() -> dict:
     }
 
 
-def _build_completion() -> dict:
+def build_completion() -> dict:
     message = {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []}
     return {
         "id": "chatcmpl-0123456789abcdef0123456789",
@@ -133,7 +133,7 @@ def _iter_response_events() -> Iterator[dict]:
 
 
 def _iter_completion_chunks() -> Iterator[dict]:
-    answer = _build_completion()
+    answer = build_completion()
     head = {name: answer[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
 
     def chunk(finish: str | None = None, **delta: str) -> dict:
@@ -192,7 +192,7 @@ def _encode_answer(body: object, status: str = "200 OK", *, fields: str = "") ->
 
 _ANSWERS = {
     b"/responses": _encode_answer(_build_response()),
-    b"/chat/completions": _encode_answer(_build_completion()),
+    b"/chat/completions": _encode_answer(build_completion()),
     b"/messages": _encode_answer(_build_message()),
     b":generateContent": _encode_answer(_build_gemini_answer()),
 }

@@ -19,7 +19,11 @@ VENVS = Path(os.environ.get("POLLUX_BENCH_VENVS") or HERE / ".venvs")
 
 @dataclass(frozen=True)
 class Peer:
-    """One row of the tables. ``adapter`` is a class of contestants.py; ``env`` names its environment, "" this one."""
+    """One row of the tables.
+
+    ``adapter`` is a class of contestants.py, or of the module before its dot. ``env`` names its environment, "" this
+    one.
+    """
 
     name: str
     adapter: str
@@ -38,6 +42,7 @@ ENVS = {
     "llm": ("llm==0.36",),
     "any-llm": ("any-llm-sdk[openai]==1.40.2",),
     "litellm": ("litellm==1.104.0",),  # the newest whose dependencies could be had
+    "async-batch-llm": ("async-batch-llm[openai]==0.28.0",),
 }
 
 OURS_OPENAI = Peer("pollux-openai", "OursOpenai")
@@ -71,6 +76,14 @@ PEERS = (
     Peer("litellm", "Litellm", "litellm", api="chat", slow=True),
     Peer("llm", "Llm", "llm", api="chat", slow=True),
 )
+
+BATCH = Peer("pollux-batch", "bulk.Batch", api="chat")
+BATCH_IN_TWO = Peer("pollux-batch, 2 processes", "bulk.BatchInTwo", api="chat")
+ASYNC_BATCH = Peer("async-batch-llm", "bulk.AsyncBatchLlm", "async-batch-llm", api="chat")
+SESSIONS = Peer("requests, a Session a thread", "bulk.RequestsSessions", "requests", api="chat")
+URLLIB3 = Peer("urllib3 pool", "bulk.Urllib3", "requests", api="chat")
+
+BATCH_PEERS = (BATCH, BATCH_IN_TWO, ASYNC_BATCH, SESSIONS, URLLIB3, OURS_LOCAL)
 
 
 class MissingPeerError(Exception):

@@ -53,6 +53,8 @@ class Size:
     memory_prompts: int
     file_bytes: int
     file_calls: int
+    batch_items: int
+    generated_items: int
 
 
 FULL = Size(
@@ -64,6 +66,8 @@ FULL = Size(
     memory_prompts=20_000,
     file_bytes=10**9,
     file_calls=200,
+    batch_items=3_000,
+    generated_items=1_000_000,
 )
 QUICK = Size(
     rounds=3,
@@ -74,6 +78,8 @@ QUICK = Size(
     memory_prompts=2_000,
     file_bytes=10**8,
     file_calls=50,
+    batch_items=1_000,
+    generated_items=50_000,
 )
 
 
