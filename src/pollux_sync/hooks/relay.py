@@ -150,11 +150,12 @@ class Hooks:
         self._secrets = None if config.client is not None else config.secrets
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
-        # pluggy costs time in every call. The four hooks of every call are called directly where one plugin implements
-        # them; hooks that only the core's default implements are not called at all.
-        self._validate, self._encode, self._send, self._decode = map(
+        # pluggy costs time in every call. The hooks of every call are called directly where one plugin implements them;
+        # hooks that only the core's default implements, and that change nothing, are not called at all.
+        hook = self._hook
+        self._validate, self._encode, self._send, self._decode, self._rate_limits = map(
             _make_caller,
-            (self._hook.pollux_validate, self._hook.pollux_encode, self._hook.pollux_send, self._hook.pollux_decode),
+            (hook.pollux_validate, hook.pollux_encode, hook.pollux_send, hook.pollux_decode, hook.pollux_rate_limits),
         )
         self._plans, self._rewrites, self._calls = (
             len(hook.get_hookimpls()) > 1
@@ -264,10 +265,12 @@ class Hooks:
 
     def read_rate_limits(self, response: HttpResponse) -> RateLimits | None:
         """Return the rate limits that an answer reports, None if it reports none."""
+        answer = self._invoke("pollux_rate_limits", self._rate_limits, response=response)
+        if answer is None:
+            return None
         from pollux_sync.data.limits import RateLimits
 
-        answer = self._invoke("pollux_rate_limits", self._hook.pollux_rate_limits, response=response)
-        return None if answer is None else self._require_type("pollux_rate_limits", answer, RateLimits)
+        return self._require_type("pollux_rate_limits", answer, RateLimits)
 
     @property
     def can_price(self) -> bool:
@@ -558,7 +561,7 @@ class Hooks:
 def _make_caller(caller: Any) -> Callable[..., Any]:
     """Return a function that calls a hook: the implementation itself if it is the only one, else pluggy's caller.
 
-    pluggy's caller costs several times the call itself, and four hooks are called for every prompt.
+    pluggy's caller costs several times the call itself, and these hooks are called for every prompt.
     """
     implementations = caller.get_hookimpls()
     if len(implementations) != 1 or implementations[0].wrapper or implementations[0].hookwrapper:
