@@ -9,7 +9,6 @@ import json
 import re
 import reprlib
 import secrets
-from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -23,7 +22,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import date
 
     from pollux_sync.data.source import Source
@@ -50,6 +49,8 @@ _JSON_SETTINGS: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":"
 # One encoder for every request: json.dumps would build one for each call.
 _ENCODER = json.JSONEncoder(**_JSON_SETTINGS, default=_refuse_value)
 _SORTING_ENCODER = json.JSONEncoder(**_JSON_SETTINGS, default=_refuse_value, sort_keys=True)
+#: What an encoder raises for a value that JSON cannot hold, and UTF-8 for a text.
+_JSON_ERRORS = (TypeError, ValueError, RecursionError)
 
 # A body may hold files of megabytes.
 _SHORTENED = reprlib.Repr()
@@ -379,35 +380,35 @@ class HttpRequest:
         if self.fields is None:
             return ()
         encoder = _SORTING_ENCODER if sort_keys else _ENCODER
-        with _convert_json_errors():
+        try:
             try:
                 return (encoder.encode(self.fields).encode(),)
             except _InlineTextFoundError:
                 return _split_at_texts(self.fields, sort_keys=sort_keys)
+        except _JSON_ERRORS as error:
+            raise _build_json_error(error) from error
 
 
 def encode_json(value: Any) -> bytes:
     """Return ``value`` as compact UTF-8 JSON. Raises ConfigurationError if JSON cannot hold it."""
-    with _convert_json_errors():
-        return _ENCODER.encode(value).encode()
-
-
-@contextmanager
-def _convert_json_errors() -> Iterator[None]:
-    """Convert the errors of a value that JSON cannot hold to a ConfigurationError."""
     try:
-        yield
-    except UnicodeEncodeError as error:
+        return _ENCODER.encode(value).encode()
+    except _JSON_ERRORS as error:
+        raise _build_json_error(error) from error
+
+
+def _build_json_error(error: Exception) -> ConfigurationError:
+    """Return the error of a value that JSON cannot hold."""
+    if isinstance(error, UnicodeEncodeError):
         place = error.object[max(0, error.start - 20) : error.end + 20]
-        raise ConfigurationError(
+        return ConfigurationError(
             f"the request holds a lone surrogate, which UTF-8 cannot encode, in {place!a}",
             hint="decode the input with errors='replace' before you pass it",
-        ) from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"the request cannot be written as JSON: {error}",
-            hint="use only plain data in tools, response_schema and provider_options",
-        ) from error
+        )
+    return ConfigurationError(
+        f"the request cannot be written as JSON: {error}",
+        hint="use only plain data in tools, response_schema and provider_options",
+    )
 
 
 def _split_at_texts(fields: dict[str, Any], *, sort_keys: bool) -> tuple[bytes, ...]:
