@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.handles import Asset
@@ -43,10 +44,16 @@ def render_request(call: Call, hooks: Hooks) -> HttpRequest:
 def hash_request(request: HttpRequest, hooks: Hooks) -> str:
     """Return the key of a request from `render_request`."""
     address = "mock" if hooks.config.use_mock else hooks.resolve_address().base_url
-    digest = hashlib.sha256(encode_json([KEY_VERSION, hooks.info.name, address, request.method, request.path]))
+    digest = _begin_digest(hooks.info.name, address, request.method, request.path).copy()
     for piece in request.split_content(sort_keys=True):
         digest.update(piece)
     return digest.hexdigest()
+
+
+# Kept: many requests begin alike, and a job of bulk work hashes each of its own.
+@lru_cache(maxsize=64)
+def _begin_digest(provider: str, address: str | None, method: str, path: str) -> hashlib._Hash:
+    return hashlib.sha256(encode_json([KEY_VERSION, provider, address, method, path]))
 
 
 def _name_file(part: Part, info: ProviderInfo) -> Part:
