@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _THREADS = 128
 _WAITS = {"instant": 0, "50 ms": 50}
-#: Threads for answers that are made in the process: more would only take turns.
-_GENERATING_THREADS = 16
 #: async-batch-llm makes this much fewer of them.
 _GENERATED_SHARE = 50
 _MIB = 1024
@@ -49,7 +47,7 @@ def batch(server: Loopback, size: Size) -> Report:
     made, made_by_peer = size.generated_items, size.generated_items // _GENERATED_SHARE
     notes = [
         "pollux-batch and async-batch-llm keep every answer in SQLite with full durability; the others keep none",
-        f"generated: the process makes {made:,} answers itself, with {_GENERATING_THREADS} threads, and keeps them",
+        f"generated: the process makes {made:,} answers itself, sends nothing, and keeps them in the same way",
         f"async-batch-llm is measured with {made_by_peer:,} generated answers",
         "the target for generated items/s is absolute, and so depends on the machine",
     ]
@@ -100,7 +98,7 @@ def _measure_generated(server: Loopback, size: Size) -> tuple[Samples, dict[str,
         return count / cost["wall_s"]
 
     counts = {BATCH: size.generated_items, ASYNC_BATCH: size.generated_items // _GENERATED_SHARE}
-    with open_workers(counts, server.base_url(), _GENERATING_THREADS) as (running, missing):
+    with open_workers(counts, server.base_url(), _THREADS) as (running, missing):
         turns: dict[Key, Callable[[], float]] = {
             (peer.name, "rate"): partial(turn, peer.name, running[peer.name], count)
             for peer, count in counts.items()
