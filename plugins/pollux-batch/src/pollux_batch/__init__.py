@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     )
     from pollux_batch.observing import BaseMiddleware, BaseObserver, Middleware, ProcessingEvent, ProcessorObserver
     from pollux_batch.processing import ParallelBatchProcessor, process_prompts, process_stream
-    from pollux_batch.reading import read_csv, read_jsonl
+    from pollux_batch.reading import read_csv, read_jsonl, read_parquet
     from pollux_batch.strategies import (
         CallableStrategy,
         DeepSeekStrategy,
@@ -135,7 +135,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "observing": ("BaseMiddleware", "BaseObserver", "Middleware", "ProcessingEvent", "ProcessorObserver"),
     "processing": ("ParallelBatchProcessor", "process_prompts", "process_stream"),
-    "reading": ("read_csv", "read_jsonl"),
+    "reading": ("read_csv", "read_jsonl", "read_parquet"),
     "strategies": (
         "CallableStrategy",
         "DeepSeekStrategy",
@@ -234,6 +234,7 @@ __all__ = [
     "process_stream",
     "read_csv",
     "read_jsonl",
+    "read_parquet",
     "run_batch",
     "stream_batch",
     "write_results",

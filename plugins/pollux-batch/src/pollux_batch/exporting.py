@@ -52,7 +52,7 @@ def export_answers(
     config: Config | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write the answers of a journal to a .jsonl or .csv file; return their number.
+    """Write the answers of a journal to a .jsonl, .csv or .parquet file; return their number.
 
     Columns: id, output, error, usage, cost, request_id and at. An answer that is not decoded has its stored
     body, in the column ``body`` instead of an output. Raises as `iter_answers`, and ConfigurationError for a path in

@@ -1,4 +1,4 @@
-"""Files -> items: JSON lines and CSV, one row in memory at a time.
+"""Files -> items: JSON lines, CSV and Parquet, one row in memory at a time.
 
 What is wrong with the columns is found when the file is opened, before anything is sent. A row that cannot be read or
 asked becomes a `BrokenItem`, which fails alone.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from pollux_batch import parquet
 from pollux_batch.data.items import BatchItem, BrokenItem
 from pollux_batch.errors import RowError
 from pollux_sync.errors import ConfigurationError
@@ -70,6 +71,26 @@ def read_csv(
         return _iter_csv(path, header, delimiter)
 
     return _open_rows(Path(path), iter_rows, prompt, template, id, header)
+
+
+def read_parquet(
+    path: str | os.PathLike[str],
+    *,
+    prompt: str | None = None,
+    template: str | None = None,
+    id: str | None = None,  # noqa: A002 - as in read_jsonl
+) -> ItemReader:
+    """Open a Parquet file, and return an iterator of its items; see `read_jsonl`.
+
+    An error names the number of its row as its line. Raises ConfigurationError also if pyarrow is not installed, which
+    comes with ``pollux-batch[parquet]``.
+    """
+
+    def iter_rows(path: Path) -> Generator[_Row, None, None]:
+        yield from enumerate(parquet.iter_rows(path), 1)
+
+    columns = _check_names(Path(path), parquet.read_columns(Path(path)))
+    return _open_rows(Path(path), iter_rows, prompt, template, id, columns)
 
 
 class ItemReader:
@@ -147,10 +168,14 @@ def _read_header(path: Path, delimiter: str) -> tuple[str, ...]:
     header = first[1] if first else []
     if isinstance(header, RowError) or not any(header):
         raise ConfigurationError(f"{str(path)!r} does not begin with the names of columns", hint="add a first line")
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    return _check_names(path, header)
+
+
+def _check_names(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigurationError(f"{str(path)!r} has several columns {repeated[0]!r}", hint="rename all but one")
-    return tuple(header)
+    return tuple(names)
 
 
 def _iter_csv(path: Path, header: tuple[str, ...], delimiter: str) -> Generator[_Row, None, None]:
@@ -283,7 +308,18 @@ def _read_text(row: dict[str, Any], name: str, line: int) -> str:
     if value is None:
         is_there = "is null" if name in row else "is missing"
         raise RowError(f"line {line}: column {name!r} {is_there}", hint=f"it has: {', '.join(row)}", line=line)
-    return json.dumps(value, ensure_ascii=False)
+    # Parquet has values that JSON does not have: dates are filled in as they print.
+    if isinstance(value, bytes):
+        return _decode(value, name, line)
+    is_json = isinstance(value, bool | int | float | list | dict)
+    return json.dumps(value, ensure_ascii=False, default=str) if is_json else str(value)
+
+
+def _decode(value: bytes, name: str, line: int) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise RowError(f"line {line}: column {name!r} is not UTF-8", hint="store it as a text", line=line) from error
 
 
 def _build_layout(prompt: str | None, template: str | None, label: str | None) -> _Layout:

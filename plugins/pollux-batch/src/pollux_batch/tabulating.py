@@ -1,23 +1,26 @@
-"""Rows -> a file of JSON lines or CSV, which appears whole or not at all.
+"""Rows -> a file of JSON lines, CSV or Parquet, which appears whole or not at all.
 
-Rows are written into a temporary file beside it. The columns of a CSV file are those of all rows together, so it is
-made from that file at the end.
+Rows are written into a temporary file beside it, as JSON lines. The columns of a table are those of all rows together,
+so a CSV or Parquet file is made from that file at the end.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from pollux_batch.parquet import require_pyarrow, write_rows
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
+from pollux_sync.schemas import unstructure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -28,6 +31,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise ConfigurationError(
             f"{str(path)!r} has no known format", hint=f"end it with one of: {', '.join(sorted(_FORMATS))}"
         )
+    if path.suffix == ".parquet":
+        require_pyarrow()
     if not path.parent.is_dir():
         raise ConfigurationError(f"the folder of {str(path)!r} does not exist", hint=f"make {str(path.parent)!r}")
     if path.is_dir() or (path.exists() and not overwrite):
@@ -57,9 +62,9 @@ class TableWriter:
             ) from error
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row of JSON values."""
+        """Add a row. A value that JSON does not have is written as its text, and NaN as null."""
         self._columns |= dict.fromkeys(row)
-        self._file.write(json.dumps(replace_nested_surrogates(row), ensure_ascii=False) + "\n")
+        self._file.write(_format_line(replace_nested_surrogates(row)) + "\n")
         self.n_rows += 1
 
     def commit(self) -> None:
@@ -98,13 +103,46 @@ class TableWriter:
 
 
 def _convert_to_csv(rows: Path, path: Path, columns: list[str]) -> None:
-    with rows.open(encoding="utf-8") as lines, path.open("x", encoding="utf-8", newline="") as file:
+    with path.open("x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        for line in lines:
-            row = json.loads(line)
+        for row in _iter_rows(rows):
             writer.writerow([_format_cell(row.get(name)) for name in columns])
         _sync(file)
+
+
+def _convert_to_parquet(rows: Path, path: Path, columns: list[str]) -> None:
+    write_rows(path, columns, lambda: _iter_rows(rows), _format_cell)
+    with path.open("rb+") as file:
+        _sync(file)
+
+
+def _iter_rows(rows: Path) -> Iterator[dict[str, Any]]:
+    with rows.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def _format_line(row: Any) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=to_json_value)
+    except ValueError:
+        return json.dumps(_drop_constants(row), ensure_ascii=False, default=to_json_value)
+
+
+def _drop_constants(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _drop_constants(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_drop_constants, value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_json_value(value: Any) -> Any:
+    """Return a value as JSON can hold it; one that has no JSON form is written as its text."""
+    try:
+        return unstructure(value)
+    except ConfigurationError:
+        return str(value)
 
 
 def _format_cell(value: Any) -> str:
@@ -114,7 +152,11 @@ def _format_cell(value: Any) -> str:
 
 
 #: What makes a file of each suffix from JSON lines; None where it is JSON lines itself.
-_FORMATS: dict[str, Callable[[Path, Path, list[str]], None] | None] = {".jsonl": None, ".csv": _convert_to_csv}
+_FORMATS: dict[str, Callable[[Path, Path, list[str]], None] | None] = {
+    ".jsonl": None,
+    ".csv": _convert_to_csv,
+    ".parquet": _convert_to_parquet,
+}
 
 
 def _sync(file: Any) -> None:

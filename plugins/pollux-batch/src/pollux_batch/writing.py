@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from pollux_batch.tabulating import TableWriter, check_output
+from pollux_batch.tabulating import TableWriter, check_output, to_json_value
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas import unstructure
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +35,7 @@ class WrittenFiles:
 def write_results(
     results: Iterable[WorkItemResult], path: str | os.PathLike[str], *, overwrite: bool = False, prefix: str = ""
 ) -> WrittenFiles:
-    """Write results to a .jsonl or .csv file, and the failed ones to ``<name>.failed.<suffix>`` beside it.
+    """Write results to a .jsonl, .csv or .parquet file, and the failed ones to ``<name>.failed.<suffix>`` beside it.
 
     A row has the columns of the item's context, where that is a dict, and besides: id, output, error, usage and cost.
     ``prefix`` begins the names of the last four. An input with a column ``id`` keeps it. The files appear when all
@@ -111,11 +110,3 @@ class ResultWriter:
     ) -> None:
         self._table.discard()
         self._failed.discard()
-
-
-def to_json_value(value: Any) -> Any:
-    """Return an output as JSON can hold it; what a parser made that has no JSON form is written as its repr."""
-    try:
-        return unstructure(value)
-    except ConfigurationError:
-        return repr(value)

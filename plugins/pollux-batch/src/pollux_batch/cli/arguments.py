@@ -13,7 +13,7 @@ import attrs
 from pollux_batch.cli.codes import EXIT_CODES
 from pollux_batch.cli.terminal import escape_controls
 from pollux_batch.data.settings import Budget, Dedupe, Limits, OnDrift, Retries, Route
-from pollux_batch.reading import ItemReader, read_csv, read_jsonl
+from pollux_batch.reading import ItemReader, read_csv, read_jsonl, read_parquet
 from pollux_sync import Config, Options
 from pollux_sync.errors import ConfigurationError
 
@@ -26,7 +26,7 @@ MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
 _MOCK = "mock"
 _RUN_HELP = "ask all items of a file; the same command goes on where it stopped"
 _EPILOG = f"""\
-INPUT is a file of JSON lines (.jsonl) or a table (.csv, .tsv) whose first line names the columns.
+INPUT is a file of JSON lines (.jsonl), a table (.csv, .tsv) whose first line names the columns, or a .parquet file.
 
 A row that cannot be read fails alone. Answers are kept in the journal: after a failure or an interruption run the same
 command again, and what is answered is not paid for again. `resume` is another name of `run`. OUT is written once all
@@ -91,7 +91,7 @@ def build_parser() -> CommandParser:
 
 
 def _add_run_arguments(parser: CommandParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="a .jsonl, .csv or .tsv file")
+    parser.add_argument("input", metavar="INPUT", help="a .jsonl, .csv, .tsv or .parquet file")
     parser.add_argument("-j", "--journal", metavar="FILE", required=True, help="the file that keeps the answers")
     group = parser.add_argument_group("items")
     prompts = group.add_mutually_exclusive_group()
@@ -162,7 +162,7 @@ def _add_journal_arguments(parser: CommandParser) -> None:
 
 def _add_export_arguments(parser: CommandParser) -> None:
     parser.add_argument("journal", metavar="JOURNAL")
-    parser.add_argument("out", metavar="OUT", help="a .jsonl or .csv file")
+    parser.add_argument("out", metavar="OUT", help="a .jsonl, .csv or .parquet file")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     group = parser.add_argument_group("decoding, without which answers are written as they came")
     _add_provider_arguments(group)
@@ -253,6 +253,7 @@ _READERS: dict[str, Callable[..., ItemReader]] = {
     ".ndjson": read_jsonl,
     ".csv": read_csv,
     ".tsv": _read_tsv,
+    ".parquet": read_parquet,
 }
 
 
