@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from pollux_batch import WorkItemResult, read_csv, read_jsonl, run_batch, stream_batch, write_results
+from pollux_batch.tabulating import TableWriter
 from pollux_batch.writing import ResultWriter
 from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
@@ -154,3 +155,41 @@ def test_reads_what_it_wrote(tmp_path):
     again = run_batch(read_jsonl(tmp_path / "out.jsonl", prompt="output", id="id"), config=CONFIG)
     assert again.outputs(with_ids=True) == [("1", "echo: echo: Translate Hello"), ("2", "echo: echo: Translate Bye")]
     assert [row["id"] for row in read_lines(tmp_path / "out.failed.jsonl")] == ["row_3"]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.failed.jsonl"])
+def test_refuses_a_path_to_which_another_run_is_writing(tmp_path, name):
+    with (
+        ResultWriter(tmp_path / "out.jsonl"),
+        pytest.raises(ConfigurationError, match=f"{name}' is being written by another run") as caught,
+    ):
+        ResultWriter(tmp_path / name)
+    assert caught.value.hint == "wait for its end, or pass another path"
+
+
+def test_the_run_that_was_first_writes_its_file_whole(tmp_path):
+    with ResultWriter(tmp_path / "out.csv") as writer:
+        writer.write(build_result("a"))
+        with pytest.raises(ConfigurationError, match="being written"):
+            write_results([build_result("b")], tmp_path / "out.csv", overwrite=True)
+        writer.commit()
+    assert [row["id"] for row in read_table(tmp_path / "out.csv")] == ["a"]
+    assert list_names(tmp_path) == ["out.csv"]
+
+
+def test_uses_the_temporary_file_that_a_killed_run_left(tmp_path):
+    (tmp_path / ".out.csv.part").write_text("half a li")
+    (tmp_path / ".out.csv.csv").write_text("half a ta")
+    write_results([build_result("a")], tmp_path / "out.csv")
+    assert [row["id"] for row in read_table(tmp_path / "out.csv")] == ["a"]
+    assert list_names(tmp_path) == ["out.csv"]
+
+
+def test_a_finished_file_is_not_taken_for_one_that_is_being_written(tmp_path):
+    with TableWriter(tmp_path / "out.jsonl") as first:
+        first.write({"id": "a"})
+        first.commit()
+        with TableWriter(tmp_path / "out.jsonl", overwrite=True) as second:
+            second.write({"id": "b"})
+            second.commit()
+    assert [row["id"] for row in read_lines(tmp_path / "out.jsonl")] == ["b"]

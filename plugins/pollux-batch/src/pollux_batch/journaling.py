@@ -20,6 +20,7 @@ import attrs
 from pollux_batch.data.rows import AnswerRow, ChargeRow, Entry, FailureRow, Member, SampleRow, StoredAnswer
 from pollux_batch.errors import JournalError
 from pollux_batch.grouping import GroupWriter
+from pollux_batch.locking import try_lock
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pollux_sync.errors import PolluxError
-
-try:
-    import fcntl
-except ImportError:  # Windows has none of these: there two runs on one journal are not kept apart
-    _HAS_LOCKS = False
-else:
-    _HAS_LOCKS = True
 
 #: "plxb": by it a journal is told from other SQLite files.
 _APPLICATION_ID = 0x706C7862
@@ -410,18 +404,14 @@ def _lock(path: Path) -> Any:
         raise ConfigurationError(
             f"the journal {str(path)!r} cannot be opened: {error.strerror}", hint="check its folder and permissions"
         ) from error
-    if not _HAS_LOCKS:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not try_lock(file):
         file.seek(0)
         holder = file.read().decode().strip() or "unknown"
         file.close()
         raise ConfigurationError(
             f"the journal {str(path)!r} is in use by process {holder}",
             hint="wait for its end, or pass another journal",
-        ) from error
+        )
     try:
         file.truncate(0)
         file.write(str(os.getpid()).encode())

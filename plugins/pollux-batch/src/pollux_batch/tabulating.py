@@ -9,11 +9,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import secrets
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from pollux_batch.drafting import Draft, check_place, sync
 from pollux_batch.parquet import require_pyarrow, write_rows
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
@@ -33,12 +31,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         )
     if path.suffix == ".parquet":
         require_pyarrow()
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"the folder of {str(path)!r} does not exist", hint=f"make {str(path.parent)!r}")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise ConfigurationError(
-            f"{str(path)!r} exists already", hint="pass another path, or overwrite=True (--overwrite)"
-        )
+    check_place(path, overwrite=overwrite)
 
 
 class TableWriter:
@@ -48,40 +41,33 @@ class TableWriter:
         check_output(path, overwrite=overwrite)
         self.path = path
         self.n_rows = 0
-        self._overwrite = overwrite
         self._convert = _FORMATS[path.suffix]
         #: In the order in which rows brought them.
         self._columns: dict[str, None] = {}
-        self._part = self._name_part()
-        try:
-            # Not by tempfile, whose files nobody else may read.
-            self._file = self._part.open("x", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise ConfigurationError(
-                f"{str(path)!r} cannot be written: {error.strerror}", hint="check the permissions of its folder"
-            ) from error
+        self._rows = Draft(path, overwrite=overwrite)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row. A value that JSON does not have is written as its text, and NaN as null."""
         self._columns |= dict.fromkeys(row)
-        self._file.write(_format_line(replace_nested_surrogates(row)) + "\n")
+        self._rows.file.write(_format_line(replace_nested_surrogates(row)) + "\n")
         self.n_rows += 1
 
     def commit(self) -> None:
         """Put the table in its place. Raises ConfigurationError if another file is there by now."""
-        _sync(self._file)
-        self._file.close()
-        if self._convert is not None:
-            self._replace_part(self._convert)
-        check_output(self.path, overwrite=self._overwrite)
-        self._part.replace(self.path)
-        _sync_folder(self.path.parent)
+        if self._convert is None:
+            self._rows.commit()
+            return
+        self._rows.file.flush()
+        table = self._rows.part.with_suffix(self.path.suffix)
+        try:
+            self._convert(self._rows.part, table, [*self._columns])
+            self._rows.commit(table)
+        finally:
+            table.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Drop what was written."""
-        with suppress(OSError):  # a full disk takes nothing of what is still buffered either
-            self._file.close()
-        self._part.unlink(missing_ok=True)
+        """Drop what was not put in its place."""
+        self._rows.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -91,30 +77,20 @@ class TableWriter:
     ) -> None:
         self.discard()
 
-    def _replace_part(self, convert: Callable[[Path, Path, list[str]], None]) -> None:
-        rows, self._part = self._part, self._name_part()
-        try:
-            convert(rows, self._part, [*self._columns])
-        finally:
-            rows.unlink()
-
-    def _name_part(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
-
 
 def _convert_to_csv(rows: Path, path: Path, columns: list[str]) -> None:
-    with path.open("x", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in _iter_rows(rows):
             writer.writerow([_format_cell(row.get(name)) for name in columns])
-        _sync(file)
+        sync(file)
 
 
 def _convert_to_parquet(rows: Path, path: Path, columns: list[str]) -> None:
     write_rows(path, columns, lambda: _iter_rows(rows), _format_cell)
     with path.open("rb+") as file:
-        _sync(file)
+        sync(file)
 
 
 def _iter_rows(rows: Path) -> Iterator[dict[str, Any]]:
@@ -157,18 +133,3 @@ _FORMATS: dict[str, Callable[[Path, Path, list[str]], None] | None] = {
     ".csv": _convert_to_csv,
     ".parquet": _convert_to_parquet,
 }
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # After a power failure the new name would be missing otherwise. Windows opens no folders.
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)

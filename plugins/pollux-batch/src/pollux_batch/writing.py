@@ -71,7 +71,11 @@ class ResultWriter:
         check_output(place, overwrite=overwrite)
         check_output(self._failed_path, overwrite=overwrite)
         self._table = TableWriter(place, overwrite=overwrite)
-        self._failed = TableWriter(self._failed_path, overwrite=overwrite)
+        try:
+            self._failed = TableWriter(self._failed_path, overwrite=overwrite)
+        except ConfigurationError:
+            self._table.discard()
+            raise
 
     def write(self, result: WorkItemResult) -> None:
         """Add a result. Raises ConfigurationError if its row has a column that is to be added."""
