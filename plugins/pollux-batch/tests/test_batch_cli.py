@@ -153,7 +153,7 @@ def test_without_a_command_it_shows_its_help(capsys):
     assert "export" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "explain", "export"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "explain", "export", "report"])
 def test_every_command_has_help_with_its_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

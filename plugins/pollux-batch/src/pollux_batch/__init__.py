@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from pollux_batch.observing import BaseMiddleware, BaseObserver, Middleware, ProcessingEvent, ProcessorObserver
     from pollux_batch.processing import ParallelBatchProcessor, process_prompts, process_stream
     from pollux_batch.reading import read_csv, read_jsonl, read_parquet
+    from pollux_batch.reporting import write_report
     from pollux_batch.strategies import (
         CallableStrategy,
         DeepSeekStrategy,
@@ -136,6 +137,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "observing": ("BaseMiddleware", "BaseObserver", "Middleware", "ProcessingEvent", "ProcessorObserver"),
     "processing": ("ParallelBatchProcessor", "process_prompts", "process_stream"),
     "reading": ("read_csv", "read_jsonl", "read_parquet"),
+    "reporting": ("write_report",),
     "strategies": (
         "CallableStrategy",
         "DeepSeekStrategy",
@@ -237,6 +239,7 @@ __all__ = [
     "read_parquet",
     "run_batch",
     "stream_batch",
+    "write_report",
     "write_results",
 ]
 

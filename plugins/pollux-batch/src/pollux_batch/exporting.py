@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from pollux_batch.answering import read_stored
 from pollux_batch.data.reports import ExportedAnswer
 from pollux_batch.data.rows import StoredAnswer
 from pollux_batch.data.usage import read_usage
+from pollux_batch.describing import format_time
 from pollux_batch.inspecting import JournalView
 from pollux_batch.tabulating import TableWriter
 from pollux_sync import stages
@@ -33,16 +34,8 @@ def iter_answers(journal: str | os.PathLike[str], *, config: Config | None = Non
     With a ``config`` the plugin of its provider decodes them. Without one only those have a text that are stored as
     replies, such as answers that came as a stream. Raises ConfigurationError if the path holds another file.
     """
-    with JournalView(Path(journal)) as view:
-        if config is None:
-            yield from (_build_answer(run, row, None) for run, row in view.iter_answers())
-            return
-        hooks = stages.open_hooks(config)
-        try:
-            decode = _build_decoder(hooks, config)
-            yield from (_build_answer(run, row, decode) for run, row in view.iter_answers())
-        finally:
-            hooks.close()
+    with JournalView(Path(journal)) as view, open_decoder(config) as decode:
+        yield from (build_answer(run, row, decode) for run, row in view.iter_answers())
 
 
 def export_answers(
@@ -65,6 +58,19 @@ def export_answers(
         return table.n_rows
 
 
+@contextmanager
+def open_decoder(config: Config | None) -> Iterator[Decode | None]:
+    """Open the plugin that decodes the answers of a configuration; without one yield None."""
+    if config is None:
+        yield None
+        return
+    hooks = stages.open_hooks(config)
+    try:
+        yield _build_decoder(hooks, config)
+    finally:
+        hooks.close()
+
+
 def _build_decoder(hooks: stages.Hooks, config: Config) -> Decode:
     # Any call does: what a decoder reads of it, such as its model, is that of the configuration.
     call = stages.plan_calls(stages.build_request(["-"], (), config, None), hooks).calls[0]
@@ -76,7 +82,8 @@ def _build_decoder(hooks: stages.Hooks, config: Config) -> Decode:
     return decode
 
 
-def _build_answer(run: int, row: AnswerRow, decode: Decode | None) -> ExportedAnswer:
+def build_answer(run: int, row: AnswerRow, decode: Decode | None) -> ExportedAnswer:
+    """Return a stored answer, decoded where that can be."""
     text, error = _read_text(row, decode)
     usage = Usage(
         input_tokens=row.input_tokens,
@@ -114,7 +121,7 @@ def _build_row(answer: ExportedAnswer) -> dict[str, Any]:
         "usage": dict(answer.usage) or None,
         "cost": None if answer.cost is None else str(answer.cost),
         "request_id": answer.request_id,
-        "at": datetime.fromtimestamp(answer.at, UTC).isoformat(timespec="seconds"),
+        "at": format_time(answer.at),
     }
     return row if answer.text is not None else {**row, "body": _read_body(answer.body)}
 

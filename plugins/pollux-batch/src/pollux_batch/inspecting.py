@@ -32,6 +32,7 @@ _COLUMNS = (
     "attempts, duration_s, at"
 )
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens")
+_ANSWERS_FROM = f"SELECT id, run, {_COLUMNS} FROM answers WHERE id >= ? ORDER BY id LIMIT ?"  # noqa: S608
 #: The failures that no later run has made good: an answer to the same request, or to the same item.
 _OPEN_FAILURES = """
 FROM failures AS f
@@ -57,15 +58,22 @@ class JournalView:
     def iter_answers(self) -> Iterator[tuple[int, AnswerRow]]:
         """Yield the answers in the order in which they came, each with the number of its run."""
         last = 0
-        query = f"SELECT id, run, {_COLUMNS} FROM answers WHERE id > ? ORDER BY id LIMIT {_PAGE}"  # noqa: S608
-        while rows := self._select(query, [last]):
-            names = _COLUMNS.split(", ")
-            yield from ((run, AnswerRow(**dict(zip(names, row, strict=True)))) for _, run, *row in rows)
+        while rows := self.select(_ANSWERS_FROM, [last + 1, _PAGE]):
+            yield from (_build_answer(run, row) for _, run, *row in rows)
             last = rows[-1][0]
+
+    def sample_answers(self, n: int) -> list[tuple[int, AnswerRow]]:
+        """Return up to ``n`` answers, spread evenly over the journal, each with the number of its run."""
+        ((first, last),) = self.select("SELECT MIN(id), MAX(id) FROM answers")
+        if first is None:
+            return []
+        starts = (first + (last - first) * index // max(n - 1, 1) for index in range(n))
+        rows = {row[0]: row for start in starts for row in self.select(_ANSWERS_FROM, [start, 1])}
+        return [_build_answer(run, row) for _, run, *row in rows.values()]
 
     def count_answers(self) -> int:
         """Return the number of answers."""
-        return int(self._select("SELECT COUNT(*) FROM answers")[0][0])
+        return int(self.select("SELECT COUNT(*) FROM answers")[0][0])
 
     def find_answered(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of the keys that have an answer."""
@@ -75,14 +83,14 @@ class JournalView:
         """Return those of the questions that have an answer under any key."""
         if not self._has_asks:
             # The journal has no index on questions until a run needs it, and cannot be given one here.
-            self._select("CREATE TEMP TABLE asked (ask BLOB PRIMARY KEY) WITHOUT ROWID")
-            self._select("INSERT OR IGNORE INTO asked SELECT ask FROM answers")
+            self.select("CREATE TEMP TABLE asked (ask BLOB PRIMARY KEY) WITHOUT ROWID")
+            self.select("INSERT OR IGNORE INTO asked SELECT ask FROM answers")
             self._has_asks = True
         return self._find("SELECT ask FROM temp.asked WHERE ask IN", asks)
 
-    def build_report(self) -> JournalReport:
-        """Return what the journal holds."""
-        (count, unpriced, cost, *tokens), *_ = self._select(
+    def build_report(self, *, max_failures: int = _MAX_FAILURES) -> JournalReport:
+        """Return what the journal holds, with the first failures."""
+        (count, unpriced, cost, *tokens), *_ = self.select(
             f"SELECT COUNT(*), COUNT(*) - COUNT(cost), TOTAL(CAST(cost AS REAL)), "  # noqa: S608
             f"{', '.join(f'SUM({name})' for name in _COUNTS)} FROM answers"
         )
@@ -92,20 +100,20 @@ class JournalView:
             usage=_build_usage(*tokens),
             cost=Decimal(str(round(cost, 9))),
             unpriced=unpriced,
-            failed=dict(self._select(f"SELECT f.category, COUNT(*) {_OPEN_FAILURES} GROUP BY 1 ORDER BY 2 DESC")),
-            failures=tuple(self._list_failures()),
+            failed=dict(self.select(f"SELECT f.category, COUNT(*) {_OPEN_FAILURES} GROUP BY 1 ORDER BY 2 DESC")),
+            failures=tuple(self._list_failures(max_failures)),
             in_flight=self._read_flights(),
             submitted=self._count_submitted(),
             runs=tuple(self._list_runs()),
         )
 
-    def _list_failures(self) -> Iterator[FailedItem]:
+    def _list_failures(self, limit: int) -> Iterator[FailedItem]:
         query = f"SELECT f.label, f.error, f.category, f.attempts {_OPEN_FAILURES} ORDER BY f.at LIMIT ?"
-        for label, error, category, attempts in self._select(query, [_MAX_FAILURES]):
+        for label, error, category, attempts in self.select(query, [limit]):
             yield FailedItem(label=label, error=error, category=category, attempts=attempts)
 
     def _list_runs(self) -> Iterator[RunReport]:
-        rows = self._select("SELECT id, started_at, ended_at, pid, outcome, versions, lost FROM runs ORDER BY id")
+        rows = self.select("SELECT id, started_at, ended_at, pid, outcome, versions, lost FROM runs ORDER BY id")
         for number, started_at, ended_at, pid, outcome, versions, lost in rows:
             yield RunReport(
                 number=number,
@@ -121,7 +129,7 @@ class JournalView:
 
     def _count_submitted(self) -> int:
         query = "SELECT COUNT(*) FROM members JOIN submissions ON submissions.id = submission WHERE NOT is_collected"
-        return int(self._select(query)[0][0])
+        return int(self.select(query)[0][0])
 
     def _read_flights(self) -> tuple[str, ...]:
         noted = dict(read_flights(self._path))
@@ -132,10 +140,11 @@ class JournalView:
         found: set[bytes] = set()
         for first in range(0, len(values), _PAGE):
             some = values[first : first + _PAGE]
-            found |= {value for (value,) in self._select(f"{query} ({','.join('?' * len(some))})", some)}
+            found |= {value for (value,) in self.select(f"{query} ({','.join('?' * len(some))})", some)}
         return found
 
-    def _select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query. Raises JournalError."""
         with self._convert_errors():
             return self._database.execute(query, values).fetchall()
 
@@ -156,6 +165,10 @@ class JournalView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+
+
+def _build_answer(run: int, row: Sequence[Any]) -> tuple[int, AnswerRow]:
+    return run, AnswerRow(**dict(zip(_COLUMNS.split(", "), row, strict=True)))
 
 
 def _build_usage(*counts: int | None) -> TokenUsage:

@@ -87,6 +87,7 @@ def build_parser() -> CommandParser:
     ):
         _add_journal_arguments(add(name, about))
     _add_export_arguments(add("export", "write the answers of a journal to a file"))
+    _add_report_arguments(add("report", "write what a journal holds as a page of HTML, also while a job runs"))
     return parser
 
 
@@ -168,6 +169,15 @@ def _add_export_arguments(parser: CommandParser) -> None:
     _add_provider_arguments(group)
 
 
+def _add_report_arguments(parser: CommandParser) -> None:
+    parser.add_argument("journal", metavar="JOURNAL")
+    parser.add_argument("out", metavar="OUT", help="an .html file")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--texts", action="store_true", help="show a sample of 20 answers")
+    group = parser.add_argument_group("decoding of the sample, which is shown as it came without")
+    _add_provider_arguments(group)
+
+
 def build_order(arguments: Namespace) -> Order:
     """Return what `run` and `plan` are to do. Raises ConfigurationError."""
     return Order(
@@ -204,6 +214,13 @@ def build_config(arguments: Namespace) -> Config:
     fields["provider"] = _require(arguments, "provider", PROVIDER_VARIABLE, "-p NAME")
     fields["model"] = _require(arguments, "model", MODEL_VARIABLE, "-m MODEL")
     return Config(**fields)
+
+
+def build_decoding_config(arguments: Namespace) -> Config | None:
+    """Return the configuration whose plugin decodes answers, None if no provider is named."""
+    # The variables of the environment alone are no wish to decode: the journal may be another provider's.
+    is_decoded = arguments.provider or arguments.use_mock or arguments.api_key is not None
+    return build_config(arguments) if is_decoded else None
 
 
 def _require(arguments: Namespace, name: str, variable: str, option: str) -> str:

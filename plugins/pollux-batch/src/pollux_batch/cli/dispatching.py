@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pollux_batch.cli.arguments import build_parser
 from pollux_batch.cli.asking import plan, run
 from pollux_batch.cli.codes import REFUSED
-from pollux_batch.cli.looking import explain, export, show_status
+from pollux_batch.cli.looking import explain, export, report_journal, show_status
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -21,6 +21,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "status": show_status,
     "explain": explain,
     "export": export,
+    "report": report_journal,
 }
 
 

@@ -1,21 +1,27 @@
-"""``pollux-sync batch status``, ``explain`` and ``export``: from a journal alone."""
+"""``pollux-sync batch status``, ``explain``, ``export`` and ``report``: from a journal alone."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pollux_batch.cli.arguments import build_config
+from pollux_batch.cli.arguments import build_decoding_config
 from pollux_batch.cli.codes import DONE
 from pollux_batch.cli.terminal import write, write_json, write_pairs, write_remark
+from pollux_batch.describing import (
+    describe_end,
+    describe_failed,
+    format_time,
+    iter_changed_versions,
+)
 from pollux_batch.exporting import export_answers
 from pollux_batch.inspecting import inspect_journal
+from pollux_batch.reporting import write_report
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
-    from pollux_batch.data.reports import JournalReport, RunReport
+    from pollux_batch.data.reports import JournalReport
 
 
 def show_status(arguments: Namespace) -> int:
@@ -42,55 +48,46 @@ def explain(arguments: Namespace) -> int:
 
 def export(arguments: Namespace) -> int:
     """Write the answers of a journal to a file."""
-    # The variables of the environment alone are no wish to decode: the journal may be another provider's.
-    is_decoded = arguments.provider or arguments.use_mock or arguments.api_key is not None
-    config = build_config(arguments) if is_decoded else None
+    config = build_decoding_config(arguments)
     count = export_answers(arguments.journal, arguments.out, config=config, overwrite=arguments.overwrite)
     write_remark(f"wrote {count:,} answers to {arguments.out}")
     return DONE
 
 
+def report_journal(arguments: Namespace) -> int:
+    """Write what a journal holds as a page of HTML."""
+    config = build_decoding_config(arguments)
+    write_report(arguments.journal, arguments.out, texts=arguments.texts, config=config, overwrite=arguments.overwrite)
+    write_remark(f"wrote {arguments.out}")
+    return DONE
+
+
 def _list_facts(report: JournalReport) -> Iterator[tuple[str, str]]:
     yield "answers", f"{report.answers:,}"
-    kinds = ", ".join(f"{count:,} {category}" for category, count in report.failed.items())
-    yield "failed", f"{sum(report.failed.values()):,}" + (f" ({kinds})" if kinds else "")
+    yield "failed", describe_failed(report)
     if report.submitted:
         yield "submitted", f"{report.submitted:,} in deferred jobs"
     counts = report.usage
     yield "tokens", f"{counts.get('input_tokens', 0):,} input, {counts.get('output_tokens', 0):,} output"
     yield "cost", _describe_cost(report)
-    yield "runs", f"{len(report.runs):,}" + (f", the last {_describe_end(report.runs[-1])}" if report.runs else "")
+    yield "runs", f"{len(report.runs):,}" + (f", the last {describe_end(report.runs[-1])}" if report.runs else "")
     yield "in flight", f"{len(report.in_flight):,}"
 
 
 def _describe_cost(report: JournalReport) -> str:
-    if report.answers and report.unpriced == report.answers:
+    if not report.has_prices:
         return "not known: no plugin knows the prices"
     return f"${report.cost:.4f}" + (f", {report.unpriced:,} answers without a price" if report.unpriced else "")
 
 
-def _describe_end(run: RunReport) -> str:
-    if run.state == "ended":
-        return run.outcome or "ended"
-    process = f"process {run.pid}"
-    return {
-        "running": f"running in {process}",
-        "killed": f"killed ({process}), or running on another machine",
-        "unknown": f"not ended ({process})",
-    }[run.state]
-
-
 def _list_runs(report: JournalReport) -> Iterator[str]:
     yield from ("", "runs:")
-    before: dict[str, str] = {}
-    for run in report.runs:
-        yield f"  {run.number}  {_format_time(run.started_at)}  {_describe_end(run)}"
-        changed = [f"{name} {version}" for name, version in run.versions.items() if before.get(name) != version]
+    for run, changed in iter_changed_versions(report.runs):
+        yield f"  {run.number}  {format_time(run.started_at)}  {describe_end(run)}"
         if changed:
             yield f"     with {', '.join(changed)}"
         if run.lost:
             yield f"     the run before it lost {len(run.lost)} in flight: {', '.join(run.lost)}"
-        before = run.versions
 
 
 def _list_failures(report: JournalReport) -> Iterator[str]:
@@ -107,7 +104,3 @@ def _list_flights(report: JournalReport) -> Iterator[str]:
     if report.in_flight:
         yield from ("", "in flight, and lost if the run was killed:")
         yield f"  {', '.join(report.in_flight)}"
-
-
-def _format_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -80,6 +80,11 @@ class JournalReport:
     submitted: int
     runs: tuple[RunReport, ...]
 
+    @property
+    def has_prices(self) -> bool:
+        """False if there are answers, and the price of none is known."""
+        return not self.answers or self.unpriced < self.answers
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data."""
         plain = attrs.asdict(self)
