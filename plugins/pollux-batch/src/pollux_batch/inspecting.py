@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pollux_batch.data.reports import FailedItem, JournalReport, RunReport
 from pollux_batch.data.rows import AnswerRow
 from pollux_batch.data.usage import read_usage
-from pollux_batch.errors import JournalError
-from pollux_batch.journaling import open_read_only, read_flights
+from pollux_batch.journaling import explain_errors, open_read_only, read_flights
 from pollux_sync.plugin import Usage
 
 if TYPE_CHECKING:
@@ -145,18 +142,8 @@ class JournalView:
 
     def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query. Raises JournalError."""
-        with self._convert_errors():
+        with explain_errors(self._path, "read"):
             return self._database.execute(query, values).fetchall()
-
-    @contextmanager
-    def _convert_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise JournalError(
-                f"the journal {str(self._path)!r} cannot be read: {error}",
-                hint="check its disk and permissions; the sqlite3 command can read what is left of it, .recover",
-            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -59,6 +59,7 @@ CREATE TABLE members (
     UNIQUE (submission, position)
 );
 """
+_DAMAGED = "pass another path; what is left of a damaged journal can be read with the sqlite3 command, .recover"
 _SUBMISSION = "id, scope, mark, attempted, jobs, uploads"
 #: What SQLite says of a disk that is full or fails, and not of the file.
 _DISK_ERRORS = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL})
@@ -79,7 +80,7 @@ class Journal(GroupWriter):
         self.path = path
         self._lock_file = _lock(path)
         try:
-            self._reader, self._writer = _open_database(path), _open_database(path)
+            self._reader, self._writer = open_database(path), open_database(path)
             self.lost = tuple(self._read_flights())
             self._run = self._begin_run()
             self._flights = _open_flights(path, slots) if slots else None
@@ -101,7 +102,7 @@ class Journal(GroupWriter):
     def find_asked(self, asks: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the keys under which these questions are answered or wait in a submission: the latest, by question."""
         # Made when a run first misses an answer: an index on every question would cost each answer of every run.
-        with self._explain_failures("read"):
+        with explain_errors(self.path, "read"):
             for table in ("answers", "members"):
                 self._reader.execute(f"CREATE INDEX IF NOT EXISTS {table}_ask ON {table} (ask)")
         answered = "SELECT ask, key FROM answers WHERE ask IN ({}) ORDER BY id"
@@ -163,7 +164,7 @@ class Journal(GroupWriter):
     def update_submission(self, submission: int, **values: Any) -> None:
         """Record changes of a submission."""
         fields = ", ".join(f"{name} = ?" for name in values)
-        with self._explain_failures("write"):
+        with explain_errors(self.path, "written"):
             self._reader.execute(f"UPDATE submissions SET {fields} WHERE id = ?", [*values.values(), submission])  # noqa: S608
 
     # Writing, from any thread
@@ -183,7 +184,7 @@ class Journal(GroupWriter):
         try:
             if self.failure is not None:
                 raise self.failure
-            with self._explain_failures("write"):
+            with explain_errors(self.path, "written"):
                 self._writer.execute(
                     "UPDATE runs SET ended_at = ?, outcome = ? WHERE id = ?", [time.time(), outcome, self._run]
                 )
@@ -216,7 +217,7 @@ class Journal(GroupWriter):
         inserts = [_build_insert(table, some, self._run) for table in _TABLES if (some := table.choose(rows))]
         # A single statement is a transaction of its own: each one more is another wait for the interpreter.
         if len(inserts) == 1:
-            with self._explain_failures("write"):
+            with explain_errors(self.path, "written"):
                 self._writer.execute(*inserts[0])
         elif inserts:
             with self._begin(self._writer):
@@ -226,7 +227,7 @@ class Journal(GroupWriter):
     @contextmanager
     def _begin(self, database: sqlite3.Connection) -> Iterator[None]:
         """Begin a transaction, which is on disk whole or not at all."""
-        with self._explain_failures("write"):
+        with explain_errors(self.path, "written"):
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -243,21 +244,14 @@ class Journal(GroupWriter):
             yield from self._select(query.format(",".join("?" * len(some))), some)
 
     def _select(self, query: str, values: Iterable[Any]) -> list[tuple[Any, ...]]:
-        with self._explain_failures("read"):
+        with explain_errors(self.path, "read"):
             return self._reader.execute(query, [*values]).fetchall()
-
-    @contextmanager
-    def _explain_failures(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _build_failure(self.path, "written" if verb == "write" else "read", error) from error
 
     def _begin_run(self) -> int:
         from pollux_batch._versions import describe_versions
 
         row = [time.time(), os.getpid(), json.dumps(describe_versions()), json.dumps([label for label, _ in self.lost])]
-        with self._explain_failures("write"):
+        with explain_errors(self.path, "written"):
             cursor = self._writer.execute("INSERT INTO runs (started_at, pid, versions, lost) VALUES (?, ?, ?, ?)", row)
         return cursor.lastrowid or 0
 
@@ -315,8 +309,8 @@ def _build_insert(table: _Table, rows: Sequence[object], run: int) -> tuple[str,
     return statement, [value for row in rows for value in (*read(row), *more)]
 
 
-def _open_database(path: Path) -> sqlite3.Connection:
-    """Open a journal, made if it does not exist."""
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a journal to write to it; make it if it does not exist. Raises ConfigurationError for another file."""
     try:
         # Autocommit: transactions are begun and ended by name.
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
@@ -354,21 +348,39 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _build_failure(path: Path, verb: str, error: sqlite3.Error) -> JournalError:
-    return JournalError(
-        f"the journal {str(path)!r} cannot be {verb}: {error}",
-        hint="free space on its disk or mend its permissions, and run again: all answers in it are kept",
-    )
-
-
 def _build_open_error(path: Path, error: sqlite3.Error) -> PolluxError:
     # The lower byte is the kind of the error, the upper ones are its details.
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS:
         return _build_failure(path, "opened", error)
-    return ConfigurationError(
-        f"{str(path)!r} cannot be used as a journal: {error}",
-        hint="pass another path; what is left of a damaged journal can be read with the sqlite3 command, .recover",
-    )
+    return ConfigurationError(f"{str(path)!r} cannot be used as a journal: {error}", hint=_find_hint(error))
+
+
+@contextmanager
+def explain_errors(path: Path, verb: str) -> Iterator[None]:
+    """Raise what SQLite raises as JournalError: the journal cannot be ``verb``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _build_failure(path, verb, error) from error
+
+
+def _build_failure(path: Path, verb: str, error: sqlite3.Error) -> JournalError:
+    return JournalError(f"the journal {str(path)!r} cannot be {verb}: {error}", hint=_find_hint(error))
+
+
+#: What to do, by the beginning of SQLite's name of an error.
+_HINTS = {
+    "SQLITE_BUSY": "another program has it open: end that, and run again",
+    "SQLITE_CANTOPEN": "pass the path of a file, in a folder in which files can be made",
+    "SQLITE_CORRUPT": _DAMAGED,
+    "SQLITE_NOTADB": _DAMAGED,
+}
+
+
+def _find_hint(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")  # missing where Python's own part of sqlite3 raised it
+    found = next((hint for start, hint in _HINTS.items() if name.startswith(start)), None)
+    return found or "free space on its disk or mend its permissions, and run again: all answers in it are kept"
 
 
 def _check_schema(database: sqlite3.Connection, path: Path) -> None:
