@@ -65,7 +65,7 @@ def test_run_takes_a_template_and_options(capsys):
 
 def test_run_goes_on_from_its_journal(capsys):
     main(["run", *RUN])
-    assert main(["resume", *RUN, "--json"]) == 0
+    assert main(["run", *RUN, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["answered"], summary["replayed"], summary["input_tokens"]) == (3, 3, 0)
     assert summary["termination"] == "completed"
@@ -153,7 +153,7 @@ def test_without_a_command_it_shows_its_help(capsys):
     assert "export" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "explain", "export", "report"])
+@pytest.mark.parametrize("command", ["run", "resume", "plan", "status", "explain", "export", "report"])
 def test_every_command_has_help_with_its_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

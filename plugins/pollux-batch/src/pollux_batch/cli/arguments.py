@@ -18,7 +18,7 @@ from pollux_sync import Config, Options
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 PROVIDER_VARIABLE = "POLLUX_SYNC_PROVIDER"
 MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
@@ -29,8 +29,8 @@ _EPILOG = f"""\
 INPUT is a file of JSON lines (.jsonl), a table (.csv, .tsv) whose first line names the columns, or a .parquet file.
 
 A row that cannot be read fails alone. Answers are kept in the journal: after a failure or an interruption run the same
-command again, and what is answered is not paid for again. `resume` is another name of `run`. OUT is written once all
-items have ended.
+command again, or `resume JOURNAL`, and what is answered is not paid for again. OUT is written once all items have
+ended.
 
 An API key cannot be passed as an argument, because arguments show in the list of processes. Set the key's variable
 (pollux-sync doctor names it), or write it into a .env file.
@@ -67,10 +67,9 @@ def build_parser() -> CommandParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def add(name: str, about: str, *, aliases: Sequence[str] = (), epilog: str = EXIT_CODES) -> CommandParser:
+    def add(name: str, about: str, *, epilog: str = EXIT_CODES) -> CommandParser:
         return commands.add_parser(
             name,
-            aliases=aliases,
             help=about,
             description=f"{about[0].upper()}{about[1:]}.",
             epilog=epilog,
@@ -78,9 +77,10 @@ def build_parser() -> CommandParser:
             allow_abbrev=False,
         )
 
-    _add_run_arguments(add("run", _RUN_HELP, aliases=["resume"], epilog=_EPILOG))
+    _add_run_arguments(add("run", _RUN_HELP, epilog=_EPILOG))
     plan = add("plan", "count what run would send, and send nothing; it takes the same arguments", epilog=_EPILOG)
     _add_run_arguments(plan)
+    _add_resume_arguments(add("resume", "go on with the job of a journal, with the arguments of its last run"))
     for name, about in (
         ("status", "show what a journal holds, also while a job runs"),
         ("explain", "show the runs of a journal, what failed, and what was lost in flight"),
@@ -154,6 +154,14 @@ def _add_output_arguments(parser: CommandParser) -> None:
     group.add_argument("--prefix", default="", metavar="TEXT", help="begin the names of the added columns with it")
     group.add_argument("--json", action="store_true", help="print the summary or the plan as JSON")
     group.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _add_resume_arguments(parser: CommandParser) -> None:
+    _add_journal_arguments(parser)
+    parser.add_argument("--explain", action="store_true", help="show what was in flight and what is left; send nothing")
+    parser.add_argument("--changed-input", action="store_true", help="go on although the input has changed")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output of the run if it exists")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def _add_journal_arguments(parser: CommandParser) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pollux_batch.batching import open_job
 from pollux_batch.cli.arguments import build_order, build_settings
 from pollux_batch.cli.codes import DONE, FAILED, INTERRUPTED, PENDING
 from pollux_batch.cli.progress import Progress, choose_stream
+from pollux_batch.cli.restoring import build_command
 from pollux_batch.cli.terminal import write_json, write_pairs, write_remark
+from pollux_batch.recording import record_command
 from pollux_batch.surveying import plan_batch
 from pollux_batch.writing import ResultWriter, check_columns
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from pollux_batch.data.reports import BatchPlan
     from pollux_batch.data.results import Termination
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 def run(arguments: Namespace) -> int:
     """Ask all items, and write what became of them. Raises what `run_batch` raises."""
     order, settings = build_order(arguments), build_settings(arguments)
+    command = build_command(arguments, order.config)
     with _open_writer(arguments) as writer:
         if writer is not None:
             check_columns(order.items.columns, prefix=arguments.prefix)
@@ -38,6 +43,7 @@ def run(arguments: Namespace) -> int:
             ordered=writer is not None,
             **settings,
         )
+        record_command(Path(order.journal), command)
         progress = _read_results(job, writer, is_quiet=arguments.quiet)
         is_whole = job.termination.kind == "completed"
         written = writer.commit() if writer is not None and is_whole else None
@@ -50,19 +56,24 @@ def run(arguments: Namespace) -> int:
 
 def plan(arguments: Namespace) -> int:
     """Print what `run` would send with these arguments."""
+    found = make_plan(arguments)
+    if arguments.json:
+        write_json(found.to_dict())
+        return DONE
+    write_plan(found)
+    return DONE
+
+
+def make_plan(arguments: Namespace) -> BatchPlan:
+    """Return what `run` would do with these arguments. Raises ConfigurationError."""
     order, settings = build_order(arguments), build_settings(arguments)
-    found = plan_batch(
+    return plan_batch(
         order.items,
         config=order.config,
         options=order.options,
         journal=order.journal,
         dedupe=settings.get("dedupe", "auto"),
     )
-    if arguments.json:
-        write_json(found.to_dict())
-    else:
-        _write_plan(found)
-    return DONE
 
 
 def _open_writer(arguments: Namespace) -> Any:
@@ -119,10 +130,17 @@ def _choose_code(progress: Progress, termination: Termination) -> int:
     return FAILED if progress.failed else DONE
 
 
-def _write_plan(found: BatchPlan) -> None:
+def write_plan(found: BatchPlan, *, before: Sequence[tuple[str, str]] = ()) -> None:
+    """Print a plan, below other facts."""
+    write_pairs([*before, *_list_plan(found)])
+    for line in found.errors:
+        write_remark(f"cannot be asked: {line}")
+
+
+def _list_plan(found: BatchPlan) -> list[tuple[str, str]]:
     cost = "not known: no plugin knows the price" if found.cost is None else f"${found.cost:.4f}"
     drifted = f"{found.drifted:,} of these are answered, but rendered otherwise now; see --on-drift"
-    rows = [
+    return [
         ("items", f"{found.items:,}"),
         ("answered", f"{found.answered:,} in the journal"),
         ("equal", f"{found.equal:,} to others, asked once"),
@@ -132,6 +150,3 @@ def _write_plan(found: BatchPlan) -> None:
         ("tokens", f"about {found.input_tokens:,} input and {found.output_tokens:,} output"),
         ("price", cost),
     ]
-    write_pairs(rows)
-    for line in found.errors:
-        write_remark(f"cannot be asked: {line}")

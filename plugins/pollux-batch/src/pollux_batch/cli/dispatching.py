@@ -9,6 +9,7 @@ from pollux_batch.cli.arguments import build_parser
 from pollux_batch.cli.asking import plan, run
 from pollux_batch.cli.codes import REFUSED
 from pollux_batch.cli.looking import explain, export, report_journal, show_status
+from pollux_batch.cli.resuming import resume
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "run": run,
-    "resume": run,
+    "resume": resume,
     "plan": plan,
     "status": show_status,
     "explain": explain,

@@ -1,0 +1,96 @@
+"""Journals that cannot be used: each command says why, and sends nothing."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pollux_batch import JournalError, stream_batch
+from pollux_batch.cli import main
+from pollux_batch.journaling import explain_errors
+from pollux_sync import Config
+from pollux_sync.errors import ConfigurationError
+
+CONFIG = Config(provider="any", model="any", use_mock=True)
+RUN = ("in.csv", "-j", "j.db", "--mock", "--prompt", "text", "--id", "key")
+COMMANDS = (
+    ["run", *RUN],
+    ["plan", *RUN],
+    ["resume", "j.db"],
+    ["status", "j.db"],
+    ["explain", "j.db"],
+    ["export", "j.db", "out.jsonl"],
+    ["report", "j.db", "out.html"],
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working directory, with an input of two items."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text("key,text\n1,Hello\n2,Bye\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=lambda argv: argv[0])
+def test_refuses_a_journal_of_another_version(argv):
+    main(["run", *RUN])
+    with sqlite3.connect("j.db") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(ConfigurationError, match="has version 99, this release reads version 1") as caught:
+        main(argv)
+    assert caught.value.hint == "use the release that wrote it, or another journal"
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=lambda argv: argv[0])
+def test_refuses_a_file_that_is_no_journal(folder, argv):
+    (folder / "j.db").write_text("key,text\n" * 1_000)
+    with pytest.raises(ConfigurationError, match="cannot be used as a journal") as caught:
+        main(argv)
+    assert "pass another path" in caught.value.hint
+
+
+@pytest.mark.parametrize("argv", COMMANDS[2:], ids=lambda argv: argv[0])
+def test_refuses_a_journal_that_does_not_exist(argv):
+    with pytest.raises(ConfigurationError, match=r"there is no journal 'j\.db'"):
+        main(argv)
+    assert not Path("j.db").exists()
+
+
+@pytest.mark.parametrize("argv", [COMMANDS[0], COMMANDS[2]], ids=lambda argv: argv[0])
+def test_refuses_a_journal_in_use(argv):
+    main(["run", *RUN])
+    results = stream_batch(["a", "b"], config=CONFIG, journal="j.db")
+    next(results)
+    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}") as caught:
+        main(argv)
+    assert caught.value.hint.startswith("wait for its end")
+    results.close()
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=lambda argv: argv[0])
+def test_says_so_where_a_journal_is_damaged_inside(folder, argv):
+    (folder / "many.jsonl").write_text("".join(f'{{"prompt": "{number} {"x" * 500}"}}\n' for number in range(200)))
+    main(["run", "many.jsonl", "-j", "j.db", "--mock", "--quiet"])
+    database = sqlite3.connect("j.db")
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    content = bytearray(Path("j.db").read_bytes())
+    content[4_096:] = b"\xff" * (len(content) - 4_096)
+    Path("j.db").write_bytes(content)
+    with pytest.raises(JournalError, match=r"cannot be .*malformed") as caught:
+        main(argv)
+    assert caught.value.hint.startswith("pass another path; what is left")
+    assert not [path for path in folder.iterdir() if path.name.startswith("out")]
+
+
+def test_says_so_where_another_program_has_the_journal_open():
+    main(["run", *RUN])
+    with closing(sqlite3.connect("j.db")) as one, closing(sqlite3.connect("j.db", timeout=0)) as two:
+        one.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="is locked") as caught, explain_errors(Path("j.db"), "written"):
+            two.execute("BEGIN IMMEDIATE")
+    assert caught.value.hint == "another program has it open: end that, and run again"
