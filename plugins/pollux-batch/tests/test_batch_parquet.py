@@ -104,11 +104,11 @@ def test_fills_values_other_than_texts_as_they_print_or_as_json(write):
         day=[date(2026, 11, 26)],
         at=[datetime(2026, 11, 26, 12, 30)],  # noqa: DTZ001 - as a file may have it
         price=[Decimal("1.50")],
-        nested=[{"tags": ["é"], "on": date(2026, 1, 2)}],
+        nested=[{"on": date(2026, 1, 2), "tags": ["é"]}],
         raw=["né".encode()],
     )
     items = [*read_parquet(path, template="{day}|{at}|{price}|{nested}|{raw}")]
-    assert items[0].prompt == '2026-11-26|2026-11-26 12:30:00|1.50|{"tags": ["é"], "on": "2026-01-02"}|né'
+    assert items[0].prompt == '2026-11-26|2026-11-26 12:30:00|1.50|{"on": "2026-01-02", "tags": ["é"]}|né'
 
 
 def test_a_row_with_a_value_that_python_cannot_hold_fails_alone(write):

@@ -180,7 +180,7 @@ def test_goes_on_after_a_kill_and_names_what_was_in_flight(folder, server, capsy
     words = f"run many.jsonl -j j.db -p local -m m --base-url {server.url}/v1 --workers 5 --out out.jsonl"
     code = f"from pollux_batch.cli import main; main({words.split()!r})"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=os.environ) as process:
-        server.wait_for_requests(43)
+        server.wait_for_requests(41)
         process.kill()
     main(["resume", "j.db", "--explain", "--json"])
     found = json.loads(capsys.readouterr().out)
