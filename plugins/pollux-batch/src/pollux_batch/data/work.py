@@ -25,7 +25,7 @@ class Work:
     ``key`` is that of the answer in the journal, ``ask`` the hash of the item as asked. ``followers`` are equal
     items that get the same answer. ``plan`` is that of its chunk until its files are delivered; ``request`` is the call
     encoded, None if it must be encoded anew; ``sent`` is that call once another process has it. ``stored`` is an
-    answer that is only to be repaired. ``slot`` is its place in the flight file, ``reservation`` its part of the budget.
+    answer that is only to be repaired. ``slot`` is its place in the flight file, ``reservation`` part of the budget.
     """
 
     index: int
