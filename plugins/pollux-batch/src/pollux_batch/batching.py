@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_batch.data.items import Asked
 from pollux_batch.data.results import BatchResult, WorkItemResult
 from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice
-from pollux_batch.deferring import DeferredRun
-from pollux_batch.running import Job
+from pollux_batch.routing import open_run
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.deferring import DeferredRun
+    from pollux_batch.routing import AutoRun
+    from pollux_batch.running import Job
     from pollux_sync import Config, Options, Source
 
 
@@ -66,7 +68,8 @@ def stream_batch(
     * ``config``, ``options``, ``sources``: of all items, where an item does not bring its own.
     * ``journal``: a file of answers. The same call with the same journal goes on where the last one ended, and pays for
       no answer twice. None keeps nothing.
-    * ``workers``: threads, and so the most calls in flight (32).
+    * ``workers``: the most calls in flight (32). ``processes``: with more than one, so many processes of their own
+      carry the calls out, for more calls a second than one interpreter makes.
     * ``limits``: `Limits` of requests and tokens for each provider, address, model and key.
     * ``retries``: `Retries`. ``budget``: a `Budget` in dollars or tokens.
     * ``dedupe``: equal requests are asked once: "auto" if no temperature is set, "always", or "never".
@@ -77,7 +80,8 @@ def stream_batch(
       answer, so that the provider reads what they share from its cache.
     * ``route``: "live" calls, or the provider's deferred jobs with "batch": up to a day later, and for half the price
       where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
-      run it again later, by cron.
+      run it again later, by cron. "auto" takes deferred jobs where ``deadline_s`` leaves a day for them, and asks by
+      live calls what they do not answer.
     * ``max_pending``: the most items that are read and wait, for their call or for the reader of their results (2,000).
     * ``ordered``: yield in the order of the items.
     * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
@@ -104,7 +108,7 @@ def open_job(
     route: Route = "live",
     wait: bool = True,
     **settings: Any,
-) -> Job | DeferredRun:
+) -> Job | DeferredRun | AutoRun:
     """Check all arguments and open a job. Raises ConfigurationError."""
     check_choice("route", route, Route)
     known = {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
@@ -118,4 +122,4 @@ def open_job(
         "parser": parser,
         "is_ordered": ordered,
     }
-    return DeferredRun(asked, wait=wait, **job) if route == "batch" else Job(asked, **job)
+    return open_run(asked, route=route, wait=wait, **job)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from pollux_batch.answering import read_known
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import AnswerRow, Entry
 from pollux_batch.data.usage import read_usage
+from pollux_batch.data.work import Leftover
 from pollux_batch.delivering import Outbox, Reader
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
@@ -25,13 +28,16 @@ if TYPE_CHECKING:
     from pollux_batch.data.items import Asked
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.settings import BatchSettings
-    from pollux_batch.data.work import Refused
+    from pollux_batch.data.work import Refused, Work
 
 _STRETCH_S = 0.2
 
 
 class DeferredRun:
-    """One run over the items of a job, by the provider's deferred jobs. Iterate over it once."""
+    """One run over the items of a job, by the provider's deferred jobs. Iterate over it once.
+
+    Where there is a list of ``leftovers``, what the jobs did not answer goes there and gets no result.
+    """
 
     def __init__(
         self,
@@ -42,6 +48,7 @@ class DeferredRun:
         parser: Callable[[LLMResponse], Any] | None,
         is_ordered: bool,
         wait: bool,
+        leftovers: list[Leftover] | None = None,
     ) -> None:
         if journal is None:
             raise ConfigurationError(
@@ -51,7 +58,8 @@ class DeferredRun:
             raise ConfigurationError("route='batch' keeps no budget", hint="leave budget out, or submit fewer items")
         if settings.processes > 1:
             raise ConfigurationError("route='batch' sends from one process", hint="leave processes out")
-        self._wait = wait
+        self._until = time.monotonic() + (settings.deadline_s or math.inf) if wait else 0.0
+        self._leftovers = leftovers
         self._on_drift = settings.on_drift
         self._reader = Reader(parser)
         self._outbox = Outbox(is_ordered=is_ordered, changed=lambda: None)
@@ -94,13 +102,15 @@ class DeferredRun:
         while (chunk := self._feeder.read_chunk()) is not None:
             self._deliver_unasked(chunk)
             for work in chunk.works:
-                submitter.add(work)
+                if not self._leave(work, is_left=work.lane.hooks.info.deferred is None):
+                    submitter.add(work)
             yield from self._outbox.take(0.0)
         submitter.submit()
         for work, error in submitter.refused:
-            self._refuse(self._feeder.refuse(work, error))
+            if not self._leave(work):
+                self._refuse(self._feeder.refuse(work, error))
         failed: dict[bytes, Collected] = {}
-        for collected in submitter.iter_items(self._stop, wait=self._wait):
+        for collected in submitter.iter_items(self._stop, until=self._until):
             # An answer may follow the failure of the same request.
             if isinstance(collected.item.outcome, Reply):
                 failed.pop(collected.member.key, None)
@@ -109,11 +119,19 @@ class DeferredRun:
                 failed[collected.member.key] = collected
             yield from self._outbox.take(0.0)
         for collected in failed.values():
-            self._keep(collected)
+            if not self._leave(collected.work, is_left=collected.is_unanswered):
+                self._keep(collected)
         if submitter.n_pending:
             self.termination = Termination(
                 kind="submitted", reason=f"{submitter.n_pending} items wait for their answers: run again later"
             )
+
+    def _leave(self, work: Work | None, *, is_left: bool = True) -> bool:
+        """Leave a work and its equals to live calls, where there are any; return whether it was left."""
+        if self._leftovers is None or work is None or not is_left:
+            return False
+        self._leftovers += [Leftover(e.index, e.label, e.item) for e in (work, *self._feeder.close(work))]
+        return True
 
     def _deliver_unasked(self, chunk: Chunk) -> None:
         for known in chunk.known:

@@ -100,7 +100,7 @@ class JournalView:
             failed=dict(self.select(f"SELECT f.category, COUNT(*) {_OPEN_FAILURES} GROUP BY 1 ORDER BY 2 DESC")),
             failures=tuple(self._list_failures(max_failures)),
             in_flight=self._read_flights(),
-            submitted=self._count_submitted(),
+            submitted=self.count_submitted(),
             runs=tuple(self._list_runs()),
         )
 
@@ -124,7 +124,8 @@ class JournalView:
                 lost=tuple(json.loads(lost or "[]")),
             )
 
-    def _count_submitted(self) -> int:
+    def count_submitted(self) -> int:
+        """Return the number of items in deferred jobs that are not collected."""
         query = "SELECT COUNT(*) FROM members JOIN submissions ON submissions.id = submission WHERE NOT is_collected"
         return int(self.select(query)[0][0])
 

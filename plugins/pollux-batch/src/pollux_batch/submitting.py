@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MAX_ITEMS = 20_000
 #: The waits between two looks at the jobs, in seconds.
 _FIRST_LOOK_S, _MAX_LOOK_S = 5.0, 300.0
+_UNANSWERED = frozenset({"missing", "expired", "cancelled"})
 
 
 @attrs.define(eq=False)
@@ -68,6 +69,15 @@ class Collected:
     lane: Lane
     work: Work | None
     item: JobItem
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True if nothing came back, and a live call may be answered. Damaged results may be whole the next time."""
+        outcome = self.item.outcome
+        if not isinstance(outcome, Failure) or not isinstance(outcome.error, APIError):
+            return False
+        error = outcome.error
+        return error.kind != "malformed" and (self.item.status in _UNANSWERED or error.retryable)
 
 
 class Submitter:
@@ -193,8 +203,8 @@ class Submitter:
         self.refused += [(work, error) for position, error in errors.items() if (work := pending.works[position])]
         pending.leave_out(errors)
 
-    def iter_items(self, stop: Latch, *, wait: bool) -> Iterator[Collected]:
-        """Yield each item of the jobs that have ended; with ``wait``, until all have.
+    def iter_items(self, stop: Latch, *, until: float) -> Iterator[Collected]:
+        """Yield each item of the jobs that have ended, until all have or the monotonic clock reads ``until``.
 
         An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
         were yielded and the iterator is asked for the next.
@@ -206,10 +216,11 @@ class Submitter:
             for pending in ended:
                 yield from self._collect(pending)
                 open_ones.remove(pending)
-            if not wait:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
                 return
             if open_ones and not ended:
-                stop.wait(look_s)
+                stop.wait(min(look_s, left_s))
                 look_s = min(look_s * 1.5, _MAX_LOOK_S)
 
     def _has_ended(self, pending: Pending) -> bool:

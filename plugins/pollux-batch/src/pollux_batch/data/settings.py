@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Dedupe = Literal["auto", "always", "never"]
 OnDrift = Literal["stop", "resend", "reuse"]
-Route = Literal["live", "batch"]
+Route = Literal["live", "batch", "auto"]
 
 
 def check_number(name: str, value: object, *, minimum: float = 0.0, above: bool = False, typical: str = "") -> None:

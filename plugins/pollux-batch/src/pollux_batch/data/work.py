@@ -76,3 +76,12 @@ class Refused:
     label: str
     item: BatchItem | BrokenItem | None
     error: PolluxError
+
+
+@attrs.frozen
+class Leftover:
+    """An item that the deferred jobs did not answer, and that may be asked by a live call."""
+
+    index: int
+    label: str
+    item: BatchItem

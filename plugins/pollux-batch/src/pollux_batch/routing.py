@@ -1,0 +1,123 @@
+"""The route of a job: live calls, deferred jobs, or deferred jobs and then live calls for what these leave."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pollux_batch.data.items import Asked, BatchItem
+from pollux_batch.data.results import Termination, WorkItemResult
+from pollux_batch.deferring import DeferredRun
+from pollux_batch.inspecting import JournalView
+from pollux_batch.running import Job
+from pollux_sync import stages
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
+
+    from pollux_batch.data.settings import BatchSettings, Route
+    from pollux_batch.deferring import Leftover
+
+#: Providers promise the answers of a deferred job within a day.
+_DAY_S = 86_400.0
+
+
+def open_run(asked: Asked, *, route: Route, wait: bool, **job: Any) -> Job | DeferredRun | AutoRun:
+    """Open a job on its route. Raises ConfigurationError."""
+    if route == "auto":
+        takes_jobs = _allows_jobs(asked, job["settings"], job["journal"])
+        return AutoRun(asked, wait=wait, **job) if takes_jobs else Job(asked, **job)
+    return DeferredRun(asked, wait=wait, **job) if route == "batch" else Job(asked, **job)
+
+
+def _allows_jobs(asked: Asked, settings: BatchSettings, journal: Path | None) -> bool:
+    """Return whether deferred jobs will do: what is submitted already waits there, and more is if there is time."""
+    if journal is None or settings.budget is not None or settings.processes > 1:
+        return False
+    if _has_submissions(journal):
+        return True
+    if (settings.deadline_s or 0.0) < _DAY_S:
+        return False
+    hooks = stages.open_hooks(asked.config)
+    try:
+        return hooks.info.deferred is not None
+    finally:
+        hooks.close()
+
+
+def _has_submissions(journal: Path) -> bool:
+    if not journal.exists():
+        return False
+    with JournalView(journal) as view:
+        return view.count_submitted() > 0
+
+
+class AutoRun:
+    """A job by deferred jobs; what these do not answer is asked by live calls. Iterate over it once."""
+
+    def __init__(self, asked: Asked, *, settings: BatchSettings, is_ordered: bool, wait: bool, **job: Any) -> None:
+        self._asked = asked
+        self._settings = settings
+        self._is_ordered = is_ordered
+        self._job = job
+        self._leftovers: list[Leftover] = []
+        self._began = time.monotonic()
+        self._deferred = DeferredRun(
+            asked, settings=settings, is_ordered=False, wait=wait, leftovers=self._leftovers, **job
+        )
+        self._live: Job | None = None
+
+    @property
+    def termination(self) -> Termination:
+        """The reason for the end of the job."""
+        live, deferred = self._live and self._live.termination, self._deferred.termination
+        return live if live is not None and live.kind != "completed" else deferred
+
+    @property
+    def n_read(self) -> int:
+        """The number of items read so far."""
+        return self._deferred.n_read
+
+    @property
+    def has_read_all(self) -> bool:
+        """True once the end of the items was read."""
+        return self._deferred.has_read_all
+
+    def iter_results(self) -> Generator[WorkItemResult, None, None]:
+        """Yield the results as they come, or in order."""
+        results = self._iter_all()
+        yield from _iter_in_order(results) if self._is_ordered else results
+
+    def _iter_all(self) -> Iterator[WorkItemResult]:
+        yield from self._deferred.iter_results()
+        if not self._leftovers or self._deferred.termination.kind == "interrupted":
+            return
+        self._live = Job(self._ask_again(), settings=self._cut_deadline(), is_ordered=False, **self._job)
+        for result in self._live.iter_results():
+            result.submission_index = self._leftovers[result.submission_index].index
+            yield result
+
+    def _ask_again(self) -> Asked:
+        items = [attrs.evolve(leftover.item, id=leftover.label) for leftover in self._leftovers]
+        return attrs.evolve(self._asked, items=items)
+
+    def _cut_deadline(self) -> BatchSettings:
+        if self._settings.deadline_s is None:
+            return self._settings
+        left_s = self._settings.deadline_s - (time.monotonic() - self._began)
+        return attrs.evolve(self._settings, deadline_s=max(left_s, 0.001))
+
+
+def _iter_in_order(results: Iterable[WorkItemResult]) -> Iterator[WorkItemResult]:
+    held: dict[int, WorkItemResult] = {}
+    position = 0
+    for result in results:
+        held[result.submission_index] = result
+        while position in held:
+            yield held.pop(position)
+            position += 1
+    for index in sorted(held):
+        yield held[index]
