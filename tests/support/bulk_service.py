@@ -1,5 +1,6 @@
 """A Chat Completions server that answers each prompt with "re: " and the prompt."""
 
+from pollux_sync import hookimpl
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 
@@ -15,6 +16,19 @@ def read_prompt(request):
 
 def echo(request):
     return answer(f"re: {read_prompt(request)}")
+
+
+class Renderer:
+    """A plugin, as a release that renders requests with one field more."""
+
+    def __init__(self, field="seed"):
+        self._field = field
+
+    @hookimpl(wrapper=True)
+    def pollux_encode(self):
+        request = yield
+        request.body[self._field] = 7
+        return request
 
 
 class Service(ScriptedServer):

@@ -14,6 +14,7 @@ import pytest
 import anthropic_batches
 import gemini_batches
 import openai_batches
+from bulk_service import Renderer
 from gemini_api import error as gemini_error
 from gemini_api import response as gemini_response
 from gemini_api import text as gemini_text
@@ -177,33 +178,23 @@ def test_repairs_an_answer_of_a_job_when_it_is_asked_live(ask, finish, service):
     assert ask(["Who?"], options=options).outputs() == [Place("Pharos", 9)]
 
 
-class Renderer:
-    """A release that renders requests otherwise."""
-
-    @hookimpl(wrapper=True)
-    def pollux_encode(self):
-        request = yield
-        request.body["safetySettings"] = []
-        return request
-
-
 def test_stops_before_it_submits_what_waits_in_another_form(ask, service):
     ask(PROMPTS, route="batch", wait=False)
-    with pytest.raises(DriftError, match=r"safetySettings was null, and is \[\] now .*5 items so far"):
-        ask(["new", *PROMPTS], route="batch", wait=False, plugins=[Renderer()])
+    with pytest.raises(DriftError, match=r"safetySettings was null, and is 7 now .*5 items so far"):
+        ask(["new", *PROMPTS], route="batch", wait=False, plugins=[Renderer("safetySettings")])
     assert service.count_jobs() == 1
 
 
 def test_collects_what_was_submitted_in_another_form_when_told_to(ask, finish, service):
     ask(PROMPTS, route="batch", wait=False)
-    reused = finish(PROMPTS, plugins=[Renderer()], on_drift="reuse")
+    reused = finish(PROMPTS, plugins=[Renderer("safetySettings")], on_drift="reuse")
     assert (reused.succeeded, service.count_jobs()) == (5, 1)
     assert ask(PROMPTS).summary()["replayed"] == 5
 
 
 def test_submits_what_waits_in_another_form_again_when_told_to(ask, finish, service):
     ask(PROMPTS, route="batch", wait=False)
-    assert finish(PROMPTS, plugins=[Renderer()], on_drift="resend").succeeded == 5
+    assert finish(PROMPTS, plugins=[Renderer("safetySettings")], on_drift="resend").succeeded == 5
     assert service.count_jobs() == 2
 
 

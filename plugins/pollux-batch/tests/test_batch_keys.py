@@ -2,10 +2,10 @@
 
 import pytest
 
-from bulk_service import answer
+from bulk_service import Renderer, answer
 from gemini_api import KEY, Files
 from pollux_batch import BatchItem, DriftError, plan_batch, run_batch
-from pollux_sync import Config, Options, Source, hookimpl
+from pollux_sync import Config, Options, Source
 
 SYSTEM = Options(system_instruction="be brief", max_tokens=50)
 LETTER = Source.from_text("Dear Ada")
@@ -76,16 +76,6 @@ def test_asks_nothing_anew_for_another_name_of_a_stored_file(server, path, tmp_p
     again = run_batch(["a", "b"], **settings)
     # The file was stored twice, under a name of its own each time.
     assert (len(files.stored), again.summary()["replayed"]) == (2, 1)
-
-
-class Renderer:
-    """A release that renders requests otherwise."""
-
-    @hookimpl(wrapper=True)
-    def pollux_encode(self):
-        request = yield
-        request.body["seed"] = 7
-        return request
 
 
 def test_sends_nothing_of_a_chunk_that_has_drifted(ask, config, server):

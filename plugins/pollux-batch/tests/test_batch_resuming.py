@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bulk_service import answer
+from bulk_service import Renderer, answer
 from pollux_batch import run_batch
 from pollux_batch.errors import DriftError
 from pollux_sync import Config, ConfigurationError, Options, Source, hookimpl
@@ -170,16 +170,6 @@ def test_refuses_to_share_a_journal_with_another_process(ask, config, path):
         process.kill()
     # The lock ends with its process.
     assert ask(["p"]).succeeded == 1
-
-
-class Renderer:
-    """A release that renders requests otherwise."""
-
-    @hookimpl(wrapper=True)
-    def pollux_encode(self):
-        request = yield
-        request.body["seed"] = 7
-        return request
 
 
 @pytest.fixture
