@@ -176,7 +176,7 @@ def test_reports_pending_submissions(journal, report):
     run_batch(["a"], config=CONFIG, journal=journal)
     with sqlite3.connect(journal) as database:
         database.execute("INSERT INTO submissions VALUES (7, 's', 'm', NULL, '[{}]', '[]', 0, 0)")
-        database.executemany("INSERT INTO members VALUES (7, ?, ?, 'x')", [(0, b"a"), (1, b"b")])
+        database.executemany("INSERT INTO members VALUES (7, ?, ?, x'', 'x')", [(0, b"a"), (1, b"b")])
     database.close()
     page = report()
     assert "Pending submissions" in page.titles

@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from bulk_service import answer, echo, read_prompt
-from pollux_batch import TokenUsage, run_batch, stream_batch
+from pollux_batch import Retries, TokenUsage, run_batch, stream_batch
 from pollux_sync import Options
 from pollux_sync.testing.server import Answer
 
@@ -98,3 +98,11 @@ def test_keeps_answers_that_are_larger_than_what_may_wait(ask, server):
     assert ask(prompts, workers=12).succeeded == 12
     assert ask(prompts).outputs() == [prompt + text for prompt in prompts]
     assert len(server.requests) == 12
+
+
+def test_journal_has_the_tries_and_the_time_of_an_answer(ask, server, query):
+    server.reply(Answer(status=500, json={}))
+    result = ask(["a"], retries=Retries(initial_wait_s=0))
+    ((attempts, duration_s),) = query("SELECT attempts, duration_s FROM answers")
+    assert attempts == result.results[0].attempts == 2
+    assert 0 < duration_s <= result.results[0].duration_s

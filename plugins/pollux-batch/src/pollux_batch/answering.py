@@ -117,8 +117,10 @@ class _Asking:
         self._stop = job.stop
         # The scheduler has asked the scope for the first call.
         self._is_admitted = True
+        self._sent_at = 0.0
         self._answered_at: float | None = None
         self._sent = work.sent
+        self._tries = 0
         self._incident = self._scope.incident if work.sent is None else work.sent.incident
         self._failures = self._throttles = self._outages = 0
         self._rows: list[AnswerRow] = []
@@ -174,6 +176,8 @@ class _Asking:
         def attempt() -> tuple[Reply, HttpResponse]:
             self._enter_scope()
             self._is_charged = False
+            self._tries += 1
+            self._sent_at = time.monotonic() if self._sent is None else self._sent.sent_at
             try:
                 response, self._answered_at = self._take_sent() or self._send(request)
             except BaseException:
@@ -271,6 +275,8 @@ class _Asking:
                 total_tokens=usage.total_tokens,
                 cached_tokens=usage.cached_tokens,
                 cost=None if cost is None else str(cost),
+                attempts=self._tries,
+                duration_s=(self._answered_at or time.monotonic()) - self._sent_at,
                 at=time.time(),
             )
         )

@@ -13,7 +13,11 @@ AnswerFormat = Literal["response", "reply", "unread"]
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class AnswerRow:
-    """A paid answer. ``key`` and ``ask`` are hashes, as bytes: of the request sent, and of the item as asked."""
+    """A paid answer.
+
+    ``key`` and ``ask`` are hashes, as bytes: of the request sent, and of the item as asked. ``attempts`` is the number
+    of tries so far; ``duration_s`` is how long the last one took, zero for an answer of a deferred job.
+    """
 
     key: bytes
     ask: bytes
