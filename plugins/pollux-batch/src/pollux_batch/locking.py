@@ -13,11 +13,16 @@ else:
 
 
 def try_lock(file: Any) -> bool:
-    """Lock an open file; return False if another process, or another open file, holds its lock."""
+    """Lock an open file; return False if another process, or another open file, holds its lock.
+
+    Return True also where there are no locks, such as on some network drives.
+    """
     if not HAS_LOCKS:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # the folder has no locks
+        return True
     return True
