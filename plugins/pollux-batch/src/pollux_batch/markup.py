@@ -20,7 +20,7 @@ class Html(str):
 
 
 def to_html(value: object) -> Html:
-    """Return a value as HTML: `Html` as it is, anything else as the text that it prints as."""
+    """Return `Html` unchanged, and anything else as escaped text."""
     if isinstance(value, Html):
         return value
     text = str(value).encode("utf-8", "replace").decode()
@@ -28,24 +28,23 @@ def to_html(value: object) -> Html:
 
 
 def build_element(tag: str, *children: object, **attributes: object) -> Html:
-    """Return an element. An attribute is written without the underscore at its end, and with hyphens for others."""
+    """Return an element. Of an attribute's name a final underscore is dropped; others become hyphens."""
     inner = "".join(map(to_html, children))
     words = "".join(f' {_name_attribute(name)}="{to_html(value)}"' for name, value in attributes.items())
     return Html(f"<{tag}{words}>{inner}</{tag}>")
 
 
 def _name_attribute(name: str) -> str:
-    # SVG's viewBox alone has a capital letter.
     return name.removesuffix("_").replace("_", "-")
 
 
 def build_section(title: str, *children: object) -> Html:
-    """Return a section under a title; nothing where it has no content."""
+    """Return a section under a title, or nothing if it has no content."""
     return build_element("section", build_element("h2", title), *children) if any(children) else Html()
 
 
 def build_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
-    """Return a table; nothing where it has no rows. Numbers are aligned to the right."""
+    """Return a table, or nothing if it has no rows."""
     body = [build_element("tr", *map(_build_cell, row)) for row in rows]
     if not body:
         return Html()

@@ -35,7 +35,7 @@ def write_report(
 
     It has totals, runs, versions, charts, failures with their reasons, and what is in flight or pending. It has labels,
     but no answers: with ``texts`` a sample of 20 is added, which the plugin of the provider in ``config`` decodes.
-    Raises ConfigurationError if there is no such journal, and for a path that is no .html file or in use.
+    Raises ConfigurationError for a journal that cannot be read, and for a path in use or without the suffix .html.
     """
     place = Path(path)
     if place.suffix not in _SUFFIXES:

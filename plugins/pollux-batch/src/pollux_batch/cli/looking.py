@@ -15,7 +15,6 @@ from pollux_batch.describing import (
 )
 from pollux_batch.exporting import export_answers
 from pollux_batch.inspecting import inspect_journal
-from pollux_batch.reporting import write_report
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -56,6 +55,8 @@ def export(arguments: Namespace) -> int:
 
 def report_journal(arguments: Namespace) -> int:
     """Write what a journal holds as a page of HTML."""
+    from pollux_batch.reporting import write_report
+
     config = build_decoding_config(arguments)
     write_report(arguments.journal, arguments.out, texts=arguments.texts, config=config, overwrite=arguments.overwrite)
     write_remark(f"wrote {arguments.out}")
