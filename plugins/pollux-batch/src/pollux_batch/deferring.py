@@ -99,6 +99,14 @@ class DeferredRun:
 
     def _run(self) -> Iterator[WorkItemResult]:
         submitter = Submitter(self._journal, reuses_drifted=self._on_drift == "reuse")
+        yield from self._submit(submitter)
+        yield from self._collect(submitter)
+        if submitter.n_pending:
+            self.termination = Termination(
+                kind="submitted", reason=f"{submitter.n_pending} items wait for their answers: run again later"
+            )
+
+    def _submit(self, submitter: Submitter) -> Iterator[WorkItemResult]:
         while (chunk := self._feeder.read_chunk()) is not None:
             self._deliver_unasked(chunk)
             for work in chunk.works:
@@ -109,6 +117,8 @@ class DeferredRun:
         for work, error in submitter.refused:
             if not self._leave(work):
                 self._refuse(self._feeder.refuse(work, error))
+
+    def _collect(self, submitter: Submitter) -> Iterator[WorkItemResult]:
         failed: dict[bytes, Collected] = {}
         for collected in submitter.iter_items(self._stop, until=self._until):
             # An answer may follow the failure of the same request.
@@ -121,16 +131,13 @@ class DeferredRun:
         for collected in failed.values():
             if not self._leave(collected.work, is_left=collected.is_unanswered):
                 self._keep(collected)
-        if submitter.n_pending:
-            self.termination = Termination(
-                kind="submitted", reason=f"{submitter.n_pending} items wait for their answers: run again later"
-            )
 
     def _leave(self, work: Work | None, *, is_left: bool = True) -> bool:
         """Leave a work and its equals to live calls, where there are any; return whether it was left."""
         if self._leftovers is None or work is None or not is_left:
             return False
-        self._leftovers += [Leftover(e.index, e.label, e.item) for e in (work, *self._feeder.close(work))]
+        self._leftovers.append(Leftover(work.index, work.label, work.item))
+        self._leftovers += [Leftover(one.index, one.label, one.item) for one in self._feeder.close(work)]
         return True
 
     def _deliver_unasked(self, chunk: Chunk) -> None:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_batch.data.items import Asked, BatchItem
-from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.deferring import DeferredRun
 from pollux_batch.inspecting import JournalView
 from pollux_batch.running import Job
@@ -18,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
+    from pollux_batch.data.items import Asked
+    from pollux_batch.data.results import Termination, WorkItemResult
     from pollux_batch.data.settings import BatchSettings, Route
-    from pollux_batch.deferring import Leftover
+    from pollux_batch.data.work import Leftover
 
 #: Providers promise the answers of a deferred job within a day.
 _DAY_S = 86_400.0
@@ -73,8 +73,9 @@ class AutoRun:
     @property
     def termination(self) -> Termination:
         """The reason for the end of the job."""
-        live, deferred = self._live and self._live.termination, self._deferred.termination
-        return live if live is not None and live.kind != "completed" else deferred
+        if self._live is None or self._live.termination.kind == "completed":
+            return self._deferred.termination
+        return self._live.termination
 
     @property
     def n_read(self) -> int:
