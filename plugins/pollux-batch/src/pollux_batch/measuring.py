@@ -22,7 +22,7 @@ _MAX_ROWS = 20
 def measure_journal(view: JournalView) -> JournalFigures:
     """Return the figures of a journal. A job may be writing to it."""
     # Read once: the answers themselves lie between these columns, and may be books. SQLite keeps the table in a file.
-    view.select("CREATE TEMP TABLE facts AS SELECT run, at, duration_s, input_tokens, output_tokens FROM answers ")
+    view.select("CREATE TEMP TABLE facts AS SELECT run, at, duration_s, input_tokens, output_tokens FROM answers")
     ((charges, charged_tokens),) = view.select("SELECT COUNT(*), COALESCE(SUM(tokens), 0) FROM charges")
     return JournalFigures(
         timeline=_measure_timeline(view),

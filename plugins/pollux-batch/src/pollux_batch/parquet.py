@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-#: Read by few rows, since one may hold a book. With a buffer a file is read piece by piece, without by whole groups.
+#: Read by few rows, since one may hold a book. Without a buffer pyarrow would read whole groups of rows at once.
 _READ_ROWS, _BUFFER_BYTES = 100, 2**20
 #: Written by many rows, since each group costs a header, but never by more text than this.
 _GROUP_ROWS, _GROUP_CHARACTERS = 10_000, 16_000_000
@@ -39,35 +39,30 @@ def read_columns(path: Path) -> tuple[str, ...]:
 
 def iter_rows(path: Path) -> Iterator[dict[str, Any] | RowError]:
     """Yield the rows of a file, in a few megabytes of memory. Raises ConfigurationError where the file is damaged."""
-    number = 0
+    number = 1
     with _open(path) as file, _explain_errors(path):
         for batch in file.iter_batches(batch_size=_READ_ROWS, use_threads=False):
-            for row in _read_rows(batch):
-                number += 1
-                yield _build_error(number, row) if isinstance(row, Exception) else row
+            yield from _read_rows(batch, number)
+            number += batch.num_rows
 
 
-def _read_rows(batch: Any) -> Sequence[dict[str, Any] | Exception]:
+def _read_rows(batch: Any, number: int) -> Sequence[dict[str, Any] | RowError]:
     try:
-        rows: list[dict[str, Any] | Exception] = batch.to_pylist()
+        rows: list[dict[str, Any] | RowError] = batch.to_pylist()
     except (ValueError, OverflowError):
         # Python has no value for a cell, such as a date in the year 20,000: only its row is broken.
-        return [_read_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+        return [_read_row(batch.slice(index, 1), number + index) for index in range(batch.num_rows)]
     return rows
 
 
-def _read_row(batch: Any) -> dict[str, Any] | Exception:
+def _read_row(batch: Any, number: int) -> dict[str, Any] | RowError:
     try:
-        (row,) = batch.to_pylist()
+        row: dict[str, Any] = batch.to_pylist()[0]
     except (ValueError, OverflowError) as error:
-        return error
-    return dict(row)
-
-
-def _build_error(number: int, error: Exception) -> RowError:
-    return RowError(
-        f"line {number} has a value that Python cannot hold: {error}", hint="store it as a text", line=number
-    )
+        return RowError(
+            f"line {number} has a value that Python cannot hold: {error}", hint="store it as a text", line=number
+        )
+    return row
 
 
 def write_rows(

@@ -8,12 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from pollux_batch.charting import draw_bars
-from pollux_batch.describing import (
-    describe_end,
-    describe_failed,
-    format_time,
-    iter_changed_versions,
-)
+from pollux_batch.describing import describe_end, describe_failed, format_time, iter_changed_versions
 from pollux_batch.markup import Html, build_element, build_section, build_table
 
 if TYPE_CHECKING:
@@ -142,10 +137,9 @@ def _render_failures(report: JournalReport) -> Html:
 
 def _render_flights(report: JournalReport) -> Html:
     lost = [(run.number, len(run.lost), _list_labels(run.lost)) for run in report.runs[-_MAX_RUNS:] if run.lost]
-    title = "In flight and lost"
-    now = [build_element("p", f"In flight now, or lost if the run was killed: {_list_labels(report.in_flight)}")]
-    table = build_table(("before run", "lost", "items"), lost)
-    return build_section(title, *(now if report.in_flight else []), table)
+    note = f"In flight now, or lost if the run was killed: {_list_labels(report.in_flight)}"
+    now = build_element("p", note) if report.in_flight else Html()
+    return build_section("In flight and lost", now, build_table(("before run", "lost", "items"), lost))
 
 
 def _list_labels(labels: Sequence[str]) -> str:

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 from pollux_batch.cli.arguments import build_decoding_config
 from pollux_batch.cli.codes import DONE
 from pollux_batch.cli.terminal import write, write_json, write_pairs, write_remark
-from pollux_batch.describing import (
-    describe_end,
-    describe_failed,
-    format_time,
-    iter_changed_versions,
-)
+from pollux_batch.describing import describe_end, describe_failed, format_time, iter_changed_versions
 from pollux_batch.exporting import export_answers
 from pollux_batch.inspecting import inspect_journal
 
