@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
-    from pollux_batch.deferring import DeferredRun
-    from pollux_batch.routing import AutoRun
-    from pollux_batch.running import Job
+    from pollux_batch.routing import Run
     from pollux_sync import Config, Options, Source
 
 
@@ -108,7 +106,7 @@ def open_job(
     route: Route = "live",
     wait: bool = True,
     **settings: Any,
-) -> Job | DeferredRun | AutoRun:
+) -> Run:
     """Check all arguments and open a job. Raises ConfigurationError."""
     check_choice("route", route, Route)
     known = {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import RateLimits
 
 #: The calls in flight with which an adaptive scope begins.
-_FIRST_LIMIT = 4
+_FIRST_LIMIT = 20
 #: A limit is judged by the rate of answers over this time, and a higher one is kept if it brings so much more.
 _JUDGE_S = 0.1
 _LEAST_GAIN = 1.08

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from pollux_batch.data.settings import BatchSettings, Route
     from pollux_batch.data.work import Leftover
 
+#: Iterate over its results once.
+Run: TypeAlias = "Job | DeferredRun | AutoRun"
+
 #: Providers promise the answers of a deferred job within a day.
 _DAY_S = 86_400.0
 
 
-def open_run(asked: Asked, *, route: Route, wait: bool, **job: Any) -> Job | DeferredRun | AutoRun:
+def open_run(asked: Asked, *, route: Route, wait: bool, **job: Any) -> Run:
     """Open a job on its route. Raises ConfigurationError."""
     if route == "auto":
         takes_jobs = _allows_jobs(asked, job["settings"], job["journal"])

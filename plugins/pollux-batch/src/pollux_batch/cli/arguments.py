@@ -127,10 +127,13 @@ def _add_pace_arguments(parser: CommandParser) -> None:
     # No argument has a default here: one that is left out stays None, and the settings have the default.
     group = parser.add_argument_group("pace and cost")
     group.add_argument(
-        "--route", choices=get_args(Route), help="live calls, or the provider's deferred jobs; default: live"
+        "--route",
+        choices=get_args(Route),
+        help="live calls, the provider's deferred jobs, or what suits --deadline; default: live",
     )
     group.add_argument("--no-wait", action="store_true", help="with --route batch: submit, take what is there, return")
     group.add_argument("--workers", type=int, metavar="N", help="the most calls in flight; default: 32")
+    group.add_argument("--processes", type=int, metavar="N", help="how many processes make the calls; default: 1")
     group.add_argument("--rpm", dest="requests_per_minute", type=float, metavar="N", help="requests per minute")
     group.add_argument("--tpm", dest="tokens_per_minute", type=float, metavar="N", help="tokens per minute")
     group.add_argument("--attempts", dest="max_attempts", type=int, metavar="N", help="tries of an item; default: 3")
@@ -198,7 +201,7 @@ def build_order(arguments: Namespace) -> Order:
 
 def build_settings(arguments: Namespace) -> dict[str, Any]:
     """Return the keyword arguments of a job that say how it is carried out. Raises ConfigurationError."""
-    names = ("route", "workers", "dedupe", "on_drift", "deadline_s")
+    names = ("route", "workers", "processes", "dedupe", "on_drift", "deadline_s")
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.budget_usd is not None or arguments.budget_tokens is not None:
         settings["budget"] = Budget(usd=arguments.budget_usd, tokens=arguments.budget_tokens)

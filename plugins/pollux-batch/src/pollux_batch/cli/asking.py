@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from pollux_batch.data.reports import BatchPlan
     from pollux_batch.data.results import Termination
-    from pollux_batch.deferring import DeferredRun
-    from pollux_batch.running import Job
+    from pollux_batch.routing import Run
     from pollux_batch.writing import WrittenFiles
 
 
@@ -82,7 +81,7 @@ def _open_writer(arguments: Namespace) -> Any:
     return ResultWriter(arguments.out, overwrite=arguments.overwrite, prefix=arguments.prefix)
 
 
-def _read_results(job: Job | DeferredRun, writer: ResultWriter | None, *, is_quiet: bool) -> Progress:
+def _read_results(job: Run, writer: ResultWriter | None, *, is_quiet: bool) -> Progress:
     with Progress(choose_stream(is_quiet=is_quiet), job) as progress, closing(job.iter_results()) as results:
         for result in results:
             progress.count(result)

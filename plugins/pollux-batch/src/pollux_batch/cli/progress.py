@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pollux_batch.data.results import WorkItemResult
-    from pollux_batch.deferring import DeferredRun
+    from pollux_batch.routing import Run
 
 #: Seconds between two lines.
 _TERMINAL_S, _PLAIN_S = 0.5, 5.0
@@ -30,9 +30,7 @@ _LEAST_PAUSE_S = 1.0
 class Progress:
     """Counts the results of a run, and shows the counts. Used as a context manager; without a stream it only counts."""
 
-    def __init__(
-        self, stream: TextIO | None, job: Job | DeferredRun, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, stream: TextIO | None, job: Run, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._is_terminal = stream is not None and stream.isatty()
         self._job = job
