@@ -50,7 +50,7 @@ def hash_request(request: HttpRequest, hooks: Hooks) -> str:
     return digest.hexdigest()
 
 
-# Kept: many requests begin alike, and a job of bulk work hashes each of its own.
+# Kept, since the requests of one provider begin alike: bulk work asks for a key with every item.
 @lru_cache(maxsize=64)
 def _begin_digest(provider: str, address: str | None, method: str, path: str) -> hashlib._Hash:
     return hashlib.sha256(encode_json([KEY_VERSION, provider, address, method, path]))
