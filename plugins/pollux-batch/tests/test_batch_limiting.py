@@ -140,7 +140,7 @@ def test_begins_with_a_few_calls_and_goes_up_while_that_helps(open_scope):
         limits.append(n_admitted)
         now += 0.1
         finish_all(scope, now)
-    assert limits[0] == 4
+    assert limits[0] == 8
     assert max(limits) > 100
 
 
@@ -175,8 +175,8 @@ def test_slows_down_further_when_it_is_refused_again(open_scope):
     rates = []
     for _ in range(3):
         admitted = 0
-        for _ in range(500):
-            now += 0.01
+        for _ in range(400):
+            now += 0.005
             if scope.admit(0, now):
                 admitted += 1
                 scope.end()

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import RateLimits
 
 #: The calls in flight with which an adaptive scope begins.
-_FIRST_LIMIT = 20
+_FIRST_LIMIT = 8
 #: A limit is judged by the rate of answers over this time, and a higher one is kept if it brings so much more.
 _JUDGE_S = 0.1
 _LEAST_GAIN = 1.08
+#: Fewer answers than these tell too little of a rate.
+_LEAST_JUDGED = 8
 #: A lower one is kept if it brings at least this part: fewer calls in flight are easier on everybody.
 _LEAST_KEPT = 0.97
 #: Where more calls in flight brought nothing, it is tried again after this time, doubled up to the other.
@@ -26,15 +28,18 @@ _FIRST_RETRY_S, _MAX_RETRY_S = 0.5, 16.0
 #: What a refusal leaves of the limit.
 _BACK_OFF = 0.7
 _BACK_OFF_RATE = 0.95
+#: What was taken since the last refusal, over so long a time at least, is approached again with a little more.
+_LEAST_MEASURED_S = 2.0
+_ABOVE_SUSTAINED = 1.05
 #: The part of the rate before the first refusal that is tried next.
 _SUSTAINED = 0.7
 #: The time until the rate before a refusal is reached again: short after the first, when it is hardly known.
-_FIRST_RECOVERY_S, _RECOVERY_S = 3.0, 10.0
+_FIRST_RECOVERY_S, _RECOVERY_S = 1.5, 10.0
 #: Answers of the last seconds tell the rate that a provider takes.
 _WINDOW_S = 10.0
 #: So many failures in a row that say nothing about their items, and the provider counts as down.
 _FAILURES_TO_OPEN = 5
-_FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 5.0
+_FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 2.0
 
 
 class Bucket:
@@ -90,8 +95,10 @@ class _Climb:
         if not self._is_adaptive:
             return
         self._count += 1
-        if self._count >= self.limit and now - self._since >= _JUDGE_S:
-            self._judge(self._count / (now - self._since), now)
+        if self._count >= max(self.limit, _LEAST_JUDGED) and now - self._since >= _JUDGE_S:
+            # Where something else holds the calls back, their rate says nothing about the limit.
+            if self.was_reached:
+                self._judge(self._count / (now - self._since), now)
             self._count, self._since, self.was_reached = 0, now, False
 
     def _judge(self, rate: float, now: float) -> None:
@@ -115,8 +122,8 @@ class _Climb:
         if now < self._retry_at:
             return
         if self._goes_up:
-            grown = self.limit + max(1, self.limit // 8) if self._is_careful else self.limit * 2
-            tried = min(self._ceiling, grown) if self.was_reached else self.limit
+            grown = self.limit + max(1, self.limit // (8 if self._is_careful else 2))
+            tried = min(self._ceiling, grown)
         else:
             tried = max(1, self.limit // 2)
         self._goes_up = self._goes_up if tried != self.limit else not self._goes_up
@@ -126,6 +133,14 @@ class _Climb:
     def back_off(self, now: float) -> None:
         """Go down, since calls are refused."""
         self.limit = max(1, int(self.limit * _BACK_OFF))
+        self.stay(now)
+
+    def recover(self, limit: int) -> None:
+        """Go back to a part of the limit that held before an outage."""
+        self.limit = max(self.limit, limit // 2)
+
+    def stay(self, now: float) -> None:
+        """Go on with the limit as it is, and up in small steps."""
         self._proven, self._is_careful = None, True
         self._retry_at = now + _FIRST_RETRY_S
         self._count, self._since = 0, now
@@ -182,8 +197,10 @@ class Scope:
         self._paused_until = 0.0
         self._pauses = 0
         self._incident = 0
+        self._incident_at = now
         # The breaker
         self._failures = 0
+        self._limit_before = 1
         self._down_since: float | None = None
         self._probe_at = 0.0
         self._probe_s = _FIRST_PROBE_S
@@ -253,6 +270,7 @@ class Scope:
         if self._down_since is not None:
             self._down_since = None
             self._probe_s = _FIRST_PROBE_S
+            self._climb.recover(self._limit_before)
         self._answers.append(now)
         self._climb.record_answer(now)
 
@@ -278,25 +296,46 @@ class Scope:
     def _slow_down(self, now: float) -> None:
         if not self._is_adaptive:
             return
-        self._climb.back_off(now)
+        incident_at, self._incident_at = self._incident_at, now
         if self._pace is not None:
-            self._pace = _Pace(self._pace.rate * _BACK_OFF_RATE, _RECOVERY_S, now)
-        elif (rate := self._measure_rate(now)) is not None:
+            rate = self._choose_rate(self._pace.rate, incident_at, now)
+            self._pace = _Pace(rate, _RECOVERY_S, now)
+            # The pace keeps calls back; fewer of them in flight would keep it from being reached.
+            self._climb.stay(now)
+            return
+        self._climb.back_off(now)
+        rate = self._measure_rate(0.0, now)
+        if rate is not None:
             # The first refusal often ends a burst, whose rate no provider sustains.
             self._pace = _Pace(rate * _SUSTAINED, _FIRST_RECOVERY_S, now)
 
-    def _measure_rate(self, now: float) -> float | None:
-        """Return the calls a second that the provider has taken lately, pauses left out; None if there were too few."""
-        start = now - _WINDOW_S
+    def _choose_rate(self, refused: float, incident_at: float, now: float) -> float:
+        """Return the rate to approach after one that was refused: what was taken since the last refusal, if enough."""
+        # A pause may have filled the provider's bucket or not: half of it counts.
+        taken = self._measure_rate(incident_at, now, pauses=0.5)
+        if taken is None or now - incident_at < _LEAST_MEASURED_S:
+            return refused * _BACK_OFF_RATE
+        # Not far down at once: an outage may have been the reason that little was taken.
+        return min(refused * _BACK_OFF_RATE, max(taken * _ABOVE_SUSTAINED, refused * _SUSTAINED))
+
+    def _measure_rate(self, since: float, now: float, *, pauses: float = 0.0) -> float | None:
+        """Return the calls a second that the provider has taken lately, None if there were too few.
+
+        ``pauses`` is the part of each pause that counts.
+        """
+        start = max(since, now - _WINDOW_S)
         recent = [at for at in self._answers if at > start]
         if len(recent) < 2:  # noqa: PLR2004 - a rate needs two answers
             return None
-        start = max(start, recent[0])
+        if not pauses:
+            start = max(start, recent[0])
         paused_s = sum(max(0.0, min(end, now) - max(begin, start)) for begin, end in self._pause_times)
-        return len(recent) / max(now - start - paused_s, 0.2)
+        return len(recent) / max(now - start - paused_s * (1.0 - pauses), 0.2)
 
     def record_overload(self, now: float) -> None:
         """Learn from a failure of the provider that says nothing about the item: too many in a row, and it is down."""
+        if not self._failures:
+            self._limit_before = self._climb.limit
         self._failures += 1
         if self._is_adaptive:
             self._climb.back_off(now)
