@@ -298,8 +298,7 @@ class Scope:
             return
         incident_at, self._incident_at = self._incident_at, now
         if self._pace is not None:
-            rate = self._choose_rate(self._pace.rate, incident_at, now)
-            self._pace = _Pace(rate, _RECOVERY_S, now)
+            self._pace = _Pace(self._choose_rate(self._pace.rate, incident_at, now), _RECOVERY_S, now)
             # The pace keeps calls back; fewer of them in flight would keep it from being reached.
             self._climb.stay(now)
             return
