@@ -65,11 +65,7 @@ class Job:
         if settings.processes > 1:
             build_portable(asked.config)
         self._settings = settings
-        self._journal: Journal | MemoryJournal
-        if journal is None:
-            self._journal = MemoryJournal(self._end_entries)
-        else:
-            self._journal = Journal(journal, self._end_entries, slots=settings.workers * _SLOTS_A_WORKER)
+        self._journal = self._open_journal(journal)
         self._lanes = Lanes(settings)
         tokens, usd = self._journal.sum_spent() if settings.budget else (0, "0")
         self._ledger = Ledger(settings.budget, tokens, Decimal(usd))
@@ -97,6 +93,11 @@ class Job:
         self._termination: Termination | None = None
         self._deadline = time.monotonic() + (settings.deadline_s or math.inf)
         self._interrupts = 0
+
+    def _open_journal(self, path: Path | None) -> Journal | MemoryJournal:
+        if path is None:
+            return MemoryJournal(self._end_entries)
+        return Journal(path, self._end_entries, slots=self._settings.workers * _SLOTS_A_WORKER)
 
     @property
     def termination(self) -> Termination:
