@@ -72,14 +72,7 @@ class Job:
         self._reader = Reader(parser)
         self._feeder = Feeder(asked, settings, self._lanes, self._journal)
         self._outbox = Outbox(is_ordered=is_ordered, changed=self._announce_room)
-        self._scheduler = Scheduler(
-            settings.workers,
-            self._feed,
-            self._answer,
-            self._may_feed,
-            announce_end=self._outbox.end,
-            n_threads=_THREADS_BESIDE_SENDERS if settings.processes > 1 else None,
-        )
+        self._scheduler = self._build_scheduler()
         self._stop = threading.Event()
         self._answerer = Answerer(
             scheduler=self._scheduler,
@@ -98,6 +91,16 @@ class Job:
         if path is None:
             return MemoryJournal(self._end_entries)
         return Journal(path, self._end_entries, slots=self._settings.workers * _SLOTS_A_WORKER)
+
+    def _build_scheduler(self) -> Scheduler[Work]:
+        return Scheduler(
+            self._settings.workers,
+            self._feed,
+            self._answer,
+            self._may_feed,
+            announce_end=self._outbox.end,
+            n_threads=_THREADS_BESIDE_SENDERS if self._settings.processes > 1 else None,
+        )
 
     @property
     def termination(self) -> Termination:
