@@ -18,10 +18,11 @@ import sys
 from pollux_batch import Limits, stream_batch
 from pollux_sync import Config
 
-url, path, count = sys.argv[1:]
+url, path, count, processes = sys.argv[1:]
 config = Config(provider="local", model="m", base_url=url)
 items = ((f"row {n}", f"p{n}") for n in range(int(count)))
-for item in stream_batch(items, config=config, journal=path, workers=20, limits=Limits(adaptive=False)):
+settings = {"workers": 20, "limits": Limits(adaptive=False), "processes": int(processes)}
+for item in stream_batch(items, config=config, journal=path, **settings):
     assert item.success, item.error
     print(item.item_id, item.output, flush=True)
 """
@@ -45,8 +46,8 @@ with Service() as server:
 
 
 @contextlib.contextmanager
-def start_run(url, path, count):
-    command = [sys.executable, "-c", RUN, f"{url}/v1", str(path), str(count)]
+def start_run(url, path, count, *, processes=1):
+    command = [sys.executable, "-c", RUN, f"{url}/v1", str(path), str(count), str(processes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         try:
             yield process
@@ -116,11 +117,12 @@ def start_server():
 
 
 @pytest.mark.soak
-def test_soak_answers_every_item_once_through_kills(soak, path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_soak_answers_every_item_once_through_kills(soak, path, processes):
     n_kills = 0
     with start_server() as (url, counts):
         for _ in range(soak.rounds):
-            with start_run(url, path, 2_000) as process:
+            with start_run(url, path, 2_000, processes=processes) as process:
                 # Replayed results come first: the later of them, the further it gets.
                 for _ in range(soak.draw.randrange(1, 2_500)):
                     if not process.stdout.readline():

@@ -1,5 +1,6 @@
 """Several processes carry out the calls of a job; everything else is as with one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections import Counter
 import pytest
 
 from bulk_service import answer, echo, read_prompt
-from pollux_batch import Limits, Retries, dispatching
+from pollux_batch import Limits, Retries, distributing
 from pollux_sync import Config, ConfigurationError, Options, ProviderBugError, Source, hookimpl
 from pollux_sync.testing.server import Answer
 from sending_plugin import PidHeader, Strange
@@ -84,7 +85,7 @@ def test_keeps_at_most_workers_in_flight(ask_twice, server):
 
 def test_starts_no_process_where_nothing_is_sent(ask, ask_twice, monkeypatch):
     ask(["a", "b"])
-    monkeypatch.setattr(dispatching, "_start_process", lambda: pytest.fail("a process was started"))
+    monkeypatch.setattr(distributing, "_start_process", lambda: pytest.fail("a process was started"))
     assert ask_twice(["a", "b"]).succeeded == 2
 
 
@@ -129,6 +130,13 @@ def test_sends_files(ask_twice, server, tmp_path):
     image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     server.handler = lambda request: answer(str(b"data:image/png;base64" in request.body))
     assert ask_twice(["a", "b"], sources=[Source.from_file(image)]).outputs() == ["True", "True"]
+
+
+def test_reads_an_answer_that_came_as_events(ask_twice, server):
+    chunk = {"choices": [{"index": 0, "delta": {"content": "hello"}, "finish_reason": "stop"}]}
+    body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+    server.reply(Answer(body=body, headers={"Content-Type": "text/event-stream"}))
+    assert ask_twice(["a"]).outputs() == ["hello"]
 
 
 def test_names_the_address_that_cannot_be_reached(ask, config):
@@ -180,7 +188,7 @@ def test_reports_what_no_classifier_knows(ask_twice, config):
 
 
 def test_refuses_to_begin_where_no_sender_starts(ask_twice, server, monkeypatch, capfd):
-    monkeypatch.setattr(dispatching, "_PROGRAM", "raise SystemExit('no room')")
+    monkeypatch.setattr(distributing, "_PROGRAM", "raise SystemExit('no room')")
     with pytest.raises(ConfigurationError, match="does not start"):
         ask_twice(["a"])
     assert "no room" in capfd.readouterr().err
@@ -204,6 +212,12 @@ def test_refuses_a_client_of_the_callers(ask_twice):
         handed_over = Config(provider="openai", model="m", client=client)
         with pytest.raises(ConfigurationError, match="processes cannot share"):
             ask_twice(["a"], config=handed_over)
+
+
+def test_refuses_to_start_a_frozen_application(ask_twice, monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(ConfigurationError, match="frozen"):
+        ask_twice(["a"])
 
 
 @pytest.mark.parametrize("processes", [0, -1, 1.5, True])

@@ -14,7 +14,7 @@ import attrs
 from pollux_batch.budgeting import estimate_worst_case
 from pollux_batch.data.rows import AnswerFormat, AnswerRow, ChargeRow
 from pollux_batch.data.work import SentCall
-from pollux_batch.dispatching import build_loss
+from pollux_batch.distributing import build_loss
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure

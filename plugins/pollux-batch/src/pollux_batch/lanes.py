@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from pollux_batch.dispatching import SenderPool
+from pollux_batch.distributing import SenderPool
 from pollux_batch.limiting import Scope
 from pollux_sync import stages
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pollux_batch.data.settings import BatchSettings
-    from pollux_batch.dispatching import Receive
+    from pollux_batch.distributing import Receive
     from pollux_sync import Config
     from pollux_sync.plugin import HttpRequest
 

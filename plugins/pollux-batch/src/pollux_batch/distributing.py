@@ -228,6 +228,9 @@ def _take_pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]
 
 def build_portable(config: Config) -> Config:
     """Return what another process needs of a configuration. Raises ConfigurationError if it cannot have that."""
+    if getattr(sys, "frozen", False):
+        # There the interpreter is the application, which would start itself.
+        raise ConfigurationError("a frozen application cannot start senders", hint="leave processes out")
     if config.client is not None:
         raise ConfigurationError(
             "processes cannot share Config(client=...)", hint="pass api_key and base_url, or leave processes out"
