@@ -48,7 +48,7 @@ def batch(server: Loopback, size: Size) -> Report:
     notes = [
         "pollux-batch and async-batch-llm keep every answer in SQLite with full durability; the others keep none",
         "pollux-local is run_many",
-        "pollux-batch begins with four calls in flight and adds more while that helps; the others begin with 128",
+        "pollux-batch begins with eight calls in flight and adds more while that helps; the others begin with 128",
         f"generated: the process makes {made:,} answers itself, sends nothing, and keeps them in the same way",
         f"async-batch-llm is measured with {made_by_peer:,} generated answers",
         "the target for generated items/s is absolute, and so depends on the machine",
