@@ -28,3 +28,26 @@ class Strange:
     @hookimpl
     def pollux_send(self, request, client, timeout_s):
         raise StrangeError("a", "b")
+
+
+class Deadly:
+    """Ends every process that sends with it."""
+
+    @hookimpl
+    def pollux_send(self, request, client, timeout_s):
+        os._exit(3)
+
+
+def _import_elsewhere():
+    raise ImportError("not here")
+
+
+class Homesick:
+    """Cannot be unpickled."""
+
+    @hookimpl
+    def pollux_send(self, request, client, timeout_s):
+        raise NotImplementedError
+
+    def __reduce__(self):
+        return _import_elsewhere, ()

@@ -15,7 +15,7 @@ from bulk_service import answer, echo, read_prompt
 from pollux_batch import Limits, Retries, distributing
 from pollux_sync import Config, ConfigurationError, Options, ProviderBugError, Source, hookimpl
 from pollux_sync.testing.server import Answer
-from sending_plugin import PidHeader, Strange
+from sending_plugin import Deadly, Homesick, PidHeader, Strange
 
 ALL_AT_ONCE = Limits(adaptive=False)
 AT_ONCE = Retries(initial_wait_s=0)
@@ -179,6 +179,52 @@ def test_replaces_a_sender_that_has_died(ask_twice, config, server):
     result = ask_twice([f"p{n}" for n in range(60)], config=config(plugins=[PidHeader()]), retries=AT_ONCE)
     assert result.succeeded == 60
     assert len({read_sender(request) for request in server.requests} - set(killed)) == 2
+
+
+def test_keeps_its_pace_when_a_sender_has_died(ask_twice, config, server):
+    killed, times = [], []
+
+    def kill_one(request):
+        if read_prompt(request) == "p9" and not killed:
+            killed.append(read_sender(request))
+            os.kill(killed[0], signal.SIGKILL)
+        times.append(time.monotonic())
+        time.sleep(0.05)
+        return echo(request)
+
+    server.handler = kill_one
+    prompts = [f"p{n}" for n in range(100)]
+    result = ask_twice(prompts, config=config(plugins=[PidHeader()]), retries=AT_ONCE, workers=8)
+    assert result.succeeded == 100
+    flights = [sum(1 for other in times if at - 0.05 < other <= at) for at in times[-20:]]
+    assert max(flights) > 2
+
+
+def test_ends_a_sender_that_hangs(ask_twice, config, server, monkeypatch):
+    monkeypatch.setattr(distributing, "_GRACE_S", 0.5)
+    stopped = []
+
+    def stop_one(request):
+        if not stopped:
+            stopped.append(read_sender(request))
+            os.kill(stopped[0], signal.SIGSTOP)
+        return echo(request)
+
+    server.handler = stop_one
+    result = ask_twice(["a", "b", "c"], config=config(plugins=[PidHeader()], timeout_s=0.5), retries=AT_ONCE)
+    assert result.succeeded == 3
+    wait_for_end(stopped[0])
+
+
+def test_ends_where_a_sender_cannot_use_the_configuration(ask_twice, config, server):
+    with pytest.raises(ConfigurationError, match="cannot use the configuration: ImportError: not here"):
+        ask_twice(["a"], config=config(plugins=[Homesick()]))
+    assert server.requests == []
+
+
+def test_ends_where_no_sender_lives_to_answer(ask_twice, config):
+    result = ask_twice([f"p{n}" for n in range(30)], config=config(plugins=[Deadly()]), retries=Retries(max_attempts=9))
+    assert "have ended before they had answered a call" in result.failures[0].error
 
 
 def test_reports_what_no_classifier_knows(ask_twice, config):

@@ -14,7 +14,7 @@ import attrs
 from pollux_batch.budgeting import estimate_worst_case
 from pollux_batch.data.rows import AnswerFormat, AnswerRow, ChargeRow
 from pollux_batch.data.work import SentCall
-from pollux_batch.distributing import build_loss
+from pollux_batch.distributing import build_loss, is_loss
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure
@@ -322,7 +322,7 @@ class _Asking:
                 return None
             # The pause of the scope is what is waited for.
             return 0.0 if self._throttles <= retries.max_throttles else f"refused {self._throttles} times for its rate"
-        if fault.kind in _OVERLOADS and fault.retryable:
+        if fault.kind in _OVERLOADS and fault.retryable and not is_loss(fault):
             with self._scheduler.lock:
                 self._scope.record_overload(now)
                 is_down = self._scope.is_down(now)

@@ -8,11 +8,13 @@ that is promised for one process holds for many.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -35,8 +37,21 @@ if TYPE_CHECKING:
 
 #: How long a sender may take to start.
 _START_S = 60.0
+#: A sender that has not answered so long after the time limit of a call hangs.
+_GRACE_S = 30.0
+#: So many senders in a row may end without having answered a call.
+_MAX_UNPROVEN = 3
+_SENDER_LOST = "sender_lost"
 _SENDING_HOOKS = ("pollux_open", "pollux_address", "pollux_send", "pollux_close", "pollux_classify_error")
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pollux_batch.sending import main; main()"
+
+
+@attrs.frozen(weakref_slot=False)
+class _Awaited:
+    """What waits for an answer, and when it has waited too long."""
+
+    receive: Receive
+    overdue_at: float
 
 
 class SenderProcess:
@@ -44,11 +59,12 @@ class SenderProcess:
 
     def __init__(self) -> None:
         self.has_ended = False
+        #: True once it has answered a call.
+        self.is_proven = False
         self._lock = threading.Lock()
         self._numbers = count()
-        self._receivers: dict[int, Receive] = {}
-        self._started: SimpleQueue[object] = SimpleQueue()
-        self._receivers[READY.number] = self._started.put
+        self._awaited: dict[int, _Awaited] = {}
+        self._started = self._await(READY.number)
         self._process = _start_process()
         self._calls, self._answers = _take_pipes(self._process)
         self._reader = threading.Thread(target=self._read_answers, name="pollux-batch answers", daemon=True)
@@ -57,40 +73,48 @@ class SenderProcess:
     @property
     def n_in_flight(self) -> int:
         """The number of calls in flight."""
-        return len(self._receivers)
+        return len(self._awaited)
 
     def wait_started(self) -> None:
         """Wait until it is there. Raises ConfigurationError if it does not start."""
+        self._wait(self._started, f"a sender process does not start (exit status {self._process.poll()})")
+
+    def open_lane(self, lane: int, config: bytes) -> None:
+        """Have calls of a configuration carried out from now on. Raises ConfigurationError if that cannot be."""
+        number = next(self._numbers)
+        answer = self._await(number)
+        self._write(number, LaneOpening(number, lane, config))
+        self._wait(answer, "a sender process cannot use the configuration")
+
+    def _await(self, number: int) -> SimpleQueue[HttpResponse | PolluxError]:
+        inbox: SimpleQueue[HttpResponse | PolluxError] = SimpleQueue()
+        self._awaited[number] = _Awaited(inbox.put, math.inf)
+        return inbox
+
+    def _wait(self, inbox: SimpleQueue[HttpResponse | PolluxError], failure: str) -> None:
         try:
-            answer = self._started.get(timeout=_START_S)
+            answer = inbox.get(timeout=_START_S)
         except Empty:
-            answer = None
+            answer = PolluxError("it does not answer")
         if not isinstance(answer, HttpResponse):
             raise ConfigurationError(
-                f"a sender process does not start (exit status {self._process.poll()})",
-                hint="see what it wrote to the standard error; or leave processes out",
+                f"{failure}: {answer.message}", hint="see what it wrote to the standard error; or leave processes out"
             )
-
-    def open_lane(self, opening: LaneOpening) -> None:
-        """Have calls of a configuration carried out from now on."""
-        with suppress(OSError, ValueError):  # one that has ended is replaced with the next call
-            self._write(_dump(opening))
 
     def send(self, lane: int, request: HttpRequest, timeout_s: float, receive: Receive) -> None:
         """Begin a physical attempt; ``receive`` gets its answer or its error, in another thread."""
         number = next(self._numbers)
-        content = _dump(OutgoingCall(number, lane, request, timeout_s))
-        self._receivers[number] = receive
-        with suppress(OSError, ValueError):  # closed at the other end, or at this one
-            self._write(content)
+        self._awaited[number] = _Awaited(receive, time.monotonic() + timeout_s + _GRACE_S)
+        self._write(number, OutgoingCall(number, lane, request, timeout_s))
+
+    def _write(self, number: int, message: LaneOpening | OutgoingCall) -> None:
+        content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        with suppress(OSError, ValueError), self._lock:  # closed at the other end, or at this one
+            self._calls.write(content)
+            self._calls.flush()
         # Whoever read the answers until its end may have looked before this one waited for any.
         if self.has_ended:
             self._answer(number, build_loss("has ended"))
-
-    def _write(self, content: bytes) -> None:
-        with self._lock:
-            self._calls.write(content)
-            self._calls.flush()
 
     def _read_answers(self) -> None:
         try:
@@ -100,13 +124,18 @@ class SenderProcess:
         except Exception:  # noqa: BLE001 - whatever was read, it is no answer, and there will be no other
             self.has_ended = True
             self._answers.close()
-            for number in [*self._receivers]:
+            for number in [*self._awaited]:
                 self._answer(number, build_loss("has ended"))
 
     def _answer(self, number: int, answer: HttpResponse | PolluxError) -> None:
-        receive = self._receivers.pop(number, None)
-        if receive is not None:
-            receive(answer)
+        awaited = self._awaited.pop(number, None)
+        if awaited is not None:
+            self.is_proven = self.is_proven or (awaited.overdue_at < math.inf and not is_loss(answer))
+            awaited.receive(answer)
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether a call should have been answered long ago: the process is stopped, or hangs."""
+        return any(awaited.overdue_at < now for awaited in [*self._awaited.values()])
 
     def kill(self) -> None:
         """End the process at once. Calls in flight there fail."""
@@ -124,7 +153,8 @@ class SenderPool:
     def __init__(self, n_processes: int) -> None:
         self._n_processes = n_processes
         self._lock = threading.Lock()
-        self._openings: list[LaneOpening] = []
+        self._configs: list[bytes] = []
+        self._n_unproven = 0
         self._senders: list[SenderProcess] = []
         self._is_closed = False
 
@@ -134,12 +164,14 @@ class SenderPool:
         It raises ConfigurationError if no sender can be started. Raises ConfigurationError for a configuration that
         cannot be handed to another process.
         """
+        content = pickle.dumps(build_portable(config))
         with self._lock:
-            opening = LaneOpening(len(self._openings), build_portable(config))
-            self._openings.append(opening)
+            lane = len(self._configs)
             for sender in self._senders:
-                sender.open_lane(opening)
-        return partial(self._send, opening.lane)
+                if not sender.has_ended:
+                    sender.open_lane(lane, content)
+            self._configs.append(content)
+        return partial(self._send, lane)
 
     def _send(self, lane: int, request: HttpRequest, timeout_s: float, receive: Receive) -> None:
         try:
@@ -167,6 +199,12 @@ class SenderPool:
             if ended not in self._senders:  # another thread was faster
                 return self._senders[0]
             ended.kill()
+            self._n_unproven = 0 if ended.is_proven else self._n_unproven + 1
+            if self._n_unproven >= _MAX_UNPROVEN:
+                raise ConfigurationError(
+                    f"{self._n_unproven} sender processes have ended before they had answered a call",
+                    hint="see what they wrote to the standard error; or leave processes out",
+                )
             try:
                 (sender,) = self._launch(1)
             except ConfigurationError as error:
@@ -180,13 +218,20 @@ class SenderPool:
         try:
             for sender in senders:
                 sender.wait_started()
-                for opening in self._openings:
-                    sender.open_lane(opening)
+                for lane, config in enumerate(self._configs):
+                    sender.open_lane(lane, config)
         except BaseException:
             for sender in senders:
                 sender.kill()
             raise
         return senders
+
+    def end_overdue(self) -> None:
+        """End senders that do not answer; their calls are made again elsewhere."""
+        now = time.monotonic()
+        for sender in self._senders:
+            if not sender.has_ended and sender.is_overdue(now):
+                sender.kill()
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -202,10 +247,6 @@ class SenderPool:
 
 def _count_in_flight(sender: SenderProcess) -> int:
     return sender.n_in_flight
-
-
-def _dump(message: LaneOpening | OutgoingCall) -> bytes:
-    return pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _start_process() -> subprocess.Popen[bytes]:
@@ -257,4 +298,15 @@ def _takes_part(plugin: object) -> bool:
 
 def build_loss(fate: str) -> APIError:
     """Return the error of a call whose sender has gone."""
-    return APIError(f"a sender process {fate}", kind="connection", retryable=True, phase="generate")
+    return APIError(
+        f"a sender process {fate}",
+        kind="connection",
+        retryable=True,
+        phase="generate",
+        provider_code=_SENDER_LOST,
+    )
+
+
+def is_loss(fault: object) -> bool:
+    """Return whether a call failed because its sender has gone, which says nothing of the provider."""
+    return getattr(fault, "provider_code", None) == _SENDER_LOST

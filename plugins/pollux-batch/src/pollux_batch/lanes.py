@@ -43,7 +43,9 @@ class Lanes:
         self._lanes: dict[Config, Lane] = {}
         self._scopes: dict[tuple[str | None, ...], Scope] = {}
         self._lock = threading.Lock()
-        self._senders = SenderPool(settings.processes) if settings.processes > 1 else None
+        # More senders than calls would have nothing to do.
+        n_senders = min(settings.processes, settings.workers)
+        self._senders = SenderPool(n_senders) if settings.processes > 1 else None
 
     def find(self, config: Config) -> Lane:
         """Return the lane of a configuration, opened at its first use."""
@@ -79,6 +81,11 @@ class Lanes:
         self._end_senders()
         for lane in [*self._lanes.values()]:
             lane.hooks.close()
+
+    def end_overdue(self) -> None:
+        """End senders that do not answer; their calls are made again elsewhere."""
+        if self._senders is not None:
+            self._senders.end_overdue()
 
     def _end_senders(self) -> None:
         if self._senders is not None:

@@ -167,6 +167,7 @@ class Job:
             raise self._journal.failure
         if time.monotonic() >= self._deadline and self._termination is None:
             self.stop("batch_timeout", f"deadline_s={self._settings.deadline_s:g} has passed")
+        self._lanes.end_overdue()
         if not self._scheduler.is_over.is_set():
             return False
         # Items that could not be asked may still wait to be written.

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class LaneOpening:
-    """A configuration whose calls follow under its number."""
+    """A configuration, pickled by itself, whose calls follow under the number of its lane."""
 
+    number: int
     lane: int
-    config: Config
+    config: bytes
 
 
 @attrs.frozen(weakref_slot=False)
@@ -44,7 +45,7 @@ class OutgoingCall:
 
 @attrs.frozen(weakref_slot=False)
 class IncomingAnswer:
-    """The answer to the call of this number, or the error in place of one."""
+    """The answer to the call or the opening of this number, or the error in place of one."""
 
     number: int
     answer: HttpResponse | PolluxError
@@ -74,7 +75,7 @@ class Sender:
             except (EOFError, OSError):
                 return
             if isinstance(message, LaneOpening):
-                self._lanes[message.lane] = stages.open_hooks(message.config)
+                self._write(IncomingAnswer(message.number, self._open_lane(message)))
                 continue
             self._n_read += 1
             if self._n_read - self._n_done > self._n_threads:
@@ -82,10 +83,21 @@ class Sender:
                 threading.Thread(target=self._work, name="pollux-batch sender", daemon=True).start()
             self._queue.put(message)
 
+    def _open_lane(self, opening: LaneOpening) -> HttpResponse | PolluxError:
+        try:
+            config: Config = pickle.loads(opening.config)  # noqa: S301 - as above
+            self._lanes[opening.lane] = stages.open_hooks(config)
+        except BaseException as error:  # noqa: BLE001 - what is imported here may raise anything
+            return PolluxError(f"{type(error).__name__}: {error}")
+        return READY.answer
+
     def _work(self) -> None:
         while True:
             call = self._queue.get()
-            self._write(IncomingAnswer(call.number, self._carry_out(call)))
+            answer = self._carry_out(call)
+            with self._lock:
+                self._n_done += 1
+            self._write(IncomingAnswer(call.number, answer))
 
     def _carry_out(self, call: OutgoingCall) -> HttpResponse | PolluxError:
         hooks = self._lanes[call.lane]
@@ -111,7 +123,6 @@ class Sender:
             content = _dump(IncomingAnswer(answer.number, defect))
         try:
             with self._lock:
-                self._n_done += answer is not READY
                 self._answers.write(content)
                 self._answers.flush()
         except OSError:
