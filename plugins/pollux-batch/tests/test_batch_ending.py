@@ -7,6 +7,7 @@ import pytest
 
 from bulk_service import echo, read_prompt
 from pollux_batch import Budget, JournalError, Limits, run_batch, stream_batch
+from pollux_sync import ConfigurationError
 from pollux_sync.testing.server import Answer, Hang
 
 ALL_AT_ONCE = Limits(adaptive=False)
@@ -223,3 +224,27 @@ def test_tells_of_a_result_that_cannot_be_delivered(config):
     # The second of two equal items is read where answers are written.
     with pytest.raises((JournalError, SystemExit)):
         run_batch(["a", "a"], config=config(), parser=Leaving())
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"retries": 3}, "retries must be a Retries, got 3"),
+        ({"limits": 5}, "limits must be a Limits"),
+        ({"limits": 0}, "limits must be a Limits"),
+        ({"budget": 5}, "budget must be a Budget"),
+        ({"parser": 3}, "parser must be a function"),
+        ({"journal": ""}, "journal must be the path of a file"),
+        ({"journal": 5}, "journal must be the path of a file"),
+        ({"options": {"temperature": 1}}, "options must be Options"),
+        ({"wait": "no"}, "wait must be True or False"),
+        ({"ordered": 1}, "ordered must be True or False"),
+        ({"warm_prefix": "no"}, "warm_prefix must be True or False"),
+        ({"fail_fast": None}, "fail_fast must be True or False"),
+        ({"file": "a.db"}, "unknown argument 'file'"),
+    ],
+)
+def test_refuses_an_argument_of_another_kind(ask, server, argument, words):
+    with pytest.raises(ConfigurationError, match=words):
+        ask(["a"], **argument)
+    assert server.requests == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import closing
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.items import Asked
 from pollux_batch.data.results import BatchResult, WorkItemResult
-from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice
+from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice, check_flag
 from pollux_batch.routing import open_run
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
@@ -109,15 +109,39 @@ def open_job(
 ) -> Run:
     """Check all arguments and open a job. Raises ConfigurationError."""
     check_choice("route", route, Route)
-    known = {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
-    unknown = sorted(settings.keys() - known)
+    check_flag("wait", wait)
+    check_flag("ordered", ordered)
+    unknown = sorted(settings.keys() - _SETTINGS)
     if unknown:
-        raise ConfigurationError(f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")
+        raise ConfigurationError(
+            f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(_SETTINGS | _ARGUMENTS))}"
+        )
+    if parser is not None and not callable(parser):
+        raise ConfigurationError(f"parser must be a function, got {parser!r}", hint="pass a function of one argument")
     asked = Asked(items=items, config=config, options=options, sources=tuple(sources))
     job: dict[str, Any] = {
-        "settings": BatchSettings(limits=limits or Limits(), retries=retries or Retries(), budget=budget, **settings),
-        "journal": None if journal is None else Path(journal),
+        "settings": BatchSettings(
+            limits=Limits() if limits is None else limits,
+            retries=Retries() if retries is None else retries,
+            budget=budget,
+            **settings,
+        ),
+        "journal": None if journal is None else _read_path(journal),
         "parser": parser,
         "is_ordered": ordered,
     }
     return open_run(asked, route=route, wait=wait, **job)
+
+
+def _read_path(journal: object) -> Path:
+    if not isinstance(journal, str | os.PathLike) or not str(journal):
+        raise ConfigurationError(f"journal must be the path of a file, got {journal!r}", hint="journal='job.db'")
+    return Path(journal)
+
+
+_SETTINGS = frozenset(
+    {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
+)
+_ARGUMENTS = frozenset(
+    {"options", "sources", "journal", "parser", "ordered", "limits", "retries", "budget", "route", "wait"}
+)

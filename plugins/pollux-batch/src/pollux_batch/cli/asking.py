@@ -15,6 +15,7 @@ from pollux_batch.cli.terminal import write_json, write_pairs, write_remark
 from pollux_batch.recording import record_command
 from pollux_batch.surveying import plan_batch
 from pollux_batch.writing import ResultWriter, check_columns
+from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -78,6 +79,10 @@ def make_plan(arguments: Namespace) -> BatchPlan:
 def _open_writer(arguments: Namespace) -> Any:
     if arguments.out is None:
         return nullcontext()
+    if Path(arguments.out).resolve() == Path(arguments.input).resolve():
+        raise ConfigurationError(
+            f"{arguments.out!r} is the input, which the answers must not replace", hint="pass another path with --out"
+        )
     return ResultWriter(arguments.out, overwrite=arguments.overwrite, prefix=arguments.prefix)
 
 

@@ -119,6 +119,11 @@ class Asked:
             raise ConfigurationError(
                 f"config must be a Config, got {type(config).__name__}", hint="config=Config(provider=..., model=...)"
             )
+        options: object = self.options
+        if options is not None and not isinstance(options, Options):
+            raise ConfigurationError(
+                f"options must be Options, got {type(options).__name__}", hint="options=Options(...), or leave it out"
+            )
         items: object = self.items
         if isinstance(items, str | bytes) or not hasattr(items, "__iter__"):
             raise ConfigurationError(

@@ -43,6 +43,20 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         )
 
 
+def check_type(name: str, value: object, wanted: type) -> None:
+    """Raise ConfigurationError unless ``value`` is a ``wanted``."""
+    if not isinstance(value, wanted):
+        raise ConfigurationError(
+            f"{name} must be a {wanted.__name__}, got {value!r}", hint=f"pass {name}={wanted.__name__}(...), or nothing"
+        )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise ConfigurationError unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, got {value!r}", hint=f"pass {name}=True, or nothing")
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """The limits of each scope: one provider, address, model and key.
@@ -144,6 +158,12 @@ class BatchSettings:
     max_pending: int = 2_000
 
     def __attrs_post_init__(self) -> None:
+        for name, kind in (("limits", Limits), ("retries", Retries)):
+            check_type(name, getattr(self, name), kind)
+        if self.budget is not None:
+            check_type("budget", self.budget, Budget)
+        for name in ("warm_prefix", "fail_fast"):
+            check_flag(name, getattr(self, name))
         check_whole("workers", self.workers, typical="32")
         check_whole("processes", self.processes, typical="4")
         check_choice("dedupe", self.dedupe, Dedupe)
