@@ -74,7 +74,7 @@ class Answerer:
     def begin(self, work: Work) -> bool:
         """Have another process carry out the first call of a work; return False if `answer` has to do that.
 
-        Where middleware or observers are told of a call, they are told before it is sent.
+        It has to where a plugin observes calls or stands around them: that plugin sees a call before it is sent.
         """
         lane = work.lane
         if lane.begin is None or lane.hooks.is_watched or work.stored is not None:

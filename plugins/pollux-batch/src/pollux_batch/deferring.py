@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
 
-_STRETCH_S = 0.2
-
 
 class DeferredRun:
     """One run over the items of a job, by the provider's deferred jobs. Iterate over it once.

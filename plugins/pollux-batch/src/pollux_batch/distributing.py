@@ -48,7 +48,7 @@ _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pollux
 
 @attrs.frozen(weakref_slot=False)
 class _Awaited:
-    """What waits for an answer, and when it has waited too long."""
+    """A call or an opening without an answer yet, and the time after which its sender counts as hanging."""
 
     receive: Receive
     overdue_at: float
@@ -77,7 +77,7 @@ class SenderProcess:
 
     def wait_started(self) -> None:
         """Wait until it is there. Raises ConfigurationError if it does not start."""
-        self._wait(self._started, f"a sender process does not start (exit status {self._process.poll()})")
+        self._wait(self._started, "a sender process does not start")
 
     def open_lane(self, lane: int, config: bytes) -> None:
         """Have calls of a configuration carried out from now on. Raises ConfigurationError if that cannot be."""
@@ -98,7 +98,7 @@ class SenderProcess:
             answer = PolluxError("it does not answer")
         if not isinstance(answer, HttpResponse):
             raise ConfigurationError(
-                f"{failure}: {answer.message}", hint="see what it wrote to the standard error; or leave processes out"
+                f"{failure}: {answer.message}", hint="read its words on the standard error; or leave processes out"
             )
 
     def send(self, lane: int, request: HttpRequest, timeout_s: float, receive: Receive) -> None:
@@ -164,7 +164,7 @@ class SenderPool:
         It raises ConfigurationError if no sender can be started. Raises ConfigurationError for a configuration that
         cannot be handed to another process.
         """
-        content = pickle.dumps(build_portable(config))
+        content = pack_config(config)
         with self._lock:
             lane = len(self._configs)
             for sender in self._senders:
@@ -203,7 +203,7 @@ class SenderPool:
             if self._n_unproven >= _MAX_UNPROVEN:
                 raise ConfigurationError(
                     f"{self._n_unproven} sender processes have ended before they had answered a call",
-                    hint="see what they wrote to the standard error; or leave processes out",
+                    hint="read their words on the standard error; or leave processes out",
                 )
             try:
                 (sender,) = self._launch(1)
@@ -267,8 +267,8 @@ def _take_pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]
     return process.stdin, process.stdout
 
 
-def build_portable(config: Config) -> Config:
-    """Return what another process needs of a configuration. Raises ConfigurationError if it cannot have that."""
+def pack_config(config: Config) -> bytes:
+    """Return a configuration as a sender reads it. Raises ConfigurationError if no other process can have it."""
     if getattr(sys, "frozen", False):
         # There the interpreter is the application, which would start itself.
         raise ConfigurationError("a frozen application cannot start senders", hint="leave processes out")
@@ -277,18 +277,16 @@ def build_portable(config: Config) -> Config:
             "processes cannot share Config(client=...)", hint="pass api_key and base_url, or leave processes out"
         )
     plugins = [plugin for plugin in config.plugins or () if _takes_part(plugin)]
-    portable = attrs.evolve(config, plugins=plugins)
-    try:
-        pickle.dumps(portable)
-        is_portable = all(type(plugin).__module__ != "__main__" for plugin in plugins)
-    except Exception:  # noqa: BLE001 - pickling runs the code of plugins
-        is_portable = False
-    if not is_portable:
-        raise ConfigurationError(
-            "a plugin that takes part in sending cannot be handed to another process",
-            hint="define its class in a module that can be imported, or leave processes out",
-        )
-    return portable
+    failure: Exception | None = None
+    if all(type(plugin).__module__ != "__main__" for plugin in plugins):
+        try:
+            return pickle.dumps(attrs.evolve(config, plugins=plugins))
+        except Exception as error:  # noqa: BLE001 - pickling runs the code of plugins
+            failure = error
+    raise ConfigurationError(
+        "a plugin that takes part in sending cannot be handed to another process",
+        hint="define its class in a module that can be imported, or leave processes out",
+    ) from failure
 
 
 def _takes_part(plugin: object) -> bool:

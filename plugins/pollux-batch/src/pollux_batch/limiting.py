@@ -19,10 +19,10 @@ _FIRST_LIMIT = 8
 #: A limit is judged by the rate of answers over this time, and a higher one is kept if it brings so much more.
 _JUDGE_S = 0.1
 _LEAST_GAIN = 1.08
-#: Fewer answers than these tell too little of a rate.
-_LEAST_JUDGED = 8
 #: A lower one is kept if it brings at least this part: fewer calls in flight are easier on everybody.
 _LEAST_KEPT = 0.97
+#: Fewer answers than these are too few to judge by.
+_LEAST_JUDGED = 8
 #: Where more calls in flight brought nothing, it is tried again after this time, doubled up to the other.
 _FIRST_RETRY_S, _MAX_RETRY_S = 0.5, 16.0
 #: What a refusal leaves of the limit.

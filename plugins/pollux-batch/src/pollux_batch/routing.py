@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -92,17 +93,18 @@ class AutoRun:
 
     def iter_results(self) -> Generator[WorkItemResult, None, None]:
         """Yield the results as they come, or in order."""
-        results = self._iter_all()
-        yield from _iter_in_order(results) if self._is_ordered else results
+        with closing(self._iter_all()) as results:
+            yield from _iter_in_order(results) if self._is_ordered else results
 
-    def _iter_all(self) -> Iterator[WorkItemResult]:
+    def _iter_all(self) -> Generator[WorkItemResult, None, None]:
         yield from self._deferred.iter_results()
         if not self._leftovers or self._deferred.termination.kind == "interrupted":
             return
         self._live = Job(self._ask_again(), settings=self._cut_deadline(), is_ordered=False, **self._job)
-        for result in self._live.iter_results():
-            result.submission_index = self._leftovers[result.submission_index].index
-            yield result
+        with closing(self._live.iter_results()) as results:
+            for result in results:
+                result.submission_index = self._leftovers[result.submission_index].index
+                yield result
 
     def _ask_again(self) -> Asked:
         items = [attrs.evolve(leftover.item, id=leftover.label) for leftover in self._leftovers]

@@ -15,7 +15,7 @@ from pollux_batch.budgeting import Ledger
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import Entry, FailureRow
 from pollux_batch.delivering import Outbox, Reader, name_category
-from pollux_batch.distributing import build_portable
+from pollux_batch.distributing import pack_config
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
@@ -63,7 +63,7 @@ class Job:
     ) -> None:
         _check_files(settings.workers)
         if settings.processes > 1:
-            build_portable(asked.config)
+            pack_config(asked.config)
         self._settings = settings
         self._journal = self._open_journal(journal)
         self._lanes = Lanes(settings)

@@ -106,7 +106,7 @@ class Sender:
         except PolluxError as error:
             return error
         except BaseException as error:  # noqa: BLE001 - somebody waits for an answer, whatever has happened
-            return PolluxError(f"a sender failed: {type(error).__name__}: {error}")
+            return PolluxError(f"a sender failed: {type(error).__name__}: {hooks.scrub(str(error))}")
 
     def _send(self, call: OutgoingCall, hooks: stages.Hooks) -> HttpResponse:
         try:
