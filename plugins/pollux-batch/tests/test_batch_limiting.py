@@ -144,10 +144,10 @@ def test_begins_with_a_few_calls_and_goes_up_while_that_helps(open_scope):
     assert max(limits) > 100
 
 
-def test_goes_down_when_it_is_refused(open_scope):
+def test_goes_down_while_its_provider_fails(open_scope):
     scope, now = open_scope(Limits(), ceiling=4)
     count_admitted(scope, now)
-    scope.record_throttle(0.0, scope.incident, now)
+    scope.record_overload(now)
     assert scope.limit < 4
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from typing import TYPE_CHECKING
+
+from pollux_batch.pacing import Bucket, Pacer
 
 if TYPE_CHECKING:
     from pollux_batch.data.settings import Limits, Retries
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 #: The calls in flight with which an adaptive scope begins.
 _FIRST_LIMIT = 8
 #: A limit is judged by the rate of answers over this time, and a higher one is kept if it brings so much more.
-_JUDGE_S = 0.1
+_JUDGE_S = 0.05
 _LEAST_GAIN = 1.08
 #: A lower one is kept if it brings at least this part: fewer calls in flight are easier on everybody.
 _LEAST_KEPT = 0.97
@@ -27,45 +28,9 @@ _LEAST_JUDGED = 8
 _FIRST_RETRY_S, _MAX_RETRY_S = 0.5, 16.0
 #: What a refusal leaves of the limit.
 _BACK_OFF = 0.7
-_BACK_OFF_RATE = 0.95
-#: What was taken since the last refusal, over so long a time at least, is approached again with a little more.
-_LEAST_MEASURED_S = 2.0
-_ABOVE_SUSTAINED = 1.05
-#: The part of the rate before the first refusal that is tried next.
-_SUSTAINED = 0.7
-#: The time until the rate before a refusal is reached again: short after the first, when it is hardly known.
-_FIRST_RECOVERY_S, _RECOVERY_S = 1.5, 10.0
-#: Answers of the last seconds tell the rate that a provider takes.
-_WINDOW_S = 10.0
 #: So many failures in a row that say nothing about their items, and the provider counts as down.
 _FAILURES_TO_OPEN = 5
 _FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 2.0
-
-
-class Bucket:
-    """A quota that refills steadily: ``rate`` a second, up to ``burst`` at once. It may go below zero, as debt."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self.rate = rate
-        self.burst = max(burst, 1.0)
-        self._level = self.burst
-        self._at = now
-
-    def wait_s(self, amount: float, now: float) -> float:
-        """Return the seconds until ``amount`` can be taken, 0 if it can be now."""
-        self._refill(now)
-        # More than the bucket holds goes when it is full, and is paid for afterwards.
-        missing = min(amount, self.burst) - self._level
-        return missing / self.rate if missing > 0 else 0.0
-
-    def take(self, amount: float) -> None:
-        """Take an amount; a negative one gives back."""
-        self._level = min(self.burst, self._level - amount)
-
-    def _refill(self, now: float) -> None:
-        if now > self._at:
-            self._level = min(self.burst, self._level + (now - self._at) * self.rate)
-            self._at = now
 
 
 class _Climb:
@@ -122,7 +87,7 @@ class _Climb:
         if now < self._retry_at:
             return
         if self._goes_up:
-            grown = self.limit + max(1, self.limit // (8 if self._is_careful else 2))
+            grown = self.limit + max(1, self.limit // 4 if self._is_careful else self.limit)
             tried = min(self._ceiling, grown)
         else:
             tried = max(1, self.limit // 2)
@@ -146,34 +111,6 @@ class _Climb:
         self._count, self._since = 0, now
 
 
-class _Pace:
-    """The rate at which a provider was seen to refuse, approached again and then carefully exceeded.
-
-    The curve is that of TCP CUBIC: steep far below the rate, flat near it, and steep again far above, for a provider
-    that takes more than it did.
-    """
-
-    #: What a refusal leaves of the rate.
-    _LEFT = 0.9
-
-    def __init__(self, rate: float, recovery_s: float, now: float) -> None:
-        self._proven = rate
-        self._recovery_s = recovery_s
-        self._since = now
-        self.bucket = Bucket(rate * self._LEFT, max(1.0, rate * 0.1), now)
-
-    def wait_s(self, now: float) -> float:
-        """Return the seconds until a call may go."""
-        x = (now - self._since) / self._recovery_s - 1.0
-        self.bucket.rate = self._proven * (1.0 + (1.0 - self._LEFT) * x * x * x)
-        return self.bucket.wait_s(1.0, now)
-
-    @property
-    def rate(self) -> float:
-        """The calls a second now."""
-        return self.bucket.rate
-
-
 class Scope:
     """The limits of one scope. After a refusal ``next_at`` is the time at which a call may be admitted, else 0."""
 
@@ -190,14 +127,10 @@ class Scope:
         self._climb = _Climb(self._ceiling, is_adaptive=limits.adaptive, now=now)
         self._requests = _build_bucket(limits.requests_per_minute, limits.burst_s, now)
         self._tokens = _build_bucket(limits.tokens_per_minute, limits.burst_s, now)
-        #: None until the scope was refused for its rate.
-        self._pace: _Pace | None = None
-        self._answers: deque[float] = deque(maxlen=10_000)
-        self._pause_times: deque[tuple[float, float]] = deque(maxlen=100)
+        self._pacer = Pacer() if limits.adaptive else None
         self._paused_until = 0.0
         self._pauses = 0
         self._incident = 0
-        self._incident_at = now
         # The breaker
         self._failures = 0
         self._limit_before = 1
@@ -239,6 +172,8 @@ class Scope:
             return False
         for bucket, amount in self._list_buckets(n_tokens):
             bucket.take(amount)
+        if self._pacer is not None:
+            self._pacer.record_send(now)
         self.in_flight += 1
         self.next_at = 0.0
         if self.in_flight >= self._climb.limit:
@@ -246,12 +181,11 @@ class Scope:
         return True
 
     def _wait_for_buckets(self, n_tokens: int, now: float) -> float:
-        wait_s = self._pace.wait_s(now) if self._pace is not None else 0.0
+        wait_s = self._pacer.wait_s(now) if self._pacer is not None else 0.0
         return max([wait_s, *(bucket.wait_s(amount, now) for bucket, amount in self._list_buckets(n_tokens))])
 
     def _list_buckets(self, n_tokens: int) -> list[tuple[Bucket, float]]:
-        pace = self._pace.bucket if self._pace is not None else None
-        buckets = ((self._requests, 1.0), (pace, 1.0), (self._tokens, float(n_tokens)))
+        buckets = ((self._requests, 1.0), (self._tokens, float(n_tokens)))
         return [(bucket, amount) for bucket, amount in buckets if bucket is not None]
 
     def settle(self, estimated: int, actual: int | None) -> None:
@@ -271,14 +205,16 @@ class Scope:
             self._down_since = None
             self._probe_s = _FIRST_PROBE_S
             self._climb.recover(self._limit_before)
-        self._answers.append(now)
         self._climb.record_answer(now)
 
     def record_throttle(self, retry_after_s: float | None, incident: int, now: float) -> None:
         """Pause the scope after a refusal for its rate. Calls that were sent before the last pause belong to that."""
+        if self._pacer is not None:
+            self._pacer.record_refusal()
         if incident == self._incident:
             self._incident += 1
-            self._slow_down(now)
+            # The pace will keep calls back; fewer of them in flight would keep it from being reached.
+            self._climb.stay(now)
             wait_s = retry_after_s
             if wait_s is None:
                 wait_s = min(self._retries.throttle_wait_s * 2.0**self._pauses, self._retries.max_wait_s)
@@ -288,48 +224,7 @@ class Scope:
             self._pause(retry_after_s, now)
 
     def _pause(self, wait_s: float, now: float) -> None:
-        begin = max(now, self._paused_until)
         self._paused_until = max(self._paused_until, now + wait_s)
-        if self._paused_until > begin:
-            self._pause_times.append((begin, self._paused_until))
-
-    def _slow_down(self, now: float) -> None:
-        if not self._is_adaptive:
-            return
-        incident_at, self._incident_at = self._incident_at, now
-        if self._pace is not None:
-            self._pace = _Pace(self._choose_rate(self._pace.rate, incident_at, now), _RECOVERY_S, now)
-            # The pace keeps calls back; fewer of them in flight would keep it from being reached.
-            self._climb.stay(now)
-            return
-        self._climb.back_off(now)
-        rate = self._measure_rate(0.0, now)
-        if rate is not None:
-            # The first refusal often ends a burst, whose rate no provider sustains.
-            self._pace = _Pace(rate * _SUSTAINED, _FIRST_RECOVERY_S, now)
-
-    def _choose_rate(self, refused: float, incident_at: float, now: float) -> float:
-        """Return the rate to approach after one that was refused: what was taken since the last refusal, if enough."""
-        # A pause may have filled the provider's bucket or not: half of it counts.
-        taken = self._measure_rate(incident_at, now, pauses=0.5)
-        if taken is None or now - incident_at < _LEAST_MEASURED_S:
-            return refused * _BACK_OFF_RATE
-        # Not far down at once: an outage may have been the reason that little was taken.
-        return min(refused * _BACK_OFF_RATE, max(taken * _ABOVE_SUSTAINED, refused * _SUSTAINED))
-
-    def _measure_rate(self, since: float, now: float, *, pauses: float = 0.0) -> float | None:
-        """Return the calls a second that the provider has taken lately, None if there were too few.
-
-        ``pauses`` is the part of each pause that counts.
-        """
-        start = max(since, now - _WINDOW_S)
-        recent = [at for at in self._answers if at > start]
-        if len(recent) < 2:  # noqa: PLR2004 - a rate needs two answers
-            return None
-        if not pauses:
-            start = max(start, recent[0])
-        paused_s = sum(max(0.0, min(end, now) - max(begin, start)) for begin, end in self._pause_times)
-        return len(recent) / max(now - start - paused_s * (1.0 - pauses), 0.2)
 
     def record_overload(self, now: float) -> None:
         """Learn from a failure of the provider that says nothing about the item: too many in a row, and it is down."""
