@@ -175,7 +175,7 @@ def test_reports_what_was_lost_in_flight(journal, report):
 def test_reports_pending_submissions(journal, report):
     run_batch(["a"], config=CONFIG, journal=journal)
     with sqlite3.connect(journal) as database:
-        database.execute("INSERT INTO submissions VALUES (7, 's', 'm', NULL, '[{}]', '[]', 0, 0)")
+        database.execute("INSERT INTO submissions VALUES (7, '', 's', 'm', NULL, '[{}]', '[]', 0, 0)")
         database.executemany("INSERT INTO members VALUES (7, ?, ?, x'', 'x')", [(0, b"a"), (1, b"b")])
     database.close()
     page = report()

@@ -7,8 +7,10 @@ if TYPE_CHECKING:
     from pollux_batch.batching import run_batch, stream_batch
     from pollux_batch.caching import GeminiCachedModel
     from pollux_batch.calling import LLMCallPool, LLMGateway, call, call_result
+    from pollux_batch.carrying import carry_out_chunk
     from pollux_batch.classifying import DefaultErrorClassifier, PolluxErrorClassifier
     from pollux_batch.data.categories import ErrorCategory, ErrorClassifier, ErrorInfo, TimeoutCategory
+    from pollux_batch.data.chunks import ChunkCall, FleetAnswer, FleetChunk
     from pollux_batch.data.configs import (
         AbortMode,
         AttemptUsage,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         WrongTypeError,
     )
     from pollux_batch.exporting import export_answers, iter_answers
+    from pollux_batch.fleets import Fleet
     from pollux_batch.inspecting import inspect_journal
     from pollux_batch.models import (
         AnthropicModel,
@@ -82,7 +85,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "caching": ("GeminiCachedModel",),
     "calling": ("LLMCallPool", "LLMGateway", "call", "call_result"),
     "classifying": ("DefaultErrorClassifier", "PolluxErrorClassifier"),
+    "carrying": ("carry_out_chunk",),
     "data.categories": ("ErrorCategory", "ErrorClassifier", "ErrorInfo", "TimeoutCategory"),
+    "data.chunks": ("ChunkCall", "FleetAnswer", "FleetChunk"),
     "data.configs": (
         "AbortMode",
         "AttemptUsage",
@@ -122,6 +127,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "WrongTypeError",
     ),
     "exporting": ("export_answers", "iter_answers"),
+    "fleets": ("Fleet",),
     "inspecting": ("inspect_journal",),
     "models": (
         "AnthropicModel",
@@ -167,6 +173,7 @@ __all__ = [
     "Budget",
     "CallOutcome",
     "CallableStrategy",
+    "ChunkCall",
     "DeepSeekModel",
     "DeepSeekStrategy",
     "DefaultErrorClassifier",
@@ -176,6 +183,9 @@ __all__ = [
     "ErrorClassifier",
     "ErrorInfo",
     "ExportedAnswer",
+    "Fleet",
+    "FleetAnswer",
+    "FleetChunk",
     "FrameworkTimeoutError",
     "GeminiCachedModel",
     "GeminiModel",
@@ -228,6 +238,7 @@ __all__ = [
     "WrongTypeError",
     "call",
     "call_result",
+    "carry_out_chunk",
     "export_answers",
     "inspect_journal",
     "iter_answers",

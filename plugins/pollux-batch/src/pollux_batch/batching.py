@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_batch.data.items import Asked
 from pollux_batch.data.results import BatchResult, WorkItemResult
 from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice, check_flag
+from pollux_batch.fleets import find_fleet
 from pollux_batch.routing import open_run
 from pollux_sync.errors import ConfigurationError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.fleets import Fleet
     from pollux_batch.routing import Run
     from pollux_sync import Config, Options, Source
 
@@ -80,6 +82,8 @@ def stream_batch(
       where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
       run it again later, by cron. "auto" takes deferred jobs where ``deadline_s`` leaves a day for them, and asks by
       live calls what they do not answer.
+    * ``fleet``: a `Fleet` whose machines make the calls, or the name of an installed one. It works with ``wait`` as the
+      route "batch" does. Items with stored files, and what it does not answer, are asked by live calls from here.
     * ``max_pending``: the most items that are read and wait, for their call or for the reader of their results (2,000).
     * ``ordered``: yield in the order of the items.
     * ``fail_fast``: end at the first item that failed. ``deadline_s``: begin nothing after so many seconds.
@@ -105,6 +109,7 @@ def open_job(
     budget: Budget | None = None,
     route: Route = "live",
     wait: bool = True,
+    fleet: Fleet | str | None = None,
     **settings: Any,
 ) -> Run:
     """Check all arguments and open a job. Raises ConfigurationError."""
@@ -130,7 +135,7 @@ def open_job(
         "parser": parser,
         "is_ordered": ordered,
     }
-    return open_run(asked, route=route, wait=wait, **job)
+    return open_run(asked, route=route, wait=wait, fleet=None if fleet is None else find_fleet(fleet), **job)
 
 
 def _read_path(journal: object) -> Path:
@@ -143,5 +148,5 @@ _SETTINGS = frozenset(
     {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
 )
 _ARGUMENTS = frozenset(
-    {"options", "sources", "journal", "parser", "ordered", "limits", "retries", "budget", "route", "wait"}
+    {"options", "sources", "journal", "parser", "ordered", "limits", "retries", "budget", "route", "wait", "fleet"}
 )

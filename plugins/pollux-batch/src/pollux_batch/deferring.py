@@ -1,4 +1,4 @@
-"""A job by way of deferred jobs: feeding -> submitting -> delivering."""
+"""A job by way of deferred jobs or of a fleet: feeding -> submitting -> delivering."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pollux_batch.delivering import Outbox, Reader
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
-from pollux_batch.submitting import Collected, Submitter, build_rows
 from pollux_batch.waiting import Latch
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.plugin import Reply
@@ -29,10 +28,11 @@ if TYPE_CHECKING:
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Refused, Work
+    from pollux_batch.submitting import Collected, Submitter
 
 
 class DeferredRun:
-    """One run over the items of a job, by the provider's deferred jobs. Iterate over it once.
+    """One run over the items of a job, by submissions of them: ``open_submitter`` says to whom. Iterate over it once.
 
     Where there is a list of ``leftovers``, what the jobs did not answer goes there and gets no result.
     """
@@ -46,6 +46,7 @@ class DeferredRun:
         parser: Callable[[LLMResponse], Any] | None,
         is_ordered: bool,
         wait: bool,
+        open_submitter: Callable[[Journal], Submitter],
         leftovers: list[Leftover] | None = None,
     ) -> None:
         if journal is None:
@@ -58,10 +59,10 @@ class DeferredRun:
             raise ConfigurationError("route='batch' sends from one process", hint="leave processes out")
         self._until = time.monotonic() + (settings.deadline_s or math.inf) if wait else 0.0
         self._leftovers = leftovers
-        self._on_drift = settings.on_drift
         self._reader = Reader(parser)
         self._outbox = Outbox(is_ordered=is_ordered, changed=lambda: None)
         self._journal = Journal(journal, self._deliver)
+        self._open_submitter = open_submitter
         self._lanes = Lanes(settings)
         self._feeder = Feeder(asked, settings, self._lanes, self._journal, delivers=False)
         self._stop = Latch()
@@ -96,7 +97,7 @@ class DeferredRun:
         yield from self._outbox.take(0.0)
 
     def _run(self) -> Iterator[WorkItemResult]:
-        submitter = Submitter(self._journal, reuses_drifted=self._on_drift == "reuse")
+        submitter = self._open_submitter(self._journal)
         yield from self._submit(submitter)
         yield from self._collect(submitter)
         if submitter.n_pending:
@@ -108,7 +109,7 @@ class DeferredRun:
         while (chunk := self._feeder.read_chunk()) is not None:
             self._deliver_unasked(chunk)
             for work in chunk.works:
-                if not self._leave(work, is_left=work.lane.hooks.info.deferred is None):
+                if not self._leave(work, is_left=not submitter.takes(work)):
                     submitter.add(work)
             yield from self._outbox.take(0.0)
         submitter.submit()
@@ -119,8 +120,10 @@ class DeferredRun:
     def _collect(self, submitter: Submitter) -> Iterator[WorkItemResult]:
         failed: dict[bytes, Collected] = {}
         for collected in submitter.iter_items(self._stop, until=self._until):
+            if collected.needs_repair and self._leave(collected.work):
+                self._journal.write(Entry(tuple(collected.rows)))
             # An answer may follow the failure of the same request.
-            if isinstance(collected.item.outcome, Reply):
+            elif isinstance(collected.item.outcome, Reply):
                 failed.pop(collected.member.key, None)
                 self._keep(collected)
             else:
@@ -153,16 +156,15 @@ class DeferredRun:
             self._journal.write(Entry((build_refusal(refused, result),), [result]))
 
     def _keep(self, collected: Collected) -> None:
-        rows = build_rows(collected)
-        self._journal.write(Entry(tuple(rows), self._build_results(collected, rows)))
+        self._journal.write(Entry(tuple(collected.rows), self._build_results(collected)))
 
-    def _build_results(self, collected: Collected, rows: list[Any]) -> list[WorkItemResult]:
+    def _build_results(self, collected: Collected) -> list[WorkItemResult]:
         work, outcome = collected.work, collected.item.outcome
         if work is None:
             return []
         result = self._reader.read_outcome(work, outcome)
         result.token_usage = read_usage(outcome.usage)
-        costs = [row.cost for row in rows if isinstance(row, AnswerRow) and row.cost is not None]
+        costs = [row.cost for row in collected.rows if isinstance(row, AnswerRow) and row.cost is not None]
         result.cost = Decimal(costs[0]) if costs else None
         return [result, *self._reader.follow(self._feeder.close(work), work, outcome)]
 

@@ -34,6 +34,7 @@ class GroupWriter(ABC):
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_idle = False
+        self._is_keeping = False
         self._is_closing = False
         #: Why nothing can be kept any more, None while it can.
         self.failure: JournalError | None = None
@@ -62,6 +63,14 @@ class GroupWriter(ABC):
                 while self._waiting_bytes > _MAX_WAITING_BYTES and self.failure is None:
                     self._changed.wait(0.5)
 
+    def flush(self) -> None:
+        """Wait until all that was handed in is kept. Raises JournalError once keeping has failed."""
+        with self._lock:
+            while self.failure is None and (self._waiting or self._is_keeping):
+                self._changed.wait(0.01)
+        if self.failure is not None:
+            raise self.failure
+
     def end(self) -> None:
         """Keep what waits, and end the thread."""
         with self._lock:
@@ -78,6 +87,7 @@ class GroupWriter(ABC):
                     return
                 self._make_room(group)
                 self._kept(group)
+                self._is_keeping = False
         except BaseException as error:  # noqa: BLE001 - told to the thread that waits for the results
             failure = JournalError(f"the answers cannot be kept any more: {type(error).__name__}: {error}")
             failure.__cause__ = error
@@ -105,4 +115,6 @@ class GroupWriter(ABC):
                 while not self._waiting and not self._is_closing:
                     self._changed.wait(0.05)
                 self._is_idle = False
+        # Before anything is taken: whoever sees nothing wait must see this.
+        self._is_keeping = True
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]

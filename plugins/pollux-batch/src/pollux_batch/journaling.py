@@ -51,8 +51,8 @@ CREATE TABLE failures (
 CREATE TABLE charges (label TEXT NOT NULL, tokens INTEGER NOT NULL, cost TEXT, at REAL NOT NULL, run INTEGER NOT NULL);
 CREATE TABLE samples (ask BLOB NOT NULL UNIQUE, key BLOB NOT NULL, request BLOB NOT NULL);
 CREATE TABLE submissions (
-    id INTEGER PRIMARY KEY, scope TEXT NOT NULL, mark TEXT NOT NULL, attempted TEXT, jobs TEXT NOT NULL,
-    uploads TEXT NOT NULL, is_collected INTEGER NOT NULL, at REAL NOT NULL
+    id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, scope TEXT NOT NULL, mark TEXT NOT NULL, attempted TEXT,
+    jobs TEXT NOT NULL, uploads TEXT NOT NULL, is_collected INTEGER NOT NULL, at REAL NOT NULL
 );
 CREATE TABLE members (
     submission INTEGER NOT NULL, position INTEGER NOT NULL, key BLOB NOT NULL, ask BLOB NOT NULL, label TEXT NOT NULL,
@@ -134,20 +134,26 @@ class Journal(GroupWriter):
 
     # Submissions, in the thread that submits: on disk when the method returns
 
-    def list_submissions(self) -> list[tuple[Any, ...]]:
-        """Return the submissions whose answers are not collected: id, scope, mark, attempt, jobs and uploads."""
-        return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE NOT is_collected ORDER BY id", [])  # noqa: S608
+    def list_submissions(self, fleet: str) -> list[tuple[Any, ...]]:
+        """Return the submissions whose answers are not collected: id, scope, mark, attempt, jobs and uploads.
+
+        They are those to a fleet, or to the provider itself if that is empty.
+        """
+        query = f"SELECT {_SUBMISSION} FROM submissions WHERE NOT is_collected AND fleet = ? ORDER BY id"  # noqa: S608
+        return self._select(query, [fleet])
 
     def list_members(self, submission: int) -> list[Member]:
         """Return the items of a submission, in their order."""
         query = "SELECT key, ask, label FROM members WHERE submission = ? ORDER BY position"
         return [Member(*row) for row in self._select(query, [submission])]
 
-    def insert_submission(self, scope: str, mark: str, members: Sequence[Member], at: float) -> tuple[Any, ...]:
+    def insert_submission(
+        self, fleet: str, scope: str, mark: str, members: Sequence[Member], at: float
+    ) -> tuple[Any, ...]:
         """Record a submission and its items together; return it as `list_submissions` does."""
         with self._begin(self._reader):
-            columns = "(scope, mark, jobs, uploads, is_collected, at) VALUES (?, ?, '[]', '[]', 0, ?)"
-            number = self._reader.execute(f"INSERT INTO submissions {columns}", [scope, mark, at]).lastrowid or 0
+            columns = "(fleet, scope, mark, jobs, uploads, is_collected, at) VALUES (?, ?, ?, '[]', '[]', 0, ?)"
+            number = self._reader.execute(f"INSERT INTO submissions {columns}", [fleet, scope, mark, at]).lastrowid or 0
             self._insert_members(number, members)
         return self._select(f"SELECT {_SUBMISSION} FROM submissions WHERE id = ?", [number])[0]  # noqa: S608
 

@@ -1,9 +1,10 @@
-"""The route of a job: live calls, deferred jobs, or deferred jobs and then live calls for what these leave."""
+"""The route of a job: live calls, deferred jobs or a fleet, and then live calls for what these leave."""
 
 from __future__ import annotations
 
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -11,16 +12,22 @@ import attrs
 from pollux_batch.deferring import DeferredRun
 from pollux_batch.inspecting import JournalView
 from pollux_batch.running import Job
+from pollux_batch.shipping import FleetSubmitter, check_shippable
+from pollux_batch.submitting import JobSubmitter
 from pollux_sync import stages
+from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
     from pollux_batch.data.items import Asked
     from pollux_batch.data.results import Termination, WorkItemResult
     from pollux_batch.data.settings import BatchSettings, Route
     from pollux_batch.data.work import Leftover
+    from pollux_batch.fleets import Fleet
+    from pollux_batch.journaling import Journal
+    from pollux_batch.submitting import Submitter
 
 #: Iterate over its results once.
 Run: TypeAlias = "Job | DeferredRun | AutoRun"
@@ -29,12 +36,24 @@ Run: TypeAlias = "Job | DeferredRun | AutoRun"
 _DAY_S = 86_400.0
 
 
-def open_run(asked: Asked, *, route: Route, wait: bool, **job: Any) -> Run:
+def open_run(asked: Asked, *, route: Route, wait: bool, fleet: Fleet | None, **job: Any) -> Run:
     """Open a job on its route. Raises ConfigurationError."""
+    open_submitter = partial(JobSubmitter, reuses_drifted=job["settings"].on_drift == "reuse")
+    if fleet is not None:
+        _check_fleet(asked, route)
+        return AutoRun(asked, wait=wait, open_submitter=partial(FleetSubmitter, fleet, job["settings"]), **job)
     if route == "auto":
         takes_jobs = _allows_jobs(asked, job["settings"], job["journal"])
-        return AutoRun(asked, wait=wait, **job) if takes_jobs else Job(asked, **job)
-    return DeferredRun(asked, wait=wait, **job) if route == "batch" else Job(asked, **job)
+        return AutoRun(asked, wait=wait, open_submitter=open_submitter, **job) if takes_jobs else Job(asked, **job)
+    if route == "batch":
+        return DeferredRun(asked, wait=wait, open_submitter=open_submitter, **job)
+    return Job(asked, **job)
+
+
+def _check_fleet(asked: Asked, route: Route) -> None:
+    if route != "live":
+        raise ConfigurationError(f"a fleet makes live calls, not route={route!r}", hint="leave route or fleet out")
+    check_shippable(asked.config)
 
 
 def _allows_jobs(asked: Asked, settings: BatchSettings, journal: Path | None) -> bool:
@@ -60,9 +79,18 @@ def _has_submissions(journal: Path) -> bool:
 
 
 class AutoRun:
-    """A job by deferred jobs; what these do not answer is asked by live calls. Iterate over it once."""
+    """A job by submissions of its items; what these do not answer is asked by live calls. Iterate over it once."""
 
-    def __init__(self, asked: Asked, *, settings: BatchSettings, is_ordered: bool, wait: bool, **job: Any) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        *,
+        settings: BatchSettings,
+        is_ordered: bool,
+        wait: bool,
+        open_submitter: Callable[[Journal], Submitter],
+        **job: Any,
+    ) -> None:
         self._asked = asked
         self._settings = settings
         self._is_ordered = is_ordered
@@ -70,7 +98,13 @@ class AutoRun:
         self._leftovers: list[Leftover] = []
         self._began = time.monotonic()
         self._deferred = DeferredRun(
-            asked, settings=settings, is_ordered=False, wait=wait, leftovers=self._leftovers, **job
+            asked,
+            settings=settings,
+            is_ordered=False,
+            wait=wait,
+            open_submitter=open_submitter,
+            leftovers=self._leftovers,
+            **job,
         )
         self._live: Job | None = None
 

@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pollux_batch.data.responses import LLMResponse
     from pollux_batch.data.results import TerminationKind
     from pollux_batch.data.settings import BatchSettings
-    from pollux_batch.data.work import Refused, Work
+    from pollux_batch.data.work import Follower, Refused, Work
     from pollux_batch.limiting import Scope
     from pollux_batch.scheduling import Answered
     from pollux_sync.data.reply import Outcome
@@ -49,8 +50,33 @@ _FORBIDDEN = 403
 _SPARE_FILES = 128
 
 
+class ChunkReader(Protocol):
+    """The source of a job's works. One thread at a time calls `read_chunk`."""
+
+    @property
+    def count(self) -> int:
+        """The number of items read so far."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """True once the end of the items was read."""
+        ...
+
+    def read_chunk(self) -> Chunk | None:
+        """Return the next items, planned; None at the end."""
+        ...
+
+    def close(self, work: Work) -> list[Follower]:
+        """Note that a work has its result; return the items that wait for the same."""
+        ...
+
+
 class Job:
-    """One run over the items of a job. Iterate over it once; closing it ends the work in order."""
+    """One run over the items of a job. Iterate over it once; closing it ends the work in order.
+
+    ``open_feeder`` opens another source of works than the items.
+    """
 
     def __init__(
         self,
@@ -60,6 +86,7 @@ class Job:
         journal: Path | None,
         parser: Callable[[LLMResponse], Any] | None,
         is_ordered: bool,
+        open_feeder: Callable[[Lanes, Journal | MemoryJournal], ChunkReader] | None = None,
     ) -> None:
         _check_files(settings.workers)
         if settings.processes > 1:
@@ -70,7 +97,8 @@ class Job:
         tokens, usd = self._journal.sum_spent() if settings.budget else (0, "0")
         self._ledger = Ledger(settings.budget, tokens, Decimal(usd))
         self._reader = Reader(parser)
-        self._feeder = Feeder(asked, settings, self._lanes, self._journal)
+        open_feeder = open_feeder or partial(Feeder, asked, settings)
+        self._feeder = open_feeder(self._lanes, self._journal)
         self._outbox = Outbox(is_ordered=is_ordered, changed=self._announce_room)
         self._scheduler = self._build_scheduler()
         self._stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Submissions of deferred jobs in the journal: what was asked of a provider, before and after it was.
+"""Submissions in the journal: what was asked of a provider's deferred jobs or of a fleet, before and after it was.
 
 A submission and its members are on disk before anything is sent, so that a job that a killed process may have submitted
 is looked for, and never paid for twice.
@@ -92,11 +92,11 @@ class Submission:
         self._journal.update_submission(self.id, is_collected=1)
 
 
-def begin_submission(journal: Journal, scope: str, works: Sequence[Work]) -> Submission:
-    """Record a submission of works, in their order, and return it."""
+def begin_submission(journal: Journal, fleet: str, scope: str, works: Sequence[Work]) -> Submission:
+    """Record a submission of works, in their order, to a fleet if there is one; return it."""
     content = hashlib.sha256(b"".join(work.key for work in works)).hexdigest()
     mark = stages.create_mark(content)
-    row = journal.insert_submission(scope, mark, list_members(works), time.time())
+    row = journal.insert_submission(fleet, scope, mark, list_members(works), time.time())
     return Submission(journal, row)
 
 

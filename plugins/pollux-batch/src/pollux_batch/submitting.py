@@ -1,4 +1,4 @@
-"""Works -> deferred jobs -> answers: the way that takes up to a day, at half the price where the provider says so.
+"""Works -> submissions -> answers: by a provider's deferred jobs, at half the price where it says so, or by a fleet.
 
 The input is read to its end first. What is neither answered nor submitted goes into submissions of its own; those of an
 earlier run are looked at again, and never submitted twice.
@@ -7,8 +7,9 @@ earlier run are looked at again, and never submitted twice.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call
     from pollux_sync.errors import PolluxError
 
-#: How many items one submission has at most; the provider's limits may cut it into several jobs.
-_MAX_ITEMS = 20_000
 #: The waits between two looks at the jobs, in seconds.
 _FIRST_LOOK_S, _MAX_LOOK_S = 5.0, 300.0
 _UNANSWERED = frozenset({"missing", "expired", "cancelled"})
@@ -56,19 +55,24 @@ class Pending:
         self.works = [self.works[position] for position in kept]
         self.submission.record_members(self.members)
 
-    def build_collected(self, item: JobItem) -> Collected:
+    def build_collected(self, item: JobItem, rows: Sequence[AnswerRow | FailureRow]) -> Collected:
         """Return an item with its member and its work."""
-        return Collected(self.members[item.index], self.lane, self.works[item.index], item)
+        return Collected(self.members[item.index], self.works[item.index], item, rows)
 
 
 @attrs.frozen(eq=False)
 class Collected:
-    """An item of a job that has ended, with its work if the input of this run holds it."""
+    """An item of a submission that has ended, with its work if the input of this run holds it.
+
+    ``rows`` are what is to be kept of it: its answer as it came, and its failure. One that ``needs_repair`` has an
+    answer that does not fit its schema, and a live call may have it mended.
+    """
 
     member: Member
-    lane: Lane
     work: Work | None
     item: JobItem
+    rows: Sequence[AnswerRow | FailureRow]
+    needs_repair: bool = False
 
     @property
     def is_unanswered(self) -> bool:
@@ -80,19 +84,24 @@ class Collected:
         return error.kind != "malformed" and (self.item.status in _UNANSWERED or error.retryable)
 
 
-class Submitter:
+class Submitter(ABC):
     """Submits works, and collects their answers.
 
-    With ``reuses_drifted`` a work that an earlier run has submitted is the same, however it is rendered now.
-    ``refused`` are works that no job can have, with the reason.
+    ``fleet`` is the name of the fleet that gets them, empty for the provider itself: a journal may hold submissions of
+    both. With ``reuses_drifted`` a work that an earlier run has submitted is the same, however it is rendered now.
+    ``refused`` are works that no submission can have, with the reason.
     """
 
-    def __init__(self, journal: Journal, *, reuses_drifted: bool) -> None:
+    #: How many items one submission has at most.
+    max_items: ClassVar[int]
+
+    def __init__(self, journal: Journal, *, reuses_drifted: bool, fleet: str = "") -> None:
         self._journal = journal
+        self._fleet = fleet
         self.refused: list[tuple[Work, PolluxError]] = []
         self._pending: list[Pending] = []
         self._new: dict[Lane, list[Work]] = {}
-        self._earlier = [Submission(journal, row) for row in journal.list_submissions()]
+        self._earlier = [Submission(journal, row) for row in journal.list_submissions(fleet)]
         self._members = [journal.list_members(submission.id) for submission in self._earlier]
         #: The places of items in earlier submissions, as index and position, by key, and by question if wanted.
         self._places: dict[bytes, tuple[int, int]] = {}
@@ -109,13 +118,12 @@ class Submitter:
         works = (work for pending in self._pending for work in pending.works)
         return sum(work is not None for work in works)
 
+    @abstractmethod
+    def takes(self, work: Work) -> bool:
+        """Return whether a work can be submitted."""
+
     def add(self, work: Work) -> None:
         """Take a work: one that an earlier run has submitted goes back to its place."""
-        if work.lane.hooks.info.deferred is None:
-            raise ConfigurationError(
-                f"provider {work.lane.hooks.info.name!r} takes no deferred requests",
-                hint="leave route out, or use another provider",
-            )
         place = self._places.get(work.key) or self._places.get(work.ask)
         if place is None:
             self._add_new(work)
@@ -129,42 +137,80 @@ class Submitter:
     def _add_new(self, work: Work) -> None:
         works = self._new.setdefault(work.lane, [])
         works.append(work)
-        if len(works) == _MAX_ITEMS:
+        if len(works) == self.max_items:
             self._submit_new(work.lane)
 
     def submit(self) -> None:
-        """Submit all that was taken and is not submitted yet. Raises what `stages.submit_calls` raises."""
+        """Submit all that was taken and is not submitted yet. Raises APIError, and what else the service raises."""
         for pending in self._resumed.values():
+            self._pending.append(pending)
             self._finish_earlier(pending)
         for lane in [*self._new]:
             self._submit_new(lane)
-
-    def _finish_earlier(self, pending: Pending) -> None:
-        """Go on with a submission that was interrupted: its jobs exist, may exist, or are to be submitted."""
-        submission = pending.submission
-        covered = sum(job.request_count for job in submission.jobs)
-        self._pending.append(pending)
-        if covered >= len(pending.works):
-            return
-        missing = {position for position, work in enumerate(pending.works) if work is None}
-        if missing and submission.may_exist:
-            raise ConfigurationError(
-                f"a submission of {len(pending.works)} items was interrupted, and {len(missing)} of them are not in "
-                "the input any more",
-                hint="run once with the same input, so that it can be looked for and finished",
-            )
-        if missing:
-            pending.leave_out(missing)
-        self._submit(pending)
 
     def _submit_new(self, lane: Lane) -> None:
         works = self._new.pop(lane, [])
         if not works:
             return
-        submission = begin_submission(self._journal, lane.scope.name, works)
+        submission = begin_submission(self._journal, self._fleet, lane.scope.name, works)
         pending = Pending(submission, lane, list_members(works), [*works])
         self._pending.append(pending)
         self._submit(pending)
+
+    def iter_items(self, stop: Latch, *, until: float) -> Iterator[Collected]:
+        """Yield each item of the jobs that have ended, until all have or the monotonic clock reads ``until``.
+
+        An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
+        were yielded and the iterator is asked for the next.
+        """
+        look_s = _FIRST_LOOK_S
+        open_ones = [*self._pending]
+        while open_ones and not stop.is_set():
+            ended = [pending for pending in open_ones if self._has_ended(pending)]
+            for pending in ended:
+                yield from self._collect(pending)
+                open_ones.remove(pending)
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return
+            if open_ones and not ended:
+                stop.wait(min(look_s, left_s))
+                look_s = min(look_s * 1.5, _MAX_LOOK_S)
+
+    @abstractmethod
+    def _submit(self, pending: Pending) -> None:
+        """Submit what the journal has as a new submission."""
+
+    @abstractmethod
+    def _finish_earlier(self, pending: Pending) -> None:
+        """Go on with a submission of an earlier run, which may have been interrupted."""
+
+    @abstractmethod
+    def _has_ended(self, pending: Pending) -> bool:
+        """Return whether nothing more comes of a submission than is there."""
+
+    @abstractmethod
+    def _collect(self, pending: Pending) -> Iterator[Collected]:
+        """Yield the items of a submission that has ended; those whose answers are missing come last, as failures."""
+
+
+class JobSubmitter(Submitter):
+    """Submits works to their provider, which carries them out within a day."""
+
+    #: The provider's limits may cut a submission into several jobs.
+    max_items = 20_000
+
+    def takes(self, work: Work) -> bool:
+        return work.lane.hooks.info.deferred is not None
+
+    def add(self, work: Work) -> None:
+        """Take a work. Raises ConfigurationError if its provider has no deferred jobs."""
+        if not self.takes(work):
+            raise ConfigurationError(
+                f"provider {work.lane.hooks.info.name!r} takes no deferred requests",
+                hint="leave route out, or use another provider",
+            )
+        super().add(work)
 
     def _submit(self, pending: Pending) -> None:
         hooks = pending.lane.hooks
@@ -203,25 +249,22 @@ class Submitter:
         self.refused += [(work, error) for position, error in errors.items() if (work := pending.works[position])]
         pending.leave_out(errors)
 
-    def iter_items(self, stop: Latch, *, until: float) -> Iterator[Collected]:
-        """Yield each item of the jobs that have ended, until all have or the monotonic clock reads ``until``.
-
-        An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
-        were yielded and the iterator is asked for the next.
-        """
-        look_s = _FIRST_LOOK_S
-        open_ones = [*self._pending]
-        while open_ones and not stop.is_set():
-            ended = [pending for pending in open_ones if self._has_ended(pending)]
-            for pending in ended:
-                yield from self._collect(pending)
-                open_ones.remove(pending)
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                return
-            if open_ones and not ended:
-                stop.wait(min(look_s, left_s))
-                look_s = min(look_s * 1.5, _MAX_LOOK_S)
+    def _finish_earlier(self, pending: Pending) -> None:
+        """Go on with a submission that was interrupted: its jobs exist, may exist, or are to be submitted."""
+        submission = pending.submission
+        covered = sum(job.request_count for job in submission.jobs)
+        if covered >= len(pending.works):
+            return
+        missing = {position for position, work in enumerate(pending.works) if work is None}
+        if missing and submission.may_exist:
+            raise ConfigurationError(
+                f"a submission of {len(pending.works)} items was interrupted, and {len(missing)} of them are not in "
+                "the input any more",
+                hint="run once with the same input, so that it can be looked for and finished",
+            )
+        if missing:
+            pending.leave_out(missing)
+        self._submit(pending)
 
     def _has_ended(self, pending: Pending) -> bool:
         states = stages.inspect_jobs(pending.submission.jobs, pending.lane.hooks)
@@ -236,13 +279,15 @@ class Submitter:
             try:
                 for item in stages.iter_job_items(job, state, _list_calls(pending), hooks):
                     seen.add(item.index)
-                    yield pending.build_collected(item)
+                    yield pending.build_collected(item, _build_rows(pending, item))
             except APIError as error:
                 if error.kind != "malformed":
                     raise
                 damage = error
         self._pending.remove(pending)
         if damage is None:
+            # What the provider deletes now must be on disk.
+            self._journal.flush()
             pending.submission.record_end()
             stages.release_jobs(jobs, hooks, files=pending.submission.files)
             return
@@ -250,7 +295,8 @@ class Submitter:
         for index in sorted({*range(len(pending.works))} - seen):
             failure = Failure(copy_error(damage, call_idx=index))
             custom_id = build_custom_id(index)
-            yield pending.build_collected(JobItem(index=index, custom_id=custom_id, outcome=failure, status="missing"))
+            item = JobItem(index=index, custom_id=custom_id, outcome=failure, status="missing")
+            yield pending.build_collected(item, _build_rows(pending, item))
 
 
 def _list_calls(pending: Pending) -> Sequence[Call]:
@@ -282,12 +328,12 @@ def _deliver_files(
     return blocked
 
 
-def build_rows(collected: Collected) -> list[AnswerRow | FailureRow]:
+def _build_rows(pending: Pending, item: JobItem) -> list[AnswerRow | FailureRow]:
     """Return what is to be kept of an item: its answer as it came, and its failure."""
-    member, item, outcome, now = collected.member, collected.item, collected.item.outcome, time.time()
+    member, outcome, now = pending.members[item.index], item.outcome, time.time()
     rows: list[AnswerRow | FailureRow] = []
     if item.response is not None:
-        response, usage, hooks = item.response, outcome.usage, collected.lane.hooks
+        response, usage, hooks = item.response, outcome.usage, pending.lane.hooks
         cost = hooks.price(hooks.config.model, usage, tier="batch") if hooks.can_price else None
         rows.append(
             AnswerRow(

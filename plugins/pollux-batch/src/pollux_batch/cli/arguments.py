@@ -131,7 +131,10 @@ def _add_pace_arguments(parser: CommandParser) -> None:
         choices=get_args(Route),
         help="live calls, the provider's deferred jobs, or what suits --deadline; default: live",
     )
-    group.add_argument("--no-wait", action="store_true", help="with --route batch: submit, take what is there, return")
+    group.add_argument("--fleet", metavar="NAME", help="an installed fleet whose machines make the calls")
+    group.add_argument(
+        "--no-wait", action="store_true", help="with --route batch or --fleet: submit, take what is there"
+    )
     group.add_argument("--workers", type=int, metavar="N", help="the most calls in flight; default: 32")
     group.add_argument("--processes", type=int, metavar="N", help="how many processes make the calls; default: 1")
     group.add_argument("--rpm", dest="requests_per_minute", type=float, metavar="N", help="requests per minute")
@@ -201,7 +204,7 @@ def build_order(arguments: Namespace) -> Order:
 
 def build_settings(arguments: Namespace) -> dict[str, Any]:
     """Return the keyword arguments of a job that say how it is carried out. Raises ConfigurationError."""
-    names = ("route", "workers", "processes", "dedupe", "on_drift", "deadline_s")
+    names = ("route", "fleet", "workers", "processes", "dedupe", "on_drift", "deadline_s")
     settings = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.budget_usd is not None or arguments.budget_tokens is not None:
         settings["budget"] = Budget(usd=arguments.budget_usd, tokens=arguments.budget_tokens)

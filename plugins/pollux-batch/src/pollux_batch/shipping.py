@@ -1,0 +1,133 @@
+"""Works -> chunks of a fleet -> answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_batch.answering import lacks_repair, read_known
+from pollux_batch.data.chunks import ChunkCall, FleetChunk
+from pollux_batch.data.rows import StoredAnswer
+from pollux_batch.submitting import Submitter
+from pollux_sync import stages
+from pollux_sync.data.handles import build_custom_id
+from pollux_sync.data.reply import Failure
+from pollux_sync.data.request import AssetPart, JobItem, UploadPart
+from pollux_sync.errors import APIError, ConfigurationError, PolluxError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pollux_batch.data.chunks import FleetAnswer
+    from pollux_batch.data.settings import BatchSettings
+    from pollux_batch.data.work import Work
+    from pollux_batch.fleets import Fleet
+    from pollux_batch.journaling import Journal
+    from pollux_batch.submitting import Collected, Pending
+    from pollux_sync import Config
+    from pollux_sync.data.handles import ItemStatus
+    from pollux_sync.data.reply import Outcome
+
+#: The fields of a configuration that a worker needs. What it must not have, such as the key, it has of its own.
+_SHARED_FIELDS = ("provider", "model", "base_url", "timeout_s", "use_mock")
+#: Fields that have a part in sending, and that no worker can be given.
+_OWN_FIELDS = {"headers": "headers", "proxy": "a proxy", "client": "a client", "ca_bundle": "certificates"}
+
+
+class FleetSubmitter(Submitter):
+    """Ships works to a fleet. What it cannot take, and what it does not answer, is left to live calls."""
+
+    #: A worker that is lost loses no more time than these take.
+    max_items = 1_000
+
+    def __init__(self, fleet: Fleet, settings: BatchSettings, journal: Journal) -> None:
+        super().__init__(journal, fleet=fleet.name, reuses_drifted=settings.on_drift == "reuse")
+        self._chunks = fleet
+        self._settings = settings
+
+    def takes(self, work: Work) -> bool:
+        """Return whether a work can be shipped: not one with files that are stored at the provider, for one account."""
+        return not any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts)
+
+    def add(self, work: Work) -> None:
+        """Take a work. Raises ConfigurationError if its configuration holds what no worker can be given."""
+        check_shippable(work.lane.config)
+        super().add(work)
+
+    def _submit(self, pending: Pending) -> None:
+        config = pending.lane.config
+        works = [work for work in pending.works if work is not None]
+        chunk = FleetChunk(
+            mark=pending.submission.mark,
+            scope=pending.submission.scope,
+            settings={name: value for name in _SHARED_FIELDS if (value := getattr(config, name)) is not None},
+            limits=self._settings.limits,
+            retries=self._settings.retries,
+            calls=tuple(_build_call(work) for work in works),
+        )
+        self._chunks.submit(chunk)
+
+    def _finish_earlier(self, pending: Pending) -> None:
+        mark = pending.submission.mark
+        if mark in self._chunks.inspect([mark]):
+            return
+        # It was never taken, or is on its way: in both cases it is taken once, by its mark.
+        pending.leave_out({position for position, work in enumerate(pending.works) if work is None})
+        self._submit(pending)
+
+    def _has_ended(self, pending: Pending) -> bool:
+        mark = pending.submission.mark
+        return self._chunks.inspect([mark]).get(mark) == "ended"
+
+    def _collect(self, pending: Pending) -> Iterator[Collected]:
+        positions = {member.key.hex(): position for position, member in enumerate(pending.members)}
+        for answer in self._chunks.collect(pending.submission.mark):
+            position = positions.pop(answer.key, None)
+            if position is not None:
+                yield self._read_answer(pending, position, answer)
+        self._pending.remove(pending)
+        self._journal.flush()
+        pending.submission.record_end()
+        self._chunks.release(pending.submission.mark)
+        for position in positions.values():
+            error = APIError("the fleet gave no answer", phase="batch_collect", call_idx=position)
+            yield pending.build_collected(_build_item(position, Failure(error), "missing"), [])
+
+    def _read_answer(self, pending: Pending, position: int, answer: FleetAnswer) -> Collected:
+        member, work = pending.members[position], pending.works[position]
+        row = answer.to_row(ask=member.ask, label=member.label)
+        stored = StoredAnswer(key=row.key, label=row.label, format=row.format, body=row.body, request_id=row.request_id)
+        if work is None:
+            outcome: Outcome = Failure(PolluxError("the input does not hold the item"))
+            return pending.build_collected(_build_item(position, outcome, "succeeded"), [row])
+        item = _build_item(position, read_known(work, stored, self._journal), "succeeded")
+        needs_repair = lacks_repair(work, stored, self._journal)
+        return attrs.evolve(pending.build_collected(item, [row]), needs_repair=needs_repair)
+
+
+def check_shippable(config: Config) -> None:
+    """Raise ConfigurationError if a configuration holds what no worker can be given."""
+    for field, what in _OWN_FIELDS.items():
+        if getattr(config, field):
+            raise ConfigurationError(
+                f"a fleet cannot be given Config({field}=...)",
+                hint=f"leave it out here, and give the workers {what} of their own",
+            )
+
+
+def _build_call(work: Work) -> ChunkCall:
+    request = work.request or stages.encode_request(work.call, work.lane.hooks)
+    return ChunkCall(
+        key=work.key.hex(),
+        label=work.label,
+        path=request.path,
+        body=request.body or {},
+        method=request.method,
+        headers=dict(request.headers),
+        n_tokens=work.n_tokens,
+    )
+
+
+def _build_item(position: int, outcome: Outcome, status: ItemStatus) -> JobItem:
+    return JobItem(index=position, custom_id=build_custom_id(position), outcome=outcome, status=status)
