@@ -3,11 +3,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, JournalError, Retries, inspect_journal, run_batch, stream_batch
+from pollux_batch.data.rows import Entry, FailureRow
+from pollux_batch.journaling import Journal
 from pollux_sync import Config, ConfigurationError, Options, RetryPolicy, Source, hookimpl
 from pollux_sync.testing.server import Answer, Truncated
 
@@ -312,3 +315,23 @@ def test_works_with_a_config_of_its_own_for_an_item(ask, config, server_b):
     assert isinstance(config(), Config)
     result = ask(["a", BatchItem("b", config=config(base_url=f"{server_b.url}/v1"))])
     assert (result.outputs(), server_b.prompts) == (["re: a", "re: b"], ["b"])
+
+
+def test_waits_until_what_was_handed_in_is_kept(path):
+    kept, may_keep = [], threading.Event()
+
+    class SlowJournal(Journal):
+        def keep(self, group):
+            may_keep.wait(10)
+            return super().keep(group)
+
+    journal = SlowJournal(path, kept.extend)
+    journal.write(Entry((FailureRow(label="a", key=b"k", error="e", category="c"),)))
+    waiter = threading.Thread(target=journal.flush)
+    waiter.start()
+    waiter.join(0.1)
+    assert waiter.is_alive()
+    may_keep.set()
+    waiter.join(10)
+    assert len(kept) == 1
+    journal.close("completed")
