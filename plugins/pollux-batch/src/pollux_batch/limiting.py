@@ -125,8 +125,10 @@ class Scope:
         self._ceiling = min(ceiling, limits.max_concurrency or ceiling)
         self._is_adaptive = limits.adaptive
         self._climb = _Climb(self._ceiling, is_adaptive=limits.adaptive, now=now)
-        self._requests = _build_bucket(limits.requests_per_minute, limits.burst_s, now)
+        requests = _build_bucket(limits.requests_per_minute, limits.burst_s, now)
         self._tokens = _build_bucket(limits.tokens_per_minute, limits.burst_s, now)
+        #: The quotas that there are, and whether each counts tokens.
+        self._buckets = [(bucket, bucket is self._tokens) for bucket in (requests, self._tokens) if bucket is not None]
         self._pacer = Pacer() if limits.adaptive else None
         self._paused_until = 0.0
         self._pauses = 0
@@ -166,12 +168,14 @@ class Scope:
         if wait_until > now:
             self.next_at = wait_until
             return False
-        wait_s = self._wait_for_buckets(n_tokens, now)
+        wait_s = self._pacer.wait_s(now) if self._pacer is not None else 0.0
+        for bucket, counts_tokens in self._buckets:
+            wait_s = max(wait_s, bucket.wait_s(float(n_tokens) if counts_tokens else 1.0, now))
         if wait_s > 0:
             self.next_at = now + wait_s
             return False
-        for bucket, amount in self._list_buckets(n_tokens):
-            bucket.take(amount)
+        for bucket, counts_tokens in self._buckets:
+            bucket.take(float(n_tokens) if counts_tokens else 1.0)
         if self._pacer is not None:
             self._pacer.record_send(now)
         self.in_flight += 1
@@ -179,14 +183,6 @@ class Scope:
         if self.in_flight >= self._climb.limit:
             self._climb.was_reached = True
         return True
-
-    def _wait_for_buckets(self, n_tokens: int, now: float) -> float:
-        wait_s = self._pacer.wait_s(now) if self._pacer is not None else 0.0
-        return max([wait_s, *(bucket.wait_s(amount, now) for bucket, amount in self._list_buckets(n_tokens))])
-
-    def _list_buckets(self, n_tokens: int) -> list[tuple[Bucket, float]]:
-        buckets = ((self._requests, 1.0), (self._tokens, float(n_tokens)))
-        return [(bucket, amount) for bucket, amount in buckets if bucket is not None]
 
     def settle(self, estimated: int, actual: int | None) -> None:
         """Correct the tokens of a call that was answered; None keeps the estimate."""

@@ -43,7 +43,7 @@ class FleetSubmitter(Submitter):
 
     def __init__(self, fleet: Fleet, settings: BatchSettings, journal: Journal) -> None:
         super().__init__(journal, fleet=fleet.name, reuses_drifted=settings.on_drift == "reuse")
-        self._chunks = fleet
+        self._service = fleet
         self._settings = settings
 
     def takes(self, work: Work) -> bool:
@@ -66,11 +66,11 @@ class FleetSubmitter(Submitter):
             retries=self._settings.retries,
             calls=tuple(_build_call(work) for work in works),
         )
-        self._chunks.submit(chunk)
+        self._service.submit(chunk)
 
     def _finish_earlier(self, pending: Pending) -> None:
         mark = pending.submission.mark
-        if mark in self._chunks.inspect([mark]):
+        if mark in self._service.inspect([mark]):
             return
         # It was never taken, or is on its way: in both cases it is taken once, by its mark.
         pending.leave_out({position for position, work in enumerate(pending.works) if work is None})
@@ -78,18 +78,18 @@ class FleetSubmitter(Submitter):
 
     def _has_ended(self, pending: Pending) -> bool:
         mark = pending.submission.mark
-        return self._chunks.inspect([mark]).get(mark) == "ended"
+        return self._service.inspect([mark]).get(mark) == "ended"
 
     def _collect(self, pending: Pending) -> Iterator[Collected]:
         positions = {member.key.hex(): position for position, member in enumerate(pending.members)}
-        for answer in self._chunks.collect(pending.submission.mark):
+        for answer in self._service.collect(pending.submission.mark):
             position = positions.pop(answer.key, None)
             if position is not None:
                 yield self._read_answer(pending, position, answer)
         self._pending.remove(pending)
         self._journal.flush()
         pending.submission.record_end()
-        self._chunks.release(pending.submission.mark)
+        self._service.release(pending.submission.mark)
         for position in positions.values():
             error = APIError("the fleet gave no answer", phase="batch_collect", call_idx=position)
             yield pending.build_collected(_build_item(position, Failure(error), "missing"), [])
