@@ -10,10 +10,11 @@ from peers import ASYNC_BATCH, BATCH, BATCH_IN_TWO, BATCH_PEERS, OURS_LOCAL, SES
 from suites import Ratio, Report, Size, build_ratios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from loopback import Loopback
     from measuring import Key, Worker
+    from peers import Peer
 
 _THREADS = 128
 _WAITS = {"instant": 0, "50 ms": 50}
@@ -29,13 +30,15 @@ def batch(server: Loopback, size: Size) -> Report:
     rows: dict[str, list[float | None]] = {peer.name: [] for peer in BATCH_PEERS}
     missing: dict[str, str] = {}
     for wait, wait_ms in _WAITS.items():
-        samples = _measure_calls(server, wait_ms, size)
+        measure = partial(_measure_calls, server, wait_ms, size.costly_rounds)
+        samples = measure(BATCH_PEERS, size.batch_items)
+        processes = measure((BATCH, BATCH_IN_TWO), size.process_items)
         columns += [f"items/s, {wait}", f"CPU ms, {wait}"]
         for name, values in rows.items():
             cpu_s = samples.median((name, "cpu"))
             values += [samples.median((name, "rate")), None if cpu_s is None else cpu_s * 1000]
-        ratios += _build_call_ratios(samples, wait)
-        missing |= samples.missing
+        ratios += _build_call_ratios(samples, wait) + _build_process_ratios(processes, wait)
+        missing |= samples.missing | processes.missing
     generated, peaks = _measure_generated(server, size)
     columns += ["items/s, generated", "peak MiB, generated"]
     for name, values in rows.items():
@@ -48,6 +51,7 @@ def batch(server: Loopback, size: Size) -> Report:
     notes = [
         "pollux-batch and async-batch-llm keep every answer in SQLite with full durability; the others keep none",
         "pollux-local is run_many",
+        f"in two processes is compared over {size.process_items:,} items: to start them takes part of a second",
         "pollux-batch begins with eight calls in flight and adds more while that helps; the others begin with 128",
         f"generated: the process makes {made:,} answers itself, sends nothing, and keeps them in the same way",
         f"async-batch-llm is measured with {made_by_peer:,} generated answers",
@@ -56,9 +60,8 @@ def batch(server: Loopback, size: Size) -> Report:
     return Report("batch", title, columns, measured_rows, ratios, missing, notes)
 
 
-def _measure_calls(server: Loopback, wait_ms: int, size: Size) -> Samples:
+def _measure_calls(server: Loopback, wait_ms: int, rounds: int, peers: Sequence[Peer], count: int) -> Samples:
     """Return the items a second and the CPU seconds of an item, for each peer."""
-    count = size.batch_items
     cpu: dict[Key, list[float]] = {}
 
     def turn(name: str, worker: Worker) -> float:
@@ -66,9 +69,9 @@ def _measure_calls(server: Loopback, wait_ms: int, size: Size) -> Samples:
         cpu.setdefault((name, "cpu"), []).append(cost["cpu_s"] / count)
         return count / cost["wall_s"]
 
-    with open_workers(BATCH_PEERS, server.base_url(wait_ms), _THREADS) as (running, missing):
+    with open_workers(peers, server.base_url(wait_ms), _THREADS) as (running, missing):
         turns = {(name, "rate"): partial(turn, name, worker) for name, worker in running.items()}
-        samples = measure_in_rounds(turns, size.costly_rounds)
+        samples = measure_in_rounds(turns, rounds)
     # The first sample of each is that of the warm-up.
     samples.values |= {key: values[1:] for key, values in cpu.items() if key[0] not in samples.missing}
     samples.missing |= missing
@@ -82,12 +85,17 @@ def _build_call_ratios(samples: Samples, wait: str) -> list[Ratio]:
         (BATCH, SESSIONS, 1.6),
         (BATCH, URLLIB3, 0.65),
         (BATCH, OURS_LOCAL, None),
-        (BATCH_IN_TWO, BATCH, 1.25),
     ):
         what = f"{ours.name} / {theirs.name}, items/s: {wait}"
         ratios += build_ratios(samples, what, (ours.name, "rate"), (theirs.name, "rate"), target, at_least=True)
     what = f"{BATCH.name} / {OURS_LOCAL.name} run_many, CPU: {wait}"
     return ratios + build_ratios(samples, what, (BATCH.name, "cpu"), (OURS_LOCAL.name, "cpu"), 1.5)
+
+
+def _build_process_ratios(samples: Samples, wait: str) -> list[Ratio]:
+    what = f"{BATCH_IN_TWO.name} / {BATCH.name}, items/s: {wait}"
+    ours, theirs = (BATCH_IN_TWO.name, "rate"), (BATCH.name, "rate")
+    return build_ratios(samples, what, ours, theirs, 1.25, at_least=True)
 
 
 def _measure_generated(server: Loopback, size: Size) -> tuple[Samples, dict[str, float]]:

@@ -54,6 +54,7 @@ class Size:
     file_bytes: int
     file_calls: int
     batch_items: int
+    process_items: int
     generated_items: int
 
 
@@ -67,6 +68,7 @@ FULL = Size(
     file_bytes=10**9,
     file_calls=200,
     batch_items=3_000,
+    process_items=10_000,
     generated_items=1_000_000,
 )
 QUICK = Size(
@@ -79,6 +81,7 @@ QUICK = Size(
     file_bytes=10**8,
     file_calls=50,
     batch_items=1_000,
+    process_items=3_000,
     generated_items=50_000,
 )
 
