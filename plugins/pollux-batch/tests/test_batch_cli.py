@@ -127,6 +127,36 @@ def test_run_refuses_bad_arguments_before_it_sends_anything(folder, arguments, m
     assert not Path("j.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--processes 0", "processes must be"),
+        ("--workers 10000000", "as many connections"),
+        ("--deadline 0", "deadline_s must be"),
+        ("--route batch --processes 2", "sends from one process"),
+        ("--route batch --budget-tokens 9", "keeps no budget"),
+        ("--out out.xlsx", "no known format"),
+        ("--out ./in.csv --overwrite", "is the input"),
+        ("--out clash.jsonl --prefix k", "column 'kerror' already"),
+    ],
+)
+def test_plan_refuses_the_arguments_that_run_refuses(folder, words, message):
+    (folder / "in.csv").write_text("key,text,kerror\n1,Hello,none\n")
+    refusals = []
+    for command in ("plan", "run"):
+        with pytest.raises(ConfigurationError, match=message) as caught:
+            main([command, *RUN, *words.split()])
+        refusals.append((caught.value.message, caught.value.hint))
+    assert refusals[0] == refusals[1]
+    assert not Path("j.db").exists()
+
+
+def test_plan_counts_where_the_output_is_there_already(folder, capsys):
+    main(["run", *RUN, "--out", "out.jsonl"])
+    assert main(["plan", *RUN, "--out", "out.jsonl"]) == 0
+    assert "answered  3 in the journal" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("missing", ["provider", "model"])
 def test_run_needs_a_provider_and_a_model(missing):
     given = {"provider": ["-m", "any"], "model": ["-p", "any"]}[missing]

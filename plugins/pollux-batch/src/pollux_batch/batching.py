@@ -8,9 +8,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pollux_batch.checking import check_settings
 from pollux_batch.data.items import Asked
 from pollux_batch.data.results import BatchResult, WorkItemResult
-from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice, check_flag
+from pollux_batch.data.settings import check_flag
 from pollux_batch.fleets import find_fleet
 from pollux_batch.routing import open_run
 from pollux_sync.errors import ConfigurationError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.data.responses import LLMResponse
+    from pollux_batch.data.settings import Route
     from pollux_batch.fleets import Fleet
     from pollux_batch.routing import Run
     from pollux_sync import Config, Options, Source
@@ -104,34 +106,20 @@ def open_job(
     journal: str | os.PathLike[str] | None,
     parser: Callable[[LLMResponse], Any] | None = None,
     ordered: bool = False,
-    limits: Limits | None = None,
-    retries: Retries | None = None,
-    budget: Budget | None = None,
     route: Route = "live",
     wait: bool = True,
     fleet: Fleet | str | None = None,
     **settings: Any,
 ) -> Run:
     """Check all arguments and open a job. Raises ConfigurationError."""
-    check_choice("route", route, Route)
-    check_flag("wait", wait)
     check_flag("ordered", ordered)
-    unknown = sorted(settings.keys() - _SETTINGS)
-    if unknown:
-        raise ConfigurationError(
-            f"unknown argument {unknown[0]!r}", hint=f"known are: {', '.join(sorted(_SETTINGS | _ARGUMENTS))}"
-        )
     if parser is not None and not callable(parser):
         raise ConfigurationError(f"parser must be a function, got {parser!r}", hint="pass a function of one argument")
     asked = Asked(items=items, config=config, options=options, sources=tuple(sources))
+    path = None if journal is None else _read_path(journal)
     job: dict[str, Any] = {
-        "settings": BatchSettings(
-            limits=Limits() if limits is None else limits,
-            retries=Retries() if retries is None else retries,
-            budget=budget,
-            **settings,
-        ),
-        "journal": None if journal is None else _read_path(journal),
+        "settings": check_settings(config, journal=path, route=route, wait=wait, **settings),
+        "journal": path,
         "parser": parser,
         "is_ordered": ordered,
     }
@@ -142,11 +130,3 @@ def _read_path(journal: object) -> Path:
     if not isinstance(journal, str | os.PathLike) or not str(journal):
         raise ConfigurationError(f"journal must be the path of a file, got {journal!r}", hint="journal='job.db'")
     return Path(journal)
-
-
-_SETTINGS = frozenset(
-    {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
-)
-_ARGUMENTS = frozenset(
-    {"options", "sources", "journal", "parser", "ordered", "limits", "retries", "budget", "route", "wait", "fleet"}
-)

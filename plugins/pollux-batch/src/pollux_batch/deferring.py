@@ -17,7 +17,6 @@ from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
 from pollux_batch.waiting import Latch
-from pollux_sync.errors import ConfigurationError
 from pollux_sync.plugin import Reply
 
 if TYPE_CHECKING:
@@ -42,21 +41,13 @@ class DeferredRun:
         asked: Asked,
         *,
         settings: BatchSettings,
-        journal: Path | None,
+        journal: Path,
         parser: Callable[[LLMResponse], Any] | None,
         is_ordered: bool,
         wait: bool,
         open_submitter: Callable[[Journal], Submitter],
         leftovers: list[Leftover] | None = None,
     ) -> None:
-        if journal is None:
-            raise ConfigurationError(
-                "route='batch' needs a journal: the answers come up to a day later", hint="pass journal='job.db'"
-            )
-        if settings.budget is not None:
-            raise ConfigurationError("route='batch' keeps no budget", hint="leave budget out, or submit fewer items")
-        if settings.processes > 1:
-            raise ConfigurationError("route='batch' sends from one process", hint="leave processes out")
         self._until = time.monotonic() + (settings.deadline_s or math.inf) if wait else 0.0
         self._leftovers = leftovers
         self._reader = Reader(parser)

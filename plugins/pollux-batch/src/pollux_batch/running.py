@@ -16,7 +16,6 @@ from pollux_batch.budgeting import Ledger
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import Entry, FailureRow
 from pollux_batch.delivering import Outbox, Reader, name_category
-from pollux_batch.distributing import pack_config
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
@@ -24,7 +23,7 @@ from pollux_batch.remembering import MemoryJournal
 from pollux_batch.scheduling import Scheduler
 from pollux_batch.warming import Warmer
 from pollux_sync.data.reply import Failure
-from pollux_sync.errors import APIError, ConfigurationError, PolluxError
+from pollux_sync.errors import APIError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -46,8 +45,6 @@ _SLOTS_A_WORKER = 4
 #: Where senders carry the calls out, more threads would only take the interpreter from one another.
 _THREADS_BESIDE_SENDERS = 2
 _FORBIDDEN = 403
-#: Files beside those of the workers' connections: the journal, the input, what the caller has open.
-_SPARE_FILES = 128
 
 
 class ChunkReader(Protocol):
@@ -88,9 +85,6 @@ class Job:
         is_ordered: bool,
         open_feeder: Callable[[Lanes, Journal | MemoryJournal], ChunkReader] | None = None,
     ) -> None:
-        _check_files(settings.workers)
-        if settings.processes > 1:
-            pack_config(asked.config)
         self._settings = settings
         self._journal = self._open_journal(journal)
         self._lanes = Lanes(settings)
@@ -363,17 +357,3 @@ def _build_failure(work: Work, answer: Answer) -> FailureRow:
         attempts=answer.n_attempts,
         at=time.time(),
     )
-
-
-def _check_files(workers: int) -> None:
-    """Raise ConfigurationError if the workers' connections need more files than this process may open."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY and workers + _SPARE_FILES > most:
-        raise ConfigurationError(
-            f"workers={workers} need as many connections, but this process may open {most} files",
-            hint=f"pass workers={max(1, most - _SPARE_FILES)}, or raise the limit with ulimit -n",
-        )

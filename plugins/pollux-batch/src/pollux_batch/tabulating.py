@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Raise ConfigurationError for a path at which no table can be written, or for one in use."""
+    check_format(path)
+    check_place(path, overwrite=overwrite)
+
+
+def check_format(path: Path) -> None:
+    """Raise ConfigurationError for a path with the suffix of no table that can be written."""
     if path.suffix not in _FORMATS:
         raise ConfigurationError(
             f"{str(path)!r} has no known format", hint=f"end it with one of: {', '.join(sorted(_FORMATS))}"
         )
     if path.suffix == ".parquet":
         require_pyarrow()
-    check_place(path, overwrite=overwrite)
 
 
 class TableWriter:

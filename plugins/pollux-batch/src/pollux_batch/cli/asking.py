@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pollux_batch.batching import open_job
+from pollux_batch.checking import check_settings
 from pollux_batch.cli.arguments import build_order, build_settings
 from pollux_batch.cli.codes import DONE, FAILED, INTERRUPTED, PENDING
 from pollux_batch.cli.progress import Progress, choose_stream
@@ -14,6 +15,7 @@ from pollux_batch.cli.restoring import build_command
 from pollux_batch.cli.terminal import write_json, write_pairs, write_remark
 from pollux_batch.recording import record_command
 from pollux_batch.surveying import plan_batch
+from pollux_batch.tabulating import check_format
 from pollux_batch.writing import ResultWriter, check_columns
 from pollux_sync.errors import ConfigurationError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+    from pollux_batch.cli.arguments import Order
     from pollux_batch.data.reports import BatchPlan
     from pollux_batch.data.results import Termination
     from pollux_batch.routing import Run
@@ -30,10 +33,9 @@ if TYPE_CHECKING:
 def run(arguments: Namespace) -> int:
     """Ask all items, and write what became of them. Raises what `run_batch` raises."""
     order, settings = build_order(arguments), build_settings(arguments)
+    _check_out(arguments, order)
     command = build_command(arguments, order.config)
     with _open_writer(arguments) as writer:
-        if writer is not None:
-            check_columns(order.items.columns, prefix=arguments.prefix)
         job = open_job(
             order.items,
             config=order.config,
@@ -67,22 +69,32 @@ def plan(arguments: Namespace) -> int:
 def make_plan(arguments: Namespace) -> BatchPlan:
     """Return what `run` would do with these arguments. Raises ConfigurationError."""
     order, settings = build_order(arguments), build_settings(arguments)
+    _check_out(arguments, order)
+    checked = check_settings(order.config, journal=Path(order.journal), **settings)
     return plan_batch(
         order.items,
         config=order.config,
         options=order.options,
         journal=order.journal,
-        dedupe=settings.get("dedupe", "auto"),
+        dedupe=checked.dedupe,
     )
+
+
+def _check_out(arguments: Namespace, order: Order) -> None:
+    """Raise ConfigurationError for an output that `run` cannot write, unless only because it is there already."""
+    if arguments.out is None:
+        return
+    if Path(arguments.out).resolve() == Path(arguments.input).resolve():
+        raise ConfigurationError(
+            f"{arguments.out!r} is the input, which the answers must not replace", hint="pass another path with --out"
+        )
+    check_format(Path(arguments.out))
+    check_columns(order.items.columns, prefix=arguments.prefix)
 
 
 def _open_writer(arguments: Namespace) -> Any:
     if arguments.out is None:
         return nullcontext()
-    if Path(arguments.out).resolve() == Path(arguments.input).resolve():
-        raise ConfigurationError(
-            f"{arguments.out!r} is the input, which the answers must not replace", hint="pass another path with --out"
-        )
     return ResultWriter(arguments.out, overwrite=arguments.overwrite, prefix=arguments.prefix)
 
 
