@@ -135,6 +135,8 @@ def test_run_refuses_bad_arguments_before_it_sends_anything(folder, arguments, m
         ("--deadline 0", "deadline_s must be"),
         ("--route batch --processes 2", "sends from one process"),
         ("--route batch --budget-tokens 9", "keeps no budget"),
+        ("--no-wait", "wait=False belongs to"),
+        ("--route live --no-wait", "wait=False belongs to"),
         ("--out out.xlsx", "no known format"),
         ("--out ./in.csv --overwrite", "is the input"),
         ("--out clash.jsonl --prefix k", "column 'kerror' already"),

@@ -155,7 +155,11 @@ def test_has_a_result_for_an_item_that_failed(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"journal": None}, "needs a journal"), ({"route": "post"}, "route must be one of 'live', 'batch'")],
+    [
+        ({"journal": None}, "needs a journal"),
+        ({"route": "post"}, "route must be one of 'live', 'batch'"),
+        ({"route": "live", "wait": False}, "wait=False belongs to the routes 'batch' and 'auto'"),
+    ],
 )
 def test_refuses_what_it_cannot_do(config, tmp_path, arguments, message):
     with pytest.raises(ConfigurationError, match=message):

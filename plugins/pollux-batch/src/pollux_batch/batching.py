@@ -83,7 +83,7 @@ def stream_batch(
     * ``route``: "live" calls, or the provider's deferred jobs with "batch": up to a day later, and for half the price
       where the provider says so. With ``wait=False`` that takes what is there, submits what is missing, and returns;
       run it again later, by cron. "auto" takes deferred jobs where ``deadline_s`` leaves a day for them, and asks by
-      live calls what they do not answer.
+      live calls what they do not answer. Live calls are waited for in any case, so "live" refuses ``wait=False``.
     * ``fleet``: a `Fleet` whose machines make the calls, or the name of an installed one. It works with ``wait`` as the
       route "batch" does. Items with stored files, and what it does not answer, are asked by live calls from here.
     * ``max_pending``: the most items that are read and wait, for their call or for the reader of their results (2,000).

@@ -37,6 +37,11 @@ def check_settings(
     """Return the settings of a job. Raises ConfigurationError if no job can be carried out with these arguments."""
     check_choice("route", route, Route)
     check_flag("wait", wait)
+    if route == "live" and not wait:
+        raise ConfigurationError(
+            "wait=False belongs to the routes 'batch' and 'auto': live calls are waited for",
+            hint="pass route='batch' (--route batch), or leave wait (--no-wait) out",
+        )
     unknown = sorted(settings.keys() - _SETTINGS)
     if unknown:
         raise ConfigurationError(

@@ -133,7 +133,7 @@ def _add_pace_arguments(parser: CommandParser) -> None:
     )
     group.add_argument("--fleet", metavar="NAME", help="an installed fleet whose machines make the calls")
     group.add_argument(
-        "--no-wait", action="store_true", help="with --route batch or --fleet: submit, take what is there"
+        "--no-wait", action="store_true", help="with these routes or a fleet: submit, take what is there, return"
     )
     group.add_argument("--workers", type=int, metavar="N", help="the most calls in flight; default: 32")
     group.add_argument("--processes", type=int, metavar="N", help="how many processes make the calls; default: 1")
