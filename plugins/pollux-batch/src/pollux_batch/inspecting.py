@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from pollux_batch.data.reports import FailedItem, JournalReport, RunReport
 from pollux_batch.data.rows import AnswerRow
 from pollux_batch.data.usage import read_usage
-from pollux_batch.journaling import explain_errors, open_read_only, read_flights
+from pollux_batch.journaling import read_flights
+from pollux_batch.viewing import ReadConnection
 from pollux_sync.plugin import Usage
 
 if TYPE_CHECKING:
@@ -39,17 +40,17 @@ AND f.label NOT IN (SELECT g.label FROM answers AS b JOIN failures AS g ON g.lab
 
 
 def inspect_journal(journal: str | os.PathLike[str]) -> JournalReport:
-    """Return what a journal holds. Nothing is written, and the job may be running."""
+    """Return what a journal holds. Nothing is written, nothing stays beside it, and the job may be running."""
     with JournalView(Path(journal)) as view:
         return view.build_report()
 
 
 class JournalView:
-    """A journal that is only read. Raises ConfigurationError if the path holds another file."""
+    """A journal that is only read, by a `ReadConnection`. Raises ConfigurationError if the path holds another file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._database = open_read_only(path)
+        self._connection = ReadConnection(path)
         self._has_asks = False
 
     def iter_answers(self) -> Iterator[tuple[int, AnswerRow]]:
@@ -143,8 +144,7 @@ class JournalView:
 
     def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of a query. Raises JournalError."""
-        with explain_errors(self._path, "read"):
-            return self._database.execute(query, values).fetchall()
+        return self._connection.select(query, values)
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +152,7 @@ class JournalView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.close()
+        self._connection.close()
 
 
 def _build_answer(run: int, row: Sequence[Any]) -> tuple[int, AnswerRow]:

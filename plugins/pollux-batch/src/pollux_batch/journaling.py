@@ -329,32 +329,12 @@ def open_database(path: Path) -> sqlite3.Connection:
             database.close()
             raise
     except sqlite3.DatabaseError as error:
-        raise _build_open_error(path, error) from error
+        raise build_open_error(path, error) from error
     return database
 
 
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a journal to look at it, also while a job writes to it.
-
-    Raises ConfigurationError if the file is something else.
-    """
-    if not path.is_file():
-        raise ConfigurationError(f"there is no journal {str(path)!r}", hint="pass the path that the job was given")
-    try:
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30.0)
-        (application_id,) = database.execute("PRAGMA application_id").fetchone()
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise _build_open_error(path, error) from error
-    try:
-        _check_identity(application_id, version, path)
-    except ConfigurationError:
-        database.close()
-        raise
-    return database
-
-
-def _build_open_error(path: Path, error: sqlite3.Error) -> PolluxError:
+def build_open_error(path: Path, error: sqlite3.Error) -> PolluxError:
+    """Return the error of a journal that SQLite does not open."""
     # The lower byte is the kind of the error, the upper ones are its details.
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_ERRORS:
         return _build_failure(path, "opened", error)
@@ -397,10 +377,11 @@ def _check_schema(database: sqlite3.Connection, path: Path) -> None:
         settings = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {settings} COMMIT;")
     else:
-        _check_identity(application_id, version, path)
+        check_identity(application_id, version, path)
 
 
-def _check_identity(application_id: int, version: int, path: Path) -> None:
+def check_identity(application_id: int, version: int, path: Path) -> None:
+    """Raise ConfigurationError unless these are the marks of a journal that this release reads."""
     if application_id != _APPLICATION_ID:
         raise ConfigurationError(f"{str(path)!r} is a SQLite file, but no journal", hint="pass another path")
     if version != _VERSION:
