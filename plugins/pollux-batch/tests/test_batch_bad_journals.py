@@ -10,6 +10,7 @@ import pytest
 from pollux_batch import JournalError, stream_batch
 from pollux_batch.cli import main
 from pollux_batch.journaling import explain_errors
+from pollux_batch.locking import open_locked, try_lock
 from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
 
@@ -51,6 +52,38 @@ def test_refuses_a_file_that_is_no_journal(folder, argv):
     with pytest.raises(ConfigurationError, match="cannot be used as a journal") as caught:
         main(argv)
     assert "pass another path" in caught.value.hint
+
+
+def test_leaves_nothing_beside_a_path_that_it_refuses(folder):
+    names = sorted(folder.iterdir())
+    with pytest.raises(ConfigurationError, match="cannot be used as a journal"):
+        main(["run", "in.csv", "-j", "in.csv", "--mock", "--prompt", "text"])
+    assert sorted(folder.iterdir()) == names
+
+
+def test_keeps_the_lock_file_of_a_journal_that_it_refuses(folder):
+    main(["run", *RUN])
+    (folder / "j.db").write_text("damaged")
+    with pytest.raises(ConfigurationError, match="cannot be used as a journal"):
+        main(["run", *RUN])
+    assert Path("j.db-lock").exists()
+
+
+def test_takes_no_lock_on_a_file_that_is_gone(folder):
+    path, opened = folder / "lock", []
+
+    def open_file():
+        file = path.open("a")
+        if not opened:
+            # Another process lets it go, between these two steps of this one.
+            path.unlink()
+        opened.append(file)
+        return file
+
+    with open_locked(path, open_file) as file:
+        assert (opened[0].closed, file) == (True, opened[1])
+        with path.open("a") as other:
+            assert not try_lock(other)
 
 
 @pytest.mark.parametrize("argv", COMMANDS[2:], ids=lambda argv: argv[0])

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from pollux_batch.locking import HAS_LOCKS, try_lock
+from pollux_batch.locking import HAS_LOCKS, close_quietly, discard_locked, open_locked
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -45,24 +45,13 @@ class Draft:
         sync(self.file)
         check_place(self.path, overwrite=self._overwrite)
         if not HAS_LOCKS:
-            self._close()  # Windows moves no open file
+            close_quietly(self.file)  # Windows moves no open file
         (content or self.part).replace(self.path)
         _sync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Drop what was not put in its place."""
-        if HAS_LOCKS:
-            # While the lock is held: afterwards the name may be another run's.
-            if _is_file_at(self.file, self.part):
-                self.part.unlink()
-            self._close()
-        else:
-            self._close()
-            self.part.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        with suppress(OSError):  # a full disk takes nothing of what is still buffered either
-            self.file.close()
+        discard_locked(self.file, self.part)
 
     def __enter__(self) -> Self:
         return self
@@ -75,18 +64,13 @@ class Draft:
 
 def _open_locked(part: Path, path: Path) -> Any:
     """Return the empty, locked file ``part``. One that a killed run left behind is used again."""
-    while True:
-        file = _open(part, path)
-        if not try_lock(file):
-            file.close()
-            raise ConfigurationError(
-                f"{str(path)!r} is being written by another run", hint="wait for its end, or pass another path"
-            )
-        # Another run may have moved its file away between the two steps: the lock is then on its finished table.
-        if _is_file_at(file, part):
-            file.truncate(0)
-            return file
-        file.close()
+    file = open_locked(part, lambda: _open(part, path))
+    if file is None:
+        raise ConfigurationError(
+            f"{str(path)!r} is being written by another run", hint="wait for its end, or pass another path"
+        )
+    file.truncate(0)
+    return file
 
 
 def _open(part: Path, path: Path) -> Any:
@@ -97,15 +81,6 @@ def _open(part: Path, path: Path) -> Any:
         raise ConfigurationError(
             f"{str(path)!r} cannot be written: {error.strerror}", hint="check the permissions of its folder"
         ) from error
-
-
-def _is_file_at(file: Any, path: Path) -> bool:
-    if file.closed:
-        return False
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def sync(file: Any) -> None:

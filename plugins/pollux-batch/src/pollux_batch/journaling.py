@@ -20,7 +20,7 @@ import attrs
 from pollux_batch.data.rows import AnswerRow, ChargeRow, Entry, FailureRow, Member, SampleRow, StoredAnswer
 from pollux_batch.errors import JournalError
 from pollux_batch.grouping import GroupWriter
-from pollux_batch.locking import try_lock
+from pollux_batch.locking import discard_locked, open_locked
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class Journal(GroupWriter):
 
     def __init__(self, path: Path, kept: Callable[[list[Entry]], None], *, slots: int = 0) -> None:
         self.path = path
-        self._lock_file = _lock(path)
+        self._lock_file = _LockFile(path)
         try:
             self._reader, self._writer = open_database(path), open_database(path)
             self.lost = tuple(self._read_flights())
             self._run = self._begin_run()
             self._flights = _open_flights(path, slots) if slots else None
         except BaseException:
-            self._unlock()
+            self._lock_file.discard()
             raise
         super().__init__(kept)
 
@@ -203,12 +203,7 @@ class Journal(GroupWriter):
         for database in (self._reader, self._writer):
             with suppress(sqlite3.Error):
                 database.close()
-        self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        self._lock_file.release()
 
     def keep(self, group: list[Entry]) -> JournalError | None:
         """Write a group: it is on disk whole or not at all."""
@@ -395,29 +390,52 @@ def _name_beside(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}-{kind}")
 
 
-def _lock(path: Path) -> Any:
-    """Return the open lock file of a journal. The lock ends with the process, however that ends."""
-    try:
-        file = _name_beside(path, "lock").open("a+b", buffering=0)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the journal {str(path)!r} cannot be opened: {error.strerror}", hint="check its folder and permissions"
-        ) from error
-    if not try_lock(file):
-        file.seek(0)
-        holder = file.read().decode().strip() or "unknown"
-        file.close()
-        raise ConfigurationError(
-            f"the journal {str(path)!r} is in use by process {holder}",
-            hint="wait for its end, or pass another journal",
-        )
-    try:
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-    except OSError as error:
-        file.close()
-        raise _build_neighbour_error(path, error) from error
-    return file
+class _LockFile:
+    """The locked file beside a journal. The lock ends with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place = _name_beside(path, "lock")
+        self._is_new = not self._place.exists()
+        file = open_locked(self._place, self._open)
+        if file is None:
+            raise ConfigurationError(
+                f"the journal {str(path)!r} is in use by process {self._read_holder()}",
+                hint="wait for its end, or pass another journal",
+            )
+        self._file = file
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:
+            self.discard()
+            raise _build_neighbour_error(path, error) from error
+
+    def _open(self) -> Any:
+        try:
+            return self._place.open("a+b", buffering=0)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the journal {str(self._path)!r} cannot be opened: {error.strerror}",
+                hint="check its folder and permissions",
+            ) from error
+
+    def _read_holder(self) -> str:
+        try:
+            return self._place.read_text().strip() or "unknown"
+        except OSError:  # its holder has let it go
+            return "unknown"
+
+    def release(self) -> None:
+        """End the lock. The file stays for the next run."""
+        self._file.close()
+
+    def discard(self) -> None:
+        """End the lock; delete the file if it was not there before: what is at the path may be no journal."""
+        if self._is_new:
+            discard_locked(self._file, self._place)
+        else:
+            self._file.close()
 
 
 def _open_flights(path: Path, slots: int) -> _FlightFile:
