@@ -38,6 +38,26 @@ class Deadly:
         os._exit(3)
 
 
+class Quitting:
+    """Ends the script at two prompts: with a status, and with an object that does not survive pickling."""
+
+    @hookimpl
+    def pollux_send(self, request, client, timeout_s):
+        prompt = request.body["messages"][-1]["content"]
+        if prompt == "quit":
+            raise SystemExit(7)
+        if prompt == "complain":
+            raise SystemExit(StrangeError("no", "licence"))
+
+
+class Interrupting:
+    """Raises what Ctrl-C raises."""
+
+    @hookimpl
+    def pollux_send(self, request, client, timeout_s):
+        raise KeyboardInterrupt
+
+
 def _import_elsewhere():
     raise ImportError("not here")
 

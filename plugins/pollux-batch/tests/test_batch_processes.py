@@ -16,7 +16,7 @@ from pollux_batch import Limits, Retries, distributing
 from pollux_batch.batching import open_job
 from pollux_sync import Config, ConfigurationError, Options, ProviderBugError, Source, hookimpl
 from pollux_sync.testing.server import Answer
-from sending_plugin import Deadly, Homesick, PidHeader, Strange
+from sending_plugin import Deadly, Homesick, Interrupting, PidHeader, Quitting, Strange
 
 ALL_AT_ONCE = Limits(adaptive=False)
 AT_ONCE = Retries(initial_wait_s=0)
@@ -235,6 +235,29 @@ def test_reports_what_no_classifier_knows(ask_twice, config):
     (failure,) = ask_twice(["a"], config=config(plugins=[Strange()])).failures
     assert isinstance(failure.exception, ProviderBugError)
     assert "StrangeError" in failure.error
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ends_in_order_where_a_plugin_exits(ask, config, server, processes):
+    prompts = ["p0", "p1", "quit", *(f"p{n}" for n in range(2, 40))]
+    with pytest.raises(SystemExit) as caught:
+        ask(prompts, config=config(plugins=[Quitting()]), processes=processes, limits=ALL_AT_ONCE)
+    assert caught.value.code == 7
+    assert len(server.requests) < 41
+    # What was in flight is kept.
+    assert ask(prompts).succeeded == len(server.requests) == 41
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_exits_with_the_words_of_a_plugin(ask, config, processes):
+    with pytest.raises(SystemExit, match="no and licence"):
+        ask(["complain"], config=config(plugins=[Quitting()]), processes=processes)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_is_interrupted_by_a_plugin(ask, config, processes):
+    with pytest.raises(KeyboardInterrupt):
+        ask(["a"], config=config(plugins=[Interrupting()]), processes=processes)
 
 
 def test_refuses_to_begin_where_no_sender_starts(ask_twice, server, monkeypatch, capfd):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_batch.journaling import Journal
     from pollux_batch.remembering import MemoryJournal
     from pollux_batch.scheduling import Scheduler
+    from pollux_batch.sending import SenderAnswer
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Call, Redelivery
     from pollux_sync.errors import Attempt, Fault
@@ -88,7 +89,7 @@ class Answerer:
         lane.begin(work.request, lane.hooks.config.timeout_s, partial(self._take_back, work, work.sent))
         return True
 
-    def _take_back(self, work: Work, sent: SentCall, answer: HttpResponse | PolluxError) -> None:
+    def _take_back(self, work: Work, sent: SentCall, answer: SenderAnswer) -> None:
         sent.answer, sent.answered_at = answer, time.monotonic()
         self.scheduler.take_back(work)
 
@@ -201,7 +202,7 @@ class _Asking:
         timeout_s, begin = self._hooks.config.timeout_s, self._work.lane.begin
         if begin is None:
             return self._hooks.send(request, timeout_s), time.monotonic()
-        inbox: SimpleQueue[HttpResponse | PolluxError] = SimpleQueue()
+        inbox: SimpleQueue[SenderAnswer] = SimpleQueue()
         begin(request, timeout_s, inbox.put)
         with self._scheduler.stand_by():
             return _unwrap(inbox.get()), time.monotonic()
@@ -365,7 +366,7 @@ class _Asking:
         return time.monotonic() - started if is_admitted else None
 
 
-def _unwrap(answer: HttpResponse | PolluxError | None) -> HttpResponse:
+def _unwrap(answer: SenderAnswer | None) -> HttpResponse:
     if isinstance(answer, HttpResponse):
         return answer
     raise answer or build_loss("gave no answer")

@@ -30,10 +30,11 @@ from pollux_sync.plugin import HttpResponse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pollux_batch.sending import SenderAnswer
     from pollux_sync import Config
     from pollux_sync.plugin import HttpRequest
 
-    Receive: TypeAlias = Callable[[HttpResponse | PolluxError], None]
+    Receive: TypeAlias = Callable[[SenderAnswer], None]
 
 #: How long a sender may take to start.
 _START_S = 60.0
@@ -86,19 +87,20 @@ class SenderProcess:
         self._write(number, LaneOpening(number, lane, config))
         self._wait(answer, "a sender process cannot use the configuration")
 
-    def _await(self, number: int) -> SimpleQueue[HttpResponse | PolluxError]:
-        inbox: SimpleQueue[HttpResponse | PolluxError] = SimpleQueue()
+    def _await(self, number: int) -> SimpleQueue[SenderAnswer]:
+        inbox: SimpleQueue[SenderAnswer] = SimpleQueue()
         self._awaited[number] = _Awaited(inbox.put, math.inf)
         return inbox
 
-    def _wait(self, inbox: SimpleQueue[HttpResponse | PolluxError], failure: str) -> None:
+    def _wait(self, inbox: SimpleQueue[SenderAnswer], failure: str) -> None:
         try:
             answer = inbox.get(timeout=_START_S)
         except Empty:
             answer = PolluxError("it does not answer")
         if not isinstance(answer, HttpResponse):
+            reason = answer.message if isinstance(answer, PolluxError) else answer
             raise ConfigurationError(
-                f"{failure}: {answer.message}", hint="read its words on the standard error; or leave processes out"
+                f"{failure}: {reason}", hint="read its words on the standard error; or leave processes out"
             )
 
     def send(self, lane: int, request: HttpRequest, timeout_s: float, receive: Receive) -> None:
@@ -127,7 +129,7 @@ class SenderProcess:
             for number in [*self._awaited]:
                 self._answer(number, build_loss("has ended"))
 
-    def _answer(self, number: int, answer: HttpResponse | PolluxError) -> None:
+    def _answer(self, number: int, answer: SenderAnswer) -> None:
         awaited = self._awaited.pop(number, None)
         if awaited is not None:
             self.is_proven = self.is_proven or (awaited.overdue_at < math.inf and not is_loss(answer))

@@ -11,17 +11,20 @@ import pickle
 import sys
 import threading
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from pollux_sync import stages
-from pollux_sync.errors import PolluxError, build_api_error
+from pollux_sync.errors import STOPS, PolluxError, build_api_error
 from pollux_sync.plugin import HttpResponse
 
 if TYPE_CHECKING:
     from pollux_sync import Config
     from pollux_sync.plugin import HttpRequest
+
+    #: What a sender gives back for a call: the answer, its error, or what is to end the whole job.
+    SenderAnswer: TypeAlias = HttpResponse | PolluxError | SystemExit | KeyboardInterrupt
 
 
 @attrs.frozen
@@ -45,10 +48,10 @@ class OutgoingCall:
 
 @attrs.frozen(weakref_slot=False)
 class IncomingAnswer:
-    """The answer to the call or the opening of this number, or the error in place of one."""
+    """The answer to the call or the opening of this number, or the error or the stop in place of one."""
 
     number: int
-    answer: HttpResponse | PolluxError
+    answer: SenderAnswer
 
 
 #: The first answer, which says that the process has started.
@@ -83,7 +86,7 @@ class Sender:
                 threading.Thread(target=self._work, name="pollux-batch sender", daemon=True).start()
             self._queue.put(message)
 
-    def _open_lane(self, opening: LaneOpening) -> HttpResponse | PolluxError:
+    def _open_lane(self, opening: LaneOpening) -> SenderAnswer:
         try:
             config: Config = pickle.loads(opening.config)  # noqa: S301 - as above
             self._lanes[opening.lane] = stages.open_hooks(config)
@@ -99,12 +102,15 @@ class Sender:
                 self._n_done += 1
             self._write(IncomingAnswer(call.number, answer))
 
-    def _carry_out(self, call: OutgoingCall) -> HttpResponse | PolluxError:
+    def _carry_out(self, call: OutgoingCall) -> SenderAnswer:
         hooks = self._lanes[call.lane]
         try:
             return self._send(call, hooks)
         except PolluxError as error:
             return error
+        except STOPS as stop:
+            # The plugin means to end the script, which is elsewhere.
+            return _copy_stop(stop)
         except BaseException as error:  # noqa: BLE001 - somebody waits for an answer, whatever has happened
             return PolluxError(f"a sender failed: {type(error).__name__}: {hooks.scrub(str(error))}")
 
@@ -128,6 +134,14 @@ class Sender:
         except OSError:
             # Nobody is left who waits for answers.
             os._exit(1)
+
+
+def _copy_stop(stop: BaseException) -> SystemExit | KeyboardInterrupt:
+    """Return a stop that survives pickling, whatever it was made with."""
+    if not isinstance(stop, SystemExit):
+        return KeyboardInterrupt()
+    code: object = stop.code
+    return SystemExit(code if code is None or isinstance(code, str | int) else str(code))
 
 
 def _dump(answer: IncomingAnswer) -> bytes:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from pollux_batch.data.items import BatchItem, BrokenItem
     from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.lanes import Lane
+    from pollux_batch.sending import SenderAnswer
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Plan, Redelivery
     from pollux_sync.errors import PolluxError
-    from pollux_sync.plugin import HttpResponse
     from pollux_sync.schemas import AnswerFormat
 
 
@@ -55,7 +55,7 @@ class SentCall:
 
     incident: int
     sent_at: float
-    answer: HttpResponse | PolluxError | None = None
+    answer: SenderAnswer | None = None
     answered_at: float = 0.0
 
 
