@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import AnswerRow, Entry
 from pollux_batch.data.usage import read_usage
 from pollux_batch.data.work import Leftover
-from pollux_batch.delivering import Outbox, Reader
+from pollux_batch.delivering import Outbox, Reader, drain
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
@@ -52,6 +53,7 @@ class DeferredRun:
         self._leftovers = leftovers
         self._reader = Reader(parser)
         self._outbox = Outbox(is_ordered=is_ordered, changed=lambda: None)
+        self._taken: deque[WorkItemResult] = deque()
         self._journal = Journal(journal, self._deliver)
         self._open_submitter = open_submitter
         self._lanes = Lanes(settings)
@@ -85,7 +87,11 @@ class DeferredRun:
                 self._lanes.__exit__(None, None, None)
         # What was on its way to the disk when the journal was closed.
         self._outbox.release()
-        yield from self._outbox.take(0.0)
+        yield from self._take()
+
+    def _take(self) -> Iterator[WorkItemResult]:
+        self._outbox.take(self._taken, 0.0)
+        return drain(self._taken)
 
     def _run(self) -> Iterator[WorkItemResult]:
         submitter = self._open_submitter(self._journal)
@@ -102,7 +108,7 @@ class DeferredRun:
             for work in chunk.works:
                 if not self._leave(work, is_left=not submitter.takes(work)):
                     submitter.add(work)
-            yield from self._outbox.take(0.0)
+            yield from self._take()
         submitter.submit()
         for work, error in submitter.refused:
             if not self._leave(work):
@@ -119,7 +125,7 @@ class DeferredRun:
                 self._keep(collected)
             else:
                 failed[collected.member.key] = collected
-            yield from self._outbox.take(0.0)
+            yield from self._take()
         for collected in failed.values():
             if not self._leave(collected.work, is_left=collected.is_unanswered):
                 self._keep(collected)

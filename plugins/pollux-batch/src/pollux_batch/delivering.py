@@ -7,6 +7,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from decimal import Decimal
+from itertools import repeat
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from pollux_sync.plugin import Reply
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pollux_batch.answering import Answer
     from pollux_batch.data.items import BatchItem, BrokenItem
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 _MAX_ERROR = 500
 _LEAST_PAUSE_S = 0.002
+
+
+def drain(results: deque[WorkItemResult]) -> Iterator[WorkItemResult]:
+    """Return an iterator over the results, each of which it takes out as it yields it.
+
+    Python acts on Ctrl-C between two of its own instructions. Here there is none, so that an interrupted reader finds
+    a result either where it was or where it went.
+    """
+    return map(deque.popleft, repeat(results, len(results)))
 
 
 class Outbox:
@@ -61,8 +71,8 @@ class Outbox:
                 self._next += 1
             self._wake_reader()
 
-    def take(self, timeout_s: float) -> list[WorkItemResult]:
-        """Return what is there, after a wait for it."""
+    def take(self, into: deque[WorkItemResult], timeout_s: float) -> None:
+        """Move what is there to ``into``, after a wait for it. An interrupt leaves each result here or there."""
         # Results that come fast are taken together: waking up for each would cost the workers the interpreter.
         pause_s = self._taken_at + _LEAST_PAUSE_S - time.monotonic()
         if pause_s > 0:
@@ -74,12 +84,10 @@ class Outbox:
                 self._wakeups.get(timeout=timeout_s)
         with self._lock:
             self._is_wanted = False
-            taken = [*self._ready]
-            self._ready.clear()
+            into.extend(drain(self._ready))
         self._taken_at = time.monotonic()
-        if taken:
+        if into:
             self._announce()
-        return taken
 
     def end(self) -> None:
         """Wait for results no more: all work is done."""
@@ -90,8 +98,7 @@ class Outbox:
     def release(self) -> None:
         """Let go what was held back: nothing more comes that it waits for."""
         with self._lock:
-            for index in sorted(self._held):
-                self._ready.append(self._held.pop(index))
+            self._ready.extend(map(self._held.pop, sorted(self._held)))
 
     def _wake_reader(self) -> None:
         if self._is_wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -14,7 +15,7 @@ from pollux_batch.data.configs import ProcessorConfig
 from pollux_batch.data.items import BatchItem, read_item
 from pollux_batch.data.results import BatchResult, Termination, WorkItemResult
 from pollux_batch.data.workitems import LLMWorkItem
-from pollux_batch.delivering import Outbox
+from pollux_batch.delivering import Outbox, drain
 from pollux_batch.errors import BatchAdmissionClosedError, ProcessorStateError
 from pollux_batch.observing import ProcessingEvent
 from pollux_batch.receiving import Inbox, LazyIntake
@@ -197,14 +198,15 @@ class ParallelBatchProcessor:
         self._job.start()
 
     def _iter_results(self) -> Generator[WorkItemResult, None, None]:
+        results: deque[WorkItemResult] = deque()
         try:
             while True:
                 try:
-                    results = self._outbox.take(0.0 if self._job.scheduler.is_over.is_set() else _STRETCH_S)
+                    yield from drain(results)
+                    self._outbox.take(results, 0.0 if self._job.scheduler.is_over.is_set() else _STRETCH_S)
                 except KeyboardInterrupt:
                     self._interrupt()
                     continue
-                yield from results
                 if not results and self._has_ended():
                     return
         except GeneratorExit:

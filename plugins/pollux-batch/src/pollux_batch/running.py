@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from pollux_batch.answering import Answer, Answerer, read_known
 from pollux_batch.budgeting import Ledger
 from pollux_batch.data.results import Termination, WorkItemResult
 from pollux_batch.data.rows import Entry, FailureRow
-from pollux_batch.delivering import Outbox, Reader, name_category
+from pollux_batch.delivering import Outbox, Reader, drain, name_category
 from pollux_batch.feeding import Chunk, Feeder
 from pollux_batch.journaling import Journal
 from pollux_batch.lanes import Lanes
@@ -154,15 +155,16 @@ class Job:
         """Yield the results as they come. On the first Ctrl-C what is in flight ends; a second one leaves at once."""
         self._scheduler.start()
         is_whole = False
+        results: deque[WorkItemResult] = deque()
         try:
             while True:
                 try:
-                    results = self._outbox.take(_STRETCH_S)
+                    yield from drain(results)
+                    self._outbox.take(results, _STRETCH_S)
                     is_over = not results and self._has_ended()
                 except KeyboardInterrupt:
                     self._interrupt()
                     continue
-                yield from results
                 if is_over:
                     break
             is_whole = True
