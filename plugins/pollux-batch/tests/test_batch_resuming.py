@@ -123,6 +123,16 @@ def test_reads_10_000_stored_answers_with_another_parser_in_seconds(path):
     assert len(calls) == 10_000
 
 
+def test_keeps_the_answer_at_which_a_parser_exits(ask, server):
+    def leave(response):
+        raise SystemExit(response.text)
+
+    with pytest.raises(SystemExit, match="re: p0"):
+        ask(["p0"], parser=leave)
+    result = ask(["p0"])
+    assert (result.summary()["replayed"], len(server.requests)) == (1, 1)
+
+
 def test_resumes_from_a_journal_whose_log_was_cut(ask, path, server):
     # A process that is killed leaves its log, which SQLite reads as far as it is whole.
     script = (

@@ -41,8 +41,9 @@ def run_batch(
     kept, and the result says ``termination.kind == "interrupted"``; a second Ctrl-C leaves at once. All results are in
     memory: for more than some 100,000 items read `stream_batch`.
     Raises ConfigurationError before anything is spent, and JournalError if answers can no longer be kept; what was
-    answered until then is in the journal. A plugin that calls ``sys.exit`` in a call ends the job: other calls in
-    flight are waited for and kept, and SystemExit is raised here, also where another process made the call.
+    answered until then is in the journal. A plugin that calls ``sys.exit`` in a call ends the job, and so does a
+    parser: other calls in flight are waited for and kept, and SystemExit is raised here, also where another process
+    made the call.
     """
     started = time.monotonic()
     job = open_job(items, config=config, options=options, sources=sources, journal=journal, **settings)

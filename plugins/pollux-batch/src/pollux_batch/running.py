@@ -262,8 +262,13 @@ class Job:
         answer = self._answerer.answer(work)
         self._ledger.release(work.reservation)
         work.reservation = None
-        result = self._reader.read_answer(work, answer)
         rows: list[Any] = [*answer.rows, *answer.charges]
+        try:
+            result = self._reader.read_answer(work, answer)
+        except BaseException:
+            # A parser that ends the script: the answer is paid for all the same.
+            self._journal.write(Entry(tuple(rows)))
+            raise
         if isinstance(answer.outcome, Failure):
             rows.append(_build_failure(work, answer))
         self._journal.write(Entry(tuple(rows), _Ended(result, work, answer.outcome)))
