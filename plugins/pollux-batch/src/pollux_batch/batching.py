@@ -119,13 +119,14 @@ def open_job(
         raise ConfigurationError(f"parser must be a function, got {parser!r}", hint="pass a function of one argument")
     asked = Asked(items=items, config=config, options=options, sources=tuple(sources))
     path = None if journal is None else _read_path(journal)
+    found = None if fleet is None else find_fleet(fleet)
     job: dict[str, Any] = {
-        "settings": check_settings(config, journal=path, route=route, wait=wait, **settings),
+        "settings": check_settings(config, journal=path, route=route, wait=wait, fleet=found, **settings),
         "journal": path,
         "parser": parser,
         "is_ordered": ordered,
     }
-    return open_run(asked, route=route, wait=wait, fleet=None if fleet is None else find_fleet(fleet), **job)
+    return open_run(asked, route=route, wait=wait, fleet=found, **job)
 
 
 def _read_path(journal: object) -> Path:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice, check_flag
 from pollux_batch.distributing import pack_config
+from pollux_batch.fleets import find_entry_point
+from pollux_batch.shipping import check_shippable
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pollux_batch.fleets import Fleet
     from pollux_sync import Config
 
 #: Files beside those of the workers' connections: the journal, the input, what the caller has open.
@@ -19,7 +22,7 @@ _SETTINGS = frozenset(
     {"workers", "processes", "dedupe", "on_drift", "warm_prefix", "fail_fast", "deadline_s", "max_pending"}
 )
 _ARGUMENTS = frozenset(
-    {"options", "sources", "journal", "parser", "ordered", "limits", "retries", "budget", "route", "wait"}
+    {"options", "sources", "journal", "parser", "ordered", "limits", "retries", "budget", "route", "wait", "fleet"}
 )
 
 
@@ -29,6 +32,7 @@ def check_settings(
     journal: Path | None,
     route: Route = "live",
     wait: bool = True,
+    fleet: Fleet | str | None = None,
     limits: Limits | None = None,
     retries: Retries | None = None,
     budget: Budget | None = None,
@@ -37,9 +41,9 @@ def check_settings(
     """Return the settings of a job. Raises ConfigurationError if no job can be carried out with these arguments."""
     check_choice("route", route, Route)
     check_flag("wait", wait)
-    if route == "live" and not wait:
+    if route == "live" and fleet is None and not wait:
         raise ConfigurationError(
-            "wait=False belongs to the routes 'batch' and 'auto': live calls are waited for",
+            "wait=False belongs to the routes 'batch' and 'auto' and to fleets: live calls are waited for",
             hint="pass route='batch' (--route batch), or leave wait (--no-wait) out",
         )
     unknown = sorted(settings.keys() - _SETTINGS)
@@ -53,8 +57,13 @@ def check_settings(
         budget=budget,
         **settings,
     )
+    if fleet is not None:
+        if isinstance(fleet, str):
+            find_entry_point(fleet)
+        _check_fleet(config, route)
+        _check_deferred(checked, journal, "a fleet")
     if route == "batch":
-        _check_deferred(checked, journal)
+        _check_deferred(checked, journal, "route='batch'")
     else:
         # With "auto" too: live calls follow what the deferred jobs do not answer.
         _check_files(checked.workers)
@@ -63,16 +72,22 @@ def check_settings(
     return checked
 
 
-def _check_deferred(settings: BatchSettings, journal: Path | None) -> None:
-    """Raise ConfigurationError for settings with which there are no deferred jobs."""
+def _check_fleet(config: Config, route: Route) -> None:
+    if route != "live":
+        raise ConfigurationError(f"a fleet makes live calls, not route={route!r}", hint="leave route or fleet out")
+    check_shippable(config)
+
+
+def _check_deferred(settings: BatchSettings, journal: Path | None, way: str) -> None:
+    """Raise ConfigurationError for settings with which nothing can be submitted."""
     if journal is None:
         raise ConfigurationError(
-            "route='batch' needs a journal: the answers come up to a day later", hint="pass journal='job.db'"
+            f"{way} needs a journal: the answers may come when the script has ended", hint="pass journal='job.db'"
         )
     if settings.budget is not None:
-        raise ConfigurationError("route='batch' keeps no budget", hint="leave budget out, or submit fewer items")
+        raise ConfigurationError(f"{way} keeps no budget", hint="leave budget out, or submit fewer items")
     if settings.processes > 1:
-        raise ConfigurationError("route='batch' sends from one process", hint="leave processes out")
+        raise ConfigurationError(f"{way} sends from one process", hint="leave processes out")
 
 
 def _check_files(workers: int) -> None:

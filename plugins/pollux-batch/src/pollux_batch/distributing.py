@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import HttpRequest
 
     Receive: TypeAlias = Callable[[SenderAnswer], None]
+    Inbox: TypeAlias = SimpleQueue[SenderAnswer]
 
 #: How long a sender may take to start.
 _START_S = 60.0
@@ -82,17 +83,25 @@ class SenderProcess:
 
     def open_lane(self, lane: int, config: bytes) -> None:
         """Have calls of a configuration carried out from now on. Raises ConfigurationError if that cannot be."""
+        self.wait_opened(self.begin_lane(lane, config))
+
+    def begin_lane(self, lane: int, config: bytes) -> Inbox:
+        """Begin to open a lane, also before the process has started; return what `wait_opened` takes."""
         number = next(self._numbers)
         answer = self._await(number)
         self._write(number, LaneOpening(number, lane, config))
+        return answer
+
+    def wait_opened(self, answer: Inbox) -> None:
+        """Wait until a lane is open. Raises ConfigurationError if it cannot be opened."""
         self._wait(answer, "a sender process cannot use the configuration")
 
-    def _await(self, number: int) -> SimpleQueue[SenderAnswer]:
-        inbox: SimpleQueue[SenderAnswer] = SimpleQueue()
+    def _await(self, number: int) -> Inbox:
+        inbox: Inbox = SimpleQueue()
         self._awaited[number] = _Awaited(inbox.put, math.inf)
         return inbox
 
-    def _wait(self, inbox: SimpleQueue[SenderAnswer], failure: str) -> None:
+    def _wait(self, inbox: Inbox, failure: str) -> None:
         try:
             answer = inbox.get(timeout=_START_S)
         except Empty:
@@ -218,10 +227,12 @@ class SenderPool:
         # Side by side: each takes a moment to start.
         senders = [SenderProcess() for _ in range(n_processes)]
         try:
+            lanes = [*enumerate(self._configs)]
+            openings = [(sender, sender.begin_lane(lane, config)) for sender in senders for lane, config in lanes]
             for sender in senders:
                 sender.wait_started()
-                for lane, config in enumerate(self._configs):
-                    sender.open_lane(lane, config)
+            for sender, opening in openings:
+                sender.wait_opened(opening)
         except BaseException:
             for sender in senders:
                 sender.kill()

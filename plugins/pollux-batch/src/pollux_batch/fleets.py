@@ -13,6 +13,7 @@ from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from importlib.metadata import EntryPoint
 
     from pollux_batch.data.chunks import ChunkState, FleetAnswer, FleetChunk
 
@@ -55,7 +56,7 @@ class Fleet(Protocol):
 def find_fleet(fleet: object) -> Fleet:
     """Return a fleet, given as itself or by its name. Raises ConfigurationError if there is none."""
     if isinstance(fleet, str):
-        fleet = _load_fleet(fleet)
+        fleet = find_entry_point(fleet).load()()
     if not isinstance(fleet, Fleet):
         raise ConfigurationError(
             f"fleet must be a Fleet or the name of one, got {type(fleet).__name__}", hint="leave fleet out"
@@ -63,10 +64,10 @@ def find_fleet(fleet: object) -> Fleet:
     return fleet
 
 
-def _load_fleet(name: str) -> object:
+def find_entry_point(name: str) -> EntryPoint:
+    """Return the entry point of a fleet. Raises ConfigurationError if no installed package has it."""
     known = {point.name: point for point in entry_points(group=_GROUP)}
     if name not in known:
         names = ", ".join(sorted(known)) or "none is installed"
         raise ConfigurationError(f"no plugin provides the fleet {name!r}", hint=f"known are: {names}")
-    fleet: object = known[name].load()()
-    return fleet
+    return known[name]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 #: The calls in flight with which an adaptive scope begins.
 _FIRST_LIMIT = 8
-#: A limit is judged by the rate of answers over this time, and a higher one is kept if it brings so much more.
-_JUDGE_S = 0.05
+#: A limit is judged by the rate of answers over this time: short until one has brought nothing, since much is to be
+#: gained, and longer afterwards, since the rate of a moment says little.
+_FIRST_JUDGE_S, _JUDGE_S = 0.05, 0.25
+#: A higher one is kept if it brings so much more.
 _LEAST_GAIN = 1.08
 #: A lower one is kept if it brings at least this part: fewer calls in flight are easier on everybody.
 _LEAST_KEPT = 0.97
@@ -53,6 +55,7 @@ class _Climb:
         self._retry_at = 0.0
         self._retry_s = _FIRST_RETRY_S
         self._goes_up = True
+        self._judge_s = _FIRST_JUDGE_S
         self._is_careful = False
 
     def record_answer(self, now: float) -> None:
@@ -60,7 +63,7 @@ class _Climb:
         if not self._is_adaptive:
             return
         self._count += 1
-        if self._count >= max(self.limit, _LEAST_JUDGED) and now - self._since >= _JUDGE_S:
+        if self._count >= max(self.limit, _LEAST_JUDGED) and now - self._since >= self._judge_s:
             # Where something else holds the calls back, their rate says nothing about the limit.
             if self.was_reached:
                 self._judge(self._count / (now - self._since), now)
@@ -80,6 +83,7 @@ class _Climb:
             self._try_another(now)
         else:
             self.limit = proven
+            self._judge_s = _JUDGE_S
             self._goes_up = not self._goes_up
             self._retry_at, self._retry_s = now + self._retry_s, min(self._retry_s * 2, _MAX_RETRY_S)
 
@@ -91,6 +95,7 @@ class _Climb:
             tried = min(self._ceiling, grown)
         else:
             tried = max(1, self.limit // 2)
+            self._judge_s = _JUDGE_S
         self._goes_up = self._goes_up if tried != self.limit else not self._goes_up
         if tried != self.limit:
             self._proven, self.limit = self.limit, tried

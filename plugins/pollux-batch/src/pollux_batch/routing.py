@@ -12,10 +12,9 @@ import attrs
 from pollux_batch.deferring import DeferredRun
 from pollux_batch.inspecting import JournalView
 from pollux_batch.running import Job
-from pollux_batch.shipping import FleetSubmitter, check_shippable
+from pollux_batch.shipping import FleetSubmitter
 from pollux_batch.submitting import JobSubmitter
 from pollux_sync import stages
-from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -40,7 +39,6 @@ def open_run(asked: Asked, *, route: Route, wait: bool, fleet: Fleet | None, **j
     """Open a job on its route. Raises ConfigurationError."""
     open_submitter = partial(JobSubmitter, reuses_drifted=job["settings"].on_drift == "reuse")
     if fleet is not None:
-        _check_fleet(asked, route)
         return AutoRun(asked, wait=wait, open_submitter=partial(FleetSubmitter, fleet, job["settings"]), **job)
     if route == "auto":
         takes_jobs = _allows_jobs(asked, job["settings"], job["journal"])
@@ -48,12 +46,6 @@ def open_run(asked: Asked, *, route: Route, wait: bool, fleet: Fleet | None, **j
     if route == "batch":
         return DeferredRun(asked, wait=wait, open_submitter=open_submitter, **job)
     return Job(asked, **job)
-
-
-def _check_fleet(asked: Asked, route: Route) -> None:
-    if route != "live":
-        raise ConfigurationError(f"a fleet makes live calls, not route={route!r}", hint="leave route or fleet out")
-    check_shippable(asked.config)
 
 
 def _allows_jobs(asked: Asked, settings: BatchSettings, journal: Path | None) -> bool:
