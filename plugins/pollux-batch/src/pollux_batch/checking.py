@@ -39,13 +39,7 @@ def check_settings(
     **settings: Any,
 ) -> BatchSettings:
     """Return the settings of a job. Raises ConfigurationError if no job can be carried out with these arguments."""
-    check_choice("route", route, Route)
-    check_flag("wait", wait)
-    if route == "live" and fleet is None and not wait:
-        raise ConfigurationError(
-            "wait=False belongs to the routes 'batch' and 'auto' and to fleets: live calls are waited for",
-            hint="pass route='batch' (--route batch), or leave wait (--no-wait) out",
-        )
+    _check_way(route, fleet, wait=wait)
     unknown = sorted(settings.keys() - _SETTINGS)
     if unknown:
         raise ConfigurationError(
@@ -58,9 +52,7 @@ def check_settings(
         **settings,
     )
     if fleet is not None:
-        if isinstance(fleet, str):
-            find_entry_point(fleet)
-        _check_fleet(config, route)
+        check_shippable(config)
         _check_deferred(checked, journal, "a fleet")
     if route == "batch":
         _check_deferred(checked, journal, "route='batch'")
@@ -72,10 +64,19 @@ def check_settings(
     return checked
 
 
-def _check_fleet(config: Config, route: Route) -> None:
-    if route != "live":
+def _check_way(route: Route, fleet: Fleet | str | None, *, wait: bool) -> None:
+    """Raise ConfigurationError unless calls can go this way."""
+    check_choice("route", route, Route)
+    check_flag("wait", wait)
+    if isinstance(fleet, str):
+        find_entry_point(fleet)
+    if fleet is not None and route != "live":
         raise ConfigurationError(f"a fleet makes live calls, not route={route!r}", hint="leave route or fleet out")
-    check_shippable(config)
+    if route == "live" and fleet is None and not wait:
+        raise ConfigurationError(
+            "wait=False belongs to the routes 'batch' and 'auto' and to fleets: live calls are waited for",
+            hint="pass route='batch' (--route batch), or leave wait (--no-wait) out",
+        )
 
 
 def _check_deferred(settings: BatchSettings, journal: Path | None, way: str) -> None:
