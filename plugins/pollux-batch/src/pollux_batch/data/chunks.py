@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import attrs
 
-from pollux_batch.data.rows import AnswerFormat, AnswerRow
+from pollux_batch.data.rows import AnswerFacts, AnswerRow
 from pollux_batch.data.settings import Limits, Retries  # noqa: TC001 - read by the converter
 from pollux_sync.data.converter import Storable
 
@@ -48,33 +48,21 @@ class FleetChunk(Storable):
     calls: tuple[ChunkCall, ...]
 
 
-@attrs.frozen(kw_only=True)
-class FleetAnswer(Storable):
-    """The answer to one call of a chunk, as it came from the provider."""
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class FleetAnswer(AnswerFacts, Storable):
+    """The answer to one call of a chunk, as it came from the provider. ``key`` is that of the call."""
 
     key: str
-    format: AnswerFormat
-    body: bytes
-    request_id: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    cached_tokens: int | None = None
-    cost: str | None = None
-    attempts: int = 1
-    duration_s: float = 0.0
-    at: float = 0.0
 
     @classmethod
     def from_row(cls, row: AnswerRow) -> FleetAnswer:
         """Return a worker's row as an answer."""
-        facts = {name: getattr(row, name) for name in _SHARED}
-        return cls(key=row.key.hex(), **facts)
+        return cls(key=row.key.hex(), **_read_facts(row))
 
     def to_row(self, *, ask: bytes, label: str) -> AnswerRow:
         """Return the answer as a row of the job's own journal."""
-        facts = {name: getattr(self, name) for name in _SHARED}
-        return AnswerRow(key=bytes.fromhex(self.key), ask=ask, label=label, **facts)
+        return AnswerRow(key=bytes.fromhex(self.key), ask=ask, label=label, **_read_facts(self))
 
 
-_SHARED = [field.name for field in attrs.fields(FleetAnswer) if field.name != "key"]
+def _read_facts(answer: AnswerFacts) -> dict[str, Any]:
+    return {field.name: getattr(answer, field.name) for field in attrs.fields(AnswerFacts)}

@@ -12,16 +12,13 @@ AnswerFormat = Literal["response", "reply", "unread"]
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class AnswerRow:
-    """A paid answer.
+class AnswerFacts:
+    """What is kept of an answer, wherever that is.
 
-    ``key`` and ``ask`` are hashes, as bytes: of the request sent, and of the item as asked. ``attempts`` is the number
-    of tries so far; ``duration_s`` is how long the last one took, zero for an answer of a deferred job.
+    ``attempts`` is the number of tries so far; ``duration_s`` is how long the last one took, zero for an answer of a
+    deferred job.
     """
 
-    key: bytes
-    ask: bytes
-    label: str
     format: AnswerFormat
     body: bytes
     request_id: str | None = None
@@ -33,6 +30,18 @@ class AnswerRow:
     attempts: int = 1
     duration_s: float = 0.0
     at: float = 0.0
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class AnswerRow(AnswerFacts):
+    """A paid answer.
+
+    ``key`` and ``ask`` are hashes, as bytes: of the request sent, and of the item as asked.
+    """
+
+    key: bytes
+    ask: bytes
+    label: str
 
 
 def _replace_surrogates(text: str) -> str:
