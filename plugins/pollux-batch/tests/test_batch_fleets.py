@@ -182,6 +182,24 @@ def test_ships_texts_and_small_files_within_the_request(ask_fleet, fleet, server
     assert "a text of its own" in server.requests[0].body.decode()
 
 
+def test_asks_itself_with_a_configuration_that_no_machine_has(ask_fleet, config, fleet, server):
+    items = [BatchItem("p0"), BatchItem("p1", config=config(headers={"X-Team": "a"}))]
+    ask_fleet(items)
+    assert server.prompts == ["p1"]
+    fleet.work()
+    assert ask_fleet(items).outputs() == ["re: p0", "re: p1"]
+    assert len(server.requests) == 2
+
+
+def test_keeps_the_answer_of_an_item_that_left_the_input(ask_fleet, fleet, server, query):
+    ask_fleet(PROMPTS)
+    fleet.work()
+    assert ask_fleet(PROMPTS[:2]).outputs() == EXPECTED[:2]
+    assert query("SELECT COUNT(*) FROM answers") == [(50,)]
+    assert ask_fleet(PROMPTS).outputs() == EXPECTED
+    assert len(server.requests) == 50
+
+
 def test_gives_no_key_to_the_fleet(ask_fleet, config, fleet):
     ask_fleet(PROMPTS, config=config(api_key="sk-" + "s" * 30))
     (path,) = fleet.folder.glob("*.json")

@@ -124,6 +124,8 @@ class DeferredRun:
                 failed.pop(collected.member.key, None)
                 self._keep(collected)
             else:
+                # A paid answer is kept before its service forgets it.
+                self._journal.write(Entry(tuple(row for row in collected.rows if isinstance(row, AnswerRow))))
                 failed[collected.member.key] = collected
             yield from self._take()
         for collected in failed.values():

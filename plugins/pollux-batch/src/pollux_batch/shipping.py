@@ -48,12 +48,8 @@ class FleetSubmitter(Submitter):
 
     def takes(self, work: Work) -> bool:
         """Return whether a work can be shipped: not one with files that are stored at the provider, for one account."""
-        return not any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts)
-
-    def add(self, work: Work) -> None:
-        """Take a work. Raises ConfigurationError if its configuration holds what no worker can be given."""
-        check_shippable(work.lane.config)
-        super().add(work)
+        has_stored_files = any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts)
+        return not has_stored_files and not any(_list_own(work.lane.config))
 
     def _submit(self, pending: Pending) -> None:
         config = pending.lane.config
@@ -108,12 +104,15 @@ class FleetSubmitter(Submitter):
 
 def check_shippable(config: Config) -> None:
     """Raise ConfigurationError if a configuration holds what no worker can be given."""
-    for field, what in _OWN_FIELDS.items():
-        if getattr(config, field):
-            raise ConfigurationError(
-                f"a fleet cannot be given Config({field}=...)",
-                hint=f"leave it out here, and give the workers {what} of their own",
-            )
+    for field in _list_own(config):
+        raise ConfigurationError(
+            f"a fleet cannot be given Config({field}=...)",
+            hint=f"leave it out here, and give the workers {_OWN_FIELDS[field]} of their own",
+        )
+
+
+def _list_own(config: Config) -> list[str]:
+    return [field for field in _OWN_FIELDS if getattr(config, field)]
 
 
 def _build_call(work: Work) -> ChunkCall:
