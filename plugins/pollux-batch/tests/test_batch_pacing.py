@@ -173,6 +173,32 @@ def test_follows_a_rate_that_falls_and_comes_back():
     assert simulation.n_refused < 0.02 * simulation.n_answered
 
 
+def test_takes_a_late_refusal_for_one_of_the_pause_before():
+    simulation = Simulation(BucketProvider(10)).run(has_answered(500))
+    before = simulation.scope.incident
+    simulation.scope.record_throttle(0.1, before, simulation.base + simulation.now)
+    for count in range(550, 1_050, 50):
+        simulation.run(has_answered(count))
+        simulation.scope.record_throttle(None, before, simulation.base + simulation.now)
+    began = simulation.now
+    simulation.run(has_answered(1_200))
+
+    assert 200 / (simulation.now - began) > 0.85 * RATE
+
+
+def test_does_not_go_up_while_nobody_asks():
+    pacer = Pacer()
+    for call in range(10):
+        pacer.record_send(call * 0.1)
+    pacer.record_refusal()
+    assert pacer.wait_s(2.0) == 0
+    pacer.record_send(2.0)
+    assert pacer.wait_s(2.0) > 0
+    assert pacer.wait_s(5_000.0) == 0
+    pacer.record_send(5_000.0)
+    assert pacer.wait_s(5_000.0) > 0.05
+
+
 def test_does_not_go_up_while_nothing_is_held_back():
     pacer = Pacer()
     for call in range(10):

@@ -210,9 +210,11 @@ class Scope:
 
     def record_throttle(self, retry_after_s: float | None, incident: int, now: float) -> None:
         """Pause the scope after a refusal for its rate. Calls that were sent before the last pause belong to that."""
-        if self._pacer is not None:
+        is_new = incident == self._incident
+        # One that comes late says nothing of the calls since the pause.
+        if self._pacer is not None and (is_new or now < self._paused_until):
             self._pacer.record_refusal()
-        if incident == self._incident:
+        if is_new:
             self._incident += 1
             # The pace will keep calls back; fewer of them in flight would keep it from being reached.
             self._climb.stay(now)

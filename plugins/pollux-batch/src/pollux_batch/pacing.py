@@ -25,6 +25,8 @@ _DOUBLING, _LEAST_DOUBLING_S, _MAX_DOUBLING_S = 0.7, 0.5, 10.0
 #: After others it is this part of the rate that was found: threads send a little too early or too late, and a window
 #: that is nearly full does not take that. It goes up after a time, for a provider that takes more than it did.
 _AIM, _STAY_S, _RISE_S = 0.97, 40.0, 10.0
+#: Whoever is held back asks again sooner than this; after a longer time nobody was.
+_MAX_HELD_S = 1.0
 #: How long the windows of providers are.
 _WINDOWS_S = (1.0, 10.0, 60.0)
 #: A count below this one tells nothing.
@@ -114,7 +116,7 @@ class Pacer:
         if self._bucket is None or self._curve is None:
             return 0.0
         if self._held_since is not None:
-            self._held_s += now - self._held_since
+            self._held_s += min(now - self._held_since, _MAX_HELD_S)
         self._bucket.rate = self._curve.read(self._held_s)
         wait_s = self._bucket.wait_s(1.0, now)
         # A pace that holds nothing back has not been tried, and must not go up.
