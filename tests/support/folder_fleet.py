@@ -37,7 +37,7 @@ class FolderFleet:
             yield FleetAnswer.from_dict(row)
 
     def release(self, mark):
-        (self.folder / f"{mark}.answers").unlink()
+        (self.folder / f"{mark}.answers").unlink(missing_ok=True)
 
     def write(self, mark, suffix, content):
         draft = self.folder / f"{mark}.draft"

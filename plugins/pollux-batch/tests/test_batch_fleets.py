@@ -1,5 +1,6 @@
 """Machines of a fleet make the calls of a job. The fleet of these tests is a folder, and its machines are processes."""
 
+import json
 import subprocess
 import sys
 import time
@@ -11,7 +12,17 @@ from attrs import evolve
 import folder_fleet
 from bulk_service import answer, echo, read_prompt
 from folder_fleet import FolderFleet
-from pollux_batch import BatchItem, Fleet, FleetChunk, Limits, Retries, carry_out_chunk, fleets, shipping
+from pollux_batch import (
+    BatchItem,
+    Fleet,
+    FleetChunk,
+    Limits,
+    Retries,
+    carry_out_chunk,
+    fleets,
+    inspect_journal,
+    shipping,
+)
 from pollux_sync import APIError, ConfigurationError, Options, PolluxError, Source
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer
 
@@ -198,6 +209,91 @@ def test_keeps_the_answer_of_an_item_that_left_the_input(ask_fleet, fleet, serve
     assert query("SELECT COUNT(*) FROM answers") == [(50,)]
     assert ask_fleet(PROMPTS).outputs() == EXPECTED
     assert len(server.requests) == 50
+
+
+def test_gives_each_of_equal_items_an_answer_of_its_own(ask_fleet, fleet, server):
+    texts = iter(["one", "two", "three"])
+    calls = iter([True, False, True])
+    server.handler = lambda _: (
+        answer(next(texts)) if next(calls, True) else Answer(status=400, json={"error": {"message": "no"}})
+    )
+    items, options = ["p", "p", "p"], Options(temperature=1.0)
+    ask_fleet(items, options=options)
+    fleet.work()
+    assert sorted(ask_fleet(items, options=options).outputs()) == ["one", "three", "two"]
+    assert sorted(ask_fleet(items, options=options).outputs()) == ["one", "three", "two"]
+    assert len(server.requests) == 4
+
+
+def test_says_how_many_tokens_a_call_may_take(ask_fleet, fleet):
+    limits = Limits(tokens_per_minute=1_000)
+    result = ask_fleet(["short", "long " * 5_000], limits=limits, options=Options(max_tokens=10))
+    (path,) = fleet.folder.glob("*.json")
+    (call,) = FleetChunk.from_dict(json.loads(path.read_text())).calls
+    assert 10 < call.n_tokens < 1_000
+    assert "tokens_per_minute" in result.results[0].error
+
+
+def test_asks_itself_with_a_key_that_no_machine_has(ask_fleet, config, server):
+    items = [BatchItem("p0"), BatchItem("p1", config=config(api_key="sk-" + "o" * 30))]
+    ask_fleet(items)
+    assert server.prompts == ["p1"]
+
+
+@pytest.mark.parametrize("settings", [{"fleet": None}, {"fleet": None, "route": "auto"}, {"fleet": FolderFleet}])
+def test_pays_nobody_else_for_what_waits_at_a_fleet(ask_fleet, server, tmp_path, settings):
+    ask_fleet(PROMPTS)
+    if settings["fleet"] is not None:
+        other = FolderFleet(tmp_path / "other")
+        other.name = "other"
+        settings = {"fleet": other}
+    with pytest.raises(ConfigurationError, match="50 items of the journal wait at the fleet 'folder'"):
+        ask_fleet(PROMPTS, **({"wait": True} | settings))
+    assert not server.requests
+
+
+def test_deletes_nothing_at_a_fleet_that_answers_another_question(ask_fleet, fleet):
+    ask_fleet(["p"])
+    fleet.work()
+    (path,) = fleet.folder.glob("*.answers")
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([row | {"key": "00" * 32} for row in rows]))
+    with pytest.raises(PolluxError, match="does not ask"):
+        ask_fleet(["p"])
+    path.write_text(json.dumps(rows))
+    assert ask_fleet(["p"]).outputs() == ["re: p"]
+
+
+def test_forgets_a_chunk_whose_answers_it_has(ask_fleet, fleet, path):
+    def fail(mark):
+        raise PolluxError("out of reach")
+
+    ask_fleet(PROMPTS)
+    fleet.work()
+    fleet.release = fail
+    with pytest.raises(PolluxError, match="out of reach"):
+        ask_fleet(PROMPTS)
+    del fleet.release
+    assert ask_fleet(PROMPTS).outputs() == EXPECTED
+    assert [*fleet.folder.glob("*.answers")] == []
+    assert inspect_journal(path).submitted == 0
+
+
+def test_submits_a_chunk_again_that_the_fleet_has_lost(ask_fleet, fleet, monkeypatch):
+    monkeypatch.setattr("pollux_batch.submitting._FIRST_LOOK_S", 0.01)
+    looks = []
+
+    def inspect(marks):
+        looks.append(marks)
+        if len(looks) == 2:
+            for path in fleet.folder.glob("*.json"):
+                path.unlink()
+        if len(looks) == 4:
+            fleet.work()
+        return FolderFleet.inspect(fleet, marks)
+
+    fleet.inspect = inspect
+    assert ask_fleet(PROMPTS, wait=True).outputs() == EXPECTED
 
 
 def test_gives_no_key_to_the_fleet(ask_fleet, config, fleet):

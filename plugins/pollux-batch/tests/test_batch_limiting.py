@@ -110,6 +110,17 @@ def test_pauses_twice_as_long_while_refusals_go_on(open_scope):
     assert pauses == pytest.approx([1.0, 2.0, 3.0, 3.0])
 
 
+def test_pauses_longer_than_asked_where_that_was_too_short(open_scope):
+    scope, now = open_scope(Limits(), Retries(throttle_wait_s=1))
+    for wait_s in (0.5, 2.0, 4.0):
+        assert scope.admit(0, now)
+        scope.record_throttle(0.5, scope.incident, now)
+        scope.end()
+        assert not scope.admit(0, now + wait_s - 0.1)
+        now += wait_s + 0.1
+    assert scope.admit(0, now)
+
+
 def test_sends_one_call_at_a_time_to_a_provider_that_is_down(open_scope):
     scope, now = open_scope()
     assert count_admitted(scope, now) == 1_000

@@ -14,6 +14,7 @@ import pytest
 from pollux_batch import JournalError, inspect_journal, run_batch, stream_batch
 from pollux_batch.cli import main
 from pollux_batch.inspecting import JournalView
+from pollux_batch.journaling import open_database
 from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
 
@@ -188,3 +189,10 @@ def test_leaves_nothing_beside_a_file_that_is_no_journal(folder):
     with pytest.raises(ConfigurationError, match="no journal"):
         inspect_journal(path)
     assert read_folder(folder) == before
+
+
+def test_looks_at_a_journal_whose_first_run_is_about_to_begin(tmp_path):
+    path = tmp_path / "job.db"
+    with closing(open_database(path)) as database:
+        assert database.execute("SELECT COUNT(*) FROM runs").fetchone() == (0,)
+        assert inspect_journal(path).runs == ()

@@ -46,8 +46,8 @@ def carry_out_chunk(
 
     * ``journal``: a file of this chunk's own. Called again with it, also after a ``kill -9``, no answer is paid twice.
       Delete it once the answers are where the fleet keeps them.
-    * ``config``: by default that of the job, with the key of this machine's environment. Pass another one for headers,
-      a proxy or plugins.
+    * ``config``: by default provider, model, address and time limit of the job, with the key of this machine's
+      environment. Pass another one for headers, a proxy or plugins.
     * ``limits``: this worker's share of ``chunk.limits``; by default all of them, for one worker at a time.
 
     Raises what ends a job, such as an APIError for a key that is refused; the answers until then are in the journal.
@@ -63,11 +63,12 @@ def carry_out_chunk(
     asked = Asked(items=(), config=config)
     feed = partial(ChunkFeeder, chunk, config)
     job = Job(asked, settings=settings, journal=path, parser=None, is_ordered=False, open_feeder=feed)
-    failures = [result.exception for result in job.iter_results() if not result.success]
+    failures = {result.item_id: result.exception for result in job.iter_results() if not result.success}
     if job.termination.kind == "interrupted":
         raise KeyboardInterrupt
     if job.termination.kind != "completed":
-        raise (failures and failures[-1]) or PolluxError(f"the chunk has ended: {job.termination.reason}")
+        cause = failures.get(job.termination.triggering_item_id or "")
+        raise cause or PolluxError(f"the chunk has ended: {job.termination.reason}")
     with JournalView(path) as view:
         return [FleetAnswer.from_row(row) for _, row in view.iter_answers()]
 

@@ -136,7 +136,7 @@ class DeferredRun:
         """Leave a work and its equals to live calls, where there are any; return whether it was left."""
         if self._leftovers is None or work is None or not is_left:
             return False
-        self._leftovers.append(Leftover(work.index, work.label, work.item))
+        self._leftovers.append(Leftover(work.index, work.label, work.item, work.number))
         self._leftovers += [Leftover(one.index, one.label, one.item) for one in self._feeder.close(work)]
         return True
 

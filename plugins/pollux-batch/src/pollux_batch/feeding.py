@@ -189,7 +189,7 @@ class Feeder:
         works = []
         for (index, label, item), call, request in zip(entries, calls, requests, strict=True):
             key = bytes.fromhex(stages.hash_request(request, hooks))
-            number = 1 if self._joins(call) else self._count_occurrence(key, item)
+            number = 1 if self._joins(call) else self._number(index, key, item)
             facts = [item.prompt, item.salt, *([number] if number > 1 else [])]
             works.append(
                 Work(
@@ -201,6 +201,7 @@ class Feeder:
                     answers=plan.answer_format,
                     key=_number_key(key, item.salt, number),
                     ask=hashlib.sha256(shared + json.dumps(facts).encode()).digest()[:16],
+                    number=number,
                     prefix=prefix,
                     plan=plan,
                     request=None if call.all_parts else request,
@@ -208,8 +209,10 @@ class Feeder:
             )
         return works
 
-    def _count_occurrence(self, key: bytes, item: BatchItem) -> int:
+    def _number(self, index: int, key: bytes, item: BatchItem) -> int:
         """Return the number of this item among equal ones, which are to have an answer each."""
+        if self._asked.numbers is not None:
+            return self._asked.numbers[index]
         key = _number_key(key, item.salt, 1)
         number = self._occurrences[key] = self._occurrences.get(key, 0) + 1
         return number

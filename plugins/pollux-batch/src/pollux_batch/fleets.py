@@ -49,7 +49,7 @@ class Fleet(Protocol):
         ...
 
     def release(self, mark: str) -> None:
-        """Forget a chunk and its answers: all are in the journal of the job."""
+        """Forget a chunk and its answers: all are in the journal of the job. One that is not there is no error."""
         ...
 
 

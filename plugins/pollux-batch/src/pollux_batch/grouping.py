@@ -52,9 +52,11 @@ class GroupWriter(ABC):
         """
         if self.failure is not None:
             raise self.failure
-        # Both are atomic: the lock is taken only by one who has to wake the writer, or to wait for it.
+        # Both are atomic, as long as nothing is called between: the lock is taken only by one who has to wake the
+        # writer, or to wait for it.
+        size = entry.size
         self._waiting.append(entry)
-        self._waiting_bytes += entry.size
+        self._waiting_bytes += size
         if self._is_idle:
             with self._lock:
                 self._changed.notify_all()
@@ -92,6 +94,8 @@ class GroupWriter(ABC):
             failure = JournalError(f"the answers cannot be kept any more: {type(error).__name__}: {error}")
             failure.__cause__ = error
             self._fail(failure)
+        finally:
+            self._is_keeping = False
 
     def _fail(self, failure: JournalError) -> None:
         with self._lock:
@@ -101,8 +105,9 @@ class GroupWriter(ABC):
 
     def _make_room(self, group: list[Entry]) -> None:
         is_full = self._waiting_bytes > _MAX_WAITING_BYTES
+        size = sum(entry.size for entry in group)
         with self._lock:
-            self._waiting_bytes -= sum(entry.size for entry in group)
+            self._waiting_bytes -= size
             if is_full:
                 self._changed.notify_all()
 

@@ -101,7 +101,7 @@ class JournalView:
             failed=dict(self.select(f"SELECT f.category, COUNT(*) {_OPEN_FAILURES} GROUP BY 1 ORDER BY 2 DESC")),
             failures=tuple(self._list_failures(max_failures)),
             in_flight=self._read_flights(),
-            submitted=self.count_submitted(),
+            submitted=sum(self.count_submitted().values()),
             runs=tuple(self._list_runs()),
         )
 
@@ -125,10 +125,10 @@ class JournalView:
                 lost=tuple(json.loads(lost or "[]")),
             )
 
-    def count_submitted(self) -> int:
-        """Return the number of items in deferred jobs that are not collected."""
-        query = "SELECT COUNT(*) FROM members JOIN submissions ON submissions.id = submission WHERE NOT is_collected"
-        return int(self.select(query)[0][0])
+    def count_submitted(self) -> dict[str, int]:
+        """Return the number of items that are submitted and not collected, by fleet; that of provider jobs is empty."""
+        source = "members JOIN submissions ON submissions.id = submission WHERE NOT is_collected"
+        return dict(self.select(f"SELECT fleet, COUNT(*) FROM {source} GROUP BY fleet"))  # noqa: S608
 
     def _read_flights(self) -> tuple[str, ...]:
         noted = dict(read_flights(self._path))

@@ -219,8 +219,10 @@ class Scope:
             # The pace will keep calls back; fewer of them in flight would keep it from being reached.
             self._climb.stay(now)
             wait_s = retry_after_s
-            if wait_s is None:
-                wait_s = min(self._retries.throttle_wait_s * 2.0**self._pauses, self._retries.max_wait_s)
+            # Nothing was answered since the last pause, so what was asked for then was too short.
+            if wait_s is None or self._pauses:
+                backoff_s = min(self._retries.throttle_wait_s * 2.0**self._pauses, self._retries.max_wait_s)
+                wait_s = max(wait_s or 0.0, backoff_s)
             self._pauses += 1
             self._pause(wait_s, now)
         elif retry_after_s is not None:

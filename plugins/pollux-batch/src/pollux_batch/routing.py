@@ -15,6 +15,7 @@ from pollux_batch.running import Job
 from pollux_batch.shipping import FleetSubmitter
 from pollux_batch.submitting import JobSubmitter
 from pollux_sync import stages
+from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -37,9 +38,12 @@ _DAY_S = 86_400.0
 
 def open_run(asked: Asked, *, route: Route, wait: bool, fleet: Fleet | None, **job: Any) -> Run:
     """Open a job on its route. Raises ConfigurationError."""
+    open_submitter: Callable[[Journal], Submitter]
     open_submitter = partial(JobSubmitter, reuses_drifted=job["settings"].on_drift == "reuse")
+    _check_other_fleets(job["journal"], fleet)
     if fleet is not None:
-        return AutoRun(asked, wait=wait, open_submitter=partial(FleetSubmitter, fleet, job["settings"]), **job)
+        open_submitter = partial(FleetSubmitter, fleet, asked.config.account, job["settings"])
+        return AutoRun(asked, wait=wait, open_submitter=open_submitter, **job)
     if route == "auto":
         takes_jobs = _allows_jobs(asked, job["settings"], job["journal"])
         return AutoRun(asked, wait=wait, open_submitter=open_submitter, **job) if takes_jobs else Job(asked, **job)
@@ -67,7 +71,21 @@ def _has_submissions(journal: Path) -> bool:
     if not journal.exists():
         return False
     with JournalView(journal) as view:
-        return view.count_submitted() > 0
+        return view.count_submitted().get("", 0) > 0
+
+
+def _check_other_fleets(journal: Path | None, fleet: Fleet | None) -> None:
+    """Raise ConfigurationError if answers wait at another fleet, where they may be paid for already."""
+    if journal is None or not journal.exists():
+        return
+    with JournalView(journal) as view:
+        waiting = view.count_submitted()
+    for name, count in waiting.items():
+        if name and (fleet is None or name != fleet.name):
+            raise ConfigurationError(
+                f"{count} items of the journal wait at the fleet {name!r}, and would be paid for twice",
+                hint=f"pass fleet={name!r} until they are collected, or another journal",
+            )
 
 
 class AutoRun:
@@ -134,7 +152,7 @@ class AutoRun:
 
     def _ask_again(self) -> Asked:
         items = [attrs.evolve(leftover.item, id=leftover.label) for leftover in self._leftovers]
-        return attrs.evolve(self._asked, items=items)
+        return attrs.evolve(self._asked, items=items, numbers=tuple(leftover.number for leftover in self._leftovers))
 
     def _cut_deadline(self) -> BatchSettings:
         if self._settings.deadline_s is None:

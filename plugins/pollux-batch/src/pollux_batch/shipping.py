@@ -19,11 +19,12 @@ from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_batch.data.chunks import FleetAnswer
+    from pollux_batch.data.chunks import ChunkState, FleetAnswer
     from pollux_batch.data.settings import BatchSettings
     from pollux_batch.data.work import Work
     from pollux_batch.fleets import Fleet
     from pollux_batch.journaling import Journal
+    from pollux_batch.submissions import Submission
     from pollux_batch.submitting import Collected, Pending
     from pollux_sync import Config
     from pollux_sync.data.handles import ItemStatus
@@ -41,15 +42,37 @@ class FleetSubmitter(Submitter):
     #: A worker that is lost loses no more time than these take.
     max_items = 1_000
 
-    def __init__(self, fleet: Fleet, settings: BatchSettings, journal: Journal) -> None:
+    def __init__(self, fleet: Fleet, account: str | None, settings: BatchSettings, journal: Journal) -> None:
         super().__init__(journal, fleet=fleet.name, reuses_drifted=settings.on_drift == "reuse")
         self._service = fleet
+        self._account = account
         self._settings = settings
 
     def takes(self, work: Work) -> bool:
-        """Return whether a work can be shipped: not one with files that are stored at the provider, for one account."""
-        has_stored_files = any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts)
-        return not has_stored_files and not any(_list_own(work.lane.config))
+        """Return whether a work can be shipped.
+
+        Not one with files that are stored at the provider or with a key of its own, since workers have one account,
+        and not one that takes more tokens than a minute has.
+        """
+        if any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts):
+            return False
+        config, limit = work.lane.config, self._settings.limits.tokens_per_minute
+        if limit is not None:
+            estimate = work.lane.hooks.estimate_tokens(work.call)
+            work.n_tokens = estimate.input_tokens + estimate.output_tokens
+        return not _list_own(config) and config.account == self._account and (limit is None or work.n_tokens <= limit)
+
+    def submit(self) -> None:
+        """Submit all that was taken. A chunk of an earlier run whose answers are all there is forgotten."""
+        for submission, members in zip(self._earlier, self._members, strict=True):
+            keys = {member.key for member in members}
+            if keys <= self._journal.find_answers([*keys]).keys():
+                self._forget(submission)
+        super().submit()
+
+    def _forget(self, submission: Submission) -> None:
+        self._service.release(submission.mark)
+        submission.record_end()
 
     def _submit(self, pending: Pending) -> None:
         config = pending.lane.config
@@ -65,27 +88,33 @@ class FleetSubmitter(Submitter):
         self._service.submit(chunk)
 
     def _finish_earlier(self, pending: Pending) -> None:
-        mark = pending.submission.mark
-        if mark in self._service.inspect([mark]):
-            return
-        # It was never taken, or is on its way: in both cases it is taken once, by its mark.
-        pending.leave_out({position for position, work in enumerate(pending.works) if work is None})
-        self._submit(pending)
+        self._inspect(pending)
 
     def _has_ended(self, pending: Pending) -> bool:
+        return self._inspect(pending) == "ended"
+
+    def _inspect(self, pending: Pending) -> ChunkState:
         mark = pending.submission.mark
-        return self._service.inspect([mark]).get(mark) == "ended"
+        state = self._service.inspect([mark]).get(mark)
+        if state is None:
+            # It was never taken, is on its way, or was lost: by its mark it is taken once. Items that have left the
+            # input stay its members, since they may be answered all the same.
+            self._submit(pending)
+        return state or "waiting"
 
     def _collect(self, pending: Pending) -> Iterator[Collected]:
         positions = {member.key.hex(): position for position, member in enumerate(pending.members)}
         for answer in self._service.collect(pending.submission.mark):
-            position = positions.pop(answer.key, None)
-            if position is not None:
-                yield self._read_answer(pending, position, answer)
+            if answer.key not in positions:
+                raise PolluxError(
+                    f"the fleet {self._service.name!r} has answered what chunk {pending.submission.mark} does not ask, "
+                    "or has answered it twice",
+                    hint="this is a fault of the fleet; nothing was deleted there",
+                )
+            yield self._read_answer(pending, positions.pop(answer.key), answer)
         self._pending.remove(pending)
         self._journal.flush()
-        pending.submission.record_end()
-        self._service.release(pending.submission.mark)
+        self._forget(pending.submission)
         for position in positions.values():
             error = APIError("the fleet gave no answer", phase="batch_collect", call_idx=position)
             yield pending.build_collected(_build_item(position, Failure(error), "missing"), [])

@@ -91,7 +91,8 @@ class ReadConnection:
                 return True
             # Rows of a job that ended meanwhile, which could not move them into the file because of this connection.
             query = "SELECT ended_at FROM runs ORDER BY id DESC LIMIT 1"
-            return self._is_journal and self._database.execute(query).fetchone()[0] is not None
+            last = self._database.execute(query).fetchone() if self._is_journal else None
+            return last is not None and last[0] is not None
         return False
 
     def _drop_log(self) -> None:

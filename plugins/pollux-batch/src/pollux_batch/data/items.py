@@ -106,12 +106,16 @@ def read_item(given: object) -> BatchItem:
 
 @attrs.frozen(kw_only=True)
 class Asked:
-    """The input of a job: its items, and what they share."""
+    """The input of a job: its items, and what they share.
+
+    ``numbers`` are the places of the items among equal ones, where they are known from an earlier part of the job.
+    """
 
     items: Iterable[object]
     config: Config
     options: Options | None = None
     sources: tuple[Source, ...] = ()
+    numbers: tuple[int, ...] | None = None
 
     def __attrs_post_init__(self) -> None:
         config: object = self.config

@@ -36,6 +36,8 @@ class Work:
     answers: AnswerFormat | None
     key: bytes
     ask: bytes
+    #: The place of the item among equal ones that are to have an answer each.
+    number: int = 1
     #: A hash of what comes before the prompt and is shared with others; empty where nothing is, or nobody asks.
     prefix: bytes = b""
     n_tokens: int = 0
@@ -80,8 +82,12 @@ class Refused:
 
 @attrs.frozen
 class Leftover:
-    """An item that the deferred jobs did not answer, and that may be asked by a live call."""
+    """An item that no submission has answered, and that may be asked by a live call.
+
+    ``number`` is its place among equal ones that are to have an answer each.
+    """
 
     index: int
     label: str
     item: BatchItem
+    number: int = 1
