@@ -244,7 +244,9 @@ def test_a_field_that_is_none_is_left_out():
 
 
 def test_every_storable_value_is_tested():
-    assert {cls for cls in Storable.__subclasses__() if cls is not Failure} == set(STORABLE)
+    # Those of other packages are tested there.
+    own = {cls for cls in Storable.__subclasses__() if cls.__module__.startswith("pollux_sync.")}
+    assert own - {Failure} == set(STORABLE)
 
 
 @pytest.mark.parametrize(

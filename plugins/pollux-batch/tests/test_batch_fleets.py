@@ -15,6 +15,7 @@ from folder_fleet import FolderFleet
 from pollux_batch import (
     BatchItem,
     Fleet,
+    FleetAnswer,
     FleetChunk,
     Limits,
     Retries,
@@ -371,5 +372,7 @@ def test_a_worker_keeps_to_its_share_of_the_limits(chunk, path, server):
     assert time.monotonic() - began > 0.4
 
 
-def test_a_chunk_survives_storage(chunk):
-    assert FleetChunk.from_dict(chunk.to_dict()) == chunk
+def test_a_chunk_and_its_answers_survive_storage(chunk, path, server):
+    assert FleetChunk.from_dict(json.loads(json.dumps(chunk.to_dict()))) == chunk
+    for found in carry_out_chunk(chunk, journal=path):
+        assert FleetAnswer.from_dict(json.loads(json.dumps(found.to_dict()))) == found

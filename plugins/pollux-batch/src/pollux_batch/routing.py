@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +15,7 @@ from pollux_batch.running import Job
 from pollux_batch.shipping import FleetSubmitter
 from pollux_batch.submitting import JobSubmitter
 from pollux_sync import stages
-from pollux_sync.errors import ConfigurationError
+from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -76,10 +76,11 @@ def _has_submissions(journal: Path) -> bool:
 
 def _check_other_fleets(journal: Path | None, fleet: Fleet | None) -> None:
     """Raise ConfigurationError if answers wait at another fleet, where they may be paid for already."""
-    if journal is None or not journal.exists():
-        return
-    with JournalView(journal) as view:
-        waiting = view.count_submitted()
+    waiting: dict[str, int] = {}
+    # Whatever is wrong with the file, opening it to write says it better.
+    if journal is not None and journal.is_file():
+        with suppress(PolluxError), JournalView(journal) as view:
+            waiting = view.count_submitted()
     for name, count in waiting.items():
         if name and (fleet is None or name != fleet.name):
             raise ConfigurationError(

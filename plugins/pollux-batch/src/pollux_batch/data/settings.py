@@ -90,8 +90,8 @@ class Retries:
 
     Failures and throttles have budgets of their own: a refusal for the rate says nothing about the item. After a
     throttle the whole scope pauses, exactly as long as the provider asks; ``throttle_wait_s`` is the first pause where
-    it does not, doubled up to ``max_wait_s`` while nothing is answered between two of them. While a provider is down, its items wait up to
-    ``outage_s`` and use up no attempt.
+    it does not, doubled up to ``max_wait_s`` while nothing is answered between two pauses. While a provider is down,
+    its items wait up to ``outage_s`` and use up no attempt.
     """
 
     max_attempts: int = 3
