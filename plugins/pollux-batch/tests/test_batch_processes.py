@@ -168,12 +168,18 @@ def test_tells_observers_of_calls_before_they_are_sent(ask_twice, config, server
 
 
 def test_replaces_a_sender_that_has_died(ask_twice, config, server):
-    killed = []
+    killed, seen, has_replaced = [], set(), threading.Event()
 
     def kill_one(request):
+        seen.add(read_sender(request))
+        if len(seen) > 2:
+            has_replaced.set()
         if read_prompt(request) == "p5" and not killed:
             killed.append(read_sender(request))
             os.kill(killed[0], signal.SIGKILL)
+        elif killed:
+            # Otherwise the other sender may answer all before anybody notices.
+            has_replaced.wait(10)
         return echo(request)
 
     server.handler = kill_one
