@@ -121,6 +121,17 @@ def has_answered(count):
     return lambda simulation: simulation.n_answered >= count
 
 
+@pytest.fixture
+def pacer():
+    """Return the pacer of a scope that was refused once, and whose pause is over after two seconds."""
+    pacer = Pacer()
+    for call in range(10):
+        pacer.record_send(call * 0.1)
+    pacer.record_refusal()
+    assert pacer.wait_s(2.0) == 0
+    return pacer
+
+
 PROVIDERS = {
     "a bucket of 10": lambda: BucketProvider(10),
     "a bucket of 25": lambda: BucketProvider(25),
@@ -186,12 +197,7 @@ def test_takes_a_late_refusal_for_one_of_the_pause_before():
     assert 200 / (simulation.now - began) > 0.85 * RATE
 
 
-def test_does_not_go_up_while_nobody_asks():
-    pacer = Pacer()
-    for call in range(10):
-        pacer.record_send(call * 0.1)
-    pacer.record_refusal()
-    assert pacer.wait_s(2.0) == 0
+def test_does_not_go_up_while_nobody_asks(pacer):
     pacer.record_send(2.0)
     assert pacer.wait_s(2.0) > 0
     assert pacer.wait_s(5_000.0) == 0
@@ -199,14 +205,9 @@ def test_does_not_go_up_while_nobody_asks():
     assert pacer.wait_s(5_000.0) > 0.05
 
 
-def test_does_not_go_up_while_nothing_is_held_back():
-    pacer = Pacer()
-    for call in range(10):
-        pacer.record_send(call * 0.1)
-    pacer.record_refusal()
-    assert pacer.wait_s(2.0) == 0
+def test_does_not_go_up_while_nothing_is_held_back(pacer):
     for second in range(3, 1_000):
         assert pacer.wait_s(second) == 0
         pacer.record_send(second)
-    # Nine calls in 0.9 seconds and a pause of 1.1.
+    # Nine calls were taken in 0.9 seconds and a pause of 1.1.
     assert pacer.wait_s(999.0) == pytest.approx(1 / 4.5, rel=0.1)

@@ -1,4 +1,4 @@
-"""Chunk -> answers: what a worker of a fleet does, with the limits, the retries and the journal of a job of its own."""
+"""Chunk -> answers: the work of one worker of a fleet, with limits, retries and a journal as in any job."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def carry_out_chunk(
 
 
 class ChunkFeeder:
-    """Gives the calls of a chunk to a job, but for those that its journal has the answers of."""
+    """Feeds a job with the calls of a chunk that its journal has no answers to."""
 
     def __init__(self, chunk: FleetChunk, config: Config, lanes: Lanes, journal: Journal | MemoryJournal) -> None:
         self._calls = chunk.calls

@@ -34,8 +34,8 @@ _LEAST_PAUSE_S = 0.002
 def drain(results: deque[WorkItemResult]) -> Iterator[WorkItemResult]:
     """Return an iterator over the results, each of which it takes out as it yields it.
 
-    Python acts on Ctrl-C between two of its own instructions. Here there is none, so that an interrupted reader finds
-    a result either where it was or where it went.
+    Python acts on Ctrl-C between two of its own instructions, and this iterator runs none of them: an interrupted
+    reader finds a result either where it was or where it went.
     """
     return map(deque.popleft, repeat(results, len(results)))
 

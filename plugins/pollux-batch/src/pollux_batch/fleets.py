@@ -1,6 +1,6 @@
 """The hooks of fleets: many machines that carry out the calls of one job.
 
-A job plans, encodes and reads; a fleet takes its calls in chunks and gives the raw answers back. A package offers a
+A job plans, encodes and reads; a fleet takes its calls in chunks and returns the raw answers. A package offers a
 fleet by an entry point in the group ``pollux_batch.fleets``: a function without arguments that returns a `Fleet`.
 """
 
@@ -49,12 +49,12 @@ class Fleet(Protocol):
         ...
 
     def release(self, mark: str) -> None:
-        """Forget a chunk and its answers: all are in the journal of the job. One that is not there is no error."""
+        """Forget a chunk and its answers, which are all in the journal of the job now. Ignore an unknown mark."""
         ...
 
 
 def find_fleet(fleet: object) -> Fleet:
-    """Return a fleet, given as itself or by its name. Raises ConfigurationError if there is none."""
+    """Return a fleet, given as itself or by its name. Raises ConfigurationError if no package has it."""
     if isinstance(fleet, str):
         fleet = find_entry_point(fleet).load()()
     if not isinstance(fleet, Fleet):

@@ -110,7 +110,7 @@ class _Climb:
         self.limit = max(self.limit, limit // 2)
 
     def stay(self, now: float) -> None:
-        """Go on with the limit as it is, and up in small steps."""
+        """Keep the limit, and raise it in small steps from now on."""
         self._proven, self._is_careful = None, True
         self._retry_at = now + _FIRST_RETRY_S
         self._count, self._since = 0, now

@@ -1,4 +1,4 @@
-"""What a job and a fleet give each other: chunks of calls, and their answers. Both can be stored as JSON."""
+"""The chunks of calls that a job hands to a fleet, and their answers. Both can be stored as JSON."""
 
 from __future__ import annotations
 

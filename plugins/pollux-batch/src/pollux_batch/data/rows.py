@@ -13,7 +13,7 @@ AnswerFormat = Literal["response", "reply", "unread"]
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
 class AnswerFacts:
-    """What is kept of an answer, wherever that is.
+    """The stored facts of an answer, in a journal or on its way from a fleet.
 
     ``attempts`` is the number of tries so far; ``duration_s`` is how long the last one took, zero for an answer of a
     deferred job.
