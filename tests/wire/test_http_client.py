@@ -289,13 +289,13 @@ def test_resends_within_the_remaining_time(server, monkeypatch):
 def record_limits(client, monkeypatch):
     """Return a list that gets the time limit of each exchange that the client begins on a connection."""
     limits_s = []
-    exchange = client._pool.urlopen
+    exchange = client._pool.exchange
 
-    def record(*arguments, timeout, **fields):
-        limits_s.append(timeout.read_timeout)
-        return exchange(*arguments, timeout=timeout, **fields)
+    def record(method, outbox, body, timeout_s):
+        limits_s.append(timeout_s)
+        return exchange(method, outbox, body, timeout_s)
 
-    monkeypatch.setattr(client._pool, "urlopen", record)
+    monkeypatch.setattr(client._pool, "exchange", record)
     return limits_s
 
 
@@ -329,7 +329,7 @@ def test_does_not_resend_where_that_could_cost_money(server, client):
 
 
 def test_closes_a_connection_that_opens_while_the_client_closes(server, client):
-    connection = client._pool._get_conn()
+    connection = client._pool._new_conn()
     client.close()
     connection.timeout = 5
     with pytest.raises(ConnectionAbortedError):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from pollux_sync.wire.connections import _limit_size, _Outbox, _skip_bytes
+from pollux_sync.wire.outbox import Outbox, limit_size, skip_bytes
 
 HEAD, LARGE = b"POST / HTTP/1.1\r\n\r\n", bytes(64 * 1024)
 
 
 @pytest.fixture
 def outbox():
-    return _Outbox()
+    return Outbox()
 
 
 def test_small_pieces_leave_together(outbox):
@@ -54,8 +54,8 @@ def test_nothing_is_left_after_the_last_piece(outbox):
 def test_pieces_go_on_where_a_socket_took_a_part_of_them(taken):
     pieces, sent = [memoryview(b"abc"), memoryview(b"d"), memoryview(b"efghijkl")], b""
     while pieces:
-        part = b"".join(_limit_size(pieces, taken))
+        part = b"".join(limit_size(pieces, taken))
         assert len(part) <= taken
         sent += part
-        pieces = _skip_bytes(pieces, len(part))
+        pieces = skip_bytes(pieces, len(part))
     assert sent == b"abcdefghijkl"

@@ -6,7 +6,7 @@ import pytest
 
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, Limits, Retries, stream_batch
-from pollux_batch.limiting import Bucket, Scope
+from pollux_batch.limiting import Bucket, Scope, find_reset
 from pollux_sync import Options
 from pollux_sync.plugin import Quota, RateLimits
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody
@@ -339,7 +339,8 @@ def test_has_no_more_calls_in_flight_than_workers(config, server):
 
 def test_pauses_where_an_answer_says_that_nothing_is_left(open_scope):
     scope, now = open_scope(Limits())
-    scope.respect(RateLimits(requests=Quota(limit=100, remaining=5, reset_s=30.0)), now)
+    assert find_reset(RateLimits(requests=Quota(limit=100, remaining=5, reset_s=30.0))) is None
     assert scope.admit(0, now)
-    scope.respect(RateLimits(tokens=Quota(limit=100, remaining=0, reset_s=30.0)), now)
+    used_up, half = Quota(limit=100, remaining=0, reset_s=30.0), Quota(limit=9, remaining=0, reset_s=15.0)
+    scope.respect(find_reset(RateLimits(tokens=used_up, requests=half)), now)
     assert (scope.admit(0, now + 29), scope.admit(0, now + 31)) == (False, True)

@@ -1,17 +1,19 @@
 """HTTP exchanges without redirects, netrc, cookies or hidden retries, each with one deadline.
 
-Requests go straight to urllib3's connections, which costs less than half the CPU of ``Session.post`` of requests. The
-adapter of requests is loaded, and asked for its connections, only where there is a proxy.
+Connections are urllib3's; what is sent over them and read from them is our own, at a fifth of the CPU of
+``Session.post`` of requests. The adapter of requests is loaded, and asked for its connections, only where there is a
+proxy.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from urllib3.util import Retry, Timeout
+from urllib3.util import parse_url
 
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import SecretText, SecretUrl, read_password, redact_secret
@@ -28,20 +30,21 @@ from pollux_sync.wire.bodies import (
 )
 from pollux_sync.wire.connections import open_direct_pool
 from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
+from pollux_sync.wire.heads import encode_fields, encode_first_line
 from pollux_sync.wire.lines import split_lines
+from pollux_sync.wire.outbox import Outbox
 from pollux_sync.wire.routes import resolve_route
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from urllib.parse import SplitResult
-
-    from urllib3.connectionpool import HTTPConnectionPool
-    from urllib3.response import BaseHTTPResponse
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.payloads import Payload
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.streaming import EventStream
+    from pollux_sync.wire.answers import Answer
+    from pollux_sync.wire.connections import ClosingPoolMixin
     from pollux_sync.wire.routes import Route
 
 #: The least number of connections kept per host: calls of several threads may share one client.
@@ -49,12 +52,11 @@ _MIN_POOL = 16
 #: A connection that was closed before the request fails at once. One that fails later may have carried the request to
 #: the server, and sending that again could cost money.
 _STALE_WITHIN_S = 0.5
-_CHUNK_BYTES = 64 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Each body has its own.
+_FRAMING = {"content-type", "content-length"}
 #: Ask for events without compression: a compressor holds small events back until its block is full.
 STREAM_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity"}
-#: urllib3 retries by default. The engine owns retries, so that the ledger of attempts is complete.
-_NO_RETRIES = Retry(0, read=False)
 
 
 class SecretHeader(SecretText):
@@ -88,8 +90,6 @@ class HttpClient:
         secrets, proxy = tuple(map(SecretText, secrets)), proxy and SecretUrl(proxy)
         #: The address that the paths of requests continue.
         self.base_url = base_url.rstrip("/")
-        usual = {"User-Agent": f"pollux-sync/{VERSION}", "Accept": "application/json"}
-        self._headers = _merge_headers(usual, {"Accept-Encoding": "gzip, deflate"}, headers)
         self._resends_stale = resends_stale
         self._is_closed = False
         self._route = resolve_route(self.base_url, proxy=proxy, ca_bundle=ca_bundle)
@@ -97,6 +97,14 @@ class HttpClient:
         password = read_password(self._route.proxy)
         self._secrets = _Secrets((*secrets, *([password] if password else ())))
         self._connections, self._pool, self._target = _open_connections(self.base_url, self._route, pool_size)
+        usual = {
+            "Host": _read_host(self.base_url),
+            "User-Agent": f"pollux-sync/{VERSION}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+        }
+        proxy_headers = {name: SecretHeader(value) for name, value in self._pool.request_headers.items()}
+        self._headers = _CommonHeaders(_merge_headers(usual, headers, proxy_headers))
 
     def __repr__(self) -> str:
         return f"HttpClient({self.base_url!r})"
@@ -113,7 +121,7 @@ class HttpClient:
         except BaseException:
             # The rest of the body may still be on its way: a connection with unread bytes must not be used again.
             # One whose body was read to its end is in the pool again, and stays open.
-            raw.close()
+            raw.drop()
             raise
 
     def stream(self, request: HttpRequest, timeout_s: float) -> EventStream:
@@ -122,13 +130,13 @@ class HttpClient:
         Each event must arrive within ``timeout_s`` seconds of the one before. Raises what `send` raises, and so does
         reading the events.
         """
-        raw = self._open_response(request, timeout_s, self._headers | STREAM_HEADERS)
+        raw = self._open_response(request, timeout_s, self._headers.replace(STREAM_HEADERS))
         try:
             if not is_success(raw.status):
                 self._read_response(raw, request)
             return _open_stream(raw, timeout_s)
         except BaseException:
-            raw.close()
+            raw.drop()
             raise
 
     def read_lines(self, request: HttpRequest, timeout_s: float) -> Generator[bytes, None, None]:
@@ -137,21 +145,21 @@ class HttpClient:
         Blank lines are left out. One line is in memory at a time, of 64 MiB at most. Closing the generator closes the
         connection. Raises what `send` raises.
         """
-        raw = self._open_response(request, timeout_s, self._headers | {"Accept": "*/*"})
+        raw = self._open_response(request, timeout_s, self._headers.replace({"Accept": "*/*"}))
         try:
             if not is_success(raw.status):
                 self._read_response(raw, request)
-            yield from split_lines(_iter_chunks(raw))
+            yield from split_lines(raw.iter_chunks())
         finally:
             # A connection whose body was read to its end is in the pool again, and stays open.
-            raw.close()
+            raw.drop()
 
     def close(self) -> None:
         """Close all connections, also those in use, whose exchanges fail at once."""
         self._is_closed = True
         self._connections.close()
 
-    def _open_response(self, request: HttpRequest, timeout_s: float, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    def _open_response(self, request: HttpRequest, timeout_s: float, headers: _CommonHeaders) -> Answer:
         """Send the request and read the head of its answer.
 
         A kept connection that the server has closed fails within moments. The request is then sent once more with the
@@ -169,26 +177,13 @@ class HttpClient:
                 raise
         return self._request(request, timeout_s - took_s, headers)
 
-    def _request(self, request: HttpRequest, timeout_s: float, common: Mapping[str, str]) -> BaseHTTPResponse:
+    def _request(self, request: HttpRequest, timeout_s: float, common: _CommonHeaders) -> Answer:
         body, framing = _open_body(request)
-        # Names are compared only where a request has headers of its own, since that costs every call some time.
-        headers = _merge_headers(common, request.headers) if request.headers else common
+        outbox = Outbox()
+        outbox.add(encode_first_line(request.method, self._resolve_target(request.path)))
+        outbox.add(common.encode(request.headers, framing))
         try:
-            return self._pool.urlopen(
-                request.method,
-                self._resolve_target(request.path),
-                body=body,
-                headers={**headers, **framing},
-                timeout=Timeout(connect=timeout_s, read=timeout_s),
-                retries=_NO_RETRIES,
-                # A redirect would carry prompt and key to an address that the user has not named.
-                redirect=False,
-                # The path may be a whole address, for a proxy.
-                assert_same_host=False,
-                # Read later, in chunks and within limits.
-                preload_content=False,
-                decode_content=False,
-            )
+            return self._pool.exchange(request.method, outbox, body, timeout_s)
         except Exception as error:
             self._route.check_proxy_fault(error)
             raise
@@ -209,11 +204,11 @@ class HttpClient:
         prefix = f"{target.scheme}://{target.netloc}" if target.scheme else ""
         return prefix + parts.path + (f"?{parts.query}" if parts.query else "")
 
-    def _read_response(self, raw: BaseHTTPResponse, request: HttpRequest) -> HttpResponse:
+    def _read_response(self, raw: Answer, request: HttpRequest) -> HttpResponse:
         """Read the rest of an answer and decode it. Raises HttpError for a status other than 2xx."""
-        headers = _read_headers(raw)
+        headers = raw.fields
         if is_success(raw.status):
-            content = read_body(_iter_chunks(raw))
+            content = read_body(raw.iter_chunks())
             if not content and request.is_answer_optional:
                 return HttpResponse(status=raw.status, headers=headers)
             with suppress(ReplyError):
@@ -221,7 +216,7 @@ class HttpClient:
             if streamed := _read_events(raw.status, headers, content):
                 return streamed
         else:
-            content = read_beginning(_iter_chunks(raw))
+            content = read_beginning(raw.iter_chunks())
         # Some servers quote the key that they refuse. The variables are replaced, so that no traceback shows it.
         response = HttpResponse(status=raw.status, headers=headers, content=content[:MAX_KEPT_BYTES])
         del headers, content
@@ -232,7 +227,7 @@ class HttpClient:
         raise HttpError(response)
 
 
-def _open_connections(base_url: str, route: Route, size: int) -> tuple[_Connections, HTTPConnectionPool, str]:
+def _open_connections(base_url: str, route: Route, size: int) -> tuple[_Connections, ClosingPoolMixin, str]:
     """Return what closes all connections, the pool that makes them, and the prefix of every request path.
 
     Raises ConfigurationError for a route that cannot be used.
@@ -252,6 +247,25 @@ class _Connections(Protocol):
 
     def close(self) -> None:
         """Close all of them, also those in use."""
+
+
+class _CommonHeaders:
+    """The header fields of every request of a client, encoded once. The class has no repr of them."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = {name: value for name, value in fields.items() if name.lower() not in _FRAMING}
+        self._encoded = encode_fields(self._fields)
+
+    def replace(self, fields: Mapping[str, str]) -> _CommonHeaders:
+        """Return these fields with others in place of those that have the same name."""
+        return _CommonHeaders(_merge_headers(self._fields, fields))
+
+    def encode(self, own: Mapping[str, str], framing: Mapping[str, str]) -> bytes:
+        """Return them with those of one request and of its body, and the blank line after them."""
+        # Names are compared only where a request has headers of its own, since that costs every call some time.
+        if own:
+            return encode_fields(_merge_headers(self._fields, own, framing)) + b"\r\n"
+        return self._encoded + encode_fields(framing) + b"\r\n"
 
 
 class _Secrets:
@@ -300,7 +314,7 @@ def _merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
     return dict(named.values())
 
 
-def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, dict[str, str]]:
+def _open_body(request: HttpRequest) -> tuple[Iterable[bytes], dict[str, str]]:
     """Return the body of one attempt, and the headers that describe it."""
     if request.payload is not None:
         payload = request.payload
@@ -310,13 +324,8 @@ def _open_body(request: HttpRequest) -> tuple[bytes | Iterator[bytes] | None, di
         }
     pieces = request.split_content()
     if not pieces:
-        return None, {"Content-Length": "0"}
-    size_bytes = sum(map(len, pieces))
-    # One piece as it is: urllib3 takes longer over several.
-    return pieces[0] if len(pieces) == 1 else iter(pieces), {
-        "Content-Type": "application/json",
-        "Content-Length": str(size_bytes),
-    }
+        return (), {"Content-Length": "0"}
+    return pieces, {"Content-Type": "application/json", "Content-Length": str(sum(map(len, pieces)))}
 
 
 def _iter_exactly(payload: Payload) -> Iterator[bytes]:
@@ -344,26 +353,20 @@ def _read_events(status: int, headers: dict[str, str], content: bytes) -> HttpRe
     return read_events(status, headers, content)
 
 
-def _open_stream(raw: BaseHTTPResponse, timeout_s: float) -> EventStream:
+def _open_stream(raw: Answer, timeout_s: float) -> EventStream:
     from pollux_sync.wire.streams import HttpStream
 
-    response = HttpResponse(status=raw.status, headers=_read_headers(raw))
+    response = HttpResponse(status=raw.status, headers=raw.fields)
     return HttpStream(response, raw, timeout_s).detect_format()
+
+
+def _read_host(base_url: str) -> str:
+    """Return the header "Host" of requests to an address."""
+    url = parse_url(base_url)
+    # Without the zone of an IPv6 address, which means nothing to the server.
+    host = re.sub("%.*(?=])", "", url.host or "")
+    return host if url.port in {None, _DEFAULT_PORTS.get(url.scheme or "")} else f"{host}:{url.port}"
 
 
 def _read_origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-
-
-def _read_headers(raw: BaseHTTPResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in raw.headers.items()}
-
-
-def _iter_chunks(raw: BaseHTTPResponse) -> Iterator[bytes]:
-    """Yield the decoded body in chunks as they arrive."""
-    # A plain body of known length is at its end without one more read, which would cost a call into urllib3.
-    is_plain = "content-encoding" not in raw.headers
-    while chunk := raw.read(_CHUNK_BYTES, decode_content=True):
-        yield chunk
-        if is_plain and raw.length_remaining == 0:
-            return

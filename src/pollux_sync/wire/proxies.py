@@ -11,8 +11,7 @@ from pollux_sync.wire.connections import POOL_CLASSES
 from pollux_sync.wire.routes import convert_route_errors
 
 if TYPE_CHECKING:
-    from urllib3.connectionpool import HTTPConnectionPool
-
+    from pollux_sync.wire.connections import ClosingPoolMixin
     from pollux_sync.wire.routes import Route
 
 
@@ -36,7 +35,7 @@ class ProxyAdapter(HTTPAdapter):
                 manager.pools[key].close()
         super().close()
 
-    def open_pool(self, base_url: str, route: Route) -> tuple[HTTPConnectionPool, str]:
+    def open_pool(self, base_url: str, route: Route) -> tuple[ClosingPoolMixin, str]:
         """Return the connection pool for ``base_url``, and the prefix of every request path.
 
         Raises ConfigurationError for a route that cannot be used.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pollux_sync.data.limits import Quota, RateLimits
@@ -27,9 +28,6 @@ _FIRST_TIME_MS = 100_000_000_000.0
 def read_rate_limits(response: HttpResponse) -> RateLimits | None:
     """Return the limits in headers such as ``x-ratelimit-remaining-tokens``; None without any."""
     headers = response.headers
-    # Looked for first: most servers send none, and every answer comes here.
-    if not any(name.startswith("x-ratelimit-") for name in headers):
-        return None
     # Some servers have one quota, of requests, and do not say so.
     requests = read_quota(headers, "x-ratelimit-{}-requests") or read_quota(headers, "x-ratelimit-{}")
     tokens = read_quota(headers, "x-ratelimit-{}-tokens")
@@ -42,10 +40,18 @@ def read_quota(headers: Mapping[str, str], name: str) -> Quota | None:
     A reset is a number of seconds, a duration such as 6m0s, a time in seconds or milliseconds since the epoch, or a
     date of ISO 8601.
     """
-    limit, remaining, reset = (headers.get(name.format(fact)) for fact in ("limit", "remaining", "reset"))
+    limit_name, remaining_name, reset_name = _list_names(name)
+    limit, remaining = headers.get(limit_name), headers.get(remaining_name)
     if limit is None and remaining is None:
         return None
-    return Quota(limit=_read_count(limit), remaining=_read_count(remaining), reset_s=_read_seconds(reset))
+    reset_s = _read_seconds(headers.get(reset_name))
+    return Quota(limit=_read_count(limit), remaining=_read_count(remaining), reset_s=reset_s)
+
+
+# Cached, since every answer comes here, with one of a few names.
+@lru_cache(maxsize=64)
+def _list_names(name: str) -> tuple[str, str, str]:
+    return name.format("limit"), name.format("remaining"), name.format("reset")
 
 
 def _read_count(text: str | None) -> int | None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pollux_sync.wire.sse import ByteStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from urllib3.response import BaseHTTPResponse
+    from collections.abc import Callable, Iterator
 
     from pollux_sync.data.provider import HttpResponse
+    from pollux_sync.wire.answers import Answer
 
 _CHUNK_BYTES = 64 * 1024
 #: After a complete answer the body ends at once. A connection whose body does not end then is not worth waiting for.
@@ -26,30 +24,25 @@ HURRY_S = 5.0
 class HttpStream(ByteStream):
     """The events of an answer over one of the client's connections."""
 
-    def __init__(self, response: HttpResponse, raw: BaseHTTPResponse, timeout_s: float) -> None:
+    def __init__(self, response: HttpResponse, answer: Answer, timeout_s: float) -> None:
         super().__init__(response)
-        self._raw = raw
+        self._answer = answer
         self._timeout_s = timeout_s
-        # Read below urllib3, which adds only cost to an answer that is not compressed. Through vars, since the
-        # attribute is private to urllib3.
-        self._answer: Any = vars(raw)["_original_response"]
-        self._reader = self._answer.reader
+        self._reader = answer.reader
         self.renew()
 
     def iter_chunks(self) -> Iterator[bytes]:
         """Yield the body in chunks as they arrive."""
         # read1 returns what has arrived; read would wait until the chunk is full, and hold events back.
-        read = self._answer.read1
-        if "content-encoding" in self.response.headers:
-            read = partial(self._raw.read1, decode_content=True)
+        is_plain = "content-encoding" not in self.response.headers
+        read: Callable[[int], bytes] = self._answer.read1 if is_plain else self._answer.open_inflated().read1
         try:
             while chunk := read(_CHUNK_BYTES):
                 yield chunk
         except HTTPException as error:
             # http.client's exceptions are not among those that SDK streams raise; a caller sees one kind for both.
             raise ConnectionError(f"the stream broke off: {type(error).__name__}") from error
-        # http.client reports no early end to read1. The length is None for a chunked body.
-        if self._answer.length:
+        if not self._answer.is_complete:
             raise ConnectionError(f"the stream broke off {self._answer.length} bytes before its end")
 
     def renew(self) -> None:
@@ -69,11 +62,11 @@ class HttpStream(ByteStream):
         try:
             while self._answer.read1(_CHUNK_BYTES):
                 pass
-            is_over = not self._answer.length
+            is_over = self._answer.is_complete
         except (HTTPException, OSError, ValueError):
             is_over = False
         if is_over:
-            self._raw.release_conn()
+            self._answer.keep()
         else:
             self.close()
 
@@ -83,4 +76,4 @@ class HttpStream(ByteStream):
 
     def close(self) -> None:
         """Close the connection."""
-        self._raw.close()
+        self._answer.drop()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import distributions
 
 from pollux_sync import stages
 
+_NAME = re.compile(r"^Name: *(pollux-.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+
 
 def describe_versions() -> dict[str, str]:
     """Return the version of the request key, and of every installed distribution of pollux."""
-    found = {
-        name: distribution.version
-        for distribution in distributions()
-        if (name := str(distribution.metadata["Name"] or "")).startswith("pollux-")
-    }
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        # Only the metadata of ours are parsed: those of all take as long as the answers to a hundred items.
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        # The description of another follows after a blank line, and may hold anything.
+        name = _NAME.search(text.partition("\n\n")[0])
+        if name is not None:
+            # The first one on the path is the one that an import finds.
+            found.setdefault(name[1], distribution.version)
     return {"request key": str(stages.KEY_VERSION), **dict(sorted(found.items()))}

@@ -15,6 +15,7 @@ from pollux_batch.budgeting import estimate_worst_case
 from pollux_batch.data.rows import AnswerFormat, AnswerRow, ChargeRow
 from pollux_batch.data.work import SentCall
 from pollux_batch.distributing import build_loss, is_loss
+from pollux_batch.limiting import find_reset
 from pollux_sync import stages
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure
@@ -209,9 +210,11 @@ class _Asking:
 
     def _respect_quotas(self, response: HttpResponse) -> None:
         quotas = self._hooks.read_rate_limits(response)
-        if quotas is not None:
+        # The lock costs more than all of this: it is taken only where there is a pause.
+        reset_s = None if quotas is None else find_reset(quotas)
+        if reset_s is not None:
             with self._scheduler.lock:
-                self._scope.respect(quotas, time.monotonic())
+                self._scope.respect(reset_s, time.monotonic())
 
     def _receive(self, response: HttpResponse, call: Call, key: bytes) -> Reply:
         """Keep an answer, then read it: one that cannot be read is paid for too."""

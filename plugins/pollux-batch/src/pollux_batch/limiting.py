@@ -251,11 +251,15 @@ class Scope:
         """Return whether the provider is down, but not yet for so long that its items fail."""
         return self._down_since is not None and now - self._down_since < self._retries.outage_s
 
-    def respect(self, quotas: RateLimits, now: float) -> None:
-        """Pause where an answer says that nothing is left of a quota, until it is whole again."""
-        for quota in (quotas.requests, quotas.tokens, quotas.input_tokens, quotas.output_tokens):
-            if quota is not None and quota.remaining == 0 and quota.reset_s:
-                self._pause(min(quota.reset_s, self._retries.max_wait_s), now)
+    def respect(self, reset_s: float, now: float) -> None:
+        """Pause until a quota is whole again of which an answer says that nothing is left."""
+        self._pause(min(reset_s, self._retries.max_wait_s), now)
+
+
+def find_reset(quotas: RateLimits) -> float | None:
+    """Return the seconds until every quota has something left, None if each has."""
+    parts = (quotas.requests, quotas.tokens, quotas.input_tokens, quotas.output_tokens)
+    return max((q.reset_s for q in parts if q is not None and q.remaining == 0 and q.reset_s), default=None)
 
 
 def _build_bucket(per_minute: float | None, burst_s: float, now: float) -> Bucket | None:
