@@ -7,7 +7,17 @@ from typing import Annotated
 import attrs
 import pytest
 
-from pollux_sync import ConfigurationError, Options, Tool, ToolCall, ToolCallParseError, ToolDeclaration, ToolResult
+from pollux_sync import (
+    Config,
+    ConfigurationError,
+    Options,
+    Tool,
+    ToolCall,
+    ToolCallParseError,
+    ToolDeclaration,
+    ToolResult,
+    run_tools,
+)
 from pollux_sync.schemas import AnswerMismatch
 
 
@@ -320,3 +330,45 @@ def test_a_call_reports_why_its_arguments_are_not_data(text):
         call.arguments_dict()
     assert (caught.value.tool, caught.value.arguments) == ("weather", text)
     assert call.arguments_error == caught.value.message
+
+
+def look_up(stock: dict, /, article: str, *, unit: Unit = Unit.CELSIUS):
+    """Look an article up.
+
+    Args:
+        stock: what there is
+        article: its name
+    """
+    return stock[article], unit
+
+
+def test_leading_parameters_are_not_told_to_the_model():
+    tool = Tool.from_function(look_up, skip=1)
+    assert list(tool.parameters["properties"]) == ["article", "unit"]
+    assert tool.parameters["required"] == ["article"]
+    assert tool.invoke({"article": "lamp", "unit": "F"}, {"lamp": 3}) == (3, Unit.FAHRENHEIT)
+    assert tool({"article": "lamp"}, {"lamp": "many"}) == '["many", "C"]'
+
+
+def test_all_parameters_may_be_skipped():
+    tool = Tool.from_function(lambda ctx, user: (ctx, user), skip=2, name="who")
+    assert tool.parameters.get("properties", {}) == {}
+    assert tool.invoke({}, 1, 2) == (1, 2)
+
+
+@pytest.mark.parametrize("leading", [(), (1, 2)])
+def test_refuses_another_number_of_leading_values(leading):
+    with pytest.raises(ConfigurationError, match="takes 1 values"):
+        Tool.from_function(look_up, skip=1).invoke({"article": "lamp"}, *leading)
+
+
+@pytest.mark.parametrize(("skip", "problem"), [(3, "skip is 3"), (-1, "number"), (True, "number"), ("1", "number")])
+def test_refuses_to_skip_what_is_not_there(skip, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        Tool.from_function(look_up, skip=skip)
+
+
+def test_the_loop_refuses_a_tool_whose_leading_values_nobody_has():
+    config = Config(provider="openai", model="m", use_mock=True)
+    with pytest.raises(ConfigurationError, match="neither the model nor run_tools"):
+        run_tools("Q?", tools=[Tool.from_function(look_up, skip=1)], config=config)

@@ -125,7 +125,14 @@ def build_tool_loop(
 def _build_tools(tools: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
     if not isinstance(tools, list | tuple) or not tools:
         raise ConfigurationError("tools must be a list of at least one function", hint="tools=[get_weather]")
-    return tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools)
+    built = tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools)
+    for tool in built:
+        if tool.skip:
+            raise ConfigurationError(
+                f"the tool {tool.name!r} takes {tool.skip} values that neither the model nor run_tools has",
+                hint="pass functools.partial(function, value) with a name: Tool.from_function(..., name=...)",
+            )
+    return built
 
 
 @attrs.frozen(kw_only=True)

@@ -20,17 +20,20 @@ from pollux_sync.schemas import schema_of, structure, unstructure
 from pollux_sync.schemas.jsontext import round_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 #: The kinds of parameters that can be passed by name; the model names every argument.
 _KEYWORD_KINDS = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+#: The kinds of parameters that can be passed by position.
+_LEADING_KINDS = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
 @attrs.frozen(kw_only=True)
 class Tool:
     """A function that the model may call.
 
-    ``parameters`` is the JSON Schema of its keyword arguments, ``strict`` is as in ``Options(tools=[...])``.
+    ``parameters`` is the JSON Schema of its keyword arguments, ``strict`` is as in ``Options(tools=[...])``. ``skip``
+    is the number of its leading parameters that the model is not told of: whoever runs the tool passes them.
     `from_function` derives all fields from the function; set them yourself if the schema comes from elsewhere.
     """
 
@@ -39,6 +42,7 @@ class Tool:
     description: str | None = None
     parameters: dict[str, Any] = attrs.field(factory=lambda: {"type": "object", "properties": {}}, repr=False)
     strict: bool | None = None
+    skip: int = 0
     # Built anew for each tool, so comparing it would make equal tools differ.
     _record: type[Any] | None = attrs.field(default=None, repr=False, eq=False)
 
@@ -50,12 +54,14 @@ class Tool:
         name: str | None = None,
         description: str | None = None,
         strict: bool | None = None,
+        skip: int = 0,
     ) -> Self:
         """Build a tool from a typed function: its parameters from the annotations, its description from the docstring.
 
         The docstring (Google, NumPy or Sphinx style) or ``Annotated[str, "..."]`` describe the parameters. They may
-        have every type that a response schema may have. Raises ConfigurationError for a function that cannot be
-        called by keywords, or is asynchronous.
+        have every type that a response schema may have. With ``skip=1`` the first parameter is yours, such as a
+        context: the model is not told of it, and `invoke` takes it after the arguments. Raises ConfigurationError for a
+        function that cannot be called by keywords, has fewer parameters than are skipped, or is asynchronous.
         """
         if not callable(function):
             raise ConfigurationError(
@@ -71,7 +77,9 @@ class Tool:
         summary, descriptions = parse_docstring(inspect.getdoc(_unwrap(function)))
         # The parameters become a record class, so that one code path makes schemas and reads arguments for tools and
         # response schemas alike.
-        record = attrs.make_class(str(tool_name), dict(_iter_fields(function, descriptions)), frozen=True, kw_only=True)
+        record = attrs.make_class(
+            str(tool_name), dict(_iter_fields(function, descriptions, skip)), frozen=True, kw_only=True
+        )
         schema = schema_of(record)
         return cls(
             name=str(tool_name),
@@ -79,6 +87,7 @@ class Tool:
             description=description or summary,
             parameters={key: value for key, value in schema.items() if key != "title"},
             strict=strict,
+            skip=skip,
             record=record,
         )
 
@@ -87,23 +96,30 @@ class Tool:
         """The tool as a dict for ``Options(tools=[...])``."""
         return _build_declaration(self)
 
-    def __call__(self, arguments: Mapping[str, Any]) -> str:
+    def __call__(self, arguments: Mapping[str, Any], *leading: Any) -> str:
         """Call the function with the model's arguments; return its result as text, data as JSON, a file as its name.
 
-        Raises what `invoke` raises.
+        Takes and raises what `invoke` does.
         """
-        return convert_result(self.invoke(arguments))[0]
+        return convert_result(self.invoke(arguments, *leading))[0]
 
-    def invoke(self, arguments: Mapping[str, Any]) -> Any:
+    def invoke(self, arguments: Mapping[str, Any], *leading: Any) -> Any:
         """Call the function with the model's arguments; return what it returns.
 
-        Raises AnswerMismatch for arguments that do not fit the parameters, and whatever the function raises.
+        ``leading`` are the values of the parameters that the model was not told of. Raises AnswerMismatch for arguments
+        that do not fit the parameters, ConfigurationError for another number of leading ones, and whatever the function
+        raises.
         """
+        if len(leading) != self.skip:
+            raise ConfigurationError(
+                f"the tool {self.name!r} takes {self.skip} values that the model does not give, got {len(leading)}",
+                hint="tool.invoke(arguments, context), for a tool of Tool.from_function(function, skip=1)",
+            )
         values = structure(dict(arguments), self._record or self.parameters)
         # Only what the model wrote is passed on: the function's own defaults stay in force.
         if self._record is None:
-            return self.function(**round_floats(values))
-        return self.function(**{name: getattr(values, name) for name in arguments})
+            return self.function(*leading, **round_floats(values))
+        return self.function(*leading, **{name: getattr(values, name) for name in arguments})
 
 
 @attrs.frozen
@@ -216,18 +232,33 @@ def _holds_source(value: Any) -> bool:
     return isinstance(value, Source) or (isinstance(value, list | tuple) and any(isinstance(v, Source) for v in value))
 
 
-def _iter_fields(function: Callable[..., Any], descriptions: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+def _iter_fields(function: Callable[..., Any], descriptions: Mapping[str, str], skip: int) -> Iterator[tuple[str, Any]]:
     hints = _read_hints(function)
-    for name, parameter in inspect.signature(function).parameters.items():
+    parameters = [*inspect.signature(function).parameters.values()]
+    _check_skipped(parameters, skip)
+    for parameter in parameters[skip:]:
         if parameter.kind not in _KEYWORD_KINDS:
             raise ConfigurationError(
                 f"the parameter {parameter} cannot be passed by name",
                 hint="replace it by parameters with names of their own",
             )
+        name = parameter.name
         default = attrs.NOTHING if parameter.default is inspect.Parameter.empty else parameter.default
         metadata = {"description": descriptions[name]} if name in descriptions else {}
         # The alias keeps leading underscores, which attrs strips from the names of arguments.
         yield name, attrs.field(type=hints.get(name, Any), default=default, metadata=metadata, alias=name)
+
+
+def _check_skipped(parameters: Sequence[inspect.Parameter], skip: int) -> None:
+    number: object = skip
+    if type(number) is not int or skip < 0:
+        raise ConfigurationError(f"skip must be a number of parameters, got {number!r}", hint="such as 1")
+    leading = [parameter for parameter in parameters[:skip] if parameter.kind in _LEADING_KINDS]
+    if len(leading) < skip:
+        raise ConfigurationError(
+            f"the function has {len(leading)} parameters that can be passed by position, skip is {skip}",
+            hint="give it the parameter that the model is not told of, in the first place",
+        )
 
 
 def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:
