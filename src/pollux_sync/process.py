@@ -73,15 +73,45 @@ class ClientPool:
         # very thread, which releases its client.
         self._lock = threading.RLock()
         self._clients: OrderedDict[tuple[object, ...], PooledClient] = OrderedDict()
+        # Of sessions that have ended, the oldest first. Another session goes on with their connections.
+        self._spares: list[tuple[tuple[object, ...], Hooks]] = []
 
     def lease(self, config: ConfigValues) -> Lease:
         """Return a context manager over the configuration's hooks, which keeps their client open."""
         return Lease(self, config)
 
+    @contextmanager
+    def lease_alone(self, config: ConfigValues) -> Iterator[Hooks]:
+        """Give hooks with a client that nobody else uses before the block ends, so that they can be aborted."""
+        if config.use_mock:
+            # What a mock stores is in its client, and all see the same.
+            with self.lease(config) as shared:
+                hooks = self._open_hooks(config)
+                hooks.borrow(shared.client)
+                yield hooks
+            return
+        key = _build_key(config)
+        with self._lock:
+            found = next((spare for spare in reversed(self._spares) if spare[0] == key), None)
+            if found is not None:
+                self._spares.remove(found)
+            hooks = found[1] if found is not None else self._open_hooks(config)
+        try:
+            yield hooks
+        finally:
+            self._keep_spare(key, hooks)
+
+    def _keep_spare(self, key: tuple[object, ...], hooks: Hooks) -> None:
+        with self._lock:
+            if not hooks.is_aborted:
+                self._spares.append((key, hooks))
+            surplus = [self._spares.pop(0)[1]] if len(self._spares) > self._capacity else []
+        for idle in [hooks] if hooks.is_aborted else surplus:
+            idle.close()
+
     def acquire(self, config: ConfigValues) -> PooledClient:
         """Return the configuration's client, in use until it is passed to `release`."""
-        # A mock has no way, and what it stores must outlive a change.
-        key = (config, *(() if config.use_mock else read_way_variables()))
+        key = _build_key(config)
         with self._lock:
             # Opened under the lock: two threads with a new configuration must not open two clients. It is quick, since
             # a connection is made only when the first request needs it.
@@ -113,8 +143,9 @@ class ClientPool:
         """Close every client; the next call opens a new one."""
         with self._lock:
             clients, self._clients = self._clients, OrderedDict()
-        for client in clients.values():
-            client.hooks.close()
+            spares, self._spares = self._spares, []
+        for hooks in [*(client.hooks for client in clients.values()), *(spare for _, spare in spares)]:
+            hooks.close()
 
     def forget(self) -> None:
         """Drop every client without closing it.
@@ -124,6 +155,13 @@ class ClientPool:
         """
         self._lock = threading.RLock()
         self._clients = OrderedDict()
+        self._spares = []
+
+
+def _build_key(config: ConfigValues) -> tuple[object, ...]:
+    """Return what a client can be shared by: the configuration and the way. A mock has no way."""
+    # What a mock stores must outlive a change of the way.
+    return (config, *(() if config.use_mock else read_way_variables()))
 
 
 class Lease:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pollux_sync.engine.requesting import build_request
     from pollux_sync.engine.retrying import call_with_retries, decide_wait, decode_reply, read_fault, request_delivered
     from pollux_sync.engine.sending import execute_call
+    from pollux_sync.engine.streaming import ActiveStreams, stream_call
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.process import open_hooks
 
@@ -42,12 +43,14 @@ _HOMES = {
     "engine.requesting": ("build_request",),
     "engine.retrying": ("call_with_retries", "decide_wait", "decode_reply", "read_fault", "request_delivered"),
     "engine.sending": ("execute_call",),
+    "engine.streaming": ("ActiveStreams", "stream_call"),
     "hooks.relay": ("Hooks",),
     "process": ("open_hooks",),
 }
 
 __all__ = [
     "KEY_VERSION",
+    "ActiveStreams",
     "Hooks",
     "JobUploads",
     "SharedUploads",
@@ -74,6 +77,7 @@ __all__ = [
     "render_request",
     "request_delivered",
     "request_key",
+    "stream_call",
     "submit_calls",
 ]
 

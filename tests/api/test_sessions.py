@@ -5,7 +5,8 @@ import time
 import attrs
 import pytest
 
-from acme_server import FileServer
+from acme_server import FileServer, build_answer
+from chat_streams import chunk
 from pollux_sync import (
     APIError,
     Config,
@@ -13,6 +14,7 @@ from pollux_sync import (
     Environment,
     Input,
     Options,
+    RetryPolicy,
     Session,
     Source,
     hookimpl,
@@ -21,10 +23,10 @@ from pollux_sync import (
     run_many,
     wait_deferred,
 )
-from pollux_sync.data.events import FileUploaded, UploadDeleted
+from pollux_sync.data.events import FileUploaded, RetryScheduled, UploadDeleted
 from pollux_sync.testing import Script
-from pollux_sync.testing.server import ResetBeforeBody
-from streams import remove_times
+from pollux_sync.testing.server import Answer, Events, Hang, ResetBeforeBody
+from streams import remove_times, sse
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -223,3 +225,123 @@ def test_is_refused_in_a_forked_child_and_deletes_nothing_there(picture):
     assert os.read(reading, 1000) == b"the session belongs to another process, deleted 0"
     session.close()
     assert len(files.deleted) == 1
+
+
+def begin(ask):
+    """Return a thread that asks, and the list that gets the error or the answer."""
+    ended = []
+
+    def work():
+        try:
+            ended.append(ask())
+        except Exception as error:  # noqa: BLE001 - looked at by the test
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, ended
+
+
+def test_abort_ends_the_calls_in_flight_at_once_and_tries_none_again(server, config):
+    server.handler = lambda _: Hang()
+    with Session(config()) as session:
+        thread, ended = begin(lambda: session.run_many(["a", "b", "c"]))
+        server.wait_for_requests(3)
+        session.abort()
+        thread.join(5)
+        (error,) = ended
+        assert isinstance(error, APIError)
+        assert "aborted" in str(error)
+        assert error.retryable is False
+        with pytest.raises(ConfigurationError, match="aborted"):
+            session.run("d")
+        session.abort()
+    session.abort()
+    assert len(server.requests) == 3
+
+
+def test_abort_ends_the_wait_before_a_retry(server, config):
+    server.handler = lambda _: Answer(status=503, json={"error": "later"}, headers={"Retry-After": "50"})
+    waiting = threading.Event()
+
+    class Watching:
+        @hookimpl
+        def pollux_event(self, event):
+            if isinstance(event, RetryScheduled):
+                waiting.set()
+
+    with Session(config(retry=RetryPolicy(max_elapsed_s=100), plugins=(Watching(),))) as session:
+        thread, ended = begin(lambda: session.run("a"))
+        assert waiting.wait(5)
+        session.abort()
+        thread.join(5)
+        assert [error.status_code for error in ended] == [503]
+    assert len(server.requests) == 1
+
+
+def test_abort_leaves_the_calls_of_others_alone(server, config):
+    server.handler = lambda request: Hang(answer=build_answer(request.json()["prompt"]))
+    with Session(config()) as session, Session(config()) as other:
+        asked = [lambda: session.run("a"), lambda: other.run("b"), lambda: run("c", config=config())]
+        begun = [*map(begin, asked)]
+        server.wait_for_requests(3)
+        session.abort()
+        begun[0][0].join(5)
+        server.release()
+        for thread, _ in begun:
+            thread.join(5)
+    assert isinstance(begun[0][1][0], APIError)
+    assert all(ended[0]["status"] == "ok" for _, ended in begun[1:])
+
+
+def test_an_aborted_session_still_deletes_its_files(server, config, picture):
+    files = FileServer()
+    server.handler = files
+    session = Session(config())
+    session.run("a", source=picture)
+    server.handler = lambda _: Hang()
+    thread, ended = begin(lambda: session.run("b", source=picture))
+    server.wait_for_requests(3)
+    session.abort()
+    thread.join(5)
+    server.handler = files
+    session.close()
+    assert len(files.deleted) == 1
+    assert "aborted" in str(ended[0])
+
+
+def test_the_next_session_goes_on_with_the_connection_of_the_last(server, config):
+    server.handler = FileServer()
+    with Session(config()) as session:
+        session.run("a")
+    with Session(config()) as session, Session(config()) as another:
+        session.run("b")
+        another.run("c")
+    assert [request.connection for request in server.requests] == [1, 1, 2]
+
+
+def test_a_session_of_a_mock_can_be_aborted():
+    session, other = Session(build_mock_config()), Session(build_mock_config())
+    session.abort()
+    with pytest.raises(ConfigurationError, match="aborted"):
+        session.run("a")
+    assert other.run("a")["answers"] == ["echo: a"]
+
+
+def test_abort_ends_a_stream_and_keeps_its_text(server):
+    beginning = sse(chunk(content="Hel"), chunk(content="lo"))
+    server.reply(Events([beginning], ending="hang"))
+    reading = threading.Event()
+
+    def read():
+        for event in session.stream("a"):
+            if event.type == "text_delta":
+                reading.set()
+
+    with Session(Config(provider="local", model="m", base_url=server.url)) as session:
+        thread, ended = begin(read)
+        assert reading.wait(5)
+        session.abort()
+        thread.join(5)
+        assert ended[0].partial_text == "Hello"
+    assert len(server.requests) == 1

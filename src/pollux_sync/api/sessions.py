@@ -51,7 +51,7 @@ class Session:
         # What the session holds lives in a stack of its own: the finalizer must not refer to the session itself, or it
         # would never be collected.
         held = ExitStack()
-        self._hooks = held.enter_context(clients.lease(config))
+        self._hooks = held.enter_context(clients.lease_alone(config))
         self._uploads = held.enter_context(SharedUploads(self._hooks))
         self._caches: list[CacheHandle] = []
         # A forked child gets a copy of the session, whose files and sockets belong to the parent.
@@ -70,6 +70,16 @@ class Session:
     def close(self) -> None:
         """Delete uploads and caches. Calls that still run lose their files; new calls are refused."""
         self._end()
+
+    def abort(self) -> None:
+        """End all calls of this session that are in flight, from another thread.
+
+        Each fails at once with an APIError and is not tried again. What the provider had begun may be billed all the
+        same; a call over a client that you passed in, such as an SDK's, ends with its answer. A stream keeps its text
+        so far as the error's ``partial_text``. The session makes no further call; `close` still deletes its files.
+        """
+        if self._end.alive and self._process == os.getpid():
+            self._hooks.abort()
 
     def run(
         self, prompt: str | None = None, *, source: Source | None = None, options: Options | None = None
@@ -216,6 +226,8 @@ class Session:
             raise ConfigurationError("the session is closed", hint="make calls before its with block ends")
         if self._process != os.getpid():
             raise ConfigurationError("the session belongs to another process", hint="open one in each process")
+        if self._hooks.is_aborted:
+            raise ConfigurationError("the session has been aborted", hint="open another one for further calls")
 
 
 def _close_session(held: ExitStack, caches: list[CacheHandle], config: Config, process: int) -> None:

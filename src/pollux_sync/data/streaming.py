@@ -141,17 +141,24 @@ class EventStream:
     """A streamed answer that has begun. Iterate once over its events, each a `ServerEvent`.
 
     ``response`` has the status and the headers. If a server ignores the request for a stream and answers at once,
-    ``response.body`` is the answer and the stream is empty.
+    ``response.body`` is the answer and the stream is empty. ``whole`` is the answer as a call without a stream would
+    have got it, once its decoder has put it together.
     """
 
     def __init__(self, response: HttpResponse, events: Iterable[ServerEvent] = ()) -> None:
         self.response = response
         #: True once the server has said that nothing more follows.
         self.is_done = False
+        self.whole: HttpResponse | None = None
         self._events = events
 
     def __iter__(self) -> Iterator[ServerEvent]:
         return iter(self._events)
+
+    def join(self, body: Any) -> HttpResponse:
+        """Return the whole answer, with the body that its decoder has put together from the events."""
+        self.whole = attrs.evolve(self.response, body=body)
+        return self.whole
 
     def read_whole(self) -> HttpResponse | None:
         """Return the answer of a server that answered at once although it was asked for a stream; None for events."""

@@ -254,6 +254,7 @@ def _store_files(
     if not files:
         return {}
     stop = threading.Event()
+    hooks.link_stop(stop)
     results: list[Asset | InlinePart | PolluxError | None] = [None] * len(files)
 
     def store(part: UploadPart) -> Asset | InlinePart | PolluxError:

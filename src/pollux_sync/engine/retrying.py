@@ -343,6 +343,9 @@ def _emit_failure(hooks: Hooks, call: Call | None, attempt: Attempt) -> None:
 def _build_failure(
     fault: Fault, decision: object, hooks: Hooks, *, phase: Phase, attempts: tuple[Attempt, ...], call: Call | None
 ) -> APIError:
+    if hooks.is_aborted and fault.kind == "connection":
+        # Its connection was closed on this side.
+        fault = Fault(kind="unknown", message="the session was aborted before the answer arrived")
     if isinstance(decision, str):
         fault = attrs.evolve(fault, message=f"{fault.message}; not retried: {decision}")
     index = call.index if call else None

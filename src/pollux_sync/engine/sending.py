@@ -14,7 +14,7 @@ from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
@@ -32,7 +32,8 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     """
     # One event for all calls: it ends their waits between attempts.
     stop = threading.Event()
-    gate = CallGate(prepared)
+    hooks.link_stop(stop)
+    gate = CallGate(prepared.blocked)
 
     request = partial(request_reply, hooks=hooks, stop=stop)
     deliver = partial(request_delivered, redelivery=prepared.redelivery, stop=stop, ask=request)
@@ -66,8 +67,8 @@ class CallGate:
     a 403 or a refusal is about that prompt alone.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
-        self._blocked = prepared.blocked
+    def __init__(self, blocked: Mapping[int, PolluxError] | None = None) -> None:
+        self._blocked = blocked or {}
         self._rejection: APIError | None = None
         self._has_answer = False
 

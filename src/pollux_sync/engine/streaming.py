@@ -36,7 +36,7 @@ from pollux_sync.engine.threads import STRETCH_S, map_threads, start_thread
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from pollux_sync.data.provider import HttpRequest, HttpResponse
     from pollux_sync.data.request import Call, Prepared, Redelivery, Request
@@ -73,7 +73,8 @@ def stream_calls(
     At most ``request_concurrency`` are read at a time. Closing the generator, or ending ``active``, breaks them
     off. On Ctrl-C or sys.exit Interrupted or Terminated is raised with the outcomes so far.
     """
-    streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared), active=active, redelivery=prepared.redelivery)
+    hooks.link_stop(active.stop)
+    streamer = CallStreamer(hooks=hooks, gate=CallGate(prepared.blocked), active=active, redelivery=prepared.redelivery)
     # One call is read in the caller's thread: no queue, and leaving it closes the socket at once.
     read = interleave_calls if len(prepared.calls) > 1 else read_in_turn
     return (yield from read(prepared.calls, streamer))
@@ -91,6 +92,26 @@ def read_in_turn(calls: tuple[Call, ...], streamer: CallStreamer) -> Generator[S
         unread = (Failure(_build_abandoned(call)) for call in calls[len(found) :])
         raise build_stop(cause, (*found, *unread)) from cause
     return outcomes
+
+
+def stream_call(
+    call: Call,
+    hooks: Hooks,
+    active: ActiveStreams,
+    *,
+    keep: Callable[[HttpResponse], None] | None = None,
+    redelivery: Redelivery | None = None,
+) -> CallEvents:
+    """Yield the events of one call, and return its outcome.
+
+    ``keep`` gets the answer as the call without a stream would have got it, once it is complete and before its last
+    events: `decode_reply` makes the same reply of it. It is not called for an answer that broke off, nor where a plugin
+    decodes its streams without `EventStream.join`. What it raises ends the generator: a PolluxError as the outcome.
+    Ending ``active``, or closing the generator, breaks the answer off.
+    """
+    hooks.link_stop(active.stop)
+    streamer = CallStreamer(hooks=hooks, gate=CallGate(), active=active, redelivery=redelivery, keep=keep)
+    return streamer.stream_call(call)
 
 
 class ActiveStreams:
@@ -203,12 +224,13 @@ def _drain(arriving: queue.Queue[StreamEvent | None], reader: threading.Thread) 
 
 @attrs.frozen(kw_only=True)
 class CallStreamer:
-    """Streams calls, one at a time per thread, over one set of hooks."""
+    """Streams calls, one at a time per thread, over one set of hooks. ``keep`` gets the whole answer of each."""
 
     hooks: Hooks
     gate: CallGate
     active: ActiveStreams
     redelivery: Redelivery | None = None
+    keep: Callable[[HttpResponse], None] | None = None
 
     def stream_call(self, call: Call) -> CallEvents:
         """Yield the events of one call and return its outcome. Observers see its start and its end."""
@@ -263,6 +285,7 @@ class CallStreamer:
                 item = next(items)
                 if isinstance(item, Reply):
                     reply = item
+                    self._keep_answer(opened.stream)
                     return reply.with_attempts(_extend_last(attempts, time.monotonic() - started))
                 # By far the commonest item; an exact type check is the fastest way to it.
                 if type(item) is TextDelta:
@@ -272,7 +295,9 @@ class CallStreamer:
                     progress.usage = item.usage
                     continue
                 yield attrs.evolve(item, call_idx=call.index) if call.index else item
-        except Exception as error:  # noqa: BLE001 - build_stream_failure says what it is
+        except Exception as error:  # build_stream_failure says what it is
+            if reply is not None:  # from `keep`
+                raise
             # Closing shuts the socket down, so that reading fails; that failure is not the provider's.
             if active.stop.is_set():
                 raise _build_abandoned(call) from None
@@ -282,6 +307,11 @@ class CallStreamer:
             opened.end(is_complete=reply is not None)
         # Outside of the handler, as `call_with_retries` does: the classifier sees there what the caller is handling.
         raise build_stream_failure(cause, attempts, hooks, call)
+
+    def _keep_answer(self, stream: EventStream) -> None:
+        # A decoder that does not join the events to an answer has none to keep.
+        if self.keep is not None and stream.whole is not None:
+            self.keep(stream.whole)
 
     def _open_delivered(self, call: Call, progress: _Progress) -> tuple[_OpenedStream, tuple[Attempt, ...]]:
         """Open the stream of a call; inline files that the service refuses for their size are stored, once."""
@@ -377,7 +407,7 @@ def attempt_stream(
 
 def _decode_items(stream: EventStream, call: Call, hooks: Hooks) -> Iterator[Delta | Reply]:
     """Decode the stream, or the whole answer of a server that does not stream although it was asked to."""
-    whole = stream.read_whole()
+    whole = stream.whole = stream.read_whole()
     if whole is None:
         return _replace_surrogates(hooks.decode_stream(stream, call))
     reply = hooks.decode(whole, call)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from weakref import WeakSet
 
 import attrs
 import pluggy
@@ -21,7 +22,7 @@ from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpRes
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
 from pollux_sync.data.texts import is_free_of_surrogates
-from pollux_sync.errors import Fault, PluginLoadError, PolluxError, ProviderBugError
+from pollux_sync.errors import APIError, Fault, PluginLoadError, PolluxError, ProviderBugError
 from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict_mode
 
@@ -136,7 +137,7 @@ class Hooks:
     """The hooks of one configuration, typed. Opens the provider's client when it is first needed.
 
     Many threads may use it at once. `close` closes the client; a later use opens a new one. Methods that make requests
-    raise the exceptions of the transport unchanged, for `classify` to read.
+    raise the exceptions of the transport unchanged, for `classify` to read. ``is_aborted`` is set by `abort`.
     """
 
     def __init__(self, *, config: ConfigValues, info: ProviderInfo, manager: pluggy.PluginManager) -> None:
@@ -145,6 +146,9 @@ class Hooks:
         self._manager = manager
         self._hook = manager.hook
         self._client: Any = None
+        self._is_borrowed = False
+        self.is_aborted = False
+        self._stops: WeakSet[threading.Event] = WeakSet()
         self._address: Address | None = None
         self._lock = threading.Lock()
         # Looked up once, since the id of every answer is scrubbed. The key of a caller's own client may change.
@@ -175,6 +179,13 @@ class Hooks:
                     client = self._client = self._call_hook("pollux_open", object, config=self.config, info=self.info)
         return client
 
+    def _open_for_call(self) -> object:
+        client = self.client
+        # Looked at second: a client that was opened after the abort would not have been closed by it.
+        if self.is_aborted:
+            raise APIError("the session was aborted before the call was sent", phase="generate")
+        return client
+
     def resolve_address(self) -> Address:
         """Return the address that requests go to, without opening the client, and the headers of every request."""
         # Kept: the key of every request needs it.
@@ -183,9 +194,30 @@ class Hooks:
             self._address = attrs.evolve(address, headers={**address.headers, **self.config.headers})
         return self._address
 
+    def borrow(self, client: object) -> None:
+        """Let the calls be carried by the client of other hooks, which `close` leaves open."""
+        self._client, self._is_borrowed = client, True
+
+    def link_stop(self, stop: threading.Event) -> None:
+        """Have `abort` set a stop, which ends the waits of calls between their attempts."""
+        with self._lock:
+            self._stops.add(stop)
+            if self.is_aborted:
+                stop.set()
+
+    def abort(self) -> None:
+        """End the calls in flight: none is sent again, and none can be sent from now on."""
+        with self._lock:
+            self.is_aborted = True
+            for stop in self._stops:
+                stop.set()
+        self.close()
+
     def close(self) -> None:
         """Close the client if there is one. A failure is logged and changes nothing."""
         with self._lock:
+            if self._is_borrowed:
+                return
             client, self._client = self._client, None
         if client is not None:
             try:
@@ -219,7 +251,7 @@ class Hooks:
 
     def send(self, request: HttpRequest, timeout_s: float) -> HttpResponse:
         """Make one physical attempt and return the response."""
-        answer = self._send(request=request, client=self.client, timeout_s=timeout_s)
+        answer = self._send(request=request, client=self._open_for_call(), timeout_s=timeout_s)
         return self._require_type("pollux_send", answer, HttpResponse)
 
     def decode(self, response: HttpResponse, call: Call) -> Reply:
@@ -241,7 +273,7 @@ class Hooks:
         """Open one physical attempt at a streamed answer. The caller closes the stream."""
         from pollux_sync.data.streaming import EventStream
 
-        answer = self._hook.pollux_stream(request=request, client=self.client, timeout_s=timeout_s)
+        answer = self._hook.pollux_stream(request=request, client=self._open_for_call(), timeout_s=timeout_s)
         return self._require_type("pollux_stream", answer, EventStream)
 
     def decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:

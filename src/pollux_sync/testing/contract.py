@@ -18,7 +18,7 @@ import traceback
 from base64 import b64encode
 from contextlib import contextmanager, suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import attrs
 import pytest
@@ -49,8 +49,13 @@ from pollux_sync import (
     stream_many,
     wait_deferred,
 )
+from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.requesting import build_request
+from pollux_sync.engine.retrying import decode_reply
+from pollux_sync.engine.streaming import ActiveStreams, stream_call
 from pollux_sync.hooks.loading import PROVIDERS, load
 from pollux_sync.hooks.relay import read_provider_info
+from pollux_sync.process import open_hooks
 from pollux_sync.schemas import answer_format, unstructure
 from pollux_sync.testing.server import (
     Answer,
@@ -68,12 +73,14 @@ from pollux_sync.wire.bodies import MAX_BODY_BYTES
 from pollux_sync.wire.sse import ByteStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Sized
     from pathlib import Path
 
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.errors import FaultKind
     from pollux_sync.testing.server import Handler, RecordedRequest, Step
+
+T = TypeVar("T")
 
 _JSON = {"Content-Type": "application/json"}
 _SSE = {"content-type": "text/event-stream"}
@@ -490,6 +497,22 @@ class StreamingContract(Contract):
         # Without the last event, whose envelope holds times.
         offline = self._build_offline_config(_OfflineService(transcript))
         assert events[:-1] == list(stream("hi", config=offline, options=transcript.keeping_options))[:-1]
+
+    def test_a_streamed_answer_can_be_kept_and_read_again(
+        self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
+    ) -> None:
+        """The answer that `EventStream.join` keeps is, as stored JSON, that of a blocking call."""
+        server.reply(Events([transcript.stream]))
+        kept: list[HttpResponse] = []
+        settings = config()
+        hooks = open_hooks(settings)
+        request = build_request("hi", (), settings, transcript.keeping_options)
+        (call,) = plan_calls(request, hooks).calls
+        outcome = _run_to_end(stream_call(call, hooks, ActiveStreams(), keep=kept.append))
+        hooks.close()
+        assert kept, "the decoder of streams decodes stream.join(body)"
+        stored = HttpResponse.from_dict(json.loads(json.dumps(kept[0].to_dict())))
+        assert decode_reply(stored, call, hooks).with_attempts(outcome.attempts) == outcome
 
     def test_counts_no_part_of_the_usage_beyond_its_whole(self, transcript: Transcript) -> None:
         """Cached tokens are part of the input, and thoughts of the output, however the service counts them."""
@@ -1208,6 +1231,16 @@ def _iter_splits(transcript: bytes) -> Iterator[list[bytes]]:
     for position in range(1, len(transcript)):
         yield [transcript[:position], transcript[position:]]
     yield [transcript[start:end] for start, end in pairwise(range(len(transcript) + 1))]
+
+
+def _run_to_end(events: Generator[Any, None, T]) -> T:
+    """Return what a generator returns."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def _drop_times(envelope: Any) -> dict[str, Any]:

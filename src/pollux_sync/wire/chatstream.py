@@ -59,7 +59,7 @@ def decode_chat_stream(stream: EventStream, decode: Callable[[HttpResponse], Rep
             raise
     if answer.is_answered or (stream.is_done and answer.has_started):
         yield from answer.end()
-        yield decode(attrs.evolve(stream.response, body=answer.build_body()))
+        yield decode(stream.join(answer.build_body()))
     else:
         yield from answer.flush()
 

@@ -48,7 +48,7 @@ def decode_stream(stream: EventStream, call: Call, dialect: SchemaDialect) -> It
         raise
     if accumulator.is_complete:
         # The body goes through the decoder of direct calls, so that both ways return the same reply.
-        reply = decode(attrs.evolve(stream.response, body=accumulator.build_body()), call, dialect)
+        reply = decode(stream.join(accumulator.build_body()), call, dialect)
         yield from accumulator.iter_missing(reply)
         yield reply
     else:

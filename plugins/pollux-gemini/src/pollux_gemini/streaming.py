@@ -60,7 +60,7 @@ def decode_stream(stream: EventStream) -> Iterator[Delta | Reply]:
         # What was billed before the stream broke off must be counted.
         yield answer.usage
         raise
-    yield decode(answer.build_response(stream.response)) if answer.is_complete else answer.usage
+    yield decode(stream.join(answer.build_body())) if answer.is_complete else answer.usage
 
 
 def merge_events(response: HttpResponse) -> HttpResponse:
@@ -68,7 +68,7 @@ def merge_events(response: HttpResponse) -> HttpResponse:
     answer = _AnswerAccumulator()
     for event in response.body:
         answer.add(event, response)
-    return answer.build_response(response)
+    return attrs.evolve(response, body=answer.build_body())
 
 
 class _AnswerAccumulator:
@@ -110,10 +110,10 @@ class _AnswerAccumulator:
         first = self._candidates.get(0)
         return read_block_reason(self._fields) is not None or (first is not None and first.is_complete)
 
-    def build_response(self, response: HttpResponse) -> HttpResponse:
-        """Return the response with the merged answer as its body."""
+    def build_body(self) -> Json:
+        """Return the merged answer."""
         candidates = [candidate.build_candidate() for _, candidate in sorted(self._candidates.items())]
-        return attrs.evolve(response, body={**self._fields, "candidates": candidates})
+        return {**self._fields, "candidates": candidates}
 
 
 def _build_start(event: Json) -> Delta:

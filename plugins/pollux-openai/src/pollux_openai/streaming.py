@@ -46,7 +46,7 @@ def decode_stream(stream: EventStream, decode: Callable[[HttpResponse], Reply]) 
             # The body goes through the decoder of direct calls, so that both ways return the same reply.
             body = accumulator.build_body(_read_response(data))
             try:
-                reply = decode(attrs.evolve(stream.response, body=body))
+                reply = decode(stream.join(body))
             except HttpError:
                 # A failed answer is billed too: report its usage before the error.
                 yield StreamUsage(read_usage(body.get("usage")))
