@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from threading import Event
 
     from pollux_batch.budgeting import Ledger
+    from pollux_batch.data.messages import SenderAnswer
     from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import Retries
     from pollux_batch.data.work import Work
     from pollux_batch.journaling import Journal
     from pollux_batch.remembering import MemoryJournal
     from pollux_batch.scheduling import Scheduler
-    from pollux_batch.sending import SenderAnswer
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Call, Redelivery
     from pollux_sync.errors import Attempt, Fault

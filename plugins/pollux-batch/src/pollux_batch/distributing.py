@@ -23,14 +23,16 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from pollux_batch.sending import READY, IncomingAnswer, LaneOpening, OutgoingCall
+from pollux_batch.data.messages import IncomingAnswer, LaneOpening, OutgoingCall
+from pollux_batch.passing import pack_message, read_message
+from pollux_batch.sending import READY
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 from pollux_sync.plugin import HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pollux_batch.sending import SenderAnswer
+    from pollux_batch.data.messages import SenderAnswer
     from pollux_sync import Config
     from pollux_sync.plugin import HttpRequest
 
@@ -119,7 +121,7 @@ class SenderProcess:
         self._write(number, OutgoingCall(number, lane, request, timeout_s))
 
     def _write(self, number: int, message: LaneOpening | OutgoingCall) -> None:
-        content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        content = pack_message(message)
         with suppress(OSError, ValueError), self._lock:  # closed at the other end, or at this one
             self._calls.write(content)
             self._calls.flush()
@@ -130,8 +132,9 @@ class SenderProcess:
     def _read_answers(self) -> None:
         try:
             while True:
-                message: IncomingAnswer = pickle.load(self._answers)  # noqa: S301 - written by our own process
-                self._answer(message.number, message.answer)
+                message = read_message(self._answers)
+                if isinstance(message, IncomingAnswer):
+                    self._answer(message.number, message.answer)
         except Exception:  # noqa: BLE001 - whatever was read, it is no answer, and there will be no other
             self.has_ended = True
             self._answers.close()

@@ -1,7 +1,7 @@
 """A sender: a process that carries out calls for a job, and knows nothing else of it.
 
-It reads calls from its standard input and writes answers to its standard output, both pickled one after the other. It
-ends when its input does, so that it never outlives the job.
+It reads calls from its standard input and writes answers to its standard output. It ends when its input does, so that
+it never outlives the job.
 """
 
 from __future__ import annotations
@@ -11,49 +11,20 @@ import pickle
 import sys
 import threading
 from queue import SimpleQueue
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING
 
-import attrs
-
+from pollux_batch.data.messages import IncomingAnswer, LaneOpening, OutgoingCall
+from pollux_batch.passing import pack_message, read_message
 from pollux_sync import stages
 from pollux_sync.errors import STOPS, PolluxError, build_api_error
 from pollux_sync.plugin import HttpResponse
 
 if TYPE_CHECKING:
+    from pollux_batch.data.messages import SenderAnswer
     from pollux_sync import Config
-    from pollux_sync.plugin import HttpRequest
 
-    #: What a sender gives back for a call: the answer, its error, or what is to end the whole job.
-    SenderAnswer: TypeAlias = HttpResponse | PolluxError | SystemExit | KeyboardInterrupt
-
-
-@attrs.frozen
-class LaneOpening:
-    """A configuration, pickled by itself, whose calls follow under the number of its lane."""
-
-    number: int
-    lane: int
-    config: bytes
-
-
-@attrs.frozen(weakref_slot=False)
-class OutgoingCall:
-    """One physical attempt to carry out."""
-
-    number: int
-    lane: int
-    request: HttpRequest
-    timeout_s: float
-
-
-@attrs.frozen(weakref_slot=False)
-class IncomingAnswer:
-    """The answer to the call or the opening of this number, or the error or the stop in place of one."""
-
-    number: int
-    answer: SenderAnswer
-
-
+#: The longest turn of a thread while others wait for theirs. Python's own is ten times as long.
+_SWITCH_S = 0.0005
 #: The first answer, which says that the process has started.
 READY = IncomingAnswer(-1, HttpResponse(status=200))
 
@@ -74,21 +45,24 @@ class Sender:
         self._write(READY)
         while True:
             try:
-                message = pickle.load(self._calls)  # noqa: S301 - written by the process that started this one
+                message = read_message(self._calls)
             except (EOFError, OSError):
                 return
             if isinstance(message, LaneOpening):
                 self._write(IncomingAnswer(message.number, self._open_lane(message)))
-                continue
-            self._n_read += 1
-            if self._n_read - self._n_done > self._n_threads:
-                self._n_threads += 1
-                threading.Thread(target=self._work, name="pollux-batch sender", daemon=True).start()
-            self._queue.put(message)
+            elif isinstance(message, OutgoingCall):
+                self._begin(message)
+
+    def _begin(self, call: OutgoingCall) -> None:
+        self._n_read += 1
+        if self._n_read - self._n_done > self._n_threads:
+            self._n_threads += 1
+            threading.Thread(target=self._work, name="pollux-batch sender", daemon=True).start()
+        self._queue.put(call)
 
     def _open_lane(self, opening: LaneOpening) -> SenderAnswer:
         try:
-            config: Config = pickle.loads(opening.config)  # noqa: S301 - as above
+            config: Config = pickle.loads(opening.config)  # noqa: S301 - written by the process that started this one
             self._lanes[opening.lane] = stages.open_hooks(config)
         except BaseException as error:  # noqa: BLE001 - what is imported here may raise anything
             return PolluxError(f"{type(error).__name__}: {error}")
@@ -123,10 +97,10 @@ class Sender:
 
     def _write(self, answer: IncomingAnswer) -> None:
         try:
-            content = _dump(answer)
+            content = pack_message(answer)
         except Exception as error:  # noqa: BLE001 - what a plugin returned or raised may hold anything
             defect = PolluxError(f"an answer cannot be passed between processes: {type(error).__name__}: {error}")
-            content = _dump(IncomingAnswer(answer.number, defect))
+            content = pack_message(IncomingAnswer(answer.number, defect))
         try:
             with self._lock:
                 self._answers.write(content)
@@ -144,10 +118,6 @@ def _copy_stop(stop: BaseException) -> SystemExit | KeyboardInterrupt:
     return SystemExit(code if code is None or isinstance(code, str | int) else str(code))
 
 
-def _dump(answer: IncomingAnswer) -> bytes:
-    return pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
-
-
 def main() -> None:
     """Run as a sender until the standard input ends."""
     calls, answers = os.fdopen(os.dup(0), "rb", buffering=1 << 16), os.fdopen(os.dup(1), "wb")
@@ -155,6 +125,8 @@ def main() -> None:
     os.dup2(2, 1)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a name of the system's
         os.dup2(nothing.fileno(), 0)
+    # Threads that wait for their turn get it sooner: here all of them do little, and the next answer waits already.
+    sys.setswitchinterval(_SWITCH_S)
     Sender(calls, answers).run()
     # Calls that are in flight end with the process.
     sys.stderr.flush()

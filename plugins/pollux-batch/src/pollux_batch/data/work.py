@@ -9,9 +9,9 @@ import attrs
 if TYPE_CHECKING:
     from pollux_batch.budgeting import Reservation
     from pollux_batch.data.items import BatchItem, BrokenItem
+    from pollux_batch.data.messages import SenderAnswer
     from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.lanes import Lane
-    from pollux_batch.sending import SenderAnswer
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Plan, Redelivery
     from pollux_sync.errors import PolluxError

@@ -1,0 +1,70 @@
+"""Messages between the process of a job and its senders, as bytes in a pipe.
+
+Each is as long as its head says. Plain data, which almost all calls and answers are, takes a fifth of the time that
+pickling takes; both ends run the same interpreter, as `marshal` wants it. Everything else is pickled.
+"""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+import struct
+from typing import IO, TYPE_CHECKING, Any
+
+from pollux_batch.data.messages import IncomingAnswer, OutgoingCall
+from pollux_sync.plugin import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    from pollux_batch.data.messages import Message
+
+#: How a message is written, and its length in bytes.
+_HEAD = struct.Struct("<cQ")
+_CALL, _ANSWER, _PICKLED = b"c", b"a", b"p"
+
+
+def pack_message(message: Message) -> bytes:
+    """Return a message as bytes. Raises what pickling raises: a plugin's objects may raise anything."""
+    kind, data = _list_plain(message)
+    if data is not None:
+        try:
+            content = marshal.dumps(data)
+            return _HEAD.pack(kind, len(content)) + content
+        except ValueError:  # something else than plain data is inside
+            pass
+    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _HEAD.pack(_PICKLED, len(content)) + content
+
+
+def _list_plain(message: Message) -> tuple[bytes, tuple[Any, ...] | None]:
+    """Return the facts of the usual messages, None for another."""
+    if isinstance(message, OutgoingCall) and type(message.request) is HttpRequest and message.request.payload is None:
+        sent = message.request
+        request = (sent.path, sent.fields, sent.method, sent.headers, sent.is_answer_optional)
+        return _CALL, (message.number, message.lane, message.timeout_s, *request)
+    # Not an answer that came as events, which is a subclass.
+    if isinstance(message, IncomingAnswer) and type(message.answer) is HttpResponse:
+        answer = message.answer
+        return _ANSWER, (message.number, answer.status, answer.headers, answer.body, answer.content)
+    return _PICKLED, None
+
+
+def read_message(file: IO[bytes]) -> Message:
+    """Return the next message of a pipe that a process of our own writes to. Raises EOFError at its end."""
+    kind, size = _HEAD.unpack(_read_exactly(file, _HEAD.size))
+    content = _read_exactly(file, size)
+    if kind == _CALL:
+        number, lane, timeout_s, path, fields, method, headers, is_optional = marshal.loads(content)  # noqa: S302
+        request = HttpRequest(path=path, body=fields, method=method, headers=headers, is_answer_optional=is_optional)
+        return OutgoingCall(number, lane, request, timeout_s)
+    if kind == _ANSWER:
+        number, status, headers, body, answered = marshal.loads(content)  # noqa: S302
+        return IncomingAnswer(number, HttpResponse(status=status, headers=headers, body=body, content=answered))
+    message: Message = pickle.loads(content)  # noqa: S301
+    return message
+
+
+def _read_exactly(file: IO[bytes], size: int) -> bytes:
+    content = file.read(size)
+    if len(content) < size:
+        raise EOFError("the pipe has ended")
+    return content
