@@ -104,6 +104,19 @@ def test_refuses_a_journal_in_use(argv):
     results.close()
 
 
+def test_a_link_to_a_journal_in_use_is_in_use_too(folder):
+    (folder / "elsewhere").mkdir()
+    link = folder / "elsewhere" / "link.db"
+    link.symlink_to(folder / "j.db")
+    results = stream_batch(["a", "b"], config=CONFIG, journal="j.db")
+    next(results)
+    with pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"):
+        next(stream_batch(["a", "b"], config=CONFIG, journal=link))
+    results.close()
+    assert [*stream_batch(["a", "b"], config=CONFIG, journal=link)]
+    assert [path.name for path in link.parent.iterdir()] == ["link.db"]
+
+
 @pytest.mark.parametrize("argv", COMMANDS, ids=lambda argv: argv[0])
 def test_says_so_where_a_journal_is_damaged_inside(folder, argv):
     (folder / "many.jsonl").write_text("".join(f'{{"prompt": "{number} {"x" * 500}"}}\n' for number in range(200)))

@@ -92,6 +92,16 @@ def test_cuts_the_items_into_chunks(ask_fleet, fleet, server, monkeypatch):
     assert len(server.requests) == 50
 
 
+def test_cuts_chunks_by_their_bytes_too(ask_fleet, fleet, monkeypatch):
+    monkeypatch.setattr(shipping.FleetSubmitter, "max_bytes", 10_000)
+    long = [f"{number} {'x' * 4_000}" for number in range(7)]
+    ask_fleet([*PROMPTS, *long])
+    # The short ones are half a chunk.
+    assert len([*fleet.folder.glob("*.json")]) in {3, 4}
+    fleet.work()
+    assert len(ask_fleet([*PROMPTS, *long]).outputs()) == 57
+
+
 def test_waits_for_the_fleet(ask_fleet, fleet, monkeypatch):
     monkeypatch.setattr("pollux_batch.submitting._FIRST_LOOK_S", 0.01)
     ask_fleet(PROMPTS)

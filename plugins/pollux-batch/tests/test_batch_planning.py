@@ -8,8 +8,8 @@ import gemini_api
 import messages_api
 import responses_api
 from bulk_service import answer, read_prompt
-from pollux_batch import BatchItem, plan_batch, run_batch
-from pollux_sync import Config, Options, Source, hookimpl
+from pollux_batch import BatchItem, Budget, plan_batch, run_batch
+from pollux_sync import Config, ConfigurationError, Options, Source, hookimpl
 from pollux_sync.plugin import TokenEstimate
 from pollux_sync.testing.server import Answer
 
@@ -48,6 +48,12 @@ def test_plans_what_a_run_then_reports(ask, config, path, server):
     assert (plan.input_tokens, plan.output_tokens) == (result.total_input_tokens, result.total_output_tokens)
     assert plan.cost == result.cost
     assert (plan.to_send, plan.equal) == (len(server.requests) - 4, 10)
+
+
+def test_refuses_a_budget_in_dollars_without_a_price(config):
+    with pytest.raises(ConfigurationError, match="price of local 'm' is not known"):
+        plan_batch(["a"], config=config(), budget=Budget(usd=1.0))
+    assert plan_batch(["a"], config=config(plugins=[Exact()]), budget=Budget(usd=1.0)).to_send == 1
 
 
 def iter_texts(value, name=""):

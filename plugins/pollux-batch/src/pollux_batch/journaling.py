@@ -13,6 +13,7 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,7 +26,6 @@ from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from pollux_sync.errors import PolluxError
 
@@ -387,7 +387,9 @@ def check_identity(application_id: int, version: int, path: Path) -> None:
 
 
 def _name_beside(path: Path, kind: str) -> Path:
-    return path.with_name(f"{path.name}-{kind}")
+    # Beside the file itself, as SQLite does, and not beside a link to it: each link would have a lock of its own.
+    place = Path(os.path.realpath(path))
+    return place.with_name(f"{place.name}-{kind}")
 
 
 class _LockFile:

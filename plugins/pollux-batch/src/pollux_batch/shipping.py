@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pollux_batch.submitting import Collected, Pending
     from pollux_sync import Config
     from pollux_sync.data.handles import ItemStatus
+    from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.reply import Outcome
 
 #: The fields of a configuration that a worker needs. What it must not have, such as the key, it has of its own.
@@ -39,8 +40,10 @@ _OWN_FIELDS = {"headers": "headers", "proxy": "a proxy", "client": "a client", "
 class FleetSubmitter(Submitter):
     """Ships works to a fleet. What it cannot take, and what it does not answer, is left to live calls."""
 
-    #: A worker that is lost loses no more time than these take.
+    #: A worker that is lost loses no more time than these take. With files inside, a thousand requests would not fit
+    #: into its memory.
     max_items = 1_000
+    max_bytes = 32_000_000
 
     def __init__(self, fleet: Fleet, account: str | None, settings: BatchSettings, journal: Journal) -> None:
         super().__init__(journal, fleet=fleet.name, reuses_drifted=settings.on_drift == "reuse")
@@ -61,6 +64,10 @@ class FleetSubmitter(Submitter):
             estimate = work.lane.hooks.estimate_tokens(work.call)
             work.n_tokens = estimate.input_tokens + estimate.output_tokens
         return not _list_own(config) and config.account == self._account and (limit is None or work.n_tokens <= limit)
+
+    def measure(self, work: Work) -> int:
+        """Return the bytes of a work's request."""
+        return sum(map(len, _find_request(work).split_content()))
 
     def submit(self) -> None:
         """Submit all that was taken. A chunk of an earlier run whose answers are all there is forgotten."""
@@ -145,7 +152,7 @@ def _list_own(config: Config) -> list[str]:
 
 
 def _build_call(work: Work) -> ChunkCall:
-    request = work.request or stages.encode_request(work.call, work.lane.hooks)
+    request = _find_request(work)
     return ChunkCall(
         key=work.key.hex(),
         label=work.label,
@@ -155,6 +162,10 @@ def _build_call(work: Work) -> ChunkCall:
         headers=dict(request.headers),
         n_tokens=work.n_tokens,
     )
+
+
+def _find_request(work: Work) -> HttpRequest:
+    return work.request or stages.encode_request(work.call, work.lane.hooks)
 
 
 def _build_item(position: int, outcome: Outcome, status: ItemStatus) -> JobItem:

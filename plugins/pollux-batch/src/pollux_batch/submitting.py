@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from itertools import groupby
+from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -92,8 +94,9 @@ class Submitter(ABC):
     ``refused`` are works that no submission can have, with the reason.
     """
 
-    #: How many items one submission has at most.
+    #: How many items one submission has at most, and how many bytes of requests. The last one may go beyond these.
     max_items: ClassVar[int]
+    max_bytes: ClassVar[float] = inf
 
     def __init__(self, journal: Journal, *, reuses_drifted: bool, fleet: str = "") -> None:
         self._journal = journal
@@ -101,6 +104,7 @@ class Submitter(ABC):
         self.refused: list[tuple[Work, PolluxError]] = []
         self._pending: list[Pending] = []
         self._new: dict[Lane, list[Work]] = {}
+        self._new_bytes: Counter[Lane] = Counter()
         self._earlier = [Submission(journal, row) for row in journal.list_submissions(fleet)]
         self._members = [journal.list_members(submission.id) for submission in self._earlier]
         #: The places of items in earlier submissions, as index and position, by key, and by question if wanted.
@@ -137,8 +141,13 @@ class Submitter(ABC):
     def _add_new(self, work: Work) -> None:
         works = self._new.setdefault(work.lane, [])
         works.append(work)
-        if len(works) == self.max_items:
+        self._new_bytes[work.lane] += self.measure(work)
+        if len(works) == self.max_items or self._new_bytes[work.lane] >= self.max_bytes:
             self._submit_new(work.lane)
+
+    def measure(self, work: Work) -> int:
+        """Return the bytes of a work that count for ``max_bytes``."""
+        return 0
 
     def submit(self) -> None:
         """Submit all that was taken and is not submitted yet. Raises APIError, and what else the service raises."""
@@ -150,6 +159,7 @@ class Submitter(ABC):
 
     def _submit_new(self, lane: Lane) -> None:
         works = self._new.pop(lane, [])
+        del self._new_bytes[lane]
         if not works:
             return
         submission = begin_submission(self._journal, self._fleet, lane.scope.name, works)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pollux_batch.budgeting import check_price
 from pollux_batch.data.items import Asked
 from pollux_batch.data.reports import BatchPlan
 from pollux_batch.data.settings import BatchSettings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from pollux_batch.data.settings import Dedupe
+    from pollux_batch.data.settings import Budget, Dedupe
     from pollux_batch.data.work import Refused, Work
     from pollux_sync import Config, Options, Source
 
@@ -34,6 +35,7 @@ def plan_batch(
     sources: Iterable[Source] = (),
     journal: str | os.PathLike[str] | None = None,
     dedupe: Dedupe = "auto",
+    budget: Budget | None = None,
 ) -> BatchPlan:
     """Return what `run_batch` would do with these arguments. Nothing is sent, stored or uploaded.
 
@@ -46,7 +48,7 @@ def plan_batch(
     try:
         with Lanes(settings) as lanes:
             asked = Asked(items=items, config=config, options=options, sources=tuple(sources))
-            return _Survey(view).read(asked, settings, lanes)
+            return _Survey(view, budget).read(asked, settings, lanes)
     finally:
         if view is not None:
             view.__exit__(None, None, None)
@@ -55,7 +57,8 @@ def plan_batch(
 class _Survey:
     """The counts of a plan, as its items are read."""
 
-    def __init__(self, view: JournalView | None) -> None:
+    def __init__(self, view: JournalView | None, budget: Budget | None) -> None:
+        self._budget = budget
         # Most plans are made before the first run.
         self._view = view if view is not None and view.count_answers() else None
         self._seen: set[bytes] = set()
@@ -113,6 +116,7 @@ class _Survey:
 
     def _estimate(self, work: Work) -> None:
         hooks = work.lane.hooks
+        check_price(self._budget, work.lane.config.model, hooks)
         estimate = hooks.estimate_tokens(work.call)
         self._input_tokens += estimate.input_tokens
         self._output_tokens += estimate.output_tokens

@@ -77,6 +77,7 @@ def make_plan(arguments: Namespace) -> BatchPlan:
         options=order.options,
         journal=order.journal,
         dedupe=checked.dedupe,
+        budget=checked.budget,
     )
 
 
