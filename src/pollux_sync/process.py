@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from pollux_sync.builtin.defaults import CoreDefaults
+from pollux_sync.builtin.opening import open_hooks
 from pollux_sync.data.config import is_mock_account, read_way_variables, redact_credentials
 from pollux_sync.engine.caching import CacheRegistry
 from pollux_sync.engine.preparing import UploadScope
 from pollux_sync.engine.requesting import require_config
 from pollux_sync.errors import ConfigurationError, Interrupted
-from pollux_sync.hooks.config import MOCK, Config
-from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, Loaded, load
-from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
+from pollux_sync.hooks.config import Config
+from pollux_sync.hooks.loading import PROVIDERS, load
+from pollux_sync.hooks.relay import Hooks, read_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,22 +32,6 @@ if TYPE_CHECKING:
 
     #: What one call runs on: the hooks with an open client, and the place where its files are stored.
     CallContext: TypeAlias = tuple[Hooks, FileStorage]
-
-
-def open_hooks(config: ConfigValues) -> Hooks:
-    """Build the hooks of one configuration: the core's defaults, the provider, then the middleware."""
-    provider = load(PROVIDERS, MOCK if config.use_mock else config.provider)
-    info = read_provider_info(provider)
-    middleware = [_load_middleware(plugin) for plugin in config.plugins or ()]
-    manager = build_manager([Loaded(CoreDefaults(), "defaults"), provider, *middleware])
-    if config.use_mock:
-        # Under the name that was asked for, so that a script sees its own provider in results and states.
-        info = attrs.evolve(info, name=config.provider.rpartition(":")[2])
-    return Hooks(config=config, info=info.exclude_options(config.excluded_options), manager=manager)
-
-
-def _load_middleware(plugin: object) -> Loaded:
-    return load(MIDDLEWARE, plugin) if isinstance(plugin, str) else Loaded(plugin, type(plugin).__name__)
 
 
 @attrs.define

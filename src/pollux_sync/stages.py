@@ -16,6 +16,7 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
+    from pollux_sync.builtin.opening import open_hooks
     from pollux_sync.engine.collecting import cancel_jobs, inspect_jobs, iter_job_items, release_jobs
     from pollux_sync.engine.deferring import JobUploads, SubmissionLog, delete_strays, submit_calls
     from pollux_sync.engine.encoding import encode_request
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from pollux_sync.engine.sending import execute_call
     from pollux_sync.engine.streaming import ActiveStreams, stream_call
     from pollux_sync.hooks.relay import Hooks
-    from pollux_sync.process import open_hooks
 
 _HOMES = {
+    "builtin.opening": ("open_hooks",),
     "engine.collecting": ("cancel_jobs", "inspect_jobs", "iter_job_items", "release_jobs"),
     "engine.deferring": ("JobUploads", "SubmissionLog", "delete_strays", "submit_calls"),
     "engine.encoding": ("encode_request",),
@@ -45,7 +46,6 @@ _HOMES = {
     "engine.sending": ("execute_call",),
     "engine.streaming": ("ActiveStreams", "stream_call"),
     "hooks.relay": ("Hooks",),
-    "process": ("open_hooks",),
 }
 
 __all__ = [

@@ -175,9 +175,9 @@ def test_looks_less_and_less_often_at_a_file_that_is_processed():
 
 
 def test_a_file_that_arrives_too_late_deletes_itself(server, files, config, pictures, monkeypatch):
+    from pollux_sync.builtin.opening import open_hooks
     from pollux_sync.data.request import UploadPart
     from pollux_sync.engine import preparing
-    from pollux_sync.process import open_hooks
 
     monkeypatch.setattr(preparing, "_GRACE_S", 0.0)
     (source,) = pictures("a.png")

@@ -49,13 +49,13 @@ from pollux_sync import (
     stream_many,
     wait_deferred,
 )
+from pollux_sync.builtin.opening import open_hooks
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.retrying import decode_reply
 from pollux_sync.engine.streaming import ActiveStreams, stream_call
 from pollux_sync.hooks.loading import PROVIDERS, load
 from pollux_sync.hooks.relay import read_provider_info
-from pollux_sync.process import open_hooks
 from pollux_sync.schemas import answer_format, unstructure
 from pollux_sync.testing.server import (
     Answer,
