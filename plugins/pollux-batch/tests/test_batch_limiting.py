@@ -1,12 +1,13 @@
 import itertools
 import threading
 import time
+from statistics import median
 
 import pytest
 
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import BatchItem, Limits, Retries, stream_batch
-from pollux_batch.limiting import Bucket, Scope, find_reset
+from pollux_batch.limiting import Bucket, Scope, _Climb, find_reset
 from pollux_sync import Options
 from pollux_sync.plugin import Quota, RateLimits
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, Hang, ResetBeforeBody
@@ -344,3 +345,23 @@ def test_pauses_where_an_answer_says_that_nothing_is_left(open_scope):
     used_up, half = Quota(limit=100, remaining=0, reset_s=30.0), Quota(limit=9, remaining=0, reset_s=15.0)
     scope.respect(find_reset(RateLimits(tokens=used_up, requests=half)), now)
     assert (scope.admit(0, now + 29), scope.admit(0, now + 31)) == (False, True)
+
+
+def find_limit(*, prefers_more, seconds_an_answer):
+    """Return the limit that a climb settles at, where an answer takes so many seconds at a limit."""
+    climb, now, limits = _Climb(64, is_adaptive=True, now=0.0, prefers_more=prefers_more), 0.0, []
+    for _ in range(5_000):
+        now += seconds_an_answer(climb.limit)
+        climb.was_reached = True
+        climb.record_answer(now)
+        limits.append(climb.limit)
+    return median(limits[1_000:])
+
+
+def test_keeps_more_calls_in_flight_that_bring_nothing_only_among_processes():
+    assert find_limit(prefers_more=False, seconds_an_answer=lambda _: 0.01) <= 8
+    assert find_limit(prefers_more=True, seconds_an_answer=lambda _: 0.01) >= 32
+
+
+def test_goes_down_among_processes_where_that_brings_more():
+    assert find_limit(prefers_more=True, seconds_an_answer=lambda limit: 0.01 * max(1.0, limit / 16)) <= 24

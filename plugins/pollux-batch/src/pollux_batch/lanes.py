@@ -67,6 +67,7 @@ class Lanes:
                 self._settings.limits,
                 self._settings.retries,
                 ceiling=self._settings.workers,
+                prefers_more=self._senders is not None,
             )
         begin = None if self._senders is None else self._senders.open_lane(roomy)
         return Lane(roomy, hooks, stages.SharedUploads(hooks), scope, begin)

@@ -38,10 +38,11 @@ _FIRST_PROBE_S, _MAX_PROBE_S = 0.5, 2.0
 class _Climb:
     """The search for how many calls should be in flight: up while that brings more answers, down when they are refused.
 
-    More than the provider, or this machine, can carry out at a time would only make each of them slower.
+    More than the provider, or this machine, can carry out at a time would only make each of them slower. Among
+    processes more of them are cheaper, so ``prefers_more`` goes up unless that does harm.
     """
 
-    def __init__(self, ceiling: int, *, is_adaptive: bool, now: float) -> None:
+    def __init__(self, ceiling: int, *, is_adaptive: bool, now: float, prefers_more: bool = False) -> None:
         self.limit = min(_FIRST_LIMIT, ceiling) if is_adaptive else ceiling
         #: Whether more calls could have been made since the last judgement.
         self.was_reached = False
@@ -57,6 +58,7 @@ class _Climb:
         self._goes_up = True
         self._judge_s = _FIRST_JUDGE_S
         self._is_careful = False
+        self._least_gain, self._least_kept = (_LEAST_KEPT, _LEAST_GAIN) if prefers_more else (_LEAST_GAIN, _LEAST_KEPT)
 
     def record_answer(self, now: float) -> None:
         """Count an answer, and judge the limit when enough have come."""
@@ -75,8 +77,7 @@ class _Climb:
             self._try_another(now)
             return
         proven, self._proven = self._proven, None
-        # A lower limit has only to be as good.
-        if rate >= self._rate * (_LEAST_GAIN if self.limit > proven else _LEAST_KEPT):
+        if rate >= self._rate * (self._least_gain if self.limit > proven else self._least_kept):
             self._rate, self._retry_s = rate, _FIRST_RETRY_S
             # What has helped may help again.
             self._goes_up = self.limit > proven
@@ -119,7 +120,9 @@ class _Climb:
 class Scope:
     """The limits of one scope. After a refusal ``next_at`` is the time at which a call may be admitted, else 0."""
 
-    def __init__(self, name: str, limits: Limits, retries: Retries, *, ceiling: int) -> None:
+    def __init__(
+        self, name: str, limits: Limits, retries: Retries, *, ceiling: int, prefers_more: bool = False
+    ) -> None:
         now = time.monotonic()
         self.name = name
         self.next_at = 0.0
@@ -129,7 +132,7 @@ class Scope:
         self._retries = retries
         self._ceiling = min(ceiling, limits.max_concurrency or ceiling)
         self._is_adaptive = limits.adaptive
-        self._climb = _Climb(self._ceiling, is_adaptive=limits.adaptive, now=now)
+        self._climb = _Climb(self._ceiling, is_adaptive=limits.adaptive, now=now, prefers_more=prefers_more)
         requests = _build_bucket(limits.requests_per_minute, limits.burst_s, now)
         self._tokens = _build_bucket(limits.tokens_per_minute, limits.burst_s, now)
         #: The quotas that there are, and whether each counts tokens.
