@@ -1,14 +1,7 @@
-import json
-
 import pytest
 
 from pollux_sync.data.reply import Reply, ToolCall
-from pollux_sync.data.texts import (
-    is_free_of_surrogates,
-    replace_nested_surrogates,
-    replace_surrogates,
-    split_half_character,
-)
+from pollux_sync.data.texts import replace_nested_surrogates, replace_surrogates, split_half_character
 
 
 @pytest.mark.parametrize(
@@ -64,16 +57,3 @@ def test_a_reply_is_made_whole():
 @pytest.mark.parametrize("reply", [Reply(text="plain"), Reply(text="größe", reasoning="so", tool_calls=())])
 def test_a_whole_reply_is_not_copied(reply):
     assert reply.replace_surrogates() is reply
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-le"])
-@pytest.mark.parametrize("text", ["\ud83d", "a\udfff", "\ud83d\ude00"])
-@pytest.mark.parametrize("is_ascii", [True, False])
-def test_never_takes_json_with_a_surrogate_for_free_of_them(encoding, text, is_ascii):
-    content = json.dumps({"text": text}, ensure_ascii=is_ascii).encode(encoding, "surrogatepass")
-    assert not is_free_of_surrogates(content)
-
-
-def test_plain_json_is_free_of_surrogates():
-    assert is_free_of_surrogates(b'{"text": "A lighthouse\\u2028 \\\\n"}')
-    assert not is_free_of_surrogates(None)

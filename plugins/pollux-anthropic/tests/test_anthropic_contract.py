@@ -43,6 +43,7 @@ class TestAnthropic(Facts, ProviderContract):
 
 
 class TestAnthropicStreams(Facts, StreamingContract):
+    joins_streams = True
     transcripts = {name: Transcript(body, events(*said)) for name, (said, body) in TRANSCRIPTS.items()}
     partial = events(build_start_event(), *text_block(0, "half")[:2])
 

@@ -67,6 +67,7 @@ class TestGemini(Facts, ProviderContract):
 
 
 class TestGeminiStreams(Facts, StreamingContract):
+    joins_streams = True
     transcripts = {
         name: Transcript(body, sse(*pieces), Options(tools=TOOLS)) for name, (pieces, body) in ANSWERS.items()
     }

@@ -26,6 +26,7 @@ class TestLocal(LocalFacts, ProviderContract):
 
 
 class TestLocalStreams(LocalFacts, StreamingContract):
+    joins_streams = True
     transcripts = {
         name: Transcript(body, stream, TOOLS if "tool" in name else None)
         for name, (body, stream) in TRANSCRIPTS.items()

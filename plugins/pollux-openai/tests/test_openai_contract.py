@@ -53,6 +53,7 @@ class TestOpenAI(Facts, ProviderContract):
 
 
 class TestOpenAIStreams(Facts, StreamingContract):
+    joins_streams = True
     transcripts = {
         name: Transcript(body, stream, TOOLS if "tool" in name else None)
         for name, (body, stream) in TRANSCRIPTS.items()

@@ -72,6 +72,7 @@ TRANSCRIPTS = {
 
 
 class TestOpenRouterStreams(OpenRouterFacts, StreamingContract):
+    joins_streams = True
     transcripts = {
         name: Transcript(body, stream, Options(tools=[ADD]) if "tool" in name else None)
         for name, (body, stream) in TRANSCRIPTS.items()

@@ -24,14 +24,6 @@ def replace_nested_surrogates(value: T) -> T:
     return _replace_nested(value) if _holds_surrogate(value) else value
 
 
-def is_free_of_surrogates(content: bytes | None) -> bool:
-    """Return whether JSON holds no lone surrogate for certain, by a look at its bytes."""
-    if content is None:
-        return False
-    # Outside ASCII, Python decodes what is no UTF-8 too; with zeros it is UTF-16, where an escape looks otherwise.
-    return content.isascii() and not any(sign in content for sign in (b"\0", b"\\ud", b"\\uD"))
-
-
 def split_half_character(text: str) -> tuple[str, str]:
     """Return the text without the first half of a character at its end, and that half, which is "" without one."""
     return (text[:-1], text[-1]) if "\ud800" <= text[-1:] <= "\udbff" else (text, "")

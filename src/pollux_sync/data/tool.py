@@ -33,7 +33,7 @@ class Tool:
     """A function that the model may call.
 
     ``parameters`` is the JSON Schema of its keyword arguments, ``strict`` is as in ``Options(tools=[...])``. ``skip``
-    is the number of its leading parameters that the model is not told of: whoever runs the tool passes them.
+    is the number of leading parameters that the model does not know: your code passes them to `invoke`.
     `from_function` derives all fields from the function; set them yourself if the schema comes from elsewhere.
     """
 
@@ -60,7 +60,7 @@ class Tool:
 
         The docstring (Google, NumPy or Sphinx style) or ``Annotated[str, "..."]`` describe the parameters. They may
         have every type that a response schema may have. With ``skip=1`` the first parameter is yours, such as a
-        context: the model is not told of it, and `invoke` takes it after the arguments. Raises ConfigurationError for a
+        context: the model does not know it, and `invoke` takes it after the arguments. Raises ConfigurationError for a
         function that cannot be called by keywords, has fewer parameters than are skipped, or is asynchronous.
         """
         if not callable(function):
@@ -106,7 +106,7 @@ class Tool:
     def invoke(self, arguments: Mapping[str, Any], *leading: Any) -> Any:
         """Call the function with the model's arguments; return what it returns.
 
-        ``leading`` are the values of the parameters that the model was not told of. Raises AnswerMismatch for arguments
+        ``leading`` are the values of the parameters that the model does not know. Raises AnswerMismatch for arguments
         that do not fit the parameters, ConfigurationError for another number of leading ones, and whatever the function
         raises.
         """

@@ -21,7 +21,6 @@ from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
-from pollux_sync.data.texts import is_free_of_surrogates
 from pollux_sync.errors import APIError, Fault, PluginLoadError, PolluxError, ProviderBugError
 from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict_mode
@@ -257,8 +256,7 @@ class Hooks:
     def decode(self, response: HttpResponse, call: Call) -> Reply:
         """Return the reply that a response holds. Raises what the decoder raises."""
         reply = self._require_type("pollux_decode", self._decode(response=response, call=call), Reply)
-        # Most answers are ASCII, and their bytes are looked at in a tenth of the time.
-        return reply if is_free_of_surrogates(response.content) else reply.replace_surrogates()
+        return reply.replace_surrogates()
 
     @property
     def can_stream(self) -> bool:

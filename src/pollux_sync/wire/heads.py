@@ -52,9 +52,10 @@ class Head(NamedTuple):
 
 
 def encode_first_line(method: str, target: str) -> bytes:
-    """Return the first line of a request for a path, with its query, or for a whole address.
+    """Return the first line of a request. ``target`` is a path with its query, or a whole address for a proxy.
 
-    Characters that it may not hold are sent as escapes. Raises ConfigurationError for what is no method.
+    Characters that HTTP does not allow there become escapes. Raises ConfigurationError for a method that HTTP does not
+    allow.
     """
     if not _TOKEN.fullmatch(method):
         raise ConfigurationError(f"no method is called {method!r}", hint="such as POST")
@@ -65,9 +66,9 @@ def encode_first_line(method: str, target: str) -> bytes:
 
 
 def encode_fields(fields: Mapping[str, str]) -> bytes:
-    """Return the header fields of a request as they are sent.
+    """Return the bytes of header fields.
 
-    Raises ConfigurationError for one that HTTP cannot carry. The value is not shown: it may be a key.
+    Raises ConfigurationError for a field that HTTP cannot carry, without its value, which may be a key.
     """
     for name, value in fields.items():
         if not _TOKEN.fullmatch(name):

@@ -1,4 +1,4 @@
-"""What the process of a job and its senders tell each other."""
+"""The messages between the process of a job and its senders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 from pollux_sync.errors import PolluxError
 from pollux_sync.plugin import HttpRequest, HttpResponse
 
-#: What a sender gives back for a call: the answer, its error, or what is to end the whole job.
+#: The answer of a sender to a call, its error, or the stop that is to end the whole job.
 SenderAnswer: TypeAlias = HttpResponse | PolluxError | SystemExit | KeyboardInterrupt
 
 
