@@ -89,13 +89,14 @@ def test_keeps_prompt_order_for_any_timing(server, config):
 
 
 def test_keeps_within_the_concurrency(server, config):
-    lock, now, most = threading.Lock(), [0], [0]
+    lock, now, most, together = threading.Lock(), [0], [0], threading.Barrier(3)
 
     class Watched(Answer):
         def play(self, wire):
             with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
+            together.wait(20)
             wire.pause(0.01)
             with lock:
                 now[0] -= 1

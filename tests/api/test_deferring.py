@@ -310,6 +310,15 @@ def test_waits_until_the_end():
     assert events.count(DeferredChanged) == 3
 
 
+@pytest.fixture
+def _quick_time(monkeypatch):
+    """Let waiting take no time: the clock goes on only while somebody sleeps."""
+    readings = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: readings[-1])
+    monkeypatch.setattr(time, "sleep", lambda wait_s: readings.append(readings[-1] + wait_s))
+
+
+@pytest.mark.usefixtures("_quick_time")
 def test_respects_the_timeout():
     reach = config(JobScript("running"))
     looks = []
@@ -337,6 +346,7 @@ class Times:
         raise ConnectionResetError
 
 
+@pytest.mark.usefixtures("_quick_time")
 def test_a_look_and_its_retries_end_with_the_timeout():
     times = Times()
     retry = RetryPolicy(max_attempts=9, initial_delay_s=60)
@@ -371,6 +381,7 @@ def test_a_blip_of_the_network_is_waited_out():
 NO_RETRY = RetryPolicy(max_attempts=1)
 
 
+@pytest.mark.usefixtures("_quick_time")
 def test_a_timeout_tells_that_every_look_failed():
     reach = config(Blips(*[ConnectionResetError("gone")] * 3), JobScript("running"), retry=NO_RETRY)
     handle = defer("a", config=reach)
@@ -407,6 +418,7 @@ class Sight:
         ([False, False, True], ""),
     ],
 )
+@pytest.mark.usefixtures("_quick_time")
 def test_a_timeout_tells_how_many_looks_failed_in_a_row(successes, told):
     reach = config(Sight(*successes), JobScript("running"), retry=NO_RETRY)
     handle = defer("a", config=reach)

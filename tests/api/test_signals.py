@@ -243,7 +243,7 @@ class SlowService:
 
     def is_empty_soon(self):
         """Return whether all files are deleted, at the latest when it has answered what has been sent."""
-        deadline = time.monotonic() + 1.0
+        deadline = time.monotonic() + SOON_S
         while len(self.files.deleted) < len(self.files.stored) and time.monotonic() < deadline:
             time.sleep(0.01)
         return sorted(self.files.deleted) == sorted(f"id-{file}" for file in self.files.stored)
@@ -257,7 +257,7 @@ def test_stops_at_random(server, start, soak, stop, status, name):
         work = soak.draw.choice(["call", "many", "session", "read", "wait", "command"])
         server.handler = service = SlowService(soak.draw)
         process = start(work, stop)
-        time.sleep(soak.draw.uniform(0.0, 1.2))
+        time.sleep(soak.draw.uniform(0.0, 2.0))
         stopped_at = time.monotonic()
         process.send_signal(stop)
         output, _ = process.communicate(timeout=SOON_S)
@@ -271,7 +271,7 @@ def test_stops_at_random(server, start, soak, stop, status, name):
         assert service.is_empty_soon(), (work, service.files.stored, service.files.deleted)
         if work in {"many", "session", "command"}:
             # What was sent a moment before the stop has arrived.
-            arrived = {answer for answer, at in service.answered.items() if at < stopped_at - 0.2}
+            arrived = {answer for answer, at in service.answered.items() if at < stopped_at - 1.0}
             assert arrived <= set(re.findall(r"\bP\d+", output)), (work, output)
     print(stop.name, f"{n_stopped} of {soak.rounds} stopped, the longest took {longest_s:.2f} s")  # noqa: T201 - `make soak` with -s shows it
 

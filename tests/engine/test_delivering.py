@@ -488,7 +488,7 @@ def test_does_not_look_at_a_file_that_is_ready_at_once(server, service, config, 
 def test_deletes_a_file_that_is_not_ready_in_time(server, config, picture):
     service = server.handler = Processing(looks=1000)
     with pytest.raises(APIError, match=r"0\.jpg' was uploaded, but not ready in time") as caught:
-        run("p", source=picture(9), config=config(uploads="always", timeout_s=0.3))
+        run("p", source=picture(9), config=config(uploads="always", timeout_s=1.0))
     assert (caught.value.phase, caught.value.kind) == ("upload", "timeout")
     assert "timeout_s" in (caught.value.hint or "")
     assert service.deleted == ["id-0.jpg"]

@@ -2,7 +2,10 @@
 
 import json
 
-from pollux_sync import HttpResponse
+import attrs
+import pytest
+
+from pollux_sync import APIError, HttpResponse
 from pollux_sync.wire.sse import ByteStream
 
 SSE = {"content-type": "text/event-stream"}
@@ -35,3 +38,33 @@ def remove_times(envelope):
     attempts = [[attempt["status_code"] for attempt in call] for call in envelope["diagnostics"]["attempts"]]
     diagnostics = envelope["diagnostics"] | {"attempts": attempts}
     return {**envelope, "metrics": metrics, "diagnostics": diagnostics}
+
+
+@attrs.frozen
+class Break:
+    """The error of a stream that ended at its time limit, the limit, and how often the server was asked."""
+
+    error: APIError
+    limit_s: float
+    n_requests: int
+
+
+def break_off(server, step, ask):
+    """Ask for a stream that begins and does not end, and return how its time limit ended it.
+
+    `ask` takes the limit. The first text must come within it: where a slow machine makes it late, a longer one follows.
+    """
+    for limit_s in (0.3, 5.0):
+        n_before = len(server.requests)
+        server.reply(step)
+        with pytest.raises(APIError) as caught:
+            ask(limit_s)
+        if caught.value.partial_text:
+            break
+    return Break(caught.value, limit_s, len(server.requests) - n_before)
+
+
+def allow_slow_ends(monkeypatch):
+    """Give the end of a body a while to arrive after the last event, for tests in which it must arrive."""
+    for module in ("streams", "sdkstreams"):
+        monkeypatch.setattr(f"pollux_sync.wire.{module}.TAIL_S", 10.0)

@@ -378,7 +378,8 @@ def test_a_timeout_while_waiting_reports_the_state(server, client):
     [Hang(), Answer(delay_s=3600.0), Drip(body=b"12", interval_s=3600.0), Answer(body=bytes(64_000_000))],
     ids=["hang", "delay", "drip", "unread"],
 )
-def test_closing_ends_running_steps(server, client, step):
+def test_closing_ends_running_steps(server, client, monkeypatch, step):
+    monkeypatch.setattr("pollux_sync.testing.server._CLOSING_GRACE_S", 10.0)
     server.reply(step)
     client.request("GET", "/")
     server.wait_for_requests(1)
@@ -406,7 +407,8 @@ def test_closing_does_not_wait_for_a_stuck_handler(server, client):
     server.wait_for_open_connections(0)
 
 
-def test_closing_leaves_no_thread_and_no_listener():
+def test_closing_leaves_no_thread_and_no_listener(monkeypatch):
+    monkeypatch.setattr("pollux_sync.testing.server._CLOSING_GRACE_S", 10.0)
     before = set(threading.enumerate())
     with ScriptedServer() as server, requests.Session() as session:
         session.get(server.url, timeout=TIMEOUT_S)

@@ -124,10 +124,11 @@ def test_has_one_deadline_for_the_complete_answer(server, client, step):
 
 
 def test_each_request_on_a_kept_connection_has_its_own_deadline(server, client):
-    server.reply(GOOD, Answer(json={}, delay_s=0.15))
-    client.send(ASK, 0.1)
-    assert client.send(ASK, 5.0).status == 200
-    assert server.requests[1].connection == 1
+    server.reply(GOOD, GOOD, Answer(json={}, delay_s=1.1))
+    client.send(ASK, 20.0)  # connects, so that the time of the next one is for its answer alone
+    client.send(ASK, 1.0)
+    assert client.send(ASK, 20.0).status == 200
+    assert server.requests[2].connection == 1
 
 
 def test_does_not_follow_a_redirect_to_another_host(server, client):
@@ -268,7 +269,8 @@ def test_serves_many_threads_at_once(server):
 
 
 @pytest.mark.parametrize("step", [CloseAfter(GOOD), CloseOnNextRequest(GOOD)], ids=["closed since", "closes on use"])
-def test_resends_once_when_a_kept_connection_was_stale(server, step):
+def test_resends_once_when_a_kept_connection_was_stale(server, monkeypatch, step):
+    monkeypatch.setattr("pollux_sync.wire.http._STALE_WITHIN_S", 10.0)
     client = HttpClient(server.url, headers={}, resends_stale=True)
     server.reply(step, GOOD)
     assert client.send(ASK, 5.0).body == client.send(ASK, 5.0).body == {"answer": 42}

@@ -233,7 +233,8 @@ def test_closing_the_client_ends_a_document_on_its_way():
 
 
 @pytest.mark.parametrize("step", [CloseAfter(GOOD), CloseOnNextRequest(GOOD)], ids=["closed since", "closes on use"])
-def test_sends_the_whole_document_again_when_the_connection_was_stale(server, step):
+def test_sends_the_whole_document_again_when_the_connection_was_stale(server, monkeypatch, step):
+    monkeypatch.setattr("pollux_sync.wire.http._STALE_WITHIN_S", 10.0)
     client = build_client(server.url, resends_stale=True)
     server.reply(step, GOOD)
     client.send(build_request(Content(10)), 5.0)
@@ -415,7 +416,7 @@ class EarlyRefuser(_Listening):
     def serve(self, connection):
         self.refuse(connection)
         # As servers do: with bytes unread, closing would reset the connection and the answer would be lost.
-        connection.settimeout(0.2)
+        connection.settimeout(5.0)
         with suppress(TimeoutError):
             while connection.recv(65_536):
                 pass

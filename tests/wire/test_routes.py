@@ -246,7 +246,7 @@ def test_ends_a_proxy_that_drips_its_answer_to_connect_at_the_deadline():
     with ScriptedServer(default=drip) as proxy:
         client = HttpClient("https://api.acme.example", headers={}, proxy=proxy.url)
         with pytest.raises(Exception) as caught:  # noqa: PT011 - of urllib3's; what counts is how it is classified
-            client.send(ASK, 0.3)
+            client.send(ASK, 1.0)
         client.close()
     assert classify_error(caught.value).kind == "timeout"
     assert [request.method for request in proxy.requests] == ["CONNECT"]

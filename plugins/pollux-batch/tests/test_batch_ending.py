@@ -135,7 +135,7 @@ class Interrupts:
         os.kill(os.getpid(), signal.SIGINT)
         self._noticed.wait()
         # Of the job's own thread, until it has dealt with it.
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 @pytest.fixture

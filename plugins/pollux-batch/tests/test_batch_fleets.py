@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -121,17 +122,27 @@ def test_keeps_usage_and_price_of_an_answer(ask_fleet, fleet, query):
 
 
 def test_pays_for_no_answer_twice_through_kills_of_workers_and_job(ask_fleet, fleet, server):
-    server.handler = lambda request: time.sleep(0.02) or echo(request)
+    is_killed, last = threading.Event(), 0
+
+    def handler(request):
+        # So that no worker can end before it is killed.
+        if len(server.requests) > last:
+            is_killed.wait(10)
+        time.sleep(0.02)
+        return echo(request)
+
+    server.handler = handler
     ask_fleet(PROMPTS)
     n_kills = 0
     while [*fleet.folder.glob("*.json"), *fleet.folder.glob("*.taken")]:
+        is_killed, last = threading.Event(), len(server.requests) + 14
         worker = start_worker(fleet)
-        before = len(server.requests)
-        while worker.poll() is None and len(server.requests) < before + 15:
+        while worker.poll() is None and len(server.requests) <= last:
             time.sleep(0.005)
         n_kills += worker.poll() is None
         worker.kill()
         worker.wait()
+        is_killed.set()
     assert n_kills >= 1
     assert ask_fleet(PROMPTS).outputs() == EXPECTED
     assert len(server.requests) <= 50 + 8 * n_kills

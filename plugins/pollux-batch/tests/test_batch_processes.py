@@ -211,7 +211,7 @@ def test_takes_a_dead_sender_for_no_outage_of_the_provider(config, server):
 
 
 def test_ends_a_sender_that_hangs(ask_twice, config, server, monkeypatch):
-    monkeypatch.setattr(distributing, "_GRACE_S", 0.5)
+    monkeypatch.setattr(distributing, "_GRACE_S", 1.0)
     stopped = []
 
     def stop_one(request):
@@ -221,7 +221,7 @@ def test_ends_a_sender_that_hangs(ask_twice, config, server, monkeypatch):
         return echo(request)
 
     server.handler = stop_one
-    result = ask_twice(["a", "b", "c"], config=config(plugins=[PidHeader()], timeout_s=0.5), retries=AT_ONCE)
+    result = ask_twice(["a", "b", "c"], config=config(plugins=[PidHeader()], timeout_s=1.0), retries=AT_ONCE)
     assert result.succeeded == 3
     wait_for_end(stopped[0])
 
@@ -313,11 +313,16 @@ def test_refuses_processes_for_deferred_jobs(ask):
 # Stops
 
 RUN = """
-import sys
+import signal, sys
 from pollux_batch import Limits, run_batch
 from pollux_sync import Config
 from sending_plugin import PidHeader
 
+def notice(*facts):
+    print("noticed", flush=True)
+    signal.default_int_handler(*facts)
+
+signal.signal(signal.SIGINT, notice)
 config = Config(provider="local", model="m", base_url=sys.argv[1], plugins=[PidHeader()])
 result = run_batch([f"p{n}" for n in range(100)], config=config, journal=sys.argv[2], workers=20, processes=2,
                    limits=Limits(adaptive=False))
@@ -353,9 +358,15 @@ def run(server, path, let_go):
             process.kill()
 
 
-def test_keeps_what_is_in_flight_at_ctrl_c(run, let_go, server, ask_twice):
-    run.send_signal(signal.SIGINT)
+def press_ctrl_c(process):
+    """Send SIGINT, and give the job a moment to deal with it once it is noticed."""
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "noticed\n"
     time.sleep(0.3)
+
+
+def test_keeps_what_is_in_flight_at_ctrl_c(run, let_go, server, ask_twice):
+    press_ctrl_c(run)
     let_go.set()
     output, _ = run.communicate(timeout=20)
     assert output.split() == ["interrupted", "20"]
@@ -365,8 +376,7 @@ def test_keeps_what_is_in_flight_at_ctrl_c(run, let_go, server, ask_twice):
 
 
 def test_leaves_at_once_at_a_second_ctrl_c(run, server):
-    run.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    press_ctrl_c(run)
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=10)
     assert "KeyboardInterrupt" in errors

@@ -18,8 +18,10 @@ ALL_AT_ONCE = Limits(adaptive=False)
 class Cold:
     """Counts the calls that come before the first one is answered, as a provider's cache would miss them."""
 
-    def __init__(self, first=echo):
+    def __init__(self, first=echo, wait_s=0.2):
         self._lock = threading.Lock()
+        self._has_another = threading.Event()
+        self._wait_s = wait_s
         self._first = first
         self._is_warm = False
         self.n_cold = 0
@@ -29,9 +31,10 @@ class Cold:
             self.n_cold += not self._is_warm
             is_first = self.n_cold == 1 and not self._is_warm
         if not is_first:
+            self._has_another.set()
             return echo(request)
         # Long enough for others to come, were they sent.
-        threading.Event().wait(0.2)
+        self._has_another.wait(self._wait_s)
         with self._lock:
             self._is_warm = True
         return self._first(request)
@@ -45,7 +48,7 @@ def test_makes_one_cold_call(ask, server):
 
 
 def test_makes_as_many_as_there_are_workers_without_it(ask, server):
-    server.handler = cold = Cold()
+    server.handler = cold = Cold(wait_s=10.0)
     result = ask(PROMPTS, options=SYSTEM, workers=16, limits=ALL_AT_ONCE)
     assert (result.succeeded, cold.n_cold > 1) == (50, True)
 
@@ -97,7 +100,7 @@ def test_goes_on_after_a_first_item_that_fails(ask, server):
 
 
 def test_holds_nothing_back_that_shares_nothing(ask, server):
-    server.handler = cold = Cold()
+    server.handler = cold = Cold(wait_s=10.0)
     assert ask(PROMPTS, workers=16, limits=ALL_AT_ONCE, warm_prefix=True).succeeded == 50
     assert cold.n_cold > 1
 

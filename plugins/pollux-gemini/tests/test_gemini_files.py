@@ -159,9 +159,12 @@ def test_takes_a_stored_file_without_a_state_for_ready(server, config, sources):
     [("FAILED", "invalid_request", "broken film"), ("PROCESSING", "timeout", "not ready in time")],
 )
 def test_deletes_a_file_that_does_not_become_ready(server, config, sources, state, kind, said):
+    # The file must be stored in time: the SDK loads itself before.
+    server.handler = Files()
+    run("p", config=config())
     server.handler = Files(states=("PROCESSING", state))
     with pytest.raises(APIError, match=said) as caught:
-        run("p", source=sources[0], config=config(timeout_s=1.0))
+        run("p", source=sources[0], config=config(timeout_s=1.0 if kind == "timeout" else 20.0))
     assert (caught.value.phase, caught.value.kind) == ("upload", kind)
     assert server.handler.deleted == ["files/1"]
     assert caught.value.hint

@@ -31,7 +31,7 @@ from pollux_sync import (
     stream_many,
 )
 from pollux_sync.testing.server import Answer, Drip, Events
-from streams import SSE, remove_times, sse
+from streams import SSE, allow_slow_ends, break_off, remove_times, sse
 
 TOOL = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 
@@ -175,7 +175,8 @@ def test_sends_the_service_no_time_limit_for_a_stream(server, config):
     assert "x-server-timeout" not in server.requests[0].headers
 
 
-def test_reuses_the_connection_after_a_complete_stream(server, config):
+def test_reuses_the_connection_after_a_complete_stream(server, config, monkeypatch):
+    allow_slow_ends(monkeypatch)
     server.reply(build_streamed_answer(last_piece(text("x"))), build_streamed_answer(last_piece(text("y"))))
     made = config()
     assert [stream("hi", config=made).result()["answers"] for _ in "xy"] == [["x"], ["y"]]
@@ -195,18 +196,24 @@ BREAKS = {
     "an error": (build_streamed_answer(piece(text("hel")), BUSY), "capacity", 503),
     "an end too early": (build_streamed_answer(piece(text("hel"))), "malformed", None),
     "a closed connection": (build_streamed_answer(piece(text("hel")), then="close"), "connection", None),
-    "silence": (build_streamed_answer(piece(text("hel")), then="silence"), "timeout", None),
     "no object": (build_streamed_answer(piece(text("hel")), "junk"), "malformed", None),
 }
+SILENCE = build_streamed_answer(piece(text("hel")), then="silence")
 
 
 @pytest.mark.parametrize(("step", "kind", "status"), BREAKS.values(), ids=BREAKS)
 def test_keeps_the_partial_text_when_a_stream_breaks(server, config, step, kind, status):
     server.reply(step)
     with pytest.raises(APIError) as caught:
-        stream("hi", config=config(timeout_s=0.3)).result()
+        stream("hi", config=config()).result()
     assert (caught.value.kind, caught.value.status_code, caught.value.partial_text) == (kind, status, "hel")
     assert len(server.requests) == len(caught.value.attempts) == 1
+
+
+def test_keeps_the_partial_text_when_a_stream_falls_silent(server, config):
+    ended = break_off(server, SILENCE, lambda limit_s: stream("hi", config=config(timeout_s=limit_s)).result())
+    assert (ended.error.kind, ended.error.status_code, ended.error.partial_text) == ("timeout", None, "hel")
+    assert ended.n_requests == len(ended.error.attempts) == 1
 
 
 def test_closes_the_connection_of_a_stream_that_breaks(server, config):
@@ -224,11 +231,11 @@ def test_takes_bytes_without_an_event_for_silence(server, config):
 
 
 def test_breaks_off_a_stream_without_end(server, config):
-    server.reply(Events(itertools.repeat(sse(piece(text("x")))), interval_s=0.01))
-    with pytest.raises(APIError, match=r"stream_timeout_s=0\.3") as caught:
-        stream("hi", config=config(stream_timeout_s=0.3)).result()
-    assert caught.value.kind == "timeout"
-    assert caught.value.partial_text.startswith("x")
+    endless = Events(itertools.repeat(sse(piece(text("x")))), interval_s=0.01)
+    ended = break_off(server, endless, lambda limit_s: stream("hi", config=config(stream_timeout_s=limit_s)).result())
+    assert f"stream_timeout_s={ended.limit_s:g}" in ended.error.message
+    assert ended.error.kind == "timeout"
+    assert ended.error.partial_text.startswith("x")
 
 
 def test_closes_the_connection_when_a_stream_is_left(server, config):
@@ -349,7 +356,7 @@ def certificate(tmp_path, monkeypatch):
 @pytest.fixture
 def certificate_config(server, certificate):
     with vertex(server, Token()) as client:
-        yield Config(provider="gemini", model="m", client=client, retry=RetryPolicy(max_attempts=1), timeout_s=0.5)
+        yield Config(provider="gemini", model="m", client=client, retry=RetryPolicy(max_attempts=1))
 
 
 def test_streams_with_a_client_certificate(server, certificate_config):
@@ -367,8 +374,16 @@ def test_raises_the_error_of_a_stream_with_a_client_certificate(server, certific
     assert (caught.value.kind, caught.value.status_code, caught.value.partial_text) == (kind, status, "hel")
 
 
+def test_ends_a_silent_stream_with_a_client_certificate(server, certificate_config):
+    def ask(limit_s):
+        stream("hi", config=attrs.evolve(certificate_config, timeout_s=limit_s)).result()
+
+    error = break_off(server, SILENCE, ask).error
+    assert (error.kind, error.status_code, error.partial_text) == ("timeout", None, "hel")
+
+
 def test_closing_wakes_a_reader_with_a_client_certificate(server, certificate_config):
     server.handler = lambda _: build_streamed_answer(piece(text("hel")), then="silence")
-    with stream_many(["a", "b"], config=attrs.evolve(certificate_config, timeout_s=60)) as events:
+    with stream_many(["a", "b"], config=certificate_config) as events:
         assert {next(events).call_idx for _ in range(4)} == {0, 1}
     server.wait_for_open_connections(0)

@@ -121,7 +121,8 @@ def test_replays_history(server, config):
     assert [message["content"] for message in server.requests[0].json()["messages"]] == ["a", "b", "c"]
 
 
-def test_a_stale_connection_does_not_fail_a_call(server, config):
+def test_a_stale_connection_does_not_fail_a_call(server, config, monkeypatch):
+    monkeypatch.setattr("pollux_sync.wire.http._STALE_WITHIN_S", 10.0)
     server.reply(CloseOnNextRequest(answer("one")), answer("two"))
     once = config(retry=RetryPolicy(max_attempts=1))
     assert [run("hi", config=once)["answers"][0] for _ in range(2)] == ["one", "two"]
@@ -162,13 +163,13 @@ def test_a_stale_connection_does_not_fail_a_call(server, config):
 )
 def test_maps_a_fault_to_the_documented_error(server, config, step, kind, status, attempts):
     server.reply(step, step, step)
-    timeout_s = 0.2 if isinstance(step, Drip) else 20.0
+    timeout_s = 0.5 if isinstance(step, Drip) else 20.0
     with pytest.raises(APIError) as caught:
         run("hi", config=config(timeout_s=timeout_s, api_key="sk-mine"))
     error = caught.value
     assert (error.kind, error.provider, error.phase) == (kind, "local", "generate")
     assert error.status_code == status
-    assert len(server.requests) == len(error.attempts) == attempts
+    assert len(server.wait_for_requests(attempts)) == len(error.attempts) == attempts
     assert "sk-mine" not in f"{error} {error!r} {error.partial_result}"
 
 

@@ -636,12 +636,11 @@ def test_a_download_that_breaks_begins_again(batches, config, file, fault):
 
 
 def test_a_download_that_stalls_is_a_timeout(batches, config):
-    reach = config(timeout_s=0.3, retry=ONCE)
-    handle = defer_many(["a"], config=reach)
-    wait_deferred(handle, config=reach, poll=0.01)
+    handle = defer_many(["a"], config=config())
+    wait_deferred(handle, config=config(), poll=0.01)
     batches.interrupt("GET", f"/v1/files/{batches.batches[0]['output_file_id']}/content", StallsInside(b"{}\n", b""))
     with pytest.raises(APIError) as caught:
-        collect_deferred(handle, config=reach)
+        collect_deferred(handle, config=config(timeout_s=0.3, retry=ONCE))
     assert (caught.value.kind, caught.value.phase) == ("timeout", "batch_collect")
 
 

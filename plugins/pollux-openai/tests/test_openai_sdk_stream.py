@@ -17,7 +17,7 @@ from pollux_sync.testing.server import Answer, Events
 from pollux_sync.wire.faults import ReplyError, StreamLimitError, classify_error
 from pollux_sync.wire.sdks import StainlessCarrier
 from responses_api import KEY
-from streams import SSE, sse
+from streams import SSE, allow_slow_ends, sse
 
 ASK = HttpRequest(path="/ask", body={"stream": True})
 LONG_S = 60.0
@@ -54,7 +54,9 @@ def test_yields_events_as_they_arrive(server, begin):
 
 
 @pytest.mark.parametrize(("ending", "connection"), [("end", 1), ("hang", 2), ("reset", 2), ("close", 2)])
-def test_keeps_the_connection_where_the_body_ends(server, carrier, begin, ending, connection):
+def test_keeps_the_connection_where_the_body_ends(server, carrier, begin, monkeypatch, ending, connection):
+    if ending == "end":
+        allow_slow_ends(monkeypatch)
     server.reply(Events([sse(1, done=True), b": bye\n\n"], ending=ending), Answer(json={}))
     stream = begin()
     assert list_data(stream) == [1]

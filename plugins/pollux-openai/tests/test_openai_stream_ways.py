@@ -9,7 +9,7 @@ from pollux_sync import APIError, Options, RetryPolicy, StreamStart, run, stream
 from pollux_sync.testing.server import Answer, Drip, Events
 from response_streams import TRANSCRIPTS, build_stream, event, texts
 from responses_api import KEY, answer, message, response
-from streams import SSE, remove_times, sse
+from streams import SSE, allow_slow_ends, remove_times, sse
 
 BUSY = {"code": "server_error", "message": "busy", "param": None}
 HALF = [event("created", response={"id": "resp_1"}), *texts("half")]
@@ -152,7 +152,8 @@ def test_leaving_early_closes_the_connection_at_once(server, config):
     server.wait_for_open_connections(0)
 
 
-def test_keeps_the_connection_after_a_complete_answer(server, config):
+def test_keeps_the_connection_after_a_complete_answer(server, config, monkeypatch):
+    allow_slow_ends(monkeypatch)
     server.reply(*[Events([HELLO])] * 3)
     for _ in range(3):
         stream("hi", config=config()).result()
@@ -169,8 +170,10 @@ def test_gives_up_on_a_server_that_never_ends_an_event(server, config):
 def test_an_answer_may_take_longer_than_the_wait_for_an_event(server, config):
     pieces = [sse(*HALF[:1]), *(sse(*texts(f"{number} ")) for number in range(6))]
     last = sse(event("completed", response=response(message("0 1 2 3 4 5 "))))
-    server.reply(Events([*pieces, last], interval_s=0.1))
-    assert stream("hi", config=config(timeout_s=0.4)).result()["answers"] == ["0 1 2 3 4 5 "]
+    # The SDK loads itself and connects before; then each event has almost a second to come in.
+    server.reply(Events([HELLO]), Events([*pieces, last], interval_s=0.15))
+    stream("hi", config=config()).result()
+    assert stream("hi", config=config(timeout_s=1.0)).result()["answers"] == ["0 1 2 3 4 5 "]
 
 
 def test_counts_the_billed_tokens_of_a_failed_response(server, config):
