@@ -1,0 +1,42 @@
+"""Many runs of a workflow at once, from outside of workflows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pollux_durable import configuring
+from pollux_durable.data.results import BatchStepResult
+from pollux_durable.invoking import ExecutionHandle, build_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def invoke(workflow_id: str, inputs: Iterable[Any]) -> list[ExecutionHandle]:
+    """Start a run for each input; return their handles in order."""
+    host = configuring.find_host()
+    workflow = host.registry.find(workflow_id)
+    requests = [build_root(workflow, payload) for payload in inputs]
+    host.start(requests)
+    return [ExecutionHandle(host, request.execution_id) for request in requests]
+
+
+def run(workflow_id: str, inputs: Iterable[Any], *, timeout: float | None = None) -> list[BatchStepResult]:
+    """Start a run for each input and wait for all; return their outcomes in order. A failure is one of them.
+
+    Raises WorkflowTimeoutError if one has not ended within ``timeout`` seconds after the one before it.
+    """
+    host = configuring.find_host()
+    results = []
+    for handle in invoke(workflow_id, inputs):
+        info = host.wait_ended(handle.id, timeout)
+        is_completed = info.status == "completed"
+        results.append(
+            BatchStepResult(
+                workflow_id=workflow_id,
+                success=is_completed,
+                result=host.open_result(info) if is_completed else None,
+                error=None if is_completed else info.error or info.status,
+            )
+        )
+    return results

@@ -1,0 +1,154 @@
+"""The beat: a thread that says this process is alive, and brings on what nobody else would."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pollux_durable.data.runs import ENDED
+from pollux_durable.hosting import POLL_S, build_state_target
+from pollux_durable.tables.workers import find_host_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pollux_durable.data.runs import RunInfo
+    from pollux_durable.hosting import Host
+    from pollux_durable.tables.workers import Worker
+
+#: How often waits are looked at that somebody else should have ended.
+_SWEEP_S = 1.0
+#: A process that has stopped a run and not said so for this long has died in between.
+_STUCK_S = 5.0
+log = logging.getLogger("pollux_durable")
+
+
+class Beat:
+    """Runs its tasks until it is stopped. One that fails is logged, and tried again at the next beat."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pollux-durable beat", daemon=True)
+        lease_s = host.settings.lease_s
+        self._tasks: list[tuple[float, Callable[[], None]]] = [
+            (lease_s / 3, self._keep_lease),
+            (POLL_S, self._wake_due),
+            (POLL_S, self._end_overdue),
+            (_SWEEP_S, self._sweep),
+            (min(_SWEEP_S, lease_s / 3), self._take_over),
+        ]
+        self._due = [0.0 for _ in self._tasks]
+
+    def start(self) -> None:
+        """Begin."""
+        # Known to others before the first run can be ours.
+        self._keep_lease()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and let others know at once that this process is gone."""
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(POLL_S):
+            now = time.monotonic()
+            for number, (interval_s, task) in enumerate(self._tasks):
+                if now >= self._due[number]:
+                    self._due[number] = now + interval_s
+                    self._attempt(task)
+
+    def _attempt(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception as error:  # noqa: BLE001 - a database that is away comes back
+            log.warning("the beat could not %s: %s: %s", task.__name__.strip("_"), type(error).__name__, error)
+
+    def _keep_lease(self) -> None:
+        self._host.workers.beat(self._host.engine.executor_id, self._host.settings.version)
+
+    def _wake_due(self) -> None:
+        self._host.wake([wait.execution_id for wait in self._host.waits.find_due(time.time())])
+
+    def _end_overdue(self) -> None:
+        """Cancel runs of this process whose time is over."""
+        now = time.time()
+        for run in [*self._host.active.values()]:
+            if run.deadline is not None and now >= run.deadline:
+                self._host.cancel([run.execution_id], aborts=True)
+
+    def _sweep(self) -> None:
+        self._wake_stuck()
+        self._wake_for_ended()
+        self._free_states()
+
+    def _wake_stuck(self) -> None:
+        """Bring runs on whose process died between stopping them and resuming them."""
+        stuck = [wait.execution_id for wait in self._host.waits.find_stuck(time.time() - _STUCK_S)]
+        runs = self._host.engine.read_runs(stuck)
+        for execution_id in stuck:
+            run = runs.get(execution_id)
+            if run is None or run.status in ("completed", "failed"):
+                self._host.waits.remove(execution_id)
+            elif run.status == "stopped":
+                self._host.waits.mark_parked(execution_id)
+                self._host.engine.resume([execution_id])
+
+    def _wake_for_ended(self) -> None:
+        """Wake runs that wait for one which ended without saying so."""
+        waits = self._host.waits.find_of_kind("run")
+        runs = self._host.read_runs(sorted({wait.target for wait in waits if wait.target is not None}))
+        self._host.wake([wait.execution_id for wait in waits if _has_ended(runs, wait.target)])
+
+    def _free_states(self) -> None:
+        """Let runs have a state whose run has ended without giving it back."""
+        waits = self._host.waits.find_of_kind("state")
+        wanted = {wait.target for wait in waits}
+        if not wanted:
+            return
+        holders = [held for held in self._host.states.list_held() if build_state_target(*held[:2]) in wanted]
+        runs = self._host.read_runs([execution_id for _, _, execution_id in holders])
+        for workflow_id, scope, execution_id in holders:
+            if _has_ended(runs, execution_id):
+                self._host.states.release(workflow_id, scope, execution_id)
+                self._host.wake_waiting_for({build_state_target(workflow_id, scope)})
+
+    def _take_over(self) -> None:
+        """Have the runs of dead workers go on."""
+        host = self._host
+        dead = [worker for worker in host.workers.list_all() if self._is_dead(worker)]
+        for worker in dead:
+            if worker.version == host.settings.version:
+                host.engine.recover([worker.executor_id])
+            # Asked again at the next beat while it has runs; a dropped request is made up for.
+            if not host.engine.has_pending(worker.executor_id):
+                host.workers.remove(worker.executor_id)
+
+    def _is_dead(self, worker: Worker) -> bool:
+        if worker.executor_id == self._host.engine.executor_id:
+            return False
+        if time.time() - worker.beat > self._host.settings.lease_s:
+            return True
+        return worker.host == find_host_name() and not _is_alive(worker.pid)
+
+
+def _has_ended(runs: dict[str, RunInfo], execution_id: str | None) -> bool:
+    run = runs.get(execution_id or "")
+    return run is None or run.status in ENDED
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether a process of this machine exists."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,164 @@
+"""Sets durable workflows up: once in a process, by `configure` or with the first run."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pollux_durable.beating import Beat
+from pollux_durable.codecs import JsonStore
+from pollux_durable.data.settings import DurableSettings
+from pollux_durable.hosting import Host
+from pollux_durable.plugins import load_plugins
+from pollux_durable.registry import registry
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pollux_durable.declaring import Workflow
+    from pollux_durable.engines import Engine
+
+#: Keeps runs in this process alone, for unit tests.
+MEMORY_URL = "memory:"
+URL_VARIABLE = "POLLUX_DURABLE_URL"
+DEFAULT_FILE = Path(".pollux") / "durable.db"
+
+
+class _Process:
+    """What is set up in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.settings: DurableSettings | None = None
+        self.plugins: tuple[object, ...] = ()
+        self.host: Host | None = None
+        self.beat: Beat | None = None
+
+
+_process = _Process()
+
+
+def configure(
+    url: str | None = None,
+    *,
+    version: str = "1",
+    lease_s: float = 15.0,
+    wait_threshold_s: float = 10.0,
+    durability: Literal["normal", "full"] = "normal",
+    plugins: Sequence[object] = (),
+) -> None:
+    """Say where runs are kept. Without it they are in ``.pollux/durable.db`` in the current directory.
+
+    ``url`` is ``sqlite:///path``, ``postgresql://user@host/name`` or ``memory:``, or the value of POLLUX_DURABLE_URL.
+    The other settings are those of `DurableSettings`. ``plugins`` are objects with hooks of this package, besides those
+    that are installed. Nothing is connected to before the first run. Raises ConfigurationError if it is called again
+    with other settings.
+    """
+    settings = DurableSettings(
+        url=_find_url(url),
+        version=version,
+        lease_s=lease_s,
+        wait_threshold_s=wait_threshold_s,
+        durability=durability,
+    )
+    with _process.lock:
+        known = _process.settings
+        if known is not None and (known, _process.plugins) != (settings, tuple(plugins)):
+            raise ConfigurationError(
+                f"durable workflows are set up with {known.shown_url!r} already, and other settings",
+                hint="call configure once; or reset() before, in tests",
+            )
+        _process.settings, _process.plugins = settings, tuple(plugins)
+
+
+def _find_url(url: str | None) -> str:
+    url = url or os.environ.get(URL_VARIABLE) or f"sqlite:///{DEFAULT_FILE}"
+    prefix = "sqlite:///"
+    # The current directory may be another one when the file is opened.
+    return prefix + str(Path(url.removeprefix(prefix)).resolve()) if url.startswith(prefix) else url
+
+
+def find_host() -> Host:
+    """Return the host of this process; set it up and launch it if there is none."""
+    with _process.lock:
+        if _process.host is None:
+            configure_default()
+            _launch()
+        host = _process.host
+    if host is None:
+        raise ConfigurationError("durable workflows are not set up")
+    host.check_process()
+    return host
+
+
+def configure_default() -> None:
+    """Set up with the defaults, unless that was done otherwise."""
+    if _process.settings is None:
+        configure()
+
+
+def _launch() -> None:
+    settings = _process.settings
+    if settings is None:
+        return
+    from pollux_durable.running import Runner  # which stands on what this module gives
+
+    hooks = load_plugins(_process.plugins)
+    store = JsonStore(hooks.find_codec())
+    engine = hooks.find_engine(settings, store) or _open_engine(settings, store)
+    try:
+        host = Host(settings, engine, store, registry)
+        host.notifiers += hooks.list_notifiers()
+        body = Runner(host).carry_out
+
+        def add(workflow: Workflow) -> None:
+            if workflow.queue is not None:
+                engine.register_queue(workflow.queue)
+            engine.register(workflow.id, body)
+
+        for workflow in registry.list_all():
+            add(workflow)
+        registry.announce = add
+        engine.launch()
+    except BaseException:
+        engine.close()
+        raise
+    beat = Beat(host)
+    beat.start()
+    _process.host, _process.beat = host, beat
+    atexit.register(_close)
+
+
+def _open_engine(settings: DurableSettings, store: JsonStore) -> Engine:
+    if settings.url == MEMORY_URL:
+        from pollux_durable.memory import MemoryEngine
+
+        return MemoryEngine(store)
+    from pollux_durable.dbosengine import DbosEngine
+
+    return DbosEngine(settings, store)
+
+
+def reset(*, forget: bool = False) -> None:
+    """End what this process carries out, so that `configure` can be called again; ``forget`` all workflows too."""
+    with _process.lock:
+        _close()
+        _process.settings, _process.plugins = None, ()
+        if forget:
+            registry.clear()
+
+
+def _close() -> None:
+    beat, host = _process.beat, _process.host
+    _process.beat = _process.host = None
+    registry.announce = None
+    if host is None or host.is_foreign:
+        return
+    if beat is not None:
+        beat.stop()
+    host.close()
+    atexit.unregister(_close)

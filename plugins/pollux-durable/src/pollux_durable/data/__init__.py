@@ -1,0 +1,1 @@
+"""The values of durable workflows. Nothing here reads or writes anything."""

@@ -1,0 +1,46 @@
+"""Queues: how many runs go on at the same time, and how many begin in a period."""
+
+from __future__ import annotations
+
+import attrs
+
+from pollux_sync.errors import ConfigurationError
+
+
+@attrs.frozen
+class Queue:
+    """A queue of runs, shared by all workers of a database.
+
+    At most ``concurrency_limit`` of its runs go on at a time, and at most ``per_key`` of those with the same
+    ``concurrency_key``. ``rate_limit=(count, seconds)`` lets so many begin in any period of that length. A run that
+    waits holds no place. Raises ConfigurationError for limits that nothing could pass.
+    """
+
+    name: str
+    concurrency_limit: int | None = None
+    rate_limit: tuple[int, float] | None = attrs.field(default=None, kw_only=True)
+    per_key: int | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.name or not isinstance(self.name, str):
+            raise ConfigurationError("a queue needs a name", hint='Queue("mail", concurrency_limit=5)')
+        for name in ("concurrency_limit", "per_key"):
+            limit = getattr(self, name)
+            if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+                raise ConfigurationError(
+                    f"{name} of queue {self.name!r} is {limit!r}", hint="use a whole number from 1 on"
+                )
+        if self.rate_limit is not None:
+            self._check_rate(*self.rate_limit)
+
+    def _check_rate(self, count: float, period_s: float) -> None:
+        if count < 1 or period_s <= 0:
+            raise ConfigurationError(
+                f"rate_limit of queue {self.name!r} is {self.rate_limit!r}",
+                hint="use (count, seconds), such as (100, 60.0)",
+            )
+
+    @property
+    def is_limited(self) -> bool:
+        """True if it has any limit."""
+        return (self.concurrency_limit, self.rate_limit, self.per_key) != (None, None, None)

@@ -1,0 +1,27 @@
+"""What many runs at once are given, and what comes of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class BatchWorkflowInput:
+    """One of many runs to start. ``id`` is that of the workflow."""
+
+    id: str
+    payload: Any = None
+    initial_state: Any = attrs.field(default=None, kw_only=True)
+    run_timeout_seconds: float | None = attrs.field(default=None, kw_only=True)
+
+
+@attrs.frozen(kw_only=True)
+class BatchStepResult:
+    """The outcome of one of many runs. ``error`` is the message of what ended it, None if it succeeded."""
+
+    workflow_id: str
+    success: bool
+    result: Any = None
+    error: str | None = None

@@ -1,0 +1,480 @@
+"""The engine on DBOS Transact, over SQLite or PostgreSQL. The one module that imports dbos and sqlalchemy.
+
+Only the MIT part of DBOS is used: no Conductor, no auto-upgrade, no sharding. Which processes are alive is told by the
+table of workers; DBOS is asked to recover the runs of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sqlite3
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from contextvars import Context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import attrs
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, Serializer, SetWorkflowID
+from dbos._error import DBOSUnexpectedStepError, DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError
+from dbos._serialization import DefaultSerializer
+
+from pollux_durable.data.runs import EngineRun, StepRecord
+from pollux_durable.errors import (
+    PayloadError,
+    RunFailure,
+    RunStopped,
+    StepOrderError,
+    StoredDataError,
+    describe_error,
+)
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dbos import EnqueueOptions, StepInfo, WorkflowStatus
+
+    from pollux_durable.codecs import JsonStore
+    from pollux_durable.data.queues import Queue
+    from pollux_durable.data.runs import EngineStatus, Json, JsonObject, RunRequest
+    from pollux_durable.data.settings import DurableSettings
+    from pollux_durable.engines import Body, Row
+
+#: The queue of runs that have none of their own. It has no limit across workers.
+_SHARED_QUEUE = "pollux"
+#: How many runs of the shared queue a worker carries out at a time. Runs that wait do not count.
+_WORKER_CONCURRENCY = 100
+#: How often queues are looked at. Each look costs a quarter of a millisecond of CPU.
+_POLL_S = 0.2
+#: So many runs begin at once in this process; of a longer list the queue starts one after the other.
+_MAX_AT_ONCE = 20
+_ENQUEUED_TOGETHER = 500
+_NO_KEY = "-"
+_POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60}
+#: SQLite knows `unixepoch('subsec')` since then, and DBOS needs it on Python 3.12 and later.
+_UNIXEPOCH_VERSION = (3, 42)
+_STATUSES: dict[str, EngineStatus] = {
+    "DELAYED": "queued",
+    "ENQUEUED": "queued",
+    "PENDING": "running",
+    "CANCELLED": "stopped",
+    "SUCCESS": "completed",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+}
+log = logging.getLogger("pollux_durable.engine")
+
+
+def _refuse_pickle(*_: object) -> NoReturn:
+    raise StoredDataError(
+        "a row of the database claims to be a pickle, which could run any code; it is not read",
+        hint="find out who writes to the database",
+    )
+
+
+def _forbid_pickle() -> None:
+    """Replace the functions of DBOS that pickle. Each row names its own format, so a serializer alone is no guard."""
+    for name in ("serialize", "deserialize"):
+        if name not in vars(DefaultSerializer):
+            raise ConfigurationError(
+                "this release of dbos cannot be kept from reading pickles", hint="pip install 'dbos>=3.4,<3.5'"
+            )
+        setattr(DefaultSerializer, name, _refuse_pickle)
+
+
+_forbid_pickle()
+
+
+@attrs.frozen
+class _Encoded:
+    """A result that is JSON already."""
+
+    text: str
+
+
+class _JsonSerializer(Serializer):
+    """Writes what DBOS stores as JSON: requests, results, and errors as their descriptions."""
+
+    def __init__(self, store: JsonStore) -> None:
+        self._store = store
+
+    def name(self) -> str:
+        return "pollux_json"
+
+    def serialize(self, data: Any) -> str:
+        if isinstance(data, _Encoded):
+            return data.text
+        if isinstance(data, BaseException):
+            error = data.error if isinstance(data, RunFailure) else describe_error(data)
+            return self._store.dump({"error": error})
+        return self._store.dump(data)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        data = self._store.load(serialized_data)
+        if isinstance(data, dict) and data.keys() == {"error"}:
+            return RunFailure(data["error"])
+        return data
+
+
+class _Carrier(BaseException):
+    """Takes an exception past DBOS, which would record it as the result of the step."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _Transaction:
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        result = self._connection.execute(sa.text(sql), dict(parameters or {}))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+class _SqlDatabase:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.dialect: Literal["sqlite", "postgresql"] = "sqlite" if "sqlite" in engine.dialect.name else "postgresql"
+
+    @contextmanager
+    def transact(self) -> Iterator[_Transaction]:
+        with self._engine.begin() as connection:
+            yield _Transaction(connection)
+
+
+class DbosEngine:
+    """Keeps runs and steps in the tables of DBOS. There is one in a process, as DBOS is global."""
+
+    def __init__(self, settings: DurableSettings, store: JsonStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._sql = _create_sql_engine(settings)
+        self.database = _SqlDatabase(self._sql)
+        self.executor_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._functions: dict[str, Callable[[JsonObject], Json]] = {}
+        self._queues: dict[str, Queue] = {}
+        self._lock = threading.Lock()
+        self._is_launched = False
+        _warn_of_environment()
+        _quieten_log()
+        DBOS(
+            config={
+                "name": "pollux",
+                "system_database_engine": self._sql,
+                "serializer": _JsonSerializer(store),
+                "application_version": settings.version,
+                "executor_id": self.executor_id,
+                "enable_otlp": False,
+                "run_migrations": True,
+            }
+        )
+        self._client: DBOSClient | None = None
+
+    def register(self, name: str, body: Body) -> None:
+        """Add a body."""
+
+        def carry_out(request: JsonObject) -> _Encoded:
+            try:
+                return _Encoded(self._store.dump(body(str(DBOS.workflow_id), request), "the result"))
+            except PayloadError as error:
+                raise RunFailure(describe_error(error)) from None
+
+        carry_out.__qualname__ = name
+        self._functions[name] = DBOS.workflow(name=name)(carry_out)
+
+    def register_queue(self, queue: Queue) -> None:
+        """Set the limits of a queue."""
+        with self._lock:
+            if self._queues.get(queue.name) == queue:
+                return
+            self._queues[queue.name] = queue
+        if self._is_launched:
+            self._declare_queue(queue)
+
+    def _declare_queue(self, queue: Queue) -> None:
+        rate = queue.rate_limit
+        self._reach().register_queue(
+            queue.name,
+            global_concurrency=queue.concurrency_limit,
+            partition_concurrency=queue.per_key,
+            limiter=None if rate is None else {"limit": rate[0], "period": rate[1]},
+            polling_interval_sec=_POLL_S,
+        )
+
+    def launch(self) -> None:
+        """Begin to carry out runs."""
+        with self._lock:
+            if self._is_launched:
+                return
+            self._is_launched = True
+        DBOS.launch()
+        self._client = DBOSClient(
+            system_database_engine=self._sql, serializer=_JsonSerializer(self._store), application_name="pollux"
+        )
+        self._client.register_queue(_SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=_POLL_S)
+        for queue in self._queues.values():
+            self._declare_queue(queue)
+
+    def close(self) -> None:
+        """End all threads."""
+        if self._client is not None:
+            self._client.destroy()
+        DBOS.destroy(destroy_registry=True)
+        self._sql.dispose()
+
+    def _reach(self) -> DBOSClient:
+        if self._client is None:
+            raise ConfigurationError("the engine is not launched")
+        return self._client
+
+    # Runs
+
+    def start(self, requests: Sequence[RunRequest]) -> None:
+        """Start runs."""
+        here = [request for request in requests if request.queue is None]
+        if len(here) > _MAX_AT_ONCE:
+            here = []
+        queued = [request for request in requests if request not in here] if here else [*requests]
+        for request in here:
+            # In a context of its own: DBOS takes a run that begins inside another one for its step.
+            Context().run(self._start_here, request)
+        for first in range(0, len(queued), _ENQUEUED_TOGETHER):
+            self._enqueue(queued[first : first + _ENQUEUED_TOGETHER])
+
+    def _start_here(self, request: RunRequest) -> None:
+        function = self._functions.get(request.workflow_id)
+        if function is None:
+            self._enqueue([request])
+            return
+        with SetWorkflowID(request.execution_id):
+            DBOS.start_workflow(function, request.to_dict())
+
+    def _enqueue(self, requests: Sequence[RunRequest]) -> None:
+        client = self._reach()
+        with self._sql.begin() as connection:
+            for request in requests:
+                options: EnqueueOptions = {
+                    "workflow_name": request.workflow_id,
+                    "queue_name": request.queue or _SHARED_QUEUE,
+                    "workflow_id": request.execution_id,
+                    "app_version": self._settings.version,
+                }
+                if request.priority:
+                    options["priority"] = request.priority
+                queue = self._queues.get(request.queue or "")
+                if queue is not None and queue.per_key is not None:
+                    options["queue_partition_key"] = request.concurrency_key or _NO_KEY
+                client.enqueue_in_transaction(connection, options, request.to_dict())
+
+    def read_runs(self, execution_ids: Sequence[str]) -> dict[str, EngineRun]:
+        """Return the runs that exist among these."""
+        if not execution_ids:
+            return {}
+        statuses = self._reach().list_workflows(workflow_ids=[*execution_ids])
+        return {status.workflow_id: self._read_status(status) for status in statuses}
+
+    def list_runs(
+        self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0
+    ) -> list[EngineRun]:
+        """Return runs, the newest first."""
+        wanted = [theirs for theirs, ours in _STATUSES.items() if ours in statuses] or None
+        found = self._reach().list_workflows(name=name, status=wanted, limit=limit, offset=offset, sort_desc=True)
+        return [self._read_status(status) for status in found]
+
+    def _read_status(self, status: WorkflowStatus) -> EngineRun:
+        request = _read_request(status)
+        error: object = status.error
+        if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+            error = RunFailure({"type": "RunFailedError", "message": "its process died again and again"})
+        return EngineRun(
+            execution_id=status.workflow_id,
+            name=status.name,
+            status=_STATUSES[status.status],
+            request=request,
+            result=status.output,
+            error=None if error is None else _read_error(error),
+            created_at=_to_seconds(status.created_at) or 0.0,
+            started_at=_to_seconds(status.dequeued_at) or _to_seconds(status.created_at),
+            ended_at=_to_seconds(status.completed_at),
+            queue=request.get("queue"),
+            executor_id=status.executor_id,
+            version=status.app_version,
+        )
+
+    def list_steps(self, execution_id: str) -> list[StepRecord]:
+        """Return the steps of a run."""
+        return [_read_step(step) for step in self._reach().list_workflow_steps(execution_id)]
+
+    def stop(self, execution_id: str) -> None:
+        """Stop a run."""
+        self._reach().cancel_workflows([execution_id])
+
+    def resume(self, execution_ids: Sequence[str]) -> None:
+        """Have stopped runs go on."""
+        queues: dict[str, list[str]] = {}
+        for run in self.read_runs(execution_ids).values():
+            if run.status == "stopped":
+                queues.setdefault(run.queue or _SHARED_QUEUE, []).append(run.execution_id)
+        for queue, names in queues.items():
+            self._reach().resume_workflows(names, queue_name=queue)
+
+    def rewind(self, execution_id: str, position: int) -> None:
+        """Have an ended run go on from a step."""
+        self._reach().rewind_workflow(execution_id, start_step=position, queue_name=_SHARED_QUEUE)
+
+    def fork(self, execution_id: str, position: int, fork_id: str) -> None:
+        """Start another run from a step of this one."""
+        with SetWorkflowID(fork_id):
+            self._reach().fork_workflow(execution_id, position, queue_name=_SHARED_QUEUE)
+
+    def delete(self, execution_ids: Sequence[str]) -> None:
+        """Delete ended runs."""
+        self._reach().delete_workflows([*execution_ids])
+
+    def recover(self, executor_ids: Sequence[str]) -> None:
+        """Have the runs of processes that are gone go on."""
+        DBOS._recover_pending_workflows([*executor_ids])  # noqa: SLF001 - the one way to it without their service
+
+    def has_pending(self, executor_id: str) -> bool:
+        """Return whether runs are recorded as going on in a process."""
+        return bool(
+            self._reach().list_workflows(
+                executor_id=executor_id, status="PENDING", limit=1, load_input=False, load_output=False
+            )
+        )
+
+    # Steps
+
+    def run_step(self, key: str, function: Callable[[], Json]) -> Json:
+        """Return what a step returned before, or carry it out."""
+        return self._carry_out_step(key, function, lambda call: DBOS.run_step({"name": key}, call))
+
+    def reserve_steps(self, keys: Sequence[str]) -> list[Callable[[Callable[[], Json]], Json]]:
+        """Return as many functions that each carry out one step."""
+        return [self._reserve(key) for key in keys]
+
+    def _reserve(self, key: str) -> Callable[[Callable[[], Json]], Json]:
+        reservation = DBOS.reserve_step()
+
+        def run(function: Callable[[], Json]) -> Json:
+            return self._carry_out_step(key, function, lambda call: reservation.run({"name": key}, call))
+
+        return run
+
+    def _carry_out_step(
+        self, key: str, function: Callable[[], Json], run: Callable[[Callable[[], _Encoded]], Any]
+    ) -> Json:
+        def call() -> _Encoded:
+            try:
+                return _Encoded(self._store.dump(function(), f"the result of step {key!r}"))
+            except Exception as error:  # noqa: BLE001 - raised again outside of DBOS
+                raise _Carrier(error) from None
+
+        try:
+            result = run(call)
+        except _Carrier as carrier:
+            raise carrier.error from None
+        except (DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError):
+            # Stopped, or carried on elsewhere: this thread has nothing more to do with it.
+            raise RunStopped from None
+        except DBOSUnexpectedStepError as error:
+            raise StepOrderError(
+                f"the run has recorded other steps than its code makes now: {error}",
+                hint="keep the order of steps while runs go on, or fork the run",
+            ) from None
+        return self._store.load(result.text) if isinstance(result, _Encoded) else result
+
+
+def _create_sql_engine(settings: DurableSettings) -> sa.Engine:
+    url = sa.make_url(settings.url)
+    if url.get_backend_name() == "postgresql":
+        return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_POOL)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise ConfigurationError(
+            f"the database {settings.shown_url!r} is neither SQLite nor PostgreSQL",
+            hint="use sqlite:///path/to/file.db or postgresql://user@host/name",
+        )
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Only for its owner: it holds prompts and answers.
+    path.touch(mode=0o600)
+    engine = sa.create_engine(url, **_POOL)
+    synchronous = "FULL" if settings.durability == "full" else "NORMAL"
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        # Writers take turns; DBOS uses the same patience.
+        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        if sqlite3.sqlite_version_info < _UNIXEPOCH_VERSION:
+            connection.create_function("unixepoch", -1, _read_clock)
+
+    return engine
+
+
+def _read_clock(*modifiers: str) -> float:
+    """Return the time as SQLite's `unixepoch` does, in whole seconds unless a fraction is asked for."""
+    return time.time() if "subsec" in modifiers or "subsecond" in modifiers else int(time.time())
+
+
+def _warn_of_environment() -> None:
+    names = sorted(name for name in os.environ if name.startswith("DBOS__"))
+    if names:
+        log.warning("these variables change how DBOS works: %s", ", ".join(names))
+
+
+def _quieten_log() -> None:
+    """Send what DBOS logs through a logger of ours: failures of workflows are told where they are waited for."""
+    engine_log = logging.getLogger("dbos")
+    engine_log.handlers[:] = [_Forwarder()]
+    engine_log.propagate = False
+    engine_log.setLevel(logging.WARNING)
+
+
+class _Forwarder(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        is_expected = isinstance(error, RunFailure) or "no longer owned" in record.msg or "cancelled" in record.msg
+        is_news = record.levelno >= logging.WARNING and not is_expected
+        log.log(record.levelno if is_news else logging.DEBUG, "%s", record.getMessage())
+
+
+def _read_request(status: WorkflowStatus) -> JsonObject:
+    given = status.input
+    arguments = given.get("args") if isinstance(given, dict) else None
+    return arguments[0] if arguments and isinstance(arguments[0], dict) else {}
+
+
+def _read_error(error: object) -> JsonObject:
+    if isinstance(error, RunFailure):
+        return error.error
+    if isinstance(error, BaseException):
+        return describe_error(error)
+    return {"type": "StoredDataError", "message": "its error cannot be read"}
+
+
+def _read_step(step: StepInfo) -> StepRecord:
+    error = step["error"]
+    return StepRecord(
+        position=step["function_id"],
+        key=step["function_name"],
+        result=step["output"],
+        error=None if error is None else _read_error(error),
+        started_at=_to_seconds(step["started_at_epoch_ms"]),
+        ended_at=_to_seconds(step["completed_at_epoch_ms"]),
+    )
+
+
+def _to_seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

@@ -1,0 +1,201 @@
+"""Workflow and payload -> a run, and the handle that stands for it."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from pollux_durable import configuring
+from pollux_durable.data.runs import RunRequest
+from pollux_durable.data.values import convert_to_json
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pollux_durable.contexts import ActiveRun
+    from pollux_durable.data.events import EventPayload
+    from pollux_durable.data.runs import RunInfo, RunStatus
+    from pollux_durable.declaring import Workflow
+    from pollux_durable.hosting import Host
+
+
+class ExecutionHandle:
+    """Stands for a run. It can be made from the id of one in any process: ``get_handle(id)``."""
+
+    def __init__(self, host: Host, execution_id: str) -> None:
+        self._host = host
+        self.id = execution_id
+
+    def __repr__(self) -> str:
+        return f"ExecutionHandle({self.id!r})"
+
+    def get(self) -> RunInfo:
+        """Return what is known of the run. Raises ConfigurationError if there is none."""
+        return self._host.read_run(self.id)
+
+    @property
+    def status(self) -> RunStatus:
+        """The status of the run."""
+        return self.get().status
+
+    @property
+    def workflow_id(self) -> str:
+        """The id of its workflow."""
+        return self.get().workflow_id
+
+    @property
+    def session_id(self) -> str:
+        """The id of its session."""
+        return self.get().session_id
+
+    @property
+    def user_id(self) -> str | None:
+        """The id of its user."""
+        return self.get().user_id
+
+    @property
+    def created_at(self) -> float:
+        """When it was created, in seconds since the epoch."""
+        return self.get().created_at
+
+    @property
+    def parent_execution_id(self) -> str | None:
+        """The run that started it."""
+        return self.get().parent_execution_id
+
+    @property
+    def root_execution_id(self) -> str:
+        """The run at the top of those that started it."""
+        return self.get().root_execution_id
+
+    @property
+    def root_workflow_id(self) -> str:
+        """The workflow of the run at the top."""
+        return self.get().root_workflow_id
+
+    @property
+    def step_key(self) -> str | None:
+        """The step that started it."""
+        return self.get().step_key
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the run, at most ``timeout`` seconds, and return its result.
+
+        Raises RunFailedError if it failed or was cancelled, WorkflowTimeoutError if it goes on.
+        """
+        check_timeout(timeout)
+        return self._host.open_result(self._host.wait_ended(self.id, timeout))
+
+    def cancel(self, *, abort: bool = False) -> None:
+        """Cancel the run and all that it has started, at the next step of each.
+
+        A model call in flight ends and its answer is kept, so that `resume` does not pay for it again; with ``abort``
+        it is ended at once.
+        """
+        self._host.cancel([self.id], aborts=abort)
+
+    def resume(self) -> None:
+        """Have a cancelled run go on after its last step. Raises ConfigurationError if it was not cancelled."""
+        self._host.resume(self.id)
+
+    def answer(self, step_key: str, data: Any = None) -> None:
+        """Answer the step in which the run is suspended. Raises ConfigurationError if it is not."""
+        self._host.answer(self.id, step_key, convert_to_json(data, "the answer"))
+
+    def events(self, *, last_sequence_id: int = 0, timeout: float | None = None) -> Iterator[EventPayload]:
+        """Yield the events of the run and of all below its root, from the first on, until the run has ended."""
+        return self._host.stream_run(self.id, last_sequence_id, timeout)
+
+
+def get_handle(execution_id: str) -> ExecutionHandle:
+    """Return the handle of a run that exists. Raises ConfigurationError if it does not."""
+    host = configuring.find_host()
+    host.read_run(execution_id)
+    return ExecutionHandle(host, execution_id)
+
+
+def build_root(
+    workflow: Workflow,
+    payload: Any,
+    *,
+    execution_id: str | None = None,
+    queue: str | None = None,
+    concurrency_key: str | None = None,
+    priority: int = 0,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    initial_state: Any = None,
+    run_timeout_seconds: float | None = None,
+) -> RunRequest:
+    """Return the request of a run that no other run starts. Raises ConfigurationError for what cannot work."""
+    check_timeout(run_timeout_seconds)
+    execution_id = _check_text("the id of a run", execution_id) or str(uuid.uuid4())
+    return RunRequest(
+        execution_id=execution_id,
+        workflow_id=workflow.id,
+        payload=workflow.check_payload(payload),
+        root_execution_id=execution_id,
+        root_workflow_id=workflow.id,
+        session_id=session_id or str(uuid.uuid4()),
+        state_scope=session_id or "",
+        user_id=user_id,
+        initial_state=workflow.check_state(initial_state),
+        timeout_s=run_timeout_seconds,
+        created_at=time.time(),
+        queue=queue or workflow.queue_name,
+        concurrency_key=concurrency_key,
+        priority=priority,
+    )
+
+
+def build_child(
+    host: Host,
+    run: ActiveRun,
+    key: str,
+    workflow: Workflow | str,
+    payload: Any,
+    *,
+    initial_state: Any = None,
+    queue: str | None = None,
+    concurrency_key: str | None = None,
+    run_timeout_seconds: float | None = None,
+) -> RunRequest:
+    """Return the request of a run that a step of another one starts. Its id is that of the step, so it starts once."""
+    check_timeout(run_timeout_seconds)
+    found = host.registry.find(workflow) if isinstance(workflow, str) else workflow
+    return RunRequest(
+        execution_id=f"{run.execution_id}.{key}",
+        workflow_id=found.id,
+        payload=found.check_payload(payload),
+        root_execution_id=run.root_execution_id,
+        root_workflow_id=run.request.root_workflow_id,
+        parent_execution_id=run.execution_id,
+        step_key=key,
+        session_id=run.request.session_id,
+        state_scope=run.request.state_scope,
+        user_id=run.request.user_id,
+        initial_state=found.check_state(initial_state),
+        timeout_s=run_timeout_seconds,
+        created_at=time.time(),
+        queue=queue or found.queue_name,
+        concurrency_key=concurrency_key,
+    )
+
+
+def _check_text(subject: str, given: object) -> str | None:
+    if given is None or (isinstance(given, str) and given.strip()):
+        return given
+    raise ConfigurationError(f"{subject} is {given!r}", hint="use a text, or leave it out")
+
+
+def check_timeout(timeout: object) -> None:
+    """Raise ConfigurationError for a time that nothing could keep."""
+    if timeout is None:
+        return
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 0 < timeout < math.inf:
+        raise ConfigurationError(
+            f"the timeout is {timeout!r}", hint="use a positive number of seconds, or leave it out"
+        )

@@ -1,0 +1,1 @@
+"""The tables of this package, in the database of the engine: one module a table."""

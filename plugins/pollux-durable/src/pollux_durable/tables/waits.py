@@ -1,0 +1,169 @@
+"""The table of waits: runs that hold no thread, and what each of them waits for.
+
+A wait is "parking" until its run is stopped, "parked" until somebody wakes it, and "waking" until the run has taken
+what it waited for. Only one that changes "parked" to "waking" resumes the run, so it is resumed once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pollux_durable.engines import Database, Row
+
+
+@attrs.frozen(kw_only=True)
+class Wait:
+    """What a run waits for: an event of the topic ``target``, the end of the run ``target``, or a time.
+
+    ``wake_at`` is in seconds since the epoch: the time itself, or that after which the wait has failed.
+    """
+
+    execution_id: str
+    step_key: str
+    kind: str
+    target: str | None = None
+    wake_at: float | None = None
+
+
+class WaitTable:
+    """The waits of a database, with what was cancelled."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, wait: Wait) -> None:
+        """Add the wait of a run that is about to stop."""
+        with self._database.transact() as transaction:
+            transaction.execute("DELETE FROM pollux_waits WHERE execution_id = :execution_id", _only_id(wait))
+            transaction.execute(
+                "INSERT INTO pollux_waits (execution_id, step_key, kind, target, wake_at, state, at)"
+                " VALUES (:execution_id, :step_key, :kind, :target, :wake_at, 'parking', :at)",
+                {**attrs.asdict(wait), "at": time.time()},
+            )
+
+    def mark_parked(self, execution_id: str) -> None:
+        """Note that a run is stopped, so that it may be woken."""
+        self._set_state(execution_id, "parking", "parked")
+
+    def claim(self, execution_id: str) -> bool:
+        """Return whether the caller is the one to resume a run that waits."""
+        return self._set_state(execution_id, "parked", "waking")
+
+    def _set_state(self, execution_id: str, old: str, new: str) -> bool:
+        with self._database.transact() as transaction:
+            return bool(
+                transaction.execute(
+                    "UPDATE pollux_waits SET state = :new, at = :at WHERE execution_id = :execution_id AND state = :old"
+                    " RETURNING execution_id",
+                    {"execution_id": execution_id, "old": old, "new": new, "at": time.time()},
+                )
+            )
+
+    def remove(self, execution_id: str) -> None:
+        """Remove the wait of a run."""
+        with self._database.transact() as transaction:
+            transaction.execute("DELETE FROM pollux_waits WHERE execution_id = :id", {"id": execution_id})
+
+    def find(self, execution_ids: Sequence[str]) -> dict[str, Wait]:
+        """Return the waits of these runs."""
+        found: dict[str, Wait] = {}
+        with self._database.transact() as transaction:
+            for execution_id in execution_ids:
+                for row in transaction.execute(
+                    "SELECT execution_id, step_key, kind, target, wake_at FROM pollux_waits WHERE execution_id = :id",
+                    {"id": execution_id},
+                ):
+                    found[execution_id] = _read_row(row)
+        return found
+
+    def find_waiting_for(self, targets: Sequence[str]) -> list[Wait]:
+        """Return the waits for these topics or runs."""
+        waits: list[Wait] = []
+        with self._database.transact() as transaction:
+            for target in targets:
+                rows = transaction.execute(
+                    "SELECT execution_id, step_key, kind, target, wake_at FROM pollux_waits WHERE target = :target"
+                    " AND state = 'parked'",
+                    {"target": target},
+                )
+                waits += map(_read_row, rows)
+        return waits
+
+    def find_due(self, now: float, limit: int = 500) -> list[Wait]:
+        """Return the waits whose time has come."""
+        return self._select("wake_at <= :now AND state = 'parked'", {"now": now, "limit": limit})
+
+    def find_of_kind(self, kind: str, limit: int = 5000) -> list[Wait]:
+        """Return the waits of a kind."""
+        return self._select("kind = :kind AND state = 'parked'", {"kind": kind, "limit": limit})
+
+    def find_stuck(self, before: float, limit: int = 500) -> list[Wait]:
+        """Return the waits whose process may have died between stopping its run and saying so, or before resuming."""
+        return self._select("state <> 'parked' AND at < :before", {"before": before, "limit": limit})
+
+    def _select(self, condition: str, parameters: dict[str, object]) -> list[Wait]:
+        with self._database.transact() as transaction:
+            rows = transaction.execute(
+                "SELECT execution_id, step_key, kind, target, wake_at FROM pollux_waits"  # noqa: S608
+                f" WHERE {condition} LIMIT :limit",
+                parameters,
+            )
+        return [_read_row(row) for row in rows]
+
+    def cancel(self, execution_ids: Sequence[str]) -> None:
+        """Note that runs were cancelled: they wait for nothing."""
+        with self._database.transact() as transaction:
+            for execution_id in execution_ids:
+                transaction.execute(
+                    "INSERT INTO pollux_cancels (execution_id, at) VALUES (:id, :at)"
+                    " ON CONFLICT (execution_id) DO NOTHING",
+                    {"id": execution_id, "at": time.time()},
+                )
+                transaction.execute("DELETE FROM pollux_waits WHERE execution_id = :id", {"id": execution_id})
+
+    def revoke_cancel(self, execution_id: str) -> None:
+        """Note that a cancelled run is to go on."""
+        with self._database.transact() as transaction:
+            transaction.execute("DELETE FROM pollux_cancels WHERE execution_id = :id", {"id": execution_id})
+
+    def find_cancelled(self, execution_ids: Sequence[str]) -> set[str]:
+        """Return those of the runs that were cancelled."""
+        with self._database.transact() as transaction:
+            return {
+                execution_id
+                for execution_id in execution_ids
+                if transaction.execute("SELECT 1 FROM pollux_cancels WHERE execution_id = :id", {"id": execution_id})
+            }
+
+    def count_failure(self, execution_id: str) -> int:
+        """Count a failure of a run that is begun again; return how many there were."""
+        with self._database.transact() as transaction:
+            ((failures,),) = transaction.execute(
+                "INSERT INTO pollux_retries (execution_id, failures) VALUES (:id, 1)"
+                " ON CONFLICT (execution_id) DO UPDATE SET failures = pollux_retries.failures + 1 RETURNING failures",
+                {"id": execution_id},
+            )
+        return int(failures)
+
+    def read_failures(self, execution_id: str) -> int:
+        """Return how often a run was begun again after a failure."""
+        with self._database.transact() as transaction:
+            rows = transaction.execute(
+                "SELECT failures FROM pollux_retries WHERE execution_id = :id", {"id": execution_id}
+            )
+        return int(rows[0][0]) if rows else 0
+
+
+def _only_id(wait: Wait) -> dict[str, str]:
+    return {"execution_id": wait.execution_id}
+
+
+def _read_row(row: Row) -> Wait:
+    execution_id, step_key, kind, target, wake_at = row
+    return Wait(execution_id=execution_id, step_key=step_key, kind=kind, target=target, wake_at=wake_at)
