@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from pollux_batch.errors import DriftError
 from pollux_sync import stages
+from pollux_sync.data.differences import find_differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pollux_batch.data.rows import StoredAnswer
     from pollux_batch.data.settings import OnDrift
     from pollux_batch.data.work import Work
     from pollux_batch.journaling import Journal
     from pollux_batch.remembering import MemoryJournal
-
-_MAX_SHOWN = 80
 
 
 def check_drift(
@@ -68,20 +67,3 @@ def _describe(drifted: Sequence[Work], what: str, path: str | None, old: str | N
         old=old,
         new=new,
     )
-
-
-def find_differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the places at which two JSON values differ, with both values, shortened."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in dict.fromkeys([*old, *new]):
-            yield from find_differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (one, two) in enumerate(zip(old, new, strict=True)):
-            yield from find_differences(one, two, f"{path}[{index}]")
-    elif old != new:
-        yield path, _shorten(old), _shorten(new)
-
-
-def _shorten(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

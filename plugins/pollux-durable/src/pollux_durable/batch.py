@@ -16,7 +16,7 @@ def invoke(workflow_id: str, inputs: Iterable[Any]) -> list[ExecutionHandle]:
     """Start a run for each input; return their handles in order."""
     host = configuring.find_host()
     workflow = host.registry.find(workflow_id)
-    requests = [build_root(workflow, payload) for payload in inputs]
+    requests = [build_root(workflow, payload, {}) for payload in inputs]
     host.start(requests)
     return [ExecutionHandle(host, request.execution_id) for request in requests]
 

@@ -83,9 +83,27 @@ class WorkflowContext:
     created_at: float
     state: Any
     step: Steps
-    _run: ActiveRun
+    run: ActiveRun = attrs.field(repr=False)
 
     @property
     def retry_count(self) -> int:
         """How often the run began again after a failure. It is another number in each attempt: decide nothing by it."""
-        return self._run.read_failures()
+        return self.run.read_failures()
+
+
+@attrs.define(kw_only=True, eq=False)
+class AgentContext(WorkflowContext):
+    """What hooks and guardrails of an agent are handed. ``tools`` are the ids of its tools."""
+
+    agent_id: str
+    model: str
+    provider: str
+    system_prompt: str | None
+    tools: tuple[str, ...]
+    temperature: float | None
+    max_tokens: int | None
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the session, by which the agent remembers."""
+        return self.session_id

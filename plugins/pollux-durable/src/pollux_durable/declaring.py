@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from pollux_durable import configuring
 from pollux_durable.contexts import WorkflowContext, current_run
@@ -18,7 +18,7 @@ from pollux_durable.data.values import (
 )
 from pollux_durable.errors import PayloadError
 from pollux_durable.hooks import list_hooks
-from pollux_durable.invoking import ExecutionHandle, build_root
+from pollux_durable.invoking import ExecutionHandle, StartSettings, build_root
 from pollux_durable.registry import registry
 from pollux_sync.errors import ConfigurationError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     StateScope = Literal["session", "execution"]
     QueueLike = Queue | str | Mapping[str, Any]
 
+W = TypeVar("W", bound="Workflow")
 _PARAMETERS = (1, 2)
 
 
@@ -65,9 +66,13 @@ class Workflow:
         self.on_start = list_hooks(on_start)
         self.on_end = list_hooks(on_end)
         self.max_retries = max_retries
-        self._payload = _read_payload_parameter(function, self.id)
-        self._payload_type = Any if self._payload is None else read_hints(function).get(self._payload.name, Any)
-        self._result_type = read_result_type(function)
+        self.read_signature()
+
+    def read_signature(self) -> None:
+        """Read what the function takes and returns. Raises ConfigurationError for one that no run could call."""
+        self._payload = _read_payload_parameter(self.function, self.id)
+        self._payload_type = Any if self._payload is None else read_hints(self.function).get(self._payload.name, Any)
+        self._result_type = read_result_type(self.function)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
@@ -78,19 +83,7 @@ class Workflow:
 
     # Starting
 
-    def invoke(
-        self,
-        payload: Any = None,
-        *,
-        execution_id: str | None = None,
-        queue: str | None = None,
-        concurrency_key: str | None = None,
-        priority: int = 0,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        initial_state: Any = None,
-        run_timeout_seconds: float | None = None,
-    ) -> ExecutionHandle:
+    def invoke(self, payload: Any = None, **settings: Unpack[StartSettings]) -> ExecutionHandle:
         """Start a run and return its handle. With an ``execution_id`` that exists it is the handle of that run.
 
         Raises ConfigurationError for a payload that does not fit, and inside of a workflow.
@@ -101,22 +94,11 @@ class Workflow:
                 hint="use ctx.step.invoke or ctx.step.invoke_and_wait",
             )
         host = configuring.find_host()
-        request = build_root(
-            self,
-            payload,
-            execution_id=execution_id,
-            queue=queue,
-            concurrency_key=concurrency_key,
-            priority=priority,
-            session_id=session_id,
-            user_id=user_id,
-            initial_state=initial_state,
-            run_timeout_seconds=run_timeout_seconds,
-        )
+        request = build_root(self, payload, settings)
         host.start([request])
         return ExecutionHandle(host, request.execution_id)
 
-    def run(self, payload: Any = None, *, timeout: float | None = 600, **settings: Any) -> Any:
+    def run(self, payload: Any = None, *, timeout: float | None = 600, **settings: Unpack[StartSettings]) -> Any:
         """Start a run, wait for it and return its result. ``settings`` are those of `invoke`.
 
         Raises RunFailedError if it fails or is cancelled; WorkflowTimeoutError if it goes on after ``timeout`` seconds.
@@ -194,13 +176,12 @@ def workflow(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     Raises ConfigurationError for an id that is taken, another number of parameters, and a coroutine function.
     """
     if function is None:
-        return lambda given: declare(given, settings)
-    return declare(function, settings)
+        return lambda given: declare(Workflow(given, **settings))
+    return declare(Workflow(function))
 
 
-def declare(function: Callable[..., Any], settings: Mapping[str, Any]) -> Workflow:
-    """Return a function as a workflow that is declared."""
-    declared = Workflow(function, **settings)
+def declare(declared: W) -> W:
+    """Have a workflow known by its id. Raises ConfigurationError if the id is taken."""
     registry.add(declared)
     return declared
 

@@ -6,6 +6,7 @@ PolluxError
 │   ├── PayloadError            a payload, result or state has no JSON form, or does not fit (also a TypeError)
 │   └── RequestChangedError     a recorded model call is rendered as another request now
 ├── StepOrderError              the run has recorded other steps than its code makes now
+├── ToolRejectedError           a person did not approve a call of a tool
 ├── StoredDataError             what the database holds cannot be read, and is not run
 ├── StepExecutionError          a step failed; the failure is recorded
 ├── WorkflowTimeoutError        a run did not end in time (also a TimeoutError)
@@ -59,6 +60,10 @@ class RequestChangedError(ConfigurationError):
 
 class StepOrderError(PolluxError):
     """The run has recorded other steps than its code makes now: the code was changed while the run went on."""
+
+
+class ToolRejectedError(PolluxError):
+    """A person did not approve a call of a tool. The model is told, with the feedback."""
 
 
 class StoredDataError(PolluxError):

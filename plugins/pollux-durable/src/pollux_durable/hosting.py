@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pollux_durable.data.runs import ENDED, RunInfo, RunRequest
 from pollux_durable.errors import RunCancelledError, RunFailedError, WorkflowTimeoutError
 from pollux_durable.following import follow_topic
+from pollux_durable.lanes import LanePool
 from pollux_durable.notifying import ChangeSignal
 from pollux_durable.suspending import publish_answer
+from pollux_durable.tables.calls import CallTable
 from pollux_durable.tables.events import EventTable
 from pollux_durable.tables.schema import create_tables
+from pollux_durable.tables.sessions import SessionTable
 from pollux_durable.tables.states import StateTable
 from pollux_durable.tables.waits import WaitTable
 from pollux_durable.tables.workers import WorkerTable
@@ -55,6 +58,9 @@ class Host:
         self.events = EventTable(engine.database, store)
         self.waits = WaitTable(engine.database)
         self.states = StateTable(engine.database, store)
+        self.calls = CallTable(engine.database, store)
+        self.sessions = SessionTable(engine.database, store)
+        self.lanes = LanePool()
         self.workers = WorkerTable(engine.database)
         #: Announced when a run has ended or an event was published here.
         self.changes = ChangeSignal()
@@ -260,6 +266,7 @@ class Host:
         """End all that this process carries out."""
         for run in [*self.active.values()]:
             run.stop()
+        self.lanes.close()
         self.engine.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pollux_durable import configuring
 from pollux_durable.data.runs import RunRequest
@@ -117,22 +117,28 @@ def get_handle(execution_id: str) -> ExecutionHandle:
     return ExecutionHandle(host, execution_id)
 
 
-def build_root(
-    workflow: Workflow,
-    payload: Any,
-    *,
-    execution_id: str | None = None,
-    queue: str | None = None,
-    concurrency_key: str | None = None,
-    priority: int = 0,
-    session_id: str | None = None,
-    user_id: str | None = None,
-    initial_state: Any = None,
-    run_timeout_seconds: float | None = None,
-) -> RunRequest:
+class StartSettings(TypedDict, total=False):
+    """How a run is started: its id, its queue, whose it is, and how long it may take."""
+
+    execution_id: str
+    queue: str
+    concurrency_key: str
+    priority: int
+    session_id: str
+    user_id: str
+    initial_state: Any
+    run_timeout_seconds: float
+
+
+def build_root(workflow: Workflow, payload: Any, settings: StartSettings) -> RunRequest:
     """Return the request of a run that no other run starts. Raises ConfigurationError for what cannot work."""
-    check_timeout(run_timeout_seconds)
-    execution_id = _check_text("the id of a run", execution_id) or str(uuid.uuid4())
+    unknown = sorted(settings.keys() - StartSettings.__annotations__.keys())
+    if unknown:
+        known = ", ".join(StartSettings.__annotations__)
+        raise ConfigurationError(f"a run of {workflow.id!r} got {', '.join(unknown)}", hint=f"known are: {known}")
+    check_timeout(settings.get("run_timeout_seconds"))
+    execution_id = _check_text("the id of a run", settings.get("execution_id")) or str(uuid.uuid4())
+    session_id = _check_text("the id of a session", settings.get("session_id"))
     return RunRequest(
         execution_id=execution_id,
         workflow_id=workflow.id,
@@ -141,13 +147,13 @@ def build_root(
         root_workflow_id=workflow.id,
         session_id=session_id or str(uuid.uuid4()),
         state_scope=session_id or "",
-        user_id=user_id,
-        initial_state=workflow.check_state(initial_state),
-        timeout_s=run_timeout_seconds,
+        user_id=settings.get("user_id"),
+        initial_state=workflow.check_state(settings.get("initial_state")),
+        timeout_s=settings.get("run_timeout_seconds"),
         created_at=time.time(),
-        queue=queue or workflow.queue_name,
-        concurrency_key=concurrency_key,
-        priority=priority,
+        queue=settings.get("queue") or workflow.queue_name,
+        concurrency_key=settings.get("concurrency_key"),
+        priority=settings.get("priority", 0),
     )
 
 

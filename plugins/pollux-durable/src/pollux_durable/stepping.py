@@ -44,7 +44,7 @@ class Steps:
     """The steps of a run. Each needs a key of its own; what it returned is not computed again when the run goes on."""
 
     def __init__(self, host: Host, run: ActiveRun) -> None:
-        self._host = host
+        self.host = self._host = host
         self._run = run
         self._waiter = Waiter(host, run)
 
@@ -69,7 +69,7 @@ class Steps:
         """
         _check_function(function)
         call = partial(self._call_until_done, partial(function, *args, **kwargs), max_retries, base_delay, max_delay)
-        outcome = self._record(key, partial(call, key))
+        outcome = self.record(key, partial(call, key))
         return cast("T", _open_outcome(key, outcome, read_result_type(function)))
 
     def map(
@@ -90,7 +90,7 @@ class Steps:
         _check_function(function)
         given = [*items]
         keys = [f"{key}[{number}]" for number in range(len(given))]
-        self._enter(key)
+        self.enter(key)
         steps = self._host.engine.reserve_steps(keys)
         work = []
         for name, step, item in zip(keys, steps, given, strict=True):
@@ -120,15 +120,15 @@ class Steps:
 
     def uuid(self, key: str) -> str:
         """Return a random UUID, the same in each replay."""
-        return str(self._record(key, lambda: str(uuid.uuid4())))
+        return str(self.record(key, lambda: str(uuid.uuid4())))
 
     def now(self, key: str) -> int:
         """Return the time in milliseconds since the epoch, the same in each replay."""
-        return int(self._record(key, lambda: int(time.time() * 1000)))
+        return int(self.record(key, lambda: int(time.time() * 1000)))
 
     def random(self, key: str) -> float:
         """Return a random number from 0 to 1, the same in each replay."""
-        return float(self._record(key, random.random))
+        return float(self.record(key, random.random))
 
     # Runs
 
@@ -155,7 +155,7 @@ class Steps:
             concurrency_key=concurrency_key,
             run_timeout_seconds=run_timeout_seconds,
         )
-        self._record(key, lambda: self._host.start([request]))
+        self.record(key, lambda: self._host.start([request]))
         return ExecutionHandle(self._host, request.execution_id)
 
     def invoke_and_wait(
@@ -186,33 +186,37 @@ class Steps:
             self._host.start([request])
             return self._wait_runs(key, [request.execution_id])
 
-        (outcome,) = self._record(key, start_and_wait)
+        (outcome,) = self.record(key, start_and_wait)
         return self._open_run(key, request.workflow_id, outcome)
 
     def batch_invoke(self, key: str, inputs: Sequence[BatchWorkflowInput]) -> list[ExecutionHandle]:
         """Start many workflows together; return their handles in order."""
         requests = [self._build_batch_child(key, number, given) for number, given in enumerate(inputs)]
-        self._record(key, lambda: self._host.start(requests))
+        self.record(key, lambda: self._host.start(requests))
         return [ExecutionHandle(self._host, request.execution_id) for request in requests]
 
     def batch_invoke_and_wait(self, key: str, inputs: Sequence[BatchWorkflowInput]) -> list[BatchStepResult]:
         """Start many workflows together, and return their outcomes in order. A failure is one of them."""
+        return [
+            BatchStepResult(
+                workflow_id=given.id,
+                success="error" not in outcome,
+                result=self._restore(given.id, outcome.get("value")) if "value" in outcome else None,
+                error=outcome["error"]["message"] if "error" in outcome else None,
+            )
+            for given, outcome in zip(inputs, self.collect(key, inputs), strict=True)
+        ]
+
+    def collect(self, key: str, inputs: Sequence[BatchWorkflowInput]) -> list[JsonObject]:
+        """Start many workflows together; return ``{"value": ...}`` or ``{"error": ...}`` for each, as JSON."""
         requests = [self._build_batch_child(key, number, given) for number, given in enumerate(inputs)]
 
         def start_and_wait() -> list[JsonObject]:
             self._host.start(requests)
             return self._wait_runs(key, [request.execution_id for request in requests])
 
-        outcomes = self._record(key, start_and_wait)
-        return [
-            BatchStepResult(
-                workflow_id=request.workflow_id,
-                success="error" not in outcome,
-                result=self._restore(request.workflow_id, outcome.get("value")) if "value" in outcome else None,
-                error=outcome["error"]["message"] if "error" in outcome else None,
-            )
-            for request, outcome in zip(requests, outcomes, strict=True)
-        ]
+        outcomes: list[JsonObject] = self.record(key, start_and_wait)
+        return outcomes
 
     def _build_batch_child(self, key: str, number: int, given: BatchWorkflowInput) -> RunRequest:
         return build_child(
@@ -273,7 +277,7 @@ class Steps:
         return None
 
     def _wait_handle(self, key: str, handle: ExecutionHandle) -> Any:
-        (outcome,) = self._record(key, lambda: self._wait_runs(key, [handle.id]))
+        (outcome,) = self.record(key, lambda: self._wait_runs(key, [handle.id]))
         return self._open_run(key, handle.workflow_id, outcome)
 
     def wait_until(self, key: str, moment: datetime) -> None:
@@ -295,7 +299,7 @@ class Steps:
                 Wait(execution_id=self._run.execution_id, step_key=key, kind="sleep", wake_at=wake_at), list
             )
 
-        self._record(key, sleep)
+        self.record(key, sleep)
 
     def _is_waiting(self, key: str) -> bool:
         wait = self._host.waits.find([self._run.execution_id]).get(self._run.execution_id)
@@ -305,7 +309,7 @@ class Steps:
 
     def publish_event(self, key: str, topic: str, data: Any = None, event_type: str | None = None) -> int:
         """Publish an event, exactly once; return its sequence id."""
-        return int(self._record(key, lambda: self._publish(key, topic, data, event_type)))
+        return int(self.record(key, lambda: self._publish(key, topic, data, event_type)))
 
     def publish_workflow_event(self, key: str, data: Any = None, event_type: str | None = None) -> int:
         """Publish an event on the topic of this run, exactly once; return its sequence id."""
@@ -329,7 +333,7 @@ class Steps:
         Raises StepExecutionError if there is none within ``timeout`` seconds.
         """
         check_timeout(timeout)
-        outcome = self._record(key, partial(self._wait_event, key, topic, event_type, timeout))
+        outcome = self.record(key, partial(self._wait_event, key, topic, event_type, timeout))
         event = EventPayload.from_dict(_open_outcome(key, outcome, Any))
         self._run.seen_events[topic] = event.sequence_id
         return event
@@ -364,7 +368,7 @@ class Steps:
         """
         check_timeout(timeout)
         shown = convert_to_json(data, f"the data of suspend {key!r}")
-        outcome = self._record(key, partial(self._wait_answer, key, shown, timeout))
+        outcome = self.record(key, partial(self._wait_answer, key, shown, timeout))
         return _open_outcome(key, outcome, Any)
 
     def _wait_answer(self, key: str, shown: Json, timeout: float | None) -> JsonObject:
@@ -388,7 +392,7 @@ class Steps:
     def resume(self, key: str, suspend_step_key: str, suspend_execution_id: str, data: Any = None) -> None:
         """Answer another run that is suspended, exactly once."""
         answer = convert_to_json(data, f"the data of resume {key!r}")
-        self._record(key, lambda: self._host.answer(suspend_execution_id, suspend_step_key, answer))
+        self.record(key, lambda: self._host.answer(suspend_execution_id, suspend_step_key, answer))
 
     @contextmanager
     def trace(self, name: str, attributes: dict[str, Any] | None = None) -> Iterator[None]:
@@ -398,11 +402,13 @@ class Steps:
 
     # All of them
 
-    def _record(self, key: str, function: Callable[[], Json]) -> Json:
-        self._enter(key)
+    def record(self, key: str, function: Callable[[], Json]) -> Json:
+        """Return what a step returned, or call ``function`` and record its JSON value; nothing if it raises."""
+        self.enter(key)
         return self._host.engine.run_step(key, function)
 
-    def _enter(self, key: str) -> None:
+    def enter(self, key: str) -> str:
+        """Take a step key for a step that begins now; return it. Raises DuplicateStepError if it is taken."""
         _check_key(key)
         if threading.get_ident() != self._run.thread_id:
             raise ConfigurationError(
@@ -414,6 +420,7 @@ class Steps:
         self._run.step_keys.add(key)
         if self._run.stopping.is_set():
             raise RunStopped
+        return key
 
 
 def _check_key(key: object) -> None:
