@@ -122,7 +122,7 @@ class Agent(Workflow):
     def _set_model(self, settings: AgentSettings) -> None:
         self.system_prompt = settings.get("system_prompt")
         self.output_schema = settings.get("output_schema")
-        self.tools = {tool.id: tool for tool in map(_check_tool, settings.get("tools", ()))}
+        self.tools = {tool.id: declare(tool) for tool in map(_check_tool, settings.get("tools", ()))}
         declarations = [tool.declaration for tool in self.tools.values()]
         self.options = Options(
             system_instruction=self.system_prompt,

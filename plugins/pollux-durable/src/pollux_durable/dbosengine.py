@@ -68,6 +68,8 @@ _STATUSES: dict[str, EngineStatus] = {
     "ERROR": "failed",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
 }
+#: Of these DBOS warns, and here they are the usual course: a run that was cancelled, taken over, or started twice.
+_EXPECTED = ("cancelled", "no longer owned", "already exists in queue")
 log = logging.getLogger("pollux_durable.engine")
 
 
@@ -445,7 +447,7 @@ def _quieten_log() -> None:
 class _Forwarder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        is_expected = isinstance(error, RunFailure) or "no longer owned" in record.msg or "cancelled" in record.msg
+        is_expected = isinstance(error, RunFailure) or any(words in record.msg for words in _EXPECTED)
         is_news = record.levelno >= logging.WARNING and not is_expected
         log.log(record.levelno if is_news else logging.DEBUG, "%s", record.getMessage())
 

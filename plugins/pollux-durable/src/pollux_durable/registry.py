@@ -23,9 +23,11 @@ class Registry:
         self.announce: Callable[[Workflow], None] | None = None
 
     def add(self, workflow: Workflow) -> None:
-        """Add a workflow. Raises ConfigurationError if its id is taken."""
+        """Add a workflow, once. Raises ConfigurationError if another one has its id."""
         with self._lock:
             known = self._workflows.get(workflow.id)
+            if known is workflow:
+                return
             if known is not None:
                 raise ConfigurationError(
                     f"two workflows have the id {workflow.id!r}", hint="pass another id=; runs are kept under it"

@@ -16,7 +16,7 @@ from pollux_durable.hosting import build_state_target
 from pollux_durable.parking import Waiter
 from pollux_durable.stepping import Steps
 from pollux_durable.tables.waits import Wait
-from pollux_sync.errors import ConfigurationError
+from pollux_sync.errors import APIError, ConfigurationError
 
 if TYPE_CHECKING:
     from pollux_durable.data.runs import Json, JsonObject
@@ -148,7 +148,9 @@ class Runner:
 
     def _is_last(self, run: ActiveRun, error: Exception) -> bool:
         workflow = self._host.registry.find(run.request.workflow_id)
-        return isinstance(error, _FINAL) or run.read_failures() >= workflow.max_retries
+        # The core has tried again already where that may help.
+        is_final = isinstance(error, _FINAL) or (isinstance(error, APIError) and not error.retryable)
+        return is_final or run.read_failures() >= workflow.max_retries
 
     def _fail(self, run: ActiveRun, error: Exception) -> None:
         """Begin the run again where that may help: raises RunStopped then."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pollux_durable.data.events import EventDraft, EventPayload, Suspension
-from pollux_durable.data.results import BatchStepResult
+from pollux_durable.data.results import BatchStepResult, BatchWorkflowInput
 from pollux_durable.data.runs import ENDED
 from pollux_durable.data.values import convert_to_json, read_result_type, restore_result
 from pollux_durable.errors import DuplicateStepError, RunStopped, StepExecutionError, describe_error
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pollux_durable.contexts import ActiveRun
-    from pollux_durable.data.results import BatchWorkflowInput
+    from pollux_durable.data.agents import AgentInput
     from pollux_durable.data.runs import Json, JsonObject, RunInfo, RunRequest
     from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
@@ -206,6 +206,22 @@ class Steps:
             )
             for given, outcome in zip(inputs, self.collect(key, inputs), strict=True)
         ]
+
+    def agent_invoke(self, key: str, given: AgentInput) -> ExecutionHandle:
+        """Start an agent: ``agent_invoke("ask", agent.with_input("..."))``; return the handle of its run."""
+        return self.invoke(key, given.id, given.payload)
+
+    def agent_invoke_and_wait(self, key: str, given: AgentInput) -> Any:
+        """Start an agent and return its `AgentResult`. Raises StepExecutionError if it fails."""
+        return self.invoke_and_wait(key, given.id, given.payload)
+
+    def batch_agent_invoke(self, key: str, inputs: Sequence[AgentInput]) -> list[ExecutionHandle]:
+        """Start agents together; return the handles of their runs in order."""
+        return self.batch_invoke(key, [BatchWorkflowInput(given.id, given.payload) for given in inputs])
+
+    def batch_agent_invoke_and_wait(self, key: str, inputs: Sequence[AgentInput]) -> list[BatchStepResult]:
+        """Start agents together, and return their outcomes in order. A failure is one of them."""
+        return self.batch_invoke_and_wait(key, [BatchWorkflowInput(given.id, given.payload) for given in inputs])
 
     def collect(self, key: str, inputs: Sequence[BatchWorkflowInput]) -> list[JsonObject]:
         """Start many workflows together; return ``{"value": ...}`` or ``{"error": ...}`` for each, as JSON."""
