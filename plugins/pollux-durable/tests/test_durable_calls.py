@@ -71,8 +71,8 @@ def run_agent(server, tmp_path):
     def run(prompt="You double.", on_change="fail"):
         url = f"sqlite:///{tmp_path / 'durable.db'}"
         arguments = [url, f"{server.url}/v1", str(tmp_path), prompt, on_change]
-        done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=90)
-        return done.stdout
+        command = [sys.executable, "-c", PROGRAM, *arguments]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=90).stdout
 
     return run
 
@@ -155,7 +155,6 @@ def test_asks_no_more_after_a_refusal_that_would_only_come_again(server, local):
 
 
 def piece(text):
-    chunk = {"id": "x", "object": "chat.completion.chunk", "model": "m"}
     return (
         f'data: {{"id": "x", "model": "m", "choices": [{{"index": 0, "delta": {{"content": "{text}"}}}}]}}\n\n'.encode()
     )

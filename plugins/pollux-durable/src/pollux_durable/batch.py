@@ -11,6 +11,9 @@ from pollux_durable.invoking import ExecutionHandle, build_root
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pollux_durable.data.runs import RunInfo
+    from pollux_durable.hosting import Host
+
 
 def invoke(workflow_id: str, inputs: Iterable[Any]) -> list[ExecutionHandle]:
     """Start a run for each input; return their handles in order."""
@@ -24,19 +27,19 @@ def invoke(workflow_id: str, inputs: Iterable[Any]) -> list[ExecutionHandle]:
 def run(workflow_id: str, inputs: Iterable[Any], *, timeout: float | None = None) -> list[BatchStepResult]:
     """Start a run for each input and wait for all; return their outcomes in order. A failure is one of them.
 
-    Raises WorkflowTimeoutError if one has not ended within ``timeout`` seconds after the one before it.
+    Raises WorkflowTimeoutError if one of them has not ended within ``timeout`` seconds.
     """
     host = configuring.find_host()
-    results = []
-    for handle in invoke(workflow_id, inputs):
-        info = host.wait_ended(handle.id, timeout)
-        is_completed = info.status == "completed"
-        results.append(
-            BatchStepResult(
-                workflow_id=workflow_id,
-                success=is_completed,
-                result=host.open_result(info) if is_completed else None,
-                error=None if is_completed else info.error or info.status,
-            )
-        )
-    return results
+    handles = invoke(workflow_id, inputs)
+    infos = host.wait_all_ended([handle.id for handle in handles], timeout)
+    return [_build_result(host, infos[handle.id]) for handle in handles]
+
+
+def _build_result(host: Host, info: RunInfo) -> BatchStepResult:
+    is_completed = info.status == "completed"
+    return BatchStepResult(
+        workflow_id=info.workflow_id,
+        success=is_completed,
+        result=host.open_result(info) if is_completed else None,
+        error=None if is_completed else info.error or f"it was {info.status}",
+    )

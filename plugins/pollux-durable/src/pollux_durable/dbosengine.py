@@ -56,6 +56,8 @@ _POLL_S = 0.2
 _MAX_AT_ONCE = 20
 _ENQUEUED_TOGETHER = 500
 _NO_KEY = "-"
+#: The schema of their tables on PostgreSQL.
+_SCHEMA = "dbos"
 _POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60}
 #: SQLite knows `unixepoch('subsec')` since then, and DBOS needs it on Python 3.12 and later.
 _UNIXEPOCH_VERSION = (3, 42)
@@ -175,6 +177,7 @@ class DbosEngine:
                 "application_version": settings.version,
                 "executor_id": self.executor_id,
                 "enable_otlp": False,
+                "dbos_system_schema": _SCHEMA,
                 "run_migrations": True,
             }
         )
@@ -282,6 +285,16 @@ class DbosEngine:
             return {}
         statuses = self._reach().list_workflows(workflow_ids=[*execution_ids])
         return {status.workflow_id: self._read_status(status) for status in statuses}
+
+    def read_statuses(self, execution_ids: Sequence[str]) -> dict[str, EngineStatus]:
+        """Return the statuses of those of these runs that exist."""
+        # From their table: whoever waits for a run asks often, and their own list takes ten times as long.
+        table = "workflow_status" if self.database.dialect == "sqlite" else f"{_SCHEMA}.workflow_status"
+        statement = sa.text(f"SELECT workflow_uuid, status FROM {table} WHERE workflow_uuid IN :ids")  # noqa: S608 - one of two names
+        statement = statement.bindparams(sa.bindparam("ids", expanding=True))
+        with self._sql.begin() as connection:
+            rows = connection.execute(statement, {"ids": [*execution_ids]}).all()
+        return {name: _STATUSES[status] for name, status in rows}
 
     def list_runs(
         self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0

@@ -82,6 +82,10 @@ class Engine(Protocol):
         """Return the runs that exist among these, by id."""
         ...
 
+    def read_statuses(self, execution_ids: Sequence[str]) -> dict[str, EngineStatus]:
+        """Return the statuses of those of these runs that exist. Costs much less than to read them."""
+        ...
+
     def list_runs(
         self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0
     ) -> list[EngineRun]:

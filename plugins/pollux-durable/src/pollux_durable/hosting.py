@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 #: So many runs may hold a thread while they wait. Further ones give theirs back at once.
 _MAX_HOLDING = 50
+#: So many runs are looked up by one statement.
+_READ_TOGETHER = 500
 #: The first wait for the record of a run that has ended here a moment ago.
 _SHORTEST_WAIT_S = 0.002
 log = logging.getLogger("pollux_durable")
@@ -162,18 +164,44 @@ class Host:
         pause_s = _SHORTEST_WAIT_S
         while True:
             seen = self.changes.count
-            info = self.read_run(execution_id)
-            if info.status in ENDED:
-                return info
+            # The end of a run that goes on here is announced: until then there is nothing to read.
+            if execution_id not in self.active and self._find_stopped([execution_id]):
+                info = self.read_run(execution_id)
+                if info.status in ENDED:
+                    return info
             left_s = POLL_S if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 raise WorkflowTimeoutError(
-                    f"run {execution_id!r} of {info.workflow_id!r} did not end within {timeout_s:g} s",
+                    f"run {execution_id!r} did not end within {timeout_s:g} s",
                     hint="it goes on: wait for it again, or cancel it",
                 )
             has_changed = self.changes.wait(seen, min(pause_s, left_s))
             # What was announced may be recorded a moment later.
             pause_s = _SHORTEST_WAIT_S if has_changed else min(pause_s * 2, POLL_S)
+
+    def _find_stopped(self, execution_ids: Sequence[str]) -> list[str]:
+        """Return those of the runs that do not go on now: they have ended, wait, or do not exist."""
+        statuses = self.engine.read_statuses(execution_ids)
+        return [name for name in execution_ids if statuses.get(name) not in ("queued", "running")]
+
+    def wait_all_ended(self, execution_ids: Sequence[str], timeout_s: float | None) -> dict[str, RunInfo]:
+        """Wait until all of these runs have ended; return what is known of each. Raises WorkflowTimeoutError."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        ended: dict[str, RunInfo] = {}
+        pending = dict.fromkeys(execution_ids)
+        while pending:
+            for names in _split([*pending]):
+                infos = self.read_runs(self._find_stopped(names))
+                ended |= {name: info for name, info in infos.items() if info.status in ENDED}
+            pending = dict.fromkeys(name for name in pending if name not in ended)
+            if pending and deadline is not None and time.monotonic() >= deadline:
+                raise WorkflowTimeoutError(
+                    f"{len(pending)} of {len(execution_ids)} runs did not end within {timeout_s:g} s",
+                    hint="they go on: wait for them again, or cancel them",
+                )
+            if pending:
+                time.sleep(POLL_S)
+        return ended
 
     def open_result(self, info: RunInfo) -> Any:
         """Return the result of an ended run, as the type that its workflow declares. Raises RunFailedError."""
@@ -268,6 +296,11 @@ class Host:
             run.stop()
         self.lanes.close()
         self.engine.close()
+
+
+def _split(names: list[str]) -> Iterator[list[str]]:
+    for first in range(0, len(names), _READ_TOGETHER):
+        yield names[first : first + _READ_TOGETHER]
 
 
 def build_state_target(workflow_id: str, scope: str) -> str:

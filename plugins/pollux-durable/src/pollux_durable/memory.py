@@ -135,6 +135,10 @@ class MemoryEngine:
         with self._lock:
             return {name: self._runs[name].run for name in execution_ids if name in self._runs}
 
+    def read_statuses(self, execution_ids: Sequence[str]) -> dict[str, EngineStatus]:
+        """Return the statuses of those of these runs that exist."""
+        return {name: run.status for name, run in self.read_runs(execution_ids).items()}
+
     def list_runs(
         self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0
     ) -> list[EngineRun]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from typing import TYPE_CHECKING, Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 from pollux_durable.errors import PayloadError
 from pollux_sync.schemas import AnswerMismatch, structure, unstructure
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from pollux_durable.data.runs import Json
 
+_result_types: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
 _PLAIN = (Any, None, type(None), inspect.Parameter.empty, dict, list, str, int, float, bool)
 
 
@@ -53,8 +55,14 @@ def read_hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def read_result_type(function: Callable[..., Any]) -> Any:
     """Return the type that a function is declared to return, Any if it is plain JSON or cannot be read."""
-    hint = read_hints(function).get("return", Any)
-    return Any if hint in _PLAIN else hint
+    # Most functions of steps declare nothing; to resolve what the others do takes as long as half a step.
+    if "return" not in (getattr(function, "__annotations__", None) or {}):
+        return Any
+    known = _result_types.get(function)
+    if known is None:
+        hint = read_hints(function).get("return", Any)
+        known = _result_types[function] = Any if hint in _PLAIN else hint
+    return known
 
 
 def restore_result(value: Json, tp: Any) -> Any:
