@@ -9,7 +9,7 @@ from pollux_durable.hooks import HookContext
 from pollux_durable.streaming import StepPublisher
 
 if TYPE_CHECKING:
-    from pollux_durable.agents import Agent
+    from pollux_durable.agentplan import AgentPlan
     from pollux_durable.calling import ModelAnswer, Question, Show
     from pollux_durable.contexts import AgentContext
     from pollux_durable.data.agents import AgentStep
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class AgentRun:
     """One run of an agent. ``done`` are the steps that have ended, ``usage`` the tokens of all calls of its model."""
 
-    def __init__(self, agent: Agent, context: AgentContext, *, is_streamed: bool) -> None:
-        self.agent = agent
+    def __init__(self, plan: AgentPlan, context: AgentContext, *, is_streamed: bool) -> None:
+        self.plan = plan
         self.context = context
         self.steps = context.step
         self.host = context.step.host
-        self.publisher = StepPublisher(self.host, context.run, agent.id) if is_streamed else None
+        self.publisher = StepPublisher(self.host, context.run, plan.id) if is_streamed else None
         self.done: list[AgentStep] = []
         self.usage: dict[str, int] = {}
-        self._caller = ModelCaller(self.host, context.run, on_change=agent.on_change)
+        self._caller = ModelCaller(self.host, context.run, on_change=plan.on_change)
 
     def ask_model(self, key: str, question: Question, show: Show | None = None) -> ModelAnswer:
         """Return the answer of the model as a step, and count its tokens."""
@@ -45,7 +45,7 @@ class AgentRun:
         """Return what a hook is handed."""
         context = self.context
         return HookContext(
-            workflow_id=self.agent.id,
+            workflow_id=self.plan.id,
             session_id=context.session_id,
             user_id=context.user_id,
             agent_config={"model": context.model, "provider": context.provider},

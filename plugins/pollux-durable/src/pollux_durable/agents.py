@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 import attrs
 
+from pollux_durable.agentplan import AgentPlan
 from pollux_durable.contexts import AgentContext
 from pollux_durable.data.agents import AgentInput, AgentResult, CompactionConfig
 from pollux_durable.data.values import convert_to_json
@@ -24,7 +25,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import structure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pollux_durable.calling import OnChange
     from pollux_durable.contexts import WorkflowContext
@@ -99,15 +100,16 @@ class Agent(Workflow):
             raise ConfigurationError(
                 f"agent {id!r} got {', '.join(sorted(unknown))}", hint="see the settings of AgentSettings"
             )
-        self._given_config = config
-        self._fields = {"provider": provider, "model": model, "base_url": settings.get("provider_base_url")}
         if config is None and not (provider and model):
             raise ConfigurationError(
                 f"agent {id!r} has no model", hint='pass provider="openai", model="..."; or config=Config(...)'
             )
+        self._config = config
+        self._fields = {"provider": provider, "model": model, "base_url": settings.get("provider_base_url")}
         self._lock = threading.Lock()
-        self._set_model(settings)
-        self._set_loop(settings)
+        self.system_prompt = settings.get("system_prompt")
+        self.stream_to_workflow = settings.get("stream_to_workflow", False)
+        self.plan = _build_plan(id, self._open_config, settings)
         super().__init__(
             _refuse_call,
             id=id,
@@ -119,45 +121,21 @@ class Agent(Workflow):
         )
         declare(self)
 
-    def _set_model(self, settings: AgentSettings) -> None:
-        self.system_prompt = settings.get("system_prompt")
-        self.output_schema = settings.get("output_schema")
-        self.tools = {tool.id: declare(tool) for tool in map(_check_tool, settings.get("tools", ()))}
-        declarations = [tool.declaration for tool in self.tools.values()]
-        self.options = Options(
-            system_instruction=self.system_prompt,
-            temperature=settings.get("temperature"),
-            max_tokens=settings.get("max_output_tokens"),
-            tools=declarations or None,
-            response_schema=self.output_schema,
-            schema_repairs=settings.get("schema_repairs", _DEFAULT_REPAIRS) if self.output_schema is not None else 0,
-        )
-        self.compaction = settings.get("compaction", CompactionConfig())
-        self.on_change: OnChange = settings.get("on_change", "fail")
-        if self.on_change not in ("fail", "ask"):
-            raise ConfigurationError(f"on_change {self.on_change!r} is not known", hint="use 'fail' or 'ask'")
-
-    def _set_loop(self, settings: AgentSettings) -> None:
-        self.stop_conditions = list_conditions(settings.get("stop_conditions"), DEFAULT_STEPS)
-        self.guardrails = list_guardrails(settings.get("guardrails"))
-        self.guardrail_max_retries = settings.get("guardrail_max_retries", 2)
-        self.on_step_start = list_hooks(settings.get("on_agent_step_start"))
-        self.on_step_end = list_hooks(settings.get("on_agent_step_end"))
-        self.on_tool_start = list_hooks(settings.get("on_tool_start"))
-        self.on_tool_end = list_hooks(settings.get("on_tool_end"))
-        self.stream_to_workflow = settings.get("stream_to_workflow", False)
-
     def read_signature(self) -> None:
         """Do nothing: an agent has no function of its own."""
 
     @property
     def config(self) -> Config:
         """The configuration of its model. Raises ConfigurationError if that cannot work, as without a key."""
+        return self._open_config()
+
+    def _open_config(self) -> Config:
+        # Not where the agent is declared: a process that only starts runs needs no key.
         with self._lock:
-            if self._given_config is None:
+            if self._config is None:
                 fields = {name: value for name, value in self._fields.items() if value is not None}
-                self._given_config = Config(**fields)  # type: ignore[arg-type]
-            return self._given_config
+                self._config = Config(**fields)  # type: ignore[arg-type]
+            return self._config
 
     # Starting
 
@@ -195,7 +173,7 @@ class Agent(Workflow):
         is_built = isinstance(payload, dict) and payload.keys() == _PAYLOAD_KEYS
         built = payload if is_built else _build_payload(payload, {}, is_streamed=self.stream_to_workflow)
         # Refused here rather than in a worker.
-        attrs.evolve(self.options, **built["options"])
+        attrs.evolve(self.plan.options, **built["options"])
         return built
 
     def check_state(self, initial: Any) -> Json:
@@ -212,21 +190,57 @@ class Agent(Workflow):
             model=config.model,
             provider=config.provider,
             system_prompt=self.system_prompt,
-            tools=tuple(self.tools),
-            temperature=self.options.temperature,
-            max_tokens=self.options.max_tokens,
+            tools=tuple(self.plan.tools),
+            temperature=self.plan.options.temperature,
+            max_tokens=self.plan.options.max_tokens,
         )
 
     def execute(self, context: WorkflowContext, payload: Json) -> Json:
         """Go round with the model and its tools until it is done; return the JSON form of the result."""
-        return AgentLoop(self, cast("AgentContext", context), payload).run().to_dict()
+        return AgentLoop(self.plan, cast("AgentContext", context), payload).run().to_dict()
 
     def restore_result(self, value: Json) -> AgentResult:
         """Return a result; with ``output_schema`` its answer is of that type."""
         result = AgentResult.from_dict(value)
-        if not isinstance(self.output_schema, type) or result.result is None:
+        schema = self.plan.output_schema
+        if not isinstance(schema, type) or result.result is None:
             return result
-        return attrs.evolve(result, result=structure(result.result, self.output_schema))
+        return attrs.evolve(result, result=structure(result.result, schema))
+
+
+def _build_plan(name: str, open_config: Callable[[], Config], settings: AgentSettings) -> AgentPlan:
+    tools = {tool.id: declare(tool) for tool in map(_check_tool, settings.get("tools", ()))}
+    on_change = settings.get("on_change", "fail")
+    if on_change not in ("fail", "ask"):
+        raise ConfigurationError(f"on_change {on_change!r} is not known", hint="use 'fail' or 'ask'")
+    return AgentPlan(
+        id=name,
+        open_config=open_config,
+        options=_build_options(settings, [tool.declaration for tool in tools.values()]),
+        tools=tools,
+        output_schema=settings.get("output_schema"),
+        compaction=settings.get("compaction", CompactionConfig()),
+        on_change=on_change,
+        stop_conditions=list_conditions(settings.get("stop_conditions"), DEFAULT_STEPS),
+        guardrails=list_guardrails(settings.get("guardrails")),
+        guardrail_max_retries=settings.get("guardrail_max_retries", 2),
+        on_step_start=list_hooks(settings.get("on_agent_step_start")),
+        on_step_end=list_hooks(settings.get("on_agent_step_end")),
+        on_tool_start=list_hooks(settings.get("on_tool_start")),
+        on_tool_end=list_hooks(settings.get("on_tool_end")),
+    )
+
+
+def _build_options(settings: AgentSettings, declarations: list[JsonObject]) -> Options:
+    schema = settings.get("output_schema")
+    return Options(
+        system_instruction=settings.get("system_prompt"),
+        temperature=settings.get("temperature"),
+        max_tokens=settings.get("max_output_tokens"),
+        tools=declarations or None,
+        response_schema=schema,
+        schema_repairs=0 if schema is None else settings.get("schema_repairs", _DEFAULT_REPAIRS),
+    )
 
 
 def _build_payload(given: Any, options: Mapping[str, Any], *, is_streamed: bool) -> JsonObject:

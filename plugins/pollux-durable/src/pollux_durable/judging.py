@@ -43,10 +43,10 @@ def judge_answer(run: AgentRun, key: str, content: str, calls: tuple[ToolCallReq
         tool_calls=calls,
         steps=tuple(run.done),
         llm_config={"model": context.model, "provider": context.provider},
-        agent_id=run.agent.id,
+        agent_id=run.plan.id,
         session_id=context.session_id,
     )
-    for index, one in enumerate(run.agent.guardrails):
+    for index, one in enumerate(run.plan.guardrails):
         result = GuardrailResult.from_dict(_judge(run, f"{key}:{index}", one, seen))
         if result.action == GuardrailAction.FAIL:
             return Verdict(seen.content, seen.tool_calls, result.error_message or "it breaks a rule")
@@ -62,7 +62,7 @@ def _judge(run: AgentRun, key: str, one: Guardrail, seen: GuardrailContext) -> J
         return run.steps.run(key, partial(call_guardrail, one, run.context, seen), max_retries=0)
     question = Question(
         prompt=build_verdict_prompt(one, seen),
-        config=run.agent.config,
+        config=run.plan.open_config(),
         options=Options(response_schema=VERDICT_SCHEMA, schema_repairs=1),
     )
     try:

@@ -23,7 +23,7 @@ from pollux_sync.schemas import AnswerMismatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pollux_durable.agents import Agent
+    from pollux_durable.agentplan import AgentPlan
     from pollux_durable.calling import ModelAnswer
     from pollux_durable.contexts import AgentContext
     from pollux_durable.data.runs import JsonObject
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 class AgentLoop:
     """The rounds of one run of an agent."""
 
-    def __init__(self, agent: Agent, context: AgentContext, payload: JsonObject) -> None:
-        self._agent = agent
+    def __init__(self, plan: AgentPlan, context: AgentContext, payload: JsonObject) -> None:
+        self._plan = plan
         self._context = context
-        self._run = AgentRun(agent, context, is_streamed=payload["stream"])
-        self._options: Options = attrs.evolve(agent.options, **payload["options"])
+        self._run = AgentRun(plan, context, is_streamed=payload["stream"])
+        self._options: Options = attrs.evolve(plan.options, **payload["options"])
         self._input: Sequence[JsonObject] = payload["input"]
         self._memory = Memory()
         self._answer: Any = None
@@ -66,7 +66,7 @@ class AgentLoop:
 
     def _go_round(self, number: int) -> AgentStep:
         self._apply_start_hooks(number)
-        self._memory = compact(self._memory, self._agent.compaction, partial(self._summarize, number))
+        self._memory = compact(self._memory, self._plan.compaction, partial(self._summarize, number))
         answer, verdict = self._ask(number)
         is_typed = answer.answer_format is not None and not verdict.tool_calls
         self._answer = _read_typed(answer) if is_typed else verdict.content
@@ -82,20 +82,20 @@ class AgentLoop:
             usage=answer.reply.usage.to_dict(),
         )
         seen = self._run.build_seen(step.to_dict(), step.content)
-        run_hooks(self._context, f"step_end:{number}", self._agent.on_step_end, seen)
+        run_hooks(self._context, f"step_end:{number}", self._plan.on_step_end, seen)
         return step
 
     def _apply_start_hooks(self, number: int) -> None:
         """Let the hooks see the messages of a round, and replace them."""
         seen = self._run.build_seen({"step": number, "messages": [*self._memory.messages]})
-        seen = run_hooks(self._context, f"step_start:{number}", self._agent.on_step_start, seen)
+        seen = run_hooks(self._context, f"step_start:{number}", self._plan.on_step_start, seen)
         changed = seen.current_payload
         if isinstance(changed, dict) and "messages" in changed:
             self._memory = attrs.evolve(self._memory, messages=tuple(changed["messages"]))
 
     def _is_stopped(self, number: int) -> bool:
-        seen = StopContext(steps=tuple(self._run.done), agent_id=self._agent.id, usage=dict(self._run.usage))
-        for index, condition in enumerate(self._agent.stop_conditions):
+        seen = StopContext(steps=tuple(self._run.done), agent_id=self._plan.id, usage=dict(self._run.usage))
+        for index, condition in enumerate(self._plan.stop_conditions):
             check = partial(condition.check, seen)
             key = f"stop:{number}:{index}"
             is_met = check() if condition.is_pure else self._run.steps.run(key, check, max_retries=0)
@@ -108,7 +108,7 @@ class AgentLoop:
     def _ask(self, number: int) -> tuple[ModelAnswer, Verdict]:
         """Return an answer that the guardrails let pass, and what they left of it."""
         history, verdict = self._memory.build_history(), None
-        for attempt in range(self._agent.guardrail_max_retries + 1):
+        for attempt in range(self._plan.guardrail_max_retries + 1):
             answer = self._ask_once(f"llm:{number}" + (f":{attempt}" if attempt else ""), number, history)
             calls = tuple(
                 ToolCallRequest(id=call.id, name=call.name, arguments=call.arguments)
@@ -116,7 +116,7 @@ class AgentLoop:
             )
             verdict = judge_answer(self._run, f"guardrail:{number}:{attempt}", answer.reply.text, calls)
             if verdict.objection is None:
-                if self._run.publisher is not None and not self._shows_pieces:
+                if self._run.publisher is not None and not self._plan.can_show_pieces:
                     self._run.publisher.publish_text(number, verdict.content)
                 return answer, verdict
             told = f"Your answer was rejected: {verdict.objection}\nAnswer again."
@@ -128,16 +128,10 @@ class AgentLoop:
             error_type="GuardrailFailure",
         )
 
-    @property
-    def _shows_pieces(self) -> bool:
-        """True if nothing can take back a piece of an answer that was shown."""
-        is_final = not self._agent.guardrails and self._agent.output_schema is None
-        return self._run.publisher is not None and is_final
-
     def _ask_once(self, key: str, number: int, history: list[JsonObject]) -> ModelAnswer:
-        question = Question(config=self._agent.config, options=attrs.evolve(self._options, history=history))
+        question = Question(config=self._plan.open_config(), options=attrs.evolve(self._options, history=history))
         publisher = self._run.publisher
-        show = partial(publisher.show, number) if publisher is not None and self._shows_pieces else None
+        show = partial(publisher.show, number) if publisher is not None and self._plan.can_show_pieces else None
         return self._run.ask_model(key, question, show)
 
     # Memory
@@ -150,17 +144,17 @@ class AgentLoop:
         # A run at the top without a session of the caller's has nothing to remember.
         if request.parent_execution_id is None and not request.state_scope:
             return None
-        sessions, names = self._run.host.sessions, (self._context.session_id, self._agent.id)
+        sessions, names = self._run.host.sessions, (self._context.session_id, self._plan.id)
         memory: JsonObject | None = self._run.steps.record("memory", lambda: sessions.read(*names))
         return memory
 
     def _save_memory(self) -> None:
         memory = self._memory.to_dict()
-        sessions, names = self._run.host.sessions, (self._context.session_id, self._agent.id)
+        sessions, names = self._run.host.sessions, (self._context.session_id, self._plan.id)
         self._run.steps.record("memory:save", lambda: sessions.save(*names, memory))
 
     def _summarize(self, number: int, prompt: str, attempt: int) -> str:
-        question = Question(prompt=prompt, config=self._agent.config, options=Options())
+        question = Question(prompt=prompt, config=self._plan.open_config(), options=Options())
         return self._run.ask_model(f"compact:{number}:{attempt}", question).reply.text
 
 

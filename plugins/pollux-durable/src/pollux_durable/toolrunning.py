@@ -55,7 +55,7 @@ class ToolRunner:
         return tuple(results)
 
     def _prepare(self, index: int, call: ToolCallRequest) -> _PreparedCall | ToolResult:
-        tools = self._run.agent.tools
+        tools = self._run.plan.tools
         tool = tools.get(call.name)
         if tool is None:
             return _build_failure(call, f"there is no tool {call.name!r}; the tools are: {', '.join(tools) or 'none'}")
@@ -65,7 +65,7 @@ class ToolRunner:
             return _build_failure(call, str(error))
         seen = self._run.build_seen(arguments, tool=call.name)
         key = f"tool_start:{self._number}[{index}]"
-        arguments = run_hooks(self._run.context, key, self._run.agent.on_tool_start, seen).current_payload
+        arguments = run_hooks(self._run.context, key, self._run.plan.on_tool_start, seen).current_payload
         self._run.publish("tool_start", {"step": self._number, "tool": call.name, "tool_call_id": call.id})
         return _PreparedCall(call, tool, arguments)
 
@@ -91,7 +91,7 @@ class ToolRunner:
     def _finish(self, index: int, result: ToolResult) -> ToolResult:
         facts = {"tool": result.tool_name, "tool_call_id": result.tool_call_id, "status": result.status}
         self._run.publish("tool_finish", {"step": self._number, **facts})
-        hooks = self._run.agent.on_tool_end
+        hooks = self._run.plan.on_tool_end
         if not hooks:
             return result
         seen = self._run.build_seen(None, result.content, result.tool_name)
