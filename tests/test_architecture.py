@@ -19,6 +19,7 @@ PACKAGES = (
     "pollux_sync",
     "pollux_anthropic",
     "pollux_batch",
+    "pollux_durable",
     "pollux_gemini",
     "pollux_local",
     "pollux_openai",
@@ -27,7 +28,7 @@ PACKAGES = (
 
 
 #: The packages that put the stages together in their own way, and the rooms of the core that they see.
-BUILDERS = ("pollux_batch",)
+BUILDERS = ("pollux_batch", "pollux_durable")
 ROOMS_OF_BUILDERS = ("plugin", "stages", "data", "schemas", "errors")
 
 

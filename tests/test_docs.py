@@ -3,6 +3,7 @@
 import inspect
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,17 @@ def handlers():
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("workplace", "handlers")
+@pytest.fixture
+def workflows(monkeypatch):
+    """No workflow is declared; what an example declares and runs is kept in memory, and forgotten."""
+    monkeypatch.setenv("POLLUX_DURABLE_URL", "memory:")
+    yield
+    durable = sys.modules.get("pollux_durable")
+    if durable is not None:
+        durable.reset(forget=True)
+
+
+@pytest.mark.usefixtures("workplace", "handlers", "workflows")
 @pytest.mark.parametrize("chain", EXAMPLES)
 def test_example_runs_and_prints_what_is_shown(chain):
     namespace = {"__name__": "example"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pollux_durable.contexts import ActiveRun
     from pollux_durable.data.events import EventPayload
-    from pollux_durable.data.runs import RunInfo, RunStatus
+    from pollux_durable.data.runs import RunInfo, RunStatus, StepRecord
     from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
 
@@ -80,6 +80,10 @@ class ExecutionHandle:
     def step_key(self) -> str | None:
         """The step that started it."""
         return self.get().step_key
+
+    def steps(self) -> list[StepRecord]:
+        """Return the steps that have ended, in their order."""
+        return self._host.engine.list_steps(self.id)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the run, at most ``timeout`` seconds, and return its result.
