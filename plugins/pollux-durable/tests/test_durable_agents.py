@@ -221,7 +221,7 @@ def test_tells_the_model_of_arguments_that_do_not_fit(arguments):
     agent, script = build(call(double.id, arguments), "Sorry.", tools=[double])
     assert agent.run("Try").tool_results[0].is_error
     assert calls == []
-    assert read_history(script)[-1][1].startswith("Error:")
+    assert script.requests[-1]["history"][-1]["is_error"]
 
 
 def test_tells_the_model_of_a_tool_that_does_not_exist():

@@ -114,6 +114,5 @@ def _build_result(call: ToolCallRequest, value: JsonObject) -> ToolResult:
 
 
 def _build_failure(call: ToolCallRequest, message: str) -> ToolResult:
-    return ToolResult(
-        tool_name=call.name, tool_call_id=call.id, status=FAILED, content=f"Error: {message}", error=message
-    )
+    # Each provider marks a result that is an error in its own way.
+    return ToolResult(tool_name=call.name, tool_call_id=call.id, status=FAILED, content=message, error=message)
