@@ -3,13 +3,14 @@
 import inspect
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
+import pollux_durable
 from demo_model import find_demo_model
 from doc_blocks import list_chains
+from pollux_durable.registry import registry
 from pollux_sync.hooks import specs
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,12 @@ def workplace(tmp_path, monkeypatch):
     model = find_demo_model()
     (tmp_path / model.name).symlink_to(model)
     monkeypatch.chdir(tmp_path)
+    # Each example declares workflows of its own, and most need no file for them.
+    monkeypatch.setenv("POLLUX_DURABLE_URL", "memory:")
+    declared = {**registry._workflows}
+    yield
+    pollux_durable.reset()
+    registry._workflows = declared
 
 
 @pytest.fixture
@@ -38,17 +45,7 @@ def handlers():
         signal.signal(number, handler)
 
 
-@pytest.fixture
-def workflows(monkeypatch):
-    """No workflow is declared; what an example declares and runs is kept in memory, and forgotten."""
-    monkeypatch.setenv("POLLUX_DURABLE_URL", "memory:")
-    yield
-    durable = sys.modules.get("pollux_durable")
-    if durable is not None:
-        durable.reset(forget=True)
-
-
-@pytest.mark.usefixtures("workplace", "handlers", "workflows")
+@pytest.mark.usefixtures("workplace", "handlers")
 @pytest.mark.parametrize("chain", EXAMPLES)
 def test_example_runs_and_prints_what_is_shown(chain):
     namespace = {"__name__": "example"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
-    from pollux_durable import batch, events
+    from pollux_durable import batch, events, queues, schedules
     from pollux_durable.agents import Agent, AgentSettings
     from pollux_durable.asking import Field, create_ask_user_tool
     from pollux_durable.codecs import Codec
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
         ToolCallRequest,
         ToolResult,
     )
-    from pollux_durable.data.events import EventDraft, EventPayload, Suspension
-    from pollux_durable.data.queues import Queue
+    from pollux_durable.data.events import BatchEventPayload, EventDraft, EventPayload, Suspension
+    from pollux_durable.data.queues import Queue, QueueInfo
     from pollux_durable.data.results import BatchStepResult, BatchWorkflowInput
-    from pollux_durable.data.runs import RunInfo
+    from pollux_durable.data.runs import RunInfo, StepRecord
+    from pollux_durable.data.schedules import Schedule, SchedulePayload
     from pollux_durable.data.states import WorkflowState
     from pollux_durable.declaring import Workflow, workflow
     from pollux_durable.errors import (
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
         ToolRejectedError,
         WorkflowTimeoutError,
     )
+    from pollux_durable.finding import get_handle, list_runs
     from pollux_durable.guardrails import GuardrailAction, GuardrailContext, GuardrailResult, guardrail
     from pollux_durable.hooks import HookAction, HookContext, HookResult, hook
-    from pollux_durable.invoking import ExecutionHandle, get_handle
+    from pollux_durable.invoking import ExecutionHandle
     from pollux_durable.stopping import (
         StopCondition,
         StopContext,
@@ -53,30 +55,29 @@ if TYPE_CHECKING:
     from pollux_durable.websearch import WebSearchConfig, create_web_search_tool
 
 #: Where each public name lives; the module is imported when the name is first used.
-_HOMES = {
-    "websearch": (
-        "WebSearchConfig",
-        "create_web_search_tool",
+_HOMES: dict[str, tuple[str, ...]] = {
+    "": (
+        "batch",
+        "events",
+        "queues",
+        "schedules",
     ),
-    "tools": (
-        "DurableTool",
-        "tool",
+    "agents": (
+        "Agent",
+        "AgentSettings",
     ),
-    "streaming": ("AgentStream",),
-    "stopping": (
-        "StopCondition",
-        "StopContext",
-        "executed_tool",
-        "has_text",
-        "max_steps",
-        "max_tokens",
-        "stop_condition",
+    "asking": (
+        "Field",
+        "create_ask_user_tool",
     ),
-    "guardrails": (
-        "GuardrailAction",
-        "GuardrailContext",
-        "GuardrailResult",
-        "guardrail",
+    "codecs": ("Codec",),
+    "configuring": (
+        "configure",
+        "reset",
+    ),
+    "contexts": (
+        "AgentContext",
+        "WorkflowContext",
     ),
     "data.agents": (
         "AgentInput",
@@ -86,24 +87,33 @@ _HOMES = {
         "ToolCallRequest",
         "ToolResult",
     ),
-    "asking": (
-        "Field",
-        "create_ask_user_tool",
+    "data.events": (
+        "BatchEventPayload",
+        "EventDraft",
+        "EventPayload",
+        "Suspension",
     ),
-    "agents": (
-        "Agent",
-        "AgentSettings",
+    "data.queues": (
+        "Queue",
+        "QueueInfo",
     ),
-    "": ("batch", "events"),
-    "codecs": ("Codec",),
-    "configuring": ("configure", "reset"),
-    "contexts": ("AgentContext", "WorkflowContext"),
-    "data.events": ("EventDraft", "EventPayload", "Suspension"),
-    "data.queues": ("Queue",),
-    "data.results": ("BatchStepResult", "BatchWorkflowInput"),
-    "data.runs": ("RunInfo",),
+    "data.results": (
+        "BatchStepResult",
+        "BatchWorkflowInput",
+    ),
+    "data.runs": (
+        "RunInfo",
+        "StepRecord",
+    ),
+    "data.schedules": (
+        "Schedule",
+        "SchedulePayload",
+    ),
     "data.states": ("WorkflowState",),
-    "declaring": ("Workflow", "workflow"),
+    "declaring": (
+        "Workflow",
+        "workflow",
+    ),
     "errors": (
         "DuplicateStepError",
         "PayloadError",
@@ -116,8 +126,41 @@ _HOMES = {
         "ToolRejectedError",
         "WorkflowTimeoutError",
     ),
-    "hooks": ("HookAction", "HookContext", "HookResult", "hook"),
-    "invoking": ("ExecutionHandle", "get_handle"),
+    "finding": (
+        "get_handle",
+        "list_runs",
+    ),
+    "guardrails": (
+        "GuardrailAction",
+        "GuardrailContext",
+        "GuardrailResult",
+        "guardrail",
+    ),
+    "hooks": (
+        "HookAction",
+        "HookContext",
+        "HookResult",
+        "hook",
+    ),
+    "invoking": ("ExecutionHandle",),
+    "stopping": (
+        "StopCondition",
+        "StopContext",
+        "executed_tool",
+        "has_text",
+        "max_steps",
+        "max_tokens",
+        "stop_condition",
+    ),
+    "streaming": ("AgentStream",),
+    "tools": (
+        "DurableTool",
+        "tool",
+    ),
+    "websearch": (
+        "WebSearchConfig",
+        "create_web_search_tool",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -129,6 +172,7 @@ __all__ = [
     "AgentSettings",
     "AgentStep",
     "AgentStream",
+    "BatchEventPayload",
     "BatchStepResult",
     "BatchWorkflowInput",
     "Codec",
@@ -147,12 +191,16 @@ __all__ = [
     "HookResult",
     "PayloadError",
     "Queue",
+    "QueueInfo",
     "RequestChangedError",
     "RunCancelledError",
     "RunFailedError",
     "RunInfo",
+    "Schedule",
+    "SchedulePayload",
     "StepExecutionError",
     "StepOrderError",
+    "StepRecord",
     "StopCondition",
     "StopContext",
     "StoredDataError",
@@ -175,9 +223,12 @@ __all__ = [
     "guardrail",
     "has_text",
     "hook",
+    "list_runs",
     "max_steps",
     "max_tokens",
+    "queues",
     "reset",
+    "schedules",
     "stop_condition",
     "tool",
     "workflow",

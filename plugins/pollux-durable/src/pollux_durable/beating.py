@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from pollux_durable.data.runs import ENDED
 from pollux_durable.hosting import POLL_S, build_state_target
+from pollux_durable.scheduling import Scheduler
 from pollux_durable.tables.workers import find_host_name
+from pollux_durable.triggering import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +35,14 @@ class Beat:
         self._host = host
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pollux-durable beat", daemon=True)
+        self._dispatcher = Dispatcher(host)
         lease_s = host.settings.lease_s
         self._tasks: list[tuple[float, Callable[[], None]]] = [
             (lease_s / 3, self._keep_lease),
             (POLL_S, self._wake_due),
             (POLL_S, self._end_overdue),
+            (POLL_S, Scheduler(host).fire_due),
+            (POLL_S, host.pauses.keep),
             (_SWEEP_S, self._sweep),
             (min(_SWEEP_S, lease_s / 3), self._take_over),
         ]
@@ -48,10 +53,12 @@ class Beat:
         # Known to others before the first run can be ours.
         self._keep_lease()
         self._thread.start()
+        self._dispatcher.start()
 
     def stop(self) -> None:
         """End, and let others know at once that this process is gone."""
         self._is_over.set()
+        self._dispatcher.stop()
         self._thread.join()
 
     def _run(self) -> None:

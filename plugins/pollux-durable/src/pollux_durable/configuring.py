@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pollux_durable.beating import Beat
 from pollux_durable.codecs import JsonStore
 from pollux_durable.data.settings import DurableSettings
 from pollux_durable.hosting import Host
@@ -19,6 +18,7 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pollux_durable.beating import Beat
     from pollux_durable.declaring import Workflow
     from pollux_durable.engines import Engine
 
@@ -105,7 +105,10 @@ def _launch() -> None:
     settings = _process.settings
     if settings is None:
         return
-    from pollux_durable.running import Runner  # which stands on what this module gives
+    # These stand on what this module gives.
+    from pollux_durable.beating import Beat
+    from pollux_durable.running import Runner
+    from pollux_durable.starting import record_starts
 
     hooks = load_plugins(_process.plugins)
     store = JsonStore(hooks.find_codec())
@@ -119,6 +122,7 @@ def _launch() -> None:
             if workflow.queue is not None:
                 engine.register_queue(workflow.queue)
             engine.register(workflow.id, body)
+            record_starts(host, workflow)
 
         for workflow in registry.list_all():
             add(workflow)

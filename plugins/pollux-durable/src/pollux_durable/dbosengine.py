@@ -24,6 +24,7 @@ from dbos import DBOS, DBOSClient, Serializer, SetWorkflowID
 from dbos._error import DBOSUnexpectedStepError, DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError
 from dbos._serialization import DefaultSerializer
 
+from pollux_durable.data.queues import Queue
 from pollux_durable.data.runs import EngineRun, StepRecord
 from pollux_durable.errors import (
     PayloadError,
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dbos import EnqueueOptions, StepInfo, WorkflowStatus
+    from dbos import Queue as StoredQueue
 
     from pollux_durable.codecs import JsonStore
-    from pollux_durable.data.queues import Queue
     from pollux_durable.data.runs import EngineStatus, Json, JsonObject, RunRequest
     from pollux_durable.data.settings import DurableSettings
     from pollux_durable.engines import Body, Row
@@ -162,6 +163,7 @@ class DbosEngine:
         self._store = store
         self._sql = _create_sql_engine(settings)
         self.database = _SqlDatabase(self._sql)
+        self._runs_table = "workflow_status" if self.database.dialect == "sqlite" else "dbos.workflow_status"
         self.executor_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._functions: dict[str, Callable[[JsonObject], Json]] = {}
         self._queues: dict[str, Queue] = {}
@@ -198,21 +200,55 @@ class DbosEngine:
     def register_queue(self, queue: Queue) -> None:
         """Set the limits of a queue."""
         with self._lock:
-            if self._queues.get(queue.name) == queue:
+            known = self._queues.get(queue.name)
+            queue = queue if known is None else known.tighten(queue)
+            if known == queue:
                 return
             self._queues[queue.name] = queue
         if self._is_launched:
             self._declare_queue(queue)
 
     def _declare_queue(self, queue: Queue) -> None:
-        rate = queue.rate_limit
+        rate, limit, per_key = queue.rate_limit, queue.concurrency_limit, queue.per_key
         self._reach().register_queue(
             queue.name,
-            global_concurrency=queue.concurrency_limit,
-            partition_concurrency=queue.per_key,
+            global_concurrency=limit,
+            # DBOS refuses a higher limit for each key than for all.
+            partition_concurrency=per_key if per_key is None or limit is None else min(per_key, limit),
             limiter=None if rate is None else {"limit": rate[0], "period": rate[1]},
             polling_interval_sec=_POLL_S,
         )
+
+    def list_queues(self) -> list[Queue]:
+        """Return all queues."""
+        return [_read_queue(queue) for queue in self._reach().list_queues() if queue.name != _SHARED_QUEUE]
+
+    def pause_queue(self, name: str) -> None:
+        """Leave the runs of a queue in it."""
+        self._set_worker_concurrency(name, 0)
+
+    def resume_queue(self, name: str) -> None:
+        """Take runs from a queue again."""
+        self._set_worker_concurrency(name, None)
+
+    def _set_worker_concurrency(self, name: str, limit: int | None) -> None:
+        """Set a limit that each worker reads before each look. We use it for nothing but pauses."""
+        queue = self._reach().retrieve_queue(name)
+        if queue is not None:
+            queue.set_worker_concurrency(limit)
+
+    def _find_queue(self, name: str) -> Queue:
+        """Return a queue that was only named here, with the limits that other processes have set."""
+        with self._lock:
+            known = self._queues.get(name)
+        if known is not None:
+            return known
+        stored = self._reach().retrieve_queue(name)
+        queue = Queue(name) if stored is None else _read_queue(stored)
+        if stored is None:
+            self._declare_queue(queue)
+        with self._lock:
+            return self._queues.setdefault(name, queue)
 
     def launch(self) -> None:
         """Begin to carry out runs."""
@@ -264,6 +300,8 @@ class DbosEngine:
 
     def _enqueue(self, requests: Sequence[RunRequest]) -> None:
         client = self._reach()
+        # Before the transaction: to declare one is a transaction of its own.
+        queues = {name: self._find_queue(name) for name in {request.queue for request in requests} if name}
         with self._sql.begin() as connection:
             for request in requests:
                 options: EnqueueOptions = {
@@ -274,7 +312,7 @@ class DbosEngine:
                 }
                 if request.priority:
                     options["priority"] = request.priority
-                queue = self._queues.get(request.queue or "")
+                queue = queues.get(request.queue or "")
                 if queue is not None and queue.per_key is not None:
                     options["queue_partition_key"] = request.concurrency_key or _NO_KEY
                 client.enqueue_in_transaction(connection, options, request.to_dict())
@@ -330,7 +368,27 @@ class DbosEngine:
 
     def stop(self, execution_id: str) -> None:
         """Stop a run."""
+        counted = self._read_rated(execution_id)
         self._reach().cancel_workflows([execution_id])
+        # DBOS forgets when a run began that is cancelled: one that parks would not count for the rate of its queue.
+        for queue, started_at in counted:
+            with self.database.transact() as transaction:
+                transaction.execute(
+                    f"UPDATE {self._runs_table} SET queue_name = :queue, started_at_epoch_ms = :started_at"  # noqa: S608
+                    " WHERE workflow_uuid = :id AND status = 'CANCELLED'",
+                    {"id": execution_id, "queue": queue, "started_at": started_at},
+                )
+
+    def _read_rated(self, execution_id: str) -> list[Row]:
+        """Return queue and begin of a run that counts for the rate of its queue, in a list of one."""
+        if all(queue.rate_limit is None for queue in [*self._queues.values()]):
+            return []
+        with self.database.transact() as transaction:
+            return transaction.execute(
+                f"SELECT queue_name, started_at_epoch_ms FROM {self._runs_table} WHERE workflow_uuid = :id"  # noqa: S608
+                " AND rate_limited = TRUE AND queue_name IS NOT NULL AND started_at_epoch_ms IS NOT NULL",
+                {"id": execution_id},
+            )
 
     def resume(self, execution_ids: Sequence[str]) -> None:
         """Have stopped runs go on."""
@@ -436,6 +494,16 @@ def _create_sql_engine(settings: DurableSettings) -> sa.Engine:
             connection.create_function("unixepoch", -1, _read_clock)
 
     return engine
+
+
+def _read_queue(stored: StoredQueue) -> Queue:
+    limiter = stored.limiter
+    return Queue(
+        stored.name,
+        stored.global_concurrency,
+        rate_limit=None if limiter is None else (limiter["limit"], limiter["period"]),
+        per_key=stored.partition_concurrency,
+    )
 
 
 def _read_clock(*modifiers: str) -> float:

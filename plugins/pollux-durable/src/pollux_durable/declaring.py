@@ -20,6 +20,7 @@ from pollux_durable.errors import PayloadError
 from pollux_durable.hooks import list_hooks
 from pollux_durable.invoking import ExecutionHandle, StartSettings, build_root
 from pollux_durable.registry import registry
+from pollux_durable.starting import check_starts, read_timetable, read_trigger
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from pollux_durable.data.runs import Json
     from pollux_durable.hooks import Hook
+    from pollux_durable.starting import ScheduleLike
 
     StateScope = Literal["session", "execution"]
     QueueLike = Queue | str | Mapping[str, Any]
@@ -52,6 +54,10 @@ class Workflow:
         on_start: Hook | Sequence[Hook] | None = None,
         on_end: Hook | Sequence[Hook] | None = None,
         max_retries: int = 2,
+        schedule: ScheduleLike = None,
+        trigger_on_event: str | None = None,
+        batch_size: int = 1,
+        batch_timeout_seconds: float | None = None,
     ) -> None:
         self.function = function
         self.id = check_id(id or getattr(function, "__name__", ""))
@@ -66,6 +72,10 @@ class Workflow:
         self.on_start = list_hooks(on_start)
         self.on_end = list_hooks(on_end)
         self.max_retries = max_retries
+        self.schedule = schedule
+        self.timetable = read_timetable(self.id, schedule)
+        self.trigger = read_trigger(self.id, trigger_on_event, batch_size, batch_timeout_seconds)
+        check_starts(self)
         self.read_signature()
 
     def read_signature(self) -> None:
@@ -164,6 +174,10 @@ def workflow(
     on_start: Hook | Sequence[Hook] | None = None,
     on_end: Hook | Sequence[Hook] | None = None,
     max_retries: int = 2,
+    schedule: ScheduleLike = None,
+    trigger_on_event: str | None = None,
+    batch_size: int = 1,
+    batch_timeout_seconds: float | None = None,
 ) -> Callable[[Callable[..., Any]], Workflow]: ...
 def workflow(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     """Declare a function of ``(ctx)`` or ``(ctx, payload)`` as a workflow: ``@workflow`` or ``@workflow(id="order")``.
@@ -172,6 +186,9 @@ def workflow(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     over these records. So whatever else it does must be the same each time. A run that raises begins again up to
     ``max_retries`` times, except after a failed step. ``queue`` limits how many go on at a time; ``state_schema`` is
     kept between runs, by session or, with ``state_scope="execution"``, not at all.
+
+    ``schedule="0 9 * * *"`` starts it at times, ``trigger_on_event="topic"`` with each event of a topic, or with
+    ``batch_size`` of them; or with those that came in ``batch_timeout_seconds`` after the first.
 
     Raises ConfigurationError for an id that is taken, another number of parameters, and a coroutine function.
     """

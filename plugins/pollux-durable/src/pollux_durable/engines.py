@@ -63,7 +63,19 @@ class Engine(Protocol):
         ...
 
     def register_queue(self, queue: Queue) -> None:
-        """Set the limits of a queue, for all processes."""
+        """Set the limits of a queue, for all processes. Of limits that differ in this process the lower ones hold."""
+        ...
+
+    def list_queues(self) -> list[Queue]:
+        """Return all queues that any process has declared."""
+        ...
+
+    def pause_queue(self, name: str) -> None:
+        """Leave the runs of a queue in it, in all processes, from the next look on. To ask again does no harm."""
+        ...
+
+    def resume_queue(self, name: str) -> None:
+        """Take runs from a queue again."""
         ...
 
     def launch(self) -> None:

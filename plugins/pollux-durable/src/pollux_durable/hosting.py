@@ -14,12 +14,15 @@ from pollux_durable.errors import RunCancelledError, RunFailedError, WorkflowTim
 from pollux_durable.following import follow_topic
 from pollux_durable.lanes import LanePool
 from pollux_durable.notifying import ChangeSignal
+from pollux_durable.pausing import QueuePauses
 from pollux_durable.suspending import publish_answer
 from pollux_durable.tables.calls import CallTable
 from pollux_durable.tables.events import EventTable
+from pollux_durable.tables.schedules import ScheduleTable
 from pollux_durable.tables.schema import create_tables
 from pollux_durable.tables.sessions import SessionTable
 from pollux_durable.tables.states import StateTable
+from pollux_durable.tables.triggers import TriggerTable
 from pollux_durable.tables.waits import WaitTable
 from pollux_durable.tables.workers import WorkerTable
 from pollux_durable.tracing import Tracer
@@ -64,6 +67,9 @@ class Host:
         self.sessions = SessionTable(engine.database, store)
         self.lanes = LanePool()
         self.workers = WorkerTable(engine.database)
+        self.schedules = ScheduleTable(engine.database)
+        self.triggers = TriggerTable(engine.database)
+        self.pauses = QueuePauses(engine)
         #: Announced when a run has ended or an event was published here.
         self.changes = ChangeSignal()
         #: The runs that threads of this process carry out.

@@ -7,7 +7,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pollux_durable import configuring
 from pollux_durable.data.runs import RunRequest
 from pollux_durable.data.values import convert_to_json
 from pollux_sync.errors import ConfigurationError
@@ -112,13 +111,6 @@ class ExecutionHandle:
     def events(self, *, last_sequence_id: int = 0, timeout: float | None = None) -> Iterator[EventPayload]:
         """Yield the events of the run and of all below its root, from the first on, until the run has ended."""
         return self._host.stream_run(self.id, last_sequence_id, timeout)
-
-
-def get_handle(execution_id: str) -> ExecutionHandle:
-    """Return the handle of a run that exists. Raises ConfigurationError if it does not."""
-    host = configuring.find_host()
-    host.read_run(execution_id)
-    return ExecutionHandle(host, execution_id)
 
 
 class StartSettings(TypedDict, total=False):

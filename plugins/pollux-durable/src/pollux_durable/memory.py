@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from pollux_durable.data.queues import Queue
 from pollux_durable.data.runs import EngineRun, StepRecord
 from pollux_durable.errors import RunFailure, RunStopped, StepOrderError, describe_error
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pollux_durable.codecs import JsonStore
-    from pollux_durable.data.queues import Queue
     from pollux_durable.data.runs import EngineStatus, Json, JsonObject, RunRequest
     from pollux_durable.engines import Body, Row
 
@@ -88,7 +88,9 @@ class MemoryEngine:
         self._store = store
         self._bodies: dict[str, Body] = {}
         self._queues: dict[str, Queue] = {}
-        self._begun: dict[str, list[float]] = {}
+        self._paused: set[str] = set()
+        #: When each run of a queue was begun last. One that goes on counts once for the rate.
+        self._begun: dict[str, dict[str, float]] = {}
         self._runs: dict[str, _StoredRun] = {}
         self._lock = threading.RLock()
         self._is_open = False
@@ -100,7 +102,23 @@ class MemoryEngine:
 
     def register_queue(self, queue: Queue) -> None:
         """Set the limits of a queue."""
-        self._queues[queue.name] = queue
+        known = self._queues.get(queue.name)
+        self._queues[queue.name] = queue if known is None else known.tighten(queue)
+
+    def list_queues(self) -> list[Queue]:
+        """Return all queues."""
+        return [*self._queues.values()]
+
+    def pause_queue(self, name: str) -> None:
+        """Leave the runs of a queue in it."""
+        with self._lock:
+            self._paused.add(name)
+
+    def resume_queue(self, name: str) -> None:
+        """Take runs from a queue again."""
+        with self._lock:
+            self._paused.discard(name)
+        self._begin_queued()
 
     def launch(self) -> None:
         """Begin to carry out runs."""
@@ -125,6 +143,8 @@ class MemoryEngine:
         """Start runs."""
         with self._lock:
             for request in requests:
+                if request.queue is not None:
+                    self._queues.setdefault(request.queue, Queue(request.queue))
                 if request.execution_id not in self._runs:
                     data = self._store.load(self._store.dump(request.to_dict(), "the payload"))
                     self._runs[request.execution_id] = _StoredRun(run=_build_run(request, data))
@@ -229,22 +249,25 @@ class MemoryEngine:
 
     def _admits(self, run: EngineRun) -> bool:
         queue = self._queues.get(run.queue or "")
+        if run.queue in self._paused:
+            return False
         if queue is None:
             return True
         running = [other.run for other in self._runs.values() if other.run.status == "running"]
         keys = Counter(other.request["concurrency_key"] for other in running if other.queue == run.queue)
         count, period_s = queue.rate_limit or (0, 0.0)
-        times = self._begun.setdefault(queue.name, [])
-        times[:] = [begun for begun in times if begun > time.monotonic() - period_s]
+        known = self._begun.get(queue.name, {})
+        times = {name: begun for name, begun in known.items() if begun > time.monotonic() - period_s}
+        self._begun[queue.name] = times
         return (
             (queue.concurrency_limit is None or keys.total() < queue.concurrency_limit)
             and (queue.per_key is None or keys[run.request["concurrency_key"]] < queue.per_key)
-            and (queue.rate_limit is None or len(times) < count)
+            and (queue.rate_limit is None or len(times.keys() - {run.execution_id}) < count)
         )
 
     def _begin(self, stored: _StoredRun) -> None:
         if stored.run.queue in self._queues:
-            self._begun.setdefault(stored.run.queue or "", []).append(time.monotonic())
+            self._begun.setdefault(stored.run.queue or "", {})[stored.run.execution_id] = time.monotonic()
         started_at = stored.run.started_at or time.time()
         stored.run = attrs.evolve(stored.run, status="running", started_at=started_at, executor_id=self.executor_id)
         stored.owner = owner = object()

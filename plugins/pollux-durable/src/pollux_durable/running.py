@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Failures that would only come again.
 _FINAL = (StepExecutionError, StepOrderError, ConfigurationError)
 _STATE_STEP = "pollux:state"
+_PAUSE_STEP = "pollux:pause"
 
 
 class Runner:
@@ -41,6 +42,7 @@ class Runner:
         self._host.active[execution_id] = run
         token = current_run.set(run)
         try:
+            self._hold_back(run)
             result = self._carry_out(run)
         except RunStopped:
             raise
@@ -160,9 +162,22 @@ class Runner:
             return
         if is_last:
             return
+        self._host.waits.count_failure(run.execution_id)
+        self._begin_again(run, "pollux:retry")
+
+    def _hold_back(self, run: ActiveRun) -> None:
+        """Put a run back into its queue if that was paused as it was taken from it. Raises RunStopped then."""
+        queue = run.request.queue
+        if queue is None or not self._host.pauses.is_paused(queue):
+            return
+        wait = self._host.waits.find([run.execution_id]).get(run.execution_id)
+        if wait is None or wait.step_key == _PAUSE_STEP:  # else it has begun before the pause
+            self._host.pauses.tell(queue)
+            self._begin_again(run, _PAUSE_STEP)
+
+    def _begin_again(self, run: ActiveRun, step_key: str) -> NoReturn:
         waits = self._host.waits
-        waits.count_failure(run.execution_id)
-        waits.add(Wait(execution_id=run.execution_id, step_key="pollux:retry", kind="retry", wake_at=time.time()))
+        waits.add(Wait(execution_id=run.execution_id, step_key=step_key, kind="retry", wake_at=time.time()))
         self._host.engine.stop(run.execution_id)
         waits.mark_parked(run.execution_id)
         self._host.wake([run.execution_id])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 
-if TYPE_CHECKING:
-    from pollux_durable.data.runs import Json, JsonObject
+from pollux_durable.data.runs import Json, JsonObject  # noqa: TC001 - attrs resolves them, for typed payloads
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +31,26 @@ class EventPayload:
     def from_dict(cls, data: JsonObject) -> EventPayload:
         """Return the event of a JSON form."""
         return cls(**data)
+
+
+@attrs.frozen(kw_only=True)
+class BatchEventPayload:
+    """Events that start a workflow together, in their order."""
+
+    events: tuple[EventPayload, ...]
+
+    def to_dict(self) -> JsonObject:
+        """Return the JSON form."""
+        return {"events": [event.to_dict() for event in self.events]}
+
+
+@attrs.frozen(kw_only=True)
+class Trigger:
+    """The topic whose events start a workflow: ``batch_size`` at a time, or those that came in ``batch_timeout_s``."""
+
+    topic: str
+    batch_size: int = 1
+    batch_timeout_s: float | None = None
 
 
 @attrs.frozen(kw_only=True)

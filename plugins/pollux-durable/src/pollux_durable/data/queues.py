@@ -40,7 +40,33 @@ class Queue:
                 hint="use (count, seconds), such as (100, 60.0)",
             )
 
+    def tighten(self, other: Queue) -> Queue:
+        """Return this queue with the lower one of each limit of both."""
+        rates = [queue.rate_limit for queue in (self, other) if queue.rate_limit is not None]
+        return attrs.evolve(
+            self,
+            concurrency_limit=_find_lower(self.concurrency_limit, other.concurrency_limit),
+            rate_limit=min(rates, key=lambda rate: rate[0] / rate[1], default=None),
+            per_key=_find_lower(self.per_key, other.per_key),
+        )
+
     @property
     def is_limited(self) -> bool:
         """True if it has any limit."""
         return (self.concurrency_limit, self.rate_limit, self.per_key) != (None, None, None)
+
+
+@attrs.frozen(kw_only=True)
+class QueueInfo:
+    """A queue of a database. ``paused_until`` is in seconds since the epoch, None for a pause without an end."""
+
+    name: str
+    concurrency_limit: int | None = None
+    rate_limit: tuple[int, float] | None = None
+    per_key: int | None = None
+    is_paused: bool = False
+    paused_until: float | None = None
+
+
+def _find_lower(first: int | None, second: int | None) -> int | None:
+    return min((limit for limit in (first, second) if limit is not None), default=None)

@@ -43,10 +43,12 @@ CREATE TABLE IF NOT EXISTS pollux_workers (
     executor_id TEXT PRIMARY KEY, version TEXT NOT NULL, host TEXT NOT NULL, pid BIGINT NOT NULL,
     beat {float} NOT NULL);
 CREATE TABLE IF NOT EXISTS pollux_triggers (
-    workflow_id TEXT PRIMARY KEY, topic TEXT NOT NULL, sequence_id BIGINT NOT NULL, waiting_since {float});
+    workflow_id TEXT PRIMARY KEY, topic TEXT NOT NULL, sequence_id BIGINT NOT NULL, previous_id BIGINT,
+    claimed_at {float});
 CREATE TABLE IF NOT EXISTS pollux_schedules (
     workflow_id TEXT NOT NULL, schedule_key TEXT NOT NULL, cron TEXT NOT NULL, timezone TEXT NOT NULL,
-    is_paused INTEGER NOT NULL, next_at {float} NOT NULL, last_at {float}, PRIMARY KEY (workflow_id, schedule_key));
+    backfill INTEGER NOT NULL, is_declared INTEGER NOT NULL, is_paused INTEGER NOT NULL, next_at {float} NOT NULL,
+    last_at {float}, previous_at {float}, claimed_at {float}, PRIMARY KEY (workflow_id, schedule_key));
 CREATE TABLE IF NOT EXISTS pollux_pauses (queue TEXT PRIMARY KEY, until {float});
 """
 

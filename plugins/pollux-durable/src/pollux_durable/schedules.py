@@ -1,0 +1,91 @@
+"""Schedules that are made while a program runs, for one those of each user."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_durable import configuring
+from pollux_durable.crons import find_next
+from pollux_durable.data.schedules import Timetable
+from pollux_durable.starting import check_schedulable, check_timetable
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pollux_durable.data.schedules import Schedule
+    from pollux_durable.declaring import Workflow
+
+
+def create(
+    workflow: Workflow | str,
+    cron: str,
+    timezone: str = "UTC",
+    key: str = "global",
+    *,
+    backfill: bool = False,
+) -> Schedule:
+    """Have a workflow started at the times of ``cron``, in place of its schedule with the same ``key``; return it.
+
+    Times at which no process was there are left out, unless ``backfill``. Raises ConfigurationError for an expression
+    or a time zone that is none, and for a workflow that takes no such payload.
+    """
+    host = configuring.find_host()
+    found = host.registry.find(workflow) if isinstance(workflow, str) else workflow
+    timetable = Timetable(cron=cron, timezone=timezone, key=key, backfill=backfill)
+    check_timetable(found.id, timetable)
+    check_schedulable(found)
+    host.schedules.save(found.id, timetable, find_next(cron, timezone, time.time()))
+    return _find(found.id, key)
+
+
+def list(workflow: Workflow | str | None = None) -> Sequence[Schedule]:  # noqa: A001 - named as in Polos
+    """Return all schedules, or those of a workflow."""
+    return configuring.find_host().schedules.list_all(None if workflow is None else _read_id(workflow))
+
+
+def pause(workflow: Workflow | str, key: str = "global") -> Schedule:
+    """Have nothing started by a schedule until it is resumed; return it. Raises ConfigurationError if there is none."""
+    workflow_id = _read_id(workflow)
+    configuring.find_host().schedules.set_paused(workflow_id, key, is_paused=True)
+    return _find(workflow_id, key)
+
+
+def resume(workflow: Workflow | str, key: str = "global") -> Schedule:
+    """Have a paused schedule go on, with its next time; return it. Raises ConfigurationError if there is none."""
+    workflow_id = _read_id(workflow)
+    schedule = _find(workflow_id, key)
+    if schedule.is_paused:
+        next_at = find_next(schedule.cron, schedule.timezone, time.time())
+        configuring.find_host().schedules.set_paused(workflow_id, key, is_paused=False, next_at=next_at)
+        return attrs.evolve(schedule, is_paused=False, next_at=next_at)
+    return schedule
+
+
+def delete(workflow: Workflow | str, key: str = "global") -> None:
+    """Remove a schedule. One that ``@workflow`` declares is there again at the next start of the program.
+
+    Raises ConfigurationError if there is none.
+    """
+    workflow_id = _read_id(workflow)
+    if not configuring.find_host().schedules.remove(workflow_id, key):
+        _find(workflow_id, key)
+
+
+def _read_id(workflow: Workflow | str) -> str:
+    return workflow if isinstance(workflow, str) else workflow.id
+
+
+def _find(workflow_id: str, key: str) -> Schedule:
+    known = configuring.find_host().schedules.list_all(workflow_id)
+    for schedule in known:
+        if schedule.key == key:
+            return schedule
+    keys = ", ".join(repr(schedule.key) for schedule in known) or "none"
+    raise ConfigurationError(
+        f"workflow {workflow_id!r} has no schedule with the key {key!r}",
+        hint=f"schedules.create makes one; its keys are: {keys}",
+    )
