@@ -13,7 +13,6 @@ from pollux_durable import (
     RunFailedError,
     WebSearchConfig,
     batch,
-    configure,
     create_ask_user_tool,
     create_web_search_tool,
     executed_tool,
@@ -23,7 +22,6 @@ from pollux_durable import (
     hook,
     max_steps,
     max_tokens,
-    reset,
     stop_condition,
     tool,
     workflow,
@@ -32,15 +30,8 @@ from pollux_durable.configuring import find_host
 from pollux_sync import Config, ConfigurationError, Reply, Source, ToolCall, Usage
 from pollux_sync.testing import Script, failing
 
+pytestmark = pytest.mark.usefixtures("memory")
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def memory():
-    reset()
-    configure("memory:")
-    yield
-    reset(forget=True)
 
 
 def name(stem):

@@ -9,16 +9,7 @@ import pytest
 import pollux_durable
 from pollux_durable import Queue, queues, workflow
 from pollux_durable.configuring import find_host
-from pollux_durable.registry import registry
 from pollux_sync.errors import ConfigurationError
-
-
-@pytest.fixture
-def own_registry():
-    before = {**registry._workflows}
-    yield
-    pollux_durable.reset(forget=False)
-    registry._workflows = before
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ BERLIN = "Europe/Berlin"
 
 
 @pytest.fixture
-def own_registry():
-    before = {**registry._workflows}
-    yield
-    pollux_durable.reset(forget=False)
-    registry._workflows = before
-
-
-@pytest.fixture
 def memory(own_registry):
     pollux_durable.configure("memory:")
 

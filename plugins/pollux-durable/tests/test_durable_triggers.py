@@ -16,14 +16,6 @@ from pollux_sync.errors import ConfigurationError
 
 
 @pytest.fixture
-def own_registry():
-    before = {**registry._workflows}
-    yield
-    pollux_durable.reset(forget=False)
-    registry._workflows = before
-
-
-@pytest.fixture
 def memory(own_registry):
     pollux_durable.configure("memory:")
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SWEEP_S = 1.0
 #: A process that has stopped a run and not said so for this long has died in between.
 _STUCK_S = 5.0
+#: The clocks of machines may differ by so much.
+_CLOCK_SKEW_S = 60.0
 log = logging.getLogger("pollux_durable")
 
 
@@ -41,6 +43,7 @@ class Beat:
             (lease_s / 3, self._keep_lease),
             (POLL_S, self._wake_due),
             (POLL_S, self._end_overdue),
+            (POLL_S, self._stop_cancelled),
             (POLL_S, Scheduler(host).fire_due),
             (POLL_S, host.pauses.keep),
             (_SWEEP_S, self._sweep),
@@ -56,7 +59,7 @@ class Beat:
         self._dispatcher.start()
 
     def stop(self) -> None:
-        """End, and let others know at once that this process is gone."""
+        """End."""
         self._is_over.set()
         self._dispatcher.stop()
         self._thread.join()
@@ -87,6 +90,16 @@ class Beat:
         for run in [*self._host.active.values()]:
             if run.deadline is not None and now >= run.deadline:
                 self._host.cancel([run.execution_id], aborts=True)
+
+    def _stop_cancelled(self) -> None:
+        """Tell runs of this process that another process has cancelled them."""
+        active = {**self._host.active}
+        if not active:
+            return
+        for execution_id, aborts in self._host.waits.find_cancelled_since(time.time() - _CLOCK_SKEW_S).items():
+            run = active.get(execution_id)
+            if run is not None:
+                run.abort() if aborts else run.stop()
 
     def _sweep(self) -> None:
         self._wake_stuck()
@@ -136,11 +149,14 @@ class Beat:
                 host.workers.remove(worker.executor_id)
 
     def _is_dead(self, worker: Worker) -> bool:
-        if worker.executor_id == self._host.engine.executor_id:
-            return False
-        if time.time() - worker.beat > self._host.settings.lease_s:
-            return True
-        return worker.host == find_host_name() and not _is_alive(worker.pid)
+        return worker.executor_id != self._host.engine.executor_id and is_gone(worker, self._host.settings.lease_s)
+
+
+def is_gone(worker: Worker, lease_s: float) -> bool:
+    """Return whether a worker counts as dead: it was silent for too long, or its process is not there."""
+    if time.time() - worker.beat > lease_s:
+        return True
+    return worker.host == find_host_name() and not _is_alive(worker.pid)
 
 
 def _has_ended(runs: dict[str, RunInfo], execution_id: str | None) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pollux_durable.data.runs import Json
 
 #: Begins each text that a codec has written.
-_MARK = "pollux-codec:"
+CODEC_MARK = "pollux-codec:"
 
 
 class Codec(Protocol):
@@ -32,6 +32,11 @@ class JsonStore:
     def __init__(self, codec: Codec | None = None) -> None:
         self._codec = codec
 
+    @property
+    def has_codec(self) -> bool:
+        """True if a plugin changes what is stored."""
+        return self._codec is not None
+
     def dump(self, value: Json, subject: str = "the value") -> str:
         """Return the stored form of a value. Raises PayloadError if it has no JSON form."""
         try:
@@ -40,17 +45,17 @@ class JsonStore:
             raise PayloadError(
                 f"{subject} has no JSON form: {error}", hint="return dicts, lists, texts, numbers, or a typed value"
             ) from None
-        return text if self._codec is None else _MARK + self._codec.encode(text)
+        return text if self._codec is None else CODEC_MARK + self._codec.encode(text)
 
     def load(self, text: str) -> Json:
         """Return the value of a stored form. Raises StoredDataError for one that this store cannot read."""
-        if text.startswith(_MARK):
+        if text.startswith(CODEC_MARK):
             if self._codec is None:
                 raise StoredDataError(
                     "a stored value was written with a codec",
                     hint="configure(plugins=[...]) with the plugin that has it",
                 )
-            text = self._codec.decode(text[len(_MARK) :])
+            text = self._codec.decode(text[len(CODEC_MARK) :])
         try:
             return json.loads(text)
         except ValueError:

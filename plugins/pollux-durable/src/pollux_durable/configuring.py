@@ -6,12 +6,12 @@ import atexit
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pollux_durable.codecs import JsonStore
+import attrs
+
 from pollux_durable.data.settings import DurableSettings
-from pollux_durable.hosting import Host
-from pollux_durable.plugins import load_plugins
+from pollux_durable.opening import build_host
 from pollux_durable.registry import registry
 from pollux_sync.errors import ConfigurationError
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from pollux_durable.beating import Beat
     from pollux_durable.declaring import Workflow
-    from pollux_durable.engines import Engine
+    from pollux_durable.hosting import Host
 
-#: Keeps runs in this process alone, for unit tests.
-MEMORY_URL = "memory:"
 URL_VARIABLE = "POLLUX_DURABLE_URL"
 DEFAULT_FILE = Path(".pollux") / "durable.db"
 
@@ -50,20 +48,23 @@ def configure(
     wait_threshold_s: float = 10.0,
     durability: Literal["normal", "full"] = "normal",
     plugins: Sequence[object] = (),
+    execute: bool = True,
 ) -> None:
     """Say where runs are kept. Without it they are in ``.pollux/durable.db`` in the current directory.
 
     ``url`` is ``sqlite:///path``, ``postgresql://user@host/name`` or ``memory:``, or the value of POLLUX_DURABLE_URL.
     The other settings are those of `DurableSettings`. ``plugins`` are objects with hooks of this package, besides those
-    that are installed. Nothing is connected to before the first run. Raises ConfigurationError if it is called again
-    with other settings.
+    that are installed. With ``execute=False`` this process only submits runs and looks at them: workers carry them
+    out. Nothing is connected to before the first run. Raises ConfigurationError if it is called again with other
+    settings.
     """
     settings = DurableSettings(
-        url=_find_url(url),
+        url=find_url(url),
         version=version,
         lease_s=lease_s,
         wait_threshold_s=wait_threshold_s,
         durability=durability,
+        execute=execute,
     )
     with _process.lock:
         known = _process.settings
@@ -75,9 +76,12 @@ def configure(
         _process.settings, _process.plugins = settings, tuple(plugins)
 
 
-def _find_url(url: str | None) -> str:
+def find_url(url: str | None = None) -> str:
+    """Return the URL of a database: the given one, else that of the environment, else the default file."""
     url = url or os.environ.get(URL_VARIABLE) or f"sqlite:///{DEFAULT_FILE}"
     prefix = "sqlite:///"
+    if url == f"{prefix}:memory:":  # no file: refused by the engine
+        return url
     # The current directory may be another one when the file is opened.
     return prefix + str(Path(url.removeprefix(prefix)).resolve()) if url.startswith(prefix) else url
 
@@ -95,6 +99,24 @@ def find_host() -> Host:
     return host
 
 
+def read_settings() -> DurableSettings | None:
+    """Return what this process was set up with, None if it was not."""
+    return _process.settings
+
+
+def amend_settings(**changes: Any) -> None:
+    """Change some settings before the launch. Raises ConfigurationError after it."""
+    with _process.lock:
+        if _process.host is not None:
+            raise ConfigurationError(
+                "a run was started before the worker was set up",
+                hint='start runs below `if __name__ == "__main__":`, so that the module can be imported',
+            )
+        configure_default()
+        if _process.settings is not None:
+            _process.settings = attrs.evolve(_process.settings, **changes)
+
+
 def configure_default() -> None:
     """Set up with the defaults, unless that was done otherwise."""
     if _process.settings is None:
@@ -110,12 +132,9 @@ def _launch() -> None:
     from pollux_durable.running import Runner
     from pollux_durable.starting import record_starts
 
-    hooks = load_plugins(_process.plugins)
-    store = JsonStore(hooks.find_codec())
-    engine = hooks.find_engine(settings, store) or _open_engine(settings, store)
+    host = build_host(settings, _process.plugins)
+    engine = host.engine
     try:
-        host = Host(settings, engine, store, registry)
-        host.notifiers += hooks.list_notifiers()
         body = Runner(host).carry_out
 
         def add(workflow: Workflow) -> None:
@@ -131,20 +150,20 @@ def _launch() -> None:
     except BaseException:
         engine.close()
         raise
-    beat = Beat(host)
-    beat.start()
+    # A process that only looks must not count as one that carries runs out.
+    beat = Beat(host) if settings.execute else None
+    if beat is not None:
+        beat.start()
     _process.host, _process.beat = host, beat
     atexit.register(_close)
 
 
-def _open_engine(settings: DurableSettings, store: JsonStore) -> Engine:
-    if settings.url == MEMORY_URL:
-        from pollux_durable.memory import MemoryEngine
-
-        return MemoryEngine(store)
-    from pollux_durable.dbosengine import DbosEngine
-
-    return DbosEngine(settings, store)
+def stop_beat() -> None:
+    """End what keeps this process counted among the workers."""
+    with _process.lock:
+        beat, _process.beat = _process.beat, None
+    if beat is not None:
+        beat.stop()
 
 
 def reset(*, forget: bool = False) -> None:

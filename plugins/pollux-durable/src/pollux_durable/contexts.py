@@ -35,8 +35,11 @@ class ActiveRun:
         #: When the run has to end, in seconds since the epoch.
         self.deadline: float | None = None
         self.step_keys: set[str] = set()
-        #: The newest event of each topic that the run has waited for.
-        self.seen_events: dict[str, int] = {}
+        #: The key of the step that is carried out, None between steps.
+        self.current_step: str | None = None
+        #: The events of each topic that the run has waited for, and the newest of each topic and type.
+        self.taken_events: dict[str, set[int]] = {}
+        self.newest_taken: dict[tuple[str, str | None], int] = {}
         self._aborters: list[Callable[[], None]] = []
 
     @property

@@ -15,16 +15,23 @@ import time
 import uuid
 from contextlib import contextmanager
 from contextvars import Context
+from importlib.metadata import version as read_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, Serializer, SetWorkflowID
-from dbos._error import DBOSUnexpectedStepError, DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError
+from dbos._dbos import _get_dbos_instance
+from dbos._error import (
+    DBOSInitializationError,
+    DBOSUnexpectedStepError,
+    DBOSWorkflowCancelledError,
+    DBOSWorkflowConflictIDError,
+)
 from dbos._serialization import DefaultSerializer
 
-from pollux_durable.data.queues import Queue
+from pollux_durable.data.queues import SHARED_QUEUE, Queue
 from pollux_durable.data.runs import EngineRun, StepRecord
 from pollux_durable.errors import (
     PayloadError,
@@ -47,8 +54,7 @@ if TYPE_CHECKING:
     from pollux_durable.data.settings import DurableSettings
     from pollux_durable.engines import Body, Row
 
-#: The queue of runs that have none of their own. It has no limit across workers.
-_SHARED_QUEUE = "pollux"
+_SHARED_QUEUE = SHARED_QUEUE
 #: How many runs of the shared queue a worker carries out at a time. Runs that wait do not count.
 _WORKER_CONCURRENCY = 100
 #: How often queues are looked at. Each look costs a quarter of a millisecond of CPU.
@@ -57,9 +63,15 @@ _POLL_S = 0.2
 _MAX_AT_ONCE = 20
 _ENQUEUED_TOGETHER = 500
 _NO_KEY = "-"
+_APPLICATION = "pollux"
 #: The schema of their tables on PostgreSQL.
 _SCHEMA = "dbos"
-_POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60}
+#: Begins the text of an error. No JSON does, so a result that looks like one is not taken for it.
+_ERROR_MARK = "pollux-error:"
+_CONNECT_TIMEOUT_S = 10
+_SHORTEST_PATIENCE_S = 5.0
+#: What statements are given holds prompts and answers, which no error may show.
+_POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60, "hide_parameters": True}
 #: SQLite knows `unixepoch('subsec')` since then, and DBOS needs it on Python 3.12 and later.
 _UNIXEPOCH_VERSION = (3, 42)
 _STATUSES: dict[str, EngineStatus] = {
@@ -117,14 +129,30 @@ class _JsonSerializer(Serializer):
             return data.text
         if isinstance(data, BaseException):
             error = data.error if isinstance(data, RunFailure) else describe_error(data)
-            return self._store.dump({"error": error})
+            return _ERROR_MARK + self._store.dump(error)
         return self._store.dump(data)
 
     def deserialize(self, serialized_data: str) -> Any:
-        data = self._store.load(serialized_data)
-        if isinstance(data, dict) and data.keys() == {"error"}:
-            return RunFailure(data["error"])
-        return data
+        if serialized_data.startswith(_ERROR_MARK):
+            return RunFailure(self._store.load(serialized_data.removeprefix(_ERROR_MARK)))
+        return self._store.load(serialized_data)
+
+
+@attrs.frozen
+class _Unreadable:
+    """Stands for what cannot be read. DBOS would give the stored text instead of the error."""
+
+    message: str
+
+
+class _ShowingSerializer(_JsonSerializer):
+    """Reads what is shown of runs, also where some of it cannot be read."""
+
+    def deserialize(self, serialized_data: str) -> Any:
+        try:
+            return super().deserialize(serialized_data)
+        except StoredDataError as error:
+            return _Unreadable(error.message)
 
 
 class _Carrier(BaseException):
@@ -162,31 +190,60 @@ class DbosEngine:
         self._settings = settings
         self._store = store
         self._sql = _create_sql_engine(settings)
+        _check_connection(self._sql, settings)
         self.database = _SqlDatabase(self._sql)
         self._runs_table = "workflow_status" if self.database.dialect == "sqlite" else "dbos.workflow_status"
-        self.executor_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
+        self.executor_id = f"{name}-{uuid.uuid4().hex[:8]}"
         self._functions: dict[str, Callable[[JsonObject], Json]] = {}
         self._queues: dict[str, Queue] = {}
         self._lock = threading.Lock()
-        self._is_launched = False
+        self._is_launched = self._is_draining = False
+        self._client: DBOSClient | None = None
         _warn_of_environment()
         _quieten_log()
+        if settings.execute:
+            self._create_dbos()
+        else:
+            # Not `DBOS`, whose launch takes runs from the queues.
+            self._client = self._open_checked_client()
+
+    def _create_dbos(self) -> None:
         DBOS(
             config={
-                "name": "pollux",
+                "name": _APPLICATION,
                 "system_database_engine": self._sql,
-                "serializer": _JsonSerializer(store),
-                "application_version": settings.version,
+                "serializer": _JsonSerializer(self._store),
+                "application_version": self._settings.version,
                 "executor_id": self.executor_id,
                 "enable_otlp": False,
                 "dbos_system_schema": _SCHEMA,
                 "run_migrations": True,
             }
         )
-        self._client: DBOSClient | None = None
+
+    def _open_client(self) -> DBOSClient:
+        return DBOSClient(
+            system_database_engine=self._sql,
+            serializer=_ShowingSerializer(self._store),
+            application_name=_APPLICATION,
+            retry_connection_errors=self._settings.execute,
+            lazy=True,
+        )
+
+    def _open_checked_client(self) -> DBOSClient:
+        try:
+            client = self._open_client()
+            _check_migrations(client, self._settings)
+        except BaseException:
+            self._sql.dispose()
+            raise
+        return client
 
     def register(self, name: str, body: Body) -> None:
         """Add a body."""
+        if not self._settings.execute:
+            return
 
         def carry_out(request: JsonObject) -> _Encoded:
             try:
@@ -256,19 +313,38 @@ class DbosEngine:
             if self._is_launched:
                 return
             self._is_launched = True
+        if not self._settings.execute:
+            return
+        if self._settings.queues is not None:
+            DBOS.listen_queues(self._settings.queues)
         DBOS.launch()
-        self._client = DBOSClient(
-            system_database_engine=self._sql, serializer=_JsonSerializer(self._store), application_name="pollux"
-        )
+        self._client = self._open_client()
         self._client.register_queue(_SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=_POLL_S)
         for queue in self._queues.values():
             self._declare_queue(queue)
+
+    def drain(self) -> None:
+        """Begin no more runs here."""
+        self._is_draining = True
+        if self._settings.execute:
+            for event in _get_dbos_instance().background_thread_stop_events:
+                event.set()
+
+    def describe(self) -> dict[str, str]:
+        """Return the versions of what stands below, by name."""
+        schema = "" if self.database.dialect == "sqlite" else "dbos."
+        with self._sql.connect() as connection:
+            tables = connection.scalar(sa.text(f"SELECT version FROM {schema}dbos_migrations"))  # noqa: S608
+            postgresql = None if not schema else connection.scalar(sa.text("SHOW server_version"))
+        server = {"sqlite": sqlite3.sqlite_version} if postgresql is None else {"postgresql": str(postgresql)}
+        return {"dbos": read_version("dbos"), "dbos tables": str(tables), **server}
 
     def close(self) -> None:
         """End all threads."""
         if self._client is not None:
             self._client.destroy()
-        DBOS.destroy(destroy_registry=True)
+        if self._settings.execute:
+            DBOS.destroy(destroy_registry=True)
         self._sql.dispose()
 
     def _reach(self) -> DBOSClient:
@@ -281,7 +357,7 @@ class DbosEngine:
     def start(self, requests: Sequence[RunRequest]) -> None:
         """Start runs."""
         here = [request for request in requests if request.queue is None]
-        if len(here) > _MAX_AT_ONCE:
+        if len(here) > _MAX_AT_ONCE or not self._takes_shared():
             here = []
         queued = [request for request in requests if request not in here] if here else [*requests]
         for request in here:
@@ -289,6 +365,11 @@ class DbosEngine:
             Context().run(self._start_here, request)
         for first in range(0, len(queued), _ENQUEUED_TOGETHER):
             self._enqueue(queued[first : first + _ENQUEUED_TOGETHER])
+
+    def _takes_shared(self) -> bool:
+        queues = self._settings.queues
+        may_begin = self._settings.execute and not self._is_draining
+        return may_begin and (queues is None or _SHARED_QUEUE in queues)
 
     def _start_here(self, request: RunRequest) -> None:
         function = self._functions.get(request.workflow_id)
@@ -335,16 +416,24 @@ class DbosEngine:
         return {name: _STATUSES[status] for name, status in rows}
 
     def list_runs(
-        self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0
+        self,
+        *,
+        name: str | None = None,
+        statuses: Sequence[EngineStatus] = (),
+        prefix: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> list[EngineRun]:
         """Return runs, the newest first."""
         wanted = [theirs for theirs, ours in _STATUSES.items() if ours in statuses] or None
-        found = self._reach().list_workflows(name=name, status=wanted, limit=limit, offset=offset, sort_desc=True)
+        found = self._reach().list_workflows(
+            name=name, status=wanted, workflow_id_prefix=prefix, limit=limit, offset=offset, sort_desc=True
+        )
         return [self._read_status(status) for status in found]
 
     def _read_status(self, status: WorkflowStatus) -> EngineRun:
         request = _read_request(status)
-        error: object = status.error
+        error: object = _find_unreadable(status) or status.error
         if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
             error = RunFailure({"type": "RunFailedError", "message": "its process died again and again"})
         return EngineRun(
@@ -352,7 +441,7 @@ class DbosEngine:
             name=status.name,
             status=_STATUSES[status.status],
             request=request,
-            result=status.output,
+            result=None if isinstance(error, _Unreadable) else status.output,
             error=None if error is None else _read_error(error),
             created_at=_to_seconds(status.created_at) or 0.0,
             started_at=_to_seconds(status.dequeued_at) or _to_seconds(status.created_at),
@@ -360,6 +449,7 @@ class DbosEngine:
             queue=request.get("queue"),
             executor_id=status.executor_id,
             version=status.app_version,
+            is_readable=not isinstance(error, _Unreadable),
         )
 
     def list_steps(self, execution_id: str) -> list[StepRecord]:
@@ -399,14 +489,28 @@ class DbosEngine:
         for queue, names in queues.items():
             self._reach().resume_workflows(names, queue_name=queue)
 
-    def rewind(self, execution_id: str, position: int) -> None:
+    def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:
         """Have an ended run go on from a step."""
-        self._reach().rewind_workflow(execution_id, start_step=position, queue_name=_SHARED_QUEUE)
+        (status,) = self._reach().list_workflows(workflow_ids=[execution_id])
+        self._reach().rewind_workflow(
+            execution_id,
+            start_step=position,
+            application_version=version,
+            queue_name=_find_queue(status),
+            queue_partition_key=status.queue_partition_key,
+        )
 
-    def fork(self, execution_id: str, position: int, fork_id: str) -> None:
+    def fork(self, execution_id: str, position: int, fork_id: str, version: str | None = None) -> None:
         """Start another run from a step of this one."""
+        (status,) = self._reach().list_workflows(workflow_ids=[execution_id])
         with SetWorkflowID(fork_id):
-            self._reach().fork_workflow(execution_id, position, queue_name=_SHARED_QUEUE)
+            self._reach().fork_workflow(
+                execution_id,
+                position,
+                application_version=version or status.app_version,
+                queue_name=_find_queue(status),
+                queue_partition_key=status.queue_partition_key,
+            )
 
     def delete(self, execution_ids: Sequence[str]) -> None:
         """Delete ended runs."""
@@ -466,19 +570,56 @@ class DbosEngine:
         return self._store.load(result.text) if isinstance(result, _Encoded) else result
 
 
-def _create_sql_engine(settings: DurableSettings) -> sa.Engine:
-    url = sa.make_url(settings.url)
-    if url.get_backend_name() == "postgresql":
-        return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_POOL)
-    if url.get_backend_name() != "sqlite" or not url.database:
+@contextmanager
+def migrate_database(settings: DurableSettings) -> Iterator[_SqlDatabase]:
+    """Create or upgrade the tables of DBOS; give the database, for those of this package."""
+    sql = _create_sql_engine(attrs.evolve(settings, execute=True))
+    _quieten_log()
+    try:
+        _check_connection(sql, settings)
+        client = DBOSClient(system_database_engine=sql, application_name=_APPLICATION, lazy=True)
+        client._sys_db.run_migrations()  # noqa: SLF001 - otherwise only a launch does so
+        client.destroy()
+        yield _SqlDatabase(sql)
+    finally:
+        sql.dispose()
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
         raise ConfigurationError(
-            f"the database {settings.shown_url!r} is neither SQLite nor PostgreSQL",
-            hint="use sqlite:///path/to/file.db or postgresql://user@host/name",
+            f"there is no database {str(path)!r}",
+            hint="start a worker, or name another one with --url or POLLUX_DURABLE_URL",
         )
-    path = Path(url.database)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Only for its owner: it holds prompts and answers.
-    path.touch(mode=0o600)
+
+
+def _check_migrations(client: DBOSClient, settings: DurableSettings) -> None:
+    try:
+        client._sys_db.verify_migrations()  # noqa: SLF001 - otherwise only a launch does so
+    except DBOSInitializationError:
+        raise ConfigurationError(
+            f"the database {settings.shown_url!r} lacks tables that this release needs",
+            hint="pollux-sync durable migrate",
+        ) from None
+
+
+def _create_sql_engine(settings: DurableSettings) -> sa.Engine:
+    try:
+        url = sa.make_url(settings.url)
+    except sa.exc.ArgumentError:
+        url = sa.URL.create("none")
+    if url.get_backend_name() == "postgresql":
+        return _create_postgresql(url, settings)
+    if url.get_backend_name() != "sqlite" or url.database in {None, "", ":memory:"}:
+        raise ConfigurationError(
+            f"the database {settings.shown_url!r} is neither a file of SQLite nor PostgreSQL",
+            hint="use sqlite:///path/to/file.db or postgresql://user@host/name; memory: for unit tests",
+        )
+    if settings.execute:
+        _create_file(Path(str(url.database)))
+    else:
+        # To connect would create it, without its tables.
+        _check_file(Path(str(url.database)))
     engine = sa.create_engine(url, **_POOL)
     synchronous = "FULL" if settings.durability == "full" else "NORMAL"
 
@@ -494,6 +635,50 @@ def _create_sql_engine(settings: DurableSettings) -> sa.Engine:
             connection.create_function("unixepoch", -1, _read_clock)
 
     return engine
+
+
+def _create_postgresql(url: sa.URL, settings: DurableSettings) -> sa.Engine:
+    if "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": str(_CONNECT_TIMEOUT_S)})
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_POOL)
+    # A process that is frozen in a transaction keeps its locks: without an end to that, all others wait for it.
+    patience_ms = int(max(settings.lease_s, _SHORTEST_PATIENCE_S) * 1000)
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {patience_ms}")
+        connection.commit()
+
+    return engine
+
+
+def _create_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only for its owner: it holds prompts and answers.
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the file {str(path)!r} cannot be written: {error.strerror}", hint="configure(url=...) with another path"
+        ) from None
+
+
+def _check_connection(engine: sa.Engine, settings: DurableSettings) -> None:
+    """Raise ConfigurationError if the database cannot be used."""
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    except sa.exc.SQLAlchemyError as error:
+        engine.dispose()
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        password = engine.url.password
+        if password:
+            reason = reason.replace(str(password), "***")
+        raise ConfigurationError(
+            f"the database {settings.shown_url!r} cannot be used: {reason}",
+            hint="start it, or configure(url=...) with another one",
+        ) from None
 
 
 def _read_queue(stored: StoredQueue) -> Queue:
@@ -528,18 +713,45 @@ def _quieten_log() -> None:
 class _Forwarder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        is_expected = isinstance(error, RunFailure) or any(words in record.msg for words in _EXPECTED)
+        message = record.getMessage()
+        is_expected = isinstance(error, RunFailure) or any(words in message for words in _EXPECTED)
         is_news = record.levelno >= logging.WARNING and not is_expected
-        log.log(record.levelno if is_news else logging.DEBUG, "%s", record.getMessage())
+        log.log(record.levelno if is_news else logging.DEBUG, "%s", message)
 
 
 def _read_request(status: WorkflowStatus) -> JsonObject:
     given = status.input
     arguments = given.get("args") if isinstance(given, dict) else None
-    return arguments[0] if arguments and isinstance(arguments[0], dict) else {}
+    if arguments and isinstance(arguments[0], dict):
+        return arguments[0]
+    return {
+        "execution_id": status.workflow_id,
+        "workflow_id": status.name,
+        "root_execution_id": status.workflow_id,
+        "root_workflow_id": status.name,
+        "session_id": "",
+        "created_at": _to_seconds(status.created_at) or 0.0,
+    }
+
+
+def _find_unreadable(status: WorkflowStatus) -> _Unreadable | None:
+    """Return what stands for what cannot be read of a run. DBOS gives the stored text of what is a pickle."""
+    values: list[object] = [status.input, status.output, status.error]
+    for value in values:
+        if isinstance(value, _Unreadable):
+            return value
+    is_text = isinstance(values[0], str) or isinstance(values[2], str)
+    return _Unreadable("a stored value is no JSON, and is not read") if is_text else None
+
+
+def _find_queue(status: WorkflowStatus) -> str:
+    # Not the one of the row: a run that was recovered is on a queue of DBOS, without the limits of its own.
+    return _read_request(status).get("queue") or _SHARED_QUEUE
 
 
 def _read_error(error: object) -> JsonObject:
+    if isinstance(error, _Unreadable):
+        return {"type": "StoredDataError", "message": error.message}
     if isinstance(error, RunFailure):
         return error.error
     if isinstance(error, BaseException):
@@ -548,11 +760,14 @@ def _read_error(error: object) -> JsonObject:
 
 
 def _read_step(step: StepInfo) -> StepRecord:
-    error = step["error"]
+    error: object = step["error"]
+    output = step["output"]
+    if isinstance(output, _Unreadable):
+        output, error = None, output
     return StepRecord(
         position=step["function_id"],
         key=step["function_name"],
-        result=step["output"],
+        result=output,
         error=None if error is None else _read_error(error),
         started_at=_to_seconds(step["started_at_epoch_ms"]),
         ended_at=_to_seconds(step["completed_at_epoch_ms"]),

@@ -75,8 +75,8 @@ class Workflow:
         self.schedule = schedule
         self.timetable = read_timetable(self.id, schedule)
         self.trigger = read_trigger(self.id, trigger_on_event, batch_size, batch_timeout_seconds)
-        check_starts(self)
         self.read_signature()
+        check_starts(self)
 
     def read_signature(self) -> None:
         """Read what the function takes and returns. Raises ConfigurationError for one that no run could call."""
@@ -221,7 +221,10 @@ def build_queue(given: QueueLike | None) -> Queue | None:
         return given
     if isinstance(given, str):
         return Queue(given)
-    return Queue(**given)
+    try:
+        return Queue(**given)
+    except TypeError as error:
+        raise ConfigurationError(f"a queue is given as {given!r}: {error}", hint='use Queue("mail", 5)') from None
 
 
 def _read_payload_parameter(function: Callable[..., Any], name: str) -> inspect.Parameter | None:

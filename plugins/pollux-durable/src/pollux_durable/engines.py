@@ -82,6 +82,14 @@ class Engine(Protocol):
         """Begin to carry out runs."""
         ...
 
+    def drain(self) -> None:
+        """Begin no more runs here. Those that go on are left to."""
+        ...
+
+    def describe(self) -> dict[str, str]:
+        """Return the versions of what stands below, by name, for a diagnosis."""
+        ...
+
     def close(self) -> None:
         """End all threads. Runs that go on are carried on by whoever recovers them."""
         ...
@@ -99,9 +107,15 @@ class Engine(Protocol):
         ...
 
     def list_runs(
-        self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0
+        self,
+        *,
+        name: str | None = None,
+        statuses: Sequence[EngineStatus] = (),
+        prefix: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> list[EngineRun]:
-        """Return runs, the newest first."""
+        """Return runs, the newest first; with a ``prefix`` those whose ids begin with it."""
         ...
 
     def list_steps(self, execution_id: str) -> list[StepRecord]:
@@ -128,11 +142,14 @@ class Engine(Protocol):
         """Have stopped runs go on, through their queues."""
         ...
 
-    def rewind(self, execution_id: str, position: int) -> None:
-        """Have an ended run go on from a step, whose record and all later ones are dropped."""
+    def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:
+        """Have an ended run go on from a step, whose record and all later ones are dropped.
+
+        Workers of ``version`` carry it on, by default those of the version that it had.
+        """
         ...
 
-    def fork(self, execution_id: str, position: int, fork_id: str) -> None:
+    def fork(self, execution_id: str, position: int, fork_id: str, version: str | None = None) -> None:
         """Start another run that has recorded what this one had before a step."""
         ...
 

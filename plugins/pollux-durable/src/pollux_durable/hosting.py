@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pollux_durable.data.runs import ENDED, RunInfo, RunRequest
-from pollux_durable.errors import RunCancelledError, RunFailedError, WorkflowTimeoutError
+from pollux_durable.errors import RunCancelledError, RunFailedError, StoredDataError, WorkflowTimeoutError
 from pollux_durable.following import follow_topic
 from pollux_durable.lanes import LanePool
 from pollux_durable.notifying import ChangeSignal
@@ -19,7 +19,7 @@ from pollux_durable.suspending import publish_answer
 from pollux_durable.tables.calls import CallTable
 from pollux_durable.tables.events import EventTable
 from pollux_durable.tables.schedules import ScheduleTable
-from pollux_durable.tables.schema import create_tables
+from pollux_durable.tables.schema import check_tables, create_tables
 from pollux_durable.tables.sessions import SessionTable
 from pollux_durable.tables.states import StateTable
 from pollux_durable.tables.triggers import TriggerTable
@@ -59,7 +59,7 @@ class Host:
         self.engine = engine
         self.store = store
         self.registry = registry
-        create_tables(engine.database)
+        (create_tables if settings.execute else check_tables)(engine.database)
         self.events = EventTable(engine.database, store)
         self.waits = WaitTable(engine.database)
         self.states = StateTable(engine.database, store)
@@ -86,7 +86,7 @@ class Host:
         if self.is_foreign:
             raise ConfigurationError(
                 "durable workflows were set up in the parent process, whose connections a fork must not use",
-                hint="call configure() in each process, after the fork; or start processes with 'spawn'",
+                hint="fork before the first run, or start processes with 'spawn'",
             )
 
     @property
@@ -100,8 +100,8 @@ class Host:
         """Start runs."""
         self.check_process()
         for request in requests:
-            workflow = self.registry.find(request.workflow_id)
-            if workflow.queue is not None and workflow.queue.name == request.queue:
+            workflow = self.registry.get(request.workflow_id)
+            if workflow is not None and workflow.queue is not None and workflow.queue.name == request.queue:
                 self.engine.register_queue(workflow.queue)
         self.engine.start(requests)
 
@@ -123,11 +123,14 @@ class Host:
         *,
         workflow_id: str | None = None,
         statuses: Sequence[EngineStatus] = (),
+        prefix: str | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> list[RunInfo]:
-        """Return runs, the newest first."""
-        return self._describe(self.engine.list_runs(name=workflow_id, statuses=statuses, limit=limit, offset=offset))
+        """Return runs, the newest first; with a ``prefix`` those whose ids begin with it."""
+        return self._describe(
+            self.engine.list_runs(name=workflow_id, statuses=statuses, prefix=prefix, limit=limit, offset=offset)
+        )
 
     def _describe(self, runs: Sequence[EngineRun]) -> list[RunInfo]:
         open_ids = [run.execution_id for run in runs if run.status not in ("completed", "failed")]
@@ -136,18 +139,17 @@ class Host:
         infos = []
         for run in runs:
             wait = waits.get(run.execution_id)
-            status = self._find_status(run, is_cancelled=run.execution_id in cancelled, is_waiting=wait is not None)
+            status = self._find_status(run, is_cancelled=run.execution_id in cancelled)
             infos.append(_describe_run(run, status, wait.step_key if wait and status == "waiting" else None))
         return infos
 
-    def _find_status(self, run: EngineRun, *, is_cancelled: bool, is_waiting: bool) -> RunStatus:
+    def _find_status(self, run: EngineRun, *, is_cancelled: bool) -> RunStatus:
         if run.status in ("completed", "failed"):
             return run.status
         if is_cancelled:
             return "pending_cancel" if run.status == "running" or run.execution_id in self.active else "cancelled"
-        if run.status == "stopped":
-            return "waiting" if is_waiting else "cancelled"
-        return _STATUSES[run.status]
+        # Its wait may have been removed since the run was read: it goes on already.
+        return "waiting" if run.status == "stopped" else _STATUSES[run.status]
 
     # Waiting
 
@@ -212,7 +214,10 @@ class Host:
     def open_result(self, info: RunInfo) -> Any:
         """Return the result of an ended run, as the type that its workflow declares. Raises RunFailedError."""
         if info.status == "completed":
-            return self.registry.find(info.workflow_id).restore_result(info.result)
+            if info.error_type == StoredDataError.__name__:
+                raise StoredDataError(f"the result of run {info.execution_id!r} cannot be read: {info.error}")
+            workflow = self.registry.get(info.workflow_id)
+            return info.result if workflow is None else workflow.restore_result(info.result)
         kind = RunCancelledError if info.status == "cancelled" else RunFailedError
         reason = "was cancelled" if info.status == "cancelled" else f"failed: {info.error_type}: {info.error}"
         raise kind(
@@ -245,8 +250,10 @@ class Host:
     def cancel(self, execution_ids: Sequence[str], *, aborts: bool = False) -> None:
         """Cancel runs and all that they have started. Model calls in flight end, or are aborted."""
         self.check_process()
-        for execution_id in self._find_family(execution_ids):
-            self.waits.cancel([execution_id])
+        # One that is being cancelled may be aborted still.
+        again = execution_ids if aborts else ()
+        for execution_id in sorted({*self._find_family(execution_ids), *again}):
+            self.waits.cancel([execution_id], aborts=aborts)
             self.engine.stop(execution_id)
             run = self.active.get(execution_id)
             if run is not None:
@@ -301,6 +308,10 @@ class Host:
         for run in [*self.active.values()]:
             run.stop()
         self.lanes.close()
+        try:
+            self.workers.mark_gone(self.engine.executor_id)
+        except Exception as error:  # noqa: BLE001 - a database that is away; others find out when the lease is over
+            log.warning("other workers could not be told of the end: %s: %s", type(error).__name__, error)
         self.engine.close()
 
 
@@ -326,9 +337,11 @@ def _describe_run(run: EngineRun, status: RunStatus, waits_for: str | None) -> R
         result=run.result,
         error=error.get("message"),
         error_type=error.get("type"),
-        created_at=run.created_at,
+        # The engine may count in whole seconds; a fork has the request of the run that it was made from.
+        created_at=max(run.created_at, request.created_at),
         started_at=run.started_at,
-        ended_at=run.ended_at,
+        # A run that waits is stopped, which the engine takes for an end.
+        ended_at=run.ended_at if status in ENDED else None,
         parent_execution_id=request.parent_execution_id,
         root_execution_id=run.execution_id if is_root else request.root_execution_id,
         root_workflow_id=request.root_workflow_id,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pollux_durable.data.runs import RunRequest
 from pollux_durable.data.values import convert_to_json
+from pollux_durable.retrying import fork_run, list_children, retry_run
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -80,10 +81,6 @@ class ExecutionHandle:
         """The step that started it."""
         return self.get().step_key
 
-    def steps(self) -> list[StepRecord]:
-        """Return the steps that have ended, in their order."""
-        return self._host.engine.list_steps(self.id)
-
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the run, at most ``timeout`` seconds, and return its result.
 
@@ -107,6 +104,31 @@ class ExecutionHandle:
     def answer(self, step_key: str, data: Any = None) -> None:
         """Answer the step in which the run is suspended. Raises ConfigurationError if it is not."""
         self._host.answer(self.id, step_key, convert_to_json(data, "the answer"))
+
+    def retry(self, *, from_step: str | None = None, version: str | None = None) -> None:
+        """Have the run, which has ended, go on from a step, by default from the one that ended it.
+
+        What the step and all later ones have recorded is dropped, and so are the runs that they have started. Workers
+        of ``version`` carry it on, by default those of the version that it had. Raises ConfigurationError for a run
+        that goes on, and for a step that it has not recorded.
+        """
+        retry_run(self._host, self.id, from_step=from_step, version=version)
+
+    def fork(self, *, from_step: str, execution_id: str | None = None, version: str | None = None) -> ExecutionHandle:
+        """Start another run that has the records of this one up to a step; return its handle.
+
+        Raises ConfigurationError for a step that the run has not recorded, and for an id that is taken.
+        """
+        fork_id = fork_run(self._host, self.id, from_step=from_step, fork_id=execution_id, version=version)
+        return ExecutionHandle(self._host, fork_id)
+
+    def steps(self) -> list[StepRecord]:
+        """Return the steps of the run that have ended, in their order."""
+        return self._host.engine.list_steps(self.id)
+
+    def children(self) -> list[RunInfo]:
+        """Return the runs that its steps have started, the oldest first."""
+        return list_children(self._host, self.id)
 
     def events(self, *, last_sequence_id: int = 0, timeout: float | None = None) -> Iterator[EventPayload]:
         """Yield the events of the run and of all below its root, from the first on, until the run has ended."""

@@ -127,6 +127,15 @@ class MemoryEngine:
         self._clock.start()
         self._begin_queued()
 
+    def drain(self) -> None:
+        """Begin no more runs here."""
+        with self._lock:
+            self._is_open = False
+
+    def describe(self) -> dict[str, str]:
+        """Return nothing: there is no database below."""
+        return {}
+
     def close(self) -> None:
         """Carry out nothing more, and forget all."""
         with self._lock:
@@ -160,12 +169,24 @@ class MemoryEngine:
         return {name: run.status for name, run in self.read_runs(execution_ids).items()}
 
     def list_runs(
-        self, *, name: str | None = None, statuses: Sequence[EngineStatus] = (), limit: int = 100, offset: int = 0
+        self,
+        *,
+        name: str | None = None,
+        statuses: Sequence[EngineStatus] = (),
+        prefix: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> list[EngineRun]:
         """Return runs, the newest first."""
         with self._lock:
             runs = [stored.run for stored in reversed(self._runs.values())]
-        fitting = [run for run in runs if name in {None, run.name} and (not statuses or run.status in statuses)]
+        fitting = [
+            run
+            for run in runs
+            if name in {None, run.name}
+            and (not statuses or run.status in statuses)
+            and run.execution_id.startswith(prefix or "")
+        ]
         return fitting[offset : offset + limit]
 
     def list_steps(self, execution_id: str) -> list[StepRecord]:
@@ -187,7 +208,7 @@ class MemoryEngine:
                 self._change(execution_id, {"stopped"}, "queued")
         self._begin_queued()
 
-    def rewind(self, execution_id: str, position: int) -> None:
+    def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:
         """Have an ended run go on from a step."""
         with self._lock:
             stored = self._runs[execution_id]
@@ -196,7 +217,7 @@ class MemoryEngine:
             self._change(execution_id, {"completed", "failed", "stopped"}, "queued")
         self._begin_queued()
 
-    def fork(self, execution_id: str, position: int, fork_id: str) -> None:
+    def fork(self, execution_id: str, position: int, fork_id: str, version: str | None = None) -> None:
         """Start another run from a step of this one."""
         with self._lock:
             stored = self._runs[execution_id]

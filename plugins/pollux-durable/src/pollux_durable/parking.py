@@ -7,7 +7,7 @@ for has it go on, and the function of the run begins again, over the steps that 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import attrs
 
@@ -38,8 +38,7 @@ class Waiter:
     def wait(self, wait: Wait, look: Look, *, threshold_s: float | None = None) -> list[Json]:
         """Return what ``look`` finds; an empty list if it finds nothing until ``wake_at``. Raises RunStopped to park.
 
-        It is called inside of a step, which is carried out anew when the run goes on. ``wake_at`` is then the one of
-        the first time.
+        It is called again when the run goes on. ``wake_at`` is then the one of the first time.
         """
         known = self._host.waits.find([wait.execution_id]).get(wait.execution_id)
         wake_at = known.wake_at if known is not None and known.step_key == wait.step_key else wait.wake_at
@@ -71,16 +70,20 @@ class Waiter:
                 raise RunStopped
 
     def _park(self, wait: Wait, look: Look) -> None:
-        """Stop the run. What arrives while it does so wakes it at once."""
-        waits, engine = self._host.waits, self._host.engine
         deadline = self._run.deadline
         if deadline is not None:
             wait = attrs.evolve(wait, wake_at=min(deadline, wait.wake_at or deadline))
-        waits.add(wait)
-        engine.stop(wait.execution_id)
-        waits.mark_parked(wait.execution_id)
-        if waits.find_cancelled([wait.execution_id]):
-            waits.remove(wait.execution_id)
-        elif look() or (wait.wake_at is not None and wait.wake_at <= time.time()):
-            self._host.wake([wait.execution_id])
-        raise RunStopped
+        park(self._host, wait, lambda: bool(look()) or (wait.wake_at is not None and wait.wake_at <= time.time()))
+
+
+def park(host: Host, wait: Wait, is_due: Callable[[], bool]) -> NoReturn:
+    """Stop a run until it is woken, at once if its wait is due by then. One that was cancelled stays so."""
+    waits = host.waits
+    waits.add(wait)
+    host.engine.stop(wait.execution_id)
+    waits.mark_parked(wait.execution_id)
+    if waits.find_cancelled([wait.execution_id]):
+        waits.remove(wait.execution_id)
+    elif is_due():
+        host.wake([wait.execution_id])
+    raise RunStopped

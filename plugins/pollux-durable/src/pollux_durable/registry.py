@@ -47,6 +47,10 @@ class Registry:
             )
         return workflow
 
+    def get(self, workflow_id: str) -> Workflow | None:
+        """Return the workflow of an id, None if it is not declared here."""
+        return self._workflows.get(workflow_id)
+
     def list_all(self) -> list[Workflow]:
         """Return all workflows."""
         return [*self._workflows.values()]

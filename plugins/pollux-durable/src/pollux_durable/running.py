@@ -10,10 +10,17 @@ import attrs
 
 from pollux_durable.contexts import ActiveRun, WorkflowContext, current_run
 from pollux_durable.data.runs import RunRequest
-from pollux_durable.errors import RunFailure, RunStopped, StepExecutionError, StepOrderError, describe_error
+from pollux_durable.errors import (
+    RunFailure,
+    RunStopped,
+    StepExecutionError,
+    StepOrderError,
+    StoredDataError,
+    describe_error,
+)
 from pollux_durable.hooks import HookContext, run_hooks
 from pollux_durable.hosting import build_state_target
-from pollux_durable.parking import Waiter
+from pollux_durable.parking import Waiter, park
 from pollux_durable.stepping import Steps
 from pollux_durable.tables.waits import Wait
 from pollux_sync.errors import APIError, ConfigurationError
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from pollux_durable.hosting import Host
 
 #: Failures that would only come again.
-_FINAL = (StepExecutionError, StepOrderError, ConfigurationError)
+_FINAL = (StepExecutionError, StepOrderError, StoredDataError, ConfigurationError)
 _STATE_STEP = "pollux:state"
 _PAUSE_STEP = "pollux:pause"
 
@@ -117,7 +124,15 @@ class Runner:
             return None
         if workflow.state_scope == "execution":
             return schema(**(initial or {}))
-        kept = self._host.engine.run_step(_STATE_STEP, partial(self._acquire_state, run, workflow))
+        acquired = []
+
+        def acquire() -> Json:
+            acquired.append(self._acquire_state(run, workflow))
+            return acquired[0]
+
+        kept = self._host.engine.run_step(_STATE_STEP, acquire)
+        if not acquired:  # a run that was cancelled has given it back
+            self._acquire_state(run, workflow)
         return schema(**(initial if initial is not None else kept or {}))
 
     def _acquire_state(self, run: ActiveRun, workflow: Workflow) -> JsonObject | None:
@@ -144,6 +159,8 @@ class Runner:
             f"{_STATE_STEP}:save",
             lambda: self._host.states.save(workflow.id, scope, run.execution_id, state),
         )
+        # Where the step is replayed, the run has taken the state once more.
+        self._host.states.release(workflow.id, scope, run.execution_id)
         self._host.wake_waiting_for({build_state_target(workflow.id, scope)})
 
     # Ends
@@ -155,7 +172,9 @@ class Runner:
         return is_final or run.read_failures() >= workflow.max_retries
 
     def _fail(self, run: ActiveRun, error: Exception) -> None:
-        """Begin the run again where that may help: raises RunStopped then."""
+        """Begin the run again where that may help: raises RunStopped then, and for a run that was cancelled."""
+        if self._host.waits.find_cancelled([run.execution_id]):
+            raise RunStopped
         try:
             is_last = self._is_last(run, error)
         except ConfigurationError:  # the workflow itself is not declared here
@@ -176,12 +195,8 @@ class Runner:
             self._begin_again(run, _PAUSE_STEP)
 
     def _begin_again(self, run: ActiveRun, step_key: str) -> NoReturn:
-        waits = self._host.waits
-        waits.add(Wait(execution_id=run.execution_id, step_key=step_key, kind="retry", wake_at=time.time()))
-        self._host.engine.stop(run.execution_id)
-        waits.mark_parked(run.execution_id)
-        self._host.wake([run.execution_id])
-        raise RunStopped
+        wait = Wait(execution_id=run.execution_id, step_key=step_key, kind="retry", wake_at=time.time())
+        park(self._host, wait, lambda: True)
 
     def _announce_end(self, run: ActiveRun) -> None:
         self._host.changes.announce()

@@ -21,7 +21,7 @@ from pollux_durable.data.values import convert_to_json, read_result_type, restor
 from pollux_durable.errors import DuplicateStepError, RunStopped, StepExecutionError, describe_error
 from pollux_durable.invoking import ExecutionHandle, build_child, check_timeout
 from pollux_durable.parking import Waiter
-from pollux_durable.suspending import build_answer_topic
+from pollux_durable.suspending import build_answer_topic, build_once
 from pollux_durable.tables.waits import Wait
 from pollux_sync.errors import ConfigurationError
 
@@ -155,8 +155,12 @@ class Steps:
             concurrency_key=concurrency_key,
             run_timeout_seconds=run_timeout_seconds,
         )
-        self.record(key, lambda: self._host.start([request]))
-        return ExecutionHandle(self._host, request.execution_id)
+        return ExecutionHandle(self._host, self.record(key, partial(self._start, [request]))[0])
+
+    def _start(self, requests: Sequence[RunRequest]) -> list[str]:
+        """Start runs; return their ids, which are recorded: a fork of this run knows its children by them."""
+        self._host.start(requests)
+        return [request.execution_id for request in requests]
 
     def invoke_and_wait(
         self,
@@ -192,8 +196,7 @@ class Steps:
     def batch_invoke(self, key: str, inputs: Sequence[BatchWorkflowInput]) -> list[ExecutionHandle]:
         """Start many workflows together; return their handles in order."""
         requests = [self._build_batch_child(key, number, given) for number, given in enumerate(inputs)]
-        self.record(key, lambda: self._host.start(requests))
-        return [ExecutionHandle(self._host, request.execution_id) for request in requests]
+        return [ExecutionHandle(self._host, name) for name in self.record(key, partial(self._start, requests))]
 
     def batch_invoke_and_wait(self, key: str, inputs: Sequence[BatchWorkflowInput]) -> list[BatchStepResult]:
         """Start many workflows together, and return their outcomes in order. A failure is one of them."""
@@ -256,11 +259,13 @@ class Steps:
                     ended[info.execution_id] = _describe_outcome(info)
             return [[ended[name] for name in execution_ids]] if len(ended) == len({*execution_ids}) else []
 
-        # The last one is likely to end last: with it most others have.
-        target = next((name for name in reversed(execution_ids) if name not in ended), None)
-        wait = Wait(execution_id=self._run.execution_id, step_key=key, kind="run", target=target)
-        (outcomes,) = self._waiter.wait(wait, look) if execution_ids else [[]]
-        return [*outcomes]
+        found = look()
+        if not found:
+            # The last one is likely to end last: with it most others have.
+            target = next(name for name in reversed(execution_ids) if name not in ended)
+            wait = Wait(execution_id=self._run.execution_id, step_key=key, kind="run", target=target)
+            found = self._waiter.wait(wait, look)
+        return [*found[0]]
 
     def _open_run(self, key: str, workflow_id: str, outcome: JsonObject) -> Any:
         value = _open_outcome(key, outcome, Any)
@@ -308,14 +313,9 @@ class Steps:
         self._sleep(key, check)
 
     def _sleep(self, key: str, find_end: Callable[[], float]) -> None:
-        def sleep() -> None:
-            is_known = self._is_waiting(key)
-            wake_at = None if is_known else find_end()
-            self._waiter.wait(
-                Wait(execution_id=self._run.execution_id, step_key=key, kind="sleep", wake_at=wake_at), list
-            )
-
-        self.record(key, sleep)
+        # The end is what is recorded: a run that goes on after a crash or a cancel does not wait anew.
+        wake_at = self.record(key, find_end)
+        self._waiter.wait(Wait(execution_id=self._run.execution_id, step_key=key, kind="sleep", wake_at=wake_at), list)
 
     def _is_waiting(self, key: str) -> bool:
         wait = self._host.waits.find([self._run.execution_id]).get(self._run.execution_id)
@@ -337,32 +337,35 @@ class Steps:
             event_type=event_type,
             data=convert_to_json(data, f"the data of event {key!r}"),
             execution_id=self._run.execution_id,
-            once=f"{self._run.execution_id}:{key}",
+            once=build_once(self._run.execution_id, key),
         )
         return self._host.publish([draft])[0]
 
     def wait_for_event(
         self, key: str, topic: str, *, event_type: str | None = None, timeout: float | None = None
     ) -> EventPayload:
-        """Return the first event of a topic since this run began, the next one in each further wait.
+        """Return the first event of a topic since this run was created that it has not waited for before.
 
         Raises StepExecutionError if there is none within ``timeout`` seconds.
         """
         check_timeout(timeout)
         outcome = self.record(key, partial(self._wait_event, key, topic, event_type, timeout))
         event = EventPayload.from_dict(_open_outcome(key, outcome, Any))
-        self._run.seen_events[topic] = event.sequence_id
+        self._run.taken_events.setdefault(topic, set()).add(event.sequence_id)
+        self._run.newest_taken[topic, event_type] = event.sequence_id
         return event
 
     def _wait_event(
         self, key: str, topic: str, event_type: str | None, timeout: float | None, *, is_short: bool = True
     ) -> JsonObject:
-        after = self._run.seen_events.get(topic)
-        first = self._host.events.find_id_before(self._run.request.created_at) if after is None else after
+        newest = self._run.newest_taken.get((topic, event_type))
+        after = self._host.events.find_id_before(self._run.request.created_at) if newest is None else newest
+        # A wait for another type of the topic may have taken some of these.
+        taken = {number for number in self._run.taken_events.get(topic, ()) if number > after}
 
         def look() -> list[JsonObject]:
-            events = self._host.events.read(topic, after=first, event_type=event_type, limit=1)
-            return [event.to_dict() for event in events]
+            events = self._host.events.read(topic, after=after, event_type=event_type, limit=len(taken) + 1)
+            return [event.to_dict() for event in events if event.sequence_id not in taken][:1]
 
         wait = Wait(
             execution_id=self._run.execution_id,
@@ -421,7 +424,11 @@ class Steps:
     def record(self, key: str, function: Callable[[], Json]) -> Json:
         """Return what a step returned, or call ``function`` and record its JSON value; nothing if it raises."""
         self.enter(key)
-        return self._host.engine.run_step(key, function)
+        self._run.current_step = key
+        try:
+            return self._host.engine.run_step(key, function)
+        finally:
+            self._run.current_step = None
 
     def enter(self, key: str) -> str:
         """Take a step key for a step that begins now; return it. Raises DuplicateStepError if it is taken."""
@@ -430,6 +437,11 @@ class Steps:
             raise ConfigurationError(
                 f"step {key!r} is called in another thread than its workflow",
                 hint="use ctx.step.map for work in several threads",
+            )
+        if self._run.current_step is not None:
+            raise ConfigurationError(
+                f"step {key!r} is called inside of step {self._run.current_step!r}",
+                hint="call one after the other in the workflow",
             )
         if key in self._run.step_keys:
             raise DuplicateStepError(f"two steps have the key {key!r}", hint="number the keys of a loop")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pollux_durable.data.events import EventDraft
+from pollux_durable.data.runs import ENDED
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,19 +18,46 @@ def build_answer_topic(execution_id: str, step_key: str) -> str:
     return f"answer/{execution_id}/{step_key}"
 
 
+def find_suspended_step(host: Host, execution_id: str) -> str:
+    """Return the step in which a run is suspended. Raises ConfigurationError if it is not."""
+    info = host.read_run(execution_id)
+    wait = host.waits.find([execution_id]).get(execution_id)
+    if wait is None or wait.target != build_answer_topic(execution_id, wait.step_key):
+        where = "" if wait is None else f" in step {wait.step_key!r}, for no answer"
+        raise ConfigurationError(
+            f"run {execution_id!r} is {info.status}{where}", hint=f"pollux-sync durable show {execution_id}"
+        )
+    return wait.step_key
+
+
 def publish_answer(host: Host, execution_id: str, step_key: str, data: Json) -> None:
     """Answer a suspended step. Raises ConfigurationError if it is not suspended, or was answered otherwise."""
-    info = host.read_run(execution_id)
     topic = build_answer_topic(execution_id, step_key)
-    earlier = host.events.read(topic, limit=1)
-    if earlier:
-        if earlier[0].data == data:
-            return
+    if not host.events.read(topic, limit=1):
+        _check_suspended(host, execution_id, step_key, topic)
+        host.publish([EventDraft(topic=topic, event_type=f"resume_{step_key}", data=data, once=f"{topic}:once")])
+    # Of two that answer at the same time the first counts.
+    (answer,) = host.events.read(topic, limit=1)
+    if answer.data != data:
         raise ConfigurationError(f"step {step_key!r} of run {execution_id!r} has its answer already")
-    asked = host.events.read(info.topic, event_type=f"suspend_{step_key}")
-    if not any(event.execution_id == execution_id for event in asked):
-        raise ConfigurationError(
-            f"run {execution_id!r} is {info.status} and not suspended in step {step_key!r}",
-            hint=f"pollux-sync durable show {execution_id}",
-        )
-    host.publish([EventDraft(topic=topic, event_type=f"resume_{step_key}", data=data, once=f"{topic}:once")])
+
+
+def _check_suspended(host: Host, execution_id: str, step_key: str, topic: str) -> None:
+    wait = host.waits.find([execution_id]).get(execution_id)
+    if wait is not None and wait.target == topic:
+        return
+    info = host.read_run(execution_id)
+    if info.status not in ENDED:
+        # It may be about to wait, or have waited until its timeout.
+        is_asked = host.events.has(build_once(execution_id, f"suspend:{step_key}"))
+        if is_asked and all(step.key != step_key for step in host.engine.list_steps(execution_id)):
+            return
+    raise ConfigurationError(
+        f"run {execution_id!r} is {info.status} and not suspended in step {step_key!r}",
+        hint=f"pollux-sync durable show {execution_id}",
+    )
+
+
+def build_once(execution_id: str, step_key: str) -> str:
+    """Return what marks the event that a step publishes, so that it is published once."""
+    return f"{execution_id}:{step_key}"

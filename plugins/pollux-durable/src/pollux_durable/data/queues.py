@@ -6,6 +6,9 @@ import attrs
 
 from pollux_sync.errors import ConfigurationError
 
+#: The queue of runs that have none of their own. It has no limit across workers.
+SHARED_QUEUE = "pollux"
+
 
 @attrs.frozen
 class Queue:
@@ -31,10 +34,11 @@ class Queue:
                     f"{name} of queue {self.name!r} is {limit!r}", hint="use a whole number from 1 on"
                 )
         if self.rate_limit is not None:
-            self._check_rate(*self.rate_limit)
+            self._check_rate(self.rate_limit)
 
-    def _check_rate(self, count: float, period_s: float) -> None:
-        if count < 1 or period_s <= 0:
+    def _check_rate(self, given: object) -> None:
+        numbers = [n for n in given if isinstance(n, int | float)] if isinstance(given, tuple | list) else []
+        if len(numbers) != len(("count", "period")) or numbers[0] < 1 or numbers[1] <= 0:
             raise ConfigurationError(
                 f"rate_limit of queue {self.name!r} is {self.rate_limit!r}",
                 hint="use (count, seconds), such as (100, 60.0)",

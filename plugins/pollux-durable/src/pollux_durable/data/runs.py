@@ -57,7 +57,8 @@ class RunRequest:
 class EngineRun:
     """A run as an engine stores it. Times are in seconds since the epoch.
 
-    ``result`` is what the run returned, ``error`` what it failed with: see `describe_error`.
+    ``result`` is what the run returned, ``error`` what it failed with: see `describe_error`. One that is not readable
+    was written with a codec that is missing here, or by something else.
     """
 
     execution_id: str
@@ -72,6 +73,7 @@ class EngineRun:
     queue: str | None = None
     executor_id: str | None = None
     version: str | None = None
+    is_readable: bool = True
 
 
 @attrs.frozen(kw_only=True)

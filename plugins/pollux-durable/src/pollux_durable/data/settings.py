@@ -10,7 +10,7 @@ import attrs
 from pollux_sync.errors import ConfigurationError
 
 #: A user name and password in a URL, with what separates them from the host.
-_CREDENTIALS = re.compile(r"//[^/@]*@")
+_CREDENTIALS = re.compile(r"//.*@")
 
 
 @attrs.frozen(kw_only=True)
@@ -20,13 +20,19 @@ class DurableSettings:
     Only workers of the same ``version`` carry a run on. A worker that has not been heard of for ``lease_s`` counts as
     dead. A run that waits for longer than ``wait_threshold_s`` gives its thread back. ``durability="full"`` waits for
     the disk at every commit to SQLite; without it the last steps may have to be repeated after a power cut.
+
+    Without ``execute`` this process only looks and submits: workers carry the runs out. A worker takes the runs of
+    ``queues``, by default of all; ``name`` tells it apart from others.
     """
 
-    url: str
+    url: str = attrs.field(repr=False)  # it may hold a password
     version: str = "1"
     lease_s: float = 15.0
     wait_threshold_s: float = 10.0
     durability: Literal["normal", "full"] = "normal"
+    execute: bool = True
+    queues: tuple[str, ...] | None = None
+    name: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if not self.version or not isinstance(self.version, str):
@@ -38,5 +44,5 @@ class DurableSettings:
 
     @property
     def shown_url(self) -> str:
-        """The URL without user name and password."""
-        return _CREDENTIALS.sub("//", self.url)
+        """The URL without user name, password and options."""
+        return _CREDENTIALS.sub("//", self.url.partition("?")[0])

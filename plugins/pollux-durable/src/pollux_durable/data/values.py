@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from weakref import WeakKeyDictionary
 
 from pollux_durable.errors import PayloadError
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import AnswerMismatch, structure, unstructure
 
 if TYPE_CHECKING:
@@ -21,14 +22,15 @@ _PLAIN = (Any, None, type(None), inspect.Parameter.empty, dict, list, str, int, 
 
 def convert_to_json(value: object, subject: str) -> Json:
     """Return the JSON form of a value. Raises PayloadError if it has none."""
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or isinstance(value, str | int):
         return value
-    plain = unstructure(value)
     try:
+        plain = unstructure(value)
         json.dumps(plain, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, ConfigurationError) as error:
         raise PayloadError(
-            f"{subject} has no JSON form: {error}", hint="use dicts, lists, texts, numbers, or typed values of these"
+            f"{subject} has no JSON form: {getattr(error, 'message', error)}",
+            hint="use dicts, lists, texts, numbers, or typed values of these",
         ) from None
     return plain
 

@@ -67,6 +67,11 @@ class EventTable:
             )
         return [self._read_row(row) for row in rows]
 
+    def has(self, once: str) -> bool:
+        """Return whether an event with this mark was published."""
+        with self._database.transact() as transaction:
+            return bool(transaction.execute("SELECT 1 FROM pollux_events WHERE once = :once", {"once": once}))
+
     def find_newest_id(self) -> int:
         """Return the sequence id of the newest event of all topics, 0 if there is none."""
         with self._database.transact() as transaction:
@@ -76,10 +81,12 @@ class EventTable:
     def find_id_before(self, timestamp: float) -> int:
         """Return the sequence id of the newest event that was published before a time, 0 if there is none."""
         with self._database.transact() as transaction:
-            ((newest,),) = transaction.execute(
-                "SELECT MAX(sequence_id) FROM pollux_events WHERE at < :at", {"at": timestamp}
+            # From the newest on: mostly the time is not long ago.
+            rows = transaction.execute(
+                "SELECT sequence_id FROM pollux_events WHERE at < :at ORDER BY sequence_id DESC LIMIT 1",
+                {"at": timestamp},
             )
-        return newest or 0
+        return int(rows[0][0]) if rows else 0
 
     def delete_before(self, timestamp: float) -> int:
         """Delete events that were published before a time; return how many."""

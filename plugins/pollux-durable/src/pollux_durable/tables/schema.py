@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pollux_durable.errors import StoredDataError
+from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pollux_durable.engines import Database
@@ -27,7 +28,9 @@ CREATE TABLE IF NOT EXISTS pollux_waits (
     state TEXT NOT NULL, at {float} NOT NULL);
 CREATE INDEX IF NOT EXISTS pollux_waits_target ON pollux_waits (target);
 CREATE INDEX IF NOT EXISTS pollux_waits_wake_at ON pollux_waits (wake_at);
-CREATE TABLE IF NOT EXISTS pollux_cancels (execution_id TEXT PRIMARY KEY, at {float} NOT NULL);
+CREATE TABLE IF NOT EXISTS pollux_cancels (
+    execution_id TEXT PRIMARY KEY, aborts INTEGER NOT NULL, at {float} NOT NULL);
+CREATE INDEX IF NOT EXISTS pollux_cancels_at ON pollux_cancels (at);
 CREATE TABLE IF NOT EXISTS pollux_retries (execution_id TEXT PRIMARY KEY, failures BIGINT NOT NULL);
 
 CREATE TABLE IF NOT EXISTS pollux_states (
@@ -53,8 +56,26 @@ CREATE TABLE IF NOT EXISTS pollux_pauses (queue TEXT PRIMARY KEY, until {float})
 """
 
 
+_META = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE name = 'pollux_meta'",
+    "postgresql": "SELECT 1 WHERE to_regclass('pollux_meta') IS NOT NULL",
+}
+
+
+def read_version(database: Database) -> int | None:
+    """Return the version of the tables, None if there are none."""
+    with database.transact() as transaction:
+        if not transaction.execute(_META[database.dialect]):
+            return None
+        rows = transaction.execute("SELECT value FROM pollux_meta WHERE name = 'schema'")
+    return int(rows[0][0]) if rows else None
+
+
 def create_tables(database: Database) -> None:
     """Create what is missing. Raises StoredDataError if a newer release has written this database."""
+    # A worker that must not create tables can still begin where they are there.
+    if read_version(database) == SCHEMA_VERSION:
+        return
     kinds = {"serial": _SERIAL[database.dialect], "float": _FLOAT[database.dialect]}
     with database.transact() as transaction:
         if database.dialect == "postgresql":
@@ -67,8 +88,19 @@ def create_tables(database: Database) -> None:
             "INSERT INTO pollux_meta (name, value) VALUES ('schema', :value) ON CONFLICT (name) DO NOTHING",
             {"value": str(SCHEMA_VERSION)},
         )
-        ((version,),) = transaction.execute("SELECT value FROM pollux_meta WHERE name = 'schema'")
-    if int(version) > SCHEMA_VERSION:
+    check_tables(database)
+
+
+def check_tables(database: Database) -> None:
+    """Raise ConfigurationError if the tables are missing, StoredDataError if a newer release has written them."""
+    version = read_version(database)
+    if version is None or version < SCHEMA_VERSION:
+        found = "no tables" if version is None else f"tables of version {version}"
+        raise ConfigurationError(
+            f"the database has {found}, and this release needs those of version {SCHEMA_VERSION}",
+            hint="pollux-sync durable migrate",
+        )
+    if version > SCHEMA_VERSION:
         raise StoredDataError(
             f"the database has tables of version {version}, and this release knows those of {SCHEMA_VERSION}",
             hint="pip install --upgrade pollux-durable",

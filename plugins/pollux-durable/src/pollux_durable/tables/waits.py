@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from pollux_durable.engines import Database, Row
 
+_SELECTED_TOGETHER = 500
+
 
 @attrs.frozen(kw_only=True)
 class Wait:
@@ -72,15 +74,17 @@ class WaitTable:
 
     def find(self, execution_ids: Sequence[str]) -> dict[str, Wait]:
         """Return the waits of these runs."""
-        found: dict[str, Wait] = {}
+        rows = self._select_of("execution_id, step_key, kind, target, wake_at FROM pollux_waits", execution_ids)
+        return {wait.execution_id: wait for wait in map(_read_row, rows)}
+
+    def _select_of(self, columns: str, execution_ids: Sequence[str]) -> list[Row]:
+        rows: list[Row] = []
         with self._database.transact() as transaction:
-            for execution_id in execution_ids:
-                for row in transaction.execute(
-                    "SELECT execution_id, step_key, kind, target, wake_at FROM pollux_waits WHERE execution_id = :id",
-                    {"id": execution_id},
-                ):
-                    found[execution_id] = _read_row(row)
-        return found
+            for first in range(0, len(execution_ids), _SELECTED_TOGETHER):
+                names = {f"id{n}": name for n, name in enumerate(execution_ids[first : first + _SELECTED_TOGETHER])}
+                condition = ", ".join(f":{name}" for name in names)
+                rows += transaction.execute(f"SELECT {columns} WHERE execution_id IN ({condition})", names)
+        return rows
 
     def find_waiting_for(self, targets: Sequence[str]) -> list[Wait]:
         """Return the waits for these topics or runs."""
@@ -116,14 +120,15 @@ class WaitTable:
             )
         return [_read_row(row) for row in rows]
 
-    def cancel(self, execution_ids: Sequence[str]) -> None:
+    def cancel(self, execution_ids: Sequence[str], *, aborts: bool = False) -> None:
         """Note that runs were cancelled: they wait for nothing."""
         with self._database.transact() as transaction:
             for execution_id in execution_ids:
                 transaction.execute(
-                    "INSERT INTO pollux_cancels (execution_id, at) VALUES (:id, :at)"
-                    " ON CONFLICT (execution_id) DO NOTHING",
-                    {"id": execution_id, "at": time.time()},
+                    "INSERT INTO pollux_cancels (execution_id, aborts, at) VALUES (:id, :aborts, :at)"
+                    " ON CONFLICT (execution_id) DO UPDATE SET aborts = :aborts, at = :at"
+                    " WHERE pollux_cancels.aborts < :aborts",
+                    {"id": execution_id, "aborts": int(aborts), "at": time.time()},
                 )
                 transaction.execute("DELETE FROM pollux_waits WHERE execution_id = :id", {"id": execution_id})
 
@@ -134,12 +139,23 @@ class WaitTable:
 
     def find_cancelled(self, execution_ids: Sequence[str]) -> set[str]:
         """Return those of the runs that were cancelled."""
+        return {row[0] for row in self._select_of("execution_id FROM pollux_cancels", execution_ids)}
+
+    def find_cancelled_since(self, timestamp: float) -> dict[str, bool]:
+        """Return the runs that were cancelled since a time, and whether their model calls are to be aborted."""
         with self._database.transact() as transaction:
-            return {
-                execution_id
-                for execution_id in execution_ids
-                if transaction.execute("SELECT 1 FROM pollux_cancels WHERE execution_id = :id", {"id": execution_id})
-            }
+            rows = transaction.execute(
+                "SELECT execution_id, aborts FROM pollux_cancels WHERE at >= :at", {"at": timestamp}
+            )
+        return {str(execution_id): bool(aborts) for execution_id, aborts in rows}
+
+    def list_all(self) -> list[tuple[Wait, str, float]]:
+        """Return all waits, the state of each, and since when it has that."""
+        with self._database.transact() as transaction:
+            rows = transaction.execute(
+                "SELECT execution_id, step_key, kind, target, wake_at, state, at FROM pollux_waits ORDER BY at"
+            )
+        return [(_read_row(row[:5]), str(row[5]), float(row[6])) for row in rows]
 
     def count_failure(self, execution_id: str) -> int:
         """Count a failure of a run that is begun again; return how many there were."""

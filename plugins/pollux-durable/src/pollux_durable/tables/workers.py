@@ -68,6 +68,11 @@ class WorkerTable:
             for executor_id, version, host, pid, beat in rows
         ]
 
+    def mark_gone(self, executor_id: str) -> None:
+        """Let others take over at once what a worker has not ended."""
+        with self._database.transact() as transaction:
+            transaction.execute("UPDATE pollux_workers SET beat = 0 WHERE executor_id = :id", {"id": executor_id})
+
     def remove(self, executor_id: str) -> None:
         """Forget a worker."""
         with self._database.transact() as transaction:
