@@ -6,6 +6,7 @@ import time
 import pytest
 
 from pollux_durable import BatchWorkflowInput, Queue, RunCancelledError, WorkflowTimeoutError, get_handle
+from pollux_durable.activeruns import current_run
 from pollux_sync.errors import ConfigurationError
 
 
@@ -107,7 +108,7 @@ def test_only_a_cancelled_run_is_resumed(memory, declare):
         handle.resume()
 
 
-def test_to_cancel_an_ended_run_changes_nothing(durable, declare):
+def test_to_cancel_an_ended_run_changes_nothing(memory, declare):
     @declare
     def flow(ctx):
         return 1
@@ -208,7 +209,7 @@ def test_a_waiting_run_is_cancelled_when_its_time_is_over(durable, declare):
         flow.invoke(run_timeout_seconds=0.2).result(30)
 
 
-def test_a_child_that_is_out_of_time_fails_its_step(durable, declare):
+def test_a_child_that_is_out_of_time_fails_its_step(memory, declare):
     @declare
     def child(ctx):
         ctx.step.suspend("ask")
@@ -221,7 +222,7 @@ def test_a_child_that_is_out_of_time_fails_its_step(durable, declare):
     assert "was cancelled" in parent.run(timeout=30)
 
 
-def test_a_run_in_time_is_not_cancelled(durable, declare):
+def test_a_run_in_time_is_not_cancelled(memory, declare):
     @declare
     def flow(ctx):
         ctx.step.wait_for("pause", seconds=0.2)
@@ -247,3 +248,22 @@ def test_a_time_that_is_none_is_refused(memory, declare, timeout):
 
     with pytest.raises(ConfigurationError, match="the timeout is"):
         flow.invoke(run_timeout_seconds=timeout)
+
+
+def test_an_abort_ends_what_is_in_flight(memory, declare, begun, gate):
+    def call():
+        withdraw = current_run.get().add_aborter(gate.set)
+        begun.set()
+        gate.wait(30)
+        withdraw()
+
+    @declare
+    def flow(ctx):
+        ctx.step.run("call", call)
+
+    handle = flow.invoke()
+    begun.wait(30)
+    handle.cancel(abort=True)
+    with pytest.raises(RunCancelledError):
+        handle.result(30)
+    assert gate.is_set()

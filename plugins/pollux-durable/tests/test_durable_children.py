@@ -34,7 +34,7 @@ def test_a_child_gives_its_result(durable, declare, double):
     assert parent.run(timeout=30) == 8
 
 
-def test_a_child_may_be_named_by_its_id(durable, declare, double):
+def test_a_child_may_be_named_by_its_id(memory, declare, double):
     @declare
     def parent(ctx):
         return ctx.step.invoke_and_wait("child", double.id, {"n": 4})
@@ -42,7 +42,7 @@ def test_a_child_may_be_named_by_its_id(durable, declare, double):
     assert parent.run(timeout=30) == 8
 
 
-def test_a_child_knows_the_runs_above_it(durable, declare):
+def test_a_child_knows_the_runs_above_it(memory, declare):
     @declare
     def inner(ctx):
         return [ctx.parent_execution_id, ctx.root_execution_id, ctx.root_workflow_id, ctx.session_id, ctx.user_id]
@@ -83,7 +83,7 @@ def test_a_failing_child_fails_the_step_that_waits_for_it(durable, declare, doub
     assert parent.run(timeout=30) == ["child", "StepExecutionError"]
 
 
-def test_a_cancelled_child_fails_the_step_that_waits_for_it(durable, declare, slow, wait_status):
+def test_a_cancelled_child_fails_the_step_that_waits_for_it(memory, declare, slow, wait_status):
     @declare
     def parent(ctx):
         ctx.step.invoke_and_wait("child", slow, {"s": 600})
@@ -138,7 +138,7 @@ def test_many_children_give_their_outcomes_in_order(durable, declare, double):
     assert parent.run(timeout=30) == [[True, 6, False, True], [False, None, True, True], [True, 2, False, True]]
 
 
-def test_children_that_end_in_another_order_give_their_outcomes_in_order(durable, declare, slow):
+def test_children_that_end_in_another_order_give_their_outcomes_in_order(memory, declare, slow):
     @declare
     def parent(ctx):
         inputs = [BatchWorkflowInput(slow.id, {"s": s}) for s in (0.4, 0.2, 0.01)]
@@ -147,7 +147,7 @@ def test_children_that_end_in_another_order_give_their_outcomes_in_order(durable
     assert parent.run(timeout=30) == [0.4, 0.2, 0.01]
 
 
-def test_batch_invoke_gives_handles(durable, declare, double):
+def test_batch_invoke_gives_handles(memory, declare, double):
     @declare
     def parent(ctx):
         handles = ctx.step.batch_invoke("all", [BatchWorkflowInput(double.id, {"n": n}) for n in (1, 2)])
@@ -171,7 +171,7 @@ def test_a_batch_from_outside_gives_outcomes_in_order(durable, double):
     assert "ZeroDivisionError" in results[0].error
 
 
-def test_a_batch_from_outside_gives_handles(durable, double):
+def test_a_batch_from_outside_gives_handles(memory, double):
     assert [handle.result(30) for handle in batch.invoke(double.id, [{"n": 1}, {"n": 2}])] == [2, 4]
 
 

@@ -85,6 +85,7 @@ def place(tmp_path_factory):
     """A folder with a module of workflows, a database, and a worker that carries them out."""
     folder = tmp_path_factory.mktemp("durable-cli")
     (folder / "flows.py").write_text(FLOWS)
+    (folder / "notes.txt").touch()
     url = f"sqlite:///{folder}/durable.db"
     words = [sys.executable, "-m", "pollux_durable.worker", str(folder / "flows.py"), "--url", url, "--name", "w1"]
     with (folder / "worker.txt").open("w") as log:

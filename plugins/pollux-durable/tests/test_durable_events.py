@@ -105,7 +105,7 @@ def test_a_workflow_publishes_an_event_once(durable, declare, topic):
     assert (first.sequence_id, first.data, last.data) == (number, {"n": 1}, "end")
 
 
-def test_the_events_of_a_run_are_followed_until_it_ends(durable, declare):
+def test_the_events_of_a_run_are_followed_until_it_ends(memory, declare):
     @declare
     def child(ctx):
         ctx.step.publish_workflow_event("publish", "from below", "note")

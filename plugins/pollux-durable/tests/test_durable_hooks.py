@@ -29,7 +29,7 @@ def test_changes_of_hooks_add_up(durable, declare):
     assert flow.run({"n": 1}, timeout=30) == 12
 
 
-def test_a_hook_that_fails_ends_the_run(durable, declare, counted):
+def test_a_hook_that_fails_ends_the_run(memory, declare, counted):
     @declare(on_start=lambda ctx, seen: HookResult.fail("not today"))
     def flow(ctx):
         counted("body")
@@ -52,7 +52,7 @@ def test_hooks_after_one_that_fails_are_not_called(memory, declare, counted):
     assert not counted.names
 
 
-def test_a_hook_is_called_once_however_often_the_run_is_replayed(durable, declare, counted):
+def test_a_hook_is_called_once_however_often_the_run_is_replayed(memory, declare, counted):
     @declare(on_start=lambda ctx, seen: counted("hook"))
     def flow(ctx):
         ctx.step.wait_for("pause", seconds=0.2)

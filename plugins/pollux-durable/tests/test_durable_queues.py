@@ -93,7 +93,7 @@ def test_a_run_of_higher_priority_begins_first(durable, declare_staying, watch, 
     assert watch.order == ["first", "high", "low"]
 
 
-def test_a_run_may_be_put_into_another_queue(durable, declare_staying, declare, watch):
+def test_a_run_may_be_put_into_another_queue(memory, declare_staying, declare, watch):
     staying = declare_staying(concurrency_limit=1)
 
     @declare

@@ -28,17 +28,17 @@ def test_a_state_is_kept_between_runs(durable, declare):
     assert [counting.run(timeout=30) for _ in range(3)] == [1, 2, 3]
 
 
-def test_each_session_has_a_state_of_its_own(durable, declare):
+def test_each_session_has_a_state_of_its_own(memory, declare):
     counting = declare_counting(declare)
     assert [counting.run(session_id=name, timeout=30) for name in "abaab"] == [1, 1, 2, 3, 2]
 
 
-def test_a_run_has_a_state_of_its_own_if_it_is_declared_so(durable, declare):
+def test_a_run_has_a_state_of_its_own_if_it_is_declared_so(memory, declare):
     counting = declare_counting(declare, state_scope="execution")
     assert [counting.run(timeout=30) for _ in range(2)] == [1, 1]
 
 
-def test_a_state_begins_as_it_is_asked_to(durable, declare):
+def test_a_state_begins_as_it_is_asked_to(memory, declare):
     counting = declare_counting(declare)
     assert counting.run(initial_state={"count": 10}, timeout=30) == 11
     assert counting.run(timeout=30) == 12
@@ -50,7 +50,7 @@ def test_a_state_of_one_execution_begins_as_it_is_asked_to(memory, declare):
     assert counting.run(initial_state={"count": 10}, timeout=30) == 11
 
 
-def test_a_state_is_the_same_in_each_replay(durable, declare):
+def test_a_state_is_the_same_in_each_replay(memory, declare):
     @declare(state_schema=Counter)
     def flow(ctx):
         ctx.state.count += 1

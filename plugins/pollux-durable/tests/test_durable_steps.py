@@ -85,7 +85,7 @@ def test_a_step_is_tried_three_times_and_its_failure_recorded(durable, declare, 
     assert len(counted) == 3
 
 
-def test_a_step_that_succeeds_at_last_is_a_success(durable, declare, counted):
+def test_a_step_that_succeeds_at_last_is_a_success(memory, declare, counted):
     def fail_twice():
         counted("step")
         if len(counted) < 3:
@@ -150,7 +150,7 @@ def test_map_records_each_call(durable, declare, counted):
     assert sorted(counted.names) == ["a", "b", "c"]
 
 
-def test_map_fails_with_the_first_failure_when_all_have_ended(durable, declare, counted):
+def test_map_fails_with_the_first_failure_when_all_have_ended(memory, declare, counted):
     def invert(n):
         counted(n)
         return 1 / n
@@ -241,7 +241,7 @@ def test_recorded_steps_can_be_read_in_their_order(durable, declare, host):
     assert steps[1].result == {"value": {"n": 2}}
 
 
-def test_a_step_inside_of_a_step_is_refused(durable, declare):
+def test_a_step_inside_of_a_step_is_refused(memory, declare):
     @declare
     def flow(ctx):
         return ctx.step.run("outer", lambda: ctx.step.run("inner", lambda: 1))
@@ -258,3 +258,12 @@ def test_a_result_that_looks_like_an_error_is_a_result(durable, declare):
         return {"error": {"message": "no"}}
 
     assert flow.run(timeout=30) == {"error": {"message": "no"}}
+
+
+def test_a_span_goes_around_what_is_in_its_block(memory, declare):
+    @declare
+    def flow(ctx):
+        with ctx.step.trace("work", {"n": 1}):
+            return ctx.step.run("step", lambda: 1)
+
+    assert flow.run(timeout=30) == 1

@@ -23,7 +23,7 @@ from pollux_sync.plugin import HttpResponse, Reply, TextDelta
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pollux_durable.contexts import ActiveRun
+    from pollux_durable.activeruns import ActiveRun
     from pollux_durable.data.runs import JsonObject
     from pollux_durable.hosting import Host
     from pollux_durable.lanes import Lane

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pollux_durable.beating import Beat
-    from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
+    from pollux_durable.registry import Declared
 
 URL_VARIABLE = "POLLUX_DURABLE_URL"
 DEFAULT_FILE = Path(".pollux") / "durable.db"
@@ -137,7 +137,7 @@ def _launch() -> None:
     try:
         body = Runner(host).carry_out
 
-        def add(workflow: Workflow) -> None:
+        def add(workflow: Declared) -> None:
             if workflow.queue is not None:
                 engine.register_queue(workflow.queue)
             engine.register(workflow.id, body)

@@ -6,7 +6,8 @@ import inspect
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from pollux_durable import configuring
-from pollux_durable.contexts import WorkflowContext, current_run
+from pollux_durable.activeruns import current_run
+from pollux_durable.contexts import WorkflowContext
 from pollux_durable.data.queues import Queue
 from pollux_durable.data.states import WorkflowState
 from pollux_durable.data.values import (

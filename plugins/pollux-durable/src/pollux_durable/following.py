@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pollux_durable.data.runs import ENDED
 from pollux_durable.errors import WorkflowTimeoutError
 
 if TYPE_CHECKING:
@@ -46,3 +47,9 @@ def follow_topic(
             raise WorkflowTimeoutError(f"no event came on {topic!r} within {timeout_s:g} s")
         else:
             host.changes.wait(seen, _LOOK_S)
+
+
+def follow_run(host: Host, execution_id: str, after: int, timeout_s: float | None) -> Iterator[EventPayload]:
+    """Yield the events of a run, and of all below its root, until it has ended. Raises WorkflowTimeoutError."""
+    topic = host.read_run(execution_id).topic
+    return follow_topic(host, topic, after, timeout_s, is_over=lambda: host.read_run(execution_id).status in ENDED)

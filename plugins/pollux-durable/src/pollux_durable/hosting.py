@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_durable.data.runs import ENDED, RunInfo, RunRequest
 from pollux_durable.errors import RunCancelledError, RunFailedError, StoredDataError, WorkflowTimeoutError
-from pollux_durable.following import follow_topic
 from pollux_durable.lanes import LanePool
 from pollux_durable.notifying import ChangeSignal
 from pollux_durable.pausing import QueuePauses
-from pollux_durable.suspending import publish_answer
 from pollux_durable.tables.calls import CallTable
 from pollux_durable.tables.events import EventTable
 from pollux_durable.tables.schedules import ScheduleTable
@@ -31,10 +29,10 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pollux_durable.activeruns import ActiveRun
     from pollux_durable.codecs import JsonStore
-    from pollux_durable.contexts import ActiveRun
-    from pollux_durable.data.events import EventDraft, EventPayload, Suspension
-    from pollux_durable.data.runs import EngineRun, EngineStatus, Json, RunStatus
+    from pollux_durable.data.events import EventDraft, Suspension
+    from pollux_durable.data.runs import EngineRun, EngineStatus, RunStatus
     from pollux_durable.data.settings import DurableSettings
     from pollux_durable.engines import Engine
     from pollux_durable.registry import Registry
@@ -285,11 +283,6 @@ class Host:
         self.waits.revoke_cancel(execution_id)
         self.engine.resume([execution_id])
 
-    def answer(self, execution_id: str, step_key: str, data: Json) -> None:
-        """Answer a suspended step. Raises ConfigurationError if it is not suspended, or was answered otherwise."""
-        self.check_process()
-        publish_answer(self, execution_id, step_key, data)
-
     def notify_suspended(self, suspension: Suspension) -> None:
         """Tell plugins of a run that waits for an answer."""
         for notify in self.notifiers:
@@ -297,11 +290,6 @@ class Host:
                 notify(suspension)
             except Exception as error:  # noqa: BLE001 - the run waits all the same
                 log.warning("a plugin failed over a suspended run: %s: %s", type(error).__name__, error)
-
-    def stream_run(self, execution_id: str, after: int, timeout_s: float | None) -> Iterator[EventPayload]:
-        """Yield the events of a run until it has ended. Raises WorkflowTimeoutError."""
-        topic = self.read_run(execution_id).topic
-        return follow_topic(self, topic, after, timeout_s, is_over=lambda: self.read_run(execution_id).status in ENDED)
 
     def close(self) -> None:
         """End all that this process carries out."""

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pollux_durable.data.runs import RunRequest
 from pollux_durable.data.values import convert_to_json
+from pollux_durable.following import follow_run
 from pollux_durable.retrying import fork_run, list_children, retry_run
+from pollux_durable.suspending import publish_answer
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_durable.contexts import ActiveRun
+    from pollux_durable.activeruns import ActiveRun
     from pollux_durable.data.events import EventPayload
     from pollux_durable.data.runs import RunInfo, RunStatus, StepRecord
-    from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
+    from pollux_durable.registry import Declared
 
 
 class ExecutionHandle:
@@ -103,7 +105,7 @@ class ExecutionHandle:
 
     def answer(self, step_key: str, data: Any = None) -> None:
         """Answer the step in which the run is suspended. Raises ConfigurationError if it is not."""
-        self._host.answer(self.id, step_key, convert_to_json(data, "the answer"))
+        publish_answer(self._host, self.id, step_key, convert_to_json(data, "the answer"))
 
     def retry(self, *, from_step: str | None = None, version: str | None = None) -> None:
         """Have the run, which has ended, go on from a step, by default from the one that ended it.
@@ -132,7 +134,7 @@ class ExecutionHandle:
 
     def events(self, *, last_sequence_id: int = 0, timeout: float | None = None) -> Iterator[EventPayload]:
         """Yield the events of the run and of all below its root, from the first on, until the run has ended."""
-        return self._host.stream_run(self.id, last_sequence_id, timeout)
+        return follow_run(self._host, self.id, last_sequence_id, timeout)
 
 
 class StartSettings(TypedDict, total=False):
@@ -148,7 +150,7 @@ class StartSettings(TypedDict, total=False):
     run_timeout_seconds: float
 
 
-def build_root(workflow: Workflow, payload: Any, settings: StartSettings) -> RunRequest:
+def build_root(workflow: Declared, payload: Any, settings: StartSettings) -> RunRequest:
     """Return the request of a run that no other run starts. Raises ConfigurationError for what cannot work."""
     unknown = sorted(settings.keys() - StartSettings.__annotations__.keys())
     if unknown:
@@ -179,7 +181,7 @@ def build_child(
     host: Host,
     run: ActiveRun,
     key: str,
-    workflow: Workflow | str,
+    workflow: Declared | str,
     payload: Any,
     *,
     initial_state: Any = None,

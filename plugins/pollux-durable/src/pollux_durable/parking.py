@@ -17,7 +17,7 @@ from pollux_durable.hosting import POLL_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pollux_durable.contexts import ActiveRun
+    from pollux_durable.activeruns import ActiveRun
     from pollux_durable.data.runs import Json
     from pollux_durable.hosting import Host
     from pollux_durable.tables.waits import Wait

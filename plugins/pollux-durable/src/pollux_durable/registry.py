@@ -3,26 +3,109 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pollux_durable.declaring import Workflow
+    from pollux_durable.data.events import Trigger
+    from pollux_durable.data.queues import Queue
+    from pollux_durable.data.runs import Json
+    from pollux_durable.data.schedules import Timetable
+    from pollux_durable.data.states import WorkflowState
+
+
+class Declared(Protocol):
+    """A workflow, an agent or a tool, as those see it that start its runs, carry them out and read their results."""
+
+    @property
+    def id(self) -> str:
+        """The id, under which its runs are kept."""
+        ...
+
+    @property
+    def queue(self) -> Queue | None:
+        """The queue of its runs, None for none of their own."""
+        ...
+
+    @property
+    def queue_name(self) -> str | None:
+        """The name of that queue."""
+        ...
+
+    @property
+    def state_schema(self) -> type[WorkflowState] | None:
+        """The class of its state, None without one."""
+        ...
+
+    @property
+    def state_scope(self) -> str:
+        """Whether runs of a session share the state."""
+        ...
+
+    @property
+    def max_retries(self) -> int:
+        """How often a run begins again after a failure."""
+        ...
+
+    @property
+    def on_start(self) -> tuple[Any, ...]:
+        """The hooks before its function."""
+        ...
+
+    @property
+    def on_end(self) -> tuple[Any, ...]:
+        """The hooks after its function."""
+        ...
+
+    @property
+    def schedule(self) -> object:
+        """What its code says of a schedule."""
+        ...
+
+    @property
+    def timetable(self) -> Timetable | None:
+        """The times of its schedule, None without any."""
+        ...
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """The topic whose events start it, None without one."""
+        ...
+
+    def check_payload(self, payload: Any) -> Json:
+        """Return the JSON form of a payload. Raises PayloadError if it does not fit."""
+        ...
+
+    def check_state(self, initial: Any) -> Json:
+        """Return the JSON form of an initial state. Raises PayloadError if it does not fit."""
+        ...
+
+    def build_context(self, **facts: Any) -> Any:
+        """Return the context that a run is handed."""
+        ...
+
+    def execute(self, context: Any, payload: Json) -> Json:
+        """Carry a run out; return the JSON form of its result."""
+        ...
+
+    def restore_result(self, value: Json) -> Any:
+        """Return a result as its declared type."""
+        ...
 
 
 class Registry:
     """The workflows, agents and tools that this process has declared."""
 
     def __init__(self) -> None:
-        self._workflows: dict[str, Workflow] = {}
+        self._workflows: dict[str, Declared] = {}
         self._lock = threading.Lock()
         #: Called with each workflow that is declared after the engine was launched.
-        self.announce: Callable[[Workflow], None] | None = None
+        self.announce: Callable[[Declared], None] | None = None
 
-    def add(self, workflow: Workflow) -> None:
+    def add(self, workflow: Declared) -> None:
         """Add a workflow, once. Raises ConfigurationError if another one has its id."""
         with self._lock:
             known = self._workflows.get(workflow.id)
@@ -37,7 +120,7 @@ class Registry:
         if announce is not None:
             announce(workflow)
 
-    def find(self, workflow_id: str) -> Workflow:
+    def find(self, workflow_id: str) -> Declared:
         """Return the workflow of an id. Raises ConfigurationError if there is none."""
         workflow = self._workflows.get(workflow_id)
         if workflow is None:
@@ -47,11 +130,11 @@ class Registry:
             )
         return workflow
 
-    def get(self, workflow_id: str) -> Workflow | None:
+    def get(self, workflow_id: str) -> Declared | None:
         """Return the workflow of an id, None if it is not declared here."""
         return self._workflows.get(workflow_id)
 
-    def list_all(self) -> list[Workflow]:
+    def list_all(self) -> list[Declared]:
         """Return all workflows."""
         return [*self._workflows.values()]
 

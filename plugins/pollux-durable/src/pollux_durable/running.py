@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
-from pollux_durable.contexts import ActiveRun, WorkflowContext, current_run
+from pollux_durable.activeruns import ActiveRun, current_run
 from pollux_durable.data.runs import RunRequest
 from pollux_durable.errors import (
     RunFailure,
@@ -26,9 +26,10 @@ from pollux_durable.tables.waits import Wait
 from pollux_sync.errors import APIError, ConfigurationError
 
 if TYPE_CHECKING:
+    from pollux_durable.contexts import WorkflowContext
     from pollux_durable.data.runs import Json, JsonObject
-    from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
+    from pollux_durable.registry import Declared
 
 #: Failures that would only come again.
 _FINAL = (StepExecutionError, StepOrderError, StoredDataError, ConfigurationError)
@@ -79,7 +80,7 @@ class Runner:
         self._save_state(run, workflow, context)
         return result
 
-    def _execute(self, workflow: Workflow, context: WorkflowContext, payload: Json) -> Json:
+    def _execute(self, workflow: Declared, context: WorkflowContext, payload: Json) -> Json:
         seen = HookContext(
             workflow_id=workflow.id,
             session_id=context.session_id,
@@ -118,7 +119,7 @@ class Runner:
 
     # State
 
-    def _open_state(self, run: ActiveRun, workflow: Workflow) -> Any:
+    def _open_state(self, run: ActiveRun, workflow: Declared) -> Any:
         schema, initial = workflow.state_schema, run.request.initial_state
         if schema is None:
             return None
@@ -135,7 +136,7 @@ class Runner:
             self._acquire_state(run, workflow)
         return schema(**(initial if initial is not None else kept or {}))
 
-    def _acquire_state(self, run: ActiveRun, workflow: Workflow) -> JsonObject | None:
+    def _acquire_state(self, run: ActiveRun, workflow: Declared) -> JsonObject | None:
         scope = run.request.state_scope
 
         def look() -> list[JsonObject | None]:
@@ -151,7 +152,7 @@ class Runner:
         (state,) = Waiter(self._host, run).wait(wait, look)
         return cast("JsonObject | None", state)
 
-    def _save_state(self, run: ActiveRun, workflow: Workflow, context: WorkflowContext) -> None:
+    def _save_state(self, run: ActiveRun, workflow: Declared, context: WorkflowContext) -> None:
         if workflow.state_schema is None or workflow.state_scope == "execution":
             return
         scope, state = run.request.state_scope, context.state.to_dict()

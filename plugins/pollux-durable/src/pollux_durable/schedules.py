@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pollux_durable.data.schedules import Schedule
-    from pollux_durable.declaring import Workflow
+    from pollux_durable.registry import Declared
 
 
 def create(
-    workflow: Workflow | str,
+    workflow: Declared | str,
     cron: str,
     timezone: str = "UTC",
     key: str = "global",
@@ -42,19 +42,19 @@ def create(
     return _find(found.id, key)
 
 
-def list(workflow: Workflow | str | None = None) -> Sequence[Schedule]:  # noqa: A001 - named as in Polos
+def list(workflow: Declared | str | None = None) -> Sequence[Schedule]:  # noqa: A001 - named as in Polos
     """Return all schedules, or those of a workflow."""
     return configuring.find_host().schedules.list_all(None if workflow is None else _read_id(workflow))
 
 
-def pause(workflow: Workflow | str, key: str = "global") -> Schedule:
+def pause(workflow: Declared | str, key: str = "global") -> Schedule:
     """Have nothing started by a schedule until it is resumed; return it. Raises ConfigurationError if there is none."""
     workflow_id = _read_id(workflow)
     configuring.find_host().schedules.set_paused(workflow_id, key, is_paused=True)
     return _find(workflow_id, key)
 
 
-def resume(workflow: Workflow | str, key: str = "global") -> Schedule:
+def resume(workflow: Declared | str, key: str = "global") -> Schedule:
     """Have a paused schedule go on, with its next time; return it. Raises ConfigurationError if there is none."""
     workflow_id = _read_id(workflow)
     schedule = _find(workflow_id, key)
@@ -65,7 +65,7 @@ def resume(workflow: Workflow | str, key: str = "global") -> Schedule:
     return schedule
 
 
-def delete(workflow: Workflow | str, key: str = "global") -> None:
+def delete(workflow: Declared | str, key: str = "global") -> None:
     """Remove a schedule. One that ``@workflow`` declares is there again at the next start of the program.
 
     Raises ConfigurationError if there is none.
@@ -75,7 +75,7 @@ def delete(workflow: Workflow | str, key: str = "global") -> None:
         _find(workflow_id, key)
 
 
-def _read_id(workflow: Workflow | str) -> str:
+def _read_id(workflow: Declared | str) -> str:
     return workflow if isinstance(workflow, str) else workflow.id
 
 

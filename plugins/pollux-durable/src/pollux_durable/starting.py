@@ -16,8 +16,8 @@ from pollux_durable.triggering import build_payload as build_event_payload
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
+    from pollux_durable.registry import Declared
 
 #: A cron expression; or one with ``timezone``, ``key`` and ``backfill``; or whether there may be schedules later.
 ScheduleLike: TypeAlias = str | Mapping[str, Any] | bool | None
@@ -73,7 +73,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def check_starts(workflow: Workflow) -> None:
+def check_starts(workflow: Declared) -> None:
     """Raise ConfigurationError for a schedule that goes with nothing else, or a payload that would not fit."""
     if _is_scheduled(workflow) and workflow.trigger is not None:
         raise ConfigurationError(
@@ -94,11 +94,11 @@ def check_starts(workflow: Workflow) -> None:
         _check_payload(workflow, example, kind)
 
 
-def _is_scheduled(workflow: Workflow) -> bool:
+def _is_scheduled(workflow: Declared) -> bool:
     return workflow.schedule is not None and workflow.schedule is not False
 
 
-def check_schedulable(workflow: Workflow) -> None:
+def check_schedulable(workflow: Declared) -> None:
     """Raise ConfigurationError for a workflow that no schedule may start."""
     if workflow.trigger is not None or workflow.schedule is False:
         reason = "schedule=False" if workflow.trigger is None else "a topic that triggers it"
@@ -108,12 +108,12 @@ def check_schedulable(workflow: Workflow) -> None:
     _check_schedule_payload(workflow)
 
 
-def _check_schedule_payload(workflow: Workflow) -> None:
+def _check_schedule_payload(workflow: Declared) -> None:
     example = Schedule(workflow_id=workflow.id, key="global", cron="@daily", timezone="UTC", next_at=0.0)
     _check_payload(workflow, build_schedule_payload(example, 0.0, None).to_dict(), "SchedulePayload")
 
 
-def _check_payload(workflow: Workflow, example: object, kind: str) -> None:
+def _check_payload(workflow: Declared, example: object, kind: str) -> None:
     try:
         workflow.check_payload(example)
     except PayloadError as error:
@@ -123,7 +123,7 @@ def _check_payload(workflow: Workflow, example: object, kind: str) -> None:
         ) from None
 
 
-def record_starts(host: Host, workflow: Workflow) -> None:
+def record_starts(host: Host, workflow: Declared) -> None:
     """Store the schedule and the trigger that a workflow is declared with."""
     timetable = workflow.timetable
     next_at = 0.0 if timetable is None else find_next(timetable.cron, timetable.timezone, time.time())

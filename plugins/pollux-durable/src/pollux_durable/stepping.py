@@ -21,18 +21,18 @@ from pollux_durable.data.values import convert_to_json, read_result_type, restor
 from pollux_durable.errors import DuplicateStepError, RunStopped, StepExecutionError, describe_error
 from pollux_durable.invoking import ExecutionHandle, build_child, check_timeout
 from pollux_durable.parking import Waiter
-from pollux_durable.suspending import build_answer_topic, build_once
+from pollux_durable.suspending import build_answer_topic, build_once, publish_answer
 from pollux_durable.tables.waits import Wait
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pollux_durable.contexts import ActiveRun
+    from pollux_durable.activeruns import ActiveRun
     from pollux_durable.data.agents import AgentInput
     from pollux_durable.data.runs import Json, JsonObject, RunInfo, RunRequest
-    from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
+    from pollux_durable.registry import Declared
 
 T = TypeVar("T")
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400, "weeks": 604_800}
@@ -135,7 +135,7 @@ class Steps:
     def invoke(
         self,
         key: str,
-        workflow: Workflow | str,
+        workflow: Declared | str,
         payload: Any = None,
         *,
         initial_state: Any = None,
@@ -165,7 +165,7 @@ class Steps:
     def invoke_and_wait(
         self,
         key: str,
-        workflow: Workflow | str,
+        workflow: Declared | str,
         payload: Any = None,
         *,
         initial_state: Any = None,
@@ -411,7 +411,7 @@ class Steps:
     def resume(self, key: str, suspend_step_key: str, suspend_execution_id: str, data: Any = None) -> None:
         """Answer another run that is suspended, exactly once."""
         answer = convert_to_json(data, f"the data of resume {key!r}")
-        self.record(key, lambda: self._host.answer(suspend_execution_id, suspend_step_key, answer))
+        self.record(key, lambda: publish_answer(self._host, suspend_execution_id, suspend_step_key, answer))
 
     @contextmanager
     def trace(self, name: str, attributes: dict[str, Any] | None = None) -> Iterator[None]:

@@ -12,7 +12,7 @@ from pollux_sync.plugin import TextDelta
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pollux_durable.contexts import ActiveRun
+    from pollux_durable.activeruns import ActiveRun
     from pollux_durable.data.agents import AgentResult
     from pollux_durable.data.events import EventPayload
     from pollux_durable.data.runs import JsonObject, RunInfo

@@ -32,6 +32,7 @@ def find_suspended_step(host: Host, execution_id: str) -> str:
 
 def publish_answer(host: Host, execution_id: str, step_key: str, data: Json) -> None:
     """Answer a suspended step. Raises ConfigurationError if it is not suspended, or was answered otherwise."""
+    host.check_process()
     topic = build_answer_topic(execution_id, step_key)
     if not host.events.read(topic, limit=1):
         _check_suspended(host, execution_id, step_key, topic)

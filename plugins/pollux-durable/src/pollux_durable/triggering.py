@@ -17,8 +17,8 @@ from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
     from pollux_durable.data.events import EventPayload, Trigger
-    from pollux_durable.declaring import Workflow
     from pollux_durable.hosting import Host
+    from pollux_durable.registry import Declared
     from pollux_durable.tables.triggers import TriggerRow
 
 #: A process that has claimed events and not started their run for this long has died in between.
@@ -61,7 +61,7 @@ class Dispatcher:
             has_changed = self._host.changes.wait(seen, pause_s)
             pause_s = _SHORTEST_PAUSE_S if has_changed else min(pause_s * 2, POLL_S)
 
-    def _find_triggered(self) -> dict[str, Workflow]:
+    def _find_triggered(self) -> dict[str, Declared]:
         workflows = self._host.registry.list_all()
         return {workflow.id: workflow for workflow in workflows if workflow.trigger is not None}
 
@@ -83,7 +83,7 @@ class Dispatcher:
             self._known[subject] = str(error)
             log.warning("%s could not be looked at: %s: %s", subject, type(error).__name__, error)
 
-    def _bring_on(self, row: TriggerRow, workflow: Workflow, trigger: Trigger, now: float) -> None:
+    def _bring_on(self, row: TriggerRow, workflow: Declared, trigger: Trigger, now: float) -> None:
         if row.claimed_at is not None:
             if now - row.claimed_at > _STUCK_S:
                 self._start(row, workflow, trigger)
@@ -112,7 +112,7 @@ class Dispatcher:
         run = self._host.read_runs([execution_id]).get(execution_id)
         return run is not None and run.status not in ENDED
 
-    def _start(self, row: TriggerRow, workflow: Workflow, trigger: Trigger) -> None:
+    def _start(self, row: TriggerRow, workflow: Declared, trigger: Trigger) -> None:
         """Start the run of the events that are claimed. That does nothing if it is there."""
         events = self._host.events.read(row.topic, after=row.previous_id or 0, limit=trigger.batch_size)
         events = [event for event in events if event.sequence_id <= row.sequence_id]

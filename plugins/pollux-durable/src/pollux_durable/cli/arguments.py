@@ -13,6 +13,7 @@ from pollux_durable.configuring import DEFAULT_FILE, URL_VARIABLE, find_url
 from pollux_durable.data.queues import SHARED_QUEUE
 from pollux_durable.data.runs import RunStatus
 from pollux_durable.data.settings import DurableSettings
+from pollux_durable.page import command as page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,4 +182,5 @@ _COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "doctor": ("look for what keeps runs from going on", _add_json),
     "gc": ("delete runs that ended long ago, with all that belongs to them", _add_gc),
     "migrate": ("create or upgrade the tables, for workers that may not", _add_json),
+    "ui": (page.ABOUT, page.add_arguments),
 }

@@ -10,7 +10,7 @@ from pollux_durable.cli.changing import answer, cancel, fork, resume, retry
 from pollux_durable.cli.codes import REFUSED
 from pollux_durable.cli.keeping import collect_garbage, diagnose, migrate
 from pollux_durable.cli.looking import list_runs, show, show_logs
-from pollux_durable.cli.serving import run_dev, run_worker
+from pollux_durable.cli.serving import run_dev, run_page, run_worker
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -30,6 +30,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "doctor": diagnose,
     "gc": collect_garbage,
     "migrate": migrate,
+    "ui": run_page,
 }
 
 
