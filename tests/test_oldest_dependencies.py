@@ -1,4 +1,4 @@
-"""A part of the tests with the oldest dependencies that the core admits, which `make test` installs too."""
+"""A part of the tests with the oldest dependencies that the core admits, which `make soak` installs."""
 
 import json
 import runpy
@@ -31,7 +31,7 @@ def test_oldest_are_those_that_the_project_declares():
     code = f"import importlib.metadata as m, json; print(json.dumps([m.version(name) for name in {names}]))"
     installed = json.loads(run_with(FOLDER, "-c", code).stdout)
     assert [Version(found) for found in installed] == [Version(wanted) for wanted in OLDEST.values()], (
-        f"run `make test`, which installs {FOLDER}"
+        f"run `make soak`, which installs {FOLDER}"
     )
 
 

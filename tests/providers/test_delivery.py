@@ -213,7 +213,7 @@ def test_ctrl_c_while_a_refused_file_is_stored_deletes_it(server, service, provi
         answer = too_large(request)
         if len(service.stored) > before:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.3)  # the file is stored, and the stop comes before the answer that names it
+            time.sleep(1.0)  # the file is stored, and the stop comes before the answer that names it
         return answer
 
     server.handler = handler

@@ -1,4 +1,4 @@
-"""Python with the oldest dependencies that the project admits in front of the newest; `make test` installs them."""
+"""Python with the oldest dependencies that the project admits in front of the newest; `make soak` installs them."""
 
 import os
 import subprocess

@@ -125,7 +125,7 @@ class Reader:
 
     def read_steps(self):
         """Return the steps of ours that are recorded, as the log names them."""
-        rows = self.read(f"SELECT workflow_uuid, function_name FROM {self.schema}operation_outputs")
+        rows = self.read(f"SELECT workflow_uuid, function_name FROM {self.schema}operation_outputs")  # noqa: S608
         return {f"{run}/{step}" for run, step in rows}
 
     def read_requests(self):

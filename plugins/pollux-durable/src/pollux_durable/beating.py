@@ -102,6 +102,7 @@ class Beat:
                 run.abort() if aborts else run.stop()
 
     def _sweep(self) -> None:
+        self._host.engine.give_back()
         self._wake_stuck()
         self._wake_for_ended()
         self._free_states()

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _SHARED_QUEUE = SHARED_QUEUE
 #: How many runs of the shared queue a worker carries out at a time. Runs that wait do not count.
 _WORKER_CONCURRENCY = 100
-#: How often queues are looked at. Each look costs a quarter of a millisecond of CPU.
+#: How often queues are looked at. Each look takes some milliseconds of CPU, most of it in DBOS.
 _POLL_S = 0.2
 #: So many runs begin at once in this process; of a longer list the queue starts one after the other.
 _MAX_AT_ONCE = 20
@@ -85,6 +85,9 @@ _STATUSES: dict[str, EngineStatus] = {
 }
 #: Of these DBOS warns, and here they are the usual course: a run that was cancelled, taken over, or started twice.
 _EXPECTED = ("cancelled", "no longer owned", "already exists in queue")
+#: DBOS takes runs from a queue whatever their workflow, and says so of one that this process does not know.
+_UNKNOWN = "is not a registered workflow function"
+_unknown_taken = threading.Event()
 log = logging.getLogger("pollux_durable.engine")
 
 
@@ -192,7 +195,7 @@ class DbosEngine:
         self._sql = _create_sql_engine(settings)
         _check_connection(self._sql, settings)
         self.database = _SqlDatabase(self._sql)
-        self._runs_table = "workflow_status" if self.database.dialect == "sqlite" else "dbos.workflow_status"
+        self._runs_table = "workflow_status" if self.database.dialect == "sqlite" else f"{_SCHEMA}.workflow_status"
         name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
         self.executor_id = f"{name}-{uuid.uuid4().hex[:8]}"
         self._functions: dict[str, Callable[[JsonObject], Json]] = {}
@@ -332,7 +335,7 @@ class DbosEngine:
 
     def describe(self) -> dict[str, str]:
         """Return the versions of what stands below, by name."""
-        schema = "" if self.database.dialect == "sqlite" else "dbos."
+        schema = "" if self.database.dialect == "sqlite" else f"{_SCHEMA}."
         with self._sql.connect() as connection:
             tables = connection.scalar(sa.text(f"SELECT version FROM {schema}dbos_migrations"))  # noqa: S608
             postgresql = None if not schema else connection.scalar(sa.text("SHOW server_version"))
@@ -408,8 +411,7 @@ class DbosEngine:
     def read_statuses(self, execution_ids: Sequence[str]) -> dict[str, EngineStatus]:
         """Return the statuses of those of these runs that exist."""
         # From their table: whoever waits for a run asks often, and their own list takes ten times as long.
-        table = "workflow_status" if self.database.dialect == "sqlite" else f"{_SCHEMA}.workflow_status"
-        statement = sa.text(f"SELECT workflow_uuid, status FROM {table} WHERE workflow_uuid IN :ids")  # noqa: S608 - one of two names
+        statement = sa.text(f"SELECT workflow_uuid, status FROM {self._runs_table} WHERE workflow_uuid IN :ids")  # noqa: S608
         statement = statement.bindparams(sa.bindparam("ids", expanding=True))
         with self._sql.begin() as connection:
             rows = connection.execute(statement, {"ids": [*execution_ids]}).all()
@@ -518,7 +520,24 @@ class DbosEngine:
 
     def recover(self, executor_ids: Sequence[str]) -> None:
         """Have the runs of processes that are gone go on."""
-        DBOS._recover_pending_workflows([*executor_ids])  # noqa: SLF001 - the one way to it without their service
+        # What the recovery of DBOS does, but onto a queue of ours: theirs is taken from by every process, also by those
+        # that do not know the workflow or take other queues.
+        tables = _get_dbos_instance()._sys_db  # noqa: SLF001 - the one way to it without their service
+        for executor_id in executor_ids:
+            for run in tables.get_pending_workflows(executor_id, self._settings.version):
+                tables.reenqueue_for_recovery(run.workflow_id, [executor_id], _SHARED_QUEUE)
+
+    def give_back(self) -> None:
+        """Put runs back into their queues that were taken here and belong to workflows of other programs."""
+        if not _unknown_taken.is_set():
+            return
+        _unknown_taken.clear()
+        tables = _get_dbos_instance()._sys_db  # noqa: SLF001 - as above
+        for status in self._reach().list_workflows(
+            executor_id=self.executor_id, status="PENDING", load_input=False, load_output=False
+        ):
+            if status.name not in self._functions:
+                tables.reenqueue_for_recovery(status.workflow_id, [self.executor_id], _SHARED_QUEUE)
 
     def has_pending(self, executor_id: str) -> bool:
         """Return whether runs are recorded as going on in a process."""
@@ -714,7 +733,9 @@ class _Forwarder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         message = record.getMessage()
-        is_expected = isinstance(error, RunFailure) or any(words in message for words in _EXPECTED)
+        if _UNKNOWN in message:
+            _unknown_taken.set()
+        is_expected = isinstance(error, RunFailure) or any(words in message for words in (*_EXPECTED, _UNKNOWN))
         is_news = record.levelno >= logging.WARNING and not is_expected
         log.log(record.levelno if is_news else logging.DEBUG, "%s", message)
 

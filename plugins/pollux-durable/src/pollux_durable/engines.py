@@ -161,6 +161,10 @@ class Engine(Protocol):
         """Have the runs of processes that are gone go on. To ask again does no harm."""
         ...
 
+    def give_back(self) -> None:
+        """Put runs back into their queues that were taken here and belong to workflows of other programs."""
+        ...
+
     def has_pending(self, executor_id: str) -> bool:
         """Return whether runs are recorded as going on in a process."""
         ...

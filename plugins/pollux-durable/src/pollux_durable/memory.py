@@ -242,6 +242,9 @@ class MemoryEngine:
     def recover(self, executor_ids: Sequence[str]) -> None:
         """Do nothing: runs end with their process."""
 
+    def give_back(self) -> None:
+        """Do nothing: there is no other program."""
+
     def has_pending(self, executor_id: str) -> bool:
         """Return False: there is no other process."""
         return False
