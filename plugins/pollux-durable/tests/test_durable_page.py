@@ -24,9 +24,10 @@ from browser import Browser, find_browser
 from pollux_durable import Agent, EventPayload, RunFailedError, configure, create_ask_user_tool, reset, tool, workflow
 from pollux_durable.configuring import find_host
 from pollux_durable.data.settings import DurableSettings
+from pollux_durable.durations import format_duration
 from pollux_durable.errors import StoredDataError
 from pollux_durable.page.folding import drop_superseded, fold_events
-from pollux_durable.page.formatting import build_value, format_database, format_duration
+from pollux_durable.page.formatting import build_value, format_database
 from pollux_durable.page.guarding import Guard
 from pollux_durable.page.listviews import build_sections_view
 from pollux_durable.page.routing import PageRequest, Site

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pollux_durable.data.schedules import Schedule, SchedulePayload
     from pollux_durable.data.states import WorkflowState
     from pollux_durable.declaring import Workflow, workflow
+    from pollux_durable.engines import Database, Engine, Transaction
     from pollux_durable.errors import (
         DuplicateStepError,
         PayloadError,
@@ -114,6 +115,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Workflow",
         "workflow",
     ),
+    "engines": (
+        "Database",
+        "Engine",
+        "Transaction",
+    ),
     "errors": (
         "DuplicateStepError",
         "PayloadError",
@@ -177,8 +183,10 @@ __all__ = [
     "BatchWorkflowInput",
     "Codec",
     "CompactionConfig",
+    "Database",
     "DuplicateStepError",
     "DurableTool",
+    "Engine",
     "EventDraft",
     "EventPayload",
     "ExecutionHandle",
@@ -208,6 +216,7 @@ __all__ = [
     "ToolCallRequest",
     "ToolRejectedError",
     "ToolResult",
+    "Transaction",
     "WebSearchConfig",
     "Workflow",
     "WorkflowContext",

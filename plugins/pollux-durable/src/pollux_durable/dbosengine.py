@@ -32,7 +32,7 @@ from dbos._error import (
 from dbos._serialization import DefaultSerializer
 
 from pollux_durable.data.queues import SHARED_QUEUE, Queue
-from pollux_durable.data.runs import EngineRun, StepRecord
+from pollux_durable.dbosrows import STATUSES, Unreadable, find_queue, read_status, read_step
 from pollux_durable.errors import (
     PayloadError,
     RunFailure,
@@ -46,15 +46,14 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from dbos import EnqueueOptions, StepInfo, WorkflowStatus
+    from dbos import EnqueueOptions
     from dbos import Queue as StoredQueue
 
     from pollux_durable.codecs import JsonStore
-    from pollux_durable.data.runs import EngineStatus, Json, JsonObject, RunRequest
+    from pollux_durable.data.runs import EngineRun, EngineStatus, Json, JsonObject, RunRequest, StepRecord
     from pollux_durable.data.settings import DurableSettings
     from pollux_durable.engines import Body, Row
 
-_SHARED_QUEUE = SHARED_QUEUE
 #: How many runs of the shared queue a worker carries out at a time. Runs that wait do not count.
 _WORKER_CONCURRENCY = 100
 #: How often queues are looked at. Each look takes some milliseconds of CPU, most of it in DBOS.
@@ -74,15 +73,6 @@ _SHORTEST_PATIENCE_S = 5.0
 _POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60, "hide_parameters": True}
 #: SQLite knows `unixepoch('subsec')` since then, and DBOS needs it on Python 3.12 and later.
 _UNIXEPOCH_VERSION = (3, 42)
-_STATUSES: dict[str, EngineStatus] = {
-    "DELAYED": "queued",
-    "ENQUEUED": "queued",
-    "PENDING": "running",
-    "CANCELLED": "stopped",
-    "SUCCESS": "completed",
-    "ERROR": "failed",
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
-}
 #: Of these DBOS warns, and here they are the usual course: a run that was cancelled, taken over, or started twice.
 _EXPECTED = ("cancelled", "no longer owned", "already exists in queue")
 #: DBOS takes runs from a queue whatever their workflow, and says so of one that this process does not know.
@@ -141,13 +131,6 @@ class _JsonSerializer(Serializer):
         return self._store.load(serialized_data)
 
 
-@attrs.frozen
-class _Unreadable:
-    """Stands for what cannot be read. DBOS would give the stored text instead of the error."""
-
-    message: str
-
-
 class _ShowingSerializer(_JsonSerializer):
     """Reads what is shown of runs, also where some of it cannot be read."""
 
@@ -155,7 +138,7 @@ class _ShowingSerializer(_JsonSerializer):
         try:
             return super().deserialize(serialized_data)
         except StoredDataError as error:
-            return _Unreadable(error.message)
+            return Unreadable(error.message)
 
 
 class _Carrier(BaseException):
@@ -281,7 +264,7 @@ class DbosEngine:
 
     def list_queues(self) -> list[Queue]:
         """Return all queues."""
-        return [_read_queue(queue) for queue in self._reach().list_queues() if queue.name != _SHARED_QUEUE]
+        return [_read_queue(queue) for queue in self._reach().list_queues() if queue.name != SHARED_QUEUE]
 
     def pause_queue(self, name: str) -> None:
         """Leave the runs of a queue in it."""
@@ -322,7 +305,7 @@ class DbosEngine:
             DBOS.listen_queues(self._settings.queues)
         DBOS.launch()
         self._client = self._open_client()
-        self._client.register_queue(_SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=_POLL_S)
+        self._client.register_queue(SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=_POLL_S)
         for queue in self._queues.values():
             self._declare_queue(queue)
 
@@ -372,7 +355,7 @@ class DbosEngine:
     def _takes_shared(self) -> bool:
         queues = self._settings.queues
         may_begin = self._settings.execute and not self._is_draining
-        return may_begin and (queues is None or _SHARED_QUEUE in queues)
+        return may_begin and (queues is None or SHARED_QUEUE in queues)
 
     def _start_here(self, request: RunRequest) -> None:
         function = self._functions.get(request.workflow_id)
@@ -390,7 +373,7 @@ class DbosEngine:
             for request in requests:
                 options: EnqueueOptions = {
                     "workflow_name": request.workflow_id,
-                    "queue_name": request.queue or _SHARED_QUEUE,
+                    "queue_name": request.queue or SHARED_QUEUE,
                     "workflow_id": request.execution_id,
                     "app_version": self._settings.version,
                 }
@@ -406,7 +389,7 @@ class DbosEngine:
         if not execution_ids:
             return {}
         statuses = self._reach().list_workflows(workflow_ids=[*execution_ids])
-        return {status.workflow_id: self._read_status(status) for status in statuses}
+        return {status.workflow_id: read_status(status) for status in statuses}
 
     def read_statuses(self, execution_ids: Sequence[str]) -> dict[str, EngineStatus]:
         """Return the statuses of those of these runs that exist."""
@@ -415,7 +398,7 @@ class DbosEngine:
         statement = statement.bindparams(sa.bindparam("ids", expanding=True))
         with self._sql.begin() as connection:
             rows = connection.execute(statement, {"ids": [*execution_ids]}).all()
-        return {name: _STATUSES[status] for name, status in rows}
+        return {name: STATUSES[status] for name, status in rows}
 
     def list_runs(
         self,
@@ -427,36 +410,15 @@ class DbosEngine:
         offset: int = 0,
     ) -> list[EngineRun]:
         """Return runs, the newest first."""
-        wanted = [theirs for theirs, ours in _STATUSES.items() if ours in statuses] or None
+        wanted = [theirs for theirs, ours in STATUSES.items() if ours in statuses] or None
         found = self._reach().list_workflows(
             name=name, status=wanted, workflow_id_prefix=prefix, limit=limit, offset=offset, sort_desc=True
         )
-        return [self._read_status(status) for status in found]
-
-    def _read_status(self, status: WorkflowStatus) -> EngineRun:
-        request = _read_request(status)
-        error: object = _find_unreadable(status) or status.error
-        if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-            error = RunFailure({"type": "RunFailedError", "message": "its process died again and again"})
-        return EngineRun(
-            execution_id=status.workflow_id,
-            name=status.name,
-            status=_STATUSES[status.status],
-            request=request,
-            result=None if isinstance(error, _Unreadable) else status.output,
-            error=None if error is None else _read_error(error),
-            created_at=_to_seconds(status.created_at) or 0.0,
-            started_at=_to_seconds(status.dequeued_at) or _to_seconds(status.created_at),
-            ended_at=_to_seconds(status.completed_at),
-            queue=request.get("queue"),
-            executor_id=status.executor_id,
-            version=status.app_version,
-            is_readable=not isinstance(error, _Unreadable),
-        )
+        return [read_status(status) for status in found]
 
     def list_steps(self, execution_id: str) -> list[StepRecord]:
         """Return the steps of a run."""
-        return [_read_step(step) for step in self._reach().list_workflow_steps(execution_id)]
+        return [read_step(step) for step in self._reach().list_workflow_steps(execution_id)]
 
     def stop(self, execution_id: str) -> None:
         """Stop a run."""
@@ -487,7 +449,7 @@ class DbosEngine:
         queues: dict[str, list[str]] = {}
         for run in self.read_runs(execution_ids).values():
             if run.status == "stopped":
-                queues.setdefault(run.queue or _SHARED_QUEUE, []).append(run.execution_id)
+                queues.setdefault(run.queue or SHARED_QUEUE, []).append(run.execution_id)
         for queue, names in queues.items():
             self._reach().resume_workflows(names, queue_name=queue)
 
@@ -498,7 +460,7 @@ class DbosEngine:
             execution_id,
             start_step=position,
             application_version=version,
-            queue_name=_find_queue(status),
+            queue_name=find_queue(status),
             queue_partition_key=status.queue_partition_key,
         )
 
@@ -510,7 +472,7 @@ class DbosEngine:
                 execution_id,
                 position,
                 application_version=version or status.app_version,
-                queue_name=_find_queue(status),
+                queue_name=find_queue(status),
                 queue_partition_key=status.queue_partition_key,
             )
 
@@ -525,7 +487,7 @@ class DbosEngine:
         tables = _get_dbos_instance()._sys_db  # noqa: SLF001 - the one way to it without their service
         for executor_id in executor_ids:
             for run in tables.get_pending_workflows(executor_id, self._settings.version):
-                tables.reenqueue_for_recovery(run.workflow_id, [executor_id], _SHARED_QUEUE)
+                tables.reenqueue_for_recovery(run.workflow_id, [executor_id], SHARED_QUEUE)
 
     def give_back(self) -> None:
         """Put runs back into their queues that were taken here and belong to workflows of other programs."""
@@ -537,7 +499,7 @@ class DbosEngine:
             executor_id=self.executor_id, status="PENDING", load_input=False, load_output=False
         ):
             if status.name not in self._functions:
-                tables.reenqueue_for_recovery(status.workflow_id, [self.executor_id], _SHARED_QUEUE)
+                tables.reenqueue_for_recovery(status.workflow_id, [self.executor_id], SHARED_QUEUE)
 
     def has_pending(self, executor_id: str) -> bool:
         """Return whether runs are recorded as going on in a process."""
@@ -738,62 +700,3 @@ class _Forwarder(logging.Handler):
         is_expected = isinstance(error, RunFailure) or any(words in message for words in (*_EXPECTED, _UNKNOWN))
         is_news = record.levelno >= logging.WARNING and not is_expected
         log.log(record.levelno if is_news else logging.DEBUG, "%s", message)
-
-
-def _read_request(status: WorkflowStatus) -> JsonObject:
-    given = status.input
-    arguments = given.get("args") if isinstance(given, dict) else None
-    if arguments and isinstance(arguments[0], dict):
-        return arguments[0]
-    return {
-        "execution_id": status.workflow_id,
-        "workflow_id": status.name,
-        "root_execution_id": status.workflow_id,
-        "root_workflow_id": status.name,
-        "session_id": "",
-        "created_at": _to_seconds(status.created_at) or 0.0,
-    }
-
-
-def _find_unreadable(status: WorkflowStatus) -> _Unreadable | None:
-    """Return what stands for what cannot be read of a run. DBOS gives the stored text of what is a pickle."""
-    values: list[object] = [status.input, status.output, status.error]
-    for value in values:
-        if isinstance(value, _Unreadable):
-            return value
-    is_text = isinstance(values[0], str) or isinstance(values[2], str)
-    return _Unreadable("a stored value is no JSON, and is not read") if is_text else None
-
-
-def _find_queue(status: WorkflowStatus) -> str:
-    # Not the one of the row: a run that was recovered is on a queue of DBOS, without the limits of its own.
-    return _read_request(status).get("queue") or _SHARED_QUEUE
-
-
-def _read_error(error: object) -> JsonObject:
-    if isinstance(error, _Unreadable):
-        return {"type": "StoredDataError", "message": error.message}
-    if isinstance(error, RunFailure):
-        return error.error
-    if isinstance(error, BaseException):
-        return describe_error(error)
-    return {"type": "StoredDataError", "message": "its error cannot be read"}
-
-
-def _read_step(step: StepInfo) -> StepRecord:
-    error: object = step["error"]
-    output = step["output"]
-    if isinstance(output, _Unreadable):
-        output, error = None, output
-    return StepRecord(
-        position=step["function_id"],
-        key=step["function_name"],
-        result=output,
-        error=None if error is None else _read_error(error),
-        started_at=_to_seconds(step["started_at_epoch_ms"]),
-        ended_at=_to_seconds(step["completed_at_epoch_ms"]),
-    )
-
-
-def _to_seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PAGE = 500
 #: What an engine may know a run as that is shown with a status.
-_ENGINE_STATUSES: dict[RunStatus, tuple[EngineStatus, ...]] = {
+ENGINE_STATUSES: dict[RunStatus, tuple[EngineStatus, ...]] = {
     "queued": ("queued",),
     "running": ("running",),
     "waiting": ("stopped",),
@@ -50,9 +50,9 @@ def check_limit(limit: int) -> int:
 
 def iter_runs(host: Host, *, workflow_id: str | None = None, status: RunStatus | None = None) -> Iterator[RunInfo]:
     """Yield runs, the newest first. Raises ConfigurationError for a status that is none."""
-    if status is not None and status not in _ENGINE_STATUSES:
+    if status is not None and status not in ENGINE_STATUSES:
         raise ConfigurationError(f"status {status!r} is not known", hint=f"use one of {', '.join(get_args(RunStatus))}")
-    wanted: Sequence[EngineStatus] = () if status is None else _ENGINE_STATUSES[status]
+    wanted: Sequence[EngineStatus] = () if status is None else ENGINE_STATUSES[status]
     offset = 0
     while True:
         page = host.list_runs(workflow_id=workflow_id, statuses=wanted, limit=_PAGE, offset=offset)

@@ -7,6 +7,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import attrs
+
 from pollux_durable.data.runs import RunRequest
 from pollux_durable.data.values import convert_to_json
 from pollux_durable.following import follow_run
@@ -15,7 +17,7 @@ from pollux_durable.suspending import publish_answer
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pollux_durable.activeruns import ActiveRun
     from pollux_durable.data.events import EventPayload
@@ -152,10 +154,7 @@ class StartSettings(TypedDict, total=False):
 
 def build_root(workflow: Declared, payload: Any, settings: StartSettings) -> RunRequest:
     """Return the request of a run that no other run starts. Raises ConfigurationError for what cannot work."""
-    unknown = sorted(settings.keys() - StartSettings.__annotations__.keys())
-    if unknown:
-        known = ", ".join(StartSettings.__annotations__)
-        raise ConfigurationError(f"a run of {workflow.id!r} got {', '.join(unknown)}", hint=f"known are: {known}")
+    _check_names(workflow.id, settings, StartSettings)
     check_timeout(settings.get("run_timeout_seconds"))
     execution_id = _check_text("the id of a run", settings.get("execution_id")) or str(uuid.uuid4())
     session_id = _check_text("the id of a session", settings.get("session_id"))
@@ -177,21 +176,34 @@ def build_root(workflow: Declared, payload: Any, settings: StartSettings) -> Run
     )
 
 
+class ChildSettings(TypedDict, total=False):
+    """How a step starts a run."""
+
+    initial_state: Any
+    queue: str
+    concurrency_key: str
+    run_timeout_seconds: float
+
+
+@attrs.frozen
+class Parent:
+    """The run that starts others, and the host that carries it out."""
+
+    host: Host
+    run: ActiveRun
+
+
 def build_child(
-    host: Host,
-    run: ActiveRun,
-    key: str,
-    workflow: Declared | str,
-    payload: Any,
-    *,
-    initial_state: Any = None,
-    queue: str | None = None,
-    concurrency_key: str | None = None,
-    run_timeout_seconds: float | None = None,
+    parent: Parent, key: str, workflow: Declared | str, payload: Any, settings: ChildSettings
 ) -> RunRequest:
-    """Return the request of a run that a step of another one starts. Its id is that of the step, so it starts once."""
-    check_timeout(run_timeout_seconds)
-    found = host.registry.find(workflow) if isinstance(workflow, str) else workflow
+    """Return the request of a run that a step of another one starts. Its id is that of the step, so it starts once.
+
+    Raises ConfigurationError for what cannot work.
+    """
+    run = parent.run
+    found = parent.host.registry.find(workflow) if isinstance(workflow, str) else workflow
+    _check_names(found.id, settings, ChildSettings)
+    check_timeout(settings.get("run_timeout_seconds"))
     return RunRequest(
         execution_id=f"{run.execution_id}.{key}",
         workflow_id=found.id,
@@ -203,12 +215,20 @@ def build_child(
         session_id=run.request.session_id,
         state_scope=run.request.state_scope,
         user_id=run.request.user_id,
-        initial_state=found.check_state(initial_state),
-        timeout_s=run_timeout_seconds,
+        initial_state=found.check_state(settings.get("initial_state")),
+        timeout_s=settings.get("run_timeout_seconds"),
         created_at=time.time(),
-        queue=queue or found.queue_name,
-        concurrency_key=concurrency_key,
+        queue=settings.get("queue") or found.queue_name,
+        concurrency_key=settings.get("concurrency_key"),
     )
+
+
+def _check_names(workflow_id: str, settings: Mapping[str, Any], known: type) -> None:
+    unknown = sorted(settings.keys() - known.__annotations__.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"a run of {workflow_id!r} got {', '.join(unknown)}", hint=f"known are: {', '.join(known.__annotations__)}"
+        )
 
 
 def _check_text(subject: str, given: object) -> str | None:

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from pollux_durable.data.events import EventDraft, EventPayload, Suspension
 from pollux_durable.data.results import BatchStepResult, BatchWorkflowInput
 from pollux_durable.data.runs import ENDED
 from pollux_durable.data.values import convert_to_json, read_result_type, restore_result
 from pollux_durable.errors import DuplicateStepError, RunStopped, StepExecutionError, describe_error
-from pollux_durable.invoking import ExecutionHandle, build_child, check_timeout
+from pollux_durable.invoking import ChildSettings, ExecutionHandle, Parent, build_child, check_timeout
 from pollux_durable.parking import Waiter
 from pollux_durable.suspending import build_answer_topic, build_once, publish_answer
 from pollux_durable.tables.waits import Wait
@@ -46,6 +46,7 @@ class Steps:
     def __init__(self, host: Host, run: ActiveRun) -> None:
         self.host = self._host = host
         self._run = run
+        self._parent = Parent(host, run)
         self._waiter = Waiter(host, run)
 
     # Functions
@@ -133,28 +134,10 @@ class Steps:
     # Runs
 
     def invoke(
-        self,
-        key: str,
-        workflow: Declared | str,
-        payload: Any = None,
-        *,
-        initial_state: Any = None,
-        queue: str | None = None,
-        concurrency_key: str | None = None,
-        run_timeout_seconds: float | None = None,
+        self, key: str, workflow: Declared | str, payload: Any = None, **settings: Unpack[ChildSettings]
     ) -> ExecutionHandle:
         """Start a workflow; return its handle. It goes on when this run has ended."""
-        request = build_child(
-            self._host,
-            self._run,
-            key,
-            workflow,
-            payload,
-            initial_state=initial_state,
-            queue=queue,
-            concurrency_key=concurrency_key,
-            run_timeout_seconds=run_timeout_seconds,
-        )
+        request = build_child(self._parent, key, workflow, payload, settings)
         return ExecutionHandle(self._host, self.record(key, partial(self._start, [request]))[0])
 
     def _start(self, requests: Sequence[RunRequest]) -> list[str]:
@@ -163,28 +146,10 @@ class Steps:
         return [request.execution_id for request in requests]
 
     def invoke_and_wait(
-        self,
-        key: str,
-        workflow: Declared | str,
-        payload: Any = None,
-        *,
-        initial_state: Any = None,
-        queue: str | None = None,
-        concurrency_key: str | None = None,
-        run_timeout_seconds: float | None = None,
+        self, key: str, workflow: Declared | str, payload: Any = None, **settings: Unpack[ChildSettings]
     ) -> Any:
         """Start a workflow and return its result; no thread is held while it takes long. Raises StepExecutionError."""
-        request = build_child(
-            self._host,
-            self._run,
-            key,
-            workflow,
-            payload,
-            initial_state=initial_state,
-            queue=queue,
-            concurrency_key=concurrency_key,
-            run_timeout_seconds=run_timeout_seconds,
-        )
+        request = build_child(self._parent, key, workflow, payload, settings)
 
         def start_and_wait() -> list[JsonObject]:
             self._host.start([request])
@@ -238,15 +203,10 @@ class Steps:
         return outcomes
 
     def _build_batch_child(self, key: str, number: int, given: BatchWorkflowInput) -> RunRequest:
-        return build_child(
-            self._host,
-            self._run,
-            f"{key}[{number}]",
-            given.id,
-            given.payload,
-            initial_state=given.initial_state,
-            run_timeout_seconds=given.run_timeout_seconds,
-        )
+        settings: ChildSettings = {"initial_state": given.initial_state}
+        if given.run_timeout_seconds is not None:
+            settings["run_timeout_seconds"] = given.run_timeout_seconds
+        return build_child(self._parent, f"{key}[{number}]", given.id, given.payload, settings)
 
     def _wait_runs(self, key: str, execution_ids: Sequence[str]) -> list[JsonObject]:
         """Wait until runs have ended; return their outcomes."""

@@ -10,13 +10,13 @@ from pollux_durable.cli.arguments import build_settings
 from pollux_durable.cli.codes import DONE
 from pollux_durable.cli.formatting import (
     describe_wait,
-    format_duration,
     format_error,
     format_table,
     format_time,
     format_value,
 )
 from pollux_durable.cli.terminal import write, write_json, write_line, write_pairs, write_part, write_remark
+from pollux_durable.durations import format_duration
 from pollux_durable.finding import iter_runs
 from pollux_durable.opening import open_viewer
 from pollux_durable.retrying import list_children

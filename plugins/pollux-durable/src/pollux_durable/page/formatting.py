@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _MAX_CHARACTERS = 20_000
 _MAX_DIGITS = 18
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _STATUS_TEXTS: dict[RunStatus, str] = {"pending_cancel": "being cancelled"}
 
 
@@ -53,18 +52,6 @@ def build_time(timestamp: float | None) -> Html | None:
         return None
     moment = datetime.fromtimestamp(timestamp, UTC)
     return build_element("time", f"{moment:%Y-%m-%d %H:%M:%S} UTC", datetime=moment.isoformat(timespec="milliseconds"))
-
-
-def format_duration(seconds: float | None) -> str:
-    """Return a duration in a unit that suits it, "" for None."""
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for unit, size in (("d", _DAY_S), ("h", _HOUR_S), ("min", _MINUTE_S)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def build_value(value: Json) -> Html:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_durable.page.formatting import build_badge, build_link, build_run_link, build_time, format_duration
+from pollux_durable.durations import format_duration
+from pollux_durable.finding import ENGINE_STATUSES
+from pollux_durable.page.formatting import build_badge, build_link, build_run_link, build_time
 from pollux_durable.page.forms import build_question
 from pollux_durable.page.frames import View, build_part
 from pollux_durable.page.markup import Html, build_element, build_section, build_table, join
-from pollux_durable.page.reading import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def _build_run_cells(info: RunInfo) -> tuple[object, ...]:
 def _build_filter(chosen: RunFilter, workflow_ids: Sequence[str]) -> Html:
     options = [
         build_element("option", status.replace("_", " "), value=status, selected=status == chosen.status)
-        for status in STATUSES
+        for status in ENGINE_STATUSES
     ]
     return build_element(
         "form",

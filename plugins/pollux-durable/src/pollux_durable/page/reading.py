@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_durable.data.runs import ENDED
+from pollux_durable.finding import ENGINE_STATUSES
 from pollux_durable.page.folding import fold_events
+from pollux_durable.retrying import list_children
 from pollux_durable.suspending import build_answer_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pollux_durable.data.events import EventPayload
-    from pollux_durable.data.runs import EngineStatus, Json, JsonObject, RunInfo, RunStatus, StepRecord
+    from pollux_durable.data.runs import Json, RunInfo, RunStatus, StepRecord
     from pollux_durable.hosting import Host
     from pollux_durable.page.folding import LiveView
     from pollux_durable.tables.waits import Wait
@@ -28,16 +27,6 @@ _EVENTS_TOGETHER = 1000
 _MAX_OPEN = 1000
 #: Begins the keys of steps that this package makes by itself. Users know nothing of them.
 _OWN = "pollux:"
-#: What an engine may know a run as that is shown with a status.
-STATUSES: dict[RunStatus, tuple[EngineStatus, ...]] = {
-    "queued": ("queued",),
-    "running": ("running",),
-    "waiting": ("stopped",),
-    "pending_cancel": ("queued", "running", "stopped"),
-    "completed": ("completed",),
-    "failed": ("failed",),
-    "cancelled": ("queued", "stopped"),
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +69,7 @@ class RunView:
 
 def list_page(host: Host, chosen: RunFilter) -> RunPage:
     """Return the runs of one page, the newest first."""
-    statuses = () if chosen.status is None else STATUSES[chosen.status]
+    statuses = () if chosen.status is None else ENGINE_STATUSES[chosen.status]
     found: list[RunInfo] = []
     offset = chosen.offset
     while offset < chosen.offset + _MAX_SCANNED:
@@ -106,7 +95,7 @@ def read_run_view(host: Host, execution_id: str) -> RunView:
     return RunView(
         info=info,
         steps=tuple(step for step in steps if not step.key.startswith(_OWN)),
-        children=tuple(_list_children(host, info, steps)),
+        children=tuple(list_children(host, execution_id)),
         wait=host.waits.find([execution_id]).get(execution_id) if is_waiting else None,
         questions=tuple(list_questions(host, info)),
         live=_read_live(host, info),
@@ -134,27 +123,6 @@ def is_within(execution_id: str | None, info: RunInfo) -> bool:
 
 
 # Children
-
-
-def _list_children(host: Host, info: RunInfo, steps: list[StepRecord]) -> list[RunInfo]:
-    """Return the runs that steps of a run have started, the oldest first. Their ids are made of the steps' keys."""
-    names = {f"{info.execution_id}.{name}" for step in steps for name in _list_names(step)}
-    found = host.read_runs(sorted(names))
-    # A step that goes on is not recorded yet.
-    if info.status not in ENDED:
-        opened = host.list_runs(statuses=("queued", "running", "stopped"), limit=_MAX_OPEN)
-        found |= {child.execution_id: child for child in opened}
-    children = [child for child in found.values() if child.parent_execution_id == info.execution_id]
-    return sorted(children, key=lambda child: child.created_at)
-
-
-def _list_names(step: StepRecord) -> Iterator[str]:
-    yield step.key
-    if isinstance(step.result, list):
-        yield from (f"{step.key}[{number}]" for number in range(len(step.result)))
-
-
-# Questions
 
 
 def list_questions(host: Host, above: RunInfo | None = None) -> list[Question]:
@@ -195,16 +163,3 @@ def _read_suspension(host: Host, info: RunInfo, step_key: str) -> Json:
 
 
 # Steps
-
-
-def read_outcome(step: StepRecord) -> tuple[Json, JsonObject | None]:
-    """Return what a step has returned, and what it failed with: a failure is a record too."""
-    if step.error is not None:
-        return None, step.error
-    # A step that waits for a run has the outcome of that run in a list.
-    outcome = step.result[0] if isinstance(step.result, list) and len(step.result) == 1 else step.result
-    if isinstance(outcome, dict) and outcome.keys() == {"value"}:
-        return outcome["value"], None
-    if isinstance(outcome, dict) and outcome.keys() == {"error"} and isinstance(outcome["error"], dict):
-        return None, outcome["error"]
-    return step.result, None

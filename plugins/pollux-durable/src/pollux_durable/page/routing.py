@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import attrs
 
+from pollux_durable.finding import ENGINE_STATUSES
 from pollux_durable.page.feeding import RunFeed
 from pollux_durable.page.fields import read_answer
 from pollux_durable.page.formatting import build_path, format_database, parse_count
@@ -21,7 +22,6 @@ from pollux_durable.page.listviews import (
     build_sections_view,
 )
 from pollux_durable.page.reading import (
-    STATUSES,
     RunFilter,
     find_question,
     list_answer_waits,
@@ -184,7 +184,7 @@ def _read_filter(query: Mapping[str, str]) -> RunFilter:
     offset = parse_count(query.get("offset") or "0")
     if offset is None:
         raise ConfigurationError(f"the offset is {query['offset']!r}", hint="use a number from 0 on")
-    statuses = {str(status): status for status in STATUSES}
+    statuses = {str(status): status for status in ENGINE_STATUSES}
     status = query.get("status") or None
     if status is not None and status not in statuses:
         raise ConfigurationError(f"status {status!r} is not known", hint=f"use one of {', '.join(statuses)}")

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pollux_durable.data.runs import ENDED
+from pollux_durable.durations import format_duration
 from pollux_durable.page.folding import find_round
 from pollux_durable.page.formatting import (
     build_badge,
@@ -14,14 +15,13 @@ from pollux_durable.page.formatting import (
     build_time,
     build_value,
     describe_wait,
-    format_duration,
     format_short,
 )
 from pollux_durable.page.forms import build_action, build_question
 from pollux_durable.page.frames import View, build_part
 from pollux_durable.page.listviews import build_run_table
 from pollux_durable.page.markup import Html, build_element, build_facts, build_section, join
-from pollux_durable.page.reading import read_outcome
+from pollux_durable.timeline import read_outcome
 
 if TYPE_CHECKING:
     from pollux_durable.data.events import EventPayload
