@@ -104,7 +104,7 @@ def test_cuts_chunks_by_their_bytes_too(ask_fleet, fleet, monkeypatch):
 
 
 def test_waits_for_the_fleet(ask_fleet, fleet, monkeypatch):
-    monkeypatch.setattr("pollux_batch.submitting._FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr(shipping.FleetSubmitter, "look_s", (0.01, 300.0))
     ask_fleet(PROMPTS)
     worker = start_worker(fleet)
     try:
@@ -302,7 +302,7 @@ def test_forgets_a_chunk_whose_answers_it_has(ask_fleet, fleet, path):
 
 
 def test_submits_a_chunk_again_that_the_fleet_has_lost(ask_fleet, fleet, monkeypatch):
-    monkeypatch.setattr("pollux_batch.submitting._FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr(shipping.FleetSubmitter, "look_s", (0.01, 300.0))
     looks = []
 
     def inspect(marks):

@@ -44,6 +44,8 @@ class FleetSubmitter(Submitter):
     #: into its memory.
     max_items = 1_000
     max_bytes = 32_000_000
+    #: Machines of one's own take seconds for a chunk, where a provider takes hours for a job.
+    look_s = (0.5, 10.0)
 
     def __init__(self, fleet: Fleet, account: str | None, settings: BatchSettings, journal: Journal) -> None:
         super().__init__(journal, fleet=fleet.name, reuses_drifted=settings.on_drift == "reuse")

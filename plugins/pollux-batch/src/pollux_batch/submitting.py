@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call
     from pollux_sync.errors import PolluxError
 
-#: The waits between two looks at the jobs, in seconds.
-_FIRST_LOOK_S, _MAX_LOOK_S = 5.0, 300.0
 _UNANSWERED = frozenset({"missing", "expired", "cancelled"})
 
 
@@ -97,6 +95,8 @@ class Submitter(ABC):
     #: How many items one submission has at most, and how many bytes of requests. The last one may go beyond these.
     max_items: ClassVar[int]
     max_bytes: ClassVar[float] = inf
+    #: The first and the longest wait between two looks, in seconds.
+    look_s: ClassVar[tuple[float, float]] = (5.0, 300.0)
 
     def __init__(self, journal: Journal, *, reuses_drifted: bool, fleet: str = "") -> None:
         self._journal = journal
@@ -173,7 +173,7 @@ class Submitter(ABC):
         An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
         were yielded and the iterator is asked for the next.
         """
-        look_s = _FIRST_LOOK_S
+        look_s, max_look_s = self.look_s
         open_ones = [*self._pending]
         while open_ones and not stop.is_set():
             ended = [pending for pending in open_ones if self._has_ended(pending)]
@@ -185,7 +185,7 @@ class Submitter(ABC):
                 return
             if open_ones and not ended:
                 stop.wait(min(look_s, left_s))
-                look_s = min(look_s * 1.5, _MAX_LOOK_S)
+                look_s = min(look_s * 1.5, max_look_s)
 
     @abstractmethod
     def _submit(self, pending: Pending) -> None:

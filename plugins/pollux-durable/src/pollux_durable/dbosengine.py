@@ -256,8 +256,11 @@ class DbosEngine:
         self._reach().register_queue(
             queue.name,
             global_concurrency=limit,
-            # DBOS refuses a higher limit for each key than for all.
+            # DBOS refuses a higher limit for each key, or for each worker, than for all.
             partition_concurrency=per_key if per_key is None or limit is None else min(per_key, limit),
+            worker_concurrency=queue.per_worker
+            if queue.per_worker is None or limit is None
+            else min(queue.per_worker, limit),
             limiter=None if rate is None else {"limit": rate[0], "period": rate[1]},
             polling_interval_sec=_POLL_S,
         )
@@ -272,10 +275,12 @@ class DbosEngine:
 
     def resume_queue(self, name: str) -> None:
         """Take runs from a queue again."""
-        self._set_worker_concurrency(name, None)
+        with self._lock:
+            known = self._queues.get(name)
+        self._set_worker_concurrency(name, None if known is None else known.per_worker)
 
     def _set_worker_concurrency(self, name: str, limit: int | None) -> None:
-        """Set a limit that each worker reads before each look. We use it for nothing but pauses."""
+        """Set a limit that each worker reads before each look; 0 is a pause."""
         queue = self._reach().retrieve_queue(name)
         if queue is not None:
             queue.set_worker_concurrency(limit)
@@ -669,6 +674,8 @@ def _read_queue(stored: StoredQueue) -> Queue:
         stored.global_concurrency,
         rate_limit=None if limiter is None else (limiter["limit"], limiter["period"]),
         per_key=stored.partition_concurrency,
+        # None for a pause, too: whoever has declared the queue knows.
+        per_worker=stored.worker_concurrency or None,
     )
 
 

@@ -285,6 +285,7 @@ class MemoryEngine:
         self._begun[queue.name] = times
         return (
             (queue.concurrency_limit is None or keys.total() < queue.concurrency_limit)
+            and (queue.per_worker is None or keys.total() < queue.per_worker)
             and (queue.per_key is None or keys[run.request["concurrency_key"]] < queue.per_key)
             and (queue.rate_limit is None or len(times.keys() - {run.execution_id}) < count)
         )

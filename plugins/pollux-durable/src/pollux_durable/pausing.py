@@ -58,6 +58,7 @@ class QueuePauses:
                 concurrency_limit=queue.concurrency_limit,
                 rate_limit=queue.rate_limit,
                 per_key=queue.per_key,
+                per_worker=queue.per_worker,
                 is_paused=queue.name in paused,
                 paused_until=paused.get(queue.name),
             )

@@ -14,20 +14,22 @@ SHARED_QUEUE = "pollux"
 class Queue:
     """A queue of runs, shared by all workers of a database.
 
-    At most ``concurrency_limit`` of its runs go on at a time, and at most ``per_key`` of those with the same
-    ``concurrency_key``. ``rate_limit=(count, seconds)`` lets so many begin in any period of that length. A run that
-    waits holds no place. Raises ConfigurationError for limits that nothing could pass.
+    At most ``concurrency_limit`` of its runs go on at a time, at most ``per_key`` of those with the same
+    ``concurrency_key``, and at most ``per_worker`` in one process. ``rate_limit=(count, seconds)`` lets so many begin
+    in any period of that length. A run that waits holds no place. Raises ConfigurationError for limits that nothing
+    could pass.
     """
 
     name: str
     concurrency_limit: int | None = None
     rate_limit: tuple[int, float] | None = attrs.field(default=None, kw_only=True)
     per_key: int | None = attrs.field(default=None, kw_only=True)
+    per_worker: int | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
             raise ConfigurationError("a queue needs a name", hint='Queue("mail", concurrency_limit=5)')
-        for name in ("concurrency_limit", "per_key"):
+        for name in ("concurrency_limit", "per_key", "per_worker"):
             limit = getattr(self, name)
             if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
                 raise ConfigurationError(
@@ -52,12 +54,13 @@ class Queue:
             concurrency_limit=_find_lower(self.concurrency_limit, other.concurrency_limit),
             rate_limit=min(rates, key=lambda rate: rate[0] / rate[1], default=None),
             per_key=_find_lower(self.per_key, other.per_key),
+            per_worker=_find_lower(self.per_worker, other.per_worker),
         )
 
     @property
     def is_limited(self) -> bool:
         """True if it has any limit."""
-        return (self.concurrency_limit, self.rate_limit, self.per_key) != (None, None, None)
+        return (self.concurrency_limit, self.rate_limit, self.per_key, self.per_worker) != (None, None, None, None)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +71,7 @@ class QueueInfo:
     concurrency_limit: int | None = None
     rate_limit: tuple[int, float] | None = None
     per_key: int | None = None
+    per_worker: int | None = None
     is_paused: bool = False
     paused_until: float | None = None
 

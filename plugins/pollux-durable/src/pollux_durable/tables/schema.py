@@ -53,6 +53,8 @@ CREATE TABLE IF NOT EXISTS pollux_schedules (
     backfill INTEGER NOT NULL, is_declared INTEGER NOT NULL, is_paused INTEGER NOT NULL, next_at {float} NOT NULL,
     last_at {float}, previous_at {float}, claimed_at {float}, PRIMARY KEY (workflow_id, schedule_key));
 CREATE TABLE IF NOT EXISTS pollux_pauses (queue TEXT PRIMARY KEY, until {float});
+CREATE TABLE IF NOT EXISTS pollux_shares (
+    execution_id TEXT PRIMARY KEY, scope TEXT NOT NULL, share {float} NOT NULL);
 """
 
 
