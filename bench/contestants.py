@@ -439,9 +439,9 @@ def measure_calls(task: str, adapter: Adapter, count: int) -> dict[str, float]:
 
     prompts = _build_prompts(count)
     gc.collect()
-    started, cpu_started = time.monotonic(), _read_cpu_s()
+    started, cpu_started = time.monotonic(), read_cpu_s()
     answers = {"loop": ask_one_by_one, "many": ask_many}[task](adapter, prompts)
-    cost = {"cpu_s": _read_cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
+    cost = {"cpu_s": read_cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
     _check(answers)
     return cost
 
@@ -454,7 +454,7 @@ def measure_streams(adapter: Adapter, count: int) -> dict[str, float]:
 
     waits, texts = [], []
     gc.collect()
-    cpu_started = _read_cpu_s()
+    cpu_started = read_cpu_s()
     for prompt in _build_prompts(count):
         started = time.monotonic()
         events = adapter.stream_texts(prompt)
@@ -462,7 +462,7 @@ def measure_streams(adapter: Adapter, count: int) -> dict[str, float]:
         waits.append(time.monotonic() - started)
         texts_so_far.extend(events)
         texts.append([text for text in texts_so_far if text])
-    cpu_s = _read_cpu_s() - cpu_started
+    cpu_s = read_cpu_s() - cpu_started
     _check(["".join(texts_so_far) for texts_so_far in texts])
     return {"cpu_s": cpu_s / sum(map(len, texts)), "first_s": median(waits)}
 
@@ -474,10 +474,10 @@ def measure_memory(adapter: Adapter, count: int) -> dict[str, float]:
     _check(ask_many(adapter, _build_prompts(adapter.threads * 4)))
     prompts = _build_prompts(count)
     gc.collect()
-    before = _read_kib("VmRSS")
+    before = read_status("VmRSS")
     _reset_peak()
     answers = ask_many(adapter, prompts)
-    peak, kept = _read_kib("VmHWM"), _read_kib("VmRSS")
+    peak, kept = read_status("VmHWM"), read_status("VmRSS")
     _check(answers)
     return {"peak_kib": peak - before, "kept_kib": kept - before, "start_kib": before}
 
@@ -499,11 +499,11 @@ def measure_file_calls(task: str, adapter: Adapter, path: str, count: int) -> di
 
     prompts = _build_prompts(count)
     gc.collect()
-    before = _read_kib("VmRSS")
+    before = read_status("VmRSS")
     _reset_peak()
-    cpu_started = _read_cpu_s()
+    cpu_started = read_cpu_s()
     answers = ask_about_file(task, adapter, path, prompts)
-    cost = {"cpu_s": _read_cpu_s() - cpu_started, "peak_kib": _read_kib("VmHWM") - before}
+    cost = {"cpu_s": read_cpu_s() - cpu_started, "peak_kib": read_status("VmHWM") - before}
     _check(answers)
     return cost
 
@@ -515,11 +515,11 @@ def measure_encoding(path: str, count: int) -> dict[str, float]:
     from pathlib import Path
 
     content = Path(path).read_bytes()
-    cpu_started = _read_cpu_s()
+    cpu_started = read_cpu_s()
     for _ in range(count):
         sha256(content).hexdigest()
         b2a_base64(content, newline=False)
-    return {"cpu_s": _read_cpu_s() - cpu_started}
+    return {"cpu_s": read_cpu_s() - cpu_started}
 
 
 def measure_hashing(path: str) -> dict[str, float]:
@@ -529,12 +529,12 @@ def measure_hashing(path: str) -> dict[str, float]:
     from pollux_sync import Source
 
     source = Source.from_file(path)
-    before = _read_kib("VmRSS")
+    before = read_status("VmRSS")
     _reset_peak()
-    started, cpu_started = time.monotonic(), _read_cpu_s()
+    started, cpu_started = time.monotonic(), read_cpu_s()
     source.content_sha256()
-    cost = {"cpu_s": _read_cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
-    return {**cost, "peak_kib": _read_kib("VmHWM") - before, "size_bytes": source.size_bytes}
+    cost = {"cpu_s": read_cpu_s() - cpu_started, "wall_s": time.monotonic() - started}
+    return {**cost, "peak_kib": read_status("VmHWM") - before, "size_bytes": source.size_bytes}
 
 
 def measure_generated(adapter: Adapter, count: int) -> dict[str, float]:
@@ -549,10 +549,10 @@ def measure_generated(adapter: Adapter, count: int) -> dict[str, float]:
         n_answers += 1
     if n_answers != count:
         raise ValueError(f"{n_answers} of {count} prompts were answered")
-    return {"wall_s": time.monotonic() - started, "peak_kib": _read_kib("VmHWM")}
+    return {"wall_s": time.monotonic() - started, "peak_kib": read_status("VmHWM")}
 
 
-def _read_cpu_s() -> float:
+def read_cpu_s() -> float:
     """Return the CPU seconds of this process, and of those that it started and that have ended."""
     from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
@@ -560,8 +560,8 @@ def _read_cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _read_kib(field: str) -> float:
-    """Return a figure of /proc/self/status, which unlike ru_maxrss does not include the memory of the parent."""
+def read_status(field: str) -> float:
+    """Return a figure of /proc/self/status: KiB for the fields of memory, without that of the parent."""
     from pathlib import Path
 
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
@@ -579,7 +579,10 @@ _COUNTED = {"memory": measure_memory, "streaming": measure_streams, "generated":
 
 
 def run_task(task: str, adapter: Adapter, arguments: dict) -> dict[str, float]:
-    """Run one task and return its cost."""
+    """Run one task and return its cost. An adapter may have tasks of its own: methods such as ``measure_steps``."""
+    own = getattr(adapter, f"measure_{task}", None)
+    if own is not None:
+        return own(**arguments)
     if task in _COUNTED:
         return _COUNTED[task](adapter, **arguments)
     match task:

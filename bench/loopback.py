@@ -2,7 +2,8 @@
 
 It parses just enough HTTP/1.1 to keep connections alive, and recognises a call by the end of its path. A request
 whose body asks for a stream is answered event by event, each in its own chunk and packet. A path that begins with
-``/wait/50`` delays each answer by 50 ms. ``GET /stats`` returns the CPU seconds and calls of the server.
+``/wait/50`` delays each answer by 50 ms. ``GET /stats`` returns the CPU seconds and calls of the server, and when it
+began the newest stream, on the monotonic clock that all processes of the machine share.
 
 A large body is counted and dropped while it arrives. Files are not stored: an upload is answered with an id, as by the
 Files APIs of OpenAI, Anthropic and Gemini, and each deletion succeeds.
@@ -326,6 +327,7 @@ class Server:
             float, deque[tuple[float, socket.socket, bytes]]
         ] = {}  # one queue per delay, so each is in due order
         self._calls = 0
+        self._streamed_at_s: float | None = None
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
 
     def serve(self) -> None:
@@ -377,11 +379,14 @@ class Server:
             self._send(connection, answer)
 
     def _stream(self, connection: socket.socket, request: Received) -> None:
+        self._streamed_at_s = time.monotonic()
         for piece in next((pieces for end, pieces in _STREAMS.items() if request.path.endswith(end)), [_UNKNOWN]):
             self._send(connection, piece)
 
     def _build_stats(self) -> bytes:
-        return _encode_answer({"cpu_s": time.process_time(), "calls": self._calls})
+        return _encode_answer(
+            {"cpu_s": time.process_time(), "calls": self._calls, "streamed_at_s": self._streamed_at_s}
+        )
 
     def _send(self, connection: socket.socket, answer: bytes) -> None:
         try:

@@ -54,8 +54,16 @@ class Worker:
 
     def run_task(self, task: str, **arguments: object) -> dict[str, float]:
         """Run a task and return its cost. Raises MissingPeerError when it fails or takes too long."""
+        self.begin_task(task, **arguments)
+        return self.finish_task()
+
+    def begin_task(self, task: str, **arguments: object) -> None:
+        """Begin a task, for one that goes on beside that of another worker."""
         self._process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
         self._process.stdin.flush()
+
+    def finish_task(self) -> dict[str, float]:
+        """Return the cost of the task that was begun. Raises MissingPeerError when it fails or takes too long."""
         line = ""
         if select.select([self._process.stdout], [], [], _TIMEOUT_S)[0]:
             line = self._process.stdout.readline()

@@ -43,6 +43,8 @@ ENVS = {
     "any-llm": ("any-llm-sdk[openai]==1.40.2",),
     "litellm": ("litellm==1.104.0",),  # the newest whose dependencies could be had
     "async-batch-llm": ("async-batch-llm[openai]==0.28.0",),
+    "dbos": ("dbos==3.4.0",),
+    "pydantic-ai": ("pydantic-ai-slim[dbos,openai]==2.68.0", "dbos==3.4.0"),
 }
 
 OURS_OPENAI = Peer("pollux-openai", "OursOpenai")
@@ -84,6 +86,15 @@ SESSIONS = Peer("requests, a Session a thread", "bulk.RequestsSessions", "reques
 URLLIB3 = Peer("urllib3 pool", "bulk.Urllib3", "requests", api="chat")
 
 BATCH_PEERS = (BATCH, BATCH_IN_TWO, ASYNC_BATCH, SESSIONS, URLLIB3, OURS_LOCAL)
+
+DURABLE = Peer("pollux-durable", "workflows.Ours", api="chat")
+DURABLE_STREAM = Peer("pollux-durable, streams", "workflows.Streaming", api="chat")
+DBOS_LIKE_OURS = Peer("dbos, our database settings", "workflows.DbosLikeOurs", api="chat")
+DBOS = Peer("dbos", "workflows.Dbos", "dbos", api="chat")
+PYDANTIC_AI_WAL = Peer("pydantic-ai, our database settings", "workflows.PydanticAiWal", "pydantic-ai", api="chat")
+PYDANTIC_AI = Peer("pydantic-ai", "workflows.PydanticAi", "pydantic-ai", api="chat")
+
+DURABLE_PEERS = (DURABLE, DBOS_LIKE_OURS, DBOS, PYDANTIC_AI_WAL, PYDANTIC_AI)
 
 
 class MissingPeerError(Exception):

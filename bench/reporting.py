@@ -11,7 +11,7 @@ from math import log
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from peers import BATCH_PEERS, HERE, PEERS, read_version
+from peers import BATCH_PEERS, DURABLE_PEERS, HERE, PEERS, read_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def describe_machine(revision: str, capacity: dict[str, float]) -> dict:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": sorted({read_version(peer) for peer in (*PEERS, *BATCH_PEERS)}),
+        "versions": sorted({read_version(peer) for peer in (*PEERS, *BATCH_PEERS, *DURABLE_PEERS)}),
         "server": capacity,
     }
 

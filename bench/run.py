@@ -7,12 +7,13 @@ import argparse
 import reporting
 from batches import batch
 from capacity import measure_capacity
+from durables import durable
 from files import files
 from loopback import Loopback, run_server
 from suites import FULL, QUICK, Report, Size
 from suites import SUITES as CALL_SUITES
 
-SUITES = {**CALL_SUITES, **{suite.__name__: suite for suite in (files, batch)}}
+SUITES = {**CALL_SUITES, **{suite.__name__: suite for suite in (files, batch, durable)}}
 _CAPACITY_CALLS = 20_000
 
 
@@ -30,7 +31,7 @@ def main() -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure pollux-sync beside its peers on a loopback server.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls: six minutes, wider spreads")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls: ten minutes, wider spreads")
     parser.add_argument("--only", action="append", choices=list(SUITES), metavar="NAME", help=", ".join(SUITES))
     parser.add_argument("--write-docs", action="store_true", help="write docs/explanation/performance.md and its plot")
     arguments = parser.parse_args()

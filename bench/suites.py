@@ -56,6 +56,9 @@ class Size:
     batch_items: int
     process_items: int
     generated_items: int
+    durable_steps: int
+    durable_turns: int
+    durable_runs: int
 
 
 FULL = Size(
@@ -70,6 +73,9 @@ FULL = Size(
     batch_items=3_000,
     process_items=10_000,
     generated_items=1_000_000,
+    durable_steps=300,
+    durable_turns=50,
+    durable_runs=10_000,
 )
 QUICK = Size(
     rounds=3,
@@ -83,6 +89,9 @@ QUICK = Size(
     batch_items=1_000,
     process_items=3_000,
     generated_items=50_000,
+    durable_steps=100,
+    durable_turns=20,
+    durable_runs=500,
 )
 
 
