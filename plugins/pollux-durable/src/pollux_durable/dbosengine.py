@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import uuid
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import Context
 from importlib.metadata import version as read_version
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, Serializer, SetWorkflowID
+from dbos._core import WorkflowHandleFuture
 from dbos._dbos import _get_dbos_instance
 from dbos._error import (
     DBOSInitializationError,
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from pollux_durable.engines import Body, Row
 
 #: How many runs of the shared queue a worker carries out at a time. Runs that wait do not count.
-_WORKER_CONCURRENCY = 100
+_WORKER_CONCURRENCY = 64
 #: How often queues are looked at. Each look takes some milliseconds of CPU, most of it in DBOS.
 _POLL_S = 0.2
 #: So many runs begin at once in this process; of a longer list the queue starts one after the other.
@@ -182,6 +184,8 @@ class DbosEngine:
         name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
         self.executor_id = f"{name}-{uuid.uuid4().hex[:8]}"
         self._functions: dict[str, Callable[[JsonObject], Json]] = {}
+        #: The runs that were started in this process, while their threads carry them out.
+        self._futures: dict[str, Future[Any]] = {}
         self._queues: dict[str, Queue] = {}
         self._lock = threading.Lock()
         self._is_launched = self._is_draining = False
@@ -368,7 +372,17 @@ class DbosEngine:
             self._enqueue([request])
             return
         with SetWorkflowID(request.execution_id):
-            DBOS.start_workflow(function, request.to_dict())
+            handle = DBOS.start_workflow(function, request.to_dict())
+        if isinstance(handle, WorkflowHandleFuture):
+            name = request.execution_id
+            self._futures[name] = handle.future
+            handle.future.add_done_callback(lambda _: self._futures.pop(name, None))
+
+    def join(self, execution_id: str, timeout_s: float | None) -> None:
+        """Wait until a run that was started here has left its thread."""
+        future = self._futures.get(execution_id)
+        if future is not None:
+            wait([future], timeout_s)
 
     def _enqueue(self, requests: Sequence[RunRequest]) -> None:
         client = self._reach()

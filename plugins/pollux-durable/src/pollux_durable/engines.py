@@ -98,6 +98,10 @@ class Engine(Protocol):
         """Start runs, those of a queue when it admits them. An id that exists is left as it is."""
         ...
 
+    def join(self, execution_id: str, timeout_s: float | None) -> None:
+        """Wait until a run that was started here has left its thread, at most so long. Return at once for others."""
+        ...
+
     def read_runs(self, execution_ids: Sequence[str]) -> dict[str, EngineRun]:
         """Return the runs that exist among these, by id."""
         ...

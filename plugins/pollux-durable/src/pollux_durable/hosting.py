@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 #: So many runs may hold a thread while they wait. Further ones give theirs back at once.
 _MAX_HOLDING = 50
+_MANY = 100_000
 #: So many runs are looked up by one statement.
 _READ_TOGETHER = 500
 #: The first wait for the record of a run that has ended here a moment ago.
@@ -167,6 +168,7 @@ class Host:
         """Wait until a run has ended; return what is known of it. Raises WorkflowTimeoutError."""
         self.check_process()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self.engine.join(execution_id, timeout_s)
         pause_s = _SHORTEST_WAIT_S
         while True:
             seen = self.changes.count
@@ -265,7 +267,9 @@ class Host:
         open_ids = [info.execution_id for info in infos.values() if info.status not in ENDED]
         below = set(open_ids)
         found = True
-        others = self.list_runs(statuses=("queued", "running", "stopped"), limit=100_000) if open_ids else []
+        # The ids of runs begin with those of the runs that have started them.
+        others = [info for name in open_ids for info in self.list_runs(prefix=f"{name}.", limit=_MANY)]
+        others = [info for info in others if info.status not in ENDED]
         while found:
             found = False
             for info in others:

@@ -149,9 +149,8 @@ class AgentLoop:
         return memory
 
     def _save_memory(self) -> None:
-        memory = self._memory.to_dict()
-        sessions, names = self._run.host.sessions, (self._context.session_id, self._plan.id)
-        self._run.steps.record("memory:save", lambda: sessions.save(*names, memory))
+        # No step: a replay saves the same once more, which costs a tenth of a record.
+        self._run.host.sessions.save(self._context.session_id, self._plan.id, self._memory.to_dict())
 
     def _summarize(self, number: int, prompt: str, attempt: int) -> str:
         question = Question(prompt=prompt, config=self._plan.open_config(), options=Options())

@@ -81,12 +81,11 @@ class EventTable:
     def find_id_before(self, timestamp: float) -> int:
         """Return the sequence id of the newest event that was published before a time, 0 if there is none."""
         with self._database.transact() as transaction:
-            # From the newest on: mostly the time is not long ago.
-            rows = transaction.execute(
-                "SELECT sequence_id FROM pollux_events WHERE at < :at ORDER BY sequence_id DESC LIMIT 1",
-                {"at": timestamp},
+            # By its maximum: ordered and limited, SQLite would sort all older events.
+            ((newest,),) = transaction.execute(
+                "SELECT MAX(sequence_id) FROM pollux_events WHERE at < :at", {"at": timestamp}
             )
-        return int(rows[0][0]) if rows else 0
+        return int(newest or 0)
 
     def delete_before(self, timestamp: float) -> int:
         """Delete events that were published before a time; return how many."""
