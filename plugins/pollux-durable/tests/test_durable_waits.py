@@ -22,15 +22,14 @@ def test_a_short_wait_keeps_its_thread(durable, declare):
     assert flow.run(timeout=30) == 1
 
 
-def test_a_long_wait_holds_no_thread(durable, declare, host, wait_status):
+def test_a_long_wait_holds_no_thread(durable, declare, host, poll):
     @declare
     def flow(ctx):
-        ctx.step.wait_for("pause", seconds=0.3)
+        ctx.step.wait_for("pause", seconds=1.0)
         return "done"
 
     handle = flow.invoke()
-    wait_status(handle, "waiting")
-    assert handle.id not in host.active
+    poll(lambda: handle.status == "waiting" and handle.id not in host.active)
     assert handle.get().waits_for == "pause"
     assert handle.result(30) == "done"
 
