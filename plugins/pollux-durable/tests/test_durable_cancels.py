@@ -83,7 +83,7 @@ def test_a_resumed_run_does_not_sleep_anew(durable, declare, wait_status):
     @declare
     def flow(ctx):
         ends.append(ctx.step.now("now"))
-        ctx.step.wait_for("pause", seconds=0.6)
+        ctx.step.wait_for("pause", seconds=1.5)
         return "done"
 
     ends = []
@@ -91,7 +91,7 @@ def test_a_resumed_run_does_not_sleep_anew(durable, declare, wait_status):
     wait_status(handle, "waiting")
     handle.cancel()
     wait_status(handle, "cancelled")
-    time.sleep(0.6)
+    time.sleep(1.5)
     handle.resume()
     assert handle.result(30) == "done"
     assert len(ends) == 2  # once at first and once when it was resumed: it did not wait in between

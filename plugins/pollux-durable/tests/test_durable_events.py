@@ -48,7 +48,7 @@ def test_events_of_many_threads_are_read_in_their_order(durable, topic):
             events.publish(topic, data=[name, number])
 
     threads = [threading.Thread(target=publish, args=[name]) for name in range(4)]
-    stream = events.stream_topic(topic, last_sequence_id=0, timeout=5)
+    stream = events.stream_topic(topic, last_sequence_id=0, timeout=30)
     for thread in threads:
         thread.start()
     found = [*islice(stream, 40)]
@@ -61,7 +61,7 @@ def test_events_of_many_threads_are_read_in_their_order(durable, topic):
 
 def test_a_topic_is_followed_from_now_on(durable, topic):
     events.publish(topic, data="before")
-    stream = events.stream_topic(topic, timeout=5)
+    stream = events.stream_topic(topic, timeout=30)
     events.publish(topic, data="after")
     assert next(stream).data == "after"
     stream.close()

@@ -92,7 +92,7 @@ def test_paused_queue_goes_on_when_the_time_has_come(memory):
 
     find_host()
     queues.pause("mail", until=datetime.now(UTC) + timedelta(seconds=0.5))
-    assert send.run(timeout=10) == "sent"
+    assert send.run(timeout=30) == "sent"
     assert not find_queue("mail").is_paused
 
 

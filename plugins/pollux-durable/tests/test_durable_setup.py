@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import uuid
 
@@ -108,14 +109,17 @@ def test_a_waiting_run_is_there_after_a_restart(make_url, declare, wait_status, 
 
 
 def test_a_run_that_was_going_on_goes_on_after_a_restart(url, declare):
+    begun = threading.Event()
+
     @declare
     def sleeping(ctx):
-        ctx.step.wait_for("pause", seconds=1)
+        begun.set()
+        ctx.step.wait_for("pause", seconds=3)
         return "done"
 
     configure(url)  # the wait is a short one
     handle = sleeping.invoke()
-    time.sleep(0.3)
+    begun.wait(30)
     assert handle.status == "running"
     reset()
     configure(url)
@@ -318,7 +322,7 @@ def run_with_codec(url, declare):
 
 def test_a_codec_changes_all_that_is_stored(url, declare, tmp_path):
     run_with_codec(url, declare)
-    stream = events.stream_topic("topic", last_sequence_id=0, timeout=5)
+    stream = events.stream_topic("topic", last_sequence_id=0, timeout=30)
     assert next(stream).data == {"word": WORD}
     stream.close()
     reset()
@@ -334,7 +338,7 @@ def test_a_missing_codec_is_named(url, declare):
     with pytest.raises(StoredDataError, match="written with a codec"):
         get_handle(handle.id).result(30)
     with pytest.raises(StoredDataError, match="written with a codec"):
-        next(events.stream_topic("topic", last_sequence_id=0, timeout=5))
+        next(events.stream_topic("topic", last_sequence_id=0, timeout=30))
     steps = configuring.find_host().engine.list_steps(handle.id)
     assert {step.error["type"] for step in steps} == {"StoredDataError"}
 
