@@ -1,4 +1,4 @@
-"""Where two JSON values differ."""
+"""The places in which two JSON values differ."""
 
 from __future__ import annotations
 

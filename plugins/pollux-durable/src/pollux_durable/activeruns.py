@@ -40,7 +40,7 @@ class ActiveRun:
 
     @property
     def topic(self) -> str:
-        """The topic of what happens in the run and in all below its root."""
+        """The topic that the run shares with all runs below its root."""
         return build_topic(self.request.root_workflow_id, self.root_execution_id)
 
     @property

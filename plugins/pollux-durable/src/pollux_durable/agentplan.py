@@ -1,4 +1,4 @@
-"""What an agent was declared with, as its runs use it."""
+"""The declaration of an agent, in the form that its runs use."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _PAYLOAD_KEYS = {"input", "options", "stream"}
 
 
 class AgentSettings(TypedDict, total=False):
-    """What an agent may be declared with. All of it may be left out."""
+    """The options of an agent. All of them may be left out."""
 
     description: str
     system_prompt: str
@@ -169,7 +169,7 @@ class Agent(Workflow):
     # What goes in and out
 
     def check_payload(self, payload: Any) -> Json:
-        """Return the JSON form of what a run is given. Raises ConfigurationError for what no model could be asked."""
+        """Return the JSON form of an input. Raises ConfigurationError for one that no model takes."""
         is_built = isinstance(payload, dict) and payload.keys() == _PAYLOAD_KEYS
         built = payload if is_built else _build_payload(payload, {}, is_streamed=self.stream_to_workflow)
         # Refused here rather than in a worker.

@@ -40,7 +40,7 @@ OnChange: TypeAlias = Literal["fail", "ask"]
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """What a model is asked in one step."""
+    """One request to a model, made in one step."""
 
     prompt: str | None = None
     sources: tuple[Source, ...] = ()

@@ -1,4 +1,4 @@
-"""The memory of a session, shortened when it grows: a summary of what is old, and the latest messages as they are."""
+"""Shortens the memory of a session: old messages become a summary, the latest ones stay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUMMARIZE = (
 
 @attrs.frozen(kw_only=True)
 class Memory:
-    """What an agent remembers: a summary of what is old, and messages as turns."""
+    """The memory of an agent: a summary of old messages, and the later ones as turns."""
 
     summary: str | None = None
     messages: tuple[JsonObject, ...] = ()
@@ -77,7 +77,7 @@ def compact(memory: Memory, config: CompactionConfig, summarize: Callable[[str, 
 
 
 def _find_first_kept(messages: tuple[JsonObject, ...], config: CompactionConfig) -> int:
-    """Return the index of the first message that stays as it is: never a result without its call."""
+    """Return the index of the first message that is kept. A result is never kept without its call."""
     first = max(0, len(messages) - config.min_recent_messages)
     while first > 0 and messages[first:] and messages[first]["role"] == "tool":
         first -= 1

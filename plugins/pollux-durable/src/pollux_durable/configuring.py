@@ -27,7 +27,7 @@ DEFAULT_FILE = Path(".pollux") / "durable.db"
 
 
 class _Process:
-    """What is set up in this process."""
+    """The settings and the host of this process."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -87,7 +87,7 @@ def find_url(url: str | None = None) -> str:
 
 
 def find_host() -> Host:
-    """Return the host of this process; set it up and launch it if there is none."""
+    """Return the host of this process; set it up and launch it first if necessary."""
     with _process.lock:
         if _process.host is None:
             configure_default()

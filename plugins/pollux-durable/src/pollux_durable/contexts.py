@@ -1,4 +1,4 @@
-"""What the function of a workflow is handed."""
+"""The contexts that workflows, hooks and guardrails receive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True, eq=False)
 class WorkflowContext:
-    """What a workflow is handed: who it is, its ``state``, and its steps as ``step``.
+    """The first argument of a workflow: the ids of its run, its ``state``, and its steps as ``step``.
 
     ``created_at`` is in seconds since the epoch.
     """
@@ -32,13 +32,13 @@ class WorkflowContext:
 
     @property
     def retry_count(self) -> int:
-        """How often the run began again after a failure. It is another number in each attempt: decide nothing by it."""
+        """The number of retries of the run so far. It changes with each attempt: decide nothing by it."""
         return self.run.read_failures()
 
 
 @attrs.define(kw_only=True, eq=False)
 class AgentContext(WorkflowContext):
-    """What hooks and guardrails of an agent are handed. ``tools`` are the ids of its tools."""
+    """The context of hooks and guardrails of an agent. ``tools`` are the ids of its tools."""
 
     agent_id: str
     model: str

@@ -1,7 +1,7 @@
 """The engine on DBOS Transact, over SQLite or PostgreSQL. The one module that imports dbos and sqlalchemy.
 
-Only the MIT part of DBOS is used: no Conductor, no auto-upgrade, no sharding. Which processes are alive is told by the
-table of workers; DBOS is asked to recover the runs of the others.
+Only the MIT part of DBOS is used: no Conductor, no auto-upgrade, no sharding. The table of workers shows
+which processes are alive; DBOS recovers the runs of the others.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _refuse_pickle(*_: object) -> NoReturn:
 
 
 def _forbid_pickle() -> None:
-    """Replace the functions of DBOS that pickle. Each row names its own format, so a serializer alone is no guard."""
+    """Replace the functions of DBOS that pickle. A serializer is not enough: each row names its own format."""
     for name in ("serialize", "deserialize"):
         if name not in vars(DefaultSerializer):
             raise ConfigurationError(
@@ -326,7 +326,7 @@ class DbosEngine:
                 event.set()
 
     def describe(self) -> dict[str, str]:
-        """Return the versions of what stands below, by name."""
+        """Return the versions of DBOS, its tables and the database, by name."""
         schema = "" if self.database.dialect == "sqlite" else f"{_SCHEMA}."
         with self._sql.connect() as connection:
             tables = connection.scalar(sa.text(f"SELECT version FROM {schema}dbos_migrations"))  # noqa: S608
@@ -705,7 +705,7 @@ def _warn_of_environment() -> None:
 
 
 def _quieten_log() -> None:
-    """Send what DBOS logs through a logger of ours: failures of workflows are told where they are waited for."""
+    """Send what DBOS logs through a logger of ours: whoever waits for a workflow learns of its failure."""
     engine_log = logging.getLogger("dbos")
     engine_log.handlers[:] = [_Forwarder()]
     engine_log.propagate = False

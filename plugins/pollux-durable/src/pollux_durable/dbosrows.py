@@ -1,4 +1,4 @@
-"""What DBOS tells of runs and steps -> values of ours. Nothing of it is imported here."""
+"""Turns the rows of DBOS about runs and steps into values of ours. Imports nothing of DBOS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STATUSES: dict[str, EngineStatus] = {
 
 @attrs.frozen
 class Unreadable:
-    """Stands for what cannot be read. DBOS would give the stored text instead of the error."""
+    """A mark for data that cannot be read. DBOS would return the stored text and hide the error."""
 
     message: str
 
@@ -73,7 +73,7 @@ def _read_request(status: WorkflowStatus) -> JsonObject:
 
 
 def _find_unreadable(status: WorkflowStatus) -> Unreadable | None:
-    """Return what stands for what cannot be read of a run. DBOS gives the stored text of what is a pickle."""
+    """Return the mark of unreadable data in a run, or None. DBOS returns pickles as their stored text."""
     values: list[object] = [status.input, status.output, status.error]
     for value in values:
         if isinstance(value, Unreadable):

@@ -210,7 +210,7 @@ def _check_schema(name: str, schema: object) -> None:
 
 
 def check_id(name: object) -> str:
-    """Return an id. Raises ConfigurationError for one that is none."""
+    """Return an id. Raises ConfigurationError for an invalid one."""
     if not isinstance(name, str) or not name.strip() or name == "<lambda>":
         raise ConfigurationError(f"the id of a workflow is {name!r}", hint='pass a text: @workflow(id="order")')
     return name

@@ -1,4 +1,4 @@
-"""Looks for what keeps runs from going on: ``pollux-sync durable doctor``."""
+"""Finds the faults that keep runs from going on: ``pollux-sync durable doctor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands below the workflows: an engine that records runs and steps, and the database that both share.
+"""The interface of engines: they record runs and steps, in a database that they share with our tables.
 
 Two engines ship with this package: one on DBOS, and one in memory for unit tests. A plugin gives another one through
 the hook `pollux_durable_engine`.
@@ -87,7 +87,7 @@ class Engine(Protocol):
         ...
 
     def describe(self) -> dict[str, str]:
-        """Return the versions of what stands below, by name, for a diagnosis."""
+        """Return the versions of the engine and its database, by name, for a diagnosis."""
         ...
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Engine(Protocol):
         ...
 
     def start(self, requests: Sequence[RunRequest]) -> None:
-        """Start runs, those of a queue when it admits them. An id that exists is left as it is."""
+        """Start runs, those of a queue when it admits them. A run whose id exists is not started again."""
         ...
 
     def join(self, execution_id: str, timeout_s: float | None) -> None:

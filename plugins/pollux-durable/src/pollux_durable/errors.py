@@ -63,11 +63,11 @@ class StepOrderError(PolluxError):
 
 
 class ToolRejectedError(PolluxError):
-    """A person did not approve a call of a tool. The model is told, with the feedback."""
+    """A person did not approve a call of a tool. The model receives this, with the feedback."""
 
 
 class StoredDataError(PolluxError):
-    """What the database holds cannot be read: it was written by something else, or needs a codec that is missing."""
+    """Stored data cannot be read: another program wrote it, or its codec is missing."""
 
 
 class StepExecutionError(PolluxError):
@@ -118,7 +118,7 @@ class RunStopped(BaseException):
 
 
 class RunFailure(Exception):  # noqa: N818 - it carries an error, and is none by itself
-    """Ends a run for its engine. ``error`` is the JSON form of what ended it, see `describe_error`."""
+    """Ends a run for its engine. ``error`` is the JSON form of its failure, see `describe_error`."""
 
     def __init__(self, error: JsonObject) -> None:
         super().__init__(error)

@@ -37,7 +37,7 @@ def get_handle(execution_id: str) -> ExecutionHandle:
 
 
 def list_runs(*, workflow_id: str | None = None, status: RunStatus | None = None, limit: int = 100) -> list[RunInfo]:
-    """Return runs, the newest first. Raises ConfigurationError for a status that is none."""
+    """Return runs, the newest first. Raises ConfigurationError for an unknown status."""
     return [*islice(iter_runs(configuring.find_host(), workflow_id=workflow_id, status=status), check_limit(limit))]
 
 
@@ -49,7 +49,7 @@ def check_limit(limit: int) -> int:
 
 
 def iter_runs(host: Host, *, workflow_id: str | None = None, status: RunStatus | None = None) -> Iterator[RunInfo]:
-    """Yield runs, the newest first. Raises ConfigurationError for a status that is none."""
+    """Yield runs, the newest first. Raises ConfigurationError for an unknown status."""
     if status is not None and status not in ENGINE_STATUSES:
         raise ConfigurationError(f"status {status!r} is not known", hint=f"use one of {', '.join(get_args(RunStatus))}")
     wanted: Sequence[EngineStatus] = () if status is None else ENGINE_STATUSES[status]

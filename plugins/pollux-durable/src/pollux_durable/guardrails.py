@@ -1,4 +1,4 @@
-"""Guardrails: checks of what a model wrote, before its tools run and before anybody sees it."""
+"""Guardrails: checks of a model's answer, before its tools run and before anybody sees it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Guardrail: TypeAlias = "str | Callable[..., Any]"
 
 
 class GuardrailAction(StrEnum):
-    """What a guardrail decides."""
+    """The decision of a guardrail."""
 
     CONTINUE = "continue"
     FAIL = "fail"
@@ -57,7 +57,7 @@ class GuardrailResult:
 
     @classmethod
     def fail(cls, message: str) -> GuardrailResult:
-        """Have the model answer again; it is told the message."""
+        """Have the model answer again, with this message."""
         return cls(action=GuardrailAction.FAIL, error_message=message)
 
     def to_dict(self) -> JsonObject:
@@ -84,7 +84,7 @@ class GuardrailResult:
 
 @attrs.frozen(kw_only=True)
 class GuardrailContext:
-    """What a guardrail sees: what the model wrote, as the guardrails before it left it, and the steps before."""
+    """The input of a guardrail: the answer, as changed by the guardrails before it, and the steps so far."""
 
     content: str
     tool_calls: tuple[ToolCallRequest, ...] = ()
@@ -100,7 +100,7 @@ def guardrail(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def list_guardrails(given: Guardrail | Sequence[Guardrail] | None) -> tuple[Guardrail, ...]:
-    """Return guardrails as a tuple. Raises ConfigurationError for what is neither a function nor a text."""
+    """Return guardrails as a tuple. Raises ConfigurationError if one is neither a function nor a text."""
     if given is None:
         return ()
     guardrails = (given,) if isinstance(given, str) or callable(given) else tuple(given)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HookAction(StrEnum):
-    """What a hook decides."""
+    """The decision of a hook."""
 
     CONTINUE = "continue"
     FAIL = "fail"
@@ -50,7 +50,7 @@ class HookResult:
 
 @attrs.frozen(kw_only=True)
 class HookContext:
-    """What a hook sees. ``current_payload`` and ``current_output`` are as the hooks before it left them."""
+    """The input of a hook. ``current_payload`` and ``current_output`` are as the hooks before it left them."""
 
     workflow_id: str
     session_id: str | None = None
@@ -68,7 +68,7 @@ def hook(function: Hook) -> Hook:
 
 
 def list_hooks(given: Hook | Sequence[Hook] | None) -> tuple[Hook, ...]:
-    """Return one hook or many as a tuple. Raises ConfigurationError for what cannot be called."""
+    """Return one hook or many as a tuple. Raises ConfigurationError if one cannot be called."""
     if given is None:
         return ()
     hooks = (given,) if callable(given) else tuple(given)

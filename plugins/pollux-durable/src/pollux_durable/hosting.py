@@ -107,7 +107,7 @@ class Host:
     # Looking
 
     def read_run(self, execution_id: str) -> RunInfo:
-        """Return what is known of a run. Raises ConfigurationError if there is none of this id."""
+        """Return the state of a run. Raises ConfigurationError for an unknown id."""
         found = self.read_runs([execution_id])
         if execution_id not in found:
             raise ConfigurationError(f"there is no run {execution_id!r}", hint="pollux-sync durable ls")

@@ -39,7 +39,7 @@ def import_workflows(name: str) -> None:
 
 
 def find_source_folder(name: str) -> Path:
-    """Return the folder that has the sources of a module and of what stands beside it.
+    """Return the folder with the sources of a module and of its neighbours.
 
     Raises ConfigurationError for a module that is not there.
     """

@@ -37,7 +37,7 @@ class ExecutionHandle:
         return f"ExecutionHandle({self.id!r})"
 
     def get(self) -> RunInfo:
-        """Return what is known of the run. Raises ConfigurationError if there is none."""
+        """Return the state of the run. Raises ConfigurationError if it does not exist."""
         return self._host.read_run(self.id)
 
     @property
@@ -140,7 +140,7 @@ class ExecutionHandle:
 
 
 class StartSettings(TypedDict, total=False):
-    """How a run is started: its id, its queue, whose it is, and how long it may take."""
+    """The options of a new run: its id, queue, session, user and time limit."""
 
     execution_id: str
     queue: str
@@ -153,7 +153,7 @@ class StartSettings(TypedDict, total=False):
 
 
 def build_root(workflow: Declared, payload: Any, settings: StartSettings) -> RunRequest:
-    """Return the request of a run that no other run starts. Raises ConfigurationError for what cannot work."""
+    """Return the request of a run without a parent. Raises ConfigurationError for a bad payload or option."""
     _check_names(workflow.id, settings, StartSettings)
     check_timeout(settings.get("run_timeout_seconds"))
     execution_id = _check_text("the id of a run", settings.get("execution_id")) or str(uuid.uuid4())
@@ -177,7 +177,7 @@ def build_root(workflow: Declared, payload: Any, settings: StartSettings) -> Run
 
 
 class ChildSettings(TypedDict, total=False):
-    """How a step starts a run."""
+    """The options of a run that a step starts."""
 
     initial_state: Any
     queue: str
@@ -198,7 +198,7 @@ def build_child(
 ) -> RunRequest:
     """Return the request of a run that a step of another one starts. Its id is that of the step, so it starts once.
 
-    Raises ConfigurationError for what cannot work.
+    Raises ConfigurationError for a bad payload or option.
     """
     run = parent.run
     found = parent.host.registry.find(workflow) if isinstance(workflow, str) else workflow

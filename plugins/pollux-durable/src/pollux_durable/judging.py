@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Verdict:
-    """What the guardrails left of an answer, and the objection of the one that rejects it."""
+    """An answer as the guardrails changed it, and the objection of the one that rejects it."""
 
     content: str
     tool_calls: tuple[ToolCallRequest, ...]

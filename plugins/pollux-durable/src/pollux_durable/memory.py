@@ -133,7 +133,7 @@ class MemoryEngine:
             self._is_open = False
 
     def describe(self) -> dict[str, str]:
-        """Return nothing: there is no database below."""
+        """Return an empty dict: the engine has no database."""
         return {}
 
     def close(self) -> None:
@@ -246,10 +246,10 @@ class MemoryEngine:
         """Do nothing: runs end with their process."""
 
     def give_back(self) -> None:
-        """Do nothing: there is no other program."""
+        """Do nothing: no other program can use this engine."""
 
     def has_pending(self, executor_id: str) -> bool:
-        """Return False: there is no other process."""
+        """Return False: no other process can use this engine."""
         return False
 
     def _change(self, execution_id: str, old: set[str], new: EngineStatus) -> None:

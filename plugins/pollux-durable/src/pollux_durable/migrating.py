@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def migrate(settings: DurableSettings) -> dict[str, str]:
-    """Create or upgrade all tables; return their versions. Raises ConfigurationError if there is no such database."""
+    """Create or upgrade all tables; return their versions. Raises ConfigurationError for a missing database."""
     from pollux_durable.dbosengine import migrate_database
 
     if settings.url == MEMORY_URL:

@@ -1,7 +1,7 @@
 """Pauses of queues, kept in every process that uses the database.
 
-The table is what holds. The engine is told, so that it leaves the runs of a paused queue where they are; another
-process that declares its queue at this moment may open it again, so it is told again from time to time. A run that had
+The table is what holds. The engine learns of them, so that it takes no runs from a paused queue; another
+process that declares its queue at this moment may open it again, so this is repeated. A run that had
 been taken from its queue before the engine knew goes back, see `Runner.carry_out`.
 """
 

@@ -22,7 +22,7 @@ _TOGETHER = 200
 
 @attrs.frozen(kw_only=True)
 class Pruned:
-    """What was deleted: runs with their steps, events, and rows of workers that are gone."""
+    """The numbers of deleted runs with their steps, events, and rows of workers that are gone."""
 
     runs: int
     events: int

@@ -42,12 +42,12 @@ class Declared(Protocol):
 
     @property
     def state_scope(self) -> str:
-        """Whether runs of a session share the state."""
+        """True if runs of a session share the state."""
         ...
 
     @property
     def max_retries(self) -> int:
-        """How often a run begins again after a failure."""
+        """The number of times that a run begins again after a failure."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Declared(Protocol):
 
     @property
     def schedule(self) -> object:
-        """What its code says of a schedule."""
+        """The schedule that its code declares, or None."""
         ...
 
     @property
@@ -121,7 +121,7 @@ class Registry:
             announce(workflow)
 
     def find(self, workflow_id: str) -> Declared:
-        """Return the workflow of an id. Raises ConfigurationError if there is none."""
+        """Return the workflow of an id. Raises ConfigurationError for an unknown id."""
         workflow = self._workflows.get(workflow_id)
         if workflow is None:
             known = ", ".join(sorted(self._workflows)) or "none"

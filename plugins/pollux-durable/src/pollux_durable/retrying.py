@@ -69,7 +69,7 @@ def fork_run(
 
 
 def find_position(info: RunInfo, steps: Sequence[StepRecord], key: str) -> int:
-    """Return the position of a step; of a `map` that of its first call. Raises ConfigurationError if there is none."""
+    """Return the position of a step; for a `map` that of its first call. Raises ConfigurationError for a bad key."""
     exact = [step.position for step in steps if step.key == key]
     positions = exact or [step.position for step in steps if step.key.startswith(f"{key}[")]
     if not positions:

@@ -30,8 +30,8 @@ def create(
 ) -> Schedule:
     """Have a workflow started at the times of ``cron``, in place of its schedule with the same ``key``; return it.
 
-    Times at which no process was there are left out, unless ``backfill``. Raises ConfigurationError for an expression
-    or a time zone that is none, and for a workflow that takes no such payload.
+    Times at which no process was there are left out, unless ``backfill``. Raises ConfigurationError for an invalid
+    expression or time zone, and for a workflow that takes no such payload.
     """
     host = configuring.find_host()
     found = host.registry.find(workflow) if isinstance(workflow, str) else workflow
@@ -48,14 +48,14 @@ def list(workflow: Declared | str | None = None) -> Sequence[Schedule]:  # noqa:
 
 
 def pause(workflow: Declared | str, key: str = "global") -> Schedule:
-    """Have nothing started by a schedule until it is resumed; return it. Raises ConfigurationError if there is none."""
+    """Pause a schedule until it is resumed; return it. Raises ConfigurationError if it does not exist."""
     workflow_id = _read_id(workflow)
     configuring.find_host().schedules.set_paused(workflow_id, key, is_paused=True)
     return _find(workflow_id, key)
 
 
 def resume(workflow: Declared | str, key: str = "global") -> Schedule:
-    """Have a paused schedule go on, with its next time; return it. Raises ConfigurationError if there is none."""
+    """Have a paused schedule go on, with its next time; return it. Raises ConfigurationError if it does not exist."""
     workflow_id = _read_id(workflow)
     schedule = _find(workflow_id, key)
     if schedule.is_paused:
@@ -68,7 +68,7 @@ def resume(workflow: Declared | str, key: str = "global") -> Schedule:
 def delete(workflow: Declared | str, key: str = "global") -> None:
     """Remove a schedule. One that ``@workflow`` declares is there again at the next start of the program.
 
-    Raises ConfigurationError if there is none.
+    Raises ConfigurationError if it does not exist.
     """
     workflow_id = _read_id(workflow)
     if not configuring.find_host().schedules.remove(workflow_id, key):

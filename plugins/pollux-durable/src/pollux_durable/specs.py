@@ -35,4 +35,4 @@ class DurableHooks:
 
     @hookspec
     def pollux_suspend_notify(self, suspension: Suspension) -> None:
-        """Tell somebody that a run waits for an answer. Called in the thread of the run; it waits all the same."""
+        """Notify somebody that a run waits for an answer. Called in the thread of the run, before it waits."""

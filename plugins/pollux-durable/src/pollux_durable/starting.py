@@ -1,4 +1,4 @@
-"""What starts a workflow without a caller: the times of a schedule, or the events of a topic."""
+"""Schedules and triggers: workflows that times or events start, without a caller."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIELDS = ("cron", "timezone", "key", "backfill")
 
 
 def read_timetable(name: str, given: object) -> Timetable | None:
-    """Return what ``schedule=`` says, None if it names no times. Raises ConfigurationError for what is none."""
+    """Return the schedule of a declaration, or None if it has no times. Raises ConfigurationError for a bad one."""
     if given is None or isinstance(given, bool):
         return None
     if isinstance(given, str):
@@ -42,7 +42,7 @@ def read_timetable(name: str, given: object) -> Timetable | None:
 
 
 def check_timetable(name: str, timetable: Timetable) -> None:
-    """Raise ConfigurationError for a cron expression, a time zone or a key that is none."""
+    """Raise ConfigurationError for an invalid cron expression, time zone or key."""
     check_cron(timetable.cron, timetable.timezone, f"the schedule of {name!r}")
     if not _is_text(timetable.key):
         raise ConfigurationError(f"the key of a schedule of {name!r} is {timetable.key!r}", hint="use a text")
@@ -51,7 +51,7 @@ def check_timetable(name: str, timetable: Timetable) -> None:
 def read_trigger(
     name: str, topic: object, batch_size: object = 1, batch_timeout_s: float | None = None
 ) -> Trigger | None:
-    """Return what starts a workflow with events, None for no topic. Raises ConfigurationError for what cannot work."""
+    """Return the trigger of a declaration, or None if it has no topic. Raises ConfigurationError for a bad one."""
     check_timeout(batch_timeout_s)
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise ConfigurationError(f"batch_size of {name!r} is {batch_size!r}", hint="use a whole number from 1 on")

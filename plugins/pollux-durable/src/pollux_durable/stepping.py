@@ -306,7 +306,7 @@ class Steps:
     ) -> EventPayload:
         """Return the first event of a topic since this run was created that it has not waited for before.
 
-        Raises StepExecutionError if there is none within ``timeout`` seconds.
+        Raises StepExecutionError if none comes within ``timeout`` seconds.
         """
         check_timeout(timeout)
         outcome = self.record(key, partial(self._wait_event, key, topic, event_type, timeout))
@@ -342,8 +342,8 @@ class Steps:
     def suspend(self, key: str, data: Any = None, *, timeout: float | None = None) -> Any:
         """Wait for an answer from outside, and return it: see `answer`, `resume` and the command of that name.
 
-        ``data`` is shown to whoever answers. No thread is held. Raises StepExecutionError if there is no answer within
-        ``timeout`` seconds.
+        ``data`` is shown to whoever answers. No thread is held. Raises StepExecutionError if no answer comes
+        within ``timeout`` seconds.
         """
         check_timeout(timeout)
         shown = convert_to_json(data, f"the data of suspend {key!r}")

@@ -19,7 +19,7 @@ _WITH_CONFIG = 2
 
 @attrs.frozen(kw_only=True)
 class StopContext:
-    """What a stop condition sees: the steps so far, and the tokens of all of them."""
+    """The input of a stop condition: the steps so far, and the tokens of all of them."""
 
     steps: tuple[AgentStep, ...]
     agent_id: str

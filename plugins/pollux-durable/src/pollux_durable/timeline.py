@@ -1,4 +1,4 @@
-"""What a run and all below it have done, in the order of time: their steps and their events."""
+"""The timeline of a run and all below it: their steps and their events, in the order of time."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ class _Reader:
 
 
 def iter_timeline(host: Host, execution_id: str, *, follow: bool = False) -> Iterator[TimelineEntry]:
-    """Yield what a run and all below it have done; with ``follow`` also what they do, until the run has ended.
+    """Yield the steps and events of a run and all below it; with ``follow`` also new ones, until the run has ended.
 
-    Raises ConfigurationError if there is no such run.
+    Raises ConfigurationError for an unknown run.
     """
     reader = _Reader(host, host.read_run(execution_id))
     while True:

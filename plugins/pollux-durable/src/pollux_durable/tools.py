@@ -30,7 +30,7 @@ _CONTEXT_AND_RECORD = 2
 class DurableTool(Workflow):
     """A function that a model may call, each call a run of its own. `tool` makes one.
 
-    Its payload is the arguments of the call. What it returns is told to the model as text, data as JSON.
+    Its payload is the arguments of the call. The model reads its result as text, data as JSON.
     """
 
     kind = "tool"
@@ -89,24 +89,24 @@ class DurableTool(Workflow):
 
     @property
     def declaration(self) -> JsonObject:
-        """What the model is told of the tool."""
+        """The description of the tool for the model."""
         return self.tool.declaration
 
     def check_payload(self, payload: Any) -> Json:
-        """Return the arguments of a call in their JSON form. Raises PayloadError for what is no object."""
+        """Return the arguments of a call in their JSON form. Raises PayloadError unless they are an object."""
         plain = convert_to_json(payload if payload is not None else {}, f"the arguments of {self.id!r}")
         if not isinstance(plain, dict):
             raise PayloadError(f"the arguments of {self.id!r} are no object", hint="pass a dict of its parameters")
         return plain
 
     def execute(self, context: WorkflowContext, payload: Json) -> Json:
-        """Call the function with the arguments of a call; return what the model is told, and the value itself."""
+        """Call the function with the arguments of a call; return the text for the model, and the value itself."""
         if self.approval == "always":
             self._ask_for_approval(context, payload)
         return self.call(context, payload)
 
     def call(self, context: WorkflowContext, arguments: Mapping[str, Any]) -> JsonObject:
-        """Call the function; return what the model is told, and the value itself."""
+        """Call the function; return the text for the model, and the value itself."""
         value = self.tool.invoke(arguments, context)
         told = ModelResult.from_value(self.id, value)
         plain = None if told.sources else convert_to_json(value, f"the result of {self.id!r}")
@@ -151,9 +151,9 @@ def tool(
 def tool(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     """Declare a function of ``(ctx, **parameters)`` or ``(ctx, record)`` as a tool: ``@tool`` or ``@tool(id="find")``.
 
-    The model is told the parameters after the first, from their types and the docstring. Each call is a run, with steps
+    The model learns the parameters after the first, from their types and the docstring. Each call is a run, with steps
     and waits of its own; with ``step=True`` it is a step of the agent's run, which is cheaper. A tool that raises does
-    not end the agent: the model is told. With ``approval="always"`` a person has to approve each call. Raises
+    not end the agent: the model reads the error. With ``approval="always"`` a person has to approve each call. Raises
     ConfigurationError for a function that no model could call.
     """
     if function is None:

@@ -26,7 +26,7 @@ _FIELDS = ("title", "url", "content", "score", "published_date")
 
 @attrs.frozen(kw_only=True)
 class WebSearchConfig:
-    """How the web is searched: by ``search(query, options)`` if it is given, else by Tavily.
+    """The options of a web search: by ``search(query, options)`` if it is given, else by Tavily.
 
     ``api_key`` is by default that of TAVILY_API_KEY, read when a search is made. ``options`` for a function of yours
     are ``max_results`` and ``topic``.

@@ -1,4 +1,4 @@
-"""A worker: a process that carries runs out until it is told to end."""
+"""A worker: a process that carries runs out until a signal ends it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIGNAL_STATUS = 128
 
 @attrs.frozen(kw_only=True)
 class WorkerOrder:
-    """What a worker is to do. What is None is as the module has configured it, or else as `configure` has it.
+    """The options of a worker. None stands for what the module has configured, or else for the default of `configure`.
 
     ``parent`` is a process with whose end the worker ends too.
     """

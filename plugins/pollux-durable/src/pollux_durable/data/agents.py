@@ -37,7 +37,7 @@ class ToolCallRequest:
 
 @attrs.frozen(kw_only=True)
 class ToolResult:
-    """What a tool returned. ``content`` is what the model is told, ``result`` what the function returned."""
+    """The result of a tool. ``content`` is what the model reads, ``result`` what the function returned."""
 
     tool_name: str
     tool_call_id: str
@@ -91,7 +91,7 @@ class AgentStep:
 
 @attrs.frozen(kw_only=True)
 class AgentResult:
-    """What an agent answered. ``result`` is its text, or its answer as the type of ``output_schema``.
+    """The answer of an agent. ``result`` is its text, or a value of the type of ``output_schema``.
 
     ``usage`` sums the tokens of all its model calls, by the names of `pollux_sync.Usage`.
     """
@@ -114,17 +114,17 @@ class AgentResult:
 
     @classmethod
     def from_dict(cls, data: JsonObject) -> AgentResult:
-        """Return the result of a JSON form, with ``result`` as it is there."""
+        """Return the answer of a JSON form; ``result`` keeps its JSON form."""
         results = tuple(ToolResult.from_dict(result) for result in data.get("tool_results") or ())
         return cls(**{**data, "tool_results": results})
 
 
 @attrs.frozen(kw_only=True)
 class CompactionConfig:
-    """When the memory of a session is shortened. Tokens are estimated as a quarter of the characters.
+    """The limits of a session's memory. Tokens are estimated as a quarter of the characters.
 
     Beyond ``max_conversation_tokens`` the older messages are folded into a summary of at most ``max_summary_tokens``;
-    the last ``min_recent_messages`` stay as they are. Raises ConfigurationError for limits that exclude each other.
+    the last ``min_recent_messages`` are kept. Raises ConfigurationError for limits that exclude each other.
     """
 
     max_conversation_tokens: int = 80_000

@@ -1,4 +1,4 @@
-"""What a look at a database has found."""
+"""The findings of a diagnosis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Problem:
-    """What keeps runs from going on, or from being read, and what to do about it."""
+    """One fault that keeps runs from going on or from being read, and its remedy."""
 
     message: str
     hint: str

@@ -1,4 +1,4 @@
-"""What many runs at once are given, and what comes of each."""
+"""The inputs and the outcomes of many runs that are started together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BatchWorkflowInput:
 
 @attrs.frozen(kw_only=True)
 class BatchStepResult:
-    """The outcome of one of many runs. ``error`` is the message of what ended it, None if it succeeded."""
+    """The outcome of one of many runs. ``error`` is the message of its failure, or None."""
 
     workflow_id: str
     success: bool

@@ -90,7 +90,7 @@ class StepRecord:
 
 @attrs.frozen(kw_only=True)
 class RunInfo:
-    """What is known of a run. Times are in seconds since the epoch.
+    """The state of a run. Times are in seconds since the epoch.
 
     ``result`` is in its JSON form. ``waits_for`` is the step in which a run with the status "waiting" waits.
     """
@@ -118,7 +118,7 @@ class RunInfo:
 
     @property
     def topic(self) -> str:
-        """The topic of what happens in the run and in all below its root."""
+        """The topic that the run shares with all runs below its root."""
         return build_topic(self.root_workflow_id, self.root_execution_id)
 
     def to_dict(self) -> JsonObject:

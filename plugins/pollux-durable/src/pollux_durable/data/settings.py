@@ -1,4 +1,4 @@
-"""How durable workflows are set up."""
+"""The settings of durable workflows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CREDENTIALS = re.compile(r"//.*@")
 
 @attrs.frozen(kw_only=True)
 class DurableSettings:
-    """Where runs are kept, and how. Raises ConfigurationError for values that cannot work.
+    """The database that keeps runs, and how it is used. Raises ConfigurationError for values that cannot work.
 
     Only workers of the same ``version`` carry a run on. A worker that has not been heard of for ``lease_s`` counts as
     dead. A run that waits for longer than ``wait_threshold_s`` gives its thread back. ``durability="full"`` waits for

@@ -68,7 +68,7 @@ def read_result_type(function: Callable[..., Any]) -> Any:
 
 
 def restore_result(value: Json, tp: Any) -> Any:
-    """Return a result as its declared type; as it is where it does not fit."""
+    """Return a result as its declared type, or unchanged if it does not fit."""
     try:
         return value if tp is Any else structure(value, tp)
     except AnswerMismatch:

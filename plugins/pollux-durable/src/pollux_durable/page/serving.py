@@ -137,7 +137,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Log what ended a connection. A browser that has gone is no error."""
+        """Log the failure of a connection, unless the browser has gone."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             log.error("a connection to the page failed", exc_info=error)

@@ -19,11 +19,11 @@ class CallTable:
         self._store = store
 
     def find(self, execution_id: str, step_key: str, request_key: str) -> JsonObject | None:
-        """Return the answer to a request, None if there is none."""
+        """Return the answer to a request, or None."""
         return self._read("reply", execution_id, step_key, request_key)
 
     def find_request(self, execution_id: str, step_key: str, request_key: str) -> JsonObject | None:
-        """Return a request that was answered, None if there is none."""
+        """Return a request that was answered, or None."""
         return self._read("request", execution_id, step_key, request_key)
 
     def _read(self, column: str, execution_id: str, step_key: str, request_key: str) -> JsonObject | None:

@@ -73,13 +73,13 @@ class EventTable:
             return bool(transaction.execute("SELECT 1 FROM pollux_events WHERE once = :once", {"once": once}))
 
     def find_newest_id(self) -> int:
-        """Return the sequence id of the newest event of all topics, 0 if there is none."""
+        """Return the sequence id of the newest event of all topics, or 0."""
         with self._database.transact() as transaction:
             ((newest,),) = transaction.execute("SELECT MAX(sequence_id) FROM pollux_events")
         return newest or 0
 
     def find_id_before(self, timestamp: float) -> int:
-        """Return the sequence id of the newest event that was published before a time, 0 if there is none."""
+        """Return the sequence id of the newest event that was published before a time, or 0."""
         with self._database.transact() as transaction:
             # By its maximum: ordered and limited, SQLite would sort all older events.
             ((newest,),) = transaction.execute(

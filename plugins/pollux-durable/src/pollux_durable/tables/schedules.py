@@ -39,7 +39,7 @@ class ScheduleTable:
     def declare(self, workflow_id: str, timetable: Timetable | None, next_at: float) -> None:
         """Store what the code of a workflow declares, and remove what it declared before.
 
-        One that is stored with the same cron and time zone stays as it is, paused or not.
+        One that is stored with the same cron and time zone is not changed, paused or not.
         """
         with self._database.transact() as transaction:
             declared = transaction.execute(

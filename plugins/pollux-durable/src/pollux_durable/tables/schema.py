@@ -65,7 +65,7 @@ _META = {
 
 
 def read_version(database: Database) -> int | None:
-    """Return the version of the tables, None if there are none."""
+    """Return the version of the tables, or None for a database without them."""
     with database.transact() as transaction:
         if not transaction.execute(_META[database.dialect]):
             return None

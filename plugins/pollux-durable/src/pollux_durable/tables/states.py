@@ -18,7 +18,7 @@ class StateTable:
         self._store = store
 
     def acquire(self, workflow_id: str, scope: str, execution_id: str) -> tuple[JsonObject | None, str]:
-        """Take a state for a run; return it, None if there is none yet, and the run that has it now."""
+        """Take a state for a run; return it, or None for a new one, and the run that has it now."""
         names = {"workflow_id": workflow_id, "scope": scope, "execution_id": execution_id}
         with self._database.transact() as transaction:
             transaction.execute(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class TriggerRow:
-    """How far a trigger has come: its last run got the events after ``previous_id``, up to ``sequence_id``.
+    """The progress of a trigger: its last run got the events after ``previous_id``, up to ``sequence_id``.
 
     ``previous_id`` is None before the first run.
     """

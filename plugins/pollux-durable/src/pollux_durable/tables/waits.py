@@ -21,7 +21,7 @@ _SELECTED_TOGETHER = 500
 
 @attrs.frozen(kw_only=True)
 class Wait:
-    """What a run waits for: an event of the topic ``target``, the end of the run ``target``, or a time.
+    """The wait of a run: for an event of the topic ``target``, the end of the run ``target``, or a time.
 
     ``wake_at`` is in seconds since the epoch: the time itself, or that after which the wait has failed.
     """

@@ -29,7 +29,7 @@ class Worker:
 
 @cache
 def find_host_name() -> str:
-    """Return a name of what process ids belong to: the machine since its start, and the container in it."""
+    """Return a name within which process ids are unique: the machine since its start, and the container in it."""
     names = [socket.gethostname()]
     with suppress(OSError):  # only on Linux
         names.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
