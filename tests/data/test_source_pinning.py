@@ -136,6 +136,24 @@ def test_is_read_to_no_end_once_it_is_stopped(file):
         next(chunks)
 
 
+def test_ends_as_usual_when_it_is_stopped_after_its_last_piece(file):
+    """All of it may be stored by then: an error here would leave a file behind whose name nobody has read."""
+    is_stopped = []
+    chunks = pin(Source.from_file(file), is_stopped=lambda: bool(is_stopped)).iter_chunks()
+    read = 0
+    while read < len(CONTENT):
+        read += len(next(chunks))
+    is_stopped.append(True)
+    assert list(chunks) == []
+
+
+def test_nothing_of_it_is_sent_when_it_is_stopped_before(tmp_path):
+    (tmp_path / "empty.txt").touch()
+    source = pin(Source.from_file(tmp_path / "empty.txt"), is_stopped=lambda: True)
+    with pytest.raises(ConnectionAbortedError, match="the upload was stopped"):
+        list(source.iter_chunks())
+
+
 def test_content_in_memory_is_pinned_too():
     source = Source("file", "a.bin", "text/plain", 3, BytesLoader(b"abc"))
     pinned = source.pin(sha256=hashlib.sha256(b"other").hexdigest(), size_bytes=3)

@@ -144,7 +144,9 @@ class _PinnedReader(RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return self.readall()
-        self._loader.check_stop()
+        # What asks once more after the end has sent all: the provider may have stored it, and only its answer names it.
+        if self._position < self._size or not self._position:
+            self._loader.check_stop()
         piece = self._stream.read(min(size, max(self._size - self._position, 0)))
         self._position += len(piece)
         self._digest.update(piece)
