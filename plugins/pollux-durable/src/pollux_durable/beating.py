@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pollux_durable.hosting import Host
     from pollux_durable.tables.workers import Worker
 
+#: How often schedules are looked at. Crons count in seconds at most.
+_SCHEDULE_S = 0.5
 #: How often waits are looked at that somebody else should have ended.
 _SWEEP_S = 1.0
 #: A process that has stopped a run and not said so for this long has died in between.
@@ -44,8 +46,9 @@ class Beat:
             (POLL_S, self._wake_due),
             (POLL_S, self._end_overdue),
             (POLL_S, self._stop_cancelled),
-            (POLL_S, Scheduler(host).fire_due),
-            (POLL_S, host.pauses.keep),
+            (_SCHEDULE_S, Scheduler(host).fire_due),
+            # A run that begins meanwhile goes back.
+            (_SWEEP_S, host.pauses.keep),
             (_SWEEP_S, self._sweep),
             (min(_SWEEP_S, lease_s / 3), self._take_over),
         ]
@@ -117,7 +120,7 @@ class Beat:
                 self._host.waits.remove(execution_id)
             elif run.status == "stopped":
                 self._host.waits.mark_parked(execution_id)
-                self._host.engine.resume([execution_id])
+                self._host.engine.resume({execution_id: run.queue})
 
     def _wake_for_ended(self) -> None:
         """Wake runs that wait for one which ended without saying so."""

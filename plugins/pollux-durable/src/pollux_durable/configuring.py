@@ -146,6 +146,8 @@ def _launch() -> None:
         for workflow in registry.list_all():
             add(workflow)
         registry.announce = add
+        # Known before the first queue is declared, which else would open it for a moment.
+        host.pauses.keep()
         engine.launch()
     except BaseException:
         engine.close()

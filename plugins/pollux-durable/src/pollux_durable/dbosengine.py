@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ import uuid
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import Context
+from functools import cache
 from importlib.metadata import version as read_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, Serializer, SetWorkflowID
+from dbos import _dbos as _theirs
 from dbos._core import WorkflowHandleFuture
 from dbos._dbos import _get_dbos_instance
 from dbos._error import (
@@ -43,6 +46,8 @@ from pollux_durable.errors import (
     StoredDataError,
     describe_error,
 )
+from pollux_durable.ringing import POLL_S, QueueBell
+from pollux_durable.sqliteturns import BUSY_TIMEOUT_MS, TurnTakingConnection
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -58,8 +63,8 @@ if TYPE_CHECKING:
 
 #: How many runs of the shared queue a worker carries out at a time. Runs that wait do not count.
 _WORKER_CONCURRENCY = 64
-#: How often queues are looked at. Each look takes some milliseconds of CPU, most of it in DBOS.
-_POLL_S = 0.2
+#: So many threads carry runs out; more runs than this wait for one of them. None is held for long by a run that waits.
+_MAX_THREADS = 80
 #: So many runs begin at once in this process; of a longer list the queue starts one after the other.
 _MAX_AT_ONCE = 20
 _ENQUEUED_TOGETHER = 500
@@ -77,6 +82,8 @@ _POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60, "hide_paramete
 _UNIXEPOCH_VERSION = (3, 42)
 #: Of these DBOS warns, and here they are the usual course: a run that was cancelled, taken over, or started twice.
 _EXPECTED = ("cancelled", "no longer owned", "already exists in queue")
+#: What their threads for queues, schedules, and delays and timeouts do.
+_THREADS = ("queue_thread", "dynamic_scheduler_loop", "background_jobs_thread")
 #: DBOS takes runs from a queue whatever their workflow, and says so of one that this process does not know.
 _UNKNOWN = "is not a registered workflow function"
 _unknown_taken = threading.Event()
@@ -156,8 +163,16 @@ class _Transaction:
         self._connection = connection
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-        result = self._connection.execute(sa.text(sql), dict(parameters or {}))
+        # As it is: to have SQLAlchemy read each statement takes longer than to execute it.
+        statement = _adapt_sql(sql, self._connection.dialect.name)
+        result = self._connection.exec_driver_sql(statement, dict(parameters or {}))
         return [tuple(row) for row in result] if result.returns_rows else []
+
+
+@cache
+def _adapt_sql(sql: str, dialect: str) -> str:
+    """Return a statement with its parameters as the driver names them."""
+    return sql if dialect == "sqlite" else re.sub(r":(\w+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
 class _SqlDatabase:
@@ -187,6 +202,8 @@ class DbosEngine:
         #: The runs that were started in this process, while their threads carry them out.
         self._futures: dict[str, Future[Any]] = {}
         self._queues: dict[str, Queue] = {}
+        self._paused: set[str] = set()
+        self._bell = QueueBell(self._has_queued)
         self._lock = threading.Lock()
         self._is_launched = self._is_draining = False
         self._client: DBOSClient | None = None
@@ -207,6 +224,7 @@ class DbosEngine:
                 "application_version": self._settings.version,
                 "executor_id": self.executor_id,
                 "enable_otlp": False,
+                "max_executor_threads": _MAX_THREADS,
                 "dbos_system_schema": _SCHEMA,
                 "run_migrations": True,
             }
@@ -240,6 +258,9 @@ class DbosEngine:
                 return _Encoded(self._store.dump(body(str(DBOS.workflow_id), request), "the result"))
             except PayloadError as error:
                 raise RunFailure(describe_error(error)) from None
+            finally:
+                # Another run may have its place in the queue.
+                self._bell.ring([request.get("queue") or SHARED_QUEUE])
 
         carry_out.__qualname__ = name
         self._functions[name] = DBOS.workflow(name=name)(carry_out)
@@ -256,18 +277,18 @@ class DbosEngine:
             self._declare_queue(queue)
 
     def _declare_queue(self, queue: Queue) -> None:
-        rate, limit, per_key = queue.rate_limit, queue.concurrency_limit, queue.per_key
+        rate, limit, per_key, per_worker = queue.rate_limit, queue.concurrency_limit, queue.per_key, queue.per_worker
+        per_worker = per_worker if per_worker is None or limit is None else min(per_worker, limit)
         self._reach().register_queue(
             queue.name,
             global_concurrency=limit,
             # DBOS refuses a higher limit for each key, or for each worker, than for all.
             partition_concurrency=per_key if per_key is None or limit is None else min(per_key, limit),
-            worker_concurrency=queue.per_worker
-            if queue.per_worker is None or limit is None
-            else min(queue.per_worker, limit),
+            worker_concurrency=0 if queue.name in self._paused else per_worker,
             limiter=None if rate is None else {"limit": rate[0], "period": rate[1]},
-            polling_interval_sec=_POLL_S,
+            polling_interval_sec=POLL_S,
         )
+        self._bell.ring()
 
     def list_queues(self) -> list[Queue]:
         """Return all queues."""
@@ -275,17 +296,21 @@ class DbosEngine:
 
     def pause_queue(self, name: str) -> None:
         """Leave the runs of a queue in it."""
+        self._paused.add(name)
         self._set_worker_concurrency(name, 0)
 
     def resume_queue(self, name: str) -> None:
         """Take runs from a queue again."""
+        self._paused.discard(name)
         with self._lock:
             known = self._queues.get(name)
         self._set_worker_concurrency(name, None if known is None else known.per_worker)
+        self._bell.ring([name])
 
     def _set_worker_concurrency(self, name: str, limit: int | None) -> None:
         """Set a limit that each worker reads before each look; 0 is a pause."""
-        queue = self._reach().retrieve_queue(name)
+        # Before the launch it is remembered for when the queue is declared.
+        queue = None if self._client is None else self._client.retrieve_queue(name)
         if queue is not None:
             queue.set_worker_concurrency(limit)
 
@@ -312,9 +337,10 @@ class DbosEngine:
             return
         if self._settings.queues is not None:
             DBOS.listen_queues(self._settings.queues)
-        DBOS.launch()
+        with _start_fewer_threads(self._bell):
+            DBOS.launch()
         self._client = self._open_client()
-        self._client.register_queue(SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=_POLL_S)
+        self._client.register_queue(SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=POLL_S)
         for queue in self._queues.values():
             self._declare_queue(queue)
 
@@ -402,6 +428,25 @@ class DbosEngine:
                 if queue is not None and queue.per_key is not None:
                     options["queue_partition_key"] = request.concurrency_key or _NO_KEY
                 client.enqueue_in_transaction(connection, options, request.to_dict())
+        self._bell.ring({request.queue or SHARED_QUEUE for request in requests})
+
+    def _has_queued(self, queue: str) -> bool:
+        """Return whether runs are in a queue that this process may carry out; also if that cannot be found out."""
+        # DBOS reads the limits of a queue before it waits, so it may not know of a pause.
+        if queue in self._paused:
+            return False
+        try:
+            with self.database.transact() as transaction:
+                found = transaction.execute(
+                    f"SELECT 1 FROM {self._runs_table} WHERE queue_name = :queue AND status = 'ENQUEUED'"  # noqa: S608
+                    # Said twice for SQLite, which else does not see that the index of runs in queues will do.
+                    " AND status IN ('ENQUEUED', 'PENDING')"
+                    " AND (application_version = :version OR application_version IS NULL) LIMIT 1",
+                    {"queue": queue, "version": self._settings.version},
+                )
+        except sa.exc.SQLAlchemyError:  # DBOS meets it, too, and says so
+            return True
+        return bool(found)
 
     def read_runs(self, execution_ids: Sequence[str]) -> dict[str, EngineRun]:
         """Return the runs that exist among these."""
@@ -441,36 +486,35 @@ class DbosEngine:
 
     def stop(self, execution_id: str) -> None:
         """Stop a run."""
-        counted = self._read_rated(execution_id)
-        self._reach().cancel_workflows([execution_id])
-        # DBOS forgets when a run began that is cancelled: one that parks would not count for the rate of its queue.
-        for queue, started_at in counted:
-            with self.database.transact() as transaction:
-                transaction.execute(
-                    f"UPDATE {self._runs_table} SET queue_name = :queue, started_at_epoch_ms = :started_at"  # noqa: S608
-                    " WHERE workflow_uuid = :id AND status = 'CANCELLED'",
-                    {"id": execution_id, "queue": queue, "started_at": started_at},
-                )
+        # What their own cancel does, but for one that counts for the rate of its queue: DBOS forgets when it began.
+        self._change(
+            "status = 'CANCELLED', owner_xid = NULL, deduplication_id = NULL, completed_at = :now, updated_at = :now,"
+            " queue_name = CASE WHEN rate_limited = TRUE THEN queue_name END,"
+            " started_at_epoch_ms = CASE WHEN rate_limited = TRUE THEN started_at_epoch_ms END",
+            "status NOT IN ('SUCCESS', 'ERROR')",
+            [{"id": execution_id}],
+        )
 
-    def _read_rated(self, execution_id: str) -> list[Row]:
-        """Return queue and begin of a run that counts for the rate of its queue, in a list of one."""
-        if all(queue.rate_limit is None for queue in [*self._queues.values()]):
-            return []
-        with self.database.transact() as transaction:
-            return transaction.execute(
-                f"SELECT queue_name, started_at_epoch_ms FROM {self._runs_table} WHERE workflow_uuid = :id"  # noqa: S608
-                " AND rate_limited = TRUE AND queue_name IS NOT NULL AND started_at_epoch_ms IS NOT NULL",
-                {"id": execution_id},
-            )
-
-    def resume(self, execution_ids: Sequence[str]) -> None:
+    def resume(self, queues: Mapping[str, str | None]) -> None:
         """Have stopped runs go on."""
-        queues: dict[str, list[str]] = {}
-        for run in self.read_runs(execution_ids).values():
-            if run.status == "stopped":
-                queues.setdefault(run.queue or SHARED_QUEUE, []).append(run.execution_id)
-        for queue, names in queues.items():
-            self._reach().resume_workflows(names, queue_name=queue)
+        # What their own resume does, but for one that is not stopped: DBOS would begin it a second time.
+        self._change(
+            "status = 'ENQUEUED', owner_xid = NULL, deduplication_id = NULL, completed_at = NULL, updated_at = :now,"
+            " queue_name = :queue, started_at_epoch_ms = NULL, recovery_attempts = 0,"
+            " workflow_deadline_epoch_ms = NULL",
+            "status = 'CANCELLED'",
+            [{"id": execution_id, "queue": queue or SHARED_QUEUE} for execution_id, queue in sorted(queues.items())],
+        )
+        self._bell.ring({queue or SHARED_QUEUE for queue in queues.values()})
+
+    def _change(self, change: str, condition: str, runs: Sequence[Mapping[str, str]]) -> None:
+        """Change rows of runs, all or none."""
+        with self.database.transact() as transaction:
+            for run in runs:
+                transaction.execute(
+                    f"UPDATE {self._runs_table} SET {change} WHERE workflow_uuid = :id AND {condition}",  # noqa: S608
+                    {"now": int(time.time() * 1000), **run},
+                )
 
     def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:
         """Have an ended run go on from a step."""
@@ -571,6 +615,30 @@ class DbosEngine:
 
 
 @contextmanager
+def _start_fewer_threads(bell: QueueBell) -> Iterator[None]:
+    """Have an instance that is launched in the block wait for a bell before it looks into queues.
+
+    Its threads for schedules, delays and timeouts, which this package does without, are not started.
+    """
+    before = {name: getattr(_theirs, name) for name in _THREADS}
+    look_into_queues = before["queue_thread"]
+
+    def hang_bell_and_look(stop: threading.Event, instance: DBOS) -> None:
+        bell.hang(stop)
+        look_into_queues(stop, instance)
+
+    vars(_theirs).update(dict.fromkeys(_THREADS, _do_nothing), queue_thread=hang_bell_and_look)
+    try:
+        yield
+    finally:
+        vars(_theirs).update(before)
+
+
+def _do_nothing(*_: object) -> None:
+    pass
+
+
+@contextmanager
 def migrate_database(settings: DurableSettings) -> Iterator[_SqlDatabase]:
     """Create or upgrade the tables of DBOS; give the database, for those of this package."""
     sql = _create_sql_engine(attrs.evolve(settings, execute=True))
@@ -620,14 +688,15 @@ def _create_sql_engine(settings: DurableSettings) -> sa.Engine:
     else:
         # To connect would create it, without its tables.
         _check_file(Path(str(url.database)))
-    engine = sa.create_engine(url, **_POOL)
+    engine = sa.create_engine(url, connect_args={"factory": TurnTakingConnection}, **_POOL)
+    turn = threading.Lock()
     synchronous = "FULL" if settings.durability == "full" else "NORMAL"
 
     @sa.event.listens_for(engine, "connect")
-    def set_up(connection: sqlite3.Connection, _: object) -> None:
+    def set_up(connection: TurnTakingConnection, _: object) -> None:
+        connection.turn = turn
         connection.isolation_level = "IMMEDIATE"
-        # Writers take turns; DBOS uses the same patience.
-        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")

@@ -71,7 +71,10 @@ class Engine(Protocol):
         ...
 
     def pause_queue(self, name: str) -> None:
-        """Leave the runs of a queue in it, in all processes, from the next look on. To ask again does no harm."""
+        """Leave the runs of a queue in it, in all processes, from the next look on. To ask again does no harm.
+
+        May be called before the launch.
+        """
         ...
 
     def resume_queue(self, name: str) -> None:
@@ -142,8 +145,8 @@ class Engine(Protocol):
         """Stop a run that has not ended: it gives its thread and its place in the queue back at its next step."""
         ...
 
-    def resume(self, execution_ids: Sequence[str]) -> None:
-        """Have stopped runs go on, through their queues."""
+    def resume(self, queues: Mapping[str, str | None]) -> None:
+        """Have stopped runs go on, each through its queue. Those that are not stopped are left as they are."""
         ...
 
     def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:

@@ -243,8 +243,7 @@ class Host:
 
     def wake(self, execution_ids: Sequence[str]) -> None:
         """Have runs that wait go on. Another process may do the same: each is resumed once."""
-        claimed = [execution_id for execution_id in execution_ids if self.waits.claim(execution_id)]
-        if claimed:
+        if execution_ids and (claimed := self.waits.claim(execution_ids)):
             self.engine.resume(claimed)
 
     def cancel(self, execution_ids: Sequence[str], *, aborts: bool = False) -> None:
@@ -285,7 +284,7 @@ class Host:
         if info.status != "cancelled":
             raise ConfigurationError(f"run {execution_id!r} is {info.status}", hint="only a cancelled run is resumed")
         self.waits.revoke_cancel(execution_id)
-        self.engine.resume([execution_id])
+        self.engine.resume({execution_id: info.queue})
 
     def notify_suspended(self, suspension: Suspension) -> None:
         """Tell plugins of a run that waits for an answer."""

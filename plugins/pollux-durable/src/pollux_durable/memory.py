@@ -204,10 +204,10 @@ class MemoryEngine:
             self._change(execution_id, {"queued", "running"}, "stopped")
         self._begin_queued()
 
-    def resume(self, execution_ids: Sequence[str]) -> None:
+    def resume(self, queues: Mapping[str, str | None]) -> None:
         """Have stopped runs go on."""
         with self._lock:
-            for execution_id in execution_ids:
+            for execution_id in queues:
                 self._change(execution_id, {"stopped"}, "queued")
         self._begin_queued()
 

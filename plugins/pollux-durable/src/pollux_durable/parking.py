@@ -73,13 +73,17 @@ class Waiter:
         deadline = self._run.deadline
         if deadline is not None:
             wait = attrs.evolve(wait, wake_at=min(deadline, wait.wake_at or deadline))
-        park(self._host, wait, lambda: bool(look()) or (wait.wake_at is not None and wait.wake_at <= time.time()))
+
+        def is_due() -> bool:
+            return bool(look()) or (wait.wake_at is not None and wait.wake_at <= time.time())
+
+        park(self._host, self._run, wait, is_due)
 
 
-def park(host: Host, wait: Wait, is_due: Callable[[], bool]) -> NoReturn:
+def park(host: Host, run: ActiveRun, wait: Wait, is_due: Callable[[], bool]) -> NoReturn:
     """Stop a run until it is woken, at once if its wait is due by then. One that was cancelled stays so."""
     waits = host.waits
-    waits.add(wait)
+    waits.add(attrs.evolve(wait, queue=run.request.queue))
     host.engine.stop(wait.execution_id)
     waits.mark_parked(wait.execution_id)
     if waits.find_cancelled([wait.execution_id]):

@@ -197,7 +197,7 @@ class Runner:
 
     def _begin_again(self, run: ActiveRun, step_key: str) -> NoReturn:
         wait = Wait(execution_id=run.execution_id, step_key=step_key, kind="retry", wake_at=time.time())
-        park(self._host, wait, lambda: True)
+        park(self._host, run, wait, lambda: True)
 
     def _announce_end(self, run: ActiveRun) -> None:
         self._host.changes.announce()

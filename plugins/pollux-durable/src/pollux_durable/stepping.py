@@ -309,17 +309,27 @@ class Steps:
         Raises StepExecutionError if none comes within ``timeout`` seconds.
         """
         check_timeout(timeout)
-        outcome = self.record(key, partial(self._wait_event, key, topic, event_type, timeout))
+        outcome = self.record(key, partial(self._wait_new_event, key, topic, event_type, timeout))
         event = EventPayload.from_dict(_open_outcome(key, outcome, Any))
         self._run.taken_events.setdefault(topic, set()).add(event.sequence_id)
         self._run.newest_taken[topic, event_type] = event.sequence_id
         return event
 
-    def _wait_event(
-        self, key: str, topic: str, event_type: str | None, timeout: float | None, *, is_short: bool = True
-    ) -> JsonObject:
+    def _wait_new_event(self, key: str, topic: str, event_type: str | None, timeout: float | None) -> JsonObject:
         newest = self._run.newest_taken.get((topic, event_type))
         after = self._host.events.find_id_before(self._run.request.created_at) if newest is None else newest
+        return self._wait_event(key, topic, event_type, timeout, after=after)
+
+    def _wait_event(
+        self,
+        key: str,
+        topic: str,
+        event_type: str | None,
+        timeout: float | None,
+        *,
+        after: int,
+        threshold_s: float | None = None,
+    ) -> JsonObject:
         # A wait for another type of the topic may have taken some of these.
         taken = {number for number in self._run.taken_events.get(topic, ()) if number > after}
 
@@ -334,7 +344,7 @@ class Steps:
             target=topic,
             wake_at=None if timeout is None else time.time() + timeout,
         )
-        found = self._waiter.wait(wait, look, threshold_s=None if is_short else 0.0)
+        found = self._waiter.wait(wait, look, threshold_s=threshold_s)
         if found:
             return {"value": found[0]}
         return {"error": {"type": "TimeoutError", "message": f"no event came on {topic!r} within {timeout:g} s"}}
@@ -365,7 +375,7 @@ class Steps:
                 )
             )
         topic = build_answer_topic(run.execution_id, key)
-        outcome = self._wait_event(key, topic, None, timeout, is_short=False)
+        outcome = self._wait_event(key, topic, None, timeout, after=0, threshold_s=0.0)
         return {"value": outcome["value"]["data"]} if "value" in outcome else outcome
 
     def resume(self, key: str, suspend_step_key: str, suspend_execution_id: str, data: Any = None) -> None:

@@ -34,8 +34,12 @@ def publish_answer(host: Host, execution_id: str, step_key: str, data: Json) -> 
     """Answer a suspended step. Raises ConfigurationError if it is not suspended, or was answered otherwise."""
     host.check_process()
     topic = build_answer_topic(execution_id, step_key)
-    if not host.events.read(topic, limit=1):
-        _check_suspended(host, execution_id, step_key, topic)
+    wait = host.waits.find([execution_id]).get(execution_id)
+    is_open = wait is not None and wait.target == topic
+    if not is_open and not host.events.read(topic, limit=1):
+        _check_asked(host, execution_id, step_key)
+        is_open = True
+    if is_open:
         host.publish([EventDraft(topic=topic, event_type=f"resume_{step_key}", data=data, once=f"{topic}:once")])
     # Of two that answer at the same time the first counts.
     (answer,) = host.events.read(topic, limit=1)
@@ -43,13 +47,10 @@ def publish_answer(host: Host, execution_id: str, step_key: str, data: Json) -> 
         raise ConfigurationError(f"step {step_key!r} of run {execution_id!r} has its answer already")
 
 
-def _check_suspended(host: Host, execution_id: str, step_key: str, topic: str) -> None:
-    wait = host.waits.find([execution_id]).get(execution_id)
-    if wait is not None and wait.target == topic:
-        return
+def _check_asked(host: Host, execution_id: str, step_key: str) -> None:
+    """Raise ConfigurationError unless a run is about to wait for an answer, or has waited until its timeout."""
     info = host.read_run(execution_id)
     if info.status not in ENDED:
-        # It may be about to wait, or have waited until its timeout.
         is_asked = host.events.has(build_once(execution_id, f"suspend:{step_key}"))
         if is_asked and all(step.key != step_key for step in host.engine.list_steps(execution_id)):
             return

@@ -25,7 +25,7 @@ CREATE INDEX IF NOT EXISTS pollux_events_at ON pollux_events (at);
 
 CREATE TABLE IF NOT EXISTS pollux_waits (
     execution_id TEXT PRIMARY KEY, step_key TEXT NOT NULL, kind TEXT NOT NULL, target TEXT, wake_at {float},
-    state TEXT NOT NULL, at {float} NOT NULL);
+    queue TEXT, state TEXT NOT NULL, at {float} NOT NULL);
 CREATE INDEX IF NOT EXISTS pollux_waits_target ON pollux_waits (target);
 CREATE INDEX IF NOT EXISTS pollux_waits_wake_at ON pollux_waits (wake_at);
 CREATE TABLE IF NOT EXISTS pollux_cancels (

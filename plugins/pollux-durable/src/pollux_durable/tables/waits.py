@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from pollux_durable.engines import Database, Row
 
 _SELECTED_TOGETHER = 500
+_COLUMNS = "execution_id, step_key, kind, target, wake_at, queue"
 
 
 @attrs.frozen(kw_only=True)
 class Wait:
     """The wait of a run: for an event of the topic ``target``, the end of the run ``target``, or a time.
 
-    ``wake_at`` is in seconds since the epoch: the time itself, or that after which the wait has failed.
+    ``wake_at`` is in seconds since the epoch: the time itself, or that after which the wait has failed. ``queue`` is
+    the one that the run goes through when it is woken.
     """
 
     execution_id: str
@@ -31,6 +33,7 @@ class Wait:
     kind: str
     target: str | None = None
     wake_at: float | None = None
+    queue: str | None = None
 
 
 class WaitTable:
@@ -42,30 +45,34 @@ class WaitTable:
     def add(self, wait: Wait) -> None:
         """Add the wait of a run that is about to stop."""
         with self._database.transact() as transaction:
-            transaction.execute("DELETE FROM pollux_waits WHERE execution_id = :execution_id", _only_id(wait))
             transaction.execute(
-                "INSERT INTO pollux_waits (execution_id, step_key, kind, target, wake_at, state, at)"
-                " VALUES (:execution_id, :step_key, :kind, :target, :wake_at, 'parking', :at)",
+                f"INSERT INTO pollux_waits ({_COLUMNS}, state, at)"  # noqa: S608 - of this module
+                " VALUES (:execution_id, :step_key, :kind, :target, :wake_at, :queue, 'parking', :at)"
+                " ON CONFLICT (execution_id) DO UPDATE SET step_key = excluded.step_key, kind = excluded.kind,"
+                " target = excluded.target, wake_at = excluded.wake_at, queue = excluded.queue, state = excluded.state,"
+                " at = excluded.at",
                 {**attrs.asdict(wait), "at": time.time()},
             )
 
     def mark_parked(self, execution_id: str) -> None:
         """Note that a run is stopped, so that it may be woken."""
-        self._set_state(execution_id, "parking", "parked")
+        self._set_state([execution_id], "parking", "parked")
 
-    def claim(self, execution_id: str) -> bool:
-        """Return whether the caller is the one to resume a run that waits."""
-        return self._set_state(execution_id, "parked", "waking")
+    def claim(self, execution_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the runs that wait and that the caller is the one to resume, each with its queue."""
+        return self._set_state(execution_ids, "parked", "waking")
 
-    def _set_state(self, execution_id: str, old: str, new: str) -> bool:
+    def _set_state(self, execution_ids: Sequence[str], old: str, new: str) -> dict[str, str | None]:
+        changed: list[Row] = []
         with self._database.transact() as transaction:
-            return bool(
-                transaction.execute(
+            # In one order, so that two processes that wake the same runs do not wait for each other.
+            for execution_id in sorted(execution_ids):
+                changed += transaction.execute(
                     "UPDATE pollux_waits SET state = :new, at = :at WHERE execution_id = :execution_id AND state = :old"
-                    " RETURNING execution_id",
+                    " RETURNING execution_id, queue",
                     {"execution_id": execution_id, "old": old, "new": new, "at": time.time()},
                 )
-            )
+        return {str(execution_id): queue for execution_id, queue in changed}
 
     def remove(self, execution_id: str) -> None:
         """Remove the wait of a run."""
@@ -74,7 +81,7 @@ class WaitTable:
 
     def find(self, execution_ids: Sequence[str]) -> dict[str, Wait]:
         """Return the waits of these runs."""
-        rows = self._select_of("execution_id, step_key, kind, target, wake_at FROM pollux_waits", execution_ids)
+        rows = self._select_of(f"{_COLUMNS} FROM pollux_waits", execution_ids)
         return {wait.execution_id: wait for wait in map(_read_row, rows)}
 
     def _select_of(self, columns: str, execution_ids: Sequence[str]) -> list[Row]:
@@ -92,8 +99,7 @@ class WaitTable:
         with self._database.transact() as transaction:
             for target in targets:
                 rows = transaction.execute(
-                    "SELECT execution_id, step_key, kind, target, wake_at FROM pollux_waits WHERE target = :target"
-                    " AND state = 'parked'",
+                    f"SELECT {_COLUMNS} FROM pollux_waits WHERE target = :target AND state = 'parked'",  # noqa: S608
                     {"target": target},
                 )
                 waits += map(_read_row, rows)
@@ -114,8 +120,7 @@ class WaitTable:
     def _select(self, condition: str, parameters: dict[str, object]) -> list[Wait]:
         with self._database.transact() as transaction:
             rows = transaction.execute(
-                "SELECT execution_id, step_key, kind, target, wake_at FROM pollux_waits"  # noqa: S608
-                f" WHERE {condition} LIMIT :limit",
+                f"SELECT {_COLUMNS} FROM pollux_waits WHERE {condition} LIMIT :limit",  # noqa: S608
                 parameters,
             )
         return [_read_row(row) for row in rows]
@@ -153,9 +158,9 @@ class WaitTable:
         """Return all waits, the state of each, and since when it has that."""
         with self._database.transact() as transaction:
             rows = transaction.execute(
-                "SELECT execution_id, step_key, kind, target, wake_at, state, at FROM pollux_waits ORDER BY at"
+                f"SELECT state, at, {_COLUMNS} FROM pollux_waits ORDER BY at"  # noqa: S608 - of this module
             )
-        return [(_read_row(row[:5]), str(row[5]), float(row[6])) for row in rows]
+        return [(_read_row(row[2:]), str(row[0]), float(row[1])) for row in rows]
 
     def count_failure(self, execution_id: str) -> int:
         """Count a failure of a run that is begun again; return how many there were."""
@@ -176,10 +181,6 @@ class WaitTable:
         return int(rows[0][0]) if rows else 0
 
 
-def _only_id(wait: Wait) -> dict[str, str]:
-    return {"execution_id": wait.execution_id}
-
-
 def _read_row(row: Row) -> Wait:
-    execution_id, step_key, kind, target, wake_at = row
-    return Wait(execution_id=execution_id, step_key=step_key, kind=kind, target=target, wake_at=wake_at)
+    execution_id, step_key, kind, target, wake_at, queue = row
+    return Wait(execution_id=execution_id, step_key=step_key, kind=kind, target=target, wake_at=wake_at, queue=queue)
