@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from databases import run_postgresql
 from measuring import Samples, measure_in_rounds, open_worker, open_workers
-from peers import DBOS, DBOS_LIKE_OURS, DURABLE, DURABLE_STREAM, PYDANTIC_AI, PYDANTIC_AI_WAL, MissingPeerError
+from peers import (
+    DBOS,
+    DBOS_LIKE_OURS,
+    DURABLE,
+    DURABLE_FLEET,
+    DURABLE_STREAM,
+    PYDANTIC_AI,
+    PYDANTIC_AI_WAL,
+    MissingPeerError,
+)
 from suites import Ratio, Report, Size, build_ratios
 
 if TYPE_CHECKING:
@@ -24,6 +35,9 @@ _WAITING_RUNS = 1_000
 _IDLE_S = 10.0
 #: A reader has looked for a run so long before it begins.
 _READER_AHEAD_S = 0.5
+_FLEET_WAIT_MS, _FLEET_ROUNDS = 50, 3
+#: The threads of a worker of a fleet: its calls in flight.
+_FLEET_THREADS = 32
 _MB_OF_KIB = 1024 / 1e6
 _STEP, _CALL, _TURN, _RUN = "plain step", "model-call step", "agent turn", "run of one step"
 _NOTES = (
@@ -34,6 +48,7 @@ _NOTES = (
     "model-call step: ours keeps the answer and the key of its request, dbos the text of `pollux_sync.run`",
     "agent turn: a whole run with one call, Chat Completions; pydantic-ai has DBOSDurability in a workflow of dbos",
     "first token: from the beginning of a stream until a process that carries nothing out has the first text",
+    f"fleet: a job of pollux-batch on a server that answers after {_FLEET_WAIT_MS} ms; one PostgreSQL",
     f"waiting: {_WAITING_RUNS:,} runs in `ctx.step.suspend`; the memory is that above the process after its first run",
     f"waiting: idle for {_IDLE_S:g} s, then answered one after the other",
     "targets of runs/s, ms, MB, threads, % and s are absolute, and so depend on the machine",
@@ -49,6 +64,7 @@ def durable(server: Loopback, size: Size) -> Report:
         _measure_runs(server, size),
         _measure_first_token(server, size),
         _measure_waiting(server),
+        _measure_fleet(server, size),
     ]
     return Report(
         "durable",
@@ -171,6 +187,41 @@ def _measure_waiting(server: Loopback) -> Report:
         Ratio(f"{what}: s until all are answered and have ended", [cost["ended_s"]], 2),
     ]
     return Report("durable", "", [], [], ratios)
+
+
+def _measure_fleet(server: Loopback, size: Size) -> Report:
+    """Measure a job of pollux-batch that three workers carry out beside one that a single worker does."""
+    samples = Samples()
+    turns = {(DURABLE_FLEET.name, str(count)): partial(_run_fleet, server, size, count) for count in (1, 3)}
+    try:
+        with run_postgresql() as make_url:
+            for _ in range(_FLEET_ROUNDS):
+                for key, turn in turns.items():
+                    samples.values.setdefault(key, []).append(size.fleet_items / turn(make_url()))
+    except MissingPeerError as error:
+        return _report_missing(DURABLE_FLEET.name, error)
+    what = f"{DURABLE_FLEET.name}, items/s: three workers / one"
+    one, three = turns
+    return Report("durable", "", [], [], build_ratios(samples, what, three, one, 2, at_least=True))
+
+
+def _run_fleet(server: Loopback, size: Size, count: int, url: str) -> float:
+    """Return the seconds that a job takes on so many workers."""
+    from pollux_durable.cli import main
+
+    main(["migrate", "--url", url])
+    base_url = server.base_url(_FLEET_WAIT_MS)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        end = Path(folder, "end")
+        workers = [stack.enter_context(open_worker(DURABLE_FLEET, base_url, _FLEET_THREADS)) for _ in range(count)]
+        for worker in workers:
+            worker.begin_task("serving", url=url, until=str(end))
+        job = stack.enter_context(open_worker(DURABLE_FLEET, base_url, _FLEET_THREADS))
+        cost = job.run_task("job", url=url, count=size.fleet_items)
+        end.touch()
+        for worker in workers:
+            worker.finish_task()
+    return cost["wall_s"]
 
 
 def _build_part(samples: Samples, title: str, peers: Sequence[Peer], ratios: list[Ratio]) -> Report:

@@ -89,6 +89,7 @@ BATCH_PEERS = (BATCH, BATCH_IN_TWO, ASYNC_BATCH, SESSIONS, URLLIB3, OURS_LOCAL)
 
 DURABLE = Peer("pollux-durable", "workflows.Ours", api="chat")
 DURABLE_STREAM = Peer("pollux-durable, streams", "workflows.Streaming", api="chat")
+DURABLE_FLEET = Peer("pollux-durable, fleet", "workflows.Fleet", api="chat")
 DBOS_LIKE_OURS = Peer("dbos, our database settings", "workflows.DbosLikeOurs", api="chat")
 DBOS = Peer("dbos", "workflows.Dbos", "dbos", api="chat")
 PYDANTIC_AI_WAL = Peer("pydantic-ai, our database settings", "workflows.PydanticAiWal", "pydantic-ai", api="chat")

@@ -59,6 +59,7 @@ class Size:
     durable_steps: int
     durable_turns: int
     durable_runs: int
+    fleet_items: int
 
 
 FULL = Size(
@@ -76,6 +77,7 @@ FULL = Size(
     durable_steps=300,
     durable_turns=50,
     durable_runs=10_000,
+    fleet_items=20_000,
 )
 QUICK = Size(
     rounds=3,
@@ -92,6 +94,7 @@ QUICK = Size(
     durable_steps=100,
     durable_turns=20,
     durable_runs=500,
+    fleet_items=3_000,
 )
 
 

@@ -173,6 +173,39 @@ class Streaming(Ours):
         return {"seen_at_s": time.monotonic()}
 
 
+class Fleet(Adapter):
+    """The workers of a fleet of pollux-batch, and the job that they carry out. All are told the database."""
+
+    def measure_serving(self, url: str, until: str) -> dict[str, float]:
+        """Carry out chunks until a file is there."""
+        from pathlib import Path
+
+        import pollux_durable.fleet  # noqa: F401 - declares the workflow of a chunk
+        from pollux_durable import configure
+        from pollux_durable.configuring import find_host
+
+        configure(url)
+        find_host()
+        while not Path(until).exists():
+            time.sleep(_LOOK_S)
+        return {}
+
+    def measure_job(self, url: str, count: int) -> dict[str, float]:
+        """Return the cost of a job that others carry out."""
+        from pollux_batch import run_batch
+        from pollux_durable import configure
+        from pollux_durable.fleet import DurableFleet
+        from pollux_sync import Config
+
+        configure(url, execute=False)
+        config = Config(provider="local", model=MODEL, api_key=KEY, base_url=self.base_url)
+        started = time.monotonic()
+        result = run_batch([*map(build_prompt, range(count))], config=config, journal="job.db", fleet=DurableFleet())
+        if result.succeeded != count:
+            raise ValueError("an item has no answer")
+        return {"wall_s": time.monotonic() - started}
+
+
 class Dbos(Durable):
     """DBOS as it comes, with the SQLite settings and the serializer of its own."""
 

@@ -393,6 +393,23 @@ def test_a_worker_keeps_to_its_share_of_the_limits(chunk, path, server):
     assert time.monotonic() - began > 0.4
 
 
+def test_a_worker_that_is_told_to_stop_begins_no_further_call(chunk, path, server):
+    calls = tuple(evolve(chunk.calls[0], key=f"{number:064x}") for number in range(40))
+    chunk, stop = evolve(chunk, calls=calls), threading.Event()
+
+    def stop_and_answer(request):
+        if len(server.requests) >= 5:
+            stop.set()
+        return echo(request)
+
+    server.handler = stop_and_answer
+    with pytest.raises(PolluxError, match="told to stop"):
+        carry_out_chunk(chunk, journal=path, workers=2, stop=stop)
+    assert len(server.requests) < 40
+    assert len(carry_out_chunk(chunk, journal=path)) == 40
+    assert len(server.requests) == 40
+
+
 def test_a_chunk_and_its_answers_survive_storage(chunk, path, server):
     assert FleetChunk.from_dict(json.loads(json.dumps(chunk.to_dict()))) == chunk
     for found in carry_out_chunk(chunk, journal=path):

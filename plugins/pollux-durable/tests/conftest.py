@@ -85,9 +85,9 @@ def set_up(url, **settings):
     if url != _Set.url or configuring._process.settings is None:
         pollux_durable.reset()
         if url != "memory:":
-            from pollux_durable import dbosengine
+            from pollux_durable import dbosengine, ringing
 
-            dbosengine._POLL_S = POLL_S
+            dbosengine.POLL_S = ringing.POLL_S = POLL_S
         pollux_durable.configure(url, **{**SETTINGS, **settings})
         _Set.url = None if settings else url
 

@@ -1,7 +1,10 @@
 """What every engine does for those that look after runs: list, rewind, fork and delete them, and bring them on."""
 
 import logging
+import math
+import threading
 
+import attrs
 import pytest
 
 import pollux_durable
@@ -124,6 +127,31 @@ def test_a_worker_that_ends_says_so(unset, make_url, declare):
     pollux_durable.configure(url)
     workers = configuring.find_host().workers
     assert {worker.executor_id: worker.beat for worker in workers.list_all()}.get(first, 0) == 0
+
+
+def test_a_worker_that_was_frozen_stops_what_goes_on_elsewhere(unset, make_url, declare, monkeypatch, caplog, poll):
+    pollux_durable.configure(make_url("sqlite"), lease_s=15.0)
+    went_on = threading.Event()
+
+    @declare
+    def holding(ctx):
+        ctx.step.run("hold", went_on.wait, 30)
+        return 1
+
+    handle = holding.invoke()
+    host = configuring.find_host()
+    poll(lambda: handle.id in host.active)
+    run, beat = host.active[handle.id], configuring._process.beat
+    run_elsewhere = attrs.evolve(host.engine.read_runs([handle.id])[handle.id], executor_id="another")
+    beat._keep_lease()
+    monkeypatch.setattr(host.engine, "read_runs", lambda ids: {handle.id: run_elsewhere})
+    beat._keep_lease()
+    assert not run.stopping.is_set()
+    beat._beaten_at = -math.inf
+    beat._keep_lease()
+    assert run.stopping.is_set()
+    assert f"run {handle.id} goes on elsewhere" in caplog.text
+    went_on.set()
 
 
 def test_variables_that_change_the_engine_are_named(unset, make_url, declare, monkeypatch, caplog):

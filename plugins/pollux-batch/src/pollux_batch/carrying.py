@@ -20,6 +20,7 @@ from pollux_sync.plugin import HttpRequest
 
 if TYPE_CHECKING:
     import os
+    import threading
     from collections.abc import Sequence
 
     from pollux_batch.data.chunks import ChunkCall, FleetChunk
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 #: How many calls are looked up together.
 _STRETCH = 200
+_STOPPED = "the worker was told to stop"
 
 
 def carry_out_chunk(
@@ -41,6 +43,7 @@ def carry_out_chunk(
     limits: Limits | None = None,
     workers: int = 32,
     processes: int = 1,
+    stop: threading.Event | None = None,
 ) -> list[FleetAnswer]:
     """Carry out a chunk, and return its answers; calls that failed for good have none.
 
@@ -49,8 +52,10 @@ def carry_out_chunk(
     * ``config``: by default provider, model, address and time limit of the job, with the key of this machine's
       environment. Pass another one for headers, a proxy or plugins.
     * ``limits``: this worker's share of ``chunk.limits``; by default all of them, for one worker at a time.
+    * ``stop``: set it, from another thread, once the chunk is not this worker's any more. Calls in flight end then.
 
-    Raises what ends a job, such as an APIError for a key that is refused; the answers until then are in the journal.
+    Raises what ends a job, such as an APIError for a key that is refused, and PolluxError after a stop; the answers
+    until then are in the journal.
     """
     config = Config(**chunk.settings) if config is None else config
     settings = BatchSettings(
@@ -63,7 +68,14 @@ def carry_out_chunk(
     asked = Asked(items=(), config=config)
     feed = partial(ChunkFeeder, chunk, config)
     job = Job(asked, settings=settings, journal=path, parser=None, is_ordered=False, open_feeder=feed)
-    failures = {result.item_id: result.exception for result in job.iter_results() if not result.success}
+    failures = {}
+    for result in job.iter_results():
+        if not result.success:
+            failures[result.item_id] = result.exception
+        if stop is not None and stop.is_set():
+            job.stop("interrupted", _STOPPED)
+    if job.termination.reason == _STOPPED:
+        raise PolluxError(_STOPPED, hint="carry the chunk out again with its journal: no answer is paid twice")
     if job.termination.kind == "interrupted":
         raise KeyboardInterrupt
     if job.termination.kind != "completed":

@@ -53,6 +53,7 @@ class Beat:
             (min(_SWEEP_S, lease_s / 3), self._take_over),
         ]
         self._due = [0.0 for _ in self._tasks]
+        self._beaten_at = time.monotonic()
 
     def start(self) -> None:
         """Begin."""
@@ -82,7 +83,22 @@ class Beat:
             log.warning("the beat could not %s: %s: %s", task.__name__.strip("_"), type(error).__name__, error)
 
     def _keep_lease(self) -> None:
+        is_late = time.monotonic() - self._beaten_at > self._host.settings.lease_s
         self._host.workers.beat(self._host.engine.executor_id, self._host.settings.version)
+        self._beaten_at = time.monotonic()
+        if is_late:
+            self._stop_lost()
+
+    def _stop_lost(self) -> None:
+        """Stop runs that another worker has taken over, as this process was silent for too long."""
+        ours = self._host.engine.executor_id
+        active = {**self._host.active}
+        known = self._host.engine.read_runs([*active])
+        for execution_id, run in active.items():
+            now = known.get(execution_id)
+            if now is not None and (now.status, now.executor_id) != ("running", ours):
+                log.warning("run %s goes on elsewhere: this process was silent for too long", execution_id)
+                run.stop()
 
     def _wake_due(self) -> None:
         self._host.wake([wait.execution_id for wait in self._host.waits.find_due(time.time())])

@@ -22,6 +22,7 @@ from pollux_durable.declaring import workflow
 from pollux_durable.errors import RunStopped
 from pollux_durable.tables.cleaning import forget_runs
 from pollux_durable.tables.shares import ShareTable
+from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,11 +98,20 @@ def _answer(ctx: WorkflowContext, chunk: FleetChunk, limits: Limits) -> tuple[li
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = folder / f"{chunk.mark}.db"
     try:
-        return carry_out_chunk(chunk, journal=journal, limits=limits), journal
+        return _carry_out(ctx, chunk, journal, limits), journal
     except JournalError:
         # A worker of this machine that was frozen has it: its part is asked anew rather than waited for.
         journal = folder / f"{chunk.mark}-{ctx.step.host.engine.executor_id}.db"
-        return carry_out_chunk(chunk, journal=journal, limits=limits), journal
+        return _carry_out(ctx, chunk, journal, limits), journal
+
+
+def _carry_out(ctx: WorkflowContext, chunk: FleetChunk, journal: Path, limits: Limits) -> list[FleetAnswer]:
+    try:
+        return carry_out_chunk(chunk, journal=journal, limits=limits, stop=ctx.run.stopping)
+    except PolluxError:
+        if ctx.run.stopping.is_set():  # cancelled, or taken over by another worker
+            raise RunStopped from None
+        raise
 
 
 def _find_user() -> str:
