@@ -1,10 +1,15 @@
 # Two commands do everything from a bare python3 (3.11+): `make demo` and `make test`. CI also runs `make soak smoke newer`,
 # and counts the branches that the tests cover, which takes half as long again: `make test COVERAGE=1`.
 
+# The many processes that tests start would each compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PLUGINS := $(wildcard plugins/*)
+# Tests run in as many processes, one more than there are cores: some only wait.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # How many rounds `make soak` runs, and the seed of its random choices.
 SOAK_ROUNDS ?= 100
 SOAK_SEED ?= 20261121
@@ -21,11 +26,11 @@ demo: .venv/demo        ## ask a small model questions about files of this repos
 
 test: check   ## everything that must hold: checks, then all tests; COVERAGE=1 counts branches too
 	@rm -f .coverage .coverage.*
-	$(if $(COVERAGE),$(BIN)/coverage run,$(BIN)/python) -m pytest -n auto --dist worksteal
+	$(if $(COVERAGE),$(BIN)/coverage run,$(BIN)/python) -m pytest -n $(WORKERS) --dist worksteal
 	$(if $(COVERAGE),@$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
 soak: .venv/oldest-core .venv/oldest-sdks ## kills and cuts at random, seeded, for SOAK_ROUNDS rounds
-	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n auto -m "soak or drawn" \
+	SOAK_ROUNDS=$(SOAK_ROUNDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -n $(WORKERS) -m "soak or drawn" \
 		--hypothesis-seed=$(SOAK_SEED)
 
 check: .venv/dev        ## style, spelling, types and the direction of imports

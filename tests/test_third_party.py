@@ -90,6 +90,7 @@ def test_its_tests_are_those_that_the_guide_shows():
     assert f"```python\n{(EXAMPLE / 'tests' / 'test_acme.py').read_text()}```" in GUIDE.read_text()
 
 
+@pytest.mark.soak
 def test_provider_with_files_and_streams_in_the_guide_keeps_the_contracts_with_the_tests_of_the_guide(tmp_path):
     codes = [block.code for block in list_blocks(GUIDE)]
     (provider,) = [code for code in codes if "class AcmeFiles:" in code]

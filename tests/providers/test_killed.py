@@ -98,6 +98,7 @@ def test_a_second_kill_while_going_on_changes_nothing(submissions):
     submissions.check()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("is_done", [False, True], ids=["request lost", "answer lost"])
 @pytest.mark.parametrize(
     ("submissions", "index"),
@@ -156,6 +157,7 @@ def test_finds_a_job_that_the_service_makes_late(submissions, is_killed):
 MOMENTS = ("before", "just before", "just after", "later")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("is_ended", [False, True], ids=["running", "ended"])
 @pytest.mark.parametrize("is_made", [False, True], ids=["ours not made", "ours made"])
 @pytest.mark.parametrize("moment", MOMENTS)

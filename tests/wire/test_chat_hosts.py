@@ -303,10 +303,11 @@ def join_arguments(deltas):
     return ["".join(delta.arguments for delta in pieces if delta.index == index) for index in range(count)]
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(("body", "stream"), HOSTS.values(), ids=HOSTS)
-def test_a_streamed_answer_equals_the_blocking_one_wherever_its_bytes_are_cut(body, stream):
+def test_a_streamed_answer_equals_the_blocking_one_wherever_its_bytes_are_cut(body, stream, step):
     whole = decode_whole(body)
-    cuts = [(stream[:end], stream[end:]) for end in range(1, len(stream))]
+    cuts = [(stream[:end], stream[end:]) for end in range(1, len(stream), step)]
     for pieces in [(stream,), *cuts]:
         deltas, reply = decode_pieces(*pieces)
         assert reply == whole

@@ -772,6 +772,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("way", ["direct", "sdk"])
 @pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
 def test_moves_requests_and_results_in_constant_memory(tmp_path, way):

@@ -85,7 +85,7 @@ def export(path, model):
     return exported
 
 
-@pytest.mark.drawn
+@pytest.mark.soak
 def test_on_a_real_model_two_kills_change_nothing_of_300_answers(soak, tmp_path):
     model = write_tiny_gguf(tmp_path / "tiny.gguf")
     undisturbed, killed = tmp_path / "undisturbed.journal", tmp_path / "killed.journal"

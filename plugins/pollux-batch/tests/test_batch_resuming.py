@@ -89,6 +89,7 @@ def test_keeps_paid_answers_that_the_parser_refuses(ask, server):
     assert len(server.requests) == 5
 
 
+@pytest.mark.soak
 def test_reads_10_000_stored_answers_with_another_parser_in_seconds(path):
     calls = []
 

@@ -139,8 +139,10 @@ def test_says_which_schema_the_server_cannot_use(config):
 def test_reasoning_effort_reaches_the_models_template(model):
     options = {"takes_reasoning_effort": True, "chat_template": "{{ reasoning_effort }}"}
     config = Config(provider="local", model=str(model), provider_options=options)
-    used = [
-        run("hi", config=config, options=Options(reasoning_effort=effort, max_tokens=1))["usage"]["input_tokens"]
-        for effort in ("low", "exorbitant")
-    ]
-    assert used[0] < used[1]
+
+    def count_input(effort):
+        # What so small a model answers may be nothing.
+        options = Options(reasoning_effort=effort, max_tokens=1, on_error="keep")
+        return run("hi", config=config, options=options)["usage"]["input_tokens"]
+
+    assert count_input("low") < count_input("exorbitant")

@@ -42,6 +42,7 @@ print(json.dumps({"grown": grown * 1024, "jobs": [job.request_count for job in h
 """
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system cannot tell")
 def test_many_prompts_cost_no_memory_of_their_own(tmp_path):
     install(tmp_path, "narrow", narrow="narrow:Narrow")
