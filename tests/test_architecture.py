@@ -29,7 +29,7 @@ PACKAGES = (
 
 #: The packages that put the stages together in their own way, and the rooms of the core that they see.
 BUILDERS = ("pollux_batch", "pollux_durable")
-ROOMS_OF_BUILDERS = ("plugin", "stages", "data", "schemas", "errors")
+ROOMS_OF_BUILDERS = ("plugin", "stages", "commands", "data", "schemas", "errors")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ HEAVY = {"cattrs", "jsonschema", "referencing", "requests", "urllib3"}
 
 STAGES = {
     "import": "import pollux_sync",
+    "command": "import pollux_sync.commands",
     "values": "from pollux_sync import Config, Source",
     "call": """
 from pollux_sync import Config, Source, run
@@ -62,6 +63,11 @@ def test_import_brings_in_no_library_at_all(imported):
 
 def test_import_brings_in_only_the_front_door(imported):
     assert among(imported["import"], {"pollux_sync"}) == {"pollux_sync", "pollux_sync._lazy", "pollux_sync._version"}
+
+
+def test_the_toolbox_of_commands_brings_in_nothing_else_of_the_core(imported):
+    rooms = among(imported["command"], {"pollux_sync"}) - among(imported["command"], {"pollux_sync.commands"})
+    assert rooms == among(imported["import"], {"pollux_sync"})
 
 
 def test_config_and_source_bring_in_no_heavy_library(imported):

@@ -1,5 +1,3 @@
-import contextlib
-import io
 import itertools
 import json
 import re
@@ -14,7 +12,6 @@ from pollux_sync import APIError, ConfigurationError, PlanningError, ProviderBug
 from pollux_sync.cli import main
 from pollux_sync.cli.codes import MEANINGS
 from pollux_sync.cli.commands import DESCRIPTIONS
-from pollux_sync.cli.terminal import write, write_json, write_remark
 from pollux_sync.hooks.loading import COMMANDS, list_entry_points
 
 numbers = itertools.count()
@@ -258,25 +255,12 @@ def test_characters_that_stdout_cannot_show_come_as_escapes(start, arguments):
     assert "caf\\xe9\n" in out or json.loads(out)["answers"] == ["echo: café"]
 
 
-def test_lone_surrogate_in_an_answer_is_printed_as_an_escape(capsys):
-    write("a\ud800")
-    write_json("a\ud800")
-    assert capsys.readouterr().out == 'a\\ud800\n"a\\ud800"\n'
-
-
-def test_stream_without_an_encoding_is_written_to():
-    with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        write("caf\u00e9 \ud800")
-    assert stdout.getvalue() == "caf\u00e9 \\ud800\n"
-
-
 def test_works_with_closed_streams(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["run", "--mock", "Who?"]) == 0
     assert main(["run", "--mock", "-"]) == 2
-    write_remark("nothing")
 
 
 # the cost of a start

@@ -2,28 +2,14 @@ import json
 
 import pytest
 
+from control_characters import EVIL, SHOWN
 from installing import install
-from pollux_sync.cli.terminal import escape_controls
+from pollux_sync.commands import escape_controls
 from pollux_sync.testing.server import Answer
-
-#: Sets a terminal's title, moves its cursor, turns the direction of writing, and deletes.
-EVIL = "a\x1b]0;x\x07\x9b2J\u202eb\x7f\r"
-SHOWN = r"a\x1b]0;x\x07\x9b2J\u202eb\x7f\r"
 
 
 def find_raw(text):
     return [sign for sign in text if escape_controls(sign) != sign]
-
-
-@pytest.mark.parametrize("text", ["", "plain", "two\nlines\tand a tab", "é 世界 🐋", "\u200f\u05d0"])
-def test_text_without_control_characters_stays(text):
-    assert escape_controls(text) == text
-
-
-def test_each_control_character_is_escaped():
-    assert escape_controls(EVIL) == SHOWN
-    for code in [*range(9), *range(11, 32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]:
-        assert escape_controls(chr(code)).isascii()
 
 
 @pytest.fixture

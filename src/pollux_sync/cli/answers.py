@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.cli.exits import format_error
-from pollux_sync.cli.terminal import write, write_answer, write_remark
+from pollux_sync.cli.terminal import write_answer
+from pollux_sync.commands import write_error, write_line, write_remark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ def write_answers(result: Mapping[str, Any], titles: Sequence[str] | None) -> No
             continue
         if len(texts) > 1:
             title = f": {titles[index]}" if titles else ""
-            write(f"--- {index + 1}/{len(texts)}{title} ---")
+            write_line(f"--- {index + 1}/{len(texts)}{title} ---")
         write_answer(text)
 
 
@@ -62,7 +63,7 @@ def report_failures(result: Mapping[str, Any], *, include_errors: bool) -> bool:
     """
     lines = list(iter_error_lines(result, include_errors=include_errors))
     for line in lines:
-        write_remark(line)
+        write_error(line)
     failed = sum(error is not None for error in result.get("errors", ()))
     if len(result["answers"]) > 1 and failed and not include_errors:
         write_remark(f"{failed} of {len(result['answers'])} prompts have no answer")

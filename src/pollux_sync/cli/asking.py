@@ -28,7 +28,7 @@ from pollux_sync.hooks.loading import PROVIDERS, list_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from pollux_sync.cli.commands import CommandParser
+    from pollux_sync.cli.commands import BuiltInParser
 
 PROVIDER_VARIABLE = "POLLUX_SYNC_PROVIDER"
 MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
@@ -83,7 +83,7 @@ def build_question(arguments: Namespace) -> Question:
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
 
 
-def parse_arguments(argv: Sequence[str], parser: CommandParser | None = None) -> Namespace:
+def parse_arguments(argv: Sequence[str], parser: BuiltInParser | None = None) -> Namespace:
     """Return the arguments by name; each word after ``--`` is a prompt. Raises SystemExit as argparse does."""
     words = list(argv)
     parser = parser or build_run_parser()
@@ -94,7 +94,7 @@ def parse_arguments(argv: Sequence[str], parser: CommandParser | None = None) ->
     return arguments
 
 
-def _mark_sources(words: Sequence[str], parser: CommandParser) -> list[str]:
+def _mark_sources(words: Sequence[str], parser: BuiltInParser) -> list[str]:
     """Return the words with ``--source=`` before each file that follows ``-s``, as the shell expands ``-s *.md``."""
     marked: list[str] = []
     has_source = is_value = False
@@ -107,7 +107,7 @@ def _mark_sources(words: Sequence[str], parser: CommandParser) -> list[str]:
     return marked
 
 
-def build_run_parser() -> CommandParser:
+def build_run_parser() -> BuiltInParser:
     """Return the parser of ``pollux-sync run``."""
     parser = build_parser(
         "run",

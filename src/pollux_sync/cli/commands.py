@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, Any, NoReturn
+from argparse import SUPPRESS
+from typing import TYPE_CHECKING, Any
 
-from pollux_sync.cli.terminal import escape_controls
+from pollux_sync.commands import CommandParser
 from pollux_sync.errors import PluginLoadError
 from pollux_sync.hooks.loading import COMMANDS, list_entry_points, load
 
@@ -33,12 +33,8 @@ DESCRIPTIONS = {
 }
 
 
-class CommandParser(ArgumentParser):
-    """argparse's parser, whose errors do not repeat control characters of the arguments."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with the usage and the message on stderr."""
-        super().error(escape_controls(message))
+class BuiltInParser(CommandParser):
+    """The parser of a built-in command, which can be asked for its options."""
 
     def list_flags(self) -> dict[str, tuple[str, bool]]:
         """Return for each field that an option sets the option's long name, and whether it takes a value."""
@@ -51,20 +47,17 @@ class CommandParser(ArgumentParser):
         return action is not None and action.nargs != 0
 
 
-def build_parser(name: str, usage: str | None = None, *, details: str = "", epilog: str = "") -> CommandParser:
+def build_parser(name: str, usage: str | None = None, *, details: str = "", epilog: str = "") -> BuiltInParser:
     """Return a parser for the built-in command ``name``, without its arguments.
 
     Its description is the line of `DESCRIPTIONS`, then ``details``.
     """
     line = DESCRIPTIONS[name]
-    return CommandParser(
+    return BuiltInParser(
         prog=f"{_CORE} {name}",
         usage=usage and f"{_CORE} {name} {usage}",
         description=f"{line[0].upper()}{line[1:]}. {details}".rstrip(),
         epilog=epilog,
-        formatter_class=RawDescriptionHelpFormatter,
-        # An abbreviation would break scripts on the day when a second option begins the same.
-        allow_abbrev=False,
     )
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from pollux_sync.api.deferring import defer_many
 from pollux_sync.cli.answers import build_titles
 from pollux_sync.cli.asking import add_question_arguments, build_question, parse_arguments
-from pollux_sync.cli.codes import DONE, EXIT_CODES
+from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.terminal import write, write_remark
+from pollux_sync.commands import DONE, write_line, write_remark
 from pollux_sync.engine.journaling import locate_job_file, read_job_file, record_titles
 from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pollux_sync.cli.asking import Question
-    from pollux_sync.cli.commands import CommandParser
+    from pollux_sync.cli.commands import BuiltInParser
     from pollux_sync.data.handles import DeferredHandle
 
 _EPILOG = f"""\
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     with suppress(OSError, PolluxError):
         record_titles(locate_job_file(arguments.job), build_titles(question.prompts, (), per_source=False))
     # The id alone on stdout: a script can keep it with job=$(pollux-sync defer ...).
-    write(handle.job_id)
+    write_line(handle.job_id)
     requests = "1 request" if handle.request_count == 1 else f"{handle.request_count} requests"
     write_remark(f"{verb} {requests}; next: pollux-sync wait {arguments.job}")
     return DONE
@@ -66,7 +66,7 @@ def _submit(question: Question, job_file: str) -> DeferredHandle:
         raise
 
 
-def _build_parser() -> CommandParser:
+def _build_parser() -> BuiltInParser:
     parser = build_parser(
         "defer",
         "--job FILE PROMPT... [-s SOURCE]... [-p PROVIDER] [-m MODEL] [options]",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from argparse import RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
 from pollux_sync._version import VERSION
-from pollux_sync.cli.codes import EXIT_CODES, REFUSED
-from pollux_sync.cli.commands import CommandParser, list_commands, load_command
+from pollux_sync.cli.codes import EXIT_CODES
+from pollux_sync.cli.commands import list_commands, load_command
 from pollux_sync.cli.exits import run_command
-from pollux_sync.cli.terminal import escape_controls
+from pollux_sync.commands import REFUSED, CommandParser, escape_controls
 from pollux_sync.hooks.loading import STRICT_VARIABLE, is_strict_mode
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ def _build_parser() -> CommandParser:
         usage="pollux-sync [-h] [--version] [--traceback] COMMAND ...",
         description="Ask large language models about text, files and media.",
         epilog=f"{_describe_commands()}\n\n{EXIT_CODES}",
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pollux-sync {VERSION}")
     parser.add_argument(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.cli.asking import MODEL_VARIABLE, PROVIDER_VARIABLE
-from pollux_sync.cli.codes import DONE, FAILED
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.inspecting import find_problem, inspect_plugins
-from pollux_sync.cli.terminal import write, write_json, write_table
+from pollux_sync.commands import DONE, FAILED, write_json, write_line, write_table
 from pollux_sync.data.config import PROXY_VARIABLES
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
@@ -189,8 +188,8 @@ def _write_report(report: Report) -> None:
     )
     # One line per problem, even if an exception's message has line breaks: people search the output by line.
     for problem in report.problems:
-        write(f"problem: {' '.join(problem.split())}")
-    write(f"{len(report.problems) or 'no'} problem{'' if len(report.problems) == 1 else 's'} found")
+        write_line(f"problem: {' '.join(problem.split())}")
+    write_line(f"{len(report.problems) or 'no'} problem{'' if len(report.problems) == 1 else 's'} found")
 
 
 def _describe_readiness(online: dict[str, Any]) -> str:

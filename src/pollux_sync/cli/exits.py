@@ -8,8 +8,18 @@ import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pollux_sync.cli.codes import DONE, FAILED, INTERRUPTED, PENDING, READER_GONE, REFUSED
-from pollux_sync.cli.terminal import discard_output, flush, write_remark
+from pollux_sync.cli.terminal import discard_output
+from pollux_sync.commands import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PENDING,
+    READER_GONE,
+    REFUSED,
+    flush_output,
+    write_error,
+    write_remark,
+)
 from pollux_sync.errors import (
     ConfigurationError,
     DeferredNotReadyError,
@@ -32,11 +42,11 @@ def run_command(work: Callable[[], object], *, show_traceback: bool) -> int:
     try:
         with _handle_sigterm():
             code = _run_work(work, show_traceback=show_traceback)
-        flush()
+        flush_output()
     except BrokenPipeError:
         code = READER_GONE
     except OSError as error:
-        write_remark(f"error: cannot write the output: {error}")
+        write_error(f"error: cannot write the output: {error}")
         code = FAILED
     else:
         return code
@@ -75,7 +85,7 @@ def _run_work(work: Callable[[], object], *, show_traceback: bool) -> int:
         write_remark("interrupted")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - nothing is above this, and a command may raise anything
-        write_remark(_format_traceback(error) if show_traceback else _describe_error(error))
+        write_error(_format_traceback(error) if show_traceback else _describe_error(error))
         return _choose_exit_code(error)
 
 
@@ -84,7 +94,7 @@ def _read_exit_code(result: object) -> int:
     if isinstance(result, int):
         return int(result)
     if result is not None:
-        write_remark(str(result))
+        write_error(str(result))
     return DONE if result is None else FAILED
 
 

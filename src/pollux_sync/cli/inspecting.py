@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from pollux_sync.cli.commands import load_exact_command
-from pollux_sync.cli.terminal import write_remark
+from pollux_sync.commands import write_error
 from pollux_sync.errors import PolluxError, Terminated
 from pollux_sync.hooks.loading import COMMANDS, MIDDLEWARE, PROVIDERS, is_strict_mode, list_entry_points, load
 from pollux_sync.hooks.relay import build_manager, read_provider_info
@@ -70,7 +70,7 @@ def find_problem(work: Callable[[], object]) -> tuple[str, str | None] | None:
     # A plugin may raise anything, and sys.exit() while it is imported must not end the inspection of the others.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         if is_strict_mode():
-            write_remark("".join(traceback.format_exception(error)).rstrip())
+            write_error("".join(traceback.format_exception(error)).rstrip())
         return (error.message, error.hint) if isinstance(error, PolluxError) else (_describe_error(error), None)
     return None
 

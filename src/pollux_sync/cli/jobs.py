@@ -12,9 +12,9 @@ from pollux_sync.api.asking import to_jsonable
 from pollux_sync.api.deferring import cancel_deferred, collect_deferred, inspect_deferred, wait_deferred
 from pollux_sync.cli.answers import report_failures, write_answers
 from pollux_sync.cli.asking import ROUTE_FIELDS, add_route_arguments, read_fields
-from pollux_sync.cli.codes import DONE, EXIT_CODES, FAILED, PENDING
+from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.terminal import write_json, write_remark, write_table
+from pollux_sync.commands import DONE, FAILED, PENDING, write_json, write_remark, write_table
 from pollux_sync.engine.journaling import locate_job_file, read_job_file
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError
 from pollux_sync.hooks.config import Config

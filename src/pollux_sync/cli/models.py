@@ -9,9 +9,8 @@ import attrs
 
 from pollux_sync.api.probing import list_models
 from pollux_sync.cli.asking import add_provider_arguments, add_route_arguments, read_fields, require_provider
-from pollux_sync.cli.codes import DONE
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.cli.terminal import write_json, write_table
+from pollux_sync.commands import DONE, write_json, write_table
 from pollux_sync.hooks.config import Config
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pollux_sync.cli.codes import DONE
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.inspecting import inspect_plugins
-from pollux_sync.cli.terminal import write_json, write_table
+from pollux_sync.commands import DONE, write_json, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ import attrs
 from pollux_sync.api.asking import run_many, to_jsonable
 from pollux_sync.cli.answers import build_titles, report_failures, write_answers
 from pollux_sync.cli.asking import build_question, parse_arguments
-from pollux_sync.cli.codes import DONE, FAILED
 from pollux_sync.cli.progress import build_progress
-from pollux_sync.cli.terminal import write, write_delta, write_json
+from pollux_sync.cli.terminal import write, write_delta
+from pollux_sync.commands import DONE, FAILED, write_json, write_line
 from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _stream(question: Question) -> ResultEnvelope:
         for text in events.text_chunks:
             write_delta(text)
     finally:
-        write("")  # end the line before an error is printed below it
+        write_line("")  # end the line before an error is printed below it
     return events.result()
 
 

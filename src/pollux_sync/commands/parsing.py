@@ -1,0 +1,57 @@
+"""The parser of a command, and the call of the subcommand that its arguments name."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from pollux_sync.commands.codes import REFUSED
+from pollux_sync.commands.terminal import escape_line
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class CommandParser(ArgumentParser):
+    """argparse's parser, and its keyword arguments.
+
+    Unless they say otherwise, its help keeps the line ends of the texts, and options cannot be abbreviated. Its errors
+    do not repeat control characters of the arguments.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", RawDescriptionHelpFormatter)
+        # An abbreviation would break scripts on the day when a second option begins the same.
+        settings.setdefault("allow_abbrev", False)
+        super().__init__(**settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the usage and the message on stderr."""
+        super().error(escape_line(message))
+
+    def add_subcommand(self, name: str, about: str, *, epilog: str = "") -> Self:
+        """Return the parser of a new subcommand. ``about`` is a line for the list of subcommands and for its help."""
+        sentence = f"{about[0].upper()}{about[1:]}."
+        return self._subcommands.add_parser(name, help=about, description=sentence, epilog=epilog)
+
+    @cached_property
+    def _subcommands(self) -> _SubParsersAction[Self]:
+        return self.add_subparsers(dest="command", metavar="COMMAND")
+
+
+def run_subcommand(
+    parser: CommandParser, subcommands: Mapping[str, Callable[[Namespace], int]], argv: Sequence[str]
+) -> int:
+    """Call the subcommand that ``argv`` names with the parsed arguments; return its exit code.
+
+    Without a name, show the help on stderr and return REFUSED. Raises what the subcommand raises, and SystemExit as
+    argparse does.
+    """
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return REFUSED
+    return subcommands[arguments.command](arguments)
