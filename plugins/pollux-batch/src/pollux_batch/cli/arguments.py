@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Namespace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 
 from pollux_batch.cli.codes import EXIT_CODES
-from pollux_batch.cli.terminal import escape_controls
 from pollux_batch.data.settings import Budget, Dedupe, Limits, OnDrift, Retries, Route
 from pollux_batch.reading import ItemReader, read_csv, read_jsonl, read_parquet
 from pollux_sync import Config, Options
+from pollux_sync.commands import CommandParser
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,14 +39,6 @@ An API key cannot be passed as an argument, because arguments show in the list o
 {EXIT_CODES}"""
 
 
-class CommandParser(ArgumentParser):
-    """argparse's parser, whose errors do not repeat control characters of the arguments."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with the usage and the message on stderr."""
-        super().error(escape_controls(message))
-
-
 @attrs.frozen(kw_only=True)
 class Order:
     """The arguments of `run` and `plan`, read and checked."""
@@ -62,21 +55,8 @@ def build_parser() -> CommandParser:
         prog="pollux-sync batch",
         description="Ask thousands to millions of prompts, answered once each. COMMAND --help shows the options.",
         epilog=EXIT_CODES,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def add(name: str, about: str, *, epilog: str = EXIT_CODES) -> CommandParser:
-        return commands.add_parser(
-            name,
-            help=about,
-            description=f"{about[0].upper()}{about[1:]}.",
-            epilog=epilog,
-            formatter_class=RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-
+    add = partial(parser.add_subcommand, epilog=EXIT_CODES)
     _add_run_arguments(add("run", _RUN_HELP, epilog=_EPILOG))
     plan = add("plan", "count what run would send, and send nothing; it takes the same arguments", epilog=_EPILOG)
     _add_run_arguments(plan)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pollux_batch.batching import open_job
 from pollux_batch.checking import check_settings
 from pollux_batch.cli.arguments import build_order, build_settings
-from pollux_batch.cli.codes import DONE, FAILED, INTERRUPTED, PENDING
 from pollux_batch.cli.progress import Progress, choose_stream
 from pollux_batch.cli.restoring import build_command
-from pollux_batch.cli.terminal import write_json, write_pairs, write_remark
 from pollux_batch.recording import record_command
 from pollux_batch.surveying import plan_batch
 from pollux_batch.tabulating import check_format
 from pollux_batch.writing import ResultWriter, check_columns
+from pollux_sync.commands import DONE, FAILED, INTERRUPTED, PENDING, write_json, write_remark, write_table
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def _choose_code(progress: Progress, termination: Termination) -> int:
 
 def write_plan(found: BatchPlan, *, before: Sequence[tuple[str, str]] = ()) -> None:
     """Print a plan, below other facts."""
-    write_pairs([*before, *_list_plan(found)])
+    write_table([*before, *_list_plan(found)])
     for line in found.errors:
         write_remark(f"cannot be asked: {line}")
 

@@ -1,8 +1,8 @@
-"""The exit codes of ``pollux-sync batch``, which are those of the core."""
+"""The meanings of the exit codes of ``pollux-sync batch``."""
 
 from __future__ import annotations
 
-DONE, FAILED, REFUSED, PENDING, INTERRUPTED = 0, 1, 2, 3, 130
+from pollux_sync.commands import DONE, FAILED, INTERRUPTED, PENDING, REFUSED, describe_exit_codes
 
 MEANINGS = {
     DONE: "done; for run: every item was answered",
@@ -13,4 +13,4 @@ MEANINGS = {
 }
 
 #: The end of a command's help.
-EXIT_CODES = "\n".join(["exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in MEANINGS.items())])
+EXIT_CODES = describe_exit_codes(MEANINGS)

@@ -1,15 +1,14 @@
-"""The command by its name."""
+"""The subcommand by its name."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from pollux_batch.cli.arguments import build_parser
 from pollux_batch.cli.asking import plan, run
-from pollux_batch.cli.codes import REFUSED
 from pollux_batch.cli.looking import explain, export, report_journal, show_status
 from pollux_batch.cli.resuming import resume
+from pollux_sync.commands import run_subcommand
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,9 +27,4 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Run the command that ``argv`` names, and return its exit code. Raises what it raises, and SystemExit."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    if arguments.command is None:
-        parser.print_help(sys.stderr)
-        return REFUSED
-    return _COMMANDS[arguments.command](arguments)
+    return run_subcommand(build_parser(), _COMMANDS, argv)

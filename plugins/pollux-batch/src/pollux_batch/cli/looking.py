@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pollux_batch.cli.arguments import build_decoding_config
-from pollux_batch.cli.codes import DONE
-from pollux_batch.cli.terminal import write, write_json, write_pairs, write_remark
 from pollux_batch.describing import describe_end, describe_failed, format_time, iter_changed_versions
 from pollux_batch.exporting import export_answers
 from pollux_batch.inspecting import inspect_journal
+from pollux_sync.commands import DONE, write_json, write_line, write_remark, write_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,7 +23,7 @@ def show_status(arguments: Namespace) -> int:
     if arguments.json:
         write_json(report.to_dict())
     else:
-        write_pairs(_list_facts(report))
+        write_table(_list_facts(report))
     return DONE
 
 
@@ -34,9 +33,9 @@ def explain(arguments: Namespace) -> int:
     if arguments.json:
         write_json(report.to_dict())
         return DONE
-    write_pairs(_list_facts(report))
+    write_table(_list_facts(report))
     for line in (*_list_runs(report), *_list_failures(report), *_list_flights(report)):
-        write(line)
+        write_line(line)
     return DONE
 
 

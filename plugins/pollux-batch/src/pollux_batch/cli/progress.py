@@ -11,8 +11,8 @@ from decimal import Decimal
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Self, TextIO
 
-from pollux_batch.cli.terminal import escape_controls
 from pollux_batch.running import Job
+from pollux_sync.commands import escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ class Progress:
     def _write(self, line: str) -> None:
         if self._stream is None:
             return
-        line = escape_controls(line)
+        line = escape_line(line)
         with suppress(OSError, ValueError):  # a terminal that is gone must not cost the answers
             if self._is_terminal:
                 # A line that wraps could not be rewritten. Blanks cover a longer line before.

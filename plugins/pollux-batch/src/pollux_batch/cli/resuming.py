@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from pollux_batch.cli.arguments import build_parser
 from pollux_batch.cli.asking import make_plan, run, write_plan
-from pollux_batch.cli.codes import DONE
 from pollux_batch.cli.restoring import restore_arguments
-from pollux_batch.cli.terminal import write_json, write_remark
 from pollux_batch.describing import describe_end
 from pollux_batch.inspecting import inspect_journal
 from pollux_batch.recording import Command, read_command
+from pollux_sync.commands import DONE, write_json, write_remark
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
