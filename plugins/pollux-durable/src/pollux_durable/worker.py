@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 from pollux_durable.cli import main
-from pollux_durable.cli.codes import FAILED, REFUSED
-from pollux_durable.cli.terminal import write_remark
+from pollux_sync.commands import FAILED, REFUSED, write_remark
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if __name__ == "__main__":

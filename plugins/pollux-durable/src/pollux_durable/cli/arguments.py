@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, NoReturn, get_args
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
+from typing import TYPE_CHECKING, get_args
 
 from pollux_durable.cli.codes import EXIT_CODES
-from pollux_durable.cli.terminal import escape_controls
 from pollux_durable.configuring import DEFAULT_FILE, URL_VARIABLE, find_url
 from pollux_durable.data.queues import SHARED_QUEUE
 from pollux_durable.data.runs import RunStatus
 from pollux_durable.data.settings import DurableSettings
 from pollux_durable.page import command as page
+from pollux_sync.commands import CommandParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,33 +25,15 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _MODULE_HELP = "a module, as in `import app.flows`, or the path of a .py file"
 
 
-class CommandParser(ArgumentParser):
-    """argparse's parser, whose errors do not repeat control characters of the arguments."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with the usage and the message on stderr."""
-        super().error(escape_controls(message))
-
-
 def build_parser() -> CommandParser:
     """Return the parser of all commands."""
     parser = CommandParser(
         prog="pollux-sync durable",
         description="Carry durable runs out, look at them and change them. COMMAND --help shows the options.",
         epilog=EXIT_CODES,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, (about, add_arguments) in _COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=about,
-            description=f"{about[0].upper()}{about[1:]}.",
-            epilog=EXIT_CODES,
-            formatter_class=RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        command = parser.add_subcommand(name, about, epilog=EXIT_CODES)
         command.add_argument(
             "--url", help=f"where runs are kept; default: {URL_VARIABLE}, else the file {DEFAULT_FILE}"
         )

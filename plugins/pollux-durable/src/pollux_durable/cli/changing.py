@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pollux_durable.cli.arguments import build_settings
-from pollux_durable.cli.codes import DONE
-from pollux_durable.cli.terminal import write, write_json, write_remark
 from pollux_durable.data.runs import ENDED
 from pollux_durable.invoking import ExecutionHandle
 from pollux_durable.opening import open_viewer
 from pollux_durable.suspending import find_suspended_step
+from pollux_sync.commands import DONE, write_json, write_line, write_remark
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def fork(arguments: Namespace) -> int:
     if arguments.json:
         write_json({"execution_id": handle.id})
     else:
-        write(handle.id)
+        write_line(handle.id)
     return DONE
 
 

@@ -1,8 +1,8 @@
-"""The exit codes of ``pollux-sync durable``, which are those of the core."""
+"""The meanings of the exit codes of ``pollux-sync durable``."""
 
 from __future__ import annotations
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+from pollux_sync.commands import DONE, FAILED, INTERRUPTED, REFUSED, describe_exit_codes
 
 MEANINGS = {
     DONE: "done; for worker and dev: ended by SIGINT or SIGTERM",
@@ -12,4 +12,4 @@ MEANINGS = {
 }
 
 #: The end of a command's help.
-EXIT_CODES = "\n".join(["exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in MEANINGS.items())])
+EXIT_CODES = describe_exit_codes(MEANINGS)

@@ -1,16 +1,15 @@
-"""The command by its name."""
+"""The subcommand by its name."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from pollux_durable.cli.arguments import build_parser
 from pollux_durable.cli.changing import answer, cancel, fork, resume, retry
-from pollux_durable.cli.codes import REFUSED
 from pollux_durable.cli.keeping import collect_garbage, diagnose, migrate
 from pollux_durable.cli.looking import list_runs, show, show_logs
 from pollux_durable.cli.serving import run_dev, run_page, run_worker
+from pollux_sync.commands import run_subcommand
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -36,9 +35,4 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 
 def main(argv: Sequence[str]) -> int:
     """Run the command that ``argv`` names, and return its exit code. Raises what it raises, and SystemExit."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
-    if arguments.command is None:
-        parser.print_help(sys.stderr)
-        return REFUSED
-    return _COMMANDS[arguments.command](arguments)
+    return run_subcommand(build_parser(), _COMMANDS, argv)

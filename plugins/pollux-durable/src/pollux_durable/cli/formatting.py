@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from pollux_durable.data.runs import Json, RunInfo
     from pollux_durable.tables.waits import Wait
 
@@ -41,10 +39,3 @@ def describe_wait(wait: Wait) -> str:
     topic = wait.target or ""
     about = " for an answer" if topic.startswith("answer/") else f" for an event on {topic!r}"
     return f"step {wait.step_key!r}{what.get(wait.kind, about)}{until}"
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table with aligned columns."""
-    widths = [max(len(row[number]) for row in (header, *rows)) for number in range(len(header))]
-    for row in (header, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

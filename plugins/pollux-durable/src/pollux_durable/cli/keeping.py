@@ -6,12 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from pollux_durable.cli.arguments import build_settings
-from pollux_durable.cli.codes import DONE, FAILED
-from pollux_durable.cli.terminal import write, write_json, write_pairs
 from pollux_durable.diagnosing import diagnose as look
 from pollux_durable.migrating import migrate as upgrade
 from pollux_durable.opening import open_viewer
 from pollux_durable.pruning import prune
+from pollux_sync.commands import DONE, FAILED, write_json, write_line, write_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,19 +27,19 @@ def diagnose(arguments: Namespace) -> int:
     if arguments.json:
         write_json(found.to_dict())
     else:
-        write_pairs(found.facts.items())
+        write_table(found.facts.items())
         for problem in found.problems:
             _write_problem(problem)
-        write(f"problems: {len(found.problems)}" if found.problems else "no problems found")
+        write_line(f"problems: {len(found.problems)}" if found.problems else "no problems found")
     return FAILED if found.problems else DONE
 
 
 def _write_problem(problem: Problem) -> None:
-    write(f"problem: {problem.message}")
+    write_line(f"problem: {problem.message}")
     if problem.execution_ids:
         more = len(problem.execution_ids) - _NAMED
-        write(f"  {', '.join(problem.execution_ids[:_NAMED])}" + (f" and {more} more" if more > 0 else ""))
-    write(f"  hint: {problem.hint}")
+        write_line(f"  {', '.join(problem.execution_ids[:_NAMED])}" + (f" and {more} more" if more > 0 else ""))
+    write_line(f"  hint: {problem.hint}")
 
 
 def collect_garbage(arguments: Namespace) -> int:
@@ -52,7 +51,7 @@ def collect_garbage(arguments: Namespace) -> int:
         return DONE
     verb = "would delete" if arguments.dry_run else "deleted"
     events = f"{pruned.events:,} events" + (" beside those of these runs" if arguments.dry_run else "")
-    write(f"{verb} {pruned.runs:,} runs with their steps, {events}, {pruned.workers:,} workers that are gone")
+    write_line(f"{verb} {pruned.runs:,} runs with their steps, {events}, {pruned.workers:,} workers that are gone")
     return DONE
 
 
@@ -63,5 +62,6 @@ def migrate(arguments: Namespace) -> int:
     if arguments.json:
         write_json({"database": settings.shown_url, **facts})
     else:
-        write(f"{settings.shown_url} has the tables of this release: {', '.join(f'{k} {v}' for k, v in facts.items())}")
+        tables = ", ".join(f"{name} {value}" for name, value in facts.items())
+        write_line(f"{settings.shown_url} has the tables of this release: {tables}")
     return DONE

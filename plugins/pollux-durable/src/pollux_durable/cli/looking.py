@@ -7,20 +7,22 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pollux_durable.cli.arguments import build_settings
-from pollux_durable.cli.codes import DONE
-from pollux_durable.cli.formatting import (
-    describe_wait,
-    format_error,
-    format_table,
-    format_time,
-    format_value,
-)
-from pollux_durable.cli.terminal import write, write_json, write_line, write_pairs, write_part, write_remark
+from pollux_durable.cli.formatting import describe_wait, format_error, format_time, format_value
 from pollux_durable.durations import format_duration
 from pollux_durable.finding import iter_runs
 from pollux_durable.opening import open_viewer
 from pollux_durable.retrying import list_children
 from pollux_durable.timeline import iter_timeline, measure_duration, read_outcome
+from pollux_sync.commands import (
+    DONE,
+    escape_controls,
+    flush_output,
+    write_json,
+    write_line,
+    write_remark,
+    write_table,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -45,8 +47,7 @@ def list_runs(arguments: Namespace) -> int:
     if arguments.json:
         write_json([info.to_dict() for info in runs])
     elif runs:
-        for line in format_table(_HEADER, [_list_cells(info) for info in runs]):
-            write(line)
+        write_table([_HEADER, *map(_list_cells, runs)])
     else:
         write_remark("no such run")
     return DONE
@@ -74,7 +75,7 @@ def show(arguments: Namespace) -> int:
     if arguments.json:
         write_json(_describe(info, steps, children, None if wait is None else describe_wait(wait), asked))
         return DONE
-    write_pairs(_list_facts(info, None if wait is None else describe_wait(wait), asked))
+    write_table(_list_facts(info, None if wait is None else describe_wait(wait), asked))
     _write_table("steps:", _list_steps(steps))
     _write_table("runs that it has started:", [_list_cells(child)[:5] for child in children])
     return DONE
@@ -149,12 +150,10 @@ def _format_failure(error: JsonObject) -> str:
 
 def _write_table(title: str, rows: Iterable[tuple[str, ...]]) -> None:
     rows = [*rows]
-    if not rows:
-        return
-    write("")
-    write(title)
-    for line in format_table(rows[0], rows[1:]):
-        write(f"  {line}")
+    if rows:
+        write_line("")
+        write_line(title)
+        write_table(rows, indent="  ")
 
 
 def show_logs(arguments: Namespace) -> int:
@@ -164,12 +163,12 @@ def show_logs(arguments: Namespace) -> int:
         is_in_text = False
         for entry in iter_timeline(host, arguments.id, follow=arguments.follow):
             if arguments.json:
-                write_line(entry.to_dict())
+                write_json(entry.to_dict(), indent=None)
             elif not entry.name.startswith(_OWN):
                 is_in_text = _write_entry(entry, info, is_in_text=is_in_text)
-            sys.stdout.flush()
+            flush_output()
         if is_in_text:
-            write("")
+            write_line("")
         if arguments.follow and not arguments.json:
             ended = host.read_run(arguments.id)
             write_remark(f"the run is {ended.status}" + (f": {format_error(ended)}" if ended.error else ""))
@@ -180,13 +179,14 @@ def _write_entry(entry: TimelineEntry, info: RunInfo, *, is_in_text: bool) -> bo
     """Print an entry; return whether it is a piece of a text, which the next one may continue."""
     content = entry.data.get("content") if entry.name == _TEXT and isinstance(entry.data, dict) else None
     if isinstance(content, str):
-        write_part(content)
+        # Its end is not known yet, and its lines stay lines.
+        write_text(sys.stdout, escape_controls(content))
         return True
     if is_in_text:
-        write("")
+        write_line("")
     where = (entry.execution_id or info.execution_id).removeprefix(info.execution_id).removeprefix(".")
     name = f"{where}: {entry.name}" if where else entry.name
     shown = format_value(entry.data, _VALUE_WIDTH) if entry.error is None else _format_failure(entry.error)
     took = f"  ({format_duration(entry.duration_s)})" if entry.duration_s is not None else ""
-    write(f"{format_time(entry.at)}  {entry.kind.ljust(5)}  {name}  {shown}{took}")
+    write_line(f"{format_time(entry.at)}  {entry.kind.ljust(5)}  {name}  {shown}{took}")
     return False

@@ -6,11 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from pollux_durable.cli.arguments import build_settings
-from pollux_durable.cli.terminal import write_remark
 from pollux_durable.developing import URL_VARIABLE, develop
 from pollux_durable.opening import open_viewer
 from pollux_durable.page.command import run_ui
 from pollux_durable.working import WorkerOrder, work
+from pollux_sync.commands import write_remark
 
 if TYPE_CHECKING:
     from argparse import Namespace
