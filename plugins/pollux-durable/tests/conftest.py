@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,33 @@ def own_registry():
     yield
     pollux_durable.reset()
     registry._workflows = before
+
+
+#: Carries a module out for as long as its stdin is open.
+_OTHER = "import sys\nURL, LOG = sys.argv[1:]\n{module}\nprint('ready', flush=True)\nsys.stdin.read()"
+
+
+@pytest.fixture
+def run_twice(own_registry, tmp_path):
+    """Carry a module out in another process and in this one, on one file. It knows the names URL and LOG.
+
+    Used as a context manager, which gives a function that reads the lines of the log. At the end the other process has
+    ended.
+    """
+    log = tmp_path / "log"
+    log.touch()
+    url = f"sqlite:///{tmp_path / 'durable.db'}"
+
+    @contextmanager
+    def run_twice(module):
+        command = [sys.executable, "-c", _OTHER.format(module=module), url, str(log)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout.readline() == "ready\n"
+            exec(module, {"URL": url, "LOG": log})
+            yield lambda: log.read_text().splitlines()
+            other.communicate(timeout=20)
+
+    return run_twice
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
 import itertools
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -403,7 +401,6 @@ def test_refuses_to_create_a_schedule_without_times(memory, settings):
 # Processes
 
 SCHEDULED = """
-import sys
 import pollux_durable
 from pollux_durable import SchedulePayload, schedules, workflow
 
@@ -415,21 +412,13 @@ def tick(ctx, payload: SchedulePayload):
 pollux_durable.configure(URL)
 schedules.list()
 """
-OTHER = f"import sys\nURL, LOG = sys.argv[1:]\n{SCHEDULED}\nprint('ready', flush=True)\nsys.stdin.read()"
 
 
-def test_two_processes_on_one_file_start_each_time_once(own_registry, tmp_path):
-    log = tmp_path / "log"
-    log.touch()
-    url = f"sqlite:///{tmp_path / 'durable.db'}"
-    command = [sys.executable, "-c", OTHER, url, str(log)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "ready\n"
-        exec(SCHEDULED, {"URL": url, "LOG": log})
-        n_before = len(log.read_text().splitlines())
-        wait_until(lambda: len(log.read_text().splitlines()) >= n_before + 3, 20)
-        other.communicate(timeout=20)
-    times = [datetime.fromisoformat(line) for line in log.read_text().splitlines()]
+def test_two_processes_on_one_file_start_each_time_once(run_twice):
+    with run_twice(SCHEDULED) as read_log:
+        n_before = len(read_log())
+        wait_until(lambda: len(read_log()) >= n_before + 3, 20)
+    times = [datetime.fromisoformat(line) for line in read_log()]
     assert len({*times}) == len(times)
     assert times == sorted(times)
 

@@ -23,6 +23,17 @@ def declare_counting(declare, **settings):
     return counting
 
 
+def declare_asking(declare):
+    @declare(state_schema=Counter)
+    def asking(ctx, payload: dict):
+        ctx.state.count += 1
+        if payload["asks"]:
+            ctx.step.suspend("ask")
+        return ctx.state.count
+
+    return asking
+
+
 def test_a_state_is_kept_between_runs(durable, declare):
     counting = declare_counting(declare)
     assert [counting.run(timeout=30) for _ in range(3)] == [1, 2, 3]
@@ -105,35 +116,23 @@ def test_a_waiting_run_keeps_its_state_to_itself(durable, declare, wait_status):
 
 
 def test_a_cancelled_run_gives_its_state_back(durable, declare, wait_status):
-    @declare(state_schema=Counter)
-    def flow(ctx, payload: dict):
-        ctx.state.count += 1
-        if payload["asks"]:
-            ctx.step.suspend("ask")
-        return ctx.state.count
-
-    first = flow.invoke({"asks": True})
+    asking = declare_asking(declare)
+    first = asking.invoke({"asks": True})
     wait_status(first, "waiting")
-    second = flow.invoke({"asks": False})
+    second = asking.invoke({"asks": False})
     first.cancel()
     assert second.result(30) == 1
 
 
 def test_a_run_that_is_resumed_after_a_cancel_takes_its_state_again(durable, declare, wait_status):
-    @declare(state_schema=Counter)
-    def flow(ctx, payload: dict):
-        ctx.state.count += 1
-        if payload["asks"]:
-            ctx.step.suspend("ask")
-        return ctx.state.count
-
-    first = flow.invoke({"asks": True})
+    asking = declare_asking(declare)
+    first = asking.invoke({"asks": True})
     wait_status(first, "waiting")
     first.cancel()
     wait_status(first, "cancelled")
     first.resume()
     wait_status(first, "waiting")
-    second = flow.invoke({"asks": False})
+    second = asking.invoke({"asks": False})
     wait_status(second, "waiting")
     first.answer("ask")
     assert first.result(30) == 1

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import threading
 import time
 
@@ -289,19 +287,11 @@ def log_order(ctx, payload: EventPayload):
 pollux_durable.configure(URL)
 queues.list()
 """
-OTHER = f"import sys\nURL, LOG = sys.argv[1:]\n{TRIGGERED}\nprint('ready', flush=True)\nsys.stdin.read()"
 
 
-def test_two_processes_on_one_file_take_each_event_once_and_in_order(own_registry, tmp_path):
-    log = tmp_path / "log"
-    log.touch()
-    url = f"sqlite:///{tmp_path / 'durable.db'}"
-    command = [sys.executable, "-c", OTHER, url, str(log)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "ready\n"
-        exec(TRIGGERED, {"URL": url, "LOG": log})
+def test_two_processes_on_one_file_take_each_event_once_and_in_order(run_twice):
+    with run_twice(TRIGGERED) as read_log:
         for number in range(10):
             events.publish("orders", data=number)
-        wait_until(lambda: len(log.read_text().splitlines()) >= 10, 30)
-        other.communicate(timeout=20)
-    assert log.read_text().splitlines() == [str(number) for number in range(10)]
+        wait_until(lambda: len(read_log()) >= 10, 30)
+    assert read_log() == [str(number) for number in range(10)]
