@@ -34,10 +34,10 @@ from dbos._error import (
     DBOSWorkflowCancelledError,
     DBOSWorkflowConflictIDError,
 )
-from dbos._serialization import DefaultSerializer
+from dbos._serialization import DefaultSerializer, safe_deserialize
 
 from pollux_durable.data.queues import SHARED_QUEUE, Queue
-from pollux_durable.dbosrows import STATUSES, Unreadable, find_queue, read_status, read_step
+from pollux_durable.dbosrows import STATUSES, StoredRun, Unreadable, find_queue, read_status, read_step
 from pollux_durable.errors import (
     PayloadError,
     RunFailure,
@@ -82,6 +82,14 @@ _POOL = {"pool_size": 20, "max_overflow": 20, "pool_timeout": 60, "hide_paramete
 _UNIXEPOCH_VERSION = (3, 42)
 #: Of these DBOS warns, and here they are the usual course: a run that was cancelled, taken over, or started twice.
 _EXPECTED = ("cancelled", "no longer owned", "already exists in queue")
+#: Inputs and results were in the first table before they had tables of their own.
+_SELECT_RUNS = (
+    "SELECT r.workflow_uuid, r.status, r.name, COALESCE(i.inputs, r.inputs), COALESCE(o.output, r.output),"
+    " COALESCE(o.error, r.error), r.serialization, r.created_at, r.started_at_epoch_ms, r.completed_at,"
+    " r.executor_id, r.application_version FROM {schema}workflow_status r"
+    " LEFT JOIN {schema}workflow_input i ON i.workflow_uuid = r.workflow_uuid"
+    " LEFT JOIN {schema}workflow_output o ON o.workflow_uuid = r.workflow_uuid WHERE r.workflow_uuid IN :ids"
+)
 #: What their threads for queues, schedules, and delays and timeouts do.
 _THREADS = ("queue_thread", "dynamic_scheduler_loop", "background_jobs_thread")
 #: DBOS takes runs from a queue whatever their workflow, and says so of one that this process does not know.
@@ -195,6 +203,10 @@ class DbosEngine:
         self._sql = _create_sql_engine(settings)
         _check_connection(self._sql, settings)
         self.database = _SqlDatabase(self._sql)
+        self._serializer = _ShowingSerializer(store)
+        schema = "" if self.database.dialect == "sqlite" else f"{_SCHEMA}."
+        statement = sa.text(_SELECT_RUNS.format(schema=schema))
+        self._read_statement = statement.bindparams(sa.bindparam("ids", expanding=True))
         self._runs_table = "workflow_status" if self.database.dialect == "sqlite" else f"{_SCHEMA}.workflow_status"
         name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
         self.executor_id = f"{name}-{uuid.uuid4().hex[:8]}"
@@ -233,7 +245,7 @@ class DbosEngine:
     def _open_client(self) -> DBOSClient:
         return DBOSClient(
             system_database_engine=self._sql,
-            serializer=_ShowingSerializer(self._store),
+            serializer=self._serializer,
             application_name=_APPLICATION,
             retry_connection_errors=self._settings.execute,
             lazy=True,
@@ -452,12 +464,39 @@ class DbosEngine:
         """Return the runs that exist among these."""
         if not execution_ids:
             return {}
-        statuses = self._reach().list_workflows(workflow_ids=[*execution_ids])
-        return {status.workflow_id: read_status(status) for status in statuses}
+        # From their tables: runs are read after each of them, and their own list takes five times as long.
+        with self._sql.begin() as connection:
+            rows = connection.execute(self._read_statement, {"ids": [*execution_ids]}).all()
+        return {row[0]: read_status(self._open_row(row)) for row in rows}
+
+    def _open_row(self, row: Sequence[Any]) -> StoredRun:
+        """Return a row of `_SELECT_RUNS` with what it holds opened. What cannot be read is a text, or a mark."""
+        name, status, workflow, given, output, error, kind, created_at, started_at, ended_at, executor_id, version = row
+        given, output, error = safe_deserialize(
+            self._serializer,
+            kind,
+            name,
+            serialized_input=given,
+            serialized_output=output,
+            serialized_exception=error,
+        )
+        return StoredRun(
+            workflow_id=name,
+            status=status,
+            name=workflow,
+            input=given,
+            output=output,
+            error=error,
+            created_at=created_at,
+            dequeued_at=started_at,
+            completed_at=ended_at,
+            executor_id=executor_id,
+            app_version=version,
+        )
 
     def read_statuses(self, execution_ids: Sequence[str]) -> dict[str, EngineStatus]:
         """Return the statuses of those of these runs that exist."""
-        # From their table: whoever waits for a run asks often, and their own list takes ten times as long.
+        # From their table, as above; whoever waits for a run asks often.
         statement = sa.text(f"SELECT workflow_uuid, status FROM {self._runs_table} WHERE workflow_uuid IN :ids")  # noqa: S608
         statement = statement.bindparams(sa.bindparam("ids", expanding=True))
         with self._sql.begin() as connection:

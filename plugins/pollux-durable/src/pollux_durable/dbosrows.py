@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -34,7 +34,24 @@ class Unreadable:
     message: str
 
 
-def read_status(status: WorkflowStatus) -> EngineRun:
+@attrs.frozen(kw_only=True)
+class StoredRun:
+    """What is read of the `WorkflowStatus` of DBOS, under the same names."""
+
+    workflow_id: str
+    status: str
+    name: str
+    input: Any
+    output: Any
+    error: object
+    created_at: int | None
+    dequeued_at: int | None
+    completed_at: int | None
+    executor_id: str | None
+    app_version: str | None
+
+
+def read_status(status: WorkflowStatus | StoredRun) -> EngineRun:
     """Return a run."""
     request = _read_request(status)
     error: object = _find_unreadable(status) or status.error
@@ -57,7 +74,7 @@ def read_status(status: WorkflowStatus) -> EngineRun:
     )
 
 
-def _read_request(status: WorkflowStatus) -> JsonObject:
+def _read_request(status: WorkflowStatus | StoredRun) -> JsonObject:
     given = status.input
     arguments = given.get("args") if isinstance(given, dict) else None
     if arguments and isinstance(arguments[0], dict):
@@ -72,7 +89,7 @@ def _read_request(status: WorkflowStatus) -> JsonObject:
     }
 
 
-def _find_unreadable(status: WorkflowStatus) -> Unreadable | None:
+def _find_unreadable(status: WorkflowStatus | StoredRun) -> Unreadable | None:
     """Return the mark of unreadable data in a run, or None. DBOS returns pickles as their stored text."""
     values: list[object] = [status.input, status.output, status.error]
     for value in values:
