@@ -21,8 +21,20 @@ import attrs
 import pytest
 
 from browser import Browser, find_browser
-from pollux_durable import Agent, EventPayload, RunFailedError, configure, create_ask_user_tool, reset, tool, workflow
+from pollux_durable import (
+    Agent,
+    EventPayload,
+    RunFailedError,
+    configure,
+    create_ask_user_tool,
+    reset,
+    schedules,
+    tool,
+    workflow,
+)
 from pollux_durable.configuring import find_host
+from pollux_durable.data.queues import QueueInfo
+from pollux_durable.data.schedules import Schedule
 from pollux_durable.data.settings import DurableSettings
 from pollux_durable.durations import format_duration
 from pollux_durable.errors import StoredDataError
@@ -31,7 +43,6 @@ from pollux_durable.page.formatting import build_value, format_database
 from pollux_durable.page.guarding import Guard
 from pollux_durable.page.listviews import build_sections_view
 from pollux_durable.page.routing import PageRequest, Site
-from pollux_durable.page.sections import has_sections, list_queues, list_schedules
 from pollux_durable.page.serving import PageServer, build_remarks
 from pollux_sync import Config, ConfigurationError, Reply, ToolCall
 from pollux_sync.testing import Script
@@ -540,23 +551,57 @@ def test_shows_no_password():
         assert format_database(DurableSettings(url=url)) == "postgresql://db.example/runs"
 
 
-def test_shows_queues_and_schedules_where_the_host_has_them():
-    queue = SimpleNamespace(
-        name="mail", concurrency_limit=5, rate_limit=(100, 60.0), per_key=None, is_paused=True, paused_until=None
+def test_shows_what_of_queues_and_schedules_is_set():
+    queue = QueueInfo(name="mail", concurrency_limit=5, rate_limit=(100, 60.0), is_paused=True, paused_until=60.0)
+    schedule = Schedule(
+        workflow_id="report", key="global", cron="0 6 * * *", timezone="UTC", backfill=False, next_at=0.0
     )
-    schedule = SimpleNamespace(
-        workflow_id="report", key="global", cron="0 6 * * *", timezone="UTC", is_paused=False, next_at=0.0, last_at=None
-    )
-    host = SimpleNamespace(
-        pauses=SimpleNamespace(list_queues=lambda: [queue]), schedules=SimpleNamespace(list_all=lambda: [schedule])
-    )
-    html = build_sections_view(list_queues(host), list_schedules(host)).content
-    for shown in ("mail", "100 in 60 s", "paused", "report", "0 6 * * *", "1970-01-01 00:00:00 UTC"):
+    html = build_sections_view([queue], [schedule], "token").content
+    for shown in ("mail", "100 in 60 s", "paused until", "report", "0 6 * * *", "1970-01-01 00:00:00 UTC"):
         assert shown in html
-    assert has_sections(host)
-    bare = SimpleNamespace()
-    assert not has_sections(bare)
-    assert "There are none." in build_sections_view(list_queues(bare), list_schedules(bare)).content
+    assert build_sections_view([], [], "token").content.count("There are none.") == 2
+
+
+def test_pauses_a_queue_and_lets_it_go_on(page):
+    queue = name("queue")
+    flow = declare(lambda ctx, payload: payload, queue=queue)
+    assert flow.run(1, timeout=20) == 1
+    fields = {**find_form(page.get("/queues").text, "/queues/pause"), "queue": queue}
+    assert page.post("/queues/pause", fields).headers["Location"] == "/queues?done=queue_paused"
+    handle = flow.invoke(2)
+    html = page.get("/queues?done=queue_paused").text
+    assert "No run of the queue begins" in html
+    assert find_form(html, "/queues/resume")["queue"] == queue
+    assert handle.status == "queued"
+    assert page.post("/queues/resume", fields).status == 303
+    assert handle.result(20) == 2
+    assert page.post("/queues/pause", fields | {"queue": "nowhere"}).status == 409
+
+
+def test_pauses_a_schedule_and_lets_it_go_on(page):
+    report = declare(lambda ctx, payload: None, schedule="0 6 1 1 *")
+    fields = {**find_form(page.get("/queues").text, "/schedules/pause"), "workflow": report.id, "key": "global"}
+    assert page.post("/schedules/pause", fields).status == 303
+    assert [schedule.is_paused for schedule in schedules.list(report)] == [True]
+    assert find_form(page.get("/queues").text, "/schedules/resume")["workflow"] == report.id
+    assert page.post("/schedules/resume", fields).status == 303
+    assert [schedule.is_paused for schedule in schedules.list(report)] == [False]
+    assert page.post("/schedules/resume", fields | {"key": "other"}).status == 409
+
+
+def test_tries_the_step_again_with_which_a_run_failed(page):
+    failures = [ValueError("no paper")]
+
+    def print_it():
+        if failures:
+            raise failures.pop()
+        return "printed"
+
+    handle = declare(lambda ctx: ctx.step.run("print", print_it, max_retries=0), max_retries=0).invoke()
+    wait_until(lambda: handle.status == "failed")
+    assert page.post("/retry", page.find_form(handle.id, "/retry")).status == 303
+    assert handle.result(20) == "printed"
+    assert find_form(page.show(handle.id), "/retry") is None
 
 
 def test_tells_what_the_database_cannot_give():

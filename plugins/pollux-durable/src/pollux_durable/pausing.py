@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pollux_durable.data.queues import QueueInfo
 from pollux_durable.tables.pauses import PauseTable
+from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pollux_durable.engines import Engine
@@ -47,6 +48,16 @@ class QueuePauses:
     def tell(self, queue: str) -> None:
         """Tell the engine that a queue is paused, as it has taken a run from it."""
         self._engine.pause_queue(queue)
+
+    def find_name(self, name: str) -> str:
+        """Return the name of a queue. Raises ConfigurationError if it does not exist."""
+        known = [info.name for info in self.list_queues()]
+        if name not in known:
+            raise ConfigurationError(
+                f"there is no queue {name!r}",
+                hint=f"import the module that declares it; there are: {', '.join(known) or 'none'}",
+            )
+        return name
 
     def list_queues(self) -> list[QueueInfo]:
         """Return all queues, and whether they are paused."""

@@ -21,12 +21,14 @@ def pause(name: str | Queue, until: datetime | None = None) -> None:
     Runs that go on do so; one that waits without a thread goes on after the pause. A time without time zone is UTC.
     Raises ConfigurationError for a queue that does not exist, or a time that is over.
     """
-    configuring.find_host().pauses.pause(_find(name), _read_until(until))
+    pauses = configuring.find_host().pauses
+    pauses.pause(pauses.find_name(_read_name(name)), _read_until(until))
 
 
 def resume(name: str | Queue) -> None:
     """Let the runs of a queue begin again. Raises ConfigurationError for a queue that does not exist."""
-    configuring.find_host().pauses.resume(_find(name))
+    pauses = configuring.find_host().pauses
+    pauses.resume(pauses.find_name(_read_name(name)))
 
 
 def list() -> Sequence[QueueInfo]:  # noqa: A001 - the short name reads well behind that of the module
@@ -34,15 +36,8 @@ def list() -> Sequence[QueueInfo]:  # noqa: A001 - the short name reads well beh
     return configuring.find_host().pauses.list_queues()
 
 
-def _find(queue: str | Queue) -> str:
-    name = queue if isinstance(queue, str) else queue.name
-    known = [info.name for info in configuring.find_host().pauses.list_queues()]
-    if name not in known:
-        raise ConfigurationError(
-            f"there is no queue {name!r}",
-            hint=f"import the module that declares it; there are: {', '.join(known) or 'none'}",
-        )
-    return name
+def _read_name(queue: str | Queue) -> str:
+    return queue if isinstance(queue, str) else queue.name
 
 
 def _read_until(until: datetime | None) -> float | None:

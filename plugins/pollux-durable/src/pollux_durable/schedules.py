@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pollux_durable import configuring
 from pollux_durable.crons import find_next
 from pollux_durable.data.schedules import Timetable
+from pollux_durable.scheduling import find_schedule, pause_schedule, resume_schedule
 from pollux_durable.starting import check_schedulable, check_timetable
-from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +37,7 @@ def create(
     check_timetable(found.id, timetable)
     check_schedulable(found)
     host.schedules.save(found.id, timetable, find_next(cron, timezone, time.time()))
-    return _find(found.id, key)
+    return find_schedule(host, found.id, key)
 
 
 def list(workflow: Declared | str | None = None) -> Sequence[Schedule]:  # noqa: A001 - named as in Polos
@@ -49,20 +47,12 @@ def list(workflow: Declared | str | None = None) -> Sequence[Schedule]:  # noqa:
 
 def pause(workflow: Declared | str, key: str = "global") -> Schedule:
     """Pause a schedule until it is resumed; return it. Raises ConfigurationError if it does not exist."""
-    workflow_id = _read_id(workflow)
-    configuring.find_host().schedules.set_paused(workflow_id, key, is_paused=True)
-    return _find(workflow_id, key)
+    return pause_schedule(configuring.find_host(), _read_id(workflow), key)
 
 
 def resume(workflow: Declared | str, key: str = "global") -> Schedule:
     """Have a paused schedule go on, with its next time; return it. Raises ConfigurationError if it does not exist."""
-    workflow_id = _read_id(workflow)
-    schedule = _find(workflow_id, key)
-    if schedule.is_paused:
-        next_at = find_next(schedule.cron, schedule.timezone, time.time())
-        configuring.find_host().schedules.set_paused(workflow_id, key, is_paused=False, next_at=next_at)
-        return attrs.evolve(schedule, is_paused=False, next_at=next_at)
-    return schedule
+    return resume_schedule(configuring.find_host(), _read_id(workflow), key)
 
 
 def delete(workflow: Declared | str, key: str = "global") -> None:
@@ -70,22 +60,10 @@ def delete(workflow: Declared | str, key: str = "global") -> None:
 
     Raises ConfigurationError if it does not exist.
     """
-    workflow_id = _read_id(workflow)
-    if not configuring.find_host().schedules.remove(workflow_id, key):
-        _find(workflow_id, key)
+    host, workflow_id = configuring.find_host(), _read_id(workflow)
+    if not host.schedules.remove(workflow_id, key):
+        find_schedule(host, workflow_id, key)
 
 
 def _read_id(workflow: Declared | str) -> str:
     return workflow if isinstance(workflow, str) else workflow.id
-
-
-def _find(workflow_id: str, key: str) -> Schedule:
-    known = configuring.find_host().schedules.list_all(workflow_id)
-    for schedule in known:
-        if schedule.key == key:
-            return schedule
-    keys = ", ".join(repr(schedule.key) for schedule in known) or "none"
-    raise ConfigurationError(
-        f"workflow {workflow_id!r} has no schedule with the key {key!r}",
-        hint=f"schedules.create makes one; its keys are: {keys}",
-    )

@@ -116,3 +116,32 @@ def build_payload(schedule: Schedule, slot: float, previous: float | None) -> Sc
         key=schedule.key,
         upcoming=to_datetime(find_next(schedule.cron, schedule.timezone, slot), schedule.timezone),
     )
+
+
+def find_schedule(host: Host, workflow_id: str, key: str) -> Schedule:
+    """Return a schedule. Raises ConfigurationError if it does not exist."""
+    known = host.schedules.list_all(workflow_id)
+    for schedule in known:
+        if schedule.key == key:
+            return schedule
+    keys = ", ".join(repr(schedule.key) for schedule in known) or "none"
+    raise ConfigurationError(
+        f"workflow {workflow_id!r} has no schedule with the key {key!r}",
+        hint=f"schedules.create makes one; its keys are: {keys}",
+    )
+
+
+def pause_schedule(host: Host, workflow_id: str, key: str) -> Schedule:
+    """Pause a schedule; return it. Raises ConfigurationError if it does not exist."""
+    host.schedules.set_paused(workflow_id, key, is_paused=True)
+    return find_schedule(host, workflow_id, key)
+
+
+def resume_schedule(host: Host, workflow_id: str, key: str) -> Schedule:
+    """Have a paused schedule go on, with its next time; return it. Raises ConfigurationError if it does not exist."""
+    schedule = find_schedule(host, workflow_id, key)
+    if not schedule.is_paused:
+        return schedule
+    next_at = find_next(schedule.cron, schedule.timezone, time.time())
+    host.schedules.set_paused(workflow_id, key, is_paused=False, next_at=next_at)
+    return attrs.evolve(schedule, is_paused=False, next_at=next_at)

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from pollux_durable.durations import format_duration
 from pollux_durable.finding import ENGINE_STATUSES
 from pollux_durable.page.formatting import build_badge, build_link, build_run_link, build_time
-from pollux_durable.page.forms import build_question
+from pollux_durable.page.forms import build_action, build_question
 from pollux_durable.page.frames import View, build_part
 from pollux_durable.page.markup import Html, build_element, build_section, build_table, join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pollux_durable.data.queues import QueueInfo
     from pollux_durable.data.runs import RunInfo
+    from pollux_durable.data.schedules import Schedule
     from pollux_durable.page.reading import Question, RunFilter, RunPage
-    from pollux_durable.page.sections import QueueLike, ScheduleLike
 
 RUNS_PATH, QUESTIONS_PATH, SECTIONS_PATH = "/", "/questions", "/queues"
 
@@ -94,32 +95,33 @@ def build_questions_view(questions: Sequence[Question], form_token: str) -> View
 # Queues and schedules
 
 
-def build_sections_view(queues: Sequence[QueueLike], schedules: Sequence[ScheduleLike]) -> View:
+def build_sections_view(queues: Sequence[QueueInfo], schedules: Sequence[Schedule], form_token: str) -> View:
     """Return the view of queues and schedules."""
     none = build_element("p", "There are none.", class_="note")
+    queue_rows = [_build_queue(queue, form_token) for queue in queues]
+    schedule_rows = [_build_schedule(schedule, form_token) for schedule in schedules]
     content = join(
-        build_section("Queues", build_part("queues", build_table(_QUEUE_HEADS, map(_build_queue, queues)) or none)),
-        build_section(
-            "Schedules", build_part("schedules", build_table(_SCHEDULE_HEADS, map(_build_schedule, schedules)) or none)
-        ),
+        build_section("Queues", build_part("queues", build_table(_QUEUE_HEADS, queue_rows) or none)),
+        build_section("Schedules", build_part("schedules", build_table(_SCHEDULE_HEADS, schedule_rows) or none)),
     )
     return View(title="Queues and schedules", path=SECTIONS_PATH, content=content, is_refreshed=True)
 
 
-_QUEUE_HEADS = ("Queue", "At a time", "Of one key", "Rate", "State")
-_SCHEDULE_HEADS = ("Workflow", "Key", "Times", "State", "Next", "Last")
+_QUEUE_HEADS = ("Queue", "At a time", "Of one key", "Rate", "State", "")
+_SCHEDULE_HEADS = ("Workflow", "Key", "Times", "State", "Next", "Last", "")
 
 
-def _build_queue(queue: QueueLike) -> tuple[object, ...]:
+def _build_queue(queue: QueueInfo, form_token: str) -> tuple[object, ...]:
     rate = "" if queue.rate_limit is None else f"{queue.rate_limit[0]} in {queue.rate_limit[1]:g} s"
     state: object = "open"
     if queue.is_paused:
         until = build_time(queue.paused_until)
         state = "paused" if until is None else join("paused until ", until)
-    return (queue.name, queue.concurrency_limit or "", queue.per_key or "", rate, state)
+    button = _build_switch("/queues", form_token, is_paused=queue.is_paused, queue=queue.name)
+    return (queue.name, queue.concurrency_limit or "", queue.per_key or "", rate, state, button)
 
 
-def _build_schedule(schedule: ScheduleLike) -> tuple[object, ...]:
+def _build_schedule(schedule: Schedule, form_token: str) -> tuple[object, ...]:
     return (
         schedule.workflow_id,
         schedule.key,
@@ -127,4 +129,13 @@ def _build_schedule(schedule: ScheduleLike) -> tuple[object, ...]:
         "paused" if schedule.is_paused else "on",
         None if schedule.is_paused else build_time(schedule.next_at),
         build_time(schedule.last_at),
+        _build_switch(
+            "/schedules", form_token, is_paused=schedule.is_paused, workflow=schedule.workflow_id, key=schedule.key
+        ),
     )
+
+
+def _build_switch(path: str, form_token: str, *, is_paused: bool, **fields: str) -> Html:
+    if is_paused:
+        return build_action(f"{path}/resume", "Let it go on", form_token, **fields)
+    return build_action(f"{path}/pause", "Pause", form_token, **fields)

@@ -30,7 +30,8 @@ from pollux_durable.page.reading import (
     read_run_view,
 )
 from pollux_durable.page.runview import build_missing_view, build_run_view
-from pollux_durable.page.sections import has_sections, list_queues, list_schedules
+from pollux_durable.retrying import retry_run
+from pollux_durable.scheduling import pause_schedule, resume_schedule
 from pollux_durable.suspending import publish_answer
 from pollux_sync.errors import ConfigurationError, PolluxError
 
@@ -45,6 +46,10 @@ _NOTICES = {
     "answered": "The answer was sent.",
     "cancelled": "The run and all that it has started are being cancelled.",
     "resumed": "The run goes on.",
+    "queue_paused": "No run of the queue begins until it goes on.",
+    "queue_resumed": "The queue goes on.",
+    "schedule_paused": "The schedule starts nothing until it goes on.",
+    "schedule_resumed": "The schedule goes on.",
 }
 log = logging.getLogger("pollux_durable")
 
@@ -84,6 +89,11 @@ class Site:
             "/answer": self._answer,
             "/cancel": self._cancel,
             "/resume": self._resume,
+            "/retry": self._retry,
+            "/queues/pause": self._pause_queue,
+            "/queues/resume": self._resume_queue,
+            "/schedules/pause": self._pause_schedule,
+            "/schedules/resume": self._resume_schedule,
         }
 
     def respond(self, request: PageRequest, nonce: str) -> PageResponse:
@@ -112,9 +122,11 @@ class Site:
 
     def _build_frame(self, nonce: str) -> Frame:
         n_questions = len(list_answer_waits(self._host))
-        menu = [("Runs", RUNS_PATH), (f"Approvals ({n_questions})", QUESTIONS_PATH)]
-        if has_sections(self._host):
-            menu.append(("Queues and schedules", SECTIONS_PATH))
+        menu = [
+            ("Runs", RUNS_PATH),
+            (f"Approvals ({n_questions})", QUESTIONS_PATH),
+            ("Queues and schedules", SECTIONS_PATH),
+        ]
         database = format_database(self._host.settings)
         return Frame(nonce=nonce, form_token=self._form_token, database=database, menu=menu)
 
@@ -137,7 +149,7 @@ class Site:
         return build_questions_view(list_questions(self._host), self._form_token)
 
     def _show_sections(self, query: Mapping[str, str]) -> View:
-        return build_sections_view(list_queues(self._host), list_schedules(self._host))
+        return build_sections_view(self._host.pauses.list_queues(), self._host.schedules.list_all(), self._form_token)
 
     # Changes
 
@@ -167,6 +179,26 @@ class Site:
     def _resume(self, form: Mapping[str, str]) -> str:
         self._host.resume(form.get("id", ""))
         return _add_notice(build_path("/run", id=form.get("id", "")), "resumed")
+
+    def _retry(self, form: Mapping[str, str]) -> str:
+        retry_run(self._host, form.get("id", ""))
+        return _add_notice(build_path("/run", id=form.get("id", "")), "resumed")
+
+    def _pause_queue(self, form: Mapping[str, str]) -> str:
+        self._host.pauses.pause(self._host.pauses.find_name(form.get("queue", "")), None)
+        return _add_notice(SECTIONS_PATH, "queue_paused")
+
+    def _resume_queue(self, form: Mapping[str, str]) -> str:
+        self._host.pauses.resume(self._host.pauses.find_name(form.get("queue", "")))
+        return _add_notice(SECTIONS_PATH, "queue_resumed")
+
+    def _pause_schedule(self, form: Mapping[str, str]) -> str:
+        pause_schedule(self._host, form.get("workflow", ""), form.get("key", ""))
+        return _add_notice(SECTIONS_PATH, "schedule_paused")
+
+    def _resume_schedule(self, form: Mapping[str, str]) -> str:
+        resume_schedule(self._host, form.get("workflow", ""), form.get("key", ""))
+        return _add_notice(SECTIONS_PATH, "schedule_resumed")
 
 
 def _find_status(request: PageRequest, error: PolluxError) -> int:

@@ -85,6 +85,8 @@ def _build_state(shown: RunView, form_token: str) -> Html:
 def _build_buttons(info: RunInfo, form_token: str) -> Html | None:
     if info.status == "cancelled":
         return build_action("/resume", "Resume the run", form_token, id=info.execution_id)
+    if info.status == "failed":
+        return build_action("/retry", "Try the failed step again", form_token, id=info.execution_id)
     if info.status in ENDED or info.status == "pending_cancel":
         return None
     question = "Cancel this run and all that it has started?"
