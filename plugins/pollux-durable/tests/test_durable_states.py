@@ -115,6 +115,31 @@ def test_a_waiting_run_keeps_its_state_to_itself(durable, declare, wait_status):
     assert second.result(30) == ["second", 2, None]
 
 
+class Notes(WorkflowState):
+    text: str = ""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_state_that_is_too_large_is_not_kept(durable, declare, fails):
+    @declare(state_schema=Notes, max_retries=0)
+    def flow(ctx, payload: dict):
+        ctx.state.text += payload["text"]
+        if fails and len(payload["text"]) > 1:
+            raise ValueError("no paper")
+        return ctx.state.text
+
+    assert flow.run({"text": "a"}, timeout=30) == "a"
+    with pytest.raises(RunFailedError, match="no paper" if fails else r"takes 1,000,\d+ bytes, and may take 1,000,000"):
+        flow.run({"text": "b" * 1_000_000}, timeout=30)
+    assert flow.run({"text": "c"}, timeout=30) == "ac"
+
+
+def test_an_initial_state_that_is_too_large_is_refused(durable, declare):
+    flow = declare(lambda ctx: None, state_schema=Notes)
+    with pytest.raises(PayloadError, match="may take 1,000,000"):
+        flow.invoke(initial_state={"text": "b" * 1_000_000})
+
+
 def test_a_cancelled_run_gives_its_state_back(durable, declare, wait_status):
     asking = declare_asking(declare)
     first = asking.invoke({"asks": True})

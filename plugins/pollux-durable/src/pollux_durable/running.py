@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -11,6 +12,7 @@ import attrs
 from pollux_durable.activeruns import ActiveRun, current_run
 from pollux_durable.data.runs import RunRequest
 from pollux_durable.errors import (
+    PayloadError,
     RunFailure,
     RunStopped,
     StepExecutionError,
@@ -75,7 +77,8 @@ class Runner:
             result = self._execute(workflow, context, run.request.payload)
         except Exception as error:
             if self._is_last(run, error):
-                self._save_state(run, workflow, context)
+                with suppress(PayloadError):  # of the two the first one is told
+                    self._save_state(run, workflow, context)
             raise
         self._save_state(run, workflow, context)
         return result

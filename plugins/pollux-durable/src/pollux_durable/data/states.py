@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any, ClassVar, get_type_hints
 
 from pollux_durable.data.values import convert_to_json, convert_to_type
 from pollux_durable.errors import PayloadError
+
+#: Every run of a scope reads the whole state, and writes it at its end.
+_MAX_BYTES = 1_000_000
 
 
 class WorkflowState:
@@ -55,5 +59,16 @@ class WorkflowState:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form. The class, called with it, gives an equal state."""
-        return {name: convert_to_json(value, f"{type(self).__name__}.{name}") for name, value in vars(self).items()}
+        """Return the JSON form. The class, called with it, gives an equal state.
+
+        Raises PayloadError for one of more than a megabyte.
+        """
+        name = type(self).__name__
+        values = {field: convert_to_json(value, f"{name}.{field}") for field, value in vars(self).items()}
+        size_bytes = len(json.dumps(values))
+        if size_bytes > _MAX_BYTES:
+            raise PayloadError(
+                f"the state {name} takes {size_bytes:,} bytes, and may take {_MAX_BYTES:,}",
+                hint="keep large data in a file, and its path in the state",
+            )
+        return values
