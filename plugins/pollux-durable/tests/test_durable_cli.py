@@ -80,13 +80,13 @@ def spread(ctx):
 """
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
+def place(request, tmp_path_factory, make_url):
     """A folder with a module of workflows, a database, and a worker that carries them out."""
     folder = tmp_path_factory.mktemp("durable-cli")
     (folder / "flows.py").write_text(FLOWS)
     (folder / "notes.txt").touch()
-    url = f"sqlite:///{folder}/durable.db"
+    url = make_url(request.param)
     words = [sys.executable, "-m", "pollux_durable.worker", str(folder / "flows.py"), "--url", url, "--name", "w1"]
     with (folder / "worker.txt").open("w") as log:
         process = subprocess.Popen(words, stderr=log)

@@ -51,16 +51,20 @@ HOSTILE = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def memory():
+@pytest.fixture(
+    scope="module",
+    autouse=True,
+    params=["memory", *(pytest.param(name, marks=pytest.mark.soak) for name in ("sqlite", "postgresql"))],
+)
+def engine(request, make_url):
     reset()
-    configure("memory:")
-    yield
+    configure(make_url(request.param))
+    yield request.param
     reset(forget=True)
 
 
 @pytest.fixture(scope="module")
-def server(memory):
+def server(engine):
     with PageServer(find_host()) as running:
         yield running
 
