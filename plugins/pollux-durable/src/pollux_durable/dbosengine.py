@@ -204,10 +204,10 @@ class DbosEngine:
         _check_connection(self._sql, settings)
         self.database = _SqlDatabase(self._sql)
         self._serializer = _ShowingSerializer(store)
-        schema = "" if self.database.dialect == "sqlite" else f"{_SCHEMA}."
-        statement = sa.text(_SELECT_RUNS.format(schema=schema))
+        self._schema = "" if self.database.dialect == "sqlite" else f"{_SCHEMA}."
+        self._runs_table = f"{self._schema}workflow_status"
+        statement = sa.text(_SELECT_RUNS.format(schema=self._schema))
         self._read_statement = statement.bindparams(sa.bindparam("ids", expanding=True))
-        self._runs_table = "workflow_status" if self.database.dialect == "sqlite" else f"{_SCHEMA}.workflow_status"
         name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
         self.executor_id = f"{name}-{uuid.uuid4().hex[:8]}"
         self._functions: dict[str, Callable[[JsonObject], Json]] = {}
@@ -365,10 +365,9 @@ class DbosEngine:
 
     def describe(self) -> dict[str, str]:
         """Return the versions of DBOS, its tables and the database, by name."""
-        schema = "" if self.database.dialect == "sqlite" else f"{_SCHEMA}."
         with self._sql.connect() as connection:
-            tables = connection.scalar(sa.text(f"SELECT version FROM {schema}dbos_migrations"))  # noqa: S608
-            postgresql = None if not schema else connection.scalar(sa.text("SHOW server_version"))
+            tables = connection.scalar(sa.text(f"SELECT version FROM {self._schema}dbos_migrations"))  # noqa: S608
+            postgresql = None if not self._schema else connection.scalar(sa.text("SHOW server_version"))
         server = {"sqlite": sqlite3.sqlite_version} if postgresql is None else {"postgresql": str(postgresql)}
         return {"dbos": read_version("dbos"), "dbos tables": str(tables), **server}
 
