@@ -84,8 +84,8 @@ def test_what_is_said_to_be_here_is_here(code):
     [
         "run_async",
         "tools",
-        "Options.seed",
-        "Options(seed=...)",
+        "Options.sead",
+        "Options(sead=...)",
         "pollux_gemini.url",
         'result["text"]',
         'result["usage"]["x"]',

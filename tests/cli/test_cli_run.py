@@ -317,6 +317,12 @@ def test_settings_reach_the_model(cli):
     assert json.loads(done.out)["reasoning"] == ["mock reasoning about: Who?"]
 
 
+def test_stops_and_a_seed_reach_the_model(cli):
+    done = cli("run", "--mock", "Who?", "--stop", "END", "--stop", ".", "--seed", "7", "--explain", "--json")
+    (request,) = json.loads(done.out)["requests"]
+    assert (request["body"]["stop"], request["body"]["seed"]) == (["END", "."], 7)
+
+
 def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, server):
     done = cli("run", *at_server, "Who?", "--top-p", "0.5")
     assert (done.code, server.requests) == (2, [])
@@ -613,7 +619,7 @@ def test_a_stop_prints_the_answers_so_far(acme, server, start, stop, code, remar
     process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, *prompts)
     server.wait_for_requests(7)
     process.send_signal(stop)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert out == "--- 1/10: p0 ---\nP0\n"
     assert err == f"9 of 10 prompts have no answer\n{remark}\n"
@@ -625,7 +631,7 @@ def test_a_stop_prints_the_json_so_far(acme, server, start, stop, code, remark):
     process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, "a", "b", "--json")
     server.wait_for_requests(2)
     process.send_signal(stop)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert json.loads(out)["status"] == "error"
     assert err.endswith(f"{remark}\n")
@@ -639,7 +645,7 @@ def test_a_stop_deletes_uploaded_files(acme, server, start, tmp_path, stop, code
     process = start("run", "-p", "acme", "-m", "m", "--base-url", server.url, "-s", "a.png", "Who?")
     server.wait_for_requests(2)
     process.send_signal(stop)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (code, f"{remark}\n")
     assert files.deleted == ["id-a.png"]
 
@@ -650,7 +656,7 @@ def test_a_stop_ends_the_line_of_a_streamed_answer(server, start, stop, code, re
     process = start("run", "-p", "local", "-m", "m", "--base-url", f"{server.url}/v1", "--stream", "Who?")
     assert process.stdout.read(4) == "one "
     process.send_signal(stop)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (code, "\n", f"{remark}\n")
 
 
@@ -663,7 +669,7 @@ def test_a_stop_while_a_plugin_is_imported_is_not_the_plugins_problem(site, star
     process = start("plugins")
     assert process.stderr.readline() == "importing\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (code, f"{remark}\n")
 
 

@@ -69,6 +69,14 @@ WRONG = [
     ("top_p", False, "a number"),
     ("top_p", -0.1, "at least 0"),
     ("top_p", 1.1, "at most 1"),
+    ("stop", "", "not empty"),
+    ("stop", [], "a list of texts"),
+    ("stop", {"END"}, "a list of texts"),
+    ("stop", ["END", 7], "7"),
+    ("seed", True, "an integer"),
+    ("seed", -1, "at least 0"),
+    ("seed", 2**31, "at most 2147483647"),
+    ("parallel_tool_calls", False, "without tools"),
     ("reasoning_effort", 3, "a string"),
     ("reasoning_effort", " ", "blank"),
     ("reasoning_budget_tokens", True, "an integer"),
@@ -120,6 +128,9 @@ def test_refusal_has_a_hint(name, value, wanted):
         ("temperature", 2.5),
         ("top_p", 0),
         ("top_p", 1),
+        ("stop", "\n"),
+        ("stop", ("END", " ")),
+        ("seed", 0),
         ("reasoning_effort", "high"),
         ("reasoning_budget_tokens", 0),
         ("history", []),
@@ -365,3 +376,13 @@ def test_lists_the_options_that_are_set():
 def test_options_survive_pickling():
     options = Options(response_schema=AttrsWhale, tools=[SEARCH], tool_choice="auto", temperature=0.5)
     assert pickle.loads(pickle.dumps(options)) == options  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize(("given", "texts"), [(None, None), ("END", ["END"]), (("a", "b"), ["a", "b"])])
+def test_stop_may_be_one_text_or_several(given, texts):
+    assert Options(stop=given).stop_texts == texts
+
+
+def test_parallel_tool_calls_is_true_or_false():
+    with pytest.raises(ConfigurationError, match="parallel_tool_calls must be True or False"):
+        Options(tools=[{"name": "ping"}], parallel_tool_calls="no")

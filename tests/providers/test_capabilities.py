@@ -52,6 +52,7 @@ UNMET = {
     ("anthropic", "reasoning_effort"): (OLD_CLAUDE, "low", "cannot think"),
     ("anthropic", "reasoning_budget_tokens"): (OLD_CLAUDE, 2048, "cannot think"),
     ("gemini", "temperature"): ({}, 2.5, "temperature must be at most 2"),
+    ("gemini", "stop"): ({}, {"stop": ["a", "b", "c", "d", "e", "f"]}, "stop takes up to 5 texts"),
     ("gemini", "response_schema"): (
         {},
         {"response_schema": {"type": "object"}, "tools": [{"name": "ping"}]},
@@ -79,6 +80,9 @@ def samples(option, config):
         "tool_choice": [tools, *(tools | {"tool_choice": c} for c in ("auto", "required", "none", PONG))],
         "temperature": [{}, {"temperature": 0}, {"temperature": 0.5}],
         "top_p": [{}, {"top_p": 0}, {"top_p": 0.5}],
+        "stop": [{}, {"stop": "END"}, {"stop": ["END", "."]}],
+        "seed": [{}, {"seed": 0}, {"seed": 7}],
+        "parallel_tool_calls": [tools, *(tools | {"parallel_tool_calls": value} for value in (True, False))],
         "max_tokens": [{}, {"max_tokens": 1}, {"max_tokens": 77}],
         "reasoning_effort": [{}, {"reasoning_effort": "low"}, {"reasoning_effort": "high"}],
         "reasoning_budget_tokens": [{}, {"reasoning_budget_tokens": 0}, {"reasoning_budget_tokens": 2048}],

@@ -62,6 +62,8 @@ EVERY_OPTION = {
     "system_instruction": "be brief",
     "temperature": 0.5,
     "top_p": 0.9,
+    "stop": ["END"],
+    "seed": 7,
     "max_tokens": 50,
     "tools": TOOLS,
     "tool_choice": "required",

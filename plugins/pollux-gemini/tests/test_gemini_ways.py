@@ -73,11 +73,11 @@ def test_returns_structured_answers_only_with_a_schema(server, config):
 def test_passes_raw_fields_beside_its_own(server, config):
     server.reply(answer(text("x")))
     safety = [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]
-    raw = {"safetySettings": safety, "generationConfig": {"seed": 7}, "tools": [{"googleSearch": {}}]}
+    raw = {"safetySettings": safety, "generationConfig": {"topK": 7}, "tools": [{"googleSearch": {}}]}
     run("hi", config=config(), options=Options(reasoning_budget_tokens=128, provider_options={"gemini": raw}))
     body = server.requests[0].json()
     thinking = {"includeThoughts": True, "thinkingBudget": 128}
-    assert body["generationConfig"] == {"thinkingConfig": thinking, "seed": 7}
+    assert body["generationConfig"] == {"thinkingConfig": thinking, "topK": 7}
     assert (body["safetySettings"], body["tools"]) == (safety, [{"googleSearch": {}}])
 
 

@@ -60,6 +60,7 @@ EVERY_OPTION = Options(
     tool_choice="auto",
     temperature=0.5,
     top_p=0.9,
+    parallel_tool_calls=False,
     max_tokens=50,
     reasoning_effort="low",
     history=[{"role": "user", "content": "weather?"}],

@@ -65,6 +65,9 @@ _USAGE = {"input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
 _SETTINGS = (
     "temperature",
     "top_p",
+    "stop",
+    "seed",
+    "parallel_tool_calls",
     "max_tokens",
     "reasoning_effort",
     "reasoning_budget_tokens",
@@ -84,6 +87,7 @@ _INFO = ProviderInfo(
             "top_p",
             "max_tokens",
         ),
+        *("stop", "seed", "parallel_tool_calls"),
         *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching", "cache"),
     },
     sources=(

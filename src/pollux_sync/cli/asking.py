@@ -157,6 +157,8 @@ def _add_model_arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument("--temperature", type=float, metavar="X")
     group.add_argument("--top-p", type=float, metavar="X")
+    group.add_argument("--stop", action="append", metavar="TEXT", help="end an answer before this text; repeatable")
+    group.add_argument("--seed", type=int, metavar="N", help="have the model draw alike, as far as it can")
     group.add_argument("--max-tokens", type=int, metavar="N", help="limit the length of an answer")
     group.add_argument("--reasoning-effort", metavar="LEVEL", help="for example low, medium or high")
 

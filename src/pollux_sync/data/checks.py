@@ -30,14 +30,16 @@ def check_bool(name: str, value: object) -> None:
         )
 
 
-def check_int(name: str, value: object, *, minimum: int) -> None:
-    """Check that ``value`` is an integer of at least ``minimum``; a boolean is not an integer here."""
+def check_int(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
+    """Check that ``value`` is an integer of at least ``minimum``, at most ``maximum``; a boolean is none here."""
     hint = f"pass a whole number of at least {minimum}"
     # bool is a subclass of int: True must not pass for 1.
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(f"{name} must be an integer, got {type(value).__name__}", hint=hint)
     if value < minimum:
         raise ConfigurationError(f"{name} must be at least {minimum}, got {value}", hint=hint)
+    if maximum is not None and value > maximum:
+        raise ConfigurationError(f"{name} must be at most {maximum}, got {value}", hint="pass a smaller number")
 
 
 #: The longest wait or time-out, about three years. Beyond it a value is a mistake, and too large for system clocks.

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
+#: The largest that all providers take: Gemini's is an int32.
+_MAX_SEED = 2**31 - 1
 
 
 @attrs.frozen
@@ -38,18 +40,19 @@ class OptionTraits:
 
     ``declared_as`` is the name under which a provider declares that it honours the option (`ProviderInfo.options`);
     None marks an option of the core, which works with every provider. ``refused_by`` are the ways of asking that
-    cannot honour it: "defer", "stream".
+    cannot honour it: "defer", "stream". ``off`` is a value that asks every provider for nothing, as the default does.
     """
 
     name: str
     default: Any
     declared_as: str | None
     refused_by: tuple[str, ...]
+    off: Any = None
 
 
-def _provider_option(*, declared_as: str = "", refused_by: tuple[str, ...] = ()) -> Any:
+def _provider_option(*, declared_as: str = "", refused_by: tuple[str, ...] = (), off: Any = None) -> Any:
     """Return a field that defaults to None, for an option that a provider must declare (by default by its name)."""
-    return attrs.field(default=None, metadata={"declared_as": declared_as, "refused_by": refused_by})
+    return attrs.field(default=None, metadata={"declared_as": declared_as, "refused_by": refused_by, "off": off})
 
 
 def _core_option(default: Any, *, refused_by: tuple[str, ...] = ()) -> Any:
@@ -75,6 +78,8 @@ class Options:
 
     A field is honoured, or refused with a ConfigurationError before anything is sent; it is never dropped.
 
+    ``stop`` is a text, or several, before which an answer ends. With one ``seed``, from 0 to 2**31 - 1, equal calls get
+    answers as alike as the provider can make them. ``parallel_tool_calls=False`` has the model call one tool at a time.
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
     dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
     a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
@@ -89,8 +94,11 @@ class Options:
     response_schema: type[Any] | dict[str, Any] | None = _provider_option()
     tools: Sequence[dict[str, Any]] | None = _provider_option(refused_by=("defer",))
     tool_choice: ToolChoice | None = _provider_option(refused_by=("defer",))
+    parallel_tool_calls: bool | None = _provider_option(refused_by=("defer",))
     temperature: float | None = _provider_option()
     top_p: float | None = _provider_option()
+    stop: str | Sequence[str] | None = _provider_option()
+    seed: int | None = _provider_option()
     reasoning_effort: str | None = _provider_option()
     reasoning_budget_tokens: int | None = _provider_option()
     delivery_mode: str = _core_option(_UNSET_DELIVERY)
@@ -100,7 +108,7 @@ class Options:
     )
     max_tokens: int | None = _provider_option()
     cache: CacheHandle | None = _provider_option(refused_by=("defer",))
-    implicit_caching: bool | None = _provider_option(refused_by=("defer",))
+    implicit_caching: bool | None = _provider_option(refused_by=("defer",), off=False)
     label_sources: bool = _core_option(True)
     on_error: OnError = _core_option("raise")
     schema_repairs: int = _core_option(0, refused_by=("defer", "stream"))
@@ -141,6 +149,9 @@ class Options:
             check_number("top_p", self.top_p, minimum=0, maximum=1)
         if self.max_tokens is not None:
             check_int("max_tokens", self.max_tokens, minimum=1)
+        if self.seed is not None:
+            check_int("seed", self.seed, minimum=0, maximum=_MAX_SEED)
+        self._check_stop()
         if self.reasoning_effort is not None:
             check_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
         if self.reasoning_budget_tokens is not None:
@@ -149,6 +160,19 @@ class Options:
             raise ConfigurationError(
                 "reasoning_effort and reasoning_budget_tokens exclude each other", hint="keep one of them"
             )
+
+    def _check_stop(self) -> None:
+        if self.stop is None:
+            return
+        texts = [self.stop] if isinstance(self.stop, str) else self.stop
+        if not isinstance(texts, list | tuple) or not texts:
+            raise ConfigurationError(
+                f"stop must be a text or a list of texts, got {self.stop!r}", hint='pass stop="END" or stop=["END"]'
+            )
+        for text in texts:
+            if not isinstance(text, str) or not text:
+                raise ConfigurationError(f"stop holds {text!r}", hint="pass texts that are not empty")
+            check_json("stop", text)
 
     def _check_tools(self) -> None:
         for index, tool in enumerate(_require_list("tools", self.tools)):
@@ -167,6 +191,10 @@ class Options:
                 f"tool_choice {choice!r} is not known",
                 hint="use 'auto', 'required', 'none' or {'name': TOOL}",
             )
+        if self.parallel_tool_calls is not None:
+            check_bool("parallel_tool_calls", self.parallel_tool_calls)
+            if not self.tools:
+                raise ConfigurationError("parallel_tool_calls is given without tools", hint="pass tools=[...]")
         if choice is not None and not self.tools:
             raise ConfigurationError("tool_choice is given without tools", hint="pass tools=[...] or drop tool_choice")
         if isinstance(choice, dict) and choice["name"] not in names:
@@ -211,6 +239,11 @@ class Options:
         return (traits for traits in OPTION_TRAITS if getattr(self, traits.name) != traits.default)
 
     @property
+    def stop_texts(self) -> list[str] | None:
+        """The texts before which an answer ends, None without any."""
+        return [self.stop] if isinstance(self.stop, str) else None if self.stop is None else [*self.stop]
+
+    @property
     def wants_conversation(self) -> bool:
         """True if the caller opted in to conversation state; an empty history does so too."""
         return self.history is not None or self.continue_from is not None
@@ -250,6 +283,7 @@ OPTION_TRAITS = tuple(
         field.default,
         field.name if field.metadata["declared_as"] == "" else field.metadata["declared_as"],
         field.metadata["refused_by"],
+        field.metadata.get("off"),
     )
     for field in attrs.fields(Options)
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync import schemas
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
-from pollux_sync.data.options import NO_OPTIONS
+from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_earlier_source, read_sources
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.schemas import AnswerFormat
 
+#: The values that ask every provider for nothing, by option.
+_OFF = {traits.name: traits.off for traits in OPTION_TRAITS}
 #: What sets the fields that the core writes for every provider.
 _SET_BY_THE_CORE = {"model": "Config(model=...)", "stream": "stream() or stream_many()"}
 
@@ -162,8 +164,7 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     if options.delivery_mode == "deferred":
         raise ConfigurationError("delivery_mode='deferred' does not go with run()", hint="call defer() or defer_many()")
     for traits in options.iter_set():
-        # implicit_caching=False asks a provider for nothing, so any provider can honour it.
-        if traits.declared_as is not None and getattr(options, traits.name) is not False:
+        if traits.declared_as is not None and _is_set(traits.name, options):
             _require_declared(traits.declared_as, info)
     _check_conversation(request)
     _check_tool_names(options, info)
@@ -180,8 +181,11 @@ def _check_ruled_out(request: Request) -> None:
 
 
 def _is_set(name: str, options: Options) -> bool:
-    value = options.wants_conversation if name == "history" else getattr(options, name, None)
-    return value is not None and value is not False
+    """Return whether an option asks the provider for something; what does not, any provider can honour."""
+    if name == "history":
+        return options.wants_conversation
+    value = getattr(options, name, None)
+    return value is not None and value != _OFF.get(name)
 
 
 def _require_declared(name: str, info: ProviderInfo) -> None:

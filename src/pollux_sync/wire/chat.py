@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: The body fields that `encode_chat` writes, which raw provider options may not set.
 CHAT_FIELDS = frozenset(
     {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
-    | {"tools", "tool_choice", "stream"}
+    | {"stop", "seed", "tools", "tool_choice", "parallel_tool_calls", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -141,8 +141,11 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
     settings = {
         "temperature": options.temperature,
         "top_p": options.top_p,
+        "stop": options.stop_texts,
+        "seed": options.seed,
         dialect.max_tokens_field: options.max_tokens,
         **_encode_tools(options, dialect),
+        "parallel_tool_calls": options.parallel_tool_calls,
         "response_format": _encode_response_format(call.response_schema, dialect),
     }
     body.update((name, value) for name, value in settings.items() if value is not None)

@@ -119,6 +119,7 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "implicit_caching", "history"),
+        *("stop", "parallel_tool_calls"),
     },
     conditions={
         "temperature": "up to 1",

@@ -24,7 +24,7 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pollux_sync.plugin import Call, Part, SchemaDialect, ToolCall, Turn
+    from pollux_sync.plugin import Call, Options, Part, SchemaDialect, ToolCall, Turn
 
 Block = dict[str, Any]
 
@@ -40,13 +40,14 @@ INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice"}
-    | {"thinking", "output_config", "cache_control", "stream"}
+    | {"stop_sequences", "thinking", "output_config", "cache_control", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
 MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "system": "Options(system_instruction=...)",
+    "stop_sequences": "Options(stop=[...])",
     "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
     "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
     "cache_control": "Options(implicit_caching=True), which keeps the service's time to live",
@@ -84,8 +85,9 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "system": _encode_system(call),
         "temperature": options.temperature,
         "top_p": options.top_p,
+        "stop_sequences": options.stop_texts,
         "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
-        "tool_choice": _encode_tool_choice(options.tool_choice),
+        "tool_choice": _encode_tool_choice(options),
         "thinking": encode_thinking(call),
         "output_config": _encode_output_config(call) or None,
         "cache_control": {"type": "ephemeral"} if options.implicit_caching else None,
@@ -269,7 +271,13 @@ def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, A
     return encoded | ({"strict": True} if lowered else {})
 
 
-def _encode_tool_choice(choice: Any) -> dict[str, Any] | None:
-    if choice is None:
+def _encode_tool_choice(options: Options) -> dict[str, Any] | None:
+    choice, is_parallel = options.tool_choice, options.parallel_tool_calls
+    if choice is None and is_parallel is None:
         return None
-    return {"type": "tool", **choice} if isinstance(choice, dict) else {"type": _CHOICES[choice]}
+    encoded: dict[str, Any]
+    encoded = {"type": "tool", **choice} if isinstance(choice, dict) else {"type": _CHOICES[choice or "auto"]}
+    # By the published contract, "none" has no such field.
+    if is_parallel is not None and choice != "none":
+        encoded["disable_parallel_tool_use"] = not is_parallel
+    return encoded

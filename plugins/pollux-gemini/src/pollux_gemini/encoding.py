@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MANAGED_SUBFIELDS = {
     "generationConfig": frozenset(
         {"temperature", "topP", "maxOutputTokens", "responseMimeType", "responseJsonSchema", "thinkingConfig"}
+        | {"stopSequences", "seed"}
     ),
     "toolConfig": frozenset({"functionCallingConfig"}),
 }
@@ -38,6 +39,8 @@ MANAGED_BY = {
     "cachedContent": "Options(cache=...)",
     "generationConfig.temperature": "Options(temperature=...)",
     "generationConfig.topP": "Options(top_p=...)",
+    "generationConfig.stopSequences": "Options(stop=[...])",
+    "generationConfig.seed": "Options(seed=...)",
     "generationConfig.maxOutputTokens": "Options(max_tokens=...)",
     "generationConfig.responseMimeType": "Options(response_schema=...)",
     "generationConfig.responseJsonSchema": "Options(response_schema=...)",
@@ -47,6 +50,8 @@ MANAGED_BY = {
 #: The fields that countTokens of Vertex AI takes.
 _VERTEX_COUNT_FIELDS = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 _MAX_TEMPERATURE = 2
+#: By the published contract, for GenerationConfig.
+_MAX_STOP_TEXTS = 5
 #: The name of a stored file.
 _FILE_NAME = re.compile(r"files/[^/?#\s]+")
 _CALLING_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
@@ -100,6 +105,9 @@ def find_problem(call: Call) -> Problem | None:
     temperature = call.options.temperature
     if temperature is not None and temperature > _MAX_TEMPERATURE:
         return Problem(f"temperature must be at most 2, got {temperature:g}", "Gemini's scale ends at 2")
+    n_stops = len(call.options.stop_texts or ())
+    if n_stops > _MAX_STOP_TEXTS:
+        return Problem(f"stop takes up to {_MAX_STOP_TEXTS} texts, got {n_stops}", "keep those that matter most")
     return (
         find_thinking_problem(call)
         or _find_raw_tools_problem(call)
@@ -149,6 +157,8 @@ def _encode_generation_config(call: Call) -> Json:
     settings = {
         "temperature": options.temperature,
         "topP": options.top_p,
+        "stopSequences": options.stop_texts,
+        "seed": options.seed,
         "maxOutputTokens": options.max_tokens,
         "responseMimeType": None if schema is None else "application/json",
         "responseJsonSchema": None if schema is None else dict(schema),

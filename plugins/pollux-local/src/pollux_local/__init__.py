@@ -76,7 +76,7 @@ INFO = ProviderInfo(
     base_url_example=_EXAMPLE,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history"),
+        *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls"),
     },
     conditions={"reasoning_effort": "with `takes_reasoning_effort`"},
     config_options=(

@@ -113,7 +113,7 @@ INFO = ProviderInfo(
     result_types=_INLINE_TYPES,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history"),
+        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls"),
     },
     sources=(
         TEXT_RULE,
