@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import log
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ CPU time is user plus system time. Every round measures all of the programs, one
 within its round, and the tables show medians over the rounds. Ratios are comparable between machines; milliseconds are
 not.
 """
+
+
+_SECTION = "## "
 
 
 def describe_machine(revision: str, capacity: dict[str, float]) -> dict:
@@ -106,6 +110,21 @@ def write_page(reports: list[Report], about: dict) -> None:
     PLOT.write_text(_draw_plot(next(r for r in reports if r.name == "cpu_per_call")), encoding="utf-8")
     parts = [_INTRODUCTION, f"![CPU per call]({PLOT.name})\n", *map(_format_section, reports), _format_machine(about)]
     PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+def write_sections(reports: list[Report], about: dict) -> None:
+    """Replace these sections of the page, which were measured apart from the others; add those that it lacks."""
+    head, *sections = PAGE.read_text(encoding="utf-8").split(_SECTION)
+    for report in reports:
+        note = f"this section was measured alone, {about['measured']} at commit {about['commit']}"
+        text = _format_section(replace(report, notes=[*report.notes, note])).removeprefix(_SECTION)
+        # The title ends with the amounts, which may differ.
+        stem = report.title.partition(" (")[0]
+        # The last section is that of the machine.
+        end = len(sections) - 1
+        place = next((number for number, section in enumerate(sections) if section.startswith(stem)), end)
+        sections[place : place + (place != end)] = [f"{text}\n"]
+    PAGE.write_text(_SECTION.join([head, *sections]), encoding="utf-8")
 
 
 def _format_section(report: Report) -> str:
