@@ -71,7 +71,7 @@ def flush_output() -> None:
 
 
 def write_text(stream: TextIO | None, text: str) -> None:
-    """Write a text to a standard stream as it is, with escapes for what the stream cannot encode."""
+    """Write a text to a standard stream, unchanged but for escapes of characters that the stream cannot encode."""
     if stream is None:  # Python sets a standard stream to None when the parent process closed it
         return
     # An answer that was paid for must not be lost over a character.
