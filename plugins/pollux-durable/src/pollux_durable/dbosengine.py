@@ -415,11 +415,10 @@ class DbosEngine:
             self._futures[name] = handle.future
             handle.future.add_done_callback(lambda _: self._futures.pop(name, None))
 
-    def join(self, execution_id: str, timeout_s: float | None) -> None:
+    def join(self, execution_id: str, timeout_s: float | None) -> bool:
         """Wait until a run that was started here has left its thread."""
         future = self._futures.get(execution_id)
-        if future is not None:
-            wait([future], timeout_s)
+        return future is not None and future in wait([future], timeout_s).done
 
     def _enqueue(self, requests: Sequence[RunRequest]) -> None:
         client = self._reach()

@@ -101,8 +101,11 @@ class Engine(Protocol):
         """Start runs, those of a queue when it admits them. A run whose id exists is not started again."""
         ...
 
-    def join(self, execution_id: str, timeout_s: float | None) -> None:
-        """Wait until a run that was started here has left its thread, at most so long. Return at once for others."""
+    def join(self, execution_id: str, timeout_s: float | None) -> bool:
+        """Wait until a run that was started here has left its thread, at most so long; return whether it has.
+
+        Returns False at once for others.
+        """
         ...
 
     def read_runs(self, execution_ids: Sequence[str]) -> dict[str, EngineRun]:

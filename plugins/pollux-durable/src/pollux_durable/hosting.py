@@ -168,15 +168,17 @@ class Host:
         """Wait until a run has ended; return what is known of it. Raises WorkflowTimeoutError."""
         self.check_process()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self.engine.join(execution_id, timeout_s)
+        # What has left its thread here has most likely ended: then one statement reads it.
+        may_have_ended = self.engine.join(execution_id, timeout_s)
         pause_s = _SHORTEST_WAIT_S
         while True:
             seen = self.changes.count
             # The end of a run that goes on here is announced: until then there is nothing to read.
-            if execution_id not in self.active and self._find_stopped([execution_id]):
+            if execution_id not in self.active and (may_have_ended or self._find_stopped([execution_id])):
                 info = self.read_run(execution_id)
                 if info.status in ENDED:
                     return info
+            may_have_ended = False
             left_s = POLL_S if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 raise WorkflowTimeoutError(

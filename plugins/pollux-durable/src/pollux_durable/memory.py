@@ -159,8 +159,9 @@ class MemoryEngine:
                     self._runs[request.execution_id] = _StoredRun(run=_build_run(request, data))
         self._begin_queued()
 
-    def join(self, execution_id: str, timeout_s: float | None) -> None:
-        """Do nothing: to look for the end of a run costs nothing here."""
+    def join(self, execution_id: str, timeout_s: float | None) -> bool:
+        """Return False: to look for the end of a run costs nothing here."""
+        return False
 
     def read_runs(self, execution_ids: Sequence[str]) -> dict[str, EngineRun]:
         """Return the runs that exist among these."""
