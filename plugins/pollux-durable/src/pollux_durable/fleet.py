@@ -17,7 +17,6 @@ import attrs
 from pollux_batch import FleetAnswer, FleetChunk, JournalError, Limits, carry_out_chunk
 from pollux_durable import configuring
 from pollux_durable.data.queues import Queue
-from pollux_durable.data.runs import ENDED
 from pollux_durable.declaring import workflow
 from pollux_durable.errors import RunStopped
 from pollux_durable.tables.cleaning import forget_runs
@@ -29,13 +28,21 @@ if TYPE_CHECKING:
 
     from pollux_batch.data.chunks import ChunkState
     from pollux_durable.contexts import WorkflowContext
-    from pollux_durable.data.runs import JsonObject
+    from pollux_durable.data.runs import EngineStatus, JsonObject
     from pollux_durable.hosting import Host
 
 #: Where a worker keeps the journals of its chunks; by default in the folder for temporary files.
 FOLDER_VARIABLE = "POLLUX_FLEET_FOLDER"
 _WORKFLOW = "pollux_batch.chunk"
 _WAIT_S = 0.2
+#: A run that is stopped goes on, unless it was cancelled.
+_STATES: dict[EngineStatus, ChunkState] = {
+    "queued": "waiting",
+    "running": "running",
+    "stopped": "running",
+    "completed": "ended",
+    "failed": "ended",
+}
 #: A smaller part of the limits would keep a worker waiting more than working.
 _LEAST_SHARE = 0.01
 
@@ -56,11 +63,15 @@ class DurableFleet:
     def inspect(self, marks: Sequence[str]) -> Mapping[str, ChunkState]:
         """Return the states of the chunks that were taken."""
         names = {_build_id(mark): mark for mark in marks}
-        states: dict[str, ChunkState] = {}
-        for execution_id, info in configuring.find_host().read_runs([*names]).items():
-            is_over = info.status in ENDED
-            states[names[execution_id]] = "ended" if is_over else "waiting" if info.status == "queued" else "running"
-        return states
+        host = configuring.find_host()
+        # Not the runs: those that have ended hold all answers of their chunks.
+        statuses = host.engine.read_statuses([*names])
+        stopped = [execution_id for execution_id, status in statuses.items() if status == "stopped"]
+        cancelled = host.waits.find_cancelled(stopped) if stopped else set()
+        return {
+            names[execution_id]: "ended" if execution_id in cancelled else _STATES[status]
+            for execution_id, status in statuses.items()
+        }
 
     def collect(self, mark: str) -> Iterable[FleetAnswer]:
         """Yield the answers of a chunk that has ended; none if its run failed."""
