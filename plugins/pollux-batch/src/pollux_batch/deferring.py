@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pollux_batch.data.work import Refused, Work
     from pollux_batch.submitting import Collected, Submitter
 
+#: Results that come within this time are handed out together: to take one waits for others, for two milliseconds.
+_TAKEN_TOGETHER_S = 0.05
+
 
 class DeferredRun:
     """One run over the items of a job, by submissions of them: ``open_submitter`` says to whom. Iterate over it once.
@@ -59,6 +62,7 @@ class DeferredRun:
         self._lanes = Lanes(settings)
         self._feeder = Feeder(asked, settings, self._lanes, self._journal, delivers=False)
         self._stop = Latch()
+        self._taken_at = 0.0
         self.termination = Termination()
 
     @property
@@ -91,6 +95,7 @@ class DeferredRun:
 
     def _take(self) -> Iterator[WorkItemResult]:
         self._outbox.take(self._taken, 0.0)
+        self._taken_at = time.monotonic()
         return drain(self._taken)
 
     def _run(self) -> Iterator[WorkItemResult]:
@@ -117,7 +122,10 @@ class DeferredRun:
     def _collect(self, submitter: Submitter) -> Iterator[WorkItemResult]:
         failed: dict[bytes, Collected] = {}
         for collected in submitter.iter_items(self._stop, until=self._until):
-            if collected.needs_repair and self._leave(collected.work):
+            if collected is None:  # the next one may come in hours
+                self._journal.flush()
+                yield from self._take()
+            elif collected.needs_repair and self._leave(collected.work):
                 self._journal.write(Entry(tuple(collected.rows)))
             # An answer may follow the failure of the same request.
             elif isinstance(collected.item.outcome, Reply):
@@ -127,7 +135,8 @@ class DeferredRun:
                 # A paid answer is kept before its service forgets it.
                 self._journal.write(Entry(tuple(row for row in collected.rows if isinstance(row, AnswerRow))))
                 failed[collected.member.key] = collected
-            yield from self._take()
+            if time.monotonic() > self._taken_at + _TAKEN_TOGETHER_S:
+                yield from self._take()
         for collected in failed.values():
             if not self._leave(collected.work, is_left=collected.is_unanswered):
                 self._keep(collected)

@@ -167,10 +167,10 @@ class Submitter(ABC):
         self._pending.append(pending)
         self._submit(pending)
 
-    def iter_items(self, stop: Latch, *, until: float) -> Iterator[Collected]:
+    def iter_items(self, stop: Latch, *, until: float) -> Iterator[Collected | None]:
         """Yield each item of the jobs that have ended, until all have or the monotonic clock reads ``until``.
 
-        An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
+        Yields None before it waits for further ones. An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
         were yielded and the iterator is asked for the next.
         """
         look_s, max_look_s = self.look_s
@@ -184,6 +184,7 @@ class Submitter(ABC):
             if left_s <= 0:
                 return
             if open_ones and not ended:
+                yield None
                 stop.wait(min(look_s, left_s))
                 look_s = min(look_s * 1.5, max_look_s)
 
