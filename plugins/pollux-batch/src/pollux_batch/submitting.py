@@ -170,8 +170,8 @@ class Submitter(ABC):
     def iter_items(self, stop: Latch, *, until: float) -> Iterator[Collected | None]:
         """Yield each item of the jobs that have ended, until all have or the monotonic clock reads ``until``.
 
-        Yields None before it waits for further ones. An item may come twice, a failure before an answer. What was stored is deleted when all items of a submission
-        were yielded and the iterator is asked for the next.
+        Yields None before it waits for further ones. An item may come twice, a failure before an answer. What was
+        stored is deleted when all items of a submission were yielded and the iterator is asked for the next.
         """
         look_s, max_look_s = self.look_s
         open_ones = [*self._pending]
