@@ -86,6 +86,7 @@ def test_there_are_no_other_steps(submissions):
     submissions.check()
 
 
+@pytest.mark.soak
 @every_service
 def test_a_second_kill_while_going_on_changes_nothing(submissions):
     last = submissions.service.requests - 1
@@ -141,6 +142,7 @@ def test_a_refusal_whose_clean_up_fails_leaves_no_dead_files_to_the_next_call(su
     submissions.check()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("is_killed", [False, True], ids=["tried again", "killed"])
 @every_service
 def test_finds_a_job_that_the_service_makes_late(submissions, is_killed):

@@ -60,7 +60,7 @@ def test_no_temperature_leaves_it_out():
     assert asked[0].get("temperature") is None
 
 
-@pytest.mark.parametrize("name", ["stop", "on_error", "history"])
+@pytest.mark.parametrize("name", ["logit_bias", "on_error", "history"])
 def test_an_unknown_name_in_a_config_is_refused(name):
     with pytest.raises(ValueError, match=f"config has '{name}', which is no option of a call"):
         PolluxModel(mock()).generate("Who?", config={name: 1})

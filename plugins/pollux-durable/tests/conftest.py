@@ -94,7 +94,7 @@ def set_up(url, **settings):
         _Set.url = None if settings else url
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="session", params=[*ENGINES[:2], pytest.param(ENGINES[2], marks=pytest.mark.soak)])
 def engine_url(request, make_url):
     """The URL of an engine; tests that need one run on each, those of one engine together."""
     yield make_url(request.param)
