@@ -31,7 +31,7 @@ def check_bool(name: str, value: object) -> None:
 
 
 def check_int(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
-    """Check that ``value`` is an integer of at least ``minimum``, at most ``maximum``; a boolean is none here."""
+    """Check that ``value`` is an integer from ``minimum`` to ``maximum``; a boolean does not count."""
     hint = f"pass a whole number of at least {minimum}"
     # bool is a subclass of int: True must not pass for 1.
     if isinstance(value, bool) or not isinstance(value, int):

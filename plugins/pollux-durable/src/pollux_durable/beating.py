@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from pollux_durable.data.runs import ENDED
-from pollux_durable.hosting import POLL_S, build_state_target
+from pollux_durable.hosting import build_state_target
+from pollux_durable.notifying import POLL_S
 from pollux_durable.scheduling import Scheduler
 from pollux_durable.tables.workers import find_host_name
 from pollux_durable.triggering import Dispatcher

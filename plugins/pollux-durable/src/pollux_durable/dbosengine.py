@@ -46,7 +46,8 @@ from pollux_durable.errors import (
     StoredDataError,
     describe_error,
 )
-from pollux_durable.ringing import POLL_S, QueueBell
+from pollux_durable.notifying import POLL_S
+from pollux_durable.ringing import QueueBell
 from pollux_durable.sqliteturns import BUSY_TIMEOUT_MS, TurnTakingConnection
 from pollux_sync.errors import ConfigurationError
 
@@ -462,7 +463,7 @@ class DbosEngine:
         """Return the runs that exist among these."""
         if not execution_ids:
             return {}
-        # From their tables: runs are read after each of them, and their own list takes five times as long.
+        # From their tables: runs are read after each of them, and their own list takes four times as long.
         with self._sql.begin() as connection:
             rows = connection.execute(self._read_statement, {"ids": [*execution_ids]}).all()
         return {row[0]: read_status(self._open_row(row)) for row in rows}

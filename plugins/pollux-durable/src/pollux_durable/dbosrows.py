@@ -36,7 +36,7 @@ class Unreadable:
 
 @attrs.frozen(kw_only=True)
 class StoredRun:
-    """What is read of the `WorkflowStatus` of DBOS, under the same names."""
+    """A run in the tables of DBOS, with the names of its `WorkflowStatus`."""
 
     workflow_id: str
     status: str

@@ -149,7 +149,7 @@ class Engine(Protocol):
         ...
 
     def resume(self, queues: Mapping[str, str | None]) -> None:
-        """Have stopped runs go on, each through its queue. Those that are not stopped are left as they are."""
+        """Have stopped runs go on, each through its queue. Other runs do not change."""
         ...
 
     def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:

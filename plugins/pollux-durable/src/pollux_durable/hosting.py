@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_durable.data.runs import ENDED, RunInfo, RunRequest
 from pollux_durable.errors import RunCancelledError, RunFailedError, StoredDataError, WorkflowTimeoutError
 from pollux_durable.lanes import LanePool
-from pollux_durable.notifying import ChangeSignal
+from pollux_durable.notifying import POLL_S, ChangeSignal
 from pollux_durable.pausing import QueuePauses
 from pollux_durable.tables.calls import CallTable
 from pollux_durable.tables.events import EventTable
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pollux_durable.engines import Engine
     from pollux_durable.registry import Registry
 
-#: How often what other processes may have changed is looked at.
-POLL_S = 0.2
 #: So many runs may hold a thread while they wait. Further ones give theirs back at once.
 _MAX_HOLDING = 50
 _MANY = 100_000

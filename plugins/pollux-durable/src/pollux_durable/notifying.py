@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+#: How often what other processes may have changed is looked at.
+POLL_S = 0.2
+
 
 class ChangeSignal:
     """A count of changes that threads can wait on."""

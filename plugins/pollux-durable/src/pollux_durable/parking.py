@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 import attrs
 
 from pollux_durable.errors import RunStopped
-from pollux_durable.hosting import POLL_S
+from pollux_durable.notifying import POLL_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

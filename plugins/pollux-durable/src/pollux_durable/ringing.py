@@ -1,7 +1,8 @@
 """When queues are looked at: at once if a run was put into one here, and otherwise only if a run is in it.
 
 DBOS looks into each queue in a thread of its own, at a fixed interval, and each look takes it some milliseconds of CPU.
-Between two looks the thread waits for the event that ends it. The bell stands in for that wait.
+Between two looks the thread waits for the event that ends it. The bell stands in for that wait. For what other
+processes have put into a queue, it looks by one cheap statement.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from pollux_durable.notifying import POLL_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: How often it is looked, by one cheap statement, for runs that other processes have put into a queue.
-POLL_S = 0.2
 #: DBOS reads the limits of a queue once for each look, so it looks at least so often.
 _LONGEST_S = 2.0
 #: Rings within this time count as one.

@@ -11,8 +11,8 @@ import attrs
 
 from pollux_durable.data.events import BatchEventPayload
 from pollux_durable.data.runs import ENDED
-from pollux_durable.hosting import POLL_S
 from pollux_durable.invoking import build_root
+from pollux_durable.notifying import POLL_S
 from pollux_sync.errors import PolluxError
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ _SIGNAL_STATUS = 128
 
 @attrs.frozen(kw_only=True)
 class WorkerOrder:
-    """The options of a worker. None stands for what the module has configured, or else for the default of `configure`.
+    """The options of a worker. None leaves the choice to the module, or else to the default of `configure`.
 
     ``parent`` is a process with whose end the worker ends too.
     """

@@ -21,7 +21,7 @@ _STATUS_TEXTS: dict[RunStatus, str] = {"pending_cancel": "being cancelled"}
 
 
 def parse_count(text: str) -> int | None:
-    """Return a whole number from 0 on, or None if the text is no such number or too large for a database."""
+    """Return a whole number from 0 on; None for another text, or one that is too large for a database."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
