@@ -907,7 +907,7 @@ def test_works_in_a_browser(tmp_path):
         browser.wait_for("document.querySelector('dd .badge').textContent == 'completed'")
         browser.wait_for("document.querySelector('#texts pre').textContent == 'The mail was sent.'")
         assert handle.result(20).tool_results[0].result == "sent to Ann"
-        assert browser.wait_for("document.querySelector('#following').textContent") == "The run has ended."
+        browser.wait_for("document.querySelector('#following').textContent == 'The run has ended.'")
         assert browser.problems == []
 
 
