@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import Context
 from functools import cache
 from importlib.metadata import version as read_version
@@ -26,18 +26,22 @@ import attrs
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, Serializer, SetWorkflowID
 from dbos import _dbos as _theirs
+from dbos._context import current_owner_xid
 from dbos._core import WorkflowHandleFuture
 from dbos._dbos import _get_dbos_instance
 from dbos._error import (
     DBOSInitializationError,
+    DBOSStepNondeterminismError,
     DBOSUnexpectedStepError,
     DBOSWorkflowCancelledError,
     DBOSWorkflowConflictIDError,
 )
 from dbos._serialization import DefaultSerializer, safe_deserialize
+from dbos._sys_db import db_retry
 
 from pollux_durable.data.queues import SHARED_QUEUE, Queue
 from pollux_durable.dbosrows import STATUSES, StoredRun, Unreadable, find_queue, read_status, read_step
+from pollux_durable.dbossteps import EndedStep, StepStatements
 from pollux_durable.errors import (
     PayloadError,
     RunFailure,
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
 
     from dbos import EnqueueOptions
     from dbos import Queue as StoredQueue
+    from dbos._sys_db import OperationResultInternal, RecordedResult, SystemDatabase, WorkflowStatuses
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from pollux_durable.codecs import JsonStore
     from pollux_durable.data.runs import EngineRun, EngineStatus, Json, JsonObject, RunRequest, StepRecord
@@ -93,6 +99,8 @@ _SELECT_RUNS = (
 )
 #: What their threads for queues, schedules, and delays and timeouts do.
 _THREADS = ("queue_thread", "dynamic_scheduler_loop", "background_jobs_thread")
+#: The releases of DBOS whose steps and ends of runs are written by statements of ours: those that were read for it.
+_READ_RELEASES = frozenset({"3.4.0"})
 #: DBOS takes runs from a queue whatever their workflow, and says so of one that this process does not know.
 _UNKNOWN = "is not a registered workflow function"
 _unknown_taken = threading.Event()
@@ -168,14 +176,23 @@ class _Carrier(BaseException):
 
 
 class _Transaction:
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: PoolProxiedConnection, dialect: sa.Dialect) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()
+        self._dialect = dialect
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-        # As it is: to have SQLAlchemy read each statement takes longer than to execute it.
-        statement = _adapt_sql(sql, self._connection.dialect.name)
-        result = self._connection.exec_driver_sql(statement, dict(parameters or {}))
-        return [tuple(row) for row in result] if result.returns_rows else []
+        try:
+            self._cursor.execute(_adapt_sql(sql, self._dialect.name), dict(parameters or {}))
+            return [tuple(row) for row in self._cursor.fetchall()] if self._cursor.description else []
+        except self._dialect.loaded_dbapi.Error as error:
+            raise _wrap_error(error, self._dialect, self._connection) from error
+
+    def commit(self) -> None:
+        try:
+            self._connection.commit()
+        except self._dialect.loaded_dbapi.Error as error:
+            raise _wrap_error(error, self._dialect, self._connection) from error
 
 
 @cache
@@ -184,15 +201,36 @@ def _adapt_sql(sql: str, dialect: str) -> str:
     return sql if dialect == "sqlite" else re.sub(r":(\w+)", r"%(\1)s", sql.replace("%", "%%"))
 
 
+def _wrap_error(error: Exception, dialect: sa.Dialect, connection: PoolProxiedConnection | None = None) -> Exception:
+    """Return an error of the driver as SQLAlchemy raises it, so that whoever catches errors knows one kind."""
+    is_lost = connection is not None and dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
+    if connection is not None and is_lost:
+        connection.invalidate(error)
+    driver_error = dialect.loaded_dbapi.Error
+    return sa.exc.DBAPIError.instance(
+        None, None, error, driver_error, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
+    )
+
+
 class _SqlDatabase:
+    """Executes statements on the driver's own connections: those of SQLAlchemy take four times as long."""
+
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self.dialect: Literal["sqlite", "postgresql"] = "sqlite" if "sqlite" in engine.dialect.name else "postgresql"
 
     @contextmanager
     def transact(self) -> Iterator[_Transaction]:
-        with self._engine.begin() as connection:
-            yield _Transaction(connection)
+        dialect = self._engine.dialect
+        try:
+            connection = self._engine.raw_connection()
+        except dialect.loaded_dbapi.Error as error:
+            raise _wrap_error(error, dialect) from error
+        # Closing gives the connection back, and rolls back what is not committed.
+        with closing(connection):
+            transaction = _Transaction(connection, dialect)
+            yield transaction
+            transaction.commit()
 
 
 class DbosEngine:
@@ -352,6 +390,9 @@ class DbosEngine:
             DBOS.listen_queues(self._settings.queues)
         with _start_fewer_threads(self._bell):
             DBOS.launch()
+        if read_version("dbos") in _READ_RELEASES:
+            tables = _get_dbos_instance()._sys_db  # noqa: SLF001 - what a step calls
+            _ShortWay(tables, StepStatements(self.database, self._schema, _APPLICATION)).take()
         self._client = self._open_client()
         self._client.register_queue(SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=POLL_S)
         for queue in self._queues.values():
@@ -650,6 +691,94 @@ class DbosEngine:
                 hint="keep the order of steps while runs go on, or fork the run",
             ) from None
         return self._store.load(result.text) if isinstance(result, _Encoded) else result
+
+
+class _ShortWay:
+    """Replaces what DBOS does for each step and at the end of each run by statements of ours.
+
+    Its own way stays for what is written without an owner, from outside of the run.
+    """
+
+    def __init__(self, tables: SystemDatabase, statements: StepStatements) -> None:
+        self._tables = tables
+        self._statements = statements
+        self._record_their_way = tables.record_operation_result
+        self._end_their_way = tables.update_workflow_outcome
+
+    def take(self) -> None:
+        """Have the tables use the statements from now on."""
+        retry = db_retry(sys_db=self._tables)
+        vars(self._tables).update(
+            check_operation_execution=retry(self.find_step),
+            record_operation_result=self.record_step,
+            update_workflow_outcome=retry(self.end_run),
+        )
+
+    def find_step(self, execution_id: str, position: int, name: str, **_: object) -> RecordedResult | None:
+        """Return what a step has recorded. Raises the errors of DBOS for a run that is stopped, and another step."""
+        found = self._statements.find(execution_id, position)
+        if found is None or found.status == "CANCELLED":
+            raise DBOSWorkflowCancelledError(f"the run {execution_id} is stopped")
+        if found.name is None:
+            return None
+        if found.name != name:
+            raise DBOSUnexpectedStepError(
+                workflow_id=execution_id, step_id=position, expected_name=name, recorded_name=found.name
+            )
+        return {
+            "output": found.output,
+            "error": found.error,
+            "serialization": found.serialization,
+            "child_workflow_id": found.child_id,
+            "child_shard_key": None,
+        }
+
+    def record_step(
+        self,
+        result: OperationResultInternal,
+        *,
+        completed_at_epoch_ms: int | None = None,
+        owner_xid: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Record a step. Raises the errors of DBOS for a run that was taken over, and for a step that is there."""
+        owner = owner_xid or current_owner_xid(result["workflow_uuid"])
+        # Once, before any retry: by its time a step knows itself again.
+        ended_ms = int(time.time() * 1000) if completed_at_epoch_ms is None else completed_at_epoch_ms
+        if owner is None:
+            self._record_their_way(result, completed_at_epoch_ms=ended_ms, **more)
+            return
+        step = EndedStep(
+            execution_id=result["workflow_uuid"],
+            position=result["function_id"],
+            name=result["function_name"],
+            output=result["output"],
+            error=result["error"],
+            serialization=result["serialization"],
+            child_id=result["child_workflow_id"],
+            started_ms=result["started_at_epoch_ms"],
+            ended_ms=ended_ms,
+        )
+        recorded_ms = db_retry(sys_db=self._tables)(self._statements.record)(step, owner)
+        if recorded_ms is None:
+            raise DBOSWorkflowConflictIDError(step.execution_id)
+        if recorded_ms != ended_ms:
+            raise DBOSStepNondeterminismError(step.execution_id, step.position)
+
+    def end_run(
+        self,
+        execution_id: str,
+        status: WorkflowStatuses,
+        *,
+        output: str | None = None,
+        error: str | None = None,
+        owner_xid: str | None = None,
+    ) -> bool:
+        """Record the end of a run; return False if it does not go on here any more."""
+        owner = owner_xid or current_owner_xid(execution_id)
+        if owner is None:
+            return self._end_their_way(execution_id, status, output=output, error=error)
+        return self._statements.end(execution_id, status, owner, output=output, error=error)
 
 
 @contextmanager
