@@ -27,6 +27,18 @@ if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.explanation import Explanation
     from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
+    from pollux_sync.data.hosted import (
+        AnswerFile,
+        Citation,
+        CodeExecution,
+        FileSearch,
+        HostedCall,
+        ImageGeneration,
+        RawTool,
+        RemoteMCP,
+        WebFetch,
+        WebSearch,
+    )
     from pollux_sync.data.interaction import Continuation, Environment, Input
     from pollux_sync.data.message import Message, messages_from_openai, messages_to_openai
     from pollux_sync.data.models import ModelInfo, Readiness
@@ -94,6 +106,18 @@ _HOMES = {
     "data.envelope": ("ResultEnvelope",),
     "data.explanation": ("Explanation",),
     "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
+    "data.hosted": (
+        "AnswerFile",
+        "Citation",
+        "CodeExecution",
+        "FileSearch",
+        "HostedCall",
+        "ImageGeneration",
+        "RawTool",
+        "RemoteMCP",
+        "WebFetch",
+        "WebSearch",
+    ),
     "data.interaction": ("Continuation", "Environment", "Input"),
     "data.message": ("Message", "messages_from_openai", "messages_to_openai"),
     "data.models": ("ModelInfo", "Readiness"),
@@ -142,8 +166,11 @@ _HOMES = {
 
 __all__ = [
     "APIError",
+    "AnswerFile",
     "CacheError",
     "CacheHandle",
+    "Citation",
+    "CodeExecution",
     "Config",
     "ConfigurationError",
     "ContextOverflowError",
@@ -154,8 +181,11 @@ __all__ = [
     "Environment",
     "Explanation",
     "Fault",
+    "FileSearch",
+    "HostedCall",
     "HttpRequest",
     "HttpResponse",
+    "ImageGeneration",
     "Input",
     "InternalError",
     "Interrupted",
@@ -170,8 +200,10 @@ __all__ = [
     "ProviderBugError",
     "ProviderInfo",
     "RateLimitError",
+    "RawTool",
     "Readiness",
     "ReasoningDelta",
+    "RemoteMCP",
     "Reply",
     "ResultEnvelope",
     "RetryPolicy",
@@ -195,6 +227,8 @@ __all__ = [
     "ToolDeclaration",
     "ToolResult",
     "Usage",
+    "WebFetch",
+    "WebSearch",
     "__version__",
     "as_completed",
     "cached",

@@ -43,6 +43,16 @@ if TYPE_CHECKING:
         build_custom_id,
         is_terminal,
     )
+    from pollux_sync.data.hosted import (
+        AnswerFile,
+        Citation,
+        HostedCall,
+        HostedTool,
+        RawTool,
+        RemoteMCP,
+        WebFetch,
+        WebSearch,
+    )
     from pollux_sync.data.limits import Quota, RateLimits, TokenEstimate
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
@@ -135,7 +145,8 @@ if TYPE_CHECKING:
     from pollux_sync.wire.clocks import convert_to_server_time
     from pollux_sync.wire.errorbodies import error_code, error_message, find_error
     from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, check_answer, classify_error
-    from pollux_sync.wire.fields import as_text, read_count
+    from pollux_sync.wire.fields import as_text, list_objects, read_count
+    from pollux_sync.wire.hosted import HostedForm, declare_hosted_tools, encode_hosted_tool
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
     from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
@@ -176,6 +187,16 @@ _HOMES = {
         "RemoteCache",
         "build_custom_id",
         "is_terminal",
+    ),
+    "data.hosted": (
+        "AnswerFile",
+        "Citation",
+        "HostedCall",
+        "HostedTool",
+        "RawTool",
+        "RemoteMCP",
+        "WebFetch",
+        "WebSearch",
     ),
     "data.limits": ("Quota", "RateLimits", "TokenEstimate"),
     "data.mime": ("OCTET_STREAM",),
@@ -262,7 +283,8 @@ _HOMES = {
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
     "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "check_answer", "classify_error"),
-    "wire.fields": ("as_text", "read_count"),
+    "wire.fields": ("as_text", "list_objects", "read_count"),
+    "wire.hosted": ("HostedForm", "declare_hosted_tools", "encode_hosted_tool"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
     "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
@@ -289,6 +311,7 @@ __all__ = [
     "TEXT_RULE",
     "APIError",
     "Address",
+    "AnswerFile",
     "AnswerMismatch",
     "Asset",
     "AssetPart",
@@ -302,6 +325,7 @@ __all__ = [
     "CallFinished",
     "CallStarted",
     "ChatDialect",
+    "Citation",
     "Client",
     "ConfigOption",
     "ConfigValues",
@@ -329,6 +353,9 @@ __all__ = [
     "Finding",
     "FinishReason",
     "FormPayload",
+    "HostedCall",
+    "HostedForm",
+    "HostedTool",
     "HttpClient",
     "HttpError",
     "HttpRequest",
@@ -358,10 +385,12 @@ __all__ = [
     "RateLimitError",
     "RateLimits",
     "RawPayload",
+    "RawTool",
     "Readable",
     "Readiness",
     "ReasoningDelta",
     "RemoteCache",
+    "RemoteMCP",
     "Reply",
     "ReplyError",
     "Request",
@@ -390,6 +419,8 @@ __all__ = [
     "UploadPart",
     "UriPart",
     "Usage",
+    "WebFetch",
+    "WebSearch",
     "as_text",
     "build_custom_id",
     "check_answer",
@@ -399,11 +430,13 @@ __all__ = [
     "convert_response",
     "convert_sdk_errors",
     "convert_to_server_time",
+    "declare_hosted_tools",
     "decode_chat",
     "decode_chat_stream",
     "decode_response",
     "encode_chat",
     "encode_chat_stream",
+    "encode_hosted_tool",
     "error_code",
     "error_message",
     "find_client_problem",
@@ -417,6 +450,7 @@ __all__ = [
     "iter_pages",
     "lift_calls",
     "lint",
+    "list_objects",
     "lower",
     "lower_parameters",
     "open_client",

@@ -2,6 +2,14 @@ import socket
 
 import pytest
 
+from pollux_sync.testing.server import ScriptedServer
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer() as running:
+        yield running
+
 
 @pytest.fixture
 def no_network(monkeypatch):

@@ -20,19 +20,18 @@ from pollux_sync.errors import ConfigurationError, PolluxError
 from pollux_sync.process import clients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
     from pollux_sync.api.streaming import Stream
-    from pollux_sync.api.tools import OnToolError
+    from pollux_sync.api.tools import LoopTool, OnToolError
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle, DeferredHandle
     from pollux_sync.data.interaction import Environment, Input
     from pollux_sync.data.options import Options, ToolChoice
     from pollux_sync.data.output import Output
     from pollux_sync.data.source import Source
-    from pollux_sync.data.tool import Tool
     from pollux_sync.hooks.config import Config
     from pollux_sync.process import CallContext
 
@@ -114,7 +113,7 @@ class Session:
         self,
         prompt: str | None = None,
         *,
-        tools: Sequence[Tool | Callable[..., Any]],
+        tools: Sequence[LoopTool],
         sources: Iterable[Source] = (),
         options: Options | None = None,
         tool_choice: ToolChoice | None = None,

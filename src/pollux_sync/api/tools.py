@@ -14,6 +14,7 @@ import attrs
 
 from pollux_sync.api.asking import run, run_many
 from pollux_sync.data.checks import check_int
+from pollux_sync.data.hosted import HostedTool
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.tool import Tool, convert_result
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 #: What happens when a tool raises: the model gets the error as the tool's result, or the loop ends with it.
 OnToolError: TypeAlias = Literal["tell", "raise"]
+
+#: A tool of the loop: one that runs here, or at the provider.
+LoopTool: TypeAlias = "Tool | HostedTool | Callable[..., Any]"
 
 log = logging.getLogger("pollux_sync")
 
@@ -66,7 +70,7 @@ def build_continue_options(
 def run_tools(
     prompt: str | None = None,
     *,
-    tools: Sequence[Tool | Callable[..., Any]],
+    tools: Sequence[LoopTool],
     sources: Iterable[Source] = (),
     config: Config,
     options: Options | None = None,
@@ -77,7 +81,8 @@ def run_tools(
 ) -> ResultEnvelope:
     """Ask, run the tools that the model calls, and repeat until it answers; ``result["answers"][0]`` is the answer.
 
-    ``tools`` are typed functions or `Tool`. After ``max_steps`` rounds of tool calls the model is asked to answer
+    ``tools`` are typed functions, `Tool`, and tools that the provider runs, such as `WebSearch`.
+    After ``max_steps`` rounds of tool calls the model is asked to answer
     without tools, so at most ``max_steps + 1`` requests are made. At most ``tool_concurrency`` tools run at a time,
     each in a thread when it is more than 1. When a tool raises, or its arguments do not fit, the model gets the
     error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. ``tool_choice`` applies to the
@@ -98,7 +103,7 @@ def run_tools(
 
 def build_tool_loop(
     ask: Callable[..., ResultEnvelope],
-    tools: Sequence[Tool | Callable[..., Any]],
+    tools: Sequence[LoopTool],
     *,
     max_steps: int,
     tool_concurrency: int,
@@ -109,6 +114,7 @@ def build_tool_loop(
     Raises ConfigurationError for settings that cannot work.
     """
     built = _build_tools(tools)
+    hosted = tuple(tool for tool in tools if isinstance(tool, HostedTool))
     check_int("max_steps", max_steps, minimum=1)
     check_int("tool_concurrency", tool_concurrency, minimum=1)
     if on_tool_error not in ("tell", "raise"):
@@ -116,16 +122,19 @@ def build_tool_loop(
     return ToolLoop(
         ask=ask,
         tools=built,
+        hosted_tools=hosted,
         max_steps=max_steps,
         tool_concurrency=tool_concurrency,
         on_tool_error=on_tool_error,
     )
 
 
-def _build_tools(tools: Sequence[Tool | Callable[..., Any]]) -> tuple[Tool, ...]:
-    if not isinstance(tools, list | tuple) or not tools:
+def _build_tools(tools: Sequence[LoopTool]) -> tuple[Tool, ...]:
+    """Return the tools that run here."""
+    if not isinstance(tools, list | tuple) or not any(not isinstance(tool, HostedTool) for tool in tools):
         raise ConfigurationError("tools must be a list of at least one function", hint="tools=[get_weather]")
-    built = tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools)
+    given = [tool for tool in tools if not isinstance(tool, HostedTool)]
+    built = tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in given)
     for tool in built:
         if tool.skip:
             raise ConfigurationError(
@@ -141,6 +150,7 @@ class ToolLoop:
 
     ask: Callable[..., ResultEnvelope]
     tools: tuple[Tool, ...]
+    hosted_tools: tuple[HostedTool, ...]
     max_steps: int
     tool_concurrency: int
     on_tool_error: OnToolError
@@ -184,7 +194,9 @@ class ToolLoop:
             raise ConfigurationError(
                 "options hold tools of their own", hint="pass all of them as run_tools(tools=[...])"
             )
-        return attrs.evolve(options, tools=[tool.declaration for tool in self.tools], tool_choice=tool_choice)
+        declared: list[dict[str, Any] | HostedTool] = [tool.declaration for tool in self.tools]
+        declared += self.hosted_tools
+        return attrs.evolve(options, tools=declared, tool_choice=tool_choice)
 
     def _run_tools(self, calls: list[ToolCallDict], ledger: list[ToolRun]) -> list[dict[str, Any]]:
         """Run the tools that were called; return the results for the model.

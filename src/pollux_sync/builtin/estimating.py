@@ -45,7 +45,7 @@ def _iter_texts(call: Call) -> Iterator[str]:
         yield from (tool_call.arguments for tool_call in turn.tool_calls)
     yield from (part.text for part in call.all_parts if isinstance(part, TextPart))
     if call.response_schema or call.options.tools:
-        yield json.dumps([call.response_schema, call.options.tools], default=str)
+        yield json.dumps([call.response_schema, call.options.tools], default=repr)
 
 
 def _estimate_file(part: Part) -> int:

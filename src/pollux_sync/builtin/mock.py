@@ -4,6 +4,7 @@
 * Response schema: a minimal instance of it.
 * Tools: the first turn calls the tool of ``tool_choice``, or the first one, with minimal arguments. The turn after its
   result is text.
+* Tools that the provider runs: each was used once, without result.
 * Reasoning: one line, if the call asks for it.
 * Files: stored under ``mock://uploaded/<name>`` until they are deleted.
 * Caches: kept with their labels until they expire. A call with an expired cache fails as at a provider; others count 10
@@ -30,6 +31,7 @@ import attrs
 
 from pollux_sync.builtin.examples import build_example
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
+from pollux_sync.data.hosted import HOSTED_KINDS, HostedCall
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (
@@ -98,6 +100,7 @@ _INFO = ProviderInfo(
         SourceRule(source_types={"uri", "youtube", "arxiv"}, delivery="uri"),
     ),
     result_types=("*",),
+    hosted_tools={kind: frozenset(attrs.fields_dict(tool)) for kind, tool in HOSTED_KINDS.items()},
     # What pollux_encode writes: provider options must not replace these.
     managed_fields={
         "model",
@@ -106,6 +109,7 @@ _INFO = ProviderInfo(
         "parts",
         "prompt",
         "tools",
+        "hosted_tools",
         "tool_choice",
         "schema",
         "cache",
@@ -244,7 +248,8 @@ class MockProvider:
             "history": [_encode_turn(turn) for turn in turns],
             "parts": [_encode_part(part) for part in call.parts],
             "prompt": call.prompt,
-            "tools": [dict(tool) for tool in options.tools or ()],
+            "tools": [*map(dict, options.functions)],
+            "hosted_tools": [{"type": tool.kind, "fields": dict(tool.iter_set())} for tool in options.hosted_tools],
             "tool_choice": options.tool_choice,
             "schema": call.response_schema,
             "cache": options.cache and options.cache.name,
@@ -292,6 +297,7 @@ class MockProvider:
         body = response.body
         calls = tuple(ToolCall(**call) for call in body.get("tool_calls", ()))
         return Reply(
+            hosted_calls=tuple(HostedCall(kind=kind, name=kind) for kind in body.get("hosted_calls", ())) or None,
             text=body.get("text", ""),
             reasoning=body.get("reasoning"),
             tool_calls=calls,
@@ -396,6 +402,8 @@ def _build_answer(body: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"usage": _USAGE | ({"cached_tokens": 10} if body.get("cache") else {})}
     if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
         answer["reasoning"] = f"mock reasoning about: {_read_first_text(body)}"
+    if body.get("hosted_tools"):
+        answer["hosted_calls"] = [tool["type"] for tool in body["hosted_tools"]]
     tool = _choose_tool(body)
     if tool is not None:
         arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))

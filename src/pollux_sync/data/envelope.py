@@ -58,6 +58,37 @@ class ErrorDict(TypedDict):
     source: str | None
 
 
+class CitationDict(TypedDict):
+    """The source of a passage of an answer, with the fields of a `Citation` that are known."""
+
+    url: NotRequired[str]
+    title: NotRequired[str]
+    source: NotRequired[str]
+    text: NotRequired[str]
+    start: NotRequired[int]
+    end: NotRequired[int]
+
+
+class HostedCallDict(TypedDict):
+    """One use of a tool that the provider ran, with the fields of a `HostedCall` that are known."""
+
+    kind: NotRequired[str]
+    name: str
+    id: NotRequired[str]
+    input: NotRequired[Any]
+    output: NotRequired[Any]
+    is_error: bool
+
+
+class FileDict(TypedDict):
+    """A file that an answer holds, with the fields of an `AnswerFile` that are known; ``data`` is base64."""
+
+    mime_type: NotRequired[str]
+    name: NotRequired[str]
+    data: NotRequired[str]
+    id: NotRequired[str]
+
+
 class Metrics(TypedDict):
     """The durations and counts of a call.
 
@@ -193,6 +224,9 @@ class ResultEnvelope(TypedDict):
     structured: NotRequired[list[Any]]
     reasoning: NotRequired[list[str | None]]
     tool_calls: NotRequired[list[list[ToolCallDict]]]
+    citations: NotRequired[list[list[CitationDict]]]
+    hosted_calls: NotRequired[list[list[HostedCallDict]]]
+    files: NotRequired[list[list[FileDict]]]
     errors: NotRequired[list[ErrorDict | None]]
     confidence: float
     extraction_method: str

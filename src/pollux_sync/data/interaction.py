@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import attrs
 
 from pollux_sync.data.checks import check_text, require_each
+from pollux_sync.data.hosted import HostedTool
 from pollux_sync.data.message import Message
 from pollux_sync.data.options import Options, ToolChoice
 from pollux_sync.data.reply import list_open_calls
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import CacheHandle
 
 #: A tool in an Environment, where a function has become a Tool.
-EnvironmentTool: TypeAlias = "Tool | ToolDeclaration | dict[str, Any]"
+EnvironmentTool: TypeAlias = "Tool | ToolDeclaration | HostedTool | dict[str, Any]"
 
 
 def _require_sources(sources: Iterable[Source]) -> tuple[Source, ...]:
@@ -36,7 +37,7 @@ def _convert_tools(tools: Iterable[EnvironmentTool | Callable[..., Any]]) -> tup
 
 
 def _convert_tool(tool: Any) -> EnvironmentTool:
-    if isinstance(tool, Tool | ToolDeclaration):
+    if isinstance(tool, Tool | ToolDeclaration | HostedTool):
         return tool
     # A copy, so that the environment and its fingerprint do not change with the caller's dict.
     return Tool.from_function(tool) if callable(tool) else copy.deepcopy(tool)
@@ -46,8 +47,9 @@ def _convert_tool(tool: Any) -> EnvironmentTool:
 class Environment:
     """The settings that many interactions share: instructions, sources and tools, or a cache that holds these.
 
-    ``tools`` are typed functions, `Tool`, `ToolDeclaration` or dicts as in ``Options(tools=[...])``. They are
-    declared to the model, not run. Raises ConfigurationError for settings that `Options` would refuse.
+    ``tools`` are typed functions, `Tool`, `ToolDeclaration`, dicts and tools that the provider runs, as in
+    ``Options(tools=[...])``. Functions are declared to the model, not run. Raises
+    ConfigurationError for settings that `Options` would refuse.
     """
 
     instructions: str | None = None
@@ -73,7 +75,7 @@ class Environment:
         }
 
     @property
-    def _declarations(self) -> list[dict[str, Any]]:
+    def _declarations(self) -> list[dict[str, Any] | HostedTool]:
         return [tool.declaration if isinstance(tool, Tool | ToolDeclaration) else tool for tool in self.tools]
 
     def fingerprint(self, provider: str | None = None) -> str:
@@ -84,8 +86,8 @@ class Environment:
         """
         sources = [_hash_source(source, provider) for source in self.sources]
         identity = {"instructions": self.instructions, "sources": sources, "tools": self._declarations}
-        # Sorted, since the order of keys in a tool's schema has no meaning.
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        # Sorted, since the order of keys in a tool's schema has no meaning. A hosted tool shows itself without secrets.
+        return hashlib.sha256(json.dumps(identity, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _hash_source(source: Source, provider: str | None) -> str:

@@ -20,6 +20,7 @@ from pollux_sync.data.checks import (
 from pollux_sync.data.declaration import check_declaration
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.history import check_turn
+from pollux_sync.data.hosted import HostedTool, RemoteMCP
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
 
@@ -32,6 +33,8 @@ ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
 #: The largest that all providers take: Gemini's is an int32.
 _MAX_SEED = 2**31 - 1
+#: What stands in place of a secret.
+_HIDDEN = "***"
 
 
 @attrs.frozen
@@ -81,7 +84,8 @@ class Options:
     ``stop`` is a text, or several, before which an answer ends. With one ``seed``, from 0 to 2**31 - 1, equal calls get
     answers as alike as the provider can make them. ``parallel_tool_calls=False`` has the model call one tool at a time.
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
-    dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
+    dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``, and tools that the provider
+    runs, such as `WebSearch`; a deferred call takes these alone. ``history`` is
     a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
     texts of one call without the tags that name them. ``on_error="raise"`` raises the first error; ``"keep"`` returns
     the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer that does not fit the schema
@@ -92,7 +96,7 @@ class Options:
 
     system_instruction: str | None = _provider_option()
     response_schema: type[Any] | dict[str, Any] | None = _provider_option()
-    tools: Sequence[dict[str, Any]] | None = _provider_option(refused_by=("defer",))
+    tools: Sequence[dict[str, Any] | HostedTool] | None = _provider_option()
     tool_choice: ToolChoice | None = _provider_option(refused_by=("defer",))
     parallel_tool_calls: bool | None = _provider_option(refused_by=("defer",))
     temperature: float | None = _provider_option()
@@ -176,8 +180,9 @@ class Options:
 
     def _check_tools(self) -> None:
         for index, tool in enumerate(_require_list("tools", self.tools)):
-            check_declaration(f"tools[{index}]", tool)
-        names = [tool["name"] for tool in self.tools or ()]
+            if not isinstance(tool, HostedTool):
+                check_declaration(f"tools[{index}]", tool)
+        names = [tool["name"] for tool in self.functions]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="pass each tool once")
@@ -237,6 +242,31 @@ class Options:
     def iter_set(self) -> Iterator[OptionTraits]:
         """Yield the traits of every option that differs from its default."""
         return (traits for traits in OPTION_TRAITS if getattr(self, traits.name) != traits.default)
+
+    @property
+    def functions(self) -> Sequence[dict[str, Any]]:
+        """The declarations of the functions among the tools."""
+        return [tool for tool in self.tools if not isinstance(tool, HostedTool)] if self.tools else ()
+
+    @property
+    def hosted_tools(self) -> Sequence[HostedTool]:
+        """The tools that the provider runs."""
+        return [tool for tool in self.tools if isinstance(tool, HostedTool)] if self.tools else ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The texts in these options that must not be shown or stored."""
+        return tuple(tool.token for tool in self.hosted_tools if isinstance(tool, RemoteMCP) and tool.token)
+
+    def hide_secrets(self) -> Options:
+        """Return the options with a mark in place of each secret."""
+        if not self.secrets:
+            return self
+        tools = [
+            attrs.evolve(tool, token=_HIDDEN) if isinstance(tool, RemoteMCP) and tool.token else tool
+            for tool in self.tools or ()
+        ]
+        return attrs.evolve(self, tools=tools)
 
     @property
     def stop_texts(self) -> list[str] | None:

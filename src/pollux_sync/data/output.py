@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 
+from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import USAGE_FIELDS, FinishReason, ToolCall, Usage
 from pollux_sync.errors import ConfigurationError
@@ -69,6 +70,21 @@ class Output:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls that the model asked for."""
         return tuple(ToolCall(c["id"], c["name"], c["arguments"]) for c in self._read_first("tool_calls") or ())
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The sources that the answer names."""
+        return tuple(Citation(**one) for one in self._read_first("citations") or ())
+
+    @property
+    def hosted_calls(self) -> tuple[HostedCall, ...]:
+        """The tools that the provider ran."""
+        return tuple(HostedCall(**{"kind": None, **one}) for one in self._read_first("hosted_calls") or ())
+
+    @property
+    def files(self) -> tuple[AnswerFile, ...]:
+        """The files that the answer holds, such as images."""
+        return tuple(AnswerFile(**one) for one in self._read_first("files") or ())
 
     @property
     def continuation(self) -> Continuation | None:

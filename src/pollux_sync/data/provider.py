@@ -231,6 +231,8 @@ class ProviderInfo:
     ``cache_labels`` are the labels of its caches; None means that a cache has none, and the core refuses them.
     ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
     service made up.
+    ``hosted_tools`` are the tools that the provider runs, and of each the fields that it honours, by the kinds of
+    `HostedTool`; "raw" stands for any tool of its own.
     ``result_types`` are shell-style patterns of the files that a tool may return to the model, such as images; of
     others the model gets the name alone.
     ``deferred`` are the limits of one deferred job; None means that the provider does not offer deferred jobs.
@@ -266,6 +268,7 @@ class ProviderInfo:
     tool_names: ToolNames | None = None
     cache_labels: CacheLabels | None = None
     call_id_pattern: str | None = None
+    hosted_tools: Mapping[str, frozenset[str]] = attrs.field(factory=dict, hash=False)
     result_types: tuple[str, ...] = ()
     accepts_client: bool = False
     deferred: DeferredLimits | None = None

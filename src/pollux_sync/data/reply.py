@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from pollux_sync.data.converter import Storable
+from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 from pollux_sync.schemas.jsontext import ExactFloat
@@ -73,7 +74,8 @@ class Usage:
     """The tokens billed for one call; None where the provider did not report a count.
 
     With every provider ``input_tokens`` include what was read from a cache (``cached_tokens``) or written to one
-    (``cache_write_tokens``), and ``output_tokens`` include thoughts (``reasoning_tokens``).
+    (``cache_write_tokens``), and ``output_tokens`` include thoughts (``reasoning_tokens``). ``web_search_requests`` are
+    the searches that the provider ran, which it bills apart.
     """
 
     input_tokens: int | None = None
@@ -82,6 +84,7 @@ class Usage:
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    web_search_requests: int | None = None
 
     def to_dict(self) -> dict[str, int]:
         """Return the counts that the provider reported, by name."""
@@ -96,8 +99,8 @@ class Reply(Storable):
     """A decoded answer.
 
     ``raw_finish_reason`` is the provider's own word for ``finish_reason``. ``provider_state`` is data that the
-    provider needs again when the conversation continues. ``artifacts`` are extras such as citations. Both are
-    JSON-ready.
+    provider needs again when the conversation continues. ``artifacts`` are extras under the provider's names. Both are
+    JSON-ready. ``hosted_calls`` are the tools that the provider ran, ``citations`` and ``files`` what came of them.
     """
 
     text: str = ""
@@ -111,11 +114,14 @@ class Reply(Storable):
     provider_state: Mapping[str, Any] | None = None
     artifacts: Mapping[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
+    citations: tuple[Citation, ...] | None = None
+    hosted_calls: tuple[HostedCall, ...] | None = None
+    files: tuple[AnswerFile, ...] | None = None
 
     @property
     def has_content(self) -> bool:
         """True if there is text that is not blank, a tool call, or other content, such as an image."""
-        if self.tool_calls or (self.text and not self.text.isspace()):
+        if self.tool_calls or self.files or (self.text and not self.text.isspace()):
             return True
         return bool(self.artifacts and _CONTENT_ARTIFACTS & self.artifacts.keys())
 
@@ -124,16 +130,14 @@ class Reply(Storable):
         # The usual reply is a text alone.
         if self.text.isascii() and not (self.reasoning or self.tool_calls or self.provider_state or self.artifacts):
             return self
-        calls = tuple([(call.id, call.name, call.arguments) for call in self.tool_calls])
-        parts = self.text, self.reasoning, calls, self.provider_state, self.artifacts
+        parts = [_list_values(self, name) for name in _TEXT_FIELDS]
         replaced = replace_nested_surrogates(parts)
         if replaced is parts:
             return self
-        text, reasoning, calls, state, artifacts = replaced
-        tool_calls = tuple(ToolCall(*call) for call in calls)
-        return attrs.evolve(
-            self, text=text, reasoning=reasoning, tool_calls=tool_calls, provider_state=state, artifacts=artifacts
-        )
+        changed = dict(zip(_TEXT_FIELDS, replaced, strict=True))
+        for name, kind in _RECORD_FIELDS.items():
+            changed[name] = changed[name] and tuple(kind(**values) for values in changed[name])
+        return attrs.evolve(self, **{**changed, "tool_calls": changed["tool_calls"] or ()})
 
     def with_attempts(self, attempts: tuple[Attempt, ...]) -> Reply:
         """Return the reply with its ledger of attempts."""
@@ -151,7 +155,26 @@ class Reply(Storable):
             provider_state=self.provider_state,
             artifacts=self.artifacts,
             attempts=attempts,
+            citations=self.citations,
+            hosted_calls=self.hosted_calls,
+            files=self.files,
         )
+
+
+#: The fields of a Reply that hold texts of the model, and the values of those that hold records.
+_RECORD_FIELDS: dict[str, type[Any]] = {
+    "tool_calls": ToolCall,
+    "citations": Citation,
+    "hosted_calls": HostedCall,
+    "files": AnswerFile,
+}
+_TEXT_FIELDS = ("text", "reasoning", "provider_state", "artifacts", *_RECORD_FIELDS)
+
+
+def _list_values(reply: Reply, name: str) -> Any:
+    """Return the value of a field as plain data."""
+    value = getattr(reply, name)
+    return [attrs.asdict(one, recurse=False) for one in value] if value and name in _RECORD_FIELDS else value
 
 
 @attrs.frozen

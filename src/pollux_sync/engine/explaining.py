@@ -192,7 +192,7 @@ def _estimate_tokens(call: Call) -> int | None:
     texts += [
         text for turn in turns for text in (turn.content, *(tool_call.arguments for tool_call in turn.tool_calls))
     ]
-    texts += [json.dumps(item) for item in (*(call.options.tools or ()), call.response_schema) if item is not None]
+    texts += [json.dumps(item) for item in (*call.options.functions, call.response_schema) if item is not None]
     return -(-sum(len(text) for text in texts if text) // _CHARACTERS_A_TOKEN)
 
 

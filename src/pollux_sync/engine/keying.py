@@ -6,6 +6,8 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
@@ -32,13 +34,19 @@ def request_key(call: Call, hooks: Hooks) -> str:
 
 
 def render_request(call: Call, hooks: Hooks) -> HttpRequest:
-    """Return the request that the key of a call is made of: with the hash of a file in place of its id or content."""
+    """Return the request that the key of a call is made of.
+
+    It has the hash of a file in place of its id or content, and marks in place of secrets.
+    """
 
     def name(part: Part) -> Part:
         return _name_file(part, hooks.info)
 
-    # Most calls have no files.
-    return encode_request(call.map_parts(name) if call.all_parts else call, hooks)
+    # Most calls have no files and no secrets.
+    call = call.map_parts(name) if call.all_parts else call
+    if call.options.secrets:
+        call = attrs.evolve(call, options=call.options.hide_secrets())
+    return encode_request(call, hooks)
 
 
 def hash_request(request: HttpRequest, hooks: Hooks) -> str:

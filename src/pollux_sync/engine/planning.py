@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync import schemas
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
+from pollux_sync.data.hosted import HOSTED_KINDS, RawTool
 from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
@@ -20,6 +21,7 @@ from pollux_sync.hooks.loading import PROVIDERS, list_names
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import ProviderInfo
     from pollux_sync.hooks.relay import Hooks
@@ -37,6 +39,7 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     Raises PlanningError, SourceError or ConfigurationError for whatever cannot work, before any side effect.
     """
     info, options = hooks.info, request.options
+    hooks.hide(options.secrets)
     # Sources are read first: a loader that raises is found before any check of options, as in pollux-ai.
     parts = read_sources(request.sources, info)
     keeps_errors = request.per_source and options.on_error == "keep" and not is_dry_run
@@ -114,6 +117,15 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
         )
     if not request.prompts:
         raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
+    if options.functions:
+        raise ConfigurationError(
+            "functions cannot be deferred: nobody waits for their results",
+            hint="leave them out, or call run_many(); tools that the provider runs can be deferred",
+        )
+    if options.secrets:
+        raise ConfigurationError(
+            "the token of a RemoteMCP cannot be deferred: it would be in a file", hint="call run_many()"
+        )
     for traits in options.iter_set():
         if "defer" in traits.refused_by:
             raise ConfigurationError(
@@ -168,6 +180,8 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
             _require_declared(traits.declared_as, info)
     _check_conversation(request)
     _check_tool_names(options, info)
+    for tool in options.hosted_tools:
+        _check_hosted_tool(tool, info)
     _check_provider_options(options, info)
 
 
@@ -214,10 +228,31 @@ def _check_conversation(request: Request) -> None:
 
 def _check_tool_names(options: Options, info: ProviderInfo) -> None:
     rule = info.tool_names
-    wrong = [tool["name"] for tool in options.tools or () if rule and not re.fullmatch(rule.pattern, tool["name"])]
+    wrong = [tool["name"] for tool in options.functions if rule and not re.fullmatch(rule.pattern, tool["name"])]
     if rule and wrong:
         raise ConfigurationError(
             f"provider {info.name!r} takes no tool that is called {wrong[0]!r}", hint=f"use {rule.about}"
+        )
+
+
+def _check_hosted_tool(tool: HostedTool, info: ProviderInfo) -> None:
+    name = type(tool).__name__
+    honoured = info.hosted_tools.get(tool.kind)
+    if isinstance(tool, RawTool) and tool.provider != info.name:
+        raise ConfigurationError(
+            f"a RawTool is for provider {tool.provider!r}, not {info.name!r}",
+            hint="leave it out, or use the form of this provider",
+        )
+    if honoured is None:
+        others = ", ".join(HOSTED_KINDS[kind].__name__ for kind in sorted(info.hosted_tools)) or "none"
+        raise ConfigurationError(
+            f"provider {info.name!r} has no {name}", hint=f"leave it out; the tools that {info.name!r} runs: {others}"
+        )
+    ignored = [] if isinstance(tool, RawTool) else [field for field, _ in tool.iter_set() if field not in honoured]
+    if ignored:
+        raise ConfigurationError(
+            f"provider {info.name!r} does not honour {', '.join(ignored)} of {name}",
+            hint=f"leave {_name_again(*ignored)} out; it honours: {', '.join(sorted(honoured)) or 'no field'}",
         )
 
 

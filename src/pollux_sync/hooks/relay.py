@@ -26,7 +26,7 @@ from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from decimal import Decimal
     from types import TracebackType
 
@@ -152,6 +152,7 @@ class Hooks:
         self._lock = threading.Lock()
         # Looked up once, since the id of every answer is scrubbed. The key of a caller's own client may change.
         self._secrets = None if config.client is not None else config.secrets
+        self._hidden: frozenset[str] = frozenset()
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
         # pluggy costs time in every call. The hooks of every call are called directly where one plugin implements them;
@@ -496,9 +497,16 @@ class Hooks:
                 reason = self.scrub(f"{type(error).__name__}: {error}")
                 log.warning("observer %s failed: %s", observer.function.__qualname__, reason)
 
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Have `scrub` remove these texts too, such as the tokens of tools."""
+        with self._lock:
+            self._hidden |= frozenset(secrets)
+
     def scrub(self, text: str) -> str:
-        """Return ``text`` with every secret of the configuration removed."""
+        """Return ``text`` with every secret removed: those of the configuration, and those of `hide`."""
         for secret in self.config.secrets if self._secrets is None else self._secrets:
+            text = redact_secret(text, secret)
+        for secret in self._hidden:
             text = redact_secret(text, secret)
         return text
 

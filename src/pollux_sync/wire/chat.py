@@ -18,8 +18,10 @@ from pollux_sync.data.reply import FinishReason, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.chatcontent import read_content, read_reasoning
+from pollux_sync.wire.chatfindings import read_citations, read_images
 from pollux_sync.wire.faults import HttpError, ReplyError, check_answer
 from pollux_sync.wire.fields import as_text
+from pollux_sync.wire.hosted import HostedForm, encode_hosted_tool
 from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
 from pollux_sync.wire.usage import read_usage
 
@@ -76,7 +78,8 @@ class ChatDialect:
     call tools. ``stored_names`` maps names in stored conversations to those of the reasoning fields. ``effort_path``
     and ``budget_path`` lead to the body fields of reasoning effort and budget; empty for a server without them.
     ``tool_schemas`` is the dialect to which tools' parameters are lowered, and from which arguments are lifted. Without
-    ``names_tool``, a tool_choice that names a tool is sent as that tool alone, required.
+    ``names_tool``, a tool_choice that names a tool is sent as that tool alone, required. ``hosted_tools`` are the forms
+    of the tools that the server runs.
     """
 
     path: str = "/chat/completions"
@@ -91,6 +94,7 @@ class ChatDialect:
     budget_path: tuple[str, ...] = ()
     tool_schemas: SchemaDialect | None = None
     names_tool: bool = True
+    hosted_tools: Mapping[str, HostedForm] = attrs.field(factory=dict)
 
 
 CHAT = ChatDialect()
@@ -272,11 +276,12 @@ def _encode_address(part: InlinePart | UriPart) -> str | InlineText:
 
 
 def _encode_tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
-    tools, choice = options.tools or (), options.tool_choice
+    tools, hosted, choice = options.functions, options.hosted_tools, options.tool_choice
     if isinstance(choice, dict) and not dialect.names_tool:
-        tools, choice = [tool for tool in tools if tool["name"] == choice["name"]], "required"
+        tools, hosted, choice = [tool for tool in tools if tool["name"] == choice["name"]], (), "required"
+    encoded = [_encode_tool(tool, dialect) for tool in tools]
     return {
-        "tools": [_encode_tool(tool, dialect) for tool in tools] or None,
+        "tools": encoded + [encode_hosted_tool(tool, dialect.hosted_tools) for tool in hosted] or None,
         "tool_choice": {"type": "function", "function": choice} if isinstance(choice, dict) else choice,
     }
 
@@ -329,6 +334,8 @@ def decode_chat(
         model=as_text(body.get("model")),
         provider_state=_build_provider_state(message, raw_calls) if keeps_state else None,
         artifacts=_collect_artifacts(body, choice, message, parts=parts, choices=others),
+        citations=read_citations(body, message),
+        files=read_images(message),
     )
 
 

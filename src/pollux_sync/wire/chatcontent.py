@@ -40,14 +40,14 @@ def read_content(content: Any) -> tuple[str, str, list[Any]]:
 
 
 def _is_other(part: Mapping[str, Any], piece: tuple[str, str]) -> bool:
-    return not any(piece) and part.get("type") not in {"text", *_THOUGHT_TYPES} and len(part) > 1
+    return not any(piece) and as_text(part.get("type")) not in {"text", *_THOUGHT_TYPES} and len(part) > 1
 
 
 def read_part(part: Any) -> tuple[str, str]:
     """Return the thoughts and the text of one part of a message's content; one of them is empty."""
     if not isinstance(part, dict):
         return "", ""
-    if part.get("type") in _THOUGHT_TYPES:
+    if as_text(part.get("type")) in _THOUGHT_TYPES:
         return read_thought(part), ""
     return "", _read_first(part, _TEXT_NAMES)
 

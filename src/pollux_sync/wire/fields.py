@@ -12,6 +12,11 @@ def as_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def list_objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects in a list, or an empty list for any other value."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def read_count(holder: Any, name: str) -> int | None:
     """Return the integer ``name`` of an object, from 0 to 2**63 - 1, or None without one."""
     value = holder.get(name) if isinstance(holder, dict) else None

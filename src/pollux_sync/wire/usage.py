@@ -19,6 +19,9 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "cache_read_input_tokens")
 _CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 _REASONING = ("reasoning_tokens",)
+#: What the server's own tools did: OpenRouter, and gateways to Anthropic.
+_SEARCHES = ("server_tool_use_details", "server_tool_use")
+_SEARCH_COUNTS = ("web_search_requests",)
 
 
 def read_usage(usage: Any) -> Usage:
@@ -46,6 +49,7 @@ def read_usage(usage: Any) -> Usage:
         reasoning_tokens=reasoning,
         cached_tokens=cached,
         cache_write_tokens=written,
+        web_search_requests=_read_first([usage.get(name) for name in _SEARCHES if name in usage], _SEARCH_COUNTS),
     )
 
 

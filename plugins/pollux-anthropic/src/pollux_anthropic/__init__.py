@@ -15,6 +15,7 @@ from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import MANAGED_BY, MANAGED_FIELDS, build_count_request, encode, find_problem
 from pollux_anthropic.files import FileHooks
+from pollux_anthropic.hosting import DECLARED_FORMS
 from pollux_anthropic.jobs import JobHooks
 from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
 from pollux_sync.plugin import (
@@ -29,6 +30,7 @@ from pollux_sync.plugin import (
     SchemaLimits,
     SourceRule,
     ToolNames,
+    declare_hosted_tools,
     find_client_problem,
     hookimpl,
     iter_pages,
@@ -146,6 +148,7 @@ INFO = ProviderInfo(
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
+    hosted_tools=declare_hosted_tools(DECLARED_FORMS),
     schema_dialect=STRICT,
 )
 

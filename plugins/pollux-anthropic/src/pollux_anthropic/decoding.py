@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic.encoding import BLOCKS, THOUGHT_TYPES, THOUGHTS
+from pollux_anthropic.hosting import read_citations, read_files, read_hosted_calls
 from pollux_sync.plugin import (
     FinishReason,
     Reply,
@@ -16,6 +17,7 @@ from pollux_sync.plugin import (
     as_text,
     check_answer,
     lift_calls,
+    list_objects,
     read_count,
 )
 
@@ -36,6 +38,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "pause_turn": "length",
     "refusal": "refusal",
 }
+_BLANK_LINE = "\n\n"
 #: The order in which `encoding` writes a turn. Blocks in this order are replayed from the turn, without a copy.
 _RANKS = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 #: What becomes an artifact under its own name. Of the message: the container of the code that ran, to be used again,
@@ -56,7 +59,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         )
     blocks = [block for block in content if isinstance(block, dict)]
     # Arguments of strict tools come in the form that was sent; the caller gets them as the tools were declared.
-    calls = lift_calls(_iter_tool_calls(blocks), call.options.tools or (), dialect, by_default=False)
+    calls = lift_calls(_iter_tool_calls(blocks), call.options.functions, dialect, by_default=False)
     raw_reason = as_text(body.get("stop_reason"))
     return Reply(
         text=_join_text(blocks) or _read_explanation(body),
@@ -69,20 +72,40 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         model=as_text(body.get("model")),
         provider_state=_build_provider_state(blocks),
         artifacts=_collect_artifacts(body, blocks),
+        citations=read_citations(_place_texts(blocks)) if any(block.get("citations") for block in blocks) else None,
+        hosted_calls=read_hosted_calls(blocks),
+        files=read_files(blocks),
     )
 
 
 def _join_text(blocks: list[Block]) -> str:
     """Join the texts of all text blocks. Runs that other blocks interrupt are separated by blank lines."""
     runs = [list(run) for is_text, run in groupby(blocks, lambda block: block.get("type") == "text") if is_text]
-    return "\n\n".join(filter(None, map(_join_run, runs)))
+    return _BLANK_LINE.join(filter(None, map(_join_run, runs)))
 
 
 def _join_run(run: list[Block]) -> str:
     """Join the texts of neighbouring text blocks."""
+    return _find_separator(run).join(_iter_texts(run, "text", "text"))
+
+
+def _find_separator(run: list[Block]) -> str:
     # The service cuts a cited sentence into blocks, which belong together without a separator.
-    separator = "" if any(block.get("citations") for block in run) else "\n\n"
-    return separator.join(_iter_texts(run, "text", "text"))
+    return "" if any(block.get("citations") for block in run) else _BLANK_LINE
+
+
+def _place_texts(blocks: list[Block]) -> list[tuple[Block, int, int]]:
+    """Return each block that has a text, with the place of that in the text that `_join_text` makes."""
+    places: list[tuple[Block, int, int]] = []
+    end = 0
+    for is_text, group in groupby(blocks, lambda block: block.get("type") == "text"):
+        run = [*group] if is_text else []
+        separator = _find_separator(run)
+        for number, block in enumerate(one for one in run if as_text(one.get("text"))):
+            start = end + len(separator if number else _BLANK_LINE if end else "")
+            end = start + len(block["text"])
+            places.append((block, start, end))
+    return places
 
 
 def _iter_texts(blocks: list[Block], kind: str, field: str) -> Iterator[str]:
@@ -121,7 +144,9 @@ def decode_usage(usage: Any) -> Usage:
         # The service counts these apart, while a Usage has them in its input:
         # https://docs.claude.com/en/docs/build-with-claude/prompt-caching
         input_tokens += (cached or 0) + (written or 0)
-    details = usage.get("output_tokens_details") if isinstance(usage, dict) else None
+    details, tools = (
+        (usage.get(name) if isinstance(usage, dict) else None) for name in ("output_tokens_details", "server_tool_use")
+    )
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -130,6 +155,7 @@ def decode_usage(usage: Any) -> Usage:
         reasoning_tokens=read_count(details, "thinking_tokens"),
         cached_tokens=cached,
         cache_write_tokens=written,
+        web_search_requests=read_count(tools, "web_search_requests"),
     )
 
 
@@ -143,15 +169,15 @@ def _build_provider_state(blocks: list[Block]) -> dict[str, Any] | None:
     if len(known) < len(ranks) or known != sorted(known):
         # Empty text blocks are left out: the service sends them, but refuses to take them back.
         return {BLOCKS: [block for block in blocks if block.get("type") != "text" or block.get("text")]}
-    thoughts = [block for block in blocks if block.get("type") in THOUGHT_TYPES]
+    thoughts = [block for block in blocks if as_text(block.get("type")) in THOUGHT_TYPES]
     return {THOUGHTS: thoughts} if thoughts else None
 
 
 def _collect_artifacts(body: Mapping[str, Any], blocks: list[Block]) -> dict[str, Any] | None:
     usage = body.get("usage")
     artifacts = {
-        "citations": [note for block in blocks for note in block.get("citations") or ()],
-        "blocks": [block for block in blocks if block.get("type") not in _RANKS],
+        "citations": [note for block in blocks for note in list_objects(block.get("citations"))],
+        "blocks": [block for block in blocks if as_text(block.get("type")) not in _RANKS],
         **{name: body.get(name) for name in _BODY_ARTIFACTS},
         **({name: usage.get(name) for name in _USAGE_ARTIFACTS} if isinstance(usage, dict) else {}),
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_anthropic.hosting import MCP_BETA, encode_tool, find_domains_problem, list_mcp_servers
 from pollux_anthropic.models import find_facts
 from pollux_anthropic.thinking import choose_max_tokens, encode_effort, encode_thinking, find_thinking_problem
 from pollux_sync.plugin import (
@@ -40,7 +41,7 @@ INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice"}
-    | {"stop_sequences", "thinking", "output_config", "cache_control", "stream"}
+    | {"stop_sequences", "thinking", "output_config", "cache_control", "mcp_servers", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -86,7 +87,8 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "temperature": options.temperature,
         "top_p": options.top_p,
         "stop_sequences": options.stop_texts,
-        "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
+        "tools": _encode_tools(options, dialect),
+        "mcp_servers": list_mcp_servers(options.hosted_tools),
         "tool_choice": _encode_tool_choice(options),
         "thinking": encode_thinking(call),
         "output_config": _encode_output_config(call) or None,
@@ -108,7 +110,8 @@ def find_problem(call: Call, dialect: SchemaDialect) -> Problem | None:
     return (
         _find_sampling_problem(call)
         or find_thinking_problem(call)
-        or find_strict_problem(call.options.tools or (), dialect)
+        or find_domains_problem(call.options.hosted_tools)
+        or find_strict_problem(call.options.functions, dialect)
     )
 
 
@@ -127,6 +130,8 @@ def _build_headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:
     betas = [FILES_BETA] if any(isinstance(part, AssetPart) for part in call.all_parts) else []
     if body.get("tools") and body.get("thinking", {}).get("type") == "enabled":
         betas.append(INTERLEAVED_BETA)
+    if body.get("mcp_servers"):
+        betas.append(MCP_BETA)
     return {VERSION_HEADER: VERSION} | ({BETA_HEADER: ",".join(betas)} if betas else {})
 
 
@@ -184,7 +189,7 @@ def _encode_answer(turn: Turn) -> list[Block]:
         return stored
     # Thoughts are signed by the service and must come back unchanged.
     blocks = stored or _read_stored_blocks(turn, THOUGHTS)
-    thoughts = [block for block in blocks if block.get("type") in THOUGHT_TYPES]
+    thoughts = [block for block in blocks if str(block.get("type")) in THOUGHT_TYPES]
     content = _encode_text(turn.content) + [_encode_tool_call(call) for call in turn.tool_calls]
     return thoughts + content if content else []
 
@@ -259,6 +264,11 @@ def _encode_output_config(call: Call) -> dict[str, Any]:
     if call.response_schema is not None:
         config["format"] = {"type": "json_schema", "schema": dict(call.response_schema)}
     return config
+
+
+def _encode_tools(options: Options, dialect: SchemaDialect) -> list[dict[str, Any]] | None:
+    functions = [_encode_tool(tool, dialect) for tool in options.functions]
+    return functions + [encode_tool(tool) for tool in options.hosted_tools] or None
 
 
 def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pollux_gemini.encoding import (
     find_problem,
 )
 from pollux_gemini.files import delete_file, find_files, inspect_file, iter_file_rows, store_file
+from pollux_gemini.hosting import DECLARED_FORMS
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.plugin import (
     TEXT_FILE_RULE,
@@ -38,6 +39,7 @@ from pollux_sync.plugin import (
     Source,
     SourceRule,
     ToolNames,
+    declare_hosted_tools,
     find_client_problem,
     find_marked_jobs,
     hookimpl,
@@ -156,6 +158,7 @@ INFO = ProviderInfo(
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
+    hosted_tools=declare_hosted_tools(DECLARED_FORMS),
     cache_labels=caching.LABELS,
     schema_dialect=JSON_SCHEMA,
     deferred=batching.LIMITS,

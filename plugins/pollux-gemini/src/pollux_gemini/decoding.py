@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_gemini.conversing import PARTS_KEY
+from pollux_gemini.hosting import count_searches, read_citations, read_files, read_hosted_calls
 from pollux_gemini.parts import as_object, read_function_calls, read_objects, read_texts
 from pollux_sync.plugin import FinishReason, Reply, ReplyError, ToolCall, Usage, as_text, check_answer, read_count
 
@@ -58,7 +61,7 @@ def decode(response: HttpResponse) -> Reply:
         text="".join(read_texts(parts, is_thought=False)),
         reasoning="\n\n".join(read_texts(parts, is_thought=True)) or None,
         tool_calls=calls,
-        usage=decode_usage(body.get("usageMetadata")),
+        usage=_read_usage(body, candidate),
         finish_reason="content_filter" if is_blocked else _decode_finish_reason(raw_reason, has_calls=bool(calls)),
         raw_finish_reason=raw_reason or blocked,
         response_id=as_text(body.get("responseId")),
@@ -66,7 +69,15 @@ def decode(response: HttpResponse) -> Reply:
         # Plain texts can be rebuilt from the reply, so only other parts are worth the space in every envelope.
         provider_state={PARTS_KEY: parts} if any(part.keys() != {"text"} for part in parts) else None,
         artifacts=_read_artifacts(body, candidates, parts),
+        citations=read_citations(candidate, parts),
+        hosted_calls=read_hosted_calls(candidate, parts),
+        files=read_files(parts),
     )
+
+
+def _read_usage(body: Json, candidate: Json) -> Usage:
+    usage, searches = decode_usage(body.get("usageMetadata")), count_searches(candidate)
+    return attrs.evolve(usage, web_search_requests=searches) if searches else usage
 
 
 def read_block_reason(body: Json) -> str | None:

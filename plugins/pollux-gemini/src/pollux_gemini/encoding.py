@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
+from pollux_gemini.hosting import encode_tool
 from pollux_gemini.models import find_facts
 from pollux_gemini.parts import PROVIDER, is_url_context
 from pollux_gemini.thinking import encode_thinking, find_thinking_problem
@@ -50,6 +51,7 @@ MANAGED_BY = {
 #: The fields that countTokens of Vertex AI takes.
 _VERTEX_COUNT_FIELDS = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 _MAX_TEMPERATURE = 2
+_URL_CONTEXT: Json = {"urlContext": {}}
 #: By the published contract, for GenerationConfig.
 _MAX_STOP_TEXTS = 5
 #: The name of a stored file.
@@ -66,7 +68,7 @@ def encode(call: Call) -> HttpRequest:
         "systemInstruction": encode_system_instruction(call),
         "generationConfig": _encode_generation_config(call),
         "tools": _encode_tools(call),
-        "toolConfig": _encode_tool_config(call.options),
+        "toolConfig": _encode_tool_config(call),
     }
     body.update((name, value) for name, value in settings.items() if value)
     if call.options.cache is not None:
@@ -111,6 +113,7 @@ def find_problem(call: Call) -> Problem | None:
     return (
         find_thinking_problem(call)
         or _find_raw_tools_problem(call)
+        or _find_mixed_tools_problem(call)
         or _find_schema_problem(call)
         or _find_file_problem(call)
     )
@@ -135,6 +138,16 @@ def _find_raw_tools_problem(call: Call) -> Problem | None:
     return Problem(
         f"provider_options[{PROVIDER!r}] sets tools beside the functions or pages of the call",
         "leave the raw tools out, or use them in a call without functions and pages",
+    )
+
+
+def _find_mixed_tools_problem(call: Call) -> Problem | None:
+    """Return the clash between functions and Gemini's own tools, of which older models take one kind alone."""
+    if not (call.options.functions and call.options.hosted_tools) or find_facts(call.model).takes_mixed_tools:
+        return None
+    return Problem(
+        f"{call.model} does not take functions beside tools of the service",
+        "use Gemini 3, or two calls: one with the service's tools, then one with the functions",
     )
 
 
@@ -168,9 +181,11 @@ def _encode_generation_config(call: Call) -> Json:
 
 
 def _encode_tools(call: Call) -> list[Json]:
-    functions = [_encode_function(tool) for tool in call.options.tools or ()]
-    reads_urls = any(is_url_context(part) for part in call.all_parts)
-    return [{"functionDeclarations": functions}] * bool(functions) + [{"urlContext": {}}] * reads_urls
+    functions = [_encode_function(tool) for tool in call.options.functions]
+    hosted = [encode_tool(tool) for tool in call.options.hosted_tools]
+    # The pages of the call may be read by a tool that the caller has passed too.
+    reads_urls = any(is_url_context(part) for part in call.all_parts) and _URL_CONTEXT not in hosted
+    return [{"functionDeclarations": functions}] * bool(functions) + hosted + [_URL_CONTEXT] * reads_urls
 
 
 def _encode_function(tool: Mapping[str, Any]) -> Json:
@@ -183,13 +198,20 @@ def _encode_function(tool: Mapping[str, Any]) -> Json:
     return {name: value for name, value in declared.items() if value is not None}
 
 
-def _encode_tool_config(options: Options) -> Json | None:
+def _encode_tool_config(call: Call) -> Json:
+    calling = _encode_calling_mode(call.options)
+    config: Json = {"functionCallingConfig": calling} if calling else {}
+    # The answer shows what the service's own tools did; without it they do not go beside functions.
+    if call.options.hosted_tools and find_facts(call.model).takes_mixed_tools:
+        config["includeServerSideToolInvocations"] = True
+    return config
+
+
+def _encode_calling_mode(options: Options) -> Json:
     # VALIDATED is the mode that holds calls to the schemas of their tools; Gemini has no `strict` for a single tool.
     choice = options.tool_choice
     if isinstance(choice, dict):
-        config: Json = {"mode": "ANY", "allowedFunctionNames": [choice["name"]]}
-    elif choice in {None, "auto"} and any(tool.get("strict") is True for tool in options.tools or ()):
-        config = {"mode": "VALIDATED"}
-    else:
-        config = {"mode": _CALLING_MODES[choice]} if choice is not None else {}
-    return {"functionCallingConfig": config} if config else None
+        return {"mode": "ANY", "allowedFunctionNames": [choice["name"]]}
+    if choice in {None, "auto"} and any(tool.get("strict") is True for tool in options.functions):
+        return {"mode": "VALIDATED"}
+    return {"mode": _CALLING_MODES[choice]} if choice is not None else {}

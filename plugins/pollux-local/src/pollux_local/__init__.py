@@ -26,6 +26,7 @@ from pollux_sync.plugin import (
     ProviderInfo,
     SchemaDialect,
     SourceRule,
+    declare_hosted_tools,
     decode_chat,
     encode_chat,
     hookimpl,
@@ -119,6 +120,8 @@ INFO = ProviderInfo(
     "other files to one of these",
     managed_fields=CHAT_FIELDS | {"reasoning_effort"},
     managed_by=CHAT_MANAGED_BY,
+    # Which tools a server runs, its own guide says.
+    hosted_tools=declare_hosted_tools({}),
     schema_dialect=SCHEMAS,
     resends_stale=True,
 )
@@ -162,7 +165,7 @@ class LocalProvider:
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
-        return decode_chat(response, DIALECT, call.options.tools)
+        return decode_chat(response, DIALECT, call.options.functions)
 
     @hookimpl
     def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
@@ -174,7 +177,7 @@ class LocalProvider:
     def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
         from pollux_sync.plugin import decode_chat_stream
 
-        return decode_chat_stream(stream, lambda response: decode_chat(response, DIALECT, call.options.tools))
+        return decode_chat_stream(stream, lambda response: decode_chat(response, DIALECT, call.options.functions))
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

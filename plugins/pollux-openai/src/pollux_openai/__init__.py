@@ -21,6 +21,7 @@ from pollux_openai.encoding import (
     find_background_problem,
 )
 from pollux_openai.files import FileHooks
+from pollux_openai.hosting import FORMS
 from pollux_openai.jobs import JobHooks
 from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
 from pollux_sync.plugin import (
@@ -36,6 +37,7 @@ from pollux_sync.plugin import (
     SchemaLimits,
     SourceRule,
     ToolNames,
+    declare_hosted_tools,
     find_client_problem,
     find_strict_problem,
     hookimpl,
@@ -131,6 +133,7 @@ INFO = ProviderInfo(
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
+    hosted_tools=declare_hosted_tools(FORMS),
     schema_dialect=STRICT,
     deferred=LIMITS,
 )
@@ -156,7 +159,7 @@ class OpenAIProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return find_background_problem(call) or find_strict_problem(call.options.tools or (), STRICT)
+        return find_background_problem(call) or find_strict_problem(call.options.functions, STRICT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

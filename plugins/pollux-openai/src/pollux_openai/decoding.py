@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_openai.items import iter_tool_calls, list_contents, list_texts, read_refusal, read_text
+import attrs
+
+from pollux_openai.hosting import count_searches, read_citations, read_files, read_hosted_calls
+from pollux_openai.items import iter_tool_calls, list_contents, list_texts, read_refusal, read_text, read_type
 from pollux_openai.replaying import build_provider_state
-from pollux_sync.plugin import FinishReason, Reply, ReplyError, as_text, check_answer, lift_calls, read_usage
+from pollux_sync.plugin import (
+    FinishReason,
+    Reply,
+    ReplyError,
+    as_text,
+    check_answer,
+    lift_calls,
+    list_objects,
+    read_usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pollux_openai.items import Item
-    from pollux_sync.plugin import Call, HttpResponse, SchemaDialect
+    from pollux_sync.plugin import Call, HttpResponse, SchemaDialect, Usage
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "completed": "stop",
@@ -43,13 +55,13 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
     items = [item for item in output if isinstance(item, dict)]
     contents = list_contents(items)
     # Arguments come in the strict form that the tools were sent in; the caller gets them as the tools were declared.
-    calls = lift_calls(iter_tool_calls(items), call.options.tools or (), dialect)
+    calls = lift_calls(iter_tool_calls(items), call.options.functions, dialect)
     raw_reason = _read_finish_reason(body)
     return Reply(
         text=read_text(contents),
         reasoning=_read_reasoning(items),
         tool_calls=calls,
-        usage=read_usage(body.get("usage")),
+        usage=_read_usage(body, items),
         finish_reason=_decode_finish_reason(
             raw_reason, has_calls=bool(calls), has_refusal=bool(read_refusal(contents))
         ),
@@ -58,7 +70,15 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         model=as_text(body.get("model")),
         provider_state=build_provider_state(body, items, call),
         artifacts=_collect_artifacts(body, items, contents),
+        citations=read_citations(contents),
+        hosted_calls=read_hosted_calls(items),
+        files=read_files(items),
     )
+
+
+def _read_usage(body: Mapping[str, Any], items: list[Item]) -> Usage:
+    usage, searches = read_usage(body.get("usage")), count_searches(items)
+    return attrs.evolve(usage, web_search_requests=searches) if searches else usage
 
 
 def _read_reasoning(items: list[Item]) -> str | None:
@@ -68,7 +88,7 @@ def _read_reasoning(items: list[Item]) -> str | None:
         return None
     # OpenAI sends summaries only. Compatible servers with open models send the text of the reasoning.
     for field, kind in (("summary", "summary_text"), ("content", "reasoning_text")):
-        parts = [part for item in thoughts for part in item.get(field) or () if isinstance(part, dict)]
+        parts = [part for item in thoughts for part in list_objects(item.get(field))]
         texts = [text for text in list_texts(parts, kind) if text]
         if texts:
             return "\n\n".join(texts)
@@ -92,9 +112,9 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool
 
 def _collect_artifacts(body: Mapping[str, Any], items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
     artifacts = {
-        "annotations": [note for part in contents for note in part.get("annotations") or ()],
-        "items": [item for item in items if item.get("type") not in _ANSWER_TYPES],
-        "logprobs": [token for part in contents for token in part.get("logprobs") or ()],
+        "annotations": [note for part in contents for note in list_objects(part.get("annotations"))],
+        "items": [item for item in items if read_type(item) not in _ANSWER_TYPES],
+        "logprobs": [token for part in contents for token in list_objects(part.get("logprobs"))],
         "service_tier": body.get("service_tier"),
     }
     return {name: value for name, value in artifacts.items() if value} or None

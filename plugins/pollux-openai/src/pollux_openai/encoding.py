@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pollux_openai.hosting import FORMS, list_inclusions
 from pollux_openai.replaying import find_previous_response, read_replay_items
 from pollux_sync.plugin import (
     AssetPart,
@@ -13,6 +14,7 @@ from pollux_sync.plugin import (
     Problem,
     TextPart,
     UriPart,
+    encode_hosted_tool,
     lower_parameters,
     read_parameters,
     result_text,
@@ -21,12 +23,12 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pollux_sync.plugin import Call, Part, SchemaDialect, Turn
+    from pollux_sync.plugin import Call, Options, Part, SchemaDialect, Turn
 
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "stream"}
+    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "include", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -61,10 +63,11 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         # Without "summary" the model reasons, but the answer shows nothing of it.
         "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
         "text": _encode_format(call.response_schema),
-        "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
+        "tools": _encode_tools(options, dialect),
         "tool_choice": _encode_tool_choice(options.tool_choice),
         "parallel_tool_calls": options.parallel_tool_calls,
         "previous_response_id": find_previous_response(call),
+        "include": list_inclusions(options.hosted_tools),
     }
     # None means the provider's default, which is what a missing field gets.
     return HttpRequest(path="/responses", body={name: value for name, value in body.items() if value is not None})
@@ -153,6 +156,11 @@ def _encode_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     # The API requires a name for the format. Ours has no meaning.
     return {"format": {"type": "json_schema", "name": "answer", "schema": dict(schema), "strict": True}}
+
+
+def _encode_tools(options: Options, dialect: SchemaDialect) -> list[dict[str, Any]] | None:
+    functions = [_encode_tool(tool, dialect) for tool in options.functions]
+    return functions + [encode_hosted_tool(tool, FORMS) for tool in options.hosted_tools] or None
 
 
 def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 Item: TypeAlias = dict[str, Any]
 
 
+def read_type(item: Item) -> str:
+    """Return the type of an item or part, "" without one."""
+    return as_text(item.get("type")) or ""
+
+
 def list_contents(items: Sequence[Item]) -> list[Item]:
     """Return the content parts of all messages, in order."""
     contents = [item.get("content") for item in items if item.get("type") == "message"]

@@ -14,7 +14,7 @@ from pollux_openrouter.catalogue import (
     decode_models,
     fetch_models,
 )
-from pollux_openrouter.chatting import MANAGED_BY, MANAGED_FIELDS, STRICT, decode, encode
+from pollux_openrouter.chatting import HOSTED_TOOLS, MANAGED_BY, MANAGED_FIELDS, STRICT, decode, encode
 from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
@@ -29,6 +29,7 @@ from pollux_sync.plugin import (
     ProviderInfo,
     SourceRule,
     ToolNames,
+    declare_hosted_tools,
     hookimpl,
 )
 
@@ -86,6 +87,7 @@ INFO = ProviderInfo(
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
+    hosted_tools=declare_hosted_tools(HOSTED_TOOLS),
     schema_dialect=STRICT,
 )
 

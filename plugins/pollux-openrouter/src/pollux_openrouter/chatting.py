@@ -15,6 +15,7 @@ from pollux_sync.plugin import (
     CHAT_MANAGED_BY,
     STRICT_SCHEMAS,
     ChatDialect,
+    HostedForm,
     as_text,
     decode_chat,
     encode_chat,
@@ -32,6 +33,27 @@ STRICT = attrs.evolve(
     docs="https://openrouter.ai/docs/features/structured-outputs",
 )
 
+#: The tools that OpenRouter runs beside any model, by its published contract (2026-08).
+HOSTED_TOOLS = {
+    "web_search": HostedForm(
+        {"type": "openrouter:web_search"},
+        {
+            "allowed_domains": ("parameters", "allowed_domains"),
+            "blocked_domains": ("parameters", "excluded_domains"),
+            "user_location": ("parameters", "user_location"),
+            "context_size": ("parameters", "search_context_size"),
+        },
+    ),
+    "web_fetch": HostedForm(
+        {"type": "openrouter:web_fetch"},
+        {
+            name: ("parameters", name)
+            for name in ("allowed_domains", "blocked_domains", "max_uses", "max_content_tokens")
+        },
+    ),
+    "image_generation": HostedForm({"type": "openrouter:image_generation"}, {"model": ("parameters", "model")}),
+}
+
 #: Chat Completions as OpenRouter extends it: reasoning has an object of its own, for an effort or a budget, and the
 #: reasoning of an answer is replayed with its turn.
 DIALECT = ChatDialect(
@@ -42,6 +64,7 @@ DIALECT = ChatDialect(
     effort_path=("reasoning", "effort"),
     budget_path=("reasoning", "max_tokens"),
     tool_schemas=STRICT,
+    hosted_tools=HOSTED_TOOLS,
 )
 
 #: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
@@ -50,8 +73,7 @@ MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 #: What to use in place of these fields where no option has the same name.
 MANAGED_BY = CHAT_MANAGED_BY | {
     "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
-    "tools": "Options(tools=[...]), which takes functions alone; for web search pass the raw field plugins, "
-    "[{'id': 'web'}]",
+    "tools": "Options(tools=[...])",
 }
 
 
@@ -65,7 +87,7 @@ def decode(response: HttpResponse, call: Call) -> Reply:
 
     ``raw_finish_reason`` is the vendor's own finish reason if OpenRouter passes it on.
     """
-    reply = decode_chat(response, DIALECT, call.options.tools)
+    reply = decode_chat(response, DIALECT, call.options.functions)
     # The decoder has checked that there is a choice.
     native_reason = as_text(response.body["choices"][0].get("native_finish_reason"))
     vendor = as_text(response.body.get("provider"))

@@ -1,0 +1,224 @@
+"""Tools that the provider runs itself, such as a web search, and what they left in an answer."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+from pollux_sync.data.checks import check_int, check_json, check_text, require_mapping
+from pollux_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_PLACES = ("city", "region", "country", "timezone")
+
+
+def _check_texts(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(text, str) and text for text in value):
+        raise ConfigurationError(f"{field.name} must be a list of texts, got {value!r}", hint=f'{field.name}=["..."]')
+
+
+def _check_count(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        check_int(field.name, value, minimum=1)
+
+
+def _check_place(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    place = require_mapping(field.name, value)
+    wrong = [name for name, text in place.items() if name not in _PLACES or not isinstance(text, str)]
+    if wrong or not place:
+        raise ConfigurationError(
+            f"{field.name} holds {', '.join(map(repr, wrong)) or 'nothing'}",
+            hint=f"pass texts under {', '.join(_PLACES)}; the country has two letters",
+        )
+
+
+def _check_text(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        check_text(field.name, value)
+
+
+def _check_fields(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not require_mapping(field.name, value):
+        raise ConfigurationError("a RawTool has no fields", hint="pass the tool as the provider's guide shows it")
+    check_json(field.name, value)
+
+
+def _check_size(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value not in (None, "low", "medium", "high"):
+        raise ConfigurationError(f"{field.name} {value!r} is not known", hint="use 'low', 'medium' or 'high'")
+
+
+def _list_of_texts() -> Any:
+    return attrs.field(default=None, validator=_check_texts)
+
+
+@attrs.frozen
+class HostedTool:
+    """A tool that the provider runs. None stands for the provider's default, as in `Options`.
+
+    A field is honoured, or refused with a ConfigurationError before anything is sent.
+    """
+
+    kind: ClassVar[str]
+
+    def iter_set(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the value of each field that is set."""
+        for field in attrs.fields(type(self)):
+            value = getattr(self, field.name)
+            if value is not None:
+                yield field.name, value
+
+
+@attrs.frozen(kw_only=True)
+class WebSearch(HostedTool):
+    """Searches the web.
+
+    ``user_location`` has texts under ``city``, ``region``, ``country`` (two letters) and ``timezone`` (IANA).
+    ``context_size`` is how much of the pages the model reads. ``max_uses`` limits the searches of one answer.
+    """
+
+    kind = "web_search"
+
+    allowed_domains: Sequence[str] | None = _list_of_texts()
+    blocked_domains: Sequence[str] | None = _list_of_texts()
+    max_uses: int | None = attrs.field(default=None, validator=_check_count)
+    user_location: Mapping[str, str] | None = attrs.field(default=None, validator=_check_place)
+    context_size: Literal["low", "medium", "high"] | None = attrs.field(default=None, validator=_check_size)
+
+
+@attrs.frozen(kw_only=True)
+class WebFetch(HostedTool):
+    """Reads web pages whose addresses are in the conversation. ``max_content_tokens`` limits each page."""
+
+    kind = "web_fetch"
+
+    allowed_domains: Sequence[str] | None = _list_of_texts()
+    blocked_domains: Sequence[str] | None = _list_of_texts()
+    max_uses: int | None = attrs.field(default=None, validator=_check_count)
+    max_content_tokens: int | None = attrs.field(default=None, validator=_check_count)
+
+
+@attrs.frozen(kw_only=True)
+class CodeExecution(HostedTool):
+    """Writes and runs Python in a container of the provider."""
+
+    kind = "code_execution"
+
+
+@attrs.frozen(kw_only=True)
+class FileSearch(HostedTool):
+    """Searches files in stores of the provider: vector stores at OpenAI, file search stores at Gemini.
+
+    ``stores`` are their ids. ``max_results`` limits the pieces that the model reads.
+    """
+
+    kind = "file_search"
+
+    stores: Sequence[str] = attrs.field(validator=_check_texts)
+    max_results: int | None = attrs.field(default=None, validator=_check_count)
+
+
+@attrs.frozen(kw_only=True)
+class RemoteMCP(HostedTool):
+    """Calls the tools of an MCP server that the provider reaches at ``url``, without asking before a call.
+
+    ``token`` is sent as the server's bearer token. It is never shown, stored or part of a request key.
+    ``allowed_tools`` are the names of the tools that the model may call, by default all.
+    """
+
+    kind = "remote_mcp"
+
+    name: str = attrs.field(validator=_check_text)
+    url: str = attrs.field(validator=_check_text)
+    token: str | None = attrs.field(default=None, repr=False, validator=_check_text)
+    allowed_tools: Sequence[str] | None = _list_of_texts()
+
+
+@attrs.frozen(kw_only=True)
+class ImageGeneration(HostedTool):
+    """Makes images, which are in the result's ``files``. ``model`` is the one that draws."""
+
+    kind = "image_generation"
+
+    model: str | None = attrs.field(default=None, validator=_check_text)
+
+
+@attrs.frozen
+class RawTool(HostedTool):
+    """A tool of one provider, sent as it is: ``RawTool({"type": "computer"}, provider="openai")``."""
+
+    kind = "raw"
+
+    fields: Mapping[str, Any] = attrs.field(validator=_check_fields)
+    provider: str = attrs.field(kw_only=True, validator=_check_text)
+
+
+#: What the docs and errors call each kind.
+HOSTED_KINDS: dict[str, type[HostedTool]] = {
+    one.kind: one for one in (WebSearch, WebFetch, CodeExecution, FileSearch, RemoteMCP, ImageGeneration, RawTool)
+}
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Citation:
+    """The source of a passage of an answer.
+
+    ``start`` and ``end`` are the passage in characters of the answer's text, None where the provider names none.
+    ``source`` is the id of a file or store, or the place of a document among those of the call. ``text`` is the
+    passage of the source, as far as the provider shows it.
+    """
+
+    url: str | None = None
+    title: str | None = None
+    source: str | None = None
+    text: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class HostedCall:
+    """One use of a tool that the provider ran: ``name`` is the provider's word for it, ``kind`` ours, None without one.
+
+    ``input`` and ``output`` are JSON-ready, as the provider writes them; None where it shows none.
+    """
+
+    kind: str | None
+    name: str
+    id: str | None = None
+    input: Any = None
+    output: Any = None
+    is_error: bool = False
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class AnswerFile:
+    """A file that an answer holds, such as an image. ``data`` is base64; None where the answer has an ``id`` alone."""
+
+    mime_type: str | None = None
+    name: str | None = None
+    data: str | None = attrs.field(default=None, repr=False)
+    id: str | None = None
+
+    @property
+    def content(self) -> bytes:
+        """The bytes. Raises ConfigurationError where the answer has an id alone."""
+        if self.data is None:
+            raise ConfigurationError(
+                f"the answer has the id of {self.name or 'a file'} alone: {self.id!r}",
+                hint="download it from the provider under this id",
+            )
+        return base64.b64decode(self.data)
+
+    def save(self, path: str | Path) -> None:
+        """Write the bytes to a file. Raises OSError, and ConfigurationError as `content` does."""
+        Path(path).write_bytes(self.content)
