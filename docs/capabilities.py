@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_sync import Options, ProviderInfo, Source
+from pollux_sync.data.hosted import HOSTED_KINDS
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.hooks.loading import PROVIDERS, list_entry_points, load
 from pollux_sync.hooks.relay import read_provider_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from pollux_sync.data.hosted import HostedTool
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "reference" / "provider-capabilities.md"
@@ -139,6 +142,11 @@ _PAGE = f"""\
 ## Options
 
 {{options}}
+## Tools that the provider runs
+
+[Let the provider run tools](../how-to/hosted-tools.md) explains them. A cell lists the fields that are honoured.
+
+{{hosted}}
 ## Calls
 
 `run`, `run_many`, `continue_tool`, `run_tools`, `interact` and `Session` work with every provider.
@@ -178,6 +186,7 @@ def page(infos: Sequence[ProviderInfo]) -> str:
     """Return the text of the page."""
     tables = {
         "options": _table("option", infos, _option_cells),
+        "hosted": _table("tool", infos, _hosted_cells),
         "calls": _table("call", infos, _call_cells),
         "sources": _table("source", infos, _source_cells),
         "schemas": _table("in the type", infos, _schema_cells),
@@ -201,6 +210,17 @@ def _name(info: ProviderInfo) -> str:
 def _option_cells(info: ProviderInfo) -> dict[str, str]:
     labels = {name: f"`{name}`" for name in OPTIONS} | {"history": "`history`, `continue_from`"}
     return {label: info.conditions.get(name, YES) if name in info.options else NO for name, label in labels.items()}
+
+
+def _hosted_cells(info: ProviderInfo) -> dict[str, str]:
+    """Return for each tool the fields that are honoured, those that it needs left out."""
+    return {f"`{tool.__name__}`": _list_fields(info, tool) for tool in HOSTED_KINDS.values()}
+
+
+def _list_fields(info: ProviderInfo, tool: type[HostedTool]) -> str:
+    honoured = info.hosted_tools.get(tool.kind)
+    optional = [field.name for field in attrs.fields(tool) if field.default is None]
+    return NO if honoured is None else ", ".join(f"`{name}`" for name in optional if name in honoured) or YES
 
 
 def _call_cells(info: ProviderInfo) -> dict[str, str]:

@@ -753,7 +753,7 @@ def test_writes_a_job_file_atomically(tmp_path, monkeypatch):
     ("fields", "message"),
     [
         ({"prompts": []}, "at least one prompt"),
-        ({"options": Options(tools=[{"name": "x"}])}, "tools cannot be deferred"),
+        ({"options": Options(tools=[{"name": "x"}])}, "functions cannot be deferred"),
         ({"options": Options(history=[])}, "history cannot be deferred"),
         ({"options": Options(implicit_caching=False)}, "implicit_caching cannot be deferred"),
         ({"options": Options(schema_repairs=1)}, "schema_repairs cannot be deferred"),

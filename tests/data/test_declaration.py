@@ -76,7 +76,7 @@ def test_refuses_the_form_of_messages_by_its_key():
 def test_refuses_a_tool_of_the_service_with_what_works(tool, kind):
     error = refuse(tool)
     assert kind in error.message
-    assert "provider_options" in error.hint
+    assert "RawTool" in error.hint
 
 
 @pytest.mark.parametrize(

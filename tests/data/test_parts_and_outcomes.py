@@ -2,6 +2,7 @@ import attrs
 import pytest
 
 from pollux_sync import APIError, ConfigurationError, Source, Usage
+from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
 from pollux_sync.data.reply import Failure, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, UriPart
 from pollux_sync.errors import Attempt
@@ -51,6 +52,9 @@ def test_a_reply_with_attempts_is_the_same_with_its_ledger():
         model="m",
         provider_state={"a": 1},
         artifacts={"b": 2},
+        citations=(Citation(url="u"),),
+        hosted_calls=(HostedCall(kind=None, name="n"),),
+        files=(AnswerFile(id="f"),),
     )
     unset = {field.name for field in attrs.fields(Reply) if getattr(reply, field.name) == field.default}
     assert unset == {"attempts"}

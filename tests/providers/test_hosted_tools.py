@@ -9,6 +9,7 @@ import pytest
 from hosted_answers import ANSWERS, TOKEN
 from odd_json import iter_paths, replace_part
 from pollux_sync import (
+    APIError,
     CodeExecution,
     Config,
     ConfigurationError,
@@ -21,6 +22,8 @@ from pollux_sync import (
     Reply,
     WebFetch,
     WebSearch,
+    collect_deferred,
+    defer,
     explain,
     run,
     run_tools,
@@ -285,3 +288,31 @@ def test_every_declared_field_exists():
 def test_is_answered_by_the_mock():
     result = run("hi", config=Config(provider="openai", model="m", use_mock=True), options=Options(tools=[WebSearch()]))
     assert [call.kind for call in Output(result).hosted_calls] == ["web_search"]
+
+
+def test_may_be_deferred():
+    config = Config(provider="openai", model="m", use_mock=True)
+    result = collect_deferred(defer("hi", config=config, options=Options(tools=[WebSearch()])), config=config)
+    assert [call.kind for call in Output(result).hosted_calls] == ["web_search"]
+
+
+def test_a_token_is_not_deferred():
+    options = build_options("openai")
+    with pytest.raises(ConfigurationError, match="would be in a file"):
+        defer("hi", config=Config(provider="openai", model="m", use_mock=True), options=options)
+
+
+@PROVIDER
+def test_a_token_is_not_part_of_the_request_key(provider):
+    hooks, call = open_call(provider)
+    tools = [attrs.evolve(tool, token="another") if tool.kind == "remote_mcp" else tool for tool in call.options.tools]
+    other = attrs.evolve(call, options=Options(tools=tools))
+    assert stages.request_key(other, hooks) == stages.request_key(call, hooks)
+    assert TOKEN.encode() not in stages.render_request(call, hooks).content
+
+
+def test_an_error_shows_no_token(server):
+    server.reply(Answer(status=400, json={"error": {"message": f"the server refused {TOKEN}"}}))
+    with pytest.raises(APIError) as caught:
+        run("hi", config=build_config("openai", base_url=f"{server.url}/v1"), options=build_options("openai"))
+    assert TOKEN not in f"{caught.value!r}{caught.value}"

@@ -44,11 +44,11 @@ def test_names_only_options_that_the_provider_takes(info):
     ("provider", "raw", "wanted"),
     [
         ("openai", {"text": {"verbosity": "low"}}, "response_schema"),
-        ("openai", {"tools": [{"type": "web_search"}]}, "functions alone"),
+        ("openai", {"tools": [{"type": "web_search"}]}, "WebSearch"),
         ("anthropic", {"cache_control": {"type": "ephemeral", "ttl": "1h"}}, "implicit_caching"),
         ("anthropic", {"output_config": {"effort": "low"}}, "reasoning_effort"),
         ("gemini", {"toolConfig": {"functionCallingConfig": {}}}, "tool_choice"),
-        ("openrouter", {"tools": [{"type": "openrouter:web_search"}]}, "plugins"),
+        ("openrouter", {"tools": [{"type": "openrouter:web_search"}]}, "WebSearch"),
         ("local", {"response_format": {"type": "json_object"}}, "response_schema"),
         ("local", {"stream": True}, "stream()"),
         ("local", {"model": "other"}, "Config(model=...)"),

@@ -7,6 +7,7 @@ from messages_api import REDACTED, response, text, thinking, tool_use
 from pollux_anthropic import STRICT
 from pollux_anthropic.decoding import decode
 from pollux_sync import Options
+from pollux_sync.data.hosted import Citation, HostedCall
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
@@ -55,7 +56,11 @@ TRANSCRIPTS = {
     "normal": (response(text("hello")), {"text": "hello"}),
     "citations": (
         response(text("The sky is "), text("blue", citations=[NOTE]), text(".")),
-        {"text": "The sky is blue.", "artifacts": {"citations": [NOTE]}},
+        {
+            "text": "The sky is blue.",
+            "citations": (Citation(text="blue", start=11, end=15),),
+            "artifacts": {"citations": [NOTE]},
+        },
     ),
     "tool": (
         response(tool_use("ping", {"né": 1}) | {"caller": {"type": "direct"}}, stop_reason="tool_use"),
@@ -91,6 +96,7 @@ TRANSCRIPTS = {
             "text": "x",
             "provider_state": {"anthropic_content_blocks": [SEARCH, text("x")]},
             "artifacts": {"blocks": [SEARCH]},
+            "hosted_calls": (HostedCall(kind="web_search", name="web_search", id="srvtoolu_1", input={"query": "x"}),),
         },
     ),
 }

@@ -3,6 +3,7 @@ import pytest
 
 from gemini_api import USAGE, candidate, function_call, response, text, thought
 from pollux_gemini.decoding import decode
+from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError
@@ -106,6 +107,14 @@ TRANSCRIPTS = {
                 "urlContextMetadata": PAGES,
                 "parts": [CODE, IMAGE],
             },
+            "usage": attrs.evolve(COUNTED, web_search_requests=1),
+            "citations": (Citation(url="https://a.example", start=0, end=1),),
+            "hosted_calls": (
+                HostedCall(kind="code_execution", name="codeExecution", input="1"),
+                HostedCall(kind="web_search", name="googleSearch", input={"queries": ["x"]}),
+                HostedCall(kind="web_fetch", name="urlContext", input={"url": "https://a.example"}),
+            ),
+            "files": (AnswerFile(mime_type="image/png", data="AA=="),),
         },
     ),
     "two candidates": (

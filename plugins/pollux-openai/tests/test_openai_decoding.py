@@ -6,6 +6,7 @@ import pytest
 from pollux_openai import STRICT
 from pollux_openai.decoding import decode
 from pollux_sync import Options
+from pollux_sync.data.hosted import Citation, HostedCall
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
@@ -90,7 +91,13 @@ TRANSCRIPTS = {
     "empty": (response(), {}),
     "extras": (
         response(SEARCH, message("x", annotations=[NOTE])),
-        {"text": "x", "artifacts": {"annotations": [NOTE], "items": [SEARCH]}},
+        {
+            "text": "x",
+            "usage": attrs.evolve(COUNTED, web_search_requests=1),
+            "citations": (Citation(url=NOTE["url"]),),
+            "hosted_calls": (HostedCall(kind="web_search", name="web_search", id=SEARCH.get("id")),),
+            "artifacts": {"annotations": [NOTE], "items": [SEARCH]},
+        },
     ),
 }
 

@@ -6,6 +6,7 @@ import pytest
 from openrouter_api import completion, tool_call
 from pollux_openrouter.chatting import decode
 from pollux_sync import Options
+from pollux_sync.data.hosted import AnswerFile, Citation
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call
@@ -80,7 +81,12 @@ TRANSCRIPTS = {
     "empty": (completion(""), {}),
     "extras": (
         completion("x", annotations=[NOTE], images=[IMAGE]),
-        {"text": "x", "artifacts": FACTS | {"annotations": [NOTE], "images": [IMAGE]}},
+        {
+            "text": "x",
+            "artifacts": FACTS | {"annotations": [NOTE], "images": [IMAGE]},
+            "citations": (Citation(url="https://a.example"),),
+            "files": (AnswerFile(mime_type="image/png", data="aGk="),),
+        },
     ),
 }
 

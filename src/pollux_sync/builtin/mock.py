@@ -120,6 +120,7 @@ _INFO = ProviderInfo(
         "schema": "Options(response_schema=...)",
         "parts": "sources",
         "prompt": "the prompt",
+        "hosted_tools": "Options(tools=[...])",
     },
     # The limit of Gemini's caches, so that a label is refused as it would be there.
     cache_labels=CacheLabels(

@@ -26,10 +26,7 @@ _NESTED_FORMS = {
     "functionDeclarations": "pass each dict in that list as a tool of its own",
     "function_declarations": "pass each dict in that list as a tool of its own",
 }
-_HOSTED_HINT = (
-    "declare functions alone; of some services their own tools can be sent as raw fields, "
-    "Options(provider_options={PROVIDER: {...}}): the provider's page says which"
-)
+_HOSTED_HINT = "pass WebSearch() or another tool of pollux_sync, or RawTool({...}, provider=...) to send it as it is"
 _OBJECT = "{'type': 'object', 'properties': {...}, 'required': [...]}"
 #: The keys of a function, in any form.
 _ANY_KEYS = _KEYS | _OTHER_NAMES.keys()

@@ -46,7 +46,7 @@ CHAT_MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "max_completion_tokens": "Options(max_tokens=...)",
     "response_format": "Options(response_schema=...)",
-    "tools": "Options(tools=[...]), which takes functions alone: tools of the server cannot be sent",
+    "tools": "Options(tools=[...]), which takes RawTool({...}) for a tool of the server",
 }
 
 #: The reasons by which servers of all families say that an answer ended; gateways pass other vendors' words on.

@@ -41,7 +41,7 @@ INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice"}
-    | {"stop_sequences", "thinking", "output_config", "cache_control", "mcp_servers", "stream"}
+    | {"stop_sequences", "thinking", "output_config", "cache_control", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -52,7 +52,7 @@ MANAGED_BY = {
     "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
     "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
     "cache_control": "Options(implicit_caching=True), which keeps the service's time to live",
-    "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",
+    "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
 }
 
 # Keys of a turn's provider state. They are in stored conversations, so they never change.

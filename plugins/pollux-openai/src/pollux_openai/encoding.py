@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "include", "stream"}
+    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -38,7 +38,7 @@ MANAGED_BY = {
     "max_output_tokens": "Options(max_tokens=...)",
     "reasoning": "Options(reasoning_effort=...)",
     "text": "Options(response_schema=...), which sets its format; nothing else of it can be set",
-    "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",
+    "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
     "previous_response_id": "Options(continue_from=...)",
 }
 

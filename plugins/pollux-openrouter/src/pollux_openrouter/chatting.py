@@ -73,7 +73,7 @@ MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 #: What to use in place of these fields where no option has the same name.
 MANAGED_BY = CHAT_MANAGED_BY | {
     "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
-    "tools": "Options(tools=[...])",
+    "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
 }
 
 
