@@ -26,13 +26,11 @@ if TYPE_CHECKING:
     from pollux_sync.api.tools import continue_tool, run_tools
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.explanation import Explanation
+    from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
     from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
     from pollux_sync.data.hosted import (
-        AnswerFile,
-        Citation,
         CodeExecution,
         FileSearch,
-        HostedCall,
         ImageGeneration,
         RawTool,
         RemoteMCP,
@@ -105,13 +103,11 @@ _HOMES = {
     "api.tools": ("continue_tool", "run_tools"),
     "data.envelope": ("ResultEnvelope",),
     "data.explanation": ("Explanation",),
+    "data.findings": ("AnswerFile", "Citation", "HostedCall"),
     "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
     "data.hosted": (
-        "AnswerFile",
-        "Citation",
         "CodeExecution",
         "FileSearch",
-        "HostedCall",
         "ImageGeneration",
         "RawTool",
         "RemoteMCP",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         RetryScheduled,
         UploadDeleted,
     )
+    from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
     from pollux_sync.data.handles import (
         Asset,
         CacheHandle,
@@ -43,16 +44,7 @@ if TYPE_CHECKING:
         build_custom_id,
         is_terminal,
     )
-    from pollux_sync.data.hosted import (
-        AnswerFile,
-        Citation,
-        HostedCall,
-        HostedTool,
-        RawTool,
-        RemoteMCP,
-        WebFetch,
-        WebSearch,
-    )
+    from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.limits import Quota, RateLimits, TokenEstimate
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
@@ -146,7 +138,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.errorbodies import error_code, error_message, find_error
     from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, check_answer, classify_error
     from pollux_sync.wire.fields import as_text, list_objects, read_count
-    from pollux_sync.wire.hosted import HostedForm, declare_hosted_tools, encode_hosted_tool
+    from pollux_sync.wire.hosted import HostedForm, declare_hosted_tools, encode_hosted_tool, fill_form
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
     from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
@@ -175,6 +167,7 @@ _HOMES = {
         "RetryScheduled",
         "UploadDeleted",
     ),
+    "data.findings": ("AnswerFile", "Citation", "HostedCall"),
     "data.handles": (
         "Asset",
         "CacheHandle",
@@ -188,16 +181,7 @@ _HOMES = {
         "build_custom_id",
         "is_terminal",
     ),
-    "data.hosted": (
-        "AnswerFile",
-        "Citation",
-        "HostedCall",
-        "HostedTool",
-        "RawTool",
-        "RemoteMCP",
-        "WebFetch",
-        "WebSearch",
-    ),
+    "data.hosted": ("HostedTool",),
     "data.limits": ("Quota", "RateLimits", "TokenEstimate"),
     "data.mime": ("OCTET_STREAM",),
     "data.models": ("ModelInfo", "Readiness", "find_model_row"),
@@ -284,7 +268,7 @@ _HOMES = {
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
     "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "check_answer", "classify_error"),
     "wire.fields": ("as_text", "list_objects", "read_count"),
-    "wire.hosted": ("HostedForm", "declare_hosted_tools", "encode_hosted_tool"),
+    "wire.hosted": ("HostedForm", "declare_hosted_tools", "encode_hosted_tool", "fill_form"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
     "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
@@ -385,12 +369,10 @@ __all__ = [
     "RateLimitError",
     "RateLimits",
     "RawPayload",
-    "RawTool",
     "Readable",
     "Readiness",
     "ReasoningDelta",
     "RemoteCache",
-    "RemoteMCP",
     "Reply",
     "ReplyError",
     "Request",
@@ -419,8 +401,6 @@ __all__ = [
     "UploadPart",
     "UriPart",
     "Usage",
-    "WebFetch",
-    "WebSearch",
     "as_text",
     "build_custom_id",
     "check_answer",
@@ -439,6 +419,7 @@ __all__ = [
     "encode_hosted_tool",
     "error_code",
     "error_message",
+    "fill_form",
     "find_client_problem",
     "find_error",
     "find_marked_jobs",

@@ -2,7 +2,7 @@ import attrs
 import pytest
 
 from pollux_sync import APIError, ConfigurationError, Source, Usage
-from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
+from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.reply import Failure, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, UriPart
 from pollux_sync.errors import Attempt

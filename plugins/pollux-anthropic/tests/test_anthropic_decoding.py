@@ -7,7 +7,7 @@ from messages_api import REDACTED, response, text, thinking, tool_use
 from pollux_anthropic import STRICT
 from pollux_anthropic.decoding import decode
 from pollux_sync import Options
-from pollux_sync.data.hosted import Citation, HostedCall
+from pollux_sync.data.findings import Citation, HostedCall
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call

@@ -3,7 +3,7 @@ import pytest
 
 from gemini_api import USAGE, candidate, function_call, response, text, thought
 from pollux_gemini.decoding import decode
-from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
+from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.wire.faults import HttpError, ReplyError

@@ -6,7 +6,7 @@ import pytest
 from pollux_openai import STRICT
 from pollux_openai.decoding import decode
 from pollux_sync import Options
-from pollux_sync.data.hosted import Citation, HostedCall
+from pollux_sync.data.findings import Citation, HostedCall
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call

@@ -6,7 +6,7 @@ import pytest
 from openrouter_api import completion, tool_call
 from pollux_openrouter.chatting import decode
 from pollux_sync import Options
-from pollux_sync.data.hosted import AnswerFile, Citation
+from pollux_sync.data.findings import AnswerFile, Citation
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import Call

@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.builtin.examples import build_example
+from pollux_sync.data.findings import HostedCall
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
-from pollux_sync.data.hosted import HOSTED_KINDS, HostedCall
+from pollux_sync.data.hosted import HOSTED_KINDS
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (

@@ -20,7 +20,6 @@ from pollux_sync.data.checks import (
 from pollux_sync.data.declaration import check_declaration
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.history import check_turn
-from pollux_sync.data.hosted import HostedTool, RemoteMCP
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.hosted import HostedTool
 
 ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
@@ -180,7 +180,7 @@ class Options:
 
     def _check_tools(self) -> None:
         for index, tool in enumerate(_require_list("tools", self.tools)):
-            if not isinstance(tool, HostedTool):
+            if not _is_hosted(tool):
                 check_declaration(f"tools[{index}]", tool)
         names = [tool["name"] for tool in self.functions]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -246,24 +246,25 @@ class Options:
     @property
     def functions(self) -> Sequence[dict[str, Any]]:
         """The declarations of the functions among the tools."""
-        return [tool for tool in self.tools if not isinstance(tool, HostedTool)] if self.tools else ()
+        return [tool for tool in self.tools if isinstance(tool, dict)] if self.tools else ()
 
     @property
     def hosted_tools(self) -> Sequence[HostedTool]:
         """The tools that the provider runs."""
-        return [tool for tool in self.tools if isinstance(tool, HostedTool)] if self.tools else ()
+        return [tool for tool in self.tools if not isinstance(tool, dict)] if self.tools else ()
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts in these options that must not be shown or stored."""
-        return tuple(tool.token for tool in self.hosted_tools if isinstance(tool, RemoteMCP) and tool.token)
+        return tuple(token for tool in self.hosted_tools if (token := getattr(tool, "token", None)))
 
     def hide_secrets(self) -> Options:
         """Return the options with a mark in place of each secret."""
         if not self.secrets:
             return self
+        hidden: Any = {"token": _HIDDEN}
         tools = [
-            attrs.evolve(tool, token=_HIDDEN) if isinstance(tool, RemoteMCP) and tool.token else tool
+            tool if isinstance(tool, dict) or not getattr(tool, "token", None) else attrs.evolve(tool, **hidden)
             for tool in self.tools or ()
         ]
         return attrs.evolve(self, tools=tools)
@@ -290,6 +291,14 @@ class Options:
         """Return the hex SHA-256 of the schema's canonical JSON; equal schemas have equal hashes in every release."""
         schema = self.response_schema_json()
         return None if schema is None else schemas.schema_hash(schema)
+
+
+def _is_hosted(tool: object) -> bool:
+    if isinstance(tool, dict):
+        return False
+    from pollux_sync.data.hosted import HostedTool
+
+    return isinstance(tool, HostedTool)
 
 
 def _replace_none(value: object) -> object:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 
-from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
+from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import USAGE_FIELDS, FinishReason, ToolCall, Usage
 from pollux_sync.errors import ConfigurationError

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from pollux_sync.data.converter import Storable
-from pollux_sync.data.hosted import AnswerFile, Citation, HostedCall
+from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 from pollux_sync.schemas.jsontext import ExactFloat

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync import schemas
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
-from pollux_sync.data.hosted import HOSTED_KINDS, RawTool
 from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
@@ -236,6 +235,8 @@ def _check_tool_names(options: Options, info: ProviderInfo) -> None:
 
 
 def _check_hosted_tool(tool: HostedTool, info: ProviderInfo) -> None:
+    from pollux_sync.data.hosted import HOSTED_KINDS, RawTool
+
     name = type(tool).__name__
     honoured = info.hosted_tools.get(tool.kind)
     if isinstance(tool, RawTool) and tool.provider != info.name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pollux_sync.data.hosted import AnswerFile, Citation
+from pollux_sync.data.findings import AnswerFile, Citation
 from pollux_sync.wire.fields import as_text, list_objects, read_count
 
 if TYPE_CHECKING:

@@ -10,11 +10,9 @@ from pollux_sync.plugin import (
     HostedCall,
     HostedForm,
     Problem,
-    RemoteMCP,
-    WebFetch,
-    WebSearch,
     as_text,
     encode_hosted_tool,
+    fill_form,
     list_objects,
 )
 
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
 Block = dict[str, Any]
 
+_MCP = "remote_mcp"
 #: Lets a request name MCP servers.
 MCP_BETA = "mcp-client-2025-11-20"
 #: By the published contract of the Messages API (2026-05), in the versions that every model with the tool takes.
@@ -42,7 +41,7 @@ _FORMS = {
 #: A server is in a field of its own; the tool names it.
 _SERVER = HostedForm({"type": "url"}, {"name": ("name",), "url": ("url",), "token": ("authorization_token",)})
 #: What is honoured, in the way of `HostedForm`.
-DECLARED_FORMS = {**_FORMS, "remote_mcp": HostedForm({}, {**_SERVER.paths, "allowed_tools": ()})}
+DECLARED_FORMS = {**_FORMS, _MCP: HostedForm({}, {**_SERVER.paths, "allowed_tools": ()})}
 #: The kinds of the service's own tools, by its names for them.
 _KINDS = {
     "web_search": "web_search",
@@ -54,27 +53,25 @@ _USES = {"server_tool_use", "mcp_tool_use"}
 
 def encode_tool(tool: HostedTool) -> dict[str, Any]:
     """Return a tool in the form of the API."""
-    if not isinstance(tool, RemoteMCP):
+    if tool.kind != _MCP:
         return encode_hosted_tool(tool, _FORMS)
-    encoded: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": tool.name}
-    if tool.allowed_tools is not None:
-        enabled = {name: {"enabled": True} for name in tool.allowed_tools}
+    fields = dict(tool.iter_set())
+    encoded: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": fields["name"]}
+    if "allowed_tools" in fields:
+        enabled = {name: {"enabled": True} for name in fields["allowed_tools"]}
         encoded |= {"default_config": {"enabled": False}, "configs": enabled}
     return encoded
 
 
 def list_mcp_servers(tools: Sequence[HostedTool]) -> list[dict[str, Any]] | None:
     """Return the MCP servers of the tools; None without any."""
-    servers = [
-        RemoteMCP(name=tool.name, url=tool.url, token=tool.token) for tool in tools if isinstance(tool, RemoteMCP)
-    ]
-    return [encode_hosted_tool(server, {"remote_mcp": _SERVER}) for server in servers] or None
+    return [fill_form(_SERVER, dict(tool.iter_set())) for tool in tools if tool.kind == _MCP] or None
 
 
 def find_domains_problem(tools: Sequence[HostedTool]) -> Problem | None:
     """Return the problem of a tool with two lists of domains, of which the API takes one."""
     for tool in tools:
-        if isinstance(tool, WebSearch | WebFetch) and tool.allowed_domains and tool.blocked_domains:
+        if {"allowed_domains", "blocked_domains"} <= dict(tool.iter_set()).keys():
             name = type(tool).__name__
             return Problem(
                 f"{name} has allowed_domains and blocked_domains", "Anthropic takes one of them: leave one out"
@@ -93,7 +90,7 @@ def _read_call(use: Block, result: Block) -> HostedCall:
     output = result.get("content")
     is_error = isinstance(output, dict) and str(output.get("type")).endswith("_error")
     return HostedCall(
-        kind="remote_mcp" if use["type"] == "mcp_tool_use" else _KINDS.get(use["name"]),
+        kind=_MCP if use["type"] == "mcp_tool_use" else _KINDS.get(use["name"]),
         name=use["name"],
         id=as_text(use.get("id")),
         input=use.get("input"),

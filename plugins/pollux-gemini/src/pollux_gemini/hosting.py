@@ -10,9 +10,9 @@ from pollux_sync.plugin import (
     Citation,
     HostedCall,
     HostedForm,
-    RemoteMCP,
     as_text,
     encode_hosted_tool,
+    fill_form,
     read_count,
 )
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pollux_gemini.parts import Json
     from pollux_sync.plugin import HostedTool
 
+_MCP = "remote_mcp"
 #: By the published contract of generateContent (2026-08).
 _FORMS = {
     "web_search": HostedForm({"googleSearch": {}}),
@@ -34,14 +35,14 @@ _FORMS = {
 }
 _SERVER = HostedForm({}, {"name": ("name",), "url": ("streamableHttpTransport", "url")})
 #: What is honoured, in the way of `HostedForm`.
-DECLARED_FORMS = {**_FORMS, "remote_mcp": HostedForm({}, {**_SERVER.paths, "token": ()})}
+DECLARED_FORMS = {**_FORMS, _MCP: HostedForm({}, {**_SERVER.paths, "token": ()})}
 #: The kinds of the service's own tools, by its names for them, which begin like this.
 _KINDS = {
     "GOOGLE_SEARCH": "web_search",
     "URL_CONTEXT": "web_fetch",
     "CODE_EXECUTION": "code_execution",
     "FILE_SEARCH": "file_search",
-    "MCP": "remote_mcp",
+    "MCP": _MCP,
 }
 _CODE_SUCCESS = "OUTCOME_OK"
 _FETCH_SUCCESS = "URL_RETRIEVAL_STATUS_SUCCESS"
@@ -51,11 +52,12 @@ _THOUGHT = "thought"
 
 def encode_tool(tool: HostedTool) -> Json:
     """Return a tool in the form of the API."""
-    if not isinstance(tool, RemoteMCP):
+    if tool.kind != _MCP:
         return encode_hosted_tool(tool, _FORMS)
-    server = encode_hosted_tool(RemoteMCP(name=tool.name, url=tool.url), {"remote_mcp": _SERVER})
-    if tool.token is not None:
-        server["streamableHttpTransport"]["headers"] = {"Authorization": f"Bearer {tool.token}"}
+    fields = dict(tool.iter_set())
+    server = fill_form(_SERVER, fields)
+    if "token" in fields:
+        server["streamableHttpTransport"]["headers"] = {"Authorization": f"Bearer {fields['token']}"}
     return {"mcpServers": [server]}
 
 
