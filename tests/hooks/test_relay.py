@@ -269,6 +269,7 @@ ASKED = [
     ("pollux_send", lambda hooks: hooks.send(REQUEST, 60), "HttpResponse"),
     ("pollux_decode", lambda hooks: hooks.decode(RESPONSE, CALL), "Reply"),
     ("pollux_upload", lambda hooks: hooks.upload(Source.from_text("x"), 60, name="x", lifetime_s=60), "Asset"),
+    ("pollux_convert", lambda hooks: hooks.convert(Source.from_text("x")), "Source"),
     ("pollux_plan", lambda hooks: hooks.plan(PLAN), "Plan"),
     ("pollux_call", lambda hooks: hooks.call(CALL, lambda _: Reply()), "Reply"),
     ("pollux_rewrite_call", lambda hooks: hooks.rewrite_call(CALL), "Call"),

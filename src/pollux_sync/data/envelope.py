@@ -126,6 +126,14 @@ class CallLabel(TypedDict):
     source: str
 
 
+class ConversionDict(TypedDict):
+    """A source that a plugin has converted, by its identifier: its type, and the one that was sent."""
+
+    source: str
+    mime_type: str
+    sent_as: str
+
+
 class ToolRun(TypedDict):
     """One run of a tool: the ``arguments`` that the model wrote, and the ``content`` that was returned to it.
 
@@ -198,14 +206,15 @@ class DeferredDiagnostics(TypedDict):
 class Diagnostics(TypedDict):
     """Details for debugging; ``raw_responses`` and ``attempts`` have one entry per call.
 
-    ``schema_errors`` is present with a response schema, ``calls`` with ``per_source``, ``steps`` after `run_tools`, and
-    ``deferred`` for a collected job.
+    ``schema_errors`` is present with a response schema, ``calls`` with ``per_source``, ``steps`` after `run_tools`,
+    ``conversions`` where a plugin has converted sources, and ``deferred`` for a collected job.
     """
 
     raw_responses: list[dict[str, Any] | None]
     attempts: list[list[AttemptDict]]
     schema_errors: NotRequired[list[str | None]]
     calls: NotRequired[list[CallLabel]]
+    conversions: NotRequired[list[ConversionDict]]
     steps: NotRequired[list[ToolStep]]
     deferred: NotRequired[DeferredDiagnostics]
 

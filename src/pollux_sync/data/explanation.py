@@ -75,7 +75,10 @@ def _quote_expanding(text: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class ExplainedSource:
-    """The way in which a source would reach the provider; ``upload`` is the id of its `ExplainedUpload`, if any."""
+    """The way in which a source would reach the provider; ``upload`` is the id of its `ExplainedUpload`, if any.
+
+    ``converted_from`` is the type of the caller's source, if a plugin has converted it.
+    """
 
     identifier: str
     source_type: SourceType
@@ -83,6 +86,7 @@ class ExplainedSource:
     size_bytes: int
     delivery: Delivery
     upload: str | None = None
+    converted_from: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -151,6 +155,9 @@ class Explanation:
         kinds = Counter(_DELIVERY_PHRASES[source.delivery] for source in self.sources)
         if kinds:
             yield f"sources: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        for source in self.sources:
+            if source.converted_from is not None:
+                yield f"  {source.identifier}: converted from {source.converted_from} to {source.mime_type}"
         yield from self._iter_upload_lines()
         yield f"caching: {self.cache_mode}{f', {self.cache}' if self.cache else ''}"
         if self.response_schema is not None:

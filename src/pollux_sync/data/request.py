@@ -233,6 +233,14 @@ class Request:
     per_source: bool = False
 
 
+@attrs.frozen
+class Conversion:
+    """A source that the provider cannot take as it is, and the one that is sent in its place."""
+
+    source: Source
+    converted: Source
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
     """The calls that answer a request, in the order of the answers.
@@ -240,6 +248,7 @@ class Plan:
     ``is_deferred`` marks calls of a deferred job, whose answers may take a day. ``is_dry_run`` marks a plan that is
     only shown: plugins must send nothing for it, not even a look-up. ``refused`` has the errors of calls whose source
     cannot be used, by call index, where the others are to be answered nevertheless: they are not sent.
+    ``conversions`` are the sources that plugins have converted; ``request`` has them as they are sent.
     """
 
     request: Request
@@ -248,6 +257,7 @@ class Plan:
     is_deferred: bool = False
     is_dry_run: bool = False
     refused: Mapping[int, PolluxError] = attrs.field(factory=dict)
+    conversions: tuple[Conversion, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AttemptDict,
         CacheMode,
         CallLabel,
+        ConversionDict,
         Diagnostics,
         ErrorDict,
         Metrics,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         ToolCallDict,
     )
     from pollux_sync.data.options import Options
-    from pollux_sync.data.request import Plan, Prepared, Request
+    from pollux_sync.data.request import Conversion, Plan, Prepared, Request
     from pollux_sync.data.source import Source
     from pollux_sync.errors import Attempt, PolluxError
     from pollux_sync.schemas import AnswerFormat
@@ -195,11 +196,18 @@ def _build_diagnostics(
         for outcome in outcomes
     ]
     diagnostics: Diagnostics = {"raw_responses": raw_responses, "attempts": attempts}
+    if prepared.plan.conversions:
+        diagnostics["conversions"] = [_build_conversion(one) for one in prepared.plan.conversions]
     if prepared.plan.request.per_source:
         diagnostics["calls"] = _build_labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
     return diagnostics
+
+
+def _build_conversion(conversion: Conversion) -> ConversionDict:
+    before, after = conversion.source, conversion.converted
+    return {"source": before.identifier, "mime_type": before.mime_type, "sent_as": after.mime_type}
 
 
 def _build_unread_response(error: PolluxError) -> dict[str, Any] | None:

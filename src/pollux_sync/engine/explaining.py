@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from pollux_sync.data.provider import Address, HttpRequest
-    from pollux_sync.data.request import Call, FileKey, Request, UploadPart
+    from pollux_sync.data.request import Call, FileKey, Plan, Request, UploadPart
     from pollux_sync.hooks.relay import Hooks
 
 # A rule of thumb for English text; the exact count needs the provider.
@@ -73,7 +73,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
         provider=hooks.info.name,
         model=request.config.model,
         requests=tuple(_describe_requests(encoded, hooks)),
-        sources=tuple(_describe_sources(request, calls, hooks)),
+        sources=tuple(_describe_sources(plan, calls, hooks)),
         uploads=tuple(uploads.values()),
         cache_mode=read_cache_mode(plan),
         cache=request.options.cache.name if request.options.cache else None,
@@ -166,11 +166,12 @@ def _find_price(call: Call, input_tokens: int | None, output_tokens: int | None,
     return hooks.price(call.model, Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total))
 
 
-def _describe_sources(request: Request, calls: Sequence[Call], hooks: Hooks) -> Iterator[ExplainedSource]:
+def _describe_sources(plan: Plan, calls: Sequence[Call], hooks: Hooks) -> Iterator[ExplainedSource]:
     parts = [part for call in calls for part in call.parts]
     uploaded = {part.source: part.asset.id for part in parts if isinstance(part, AssetPart)}
     inline = {part.source for part in parts if isinstance(part, InlinePart)}
-    ruled = ((source, hooks.info.find_rule(source)) for source in request.sources)
+    origins = {conversion.converted: conversion.source.mime_type for conversion in plan.conversions}
+    ruled = ((source, hooks.info.find_rule(source)) for source in plan.request.sources)
     for source, delivery in ((source, rule.delivery) for source, rule in ruled if rule):
         yield ExplainedSource(
             identifier=source.identifier,
@@ -179,6 +180,7 @@ def _describe_sources(request: Request, calls: Sequence[Call], hooks: Hooks) -> 
             size_bytes=source.size_bytes,
             delivery="inline" if source in inline else delivery,
             upload=uploaded.get(source),
+            converted_from=origins.get(source),
         )
 
 

@@ -6,6 +6,8 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 # As a module, whose names are loaded on first use: most calls have no schema.
 from pollux_sync import schemas
 from pollux_sync.data.checks import require_mapping, suggest_key
@@ -13,6 +15,7 @@ from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
+from pollux_sync.engine.converting import convert_sources
 from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_earlier_source, read_sources
 from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
 from pollux_sync.hooks.loading import PROVIDERS, list_names
@@ -39,8 +42,13 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     """
     info, options = hooks.info, request.options
     hooks.hide(options.secrets)
+    converted = convert_sources(request.sources, hooks)
+    if converted.conversions:
+        request = attrs.evolve(request, sources=converted.sources)
     # Sources are read first: a loader that raises is found before any check of options, as in pollux-ai.
     parts = read_sources(request.sources, info)
+    for index, error in converted.errors.items():
+        parts[index] = error
     keeps_errors = request.per_source and options.on_error == "keep" and not is_dry_run
     errors = [part for part in parts if isinstance(part, PolluxError)]
     if errors and not keeps_errors:
@@ -61,6 +69,7 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
             is_deferred=is_deferred,
             is_dry_run=is_dry_run,
             refused=refused,
+            conversions=converted.conversions,
         )
     )
     _check_plan(plan, hooks)

@@ -229,6 +229,20 @@ class Hooks:
         """Return the plan as rewritten by the middleware."""
         return self._call_hook("pollux_plan", Plan, plan=plan) if self._plans else plan
 
+    @property
+    def can_convert(self) -> bool:
+        """True if a plugin converts sources."""
+        return bool(self._hook.pollux_convert.get_hookimpls())
+
+    def convert(self, source: Source) -> Source | None:
+        """Return the source that a plugin has made of one, None if no plugin converts it."""
+        from pollux_sync.data.source import Source as SourceType
+
+        answer = self._invoke(
+            "pollux_convert", self._hook.pollux_convert, source=source, accepted=tuple(self.info.sources)
+        )
+        return None if answer is None else self._require_type("pollux_convert", answer, SourceType)
+
     def check_config(self) -> list[Problem]:
         """Return the problems that plugins find in the configuration."""
         return self._list_problems("pollux_check_config", self._hook.pollux_check_config, config=self.config)

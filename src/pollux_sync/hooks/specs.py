@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo
+    from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, Usage
     from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
     from pollux_sync.data.source import Source
@@ -87,6 +87,17 @@ def pollux_close(client: object) -> bool | None:
 
     Called when the process ends, or when the pool of clients is full; calls may still be in flight at exit. Whatever
     it raises is logged and changes nothing. The core's default calls ``client.close()`` where there is such a method.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_convert(source: Source, accepted: tuple[SourceRule, ...]) -> Source | None:
+    """Return a source that the provider takes in place of one that it does not take, None if it is none of yours.
+
+    Called while a call is planned, before any side effect, for each source that no rule of ``accepted`` matches; these
+    are the provider's `ProviderInfo.sources`. May read the source; sends nothing. Keep the identifier, by which the
+    model and the caller know it. Raise a SourceError for content that cannot be converted. What was converted is in the
+    result's diagnostics, and shown by ``explain``.
     """
 
 
