@@ -135,7 +135,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.clocks import convert_to_server_time
     from pollux_sync.wire.errorbodies import error_code, error_message, find_error
     from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, check_answer, classify_error
-    from pollux_sync.wire.fields import as_text, read_count
+    from pollux_sync.wire.fields import as_text, read_count, read_service_tier
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
     from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
@@ -262,7 +262,7 @@ _HOMES = {
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
     "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "check_answer", "classify_error"),
-    "wire.fields": ("as_text", "read_count"),
+    "wire.fields": ("as_text", "read_count", "read_service_tier"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
     "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
@@ -429,6 +429,7 @@ __all__ = [
     "read_rate_limits",
     "read_response",
     "read_sdk_lines",
+    "read_service_tier",
     "read_until_complete",
     "read_usage",
     "redact_secret",

@@ -60,6 +60,12 @@ def test_reasons_when_asked(options):
     assert run("x", config=config(), options=options)["reasoning"] == ["mock reasoning about: x"]
 
 
+@pytest.mark.parametrize(("asked", "served"), [("flex", "flex"), ("auto", "default"), ("default", "default")])
+def test_serves_by_the_tier_asked_for(asked, served):
+    result = run("x", config=config(), options=Options(service_tier=asked))
+    assert result["metrics"]["service_tiers"] == [served]
+
+
 def test_uploads_and_deletes_files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     seen = []

@@ -323,6 +323,11 @@ def test_stops_and_a_seed_reach_the_model(cli):
     assert (request["body"]["stop"], request["body"]["seed"]) == (["END", "."], 7)
 
 
+def test_the_tier_reaches_the_model(cli):
+    done = cli("run", "--mock", "Who?", "--service-tier", "flex", "--json")
+    assert json.loads(done.out)["metrics"]["service_tiers"] == ["flex"]
+
+
 def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, server):
     done = cli("run", *at_server, "Who?", "--top-p", "0.5")
     assert (done.code, server.requests) == (2, [])

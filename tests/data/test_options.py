@@ -76,6 +76,8 @@ WRONG = [
     ("seed", True, "an integer"),
     ("seed", -1, "at least 0"),
     ("seed", 2**31, "at most 2147483647"),
+    ("service_tier", "fast", "auto, default, flex, priority"),
+    ("service_tier", ["flex"], "auto, default, flex, priority"),
     ("parallel_tool_calls", False, "without tools"),
     ("reasoning_effort", 3, "a string"),
     ("reasoning_effort", " ", "blank"),
@@ -131,6 +133,7 @@ def test_refusal_has_a_hint(name, value, wanted):
         ("stop", "\n"),
         ("stop", ("END", " ")),
         ("seed", 0),
+        ("service_tier", "flex"),
         ("reasoning_effort", "high"),
         ("reasoning_budget_tokens", 0),
         ("history", []),
@@ -386,3 +389,10 @@ def test_stop_may_be_one_text_or_several(given, texts):
 def test_parallel_tool_calls_is_true_or_false():
     with pytest.raises(ConfigurationError, match="parallel_tool_calls must be True or False"):
         Options(tools=[{"name": "ping"}], parallel_tool_calls="no")
+
+
+@pytest.mark.parametrize(
+    ("asked", "priced"), [(None, "default"), ("auto", "default"), ("default", "default"), ("flex", "flex")]
+)
+def test_tier_that_is_left_to_the_account_is_priced_as_the_default(asked, priced):
+    assert Options(service_tier=asked).priced_tier == priced

@@ -80,6 +80,7 @@ EVERY_OPTION = [
         top_p=0.9,
         stop="END",
         parallel_tool_calls=False,
+        service_tier="auto",
         max_tokens=5000,
         implicit_caching=True,
         history=[{"role": "user", "content": "weather?"}],
@@ -123,6 +124,11 @@ def test_asks_for_a_schema():
     assert encode_body(response_schema={"type": "object"})["output_config"] == {
         "format": {"type": "json_schema", "schema": {"type": "object"}}
     }
+
+
+@pytest.mark.parametrize(("tier", "sent"), [("auto", "auto"), ("default", "standard_only")])
+def test_names_the_tier_in_the_words_of_the_service(tier, sent):
+    assert encode_body(options=Options(service_tier=tier))["service_tier"] == sent
 
 
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}

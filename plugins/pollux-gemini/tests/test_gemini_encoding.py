@@ -64,6 +64,7 @@ EVERY_OPTION = {
     "top_p": 0.9,
     "stop": ["END"],
     "seed": 7,
+    "service_tier": "flex",
     "max_tokens": 50,
     "tools": TOOLS,
     "tool_choice": "required",
@@ -87,6 +88,14 @@ def test_manages_every_field_that_it_writes():
     assert set().union(*bodies) - INFO.managed_fields == {*MANAGED_SUBFIELDS, "tools"}
     for name, managed in MANAGED_SUBFIELDS.items():
         assert set().union(*(body[name] for body in bodies)) == managed
+
+
+@pytest.mark.parametrize(
+    ("tier", "sent"),
+    [("auto", "unspecified"), ("default", "standard"), ("flex", "flex"), ("priority", "priority")],
+)
+def test_names_the_tier_in_the_words_of_the_service(tier, sent):
+    assert encode_body(options=Options(service_tier=tier))["serviceTier"] == sent
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,16 @@ def test_says_how_to_declare_that_a_server_heeds_reasoning_effort(server, config
     assert server.requests[0].json()["reasoning_effort"] == "low"
 
 
+def test_says_how_to_declare_that_a_server_has_tiers(server, config):
+    options = Options(service_tier="flex")
+    with pytest.raises(ConfigurationError, match="ignore service_tier") as caught:
+        run("hi", config=config(), options=options)
+    assert "takes_service_tier" in caught.value.hint
+    server.reply(answer())
+    run("hi", config=config(provider_options={"takes_service_tier": True}), options=options)
+    assert server.requests[0].json()["service_tier"] == "flex"
+
+
 def test_validates_a_typed_answer(server, config):
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     server.reply(answer('```json\n{"age": 7}\n```'), answer('{"age": "seven"}'), answer("no idea"))

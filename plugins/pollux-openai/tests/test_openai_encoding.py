@@ -61,6 +61,7 @@ EVERY_OPTION = Options(
     temperature=0.5,
     top_p=0.9,
     parallel_tool_calls=False,
+    service_tier="flex",
     max_tokens=50,
     reasoning_effort="low",
     history=[{"role": "user", "content": "weather?"}],

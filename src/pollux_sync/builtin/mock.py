@@ -5,6 +5,7 @@
 * Tools: the first turn calls the tool of ``tool_choice``, or the first one, with minimal arguments. The turn after its
   result is text.
 * Reasoning: one line, if the call asks for it.
+* Service tier: the one that the call asks for, if it does.
 * Files: stored under ``mock://uploaded/<name>`` until they are deleted.
 * Caches: kept with their labels until they expire. A call with an expired cache fails as at a provider; others count 10
   cached tokens.
@@ -67,6 +68,7 @@ _SETTINGS = (
     "top_p",
     "stop",
     "seed",
+    "service_tier",
     "parallel_tool_calls",
     "max_tokens",
     "reasoning_effort",
@@ -87,7 +89,7 @@ _INFO = ProviderInfo(
             "top_p",
             "max_tokens",
         ),
-        *("stop", "seed", "parallel_tool_calls"),
+        *("stop", "seed", "service_tier", "parallel_tool_calls"),
         *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching", "cache"),
     },
     sources=(
@@ -297,6 +299,7 @@ class MockProvider:
             tool_calls=calls,
             usage=Usage(**body["usage"]),
             finish_reason="tool_calls" if calls else "stop",
+            service_tier=body.get("service_tier"),
         )
 
     @hookimpl
@@ -396,6 +399,8 @@ def _build_answer(body: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"usage": _USAGE | ({"cached_tokens": 10} if body.get("cache") else {})}
     if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
         answer["reasoning"] = f"mock reasoning about: {_read_first_text(body)}"
+    if body.get("service_tier"):
+        answer["service_tier"] = "default" if body["service_tier"] == "auto" else body["service_tier"]
     tool = _choose_tool(body)
     if tool is not None:
         arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))

@@ -17,7 +17,7 @@ from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
-from pollux_sync.data.options import Options
+from pollux_sync.data.options import Options, ServiceTier
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -159,6 +159,9 @@ def _add_model_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--top-p", type=float, metavar="X")
     group.add_argument("--stop", action="append", metavar="TEXT", help="end an answer before this text; repeatable")
     group.add_argument("--seed", type=int, metavar="N", help="have the model draw alike, as far as it can")
+    group.add_argument(
+        "--service-tier", choices=get_args(ServiceTier), help="how soon the answer is wanted, which decides its price"
+    )
     group.add_argument("--max-tokens", type=int, metavar="N", help="limit the length of an answer")
     group.add_argument("--reasoning-effort", metavar="LEVEL", help="for example low, medium or high")
 

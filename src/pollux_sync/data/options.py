@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
@@ -11,6 +11,7 @@ import attrs
 from pollux_sync import schemas
 from pollux_sync.data.checks import (
     check_bool,
+    check_choice,
     check_int,
     check_json,
     check_number,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
+ServiceTier = Literal["auto", "default", "flex", "priority"]
 #: The largest that all providers take: Gemini's is an int32.
 _MAX_SEED = 2**31 - 1
 
@@ -80,6 +82,8 @@ class Options:
 
     ``stop`` is a text, or several, before which an answer ends. With one ``seed``, from 0 to 2**31 - 1, equal calls get
     answers as alike as the provider can make them. ``parallel_tool_calls=False`` has the model call one tool at a time.
+    ``service_tier="flex"`` is served later for less money, ``"priority"`` sooner for more, ``"default"`` as usual;
+    ``"auto"`` leaves it to the settings of the account.
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
     dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
     a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
@@ -99,6 +103,8 @@ class Options:
     top_p: float | None = _provider_option()
     stop: str | Sequence[str] | None = _provider_option()
     seed: int | None = _provider_option()
+    # A deferred job is a tier of its own.
+    service_tier: ServiceTier | None = _provider_option(refused_by=("defer",))
     reasoning_effort: str | None = _provider_option()
     reasoning_budget_tokens: int | None = _provider_option()
     delivery_mode: str = _core_option(_UNSET_DELIVERY)
@@ -152,6 +158,8 @@ class Options:
         if self.seed is not None:
             check_int("seed", self.seed, minimum=0, maximum=_MAX_SEED)
         self._check_stop()
+        if self.service_tier is not None:
+            check_choice("service_tier", self.service_tier, get_args(ServiceTier))
         if self.reasoning_effort is not None:
             check_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
         if self.reasoning_budget_tokens is not None:
@@ -242,6 +250,11 @@ class Options:
     def stop_texts(self) -> list[str] | None:
         """The texts before which an answer ends, None without any."""
         return [self.stop] if isinstance(self.stop, str) else None if self.stop is None else [*self.stop]
+
+    @property
+    def priced_tier(self) -> str:
+        """The tier by which a call is priced before it is served; "auto" may turn out to be any."""
+        return "default" if self.service_tier in (None, "auto") else self.service_tier
 
     @property
     def wants_conversation(self) -> bool:

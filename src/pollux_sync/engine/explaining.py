@@ -163,7 +163,8 @@ def _find_price(call: Call, input_tokens: int | None, output_tokens: int | None,
     if input_tokens is None or output_tokens is None:
         return None
     total = input_tokens + output_tokens
-    return hooks.price(call.model, Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total))
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total)
+    return hooks.price(call.model, usage, tier=call.options.priced_tier)
 
 
 def _describe_sources(request: Request, calls: Sequence[Call], hooks: Hooks) -> Iterator[ExplainedSource]:

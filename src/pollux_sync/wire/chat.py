@@ -19,7 +19,7 @@ from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.chatcontent import read_content, read_reasoning
 from pollux_sync.wire.faults import HttpError, ReplyError, check_answer
-from pollux_sync.wire.fields import as_text
+from pollux_sync.wire.fields import as_text, read_service_tier
 from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
 from pollux_sync.wire.usage import read_usage
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: The body fields that `encode_chat` writes, which raw provider options may not set.
 CHAT_FIELDS = frozenset(
     {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
-    | {"stop", "seed", "tools", "tool_choice", "parallel_tool_calls", "stream"}
+    | {"stop", "seed", "service_tier", "tools", "tool_choice", "parallel_tool_calls", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -107,8 +107,8 @@ _CALL_EXTRAS = ("extra_content",)
 
 #: What becomes an artifact under its own name, by where the answer has it.
 _ARTIFACTS = (
-    # The whole answer: the tier that served it, and the sources of models that search (Perplexity, xAI).
-    ("service_tier", "citations", "search_results", "related_questions"),
+    # The whole answer: the sources of models that search (Perplexity, xAI).
+    ("citations", "search_results", "related_questions"),
     # The choice: also the stop sequence that ended it (vLLM, SGLang).
     ("logprobs", "stop_reason", "matched_stop"),
     # The message: also the tools that Groq ran, and the documents that Azure found.
@@ -143,6 +143,7 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         "top_p": options.top_p,
         "stop": options.stop_texts,
         "seed": options.seed,
+        "service_tier": options.service_tier,
         dialect.max_tokens_field: options.max_tokens,
         **_encode_tools(options, dialect),
         "parallel_tool_calls": options.parallel_tool_calls,
@@ -327,6 +328,7 @@ def decode_chat(
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
+        service_tier=read_service_tier(body.get("service_tier")),
         provider_state=_build_provider_state(message, raw_calls) if keeps_state else None,
         artifacts=_collect_artifacts(body, choice, message, parts=parts, choices=others),
     )

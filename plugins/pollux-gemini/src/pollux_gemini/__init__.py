@@ -127,7 +127,7 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history", "cache"),
-        *("stop", "seed"),
+        *("stop", "seed", "service_tier"),
     },
     conditions={
         "temperature": "up to 2",

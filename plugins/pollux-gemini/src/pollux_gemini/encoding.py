@@ -29,13 +29,14 @@ MANAGED_SUBFIELDS = {
 }
 #: The body fields that raw provider options must not set: those that `encode` writes as a whole, and the subfields.
 MANAGED_FIELDS = frozenset(
-    {"model", "contents", "systemInstruction", "cachedContent"}
+    {"model", "contents", "systemInstruction", "serviceTier", "cachedContent"}
     | {f"{name}.{inner}" for name, managed in MANAGED_SUBFIELDS.items() for inner in managed}
 )
 #: What to use in place of these fields.
 MANAGED_BY = {
     "contents": "the prompt, sources and history",
     "systemInstruction": "Options(system_instruction=...)",
+    "serviceTier": "Options(service_tier=...)",
     "cachedContent": "Options(cache=...)",
     "generationConfig.temperature": "Options(temperature=...)",
     "generationConfig.topP": "Options(top_p=...)",
@@ -54,6 +55,8 @@ _MAX_TEMPERATURE = 2
 _MAX_STOP_TEXTS = 5
 #: The name of a stored file.
 _FILE_NAME = re.compile(r"files/[^/?#\s]+")
+#: The tiers by the published contract, where "unspecified" leaves it to the service.
+_TIERS = {"auto": "unspecified", "default": "standard", "flex": "flex", "priority": "priority"}
 _CALLING_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
 #: The beginnings of full model names. Any other name is short for models/NAME.
 _COLLECTIONS = ("models/", "tunedModels/", "publishers/", "projects/")
@@ -67,6 +70,7 @@ def encode(call: Call) -> HttpRequest:
         "generationConfig": _encode_generation_config(call),
         "tools": _encode_tools(call),
         "toolConfig": _encode_tool_config(call.options),
+        "serviceTier": _TIERS[call.options.service_tier] if call.options.service_tier else None,
     }
     body.update((name, value) for name, value in settings.items() if value)
     if call.options.cache is not None:

@@ -62,6 +62,10 @@ DIALECT = ChatDialect(
 #: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 
+#: The options that most local servers drop without an error, so that nobody would notice that they have no effect.
+#: They are refused unless the configuration declares by ``takes_...`` that the server uses them.
+DECLARED_OPTIONS = ("reasoning_effort", "service_tier")
+
 #: An address as most local servers have it.
 _EXAMPLE = "http://127.0.0.1:8080/v1"
 INFO = ProviderInfo(
@@ -76,14 +80,19 @@ INFO = ProviderInfo(
     base_url_example=_EXAMPLE,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls"),
+        *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls", "service_tier"),
     },
-    conditions={"reasoning_effort": "with `takes_reasoning_effort`"},
+    conditions={name: f"with `takes_{name}`" for name in DECLARED_OPTIONS},
     config_options=(
         ConfigOption(
             name="takes_reasoning_effort",
             types=(bool,),
             about="the server and the model's template use reasoning_effort, which is refused by default",
+        ),
+        ConfigOption(
+            name="takes_service_tier",
+            types=(bool,),
+            about="the server has tiers and takes service_tier, which is refused by default",
         ),
         ConfigOption(
             name="n_ctx",
@@ -145,16 +154,16 @@ class LocalProvider:
 
     @hookimpl
     def pollux_plan(self, plan: Plan) -> None:
-        """Refuse reasoning_effort unless the configuration declares that the server uses it. The plan is unchanged."""
-        # Most servers drop the field without an error, so that nobody would notice that it has no effect.
+        """Refuse `DECLARED_OPTIONS` that the configuration does not declare. The plan is unchanged."""
         options, config = plan.request.options, plan.request.config
-        declared = config.provider_options.get("takes_reasoning_effort") or config.capabilities.get("reasoning_effort")
-        if options.reasoning_effort is not None and not declared:
-            raise ConfigurationError(
-                "most local servers ignore reasoning_effort",
-                hint="leave it out, or declare that your server uses it: "
-                "Config(provider_options={'takes_reasoning_effort': True})",
-            )
+        for name in DECLARED_OPTIONS:
+            is_declared = config.provider_options.get(f"takes_{name}") or config.capabilities.get(name)
+            if getattr(options, name) is not None and not is_declared:
+                raise ConfigurationError(
+                    f"most local servers ignore {name}",
+                    hint="leave it out, or declare that your server uses it: "
+                    f"Config(provider_options={{'takes_{name}': True}})",
+                )
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

@@ -113,7 +113,7 @@ INFO = ProviderInfo(
     result_types=_INLINE_TYPES,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls"),
+        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls", "service_tier"),
     },
     sources=(
         TEXT_RULE,

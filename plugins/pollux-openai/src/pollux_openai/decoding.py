@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_openai.items import iter_tool_calls, list_contents, list_texts, read_refusal, read_text
 from pollux_openai.replaying import build_provider_state
-from pollux_sync.plugin import FinishReason, Reply, ReplyError, as_text, check_answer, lift_calls, read_usage
+from pollux_sync.plugin import (
+    FinishReason,
+    Reply,
+    ReplyError,
+    as_text,
+    check_answer,
+    lift_calls,
+    read_service_tier,
+    read_usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +65,9 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
+        service_tier=read_service_tier(body.get("service_tier")),
         provider_state=build_provider_state(body, items, call),
-        artifacts=_collect_artifacts(body, items, contents),
+        artifacts=_collect_artifacts(items, contents),
     )
 
 
@@ -90,11 +100,10 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _collect_artifacts(body: Mapping[str, Any], items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
+def _collect_artifacts(items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
     artifacts = {
         "annotations": [note for part in contents for note in part.get("annotations") or ()],
         "items": [item for item in items if item.get("type") not in _ANSWER_TYPES],
         "logprobs": [token for part in contents for token in part.get("logprobs") or ()],
-        "service_tier": body.get("service_tier"),
     }
     return {name: value for name, value in artifacts.items() if value} or None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "stream"}
+    | {"tools", "tool_choice", "parallel_tool_calls", "service_tier", "previous_response_id", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -64,6 +64,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
         "tool_choice": _encode_tool_choice(options.tool_choice),
         "parallel_tool_calls": options.parallel_tool_calls,
+        "service_tier": options.service_tier,
         "previous_response_id": find_previous_response(call),
     }
     # None means the provider's default, which is what a missing field gets.
