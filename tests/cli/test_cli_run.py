@@ -323,6 +323,11 @@ def test_stops_and_a_seed_reach_the_model(cli):
     assert (request["body"]["stop"], request["body"]["seed"]) == (["END", "."], 7)
 
 
+def test_what_is_shown_of_the_thoughts_reaches_the_model(cli):
+    words = ("--reasoning-effort", "low", "--reasoning-summary", "none")
+    assert "reasoning" not in json.loads(cli("run", "--mock", "Who?", *words, "--json").out)
+
+
 def test_the_tier_reaches_the_model(cli):
     done = cli("run", "--mock", "Who?", "--service-tier", "flex", "--json")
     assert json.loads(done.out)["metrics"]["service_tiers"] == ["flex"]

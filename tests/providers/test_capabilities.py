@@ -51,6 +51,11 @@ UNMET = {
     ("anthropic", "top_p"): ({}, {"top_p": 0.5, "temperature": 0.5}, "does not take top_p beside temperature"),
     ("anthropic", "reasoning_effort"): (OLD_CLAUDE, "low", "cannot think"),
     ("anthropic", "reasoning_budget_tokens"): (OLD_CLAUDE, 2048, "cannot think"),
+    ("anthropic", "reasoning_summary"): (
+        {},
+        {"reasoning_summary": "concise", "reasoning_effort": "low"},
+        "takes no reasoning_summary 'concise'",
+    ),
     ("anthropic", "service_tier"): ({}, "flex", "has no service_tier 'flex'"),
     ("gemini", "temperature"): ({}, 2.5, "temperature must be at most 2"),
     ("gemini", "stop"): ({}, {"stop": ["a", "b", "c", "d", "e", "f"]}, "stop takes up to 5 texts"),
@@ -61,6 +66,7 @@ UNMET = {
     ),
     ("gemini", "reasoning_effort"): (OLD_GEMINI, "low", "cannot think"),
     ("gemini", "reasoning_budget_tokens"): (OLD_GEMINI, 2048, "cannot think"),
+    ("gemini", "reasoning_summary"): ({}, "detailed", "takes no reasoning_summary 'detailed'"),
     ("local", "reasoning_effort"): ({"provider_options": {}}, "low", "ignore reasoning_effort"),
     ("local", "service_tier"): ({"provider_options": {}}, "flex", "ignore service_tier"),
 }
@@ -89,6 +95,7 @@ def samples(option, config):
         "max_tokens": [{}, {"max_tokens": 1}, {"max_tokens": 77}],
         "reasoning_effort": [{}, {"reasoning_effort": "low"}, {"reasoning_effort": "high"}],
         "reasoning_budget_tokens": [{}, {"reasoning_budget_tokens": 0}, {"reasoning_budget_tokens": 2048}],
+        "reasoning_summary": [{"reasoning_effort": "low", "reasoning_summary": shown} for shown in ("auto", "none")],
         "history": [{}, {"history": history}, {"continue_from": {STATE_KEY: state}}],
         "cache": [{}, {"cache": cache}],
         "implicit_caching": [{"implicit_caching": False}, {"implicit_caching": True}],

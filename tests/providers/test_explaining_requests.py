@@ -60,6 +60,7 @@ COMBINATIONS = {
     "tools": lambda info: {"tools": [WEATHER, {"name": "ping"}], "tool_choice": {"name": "weather"}},
     "strict tools": lambda info: {"tools": [WEATHER | {"strict": True}], "system_instruction": "Use tools."},
     "effort": lambda info: {"reasoning_effort": "low", "max_tokens": 9000},
+    "hidden thoughts": lambda info: {"reasoning_effort": "low", "reasoning_summary": "none", "max_tokens": 9000},
     "budget": lambda info: {"reasoning_budget_tokens": 2048, "response_schema": SCHEMA},
     "history": lambda info: {"history": TURNS, "tools": [WEATHER]},
     "continued": lambda info: {"continue_from": {STATE_KEY: {"version": 1, "provider": info.name, "history": TURNS}}},

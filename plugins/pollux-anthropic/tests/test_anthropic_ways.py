@@ -138,6 +138,14 @@ def test_passes_raw_fields(server, config):
     assert (body["top_k"], body["metadata"]) == (5, {"user_id": "u"})
 
 
+@pytest.mark.parametrize("settings", [{}, {"reasoning_budget_tokens": 0}])
+def test_refuses_to_show_thoughts_of_a_call_that_does_not_think(server, config, settings):
+    with pytest.raises(ConfigurationError, match="does not think") as caught:
+        run("hi", config=config(), options=Options(reasoning_summary="auto", **settings))
+    assert "set reasoning_effort" in caught.value.hint
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("tier", ["flex", "priority"])
 def test_refuses_a_tier_that_the_service_does_not_have(server, config, tier):
     with pytest.raises(ConfigurationError, match=f"no service_tier '{tier}'") as caught:

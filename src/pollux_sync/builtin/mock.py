@@ -73,6 +73,7 @@ _SETTINGS = (
     "max_tokens",
     "reasoning_effort",
     "reasoning_budget_tokens",
+    "reasoning_summary",
     "implicit_caching",
 )
 
@@ -90,7 +91,7 @@ _INFO = ProviderInfo(
             "max_tokens",
         ),
         *("stop", "seed", "service_tier", "parallel_tool_calls"),
-        *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching", "cache"),
+        *("reasoning_effort", "reasoning_budget_tokens", "reasoning_summary", "history", "implicit_caching", "cache"),
     },
     sources=(
         TEXT_RULE,
@@ -397,7 +398,8 @@ def _encode_part(part: Part) -> dict[str, str]:
 
 def _build_answer(body: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"usage": _USAGE | ({"cached_tokens": 10} if body.get("cache") else {})}
-    if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
+    asks = body.get("reasoning_effort") or body.get("reasoning_budget_tokens") or body.get("reasoning_summary")
+    if asks and body.get("reasoning_summary") != "none":
         answer["reasoning"] = f"mock reasoning about: {_read_first_text(body)}"
     if body.get("service_tier"):
         answer["service_tier"] = "default" if body["service_tier"] == "auto" else body["service_tier"]

@@ -17,7 +17,7 @@ from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
-from pollux_sync.data.options import Options, ServiceTier
+from pollux_sync.data.options import Options, ReasoningSummary, ServiceTier
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -164,6 +164,9 @@ def _add_model_arguments(parser: ArgumentParser) -> None:
     )
     group.add_argument("--max-tokens", type=int, metavar="N", help="limit the length of an answer")
     group.add_argument("--reasoning-effort", metavar="LEVEL", help="for example low, medium or high")
+    group.add_argument(
+        "--reasoning-summary", choices=get_args(ReasoningSummary), help="what the answer shows of the model's thoughts"
+    )
 
 
 def add_provider_arguments(parser: Any) -> None:

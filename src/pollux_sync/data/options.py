@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
 ServiceTier = Literal["auto", "default", "flex", "priority"]
+ReasoningSummary = Literal["auto", "concise", "detailed", "none"]
 #: The largest that all providers take: Gemini's is an int32.
 _MAX_SEED = 2**31 - 1
 
@@ -83,7 +84,8 @@ class Options:
     ``stop`` is a text, or several, before which an answer ends. With one ``seed``, from 0 to 2**31 - 1, equal calls get
     answers as alike as the provider can make them. ``parallel_tool_calls=False`` has the model call one tool at a time.
     ``service_tier="flex"`` is served later for less money, ``"priority"`` sooner for more, ``"default"`` as usual;
-    ``"auto"`` leaves it to the settings of the account.
+    ``"auto"`` leaves it to the settings of the account. ``reasoning_summary`` is what the answer shows of the model's
+    thoughts; ``"none"`` shows nothing, although they are paid for.
     ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
     dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
     a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
@@ -107,6 +109,7 @@ class Options:
     service_tier: ServiceTier | None = _provider_option(refused_by=("defer",))
     reasoning_effort: str | None = _provider_option()
     reasoning_budget_tokens: int | None = _provider_option()
+    reasoning_summary: ReasoningSummary | None = _provider_option()
     delivery_mode: str = _core_option(_UNSET_DELIVERY)
     history: Sequence[dict[str, Any]] | None = _provider_option(refused_by=("defer",))
     continue_from: ResultEnvelope | dict[str, Any] | None = _provider_option(
@@ -123,6 +126,7 @@ class Options:
     def __attrs_post_init__(self) -> None:
         self._check_delivery_mode()
         self._check_texts_and_numbers()
+        self._check_reasoning()
         self._check_tools()
         self._check_conversation()
         self._check_rest()
@@ -160,10 +164,14 @@ class Options:
         self._check_stop()
         if self.service_tier is not None:
             check_choice("service_tier", self.service_tier, get_args(ServiceTier))
+
+    def _check_reasoning(self) -> None:
         if self.reasoning_effort is not None:
             check_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
         if self.reasoning_budget_tokens is not None:
             check_int("reasoning_budget_tokens", self.reasoning_budget_tokens, minimum=0)
+        if self.reasoning_summary is not None:
+            check_choice("reasoning_summary", self.reasoning_summary, get_args(ReasoningSummary))
         if self.reasoning_effort is not None and self.reasoning_budget_tokens is not None:
             raise ConfigurationError(
                 "reasoning_effort and reasoning_budget_tokens exclude each other", hint="keep one of them"

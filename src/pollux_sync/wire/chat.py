@@ -74,7 +74,8 @@ class ChatDialect:
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
     replays reasoning fields on the assistant turns that they came with, ``keeps_call_reasoning`` only on those that
     call tools. ``stored_names`` maps names in stored conversations to those of the reasoning fields. ``effort_path``
-    and ``budget_path`` lead to the body fields of reasoning effort and budget; empty for a server without them.
+    and ``budget_path`` lead to the body fields of reasoning effort and budget, ``summary_path`` to that of the summary
+    and ``exclude_path`` to the one that hides all reasoning; empty for a server without them.
     ``tool_schemas`` is the dialect to which tools' parameters are lowered, and from which arguments are lifted. Without
     ``names_tool``, a tool_choice that names a tool is sent as that tool alone, required.
     """
@@ -89,6 +90,8 @@ class ChatDialect:
     stored_names: Mapping[str, str] = attrs.field(factory=dict)
     effort_path: tuple[str, ...] = ()
     budget_path: tuple[str, ...] = ()
+    summary_path: tuple[str, ...] = ()
+    exclude_path: tuple[str, ...] = ()
     tool_schemas: SchemaDialect | None = None
     names_tool: bool = True
 
@@ -154,19 +157,27 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
 
 
 def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
-    """Return the body field of effort or budget, which exclude each other."""
-    if options.reasoning_effort is not None:
-        return _nest_value(dialect.effort_path, options.reasoning_effort)
-    if options.reasoning_budget_tokens is not None:
-        return _nest_value(dialect.budget_path, options.reasoning_budget_tokens)
-    return {}
+    """Return the body fields of effort or budget, which exclude each other, and of what the answer shows."""
+    summary, is_hidden = options.reasoning_summary, options.reasoning_summary == "none"
+    settings = (
+        (dialect.effort_path, options.reasoning_effort),
+        (dialect.budget_path, options.reasoning_budget_tokens),
+        (dialect.summary_path, None if is_hidden else summary),
+        (dialect.exclude_path, is_hidden or None),
+    )
+    fields: dict[str, Any] = {}
+    for path, value in settings:
+        if path and value is not None:
+            _set_nested(fields, path, value)
+    return fields
 
 
-def _nest_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """Return ``value`` inside the objects that ``path`` names; an empty dict without a path."""
-    if not path:
-        return {}
-    return {path[0]: _nest_value(path[1:], value) if path[1:] else value}
+def _set_nested(fields: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a value inside the objects that ``path`` names."""
+    *outer, name = path
+    for step in outer:
+        fields = fields.setdefault(step, {})
+    fields[name] = value
 
 
 def _encode_messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,8 @@ MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "system": "Options(system_instruction=...)",
     "stop_sequences": "Options(stop=[...])",
-    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
+    "Options(reasoning_summary=...) for its display",
     "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
     "cache_control": "Options(implicit_caching=True), which keeps the service's time to live",
     "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",

@@ -127,7 +127,7 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history", "cache"),
-        *("stop", "seed", "service_tier"),
+        *("stop", "seed", "service_tier", "reasoning_summary"),
     },
     conditions={
         "temperature": "up to 2",
@@ -135,6 +135,7 @@ INFO = ProviderInfo(
         "response_schema": "before Gemini 3 not beside tools",
         "reasoning_effort": "models that think",
         "reasoning_budget_tokens": "models that think",
+        "reasoning_summary": "`auto` or `none`, of models that think",
     },
     config_options=(
         ConfigOption(

@@ -45,7 +45,8 @@ MANAGED_BY = {
     "generationConfig.maxOutputTokens": "Options(max_tokens=...)",
     "generationConfig.responseMimeType": "Options(response_schema=...)",
     "generationConfig.responseJsonSchema": "Options(response_schema=...)",
-    "generationConfig.thinkingConfig": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "generationConfig.thinkingConfig": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
+    "Options(reasoning_summary=...) for includeThoughts",
     "toolConfig.functionCallingConfig": "Options(tool_choice=...)",
 }
 #: The fields that countTokens of Vertex AI takes.

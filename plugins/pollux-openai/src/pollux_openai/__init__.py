@@ -114,6 +114,7 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls", "service_tier"),
+        "reasoning_summary",
     },
     sources=(
         TEXT_RULE,

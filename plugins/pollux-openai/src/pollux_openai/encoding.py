@@ -21,7 +21,7 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pollux_sync.plugin import Call, Part, SchemaDialect, Turn
+    from pollux_sync.plugin import Call, Options, Part, SchemaDialect, Turn
 
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
@@ -34,7 +34,7 @@ MANAGED_BY = {
     "input": "the prompt, sources and history",
     "instructions": "Options(system_instruction=...)",
     "max_output_tokens": "Options(max_tokens=...)",
-    "reasoning": "Options(reasoning_effort=...)",
+    "reasoning": "Options(reasoning_effort=...) and Options(reasoning_summary=...)",
     "text": "Options(response_schema=...), which sets its format; nothing else of it can be set",
     "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",
     "previous_response_id": "Options(continue_from=...)",
@@ -50,7 +50,6 @@ _COUNTED = frozenset(
 def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     """Encode a call. Raises ConfigurationError for a part that the API cannot carry."""
     options = call.options
-    effort = options.reasoning_effort
     body = {
         "model": call.model,
         "input": list(_encode_input(call)),
@@ -58,8 +57,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "temperature": options.temperature,
         "top_p": options.top_p,
         "max_output_tokens": options.max_tokens,
-        # Without "summary" the model reasons, but the answer shows nothing of it.
-        "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
+        "reasoning": _encode_reasoning(options),
         "text": _encode_format(call.response_schema),
         "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
         "tool_choice": _encode_tool_choice(options.tool_choice),
@@ -147,6 +145,14 @@ def _encode_part(part: Part) -> dict[str, Any]:
         f"the Responses API cannot carry {part.source.identifier!r} as {type(part).__name__}",
         hint="pass it with Source.from_file",
     )
+
+
+def _encode_reasoning(options: Options) -> dict[str, Any] | None:
+    effort, summary = options.reasoning_effort, options.reasoning_summary
+    # Without "summary" the model reasons, but the answer shows nothing of it.
+    shown = summary or ("auto" if effort else "none")
+    fields = {"effort": effort, "summary": None if shown == "none" else shown}
+    return {name: value for name, value in fields.items() if value} or None
 
 
 def _encode_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
-        *("stop", "seed", "parallel_tool_calls", "service_tier"),
+        *("stop", "seed", "parallel_tool_calls", "service_tier", "reasoning_summary"),
     },
     config_options=(
         ConfigOption(name="site_url", types=(str,), about="your site's address, for OpenRouter's rankings"),

@@ -41,6 +41,9 @@ DIALECT = ChatDialect(
     stored_names={"openrouter_reasoning": "reasoning", "openrouter_reasoning_details": "reasoning_details"},
     effort_path=("reasoning", "effort"),
     budget_path=("reasoning", "max_tokens"),
+    summary_path=("reasoning", "summary"),
+    # https://openrouter.ai/docs/use-cases/reasoning-tokens
+    exclude_path=("reasoning", "exclude"),
     tool_schemas=STRICT,
 )
 
@@ -49,7 +52,8 @@ DIALECT = ChatDialect(
 MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 #: What to use in place of these fields where no option has the same name.
 MANAGED_BY = CHAT_MANAGED_BY | {
-    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
+    "Options(reasoning_summary=...) for its summary and exclude",
     "tools": "Options(tools=[...]), which takes functions alone; for web search pass the raw field plugins, "
     "[{'id': 'web'}]",
 }
