@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, check_answer, classify_error
     from pollux_sync.wire.fields import as_text, read_count, read_service_tier
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
+    from pollux_sync.wire.jsonmode import find_json_word_problem
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
     from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
     from pollux_sync.wire.paging import iter_pages
@@ -264,6 +265,7 @@ _HOMES = {
     "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "check_answer", "classify_error"),
     "wire.fields": ("as_text", "read_count", "read_service_tier"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
+    "wire.jsonmode": ("find_json_word_problem",),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
     "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
     "wire.paging": ("iter_pages",),
@@ -408,6 +410,7 @@ __all__ = [
     "error_message",
     "find_client_problem",
     "find_error",
+    "find_json_word_problem",
     "find_marked_jobs",
     "find_model_row",
     "find_strict_problem",

@@ -498,6 +498,15 @@ def test_typed_answer_is_printed_as_a_line_of_json(cli):
     )
 
 
+def test_any_object_can_be_asked_for(cli):
+    assert cli("run", "--mock", "Who?", "--json-object").out == "{}\n"
+
+
+def test_any_object_and_a_schema_exclude_each_other(cli):
+    done = cli("run", "--mock", "Who?", "--json-object", "--schema", "name")
+    assert (done.code, "not allowed with" in done.err) == (2, True)
+
+
 def test_schema_can_be_a_file(folder, cli):
     (folder / "schema.json").write_text('{"type": "array", "items": {"type": "integer"}, "minItems": 1}')
     assert cli("run", "--mock", "Who?", "--schema", "schema.json").out == "[0]\n"

@@ -134,6 +134,7 @@ def test_refusal_has_a_hint(name, value, wanted):
         ("stop", "\n"),
         ("stop", ("END", " ")),
         ("seed", 0),
+        ("response_schema", dict),
         ("service_tier", "flex"),
         ("reasoning_effort", "high"),
         ("reasoning_summary", "concise"),
@@ -398,3 +399,8 @@ def test_parallel_tool_calls_is_true_or_false():
 )
 def test_tier_that_is_left_to_the_account_is_priced_as_the_default(asked, priced):
     assert Options(service_tier=asked).priced_tier == priced
+
+
+@pytest.mark.parametrize(("given", "is_wanted"), [(dict, True), (dict[str, int], False), ({"type": "object"}, False)])
+def test_only_the_type_itself_asks_for_any_object(given, is_wanted):
+    assert Options(response_schema=given).wants_json_object is is_wanted

@@ -47,6 +47,7 @@ OLD_CLAUDE, OLD_GEMINI = {"model": "claude-3-5-haiku"}, {"model": "gemini-2.0-fl
 #: For each condition that a provider declares: a configuration and a value (or several options) that do not meet it,
 #: and what is refused.
 UNMET = {
+    ("anthropic", "response_schema"): ({}, dict, "has no JSON mode"),
     ("anthropic", "temperature"): ({}, 1.5, "temperature must be at most 1"),
     ("anthropic", "top_p"): ({}, {"top_p": 0.5, "temperature": 0.5}, "does not take top_p beside temperature"),
     ("anthropic", "reasoning_effort"): (OLD_CLAUDE, "low", "cannot think"),
@@ -67,6 +68,9 @@ UNMET = {
     ("gemini", "reasoning_effort"): (OLD_GEMINI, "low", "cannot think"),
     ("gemini", "reasoning_budget_tokens"): (OLD_GEMINI, 2048, "cannot think"),
     ("gemini", "reasoning_summary"): ({}, "detailed", "takes no reasoning_summary 'detailed'"),
+    ("local", "response_schema"): ({"base_url": "https://api.openai.com/v1"}, dict, "needs the word JSON"),
+    ("openai", "response_schema"): ({}, dict, "needs the word JSON"),
+    ("openrouter", "response_schema"): ({"model": "openai/gpt-5-mini"}, dict, "needs the word JSON"),
     ("local", "reasoning_effort"): ({"provider_options": {}}, "low", "ignore reasoning_effort"),
     ("local", "service_tier"): ({"provider_options": {}}, "flex", "ignore service_tier"),
 }

@@ -57,6 +57,10 @@ COMBINATIONS = {
     "one tool at a time": lambda info: {"tools": [WEATHER], "parallel_tool_calls": False},
     "instruction": lambda info: {"system_instruction": 'Be brief,\nand say "it\'s" ☃ $HOME `pwd` \\.'},
     "schema": lambda info: {"response_schema": SCHEMA},
+    "any object": lambda info: {
+        "response_schema": dict if info.has_json_mode else SCHEMA,
+        "system_instruction": "Answer as JSON.",
+    },
     "tools": lambda info: {"tools": [WEATHER, {"name": "ping"}], "tool_choice": {"name": "weather"}},
     "strict tools": lambda info: {"tools": [WEATHER | {"strict": True}], "system_instruction": "Use tools."},
     "effort": lambda info: {"reasoning_effort": "low", "max_tokens": 9000},

@@ -224,3 +224,10 @@ def test_needs_a_base_url_or_a_model_file():
 def test_says_when_the_model_file_is_missing():
     with pytest.raises(ConfigurationError, match=r"no model file at nowhere\.gguf"):
         Config(provider="local", model="nowhere.gguf")
+
+
+def test_returns_any_object_in_json_mode(server, config):
+    server.reply(answer('{"name": "Ada", "born": 1815}'))
+    result = run("Who?", config=config(), options=Options(response_schema=dict))
+    assert server.requests[0].json()["response_format"] == {"type": "json_object"}
+    assert result["structured"] == [{"name": "Ada", "born": 1815}]

@@ -145,3 +145,10 @@ def test_both_ways_give_equal_replies(server):
     bodies = [request.json() for request in server.requests]
     assert bodies[0] == bodies[1]
     assert results[0] == results[1]
+
+
+def test_returns_any_object_in_json_mode(server, config):
+    server.reply(answer(message('{"name": "Ada", "born": 1815}')))
+    result = run("Who? Answer as JSON.", config=config(), options=Options(response_schema=dict))
+    assert server.requests[0].json()["text"] == {"format": {"type": "json_object"}}
+    assert result["structured"] == [{"name": "Ada", "born": 1815}]

@@ -1,7 +1,7 @@
 """The mock provider. It answers every kind of call offline, by these rules.
 
 * Text: ``echo: `` and the first 100 characters of the first text that is not blank: sources, prompt, then history.
-* Response schema: a minimal instance of it.
+* Response schema: a minimal instance of it; in JSON mode an empty object.
 * Tools: the first turn calls the tool of ``tool_choice``, or the first one, with minimal arguments. The turn after its
   result is text.
 * Reasoning: one line, if the call asks for it.
@@ -120,6 +120,7 @@ _INFO = ProviderInfo(
         "parts": "sources",
         "prompt": "the prompt",
     },
+    has_json_mode=True,
     # The limit of Gemini's caches, so that a label is refused as it would be there.
     cache_labels=CacheLabels(
         max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent"
@@ -249,7 +250,7 @@ class MockProvider:
             "prompt": call.prompt,
             "tools": [dict(tool) for tool in options.tools or ()],
             "tool_choice": options.tool_choice,
-            "schema": call.response_schema,
+            "schema": {"type": "object"} if options.wants_json_object else call.response_schema,
             "cache": options.cache and options.cache.name,
         }
         return HttpRequest(path="/mock", body=body | {name: getattr(options, name) for name in _SETTINGS})

@@ -137,7 +137,11 @@ def add_question_arguments(parser: ArgumentParser) -> None:
         help="introduce each of several texts by its name; default: yes",
     )
     group.add_argument("--system", dest="system_instruction", metavar="TEXT", help="the system instruction")
-    group.add_argument(
+    answers = group.add_mutually_exclusive_group()
+    answers.add_argument(
+        "--json-object", dest="response_schema", action="store_const", const=dict, help="ask for any JSON object"
+    )
+    answers.add_argument(
         "--schema",
         dest="response_schema",
         metavar="FIELDS|FILE",
@@ -307,7 +311,7 @@ def _build_config(arguments: Namespace) -> Config:
 def _build_options(arguments: Namespace) -> Options:
     fields = read_fields(arguments, Options)
     # Not a `type` of argparse, which would replace the message and the hint by its own "invalid value".
-    if "response_schema" in fields:
+    if isinstance(fields.get("response_schema"), str):
         fields["response_schema"] = read_schema(fields["response_schema"])
     return Options(**fields)
 

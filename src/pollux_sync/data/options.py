@@ -85,15 +85,15 @@ class Options:
     answers as alike as the provider can make them. ``parallel_tool_calls=False`` has the model call one tool at a time.
     ``service_tier="flex"`` is served later for less money, ``"priority"`` sooner for more, ``"default"`` as usual;
     ``"auto"`` leaves it to the settings of the account. ``reasoning_summary`` is what the answer shows of the model's
-    thoughts; ``"none"`` shows nothing, although they are paid for.
-    ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
-    dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``. ``history`` is
-    a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
-    texts of one call without the tags that name them. ``on_error="raise"`` raises the first error; ``"keep"`` returns
-    the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer that does not fit the schema
-    is requested again; the usage includes these requests. ``provider_options`` are raw request fields by provider
-    name; an object among them is merged into the request's own. ``delivery_mode`` is deprecated: call ``defer``
-    instead.
+    thoughts; ``"none"`` shows nothing, although they are paid for. ``response_schema`` takes an attrs class, a
+    dataclass, a TypedDict, a Pydantic model or a JSON Schema dict; ``dict`` itself asks for any JSON object, in the
+    provider's JSON mode without a schema. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?,
+    "strict"?}``. ``history`` is a list of dicts with a ``role``, ``continue_from`` is an earlier envelope.
+    ``label_sources=False`` sends several texts of one call without the tags that name them. ``on_error="raise"`` raises
+    the first error; ``"keep"`` returns the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an
+    answer that does not fit the schema is requested again; the usage includes these requests. ``provider_options`` are
+    raw request fields by provider name; an object among them is merged into the request's own. ``delivery_mode`` is
+    deprecated: call ``defer`` instead.
     """
 
     system_instruction: str | None = _provider_option()
@@ -268,6 +268,11 @@ class Options:
     def wants_conversation(self) -> bool:
         """True if the caller opted in to conversation state; an empty history does so too."""
         return self.history is not None or self.continue_from is not None
+
+    @property
+    def wants_json_object(self) -> bool:
+        """True if the answer is to be any JSON object: JSON mode, without a schema."""
+        return self.response_schema is dict
 
     def response_schema_json(self) -> dict[str, Any] | None:
         """Return the response schema as JSON Schema, or None without one."""

@@ -150,7 +150,7 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         dialect.max_tokens_field: options.max_tokens,
         **_encode_tools(options, dialect),
         "parallel_tool_calls": options.parallel_tool_calls,
-        "response_format": _encode_response_format(call.response_schema, dialect),
+        "response_format": _encode_response_format(call, dialect),
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
     return HttpRequest(path=dialect.path, body=body | _encode_reasoning(options, dialect))
@@ -300,10 +300,14 @@ def _encode_tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any
     return {"type": "function", "function": {**function, "parameters": parameters}}
 
 
-def _encode_response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:
-    if schema is None:
+def _encode_response_format(call: Call, dialect: ChatDialect) -> dict[str, Any] | None:
+    if call.options.wants_json_object:
+        return {"type": "json_object"}
+    if call.response_schema is None:
         return None
-    named = {"name": "answer", "schema": dict(schema)} | ({"strict": True} if dialect.strict_schema else {})
+    named = {"name": "answer", "schema": dict(call.response_schema)} | (
+        {"strict": True} if dialect.strict_schema else {}
+    )
     return {"type": "json_schema", "json_schema": named}
 
 

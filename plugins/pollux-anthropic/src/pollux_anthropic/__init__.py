@@ -122,6 +122,7 @@ INFO = ProviderInfo(
         *("stop", "parallel_tool_calls", "service_tier", "reasoning_summary"),
     },
     conditions={
+        "response_schema": "yes, except `dict`",
         "temperature": "up to 1",
         "top_p": "from Claude 4.5 on not beside temperature",
         "reasoning_effort": "models that think",

@@ -159,6 +159,7 @@ INFO = ProviderInfo(
     tool_names=_TOOL_NAMES,
     cache_labels=caching.LABELS,
     schema_dialect=JSON_SCHEMA,
+    has_json_mode=True,
     deferred=batching.LIMITS,
 )
 

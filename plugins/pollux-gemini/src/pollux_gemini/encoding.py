@@ -165,7 +165,7 @@ def _encode_generation_config(call: Call) -> Json:
         "stopSequences": options.stop_texts,
         "seed": options.seed,
         "maxOutputTokens": options.max_tokens,
-        "responseMimeType": None if schema is None else "application/json",
+        "responseMimeType": "application/json" if schema is not None or options.wants_json_object else None,
         "responseJsonSchema": None if schema is None else dict(schema),
         "thinkingConfig": encode_thinking(call),
     }

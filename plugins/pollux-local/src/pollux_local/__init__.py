@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_local.dialects import DECLARED_OPTIONS, DIALECT, SCHEMAS, find_problem
 from pollux_local.explaining import classify_local_error
 from pollux_local.services import MODELS_REQUEST, check_server, decode_models
 from pollux_sync.plugin import (
@@ -17,14 +17,12 @@ from pollux_sync.plugin import (
     CHAT_MANAGED_BY,
     TEXT_FILE_RULE,
     TEXT_RULE,
-    ChatDialect,
     ConfigOption,
     ConfigurationError,
     HttpRequest,
     HttpResponse,
     Problem,
     ProviderInfo,
-    SchemaDialect,
     SourceRule,
     decode_chat,
     encode_chat,
@@ -32,39 +30,13 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
-
-#: llama.cpp answers 400 to a closed tuple and to a boolean schema, so tuples are sent as objects, which every server
-#: enforces.
-SCHEMAS = SchemaDialect(
-    name="local",
-    allows_tuples=False,
-    as_of=date(2026, 11, 21),
-    docs="https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md",
-)
-
-#: Chat Completions as local servers understand it; they ignore fields that they do not support. llama.cpp compiles the
-#: schemas of tools to grammars too, so they are lowered alike. It treats a tool_choice that names a tool as "auto", so
-#: that tool alone is sent, as required. The templates of some models refuse a second system message, and turns that do
-#: not alternate. Models that think between calls of tools need their reasoning again, and DeepSeek refuses the results
-#: without it (https://api-docs.deepseek.com/guides/thinking_mode); without calls it must not be sent.
-DIALECT = ChatDialect(
-    effort_path=("reasoning_effort",),
-    tool_schemas=SCHEMAS,
-    names_tool=False,
-    merges_turns=True,
-    keeps_call_reasoning=True,
-)
 
 #: The images that local servers read: llama.cpp decodes them with stb_image (JPEG, PNG, GIF, BMP), Ollama with Go's
 #: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
 _IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
-
-#: The options that most local servers drop without an error, so that nobody would notice that they have no effect.
-#: They are refused unless the configuration declares by ``takes_...`` that the server uses them.
-DECLARED_OPTIONS = ("reasoning_effort", "service_tier")
 
 #: An address as most local servers have it.
 _EXAMPLE = "http://127.0.0.1:8080/v1"
@@ -82,7 +54,10 @@ INFO = ProviderInfo(
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls", "service_tier"),
     },
-    conditions={name: f"with `takes_{name}`" for name in DECLARED_OPTIONS},
+    conditions={
+        "response_schema": "yes; `dict` at OpenAI's own hosts with the word JSON in the texts",
+        **{name: f"with `takes_{name}`" for name in DECLARED_OPTIONS},
+    },
     config_options=(
         ConfigOption(
             name="takes_reasoning_effort",
@@ -129,6 +104,7 @@ INFO = ProviderInfo(
     managed_fields=CHAT_FIELDS | {"reasoning_effort"},
     managed_by=CHAT_MANAGED_BY,
     schema_dialect=SCHEMAS,
+    has_json_mode=True,
     resends_stale=True,
 )
 
@@ -152,18 +128,14 @@ class LocalProvider:
 
         return open_embedded_client(Path(config.model), config, INFO)
 
-    @hookimpl
-    def pollux_plan(self, plan: Plan) -> None:
-        """Refuse `DECLARED_OPTIONS` that the configuration does not declare. The plan is unchanged."""
-        options, config = plan.request.options, plan.request.config
-        for name in DECLARED_OPTIONS:
-            is_declared = config.provider_options.get(f"takes_{name}") or config.capabilities.get(name)
-            if getattr(options, name) is not None and not is_declared:
-                raise ConfigurationError(
-                    f"most local servers ignore {name}",
-                    hint="leave it out, or declare that your server uses it: "
-                    f"Config(provider_options={{'takes_{name}': True}})",
-                )
+    @hookimpl(wrapper=True)
+    def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
+        """Refuse what the server would ignore or refuse."""
+        planned = yield
+        problem = find_problem(planned)
+        if problem is not None:
+            raise ConfigurationError(problem.message, hint=problem.hint)
+        return planned
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

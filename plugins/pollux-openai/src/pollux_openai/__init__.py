@@ -37,6 +37,7 @@ from pollux_sync.plugin import (
     SourceRule,
     ToolNames,
     find_client_problem,
+    find_json_word_problem,
     find_strict_problem,
     hookimpl,
     read_count,
@@ -116,6 +117,7 @@ INFO = ProviderInfo(
         *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls", "service_tier"),
         "reasoning_summary",
     },
+    conditions={"response_schema": "yes; `dict` with the word JSON in the texts"},
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
@@ -133,6 +135,7 @@ INFO = ProviderInfo(
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
     schema_dialect=STRICT,
+    has_json_mode=True,
     deferred=LIMITS,
 )
 
@@ -157,7 +160,11 @@ class OpenAIProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return find_background_problem(call) or find_strict_problem(call.options.tools or (), STRICT)
+        return (
+            find_background_problem(call)
+            or find_json_word_problem(call)
+            or find_strict_problem(call.options.tools or (), STRICT)
+        )
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

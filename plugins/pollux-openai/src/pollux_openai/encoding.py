@@ -58,7 +58,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "top_p": options.top_p,
         "max_output_tokens": options.max_tokens,
         "reasoning": _encode_reasoning(options),
-        "text": _encode_format(call.response_schema),
+        "text": _encode_format(call),
         "tools": [_encode_tool(tool, dialect) for tool in options.tools] if options.tools else None,
         "tool_choice": _encode_tool_choice(options.tool_choice),
         "parallel_tool_calls": options.parallel_tool_calls,
@@ -155,11 +155,14 @@ def _encode_reasoning(options: Options) -> dict[str, Any] | None:
     return {name: value for name, value in fields.items() if value} or None
 
 
-def _encode_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if schema is None:
+def _encode_format(call: Call) -> dict[str, Any] | None:
+    if call.options.wants_json_object:
+        return {"format": {"type": "json_object"}}
+    if call.response_schema is None:
         return None
     # The API requires a name for the format. Ours has no meaning.
-    return {"format": {"type": "json_schema", "name": "answer", "schema": dict(schema), "strict": True}}
+    schema = dict(call.response_schema)
+    return {"format": {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}}
 
 
 def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:

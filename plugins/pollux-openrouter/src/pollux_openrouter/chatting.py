@@ -47,6 +47,9 @@ DIALECT = ChatDialect(
     tool_schemas=STRICT,
 )
 
+#: How the names of OpenAI's models begin, which want the word JSON in JSON mode.
+OPENAI_MODELS = "openai/"
+
 #: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
 #: contradict the effort in `reasoning`.
 MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
