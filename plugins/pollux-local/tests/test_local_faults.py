@@ -231,3 +231,14 @@ def test_returns_any_object_in_json_mode(server, config):
     result = run("Who?", config=config(), options=Options(response_schema=dict))
     assert server.requests[0].json()["response_format"] == {"type": "json_object"}
     assert result["structured"] == [{"name": "Ada", "born": 1815}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"), [({}, "max_tokens"), ({"takes_max_completion_tokens": True}, "max_completion_tokens")]
+)
+def test_limits_an_answer_by_the_field_that_the_host_takes(server, config, settings, field):
+    server.reply(answer(), answer())
+    reach = config(provider_options=settings)
+    run_many(["a", "b"], config=reach, options=Options(max_tokens=7))
+    for request in server.requests:
+        assert {name: value for name, value in request.json().items() if "tokens" in name} == {field: 7}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_local.dialects import DECLARED_OPTIONS, DIALECT, SCHEMAS, find_problem
+from pollux_local.dialects import DECLARED_OPTIONS, DIALECT, SCHEMAS, choose_dialect, find_problem, mark_calls
 from pollux_local.explaining import classify_local_error
 from pollux_local.services import MODELS_REQUEST, check_server, decode_models
 from pollux_sync.plugin import (
@@ -68,6 +68,11 @@ INFO = ProviderInfo(
             name="takes_service_tier",
             types=(bool,),
             about="the server has tiers and takes service_tier, which is refused by default",
+        ),
+        ConfigOption(
+            name="takes_max_completion_tokens",
+            types=(bool,),
+            about="the limit is sent as max_completion_tokens in place of max_tokens, by default False",
         ),
         ConfigOption(
             name="n_ctx",
@@ -130,16 +135,16 @@ class LocalProvider:
 
     @hookimpl(wrapper=True)
     def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
-        """Refuse what the server would ignore or refuse."""
+        """Refuse what the server would ignore or refuse, and mark the calls of a server with the newer dialect."""
         planned = yield
         problem = find_problem(planned)
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
-        return planned
+        return mark_calls(planned)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
-        return encode_chat(call, DIALECT)
+        return encode_chat(call, choose_dialect(call))
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:

@@ -6,10 +6,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import attrs
+
 from pollux_sync.plugin import ChatDialect, Problem, SchemaDialect, find_json_word_problem
 
 if TYPE_CHECKING:
-    from pollux_sync.plugin import Plan
+    from pollux_sync.plugin import Call, Plan
 
 #: llama.cpp answers 400 to a closed tuple and to a boolean schema, so tuples are sent as objects, which every server
 #: enforces.
@@ -32,11 +34,30 @@ DIALECT = ChatDialect(
     merges_turns=True,
     keeps_call_reasoning=True,
 )
+#: The dialect of hosts that have the newer name alone, such as OpenAI for its reasoning models.
+_NEWER_DIALECT = attrs.evolve(DIALECT, max_tokens_field="max_completion_tokens")
+#: Marks the calls of such a host, among their capabilities: an encoder sees its call, and no configuration.
+_MARK = "max_completion_tokens"
+
 #: The options that most local servers drop without an error, so that nobody would notice that they have no effect.
 #: They are refused unless the configuration declares by ``takes_...`` that the server uses them.
 DECLARED_OPTIONS = ("reasoning_effort", "service_tier")
 #: The ends of the hosts of OpenAI's own service, which wants the word JSON in JSON mode.
 _OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com")
+
+
+def choose_dialect(call: Call) -> ChatDialect:
+    """Return the dialect of a call's server."""
+    return _NEWER_DIALECT if call.capabilities.get(_MARK) else DIALECT
+
+
+def mark_calls(plan: Plan) -> Plan:
+    """Return the plan with calls for which `choose_dialect` returns the dialect that the configuration declares."""
+    config = plan.request.config
+    if not config.provider_options.get("takes_max_completion_tokens"):
+        return plan
+    capabilities = {**config.capabilities, _MARK: True}
+    return attrs.evolve(plan, calls=tuple(attrs.evolve(call, capabilities=capabilities) for call in plan.calls))
 
 
 def find_problem(plan: Plan) -> Problem | None:
