@@ -10,9 +10,9 @@ model = Script("Good evening.")
 config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[model])
 
 # Options: fields of this request, by provider name. Those of other providers wait until one of them is asked.
-options = Options(provider_options={"openai": {"service_tier": "flex"}, "openrouter": {"top_k": 5}})
+options = Options(provider_options={"openai": {"truncation": "auto"}, "openrouter": {"top_k": 5}})
 run("Good morning.", config=config, options=options)
-print({name: model.requests[0].get(name) for name in ("service_tier", "top_k")})
+print({name: model.requests[0].get(name) for name in ("truncation", "top_k")})
 
 # Config: settings of the provider itself. Its plugin declares them, so that what it does not know is refused.
 try:
@@ -21,6 +21,6 @@ except ConfigurationError as error:
     print(error)
 
 # prints:
-# {'service_tier': 'flex', 'top_k': None}
+# {'truncation': 'auto', 'top_k': None}
 # provider 'openrouter' has no option 'sight_url'
 #   hint: it declares: app_name, check_catalogue, site_url

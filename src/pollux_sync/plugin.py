@@ -137,9 +137,10 @@ if TYPE_CHECKING:
     from pollux_sync.wire.clocks import convert_to_server_time
     from pollux_sync.wire.errorbodies import error_code, error_message, find_error
     from pollux_sync.wire.faults import HttpError, ReplyError, SizeLimitError, check_answer, classify_error
-    from pollux_sync.wire.fields import as_text, list_objects, read_count
+    from pollux_sync.wire.fields import as_text, list_objects, read_count, read_service_tier
     from pollux_sync.wire.hosted import HostedForm, declare_hosted_tools, encode_hosted_tool, fill_form
     from pollux_sync.wire.http import STREAM_HEADERS, HttpClient, SecretHeader, open_client
+    from pollux_sync.wire.jsonmode import find_json_word_problem
     from pollux_sync.wire.lists import read_list, read_objects, require_objects
     from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs
     from pollux_sync.wire.paging import iter_pages
@@ -267,9 +268,10 @@ _HOMES = {
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
     "wire.faults": ("HttpError", "ReplyError", "SizeLimitError", "check_answer", "classify_error"),
-    "wire.fields": ("as_text", "list_objects", "read_count"),
+    "wire.fields": ("as_text", "list_objects", "read_count", "read_service_tier"),
     "wire.hosted": ("HostedForm", "declare_hosted_tools", "encode_hosted_tool", "fill_form"),
     "wire.http": ("STREAM_HEADERS", "HttpClient", "SecretHeader", "open_client"),
+    "wire.jsonmode": ("find_json_word_problem",),
     "wire.lists": ("read_list", "read_objects", "require_objects"),
     "wire.lookups": ("ListedJob", "choose_job", "find_marked_jobs"),
     "wire.paging": ("iter_pages",),
@@ -422,6 +424,7 @@ __all__ = [
     "fill_form",
     "find_client_problem",
     "find_error",
+    "find_json_word_problem",
     "find_marked_jobs",
     "find_model_row",
     "find_strict_problem",
@@ -444,6 +447,7 @@ __all__ = [
     "read_rate_limits",
     "read_response",
     "read_sdk_lines",
+    "read_service_tier",
     "read_until_complete",
     "read_usage",
     "redact_secret",

@@ -55,6 +55,14 @@ def test_answers_one_prompt(server, config):
     assert result["diagnostics"]["raw_responses"][0]["text"] == "four"
 
 
+def test_shows_the_tiers_that_served_if_any_was_reported():
+    config = mock(Reply(text="a"), Reply(text="b", service_tier="flex"), request_concurrency=1)
+    result = run_many(["a", "b"], config=config)
+    assert result["metrics"]["service_tiers"] == [None, "flex"]
+    assert result["diagnostics"]["raw_responses"][1]["service_tier"] == "flex"
+    assert "service_tiers" not in run("a", config=mock(Reply(text="a")))["metrics"]
+
+
 def test_leaves_out_fields_that_no_call_reported(server, config):
     server.reply(build_answer())
     result = run("hi", config=config())

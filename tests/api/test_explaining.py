@@ -336,6 +336,19 @@ def test_price_is_that_of_the_input_up_to_that_of_the_longest_answers():
     assert "  price: about 0.3 to 4.3 US dollars" in str(explanation)
 
 
+def test_price_is_that_of_the_tier_asked_for():
+    tiers = []
+
+    class Tiers:
+        @hookimpl
+        def pollux_price(self, tier):
+            tiers.append(tier)
+
+    for options in (Options(), Options(service_tier="flex")):
+        explain("p", config=attrs.evolve(MOCK, plugins=[Tiers()]), options=options)
+    assert tiers == ["default", "flex"]
+
+
 def test_price_of_answers_without_a_limit_is_not_known():
     explanation, _ = explain_with_prices("p" * 4)
     assert (explanation.lowest_price, explanation.highest_price) == (Decimal("0.1"), None)

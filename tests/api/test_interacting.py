@@ -384,6 +384,13 @@ def test_several_answers_are_an_output_each():
     assert second.continuation.to_dict()["history"][0]["content"] == "b"
 
 
+def test_an_output_names_the_tier_that_served_it_alone():
+    _, config = build_script(Reply(text="a"), Reply(text="b", service_tier="flex"), request_concurrency=1)
+    first, second = outputs(run_many(["a", "b"], config=config))
+    assert (first.service_tier, second.service_tier) == (None, "flex")
+    assert ["service_tiers" in output.metrics for output in (first, second)] == [False, True]
+
+
 def test_no_answers_are_no_outputs():
     assert outputs(run_many([], config=CONFIG)) == []
 

@@ -55,9 +55,22 @@ def test_calls_no_tool_when_told_so():
     assert run("x", config=config(), options=Options(tools=TOOLS, tool_choice="none"))["answers"] == ["echo: x"]
 
 
-@pytest.mark.parametrize("options", [Options(reasoning_effort="low"), Options(reasoning_budget_tokens=9)])
+@pytest.mark.parametrize(
+    "options", [{"reasoning_effort": "low"}, {"reasoning_budget_tokens": 9}, {"reasoning_summary": "concise"}]
+)
 def test_reasons_when_asked(options):
-    assert run("x", config=config(), options=options)["reasoning"] == ["mock reasoning about: x"]
+    assert run("x", config=config(), options=Options(**options))["reasoning"] == ["mock reasoning about: x"]
+
+
+def test_keeps_its_reasoning_to_itself_when_asked():
+    options = Options(reasoning_effort="low", reasoning_summary="none")
+    assert "reasoning" not in run("x", config=config(), options=options)
+
+
+@pytest.mark.parametrize(("asked", "served"), [("flex", "flex"), ("auto", "default"), ("default", "default")])
+def test_serves_by_the_tier_asked_for(asked, served):
+    result = run("x", config=config(), options=Options(service_tier=asked))
+    assert result["metrics"]["service_tiers"] == [served]
 
 
 def test_uploads_and_deletes_files(tmp_path):

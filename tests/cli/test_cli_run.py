@@ -323,6 +323,16 @@ def test_stops_and_a_seed_reach_the_model(cli):
     assert (request["body"]["stop"], request["body"]["seed"]) == (["END", "."], 7)
 
 
+def test_what_is_shown_of_the_thoughts_reaches_the_model(cli):
+    words = ("--reasoning-effort", "low", "--reasoning-summary", "none")
+    assert "reasoning" not in json.loads(cli("run", "--mock", "Who?", *words, "--json").out)
+
+
+def test_the_tier_reaches_the_model(cli):
+    done = cli("run", "--mock", "Who?", "--service-tier", "flex", "--json")
+    assert json.loads(done.out)["metrics"]["service_tiers"] == ["flex"]
+
+
 def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, server):
     done = cli("run", *at_server, "Who?", "--top-p", "0.5")
     assert (done.code, server.requests) == (2, [])
@@ -486,6 +496,15 @@ def test_typed_answer_is_printed_as_a_line_of_json(cli):
     assert (
         cli("run", "--mock", "Who?", "--schema", "name str, age int, born int?").out == '{"name": "text", "age": 0}\n'
     )
+
+
+def test_any_object_can_be_asked_for(cli):
+    assert cli("run", "--mock", "Who?", "--json-object").out == "{}\n"
+
+
+def test_any_object_and_a_schema_exclude_each_other(cli):
+    done = cli("run", "--mock", "Who?", "--json-object", "--schema", "name")
+    assert (done.code, "not allowed with" in done.err) == (2, True)
 
 
 def test_schema_can_be_a_file(folder, cli):

@@ -76,9 +76,12 @@ WRONG = [
     ("seed", True, "an integer"),
     ("seed", -1, "at least 0"),
     ("seed", 2**31, "at most 2147483647"),
+    ("service_tier", "fast", "auto, default, flex, priority"),
+    ("service_tier", ["flex"], "auto, default, flex, priority"),
     ("parallel_tool_calls", False, "without tools"),
     ("reasoning_effort", 3, "a string"),
     ("reasoning_effort", " ", "blank"),
+    ("reasoning_summary", "short", "auto, concise, detailed, none"),
     ("reasoning_budget_tokens", True, "an integer"),
     ("reasoning_budget_tokens", 1.0, "an integer"),
     ("reasoning_budget_tokens", -1, "at least 0"),
@@ -131,7 +134,10 @@ def test_refusal_has_a_hint(name, value, wanted):
         ("stop", "\n"),
         ("stop", ("END", " ")),
         ("seed", 0),
+        ("response_schema", dict),
+        ("service_tier", "flex"),
         ("reasoning_effort", "high"),
+        ("reasoning_summary", "concise"),
         ("reasoning_budget_tokens", 0),
         ("history", []),
         ("history", ({"role": "user", "content": "hello"},)),
@@ -386,3 +392,15 @@ def test_stop_may_be_one_text_or_several(given, texts):
 def test_parallel_tool_calls_is_true_or_false():
     with pytest.raises(ConfigurationError, match="parallel_tool_calls must be True or False"):
         Options(tools=[{"name": "ping"}], parallel_tool_calls="no")
+
+
+@pytest.mark.parametrize(
+    ("asked", "priced"), [(None, "default"), ("auto", "default"), ("default", "default"), ("flex", "flex")]
+)
+def test_tier_that_is_left_to_the_account_is_priced_as_the_default(asked, priced):
+    assert Options(service_tier=asked).priced_tier == priced
+
+
+@pytest.mark.parametrize(("given", "is_wanted"), [(dict, True), (dict[str, int], False), ({"type": "object"}, False)])
+def test_only_the_type_itself_asks_for_any_object(given, is_wanted):
+    assert Options(response_schema=given).wants_json_object is is_wanted

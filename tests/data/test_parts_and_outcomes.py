@@ -50,6 +50,7 @@ def test_a_reply_with_attempts_is_the_same_with_its_ledger():
         raw_finish_reason="done",
         response_id="resp",
         model="m",
+        service_tier="flex",
         provider_state={"a": 1},
         artifacts={"b": 2},
         citations=(Citation(url="u"),),

@@ -289,6 +289,11 @@ def test_every_bad_field_is_named_at_once():
         Reply.from_dict({"text": 1, "model": 2, "colour": "white"})
 
 
+def test_a_reply_that_was_stored_with_its_tier_among_the_artifacts_loads():
+    stored = {"text": "x", "artifacts": {"service_tier": "flex"}, "schema_version": 1}
+    assert Reply.from_dict(stored) == Reply(text="x", artifacts={"service_tier": "flex"})
+
+
 @pytest.mark.parametrize("wrong", [None, [], "reply", 3])
 def test_a_reply_is_loaded_from_a_dict_only(wrong):
     with pytest.raises(ConfigurationError, match="not a stored Reply"):

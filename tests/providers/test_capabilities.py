@@ -40,17 +40,24 @@ INFOS = declarations()
 MET = {
     "anthropic": {"model": "claude-sonnet-4-6"},
     "gemini": {"model": "gemini-2.5-flash"},
-    "local": {"provider_options": {"takes_reasoning_effort": True}},
+    "local": {"provider_options": {"takes_reasoning_effort": True, "takes_service_tier": True}},
 }
 
 OLD_CLAUDE, OLD_GEMINI = {"model": "claude-3-5-haiku"}, {"model": "gemini-2.0-flash"}
 #: For each condition that a provider declares: a configuration and a value (or several options) that do not meet it,
 #: and what is refused.
 UNMET = {
+    ("anthropic", "response_schema"): ({}, dict, "has no JSON mode"),
     ("anthropic", "temperature"): ({}, 1.5, "temperature must be at most 1"),
     ("anthropic", "top_p"): ({}, {"top_p": 0.5, "temperature": 0.5}, "does not take top_p beside temperature"),
     ("anthropic", "reasoning_effort"): (OLD_CLAUDE, "low", "cannot think"),
     ("anthropic", "reasoning_budget_tokens"): (OLD_CLAUDE, 2048, "cannot think"),
+    ("anthropic", "reasoning_summary"): (
+        {},
+        {"reasoning_summary": "concise", "reasoning_effort": "low"},
+        "takes no reasoning_summary 'concise'",
+    ),
+    ("anthropic", "service_tier"): ({}, "flex", "has no service_tier 'flex'"),
     ("gemini", "temperature"): ({}, 2.5, "temperature must be at most 2"),
     ("gemini", "stop"): ({}, {"stop": ["a", "b", "c", "d", "e", "f"]}, "stop takes up to 5 texts"),
     ("gemini", "response_schema"): (
@@ -60,7 +67,12 @@ UNMET = {
     ),
     ("gemini", "reasoning_effort"): (OLD_GEMINI, "low", "cannot think"),
     ("gemini", "reasoning_budget_tokens"): (OLD_GEMINI, 2048, "cannot think"),
+    ("gemini", "reasoning_summary"): ({}, "detailed", "takes no reasoning_summary 'detailed'"),
+    ("local", "response_schema"): ({"base_url": "https://api.openai.com/v1"}, dict, "needs the word JSON"),
+    ("openai", "response_schema"): ({}, dict, "needs the word JSON"),
+    ("openrouter", "response_schema"): ({"model": "openai/gpt-5-mini"}, dict, "needs the word JSON"),
     ("local", "reasoning_effort"): ({"provider_options": {}}, "low", "ignore reasoning_effort"),
+    ("local", "service_tier"): ({"provider_options": {}}, "flex", "ignore service_tier"),
 }
 
 PING, PONG = {"name": "ping"}, {"name": "pong"}
@@ -82,10 +94,12 @@ def samples(option, config):
         "top_p": [{}, {"top_p": 0}, {"top_p": 0.5}],
         "stop": [{}, {"stop": "END"}, {"stop": ["END", "."]}],
         "seed": [{}, {"seed": 0}, {"seed": 7}],
+        "service_tier": [{}, {"service_tier": "auto"}, {"service_tier": "default"}],
         "parallel_tool_calls": [tools, *(tools | {"parallel_tool_calls": value} for value in (True, False))],
         "max_tokens": [{}, {"max_tokens": 1}, {"max_tokens": 77}],
         "reasoning_effort": [{}, {"reasoning_effort": "low"}, {"reasoning_effort": "high"}],
         "reasoning_budget_tokens": [{}, {"reasoning_budget_tokens": 0}, {"reasoning_budget_tokens": 2048}],
+        "reasoning_summary": [{"reasoning_effort": "low", "reasoning_summary": shown} for shown in ("auto", "none")],
         "history": [{}, {"history": history}, {"continue_from": {STATE_KEY: state}}],
         "cache": [{}, {"cache": cache}],
         "implicit_caching": [{"implicit_caching": False}, {"implicit_caching": True}],

@@ -27,7 +27,7 @@ OF_THE_CLIENT = {"user-agent", "accept", "accept-encoding", "content-length", "h
 FIELDS = {
     "anthropic": {"model": "claude-sonnet-4-6"},
     "gemini": {"model": "gemini-2.5-flash", "provider_options": {"api_version": "v1"}},
-    "local": {"provider_options": {"takes_reasoning_effort": True}},
+    "local": {"provider_options": {"takes_reasoning_effort": True, "takes_service_tier": True}},
     "openrouter": {"provider_options": {"site_url": "https://museum.example", "app_name": "museum"}},
 }
 CITY = {"type": "object", "properties": {"city": {"type": "string"}, "unit": {"type": "string"}}, "required": ["city"]}
@@ -53,12 +53,18 @@ COMBINATIONS = {
     "top_p": lambda info: {"top_p": 1e-7},
     "stop": lambda info: {"stop": ["END", "\n\n"]},
     "seed": lambda info: {"seed": 0},
+    "tier": lambda info: {"service_tier": "default"},
     "one tool at a time": lambda info: {"tools": [WEATHER], "parallel_tool_calls": False},
     "instruction": lambda info: {"system_instruction": 'Be brief,\nand say "it\'s" ☃ $HOME `pwd` \\.'},
     "schema": lambda info: {"response_schema": SCHEMA},
+    "any object": lambda info: {
+        "response_schema": dict if info.has_json_mode else SCHEMA,
+        "system_instruction": "Answer as JSON.",
+    },
     "tools": lambda info: {"tools": [WEATHER, {"name": "ping"}], "tool_choice": {"name": "weather"}},
     "strict tools": lambda info: {"tools": [WEATHER | {"strict": True}], "system_instruction": "Use tools."},
     "effort": lambda info: {"reasoning_effort": "low", "max_tokens": 9000},
+    "hidden thoughts": lambda info: {"reasoning_effort": "low", "reasoning_summary": "none", "max_tokens": 9000},
     "budget": lambda info: {"reasoning_budget_tokens": 2048, "response_schema": SCHEMA},
     "history": lambda info: {"history": TURNS, "tools": [WEATHER]},
     "continued": lambda info: {"continue_from": {STATE_KEY: {"version": 1, "provider": info.name, "history": TURNS}}},

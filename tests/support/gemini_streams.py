@@ -147,6 +147,10 @@ ANSWERS |= {
         [piece(text("wel"), usage=FEW), BLOCK],
         response(candidates=piece(text("wel"))["candidates"]) | BLOCK,
     ),
+    "the tier that served": (
+        [piece(text("x"), usage=FEW | {"serviceTier": "flex"}), last_piece(usage=USAGE | {"serviceTier": "flex"})],
+        response(text("x"), usageMetadata=USAGE | {"serviceTier": "flex"}),
+    ),
     "usage that shrinks": (
         [piece(text("x"), usage=USAGE), last_piece(usage=MANY)],
         response(text("x"), usageMetadata=MANY),

@@ -96,6 +96,14 @@ TRANSCRIPTS = {
         ],
         response(text("look"), SEARCH, FOUND, text("found")),
     ),
+    "the tier that served": (
+        [
+            build_start_event(usage={"input_tokens": 5, "service_tier": "priority"}),
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+            {"type": "message_stop"},
+        ],
+        response(usage={"input_tokens": 5, "service_tier": "priority", "output_tokens": 3}),
+    ),
     "usage that is counted anew": (
         [
             build_start_event(usage={"input_tokens": 5, "output_tokens": 1}),

@@ -60,6 +60,7 @@ def _pair(body, *events):
 TRANSCRIPTS = {
     "text": _pair(response(message("Hé, 世界!")), *texts("Hé, ", "世界!")),
     "nothing": _pair(response()),
+    "the tier that served": _pair(response(message("x"), service_tier="flex"), *texts("x")),
     "several messages": _pair(response(message("a "), message("b")), *texts("a "), *texts("b", index=1)),
     "several parts": _pair(response(TWO_PARTS), *texts("a "), *texts("b", part=1)),
     "reasoning": _pair(

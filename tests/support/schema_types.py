@@ -300,7 +300,8 @@ EXAMPLES: list[tuple[Any, list[Any]]] = [
     (dict[Level, Color], [{Level.LOW: Color.GREEN}]),
     (dict[date, dict[str, tuple[int, int]]], [{date(2024, 1, 1): {"a": (1, 2)}}]),
     (dict[Literal["x", "y"], int], [{"x": 1}]),
-    (dict, [{}, {"a": {"b": [1, {}]}}]),
+    # At the root a bare dict asks for JSON mode.
+    (list[dict], [[], [{}, {"a": {"b": [1, {}]}}]]),
     (list, [[], [1, "a", {"b": None}]]),
     (Mapping[str, list[set[int]]], [{"a": [{1}, set()]}]),
     (OrderedDict[str, int], [OrderedDict(b=1, a=2)]),

@@ -333,7 +333,8 @@ FACTS = {
     "a spoken answer": {"text": "Hello there", "artifacts": {"audio": SOUND}},
     "logprobs": {"artifacts": {"logprobs": {"content": TOKENS}}},
     "tier, stop sequence, sources and price": {
-        "artifacts": {"service_tier": "flex", "citations": ["https://a.example"], "stop_reason": "END", "cost": 0}
+        "service_tier": "flex",
+        "artifacts": {"citations": ["https://a.example"], "stop_reason": "END", "cost": 0},
     },
     "no head": {"text": "4", "response_id": None},
 }

@@ -165,6 +165,22 @@ def test_retries_after_a_limit_of_a_minute(status, body):
     assert (fault.kind, fault.retryable, fault.status_code) == ("rate_limit", True, 429)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        error(
+            "Resource unavailable. Please try again later.", type="invalid_request_error", code="resource_unavailable"
+        ),
+        error("Resource Unavailable", type="resource_unavailable", code=None),
+        error("429 Resource Unavailable"),
+    ],
+)
+def test_retries_a_full_tier_as_a_lack_of_capacity(body):
+    fault = classify(429, body)
+    assert (fault.kind, fault.retryable, fault.status_code) == ("capacity", True, 429)
+    assert "service_tier='default'" in fault.hint
+
+
 @pytest.mark.parametrize("status", [400, 422, 500, 503])
 def test_does_not_take_the_words_of_a_schema_for_a_quota(status):
     body = error("tools[0]: 'calls per day' is none of 'daily limit', 'insufficient funds'; region not supported")

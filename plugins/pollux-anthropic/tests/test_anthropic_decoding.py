@@ -185,9 +185,15 @@ def test_tolerates_unknown_and_missing_fields():
     assert decode_body(body).text == "x"
 
 
-def test_keeps_the_stop_sequence_the_container_and_the_tier_that_served():
+@pytest.mark.parametrize(("sent", "tier"), [("standard", "default"), ("priority", "priority"), ("batch", "batch")])
+def test_names_the_tier_that_served(sent, tier):
+    reply = decode_body(response(text("x"), usage={"service_tier": sent}))
+    assert (reply.service_tier, reply.artifacts) == (tier, None)
+
+
+def test_keeps_the_stop_sequence_the_container_and_the_searches():
     container = {"id": "container_1", "expires_at": "2026-11-26T00:00:00Z"}
-    usage = {"service_tier": "priority", "server_tool_use": {"web_search_requests": 2}}
+    usage = {"server_tool_use": {"web_search_requests": 2}}
     body = response(text("x"), stop_sequence="END", container=container, usage=usage)
     assert decode_body(body).artifacts == {"stop_sequence": "END", "container": container} | usage
 

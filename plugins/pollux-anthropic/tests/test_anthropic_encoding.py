@@ -80,6 +80,8 @@ EVERY_OPTION = [
         top_p=0.9,
         stop="END",
         parallel_tool_calls=False,
+        service_tier="auto",
+        reasoning_summary="none",
         max_tokens=5000,
         implicit_caching=True,
         history=[{"role": "user", "content": "weather?"}],
@@ -125,6 +127,11 @@ def test_asks_for_a_schema():
     }
 
 
+@pytest.mark.parametrize(("tier", "sent"), [("auto", "auto"), ("default", "standard_only")])
+def test_names_the_tier_in_the_words_of_the_service(tier, sent):
+    assert encode_body(options=Options(service_tier=tier))["service_tier"] == sent
+
+
 ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 
 
@@ -156,6 +163,20 @@ def test_lets_each_model_think_in_its_way(model, effort, thinks, sent):
 @pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6"])
 def test_passes_a_budget(model, budget, thinks):
     assert encode_body(model=model, options=Options(reasoning_budget_tokens=budget))["thinking"] == thinks
+
+
+@pytest.mark.parametrize(("summary", "display"), [("auto", "summarized"), ("none", "omitted")])
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6"])
+def test_shows_thoughts_as_the_options_say(model, summary, display):
+    for thinks in ({"reasoning_effort": "low"}, {"reasoning_budget_tokens": 2000}):
+        body = encode_body(model=model, options=Options(reasoning_summary=summary, **thinks))
+        assert body["thinking"]["display"] == display
+
+
+@pytest.mark.parametrize("settings", [{}, {"reasoning_budget_tokens": 0}])
+def test_has_nothing_to_hide_where_it_does_not_think(settings):
+    hidden = encode_body(model="claude-opus-4-6", options=Options(reasoning_summary="none", **settings))
+    assert hidden == encode_body(model="claude-opus-4-6", options=Options(**settings))
 
 
 def test_puts_effort_and_schema_together():

@@ -8,6 +8,7 @@ from messages_api import REDACTED, answer, text, thinking, tool_use
 from pollux_sync import (
     APIError,
     Config,
+    ConfigurationError,
     Options,
     Source,
     continue_tool,
@@ -128,9 +129,29 @@ def test_names_a_refusal(server, config):
 
 def test_passes_raw_fields(server, config):
     server.reply(answer(text("x")))
-    run("hi", config=config(), options=Options(provider_options={"anthropic": {"top_k": 5, "service_tier": "auto"}}))
+    run(
+        "hi",
+        config=config(),
+        options=Options(provider_options={"anthropic": {"top_k": 5, "metadata": {"user_id": "u"}}}),
+    )
     body = server.requests[0].json()
-    assert (body["top_k"], body["service_tier"]) == (5, "auto")
+    assert (body["top_k"], body["metadata"]) == (5, {"user_id": "u"})
+
+
+@pytest.mark.parametrize("settings", [{}, {"reasoning_budget_tokens": 0}])
+def test_refuses_to_show_thoughts_of_a_call_that_does_not_think(server, config, settings):
+    with pytest.raises(ConfigurationError, match="does not think") as caught:
+        run("hi", config=config(), options=Options(reasoning_summary="auto", **settings))
+    assert "set reasoning_effort" in caught.value.hint
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("tier", ["flex", "priority"])
+def test_refuses_a_tier_that_the_service_does_not_have(server, config, tier):
+    with pytest.raises(ConfigurationError, match=f"no service_tier '{tier}'") as caught:
+        run("hi", config=config(), options=Options(service_tier=tier))
+    assert "'auto'" in caught.value.hint
+    assert server.requests == []
 
 
 def test_keeps_the_betas_of_the_callers_client(server):

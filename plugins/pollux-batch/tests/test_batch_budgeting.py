@@ -36,6 +36,22 @@ def priced(config):
     return config(plugins=[CentACall()])
 
 
+class TierPrices:
+    """Prices: a call costs ten cents, five with flex."""
+
+    @hookimpl
+    def pollux_price(self, tier):
+        return Decimal("0.05") if tier == "flex" else Decimal("0.10")
+
+
+@pytest.mark.parametrize(("served", "cost"), [("flex", "0.05"), ("default", "0.10"), (None, "0.05")])
+def test_prices_an_answer_by_the_tier_that_served_it_or_else_that_was_asked_for(ask, config, server, served, cost):
+    server.handler = lambda _: Answer(json=answer().json | {"service_tier": served})
+    setup = config(plugins=[TierPrices()], provider_options={"takes_service_tier": True})
+    result = ask(["p"], config=setup, options=Options(service_tier="flex"), budget=Budget(usd=1))
+    assert result.cost == Decimal(cost)
+
+
 def test_never_spends_more_than_its_budget(ask, priced, server):
     result = ask(PROMPTS, config=priced, workers=64, limits=ALL_AT_ONCE, budget=Budget(usd=1.00))
     assert (result.termination.kind, result.cost, len(server.requests)) == ("budget_exceeded", Decimal("1.00"), 100)

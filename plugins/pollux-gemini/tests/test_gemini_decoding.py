@@ -209,3 +209,11 @@ def test_raises_an_error_inside_a_200():
 def test_raises_when_there_is_no_answer(body):
     with pytest.raises(ReplyError):
         decode_body(body)
+
+
+@pytest.mark.parametrize(
+    ("sent", "tier"), [("standard", "default"), ("unspecified", "default"), ("FLEX", "flex"), ("priority", "priority")]
+)
+def test_names_the_tier_that_served(sent, tier):
+    reply = decode_body(response(text("x"), usageMetadata=USAGE | {"serviceTier": sent}))
+    assert (reply.service_tier, reply.artifacts) == (tier, None)

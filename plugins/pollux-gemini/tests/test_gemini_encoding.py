@@ -64,6 +64,8 @@ EVERY_OPTION = {
     "top_p": 0.9,
     "stop": ["END"],
     "seed": 7,
+    "service_tier": "flex",
+    "reasoning_summary": "none",
     "max_tokens": 50,
     "tools": TOOLS,
     "tool_choice": "required",
@@ -87,6 +89,14 @@ def test_manages_every_field_that_it_writes():
     assert set().union(*bodies) - INFO.managed_fields == {*MANAGED_SUBFIELDS, "tools"}
     for name, managed in MANAGED_SUBFIELDS.items():
         assert set().union(*(body[name] for body in bodies)) == managed
+
+
+@pytest.mark.parametrize(
+    ("tier", "sent"),
+    [("auto", "unspecified"), ("default", "standard"), ("flex", "flex"), ("priority", "priority")],
+)
+def test_names_the_tier_in_the_words_of_the_service(tier, sent):
+    assert encode_body(options=Options(service_tier=tier))["serviceTier"] == sent
 
 
 @pytest.mark.parametrize(
@@ -140,6 +150,19 @@ def test_passes_the_tool_choice(choice, strict, sent):
         ("models/gemini-2.5-pro", {"reasoning_effort": "high"}, {"includeThoughts": True, "thinkingBudget": 24_576}),
         ("gemini-2.5-pro", {"reasoning_budget_tokens": 128}, {"includeThoughts": True, "thinkingBudget": 128}),
         ("gemini-2.5-flash", {"reasoning_budget_tokens": 0}, {"includeThoughts": False, "thinkingBudget": 0}),
+        ("gemini-2.5-flash", {"reasoning_summary": "auto"}, {"includeThoughts": True}),
+        ("gemini-2.5-flash", {"reasoning_summary": "none"}, {"includeThoughts": False}),
+        ("gemini-2.0-flash", {"reasoning_summary": "none"}, None),
+        (
+            "gemini-3-flash",
+            {"reasoning_summary": "none", "reasoning_effort": "low"},
+            {"includeThoughts": False, "thinkingLevel": "LOW"},
+        ),
+        (
+            "gemini-2.5-flash",
+            {"reasoning_summary": "auto", "reasoning_budget_tokens": 0},
+            {"includeThoughts": False, "thinkingBudget": 0},
+        ),
         ("gemini-2.0-flash", {"reasoning_budget_tokens": 0}, None),
         ("gemini-3-pro-preview", {}, None),
     ],

@@ -387,3 +387,17 @@ def test_closing_wakes_a_reader_with_a_client_certificate(server, certificate_co
     with stream_many(["a", "b"], config=certificate_config) as events:
         assert {next(events).call_idx for _ in range(4)} == {0, 1}
     server.wait_for_open_connections(0)
+
+
+def test_returns_any_object_in_json_mode(server, config):
+    server.reply(answer(text('{"name": "Ada", "born": 1815}')))
+    result = run("Who?", config=config(), options=Options(response_schema=dict))
+    assert server.requests[0].json()["generationConfig"] == {"responseMimeType": "application/json"}
+    assert result["structured"] == [{"name": "Ada", "born": 1815}]
+
+
+def test_refuses_json_mode_beside_tools_where_the_model_does(server, config):
+    options = Options(response_schema=dict, tools=[{"name": "ping"}])
+    with pytest.raises(ConfigurationError, match="does not take a response_schema beside tools"):
+        run("Who?", config=config(), options=options)
+    assert server.requests == []

@@ -61,6 +61,7 @@ def test_manages_every_field_that_it_writes():
         "top_p": 0.9,
         "stop": "END",
         "seed": 7,
+        "service_tier": "flex",
         "parallel_tool_calls": False,
         "max_tokens": 7,
         "tools": [WEATHER],

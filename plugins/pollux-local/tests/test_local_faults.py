@@ -100,6 +100,16 @@ def test_says_how_to_declare_that_a_server_heeds_reasoning_effort(server, config
     assert server.requests[0].json()["reasoning_effort"] == "low"
 
 
+def test_says_how_to_declare_that_a_server_has_tiers(server, config):
+    options = Options(service_tier="flex")
+    with pytest.raises(ConfigurationError, match="ignore service_tier") as caught:
+        run("hi", config=config(), options=options)
+    assert "takes_service_tier" in caught.value.hint
+    server.reply(answer())
+    run("hi", config=config(provider_options={"takes_service_tier": True}), options=options)
+    assert server.requests[0].json()["service_tier"] == "flex"
+
+
 def test_validates_a_typed_answer(server, config):
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
     server.reply(answer('```json\n{"age": 7}\n```'), answer('{"age": "seven"}'), answer("no idea"))
@@ -214,3 +224,21 @@ def test_needs_a_base_url_or_a_model_file():
 def test_says_when_the_model_file_is_missing():
     with pytest.raises(ConfigurationError, match=r"no model file at nowhere\.gguf"):
         Config(provider="local", model="nowhere.gguf")
+
+
+def test_returns_any_object_in_json_mode(server, config):
+    server.reply(answer('{"name": "Ada", "born": 1815}'))
+    result = run("Who?", config=config(), options=Options(response_schema=dict))
+    assert server.requests[0].json()["response_format"] == {"type": "json_object"}
+    assert result["structured"] == [{"name": "Ada", "born": 1815}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"), [({}, "max_tokens"), ({"takes_max_completion_tokens": True}, "max_completion_tokens")]
+)
+def test_limits_an_answer_by_the_field_that_the_host_takes(server, config, settings, field):
+    server.reply(answer(), answer())
+    reach = config(provider_options=settings)
+    run_many(["a", "b"], config=reach, options=Options(max_tokens=7))
+    for request in server.requests:
+        assert {name: value for name, value in request.json().items() if "tokens" in name} == {field: 7}

@@ -196,10 +196,15 @@ def test_raises_for_an_answer_that_is_not_ready(status):
     assert "background" in caught.value.hint
 
 
-def test_keeps_log_probabilities_and_the_tier_that_served():
+def test_keeps_log_probabilities():
     part = {"type": "output_text", "text": "4", "logprobs": [{"token": "4", "logprob": -0.5}]}
-    reply = decode_body(response(message("") | {"content": [part]}, service_tier="flex"))
-    assert reply.artifacts == {"logprobs": part["logprobs"], "service_tier": "flex"}
+    assert decode_body(response(message("") | {"content": [part]})).artifacts == {"logprobs": part["logprobs"]}
+
+
+@pytest.mark.parametrize(("sent", "tier"), [("default", "default"), ("flex", "flex"), ("scale", "scale"), (7, None)])
+def test_names_the_tier_that_served(sent, tier):
+    reply = decode_body(response(message("x"), service_tier=sent))
+    assert (reply.service_tier, reply.artifacts) == (tier, None)
 
 
 def test_raises_an_error_inside_a_200():

@@ -61,8 +61,10 @@ EVERY_OPTION = Options(
     temperature=0.5,
     top_p=0.9,
     parallel_tool_calls=False,
+    service_tier="flex",
     max_tokens=50,
     reasoning_effort="low",
+    reasoning_summary="concise",
     history=[{"role": "user", "content": "weather?"}],
 )
 
@@ -77,6 +79,22 @@ def test_manages_every_body_field_that_it_writes():
     )
     set_by_the_core = {"stream"}
     assert set(body) | set_by_the_core == MANAGED_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("effort", "summary", "sent"),
+    [
+        (None, None, None),
+        ("low", None, {"effort": "low", "summary": "auto"}),
+        ("low", "detailed", {"effort": "low", "summary": "detailed"}),
+        ("low", "none", {"effort": "low"}),
+        (None, "concise", {"summary": "concise"}),
+        (None, "none", None),
+    ],
+)
+def test_asks_for_a_summary_of_the_thoughts(effort, summary, sent):
+    options = Options(reasoning_effort=effort, reasoning_summary=summary)
+    assert encode_body(options=options).get("reasoning") == sent
 
 
 def test_asks_for_a_schema_strictly():

@@ -72,9 +72,23 @@ def test_names_a_refusal(server, config):
 
 def test_passes_raw_fields(server, config):
     server.reply(answer(message("x")))
-    run("hi", config=config(), options=Options(provider_options={"openai": {"service_tier": "flex", "store": False}}))
+    run("hi", config=config(), options=Options(provider_options={"openai": {"truncation": "auto", "store": False}}))
     body = server.requests[0].json()
-    assert (body["service_tier"], body["store"]) == ("flex", False)
+    assert (body["truncation"], body["store"]) == ("auto", False)
+
+
+def test_shows_the_tier_that_served_beside_the_one_that_was_asked_for(server, config):
+    server.reply(answer(message("x"), service_tier="default"))
+    result = run("hi", config=config(), options=Options(service_tier="flex"))
+    assert server.requests[0].json()["service_tier"] == "flex"
+    assert result["metrics"]["service_tiers"] == ["default"]
+
+
+def test_asks_again_where_the_flex_tier_is_full(server, config):
+    full = {"error": {"message": "Resource unavailable", "type": "server_error", "code": "resource_unavailable"}}
+    server.reply(Answer(status=429, json=full), answer(message("x"), service_tier="flex"))
+    result = run("hi", config=config(), options=Options(service_tier="flex"))
+    assert [attempt["kind"] for attempt in result["diagnostics"]["attempts"][0]] == ["capacity", None]
 
 
 def test_has_the_tokens_of_a_request_counted(server, config):
@@ -131,3 +145,10 @@ def test_both_ways_give_equal_replies(server):
     bodies = [request.json() for request in server.requests]
     assert bodies[0] == bodies[1]
     assert results[0] == results[1]
+
+
+def test_returns_any_object_in_json_mode(server, config):
+    server.reply(answer(message('{"name": "Ada", "born": 1815}')))
+    result = run("Who? Answer as JSON.", config=config(), options=Options(response_schema=dict))
+    assert server.requests[0].json()["text"] == {"format": {"type": "json_object"}}
+    assert result["structured"] == [{"name": "Ada", "born": 1815}]

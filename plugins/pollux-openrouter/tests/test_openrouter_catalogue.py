@@ -40,6 +40,7 @@ def find_problems(model, parts=(), **options):
         ({"response_schema": {"type": "object"}}, "response_schema"),
         ({"reasoning_effort": "low"}, "reasoning_effort"),
         ({"reasoning_budget_tokens": 10}, "reasoning_budget_tokens"),
+        ({"reasoning_summary": "auto"}, "reasoning_summary"),
     ],
 )
 def test_finds_features_that_a_model_lacks(asked, lacking):
@@ -47,6 +48,10 @@ def test_finds_features_that_a_model_lacks(asked, lacking):
     assert lacking in find_problems("acme/text:nitro", **asked)[-1]
     assert find_problems("acme/able", **asked) == []
     assert find_problems("acme/unlisted", **asked) == []
+
+
+def test_lets_every_model_hide_its_thoughts():
+    assert find_problems("acme/text", reasoning_summary="none") == []
 
 
 def test_lets_pdfs_pass():

@@ -51,6 +51,8 @@ def test_manages_every_field_that_it_writes():
         "top_p": 0.9,
         "stop": "END",
         "seed": 7,
+        "service_tier": "flex",
+        "reasoning_summary": "concise",
         "parallel_tool_calls": False,
         "max_tokens": 7,
         "tools": [TOOL],
@@ -67,6 +69,19 @@ def test_manages_every_field_that_it_writes():
 
 def test_carries_a_reasoning_budget():
     assert encode_body(options=Options(reasoning_budget_tokens=2000))["reasoning"] == {"max_tokens": 2000}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent"),
+    [
+        ({"reasoning_summary": "detailed"}, {"summary": "detailed"}),
+        ({"reasoning_summary": "none"}, {"exclude": True}),
+        ({"reasoning_summary": "auto", "reasoning_effort": "low"}, {"effort": "low", "summary": "auto"}),
+        ({"reasoning_summary": "none", "reasoning_budget_tokens": 2000}, {"max_tokens": 2000, "exclude": True}),
+    ],
+)
+def test_asks_for_a_summary_of_the_thoughts(settings, sent):
+    assert encode_body(options=Options(**settings))["reasoning"] == sent
 
 
 def test_asks_for_a_schema_strictly():

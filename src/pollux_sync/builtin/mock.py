@@ -1,11 +1,12 @@
 """The mock provider. It answers every kind of call offline, by these rules.
 
 * Text: ``echo: `` and the first 100 characters of the first text that is not blank: sources, prompt, then history.
-* Response schema: a minimal instance of it.
+* Response schema: a minimal instance of it; in JSON mode an empty object.
 * Tools: the first turn calls the tool of ``tool_choice``, or the first one, with minimal arguments. The turn after its
   result is text.
 * Tools that the provider runs: each was used once, without result.
 * Reasoning: one line, if the call asks for it.
+* Service tier: the one that the call asks for, if it does.
 * Files: stored under ``mock://uploaded/<name>`` until they are deleted.
 * Caches: kept with their labels until they expire. A call with an expired cache fails as at a provider; others count 10
   cached tokens.
@@ -70,10 +71,12 @@ _SETTINGS = (
     "top_p",
     "stop",
     "seed",
+    "service_tier",
     "parallel_tool_calls",
     "max_tokens",
     "reasoning_effort",
     "reasoning_budget_tokens",
+    "reasoning_summary",
     "implicit_caching",
 )
 
@@ -90,8 +93,8 @@ _INFO = ProviderInfo(
             "top_p",
             "max_tokens",
         ),
-        *("stop", "seed", "parallel_tool_calls"),
-        *("reasoning_effort", "reasoning_budget_tokens", "history", "implicit_caching", "cache"),
+        *("stop", "seed", "service_tier", "parallel_tool_calls"),
+        *("reasoning_effort", "reasoning_budget_tokens", "reasoning_summary", "history", "implicit_caching", "cache"),
     },
     sources=(
         TEXT_RULE,
@@ -123,6 +126,7 @@ _INFO = ProviderInfo(
         "prompt": "the prompt",
         "hosted_tools": "Options(tools=[...])",
     },
+    has_json_mode=True,
     # The limit of Gemini's caches, so that a label is refused as it would be there.
     cache_labels=CacheLabels(
         max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent"
@@ -253,7 +257,7 @@ class MockProvider:
             "tools": [*map(dict, options.functions)],
             "hosted_tools": [{"type": tool.kind, "fields": dict(tool.iter_set())} for tool in options.hosted_tools],
             "tool_choice": options.tool_choice,
-            "schema": call.response_schema,
+            "schema": {"type": "object"} if options.wants_json_object else call.response_schema,
             "cache": options.cache and options.cache.name,
         }
         return HttpRequest(path="/mock", body=body | {name: getattr(options, name) for name in _SETTINGS})
@@ -305,6 +309,7 @@ class MockProvider:
             tool_calls=calls,
             usage=Usage(**body["usage"]),
             finish_reason="tool_calls" if calls else "stop",
+            service_tier=body.get("service_tier"),
         )
 
     @hookimpl
@@ -402,10 +407,13 @@ def _encode_part(part: Part) -> dict[str, str]:
 
 def _build_answer(body: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"usage": _USAGE | ({"cached_tokens": 10} if body.get("cache") else {})}
-    if body.get("reasoning_effort") or body.get("reasoning_budget_tokens"):
+    asks = body.get("reasoning_effort") or body.get("reasoning_budget_tokens") or body.get("reasoning_summary")
+    if asks and body.get("reasoning_summary") != "none":
         answer["reasoning"] = f"mock reasoning about: {_read_first_text(body)}"
     if body.get("hosted_tools"):
         answer["hosted_calls"] = [tool["type"] for tool in body["hosted_tools"]]
+    if body.get("service_tier"):
+        answer["service_tier"] = "default" if body["service_tier"] == "auto" else body["service_tier"]
     tool = _choose_tool(body)
     if tool is not None:
         arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))

@@ -17,7 +17,7 @@ from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
-from pollux_sync.data.options import Options
+from pollux_sync.data.options import Options, ReasoningSummary, ServiceTier
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -137,7 +137,11 @@ def add_question_arguments(parser: ArgumentParser) -> None:
         help="introduce each of several texts by its name; default: yes",
     )
     group.add_argument("--system", dest="system_instruction", metavar="TEXT", help="the system instruction")
-    group.add_argument(
+    answers = group.add_mutually_exclusive_group()
+    answers.add_argument(
+        "--json-object", dest="response_schema", action="store_const", const=dict, help="ask for any JSON object"
+    )
+    answers.add_argument(
         "--schema",
         dest="response_schema",
         metavar="FIELDS|FILE",
@@ -159,8 +163,14 @@ def _add_model_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--top-p", type=float, metavar="X")
     group.add_argument("--stop", action="append", metavar="TEXT", help="end an answer before this text; repeatable")
     group.add_argument("--seed", type=int, metavar="N", help="have the model draw alike, as far as it can")
+    group.add_argument(
+        "--service-tier", choices=get_args(ServiceTier), help="how soon the answer is wanted, which decides its price"
+    )
     group.add_argument("--max-tokens", type=int, metavar="N", help="limit the length of an answer")
     group.add_argument("--reasoning-effort", metavar="LEVEL", help="for example low, medium or high")
+    group.add_argument(
+        "--reasoning-summary", choices=get_args(ReasoningSummary), help="what the answer shows of the model's thoughts"
+    )
 
 
 def add_provider_arguments(parser: Any) -> None:
@@ -301,7 +311,7 @@ def _build_config(arguments: Namespace) -> Config:
 def _build_options(arguments: Namespace) -> Options:
     fields = read_fields(arguments, Options)
     # Not a `type` of argparse, which would replace the message and the hint by its own "invalid value".
-    if "response_schema" in fields:
+    if isinstance(fields.get("response_schema"), str):
         fields["response_schema"] = read_schema(fields["response_schema"])
     return Options(**fields)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
 
@@ -28,6 +28,12 @@ def check_bool(name: str, value: object) -> None:
             f"{name} must be True or False, got {type(value).__name__}",
             hint=f"pass {name}=True or {name}=False",
         )
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Check that ``value`` is one of a few texts."""
+    if value not in choices:
+        raise ConfigurationError(f"{name} {value!r} is not known", hint=f"use one of: {', '.join(choices)}")
 
 
 def check_int(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:

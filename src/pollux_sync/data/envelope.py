@@ -94,7 +94,8 @@ class Metrics(TypedDict):
 
     ``duration_s`` is wall time, including the deletion of uploads. ``cache_used`` says that a cache handle was passed.
     ``cache_mode`` is the requested caching: a handle ("persistent"), or implicit caching. ``cache_hit`` says that the
-    provider read cached tokens, requested or not; None if the provider does not report it.
+    provider read cached tokens, requested or not; None if the provider does not report it. ``service_tiers`` are the
+    tiers that served the prompts; the key is there if the provider reported any.
     """
 
     duration_s: float
@@ -104,6 +105,7 @@ class Metrics(TypedDict):
     cache_mode: CacheMode
     cache_hit: bool | None
     finish_reasons: list[str | None]
+    service_tiers: NotRequired[list[str | None]]
     deferred: NotRequired[bool]
 
 

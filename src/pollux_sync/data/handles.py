@@ -114,7 +114,8 @@ class DeferredHandle(Storable):
     """The handle of deferred requests: their jobs, and what is needed to read the answers.
 
     ``mark`` is the random text in the names of all that was stored for the jobs. ``files`` are the uploads that they
-    read. ``response_schema`` is the JSON Schema of the answers. ``submitted_at`` is in seconds since the epoch.
+    read. ``response_schema`` is the JSON Schema of the answers; with ``answer_mode="json_object"`` it was not sent, and
+    any JSON object will do. ``submitted_at`` is in seconds since the epoch.
     """
 
     provider: str
@@ -125,6 +126,7 @@ class DeferredHandle(Storable):
     jobs: tuple[DeferredJob, ...]
     files: tuple[Asset, ...] = ()
     response_schema: dict[str, Any] | None = None
+    answer_mode: Literal["json_object"] | None = None
     account: str | None = None
     base_url: str | None = None
     schema_version: int = SCHEMA_VERSION
@@ -133,6 +135,11 @@ class DeferredHandle(Storable):
     def job_id(self) -> str:
         """The provider's id of the job; the ids of several jobs are separated by commas."""
         return ",".join(job.job_id for job in self.jobs)
+
+    @property
+    def answer_type(self) -> type[Any] | dict[str, Any] | None:
+        """The type that answers are read as: ``dict`` in JSON mode, else the JSON Schema, None without one."""
+        return dict if self.answer_mode == "json_object" else self.response_schema
 
     @property
     def schema_hash(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
@@ -11,6 +11,7 @@ import attrs
 from pollux_sync import schemas
 from pollux_sync.data.checks import (
     check_bool,
+    check_choice,
     check_int,
     check_json,
     check_number,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
+ServiceTier = Literal["auto", "default", "flex", "priority"]
+ReasoningSummary = Literal["auto", "concise", "detailed", "none"]
 #: The largest that all providers take: Gemini's is an int32.
 _MAX_SEED = 2**31 - 1
 #: What stands in place of a secret.
@@ -83,10 +86,13 @@ class Options:
 
     ``stop`` is a text, or several, before which an answer ends. With one ``seed``, from 0 to 2**31 - 1, equal calls get
     answers as alike as the provider can make them. ``parallel_tool_calls=False`` has the model call one tool at a time.
-    ``response_schema`` takes an attrs class, a dataclass, a TypedDict, a Pydantic model or a JSON Schema
-    dict. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?, "strict"?}``, and tools that the provider
-    runs, such as `WebSearch`; a deferred call takes these alone. ``history`` is
-    a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
+    ``service_tier="flex"`` is served later for less money, ``"priority"`` sooner for more, ``"default"`` as usual;
+    ``"auto"`` leaves it to the settings of the account. ``reasoning_summary`` is what the answer shows of the model's
+    thoughts; ``"none"`` shows nothing, although they are paid for. ``response_schema`` takes an attrs class, a
+    dataclass, a TypedDict, a Pydantic model or a JSON Schema dict; ``dict`` itself asks for any JSON object, in the
+    provider's JSON mode without a schema. ``tools`` are flat dicts ``{"name", "description"?, "parameters"?,
+    "strict"?}``, and tools that the provider runs, such as `WebSearch`; a deferred call takes these alone. ``history``
+    is a list of dicts with a ``role``, ``continue_from`` is an earlier envelope. ``label_sources=False`` sends several
     texts of one call without the tags that name them. ``on_error="raise"`` raises the first error; ``"keep"`` returns
     the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer that does not fit the schema
     is requested again; the usage includes these requests. ``provider_options`` are raw request fields by provider
@@ -103,8 +109,11 @@ class Options:
     top_p: float | None = _provider_option()
     stop: str | Sequence[str] | None = _provider_option()
     seed: int | None = _provider_option()
+    # A deferred job is a tier of its own.
+    service_tier: ServiceTier | None = _provider_option(refused_by=("defer",))
     reasoning_effort: str | None = _provider_option()
     reasoning_budget_tokens: int | None = _provider_option()
+    reasoning_summary: ReasoningSummary | None = _provider_option()
     delivery_mode: str = _core_option(_UNSET_DELIVERY)
     history: Sequence[dict[str, Any]] | None = _provider_option(refused_by=("defer",))
     continue_from: ResultEnvelope | dict[str, Any] | None = _provider_option(
@@ -121,6 +130,7 @@ class Options:
     def __attrs_post_init__(self) -> None:
         self._check_delivery_mode()
         self._check_texts_and_numbers()
+        self._check_reasoning()
         self._check_tools()
         self._check_conversation()
         self._check_rest()
@@ -156,10 +166,16 @@ class Options:
         if self.seed is not None:
             check_int("seed", self.seed, minimum=0, maximum=_MAX_SEED)
         self._check_stop()
+        if self.service_tier is not None:
+            check_choice("service_tier", self.service_tier, get_args(ServiceTier))
+
+    def _check_reasoning(self) -> None:
         if self.reasoning_effort is not None:
             check_text("reasoning_effort", self.reasoning_effort, hint="e.g. 'low', 'medium' or 'high'")
         if self.reasoning_budget_tokens is not None:
             check_int("reasoning_budget_tokens", self.reasoning_budget_tokens, minimum=0)
+        if self.reasoning_summary is not None:
+            check_choice("reasoning_summary", self.reasoning_summary, get_args(ReasoningSummary))
         if self.reasoning_effort is not None and self.reasoning_budget_tokens is not None:
             raise ConfigurationError(
                 "reasoning_effort and reasoning_budget_tokens exclude each other", hint="keep one of them"
@@ -275,9 +291,19 @@ class Options:
         return [self.stop] if isinstance(self.stop, str) else None if self.stop is None else [*self.stop]
 
     @property
+    def priced_tier(self) -> str:
+        """The tier by which a call is priced before it is served; "auto" may turn out to be any."""
+        return "default" if self.service_tier in (None, "auto") else self.service_tier
+
+    @property
     def wants_conversation(self) -> bool:
         """True if the caller opted in to conversation state; an empty history does so too."""
         return self.history is not None or self.continue_from is not None
+
+    @property
+    def wants_json_object(self) -> bool:
+        """True if the answer is to be any JSON object: JSON mode, without a schema."""
+        return self.response_schema is dict
 
     def response_schema_json(self) -> dict[str, Any] | None:
         """Return the response schema as JSON Schema, or None without one."""

@@ -125,6 +125,12 @@ class Output:
         return cast("FinishReason | None", reason)
 
     @property
+    def service_tier(self) -> str | None:
+        """The tier that served the call, by `Options` or in the provider's word; None if the provider named none."""
+        (tier,) = self.envelope["metrics"].get("service_tiers", [None])
+        return tier
+
+    @property
     def completion_status(self) -> CompletionStatus:
         """The completeness of the answer.
 

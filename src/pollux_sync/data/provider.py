@@ -235,6 +235,8 @@ class ProviderInfo:
     `HostedTool`; "raw" stands for any tool of its own.
     ``result_types`` are shell-style patterns of the files that a tool may return to the model, such as images; of
     others the model gets the name alone.
+    ``has_json_mode`` marks a service that answers any JSON object without a schema: its encoder honours
+    ``Options.wants_json_object``, and the core refuses ``response_schema=dict`` for others.
     ``deferred`` are the limits of one deferred job; None means that the provider does not offer deferred jobs.
     ``accepts_client`` permits ``Config(client=...)``, the vendor's own client, which brings its own key.
     """
@@ -264,6 +266,7 @@ class ProviderInfo:
     managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     managed_by: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     schema_dialect: SchemaDialect = PLAIN
+    has_json_mode: bool = False
     resends_stale: bool = False
     tool_names: ToolNames | None = None
     cache_labels: CacheLabels | None = None

@@ -98,9 +98,11 @@ USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
 class Reply(Storable):
     """A decoded answer.
 
-    ``raw_finish_reason`` is the provider's own word for ``finish_reason``. ``provider_state`` is data that the
-    provider needs again when the conversation continues. ``artifacts`` are extras under the provider's names. Both are
-    JSON-ready. ``hosted_calls`` are the tools that the provider ran, ``citations`` and ``files`` what came of them.
+    ``raw_finish_reason`` is the provider's own word for ``finish_reason``. ``service_tier`` is the tier that served the
+    call, by the names of ``Options.service_tier`` or in a word of the provider's own, such as "batch".
+    ``provider_state`` is data that the provider needs again when the conversation continues. ``artifacts`` are extras
+    under the provider's names. Both are JSON-ready. ``hosted_calls`` are the tools that the provider ran, ``citations``
+    and ``files`` what came of them.
     """
 
     text: str = ""
@@ -111,6 +113,7 @@ class Reply(Storable):
     raw_finish_reason: str | None = None
     response_id: str | None = None
     model: str | None = None
+    service_tier: str | None = None
     provider_state: Mapping[str, Any] | None = None
     artifacts: Mapping[str, Any] | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -152,6 +155,7 @@ class Reply(Storable):
             raw_finish_reason=self.raw_finish_reason and intern(self.raw_finish_reason),
             response_id=self.response_id,
             model=self.model and intern(self.model),
+            service_tier=self.service_tier and intern(self.service_tier),
             provider_state=self.provider_state,
             artifacts=self.artifacts,
             attempts=attempts,

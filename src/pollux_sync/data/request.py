@@ -185,8 +185,9 @@ class Conversation:
 class Call:
     """One question to the model: the ``parts`` in the order of the sources, then the ``prompt``.
 
-    ``response_schema`` is already lowered to the provider's dialect. ``index`` is the position of the answer in the
-    envelope. ``capabilities`` are those of the configuration, for checks that depend on the model.
+    ``response_schema`` is already lowered to the provider's dialect; in JSON mode it is None, see
+    ``options.wants_json_object``. ``index`` is the position of the answer in the envelope. ``capabilities`` are those
+    of the configuration, for checks that depend on the model.
     """
 
     index: int

@@ -51,7 +51,8 @@ def check_schema(handle: DeferredHandle, response_schema: Any) -> None:
         raise ConfigurationError(
             "the job was submitted without a response_schema", hint="leave response_schema out, and read the texts"
         )
-    if schema_hash(schema_of(response_schema)) != handle.schema_hash:
+    is_other_mode = (response_schema is dict) != (handle.answer_type is dict)
+    if is_other_mode or schema_hash(schema_of(response_schema)) != handle.schema_hash:
         raise ConfigurationError(
             "the job was submitted with another response_schema",
             hint="pass the type that was submitted, or leave it out",
@@ -154,7 +155,7 @@ def collect_envelope(handle: DeferredHandle, response_schema: Any, hooks: Hooks)
 
 def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) -> Prepared:
     """Return the plan that was carried out, as far as reading its answers needs it."""
-    schema = response_schema if response_schema is not None else handle.response_schema
+    schema = response_schema if response_schema is not None else handle.answer_type
     options = Options(response_schema=schema)
     answers = None if schema is None else answer_format(schema, hooks.info.schema_dialect)
     request = Request(prompts=(None,) * handle.request_count, sources=(), config=hooks.config, options=options)
@@ -165,7 +166,7 @@ def _rebuild_plan(handle: DeferredHandle, response_schema: Any, hooks: Hooks) ->
             model=handle.model,
             prompt=None,
             options=options,
-            response_schema=answers.lowered.schema if answers else None,
+            response_schema=answers.sent_schema if answers else None,
             capabilities=hooks.config.capabilities,
         )
         for index in range(handle.request_count)

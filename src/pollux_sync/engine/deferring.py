@@ -133,7 +133,7 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: JobUploads
     # All before the first job: an error of a middleware must not come when a part is submitted.
     jobs = submit_calls([*map(hooks.rewrite_call, prepared.calls)], hooks, journal)
     config, facts = hooks.config, journal.facts
-    schema = plan.request.options.response_schema_json()
+    options = plan.request.options
     return DeferredHandle(
         provider=hooks.info.name,
         model=config.model,
@@ -142,7 +142,8 @@ def _submit_jobs(plan: Plan, hooks: Hooks, journal: Journal, uploads: JobUploads
         mark=facts.mark,
         jobs=jobs,
         files=tuple(stored.asset for stored in facts.uploads),
-        response_schema=schema,
+        response_schema=options.response_schema_json(),
+        answer_mode="json_object" if options.wants_json_object else None,
         account=config.account,
         base_url=config.base_url,
     )
@@ -347,6 +348,8 @@ def hash_content(plan: Plan, hooks: Hooks) -> str:
     names = {traits.name for traits in options.iter_set()} - {"response_schema", "on_error"}
     settings = attrs.asdict(options, filter=lambda field, _: field.name in names)
     header = [hooks.info.name, config.model, config.account, config.base_url, settings, options.response_schema_hash()]
+    # JSON mode has the hash of a schema that could be sent as well.
+    header += ["json_object"] if options.wants_json_object else []
     digest = hashlib.sha256(json.dumps(header, sort_keys=True, default=str).encode())
     previous: tuple[Part, ...] | None = None
     for call in plan.calls:

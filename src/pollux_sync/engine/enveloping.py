@@ -174,7 +174,7 @@ def _build_metrics(
     usage: Mapping[str, int],
     duration_s: float,
 ) -> Metrics:
-    return {
+    metrics: Metrics = {
         "duration_s": duration_s,
         "n_calls": len(replies),
         "n_attempts": sum(map(len, attempts)),
@@ -183,6 +183,8 @@ def _build_metrics(
         "cache_hit": _read_cache_hit(usage),
         "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
     }
+    tiers = [reply.service_tier if reply else None for reply in replies]
+    return metrics | {"service_tiers": tiers} if any(tiers) else metrics
 
 
 def _build_diagnostics(
@@ -245,17 +247,18 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
         "status": status,
         **_build_compatibility(status),
         "usage": usage,
-        "metrics": fields["metrics"]
-        | {
-            "n_calls": 1,
-            "n_attempts": len(diagnostics["attempts"][0]),
-            "cache_hit": _read_cache_hit(usage),
-            "finish_reasons": _pick(fields["metrics"]["finish_reasons"], index),
-        },
+        "metrics": _pick_metrics(fields["metrics"], index)
+        | {"n_calls": 1, "n_attempts": len(diagnostics["attempts"][0]), "cache_hit": _read_cache_hit(usage)},
         "diagnostics": diagnostics,
         "_conversation_state": states[index],
     }
     return _drop_none(one)
+
+
+def _pick_metrics(metrics: Mapping[str, Any], index: int) -> dict[str, Any]:
+    picked = {name: _pick(value, index) for name, value in metrics.items()}
+    # The tiers of others say nothing about an answer without one.
+    return {name: value for name, value in picked.items() if value != [None] or name != "service_tiers"}
 
 
 def _pick(value: Any, index: int) -> Any:
@@ -338,6 +341,7 @@ def _build_raw_response(reply: Reply) -> dict[str, Any]:
         "model": reply.model,
         "finish_reason": reply.finish_reason,
         "raw_finish_reason": reply.raw_finish_reason,
+        "service_tier": reply.service_tier,
         "provider_state": reply.provider_state,
         "artifacts": reply.artifacts,
         **{name: _list_records(reply, name) or None for name in _HOSTED_FIELDS},

@@ -68,7 +68,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
     encoded = [_encode_call(call, hooks) for call in calls]
     if counts_tokens:
         encoded = _count_tokens(encoded, hooks)
-    lowered = plan.answer_format.lowered if plan.answer_format else None
+    answers = plan.answer_format
     explanation = Explanation(
         provider=hooks.info.name,
         model=request.config.model,
@@ -77,8 +77,8 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
         uploads=tuple(uploads.values()),
         cache_mode=read_cache_mode(plan),
         cache=request.options.cache.name if request.options.cache else None,
-        response_schema=lowered.schema if lowered else None,
-        findings=tuple(map(str, lowered.findings)) if lowered else (),
+        response_schema=answers.sent_schema if answers else None,
+        findings=tuple(map(str, answers.lowered.findings)) if answers else (),
     )
     # Everything shown is scrubbed: a caller may have put the key into a prompt or a raw field.
     scrubbed: Explanation = _scrub_texts(explanation, hooks.scrub)
@@ -163,7 +163,8 @@ def _find_price(call: Call, input_tokens: int | None, output_tokens: int | None,
     if input_tokens is None or output_tokens is None:
         return None
     total = input_tokens + output_tokens
-    return hooks.price(call.model, Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total))
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total)
+    return hooks.price(call.model, usage, tier=call.options.priced_tier)
 
 
 def _describe_sources(plan: Plan, calls: Sequence[Call], hooks: Hooks) -> Iterator[ExplainedSource]:

@@ -89,7 +89,7 @@ def _build_calls(
     shared: dict[str, Any] = {
         "model": request.config.model,
         "options": request.options,
-        "response_schema": answers.lowered.schema if answers else None,
+        "response_schema": answers.sent_schema if answers else None,
         "conversation": conversation,
         "capabilities": request.config.capabilities,
     }
@@ -305,6 +305,11 @@ def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat |
     wanted: Any = request.options.response_schema
     if wanted is None:
         return None
+    if request.options.wants_json_object and not info.has_json_mode:
+        raise ConfigurationError(
+            f"provider {info.name!r} has no JSON mode, which response_schema=dict asks for",
+            hint="pass a schema: a class, a JSON Schema, or dict[str, Any] for an object of any keys",
+        )
     answers = schemas.answer_format(wanted, info.schema_dialect)
     # A schema that the provider cannot hold is refused here: its own refusal would cost a request.
     errors = [finding for finding in answers.lowered.findings if finding.severity == "error"]

@@ -255,7 +255,8 @@ def pollux_price(provider: str, model: str, usage: Usage, tier: str) -> Decimal 
     """Return the price of these tokens in US dollars, or None if it is not known. Never guess.
 
     For middleware. Called by ``explain`` with ``input_tokens``, ``output_tokens`` and ``total_tokens``. ``tier`` is the
-    way the tokens are served: "default", or "batch" for a deferred job. Pure.
+    way the tokens are served: "default", "flex", "priority", or "batch" for a deferred job. After an answer it is the
+    tier that served it, which may be a word of the provider's own. Pure.
     """
 
 

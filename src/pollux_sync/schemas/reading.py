@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.schemas.canonical import schema_hash, schema_of
+from pollux_sync.schemas.dialects import PLAIN
 from pollux_sync.schemas.jsontext import parse_json, parse_json_prefix
 from pollux_sync.schemas.lowering import Lowered, lower
 from pollux_sync.schemas.mismatch import AnswerMismatch
@@ -31,12 +32,17 @@ class AnswerFormat:
     """A response schema in one dialect. Build it once, and read any number of answers in any thread.
 
     ``type`` is the class or the JSON Schema dict of the caller, ``canonical`` its canonical schema, and
-    ``lowered.schema`` the schema to send.
+    ``lowered.schema`` that schema in the dialect.
     """
 
     type: Any
     canonical: Schema
     lowered: Lowered
+
+    @property
+    def sent_schema(self) -> Schema | None:
+        """The schema to send; None for the type ``dict``, which is asked for in JSON mode, without a schema."""
+        return None if self.type is dict else self.lowered.schema
 
     def read(self, text: str) -> Any:
         """Return the instance of ``type`` in a model's answer, or the JSON value if ``type`` is a dict.
@@ -90,7 +96,9 @@ def answer_format(response_schema: Any, dialect: SchemaDialect) -> AnswerFormat:
     listed in ``lowered.findings``.
     """
     canonical = schema_of(response_schema)
-    return AnswerFormat(type=response_schema, canonical=canonical, lowered=lower(canonical, dialect))
+    # JSON mode sends no schema that a dialect would have to hold.
+    lowered = lower(canonical, PLAIN if response_schema is dict else dialect)
+    return AnswerFormat(type=response_schema, canonical=canonical, lowered=lowered)
 
 
 def parse_answer(text: str, *, keeps_digits: bool = False) -> Any:

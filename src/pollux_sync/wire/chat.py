@@ -20,7 +20,7 @@ from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.chatcontent import read_content, read_reasoning
 from pollux_sync.wire.chatfindings import read_citations, read_images
 from pollux_sync.wire.faults import HttpError, ReplyError, check_answer
-from pollux_sync.wire.fields import as_text
+from pollux_sync.wire.fields import as_text, read_service_tier
 from pollux_sync.wire.hosted import HostedForm, encode_hosted_tool
 from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
 from pollux_sync.wire.usage import read_usage
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: The body fields that `encode_chat` writes, which raw provider options may not set.
 CHAT_FIELDS = frozenset(
     {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
-    | {"stop", "seed", "tools", "tool_choice", "parallel_tool_calls", "stream"}
+    | {"stop", "seed", "service_tier", "tools", "tool_choice", "parallel_tool_calls", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -76,7 +76,8 @@ class ChatDialect:
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
     replays reasoning fields on the assistant turns that they came with, ``keeps_call_reasoning`` only on those that
     call tools. ``stored_names`` maps names in stored conversations to those of the reasoning fields. ``effort_path``
-    and ``budget_path`` lead to the body fields of reasoning effort and budget; empty for a server without them.
+    and ``budget_path`` lead to the body fields of reasoning effort and budget, ``summary_path`` to that of the summary
+    and ``exclude_path`` to the one that hides all reasoning; empty for a server without them.
     ``tool_schemas`` is the dialect to which tools' parameters are lowered, and from which arguments are lifted. Without
     ``names_tool``, a tool_choice that names a tool is sent as that tool alone, required. ``hosted_tools`` are the forms
     of the tools that the server runs.
@@ -92,6 +93,8 @@ class ChatDialect:
     stored_names: Mapping[str, str] = attrs.field(factory=dict)
     effort_path: tuple[str, ...] = ()
     budget_path: tuple[str, ...] = ()
+    summary_path: tuple[str, ...] = ()
+    exclude_path: tuple[str, ...] = ()
     tool_schemas: SchemaDialect | None = None
     names_tool: bool = True
     hosted_tools: Mapping[str, HostedForm] = attrs.field(factory=dict)
@@ -111,8 +114,8 @@ _CALL_EXTRAS = ("extra_content",)
 
 #: What becomes an artifact under its own name, by where the answer has it.
 _ARTIFACTS = (
-    # The whole answer: the tier that served it, and the sources of models that search (Perplexity, xAI).
-    ("service_tier", "citations", "search_results", "related_questions"),
+    # The whole answer: the sources of models that search (Perplexity, xAI).
+    ("citations", "search_results", "related_questions"),
     # The choice: also the stop sequence that ended it (vLLM, SGLang).
     ("logprobs", "stop_reason", "matched_stop"),
     # The message: also the tools that Groq ran, and the documents that Azure found.
@@ -147,29 +150,38 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         "top_p": options.top_p,
         "stop": options.stop_texts,
         "seed": options.seed,
+        "service_tier": options.service_tier,
         dialect.max_tokens_field: options.max_tokens,
         **_encode_tools(options, dialect),
         "parallel_tool_calls": options.parallel_tool_calls,
-        "response_format": _encode_response_format(call.response_schema, dialect),
+        "response_format": _encode_response_format(call, dialect),
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
     return HttpRequest(path=dialect.path, body=body | _encode_reasoning(options, dialect))
 
 
 def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
-    """Return the body field of effort or budget, which exclude each other."""
-    if options.reasoning_effort is not None:
-        return _nest_value(dialect.effort_path, options.reasoning_effort)
-    if options.reasoning_budget_tokens is not None:
-        return _nest_value(dialect.budget_path, options.reasoning_budget_tokens)
-    return {}
+    """Return the body fields of effort or budget, which exclude each other, and of what the answer shows."""
+    summary, is_hidden = options.reasoning_summary, options.reasoning_summary == "none"
+    settings = (
+        (dialect.effort_path, options.reasoning_effort),
+        (dialect.budget_path, options.reasoning_budget_tokens),
+        (dialect.summary_path, None if is_hidden else summary),
+        (dialect.exclude_path, is_hidden or None),
+    )
+    fields: dict[str, Any] = {}
+    for path, value in settings:
+        if path and value is not None:
+            _set_nested(fields, path, value)
+    return fields
 
 
-def _nest_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """Return ``value`` inside the objects that ``path`` names; an empty dict without a path."""
-    if not path:
-        return {}
-    return {path[0]: _nest_value(path[1:], value) if path[1:] else value}
+def _set_nested(fields: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a value inside the objects that ``path`` names."""
+    *outer, name = path
+    for step in outer:
+        fields = fields.setdefault(step, {})
+    fields[name] = value
 
 
 def _encode_messages(call: Call, dialect: ChatDialect) -> Iterator[dict[str, Any]]:
@@ -293,10 +305,14 @@ def _encode_tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any
     return {"type": "function", "function": {**function, "parameters": parameters}}
 
 
-def _encode_response_format(schema: Mapping[str, Any] | None, dialect: ChatDialect) -> dict[str, Any] | None:
-    if schema is None:
+def _encode_response_format(call: Call, dialect: ChatDialect) -> dict[str, Any] | None:
+    if call.options.wants_json_object:
+        return {"type": "json_object"}
+    if call.response_schema is None:
         return None
-    named = {"name": "answer", "schema": dict(schema)} | ({"strict": True} if dialect.strict_schema else {})
+    named = {"name": "answer", "schema": dict(call.response_schema)} | (
+        {"strict": True} if dialect.strict_schema else {}
+    )
     return {"type": "json_schema", "json_schema": named}
 
 
@@ -332,6 +348,7 @@ def decode_chat(
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
+        service_tier=read_service_tier(body.get("service_tier")),
         provider_state=_build_provider_state(message, raw_calls) if keeps_state else None,
         artifacts=_collect_artifacts(body, choice, message, parts=parts, choices=others),
         citations=read_citations(body, message),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 _COUNT_END = 2**63
+#: What services call the tier that is "default" here: Anthropic and Gemini, Anthropic's requests, Groq, and Gemini
+#: where the request names none.
+_DEFAULT_TIERS = frozenset({"standard", "standard_only", "on_demand", "unspecified"})
 
 
 def as_text(value: Any) -> str | None:
@@ -22,3 +25,9 @@ def read_count(holder: Any, name: str) -> int | None:
     value = holder.get(name) if isinstance(holder, dict) else None
     # A boolean is an integer to Python. JSON has integers of any size, with which no arithmetic is safe.
     return value if type(value) is int and 0 <= value < _COUNT_END else None
+
+
+def read_service_tier(value: Any) -> str | None:
+    """Return the tier that served a call: our word where the service means the same, else its own, None without one."""
+    tier = (as_text(value) or "").lower()
+    return "default" if tier in _DEFAULT_TIERS else tier or None

@@ -1,4 +1,4 @@
-"""Words by which services say more of a fault than its status does: used-up quotas, and places they do not serve.
+"""Words by which services say more of a fault than its status does: used-up quotas, full tiers, places not served.
 
 The one table for the bodies of errors, the error events of streams and the rows of jobs. Its words come from the
 vendors' documentation and from answers that their users report, read up to 2026-11-26; each row names the services
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 _PAY_HINT = "add credit, or raise the limit or the plan, in the provider's billing settings; waiting does not help"
 _RENEWAL_HINT = "wait until the provider renews the quota, which takes hours or days, or raise it with another plan"
 _SMALLER_HINT = "send less at once, ask for fewer max_tokens, or raise the limit at the provider; waiting does not help"
+_FLEX_HINT = "raise RetryPolicy's limits, or ask with Options(service_tier='default'); nothing was charged"
 _PLACE_HINT = "send from a place that the provider serves (a proxy, the region in base_url), or use another provider"
 
 
 @attrs.frozen
 class _Wording:
-    """Words by which an answer with one of the statuses reports a fault that a retry cannot mend.
+    """Words by which an answer with one of the statuses reports a fault, by default one that a retry cannot mend.
 
     ``words`` are searched in its codes and its message. The row does not apply if ``but_not`` is found there too.
     """
@@ -33,6 +34,7 @@ class _Wording:
     statuses: frozenset[int]
     words: re.Pattern[str]
     but_not: re.Pattern[str] | None = None
+    is_retryable: bool = False
 
     def applies(self, status: int, text: str) -> bool:
         """Return whether an answer with this status and text reports the fault."""
@@ -52,6 +54,8 @@ _PER_MINUTE = _compile(r"per[_ -]?(?:min|sec)", r"/ ?min", r"byminute", r"\b[tr]
 
 #: The first row that applies counts.
 _WORDINGS = (
+    # OpenAI, of its flex tier: https://platform.openai.com/docs/guides/flex-processing
+    _Wording("capacity", _FLEX_HINT, frozenset({429}), _compile(r"resource[_ ]unavailable"), is_retryable=True),
     # One request alone exceeds the limit of a minute: OpenAI (429), Groq (413).
     _Wording("rate_limit", _SMALLER_HINT, frozenset({413, 429}), _compile(r"request too large .*\bper (?:min|day)")),
     _Wording(
@@ -145,7 +149,7 @@ def read_wording(fault: Fault, text: str) -> Fault:
     if status == 429 and _exceeds_limit(text):  # noqa: PLR2004
         return attrs.evolve(fault, hint=_SMALLER_HINT, retryable=False)
     row = next((row for row in _WORDINGS if row.applies(status, text)), None)
-    return attrs.evolve(fault, kind=row.kind, hint=row.hint, retryable=False) if row else fault
+    return attrs.evolve(fault, kind=row.kind, hint=row.hint, retryable=row.is_retryable) if row else fault
 
 
 def _exceeds_limit(text: str) -> bool:

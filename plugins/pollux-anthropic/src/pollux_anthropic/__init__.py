@@ -121,13 +121,16 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "implicit_caching", "history"),
-        *("stop", "parallel_tool_calls"),
+        *("stop", "parallel_tool_calls", "service_tier", "reasoning_summary"),
     },
     conditions={
+        "response_schema": "yes, except `dict`",
         "temperature": "up to 1",
         "top_p": "from Claude 4.5 on not beside temperature",
         "reasoning_effort": "models that think",
         "reasoning_budget_tokens": "models that think",
+        "reasoning_summary": "`auto` or `none`, of models that think",
+        "service_tier": "`auto` or `default`",
     },
     sources=(
         TEXT_RULE,

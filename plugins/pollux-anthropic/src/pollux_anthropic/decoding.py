@@ -19,6 +19,7 @@ from pollux_sync.plugin import (
     lift_calls,
     list_objects,
     read_count,
+    read_service_tier,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ _RANKS = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 #: What becomes an artifact under its own name. Of the message: the container of the code that ran, to be used again,
 #: and the stop sequence that ended the answer.
 _BODY_ARTIFACTS = ("stop_details", "stop_sequence", "container", "context_management")
-#: Of the usage: the tier that served the request, and the searches, which cost extra.
-_USAGE_ARTIFACTS = ("service_tier", "server_tool_use")
+#: Of the usage: the searches, which cost extra.
+_USAGE_ARTIFACTS = ("server_tool_use",)
 
 
 def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
@@ -70,6 +71,7 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
+        service_tier=_read_tier(body.get("usage")),
         provider_state=_build_provider_state(blocks),
         artifacts=_collect_artifacts(body, blocks),
         citations=read_citations(_place_texts(blocks)) if any(block.get("citations") for block in blocks) else None,
@@ -157,6 +159,10 @@ def decode_usage(usage: Any) -> Usage:
         cache_write_tokens=written,
         web_search_requests=read_count(tools, "web_search_requests"),
     )
+
+
+def _read_tier(usage: Any) -> str | None:
+    return read_service_tier(usage.get("service_tier")) if isinstance(usage, dict) else None
 
 
 def _build_provider_state(blocks: list[Block]) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice"}
-    | {"stop_sequences", "thinking", "output_config", "cache_control", "stream"}
+    | {"stop_sequences", "thinking", "output_config", "cache_control", "service_tier", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -49,7 +49,8 @@ MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "system": "Options(system_instruction=...)",
     "stop_sequences": "Options(stop=[...])",
-    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
+    "Options(reasoning_summary=...) for its display",
     "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
     "cache_control": "Options(implicit_caching=True), which keeps the service's time to live",
     "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
@@ -69,6 +70,8 @@ _COUNTED = frozenset(
 #: The roles whose text goes into the field "system": the API has no such messages.
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+#: The tiers of a request, by the published contract. "auto" takes the priority capacity that an account has bought.
+_TIERS = {"auto": "auto", "default": "standard_only"}
 _EMPTY_OBJECT: dict[str, Any] = {"type": "object"}
 #: By the published contract of the Messages API.
 _MAX_TITLE_CHARS = 500
@@ -93,6 +96,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "thinking": encode_thinking(call),
         "output_config": _encode_output_config(call) or None,
         "cache_control": {"type": "ephemeral"} if options.implicit_caching else None,
+        "service_tier": _TIERS[options.service_tier] if options.service_tier else None,
     }
     # None means the provider's default, which is what a missing field gets.
     body.update((name, value) for name, value in settings.items() if value is not None)
@@ -110,6 +114,7 @@ def find_problem(call: Call, dialect: SchemaDialect) -> Problem | None:
     return (
         _find_sampling_problem(call)
         or find_thinking_problem(call)
+        or _find_tier_problem(call.options)
         or find_domains_problem(call.options.hosted_tools)
         or find_strict_problem(call.options.functions, dialect)
     )
@@ -124,6 +129,15 @@ def _find_sampling_problem(call: Call) -> Problem | None:
     if not find_facts(call.model).takes_one_sampling:
         return None
     return Problem(f"{call.model} does not take top_p beside temperature", "keep one of them")
+
+
+def _find_tier_problem(options: Options) -> Problem | None:
+    if options.service_tier is None or options.service_tier in _TIERS:
+        return None
+    return Problem(
+        f"Anthropic has no service_tier {options.service_tier!r}",
+        "use 'auto', which takes the priority capacity that your account has, or 'default'; defer_many costs half",
+    )
 
 
 def _build_headers(call: Call, body: Mapping[str, Any]) -> dict[str, str]:

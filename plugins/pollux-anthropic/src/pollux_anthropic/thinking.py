@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pollux_sync.plugin import Call
 
 
+#: How thoughts are shown, by the published contract: as summaries, or not at all.
+_DISPLAYS = {"auto": "summarized", "none": "omitted"}
+
+
 def choose_max_tokens(call: Call) -> int:
     """Return the limit that is sent with a call: the caller's, or the default of its model."""
     # The API refuses a request without a limit.
@@ -27,11 +31,12 @@ def encode_thinking(call: Call) -> dict[str, Any] | None:
         return None
     if budget == 0:
         return {"type": "disabled"}
-    facts = find_call_facts(call)
+    facts, summary = find_call_facts(call), call.options.reasoning_summary
     if budget is None and facts.thinking == "adaptive":
         # The summaries are what `Reply.reasoning` shows.
-        return {"type": "adaptive", "display": "summarized"}
-    return {"type": "enabled", "budget_tokens": budget or BUDGETS[effort or "low"]}
+        return {"type": "adaptive", "display": _DISPLAYS[summary or "auto"]}
+    thinking = {"type": "enabled", "budget_tokens": budget or BUDGETS[effort or "low"]}
+    return thinking | ({"display": _DISPLAYS[summary]} if summary else {})
 
 
 def encode_effort(call: Call) -> str | None:
@@ -49,6 +54,8 @@ def find_thinking_problem(call: Call) -> Problem | None:
     """Find the reason why a call's model cannot think as the options say; None if it can."""
     effort, budget = read_effort(call), call.options.reasoning_budget_tokens
     facts = find_call_facts(call)
+    if problem := _find_summary_problem(call):
+        return problem
     # A budget of 0 switches thinking off, which every model can do.
     if effort is None and not budget:
         return None
@@ -60,6 +67,22 @@ def find_thinking_problem(call: Call) -> Problem | None:
             f"use one of: {', '.join(facts.efforts)}",
         )
     return _find_budget_problem(call)
+
+
+def _find_summary_problem(call: Call) -> Problem | None:
+    options = call.options
+    summary, is_thinking = options.reasoning_summary, bool(options.reasoning_effort or options.reasoning_budget_tokens)
+    # Where there are no thoughts, none are shown.
+    if summary is None or (summary == "none" and not is_thinking):
+        return None
+    if summary not in _DISPLAYS:
+        return Problem(f"Anthropic takes no reasoning_summary {summary!r}", "use 'auto' or 'none'")
+    if is_thinking:
+        return None
+    return Problem(
+        "reasoning_summary asks for thoughts of a call that does not think",
+        "set reasoning_effort or reasoning_budget_tokens too, or leave reasoning_summary out",
+    )
 
 
 def _find_budget_problem(call: Call) -> Problem | None:

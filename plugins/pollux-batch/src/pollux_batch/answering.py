@@ -230,15 +230,15 @@ class _Asking:
             kind, body = "reply", encode_json(reply.to_dict())
         cost = None
         try:
-            cost = self._settle(reply.usage)
+            cost = self._settle(reply)
         finally:
             # Also where a plugin fails over its price.
             self._keep(key, kind, body, response, reply.usage, cost)
         return reply
 
-    def _settle(self, usage: Usage) -> Decimal | None:
+    def _settle(self, reply: Reply) -> Decimal | None:
         """Count what an answer took; return its price if that is known."""
-        work = self._work
+        work, usage = self._work, reply.usage
         self._usage = _add_usage(self._usage, usage)
         if work.n_tokens:
             with self._scheduler.lock:
@@ -247,7 +247,8 @@ class _Asking:
             # Not known is not free, in this run or the next.
             self._charge()
             return None
-        cost = self._hooks.price(work.call.model, usage) if self._hooks.can_price else None
+        tier = reply.service_tier or work.call.options.priced_tier
+        cost = self._hooks.price(work.call.model, usage, tier=tier) if self._hooks.can_price else None
         self._ledger.settle(work.reservation, usage, cost)
         work.reservation = None
         self._add_cost(cost)

@@ -37,7 +37,8 @@ def estimate_worst_case(call: Call, hooks: Hooks) -> Reservation:
     output = estimate.max_output_tokens or max(estimate.output_tokens, _UNLIMITED_OUTPUT)
     tokens = estimate.input_tokens + output
     usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output, total_tokens=tokens)
-    return Reservation(usd=hooks.price(call.model, usage) if hooks.can_price else None, tokens=tokens)
+    usd = hooks.price(call.model, usage, tier=call.options.priced_tier) if hooks.can_price else None
+    return Reservation(usd=usd, tokens=tokens)
 
 
 def check_price(budget: Budget | None, model: str, hooks: Hooks) -> None:

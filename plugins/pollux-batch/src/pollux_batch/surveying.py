@@ -127,5 +127,6 @@ class _Survey:
             output_tokens=estimate.output_tokens,
             total_tokens=estimate.input_tokens + estimate.output_tokens,
         )
-        price = hooks.price(work.call.model, usage) if hooks.can_price else None
+        tier = work.call.options.priced_tier
+        price = hooks.price(work.call.model, usage, tier=tier) if hooks.can_price else None
         self._cost = None if price is None else self._cost + price

@@ -129,7 +129,7 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history", "cache"),
-        *("stop", "seed"),
+        *("stop", "seed", "service_tier", "reasoning_summary"),
     },
     conditions={
         "temperature": "up to 2",
@@ -137,6 +137,7 @@ INFO = ProviderInfo(
         "response_schema": "before Gemini 3 not beside tools",
         "reasoning_effort": "models that think",
         "reasoning_budget_tokens": "models that think",
+        "reasoning_summary": "`auto` or `none`, of models that think",
     },
     config_options=(
         ConfigOption(
@@ -161,6 +162,7 @@ INFO = ProviderInfo(
     hosted_tools=declare_hosted_tools(DECLARED_FORMS),
     cache_labels=caching.LABELS,
     schema_dialect=JSON_SCHEMA,
+    has_json_mode=True,
     deferred=batching.LIMITS,
 )
 

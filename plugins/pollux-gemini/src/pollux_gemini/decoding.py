@@ -10,7 +10,17 @@ import attrs
 from pollux_gemini.conversing import PARTS_KEY
 from pollux_gemini.hosting import count_searches, read_citations, read_files, read_hosted_calls
 from pollux_gemini.parts import as_object, read_function_calls, read_objects, read_texts
-from pollux_sync.plugin import FinishReason, Reply, ReplyError, ToolCall, Usage, as_text, check_answer, read_count
+from pollux_sync.plugin import (
+    FinishReason,
+    Reply,
+    ReplyError,
+    ToolCall,
+    Usage,
+    as_text,
+    check_answer,
+    read_count,
+    read_service_tier,
+)
 
 if TYPE_CHECKING:
     from pollux_gemini.parts import Json
@@ -66,6 +76,7 @@ def decode(response: HttpResponse) -> Reply:
         raw_finish_reason=raw_reason or blocked,
         response_id=as_text(body.get("responseId")),
         model=as_text(body.get("modelVersion")),
+        service_tier=read_service_tier(as_object(body.get("usageMetadata")).get("serviceTier")),
         # Plain texts can be rebuilt from the reply, so only other parts are worth the space in every envelope.
         provider_state={PARTS_KEY: parts} if any(part.keys() != {"text"} for part in parts) else None,
         artifacts=_read_artifacts(body, candidates, parts),
@@ -122,7 +133,6 @@ def _read_artifacts(body: Json, candidates: list[Json], parts: list[Json]) -> Js
     artifacts = {name: candidate.get(name) for name in _CANDIDATE_METADATA} | {
         "finishMessage": candidate.get("finishMessage") if candidate.get("finishReason") != "STOP" else None,
         "promptFeedback": body.get("promptFeedback"),
-        "serviceTier": as_object(body.get("usageMetadata")).get("serviceTier"),
         "parts": [part for part in parts if not _ANSWER_KEYS & part.keys()],
         "candidates": candidates[1:],
     }

@@ -30,13 +30,14 @@ MANAGED_SUBFIELDS = {
 }
 #: The body fields that raw provider options must not set: those that `encode` writes as a whole, and the subfields.
 MANAGED_FIELDS = frozenset(
-    {"model", "contents", "systemInstruction", "cachedContent"}
+    {"model", "contents", "systemInstruction", "serviceTier", "cachedContent"}
     | {f"{name}.{inner}" for name, managed in MANAGED_SUBFIELDS.items() for inner in managed}
 )
 #: What to use in place of these fields.
 MANAGED_BY = {
     "contents": "the prompt, sources and history",
     "systemInstruction": "Options(system_instruction=...)",
+    "serviceTier": "Options(service_tier=...)",
     "cachedContent": "Options(cache=...)",
     "generationConfig.temperature": "Options(temperature=...)",
     "generationConfig.topP": "Options(top_p=...)",
@@ -45,7 +46,8 @@ MANAGED_BY = {
     "generationConfig.maxOutputTokens": "Options(max_tokens=...)",
     "generationConfig.responseMimeType": "Options(response_schema=...)",
     "generationConfig.responseJsonSchema": "Options(response_schema=...)",
-    "generationConfig.thinkingConfig": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "generationConfig.thinkingConfig": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
+    "Options(reasoning_summary=...) for includeThoughts",
     "toolConfig.functionCallingConfig": "Options(tool_choice=...)",
 }
 #: The fields that countTokens of Vertex AI takes.
@@ -56,6 +58,8 @@ _URL_CONTEXT: Json = {"urlContext": {}}
 _MAX_STOP_TEXTS = 5
 #: The name of a stored file.
 _FILE_NAME = re.compile(r"files/[^/?#\s]+")
+#: The tiers by the published contract, where "unspecified" leaves it to the service.
+_TIERS = {"auto": "unspecified", "default": "standard", "flex": "flex", "priority": "priority"}
 _CALLING_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
 #: The beginnings of full model names. Any other name is short for models/NAME.
 _COLLECTIONS = ("models/", "tunedModels/", "publishers/", "projects/")
@@ -69,6 +73,7 @@ def encode(call: Call) -> HttpRequest:
         "generationConfig": _encode_generation_config(call),
         "tools": _encode_tools(call),
         "toolConfig": _encode_tool_config(call),
+        "serviceTier": _TIERS[call.options.service_tier] if call.options.service_tier else None,
     }
     body.update((name, value) for name, value in settings.items() if value)
     if call.options.cache is not None:
@@ -173,7 +178,7 @@ def _encode_generation_config(call: Call) -> Json:
         "stopSequences": options.stop_texts,
         "seed": options.seed,
         "maxOutputTokens": options.max_tokens,
-        "responseMimeType": None if schema is None else "application/json",
+        "responseMimeType": "application/json" if schema is not None or options.wants_json_object else None,
         "responseJsonSchema": None if schema is None else dict(schema),
         "thinkingConfig": encode_thinking(call),
     }

@@ -55,6 +55,8 @@ class ModelFacts:
         return {"none": (), "budget": tuple(BUDGETS), "level": LEVELS}[self.thinking]
 
 
+#: The options by which the configuration may declare that a model thinks.
+_REASONING = ("reasoning_effort", "reasoning_budget_tokens", "reasoning_summary")
 #: The first matching row counts. The last row matches every name: a model that no other row knows is newer than this
 #: table, and takes what the newest models take.
 FACTS = (
@@ -82,5 +84,5 @@ def find_facts(model: str) -> ModelFacts:
 def find_call_facts(call: Call) -> ModelFacts:
     """Return the facts of a call's model, including capabilities that only the configuration declares."""
     facts = find_facts(call.model)
-    is_declared = any(call.capabilities.get(name) for name in ("reasoning_effort", "reasoning_budget_tokens"))
+    is_declared = any(call.capabilities.get(name) for name in _REASONING)
     return attrs.evolve(facts, thinking="level") if facts.thinking == "none" and is_declared else facts

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 def encode_thinking(call: Call) -> dict[str, Any] | None:
     """Encode ``thinkingConfig``, or return None if nothing is to be set. The call must have no thinking problem."""
     budget, effort = call.options.reasoning_budget_tokens, _read_effort(call)
-    facts = find_call_facts(call)
+    facts, summary = find_call_facts(call), call.options.reasoning_summary
     # A model that cannot think refuses any setting, even a budget of 0.
-    if facts.thinking == "none" or (budget is None and effort is None):
+    if facts.thinking == "none":
         return None
+    is_shown = summary != "none"
+    if budget is None and effort is None:
+        return None if summary is None else {"includeThoughts": is_shown}
     if effort is not None and facts.thinking == "level":
-        return {"includeThoughts": True, "thinkingLevel": effort.upper()}
+        return {"includeThoughts": is_shown, "thinkingLevel": effort.upper()}
     # A model that takes only budgets gets the budget that stands for the effort.
     tokens = BUDGETS[effort] if effort is not None else budget
-    return {"includeThoughts": tokens != 0, "thinkingBudget": tokens}
+    return {"includeThoughts": is_shown and tokens != 0, "thinkingBudget": tokens}
 
 
 def _read_effort(call: Call) -> str | None:
@@ -34,8 +37,10 @@ def _read_effort(call: Call) -> str | None:
 def find_thinking_problem(call: Call) -> Problem | None:
     """Return the problem with the call's reasoning options, or None."""
     budget, effort = call.options.reasoning_budget_tokens, _read_effort(call)
-    facts = find_call_facts(call)
-    if facts.thinking == "none" and (budget or effort):
+    facts, summary = find_call_facts(call), call.options.reasoning_summary
+    if summary in {"concise", "detailed"}:
+        return Problem(f"Gemini takes no reasoning_summary {summary!r}", "use 'auto' or 'none'")
+    if facts.thinking == "none" and (budget or effort or summary == "auto"):
         return Problem(f"{call.model} cannot think", "leave the reasoning options out, or take a newer model")
     if effort is not None and effort not in facts.efforts:
         return Problem(

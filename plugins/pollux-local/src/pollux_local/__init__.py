@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_local.dialects import DECLARED_OPTIONS, DIALECT, SCHEMAS, choose_dialect, find_problem, mark_calls
 from pollux_local.explaining import classify_local_error
 from pollux_local.services import MODELS_REQUEST, check_server, decode_models
 from pollux_sync.plugin import (
@@ -17,14 +17,12 @@ from pollux_sync.plugin import (
     CHAT_MANAGED_BY,
     TEXT_FILE_RULE,
     TEXT_RULE,
-    ChatDialect,
     ConfigOption,
     ConfigurationError,
     HttpRequest,
     HttpResponse,
     Problem,
     ProviderInfo,
-    SchemaDialect,
     SourceRule,
     declare_hosted_tools,
     decode_chat,
@@ -33,31 +31,9 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
-
-#: llama.cpp answers 400 to a closed tuple and to a boolean schema, so tuples are sent as objects, which every server
-#: enforces.
-SCHEMAS = SchemaDialect(
-    name="local",
-    allows_tuples=False,
-    as_of=date(2026, 11, 21),
-    docs="https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md",
-)
-
-#: Chat Completions as local servers understand it; they ignore fields that they do not support. llama.cpp compiles the
-#: schemas of tools to grammars too, so they are lowered alike. It treats a tool_choice that names a tool as "auto", so
-#: that tool alone is sent, as required. The templates of some models refuse a second system message, and turns that do
-#: not alternate. Models that think between calls of tools need their reasoning again, and DeepSeek refuses the results
-#: without it (https://api-docs.deepseek.com/guides/thinking_mode); without calls it must not be sent.
-DIALECT = ChatDialect(
-    effort_path=("reasoning_effort",),
-    tool_schemas=SCHEMAS,
-    names_tool=False,
-    merges_turns=True,
-    keeps_call_reasoning=True,
-)
 
 #: The images that local servers read: llama.cpp decodes them with stb_image (JPEG, PNG, GIF, BMP), Ollama with Go's
 #: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
@@ -77,14 +53,27 @@ INFO = ProviderInfo(
     base_url_example=_EXAMPLE,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls"),
+        *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls", "service_tier"),
     },
-    conditions={"reasoning_effort": "with `takes_reasoning_effort`"},
+    conditions={
+        "response_schema": "yes; `dict` at OpenAI's own hosts with the word JSON in the texts",
+        **{name: f"with `takes_{name}`" for name in DECLARED_OPTIONS},
+    },
     config_options=(
         ConfigOption(
             name="takes_reasoning_effort",
             types=(bool,),
             about="the server and the model's template use reasoning_effort, which is refused by default",
+        ),
+        ConfigOption(
+            name="takes_service_tier",
+            types=(bool,),
+            about="the server has tiers and takes service_tier, which is refused by default",
+        ),
+        ConfigOption(
+            name="takes_max_completion_tokens",
+            types=(bool,),
+            about="the limit is sent as max_completion_tokens in place of max_tokens, by default False",
         ),
         ConfigOption(
             name="n_ctx",
@@ -123,6 +112,7 @@ INFO = ProviderInfo(
     # Which tools a server runs, its own guide says.
     hosted_tools=declare_hosted_tools({}),
     schema_dialect=SCHEMAS,
+    has_json_mode=True,
     resends_stale=True,
 )
 
@@ -146,22 +136,18 @@ class LocalProvider:
 
         return open_embedded_client(Path(config.model), config, INFO)
 
-    @hookimpl
-    def pollux_plan(self, plan: Plan) -> None:
-        """Refuse reasoning_effort unless the configuration declares that the server uses it. The plan is unchanged."""
-        # Most servers drop the field without an error, so that nobody would notice that it has no effect.
-        options, config = plan.request.options, plan.request.config
-        declared = config.provider_options.get("takes_reasoning_effort") or config.capabilities.get("reasoning_effort")
-        if options.reasoning_effort is not None and not declared:
-            raise ConfigurationError(
-                "most local servers ignore reasoning_effort",
-                hint="leave it out, or declare that your server uses it: "
-                "Config(provider_options={'takes_reasoning_effort': True})",
-            )
+    @hookimpl(wrapper=True)
+    def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
+        """Refuse what the server would ignore or refuse, and mark the calls of a server with the newer dialect."""
+        planned = yield
+        problem = find_problem(planned)
+        if problem is not None:
+            raise ConfigurationError(problem.message, hint=problem.hint)
+        return mark_calls(planned)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
-        return encode_chat(call, DIALECT)
+        return encode_chat(call, choose_dialect(call))
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:

@@ -39,6 +39,7 @@ from pollux_sync.plugin import (
     ToolNames,
     declare_hosted_tools,
     find_client_problem,
+    find_json_word_problem,
     find_strict_problem,
     hookimpl,
     read_count,
@@ -115,8 +116,10 @@ INFO = ProviderInfo(
     result_types=_INLINE_TYPES,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls"),
+        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls", "service_tier"),
+        "reasoning_summary",
     },
+    conditions={"response_schema": "yes; `dict` with the word JSON in the texts"},
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
@@ -135,6 +138,7 @@ INFO = ProviderInfo(
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(FORMS),
     schema_dialect=STRICT,
+    has_json_mode=True,
     deferred=LIMITS,
 )
 
@@ -159,7 +163,11 @@ class OpenAIProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return find_background_problem(call) or find_strict_problem(call.options.functions, STRICT)
+        return (
+            find_background_problem(call)
+            or find_json_word_problem(call)
+            or find_strict_problem(call.options.functions, STRICT)
+        )
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

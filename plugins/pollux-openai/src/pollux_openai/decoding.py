@@ -17,6 +17,7 @@ from pollux_sync.plugin import (
     check_answer,
     lift_calls,
     list_objects,
+    read_service_tier,
     read_usage,
 )
 
@@ -68,8 +69,9 @@ def decode(response: HttpResponse, call: Call, dialect: SchemaDialect) -> Reply:
         raw_finish_reason=raw_reason,
         response_id=as_text(body.get("id")),
         model=as_text(body.get("model")),
+        service_tier=read_service_tier(body.get("service_tier")),
         provider_state=build_provider_state(body, items, call),
-        artifacts=_collect_artifacts(body, items, contents),
+        artifacts=_collect_artifacts(items, contents),
         citations=read_citations(contents),
         hosted_calls=read_hosted_calls(items),
         files=read_files(items),
@@ -110,11 +112,10 @@ def _decode_finish_reason(raw: str | None, *, has_calls: bool, has_refusal: bool
     return "tool_calls" if has_calls and reason in {None, "stop"} else reason
 
 
-def _collect_artifacts(body: Mapping[str, Any], items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
+def _collect_artifacts(items: list[Item], contents: list[Item]) -> dict[str, Any] | None:
     artifacts = {
         "annotations": [note for part in contents for note in list_objects(part.get("annotations"))],
         "items": [item for item in items if read_type(item) not in _ANSWER_TYPES],
         "logprobs": [token for part in contents for token in list_objects(part.get("logprobs"))],
-        "service_tier": body.get("service_tier"),
     }
     return {name: value for name, value in artifacts.items() if value} or None

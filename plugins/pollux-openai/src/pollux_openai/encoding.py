@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
 MANAGED_FIELDS = frozenset(
     {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "stream"}
+    | {"tools", "tool_choice", "parallel_tool_calls", "service_tier", "previous_response_id", "stream"}
 )
 
 #: What to use in place of these fields where no option has the same name.
@@ -36,7 +36,7 @@ MANAGED_BY = {
     "input": "the prompt, sources and history",
     "instructions": "Options(system_instruction=...)",
     "max_output_tokens": "Options(max_tokens=...)",
-    "reasoning": "Options(reasoning_effort=...)",
+    "reasoning": "Options(reasoning_effort=...) and Options(reasoning_summary=...)",
     "text": "Options(response_schema=...), which sets its format; nothing else of it can be set",
     "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
     "previous_response_id": "Options(continue_from=...)",
@@ -52,7 +52,6 @@ _COUNTED = frozenset(
 def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
     """Encode a call. Raises ConfigurationError for a part that the API cannot carry."""
     options = call.options
-    effort = options.reasoning_effort
     body = {
         "model": call.model,
         "input": list(_encode_input(call)),
@@ -60,12 +59,12 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "temperature": options.temperature,
         "top_p": options.top_p,
         "max_output_tokens": options.max_tokens,
-        # Without "summary" the model reasons, but the answer shows nothing of it.
-        "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
-        "text": _encode_format(call.response_schema),
+        "reasoning": _encode_reasoning(options),
+        "text": _encode_format(call),
         "tools": _encode_tools(options, dialect),
         "tool_choice": _encode_tool_choice(options.tool_choice),
         "parallel_tool_calls": options.parallel_tool_calls,
+        "service_tier": options.service_tier,
         "previous_response_id": find_previous_response(call),
         "include": list_inclusions(options.hosted_tools),
     }
@@ -151,11 +150,22 @@ def _encode_part(part: Part) -> dict[str, Any]:
     )
 
 
-def _encode_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if schema is None:
+def _encode_reasoning(options: Options) -> dict[str, Any] | None:
+    effort, summary = options.reasoning_effort, options.reasoning_summary
+    # Without "summary" the model reasons, but the answer shows nothing of it.
+    shown = summary or ("auto" if effort else "none")
+    fields = {"effort": effort, "summary": None if shown == "none" else shown}
+    return {name: value for name, value in fields.items() if value} or None
+
+
+def _encode_format(call: Call) -> dict[str, Any] | None:
+    if call.options.wants_json_object:
+        return {"format": {"type": "json_object"}}
+    if call.response_schema is None:
         return None
     # The API requires a name for the format. Ours has no meaning.
-    return {"format": {"type": "json_schema", "name": "answer", "schema": dict(schema), "strict": True}}
+    schema = dict(call.response_schema)
+    return {"format": {"type": "json_schema", "name": "answer", "schema": schema, "strict": True}}
 
 
 def _encode_tools(options: Options, dialect: SchemaDialect) -> list[dict[str, Any]] | None:

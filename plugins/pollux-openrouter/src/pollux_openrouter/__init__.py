@@ -14,7 +14,15 @@ from pollux_openrouter.catalogue import (
     decode_models,
     fetch_models,
 )
-from pollux_openrouter.chatting import HOSTED_TOOLS, MANAGED_BY, MANAGED_FIELDS, STRICT, decode, encode
+from pollux_openrouter.chatting import (
+    HOSTED_TOOLS,
+    MANAGED_BY,
+    MANAGED_FIELDS,
+    OPENAI_MODELS,
+    STRICT,
+    decode,
+    encode,
+)
 from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
@@ -30,6 +38,7 @@ from pollux_sync.plugin import (
     SourceRule,
     ToolNames,
     declare_hosted_tools,
+    find_json_word_problem,
     hookimpl,
 )
 
@@ -59,8 +68,9 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
-        *("stop", "seed", "parallel_tool_calls"),
+        *("stop", "seed", "parallel_tool_calls", "service_tier", "reasoning_summary"),
     },
+    conditions={"response_schema": "yes; `dict` of OpenAI's models with the word JSON in the texts"},
     config_options=(
         ConfigOption(name="site_url", types=(str,), about="your site's address, for OpenRouter's rankings"),
         ConfigOption(name="app_name", types=(str,), about="your program's name, for OpenRouter's rankings"),
@@ -89,6 +99,7 @@ INFO = ProviderInfo(
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(HOSTED_TOOLS),
     schema_dialect=STRICT,
+    has_json_mode=True,
 )
 
 
@@ -125,6 +136,10 @@ class OpenRouterProvider:
         problem = self._catalogue.find_problem(plan) if is_enabled else None
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return find_json_word_problem(call) if call.model.startswith(OPENAI_MODELS) else None
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

@@ -168,6 +168,7 @@ def _iter_required_parameters(options: Options) -> Iterator[tuple[str, set[str]]
         yield "tool_choice", {"tool_choice"}
     if options.response_schema is not None:
         yield "response_schema", {"structured_outputs", "response_format"}
-    for name in ("reasoning_effort", "reasoning_budget_tokens"):
-        if getattr(options, name) is not None:
+    for name in ("reasoning_effort", "reasoning_budget_tokens", "reasoning_summary"):
+        # Where a model does not reason, no reasoning is shown.
+        if getattr(options, name) not in {None, "none"}:
             yield name, {"reasoning", "reasoning_effort"}

@@ -63,16 +63,23 @@ DIALECT = ChatDialect(
     stored_names={"openrouter_reasoning": "reasoning", "openrouter_reasoning_details": "reasoning_details"},
     effort_path=("reasoning", "effort"),
     budget_path=("reasoning", "max_tokens"),
+    summary_path=("reasoning", "summary"),
+    # https://openrouter.ai/docs/use-cases/reasoning-tokens
+    exclude_path=("reasoning", "exclude"),
     tool_schemas=STRICT,
     hosted_tools=HOSTED_TOOLS,
 )
+
+#: How the names of OpenAI's models begin, which want the word JSON in JSON mode.
+OPENAI_MODELS = "openai/"
 
 #: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
 #: contradict the effort in `reasoning`.
 MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
 #: What to use in place of these fields where no option has the same name.
 MANAGED_BY = CHAT_MANAGED_BY | {
-    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
+    "Options(reasoning_summary=...) for its summary and exclude",
     "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
 }
 
