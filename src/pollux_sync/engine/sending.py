@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
@@ -14,7 +14,7 @@ from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
@@ -55,9 +55,8 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
         map_threads(send_call, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
     # Answers that arrived are paid for; without this they would be lost with the local list.
     except STOPS as cause:
-        pairs = zip(outcomes, prepared.calls, strict=True)
-        raise build_stop(cause, tuple(outcome or _build_interrupted(call) for outcome, call in pairs)) from cause
-    return cast("list[Outcome]", outcomes)
+        raise build_stop(cause, tuple(_complete_outcomes(outcomes, prepared.calls))) from cause
+    return _complete_outcomes(outcomes, prepared.calls)
 
 
 class CallGate:
@@ -125,6 +124,11 @@ def _build_unsent(call: Call, rejection: APIError) -> APIError:
     error.call_idx = call.index
     error.attempts = ()
     return error
+
+
+def _complete_outcomes(outcomes: Sequence[Outcome | None], calls: Sequence[Call]) -> list[Outcome]:
+    """Return the outcomes with a failure in place of each that is missing: after a stop, calls may not have begun."""
+    return [outcome or _build_interrupted(call) for outcome, call in zip(outcomes, calls, strict=True)]
 
 
 def _build_interrupted(call: Call) -> Failure:
