@@ -77,8 +77,13 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls"),
+        # llama.cpp, vLLM and SGLang keep what requests begin with by themselves, for as long as it fits.
+        "implicit_caching",
     },
-    conditions={"reasoning_effort": "with `takes_reasoning_effort`"},
+    conditions={
+        "reasoning_effort": "with `takes_reasoning_effort`",
+        "implicit_caching": "without a time to live",
+    },
     config_options=(
         ConfigOption(
             name="takes_reasoning_effort",

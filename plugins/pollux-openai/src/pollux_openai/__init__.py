@@ -31,6 +31,7 @@ from pollux_sync.plugin import (
     HttpResponse,
     InlineLimits,
     LongEnumLimit,
+    PrefixCaching,
     Problem,
     ProviderInfo,
     SchemaLimits,
@@ -98,6 +99,12 @@ _TOOL_NAMES = ToolNames(
     docs="https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools",
 )
 
+#: No time to live: older models keep a prefix for minutes, without a promise, and newer ones for 30 minutes at least.
+#: Neither is a time that the option has. As known on the day: the page could not be read again.
+_PREFIX_CACHING = PrefixCaching(
+    min_tokens={"*": 1024}, as_of=date(2026, 11, 27), docs="https://platform.openai.com/docs/guides/prompt-caching"
+)
+
 INFO = ProviderInfo(
     name="openai",
     docs_url="https://platform.openai.com/docs/api-reference/responses",
@@ -113,8 +120,9 @@ INFO = ProviderInfo(
     result_types=_INLINE_TYPES,
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
-        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls"),
+        *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls", "implicit_caching"),
     },
+    conditions={"implicit_caching": "without a time to live"},
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
@@ -131,6 +139,7 @@ INFO = ProviderInfo(
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
+    prefix_caching=_PREFIX_CACHING,
     schema_dialect=STRICT,
     deferred=LIMITS,
 )

@@ -58,8 +58,9 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
-        *("stop", "seed", "parallel_tool_calls"),
+        *("stop", "seed", "parallel_tool_calls", "implicit_caching"),
     },
+    conditions={"implicit_caching": "without a time to live"},
     config_options=(
         ConfigOption(name="site_url", types=(str,), about="your site's address, for OpenRouter's rankings"),
         ConfigOption(name="app_name", types=(str,), about="your program's name, for OpenRouter's rankings"),
