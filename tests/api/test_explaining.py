@@ -213,6 +213,53 @@ def test_refuses_a_body_that_is_no_json(config):
         explain("p", config=config(plugins=[Bad()]))
 
 
+# what is to be cached
+
+CACHED = Options(implicit_caching=True)
+MANUAL = Source.from_text("m" * 400)
+
+
+def test_requests_with_one_beginning_are_expected_to_read_it_from_the_cache():
+    (prefix,) = explain(["p" * 4, "q" * 8, "r"], sources=[MANUAL], config=MOCK, options=CACHED).prefixes
+    assert (prefix.first, prefix.n_requests, prefix.n_tokens, prefix.min_tokens) == (0, 3, 100, None)
+    assert prefix.expected_cached_tokens == 200
+
+
+def test_each_source_is_a_beginning_of_its_own():
+    sources = [MANUAL, Source.from_text("n" * 40)]
+    prefixes = explain(["p", "q"], sources=sources, config=MOCK, options=CACHED, per_source=True).prefixes
+    found = [(prefix.first, prefix.n_requests, prefix.expected_cached_tokens) for prefix in prefixes]
+    assert found == [(0, 2, 100), (2, 2, 10)]
+
+
+@pytest.mark.parametrize("call", [{"prompts": "p"}, {"options": Options()}, {"sources": []}])
+def test_nothing_is_expected_where_nothing_is_shared_or_wanted(call):
+    explanation = explain(**({"prompts": ["p", "q"], "sources": [MANUAL], "config": MOCK, "options": CACHED} | call))
+    assert explanation.prefixes == ()
+    assert "expected" not in str(explanation)
+
+
+def test_the_count_of_the_provider_is_used_where_there_is_one():
+    (prefix,) = explain(["p", "q"], sources=[MANUAL], config=MOCK, options=CACHED, count_tokens=True).prefixes
+    assert (prefix.n_tokens, prefix.expected_cached_tokens) == (9, 9)
+
+
+def test_what_is_expected_is_not_known_with_more_than_text():
+    sources = [Source.from_uri("https://acme.example/x.pdf")]
+    explanation = explain(["p", "q"], sources=sources, config=MOCK, options=CACHED)
+    assert [prefix.expected_cached_tokens for prefix in explanation.prefixes] == [None]
+    assert "  expected from the cache: not known" in str(explanation)
+
+
+def test_printed_it_says_what_goes_ahead_and_what_is_expected():
+    lines = str(explain(["p", "q", "r"], sources=[MANUAL], config=MOCK, options=CACHED)).splitlines()
+    assert lines[-3:] == [
+        "caching: implicit",
+        "  1 request first, then 2 with the same beginning once it is cached",
+        "  expected from the cache: about 200 input tokens",
+    ]
+
+
 # counting
 
 

@@ -260,6 +260,19 @@ def test_abort_ends_the_calls_in_flight_at_once_and_tries_none_again(server, con
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("ask", [Session.run_many, lambda *args, **kw: Session.stream_many(*args, **kw).result()])
+def test_abort_leaves_an_error_for_each_call_that_had_not_begun(server, ask):
+    server.handler = lambda _: Hang()
+    config = Config(provider="local", model="m", base_url=server.url, request_concurrency=2)
+    with Session(config) as session:
+        thread, ended = begin(lambda: ask(session, list("abcd"), options=Options(on_error="keep")))
+        server.wait_for_requests(2)
+        session.abort()
+        thread.join(5)
+    assert [error["status_code"] for error in ended[0]["errors"]] == [None] * 4
+    assert len(server.requests) == 2
+
+
 def test_abort_ends_the_wait_before_a_retry(server, config):
     server.handler = lambda _: Answer(status=503, json={"error": "later"}, headers={"Retry-After": "50"})
     waiting = threading.Event()

@@ -333,6 +333,18 @@ def test_the_tier_reaches_the_model(cli):
     assert json.loads(done.out)["metrics"]["service_tiers"] == ["flex"]
 
 
+@pytest.mark.parametrize(("word", "value"), [("yes", True), ("no", False), ("1h", "1h")])
+def test_caching_reaches_the_model(cli, word, value):
+    done = cli("run", "--mock", "Who?", "--implicit-caching", word, "--explain", "--json")
+    (request,) = json.loads(done.out)["requests"]
+    assert request["body"]["implicit_caching"] == value
+
+
+def test_caching_of_another_word_is_refused(cli):
+    done = cli("run", "--mock", "Who?", "--implicit-caching", "2h")
+    assert (done.code, "'2h' is not one of: yes, no, 5m, 1h" in done.err) == (2, True)
+
+
 def test_setting_that_the_provider_does_not_honour_is_refused(cli, at_server, server):
     done = cli("run", *at_server, "Who?", "--top-p", "0.5")
     assert (done.code, server.requests) == (2, [])

@@ -27,6 +27,7 @@ from pollux_sync import (
     hookimpl,
     list_models,
     run,
+    run_many,
     stream,
 )
 from pollux_sync.data.handles import Asset
@@ -73,6 +74,9 @@ UNMET = {
     ("openrouter", "response_schema"): ({"model": "openai/gpt-5-mini"}, dict, "needs the word JSON"),
     ("local", "reasoning_effort"): ({"provider_options": {}}, "low", "ignore reasoning_effort"),
     ("local", "service_tier"): ({"provider_options": {}}, "flex", "ignore service_tier"),
+} | {
+    (name, "implicit_caching"): ({}, "1h", "cannot promise to keep what it caches for 1h")
+    for name in ("gemini", "local", "openai", "openrouter")
 }
 
 PING, PONG = {"name": "ping"}, {"name": "pong"}
@@ -102,7 +106,7 @@ def samples(option, config):
         "reasoning_summary": [{"reasoning_effort": "low", "reasoning_summary": shown} for shown in ("auto", "none")],
         "history": [{}, {"history": history}, {"continue_from": {STATE_KEY: state}}],
         "cache": [{}, {"cache": cache}],
-        "implicit_caching": [{"implicit_caching": False}, {"implicit_caching": True}],
+        "implicit_caching": [{"implicit_caching": value} for value in (False, True, "5m", "1h")],
     }[option]
 
 
@@ -195,10 +199,42 @@ def cells(features, *, declared):
 OPTION_CELLS = [(option,) for option in OPTIONS]
 
 
-@pytest.mark.parametrize(("info", "option"), cells(OPTION_CELLS, declared=lambda info, option: option in info.options))
+def is_in_the_request(info, option):
+    """Return whether a declared option changes the request of a single call: some services cache by themselves."""
+    return option in info.options and (option != "implicit_caching" or takes_ttl(info))
+
+
+def takes_ttl(info):
+    return info.prefix_caching is not None and bool(info.prefix_caching.ttls)
+
+
+@pytest.mark.parametrize(("info", "option"), cells(OPTION_CELLS, declared=is_in_the_request))
 def test_declared_option_changes_the_request(info, option, wire, config):
     given = samples(option, config())
     assert len({capture_request(wire, config(), options) for options in given}) == len(given)
+
+
+@pytest.mark.parametrize("info", [info for info in INFOS if not takes_ttl(info)], ids=lambda info: info.name)
+def test_service_that_caches_by_itself_is_not_asked_to(info, wire, config):
+    requests = [capture_request(wire, config(), {"implicit_caching": value}) for value in (False, True)]
+    assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
+def test_first_of_several_calls_goes_ahead_with_implicit_caching(info, wire, config):
+    n_sent = []
+
+    class Watch:
+        @hookimpl(tryfirst=True)
+        def pollux_decode(self):
+            n_sent.append(len(wire.requests))
+
+    options = Options(implicit_caching=True)
+    result = run_many(
+        [*"abcdef"], sources=[Source.from_text("x")], config=config(plugins=[wire, Watch()]), options=options
+    )
+    assert n_sent[0] == 1
+    assert result["status"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ EVERY_OPTION = {
     "max_tokens": 50,
     "tools": TOOLS,
     "tool_choice": "required",
+    "implicit_caching": True,
 }
 
 
@@ -339,7 +340,7 @@ def offline(**fields):
         ("gemini-2.5-pro", {"reasoning_budget_tokens": 0}, "always thinks.*128"),
         ("gemini-2.5-flash-lite", {"reasoning_budget_tokens": 511}, "511.*from 512 to 24576, or 0"),
         ("gemini-2.5-pro", {"reasoning_budget_tokens": 40_000}, "40000.*from 128 to 32768$"),
-        ("m", {"implicit_caching": True}, "implicit_caching"),
+        ("m", {"implicit_caching": "5m"}, "cannot promise to keep what it caches for 5m"),
         ("m", {"provider_options": {"gemini": {"contents": []}}}, "contents"),
         ("m", {"provider_options": {"gemini": {"generationConfig": {"topP": 1}}}}, "generationConfig.topP"),
         ("m", {"provider_options": {"gemini": {"generationConfig": 7}}}, "must be a dict"),

@@ -66,6 +66,7 @@ def test_manages_every_field_that_it_writes():
         "max_tokens": 7,
         "tools": [WEATHER],
         "tool_choice": "auto",
+        "implicit_caching": True,
     }
     assert {*every, "reasoning_effort", "response_schema", "history"} == INFO.options
     conversation = Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b")))

@@ -3,7 +3,7 @@ import pytest
 from openrouter_api import answer
 from pollux_openrouter import INFO
 from pollux_openrouter.chatting import encode
-from pollux_sync import Config, ConfigurationError, Options, Source, run, run_many
+from pollux_sync import Config, ConfigurationError, Options, Source, explain, run, run_many
 from pollux_sync.data.request import Call, Conversation, TextPart, Turn
 
 TOOL = {
@@ -57,6 +57,7 @@ def test_manages_every_field_that_it_writes():
         "max_tokens": 7,
         "tools": [TOOL],
         "tool_choice": "auto",
+        "implicit_caching": True,
     }
     assert {*every, "reasoning_effort", "reasoning_budget_tokens", "response_schema", "history"} == INFO.options
     conversation = Conversation(turns=(Turn(role="user", content="a"), Turn(role="assistant", content="b")))
@@ -207,3 +208,47 @@ def test_needs_a_key(monkeypatch, tmp_path):
 
 def test_uses_openrouters_address_by_default():
     assert (INFO.base_url, INFO.base_url_policy) == ("https://openrouter.ai/api/v1", "optional")
+
+
+CLAUDE = "anthropic/claude-sonnet-4.6"
+MARK = {"type": "ephemeral"}
+SHARED = [Source.from_text("shared")]
+PDF = Source.from_uri("https://acme.example/a.pdf", mime_type="application/pdf")
+
+
+def explain_body(prompts="ab", *, model=CLAUDE, sources=SHARED, **options):
+    config = Config(provider="openrouter", model=model, api_key="sk-or-made-up")
+    options = Options(**({"implicit_caching": True} | options))
+    return explain([*prompts], sources=sources, config=config, options=options).requests[0].body
+
+
+def list_marks(parts):
+    return [part.get("cache_control") for part in parts]
+
+
+def test_marks_the_last_shared_text_for_a_vendor_that_caches_up_to_a_mark():
+    (message,) = explain_body(sources=[Source.from_text("shared"), PDF])["messages"]
+    assert list_marks(message["content"]) == [MARK, None, None]
+
+
+def test_marks_the_instruction_or_the_last_tool_where_no_text_is_shared():
+    body = explain_body(sources=[], system_instruction="Be brief.", tools=[TOOL])
+    assert body["messages"][0]["content"] == [{"type": "text", "text": "Be brief.", "cache_control": MARK}]
+    assert list_marks(explain_body(sources=[], tools=[TOOL])["tools"]) == [MARK]
+
+
+def test_marks_the_end_of_a_single_prompt():
+    (message,) = explain_body("a")["messages"]
+    assert list_marks(message["content"]) == [None, MARK]
+
+
+def test_marks_a_call_that_continues_with_the_result_of_a_tool():
+    turns = (Turn(role="tool", tool_call_id="c", content="sunny"),)
+    options = Options(system_instruction="Be brief.", implicit_caching=True)
+    body = encode_body(None, model=CLAUDE, options=options, conversation=Conversation(turns=turns))
+    assert list_marks(body["messages"][0]["content"]) == [MARK]
+
+
+@pytest.mark.parametrize("call", [{"model": "google/gemini-2.5-pro"}, {"implicit_caching": None}])
+def test_marks_nothing_for_other_vendors_and_unasked(call):
+    assert "cache_control" not in str(explain_body(**call))

@@ -44,6 +44,7 @@ from pollux_sync.data.provider import (
     DeferredLimits,
     HttpRequest,
     HttpResponse,
+    PrefixCaching,
     ProviderInfo,
     SourceRule,
 )
@@ -130,6 +131,12 @@ _INFO = ProviderInfo(
     # The limit of Gemini's caches, so that a label is refused as it would be there.
     cache_labels=CacheLabels(
         max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent"
+    ),
+    # The times that Anthropic's caches may be kept, so that every value of the option can be tried.
+    prefix_caching=PrefixCaching(
+        ttls={"5m", "1h"},
+        as_of=date(2026, 11, 27),
+        docs="https://platform.claude.com/docs/en/build-with-claude/prompt-caching",
     ),
     # The limits of OpenAI's batches, so that a job is split as it would be there.
     deferred=DeferredLimits(max_requests=50_000, max_bytes=200_000_000),

@@ -17,7 +17,7 @@ from pollux_sync.cli.fields import read_schema
 from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
-from pollux_sync.data.options import Options, ReasoningSummary, ServiceTier
+from pollux_sync.data.options import CacheTtl, Options, ReasoningSummary, ServiceTier
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
@@ -35,6 +35,9 @@ MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
 
 #: The fields of `Config` that `add_route_arguments` sets.
 ROUTE_FIELDS = frozenset({"proxy", "ca_bundle"})
+
+#: The values of ``--implicit-caching``, as `Options` has them.
+_CACHING: dict[str, bool | str] = {"yes": True, "no": False} | {ttl: ttl for ttl in get_args(CacheTtl)}
 
 _PIPED = "Piped text is a source too; without PROMPT it is the prompt."
 _EPILOG = f"""\
@@ -116,6 +119,7 @@ def build_run_parser() -> BuiltInParser:
         epilog=_EPILOG,
     )
     add_question_arguments(parser)
+    _add_caching_arguments(parser)
     _add_output_arguments(parser)
     return parser
 
@@ -239,6 +243,18 @@ def _add_plugin_arguments(group: Any) -> None:
     # Accepted only to be refused: argparse's own error would repeat the secret on the terminal and in logs.
     group.add_argument("--api-key", nargs="?", help=SUPPRESS, const="")
     group.add_argument("--header", dest="headers", nargs="?", help=SUPPRESS, const="")
+
+
+def _add_caching_arguments(parser: ArgumentParser) -> None:
+    # Of `run` alone: a deferred job cannot be cached.
+    group = parser.add_argument_group("caching")
+    group.add_argument(
+        "--implicit-caching",
+        type=_parse_caching,
+        metavar="|".join(_CACHING),
+        help="have the provider cache what requests begin with, or not, or for how long: several prompts share their "
+        "sources, and the first goes ahead",
+    )
 
 
 def _add_output_arguments(parser: ArgumentParser) -> None:
@@ -377,6 +393,12 @@ def _parse_retries(text: str) -> RetryPolicy:
     if not text.isdecimal():
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return RetryPolicy(max_attempts=int(text) + 1)
+
+
+def _parse_caching(text: str) -> bool | str:
+    if text not in _CACHING:
+        raise ArgumentTypeError(f"{text!r} is not one of: {', '.join(_CACHING)}")
+    return _CACHING[text]
 
 
 def _parse_proxy(text: str) -> str:

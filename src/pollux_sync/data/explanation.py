@@ -104,11 +104,30 @@ class ExplainedUpload:
 
 
 @attrs.frozen(kw_only=True)
+class ExplainedPrefix:
+    """What several requests begin with, to be cached: the first of them goes ahead, and the others follow its answer.
+
+    ``first`` is the index of that request, ``n_requests`` counts it and the others. ``n_tokens`` is the length of the
+    beginning, by the counts of the requests or else estimated, less an estimate of the prompts; None if it is not
+    known. ``min_tokens`` is the length from which on the service caches, None if that is not known.
+    ``expected_cached_tokens`` are the tokens that the others are expected to read from the cache, in all; a service
+    promises none of them.
+    """
+
+    first: int
+    n_requests: int
+    n_tokens: int | None
+    min_tokens: int | None
+    expected_cached_tokens: int | None
+
+
+@attrs.frozen(kw_only=True)
 class Explanation:
     """The requests that `run_many` would send; ``print`` the explanation for an overview.
 
-    ``cache_mode`` is as in the envelope's metrics, ``cache`` is the name of the cache in use. ``response_schema`` is
-    lowered for the provider, ``findings`` describe what the provider's dialect cannot hold.
+    ``cache_mode`` is as in the envelope's metrics, ``cache`` is the name of the cache in use. ``prefixes`` are the
+    beginnings that requests share, where they are to be cached. ``response_schema`` is lowered for the provider,
+    ``findings`` describe what the provider's dialect cannot hold.
     """
 
     provider: str
@@ -118,6 +137,7 @@ class Explanation:
     uploads: tuple[ExplainedUpload, ...]
     cache_mode: CacheMode
     cache: str | None
+    prefixes: tuple[ExplainedPrefix, ...] = ()
     response_schema: dict[str, Any] | None
     findings: tuple[str, ...]
 
@@ -160,6 +180,7 @@ class Explanation:
                 yield f"  {source.identifier}: converted from {source.converted_from} to {source.mime_type}"
         yield from self._iter_upload_lines()
         yield f"caching: {self.cache_mode}{f', {self.cache}' if self.cache else ''}"
+        yield from self._iter_prefix_lines()
         if self.response_schema is not None:
             yield f"schema: {_describe_count(len(self.findings), 'finding')}"
             yield from (f"  {finding}" for finding in self.findings)
@@ -178,6 +199,18 @@ class Explanation:
         if self.highest_price is None:
             return f"{about}{_format_price(lowest)} US dollars, without the answers"
         return f"{about}{_format_price(lowest)} to {_format_price(self.highest_price)} US dollars"
+
+    def _iter_prefix_lines(self) -> Iterator[str]:
+        if not self.prefixes:
+            return
+        n_first, n_all = len(self.prefixes), sum(prefix.n_requests for prefix in self.prefixes)
+        first = _describe_count(n_first, "request")
+        yield f"  {first} first, then {n_all - n_first} with the same beginning once it is cached"
+        expected = _sum_known([prefix.expected_cached_tokens for prefix in self.prefixes])
+        yield f"  expected from the cache: {'not known' if expected is None else f'about {expected} input tokens'}"
+        short = [prefix.min_tokens for prefix in self.prefixes if prefix.expected_cached_tokens == 0]
+        if short:
+            yield f"  too short to be cached: {len(short)} of {n_first}, the service caches from {short[0]} tokens on"
 
     def _iter_upload_lines(self) -> Iterator[str]:
         for upload in self.uploads[:_MAX_UPLOAD_LINES]:

@@ -34,6 +34,8 @@ ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
 OnError = Literal["raise", "keep"]
 ServiceTier = Literal["auto", "default", "flex", "priority"]
 ReasoningSummary = Literal["auto", "concise", "detailed", "none"]
+#: How long a service keeps what it caches.
+CacheTtl = Literal["5m", "1h"]
 #: The largest that all providers take: Gemini's is an int32.
 _MAX_SEED = 2**31 - 1
 #: What stands in place of a secret.
@@ -96,8 +98,9 @@ class Options:
     texts of one call without the tags that name them. ``on_error="raise"`` raises the first error; ``"keep"`` returns
     the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer that does not fit the schema
     is requested again; the usage includes these requests. ``provider_options`` are raw request fields by provider
-    name; an object among them is merged into the request's own. ``delivery_mode`` is deprecated: call ``defer``
-    instead.
+    name; an object among them is merged into the request's own. ``implicit_caching`` has the service cache what
+    requests begin with; several prompts share their sources, instruction and tools, and the first prompt goes ahead of
+    the others. "5m" and "1h" say how long it is kept. ``delivery_mode`` is deprecated: call ``defer`` instead.
     """
 
     system_instruction: str | None = _provider_option()
@@ -121,7 +124,7 @@ class Options:
     )
     max_tokens: int | None = _provider_option()
     cache: CacheHandle | None = _provider_option(refused_by=("defer",))
-    implicit_caching: bool | None = _provider_option(refused_by=("defer",), off=False)
+    implicit_caching: bool | CacheTtl | None = _provider_option(refused_by=("defer",), off=False)
     label_sources: bool = _core_option(True)
     on_error: OnError = _core_option("raise")
     schema_repairs: int = _core_option(0, refused_by=("defer", "stream"))
@@ -245,8 +248,7 @@ class Options:
                 f"cache must be a CacheHandle, got {type(self.cache).__name__}",
                 hint="pass the result of create_cache()",
             )
-        if self.implicit_caching is not None:
-            check_bool("implicit_caching", self.implicit_caching)
+        self._check_implicit_caching()
         check_bool("label_sources", self.label_sources)
         check_int("schema_repairs", self.schema_repairs, minimum=0)
         if self.on_error not in ("raise", "keep"):
@@ -254,6 +256,14 @@ class Options:
         for name, fields in require_mapping("provider_options", _replace_none(self.provider_options)).items():
             require_mapping(f"provider_options[{name!r}]", fields)
             check_json(f"provider_options[{name!r}]", fields)
+
+    def _check_implicit_caching(self) -> None:
+        wanted, ttls = self.implicit_caching, get_args(CacheTtl)
+        if not (wanted is None or isinstance(wanted, bool) or wanted in ttls):
+            raise ConfigurationError(
+                f"implicit_caching must be True or False, or how long to keep it, got {wanted!r}",
+                hint=f"use True, or one of: {', '.join(ttls)}",
+            )
 
     def iter_set(self) -> Iterator[OptionTraits]:
         """Yield the traits of every option that differs from its default."""

@@ -109,6 +109,25 @@ class CacheLabels:
 
 
 @attrs.frozen(kw_only=True)
+class PrefixCaching:
+    """How a service caches what requests begin with, by the page ``docs`` on the day ``as_of``.
+
+    ``ttls`` are the times that `Options(implicit_caching=...)` may ask it to keep that; none if the service decides.
+    ``min_tokens`` are the lengths from which on it caches, by shell-style pattern of the model's name. The first
+    pattern that matches counts; no match means that the length is not known.
+    """
+
+    ttls: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
+    min_tokens: Mapping[str, int] = attrs.field(factory=dict, hash=False)
+    as_of: date
+    docs: str
+
+    def find_min_tokens(self, model: str) -> int | None:
+        """Return the length from which on the service caches for this model, None if it is not known."""
+        return next((tokens for pattern, tokens in self.min_tokens.items() if fnmatchcase(model, pattern)), None)
+
+
+@attrs.frozen(kw_only=True)
 class SourceRule:
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
@@ -229,6 +248,7 @@ class ProviderInfo:
     to keep alive, and only if a request that is carried out twice costs nothing.
     ``tool_names`` are the names of tools that the service takes; None leaves that to the service.
     ``cache_labels`` are the labels of its caches; None means that a cache has none, and the core refuses them.
+    ``prefix_caching`` is how it caches what requests begin with, for the option "implicit_caching".
     ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
     service made up.
     ``hosted_tools`` are the tools that the provider runs, and of each the fields that it honours, by the kinds of
@@ -270,6 +290,7 @@ class ProviderInfo:
     resends_stale: bool = False
     tool_names: ToolNames | None = None
     cache_labels: CacheLabels | None = None
+    prefix_caching: PrefixCaching | None = None
     call_id_pattern: str | None = None
     hosted_tools: Mapping[str, frozenset[str]] = attrs.field(factory=dict, hash=False)
     result_types: tuple[str, ...] = ()

@@ -187,7 +187,9 @@ class Call:
 
     ``response_schema`` is already lowered to the provider's dialect; in JSON mode it is None, see
     ``options.wants_json_object``. ``index`` is the position of the answer in the envelope. ``capabilities`` are those
-    of the configuration, for checks that depend on the model.
+    of the configuration, for checks that depend on the model. ``shared_prefix`` numbers what the call begins with, if
+    other calls share it and it is to be cached for them: instruction, tools and parts. It is None in a call without
+    such others.
     """
 
     index: int
@@ -198,6 +200,7 @@ class Call:
     response_schema: Mapping[str, Any] | None = None
     conversation: Conversation | None = None
     capabilities: Mapping[str, bool] = attrs.field(factory=dict)
+    shared_prefix: int | None = None
 
     def with_index(self, index: int) -> Call:
         """Return the call at this position of the answers."""

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from pollux_sync.data.explanation import ExplainedRequest, ExplainedSource, ExplainedUpload, Explanation
+from pollux_sync.data.explanation import (
+    ExplainedPrefix,
+    ExplainedRequest,
+    ExplainedSource,
+    ExplainedUpload,
+    Explanation,
+)
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import Usage
 from pollux_sync.data.request import AssetPart, InlinePart, TextPart
@@ -19,6 +26,7 @@ from pollux_sync.engine.enveloping import read_cache_mode
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.engine.threads import map_threads
+from pollux_sync.engine.warming import number_prefixes
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -64,7 +72,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
         key: Asset(id=uploads[key].id, mime_type=part.source.mime_type) if key in uploads else read_inline(part)
         for key, part in files.items()
     }
-    calls = [replace_files(call, delivered) for call in plan.calls]
+    calls = number_prefixes([replace_files(call, delivered) for call in plan.calls])
     encoded = [_encode_call(call, hooks) for call in calls]
     if counts_tokens:
         encoded = _count_tokens(encoded, hooks)
@@ -77,6 +85,7 @@ def explain_request(request: Request, hooks: Hooks, *, counts_tokens: bool = Fal
         uploads=tuple(uploads.values()),
         cache_mode=read_cache_mode(plan),
         cache=request.options.cache.name if request.options.cache else None,
+        prefixes=tuple(_describe_prefixes(encoded, hooks)),
         response_schema=answers.sent_schema if answers else None,
         findings=tuple(map(str, answers.lowered.findings)) if answers else (),
     )
@@ -148,6 +157,36 @@ def _describe_requests(encoded: Sequence[_EncodedCall], hooks: Hooks) -> Iterato
         )
 
 
+def _describe_prefixes(encoded: Sequence[_EncodedCall], hooks: Hooks) -> Iterator[ExplainedPrefix]:
+    caching = hooks.info.prefix_caching
+    for number, group in groupby(encoded, lambda one: one.call.shared_prefix):
+        if number is None:
+            continue
+        members = [*group]
+        # Rough as they are, the lengths differ a little. A request that could not be counted has none.
+        n_tokens = min((length for one in members if (length := _measure_prefix(one)) is not None), default=None)
+        min_tokens = caching.find_min_tokens(members[0].call.model) if caching else None
+        yield ExplainedPrefix(
+            first=members[0].call.index,
+            n_requests=len(members),
+            n_tokens=n_tokens,
+            min_tokens=min_tokens,
+            expected_cached_tokens=_expect_cached_tokens(n_tokens, min_tokens, len(members) - 1),
+        )
+
+
+def _measure_prefix(one: _EncodedCall) -> int | None:
+    """Return about how many tokens of a request come before its prompt, None if that is not known."""
+    tokens = _estimate_tokens(one.call) if one.count is None else one.count
+    return None if tokens is None else max(0, tokens - _count_as_tokens(len(one.call.prompt or "")))
+
+
+def _expect_cached_tokens(n_tokens: int | None, min_tokens: int | None, n_readers: int) -> int | None:
+    if n_tokens is None:
+        return None
+    return 0 if n_tokens < (min_tokens or 0) else n_tokens * n_readers
+
+
 def _merge_headers(request: HttpRequest, address: Address) -> dict[str, str]:
     return address.headers | request.headers | ({} if request.body is None else {"Content-Type": "application/json"})
 
@@ -196,7 +235,11 @@ def _estimate_tokens(call: Call) -> int | None:
         text for turn in turns for text in (turn.content, *(tool_call.arguments for tool_call in turn.tool_calls))
     ]
     texts += [json.dumps(item) for item in (*call.options.functions, call.response_schema) if item is not None]
-    return -(-sum(len(text) for text in texts if text) // _CHARACTERS_A_TOKEN)
+    return _count_as_tokens(sum(len(text) for text in texts if text))
+
+
+def _count_as_tokens(n_characters: int) -> int:
+    return -(-n_characters // _CHARACTERS_A_TOKEN)
 
 
 def _scrub_texts(value: Any, scrub: Callable[[str], str]) -> Any:

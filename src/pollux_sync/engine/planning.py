@@ -186,6 +186,7 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     for traits in options.iter_set():
         if traits.declared_as is not None and _is_set(traits.name, options):
             _require_declared(traits.declared_as, info)
+    _check_cache_ttl(options, info)
     _check_conversation(request)
     _check_tool_names(options, info)
     for tool in options.hosted_tools:
@@ -216,6 +217,17 @@ def _require_declared(name: str, info: ProviderInfo) -> None:
             f"provider {info.name!r} does not support {name}",
             hint=f"leave {_name_again(name)} out; {info.name!r} supports: "
             f"{', '.join(sorted(info.options)) or 'no options'}",
+        )
+
+
+def _check_cache_ttl(options: Options, info: ProviderInfo) -> None:
+    ttl = options.implicit_caching
+    known = info.prefix_caching.ttls if info.prefix_caching else frozenset()
+    if isinstance(ttl, str) and ttl not in known:
+        others = f", or one of: {', '.join(sorted(known))}" if known else ", which leaves that to the service"
+        raise ConfigurationError(
+            f"provider {info.name!r} cannot promise to keep what it caches for {ttl}",
+            hint=f"pass implicit_caching=True{others}",
         )
 
 

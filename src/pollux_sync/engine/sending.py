@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
 from pollux_sync.engine.retrying import request_delivered, request_reply
 from pollux_sync.engine.threads import map_threads
+from pollux_sync.engine.warming import StartOrder, number_prefixes
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
@@ -26,16 +27,22 @@ _FORBIDDEN = 403
 def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
-    At most ``request_concurrency`` are in flight. When the key is refused or the quota used up, calls that have not
-    started are not sent. On Ctrl-C or sys.exit nothing more starts and calls in flight are abandoned; Interrupted or
-    Terminated is raised with the outcomes so far.
+    At most ``request_concurrency`` are in flight. Of calls that share a prefix to be cached, one goes ahead. When the
+    key is refused or the quota used up, calls that have not started are not sent. On Ctrl-C or sys.exit nothing more
+    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far.
     """
     # One event for all calls: it ends their waits between attempts.
     stop = threading.Event()
     hooks.link_stop(stop)
     gate = CallGate(prepared.blocked)
+    calls = number_prefixes(prepared.calls)
+    order = StartOrder(calls, stop)
 
-    request = partial(request_reply, hooks=hooks, stop=stop)
+    def request(call: Call) -> Reply:
+        reply = request_reply(call, hooks, stop)
+        order.release(call)
+        return reply
+
     deliver = partial(request_delivered, redelivery=prepared.redelivery, stop=stop, ask=request)
 
     def ask(call: Call) -> Reply:
@@ -50,14 +57,14 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
         gate.record(outcome)
         return outcome
 
-    outcomes: list[Outcome | None] = [None] * len(prepared.calls)
+    outcomes: list[Outcome | None] = [None] * len(calls)
+    send_in_order = partial(order.carry_out, send_call)
     try:
-        map_threads(send_call, prepared.calls, hooks.config.request_concurrency, stop, outcomes)
+        map_threads(send_in_order, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
     # Answers that arrived are paid for; without this they would be lost with the local list.
     except STOPS as cause:
-        pairs = zip(outcomes, prepared.calls, strict=True)
-        raise build_stop(cause, tuple(outcome or _build_interrupted(call) for outcome, call in pairs)) from cause
-    return cast("list[Outcome]", outcomes)
+        raise build_stop(cause, tuple(_complete_outcomes(outcomes, calls))) from cause
+    return _complete_outcomes(outcomes, calls)
 
 
 class CallGate:
@@ -125,6 +132,11 @@ def _build_unsent(call: Call, rejection: APIError) -> APIError:
     error.call_idx = call.index
     error.attempts = ()
     return error
+
+
+def _complete_outcomes(outcomes: Sequence[Outcome | None], calls: Sequence[Call]) -> list[Outcome]:
+    """Return the outcomes with a failure in place of each that is missing: after a stop, calls may not have begun."""
+    return [outcome or _build_interrupted(call) for outcome, call in zip(outcomes, calls, strict=True)]
 
 
 def _build_interrupted(call: Call) -> Failure:

@@ -36,7 +36,7 @@ from pollux_sync.engine.threads import STRETCH_S, map_threads, start_thread
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from pollux_sync.data.provider import HttpRequest, HttpResponse
     from pollux_sync.data.request import Call, Prepared, Redelivery, Request
@@ -180,13 +180,17 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
         if defects:
             raise defects[0]
     except STOPS as cause:
-        pairs = zip(outcomes, calls, strict=True)
-        raise build_stop(cause, tuple(outcome or Failure(_build_abandoned(call)) for outcome, call in pairs)) from cause
+        raise build_stop(cause, tuple(_complete_outcomes(outcomes, calls))) from cause
     finally:
         # After the last event this does nothing; after an early exit it breaks the streams off.
         active.end()
         _drain(arriving, reader)
-    return cast("list[Outcome]", outcomes)
+    return _complete_outcomes(outcomes, calls)
+
+
+def _complete_outcomes(outcomes: Sequence[Outcome | None], calls: Sequence[Call]) -> list[Outcome]:
+    """Return the outcomes with a failure in place of each that is missing: after a stop, calls may not have begun."""
+    return [outcome or Failure(_build_abandoned(call)) for outcome, call in zip(outcomes, calls, strict=True)]
 
 
 def _take_event(arriving: queue.Queue[StreamEvent | None]) -> StreamEvent | None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,14 +35,21 @@ def wait_for(wait: Callable[[float], object], timeout_s: float | None = None) ->
 
 
 def map_threads(
-    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: list[R | None]
+    work: Callable[[T], R],
+    items: Sequence[T],
+    concurrency: int,
+    stop: threading.Event,
+    results: list[R | None],
+    *,
+    order: Iterable[tuple[int, T]] | None = None,
 ) -> None:
     """Fill ``results``, as long as ``items``, with ``work(item)`` each, on at most ``concurrency`` threads.
 
-    Nothing is started once ``stop`` is set; with several threads it is set on return. ``work`` sees the caller's
-    context variables. On Ctrl-C no further item is started, and KeyboardInterrupt is raised without
-    waiting for the items in work: the threads are daemons. An exception out of ``work`` ends the mapping likewise
-    and is raised here.
+    ``order`` gives several threads the items in another order than their own, each with its position. It may wait for
+    the end of an item that it gave, and ends early only after a stop. Nothing is started once ``stop`` is set; with
+    several threads it is set on return. ``work`` sees the caller's context variables. On Ctrl-C no further item is
+    started, and KeyboardInterrupt is raised without waiting for the items in work: the threads are daemons. An
+    exception out of ``work`` ends the mapping likewise and is raised here.
     """
     # No thread for one at a time: it would cost more than it saves, and a debugger sees the caller's stack.
     if len(items) == 1 or concurrency == 1:
@@ -51,15 +58,21 @@ def map_threads(
                 return
             results[position] = work(item)
         return
-    map_workers(work, items, concurrency, stop, results)
+    map_workers(work, items, concurrency, stop, results, order=order)
 
 
 def map_workers(
-    work: Callable[[T], R], items: Sequence[T], concurrency: int, stop: threading.Event, results: list[R | None]
+    work: Callable[[T], R],
+    items: Sequence[T],
+    concurrency: int,
+    stop: threading.Event,
+    results: list[R | None],
+    *,
+    order: Iterable[tuple[int, T]] | None = None,
 ) -> None:
     """Do what `map_threads` does, never in the caller's own thread: Ctrl-C does not cut off what is in work."""
     try:
-        workers = WorkerThreads(work, items, stop, results)
+        workers = WorkerThreads(work, items, stop, results, order=order)
         workers.start(min(concurrency, len(items)))
         workers.wait()
     finally:
@@ -88,10 +101,16 @@ class WorkerThreads:
     """
 
     def __init__(
-        self, work: Callable[[T], R], items: Sequence[T], stop: threading.Event, results: list[R | None]
+        self,
+        work: Callable[[T], R],
+        items: Sequence[T],
+        stop: threading.Event,
+        results: list[R | None],
+        *,
+        order: Iterable[tuple[int, T]] | None = None,
     ) -> None:
         self._work = work
-        self._items = enumerate(items)
+        self._items = iter(enumerate(items) if order is None else order)
         self._stop = stop
         self._results = results
         self._lock = threading.Lock()
@@ -125,7 +144,8 @@ class WorkerThreads:
     def _take_items(self) -> None:
         try:
             while not self._stop.is_set():
-                # An iterator is not safe to share between threads; taking an item is quick.
+                # An iterator is not safe to share between threads; taking an item is quick. Where the order has it
+                # wait, nobody else could go on either.
                 with self._lock:
                     numbered = next(self._items, None)
                 if numbered is None:

@@ -24,6 +24,7 @@ from pollux_sync.plugin import (
     HttpRequest,
     HttpResponse,
     InlineLimits,
+    PrefixCaching,
     Problem,
     ProviderInfo,
     SchemaDialect,
@@ -99,6 +100,22 @@ _TOOL_NAMES = ToolNames(
     docs="https://platform.claude.com/docs/en/api/messages#body-tools",
 )
 
+#: The times are those of the published contract. The lengths are as known on the day: the page could not be read again.
+#: A model that is not listed is newer, or behind a compatible server.
+_PREFIX_CACHING = PrefixCaching(
+    ttls={"5m", "1h"},
+    min_tokens={
+        "*claude-haiku-4-5*": 4096,
+        "*claude-opus-4-[56]*": 4096,
+        "*claude-opus-4-7*": 2048,
+        "*claude-3-5-haiku*": 2048,
+        "*claude-opus-4*": 1024,
+        "*claude-sonnet-[45]*": 1024,
+    },
+    as_of=date(2026, 11, 27),
+    docs="https://platform.claude.com/docs/en/build-with-claude/prompt-caching#cache-limitations",
+)
+
 INFO = ProviderInfo(
     name="anthropic",
     docs_url="https://platform.claude.com/docs/en/api/messages",
@@ -152,6 +169,7 @@ INFO = ProviderInfo(
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(DECLARED_FORMS),
+    prefix_caching=_PREFIX_CACHING,
     schema_dialect=STRICT,
 )
 
@@ -177,7 +195,8 @@ class AnthropicProvider(FileHooks, JobHooks):
     @hookimpl(wrapper=True)
     def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
         """Switch caching on for a plan of one call, unless the option or the configuration decides it."""
-        # Writing a cache costs extra. The calls of a fan-out run side by side, so each would write its own.
+        # Writing a cache costs extra. The calls of a fan-out run side by side, so each would write its own; with the
+        # option the first goes ahead, which the caller must want.
         planned = yield
         if planned.is_deferred or len(planned.calls) != 1 or planned.calls[0].options.implicit_caching is not None:
             return planned

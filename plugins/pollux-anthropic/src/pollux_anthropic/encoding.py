@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_anthropic.caching import add_breakpoint
 from pollux_anthropic.hosting import MCP_BETA, encode_tool, find_domains_problem, list_mcp_servers
 from pollux_anthropic.models import find_facts
 from pollux_anthropic.thinking import choose_max_tokens, encode_effort, encode_thinking, find_thinking_problem
@@ -52,7 +53,7 @@ MANAGED_BY = {
     "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
     "Options(reasoning_summary=...) for its display",
     "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
-    "cache_control": "Options(implicit_caching=True), which keeps the service's time to live",
+    "cache_control": 'Options(implicit_caching=True), or "5m" or "1h" for the time to live',
     "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
 }
 
@@ -95,11 +96,12 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "tool_choice": _encode_tool_choice(options),
         "thinking": encode_thinking(call),
         "output_config": _encode_output_config(call) or None,
-        "cache_control": {"type": "ephemeral"} if options.implicit_caching else None,
         "service_tier": _TIERS[options.service_tier] if options.service_tier else None,
     }
     # None means the provider's default, which is what a missing field gets.
     body.update((name, value) for name, value in settings.items() if value is not None)
+    if options.implicit_caching:
+        add_breakpoint(body, call, n_own=len(_encode_text(call.prompt)))
     return HttpRequest(path="/v1/messages", body=body, headers=_build_headers(call, body))
 
 

@@ -130,8 +130,11 @@ INFO = ProviderInfo(
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history", "cache"),
         *("stop", "seed", "service_tier", "reasoning_summary"),
+        # Its models cache what requests begin with by themselves, without a time that can be chosen.
+        "implicit_caching",
     },
     conditions={
+        "implicit_caching": "without a time to live",
         "temperature": "up to 2",
         "stop": "up to 5 texts",
         "response_schema": "before Gemini 3 not beside tools",

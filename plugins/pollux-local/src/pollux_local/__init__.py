@@ -54,9 +54,12 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history", "stop", "seed", "parallel_tool_calls", "service_tier"),
+        # llama.cpp, vLLM and SGLang keep what requests begin with by themselves, for as long as it fits.
+        "implicit_caching",
     },
     conditions={
         "response_schema": "yes; `dict` at OpenAI's own hosts with the word JSON in the texts",
+        "implicit_caching": "without a time to live",
         **{name: f"with `takes_{name}`" for name in DECLARED_OPTIONS},
     },
     config_options=(

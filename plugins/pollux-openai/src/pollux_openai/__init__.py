@@ -32,6 +32,7 @@ from pollux_sync.plugin import (
     HttpResponse,
     InlineLimits,
     LongEnumLimit,
+    PrefixCaching,
     Problem,
     ProviderInfo,
     SchemaLimits,
@@ -101,6 +102,12 @@ _TOOL_NAMES = ToolNames(
     docs="https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools",
 )
 
+#: No time to live: older models keep a prefix for minutes, without a promise, and newer ones for 30 minutes at least.
+#: Neither is a time that the option has. As known on the day: the page could not be read again.
+_PREFIX_CACHING = PrefixCaching(
+    min_tokens={"*": 1024}, as_of=date(2026, 11, 27), docs="https://platform.openai.com/docs/guides/prompt-caching"
+)
+
 INFO = ProviderInfo(
     name="openai",
     docs_url="https://platform.openai.com/docs/api-reference/responses",
@@ -117,9 +124,12 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "history", "parallel_tool_calls", "service_tier"),
-        "reasoning_summary",
+        *("reasoning_summary", "implicit_caching"),
     },
-    conditions={"response_schema": "yes; `dict` with the word JSON in the texts"},
+    conditions={
+        "response_schema": "yes; `dict` with the word JSON in the texts",
+        "implicit_caching": "without a time to live",
+    },
     sources=(
         TEXT_RULE,
         TEXT_FILE_RULE,
@@ -137,6 +147,7 @@ INFO = ProviderInfo(
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(FORMS),
+    prefix_caching=_PREFIX_CACHING,
     schema_dialect=STRICT,
     has_json_mode=True,
     deferred=LIMITS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pollux_openai.caching import mark_shared_prefix
 from pollux_openai.hosting import FORMS, list_inclusions
 from pollux_openai.replaying import find_previous_response, read_replay_items
 from pollux_sync.plugin import (
@@ -69,7 +70,10 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "include": list_inclusions(options.hosted_tools),
     }
     # None means the provider's default, which is what a missing field gets.
-    return HttpRequest(path="/responses", body={name: value for name, value in body.items() if value is not None})
+    body = {name: value for name, value in body.items() if value is not None}
+    if call.shared_prefix is not None:
+        mark_shared_prefix(body, call)
+    return HttpRequest(path="/responses", body=body)
 
 
 def find_background_problem(call: Call) -> Problem | None:

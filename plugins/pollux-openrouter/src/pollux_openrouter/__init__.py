@@ -68,9 +68,12 @@ INFO = ProviderInfo(
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "history"),
-        *("stop", "seed", "parallel_tool_calls", "service_tier", "reasoning_summary"),
+        *("stop", "seed", "parallel_tool_calls", "service_tier", "reasoning_summary", "implicit_caching"),
     },
-    conditions={"response_schema": "yes; `dict` of OpenAI's models with the word JSON in the texts"},
+    conditions={
+        "response_schema": "yes; `dict` of OpenAI's models with the word JSON in the texts",
+        "implicit_caching": "without a time to live",
+    },
     config_options=(
         ConfigOption(name="site_url", types=(str,), about="your site's address, for OpenRouter's rankings"),
         ConfigOption(name="app_name", types=(str,), about="your program's name, for OpenRouter's rankings"),

@@ -6,7 +6,7 @@ The core has what all Chat Completions servers share; this module adds what only
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -72,6 +72,9 @@ DIALECT = ChatDialect(
 
 #: How the names of OpenAI's models begin, which want the word JSON in JSON mode.
 OPENAI_MODELS = "openai/"
+#: The vendors whose models cache only up to a mark, by the published contract (2026-08), which has it for texts. Others
+#: cache by themselves, and some of them would charge for what is marked.
+_MARKED_VENDORS = ("anthropic/",)
 
 #: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
 #: contradict the effort in `reasoning`.
@@ -86,7 +89,29 @@ MANAGED_BY = CHAT_MANAGED_BY | {
 
 def encode(call: Call) -> HttpRequest:
     """Encode a call as a request. Raises ConfigurationError for a part that the API cannot carry."""
-    return encode_chat(call, DIALECT)
+    request = encode_chat(call, DIALECT)
+    if call.options.implicit_caching and call.model.startswith(_MARKED_VENDORS):
+        _add_breakpoint(request, call)
+    return request
+
+
+def _add_breakpoint(request: HttpRequest, call: Call) -> None:
+    """Mark the end of what the vendor caches: of what other calls share, or of the whole request.
+
+    Only texts and tools take the mark.
+    """
+    fields = request.fields or {}
+    messages: list[dict[str, Any]] = fields["messages"]
+    content = messages[-1]["content"] if messages else ""
+    # The result of a tool is a plain text, which takes none.
+    parts = content if isinstance(content, list) else []
+    shared = parts if call.shared_prefix is None else parts[: len(call.parts)]
+    texts = [part for part in shared if part["type"] == "text"]
+    if not texts and messages and messages[0]["role"] == "system":
+        texts = messages[0]["content"] = [{"type": "text", "text": messages[0]["content"]}]
+    marked = texts or fields.get("tools")
+    if marked:
+        marked[-1]["cache_control"] = {"type": "ephemeral"}
 
 
 def decode(response: HttpResponse, call: Call) -> Reply:
