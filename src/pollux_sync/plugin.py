@@ -16,7 +16,7 @@ from pollux_sync._lazy import build_getattr
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
     from pollux_sync.data.clients import Client
-    from pollux_sync.data.config import REDACTED, ConfigValues, redact_secret
+    from pollux_sync.data.config import ConfigValues, redact_secret
     from pollux_sync.data.events import (
         AttemptFailed,
         CacheCreated,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         build_custom_id,
         is_terminal,
     )
+    from pollux_sync.data.headers import REDACTED, merge_headers
     from pollux_sync.data.limits import Quota, RateLimits, TokenEstimate
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
@@ -150,7 +151,7 @@ if TYPE_CHECKING:
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
     "data.clients": ("Client",),
-    "data.config": ("REDACTED", "ConfigValues", "redact_secret"),
+    "data.config": ("ConfigValues", "redact_secret"),
     "data.events": (
         "AttemptFailed",
         "CacheCreated",
@@ -177,6 +178,7 @@ _HOMES = {
         "build_custom_id",
         "is_terminal",
     ),
+    "data.headers": ("REDACTED", "merge_headers"),
     "data.limits": ("Quota", "RateLimits", "TokenEstimate"),
     "data.mime": ("OCTET_STREAM",),
     "data.models": ("ModelInfo", "Readiness", "find_model_row"),
@@ -419,6 +421,7 @@ __all__ = [
     "lint",
     "lower",
     "lower_parameters",
+    "merge_headers",
     "open_client",
     "open_sdk_stream",
     "read_count",
