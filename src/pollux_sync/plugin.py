@@ -131,6 +131,7 @@ if TYPE_CHECKING:
         ChatDialect,
         decode_chat,
         encode_chat,
+        find_spelling_problem,
     )
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
     from pollux_sync.wire.clocks import convert_to_server_time
@@ -259,7 +260,15 @@ _HOMES = {
         "schema_of",
     ),
     "wire.bodies": ("convert_response", "decode_response"),
-    "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "CHAT_MANAGED_BY", "ChatDialect", "decode_chat", "encode_chat"),
+    "wire.chat": (
+        "CHAT_AUDIO_TYPES",
+        "CHAT_FIELDS",
+        "CHAT_MANAGED_BY",
+        "ChatDialect",
+        "decode_chat",
+        "encode_chat",
+        "find_spelling_problem",
+    ),
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
@@ -412,6 +421,7 @@ __all__ = [
     "find_error",
     "find_marked_jobs",
     "find_model_row",
+    "find_spelling_problem",
     "find_strict_problem",
     "hookimpl",
     "is_refusal",

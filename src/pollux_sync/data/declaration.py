@@ -27,8 +27,8 @@ _NESTED_FORMS = {
     "function_declarations": "pass each dict in that list as a tool of its own",
 }
 _HOSTED_HINT = (
-    "declare functions alone; of some services their own tools can be sent as raw fields, "
-    "Options(provider_options={PROVIDER: {...}}): the provider's page says which"
+    "declare functions alone, and pass the service's own tools as a raw field: "
+    "Options(provider_options={PROVIDER: {'tools': [...]}})"
 )
 _OBJECT = "{'type': 'object', 'properties': {...}, 'required': [...]}"
 #: The keys of a function, in any form.

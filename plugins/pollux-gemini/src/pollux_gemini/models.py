@@ -32,6 +32,7 @@ class ModelFacts:
     ``thinking``: "level" models take a level, or a budget; "budget" models only a budget of tokens, from
     ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
     ``takes_tools_with_schema``: the model takes tools in a request that asks for JSON.
+    ``combines_tools``: the model takes Gemini's own tools beside functions.
     ``checks_signatures``: the model refuses an earlier call of a function without its thought signature.
     ``reads_result_parts``: a function's result may hold files, by
     https://ai.google.dev/gemini-api/docs/function-calling#multimodal (2026-11); others get them beside the result.
@@ -43,6 +44,7 @@ class ModelFacts:
     max_budget: int | None = None
     can_stop: bool = True
     takes_tools_with_schema: bool = False
+    combines_tools: bool = False
     checks_signatures: bool = False
     reads_result_parts: bool = False
 
@@ -60,7 +62,12 @@ FACTS = (
     ModelFacts(pattern=r"gemini-2\.5-flash-lite", thinking="budget", min_budget=512, max_budget=24_576),
     ModelFacts(pattern=r"gemini-2\.5", thinking="budget", max_budget=24_576),
     ModelFacts(
-        pattern=r"", thinking="level", takes_tools_with_schema=True, checks_signatures=True, reads_result_parts=True
+        pattern=r"",
+        thinking="level",
+        takes_tools_with_schema=True,
+        combines_tools=True,
+        checks_signatures=True,
+        reads_result_parts=True,
     ),
 )
 

@@ -28,6 +28,7 @@ from pollux_sync.plugin import (
     SourceRule,
     decode_chat,
     encode_chat,
+    find_spelling_problem,
     hookimpl,
 )
 
@@ -117,7 +118,7 @@ INFO = ProviderInfo(
     ),
     sources_hint="local servers take text, JSON, text files, PNG, JPEG, WebP, GIF and BMP images, wav and mp3; convert "
     "other files to one of these",
-    managed_fields=CHAT_FIELDS | {"reasoning_effort"},
+    managed_fields=CHAT_FIELDS,
     managed_by=CHAT_MANAGED_BY,
     schema_dialect=SCHEMAS,
     resends_stale=True,
@@ -155,6 +156,10 @@ class LocalProvider:
                 hint="leave it out, or declare that your server uses it: "
                 "Config(provider_options={'takes_reasoning_effort': True})",
             )
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return find_spelling_problem(call, INFO.name, DIALECT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

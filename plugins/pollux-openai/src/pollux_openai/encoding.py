@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_openai.replaying import find_previous_response, read_replay_items
 from pollux_sync.plugin import (
     AssetPart,
@@ -23,20 +25,16 @@ if TYPE_CHECKING:
 
     from pollux_sync.plugin import Call, Part, SchemaDialect, Turn
 
-#: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
-MANAGED_FIELDS = frozenset(
-    {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "stream"}
-)
+#: The body fields that raw provider options may never set; the core sets "stream".
+MANAGED_FIELDS = frozenset({"model", "input", "stream"})
 
-#: What to use in place of these fields where no option has the same name.
+#: What writes the fields of the body that are not named as their option is.
 MANAGED_BY = {
     "input": "the prompt, sources and history",
     "instructions": "Options(system_instruction=...)",
     "max_output_tokens": "Options(max_tokens=...)",
     "reasoning": "Options(reasoning_effort=...)",
-    "text": "Options(response_schema=...), which sets its format; nothing else of it can be set",
-    "tools": "Options(tools=[...]), which takes functions alone: tools of the service cannot be sent yet",
+    "text.format": "Options(response_schema=...)",
     "previous_response_id": "Options(continue_from=...)",
 }
 
@@ -84,7 +82,7 @@ def find_background_problem(call: Call) -> Problem | None:
 def build_count_request(request: HttpRequest) -> HttpRequest:
     """Return the request that counts the input tokens of ``request``."""
     body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
-    return HttpRequest(path="/responses/input_tokens", body=body)
+    return attrs.evolve(request, path="/responses/input_tokens", body=body)
 
 
 def _encode_input(call: Call) -> Iterator[dict[str, Any]]:

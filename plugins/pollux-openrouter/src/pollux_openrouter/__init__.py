@@ -14,10 +14,11 @@ from pollux_openrouter.catalogue import (
     decode_models,
     fetch_models,
 )
-from pollux_openrouter.chatting import MANAGED_BY, MANAGED_FIELDS, STRICT, decode, encode
+from pollux_openrouter.chatting import DIALECT, MANAGED_BY, STRICT, decode, encode
 from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
+    CHAT_FIELDS,
     TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
@@ -29,6 +30,7 @@ from pollux_sync.plugin import (
     ProviderInfo,
     SourceRule,
     ToolNames,
+    find_spelling_problem,
     hookimpl,
 )
 
@@ -83,7 +85,7 @@ INFO = ProviderInfo(
     ),
     sources_hint="it takes text, PNG, JPEG, WebP and GIF images, PDFs, wav and mp3 files, and http(s) addresses of "
     "such images and PDFs; convert other content to one of these",
-    managed_fields=MANAGED_FIELDS,
+    managed_fields=CHAT_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
     schema_dialect=STRICT,
@@ -123,6 +125,10 @@ class OpenRouterProvider:
         problem = self._catalogue.find_problem(plan) if is_enabled else None
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return find_spelling_problem(call, INFO.name, DIALECT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

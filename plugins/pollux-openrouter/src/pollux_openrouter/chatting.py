@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_sync.plugin import (
-    CHAT_FIELDS,
     CHAT_MANAGED_BY,
     STRICT_SCHEMAS,
     ChatDialect,
@@ -44,14 +43,9 @@ DIALECT = ChatDialect(
     tool_schemas=STRICT,
 )
 
-#: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
-#: contradict the effort in `reasoning`.
-MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
-#: What to use in place of these fields where no option has the same name.
+#: What writes the fields of the body that are not named as their option is.
 MANAGED_BY = CHAT_MANAGED_BY | {
     "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
-    "tools": "Options(tools=[...]), which takes functions alone; for web search pass the raw field plugins, "
-    "[{'id': 'web'}]",
 }
 
 
