@@ -22,7 +22,10 @@ DOCS = Path(__file__).parent
 PAGE = DOCS / "reference" / "provider-capabilities.md"
 
 #: Options that the core honours with every provider, and `continue_from`, which providers declare as "history".
-SERVED_BY_CORE = {"continue_from", "delivery_mode", "label_sources", "on_error", "provider_options", "schema_repairs"}
+SERVED_BY_CORE = {
+    *("continue_from", "delivery_mode", "label_sources", "on_error", "provider_headers", "provider_options"),
+    "schema_repairs",
+}
 OPTIONS = tuple(field.name for field in attrs.fields(Options) if field.name not in SERVED_BY_CORE)
 
 #: The content of every source below.

@@ -16,7 +16,7 @@ from pollux_sync._lazy import build_getattr
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
     from pollux_sync.data.clients import Client
-    from pollux_sync.data.config import REDACTED, ConfigValues, redact_secret
+    from pollux_sync.data.config import ConfigValues, redact_secret
     from pollux_sync.data.events import (
         AttemptFailed,
         CacheCreated,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         build_custom_id,
         is_terminal,
     )
+    from pollux_sync.data.headers import REDACTED, merge_headers
     from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.limits import Quota, RateLimits, TokenEstimate
     from pollux_sync.data.mime import OCTET_STREAM
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
         ChatDialect,
         decode_chat,
         encode_chat,
+        find_spelling_problem,
     )
     from pollux_sync.wire.chatstream import decode_chat_stream, encode_chat_stream
     from pollux_sync.wire.clocks import convert_to_server_time
@@ -155,7 +157,7 @@ if TYPE_CHECKING:
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
     "data.clients": ("Client",),
-    "data.config": ("REDACTED", "ConfigValues", "redact_secret"),
+    "data.config": ("ConfigValues", "redact_secret"),
     "data.events": (
         "AttemptFailed",
         "CacheCreated",
@@ -183,6 +185,7 @@ _HOMES = {
         "build_custom_id",
         "is_terminal",
     ),
+    "data.headers": ("REDACTED", "merge_headers"),
     "data.hosted": ("HostedTool",),
     "data.limits": ("Quota", "RateLimits", "TokenEstimate"),
     "data.mime": ("OCTET_STREAM",),
@@ -265,7 +268,15 @@ _HOMES = {
         "schema_of",
     ),
     "wire.bodies": ("convert_response", "decode_response"),
-    "wire.chat": ("CHAT_AUDIO_TYPES", "CHAT_FIELDS", "CHAT_MANAGED_BY", "ChatDialect", "decode_chat", "encode_chat"),
+    "wire.chat": (
+        "CHAT_AUDIO_TYPES",
+        "CHAT_FIELDS",
+        "CHAT_MANAGED_BY",
+        "ChatDialect",
+        "decode_chat",
+        "encode_chat",
+        "find_spelling_problem",
+    ),
     "wire.chatstream": ("decode_chat_stream", "encode_chat_stream"),
     "wire.clocks": ("convert_to_server_time",),
     "wire.errorbodies": ("error_code", "error_message", "find_error"),
@@ -430,6 +441,7 @@ __all__ = [
     "find_json_word_problem",
     "find_marked_jobs",
     "find_model_row",
+    "find_spelling_problem",
     "find_strict_problem",
     "hookimpl",
     "is_refusal",
@@ -440,6 +452,7 @@ __all__ = [
     "list_objects",
     "lower",
     "lower_parameters",
+    "merge_headers",
     "open_client",
     "open_sdk_stream",
     "read_count",

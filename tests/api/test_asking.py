@@ -25,7 +25,6 @@ from pollux_sync import (
     to_jsonable,
 )
 from pollux_sync.data.events import CallFinished
-from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing import Script
 from pollux_sync.testing.server import Answer
 
@@ -267,21 +266,6 @@ def test_passes_raw_provider_options_through(server, config):
     server.reply(build_answer())
     run("hi", config=config(), options=Options(provider_options={"acme": {"beam": 4}}))
     assert server.requests[0].json()["beam"] == 4
-
-
-class Limited:
-    """Writes an object and a list into every body."""
-
-    @hookimpl(tryfirst=True)
-    def pollux_encode(self, call):
-        return HttpRequest(path="/ask", body={"limits": {"time": 1, "space": 2}, "tags": ["a"]})
-
-
-def test_puts_raw_fields_of_an_object_beside_those_that_are_there(server, config):
-    server.reply(build_answer())
-    raw = {"limits": {"space": 3}, "tags": []}
-    run("hi", config=config(plugins=[Limited()]), options=Options(provider_options={"acme": raw}))
-    assert server.requests[0].json() == {"limits": {"time": 1, "space": 3}, "tags": []}
 
 
 def test_reuses_one_connection_over_many_calls(server, config):

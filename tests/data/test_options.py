@@ -108,6 +108,27 @@ WRONG = [
     ("provider_options", [], "a dict"),
     ("provider_options", {1: {}}, "a dict with string keys"),
     ("provider_options", {"openai": "fast"}, "a dict"),
+    ("provider_headers", "X-Team: blue", "a dict"),
+    ("provider_headers", {"openai": "X-Team: blue"}, "a dict"),
+    ("provider_headers", {"openai": {1: "blue"}}, "a dict with string keys"),
+    ("provider_headers", {"openai": {"X Team": "blue"}}, "not a valid header name"),
+    ("provider_headers", {"openai": {"": "blue"}}, "not a valid header name"),
+    ("provider_headers", {"openai": {"X-Team": None}}, "must be a string, got NoneType"),
+    ("provider_headers", {"openai": {"X-Team": "blue\r\nX-Other: red"}}, "printable ASCII"),
+    ("provider_headers", {"openai": {"X-Team": "grün"}}, "printable ASCII"),
+    ("provider_headers", {"openai": {"X-Team": "a", "x-team": "b"}}, "more than once"),
+    ("provider_headers", {"openai": {"Authorization": "Bearer x"}}, "carries the key"),
+    ("provider_headers", {"openai": {"Proxy-Authorization": "Basic x"}}, "carries the key"),
+    ("provider_headers", {"openai": {"COOKIE": "a=b"}}, "carries the key"),
+    ("provider_headers", {"openai": {"x-api-key": "x"}}, "carries the key"),
+    ("provider_headers", {"openai": {"Api-Key": "x"}}, "carries the key"),
+    ("provider_headers", {"openai": {"host": "x"}}, "the client writes itself"),
+    ("provider_headers", {"openai": {"User-Agent": "x"}}, "the client writes itself"),
+    ("provider_headers", {"openai": {"Accept": "text/html"}}, "the client writes itself"),
+    ("provider_headers", {"openai": {"Connection": "close"}}, "the client writes itself"),
+    ("provider_headers", {"openai": {"content-length": "1"}}, "the body of each request"),
+    ("provider_headers", {"openai": {"Content-Type": "text/plain"}}, "the body of each request"),
+    ("provider_headers", {"openai": {"Transfer-Encoding": "chunked"}}, "the body of each request"),
 ]
 
 
@@ -153,6 +174,8 @@ def test_refusal_has_a_hint(name, value, wanted):
         ("on_error", "keep"),
         ("provider_options", {}),
         ("provider_options", {"openai": {"store": False}}),
+        ("provider_headers", {}),
+        ("provider_headers", {"anthropic": {"anthropic-beta": "context-1m-2025-08-07", "Idempotency-Key": "a"}}),
     ],
 )
 def test_keeps_a_valid_value_unchanged(name, value):
@@ -375,13 +398,29 @@ def test_schema_with_any_keyword_is_taken(schema):
 
 def test_every_option_is_declared_by_providers_or_honoured_by_the_core():
     of_the_core = {traits.name for traits in OPTION_TRAITS if traits.declared_as is None}
-    assert of_the_core == {"delivery_mode", "label_sources", "on_error", "schema_repairs", "provider_options"}
+    assert of_the_core == {
+        *("delivery_mode", "label_sources", "on_error", "schema_repairs", "provider_options", "provider_headers"),
+    }
     assert [traits.name for traits in OPTION_TRAITS] == [field.name for field in attrs.fields(Options)]
 
 
 def test_lists_the_options_that_are_set():
     options = Options(temperature=0, history=[], on_error="raise", schema_repairs=2)
     assert [traits.name for traits in options.iter_set()] == ["temperature", "history", "schema_repairs"]
+
+
+def test_headers_show_their_names_alone():
+    options = Options(provider_headers={"openai": {"X-Token": "tok-very-secret", "X-Team": "blue"}})
+    shown = "provider_headers={'openai': {'X-Token': '[REDACTED]', 'X-Team': '[REDACTED]'}}"
+    assert shown in repr(options)
+    assert shown in repr(attrs.evolve(options, temperature=0))
+
+
+@pytest.mark.parametrize("headers", ["tok-very-secret", {"openai": "tok-very-secret"}, {"openai": {"a": ("tok",)}}])
+def test_refusal_of_headers_shows_no_value(headers):
+    with pytest.raises(ConfigurationError) as caught:
+        Options(provider_headers=headers)
+    assert "tok" not in f"{caught.value!r} {caught.value.hint}"
 
 
 def test_options_survive_pickling():

@@ -135,6 +135,15 @@ def test_calls_of_one_job_have_options_of_their_own(start):
     assert third["parts"] == [{"text": "about whales"}]
 
 
+def test_refuses_headers_of_a_call_which_no_row_has(start):
+    hooks, log = start(), MemoryLog()
+    (call,) = build_calls(hooks, "a")
+    options = Options(provider_headers={"openai": {"X-Team": "blue"}})
+    with pytest.raises(ConfigurationError, match="provider_headers cannot be deferred: x-team"):
+        submit_calls([attrs.evolve(call, options=options)], hooks, log)
+    assert (log.steps, hooks.client.jobs) == ([], {})
+
+
 def test_each_answer_is_decoded_for_its_own_call(start):
     decoded = []
 

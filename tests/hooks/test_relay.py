@@ -761,6 +761,20 @@ def test_key_is_scrubbed_from_a_text():
     assert build_hooks(Acme()).scrub(f"Bearer {SECRET}!") == "Bearer [REDACTED]!"
 
 
+def test_secrets_of_calls_are_scrubbed_from_a_text():
+    hooks = build_hooks(Acme())
+    hooks.hide(["tok-of-a-call"])
+    hooks.hide(["tok-of-a-call", "tok-of-another"])
+    assert hooks.scrub(f"tok-of-a-call tok-of-another {SECRET}") == "[REDACTED] [REDACTED] [REDACTED]"
+
+
+def test_secrets_of_calls_of_long_ago_are_forgotten():
+    hooks = build_hooks(Acme())
+    for number in range(1001):
+        hooks.hide([f"tok-of-call-{number:04}"])
+    assert hooks.scrub("tok-of-call-0000 tok-of-call-0001") == "tok-of-call-0000 [REDACTED]"
+
+
 def test_text_stays_unchanged_without_a_key():
     config = ConfigValues(provider="acme", model="m")
     assert build_hooks(Acme(), config=config).scrub("Bearer nobody") == "Bearer nobody"

@@ -69,12 +69,13 @@ COMBINATIONS = {
     "history": lambda info: {"history": TURNS, "tools": [WEATHER]},
     "continued": lambda info: {"continue_from": {STATE_KEY: {"version": 1, "provider": info.name, "history": TURNS}}},
     "raw": lambda info: {"provider_options": {info.name: {"extra": {"k": ["ü", 1.5, None]}}}, "temperature": 1},
+    "headers": lambda info: {"provider_headers": {info.name: {"X-Team": "blue", "anthropic-beta": "a,b"}}},
     "cache": lambda info: {"cache": CacheHandle("caches/1", FIELDS[info.name]["model"], info.name, time.time() + 999)},
     "implicit": lambda info: {"implicit_caching": True, "system_instruction": "Be brief."},
 }
 #: What options stand for under the name "history".
 DECLARED_AS = {"continue_from": "history"}
-SERVED_BY_CORE = {"provider_options"}
+SERVED_BY_CORE = {"provider_headers", "provider_options"}
 
 
 def is_taken(info, options):

@@ -40,25 +40,6 @@ def test_names_only_options_that_the_provider_takes(info):
     assert named <= info.options | {"continue_from"}
 
 
-@pytest.mark.parametrize(
-    ("provider", "raw", "wanted"),
-    [
-        ("openai", {"text": {"verbosity": "low"}}, "response_schema"),
-        ("openai", {"tools": [{"type": "web_search"}]}, "WebSearch"),
-        ("anthropic", {"cache_control": {"type": "ephemeral", "ttl": "1h"}}, "implicit_caching"),
-        ("anthropic", {"output_config": {"effort": "low"}}, "reasoning_effort"),
-        ("gemini", {"toolConfig": {"functionCallingConfig": {}}}, "tool_choice"),
-        ("openrouter", {"tools": [{"type": "openrouter:web_search"}]}, "WebSearch"),
-        ("local", {"response_format": {"type": "json_object"}}, "response_schema"),
-        ("local", {"stream": True}, "stream()"),
-        ("local", {"model": "other"}, "Config(model=...)"),
-    ],
-)
-def test_hint_for_a_raw_field_can_be_followed(provider, raw, wanted):
-    (info,) = (info for info in INFOS if info.name == provider)
-    assert wanted in refuse(build_config(info), provider_options={provider: raw}).hint
-
-
 def test_suggests_the_provider_that_was_meant():
     (info,) = (info for info in INFOS if info.name == "openai")
     assert refuse(build_config(info), provider_options={"opneai": {}}).hint.startswith("did you mean 'openai'?")

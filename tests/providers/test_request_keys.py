@@ -84,6 +84,26 @@ def test_nothing_else_makes_another_key(provider):
     assert key == build_key(provider, "image", api_key="k-other", request_concurrency=50, timeout_s=5)
 
 
+def build_header_key(**headers):
+    hooks = open_hooks("anthropic")
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    call = plan_call(hooks, options=Options(provider_headers={"anthropic": headers, "openai": {"X-Team": "blue"}}))
+    return stages.request_key(call, hooks)
+
+
+def test_header_of_a_call_makes_another_key():
+    keys = {build_key("anthropic"), build_header_key(X_Team="blue"), build_header_key(X_Team="red")}
+    assert len({*keys, build_header_key(anthropic_beta="a"), build_header_key(anthropic_beta="a,b")}) == 5
+
+
+def test_header_counts_however_it_is_written():
+    assert build_header_key(anthropic_beta="a,b") == build_header_key(Anthropic_Beta="a, b,a")
+
+
+def test_secret_header_of_a_call_and_headers_for_others_make_no_other_key():
+    assert build_header_key(X_Token="a") == build_header_key(X_Token="b") == build_key("anthropic")
+
+
 @pytest.mark.parametrize("provider", ["anthropic", "gemini", "openai"])
 def test_file_counts_by_its_content_whatever_its_id_and_its_way(provider):
     hooks = open_hooks(provider)

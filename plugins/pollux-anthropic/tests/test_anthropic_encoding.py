@@ -4,11 +4,12 @@ import pytest
 
 from messages_api import REDACTED, text, thinking, tool_use
 from pollux_anthropic import INFO, STRICT
-from pollux_anthropic.encoding import MANAGED_FIELDS, encode
-from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_anthropic.encoding import encode
+from pollux_sync import Config, ConfigurationError, Options, Source, explain, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
+from raw_fields import list_unexplained
 
 TOOL = {
     "name": "weather",
@@ -92,18 +93,17 @@ EVERY_OPTION = [
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-4-6", "claude-sonnet-5", "some-model"])
-def test_manages_every_body_field_that_it_writes(model):
+def test_says_what_writes_every_field(model):
     assert {traits.declared_as for options in EVERY_OPTION for traits in options.iter_set()} == INFO.options
-    fields = {"stream"}  # set by the core
     for options in EVERY_OPTION:
-        fields |= encode_body(
+        body = encode_body(
             model=model,
             options=options,
             response_schema={"type": "object"},
             parts=(TextPart("text"), AssetPart(file("image/png"), Asset(id="f", mime_type="image/png"))),
             conversation=Conversation(turns=CALLED),
-        ).keys()
-    assert fields == MANAGED_FIELDS
+        )
+        assert list_unexplained(body, INFO) == []
 
 
 @pytest.mark.parametrize(
@@ -455,9 +455,25 @@ def test_takes_text_as_text_and_uploads_the_rest(mime, delivery):
     assert INFO.find_rule(file(mime)).delivery == delivery
 
 
-def test_refuses_raw_fields_that_options_manage():
-    with pytest.raises(ConfigurationError, match="thinking"):
-        run("hi", config=offline(), options=Options(provider_options={"anthropic": {"thinking": {}}}))
+def test_refuses_raw_fields_that_an_option_has_written():
+    raw = {"thinking": {"type": "disabled"}}
+    options = Options(reasoning_budget_tokens=2048, provider_options={"anthropic": raw})
+    with pytest.raises(ConfigurationError, match=r"sets thinking\.type, ") as caught:
+        run("hi", config=offline(), options=options)
+    assert caught.value.hint == "leave it out, or leave reasoning_budget_tokens out"
+
+
+def test_lets_a_cache_of_one_call_live_as_long_as_a_raw_field_says():
+    raw = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    requests = explain("hi", config=offline(), options=Options(provider_options={"anthropic": raw})).requests
+    assert requests[0].body["cache_control"] == raw["cache_control"]
+
+
+def test_says_how_to_switch_off_a_cache_that_no_option_asked_for():
+    options = Options(provider_options={"anthropic": {"cache_control": None}})
+    with pytest.raises(ConfigurationError, match="sets cache_control, ") as caught:
+        run("hi", config=offline(), options=options)
+    assert "Options(implicit_caching=False) switches off" in caught.value.hint
 
 
 def test_needs_a_key(monkeypatch, tmp_path):

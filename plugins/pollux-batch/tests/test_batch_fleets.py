@@ -256,6 +256,17 @@ def test_says_how_many_tokens_a_call_may_take(ask_fleet, fleet):
     assert "tokens_per_minute" in result.results[0].error
 
 
+def test_ships_headers_of_a_call_and_asks_itself_with_secret_ones(ask_fleet, fleet, server):
+    def build(item_id, name):
+        return BatchItem(item_id, id=item_id, options=Options(provider_headers={"local": {name: "blue"}}))
+
+    result = ask_fleet([build("p1", "X-Team"), build("p2", "X-Token")])
+    assert [request.headers["x-token"] for request in server.requests] == ["blue"]
+    (chunk,) = fleet.folder.glob("*.json")
+    (call,) = json.loads(chunk.read_text())["calls"]
+    assert (call["headers"], result.termination.kind) == ({"X-Team": "blue"}, "submitted")
+
+
 def test_asks_itself_with_a_key_that_no_machine_has(ask_fleet, config, server):
     items = [BatchItem("p0"), BatchItem("p1", config=config(api_key="sk-" + "o" * 30))]
     ask_fleet(items)

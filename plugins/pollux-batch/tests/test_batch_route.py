@@ -166,6 +166,13 @@ def test_refuses_what_it_cannot_do(config, tmp_path, arguments, message):
         run_batch(ITEMS, **{"config": config, "journal": tmp_path / "a.db", "route": "batch"} | arguments)
 
 
+def test_refuses_headers_of_a_call_which_no_row_has(config, tmp_path):
+    options = Options(provider_headers={config.provider: {"X-Team": "blue"}})
+    with pytest.raises(ConfigurationError, match="provider_headers cannot be deferred: X-Team") as caught:
+        run_batch(ITEMS, config=config, options=options, journal=tmp_path / "a.db", route="batch")
+    assert caught.value.hint == "leave it out, or take route='live' or 'auto'"
+
+
 def test_refuses_a_provider_without_deferred_jobs(tmp_path):
     config = Config(provider="openrouter", model="m", api_key="k")
     with pytest.raises(ConfigurationError, match="takes no deferred requests"):

@@ -3,11 +3,12 @@ import pytest
 
 from gemini_api import KEY
 from pollux_gemini import INFO, url_context
-from pollux_gemini.encoding import MANAGED_SUBFIELDS, encode
+from pollux_gemini.encoding import encode
 from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, explain, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
+from raw_fields import list_unexplained
 
 TREE = {
     "type": "object",
@@ -73,7 +74,7 @@ EVERY_OPTION = {
 }
 
 
-def test_manages_every_field_that_it_writes():
+def test_says_what_writes_every_field():
     handle = CacheHandle(name="cachedContents/1", provider="gemini", model="gemini-3-pro", expires_at=2e9)
     bodies = [
         encode_body(
@@ -87,9 +88,7 @@ def test_manages_every_field_that_it_writes():
     ]
     named = {"reasoning_effort", "reasoning_budget_tokens", "cache", "response_schema", "history"}
     assert {*EVERY_OPTION} | named == INFO.options
-    assert set().union(*bodies) - INFO.managed_fields == {*MANAGED_SUBFIELDS, "tools"}
-    for name, managed in MANAGED_SUBFIELDS.items():
-        assert set().union(*(body[name] for body in bodies)) == managed
+    assert [list_unexplained(body, INFO) for body in bodies] == [[], [], []]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +328,10 @@ def offline(**fields):
     return Config(**({"provider": "gemini", "model": "m", "api_key": KEY, "base_url": "http://127.0.0.1:9"} | fields))
 
 
+def raw(fields):
+    return {"provider_options": {"gemini": fields}}
+
+
 @pytest.mark.parametrize(
     ("model", "options", "said"),
     [
@@ -341,16 +344,45 @@ def offline(**fields):
         ("gemini-2.5-flash-lite", {"reasoning_budget_tokens": 511}, "511.*from 512 to 24576, or 0"),
         ("gemini-2.5-pro", {"reasoning_budget_tokens": 40_000}, "40000.*from 128 to 32768$"),
         ("m", {"implicit_caching": "5m"}, "cannot promise to keep what it caches for 5m"),
-        ("m", {"provider_options": {"gemini": {"contents": []}}}, "contents"),
-        ("m", {"provider_options": {"gemini": {"generationConfig": {"topP": 1}}}}, "generationConfig.topP"),
-        ("m", {"provider_options": {"gemini": {"generationConfig": 7}}}, "must be a dict"),
-        ("m", {"tools": TOOLS, "provider_options": {"gemini": {"tools": []}}}, "sets tools"),
+        ("m", raw({"contents": []}), "contents"),
+        ("m", {"top_p": 0.5, **raw({"generationConfig": {"topP": 1}})}, "sets generationConfig.topP, "),
+        ("m", {"top_p": 0.5, **raw({"generationConfig": 7})}, "sets generationConfig, "),
+        ("gemini-2.5-pro", {"tools": TOOLS, **raw({"tools": [{"googleSearch": {}}]})}, "beside functions"),
     ],
 )
 def test_refuses_unsupported_requests_before_sending(model, options, said):
     with pytest.raises(ConfigurationError, match=f"(?s){said}") as caught:
         run("hi", config=offline(model=model), options=Options(**options))
     assert caught.value.hint
+
+
+SEARCH = {"googleSearch": {}}
+
+
+def explain_tools(model, sources=(), **options):
+    request = explain("hi", sources=sources, config=offline(model=model), options=Options(**options)).requests[0]
+    return request.body["tools"], request.body.get("toolConfig")
+
+
+def test_sends_its_own_tools_behind_functions_to_gemini_3():
+    config = {"includeServerSideToolInvocations": True}
+    options = raw({"tools": [SEARCH], "toolConfig": config}) | {"tools": [{"name": "water"}], "tool_choice": "auto"}
+    assert explain_tools("gemini-3-pro", **options) == (
+        [{"functionDeclarations": [{"name": "water"}]}, SEARCH],
+        {"functionCallingConfig": {"mode": "AUTO"}, **config},
+    )
+
+
+def test_sends_its_own_tools_behind_that_of_a_page_to_every_model():
+    page = url_context("https://a.example")
+    tools, _ = explain_tools("gemini-2.5-flash", sources=[page], **raw({"tools": [SEARCH]}))
+    assert tools == [{"urlContext": {}}, SEARCH]
+
+
+def test_sends_its_own_tools_beside_functions_where_the_configuration_says_that_the_model_takes_them():
+    config = offline(model="gemini-2.5-pro", capabilities={"tools": True})
+    options = Options(tools=[{"name": "water"}], **raw({"tools": [SEARCH]}))
+    assert explain("hi", config=config, options=options).requests[0].body["tools"][1:] == [SEARCH]
 
 
 @pytest.mark.parametrize("kind", ["application/pdf", "image/heic", "video/mp4", "application/octet-stream"])

@@ -2,11 +2,12 @@ import attrs
 import pytest
 
 from pollux_openai import INFO, STRICT
-from pollux_openai.encoding import MANAGED_FIELDS, encode
-from pollux_sync import Config, ConfigurationError, Options, Source, run
+from pollux_openai.encoding import encode
+from pollux_sync import Config, ConfigurationError, Options, Source, explain, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
+from raw_fields import list_unexplained
 
 TOOL = {
     "name": "weather",
@@ -69,7 +70,7 @@ EVERY_OPTION = Options(
 )
 
 
-def test_manages_every_body_field_that_it_writes():
+def test_says_what_writes_every_field():
     # The service caches by itself.
     assert {traits.declared_as for traits in EVERY_OPTION.iter_set()} | {"implicit_caching"} == INFO.options
     body = encode_body(
@@ -78,8 +79,7 @@ def test_manages_every_body_field_that_it_writes():
         parts=(TextPart("text"), AssetPart(file("image/png"), Asset(id="f", mime_type="image/png"))),
         conversation=Conversation(turns=CALLED, response_id="resp_1"),
     )
-    set_by_the_core = {"stream"}
-    assert set(body) | set_by_the_core == MANAGED_FIELDS
+    assert list_unexplained(body, INFO) == []
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,34 @@ def test_refuses_options_that_the_api_lacks(option):
         run("hi", config=offline(), options=Options(**option))
 
 
-def test_refuses_raw_fields_that_options_manage():
-    with pytest.raises(ConfigurationError, match="max_output_tokens"):
-        run("hi", config=offline(), options=Options(provider_options={"openai": {"max_output_tokens": 5}}))
+@pytest.mark.parametrize(
+    ("options", "raw", "path", "hint"),
+    [
+        ({"max_tokens": 9}, {"max_output_tokens": 5}, "max_output_tokens", "leave it out, or leave max_tokens out"),
+        (
+            {"response_schema": {"type": "object"}},
+            {"text": {"format": {"type": "text"}}},
+            "text.format.type",
+            "leave it out, or leave response_schema out",
+        ),
+        (
+            {"reasoning_effort": "low"},
+            {"reasoning": {"summary": "detailed"}},
+            "reasoning.summary",
+            "leave it out, or leave reasoning_effort out",
+        ),
+    ],
+)
+def test_refuses_raw_fields_that_an_option_has_written(options, raw, path, hint):
+    with pytest.raises(ConfigurationError, match=f"sets {path}, ") as caught:
+        run("hi", config=offline(), options=Options(**options, provider_options={"openai": raw}))
+    assert caught.value.hint == hint
+
+
+def test_sends_raw_fields_beside_the_format_of_a_schema():
+    options = Options(response_schema={"type": "object"}, provider_options={"openai": {"text": {"verbosity": "low"}}})
+    text = explain("hi", config=offline(), options=options).requests[0].body["text"]
+    assert (text["verbosity"], text["format"]["type"]) == ("low", "json_schema")
 
 
 @attrs.frozen

@@ -5,6 +5,7 @@ from pollux_openrouter import INFO
 from pollux_openrouter.chatting import encode
 from pollux_sync import Config, ConfigurationError, Options, Source, explain, run, run_many
 from pollux_sync.data.request import Call, Conversation, TextPart, Turn
+from raw_fields import list_unexplained
 
 TOOL = {
     "name": "weather",
@@ -44,7 +45,7 @@ def test_carries_every_setting():
     }
 
 
-def test_manages_every_field_that_it_writes():
+def test_says_what_writes_every_field():
     every = {
         "system_instruction": "be kind",
         "temperature": 0.5,
@@ -65,7 +66,7 @@ def test_manages_every_field_that_it_writes():
         options = Options(**every, **reasoning)
         body = encode_body(options=options, response_schema={"type": "object"}, conversation=conversation)
         assert "reasoning" in body
-        assert body.keys() <= INFO.managed_fields
+        assert list_unexplained(body, INFO) == []
 
 
 def test_carries_a_reasoning_budget():
@@ -164,11 +165,27 @@ def test_refuses_input_that_the_api_does_not_accept(server, config, source):
     assert server.requests == []
 
 
-@pytest.mark.parametrize("fields", [{"reasoning": {"effort": "low"}}, {"max_tokens": 5}])
-def test_refuses_raw_fields_that_options_manage(server, config, fields):
-    with pytest.raises(ConfigurationError, match=next(iter(fields))):
-        run("hi", config=config(), options=Options(provider_options={"openrouter": fields}))
-    assert server.requests == []
+@pytest.mark.parametrize(
+    ("fields", "option"),
+    [
+        ({"reasoning": {"effort": "low"}}, {"reasoning_effort": "high"}),
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "high"}),
+        ({"reasoning_effort": "low"}, {"reasoning_budget_tokens": 2000}),
+        ({"max_tokens": 5}, {"max_tokens": 9}),
+        ({"max_completion_tokens": 5}, {"max_tokens": 9}),
+    ],
+)
+def test_refuses_raw_fields_beside_the_option_that_says_the_same(server, config, fields, option):
+    with pytest.raises(ConfigurationError, match=next(iter(fields))) as caught:
+        run("hi", config=config(), options=Options(**option, provider_options={"openrouter": fields}))
+    assert (caught.value.hint, server.requests) == (f"leave it out, or leave {next(iter(option))} out", [])
+
+
+@pytest.mark.parametrize("fields", [{"reasoning": {"exclude": True}}, {"reasoning_effort": "low"}, {"max_tokens": 5}])
+def test_sends_raw_fields_that_no_option_says(server, config, fields):
+    server.reply(answer())
+    run("hi", config=config(), options=Options(provider_options={"openrouter": fields}))
+    assert fields.items() <= server.requests[0].json().items()
 
 
 def test_passes_routing_fields_on(server, config):

@@ -106,20 +106,8 @@ _INFO = ProviderInfo(
     ),
     result_types=("*",),
     hosted_tools={kind: frozenset(attrs.fields_dict(tool)) for kind, tool in HOSTED_KINDS.items()},
-    # What pollux_encode writes: provider options must not replace these.
-    managed_fields={
-        "model",
-        "system",
-        "history",
-        "parts",
-        "prompt",
-        "tools",
-        "hosted_tools",
-        "tool_choice",
-        "schema",
-        "cache",
-        *_SETTINGS,
-    },
+    # What the answers are made of.
+    managed_fields={"model", "history", "parts", "prompt", "hosted_tools", "schema", "cache", "stream"},
     managed_by={
         "system": "Options(system_instruction=...)",
         "schema": "Options(response_schema=...)",
@@ -445,14 +433,20 @@ def split_into_words(reply: Reply) -> Iterator[Delta]:
 
 
 def _choose_tool(body: dict[str, Any]) -> dict[str, Any] | None:
-    tools, choice, history = body.get("tools"), body.get("tool_choice"), body.get("history")
+    choice, history = body.get("tool_choice"), body.get("history")
+    # Raw fields may have added tools of a service, which it would run itself.
+    tools = [tool for tool in body.get("tools") or () if _is_function(tool)]
     # After a tool's result the answer is text, so that every tool loop with the mock ends.
     if not tools or choice == "none" or (history and history[-1]["role"] == "tool"):
         return None
     named: list[dict[str, Any]] = [
-        tool for tool in tools if isinstance(choice, dict) and tool["name"] == choice["name"]
+        tool for tool in tools if isinstance(choice, dict) and tool["name"] == choice.get("name")
     ]
     return (named or tools)[0]
+
+
+def _is_function(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type", "function") == "function" and isinstance(tool.get("name"), str)
 
 
 def _read_first_text(body: dict[str, Any]) -> str:

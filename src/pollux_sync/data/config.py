@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import attrs
 
 from pollux_sync.data.checks import check_bool, check_int, check_seconds, check_text, require_mapping
+from pollux_sync.data.headers import REDACTED, check_headers, iter_secrets, redact_values
 from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.errors import ConfigurationError
 
@@ -33,12 +34,6 @@ _WAY_VARIABLES = (*CA_BUNDLE_VARIABLES, *PROXY_VARIABLES, *map(str.lower, PROXY_
 _WAY_KEYS = tuple(map(os.environ.encodekey, _WAY_VARIABLES))
 #: How files that a provider can store reach it.
 Uploads = Literal["auto", "always", "never"]
-#: The names that RFC 9110 allows for a header.
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-#: Names of headers whose values are secrets, such as Authorization, X-Api-Key and Cookie.
-_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
-#: The headers that say where a body ends and what it is, which the client writes itself.
-_BODY_HEADERS = frozenset({"content-length", "content-type", "transfer-encoding"})
 #: One part of a host's name: of ASCII only letters, digits, hyphens and the underscore of container networks. Written
 #: as what is not in it, since a class of 100,000 characters takes 2 ms to compile.
 _HOST_LABEL = re.compile(r"[^\x00-,./:-@\[-^`{-\x7f]{1,63}")
@@ -51,8 +46,6 @@ _MIN_SECRET_CHARS = 4
 _MIN_UNIQUE_CHARS = 12
 #: How the account of every mock begins. A fingerprint of a key is hexadecimal, so it cannot begin so.
 _MOCK_ACCOUNT = "mock"
-#: The text that stands for a secret.
-REDACTED = "[REDACTED]"
 
 
 def _redact(value: str | None) -> str:
@@ -149,10 +142,6 @@ def _copy_headers(value: object) -> Mapping[str, str]:
     return require_mapping("headers", {} if value is None else value)
 
 
-def _redact_values(headers: Mapping[str, str]) -> str:
-    return repr(dict.fromkeys(headers, REDACTED))
-
-
 def _copy_capabilities(value: object) -> Mapping[str, bool]:
     return require_mapping("capabilities", {} if value is None else value)
 
@@ -202,7 +191,7 @@ class ConfigValues:
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     proxy: str | None = attrs.field(default=None, repr=_redact_url)
     ca_bundle: str | None = attrs.field(default=None, converter=_to_text_path)
-    headers: Mapping[str, str] = attrs.field(default=None, converter=_copy_headers, eq=_dump_json, repr=_redact_values)
+    headers: Mapping[str, str] = attrs.field(default=None, converter=_copy_headers, eq=_dump_json, repr=redact_values)
     uploads: Uploads = "auto"
     # Plugins and clients compare by identity: equal configurations share one open client.
     plugins: Sequence[Any] | None = attrs.field(default=None, eq=_identify_plugins)
@@ -216,8 +205,7 @@ class ConfigValues:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts that nothing may show: keys, the proxy's password, headers that carry secrets by their names."""
-        hidden = (value for name, value in self.headers.items() if _SECRET_NAME.search(name))
-        secrets = filter(None, (*self._keys, read_password(self.proxy), *hidden))
+        secrets = filter(None, (*self._keys, read_password(self.proxy), *iter_secrets(self.headers)))
         return tuple([SecretText(secret) for secret in secrets if len(secret) >= _MIN_SECRET_CHARS])
 
     @property
@@ -312,29 +300,7 @@ class ConfigValues:
             check_text("proxy", self.proxy, hint="leave it out to use what the environment names, or pass '' for none")
         if self.ca_bundle is not None:
             check_text("ca_bundle", self.ca_bundle, hint="leave it out to use what the environment names")
-        names = [str(name).lower() for name in self.headers]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ConfigurationError(
-                f"headers holds {', '.join(repeated)} more than once, in upper and lower case", hint="keep one of them"
-            )
-        for name, value in self.headers.items():
-            # A line break in either would begin another header. Values are not shown: they may be secrets.
-            if not _HEADER_NAME.fullmatch(str(name)):
-                raise ConfigurationError(f"headers: {name!r} is not a valid header name", hint="e.g. X-Team")
-            if str(name).lower() in _BODY_HEADERS:
-                raise ConfigurationError(
-                    f"headers holds {name!r}, which belongs to the body of each request", hint="leave it out"
-                )
-            text: object = value
-            if not isinstance(text, str):
-                raise ConfigurationError(
-                    f"headers: the value of {name!r} must be a string, got {type(text).__name__}", hint="pass a string"
-                )
-            if not (text.isascii() and text.isprintable()):
-                raise ConfigurationError(
-                    f"headers: the value of {name!r} must be printable ASCII", hint="pass one line of text"
-                )
+        check_headers("headers", self.headers)
 
     def _check_plugins(self) -> None:
         if self.plugins is None:

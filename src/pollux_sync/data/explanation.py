@@ -161,6 +161,8 @@ class Explanation:
         data = attrs.asdict(self, value_serializer=lambda _, __, value: _convert_jsonable(value))
         for item, request in zip(data["requests"], self.requests, strict=True):
             item |= {"body": item.pop("fields"), "curl": request.curl}
+            # They are among the headers.
+            del item["extra_headers"]
         return data | {name: _convert_jsonable(getattr(self, name)) for name in ("lowest_price", "highest_price")}
 
     def _iter_lines(self) -> Iterator[str]:

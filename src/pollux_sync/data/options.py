@@ -20,6 +20,7 @@ from pollux_sync.data.checks import (
 )
 from pollux_sync.data.declaration import check_declaration
 from pollux_sync.data.handles import CacheHandle
+from pollux_sync.data.headers import REDACTED, check_call_headers, redact_values
 from pollux_sync.data.history import check_turn
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import ConfigurationError
@@ -63,9 +64,18 @@ def _provider_option(*, declared_as: str = "", refused_by: tuple[str, ...] = (),
     return attrs.field(default=None, metadata={"declared_as": declared_as, "refused_by": refused_by, "off": off})
 
 
-def _core_option(default: Any, *, refused_by: tuple[str, ...] = ()) -> Any:
+def _core_option(default: Any, *, refused_by: tuple[str, ...] = (), repr: Any = True) -> Any:  # noqa: A002 - of attrs
     """Return a field for an option that the core honours itself."""
-    return attrs.field(default=default, metadata={"declared_as": None, "refused_by": refused_by})
+    return attrs.field(default=default, repr=repr, metadata={"declared_as": None, "refused_by": refused_by})
+
+
+def _redact_headers(value: object) -> str:
+    """Return a repr of headers by provider name with the names alone."""
+    if value is None:
+        return "None"
+    if not isinstance(value, dict) or not all(isinstance(headers, dict) for headers in value.values()):
+        return f"'{REDACTED}'"
+    return f"{{{', '.join(f'{name!r}: {redact_values(headers)}' for name, headers in value.items())}}}"
 
 
 class _QuietMode(str):
@@ -98,9 +108,11 @@ class Options:
     texts of one call without the tags that name them. ``on_error="raise"`` raises the first error; ``"keep"`` returns
     the envelope with ``errors`` per prompt. ``schema_repairs`` limits how often an answer that does not fit the schema
     is requested again; the usage includes these requests. ``provider_options`` are raw request fields by provider
-    name; an object among them is merged into the request's own. ``implicit_caching`` has the service cache what
-    requests begin with; several prompts share their sources, instruction and tools, and the first prompt goes ahead of
-    the others. "5m" and "1h" say how long it is kept. ``delivery_mode`` is deprecated: call ``defer`` instead.
+    name: objects are merged into the request's own, ``tools`` go behind those of the call, and what the call writes
+    itself is refused. ``provider_headers`` are headers of the call's requests by provider name. ``implicit_caching``
+    has the service cache what requests begin with; several prompts share their sources, instruction and tools, and the
+    first prompt goes ahead of the others. "5m" and "1h" say how long it is kept. ``delivery_mode`` is deprecated: call
+    ``defer`` instead.
     """
 
     system_instruction: str | None = _provider_option()
@@ -129,6 +141,9 @@ class Options:
     on_error: OnError = _core_option("raise")
     schema_repairs: int = _core_option(0, refused_by=("defer", "stream"))
     provider_options: Mapping[str, Mapping[str, Any]] | None = _core_option(None)
+    provider_headers: Mapping[str, Mapping[str, str]] | None = _core_option(
+        None, refused_by=("defer",), repr=_redact_headers
+    )
 
     def __attrs_post_init__(self) -> None:
         self._check_delivery_mode()
@@ -256,6 +271,9 @@ class Options:
         for name, fields in require_mapping("provider_options", _replace_none(self.provider_options)).items():
             require_mapping(f"provider_options[{name!r}]", fields)
             check_json(f"provider_options[{name!r}]", fields)
+        for name, headers in require_mapping("provider_headers", _replace_none(self.provider_headers)).items():
+            field = f"provider_headers[{name!r}]"
+            check_call_headers(field, require_mapping(field, headers))
 
     def _check_implicit_caching(self) -> None:
         wanted, ttls = self.implicit_caching, get_args(CacheTtl)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from pollux_sync.data.converter import Storable
+from pollux_sync.data.headers import redact_secrets
 from pollux_sync.data.payloads import InlineText, Payload, expand_texts
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
@@ -240,9 +241,12 @@ class ProviderInfo:
     that ends in it is meant without it.
     ``sources`` are the rules of delivery, in order. ``sources_hint`` is the hint of the error when none of them
     matches a source; by default it lists the rules.
-    ``managed_fields`` are the body fields that raw provider options may not set; a name with a dot is a field inside
-    an object, whose other fields they may set. ``managed_by`` says what to use in place of such a field, unless that is
-    an option of the same name.
+    ``managed_fields`` are the body fields that raw provider options may never set, since the core or the decoder
+    depends on them; a name with a dot is a field inside an object, whose other fields they may set. What a call has
+    written is refused in any case. ``managed_by`` says by path what writes a field and all that is inside it, such as
+    ``Options(max_tokens=...)``, unless that is an option of the same name.
+    ``list_headers`` are the headers, in lower case, whose values are comma-separated lists: those of the configuration,
+    of the encoder and of the call are sent together.
     ``resends_stale`` allows the HTTP client to send a request once more on a new connection when a reused one turns
     out to be closed before any byte of the response. Set it for a server that closes connections which it promised
     to keep alive, and only if a request that is carried out twice costs nothing.
@@ -285,6 +289,7 @@ class ProviderInfo:
     sources_hint: str | None = None
     managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     managed_by: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    list_headers: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
     schema_dialect: SchemaDialect = PLAIN
     has_json_mode: bool = False
     resends_stale: bool = False
@@ -378,7 +383,8 @@ class HttpRequest:
     ``fields`` are the body, given as ``body``, or None for no body; files in base64 may stand in it as `InlineText`.
     ``payload`` is sent in its place where the body is not JSON: bytes, a file, a form with a file.
     ``is_answer_optional`` admits a successful answer without a body, which is decoded as None; otherwise it is an
-    error.
+    error. ``extra_headers`` are those of ``headers`` that the caller added to this call, in lower case: the core sets
+    them.
     """
 
     path: str
@@ -386,7 +392,8 @@ class HttpRequest:
     payload: Payload | None = None
     is_answer_optional: bool = False
     method: str = "POST"
-    headers: dict[str, str] = attrs.field(factory=dict)
+    headers: dict[str, str] = attrs.field(factory=dict, repr=redact_secrets)
+    extra_headers: dict[str, str] = attrs.field(factory=dict, repr=redact_secrets)
 
     @property
     def body(self) -> dict[str, Any] | None:

@@ -225,6 +225,13 @@ class Call:
         )
         return attrs.evolve(self, parts=parts, conversation=attrs.evolve(self.conversation, turns=turns))
 
+    def without_parts(self) -> Call:
+        """Return the call without its parts and those of earlier turns."""
+        if self.conversation is None:
+            return attrs.evolve(self, parts=())
+        turns = tuple(attrs.evolve(turn, parts=()) for turn in self.conversation.turns)
+        return attrs.evolve(self, parts=(), conversation=attrs.evolve(self.conversation, turns=turns))
+
 
 @attrs.frozen(kw_only=True)
 class Request:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pollux_sync.data.handles import Asset, DeferredJob
+    from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Part, Plan, Request
     from pollux_sync.hooks.relay import Hooks
 
@@ -295,8 +296,18 @@ def _encode_lines(calls: Sequence[Call], first: int, hooks: Hooks, mark: str) ->
     # One by one and not as a slice: the sequence may build its calls when they are asked for.
     for index in range(first, len(calls)):
         request = encode_request(calls[index].with_index(index), hooks)
+        _refuse_headers(request)
         row = hooks.encode_deferred(build_custom_id(index), request, mark)
         yield encode_json(row) + b"\n"
+
+
+def _refuse_headers(request: HttpRequest) -> None:
+    """Refuse headers of a call, for which a row of a job has no place."""
+    if request.extra_headers:
+        raise ConfigurationError(
+            f"provider_headers cannot be deferred: {', '.join(request.extra_headers)}",
+            hint="leave it out, or call run_many()",
+        )
 
 
 def _write_lines(path: Path, lines: Iterator[bytes], hooks: Hooks, *, first: int, count: int | None) -> tuple[int, int]:

@@ -1,12 +1,12 @@
-"""Call -> HttpRequest: the provider's encoding, with the caller's raw fields beside it."""
+"""Call -> HttpRequest: the provider's encoding, with the caller's raw fields and headers in it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from pollux_sync.data.headers import iter_secrets
 from pollux_sync.engine.fitting import fit_call
+from pollux_sync.engine.merging import has_raw, merge_raw
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest
@@ -15,18 +15,30 @@ if TYPE_CHECKING:
 
 
 def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
-    """Encode a call as the provider's request, with the caller's ``provider_options``.
+    """Encode a call as the provider's request, with the caller's ``provider_options`` and ``provider_headers``.
 
-    A raw field that is an object is merged into the object that the encoder wrote there.
+    Raises ConfigurationError for those that would replace what the provider has written.
     """
-    call = fit_call(call, hooks.info.call_id_pattern)
-    request = hooks.encode(call)
-    raw_fields = (call.options.provider_options or {}).get(hooks.info.name)
-    if not raw_fields:
-        return request
-    # A copy: encoders may return a body that they share between calls.
-    body = dict(request.fields or {})
-    for name, value in raw_fields.items():
-        encoded = body.get(name)
-        body[name] = {**encoded, **value} if isinstance(encoded, dict) and isinstance(value, dict) else value
-    return attrs.evolve(request, body=body)
+    request = merge_raw(_encode(call, hooks), call.options, hooks.info)
+    if request.extra_headers:
+        hooks.hide(iter_secrets(request.extra_headers))
+    return request
+
+
+def try_raw(call: Call, hooks: Hooks) -> None:
+    """Encode a call without its files, only to find raw fields and headers that `encode_request` would refuse.
+
+    So they are refused before a file is stored. Do nothing for a call without any, or one that cannot be encoded so.
+    """
+    if not has_raw(call.options, hooks.info):
+        return
+    try:
+        request = _encode(call.without_parts(), hooks)
+    # An encoder may need what was left out. Then the whole call shows whether it can be encoded, and what is refused.
+    except Exception:  # noqa: BLE001
+        return
+    merge_raw(request, call.options, hooks.info)
+
+
+def _encode(call: Call, hooks: Hooks) -> HttpRequest:
+    return hooks.encode(fit_call(call, hooks.info.call_id_pattern))

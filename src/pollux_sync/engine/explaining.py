@@ -18,6 +18,7 @@ from pollux_sync.data.explanation import (
     Explanation,
 )
 from pollux_sync.data.handles import Asset
+from pollux_sync.data.headers import merge_headers
 from pollux_sync.data.reply import Usage
 from pollux_sync.data.request import AssetPart, InlinePart, TextPart
 from pollux_sync.engine.delivering import choose_ways, collect_files, read_inline, replace_files
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
 
-    from pollux_sync.data.provider import Address, HttpRequest
+    from pollux_sync.data.provider import Address, HttpRequest, ProviderInfo
     from pollux_sync.data.request import Call, FileKey, Plan, Request, UploadPart
     from pollux_sync.hooks.relay import Hooks
 
@@ -147,7 +148,7 @@ def _describe_requests(encoded: Sequence[_EncodedCall], hooks: Hooks) -> Iterato
             path=one.request.path,
             url=None if address.base_url is None else address.base_url.rstrip("/") + one.request.path,
             # The key is not among them: it is added by the client, and shown by the name of its variable.
-            headers=_merge_headers(one.request, address),
+            headers=_merge_headers(one.request, address, hooks.info),
             body=one.request.body,
             key_header=None if address.base_url is None else key_header,
             estimated_input_tokens=estimate,
@@ -187,8 +188,9 @@ def _expect_cached_tokens(n_tokens: int | None, min_tokens: int | None, n_reader
     return 0 if n_tokens < (min_tokens or 0) else n_tokens * n_readers
 
 
-def _merge_headers(request: HttpRequest, address: Address) -> dict[str, str]:
-    return address.headers | request.headers | ({} if request.body is None else {"Content-Type": "application/json"})
+def _merge_headers(request: HttpRequest, address: Address, info: ProviderInfo) -> dict[str, str]:
+    of_the_body = {} if request.body is None else {"Content-Type": "application/json"}
+    return merge_headers(address.headers, request.headers, of_the_body, lists=info.list_headers)
 
 
 def _describe_key_header(hooks: Hooks) -> str | None:

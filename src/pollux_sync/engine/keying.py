@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_sync.data.handles import Asset
+from pollux_sync.data.headers import is_secret
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
 from pollux_sync.engine.encoding import encode_request
@@ -25,10 +26,10 @@ KEY_VERSION = 1
 def request_key(call: Call, hooks: Hooks) -> str:
     """Return the key of a call's request: a hex SHA-256, equal for requests that ask the same of the same model.
 
-    It covers the version of the key, the provider, the address, the path and the body with its fields in any order. A
-    file counts by its content, whether it goes inside the request or is stored, under whatever id; one that others
-    have stored counts by its id. The key of a mock differs from that of its provider. Raises ConfigurationError for a
-    call that cannot be encoded.
+    It covers the version of the key, the provider, the address, the path, the body with its fields in any order, and
+    the call's ``provider_headers`` without secret ones. A file counts by its content, whether it goes inside the
+    request or is stored, under whatever id; one that others have stored counts by its id. The key of a mock differs
+    from that of its provider. Raises ConfigurationError for a call that cannot be encoded.
     """
     return hash_request(render_request(call, hooks), hooks)
 
@@ -55,6 +56,11 @@ def hash_request(request: HttpRequest, hooks: Hooks) -> str:
     digest = _begin_digest(hooks.info.name, address, request.method, request.path).copy()
     for piece in request.split_content(sort_keys=True):
         digest.update(piece)
+    # The encoder's headers follow from the body, the caller's do not: a beta has the model answer the same body
+    # otherwise. A secret is of no account, as the key: whoever changes it must not pay again.
+    asked = sorted((name, value) for name, value in request.extra_headers.items() if not is_secret(name))
+    if asked:
+        digest.update(encode_json(asked))
     return digest.hexdigest()
 
 

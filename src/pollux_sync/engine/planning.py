@@ -10,18 +10,18 @@ import attrs
 
 # As a module, whose names are loaded on first use: most calls have no schema.
 from pollux_sync import schemas
-from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.engine.converting import convert_sources
+from pollux_sync.engine.encoding import try_raw
+from pollux_sync.engine.merging import check_raw
 from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_earlier_source, read_sources
 from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
-from pollux_sync.hooks.loading import PROVIDERS, list_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 #: The values that ask every provider for nothing, by option.
 _OFF = {traits.name: traits.off for traits in OPTION_TRAITS}
-#: What sets the fields that the core writes for every provider.
-_SET_BY_THE_CORE = {"model": "Config(model=...)", "stream": "stream() or stream_many()"}
 
 
 def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
@@ -191,7 +189,7 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     _check_tool_names(options, info)
     for tool in options.hosted_tools:
         _check_hosted_tool(tool, info)
-    _check_provider_options(options, info)
+    check_raw(options, info)
 
 
 def _check_ruled_out(request: Request) -> None:
@@ -278,41 +276,6 @@ def _check_hosted_tool(tool: HostedTool, info: ProviderInfo) -> None:
         )
 
 
-def _check_provider_options(options: Options, info: ProviderInfo) -> None:
-    given = options.provider_options
-    if not given:
-        return
-    # Options for another installed provider are fine: one Options value may serve several configurations.
-    known = {info.name, *list_names(PROVIDERS)}
-    for name in given:
-        if name not in known:
-            raise ConfigurationError(
-                f"provider_options names {name!r}, which is not installed", hint=suggest_key(name, known)
-            )
-    raw = given.get(info.name, {})
-    managed = [field for field in sorted(info.managed_fields) if _sets_field(raw, field, info)]
-    if managed:
-        raise ConfigurationError(
-            f"provider_options[{info.name!r}] sets {', '.join(managed)}, which Options and Config manage",
-            hint="; ".join(_describe_replacement(field, info) for field in managed),
-        )
-
-
-def _sets_field(raw: Mapping[str, Any], field: str, info: ProviderInfo) -> bool:
-    """Return whether raw fields set a managed one. Raises ConfigurationError where they would replace its object."""
-    outer, _, inner = field.partition(".")
-    if outer not in raw or not inner:
-        return outer in raw
-    return inner in require_mapping(f"provider_options[{info.name!r}][{outer!r}]", raw[outer])
-
-
-def _describe_replacement(field: str, info: ProviderInfo) -> str:
-    """Return the hint for a managed field: what to use in its place."""
-    own = f"Options({field}=...)" if field in info.options else None
-    replacement = info.managed_by.get(field) or _SET_BY_THE_CORE.get(field) or own
-    return f"leave {field} out" + (f" and use {replacement}" if replacement else "")
-
-
 def _build_answer_format(request: Request, info: ProviderInfo) -> AnswerFormat | None:
     wanted: Any = request.options.response_schema
     if wanted is None:
@@ -342,3 +305,6 @@ def _check_plan(plan: Plan, hooks: Hooks) -> None:
     for call in plan.calls:
         for problem in hooks.validate(call) if call.index not in plan.refused else ():
             raise ConfigurationError(problem.message, hint=problem.hint)
+    # They write the same fields with the same options, so one shows what raw fields would replace.
+    if first := next((call for call in plan.calls if call.index not in plan.refused), None):
+        try_raw(first, hooks)

@@ -16,7 +16,7 @@ from weakref import WeakSet
 import attrs
 import pluggy
 
-from pollux_sync.data.config import redact_secret
+from pollux_sync.data.config import SecretText, redact_secret
 from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 #: More than any sentence needs; the body of an error may be text of 2000 characters.
 _MAX_MESSAGE = 500
+#: How many secrets of calls are remembered: a server may send each of its calls with a token of its own.
+_MAX_CALL_SECRETS = 1000
 #: As Any, since a type checker takes no abstract class for ``type[T]``.
 _ITERATOR: Any = Iterator
 _EXCEPTION: Any = Exception
@@ -152,7 +154,7 @@ class Hooks:
         self._lock = threading.Lock()
         # Looked up once, since the id of every answer is scrubbed. The key of a caller's own client may change.
         self._secrets = None if config.client is not None else config.secrets
-        self._hidden: frozenset[str] = frozenset()
+        self._call_secrets: tuple[str, ...] = ()
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
         # pluggy costs time in every call. The hooks of every call are called directly where one plugin implements them;
@@ -511,18 +513,19 @@ class Hooks:
                 reason = self.scrub(f"{type(error).__name__}: {error}")
                 log.warning("observer %s failed: %s", observer.function.__qualname__, reason)
 
-    def hide(self, secrets: Iterable[str]) -> None:
-        """Have `scrub` remove these texts too, such as the tokens of tools."""
-        with self._lock:
-            self._hidden |= frozenset(secrets)
-
     def scrub(self, text: str) -> str:
-        """Return ``text`` with every secret removed: those of the configuration, and those of `hide`."""
-        for secret in self.config.secrets if self._secrets is None else self._secrets:
-            text = redact_secret(text, secret)
-        for secret in self._hidden:
+        """Return ``text`` with every secret of the configuration and of its calls removed."""
+        secrets = self.config.secrets if self._secrets is None else self._secrets
+        for secret in (*secrets, *self._call_secrets) if self._call_secrets else secrets:
             text = redact_secret(text, secret)
         return text
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Have `scrub` remove secrets of a call too. The last ones are remembered, more than calls are in flight."""
+        new = tuple(SecretText(secret) for secret in secrets if secret not in self._call_secrets)
+        if new:
+            with self._lock:
+                self._call_secrets = (*self._call_secrets, *new)[-_MAX_CALL_SECRETS:]
 
     def scrub_message(self, text: str) -> str:
         """Return the message of an error without secrets, cut to 500 characters."""

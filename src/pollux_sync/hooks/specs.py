@@ -148,9 +148,10 @@ def pollux_call(call: Call, proceed: Callable[[Call], Reply]) -> Reply | None:
 def pollux_encode(call: Call) -> HttpRequest | None:
     """Return the provider's HTTP request for a call. Required of every provider.
 
-    Called once per logical call, before its attempts, in a worker thread. Must return method, path, headers without
-    the key, and the JSON body. Pure: the same call is always encoded to the same request, and nothing is read or
-    sent. May raise a ConfigurationError for a call that cannot be encoded.
+    Called once per logical call, before its attempts, in a worker thread, and for one call of a plan with raw fields
+    or headers when it is planned: without its parts, to find what they would replace. Must return method, path, headers
+    without the key, and the JSON body. Pure: the same call is always encoded to the same request, and nothing is read
+    or sent. May raise a ConfigurationError for a call that cannot be encoded.
     """
 
 

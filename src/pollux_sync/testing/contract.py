@@ -233,6 +233,17 @@ class Contract:
         assert len(server.wait_for_requests(fault.attempts)) == fault.attempts
         self._check_secrecy(_describe_error(error) + caplog.text)
 
+    def _build_raw_options(self) -> Options:
+        raw = {"x_contract": {"a": [1, None]}, "tools": [{"type": "x_contract"}]}
+        return Options(provider_options={self.provider: raw}, provider_headers={self.provider: {"X-Contract": "a, b"}})
+
+    def _check_raw(self, server: ScriptedServer) -> None:
+        """Check that the server has got the raw fields and headers."""
+        (request,) = server.requests
+        body = request.json()
+        assert (body["x_contract"], body["tools"]) == ({"a": [1, None]}, [{"type": "x_contract"}])
+        assert request.headers["x-contract"] == "a, b"
+
     def _check_secrecy(self, text: str) -> None:
         assert self.key is None or self.key not in text
 
@@ -315,7 +326,7 @@ class ProviderContract(Contract):
         assert (caught.value.kind, caught.value.status_code) == ("refused", 307)
 
     def test_refuses_raw_fields_that_it_writes(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
-        """Nothing that the encoder writes is replaced by the caller's raw fields; the hint says what to do."""
+        """No raw field replaces what the core or the decoder depends on; the hint says what to do."""
         for field in read_provider_info(load(PROVIDERS, self.provider)).managed_fields:
             outer, _, inner = field.partition(".")
             options = Options(provider_options={self.provider: {outer: {inner: 1} if inner else 1}})
@@ -323,6 +334,52 @@ class ProviderContract(Contract):
                 run("hi", config=config(), options=options)
             assert (caught.value.hint or "").startswith(f"leave {field} out")
         assert server.requests == []
+
+    def test_refuses_raw_fields_in_place_of_its_own(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """No raw field replaces a value that the call writes."""
+        settings = config()
+        body = explain("hi", config=settings).requests[0].body or {}
+        for field in (name for name, value in body.items() if value is not None):
+            options = Options(provider_options={self.provider: {field: None}})
+            with pytest.raises(ConfigurationError, match=f" sets {field}, ") as caught:
+                run("hi", config=settings, options=options)
+            assert (caught.value.hint or "").startswith("leave ")
+        assert server.requests == []
+
+    def test_sends_raw_fields_and_headers_of_a_call(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """Fields and headers that a call does not write are sent, whatever their names."""
+        server.reply(self.answer("hello"))
+        run("hi", config=config(), options=self._build_raw_options())
+        self._check_raw(server)
+
+    def test_refuses_the_header_of_the_key_in_a_call(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """Credentials belong to the configuration, which hides them everywhere."""
+        name = read_provider_info(load(PROVIDERS, self.provider)).auth[0]
+        with pytest.raises(ConfigurationError, match="carries the key") as caught:
+            run("hi", config=config(), options=Options(provider_headers={self.provider: {name.upper(): "k-made-up"}}))
+        assert "k-made-up" not in f"{caught.value!r} {caught.value.hint}"
+        assert server.requests == []
+
+    def test_hides_secret_headers_of_a_call(
+        self, server: ScriptedServer, config: Callable[..., Config], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A header whose name suggests a secret is in no text, even if the service repeats it."""
+        caplog.set_level(logging.DEBUG)
+        server.handler = lambda _: self.refuse(403, "no, tok-very-secret")
+        options = Options(provider_headers={self.provider: {"X-Contract-Token": "tok-very-secret"}})
+        with pytest.raises(APIError) as caught:
+            run("hi", config=config(), options=options)
+        assert server.requests[0].headers["x-contract-token"] == "tok-very-secret"
+        explanation = explain("hi", config=config(), options=options)
+        assert "X-Contract-Token" in explanation.requests[0].headers
+        text = f"{_describe_error(caught.value)} {options!r} {explanation!r} {explanation.to_dict()} {caplog.text}"
+        assert "tok-very-secret" not in text
 
     def test_refuses_tools_by_the_names_that_the_service_refuses(
         self, server: ScriptedServer, config: Callable[..., Config]
@@ -522,6 +579,14 @@ class StreamingContract(Contract):
         # Without the last event, whose envelope holds times.
         offline = self._build_offline_config(_OfflineService(transcript))
         assert events[:-1] == list(stream("hi", config=offline, options=transcript.keeping_options))[:-1]
+
+    def test_sends_raw_fields_and_headers_of_a_stream(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """A stream sends what a blocking call sends."""
+        server.reply(Events([next(iter(self.transcripts.values())).stream]))
+        stream("hi", config=config(), options=attrs.evolve(self._build_raw_options(), on_error="keep")).result()
+        self._check_raw(server)
 
     def test_a_streamed_answer_can_be_kept_and_read_again(
         self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.provider import HttpRequest
+from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
 from pollux_sync.errors import ConfigurationError
@@ -35,18 +35,22 @@ if TYPE_CHECKING:
     from pollux_sync.data.request import Call, Part, Turn
     from pollux_sync.schemas import SchemaDialect
 
-#: The body fields that `encode_chat` writes, which raw provider options may not set.
-CHAT_FIELDS = frozenset(
-    {"model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format"}
-    | {"stop", "seed", "service_tier", "tools", "tool_choice", "parallel_tool_calls", "stream"}
-)
+#: The body fields that raw provider options may never set; streams ask for the usage themselves.
+CHAT_FIELDS = frozenset({"model", "messages", "stream", "stream_options.include_usage"})
 
-#: What to use in place of these fields where no option has the same name.
+#: What writes the fields of the body that are not named as their option is.
 CHAT_MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "max_completion_tokens": "Options(max_tokens=...)",
     "response_format": "Options(response_schema=...)",
-    "tools": "Options(tools=[...]), which takes RawTool({...}) for a tool of the server",
+    "stream_options.include_usage": "the usage of the result: streams always ask for it",
+}
+
+#: Fields of the body, with the options that say the same. Servers take either spelling in place of the other.
+_SPELLINGS = {
+    "max_tokens": ("max_tokens",),
+    "max_completion_tokens": ("max_tokens",),
+    "reasoning_effort": ("reasoning_effort", "reasoning_budget_tokens"),
 }
 
 #: The reasons by which servers of all families say that an answer ended; gateways pass other vendors' words on.
@@ -158,6 +162,21 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
     }
     body.update((name, value) for name, value in settings.items() if value is not None)
     return HttpRequest(path=dialect.path, body=body | _encode_reasoning(options, dialect))
+
+
+def find_spelling_problem(call: Call, provider: str, dialect: ChatDialect = CHAT) -> Problem | None:
+    """Return the problem of a raw field that says in another spelling what an option of the call says, or None."""
+    raw_fields = (call.options.provider_options or {}).get(provider) or {}
+    # What is written under the same name is merged or refused by the core.
+    written = {dialect.max_tokens_field, ".".join(dialect.effort_path)}
+    for field, options in _SPELLINGS.items():
+        given = [name for name in options if getattr(call.options, name) is not None]
+        if given and field in raw_fields and field not in written:
+            return Problem(
+                f"provider_options[{provider!r}] sets {field} beside Options({given[0]}=...), which says the same",
+                f"leave it out, or leave {given[0]} out",
+            )
+    return None
 
 
 def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from urllib3.util import parse_url
 
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import SecretText, SecretUrl, read_password, redact_secret
+from pollux_sync.data.headers import merge_headers
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.errors import SourceError
 from pollux_sync.wire.bodies import (
@@ -36,7 +37,7 @@ from pollux_sync.wire.outbox import Outbox
 from pollux_sync.wire.routes import resolve_route
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
     from urllib.parse import SplitResult
 
     from pollux_sync.data.config import ConfigValues
@@ -69,9 +70,10 @@ class HttpClient:
     """Sends requests to one base url; many threads may use it at once.
 
     ``headers`` go with every request; hand the key over as a `SecretHeader`. ``proxy`` and ``ca_bundle`` default to
-    what the environment names, which is read once; ``proxy`` is "" for a direct way. ``secrets`` are removed from
-    answers that report an error. ``pool_size`` connections are kept per host. With ``resends_stale`` a request is
-    sent once more if a kept connection was closed before any byte of the answer arrived.
+    what the environment names, which is read once; ``proxy`` is "" for a direct way. Of ``list_headers``, named in
+    lower case, a request's values go behind those of the client. ``secrets`` are removed from answers that report an
+    error. ``pool_size`` connections are kept per host. With ``resends_stale`` a request is sent once more if a kept
+    connection was closed before any byte of the answer arrived.
     Raises ConfigurationError for a proxy or a bundle that cannot be used.
     """
 
@@ -84,6 +86,7 @@ class HttpClient:
         resends_stale: bool = False,
         proxy: str | None = None,
         ca_bundle: str | None = None,
+        list_headers: Collection[str] = (),
         secrets: tuple[str, ...] = (),
     ) -> None:
         # Replaced before anything can fail, so that no traceback shows them.
@@ -104,7 +107,7 @@ class HttpClient:
             "Accept-Encoding": "gzip, deflate",
         }
         proxy_headers = {name: SecretHeader(value) for name, value in self._pool.request_headers.items()}
-        self._headers = _CommonHeaders(_merge_headers(usual, headers, proxy_headers))
+        self._headers = _CommonHeaders(merge_headers(usual, headers, proxy_headers), list_headers)
 
     def __repr__(self) -> str:
         return f"HttpClient({self.base_url!r})"
@@ -252,19 +255,20 @@ class _Connections(Protocol):
 class _CommonHeaders:
     """The header fields of every request of a client, encoded once. The class has no repr of them."""
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
+    def __init__(self, fields: Mapping[str, str], lists: Collection[str] = ()) -> None:
+        self._lists = lists
         self._fields = {name: value for name, value in fields.items() if name.lower() not in _FRAMING}
         self._encoded = encode_fields(self._fields)
 
     def replace(self, fields: Mapping[str, str]) -> _CommonHeaders:
         """Return these fields with others in place of those that have the same name."""
-        return _CommonHeaders(_merge_headers(self._fields, fields))
+        return _CommonHeaders(merge_headers(self._fields, fields), self._lists)
 
     def encode(self, own: Mapping[str, str], framing: Mapping[str, str]) -> bytes:
         """Return them with those of one request and of its body, and the blank line after them."""
         # Names are compared only where a request has headers of its own, since that costs every call some time.
         if own:
-            return encode_fields(_merge_headers(self._fields, own, framing)) + b"\r\n"
+            return encode_fields(merge_headers(self._fields, own, framing, lists=self._lists)) + b"\r\n"
         return self._encoded + encode_fields(framing) + b"\r\n"
 
 
@@ -299,19 +303,14 @@ def open_client(
     own = {name: SecretHeader(value) for name, value in config.headers.items()}
     return HttpClient(
         base_url or info.resolve_base_url(config.base_url),
-        headers=_merge_headers(headers or {}, auth, own),
+        headers=merge_headers(headers or {}, auth, own),
         pool_size=max(config.request_concurrency, _MIN_POOL),
         resends_stale=info.resends_stale,
         proxy=config.proxy,
         ca_bundle=config.ca_bundle,
+        list_headers=info.list_headers,
         secrets=config.secrets,
     )
-
-
-def _merge_headers(*layers: Mapping[str, str]) -> dict[str, str]:
-    """Return all headers. Of those with one name, whatever its case, the last counts: both would be sent."""
-    named = {name.lower(): (name, value) for layer in layers for name, value in layer.items()}
-    return dict(named.values())
 
 
 def _open_body(request: HttpRequest) -> tuple[Iterable[bytes], dict[str, str]]:

@@ -13,7 +13,14 @@ import attrs
 
 from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
-from pollux_anthropic.encoding import MANAGED_BY, MANAGED_FIELDS, build_count_request, encode, find_problem
+from pollux_anthropic.encoding import (
+    BETA_HEADER,
+    MANAGED_BY,
+    MANAGED_FIELDS,
+    build_count_request,
+    encode,
+    find_problem,
+)
 from pollux_anthropic.files import FileHooks
 from pollux_anthropic.hosting import DECLARED_FORMS
 from pollux_anthropic.jobs import JobHooks
@@ -167,6 +174,7 @@ INFO = ProviderInfo(
     "convert other content and pass Source.from_file",
     managed_fields=MANAGED_FIELDS,
     managed_by=MANAGED_BY,
+    list_headers={BETA_HEADER},
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(DECLARED_FORMS),
     prefix_caching=_PREFIX_CACHING,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anthropic
 
 from pollux_anthropic.encoding import BETA_HEADER, VERSION_HEADER
-from pollux_sync.plugin import ConfigurationError, StainlessCarrier
+from pollux_sync.plugin import ConfigurationError, StainlessCarrier, merge_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +37,10 @@ class AnthropicCarrier(StainlessCarrier):
         """Return the headers of a request, except for the version of the API."""
         # The SDK sends the version that belongs to its client's way of authentication.
         headers = {name: value for name, value in request.headers.items() if name != VERSION_HEADER}
-        own = self._client.default_headers.get(BETA_HEADER)
+        own = {name: value for name, value in self._client.default_headers.items() if name.lower() == BETA_HEADER}
         # A header of a request replaces the client's default, which would lose the betas of the client's owner.
-        if BETA_HEADER in headers and isinstance(own, str) and own:
-            headers[BETA_HEADER] = f"{own},{headers[BETA_HEADER]}"
-        return headers
+        betas = {name: value for name, value in own.items() if isinstance(value, str)}
+        return merge_headers(betas, headers, lists={BETA_HEADER})
 
     @contextmanager
     def convert_errors(self) -> Iterator[None]:

@@ -39,22 +39,21 @@ FILES_BETA = "files-api-2025-04-14"
 #: Lets a model with a budget think between tool calls; adaptive models do so without it.
 INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 
-#: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
-MANAGED_FIELDS = frozenset(
-    {"model", "messages", "max_tokens", "system", "temperature", "top_p", "tools", "tool_choice"}
-    | {"stop_sequences", "thinking", "output_config", "cache_control", "service_tier", "stream"}
-)
+#: The body fields that raw provider options may never set; the core sets "stream".
+MANAGED_FIELDS = frozenset({"model", "messages", "stream"})
 
-#: What to use in place of these fields where no option has the same name.
+#: What writes the fields of the body that are not named as their option is.
 MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "system": "Options(system_instruction=...)",
     "stop_sequences": "Options(stop=[...])",
-    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
-    "Options(reasoning_summary=...) for its display",
-    "output_config": "Options(reasoning_effort=...) for its effort, Options(response_schema=...) for its format",
-    "cache_control": 'Options(implicit_caching=True), or "5m" or "1h" for the time to live',
-    "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
+    "thinking": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "thinking.display": "Options(reasoning_summary=...)",
+    "output_config.effort": "Options(reasoning_effort=...)",
+    "output_config.format": "Options(response_schema=...)",
+    # Without the option a call of one prompt is cached too.
+    "cache_control": "implicit caching, which Options(implicit_caching=False) switches off",
+    "tool_choice.disable_parallel_tool_use": "Options(parallel_tool_calls=...)",
 }
 
 # Keys of a turn's provider state. They are in stored conversations, so they never change.

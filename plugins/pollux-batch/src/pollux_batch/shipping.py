@@ -12,6 +12,7 @@ from pollux_batch.data.rows import StoredAnswer
 from pollux_batch.submitting import Submitter
 from pollux_sync import stages
 from pollux_sync.data.handles import build_custom_id
+from pollux_sync.data.headers import is_secret
 from pollux_sync.data.reply import Failure
 from pollux_sync.data.request import AssetPart, JobItem, UploadPart
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
@@ -56,10 +57,12 @@ class FleetSubmitter(Submitter):
     def takes(self, work: Work) -> bool:
         """Return whether a work can be shipped.
 
-        Not one with files that are stored at the provider or with a key of its own, since workers have one account,
-        and not one that takes more tokens than a minute has.
+        Not one with files that are stored at the provider, with a key of its own or with a secret header, since workers
+        have one account, and not one that takes more tokens than a minute has.
         """
         if any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts):
+            return False
+        if any(map(is_secret, work.extra_headers)):
             return False
         config, limit = work.lane.config, self._settings.limits.tokens_per_minute
         if limit is not None:

@@ -212,10 +212,16 @@ class JobSubmitter(Submitter):
     max_items = 20_000
 
     def takes(self, work: Work) -> bool:
-        return work.lane.hooks.info.deferred is not None
+        """Return whether a work can be submitted. The rows of a job have no headers of their own."""
+        return work.lane.hooks.info.deferred is not None and not work.extra_headers
 
     def add(self, work: Work) -> None:
-        """Take a work. Raises ConfigurationError if its provider has no deferred jobs."""
+        """Take a work. Raises ConfigurationError if its provider has no deferred jobs, or it has headers of its own."""
+        if work.extra_headers:
+            raise ConfigurationError(
+                f"provider_headers cannot be deferred: {', '.join(work.extra_headers)}",
+                hint="leave it out, or take route='live' or 'auto'",
+            )
         if not self.takes(work):
             raise ConfigurationError(
                 f"provider {work.lane.hooks.info.name!r} takes no deferred requests",

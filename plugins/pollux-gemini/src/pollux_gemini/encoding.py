@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import attrs
+
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
 from pollux_gemini.hosting import encode_tool
 from pollux_gemini.models import find_facts
@@ -19,21 +21,10 @@ if TYPE_CHECKING:
     from pollux_gemini.parts import Json
     from pollux_sync.plugin import Call, Options
 
-#: The body fields that `encode` writes in part, each with the subfields that raw provider options must not set. Gemini
-#: keeps most of its settings in generationConfig, so other raw subfields are merged with ours.
-MANAGED_SUBFIELDS = {
-    "generationConfig": frozenset(
-        {"temperature", "topP", "maxOutputTokens", "responseMimeType", "responseJsonSchema", "thinkingConfig"}
-        | {"stopSequences", "seed"}
-    ),
-    "toolConfig": frozenset({"functionCallingConfig"}),
-}
-#: The body fields that raw provider options must not set: those that `encode` writes as a whole, and the subfields.
-MANAGED_FIELDS = frozenset(
-    {"model", "contents", "systemInstruction", "serviceTier", "cachedContent"}
-    | {f"{name}.{inner}" for name, managed in MANAGED_SUBFIELDS.items() for inner in managed}
-)
-#: What to use in place of these fields.
+#: The body fields that raw provider options may never set. The model is in the path, and "stream" is no field here: the
+#: path asks for a stream.
+MANAGED_FIELDS = frozenset({"model", "contents", "stream"})
+#: What writes the fields of the body.
 MANAGED_BY = {
     "contents": "the prompt, sources and history",
     "systemInstruction": "Options(system_instruction=...)",
@@ -85,7 +76,7 @@ def build_count_request(request: HttpRequest, model: str) -> HttpRequest:
     """Build the request that counts the input tokens of ``request``."""
     # The whole request is counted, so that raw fields, tools and a cache count too.
     body = {"generateContentRequest": {"model": qualify_model(model), **(request.body or {})}}
-    return HttpRequest(path=build_path(model, "countTokens"), body=body)
+    return attrs.evolve(request, path=build_path(model, "countTokens"), body=body)
 
 
 def build_vertex_count_request(request: HttpRequest, model: str) -> HttpRequest | None:
@@ -94,7 +85,7 @@ def build_vertex_count_request(request: HttpRequest, model: str) -> HttpRequest 
     if "cachedContent" in body:
         return None
     fields = {name: value for name, value in body.items() if name in _VERTEX_COUNT_FIELDS}
-    return HttpRequest(path=build_path(model, "countTokens"), body=fields)
+    return attrs.evolve(request, path=build_path(model, "countTokens"), body=fields)
 
 
 def build_path(model: str, method: str) -> str:
@@ -136,19 +127,24 @@ def _find_file_problem(call: Call) -> Problem | None:
 
 
 def _find_raw_tools_problem(call: Call) -> Problem | None:
-    """Return the clash between raw tools, which are Gemini's own, and those that `encode` writes."""
-    raw = (call.options.provider_options or {}).get(PROVIDER, {})
-    if "tools" not in raw or not _encode_tools(call):
+    """Return the clash between raw tools, which are Gemini's own, and functions: older models take one kind alone."""
+    if not _read_raw_tools(call) or not call.options.tools:
+        return None
+    if _combines_tools(call):
         return None
     return Problem(
-        f"provider_options[{PROVIDER!r}] sets tools beside the functions or pages of the call",
-        "leave the raw tools out, or use them in a call without functions and pages",
+        f"{call.model} does not take the tools of provider_options[{PROVIDER!r}] beside functions",
+        "use Gemini 3, or leave them out of a call with functions",
     )
+
+
+def _combines_tools(call: Call) -> bool:
+    return bool(call.capabilities.get("tools") or find_facts(call.model).combines_tools)
 
 
 def _find_mixed_tools_problem(call: Call) -> Problem | None:
     """Return the clash between functions and Gemini's own tools, of which older models take one kind alone."""
-    if not (call.options.functions and call.options.hosted_tools) or find_facts(call.model).takes_mixed_tools:
+    if not (call.options.functions and call.options.hosted_tools) or _combines_tools(call):
         return None
     return Problem(
         f"{call.model} does not take functions beside tools of the service",
@@ -158,8 +154,7 @@ def _find_mixed_tools_problem(call: Call) -> Problem | None:
 
 def _find_schema_problem(call: Call) -> Problem | None:
     """Return the clash between a response schema and tools, of which older models take one alone."""
-    raw_tools = (call.options.provider_options or {}).get(PROVIDER, {}).get("tools")
-    if call.options.response_schema is None or not (raw_tools or _encode_tools(call)):
+    if call.options.response_schema is None or not (_read_raw_tools(call) or _encode_tools(call)):
         return None
     if call.capabilities.get("response_schema") or find_facts(call.model).takes_tools_with_schema:
         return None
@@ -167,6 +162,10 @@ def _find_schema_problem(call: Call) -> Problem | None:
         f"{call.model} does not take a response_schema beside tools",
         "use Gemini 3, or two calls: one with the tools, then one that puts its answer into the schema",
     )
+
+
+def _read_raw_tools(call: Call) -> Any:
+    return (call.options.provider_options or {}).get(PROVIDER, {}).get("tools")
 
 
 def _encode_generation_config(call: Call) -> Json:
@@ -207,7 +206,7 @@ def _encode_tool_config(call: Call) -> Json:
     calling = _encode_calling_mode(call.options)
     config: Json = {"functionCallingConfig": calling} if calling else {}
     # The answer shows what the service's own tools did; without it they do not go beside functions.
-    if call.options.hosted_tools and find_facts(call.model).takes_mixed_tools:
+    if call.options.hosted_tools and find_facts(call.model).combines_tools:
         config["includeServerSideToolInvocations"] = True
     return config
 

@@ -32,7 +32,7 @@ class ModelFacts:
     ``thinking``: "level" models take a level, or a budget; "budget" models only a budget of tokens, from
     ``min_budget`` to ``max_budget``; "none" cannot think. ``can_stop`` is false where thinking cannot be off.
     ``takes_tools_with_schema``: the model takes tools in a request that asks for JSON.
-    ``takes_mixed_tools``: it takes functions beside tools of the service, by
+    ``combines_tools``: it takes functions beside tools of the service, by
     https://ai.google.dev/gemini-api/docs/tool-combination (2026-11).
     ``checks_signatures``: the model refuses an earlier call of a function without its thought signature.
     ``reads_result_parts``: a function's result may hold files, by
@@ -45,7 +45,7 @@ class ModelFacts:
     max_budget: int | None = None
     can_stop: bool = True
     takes_tools_with_schema: bool = False
-    takes_mixed_tools: bool = False
+    combines_tools: bool = False
     checks_signatures: bool = False
     reads_result_parts: bool = False
 
@@ -68,7 +68,7 @@ FACTS = (
         pattern=r"",
         thinking="level",
         takes_tools_with_schema=True,
-        takes_mixed_tools=True,
+        combines_tools=True,
         checks_signatures=True,
         reads_result_parts=True,
     ),

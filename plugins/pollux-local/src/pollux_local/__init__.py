@@ -27,6 +27,7 @@ from pollux_sync.plugin import (
     declare_hosted_tools,
     decode_chat,
     encode_chat,
+    find_spelling_problem,
     hookimpl,
 )
 
@@ -110,7 +111,7 @@ INFO = ProviderInfo(
     ),
     sources_hint="local servers take text, JSON, text files, PNG, JPEG, WebP, GIF and BMP images, wav and mp3; convert "
     "other files to one of these",
-    managed_fields=CHAT_FIELDS | {"reasoning_effort"},
+    managed_fields=CHAT_FIELDS,
     managed_by=CHAT_MANAGED_BY,
     # Which tools a server runs, its own guide says.
     hosted_tools=declare_hosted_tools({}),
@@ -147,6 +148,10 @@ class LocalProvider:
         if problem is not None:
             raise ConfigurationError(problem.message, hint=problem.hint)
         return mark_calls(planned)
+
+    @hookimpl
+    def pollux_validate(self, call: Call) -> Problem | None:
+        return find_spelling_problem(call, INFO.name, DIALECT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

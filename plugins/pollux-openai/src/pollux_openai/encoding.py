@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pollux_openai.caching import mark_shared_prefix
 from pollux_openai.hosting import FORMS, list_inclusions
 from pollux_openai.replaying import find_previous_response, read_replay_items
@@ -26,20 +28,16 @@ if TYPE_CHECKING:
 
     from pollux_sync.plugin import Call, Options, Part, SchemaDialect, Turn
 
-#: The body fields that `encode` writes, and "stream", which the core sets: raw provider options may not set them.
-MANAGED_FIELDS = frozenset(
-    {"model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "text"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "service_tier", "previous_response_id", "stream"}
-)
+#: The body fields that raw provider options may never set; the core sets "stream".
+MANAGED_FIELDS = frozenset({"model", "input", "stream"})
 
-#: What to use in place of these fields where no option has the same name.
+#: What writes the fields of the body that are not named as their option is.
 MANAGED_BY = {
     "input": "the prompt, sources and history",
     "instructions": "Options(system_instruction=...)",
     "max_output_tokens": "Options(max_tokens=...)",
     "reasoning": "Options(reasoning_effort=...) and Options(reasoning_summary=...)",
-    "text": "Options(response_schema=...), which sets its format; nothing else of it can be set",
-    "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
+    "text.format": "Options(response_schema=...)",
     "previous_response_id": "Options(continue_from=...)",
 }
 
@@ -90,7 +88,7 @@ def find_background_problem(call: Call) -> Problem | None:
 def build_count_request(request: HttpRequest) -> HttpRequest:
     """Return the request that counts the input tokens of ``request``."""
     body = {name: value for name, value in (request.body or {}).items() if name in _COUNTED}
-    return HttpRequest(path="/responses/input_tokens", body=body)
+    return attrs.evolve(request, path="/responses/input_tokens", body=body)
 
 
 def _encode_input(call: Call) -> Iterator[dict[str, Any]]:

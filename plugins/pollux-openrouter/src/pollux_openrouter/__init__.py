@@ -14,18 +14,11 @@ from pollux_openrouter.catalogue import (
     decode_models,
     fetch_models,
 )
-from pollux_openrouter.chatting import (
-    HOSTED_TOOLS,
-    MANAGED_BY,
-    MANAGED_FIELDS,
-    OPENAI_MODELS,
-    STRICT,
-    decode,
-    encode,
-)
+from pollux_openrouter.chatting import DIALECT, HOSTED_TOOLS, MANAGED_BY, OPENAI_MODELS, STRICT, decode, encode
 from pollux_openrouter.explaining import classify_openrouter_error
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
+    CHAT_FIELDS,
     TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
@@ -39,6 +32,7 @@ from pollux_sync.plugin import (
     ToolNames,
     declare_hosted_tools,
     find_json_word_problem,
+    find_spelling_problem,
     hookimpl,
 )
 
@@ -97,7 +91,7 @@ INFO = ProviderInfo(
     ),
     sources_hint="it takes text, PNG, JPEG, WebP and GIF images, PDFs, wav and mp3 files, and http(s) addresses of "
     "such images and PDFs; convert other content to one of these",
-    managed_fields=MANAGED_FIELDS,
+    managed_fields=CHAT_FIELDS,
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(HOSTED_TOOLS),
@@ -142,7 +136,8 @@ class OpenRouterProvider:
 
     @hookimpl
     def pollux_validate(self, call: Call) -> Problem | None:
-        return find_json_word_problem(call) if call.model.startswith(OPENAI_MODELS) else None
+        problem = find_json_word_problem(call) if call.model.startswith(OPENAI_MODELS) else None
+        return problem or find_spelling_problem(call, INFO.name, DIALECT)
 
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.plugin import (
-    CHAT_FIELDS,
     CHAT_MANAGED_BY,
     STRICT_SCHEMAS,
     ChatDialect,
@@ -76,14 +75,11 @@ OPENAI_MODELS = "openai/"
 #: cache by themselves, and some of them would charge for what is marked.
 _MARKED_VENDORS = ("anthropic/",)
 
-#: The body fields that `encode` writes. Raw provider options must not set them, nor reasoning_effort, which would
-#: contradict the effort in `reasoning`.
-MANAGED_FIELDS = CHAT_FIELDS | {"reasoning", "reasoning_effort"}
-#: What to use in place of these fields where no option has the same name.
+#: What writes the fields of the body that are not named as their option is.
 MANAGED_BY = CHAT_MANAGED_BY | {
-    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
-    "Options(reasoning_summary=...) for its summary and exclude",
-    "tools": "Options(tools=[...]), which takes WebSearch() and others, and RawTool({...}) for any",
+    "reasoning": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...)",
+    "reasoning.summary": "Options(reasoning_summary=...)",
+    "reasoning.exclude": "Options(reasoning_summary=...)",
 }
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pollux_batch.budgeting import Reservation
     from pollux_batch.data.items import BatchItem, BrokenItem
     from pollux_batch.data.messages import SenderAnswer
@@ -49,6 +51,11 @@ class Work:
     plan: Plan | None = None
     request: HttpRequest | None = None
     sent: SentCall | None = None
+
+    @property
+    def extra_headers(self) -> Mapping[str, str]:
+        """The headers that the caller gave the call."""
+        return (self.call.options.provider_headers or {}).get(self.lane.hooks.info.name) or {}
 
 
 @attrs.define(eq=False, weakref_slot=False)
