@@ -27,7 +27,7 @@ from pollux_durable import (
     workflow,
 )
 from pollux_durable.configuring import find_host
-from pollux_sync import Config, ConfigurationError, Reply, Source, ToolCall, Usage
+from pollux_sync import Config, ConfigurationError, Reply, Source, ToolCall, Usage, WebSearch
 from pollux_sync.testing import Script, failing
 
 pytestmark = pytest.mark.usefixtures("memory")
@@ -314,6 +314,23 @@ def test_searches_the_web_by_a_function():
 
 
 # Ends
+
+
+def test_has_the_provider_run_tools():
+    double, _ = build_tool()
+    agent, script = build("It is so.", tools=[double, WebSearch(max_uses=1)])
+    assert agent.run("Is it so?").result == "It is so."
+    (asked,) = script.requests
+    assert asked["hosted_tools"] == [{"type": "web_search", "fields": {"max_uses": 1}}]
+    assert [one["name"] for one in asked["tools"]] == [double.id]
+
+
+def test_stores_no_secret_header_of_a_run():
+    agent, _ = build("Hi.")
+    headers = {"openai": {"X-Team": "lighthouse"}}
+    assert agent.run("Hi?", provider_headers=headers).result == "Hi."
+    with pytest.raises(ConfigurationError, match="X-Team-Token may be secret"):
+        agent.run("Hi?", provider_headers={"openai": {"X-Team-Token": "abc"}})
 
 
 def test_stops_after_ten_steps():

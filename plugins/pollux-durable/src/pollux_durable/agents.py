@@ -21,6 +21,8 @@ from pollux_durable.stopping import list_conditions
 from pollux_durable.streaming import AgentStream
 from pollux_durable.tools import DurableTool
 from pollux_sync import Config, Options, Source
+from pollux_sync.data.headers import is_secret
+from pollux_sync.data.hosted import HostedTool
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import structure
 
@@ -53,7 +55,7 @@ class AgentSettings(TypedDict, total=False):
     provider_base_url: str
     temperature: float
     max_output_tokens: int
-    tools: Sequence[DurableTool]
+    tools: Sequence[DurableTool | HostedTool]
     output_schema: type[Any] | JsonObject
     schema_repairs: int
     queue: QueueLike
@@ -76,10 +78,11 @@ class Agent(Workflow):
     """A model and its tools as a workflow: each call of the model and of a tool is recorded, and paid for once.
 
     ``provider`` and ``model`` are as in `pollux_sync.Config`; pass a whole ``config`` for anything more. ``tools`` are
-    functions marked with `tool`. With ``output_schema`` the answer is of that type. What an agent remembers goes by the
-    ``session_id`` of its runs; ``compaction`` limits how much. ``on_change`` says what happens when a recorded call of
-    the model would be asked otherwise now: the run fails, or that call is asked anew. Answers are streamed only while
-    nothing could take them back: not with guardrails, nor with ``output_schema``.
+    functions marked with `tool`, and tools that the provider runs, such as `pollux_sync.WebSearch`. With
+    ``output_schema`` the answer is of that type. What an agent remembers goes by the ``session_id`` of its runs;
+    ``compaction`` limits how much. ``on_change`` says what happens when a recorded call of the model would be asked
+    otherwise now: the run fails, or that call is asked anew. Answers are streamed only while nothing could take them
+    back: not with guardrails, nor with ``output_schema``.
 
     Raises ConfigurationError for an id that is taken and for settings that cannot work.
     """
@@ -209,14 +212,17 @@ class Agent(Workflow):
 
 
 def _build_plan(name: str, open_config: Callable[[], Config], settings: AgentSettings) -> AgentPlan:
-    tools = {tool.id: declare(tool) for tool in map(_check_tool, settings.get("tools", ()))}
+    given = settings.get("tools", ())
+    hosted = [tool for tool in given if isinstance(tool, HostedTool)]
+    functions = [_check_tool(tool) for tool in given if not isinstance(tool, HostedTool)]
+    tools = {tool.id: declare(tool) for tool in functions}
     on_change = settings.get("on_change", "fail")
     if on_change not in ("fail", "ask"):
         raise ConfigurationError(f"on_change {on_change!r} is not known", hint="use 'fail' or 'ask'")
     return AgentPlan(
         id=name,
         open_config=open_config,
-        options=_build_options(settings, [tool.declaration for tool in tools.values()]),
+        options=_build_options(settings, [*(tool.declaration for tool in tools.values()), *hosted]),
         tools=tools,
         output_schema=settings.get("output_schema"),
         compaction=settings.get("compaction", CompactionConfig()),
@@ -231,13 +237,13 @@ def _build_plan(name: str, open_config: Callable[[], Config], settings: AgentSet
     )
 
 
-def _build_options(settings: AgentSettings, declarations: list[JsonObject]) -> Options:
+def _build_options(settings: AgentSettings, declared: list[JsonObject | HostedTool]) -> Options:
     schema = settings.get("output_schema")
     return Options(
         system_instruction=settings.get("system_prompt"),
         temperature=settings.get("temperature"),
         max_tokens=settings.get("max_output_tokens"),
-        tools=declarations or None,
+        tools=declared or None,
         response_schema=schema,
         schema_repairs=0 if schema is None else settings.get("schema_repairs", _DEFAULT_REPAIRS),
     )
@@ -249,8 +255,20 @@ def _build_payload(given: Any, options: Mapping[str, Any], *, is_streamed: bool)
         raise PayloadError(
             f"an agent is given {given!r}", hint='pass a text, or a list of texts and Sources: agent.run("...")'
         )
+    _check_headers(options.get("provider_headers"))
     plain = convert_to_json(dict(options), "the options of an agent")
     return {"input": [_build_item(item) for item in items], "options": plain, "stream": is_streamed}
+
+
+def _check_headers(given: object) -> None:
+    """Refuse headers of one run whose values must not be stored."""
+    headers = given.values() if isinstance(given, dict) else ()
+    secret = sorted({name for one in headers if isinstance(one, dict) for name in one if is_secret(name)})
+    if secret:
+        raise ConfigurationError(
+            f"provider_headers of a run are stored with it, and {', '.join(secret)} may be secret",
+            hint="pass them as Config(headers=...) of the agent",
+        )
 
 
 def _build_item(item: object) -> JsonObject:
