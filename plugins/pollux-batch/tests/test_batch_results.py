@@ -47,6 +47,14 @@ def test_sums_a_run_up(mixed):
     }
 
 
+def test_gives_objects_in_json_mode_also_when_they_are_read_again(ask, server):
+    server.handler = lambda _: answer('{"name": "Ada"}')
+    options = Options(response_schema=dict)
+    results = [ask(["Who?"], options=options).outputs() for _ in range(2)]
+    assert results == [[{"name": "Ada"}]] * 2
+    assert [request.json()["response_format"] for request in server.requests] == [{"type": "json_object"}]
+
+
 def test_knows_no_cost_without_prices(mixed):
     assert mixed.cost is None
     assert mixed.by_id["three"].cost == Decimal(0)

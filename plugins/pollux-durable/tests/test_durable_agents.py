@@ -134,6 +134,11 @@ def test_returns_the_type_of_its_output_schema():
     assert agent.run("A city?").result == City("Rome", 3)
 
 
+def test_returns_any_object_where_its_output_schema_is_a_dict():
+    agent, _ = build('{"name": "Rome"}', output_schema=dict)
+    assert agent.run("A city?").result == {"name": "Rome"}
+
+
 def test_asks_again_for_an_answer_that_does_not_fit():
     agent, script = build("no city", '{"name": "Rome", "people": 3}', output_schema=City)
     assert agent.run("A city?").result == City("Rome", 3)
