@@ -111,9 +111,9 @@ class CacheLabels:
 
 @attrs.frozen(kw_only=True)
 class PrefixCaching:
-    """How a service caches what requests begin with, by the page ``docs`` on the day ``as_of``.
+    """The rules by which a service caches the beginnings of requests, by the page ``docs`` on the day ``as_of``.
 
-    ``ttls`` are the times that `Options(implicit_caching=...)` may ask it to keep that; none if the service decides.
+    ``ttls`` are the times that `Options(implicit_caching=...)` may ask it to keep them; none if the service decides.
     ``min_tokens`` are the lengths from which on it caches, by shell-style pattern of the model's name. The first
     pattern that matches counts; no match means that the length is not known.
     """
@@ -252,7 +252,7 @@ class ProviderInfo:
     to keep alive, and only if a request that is carried out twice costs nothing.
     ``tool_names`` are the names of tools that the service takes; None leaves that to the service.
     ``cache_labels`` are the labels of its caches; None means that a cache has none, and the core refuses them.
-    ``prefix_caching`` is how it caches what requests begin with, for the option "implicit_caching".
+    ``prefix_caching`` are its rules for the option "implicit_caching"; None if they are not known, or without a choice.
     ``call_id_pattern`` matches the ids of tool calls that the service takes; the core replaces others, which another
     service made up.
     ``hosted_tools`` are the tools that the provider runs, and of each the fields that it honours, by the kinds of

@@ -1,4 +1,4 @@
-"""Where the service caches a request up to: the breakpoint in its body. Pure."""
+"""The breakpoint of a request, up to which the service caches it. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_breakpoint(body: Json, call: Call, *, n_own: int) -> None:
-    """Have the service cache a request to its end, or to the end of what other calls share with it.
+    """Mark the end of a request, or of the part that other calls share: the service caches up to there.
 
     ``n_own`` counts the last blocks of the last message that are the call's own.
     """

@@ -1,4 +1,4 @@
-"""What helps the service to find the beginning that several requests share in its cache. Pure."""
+"""The cache key of requests that begin alike, and the breakpoint after the part that they share. Pure."""
 
 from __future__ import annotations
 

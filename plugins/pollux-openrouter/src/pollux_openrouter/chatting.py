@@ -92,7 +92,7 @@ def encode(call: Call) -> HttpRequest:
 
 
 def _add_breakpoint(request: HttpRequest, call: Call) -> None:
-    """Mark the end of what the vendor caches: of what other calls share, or of the whole request.
+    """Mark the end of a request, or of the part that other calls share: the vendor caches up to there.
 
     Only texts and tools take the mark.
     """
