@@ -5,7 +5,7 @@ import pytest
 from anthropic import Anthropic
 
 from capabilities import declarations
-from pollux_sync import Config, ConfigurationError, Options, Source, explain, run, run_many
+from pollux_sync import Config, ConfigurationError, Options, RawTool, Source, explain, run, run_many
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 INFOS = {info.name: info for info in declarations() if info.options}
@@ -58,10 +58,11 @@ def test_sends_tools_of_the_service_behind_functions(provider):
 
 
 @each_provider
-def test_hint_for_a_tool_of_the_service_leads_to_raw_fields(provider):
-    with pytest.raises(ConfigurationError) as caught:
+def test_hint_for_a_tool_of_the_service_can_be_followed(provider):
+    with pytest.raises(ConfigurationError, match=r"RawTool\(\{\.\.\.\}, provider=\.\.\.\) to send it as it is"):
         Options(tools=[HOSTED[provider]])
-    assert "Options(provider_options={PROVIDER: {'tools': [...]}})" in caught.value.hint
+    tool = RawTool(HOSTED[provider], provider=provider)
+    assert explain_body(build_config(provider), Options(tools=[tool]))["tools"] == [HOSTED[provider]]
 
 
 @each_provider

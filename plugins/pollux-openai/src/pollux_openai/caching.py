@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: The models that take breakpoints, "gpt-5.6 and later" by the published contract of the Responses API (2026-08).
 _TAKES_BREAKPOINTS = re.compile(r"gpt-(5\.([6-9]|\d\d)|[6-9])(?!\d)")
+_KEY = "prompt_cache_key"
 #: By the same contract a key has at most 64 characters.
 _KEY_CHARS = 32
 
@@ -26,7 +27,9 @@ def mark_shared_prefix(body: Json, call: Call) -> None:
     Requests of one key go to one machine, whose cache they share. The service caches by itself nevertheless; newer
     models do so up to the end of the request, where no other request would find it.
     """
-    body["prompt_cache_key"] = _build_key(call)
+    raw_fields = (call.options.provider_options or {}).get("openai") or {}
+    if _KEY not in raw_fields:  # the caller's own counts
+        body[_KEY] = _build_key(call)
     if call.parts and _TAKES_BREAKPOINTS.search(call.model):
         content = body["input"][-1]["content"]
         content[len(call.parts) - 1]["prompt_cache_breakpoint"] = {"mode": "explicit"}
