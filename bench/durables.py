@@ -50,7 +50,7 @@ _NOTES = (
     "first token: from the beginning of a stream until a process that carries nothing out has the first text",
     f"fleet: a job of pollux-batch on a server that answers after {_FLEET_WAIT_MS} ms; one PostgreSQL",
     f"waiting: {_WAITING_RUNS:,} runs in `ctx.step.suspend`; the memory is that above the process after its first run",
-    f"waiting: idle for {_IDLE_S:g} s, then answered one after the other",
+    f"waiting: idle for {_IDLE_S:g} s, then answered one after the other; batch.answer answers as many again together",
     "targets of runs/s, ms, MB, threads, % and s are absolute, and so depend on the machine",
 )
 
@@ -183,8 +183,9 @@ def _measure_waiting(server: Loopback) -> Report:
         Ratio(f"{what}: MB added", [cost["added_kib"] * _MB_OF_KIB], 60),
         Ratio(f"{what}: threads", [cost["threads"]], 100),
         Ratio(f"{what}: idle, % of a core", [cost["idle_share"] * 100], 2),
-        Ratio(f"{what}: s until all answers are stored", [cost["accepted_s"]], None),
-        Ratio(f"{what}: s until all are answered and have ended", [cost["ended_s"]], 2),
+        Ratio(f"{what}: s until all have their answers, by batch.answer", [cost["answered_s"]], 2),
+        Ratio(f"{what}: s until all have their answers, one after the other", [cost["accepted_s"]], None),
+        Ratio(f"{what}: s until all have ended too", [cost["ended_s"]], None),
     ]
     return Report("durable", "", [], [], ratios)
 

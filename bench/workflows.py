@@ -129,7 +129,21 @@ class Ours(Durable):
         cpu_started = read_cpu_s()
         time.sleep(idle_s)
         cost["idle_share"] = (read_cpu_s() - cpu_started) / idle_s
-        return cost | self._answer_all(handles)
+        cost |= self._answer_all(handles)
+        return cost | {"answered_s": self._answer_together(batch.invoke(_PERSON, range(count)))}
+
+    def _answer_together(self, handles: list) -> float:
+        """Return the seconds until all runs have their answers and are woken."""
+        from pollux_durable import batch
+
+        self._wait_until_parked(len(handles))
+        started = time.monotonic()
+        batch.answer("approval", {handle.id: {"approved": True} for handle in handles})
+        answered_s = time.monotonic() - started
+        for handle in handles:
+            if handle.result(timeout=60) != {"approved": True}:
+                raise ValueError("a run has another answer")
+        return answered_s
 
     def _wait_until_parked(self, count: int) -> None:
         from pollux_durable import list_runs

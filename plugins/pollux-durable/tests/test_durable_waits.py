@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pollux_durable import Queue, RunFailedError, StepExecutionError, events, get_handle
+from pollux_durable import Queue, RunFailedError, StepExecutionError, batch, events, get_handle
 from pollux_sync.errors import ConfigurationError
 
 
@@ -292,3 +292,40 @@ def test_many_suspended_runs_hold_no_thread_and_are_answered(durable, declare, h
     for number, handle in enumerate(handles):
         handle.answer("ask", number)
     assert [handle.result(60) for handle in handles] == [*range(count)]
+
+
+# Many answers at once
+
+
+@pytest.fixture
+def suspended(durable, declare, wait_status):
+    """Return handles of three runs that are suspended."""
+    asking = declare_asking(declare)
+    handles = [asking.invoke() for _ in range(3)]
+    for handle in handles:
+        wait_status(handle, "waiting")
+    return handles
+
+
+def test_many_runs_are_answered_together(suspended):
+    batch.answer("ask", {handle.id: number for number, handle in enumerate(suspended)})
+    batch.answer("ask", {})
+    assert [handle.result(60) for handle in suspended] == [0, 1, 2]
+
+
+def test_none_of_many_is_answered_if_one_is_not_suspended(suspended, wait_status):
+    first, second, third = suspended
+    first.cancel()
+    with pytest.raises(ConfigurationError, match=f"run '{first.id}' is"):
+        batch.answer("ask", {handle.id: "yes" for handle in suspended})
+    batch.answer("ask", {second.id: "no", third.id: "no"})
+    assert [second.result(60), third.result(60)] == ["no", "no"]
+
+
+def test_of_many_those_answered_otherwise_are_named(suspended):
+    first, second, _ = suspended
+    first.answer("ask", "no")
+    second.answer("ask", "yes")
+    with pytest.raises(ConfigurationError, match=f"run '{first.id}' has its answer already$"):
+        batch.answer("ask", {handle.id: "yes" for handle in suspended})
+    assert [handle.result(60) for handle in suspended] == ["no", "yes", "yes"]

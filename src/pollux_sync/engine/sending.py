@@ -36,11 +36,13 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
     hooks.link_stop(stop)
     gate = CallGate(prepared.blocked)
     calls = number_prefixes(prepared.calls)
-    order = StartOrder(calls, stop)
+    # Nearly all calls share nothing, and begin in their own order.
+    order = None if calls is prepared.calls else StartOrder(calls, stop)
 
     def request(call: Call) -> Reply:
         reply = request_reply(call, hooks, stop)
-        order.release(call)
+        if order is not None:
+            order.release(call)
         return reply
 
     deliver = partial(request_delivered, redelivery=prepared.redelivery, stop=stop, ask=request)
@@ -58,9 +60,9 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
         return outcome
 
     outcomes: list[Outcome | None] = [None] * len(calls)
-    send_in_order = partial(order.carry_out, send_call)
+    work = send_call if order is None else partial(order.carry_out, send_call)
     try:
-        map_threads(send_in_order, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
+        map_threads(work, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
     # Answers that arrived are paid for; without this they would be lost with the local list.
     except STOPS as cause:
         raise build_stop(cause, tuple(_complete_outcomes(outcomes, calls))) from cause

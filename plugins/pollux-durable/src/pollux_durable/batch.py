@@ -1,4 +1,4 @@
-"""Many runs of a workflow at once, from outside of workflows."""
+"""Many runs at once, from outside of workflows: start them, wait for all, answer them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_durable import configuring
 from pollux_durable.data.results import BatchStepResult
+from pollux_durable.data.values import convert_to_json
 from pollux_durable.invoking import ExecutionHandle, build_root
+from pollux_durable.suspending import publish_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pollux_durable.data.runs import RunInfo
     from pollux_durable.hosting import Host
@@ -33,6 +35,16 @@ def run(workflow_id: str, inputs: Iterable[Any], *, timeout: float | None = None
     handles = invoke(workflow_id, inputs)
     infos = host.wait_all_ended([handle.id for handle in handles], timeout)
     return [_build_result(host, infos[handle.id]) for handle in handles]
+
+
+def answer(step_key: str, answers: Mapping[str, Any]) -> None:
+    """Answer the step in which many runs are suspended, by the ids of the runs, all together.
+
+    Raises ConfigurationError before anything is written if one of them is not suspended in it, and after all others
+    have their answers if one was answered otherwise.
+    """
+    given = {execution_id: convert_to_json(data, "the answer") for execution_id, data in answers.items()}
+    publish_answers(configuring.find_host(), step_key, given)
 
 
 def _build_result(host: Host, info: RunInfo) -> BatchStepResult:

@@ -9,6 +9,8 @@ from pollux_durable.data.runs import ENDED
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pollux_durable.data.runs import Json
     from pollux_durable.hosting import Host
 
@@ -32,19 +34,34 @@ def find_suspended_step(host: Host, execution_id: str) -> str:
 
 def publish_answer(host: Host, execution_id: str, step_key: str, data: Json) -> None:
     """Answer a suspended step. Raises ConfigurationError if it is not suspended, or was answered otherwise."""
+    publish_answers(host, step_key, {execution_id: data})
+
+
+def publish_answers(host: Host, step_key: str, answers: Mapping[str, Json]) -> None:
+    """Answer a step in which many runs are suspended, by their ids.
+
+    Raises ConfigurationError before anything is written if one of them is not suspended, and after all others have
+    their answers if one was answered otherwise.
+    """
     host.check_process()
-    topic = build_answer_topic(execution_id, step_key)
-    wait = host.waits.find([execution_id]).get(execution_id)
-    is_open = wait is not None and wait.target == topic
-    if not is_open and not host.events.read(topic, limit=1):
-        _check_asked(host, execution_id, step_key)
-        is_open = True
-    if is_open:
-        host.publish([EventDraft(topic=topic, event_type=f"resume_{step_key}", data=data, once=f"{topic}:once")])
+    topics = {execution_id: build_answer_topic(execution_id, step_key) for execution_id in answers}
+    waits = host.waits.find([*topics])
+    drafts = []
+    for execution_id, topic in topics.items():
+        wait = waits.get(execution_id)
+        if wait is None or wait.target != topic:
+            if host.events.read(topic, limit=1):
+                continue
+            _check_asked(host, execution_id, step_key)
+        data = answers[execution_id]
+        drafts.append(EventDraft(topic=topic, event_type=f"resume_{step_key}", data=data, once=f"{topic}:once"))
+    host.events.publish(drafts)
     # Of two that answer at the same time the first counts.
-    (answer,) = host.events.read(topic, limit=1)
-    if answer.data != data:
-        raise ConfigurationError(f"step {step_key!r} of run {execution_id!r} has its answer already")
+    others = [name for name, topic in topics.items() if host.events.read(topic, limit=1)[0].data != answers[name]]
+    host.wake_waiting_for({draft.topic for draft in drafts})
+    if others:
+        more = f", as have {len(others) - 1} more" if len(others) > 1 else ""
+        raise ConfigurationError(f"step {step_key!r} of run {others[0]!r} has its answer already{more}")
 
 
 def _check_asked(host: Host, execution_id: str, step_key: str) -> None:
