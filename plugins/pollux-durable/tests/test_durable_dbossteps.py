@@ -6,12 +6,14 @@ import pytest
 import sqlalchemy as sa
 
 import pollux_durable
-from pollux_durable import dbosengine
+from pollux_durable import batch, dbosengine
 from pollux_durable.configuring import find_host
 
 _ROWS = {
     "operation_outputs": "function_id, function_name, output, error, serialization, application_name",
-    "workflow_status": "status, deduplication_id, owner_xid, queue_name",
+    "workflow_status": "status, deduplication_id, owner_xid, queue_name, name, class_name, config_name,"
+    " application_name, application_version, authenticated_user, recovery_attempts, priority, serialization,"
+    " queue_partition_key, parent_workflow_id, attributes, is_debounced, rate_limited",
     "workflow_output": "output, error",
 }
 _TIMES = """\
@@ -58,7 +60,7 @@ def carry_out(unset, make_url, declare):
 
     def carry_out(engine):
         pollux_durable.configure(make_url(engine))
-        handles = [flow.invoke(payload, execution_id=f"run-{payload}") for payload in (0, 1)]
+        handles = batch.invoke(flow.id, [0, 1])
         assert handles[0].result(30) == "done"
         with pytest.raises(pollux_durable.RunFailedError, match="no boat"):
             handles[1].result(30)

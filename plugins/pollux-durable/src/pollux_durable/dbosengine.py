@@ -394,6 +394,8 @@ class DbosEngine:
             tables = _get_dbos_instance()._sys_db  # noqa: SLF001 - what a step calls
             _ShortWay(tables, StepStatements(self.database, self._schema, _APPLICATION)).take()
         self._client = self._open_client()
+        if read_version("dbos") in _READ_RELEASES and self.database.dialect == "sqlite":
+            _PreparedInserts(self._client._sys_db).take()  # noqa: SLF001 - as above
         self._client.register_queue(SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=POLL_S)
         for queue in self._queues.values():
             self._declare_queue(queue)
@@ -779,6 +781,45 @@ class _ShortWay:
         if owner is None:
             return self._end_their_way(execution_id, status, output=output, error=error)
         return self._statements.end(execution_id, status, owner, output=output, error=error)
+
+
+class _PreparedInserts:
+    """Compiles what DBOS inserts for each run once. For SQLite it has SQLAlchemy build it anew each time."""
+
+    def __init__(self, tables: SystemDatabase) -> None:
+        self._tables = tables
+        self._prepared: dict[tuple[str, ...], tuple[str, list[str], dict[str, Callable[[Any], Any]]]] = {}
+
+    def take(self) -> None:
+        """Have the tables use them from now on."""
+        vars(self._tables)["_execute_prepared"] = self.execute
+
+    def execute(
+        self, connection: sa.Connection, name: str, values: dict[str, Any], build: Callable[[], Any], **_: object
+    ) -> sa.CursorResult[Any]:
+        """Execute the insert that ``build`` returns, with these values by column."""
+        key = (name, *values)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = self._compile(build(), values)
+        statement, names, processors = prepared
+        given = (processors[name](values[name]) if name in processors else values[name] for name in names)
+        return connection.exec_driver_sql(statement, tuple(given))
+
+    def _compile(self, insert: Any, values: dict[str, Any]) -> tuple[str, list[str], dict[str, Callable[[Any], Any]]]:
+        engine = self._tables.engine
+        schemas = engine.get_execution_options().get("schema_translate_map")
+        compiled = insert.compile(
+            dialect=engine.dialect,
+            column_keys=[*values],
+            schema_translate_map=schemas,
+            render_schema_translate=schemas is not None,
+        )
+        found = {
+            name: bind.type.dialect_impl(engine.dialect).bind_processor(engine.dialect)
+            for name, bind in compiled.binds.items()
+        }
+        return str(compiled), [*compiled.positiontup], {name: one for name, one in found.items() if one is not None}
 
 
 @contextmanager
