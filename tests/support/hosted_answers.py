@@ -266,7 +266,7 @@ _ANTHROPIC_READ = {
 _GEMINI_PARTS = [
     {"executableCode": {"language": "PYTHON", "code": "print(6 * 7)"}},
     {"codeExecutionResult": {"outcome": "OUTCOME_FAILED", "output": "no"}},
-    {"text": "Flut ist um neun… der Hafen öffnet um sechs."},
+    {"text": "Flut kam um neun… der Hafen öffnet um sechs."},
     {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
 ]
 _GEMINI_METADATA = {
@@ -277,7 +277,7 @@ _GEMINI_METADATA = {
             {"retrievedContext": {"title": "harbour.txt", "text": "opens at six", "fileSearchStore": "stores/s1"}},
         ],
         "groundingSupports": [
-            {"segment": {"endIndex": 16, "text": "Flut ist um neun"}, "groundingChunkIndices": [0]},
+            {"segment": {"endIndex": 16, "text": "Flut kam um neun"}, "groundingChunkIndices": [0]},
             {
                 "segment": {"startIndex": 20, "endIndex": 47, "text": "der Hafen öffnet um sechs."},
                 "groundingChunkIndices": [1, 0, 7],
@@ -310,7 +310,7 @@ def _build_piece(*parts, **more):
 _GEMINI_EVENTS = [
     _build_piece(_GEMINI_PARTS[0]),
     _build_piece(_GEMINI_PARTS[1]),
-    _build_piece({"text": "Flut ist um neun… "}),
+    _build_piece({"text": "Flut kam um neun… "}),
     _build_piece({"text": "der Hafen öffnet um sechs."}),
     _build_piece(_GEMINI_PARTS[3], finishReason="STOP", **_GEMINI_METADATA),
 ]

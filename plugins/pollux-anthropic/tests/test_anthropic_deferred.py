@@ -353,7 +353,7 @@ def test_20_prompts_over_3_files_make_3_uploads_deleted_after_collect(server, se
 def test_keeps_the_betas_of_the_callers_client(server, service):
     with Anthropic(api_key="k", base_url=server.url, default_headers={"anthropic-beta": "mine"}) as client:
         defer("p", config=Config(provider="anthropic", model="m", client=client))
-    assert service.betas == ["mine,files-api-2025-04-14"]
+    assert service.betas == ["mine,files-api-2025-04-14,mcp-client-2025-11-20"]
 
 
 # Several jobs

@@ -18,7 +18,7 @@ from pollux_sync.data.provider import encode_json
 from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
-from pollux_sync.engine.planning import plan_calls
+from pollux_sync.engine.planning import plan_calls, refuse_secrets
 from pollux_sync.engine.preparing import (
     STOPPED_S,
     PendingUploads,
@@ -297,6 +297,7 @@ def _encode_lines(calls: Sequence[Call], first: int, hooks: Hooks, mark: str) ->
     for index in range(first, len(calls)):
         request = encode_request(calls[index].with_index(index), hooks)
         _refuse_headers(request)
+        refuse_secrets(calls[index].options)
         row = hooks.encode_deferred(build_custom_id(index), request, mark)
         yield encode_json(row) + b"\n"
 

@@ -234,12 +234,16 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
         return envelope
     fields = cast("dict[str, Any]", envelope)
     one = {name: _pick(value, index) for name, value in fields.items() if name != "_conversation_states"}
-    diagnostics = {name: _pick(value, index) for name, value in fields["diagnostics"].items()}
+    # Conversions are of the sources, which all prompts may share.
+    diagnostics = {
+        name: value if name == "conversions" else _pick(value, index) for name, value in fields["diagnostics"].items()
+    }
     # With one opted-in prompt, or tool calls of the first alone, there is a single state.
     states = fields.get("_conversation_states") or [fields.get("_conversation_state")] * count
     raw = diagnostics["raw_responses"][0] or {}
     (calls,) = one.get("tool_calls", [None])
-    is_answered = bool(calls or one["answers"][0].strip())
+    (files,) = one.get("files", [None])
+    is_answered = bool(calls or files or one["answers"][0].strip())
     # The envelope only has the sum; each raw response has its own counts.
     usage = dict(raw.get("usage", {}))
     status: Status = "ok" if is_answered else "error"
@@ -436,7 +440,7 @@ def _build_states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[d
     """Return the conversation state of each prompt, where the caller opted in or gave tools."""
     options = prepared.plan.request.options
     # With tools the next step is continue_tool, which needs the state whether or not it was asked for.
-    is_wanted = options.wants_conversation or bool(options.tools)
+    is_wanted = options.wants_conversation or bool(options.functions)
     return [
         build_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None
         for call, reply in zip(prepared.plan.calls, replies, strict=False)  # an interrupt leaves no replies

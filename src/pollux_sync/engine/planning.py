@@ -128,15 +128,20 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
             "functions cannot be deferred: nobody waits for their results",
             hint="leave them out, or call run_many(); tools that the provider runs can be deferred",
         )
-    if options.secrets:
-        raise ConfigurationError(
-            "the token of a RemoteMCP cannot be deferred: it would be in a file", hint="call run_many()"
-        )
+    refuse_secrets(options)
     for traits in options.iter_set():
         if "defer" in traits.refused_by:
             raise ConfigurationError(
                 f"{traits.name} cannot be deferred", hint=f"leave {_name_again(traits.name)} out, or call run_many()"
             )
+
+
+def refuse_secrets(options: Options) -> None:
+    """Raise ConfigurationError for secrets in the options of a deferred job, which is a file at the provider."""
+    if options.secrets:
+        raise ConfigurationError(
+            "the token of a RemoteMCP cannot be deferred: it would be in a file", hint="call run_many()"
+        )
 
 
 def _check_cache(request: Request, info: ProviderInfo) -> None:

@@ -65,7 +65,7 @@ BLOCKS = "anthropic_content_blocks"
 THOUGHT_TYPES = frozenset({"thinking", "redacted_thinking"})
 #: The body fields that the endpoint for counting accepts. Others, such as the caller's raw fields, are left out.
 _COUNTED = frozenset(
-    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"}
+    {"model", "messages", "system", "tools", "mcp_servers", "tool_choice", "thinking", "output_config", "cache_control"}
 )
 #: The roles whose text goes into the field "system": the API has no such messages.
 _SYSTEM_ROLES = frozenset({"system", "developer"})

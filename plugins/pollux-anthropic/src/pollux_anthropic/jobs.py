@@ -6,13 +6,19 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pollux_anthropic import batching
+from pollux_anthropic.encoding import BETA_HEADER
 from pollux_anthropic.files import HEADERS, build_path, iter_entries
+from pollux_anthropic.hosting import MCP_BETA
 from pollux_sync.plugin import HttpRequest, RawPayload, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pollux_sync.plugin import Client, DeferredBatch, DeferredJob, DeferredRow, JobState
+
+#: The requests of a batch have no headers of their own, so every batch gets the betas that let them refer to files and
+#: to MCP servers.
+_BATCH_HEADERS = {**HEADERS, BETA_HEADER: f"{HEADERS[BETA_HEADER]},{MCP_BETA}"}
 
 
 class JobHooks:
@@ -22,9 +28,7 @@ class JobHooks:
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
         """Create a batch, its requests streamed from their file."""
         payload = RawPayload("application/json", (batching.BatchBody(batch),))
-        # The requests of a batch have no headers of their own, so the batch always gets the beta that lets them refer
-        # to files.
-        response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=HEADERS), timeout_s)
+        response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=_BATCH_HEADERS), timeout_s)
         return batching.decode_job(response.body, batch)
 
     @hookimpl

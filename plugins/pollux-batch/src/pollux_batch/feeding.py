@@ -204,7 +204,8 @@ class Feeder:
                     number=number,
                     prefix=prefix,
                     plan=plan,
-                    request=None if call.all_parts else request,
+                    # One with secrets is rendered without them, to hash it.
+                    request=None if call.all_parts or call.options.secrets else request,
                 )
             )
         return works

@@ -57,12 +57,12 @@ class FleetSubmitter(Submitter):
     def takes(self, work: Work) -> bool:
         """Return whether a work can be shipped.
 
-        Not one with files that are stored at the provider, with a key of its own or with a secret header, since workers
-        have one account, and not one that takes more tokens than a minute has.
+        Not one with files that are stored at the provider, with a key of its own or with a secret in its headers or
+        tools, since workers have one account, and not one that takes more tokens than a minute has.
         """
         if any(isinstance(part, UploadPart | AssetPart) for part in work.call.all_parts):
             return False
-        if any(map(is_secret, work.extra_headers)):
+        if work.call.options.secrets or any(map(is_secret, work.extra_headers)):
             return False
         config, limit = work.lane.config, self._settings.limits.tokens_per_minute
         if limit is not None:

@@ -212,15 +212,20 @@ class JobSubmitter(Submitter):
     max_items = 20_000
 
     def takes(self, work: Work) -> bool:
-        """Return whether a work can be submitted. The rows of a job have no headers of their own."""
-        return work.lane.hooks.info.deferred is not None and not work.extra_headers
+        """Return whether a work can be submitted: the rows of a job have no headers, and a file would keep secrets."""
+        return not (work.lane.hooks.info.deferred is None or work.extra_headers or work.call.options.secrets)
 
     def add(self, work: Work) -> None:
-        """Take a work. Raises ConfigurationError if its provider has no deferred jobs, or it has headers of its own."""
+        """Take a work. Raises ConfigurationError for what no job can have: headers of its own, and secrets."""
         if work.extra_headers:
             raise ConfigurationError(
                 f"provider_headers cannot be deferred: {', '.join(work.extra_headers)}",
                 hint="leave it out, or take route='live' or 'auto'",
+            )
+        if work.call.options.secrets:
+            raise ConfigurationError(
+                "the token of a RemoteMCP cannot be deferred: it would be in a file",
+                hint="take route='live' or 'auto'",
             )
         if not self.takes(work):
             raise ConfigurationError(
