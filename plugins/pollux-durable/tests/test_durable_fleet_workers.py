@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("unset")]
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "4"))
 COUNT = min(20_000, max(2_000, 200 * ROUNDS))
 CHUNK = COUNT // 20
-IN_FLIGHT, LATENCY_S, LEASE_S = 30, 0.05, 2.0
+IN_FLIGHT, LATENCY_S, LEASE_S = 30, 0.05, 6.0
 WORKER = f"""
 import sys, time
 import pollux_durable.fleet
