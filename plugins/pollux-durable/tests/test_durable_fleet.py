@@ -90,3 +90,26 @@ def test_keeps_the_limits_of_the_job(service, fleet, tmp_path):
 def test_refuses_a_limit_for_each_worker_that_nothing_could_pass():
     with pytest.raises(ConfigurationError, match="per_worker"):
         Queue("q", per_worker=0)
+
+
+@pytest.mark.parametrize(
+    ("then", "is_kept"), [("completed", False), ("failed", False), (None, False), ("queued", True)]
+)
+def test_a_journal_is_deleted_once_the_run_holds_the_answers(fleet, tmp_path, monkeypatch, then, is_kept):
+    from pollux_durable.fleet import _delete_when_recorded
+
+    configure("memory:")
+    host, journal, looks = find_host(), tmp_path / "chunk.db", []
+    journal.touch()
+
+    def read_statuses(execution_ids):
+        looks.append(journal.exists())
+        status = "running" if len(looks) == 1 else then
+        return {} if status is None else dict.fromkeys(execution_ids, status)
+
+    monkeypatch.setattr("pollux_durable.fleet._WAIT_S", 0)
+    monkeypatch.setattr(host.engine, "read_statuses", read_statuses)
+    _delete_when_recorded(host, "run", journal)
+    # It was still there when the run was looked at, the first time as one that runs.
+    assert looks == [True, True]
+    assert journal.exists() == is_kept

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,12 +81,14 @@ class DurableFleet:
             yield FleetAnswer.from_dict(row)
 
     def release(self, mark: str) -> None:
-        """Forget a chunk and its answers."""
+        """Forget a chunk and its answers, also what is left of its journals on this machine."""
         host = configuring.find_host()
         execution_id = _build_id(mark)
         if execution_id in host.read_runs([execution_id]):
             host.engine.delete([execution_id])
             forget_runs(host.engine.database, [execution_id])
+        for pattern in (f"{mark}.db*", f"{mark}-*.db*"):
+            _delete_files(_find_folder(), pattern)
 
 
 def _build_id(mark: str) -> str:
@@ -98,14 +101,36 @@ def carry_out(ctx: WorkflowContext, payload: dict[str, Any]) -> list[JsonObject]
     chunk = FleetChunk.from_dict(payload["chunk"])
     with _lease(ctx, chunk) as limits:
         answers, journal = _answer(ctx, chunk, limits)
-    for file in journal.parent.glob(f"{journal.name}*"):
-        file.unlink(missing_ok=True)
+    # Not before the run holds the answers: a worker that is killed in between must not have them paid again.
+    arguments = (ctx.step.host, ctx.execution_id, journal)
+    threading.Thread(target=_delete_when_recorded, args=arguments, name="pollux-fleet-journal", daemon=True).start()
     return [answer.to_dict() for answer in answers]
+
+
+def _delete_when_recorded(host: Host, execution_id: str, journal: Path) -> None:
+    """Delete a journal once its run has ended, or is forgotten. One that is to be carried out again needs it."""
+    # A database that cannot be asked leaves the journal, which `DurableFleet.release` deletes.
+    with suppress(Exception):
+        status: EngineStatus | None = "running"
+        while status == "running":
+            time.sleep(_WAIT_S)
+            status = host.engine.read_statuses([execution_id]).get(execution_id)
+        if status in (None, "completed", "failed"):
+            _delete_files(journal.parent, f"{journal.name}*")
+
+
+def _delete_files(folder: Path, pattern: str) -> None:
+    for file in folder.glob(pattern):
+        file.unlink(missing_ok=True)
+
+
+def _find_folder() -> Path:
+    return Path(os.environ.get(FOLDER_VARIABLE) or Path(tempfile.gettempdir()) / f"pollux-fleet-{_find_user()}")
 
 
 def _answer(ctx: WorkflowContext, chunk: FleetChunk, limits: Limits) -> tuple[list[FleetAnswer], Path]:
     """Return the answers of a chunk, and its journal."""
-    folder = Path(os.environ.get(FOLDER_VARIABLE) or Path(tempfile.gettempdir()) / f"pollux-fleet-{_find_user()}")
+    folder = _find_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = folder / f"{chunk.mark}.db"
     try:
