@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.explanation import Explanation
     from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
-    from pollux_sync.data.handles import CacheHandle, DeferredHandle, DeferredSnapshot
+    from pollux_sync.data.handles import CacheHandle
     from pollux_sync.data.hosted import (
         CodeExecution,
         FileSearch,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         WebSearch,
     )
     from pollux_sync.data.interaction import Continuation, Environment, Input
+    from pollux_sync.data.jobs import DeferredHandle, DeferredSnapshot
     from pollux_sync.data.message import Message, messages_from_openai, messages_to_openai
     from pollux_sync.data.models import ModelInfo, Readiness
     from pollux_sync.data.options import Options
@@ -104,7 +105,7 @@ _HOMES = {
     "data.envelope": ("ResultEnvelope",),
     "data.explanation": ("Explanation",),
     "data.findings": ("AnswerFile", "Citation", "HostedCall"),
-    "data.handles": ("CacheHandle", "DeferredHandle", "DeferredSnapshot"),
+    "data.handles": ("CacheHandle",),
     "data.hosted": (
         "CodeExecution",
         "FileSearch",
@@ -115,6 +116,7 @@ _HOMES = {
         "WebSearch",
     ),
     "data.interaction": ("Continuation", "Environment", "Input"),
+    "data.jobs": ("DeferredHandle", "DeferredSnapshot"),
     "data.message": ("Message", "messages_from_openai", "messages_to_openai"),
     "data.models": ("ModelInfo", "Readiness"),
     "data.options": ("Options",),

@@ -30,9 +30,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from pollux_sync._values import Value
+
 if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
-    from pollux_sync.data.handles import DeferredSnapshot
+    from pollux_sync.data.jobs import DeferredSnapshot
     from pollux_sync.data.reply import Outcome
 
 #: The categories of a failure, the same for all providers. docs/reference/errors.md describes each.
@@ -70,8 +72,8 @@ Phase = Literal[
 ]
 
 
-@attrs.frozen(kw_only=True)
-class Fault:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Fault(Value):
     """The facts of one failed physical attempt, as a classifier read them.
 
     ``retryable`` says that sending the same request again may help; it is always False for the kinds "auth", "quota",
@@ -99,8 +101,8 @@ class Fault:
             object.__setattr__(self, "retryable", False)
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Attempt:
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
+class Attempt(Value):
     """One physical attempt of a call. ``started_at`` is in seconds since the epoch.
 
     ``wait_s`` is the time that the retry loop waited *before* this attempt. ``kind`` and ``reason`` are None for an

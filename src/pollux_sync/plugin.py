@@ -31,21 +31,21 @@ if TYPE_CHECKING:
         UploadDeleted,
     )
     from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
-    from pollux_sync.data.handles import (
-        Asset,
-        CacheHandle,
+    from pollux_sync.data.handles import Asset, CacheHandle, RemoteCache
+    from pollux_sync.data.headers import REDACTED, merge_headers
+    from pollux_sync.data.hosted import HostedTool
+    from pollux_sync.data.jobs import (
+        DeferredBatch,
         DeferredHandle,
         DeferredJob,
+        DeferredRow,
         DeferredSnapshot,
         DeferredStatus,
         ItemStatus,
         JobState,
-        RemoteCache,
         build_custom_id,
         is_terminal,
     )
-    from pollux_sync.data.headers import REDACTED, merge_headers
-    from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.limits import Quota, RateLimits, TokenEstimate
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
@@ -75,8 +75,6 @@ if TYPE_CHECKING:
         AssetPart,
         Call,
         Conversation,
-        DeferredBatch,
-        DeferredRow,
         InlinePart,
         Part,
         Plan,
@@ -172,21 +170,21 @@ _HOMES = {
         "UploadDeleted",
     ),
     "data.findings": ("AnswerFile", "Citation", "HostedCall"),
-    "data.handles": (
-        "Asset",
-        "CacheHandle",
+    "data.handles": ("Asset", "CacheHandle", "RemoteCache"),
+    "data.headers": ("REDACTED", "merge_headers"),
+    "data.hosted": ("HostedTool",),
+    "data.jobs": (
+        "DeferredBatch",
         "DeferredHandle",
         "DeferredJob",
+        "DeferredRow",
         "DeferredSnapshot",
         "DeferredStatus",
         "ItemStatus",
         "JobState",
-        "RemoteCache",
         "build_custom_id",
         "is_terminal",
     ),
-    "data.headers": ("REDACTED", "merge_headers"),
-    "data.hosted": ("HostedTool",),
     "data.limits": ("Quota", "RateLimits", "TokenEstimate"),
     "data.mime": ("OCTET_STREAM",),
     "data.models": ("ModelInfo", "Readiness", "find_model_row"),
@@ -216,8 +214,6 @@ _HOMES = {
         "AssetPart",
         "Call",
         "Conversation",
-        "DeferredBatch",
-        "DeferredRow",
         "InlinePart",
         "Part",
         "Plan",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.builtin.opening import open_hooks
 from pollux_sync.data.config import is_mock_account, read_way_variables, redact_credentials
 from pollux_sync.engine.caching import CacheRegistry
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import CacheHandle, DeferredHandle
+    from pollux_sync.data.handles import CacheHandle
+    from pollux_sync.data.jobs import DeferredHandle
     from pollux_sync.engine.delivering import FileStorage
 
     #: What one call runs on: the hooks with an open client, and the place where its files are stored.
@@ -170,8 +172,8 @@ def open_call_context(config: ConfigValues) -> Iterator[CallContext]:
         yield hooks, uploads
 
 
-@attrs.frozen(kw_only=True)
-class HandleHints:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class HandleHints(Value):
     """The hints of errors about a handle that a configuration does not fit, in the words of its user.
 
     ``address`` is a format string with ``{address}``.

@@ -23,7 +23,7 @@ from pollux_sync import (
     run,
     wait_deferred,
 )
-from pollux_sync.data.handles import DeferredJob
+from pollux_sync.data.jobs import DeferredJob
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 KEY = "a-key-of-the-environment"

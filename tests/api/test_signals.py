@@ -21,7 +21,7 @@ SOON_S = 5.0
 SCRIPT = """
 import signal, sys
 from pollux_sync import *
-from pollux_sync.data.handles import DeferredJob, JobState
+from pollux_sync.data.jobs import DeferredJob, JobState
 from pollux_sync.plugin import TextDelta
 
 class Streaming:

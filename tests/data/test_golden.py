@@ -7,8 +7,9 @@ import attrs
 import pytest
 
 from pollux_sync import CacheHandle, DeferredHandle, Options, Source
-from pollux_sync.data.handles import Asset, DeferredJob, SubmissionAttempt
+from pollux_sync.data.handles import Asset
 from pollux_sync.data.interaction import Continuation
+from pollux_sync.data.jobs import DeferredJob, SubmissionAttempt
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import UriPart
 from pollux_sync.data.source import BytesLoader

@@ -3,7 +3,8 @@
 import pytest
 
 from pollux_sync import APIError, Config, cancel_deferred, collect_deferred, delete_cache, inspect_deferred
-from pollux_sync.data.handles import Asset, CacheHandle, DeferredHandle, DeferredJob
+from pollux_sync.data.handles import Asset, CacheHandle
+from pollux_sync.data.jobs import DeferredHandle, DeferredJob
 from pollux_sync.process import clients
 from pollux_sync.testing.server import Answer, ScriptedServer
 

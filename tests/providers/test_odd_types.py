@@ -15,9 +15,8 @@ import pollux_openai.batching
 import pollux_openai.files
 import pollux_openai.services
 from odd_json import ODD_VALUES, change_one_field, iter_paths, replace_part
-from pollux_sync.data.handles import DeferredHandle, DeferredJob
+from pollux_sync.data.jobs import DeferredBatch, DeferredHandle, DeferredJob
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.data.request import DeferredBatch
 from pollux_sync.engine.collecting import _merge_states
 from pollux_sync.errors import PolluxError
 from pollux_sync.wire.faults import HttpError, ReplyError, classify_error

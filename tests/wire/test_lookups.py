@@ -6,9 +6,8 @@ from email.utils import formatdate
 import pytest
 
 from pollux_sync import ConfigurationError
-from pollux_sync.data.handles import JobState
+from pollux_sync.data.jobs import DeferredBatch, JobState
 from pollux_sync.data.provider import HttpResponse
-from pollux_sync.data.request import DeferredBatch
 from pollux_sync.wire.faults import ReplyError
 from pollux_sync.wire.lookups import ListedJob, choose_job, find_marked_jobs, is_older
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from pollux_sync.data.checks import check_seconds
-from pollux_sync.data.handles import DeferredHandle, check_coverage
+from pollux_sync.data.jobs import DeferredHandle, check_coverage
 from pollux_sync.engine.collecting import (
     cancel_jobs,
     check_schema,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pollux_sync.data.envelope import ResultEnvelope
-    from pollux_sync.data.handles import DeferredSnapshot
+    from pollux_sync.data.jobs import DeferredSnapshot
     from pollux_sync.data.options import Options
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from pollux_sync.api.streaming import Stream
     from pollux_sync.api.tools import LoopTool, OnToolError
     from pollux_sync.data.envelope import ResultEnvelope
-    from pollux_sync.data.handles import CacheHandle, DeferredHandle
+    from pollux_sync.data.handles import CacheHandle
     from pollux_sync.data.interaction import Environment, Input
+    from pollux_sync.data.jobs import DeferredHandle
     from pollux_sync.data.options import Options, ToolChoice
     from pollux_sync.data.output import Output
     from pollux_sync.data.source import Source

@@ -32,8 +32,9 @@ import attrs
 
 from pollux_sync.builtin.examples import build_example
 from pollux_sync.data.findings import HostedCall
-from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
+from pollux_sync.data.handles import Asset, RemoteCache
 from pollux_sync.data.hosted import HOSTED_KINDS
+from pollux_sync.data.jobs import DeferredJob, DeferredRow, JobState
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (
@@ -49,7 +50,7 @@ from pollux_sync.data.provider import (
     SourceRule,
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
-from pollux_sync.data.request import AssetPart, DeferredRow, Part, TextPart, UriPart
+from pollux_sync.data.request import AssetPart, Part, TextPart, UriPart
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError, classify_error
 
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.request import Call, DeferredBatch, Turn
+    from pollux_sync.data.jobs import DeferredBatch
+    from pollux_sync.data.request import Call, Turn
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.cli.asking import Question
     from pollux_sync.cli.commands import BuiltInParser
-    from pollux_sync.data.handles import DeferredHandle
+    from pollux_sync.data.jobs import DeferredHandle
 
 _EPILOG = f"""\
 The same command with the same job file submits nothing twice. After a failure or an interruption, run it again: it

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pollux_sync.data.envelope import ResultEnvelope
-    from pollux_sync.data.handles import DeferredSnapshot
+    from pollux_sync.data.jobs import DeferredSnapshot
 
 _HINTS = HandleHints(
     mock="add --mock",

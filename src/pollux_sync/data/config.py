@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import check_bool, check_int, check_seconds, check_text, require_mapping
 from pollux_sync.data.headers import REDACTED, check_headers, iter_secrets, redact_values
 from pollux_sync.data.retry import RetryPolicy
@@ -165,8 +166,8 @@ def _is_host(host: str) -> bool:
     return host.isprintable() and all(_HOST_LABEL.fullmatch(label) for label in labels)
 
 
-@attrs.frozen(kw_only=True)
-class Completed:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Completed(Value):
     """The values of a configuration that came from the environment, and the provider that they are for."""
 
     provider: str

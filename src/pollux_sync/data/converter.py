@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_origin
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SCHEMA_VERSION = 1
 _VERSION_FIELD = "schema_version"
 
 
-class Storable:
+class Storable(Value):
     """A value that can be stored as JSON, with the version of its layout as ``schema_version``."""
 
     __slots__ = ()

@@ -1,29 +1,8 @@
-"""The envelope: the dict that the caller keeps, with the results of all prompts."""
+"""The types of the envelope, the dict that the caller keeps, with the results of all prompts."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn, NotRequired, TypedDict
-
-
-class Envelope(dict[str, Any]):
-    """The dict of a `ResultEnvelope`. Asked for an attribute, as the results of pollux-ai 2.0 have it, it says so."""
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> NoReturn:
-        # Libraries ask for special names to find out what they can do with a value.
-        if name.startswith("_"):
-            raise AttributeError(f"a result has no attribute {name!r}")
-        key = f"result[{name!r}]; " if name in self else ""
-        raise AttributeError(
-            f"a result is a dict, which has no attribute {name!r}; take {key}Output(result) for the attributes "
-            "of one answer, or outputs(result) for each of several"
-        )
-
-    def copy(self) -> Envelope:
-        """Return a copy that is an Envelope too."""
-        return Envelope(self)
-
+from typing import Any, Literal, NotRequired, TypedDict
 
 Status = Literal["ok", "partial", "error"]
 CacheMode = Literal["none", "persistent", "implicit"]

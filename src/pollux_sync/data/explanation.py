@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.provider import HttpRequest
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def _quote_expanding(text: str) -> str:
     return f'"{text}"'
 
 
-@attrs.frozen(kw_only=True)
-class ExplainedSource:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExplainedSource(Value):
     """The way in which a source would reach the provider; ``upload`` is the id of its `ExplainedUpload`, if any.
 
     ``converted_from`` is the type of the caller's source, if a plugin has converted it.
@@ -89,8 +90,8 @@ class ExplainedSource:
     converted_from: str | None = None
 
 
-@attrs.frozen(kw_only=True)
-class ExplainedUpload:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExplainedUpload(Value):
     """A content that would be uploaded once.
 
     ``id`` stands in the requests for the id that the provider would assign. ``sha256`` is that of the content, in hex.
@@ -103,8 +104,8 @@ class ExplainedUpload:
     sha256: str
 
 
-@attrs.frozen(kw_only=True)
-class ExplainedPrefix:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExplainedPrefix(Value):
     """What several requests begin with, to be cached: the first of them goes ahead, and the others follow its answer.
 
     ``first`` is the index of that request, ``n_requests`` counts it and the others. ``n_tokens`` is the length of the
@@ -121,8 +122,8 @@ class ExplainedPrefix:
     expected_cached_tokens: int | None
 
 
-@attrs.frozen(kw_only=True)
-class Explanation:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Explanation(Value):
     """The requests that `run_many` would send; ``print`` the explanation for an overview.
 
     ``cache_mode`` is as in the envelope's metrics, ``cache`` is the name of the cache in use. ``prefixes`` are the

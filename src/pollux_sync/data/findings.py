@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from os import PathLike
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Citation:
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
+class Citation(Value):
     """The source of a passage of an answer.
 
     ``start`` and ``end`` are the passage in characters of the answer's text, None where the provider names none.
@@ -30,8 +31,8 @@ class Citation:
     end: int | None = None
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class HostedCall:
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
+class HostedCall(Value):
     """One use of a tool that the provider ran: ``name`` is the provider's word for it, ``kind`` ours, None without one.
 
     ``input`` and ``output`` are JSON-ready, as the provider writes them; None where it shows none.
@@ -45,8 +46,8 @@ class HostedCall:
     is_error: bool = False
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class AnswerFile:
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
+class AnswerFile(Value):
     """A file that an answer holds, such as an image. ``data`` is base64; None where the answer has an ``id`` alone."""
 
     mime_type: str | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import check_text, require_each
 from pollux_sync.data.hosted import HostedTool
 from pollux_sync.data.message import Message
@@ -43,8 +44,8 @@ def _convert_tool(tool: Any) -> EnvironmentTool:
     return Tool.from_function(tool) if callable(tool) else copy.deepcopy(tool)
 
 
-@attrs.frozen(kw_only=True)
-class Environment:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Environment(Value):
     """The settings that many interactions share: instructions, sources and tools, or a cache that holds these.
 
     ``tools`` are typed functions, `Tool`, `ToolDeclaration`, dicts and tools that the provider runs, as in
@@ -95,8 +96,8 @@ def _hash_source(source: Source, provider: str | None) -> str:
         return source.cache_identity_hash(provider=provider)
 
 
-@attrs.frozen(kw_only=True)
-class Continuation:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Continuation(Value):
     """The conversation so far with one provider, as JSON; ``Input(..., continuation=...)`` continues it.
 
     Its content is internal and may change. It names files that the next interaction reads and sends: load one only
@@ -148,8 +149,8 @@ def _require_results(results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
     return require_each("tool_results", results, ToolResult, hint="ToolResult.from_value(call, value)")
 
 
-@attrs.frozen
-class Input:
+@attrs.frozen(eq=False, repr=False)
+class Input(Value):
     """The input of one interaction: the user's text or the results of tools, and the conversation before it.
 
     The conversation is either ``history``, messages from elsewhere, or the ``continuation`` of an earlier output.

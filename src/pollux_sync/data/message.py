@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import check_text, require_each
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.source import Source, convert_read_errors
@@ -35,8 +36,8 @@ def _require_tool_calls(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
     return require_each("tool_calls", calls, ToolCall, hint="pass ToolCall(id, name, arguments)")
 
 
-@attrs.frozen
-class Message:
+@attrs.frozen(eq=False, repr=False)
+class Message(Value):
     """One message of a ``user``, the ``assistant``, a ``tool`` or the ``system``, also called ``developer``.
 
     ``content`` is a text, or a list of texts and sources in order; only a user's message may have sources. Only an

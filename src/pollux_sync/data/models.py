@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 
+from pollux_sync._values import Value
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pollux_sync.errors import FaultKind
 
 
-@attrs.frozen(kw_only=True)
-class ModelInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ModelInfo(Value):
     """A model as its provider lists it; fields that the provider does not report are None.
 
     ``id`` is the value for `Config.model`. ``context_tokens`` is the size of the model's context,
@@ -28,8 +30,8 @@ class ModelInfo:
     created_at: float | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Readiness:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Readiness(Value):
     """The readiness of a configuration; true in an ``if`` when the configuration can be used now.
 
     If it cannot, ``reason`` says why, ``hint`` is the next step if one is known, and ``kind`` is the category, one of

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
-# As a module, whose names are loaded on first use: most calls have no schema.
 from pollux_sync import schemas
+
+# As a module, whose names are loaded on first use: most calls have no schema.
+from pollux_sync._values import Value
 from pollux_sync.data.checks import (
     check_bool,
     check_choice,
@@ -43,8 +45,8 @@ _MAX_SEED = 2**31 - 1
 _HIDDEN = "***"
 
 
-@attrs.frozen
-class OptionTraits:
+@attrs.frozen(eq=False, repr=False)
+class OptionTraits(Value):
     """A field of `Options` as the engine sees it, so that no field can be dropped silently.
 
     ``declared_as`` is the name under which a provider declares that it honours the option (`ProviderInfo.options`);
@@ -90,8 +92,8 @@ class _QuietMode(str):
 _UNSET_DELIVERY = _QuietMode("realtime")
 
 
-@attrs.frozen(kw_only=True)
-class Options:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Options(Value):
     """The settings of one call. None stands for the provider's default.
 
     A field is honoured, or refused with a ConfigurationError before anything is sent; it is never dropped.

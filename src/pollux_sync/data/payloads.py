@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import threading
 from binascii import b2a_base64
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+
+from pollux_sync._values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,8 +125,8 @@ class Payload(Protocol):
         ...
 
 
-@attrs.frozen
-class RawPayload:
+@attrs.frozen(eq=False, repr=False)
+class RawPayload(Value):
     """A body of pieces that are sent one after the other, without being joined."""
 
     content_type: str
@@ -145,8 +146,8 @@ class RawPayload:
                 yield from piece.iter_chunks()
 
 
-@attrs.frozen(kw_only=True)
-class FormPayload:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class FormPayload(Value):
     """A multipart form (RFC 7578): text fields, and one file called ``file_name`` in the field ``file_field``."""
 
     fields: Mapping[str, str] = attrs.field(factory=dict)
@@ -155,7 +156,7 @@ class FormPayload:
     file_type: str
     content: Readable = attrs.field(repr=False)
     # Random, so that no file holds it.
-    boundary: str = attrs.field(factory=lambda: f"pollux-{secrets.token_hex(16)}", repr=False)
+    boundary: str = attrs.field(factory=lambda: f"pollux-{os.urandom(16).hex()}", repr=False)
 
     @property
     def content_type(self) -> str:

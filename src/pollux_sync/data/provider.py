@@ -6,9 +6,9 @@ The engine decides by the declaration alone, and the capability tables in the do
 from __future__ import annotations
 
 import json
+import os
 import re
 import reprlib
-import secrets
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.converter import Storable
 from pollux_sync.data.headers import redact_secrets
 from pollux_sync.data.payloads import InlineText, Payload, expand_texts
@@ -70,8 +71,8 @@ def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-@attrs.frozen(kw_only=True)
-class InlineLimits:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class InlineLimits(Value):
     """The limits of content inside a request, by the page ``docs`` on the day ``as_of``.
 
     ``max_bytes`` is the size of one file and ``max_request_bytes`` that of all files of a request, before they are
@@ -84,8 +85,8 @@ class InlineLimits:
     docs: str
 
 
-@attrs.frozen(kw_only=True)
-class ToolNames:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ToolNames(Value):
     """The names of tools that a service takes, by the page ``docs`` on the day ``as_of``.
 
     ``pattern`` matches a whole name; ``about`` says the same in words, as the hint of the error.
@@ -97,8 +98,8 @@ class ToolNames:
     docs: str
 
 
-@attrs.frozen(kw_only=True)
-class CacheLabels:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CacheLabels(Value):
     """The labels that a service keeps with its caches, by the page ``docs`` on the day ``as_of``.
 
     A label is a printable text of at most ``max_chars`` characters.
@@ -109,8 +110,8 @@ class CacheLabels:
     docs: str
 
 
-@attrs.frozen(kw_only=True)
-class PrefixCaching:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PrefixCaching(Value):
     """The rules by which a service caches the beginnings of requests, by the page ``docs`` on the day ``as_of``.
 
     ``ttls`` are the times that `Options(implicit_caching=...)` may ask it to keep them; none if the service decides.
@@ -128,8 +129,8 @@ class PrefixCaching:
         return next((tokens for pattern, tokens in self.min_tokens.items() if fnmatchcase(model, pattern)), None)
 
 
-@attrs.frozen(kw_only=True)
-class SourceRule:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SourceRule(Value):
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
 
     ``mime_types`` are shell-style patterns, and so are ``excluded_types``, which the rule leaves out. ``delivery`` is
@@ -182,8 +183,8 @@ TEXT_FILE_RULE = SourceRule(
 )
 
 
-@attrs.frozen(kw_only=True)
-class ConfigOption:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ConfigOption(Value):
     """One key of ``Config(provider_options={...})`` that the provider accepts.
 
     ``about`` describes the option to users; it is the hint of the error when a value is refused.
@@ -213,16 +214,16 @@ class ConfigOption:
         return None
 
 
-@attrs.frozen(kw_only=True)
-class DeferredLimits:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class DeferredLimits(Value):
     """The limits of one deferred job; ``max_bytes`` is the size of its requests as JSON lines."""
 
     max_requests: int
     max_bytes: int
 
 
-@attrs.frozen(kw_only=True)
-class ProviderInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ProviderInfo(Value):
     """The declaration of a provider. The core refuses whatever is not declared, before anything is sent.
 
     ``options`` are the names of the `Options` fields that the provider honours; "history" stands for conversation.
@@ -339,8 +340,8 @@ class ProviderInfo:
         return _matches_any(source.mime_type, self.result_types)
 
 
-@attrs.frozen
-class Problem:
+@attrs.frozen(eq=False, repr=False)
+class Problem(Value):
     """Something wrong that a plugin found before anything was sent: the message, and the next step as a hint."""
 
     message: str
@@ -364,8 +365,8 @@ def find_client_problem(client: object, *classes: str) -> Problem | None:
     return Problem(f"client must be a {classes[0]}, got {type(client).__qualname__}", hint)
 
 
-@attrs.frozen(kw_only=True)
-class Address:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Address(Value):
     """The address to which requests are sent. ``base_url`` is None if it is not known before the client is open.
 
     ``headers`` are sent with every request, in addition to its own headers and the one with the key.
@@ -375,8 +376,8 @@ class Address:
     headers: dict[str, str] = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
-class HttpRequest:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class HttpRequest(Value):
     """One HTTP request as data: `pollux_encode` returns it and `pollux_send` sends it. It never holds the key.
 
     ``path`` is relative to the base url, or a whole address on the same host, such as that of an upload in progress.
@@ -448,7 +449,7 @@ def _build_json_error(error: Exception) -> ConfigurationError:
 def _split_at_texts(fields: dict[str, Any], *, sort_keys: bool) -> tuple[bytes, ...]:
     found: list[InlineText] = []
     # Random, so that no text of the caller's is taken for it.
-    mark = secrets.token_hex(16)
+    mark = os.urandom(16).hex()
 
     def replace(value: Any) -> str:
         if not isinstance(value, InlineText):
@@ -462,7 +463,7 @@ def _split_at_texts(fields: dict[str, Any], *, sort_keys: bool) -> tuple[bytes, 
     return (first, *(piece for text, after in zip(found, rest, strict=True) for piece in (*text.json, after)))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HttpResponse(Storable):
     """One HTTP response as data: status, headers with lower-case names, and the body decoded from JSON.
 

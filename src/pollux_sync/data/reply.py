@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.converter import Storable
 from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.texts import replace_nested_surrogates
@@ -21,8 +22,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusa
 _CONTENT_ARTIFACTS = frozenset({"items", "blocks", "parts", "images", "audio", "choices", "candidates"})
 
 
-@attrs.frozen
-class ToolCall:
+@attrs.frozen(eq=False, repr=False)
+class ToolCall(Value):
     """A tool call that the model asked for; ``arguments`` is the JSON text that it wrote."""
 
     id: str
@@ -69,8 +70,8 @@ class ToolCall:
 
 
 # A batch holds these three for each of up to a million prompts: without a slot for weak references each is smaller.
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Usage:
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
+class Usage(Value):
     """The tokens billed for one call; None where the provider did not report a count.
 
     With every provider ``input_tokens`` include what was read from a cache (``cached_tokens``) or written to one
@@ -94,7 +95,7 @@ class Usage:
 USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
 class Reply(Storable):
     """A decoded answer.
 
@@ -181,7 +182,7 @@ def _list_values(reply: Reply, name: str) -> Any:
     return [attrs.asdict(one, recurse=False) for one in value] if value and name in _RECORD_FIELDS else value
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Failure(Storable):
     """The error of a call that has no answer.
 

@@ -8,33 +8,31 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.payloads import InlineText
-from pollux_sync.data.source import BytesLoader
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import Asset, ItemStatus
+    from pollux_sync.data.handles import Asset
     from pollux_sync.data.options import Options
-    from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.reply import Outcome, ToolCall
+    from pollux_sync.data.reply import ToolCall
     from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
     from pollux_sync.schemas import AnswerFormat
 
 
-@attrs.frozen
-class TextPart:
+@attrs.frozen(eq=False, repr=False)
+class TextPart(Value):
     """A text, sent unchanged."""
 
     text: str
 
 
-@attrs.frozen
-class InlinePart:
+@attrs.frozen(eq=False, repr=False)
+class InlinePart(Value):
     """A content whose bytes are sent inside the request."""
 
     source: Source
@@ -67,8 +65,8 @@ class InlinePart:
         return self._texts.get(prefix) or self._texts.setdefault(prefix, InlineText(self.data, prefix))
 
 
-@attrs.frozen
-class UriPart:
+@attrs.frozen(eq=False, repr=False)
+class UriPart(Value):
     """A content that the provider fetches from its address."""
 
     source: Source
@@ -84,8 +82,8 @@ class UriPart:
         return self.source.mime_type
 
 
-@attrs.frozen
-class _Content:
+@attrs.frozen(eq=False, repr=False)
+class _Content(Value):
     """Small content as a key. It is compared whole, but hashed by its size and ends: all of it would cost more."""
 
     data: bytes = attrs.field(repr=False)
@@ -100,8 +98,8 @@ _END_BYTES = 64
 FileKey: TypeAlias = tuple[_Content | str, str]
 
 
-@attrs.frozen
-class UploadPart:
+@attrs.frozen(eq=False, repr=False)
+class UploadPart(Value):
     """A file that is still to be delivered; an `AssetPart` or `InlinePart` replaces it before the call is encoded.
 
     ``identity`` is the hex SHA-256 of the content, ``size_bytes`` its size: equal content of one MIME type is uploaded
@@ -132,12 +130,14 @@ class UploadPart:
         """
         source = self.source
         if self.data is not None:
+            from pollux_sync.data.source import BytesLoader
+
             source = attrs.evolve(source, content_loader=BytesLoader(self.data))
         return source.pin(sha256=self.identity, size_bytes=self.size_bytes, is_stopped=is_stopped)
 
 
-@attrs.frozen
-class AssetPart:
+@attrs.frozen(eq=False, repr=False)
+class AssetPart(Value):
     """A file that is stored at the provider.
 
     ``identity`` is the hex SHA-256 of its content; None for a file that was stored by others.
@@ -151,8 +151,8 @@ class AssetPart:
 Part: TypeAlias = TextPart | InlinePart | UriPart | UploadPart | AssetPart
 
 
-@attrs.frozen(kw_only=True)
-class Turn:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Turn(Value):
     """One earlier turn of the conversation.
 
     ``parts`` are the sources of a user's turn, which come before its ``content``. ``is_error`` marks the result of a
@@ -168,8 +168,8 @@ class Turn:
     provider_state: Mapping[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Conversation:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Conversation(Value):
     """The conversation before this call.
 
     ``turns`` are in order. ``response_id`` and ``provider_state`` refer to what the provider stores of it.
@@ -181,8 +181,8 @@ class Conversation:
 
 
 # A batch holds a call for each of up to a million prompts: without a slot for weak references each is smaller.
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class Call:
+@attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
+class Call(Value):
     """One question to the model: the ``parts`` in the order of the sources, then the ``prompt``.
 
     ``response_schema`` is already lowered to the provider's dialect; in JSON mode it is None, see
@@ -233,8 +233,8 @@ class Call:
         return attrs.evolve(self, parts=(), conversation=attrs.evolve(self.conversation, turns=turns))
 
 
-@attrs.frozen(kw_only=True)
-class Request:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Request(Value):
     """The arguments of a call, checked; no I/O has happened yet."""
 
     prompts: tuple[str | None, ...]
@@ -244,16 +244,16 @@ class Request:
     per_source: bool = False
 
 
-@attrs.frozen
-class Conversion:
+@attrs.frozen(eq=False, repr=False)
+class Conversion(Value):
     """A source that the provider cannot take as it is, and the one that is sent in its place."""
 
     source: Source
     converted: Source
 
 
-@attrs.frozen(kw_only=True)
-class Plan:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Plan(Value):
     """The calls that answer a request, in the order of the answers.
 
     ``is_deferred`` marks calls of a deferred job, whose answers may take a day. ``is_dry_run`` marks a plan that is
@@ -271,65 +271,6 @@ class Plan:
     conversions: tuple[Conversion, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
-class DeferredBatch:
-    """The requests of one deferred job, ready to be submitted.
-
-    ``path`` is a file of JSON lines, each as `pollux_encode_deferred` wrote it, ``n_bytes`` long in all. ``first`` is
-    the index of its first request. Put ``mark`` into the names of the job and of all that is stored for it, so that an
-    interrupted submission can find them again. ``created_at`` is the time of the first attempt to submit, in seconds
-    since the epoch by our clock, which must not be compared with the provider's. ``bookmark`` is what
-    `pollux_bookmark_deferred` returned before that attempt. ``other_jobs`` are the ids of the submission's earlier
-    jobs, which must not be taken for this one.
-    """
-
-    path: Path
-    model: str
-    first: int
-    request_count: int
-    n_bytes: int
-    mark: str
-    created_at: float
-    bookmark: str | None = None
-    other_jobs: frozenset[str] = frozenset()
-
-
-@attrs.frozen(kw_only=True)
-class DeferredRow:
-    """One row of a deferred job's results.
-
-    ``response`` is what a call would have received; it is None without an answer, and ``error`` says why.
-    ``error_response`` is the error answer that a direct call would have received instead, status and body: the core
-    reads the kind, status and code of the failure from it. ``provider_status`` is the status in the provider's own
-    words. A row that is not ``is_readable`` is damaged: the job's results are then not collected.
-    """
-
-    custom_id: str
-    status: ItemStatus
-    response: HttpResponse | None = None
-    error: str | None = None
-    error_response: HttpResponse | None = None
-    provider_status: str | None = None
-    is_readable: bool = True
-
-
-@attrs.frozen(kw_only=True)
-class JobItem:
-    """One request of a deferred job that has ended: its outcome, and what the provider says about it.
-
-    ``index`` is the position of its call. ``response`` is the answer as it came, also where it cannot be decoded; None
-    without an answer. It may quote the key, if the provider does. ``provider_status`` is the status in the provider's
-    own words.
-    """
-
-    index: int
-    custom_id: str
-    outcome: Outcome
-    status: ItemStatus
-    provider_status: str | None = None
-    response: HttpResponse | None = attrs.field(default=None, repr=False)
-
-
 class Redelivery(Protocol):
     """The way on for files inside a request that the service refuses: they are stored, once for all calls."""
 
@@ -342,8 +283,8 @@ class Redelivery(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class Prepared:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Prepared(Value):
     """A plan whose files are delivered: at the provider, or in its calls.
 
     ``blocked`` holds the errors of calls that cannot be sent, by call index, such as after a failed upload.

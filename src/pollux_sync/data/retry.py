@@ -6,11 +6,12 @@ import random
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import check_bool, check_int, check_number, check_seconds
 
 
-@attrs.frozen
-class RetryPolicy:
+@attrs.frozen(eq=False, repr=False)
+class RetryPolicy(Value):
     """The retry policy of a call: at most ``max_attempts`` physical attempts, whatever the provider.
 
     The policy is the only place that decides about retries; neither vendors' SDKs nor the HTTP layer retry. Before

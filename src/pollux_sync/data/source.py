@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.converter import load_value
 from pollux_sync.data.files import open_file, read_beginning, read_file
 from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 SourceType = Literal["text", "file", "youtube", "arxiv", "uri", "json", "stored"]
 
+# Patterns are compiled when they are first used: few sources need them.
 #: An id of today, such as 1706.03762v5, or one from before 2007, such as hep-th/9901001.
-_ARXIV_ID = re.compile(r"(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?", re.IGNORECASE | re.ASCII)
+_ARXIV_ID = r"(?ai)(\d{4}\.\d{4,5}|[a-z][a-z-]*(\.[a-z]{2})?/\d{7})(v\d+)?"
 ARXIV_HOSTS = {"arxiv.org", "www.arxiv.org"}
 _YOUTUBE_HOSTS = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 #: The one provider that takes settings for videos, and the name of the hint that carries them.
@@ -41,7 +43,7 @@ _MAX_VIDEO_FPS = 24
 
 #: A type, a subtype and parameters, in the characters of RFC 9110. Spaces may stand around a semicolon.
 _WORD = r"[!#$%&'*+.^_`|~0-9a-z-]+"
-_MIME_TYPE = re.compile(rf'{_WORD}/{_WORD}( *; *{_WORD}=({_WORD}|"[ !#-\[\]-~]*"))*')
+_MIME_TYPE = rf'{_WORD}/{_WORD}( *; *{_WORD}=({_WORD}|"[ !#-\[\]-~]*"))*'
 
 
 #: Names of types that are written often, but not registered, and refused by services: Anthropic takes image/jpeg only.
@@ -63,11 +65,11 @@ def _normalize_mime(mime_type: object) -> str:
 @lru_cache
 def _normalize_type(mime_type: str) -> str | None:
     text = mime_type.strip().lower()
-    return _REGISTERED_TYPES.get(text, text) if _MIME_TYPE.fullmatch(text) else None
+    return _REGISTERED_TYPES.get(text, text) if re.fullmatch(_MIME_TYPE, text) else None
 
 
-@attrs.frozen
-class BytesLoader:
+@attrs.frozen(eq=False, repr=False)
+class BytesLoader(Value):
     """A loader of content that is already in memory."""
 
     content: bytes = attrs.field(repr=False)
@@ -77,8 +79,8 @@ class BytesLoader:
         return self.content
 
 
-@attrs.frozen
-class FileLoader:
+@attrs.frozen(eq=False, repr=False)
+class FileLoader(Value):
     """A loader of a file's content, which reads the file when it is called and not before."""
 
     path: Path
@@ -88,8 +90,8 @@ class FileLoader:
         return read_file(self.path)
 
 
-@attrs.frozen
-class _PinnedLoader:
+@attrs.frozen(eq=False, repr=False)
+class _PinnedLoader(Value):
     """A loader of content that must still be the one with this hex SHA-256."""
 
     loader: Callable[[], bytes]
@@ -217,8 +219,8 @@ def _describe_loader(loader: Callable[[], bytes]) -> str:
     return str(loader.path) if isinstance(loader, FileLoader) else "the content"
 
 
-@attrs.frozen
-class ProviderHint:
+@attrs.frozen(eq=False, repr=False)
+class ProviderHint(Value):
     """A setting of one source that only one provider understands; ``payload`` is JSON text."""
 
     provider: str
@@ -226,8 +228,8 @@ class ProviderHint:
     payload: str
 
 
-@attrs.frozen
-class Source:
+@attrs.frozen(eq=False, repr=False)
+class Source(Value):
     """A piece of content. Build it with a ``from_...`` constructor; a file is not read before it is needed.
 
     ``size_bytes`` is 0 for remote content. ``content_loader`` returns the content; for a remote source it returns
@@ -506,8 +508,8 @@ def convert_read_errors(source: Source) -> Iterator[None]:
         raise _build_read_error(source.identifier, error) from error
 
 
-@attrs.frozen(kw_only=True)
-class _StoredSource:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _StoredSource(Value):
     """The layout of a stored source.
 
     A file has ``path`` and ``sha256``, or ``data`` in base64 if it is in memory; text and JSON have ``text``.
@@ -597,7 +599,7 @@ def _parse_arxiv_id(ref: str) -> str:
             raise SourceError(f"not an arXiv abs/ or pdf/ URL: {ref!r}", hint=hint)
     text = text.strip("/")
     text = text[: -len(".pdf")] if text.lower().endswith(".pdf") else text
-    if not _ARXIV_ID.fullmatch(text):
+    if not re.fullmatch(_ARXIV_ID, text):
         raise SourceError(f"not an arXiv id: {ref!r}", hint=hint)
     return text
 

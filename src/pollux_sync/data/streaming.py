@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.provider import HttpResponse
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from pollux_sync.errors import PolluxError
 
 
-@attrs.frozen(kw_only=True)
-class StreamStart:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StreamStart(Value):
     """The provider has begun to answer, and its first output has arrived; from here on the call is not retried.
 
     ``model`` and ``response_id`` are None if the provider did not name them.
@@ -33,8 +34,8 @@ class StreamStart:
     call_idx: int = 0
 
 
-@attrs.frozen
-class TextDelta:
+@attrs.frozen(eq=False, repr=False)
+class TextDelta(Value):
     """The next part of the answer's text."""
 
     type: ClassVar[Literal["text_delta"]] = "text_delta"
@@ -42,8 +43,8 @@ class TextDelta:
     call_idx: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.frozen
-class ReasoningDelta:
+@attrs.frozen(eq=False, repr=False)
+class ReasoningDelta(Value):
     """The next part of the model's reasoning, or of its summary."""
 
     type: ClassVar[Literal["reasoning_delta"]] = "reasoning_delta"
@@ -51,8 +52,8 @@ class ReasoningDelta:
     call_idx: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.frozen
-class ToolCallDelta:
+@attrs.frozen(eq=False, repr=False)
+class ToolCallDelta(Value):
     """The next part of a tool call. ``index`` counts the tool calls of the answer.
 
     ``id`` and ``name`` come with the first part of a call. ``arguments`` is the next part of its JSON text, as the
@@ -67,8 +68,8 @@ class ToolCallDelta:
     call_idx: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.frozen
-class StreamToolCall:
+@attrs.frozen(eq=False, repr=False)
+class StreamToolCall(Value):
     """A complete tool call."""
 
     type: ClassVar[Literal["tool_call"]] = "tool_call"
@@ -76,8 +77,8 @@ class StreamToolCall:
     call_idx: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.frozen
-class StreamUsage:
+@attrs.frozen(eq=False, repr=False)
+class StreamUsage(Value):
     """The tokens billed for the answer."""
 
     type: ClassVar[Literal["usage"]] = "usage"
@@ -85,8 +86,8 @@ class StreamUsage:
     call_idx: int = attrs.field(default=0, kw_only=True)
 
 
-@attrs.frozen(kw_only=True)
-class StreamFinish:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StreamFinish(Value):
     """The end of one prompt's answer; ``error`` is None if the answer is complete."""
 
     type: ClassVar[Literal["finish"]] = "finish"
@@ -95,8 +96,8 @@ class StreamFinish:
     call_idx: int = 0
 
 
-@attrs.frozen
-class StreamDone:
+@attrs.frozen(eq=False, repr=False)
+class StreamDone(Value):
     """The end of the stream; ``result`` is the envelope that `run_many` would have returned."""
 
     type: ClassVar[Literal["done"]] = "done"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import check_bool, check_json, check_text
 from pollux_sync.data.declaration import check_parameters
 from pollux_sync.data.docstrings import parse_docstring
@@ -28,8 +29,8 @@ _KEYWORD_KINDS = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEY
 _LEADING_KINDS = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
-@attrs.frozen(kw_only=True)
-class Tool:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Tool(Value):
     """A function that the model may call.
 
     ``parameters`` is the JSON Schema of its keyword arguments, ``strict`` is as in ``Options(tools=[...])``. ``skip``
@@ -122,8 +123,8 @@ class Tool:
         return self.function(*leading, **{name: getattr(values, name) for name in arguments})
 
 
-@attrs.frozen
-class ToolDeclaration:
+@attrs.frozen(eq=False, repr=False)
+class ToolDeclaration(Value):
     """The declaration of a tool that you run yourself; ``parameters`` is a JSON Schema of an object.
 
     Raises ConfigurationError for fields that no provider accepts.
@@ -157,8 +158,8 @@ class ToolDeclaration:
         return _build_declaration(self)
 
 
-@attrs.frozen
-class ToolResult:
+@attrs.frozen(eq=False, repr=False)
+class ToolResult(Value):
     """The result of a tool call, as text for the model; ``is_error`` marks a tool that failed.
 
     ``sources`` are files for the model, such as an image, as `Source.to_dict` writes them.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import check_int, check_text
 from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.options import Options
@@ -19,7 +20,6 @@ from pollux_sync.data.reply import Failure
 from pollux_sync.data.request import Request
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import UploadScope, prepare_plan
-from pollux_sync.engine.reading import name_sources
 from pollux_sync.engine.requesting import require_sources
 from pollux_sync.engine.retrying import request_with_retries
 from pollux_sync.engine.threads import wait_for
@@ -46,8 +46,8 @@ class _Flight:
     error: PolluxError | None = None
 
 
-@attrs.frozen
-class _RegisteredCache:
+@attrs.frozen(eq=False, repr=False)
+class _RegisteredCache(Value):
     handle: CacheHandle
     ttl_s: float
 
@@ -179,6 +179,8 @@ def build_cache_key(request: Request, hooks: Hooks, label: str | None) -> str:
 
     The API key is not in it, only its fingerprint.
     """
+    from pollux_sync.engine.reading import name_sources
+
     config, provider = request.config, hooks.info.name
     identity = {
         "provider": provider,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.events import DeferredChanged
-from pollux_sync.data.handles import DeferredSnapshot, build_custom_id, is_terminal, read_custom_id
+from pollux_sync.data.jobs import DeferredSnapshot, JobItem, build_custom_id, is_terminal, read_custom_id
 from pollux_sync.data.options import Options
 from pollux_sync.data.reply import Failure, Reply
-from pollux_sync.data.request import Call, JobItem, Plan, Prepared, Request
+from pollux_sync.data.request import Call, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import read_fault, request_with_retries
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from pollux_sync.data.envelope import DeferredItem, ResultEnvelope, UnmatchedRow
-    from pollux_sync.data.handles import Asset, DeferredHandle, DeferredJob, DeferredStatus, ItemStatus, JobState
+    from pollux_sync.data.handles import Asset
+    from pollux_sync.data.jobs import DeferredHandle, DeferredJob, DeferredRow, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.reply import Outcome
-    from pollux_sync.data.request import DeferredRow
     from pollux_sync.hooks.relay import Hooks
 
 #: The hint for a request that a later job may answer. Those of live calls are about concurrency and retries.

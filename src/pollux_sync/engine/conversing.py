@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pollux_sync.data.history import check_turn
 from pollux_sync.data.reply import Reply, ToolCall, list_open_calls
 from pollux_sync.data.request import Conversation, InlinePart, TextPart, Turn, UploadPart
-from pollux_sync.data.source import Source
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.engine.fitting import pair_tool_results
 from pollux_sync.errors import ConfigurationError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.options import Options
     from pollux_sync.data.request import Call, Part
+    from pollux_sync.data.source import Source
 
 BuildPart: TypeAlias = "Callable[[Source, str], Part]"
 
@@ -120,7 +120,7 @@ def _build_turns(items: Sequence[Mapping[str, Any]], build_part: BuildPart) -> l
 def _build_turn(item: Mapping[str, Any], build_part: BuildPart) -> Turn:
     # Also what a tool returned, such as the name of a file that is not UTF-8: the rounds before it are paid for.
     item = replace_nested_surrogates(item)
-    parts = [build_part(Source.from_dict(source), item["role"]) for source in item.get("sources") or ()]
+    parts = [_build_part(source, item["role"], build_part) for source in item.get("sources") or ()]
     content = _read_content(item.get("content"))
     if item["role"] == "tool":
         # What the model is told in place of a file belongs to the text of the result.
@@ -135,6 +135,13 @@ def _build_turn(item: Mapping[str, Any], build_part: BuildPart) -> Turn:
         is_error=item.get("is_error") is True,
         provider_state=item.get("provider_state"),
     )
+
+
+def _build_part(source: dict[str, Any], role: str, build_part: BuildPart) -> Part:
+    # Imported here and below: most turns have no sources.
+    from pollux_sync.data.source import Source
+
+    return build_part(Source.from_dict(source), role)
 
 
 def _read_content(content: Any) -> str:
@@ -203,6 +210,8 @@ def _dump_turn(turn: Turn) -> dict[str, Any]:
 def _dump_source(part: Part) -> dict[str, Any]:
     match part:
         case TextPart():
+            from pollux_sync.data.source import Source
+
             return Source.from_text(part.text).to_dict()
         case UploadPart():
             return part.source.to_dict(sha256=part.identity)

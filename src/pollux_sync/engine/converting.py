@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.request import Conversion
 from pollux_sync.errors import PolluxError, SourceError
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
 
 
-@attrs.frozen
-class Converted:
+@attrs.frozen(eq=False, repr=False)
+class Converted(Value):
     """The sources as they are sent, what was converted, and the errors of those whose conversion failed, by index."""
 
     sources: tuple[Source, ...]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import attrs
 
 from pollux_sync.data.events import DeferredSubmitted
-from pollux_sync.data.handles import DeferredHandle, SubmissionAttempt, build_custom_id, check_coverage
+from pollux_sync.data.jobs import DeferredBatch, DeferredHandle, SubmissionAttempt, build_custom_id, check_coverage
 from pollux_sync.data.provider import encode_json
-from pollux_sync.data.request import AssetPart, DeferredBatch, InlinePart, TextPart, UploadPart
+from pollux_sync.data.request import AssetPart, InlinePart, TextPart, UploadPart
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.journaling import Journal
 from pollux_sync.engine.planning import plan_calls, refuse_secrets
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pollux_sync.data.handles import Asset, DeferredJob
+    from pollux_sync.data.handles import Asset
+    from pollux_sync.data.jobs import DeferredJob
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Call, Part, Plan, Request
     from pollux_sync.hooks.relay import Hooks

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
-from pollux_sync.data.source import convert_read_errors
 from pollux_sync.engine.threads import map_workers
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, SourceError, copy_error
 
@@ -136,6 +135,8 @@ def read_inline(part: UploadPart) -> InlinePart:
     """Return a file as it goes inside a request. Raises SourceError if it can no longer be read as it was planned."""
     if part.data is not None:
         return InlinePart(part.source, part.data)
+    from pollux_sync.data.source import convert_read_errors
+
     with convert_read_errors(part.source):
         return InlinePart(part.source, part.pin_source().load())
 

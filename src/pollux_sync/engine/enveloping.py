@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from pollux_sync.data.envelope import Envelope
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
+from pollux_sync.data.result import Envelope
 from pollux_sync.engine.conversing import build_state
 from pollux_sync.errors import APIError, ConfigurationError, ToolCallParseError
 from pollux_sync.schemas import AnswerMismatch

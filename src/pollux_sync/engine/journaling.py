@@ -20,12 +20,8 @@ import attrs
 
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable
 from pollux_sync.data.files import open_file
-from pollux_sync.data.handles import (  # noqa: TC001 - read from files
-    Asset,
-    DeferredHandle,
-    DeferredJob,
-    SubmissionAttempt,
-)
+from pollux_sync.data.handles import Asset  # noqa: TC001 - read from files
+from pollux_sync.data.jobs import DeferredHandle, DeferredJob, SubmissionAttempt  # noqa: TC001 - read from files
 from pollux_sync.errors import ConfigurationError, PolluxError
 
 if TYPE_CHECKING:

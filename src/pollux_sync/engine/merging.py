@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import SecretText
 from pollux_sync.data.headers import build_key_error, is_secret, join_values, merge_headers
@@ -84,8 +85,8 @@ def _sets_field(raw: Mapping[str, Any], field: str, info: ProviderInfo) -> bool:
     return inner in require_mapping(f"provider_options[{info.name!r}][{outer!r}]", raw[outer])
 
 
-@attrs.frozen
-class _Merger:
+@attrs.frozen(eq=False, repr=False)
+class _Merger(Value):
     """Merges raw fields into the body of a call with these options."""
 
     options: Options

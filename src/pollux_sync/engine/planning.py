@@ -14,10 +14,8 @@ from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
-from pollux_sync.engine.converting import convert_sources
 from pollux_sync.engine.encoding import try_raw
 from pollux_sync.engine.merging import check_raw
-from pollux_sync.engine.reading import ReadPart, introduce_texts, join_errors, read_earlier_source, read_sources
 from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
 
 if TYPE_CHECKING:
@@ -26,6 +24,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
     from pollux_sync.data.provider import ProviderInfo
+    from pollux_sync.data.request import Conversion
+    from pollux_sync.data.source import Source
+    from pollux_sync.engine.reading import ReadPart
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.schemas import AnswerFormat
 
@@ -40,22 +41,19 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
     """
     info, options = hooks.info, request.options
     hooks.hide(options.secrets)
-    converted = convert_sources(request.sources, hooks)
-    if converted.conversions:
-        request = attrs.evolve(request, sources=converted.sources)
     # Sources are read first: a loader that raises is found before any check of options, as in pollux-ai.
-    parts = read_sources(request.sources, info)
-    for index, error in converted.errors.items():
-        parts[index] = error
+    request, parts, conversions = _read_sources(request, hooks)
     keeps_errors = request.per_source and options.on_error == "keep" and not is_dry_run
     errors = [part for part in parts if isinstance(part, PolluxError)]
     if errors and not keeps_errors:
+        from pollux_sync.engine.reading import join_errors
+
         raise join_errors(errors, n_sources=len(parts))
     if is_deferred:
         _check_deferrable(request, info)
     _check_cache(request, info)
     _check_options(request, info)
-    conversation = build_conversation(options, info.name, partial(read_earlier_source, info=info))
+    conversation = build_conversation(options, info.name, partial(_read_earlier_source, info=info))
     answers = _build_answer_format(request, info)
     calls, refused = _build_calls(request, parts, conversation, answers)
     # Middleware may change the plan, so it is checked again afterwards.
@@ -67,7 +65,7 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
             is_deferred=is_deferred,
             is_dry_run=is_dry_run,
             refused=refused,
-            conversions=converted.conversions,
+            conversions=conversions,
         )
     )
     _check_plan(plan, hooks)
@@ -77,6 +75,29 @@ def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_
 
         hooks.emit(PlanBuilt(plan))
     return plan
+
+
+def _read_sources(request: Request, hooks: Hooks) -> tuple[Request, list[ReadPart], tuple[Conversion, ...]]:
+    """Return the request with its sources as they are sent, the part or the error of each, and what was converted."""
+    if not request.sources:
+        return request, [], ()
+    # Imported here, as all that reads sources: most calls have none.
+    from pollux_sync.engine.converting import convert_sources
+    from pollux_sync.engine.reading import read_sources
+
+    converted = convert_sources(request.sources, hooks)
+    if converted.conversions:
+        request = attrs.evolve(request, sources=converted.sources)
+    parts = read_sources(request.sources, hooks.info)
+    for index, error in converted.errors.items():
+        parts[index] = error
+    return request, parts, converted.conversions
+
+
+def _read_earlier_source(source: Source, role: str, info: ProviderInfo) -> Part:
+    from pollux_sync.engine.reading import read_earlier_source
+
+    return read_earlier_source(source, role, info)
 
 
 def _build_calls(
@@ -110,7 +131,11 @@ def _group_parts(request: Request, parts: Sequence[ReadPart]) -> Sequence[tuple[
     if request.per_source:
         return [part if isinstance(part, PolluxError) else (part,) for part in parts]
     usable = [part for part in parts if not isinstance(part, PolluxError)]  # all of them: errors were raised
-    return [introduce_texts(request.sources, usable) if request.options.label_sources else tuple(usable)]
+    if not (usable and request.options.label_sources):
+        return [tuple(usable)]
+    from pollux_sync.engine.reading import introduce_texts
+
+    return [introduce_texts(request.sources, usable)]
 
 
 def _check_deferrable(request: Request, info: ProviderInfo) -> None:

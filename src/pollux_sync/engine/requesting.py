@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from pollux_sync.data.checks import check_bool
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.request import Request
-from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError, SourceError
 from pollux_sync.hooks.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pollux_sync.data.source import Source
     from pollux_sync.errors import PolluxError
 
 
@@ -64,6 +64,10 @@ def require_options(options: object) -> Options | None:
 
 def require_sources(sources: object, error_type: type[PolluxError]) -> tuple[Source, ...]:
     """Return the sources as a tuple. Raises ``error_type`` for anything but an iterable of Source."""
+    if sources == ():
+        return ()
+    from pollux_sync.data.source import Source
+
     hint = "build it with Source.from_text, Source.from_file, ... and pass a list of them"
     # A single Source or path in place of a list is a common mistake; a str would be taken letter by letter.
     if isinstance(sources, str | bytes | Source) or not hasattr(sources, "__iter__"):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pollux_sync.data.config import Completed, ConfigValues
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.environment import read_enabled_plugins, read_variable
 from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import Hooks, build_manager, read_provider_info
+from pollux_sync.hooks.relay import Hooks, build_provider_manager, read_provider_info
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import ProviderInfo
@@ -24,7 +22,6 @@ _AUTHORIZATION = "Authorization"
 MOCK = "mock"
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
 class Config(ConfigValues):
     """The provider and model to call, and how to reach them. Frozen; equal configs share one client.
 
@@ -53,6 +50,9 @@ class Config(ConfigValues):
 
     Raises ConfigurationError with a hint (PluginLoadError for plugins). The key is in no text or repr.
     """
+
+    # It has no fields of its own, and so no methods for attrs to write.
+    __slots__ = ()
 
     def __attrs_post_init__(self) -> None:
         self._reset_defaults()
@@ -114,7 +114,7 @@ class Config(ConfigValues):
             known = Completed(provider=self.provider, api_key=api_key, base_url=base_url, headers=added)
             self._set("_completed", known)
         self._check_required(info)
-        for problem in Hooks(config=self, info=info, manager=build_manager([provider])).check_config():
+        for problem in Hooks(config=self, info=info, manager=build_provider_manager(provider)).check_config():
             raise ConfigurationError(problem.message, hint=problem.hint)
 
     def _complete_headers(self, info: ProviderInfo) -> dict[str, str]:

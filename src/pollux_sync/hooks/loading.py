@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.errors import PluginLoadError, Terminated
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ _KINDS = {PROVIDERS: "provider", MIDDLEWARE: "plugin", "pollux_sync.commands": "
 _METADATA = (".dist-info", ".egg-info")
 
 
-@attrs.frozen(kw_only=True)
-class EntryPoint:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class EntryPoint(Value):
     """One entry point of an installed distribution, not imported yet."""
 
     group: str
@@ -129,9 +129,12 @@ def _list_own_providers() -> list[str]:
 
 def _build_unknown(group: Group, wanted: str) -> PluginLoadError:
     kind, known = _KINDS[group], list_names(group)
+    # Imported here: only an error needs it.
+    from difflib import get_close_matches
+
     name = wanted.rpartition(":")[2]
     ours = _list_own_providers() if group == PROVIDERS else []
-    near = difflib.get_close_matches(name.lower().removeprefix("pollux-"), {*known, *ours}, n=1)
+    near = get_close_matches(name.lower().removeprefix("pollux-"), {*known, *ours}, n=1)
     hint = f"pick one of: {', '.join(known) or 'none is installed'}"
     # Only a package of ours is named: under a name that was mistyped, anybody may have published anything.
     if near and near[0] in ours and near[0] not in known:

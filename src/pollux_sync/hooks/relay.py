@@ -17,10 +17,10 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import SecretText, redact_secret
-from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
+from pollux_sync.data.handles import Asset, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
-from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
+from pollux_sync.data.request import Call, Plan
 from pollux_sync.errors import APIError, Fault, PluginLoadError, PolluxError, ProviderBugError
 from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import STRICT_VARIABLE, Loaded, is_strict_mode
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.reply import Usage
@@ -56,9 +57,20 @@ log = logging.getLogger("pollux_sync")
 log.addHandler(logging.NullHandler())
 
 
+class _Manager(pluggy.PluginManager):
+    """Looks for hooks under names that a hook can have: to look at every attribute takes most of the time."""
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        return super().parse_hookspec_opts(module_or_class, name) if name.startswith("pollux_") else None
+
+    # An implementation may have another name than its hook.
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        return None if name.startswith("__") else super().parse_hookimpl_opts(plugin, name)
+
+
 def build_manager(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
     """Return a manager that calls the last of ``plugins`` first. Raises PluginLoadError for one that does not fit."""
-    manager = pluggy.PluginManager(specs.PROJECT)
+    manager = _Manager(specs.PROJECT)
     manager.add_hookspecs(specs)
     for position, loaded in enumerate(plugins):
         try:
@@ -77,12 +89,18 @@ def build_manager(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
 
 
 @lru_cache(maxsize=64)
+def build_provider_manager(provider: Loaded) -> pluggy.PluginManager:
+    """Return a manager of a provider alone. Raises PluginLoadError for one that does not fit."""
+    return build_manager([provider])
+
+
+@lru_cache(maxsize=64)
 def read_provider_info(provider: Loaded) -> ProviderInfo:
     """Return the provider's declaration, checked. Raises PluginLoadError when it does not fit this core.
 
     The cache keeps the promise that `pollux_provider_info` is called once per plugin.
     """
-    hooks = build_manager([provider]).hook
+    hooks = build_provider_manager(provider).hook
     _require_hooks(provider, hooks)
     try:
         info = hooks.pollux_provider_info()
@@ -442,11 +460,15 @@ class Hooks:
 
     def submit_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob:
         """Submit one job and return it."""
+        from pollux_sync.data.jobs import DeferredJob
+
         answer = self._hook.pollux_submit_deferred(batch=batch, client=self.client, timeout_s=timeout_s)
         return self._require_type("pollux_submit_deferred", answer, DeferredJob)
 
     def find_deferred(self, batch: DeferredBatch, timeout_s: float) -> DeferredJob | None:
         """Return the job that an interrupted submission of the batch created, or None."""
+        from pollux_sync.data.jobs import DeferredJob
+
         answer = self._hook.pollux_find_deferred(batch=batch, client=self.client, timeout_s=timeout_s)
         return None if answer is None else self._require_type("pollux_find_deferred", answer, DeferredJob)
 
@@ -457,12 +479,16 @@ class Hooks:
 
     def inspect_deferred(self, job: DeferredJob, timeout_s: float) -> JobState:
         """Return the state of the job."""
+        from pollux_sync.data.jobs import JobState
+
         answer = self._hook.pollux_inspect_deferred(job=job, client=self.client, timeout_s=timeout_s)
         state = self._require_type("pollux_inspect_deferred", answer, JobState)
         return attrs.evolve(state, provider_status=self.scrub(state.provider_status))
 
     def collect_deferred(self, job: DeferredJob, timeout_s: float) -> Iterator[DeferredRow]:
         """Yield the rows of a job that has ended."""
+        from pollux_sync.data.jobs import DeferredRow
+
         # A generator: a job may have more rows than fit into memory.
         rows = self._hook.pollux_collect_deferred(job=job, client=self.client, timeout_s=timeout_s)
         for row in rows or ():

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from pollux_sync.data.clients import Client
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
-    from pollux_sync.data.handles import Asset, DeferredJob, JobState, RemoteCache
+    from pollux_sync.data.handles import Asset, RemoteCache
+    from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, Usage
-    from pollux_sync.data.request import Call, DeferredBatch, DeferredRow, Plan
+    from pollux_sync.data.request import Call, Plan
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from pollux_sync._values import Value
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,8 +17,8 @@ def _freeze_names(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-@attrs.frozen(kw_only=True)
-class SchemaLimits:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SchemaLimits(Value):
     """The limits on the size of a schema; None means unlimited.
 
     They are counted on the lowered schema, each definition once.
@@ -30,16 +32,16 @@ class SchemaLimits:
     max_name_chars: int | None = None  # names of properties and definitions, enum and const texts
 
 
-@attrs.frozen(kw_only=True)
-class LongEnumLimit:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LongEnumLimit(Value):
     """A limit on enums of more than ``above_values`` values: the ``max_chars`` that the texts of one may have."""
 
     above_values: int
     max_chars: int
 
 
-@attrs.frozen(kw_only=True)
-class SchemaDialect:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SchemaDialect(Value):
     """The JSON Schema that one provider accepts. The defaults accept everything.
 
     With ``all_required`` and ``optional_as_nullable``, an optional property becomes a required one that may be null.
@@ -80,8 +82,8 @@ class SchemaDialect:
         )
 
 
-@attrs.frozen(kw_only=True)
-class Finding:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Finding(Value):
     """A part of a schema that a dialect cannot express, at a JSON path of the canonical schema.
 
     A "note" is sent in the description and checked when the answer is read. An "error" means that the provider would

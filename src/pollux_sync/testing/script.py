@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import attrs
 
 from pollux_sync.builtin.mock import MockStore, split_into_words
-from pollux_sync.data.handles import is_terminal
+from pollux_sync.data.jobs import is_terminal
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.streaming import EventStream
@@ -21,8 +21,7 @@ from pollux_sync.wire.faults import HttpError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
-    from pollux_sync.data.handles import DeferredJob, DeferredStatus, ItemStatus, JobState
-    from pollux_sync.data.request import DeferredRow
+    from pollux_sync.data.jobs import DeferredJob, DeferredRow, DeferredStatus, ItemStatus, JobState
     from pollux_sync.data.streaming import Delta
 
     Rows: TypeAlias = Iterable[DeferredRow]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync._values import Value
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
@@ -21,19 +22,20 @@ from pollux_sync.wire.chatcontent import read_content, read_reasoning
 from pollux_sync.wire.chatfindings import read_citations, read_images
 from pollux_sync.wire.faults import HttpError, ReplyError, check_answer
 from pollux_sync.wire.fields import as_text, read_service_tier
-from pollux_sync.wire.hosted import HostedForm, encode_hosted_tool
 from pollux_sync.wire.tools import lift_calls, lower_parameters, read_parameters, result_text
 from pollux_sync.wire.usage import read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
     from pollux_sync.data.payloads import InlineText
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import Usage
     from pollux_sync.data.request import Call, Part, Turn
     from pollux_sync.schemas import SchemaDialect
+    from pollux_sync.wire.hosted import HostedForm
 
 #: The body fields that raw provider options may never set; streams ask for the usage themselves.
 CHAT_FIELDS = frozenset({"model", "messages", "stream", "stream_options.include_usage"})
@@ -70,8 +72,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class ChatDialect:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ChatDialect(Value):
     """The differences of one server family.
 
     ``max_tokens_field`` is the name of the output limit. ``strict_schema`` marks the response schema as strict.
@@ -312,9 +314,18 @@ def _encode_tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
         tools, hosted, choice = [tool for tool in tools if tool["name"] == choice["name"]], (), "required"
     encoded = [_encode_tool(tool, dialect) for tool in tools]
     return {
-        "tools": encoded + [encode_hosted_tool(tool, dialect.hosted_tools) for tool in hosted] or None,
+        "tools": encoded + _encode_hosted_tools(hosted, dialect) or None,
         "tool_choice": {"type": "function", "function": choice} if isinstance(choice, dict) else choice,
     }
+
+
+def _encode_hosted_tools(tools: Sequence[HostedTool], dialect: ChatDialect) -> list[dict[str, Any]]:
+    if not tools:
+        return []
+    # Imported here: few calls have one.
+    from pollux_sync.wire.hosted import encode_hosted_tool
+
+    return [encode_hosted_tool(tool, dialect.hosted_tools) for tool in tools]
 
 
 def _encode_tool(tool: Mapping[str, Any], dialect: ChatDialect) -> dict[str, Any]:

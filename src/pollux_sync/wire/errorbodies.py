@@ -25,7 +25,7 @@ _CODE_KEYS = ("code", "error_code", "type", "status", "__type")
 #: The keys under which servers put the status of an error.
 _STATUS_KEYS = ("code", "status", "status_code", "statusCode", "http_code")
 #: What names the problem in a page of a proxy, or in the XML of a store of files.
-_TITLE = re.compile(r"<(title|h1|message)\b[^>]*>\s*(\S.{0,300}?)</\1>", re.IGNORECASE | re.DOTALL)
+_TITLE = r"(?is)<(title|h1|message)\b[^>]*>\s*(\S.{0,300}?)</\1>"
 
 
 def find_error(body: Any, name: str = "") -> Any:
@@ -83,7 +83,7 @@ def _read_text_message(text: str, levels: int) -> str:
             return _find_message(parsed, levels - 1)
     # A proxy or gateway answered in the server's place; the title names the problem. HAProxy's pages have a heading.
     if text.lower().startswith(("<!doctype", "<html", "<head", "<?xml", "<error", "<h1")):
-        title = _TITLE.search(text)
+        title = re.search(_TITLE, text)
         kind = "a page of XML" if text.lower().startswith(("<?xml", "<error")) else "an HTML page"
         return f"{kind}{f' titled {title[2].strip()!r}' if title else ''}"
     return text or "no details"

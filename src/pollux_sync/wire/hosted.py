@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync._values import Value
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,8 +20,8 @@ _RAW = "raw"
 _APPROXIMATE = {"type": "approximate"}
 
 
-@attrs.frozen
-class HostedForm:
+@attrs.frozen(eq=False, repr=False)
+class HostedForm(Value):
     """The form of one tool: what is always in it, and where each field of ours goes, as a path of names."""
 
     fixed: Mapping[str, Any]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.data.handles import is_terminal
+from pollux_sync.data.jobs import is_terminal
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.clocks import convert_to_server_time
 from pollux_sync.wire.faults import ReplyError
@@ -18,9 +18,8 @@ from pollux_sync.wire.faults import ReplyError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pollux_sync.data.handles import JobState
+    from pollux_sync.data.jobs import DeferredBatch, JobState
     from pollux_sync.data.provider import HttpResponse
-    from pollux_sync.data.request import DeferredBatch
 
 #: A job that is older than the submission by more than this, both by the service's clock, is not its job. A day leaves
 #: room for a clock of ours that was set between the attempt and the look-up, a minute more for times in whole seconds.

@@ -11,6 +11,7 @@ import attrs
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from pollux_sync._values import Value
 from pollux_sync.data.config import SecretUrl
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.certificates import check_bundle, read_bundle
@@ -22,8 +23,8 @@ _SYSTEMS_WITH_SETTINGS = frozenset({"darwin", "win32"})
 _NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
 
 
-@attrs.frozen(kw_only=True)
-class Route:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Route(Value):
     """The way to an address. ``proxy`` and ``bundle`` are None for a direct way and for the usual certificates.
 
     ``proxy_setting`` and ``bundle_setting`` name what set them, for errors.

@@ -11,10 +11,10 @@ from pollux_batch.data.chunks import ChunkCall, FleetChunk
 from pollux_batch.data.rows import StoredAnswer
 from pollux_batch.submitting import Submitter
 from pollux_sync import stages
-from pollux_sync.data.handles import build_custom_id
 from pollux_sync.data.headers import is_secret
+from pollux_sync.data.jobs import JobItem, build_custom_id
 from pollux_sync.data.reply import Failure
-from pollux_sync.data.request import AssetPart, JobItem, UploadPart
+from pollux_sync.data.request import AssetPart, UploadPart
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pollux_batch.submissions import Submission
     from pollux_batch.submitting import Collected, Pending
     from pollux_sync import Config
-    from pollux_sync.data.handles import ItemStatus
+    from pollux_sync.data.jobs import ItemStatus
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.reply import Outcome
 

@@ -16,7 +16,8 @@ import attrs
 from pollux_batch.data.rows import Member
 from pollux_sync import stages
 from pollux_sync.data.converter import dump_value, load_value
-from pollux_sync.data.handles import Asset, DeferredJob, SubmissionAttempt
+from pollux_sync.data.handles import Asset  # noqa: TC001 - read from files
+from pollux_sync.data.jobs import DeferredJob, SubmissionAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -19,10 +19,9 @@ from pollux_batch.data.rows import AnswerRow, FailureRow
 from pollux_batch.delivering import name_category
 from pollux_batch.submissions import Submission, begin_submission, list_members
 from pollux_sync import stages
-from pollux_sync.data.handles import build_custom_id, is_terminal
+from pollux_sync.data.jobs import JobItem, build_custom_id, is_terminal
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure
-from pollux_sync.data.request import JobItem
 from pollux_sync.errors import APIError, ConfigurationError, PlanningError, copy_error
 
 if TYPE_CHECKING:

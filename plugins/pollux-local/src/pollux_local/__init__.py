@@ -10,7 +10,6 @@ import attrs
 
 from pollux_local.dialects import DECLARED_OPTIONS, DIALECT, SCHEMAS, choose_dialect, find_problem, mark_calls
 from pollux_local.explaining import classify_local_error
-from pollux_local.services import MODELS_REQUEST, check_server, decode_models
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
     CHAT_FIELDS,
@@ -179,6 +178,8 @@ class LocalProvider:
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> list[ModelInfo]:
+        from pollux_local.services import MODELS_REQUEST, decode_models
+
         models = decode_models(client.send(MODELS_REQUEST, timeout_s))
         # The embedded server lists the file by its stem; a Config needs the path.
         return models if config.base_url else [attrs.evolve(model, id=config.model) for model in models]
@@ -187,6 +188,8 @@ class LocalProvider:
     def pollux_check_ready(self, config: ConfigValues, client: HttpClient, timeout_s: float) -> bool:
         """Check the server. A model in this process is ready, since it was loaded when its client was opened."""
         if config.base_url:
+            from pollux_local.services import check_server
+
             check_server(client, config.model, timeout_s)
         return True
 
