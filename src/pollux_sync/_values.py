@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def to_frozenset(names: Iterable[str]) -> frozenset[str]:
+    """Return the names as a set: the converter of a field, whose type checkers read."""
+    return frozenset(names)
 
 
 class Value:

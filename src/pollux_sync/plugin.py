@@ -56,18 +56,13 @@ if TYPE_CHECKING:
         TEXT_FILE_RULE,
         TEXT_RULE,
         Address,
-        CacheLabels,
         ConfigOption,
-        DeferredLimits,
         Delivery,
         HttpRequest,
         HttpResponse,
-        InlineLimits,
-        PrefixCaching,
         Problem,
         ProviderInfo,
         SourceRule,
-        ToolNames,
         find_client_problem,
     )
     from pollux_sync.data.reply import Failure, FinishReason, Outcome, Reply, ToolCall, Usage
@@ -84,6 +79,7 @@ if TYPE_CHECKING:
         UploadPart,
         UriPart,
     )
+    from pollux_sync.data.rules import CacheLabels, DeferredLimits, InlineLimits, PrefixCaching, ToolNames
     from pollux_sync.data.source import ProviderHint, Source, SourceType
     from pollux_sync.data.streaming import (
         Delta,
@@ -195,18 +191,13 @@ _HOMES = {
         "TEXT_FILE_RULE",
         "TEXT_RULE",
         "Address",
-        "CacheLabels",
         "ConfigOption",
-        "DeferredLimits",
         "Delivery",
         "HttpRequest",
         "HttpResponse",
-        "InlineLimits",
-        "PrefixCaching",
         "Problem",
         "ProviderInfo",
         "SourceRule",
-        "ToolNames",
         "find_client_problem",
     ),
     "data.reply": ("Failure", "FinishReason", "Outcome", "Reply", "ToolCall", "Usage"),
@@ -223,6 +214,7 @@ _HOMES = {
         "UploadPart",
         "UriPart",
     ),
+    "data.rules": ("CacheLabels", "DeferredLimits", "InlineLimits", "PrefixCaching", "ToolNames"),
     "data.source": ("ProviderHint", "Source", "SourceType"),
     "data.streaming": (
         "Delta",

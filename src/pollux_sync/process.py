@@ -1,4 +1,4 @@
-"""The state of this process between calls: pooled clients, the caches it created, and the context of one call."""
+"""The state of this process between calls: pooled clients, and the context of one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import attrs
 from pollux_sync._values import Value
 from pollux_sync.builtin.opening import open_hooks
 from pollux_sync.data.config import is_mock_account, read_way_variables, redact_credentials
-from pollux_sync.engine.caching import CacheRegistry
 from pollux_sync.engine.preparing import UploadScope
 from pollux_sync.engine.requesting import require_config
 from pollux_sync.errors import ConfigurationError, Interrupted
@@ -273,8 +272,6 @@ def _end_by_signal_if_interrupted() -> None:
         vars(sys)["_pollux_sync_signal"] = _SignalAtTeardown()
 
 
-#: The caches that this process created.
-caches = CacheRegistry()
 #: The open clients of this process: closed at exit, never shared with a forked child.
 clients = ClientPool(open_hooks)
 if os.name == "posix":
@@ -282,4 +279,3 @@ if os.name == "posix":
 atexit.register(clients.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=clients.forget)
-    os.register_at_fork(after_in_child=caches.abandon_flights)

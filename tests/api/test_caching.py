@@ -25,6 +25,7 @@ from pollux_sync import (
     run,
     run_many,
 )
+from pollux_sync.api import caching
 from pollux_sync.data.events import CacheCreated, FileUploaded, UploadDeleted
 
 TEXT = Source.from_text("the manual")
@@ -58,7 +59,7 @@ class Watching:
 
 @pytest.fixture(autouse=True)
 def _no_caches_of_other_tests(monkeypatch):
-    monkeypatch.setattr(process.caches, "_registered", OrderedDict())
+    monkeypatch.setattr(caching.caches, "_registered", OrderedDict())
 
 
 @pytest.fixture

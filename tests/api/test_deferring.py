@@ -35,7 +35,8 @@ from pollux_sync import (
 )
 from pollux_sync.builtin import mock
 from pollux_sync.data.events import DeferredChanged, DeferredSubmitted, FileUploaded, UploadDeleted
-from pollux_sync.data.provider import DeferredLimits, HttpResponse
+from pollux_sync.data.provider import HttpResponse
+from pollux_sync.data.rules import DeferredLimits
 from pollux_sync.engine.deferring import hash_content
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.requesting import build_request

@@ -6,8 +6,9 @@ import pytest
 from pollux_sync import APIError, Config, ConfigurationError, Options, PlanningError, RetryPolicy, Source, hookimpl
 from pollux_sync.builtin import mock
 from pollux_sync.data.jobs import SubmissionAttempt
-from pollux_sync.data.provider import DeferredLimits, HttpResponse
+from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import Failure, Reply
+from pollux_sync.data.rules import DeferredLimits
 from pollux_sync.stages import (
     JobUploads,
     build_request,

@@ -14,7 +14,7 @@ import attrs
 
 from gemini_api import error, response, text, thought
 from pollux_gemini import INFO, GeminiProvider
-from pollux_sync.data.provider import DeferredLimits
+from pollux_sync.data.rules import DeferredLimits
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.testing.server import Answer
 

@@ -12,7 +12,7 @@ from pollux_sync.engine.preparing import prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.sending import send_calls
 from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, SourceError, Terminated, build_stop
-from pollux_sync.process import caches, open_call_context
+from pollux_sync.process import open_call_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -108,7 +108,10 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
             raise
         raise build_stop(cause, tuple(outcomes), envelope) from cause
     # A cache that the provider has lost must not be handed out again, whether the error is raised or kept.
-    caches.forget_missing(request.options.cache, outcomes)
+    if request.options.cache is not None:
+        from pollux_sync.api.caching import caches
+
+        caches.forget_missing(request.options.cache, outcomes)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
 
 

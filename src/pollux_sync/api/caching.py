@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.checks import check_int
 from pollux_sync.engine.caching import (
+    CacheRegistry,
     build_cache_key,
     build_cache_request,
     delete_remote_cache,
@@ -16,7 +18,7 @@ from pollux_sync.engine.caching import (
 )
 from pollux_sync.engine.requesting import require_config
 from pollux_sync.errors import PolluxError
-from pollux_sync.process import caches, clients, resolve_config
+from pollux_sync.process import clients, resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from pollux_sync.data.handles import CacheHandle
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config
+
+#: The caches that this process created.
+caches = CacheRegistry()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=caches.abandon_flights)
 
 
 def create_cache(

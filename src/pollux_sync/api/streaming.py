@@ -15,7 +15,7 @@ from pollux_sync.engine.preparing import prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.streaming import ActiveStreams, check_streamable, stream_calls
 from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, Terminated
-from pollux_sync.process import caches, open_call_context
+from pollux_sync.process import open_call_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -111,7 +111,10 @@ def _generate_events(
             duration_s = time.monotonic() - started
             stop.partial_result = build_envelope(prepared, stop.outcomes, duration_s=duration_s)
             raise
-    caches.forget_missing(request.options.cache, outcomes)
+    if request.options.cache is not None:
+        from pollux_sync.api.caching import caches
+
+        caches.forget_missing(request.options.cache, outcomes)
     yield StreamDone(seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started))
 
 

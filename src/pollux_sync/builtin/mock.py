@@ -41,16 +41,14 @@ from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
-    CacheLabels,
-    DeferredLimits,
     HttpRequest,
     HttpResponse,
-    PrefixCaching,
     ProviderInfo,
     SourceRule,
 )
 from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import AssetPart, Part, TextPart, UriPart
+from pollux_sync.data.rules import CacheLabels, DeferredLimits, PrefixCaching
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError, classify_error
 

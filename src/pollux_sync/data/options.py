@@ -20,8 +20,6 @@ from pollux_sync.data.checks import (
     check_text,
     require_mapping,
 )
-from pollux_sync.data.declaration import check_declaration
-from pollux_sync.data.handles import CacheHandle
 from pollux_sync.data.headers import REDACTED, check_call_headers, redact_values
 from pollux_sync.data.history import check_turn
 from pollux_sync.data.texts import replace_nested_surrogates
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.handles import CacheHandle
     from pollux_sync.data.hosted import HostedTool
 
 ToolChoice = Literal["auto", "required", "none"] | dict[str, str]
@@ -217,6 +216,9 @@ class Options(Value):
     def _check_tools(self) -> None:
         for index, tool in enumerate(_require_list("tools", self.tools)):
             if not _is_hosted(tool):
+                # Imported here, as what `cache` needs: most calls have neither.
+                from pollux_sync.data.declaration import check_declaration
+
                 check_declaration(f"tools[{index}]", tool)
         names = [tool["name"] for tool in self.functions]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -256,15 +258,22 @@ class Options(Value):
                 hint="pass the result of run()",
             )
 
-    def _check_rest(self) -> None:
-        if self.response_schema is not None:
-            # Called for its checks alone: a type without a schema is refused here, where the caller wrote it.
-            schemas.schema_of(self.response_schema)
-        if self.cache is not None and not isinstance(self.cache, CacheHandle):
+    def _check_cache(self) -> None:
+        if self.cache is None:
+            return
+        from pollux_sync.data.handles import CacheHandle
+
+        if not isinstance(self.cache, CacheHandle):
             raise ConfigurationError(
                 f"cache must be a CacheHandle, got {type(self.cache).__name__}",
                 hint="pass the result of create_cache()",
             )
+
+    def _check_rest(self) -> None:
+        if self.response_schema is not None:
+            # Called for its checks alone: a type without a schema is refused here, where the caller wrote it.
+            schemas.schema_of(self.response_schema)
+        self._check_cache()
         self._check_implicit_caching()
         check_bool("label_sources", self.label_sources)
         check_int("schema_repairs", self.schema_repairs, minimum=0)

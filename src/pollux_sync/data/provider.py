@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from pollux_sync._values import Value
+from pollux_sync._values import Value, to_frozenset
 from pollux_sync.data.converter import Storable
 from pollux_sync.data.headers import redact_secrets
 from pollux_sync.data.payloads import InlineText, Payload, expand_texts
@@ -25,8 +25,8 @@ from pollux_sync.schemas import PLAIN, SchemaDialect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import date
 
+    from pollux_sync.data.rules import CacheLabels, DeferredLimits, InlineLimits, PrefixCaching, ToolNames
     from pollux_sync.data.source import Source
 
 #: The version of the hook interface that this core implements: (major, minor).
@@ -67,68 +67,6 @@ def _matches_any(mime_type: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(mime, pattern) for pattern in patterns)
 
 
-def _to_frozenset(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(names)
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class InlineLimits(Value):
-    """The limits of content inside a request, by the page ``docs`` on the day ``as_of``.
-
-    ``max_bytes`` is the size of one file and ``max_request_bytes`` that of all files of a request, before they are
-    encoded in base64.
-    """
-
-    max_bytes: int
-    max_request_bytes: int
-    as_of: date
-    docs: str
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ToolNames(Value):
-    """The names of tools that a service takes, by the page ``docs`` on the day ``as_of``.
-
-    ``pattern`` matches a whole name; ``about`` says the same in words, as the hint of the error.
-    """
-
-    pattern: str
-    about: str
-    as_of: date
-    docs: str
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class CacheLabels(Value):
-    """The labels that a service keeps with its caches, by the page ``docs`` on the day ``as_of``.
-
-    A label is a printable text of at most ``max_chars`` characters.
-    """
-
-    max_chars: int
-    as_of: date
-    docs: str
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class PrefixCaching(Value):
-    """The rules by which a service caches the beginnings of requests, by the page ``docs`` on the day ``as_of``.
-
-    ``ttls`` are the times that `Options(implicit_caching=...)` may ask it to keep them; none if the service decides.
-    ``min_tokens`` are the lengths from which on it caches, by shell-style pattern of the model's name. The first
-    pattern that matches counts; no match means that the length is not known.
-    """
-
-    ttls: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
-    min_tokens: Mapping[str, int] = attrs.field(factory=dict, hash=False)
-    as_of: date
-    docs: str
-
-    def find_min_tokens(self, model: str) -> int | None:
-        """Return the length from which on the service caches for this model, None if it is not known."""
-        return next((tokens for pattern, tokens in self.min_tokens.items() if fnmatchcase(model, pattern)), None)
-
-
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceRule(Value):
     """A rule that says how sources of some types reach the provider. The first rule that matches is used.
@@ -141,7 +79,7 @@ class SourceRule(Value):
     chooses what costs less.
     """
 
-    source_types: frozenset[str] = attrs.field(converter=_to_frozenset)
+    source_types: frozenset[str] = attrs.field(converter=to_frozenset)
     mime_types: tuple[str, ...] = ("*",)
     excluded_types: tuple[str, ...] = ()
     delivery: Delivery
@@ -215,14 +153,6 @@ class ConfigOption(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class DeferredLimits(Value):
-    """The limits of one deferred job; ``max_bytes`` is the size of its requests as JSON lines."""
-
-    max_requests: int
-    max_bytes: int
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ProviderInfo(Value):
     """The declaration of a provider. The core refuses whatever is not declared, before anything is sent.
 
@@ -282,15 +212,15 @@ class ProviderInfo(Value):
     not_found_hint: str | None = None
     header_env: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     headers_env: str | None = None
-    options: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
+    options: frozenset[str] = attrs.field(default=frozenset(), converter=to_frozenset)
     # A dict has no hash, and would leave the whole declaration without one.
     conditions: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     config_options: tuple[ConfigOption, ...] = ()
     sources: tuple[SourceRule, ...] = (TEXT_RULE, TEXT_FILE_RULE)
     sources_hint: str | None = None
-    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
+    managed_fields: frozenset[str] = attrs.field(default=frozenset(), converter=to_frozenset)
     managed_by: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    list_headers: frozenset[str] = attrs.field(default=frozenset(), converter=_to_frozenset)
+    list_headers: frozenset[str] = attrs.field(default=frozenset(), converter=to_frozenset)
     schema_dialect: SchemaDialect = PLAIN
     has_json_mode: bool = False
     resends_stale: bool = False

@@ -114,10 +114,10 @@ class CacheRegistry:
             for key in [key for key, cache in self._registered.items() if cache.handle.name == name]:
                 del self._registered[key]
 
-    def forget_missing(self, handle: CacheHandle | None, outcomes: Sequence[Outcome]) -> None:
+    def forget_missing(self, handle: CacheHandle, outcomes: Sequence[Outcome]) -> None:
         """Forget a cache that the provider no longer has, as a call's outcomes show."""
-        errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failure)] if handle else []
-        if handle and any(isinstance(error, APIError) and error.kind == "cache_missing" for error in errors):
+        errors = [outcome.error for outcome in outcomes if isinstance(outcome, Failure)]
+        if any(isinstance(error, APIError) and error.kind == "cache_missing" for error in errors):
             self.forget(handle.name)
 
     def abandon_flights(self) -> None:

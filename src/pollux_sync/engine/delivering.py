@@ -6,7 +6,6 @@ import re
 import threading
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from pollux_sync.data.handles import Asset
 from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
 from pollux_sync.engine.threads import map_workers
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, SourceError, copy_error
@@ -14,8 +13,9 @@ from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError,
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pollux_sync.data.provider import InlineLimits
+    from pollux_sync.data.handles import Asset
     from pollux_sync.data.request import Call, FileKey, Part, Plan
+    from pollux_sync.data.rules import InlineLimits
     from pollux_sync.hooks.relay import Hooks
 
 Way: TypeAlias = Literal["inline", "upload"]
@@ -29,10 +29,9 @@ _NO_FILES_STATUSES = frozenset({404, 405, 501})
 _TOO_LARGE = 413
 _BAD_REQUEST = 400
 #: A refusal of a request for its size. Services also say so with a 400.
-_SIZE_MESSAGE = re.compile(
-    r"too (?:large|big)\b|\bbytes\b|megabyte|\d ?Mi?B\b|\bsize\b"
-    r"|\b(?:file|image|document|pdf|payload|request|body|content)s?\b.{0,60}\b(?:exceeds?|larger|limit|maximum)",
-    re.IGNORECASE | re.DOTALL,
+_SIZE_MESSAGE = (
+    r"(?is)too (?:large|big)\b|\bbytes\b|megabyte|\d ?Mi?B\b|\bsize\b"
+    r"|\b(?:file|image|document|pdf|payload|request|body|content)s?\b.{0,60}\b(?:exceeds?|larger|limit|maximum)"
 )
 
 
@@ -167,7 +166,7 @@ def refuses_size(error: APIError) -> bool:
     # Other kinds with these statuses are about the key, the tokens or a cache.
     if error.kind != "invalid_request":
         return False
-    is_named = error.status_code == _BAD_REQUEST and bool(_SIZE_MESSAGE.search(error.message))
+    is_named = error.status_code == _BAD_REQUEST and bool(re.search(_SIZE_MESSAGE, error.message))
     return error.status_code == _TOO_LARGE or is_named
 
 
@@ -226,7 +225,9 @@ class InlineFiles:
         def replace(part: Part) -> Part:
             file = self._find_file(part) if isinstance(part, InlinePart) else None
             asset = self._stored.get(file.key) if file else None
-            return AssetPart(file.source, asset, file.identity) if file and isinstance(asset, Asset) else part
+            if file is None or asset is None or isinstance(asset, PolluxError):
+                return part
+            return AssetPart(file.source, asset, file.identity)
 
         return call.map_parts(replace)
 

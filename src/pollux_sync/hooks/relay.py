@@ -17,7 +17,6 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import SecretText, redact_secret
-from pollux_sync.data.handles import Asset, RemoteCache
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Call, Plan
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.events import Event
+    from pollux_sync.data.handles import Asset, RemoteCache
     from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
@@ -414,6 +414,8 @@ class Hooks:
 
     def upload(self, source: Source, timeout_s: float, *, name: str, lifetime_s: float) -> Asset:
         """Store a source's content under this name and return the stored file."""
+        from pollux_sync.data.handles import Asset
+
         answer = self._hook.pollux_upload(
             source=source, client=self.client, timeout_s=timeout_s, name=name, lifetime_s=lifetime_s
         )
@@ -421,6 +423,8 @@ class Hooks:
 
     def inspect_upload(self, asset: Asset, timeout_s: float) -> Asset:
         """Return a stored file in its current state."""
+        from pollux_sync.data.handles import Asset
+
         answer = self._hook.pollux_inspect_upload(asset=asset, client=self.client, timeout_s=timeout_s)
         return self._require_type("pollux_inspect_upload", answer, Asset)
 
@@ -430,6 +434,8 @@ class Hooks:
 
     def create_cache(self, call: Call, ttl_s: float, timeout_s: float, label: str | None) -> RemoteCache:
         """Create a cache of the call's content and return it."""
+        from pollux_sync.data.handles import RemoteCache
+
         answer = self._hook.pollux_create_cache(
             call=call, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s, label=label
         )
@@ -437,11 +443,15 @@ class Hooks:
 
     def extend_cache(self, name: str, ttl_s: float, timeout_s: float) -> RemoteCache:
         """Set a cache to expire ``ttl_s`` seconds from now and return it."""
+        from pollux_sync.data.handles import RemoteCache
+
         answer = self._hook.pollux_extend_cache(name=name, ttl_s=ttl_s, client=self.client, timeout_s=timeout_s)
         return self._require_type("pollux_extend_cache", answer, RemoteCache)
 
     def list_caches(self, timeout_s: float) -> list[RemoteCache]:
         """Return the account's caches."""
+        from pollux_sync.data.handles import RemoteCache
+
         answer = self._hook.pollux_list_caches(client=self.client, timeout_s=timeout_s)
         return [self._require_type("pollux_list_caches", cache, RemoteCache) for cache in answer or ()]
 
@@ -474,6 +484,8 @@ class Hooks:
 
     def find_uploads(self, mark: str, timeout_s: float) -> list[Asset]:
         """Return the stored files whose names begin with the mark."""
+        from pollux_sync.data.handles import Asset
+
         answer = self._hook.pollux_find_uploads(mark=mark, client=self.client, timeout_s=timeout_s)
         return [self._require_type("pollux_find_uploads", asset, Asset) for asset in answer or ()]
 
