@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from pollux_sync.data.result import dump_envelope
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.preparing import prepare_plan
@@ -124,7 +125,4 @@ def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
             f"to_jsonable takes the result of a call, got {type(given).__name__}",
             hint="for a stream pass stream.result(); for an Output call its to_jsonable()",
         )
-    # Imported here, with all that an interaction needs: a script that only asks does not pay for it.
-    from pollux_sync.data.output import dump_envelope
-
     return dump_envelope(envelope)
