@@ -92,6 +92,9 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
     outcomes: Sequence[Outcome] = ()
     try:
         with context as (hooks, uploads):
+            if any(source.source_type == "file" for source in request.sources):
+                # To read and hash a file takes as long as a handshake.
+                hooks.connect()
             plan = plan_calls(request, hooks)
             prepared = prepare_plan(plan, hooks, uploads)
             try:

@@ -103,6 +103,8 @@ def _generate_events(
         yield None
         # The first event may be requested long after the stream was made, when its session is closed.
         check_open()
+        if any(source.source_type == "file" for source in request.sources):
+            hooks.connect()
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             outcomes = yield from stream_calls(prepared, hooks, active)
