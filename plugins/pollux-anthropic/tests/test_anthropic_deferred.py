@@ -71,7 +71,7 @@ def narrow(tmp_path, monkeypatch):
     (tmp_path / "narrow_batches.py").write_text(
         "import attrs\n"
         "from pollux_anthropic import INFO, AnthropicProvider\n"
-        "from pollux_sync.data.provider import DeferredLimits\n"
+        "from pollux_sync.data.rules import DeferredLimits\n"
         "from pollux_sync.hooks.specs import hookimpl\n"
         "class Narrow(AnthropicProvider):\n"
         "    @hookimpl\n"

@@ -229,8 +229,11 @@ class ClosingPoolMixin:
         with self._lock:
             if self._is_closed or self._early is not None or any(one.sock is not None for one in self._connections):
                 return
-            self._early = Thread(target=self._open_early, args=(timeout_s,), daemon=True)
-        self._early.start()
+            early = Thread(target=self._open_early, args=(timeout_s,), daemon=True)
+            # Without a thread to spare the request connects itself.
+            with suppress(RuntimeError):
+                early.start()
+                self._early = early
 
     def _open_early(self, timeout_s: float) -> None:
         # Whatever fails here fails again for the request that follows, which reports it.
