@@ -588,6 +588,10 @@ class DbosEngine:
         )
         self._bell.ring({queue or SHARED_QUEUE for queue in queues.values()})
 
+    def note_answer(self) -> None:
+        """Note that a run is answered, and that more answers may follow."""
+        self._bell.note_answer()
+
     def _change(self, change: str, condition: str, runs: Sequence[Mapping[str, str]]) -> None:
         """Change rows of runs, all or none."""
         with self.database.transact() as transaction:
