@@ -164,7 +164,7 @@ def test_tolerates_incomplete_tool_calls(block, call_id, arguments):
         ("tool_use", "tool_calls"),
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
-        ("pause_turn", "length"),
+        ("pause_turn", "paused"),
         ("refusal", "refusal"),
         ("something_new", None),
         (None, None),

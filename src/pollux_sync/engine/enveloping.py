@@ -39,8 +39,14 @@ _HOSTED_FIELDS = ("citations", "hosted_calls", "files")
 #: The hints for an answer without content, by the finish reasons that explain it.
 _EMPTY_HINTS = {
     "length": "raise max_tokens: they were used up before the answer began, perhaps by thoughts",
+    "paused": "the provider paused before the answer began: go on with Options(continue_from=result)",
     "content_filter": "a filter of the provider stopped the answer: change the prompt or the sources",
     "refusal": "the model refused: change the prompt",
+}
+#: What is said of an answer that does not fit its schema, by the finish reasons that explain it.
+_CUT_NOTES = {
+    "length": " (the answer was cut off: raise max_tokens)",
+    "paused": " (the provider paused before the answer ended: go on with Options(continue_from=result))",
 }
 _EMPTY_HINT = "ask again; diagnostics['raw_responses'] has all that came"
 _KEEP_HINT = ", and Options(on_error='keep') raises no error"
@@ -330,9 +336,8 @@ def _read_answer(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str |
     try:
         return answers.read(reply.text), None
     except AnswerMismatch as mismatch:
-        # The commonest reason, and the one that a user can mend.
-        cut = " (the answer was cut off: raise max_tokens)" if reply.finish_reason == "length" else ""
-        return None, f"{mismatch}{cut}"
+        # The commonest reasons, and those that a user can mend.
+        return None, f"{mismatch}{_CUT_NOTES.get(reply.finish_reason or '', '')}"
 
 
 def _build_raw_response(reply: Reply) -> dict[str, Any]:
@@ -439,9 +444,12 @@ def _sum_usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
 def _build_states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
     """Return the conversation state of each prompt, where the caller opted in or gave tools."""
     options = prepared.plan.request.options
-    # With tools the next step is continue_tool, which needs the state whether or not it was asked for.
+    # With tools the next step is continue_tool, and a paused answer is continued: both need the state whether or not
+    # it was asked for.
     is_wanted = options.wants_conversation or bool(options.functions)
     return [
-        build_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None
+        build_state(call, reply, prepared.provider)
+        if reply and (is_wanted or reply.tool_calls or reply.finish_reason == "paused")
+        else None
         for call, reply in zip(prepared.plan.calls, replies, strict=False)  # an interrupt leaves no replies
     ]
