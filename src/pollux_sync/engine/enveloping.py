@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import attrs
-
 from pollux_sync.data.envelope import Envelope
+from pollux_sync.data.findings import FINDING_FIELDS, dump_findings
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
 from pollux_sync.engine.conversing import build_state
 from pollux_sync.errors import APIError, ConfigurationError, ToolCallParseError
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import AnswerFormat
 
 
-#: What the provider's own tools left in an answer.
-_HOSTED_FIELDS = ("citations", "hosted_calls", "files")
 #: The hints for an answer without content, by the finish reasons that explain it.
 _EMPTY_HINTS = {
     "length": "raise max_tokens: they were used up before the answer began, perhaps by thoughts",
@@ -143,7 +140,10 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "structured": structured,
         "reasoning": _keep_if_any([reply.reasoning if reply else None for reply in replies]),
         "tool_calls": _build_tool_calls(replies),
-        **{name: _keep_if_any([_list_records(reply, name) for reply in replies]) for name in _HOSTED_FIELDS},
+        **{
+            name: _keep_if_any([dump_findings(getattr(reply, name, None)) for reply in replies])
+            for name in FINDING_FIELDS
+        },
         # A deferred job accounts for every prompt, also when all were answered.
         "errors": errors if any(errors) or options.on_error == "keep" or prepared.plan.is_deferred else None,
         "_conversation_state": states[0] if states else None,
@@ -353,19 +353,9 @@ def _build_raw_response(reply: Reply) -> dict[str, Any]:
         "service_tier": reply.service_tier,
         "provider_state": reply.provider_state,
         "artifacts": reply.artifacts,
-        **{name: _list_records(reply, name) or None for name in _HOSTED_FIELDS},
+        **{name: dump_findings(getattr(reply, name)) or None for name in FINDING_FIELDS},
     }
     return {name: value for name, value in raw.items() if value is not None}
-
-
-def _list_records(reply: Reply | None, name: str) -> list[dict[str, Any]]:
-    """Return what a field of a reply holds as dicts, without what is not known."""
-    records = getattr(reply, name, None) or ()
-    return [attrs.asdict(record, recurse=False, filter=_is_known) for record in records]
-
-
-def _is_known(_: object, value: object) -> bool:
-    return value is not None
 
 
 def _keep_if_any(values: list[Any]) -> list[Any] | None:
