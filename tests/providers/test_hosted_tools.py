@@ -25,6 +25,7 @@ from pollux_sync import (
     collect_deferred,
     defer,
     explain,
+    hookimpl,
     run,
     run_tools,
     stages,
@@ -309,6 +310,24 @@ def test_a_token_is_not_part_of_the_request_key(provider):
     other = attrs.evolve(call, options=Options(tools=tools))
     assert stages.request_key(other, hooks) == stages.request_key(call, hooks)
     assert TOKEN.encode() not in stages.render_request(call, hooks).content
+
+
+def test_an_error_shows_no_token_that_a_middleware_has_added(server):
+    class Middleware:
+        @hookimpl
+        def pollux_rewrite_call(self, call):
+            return attrs.evolve(call, options=build_options("openai"))
+
+    server.reply(Answer(status=400, json={"error": {"message": f"the server refused {TOKEN}"}}))
+    config = build_config("openai", base_url=f"{server.url}/v1", plugins=[Middleware()])
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config)
+    assert TOKEN not in f"{caught.value!r}{caught.value}"
+
+
+def test_the_mark_in_place_of_a_token_is_no_secret():
+    options = build_options("openai").hide_secrets()
+    assert (options.secrets, options.hide_secrets()) == ((), options)
 
 
 def test_an_error_shows_no_token(server):

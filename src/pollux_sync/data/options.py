@@ -300,7 +300,8 @@ class Options:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts in these options that must not be shown or stored."""
-        return tuple(token for tool in self.hosted_tools if (token := getattr(tool, "token", None)))
+        tokens = (getattr(tool, "token", None) for tool in self.hosted_tools)
+        return tuple(token for token in tokens if token not in (None, _HIDDEN))
 
     def hide_secrets(self) -> Options:
         """Return the options with a mark in place of each secret."""
