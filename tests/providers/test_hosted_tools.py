@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from typing import get_type_hints
 
 import attrs
 import pytest
@@ -19,6 +20,7 @@ from pollux_sync import (
     Options,
     Output,
     RawTool,
+    RemoteMCP,
     Reply,
     WebFetch,
     WebSearch,
@@ -186,13 +188,72 @@ def test_is_refused_by_name(provider, tool, message):
         lambda: WebSearch(context_size="huge"),
         lambda: FileSearch(stores=[]),
         lambda: RawTool({}, provider="openai"),
+        lambda: FileSearch(stores=None),
         lambda: RawTool({"type": {1}}, provider="openai"),
+        lambda: RawTool({"type": "x"}, provider=None),
+        lambda: RemoteMCP(name=None, url="https://mcp.example.org"),
+        lambda: RemoteMCP(name="docs", url=None),
+        lambda: RemoteMCP(name="docs", url="https://ann:secret@mcp.example.org"),
     ],
 )
 def test_refuses_fields_that_make_no_sense(build):
     with pytest.raises(ConfigurationError) as caught:
         build()
     assert caught.value.hint
+    assert "secret" not in str(caught.value)
+
+
+def test_keeps_lists_as_tuples():
+    domains = ["example.org"]
+    tool = WebSearch(allowed_domains=domains)
+    domains.append("example.com")
+    assert tool.allowed_domains == ("example.org",)
+    assert {tool, FileSearch(stores=["s"])} == {tool, FileSearch(stores=("s",))}
+
+
+def test_does_not_show_the_fields_of_a_raw_tool():
+    assert repr(RawTool({"key": "k"}, provider="openai")) == "RawTool(provider='openai')"
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [WebSearch(), WebSearch(allowed_domains=["a"])],
+        [FileSearch(stores=["s"]), FileSearch(stores=["s"])],
+        [RemoteMCP(name="docs", url="https://a.example"), RemoteMCP(name="docs", url="https://b.example")],
+        [RawTool({"a": 1}, provider="openai"), RawTool({"a": 1}, provider="openai")],
+    ],
+)
+def test_is_passed_once(tools):
+    with pytest.raises(ConfigurationError, match=f"tools hold {type(tools[0]).__name__} more than once"):
+        Options(tools=tools)
+
+
+def test_takes_several_servers_stores_and_raw_tools():
+    tools = [
+        *(FileSearch(stores=[name]) for name in "ab"),
+        *(RemoteMCP(name=name, url="https://a.example") for name in "ab"),
+        *(RawTool({"type": name}, provider="openai") for name in "ab"),
+    ]
+    assert Options(tools=tools).hosted_tools == tools
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda tools: Options(tools=tools),
+        lambda tools: run_tools("hi", tools=tools, config=build_config("openai")),
+    ],
+)
+def test_a_class_is_refused_in_place_of_a_tool(take):
+    with pytest.raises(ConfigurationError, match="is the class WebSearch") as caught:
+        take([WebSearch])
+    assert "WebSearch()" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", HOSTED_KINDS.values())
+def test_its_types_can_be_read(kind):
+    assert {field.name for field in attrs.fields(kind)} <= get_type_hints(kind).keys()
 
 
 @PROVIDER

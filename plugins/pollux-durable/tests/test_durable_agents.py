@@ -107,6 +107,11 @@ def test_sums_the_usage_of_all_calls():
     assert agent.run("2 * 2?").usage == {"input_tokens": 6, "output_tokens": 4, "total_tokens": 10}
 
 
+def test_refuses_the_class_of_a_providers_tool():
+    with pytest.raises(ConfigurationError, match="is the class WebSearch"):
+        build("x", tools=[WebSearch])
+
+
 def test_has_what_the_providers_own_tools_did():
     double, _ = build_tool()
     searches = [HostedCall(kind="web_search", name="web_search", id=one) for one in ("s1", "s2")]

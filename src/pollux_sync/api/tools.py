@@ -14,7 +14,7 @@ import attrs
 
 from pollux_sync.api.asking import run, run_many
 from pollux_sync.data.checks import check_int
-from pollux_sync.data.hosted import HostedTool
+from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.tool import Tool, convert_result
@@ -134,6 +134,8 @@ def _build_tools(tools: Sequence[LoopTool]) -> tuple[Tool, ...]:
     """Return the tools that run here."""
     if not isinstance(tools, list | tuple) or not any(not isinstance(tool, HostedTool) for tool in tools):
         raise ConfigurationError("tools must be a list of at least one function", hint="tools=[get_weather]")
+    for index, tool in enumerate(tools):
+        refuse_class(f"tools[{index}]", tool)
     given = [tool for tool in tools if not isinstance(tool, HostedTool)]
     built = tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in given)
     for tool in built:

@@ -217,9 +217,15 @@ class Options:
             if not _is_hosted(tool):
                 check_declaration(f"tools[{index}]", tool)
         names = [tool["name"] for tool in self.functions]
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        hosted = self.hosted_tools
+        identities = [tool.identity for tool in hosted]
+        repeated = {name for name in names if names.count(name) > 1}
+        # A list is searched: tools with dicts have no hash.
+        repeated |= {type(tool).__name__ for tool in hosted if identities.count(tool.identity) > 1}
         if repeated:
-            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="pass each tool once")
+            raise ConfigurationError(
+                f"tools hold {', '.join(sorted(repeated))} more than once", hint="pass each tool once"
+            )
         self._check_tool_choice(names)
 
     def _check_tool_choice(self, names: Sequence[str]) -> None:
