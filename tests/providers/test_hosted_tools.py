@@ -128,6 +128,18 @@ def test_is_sent_in_the_form_of_the_provider(provider, tool, sent):
     assert request.body["tools"] == [sent]
 
 
+def test_asks_openai_once_for_what_tools_of_a_kind_found():
+    tools = [FileSearch(stores=["a"]), WebSearch(), FileSearch(stores=["b"])]
+    (request,) = explain("hi", config=build_config("openai"), options=Options(tools=tools)).requests
+    assert request.body["include"] == ["file_search_call.results", "web_search_call.action.sources"]
+
+
+def test_asks_anthropic_for_no_citations_beside_a_schema():
+    options = Options(tools=[WebFetch()], response_schema=dict[str, int])
+    (request,) = explain("hi", config=build_config("anthropic"), options=options).requests
+    assert request.body["tools"] == [{"type": "web_fetch_20250910", "name": "web_fetch"}]
+
+
 def test_names_mcp_servers_where_the_provider_wants_them():
     (request,) = explain(
         "hi",

@@ -175,6 +175,15 @@ def test_tells_how_the_answer_ended(raw, finish):
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
 
 
+@pytest.mark.parametrize(("code", "is_error"), [(0, False), (1, True), (None, False)])
+def test_knows_code_that_failed_by_its_return_code(code, is_error):
+    use = {"type": "server_tool_use", "id": "srv_1", "name": "bash_code_execution", "input": {}}
+    run = {"type": "bash_code_execution_result", "stdout": "", "stderr": "", "return_code": code, "content": []}
+    result = {"type": "bash_code_execution_tool_result", "tool_use_id": "srv_1", "content": run}
+    (call,) = decode_body(response(use, result)).hosted_calls
+    assert call.is_error is is_error
+
+
 @pytest.mark.parametrize("usage", [None, [], {}, {"input_tokens": "many"}])
 def test_takes_missing_usage_for_unknown(usage):
     assert decode_body(response(text("x"), usage=usage)).usage == Usage()
