@@ -320,6 +320,11 @@ class Options:
         ]
         return attrs.evolve(self, tools=tools)
 
+    def dump_tools(self) -> list[dict[str, Any]]:
+        """Return the tools as JSON-ready data, with a mark in place of each secret."""
+        tools = self.hide_secrets().tools or ()
+        return [tool if isinstance(tool, dict) else {"kind": tool.kind, **dict(tool.iter_set())} for tool in tools]
+
     @property
     def stop_texts(self) -> list[str] | None:
         """The texts before which an answer ends, None without any."""
