@@ -22,6 +22,7 @@ _COMPLETIONS: dict[str, CompletionStatus] = {
     "stop": "clean",
     "tool_calls": "clean",
     "length": "truncated",
+    "paused": "truncated",
     "content_filter": "cutoff",
     "refusal": "cutoff",
     "error": "error",
