@@ -320,6 +320,10 @@ class Options:
         ]
         return attrs.evolve(self, tools=tools)
 
+    def read_raw_fields(self, provider: str) -> Mapping[str, Any]:
+        """Return the raw fields for a provider, empty without any."""
+        return (self.provider_options or {}).get(provider) or {}
+
     def dump_tools(self) -> list[dict[str, Any]]:
         """Return the tools as JSON-ready data, with a mark in place of each secret."""
         tools = self.hide_secrets().tools or ()
