@@ -306,6 +306,9 @@ class Options:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts in these options that must not be shown or stored."""
+        # Asked for with every call, and most have no tools.
+        if not self.tools:
+            return ()
         tokens = (getattr(tool, "token", None) for tool in self.hosted_tools)
         return tuple(token for token in tokens if token not in (None, _HIDDEN))
 
