@@ -317,6 +317,9 @@ class Options(Value):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts in these options that must not be shown or stored."""
+        # Asked for with every call, and most have no tools.
+        if not self.tools:
+            return ()
         tokens = (getattr(tool, "token", None) for tool in self.hosted_tools)
         return tuple(token for token in tokens if token not in (None, _HIDDEN))
 
@@ -330,6 +333,10 @@ class Options(Value):
             for tool in self.tools or ()
         ]
         return attrs.evolve(self, tools=tools)
+
+    def read_raw_fields(self, provider: str) -> Mapping[str, Any]:
+        """Return the raw fields for a provider, empty without any."""
+        return (self.provider_options or {}).get(provider) or {}
 
     def dump_tools(self) -> list[dict[str, Any]]:
         """Return the tools as JSON-ready data, with a mark in place of each secret."""

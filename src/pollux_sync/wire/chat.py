@@ -170,7 +170,7 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
 
 def find_spelling_problem(call: Call, provider: str, dialect: ChatDialect = CHAT) -> Problem | None:
     """Return the problem of a raw field that says in another spelling what an option of the call says, or None."""
-    raw_fields = (call.options.provider_options or {}).get(provider) or {}
+    raw_fields = call.options.read_raw_fields(provider)
     # What is written under the same name is merged or refused by the core.
     written = {dialect.max_tokens_field, ".".join(dialect.effort_path)}
     for field, options in _SPELLINGS.items():

@@ -178,7 +178,7 @@ def _find_schema_problem(call: Call) -> Problem | None:
 
 
 def _read_raw(call: Call, field: str) -> Any:
-    return (call.options.provider_options or {}).get(PROVIDER, {}).get(field)
+    return call.options.read_raw_fields(PROVIDER).get(field)
 
 
 def _reads_pages(call: Call) -> bool:
