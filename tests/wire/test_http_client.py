@@ -396,20 +396,20 @@ def test_reports_a_name_that_cannot_be_one():
 
 def test_connects_before_the_request_is_there_and_sends_it_over_that_connection(server, client):
     server.reply(GOOD)
-    client.connect()
-    client.connect()
+    client.connect_early()
+    client.connect_early()
     server.wait_for_open_connections(1)
     assert client.send(ASK, 5.0).body == {"answer": 42}
     assert server.open_connections == 1
     # It is open: there is nothing to begin.
-    client.connect()
+    client.connect_early()
     assert server.open_connections == 1
 
 
 def test_the_request_has_its_whole_time_after_an_early_connection(server, client, monkeypatch):
     server.reply(Drip(body=b'{"answer": 42}', interval_s=0.01))
     monkeypatch.setattr("pollux_sync.wire.http._MAX_EARLY_S", 0.05)
-    client.connect()
+    client.connect_early()
     server.wait_for_open_connections(1)
     time.sleep(0.1)
     assert client.send(ASK, 5.0).body == {"answer": 42}
@@ -425,7 +425,7 @@ def test_a_request_waits_for_a_connection_that_is_being_opened(server, client, m
         connect(pool, connection)
 
     monkeypatch.setattr(type(client._pool), "_connect", connect_slowly)
-    client.connect()
+    client.connect_early()
     client.send(ASK, 5.0)
     client.send(ASK, 5.0)
     assert len(opened) == 1
@@ -434,16 +434,16 @@ def test_a_request_waits_for_a_connection_that_is_being_opened(server, client, m
 def test_an_early_connection_that_fails_is_the_failure_of_the_request(server):
     client = HttpClient(server.url, headers={})
     server.close()
-    client.connect()
+    client.connect_early()
     fault = catch_fault(client)
     assert fault.kind == "connection"
-    client.connect()
+    client.connect_early()
     client.close()
-    client.connect()  # does nothing
+    client.connect_early()  # does nothing
 
 
 def test_closing_ends_an_early_connection(server, client):
-    client.connect()
+    client.connect_early()
     server.wait_for_open_connections(1)
     client.close()
     server.wait_for_open_connections(0)

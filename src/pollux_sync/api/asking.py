@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.data.result import dump_envelope
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import prepare_plan
+from pollux_sync.engine.preparing import connect_for_files, prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.sending import send_calls
 from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, SourceError, Terminated, build_stop
@@ -92,9 +92,7 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
     outcomes: Sequence[Outcome] = ()
     try:
         with context as (hooks, uploads):
-            if any(source.source_type == "file" for source in request.sources):
-                # To read and hash a file takes as long as a handshake.
-                hooks.connect()
+            connect_for_files(request, hooks)
             plan = plan_calls(request, hooks)
             prepared = prepare_plan(plan, hooks, uploads)
             try:

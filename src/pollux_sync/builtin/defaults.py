@@ -39,8 +39,8 @@ class CoreDefaults:
 
     @hookimpl(trylast=True)
     def pollux_connect(self, client: Any) -> bool | None:
-        # A vendor's client has no such method.
-        connect = getattr(client, "connect", None)
+        # Only the core's own client has this method.
+        connect = getattr(client, "connect_early", None)
         if connect is None:
             return None
         connect()

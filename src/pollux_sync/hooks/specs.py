@@ -88,8 +88,8 @@ def pollux_connect(client: object) -> bool | None:
 
     Called before the files of a call are read, so that the handshake is over when the request is ready. Return at once,
     and keep errors to yourself: the request meets them again. Not called where a plugin sends requests or stands around
-    calls, since nothing may have to be sent. The core's default calls ``client.connect()`` where there is such a
-    method, as its own client has it.
+    calls, since nothing may have to be sent. The core's default serves the core's own
+    HTTP client.
     """
 
 

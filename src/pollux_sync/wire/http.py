@@ -159,7 +159,7 @@ class HttpClient:
             # A connection whose body was read to its end is in the pool again, and stays open.
             raw.drop()
 
-    def connect(self) -> None:
+    def connect_early(self) -> None:
         """Connect in the background, for a request that is still being prepared: the next one waits for that."""
         self._pool.connect_early(_MAX_EARLY_S)
 
