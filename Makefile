@@ -79,7 +79,7 @@ clean:                  ## forget what was installed and built
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
+	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %) -e 'plugins/pollux-convert[all]'
 	@touch $@
 
 .venv/oldest-core: .venv/dev tools/oldest.py

@@ -1,0 +1,25 @@
+"""Saved web pages, by trafilatura: the main content, or all of a page in which it finds none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trafilatura
+
+from pollux_convert import markup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pollux_convert.tasks import Task
+
+
+def iter_blocks(data: bytes, task: Task) -> Iterator[str]:
+    """Yield the content as one block; of a page without main content, the blocks of all of it."""
+    page = trafilatura.load_html(data)
+    options = {"output_format": "markdown", "include_comments": False, "favor_recall": True}
+    main = None if page is None else trafilatura.extract(page, **options)
+    if main:
+        yield main
+    else:
+        yield from markup.iter_blocks(trafilatura.utils.decode_file(data))
