@@ -16,7 +16,7 @@ SOAK_SEED ?= 20261121
 # Plugins that are tested with the oldest SDK that they admit.
 OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
 # Plugins that some of the scripts in examples/ need, besides pollux-local.
-EXAMPLES := plugins/pollux-batch plugins/pollux-durable plugins/pollux-openai plugins/pollux-openrouter
+EXAMPLES := plugins/pollux-batch plugins/pollux-convert[all] plugins/pollux-durable plugins/pollux-openai plugins/pollux-openrouter
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test soak check format wheels smoke newer docs bench clean
@@ -79,7 +79,7 @@ clean:                  ## forget what was installed and built
 	@touch $@
 
 .venv/dev: .venv/demo
-	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %) -e 'plugins/pollux-convert[all]'
+	$(PIP) install -c constraints.txt --group dev $(PLUGINS:%=-e %)
 	@touch $@
 
 .venv/oldest-core: .venv/dev tools/oldest.py

@@ -2,6 +2,7 @@
 
 import zipfile
 from email.message import EmailMessage
+from functools import cache
 from io import BytesIO
 
 from pollux_convert.kinds import get_kind
@@ -12,6 +13,7 @@ from pollux_sync.data.source import BytesLoader
 
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 _WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+_LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _OFFICE_TYPES = "application/vnd.openxmlformats-officedocument"
 
 
@@ -74,23 +76,29 @@ def build_docx(body=None, **members):
     types = (
         '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="png" ContentType="image/png"/>'
         f'<Override PartName="/word/document.xml" ContentType="{_OFFICE_TYPES}.wordprocessingml.document.main+xml"/>'
         "</Types>"
     )
-    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
-    links = (
-        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-        f'<Relationship Id="r1" Type="{kind}{{0}}" Target="{{1}}"/></Relationships>'
-    )
     files = {
         "[Content_Types].xml": types,
-        "_rels/.rels": links.format("officeDocument", "word/document.xml"),
-        "word/_rels/document.xml.rels": links.format("numbering", "numbering.xml"),
+        "_rels/.rels": _build_links(officeDocument="word/document.xml"),
+        "word/_rels/document.xml.rels": _build_links(numbering="numbering.xml", image="media/lamp.png"),
         "word/numbering.xml": _DOCX_NUMBERING,
         "word/styles.xml": _DOCX_STYLES,
+        "word/media/lamp.png": b"\x89PNG",
         "word/document.xml": f"<w:document {_WORD}><w:body>{document}</w:body></w:document>",
     }
     return build_zip(files | members)
+
+
+def _build_links(**targets):
+    """Return the relationships of a part; the id of each is its type."""
+    links = "".join(
+        f'<Relationship Id="{name}" Type="{_LINKS}/{name}" Target="{path}"/>' for name, path in targets.items()
+    )
+    namespace = "http://schemas.openxmlformats.org/package/2006/relationships"
+    return f'<Relationships xmlns="{namespace}">{links}</Relationships>'
 
 
 _DOCX_STYLES = f"""<w:styles {_WORD}>
@@ -136,6 +144,17 @@ _DOCX_BODY = "".join(
         _paragraph("The end."),
     ]
 )
+
+
+def build_docx_picture(description):
+    """Return the body of a Word document with one picture."""
+    drawing = "http://schemas.openxmlformats.org/drawingml/2006"
+    spaces = f'xmlns:wp="{drawing}/wordprocessingDrawing" xmlns:a="{drawing}/main" xmlns:pic="{drawing}/picture"'
+    picture = '<pic:pic><pic:blipFill><a:blip r:embed="image"/></pic:blipFill></pic:pic>'
+    return (
+        f'<w:p><w:r><w:drawing {spaces} xmlns:r="{_LINKS}"><wp:inline><wp:docPr id="1" descr="{description}"/>'
+        f"<a:graphic><a:graphicData>{picture}</a:graphicData></a:graphic></wp:inline></w:drawing></w:r></w:p>"
+    )
 
 
 def build_xlsx(*, formula=None):
@@ -275,6 +294,7 @@ def build_epub(chapters=("<h1>One</h1><p>first</p>", "<h1>Two</h1><ol><li>a</li>
     return build_zip(head | files | members)
 
 
+@cache
 def build_documents():
     """Return a small document of each kind by the name of the kind."""
     return {

@@ -1,7 +1,14 @@
 """Every kind, through the hook, as two providers would get it."""
 
+from datetime import datetime, time
+from io import BytesIO
+
 import attrs
+import openpyxl
+import pptx
 import pytest
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
 
 from documents import (
     DRAWING,
@@ -9,6 +16,7 @@ from documents import (
     ODS_BODY,
     build_documents,
     build_docx,
+    build_docx_picture,
     build_eml,
     build_epub,
     build_odf,
@@ -178,3 +186,57 @@ def test_any_document_becomes_text_by_itself():
     converted = Convert().convert_to_text(build_source(DOCUMENTS["pdf"], "pdf"))
     assert (converted.identifier, converted.mime_type) == ("a.pdf", "text/markdown")
     assert converted.load().startswith(b"[Page 1]")
+
+
+def test_pictures_of_a_word_document_leave_their_descriptions():
+    (text,) = read(build_docx(build_docx_picture("a lamp")), "docx")
+    assert text == "[picture: a lamp]"
+
+
+def test_shapes_of_a_slide_are_read_in_their_order():
+    talk = pptx.Presentation()
+    slide = talk.slides.add_slide(talk.slide_layouts[6])
+    group = slide.shapes.add_group_shape()
+    group.shapes.add_textbox(0, 0, 9, 9).text_frame.text = "in a group"
+    picture = slide.shapes.add_picture(BytesIO(read(build_pdf(DRAWING), "pdf", image_type="image/png")[0]), 0, 0)
+    picture._element.nvPicPr.cNvPr.set("descr", "a lamp")
+    slide.shapes.add_textbox(0, 0, 9, 9).text_frame.text = "in a box"
+    chart = CategoryChartData(number_format="0")
+    chart.categories = ["May"]
+    chart.add_series("Oil", (3,))
+    framed = slide.shapes.add_chart(XL_CHART_TYPE.PIE, 0, 0, 9, 9, chart).chart
+    framed.has_title = True
+    framed.chart_title.text_frame.text = "Oil by month"
+    output = BytesIO()
+    talk.save(output)
+    (text,) = read(output.getvalue(), "pptx")
+    pieces = ["in a group", "[picture: a lamp]", "in a box", "Chart: Oil by month", "| May | 3.0 |"]
+    assert text == "## Slide 1\n\n" + "\n\n".join([*pieces[:-1], f"|  | Oil |\n| --- | --- |\n{pieces[-1]}"])
+
+
+def test_values_of_a_workbook_are_written_as_they_are_stored():
+    book = openpyxl.Workbook()
+    moments = (
+        datetime.fromisoformat("1974-05-01"),
+        datetime.fromisoformat("1974-05-01 19:30"),
+        time(19, 30),
+        0.1 + 0.2,
+    )
+    for value in moments:
+        book.active.append(["x", value])
+    output = BytesIO()
+    book.save(output)
+    (text,) = read(output.getvalue(), "xlsx")
+    assert [row.split(" | ")[1][:-2] for row in text.splitlines() if "| x" in row] == [
+        "1974-05-01",
+        "1974-05-01 19:30:00",
+        "19:30:00",
+        "0.3",
+    ]
+
+
+def test_breaks_and_comments_of_an_opendocument_text():
+    comment = "<office:annotation><text:p>no</text:p></office:annotation>"
+    first = f"<text:p>a<text:tab/>b<text:line-break/>c<text:span>d</text:span>{comment}</text:p>"
+    (text,) = read(build_odf("text", f"{first}<text:section><text:p>e</text:p></text:section>"), "odt")
+    assert text == "a\tb\ncd\n\ne"

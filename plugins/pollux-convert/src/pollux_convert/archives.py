@@ -1,4 +1,4 @@
-"""Zip archives of office documents and books: checked for what is malicious before a reader sees them."""
+"""Zip archives of office documents and books: malicious ones are refused before a reader sees them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _check_size(archive: ZipFile) -> None:
 
 
 def name_contents(archive: ZipFile) -> str | None:
-    """Return the name of the kind of document that an archive is, None if it is none of ours."""
+    """Return the kind of document that an archive holds, by name; None for another one."""
     names = set(archive.namelist())
     if "[Content_Types].xml" in names:
         match = _OFFICE_TYPE.search(archive.read("[Content_Types].xml"))

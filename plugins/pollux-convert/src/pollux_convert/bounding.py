@@ -20,7 +20,7 @@ _VARIABLES = ("PATH", "SYSTEMROOT", "TEMP", "TMPDIR", "LD_LIBRARY_PATH", "COVERA
 
 
 def read_apart(data: bytes, task: Task, max_seconds: float) -> list[Part]:
-    """Return what becomes of a document. Raises ReadError."""
+    """Return the parts of a converted document. Raises ReadError."""
     # Not by multiprocessing, which would run the caller's script once more, or copy a process full of threads.
     command = [sys.executable, "-P", "-m", "pollux_convert.reading"]
     try:
@@ -45,7 +45,9 @@ def read_apart(data: bytes, task: Task, max_seconds: float) -> list[Part]:
 def _build_environment() -> dict[str, str]:
     variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     # It finds what this process finds, but not what lies in the folder where the script was started.
-    return variables | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    # openpyxl imports numpy, which would take memory for a thread on each core.
+    return variables | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _build_crash_error(run: subprocess.CompletedProcess[bytes]) -> ReadError:

@@ -112,11 +112,13 @@ class Convert:
 
 
 def _check_packages(kind: Kind) -> None:
-    missing = [name for name in kind.packages if find_spec(name) is None]
-    if missing:
+    if any(find_spec(name) is None for name in kind.packages):
+        # Text would have been sent without the plugin.
+        is_text = kind.mime_types[0].startswith("text/")
+        other = ", or pass mime_type='text/plain' to send it as it is" if is_text else ""
         raise ReadError(
             f"the reader of a {kind.title} is not installed",
-            hint=f"pip install 'pollux-convert[{kind.extra}]'",
+            hint=f"pip install 'pollux-convert[{kind.extra}]'{other}",
         )
 
 

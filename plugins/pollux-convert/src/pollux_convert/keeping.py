@@ -1,4 +1,4 @@
-"""What documents became, kept while there is room: many prompts over one document convert it once."""
+"""A cache of converted documents: many prompts over one document convert it once."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _OPEN = "application/vnd.oasis.opendocument"
 
 
 class Kind(NamedTuple):
-    """A kind of document.
+    """A kind of document; ``suffixes`` are those of its files, without the dot.
 
     ``packages`` are what reads it, by the names that are imported; ``extra`` installs them. ``contents`` says what
     becomes of it, for the documentation. ``becomes`` is the type of the text. A kind with ``first_bytes`` is sent as it
@@ -19,6 +19,7 @@ class Kind(NamedTuple):
 
     name: str
     title: str
+    suffixes: tuple[str, ...]
     mime_types: tuple[str, ...]
     contents: str
     packages: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ KINDS = (
     Kind(
         name="pdf",
         title="PDF",
+        suffixes=("pdf",),
         mime_types=("application/pdf",),
         contents="the text of each page below `[Page 1]`; a page without text becomes a picture if the provider takes "
         "pictures",
@@ -43,6 +45,7 @@ KINDS = (
     Kind(
         name="docx",
         title="Word document",
+        suffixes=("docx", "docm"),
         mime_types=(f"{_OFFICE}.wordprocessingml.document", "application/vnd.ms-word.document.macroenabled.12"),
         contents="headings, paragraphs, lists, tables and footnotes",
         packages=("mammoth",),
@@ -50,6 +53,7 @@ KINDS = (
     Kind(
         name="xlsx",
         title="Excel workbook",
+        suffixes=("xlsx", "xlsm"),
         mime_types=(f"{_OFFICE}.spreadsheetml.sheet", "application/vnd.ms-excel.sheet.macroenabled.12"),
         contents="a table for each sheet below its name; formulas are the values that are stored with them, or "
         "themselves where none is stored",
@@ -58,6 +62,7 @@ KINDS = (
     Kind(
         name="pptx",
         title="PowerPoint presentation",
+        suffixes=("pptx", "pptm"),
         mime_types=(
             f"{_OFFICE}.presentationml.presentation",
             "application/vnd.ms-powerpoint.presentation.macroenabled.12",
@@ -68,6 +73,7 @@ KINDS = (
     Kind(
         name="html",
         title="saved web page",
+        suffixes=("html", "htm", "xhtml"),
         mime_types=("text/html", "application/xhtml+xml"),
         contents="the main content, without menus, scripts and styles",
         packages=("trafilatura",),
@@ -75,6 +81,7 @@ KINDS = (
     Kind(
         name="rtf",
         title="RTF document",
+        suffixes=("rtf",),
         mime_types=("application/rtf", "text/rtf"),
         contents="the text; cells of tables stand between `|`",
         packages=("striprtf",),
@@ -83,37 +90,43 @@ KINDS = (
     Kind(
         name="odt",
         title="OpenDocument text",
+        suffixes=("odt",),
         mime_types=(f"{_OPEN}.text",),
         contents="headings, paragraphs, lists, tables and footnotes",
     ),
     Kind(
         name="ods",
         title="OpenDocument spreadsheet",
+        suffixes=("ods",),
         mime_types=(f"{_OPEN}.spreadsheet",),
         contents="a table for each sheet below its name, with the values as shown",
     ),
     Kind(
         name="epub",
         title="EPUB book",
+        suffixes=("epub",),
         mime_types=("application/epub+zip",),
         contents="title, author, and the chapters in reading order, with headings, lists and tables",
     ),
     Kind(
         name="eml",
         title="mail",
+        suffixes=("eml", "mht", "mhtml"),
         mime_types=("message/rfc822", "text/x-eml"),
-        contents="sender, recipients, date, subject, the text, and the names of attachments; a web page that was saved "
-        "as one file (`.mhtml`) is read the same way",
+        contents="sender, recipients, date, subject, the text, and the names of attachments; web pages that "
+        "were saved as one file (`.mhtml`) are read the same way",
     ),
     Kind(
         name="ics",
         title="calendar",
+        suffixes=("ics",),
         mime_types=("text/calendar",),
         contents="a heading for each event and task, with its dates, place and text",
     ),
     Kind(
         name="csv",
         title="CSV or TSV",
+        suffixes=("csv", "tsv"),
         mime_types=("text/csv", "text/tab-separated-values"),
         contents="stays as it is; UTF-16, which Excel writes, becomes UTF-8",
         becomes="text/csv",

@@ -1,4 +1,4 @@
-"""The process of a reader: a task and a document on its standard input, what became of it on its standard output.
+"""The process of a reader: a task and a document on its standard input, the converted parts on its standard output.
 
 It runs apart because readers can hang, crash, or take all memory: libraries of C parse what strangers wrote.
 """
@@ -23,7 +23,7 @@ _SAVE_AGAIN = "open it in its program, and save it again"
 
 
 def read_document(data: bytes, task: Task) -> list[Part]:
-    """Return what becomes of a document, in order. Raises ReadError."""
+    """Return the parts of a converted document, in order. Raises ReadError."""
     try:
         check_content(data, task.kind)
         reader = import_module(f"pollux_convert.readers.{task.kind}")

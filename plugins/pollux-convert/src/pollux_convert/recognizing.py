@@ -1,4 +1,4 @@
-"""What a file is by its content, so that a wrong name is found before a reader fails on it."""
+"""The kind of a file by its content: a wrong name is found before a reader fails on it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_content(data: bytes, kind: str) -> None:
 
 
 def _recognize(data: bytes) -> str | None:
-    """Return the kind that the content shows, None if it shows none. Raises ReadError for what nothing can read."""
+    """Return the kind that the content shows, None if it shows none. Raises ReadError for a kind that has no reader."""
     head = data[:_HEAD_BYTES]
     if head.lstrip().startswith(b"%PDF-"):
         return "pdf"

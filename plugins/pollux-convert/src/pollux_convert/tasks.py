@@ -1,4 +1,4 @@
-"""What passes between this process and that of a reader: the task, and what became of the document."""
+"""The messages between this process and that of a reader: the task, and the converted document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 
 class Task(NamedTuple):
-    """What to read, and its limits. ``image_type`` is the type of the pictures that the provider takes, "" if none."""
+    """One document to read, and its limits. ``image_type`` is the type of pictures that the provider takes, or ""."""
 
     kind: str
     image_type: str
@@ -27,7 +27,7 @@ class ReadError(Exception):
         self.hint = hint
 
 
-#: A part of what a document became: text, or the bytes of a picture.
+#: A part of a converted document: text, or the bytes of a picture.
 Part: TypeAlias = str | bytes
 
 

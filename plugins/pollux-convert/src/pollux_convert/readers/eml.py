@@ -1,4 +1,4 @@
-"""Mail, by the standard library: its head, its text, and the names of what is attached."""
+"""Mail, by the standard library: its head, its text, and the names of its attachments."""
 
 from __future__ import annotations
 

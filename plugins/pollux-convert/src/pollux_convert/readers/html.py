@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trafilatura
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def iter_blocks(data: bytes, task: Task) -> Iterator[str]:
     """Yield the content as one block; of a page without main content, the blocks of all of it."""
     page = trafilatura.load_html(data)
-    options = {"output_format": "markdown", "include_comments": False, "favor_recall": True}
-    main = None if page is None else trafilatura.extract(page, **options)
-    if main:
+    if page is not None and (main := _extract(page)):
         yield main
     else:
         yield from markup.iter_blocks(trafilatura.utils.decode_file(data))
+
+
+def _extract(page: Any) -> str | None:
+    return trafilatura.extract(page, output_format="markdown", include_comments=False, favor_recall=True)
