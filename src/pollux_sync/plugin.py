@@ -90,7 +90,9 @@ if TYPE_CHECKING:
         StreamUsage,
         TextDelta,
         ToolCallDelta,
+        split_into_deltas,
     )
+    from pollux_sync.engine.keying import request_key
     from pollux_sync.errors import (
         APIError,
         CacheError,
@@ -106,6 +108,8 @@ if TYPE_CHECKING:
         SourceError,
         is_refusal,
     )
+    from pollux_sync.hooks.environment import read_variable
+    from pollux_sync.hooks.relay import Hooks
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.schemas import (
         PLAIN,
@@ -225,7 +229,9 @@ _HOMES = {
         "StreamUsage",
         "TextDelta",
         "ToolCallDelta",
+        "split_into_deltas",
     ),
+    "engine.keying": ("request_key",),
     "errors": (
         "APIError",
         "CacheError",
@@ -241,6 +247,8 @@ _HOMES = {
         "SourceError",
         "is_refusal",
     ),
+    "hooks.environment": ("read_variable",),
+    "hooks.relay": ("Hooks",),
     "hooks.specs": ("hookimpl",),
     "schemas": (
         "PLAIN",
@@ -340,6 +348,7 @@ __all__ = [
     "Finding",
     "FinishReason",
     "FormPayload",
+    "Hooks",
     "HostedCall",
     "HostedForm",
     "HostedTool",
@@ -454,10 +463,13 @@ __all__ = [
     "read_service_tier",
     "read_until_complete",
     "read_usage",
+    "read_variable",
     "redact_secret",
+    "request_key",
     "require_objects",
     "result_text",
     "schema_of",
+    "split_into_deltas",
 ]
 
 __getattr__ = build_getattr(__name__, _HOMES)

@@ -4,6 +4,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
@@ -61,6 +62,7 @@ LEAF_TYPES = {
     str: TEXTS,
     int: st.integers(),
     float: FLOATS,
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False, places=6),
     bool: st.booleans(),
     type(None): st.none(),
     Any: JSON,

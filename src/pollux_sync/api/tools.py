@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
@@ -255,12 +256,16 @@ def _build_result(run: ToolRun) -> dict[str, Any]:
 
 def _build_step(result: ResultEnvelope) -> ToolStep:
     diagnostics = result["diagnostics"]
-    return {
+    step: ToolStep = {
         "usage": result["usage"],
         "raw_response": diagnostics["raw_responses"][0],
         "attempts": diagnostics["attempts"][0],
         "tool_runs": [],
     }
+    metrics = result["metrics"]
+    if "cost_usd" in metrics:
+        step["cost_usd"] = metrics["cost_usd"]
+    return step
 
 
 def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) -> ResultEnvelope:
@@ -270,6 +275,10 @@ def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) ->
         for name, count in step["usage"].items():
             usage[name] = usage.get(name, 0) + count
     metrics = result["metrics"].copy()
+    costs = [step["cost_usd"] for step in steps if "cost_usd" in step]
+    if costs:
+        metrics["cost_usd"] = math.fsum(costs)
+        metrics["costs_usd"] = [metrics["cost_usd"]]
     metrics["duration_s"] = time.monotonic() - started
     metrics["n_calls"] = len(steps)
     metrics["n_attempts"] = sum(len(step["attempts"]) for step in steps)

@@ -28,6 +28,8 @@ T = TypeVar("T")
 #: The version of all stored layouts. Raise it with a change that older code cannot read.
 SCHEMA_VERSION = 1
 _VERSION_FIELD = "schema_version"
+#: The metadata of a field that is left out of what is stored.
+NOT_STORED = {"is_stored": False}
 
 
 class Storable(Value):
@@ -110,10 +112,12 @@ def _build_converter() -> Converter:
 
 def _add_readers(converter: Converter) -> None:
     """Put strict readers before those of cattrs, which read "false" as True and "ab" as a list of two texts."""
+    from decimal import Decimal
+
     from pollux_sync.data.errorfacts import load_error
     from pollux_sync.schemas import structure
 
-    for leaf in (str, int, float, bytes):  # cattrs looks up bool by its base class, int
+    for leaf in (str, int, float, bytes, Decimal):  # cattrs looks up bool by its base class, int
         converter.register_structure_hook(leaf, structure)
     # cattrs asks the hooks registered last first: classes with a layout of their own come after attrs classes.
     converter.register_structure_hook_func(_is_plain, structure)
@@ -177,5 +181,6 @@ def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[
     # Annotations are texts because of ``from __future__ import annotations``; cattrs needs the types.
     attrs.resolve_types(cls)
     fields: Any = attrs.fields(cls)
-    optional: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}
-    return make_dict_unstructure_fn(cls, converter, **optional)
+    overrides: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}
+    overrides |= {f.name: override(omit=True) for f in fields if not f.metadata.get("is_stored", True)}
+    return make_dict_unstructure_fn(cls, converter, **overrides)

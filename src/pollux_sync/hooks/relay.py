@@ -182,9 +182,11 @@ class Hooks:
             _make_caller,
             (hook.pollux_validate, hook.pollux_encode, hook.pollux_send, hook.pollux_decode, hook.pollux_rate_limits),
         )
-        self._plans, self._rewrites, self._calls = (
-            len(hook.get_hookimpls()) > 1
-            for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call, self._hook.pollux_call)
+        self._plans, self._rewrites = (
+            len(hook.get_hookimpls()) > 1 for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call)
+        )
+        self._calls, self._stream_calls, self._deferred_calls = (
+            _list_layers(manager, name) for name in ("pollux_call", "pollux_call_stream", "pollux_call_deferred")
         )
 
     @property
@@ -275,9 +277,52 @@ class Hooks:
         """Return the call as rewritten by the middleware."""
         return self._call_hook("pollux_rewrite_call", Call, call=call) if self._rewrites else call
 
-    def call(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
+    @property
+    def keeps_responses(self) -> bool:
+        """True if middleware may want the answer as it came beside the reply."""
+        return bool(self._calls or self._stream_calls or self._deferred_calls)
+
+    def call(self, call: Call, proceed: Callable[[Call], Reply], stop: threading.Event) -> Reply:
         """Return the reply to one logical call. Raises what ``proceed`` raises."""
-        return self._call_hook("pollux_call", Reply, call=call, proceed=proceed) if self._calls else proceed(call)
+        return self._enter_layers(self._calls, Reply, proceed, hooks=self, stop=stop)(call)
+
+    def call_stream(
+        self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], stop: threading.Event
+    ) -> Iterator[Delta | Reply]:
+        """Return the deltas and the reply of one logical call whose answer is streamed."""
+        if not self._stream_calls:
+            return proceed(call)
+        items = self._enter_layers(self._stream_calls, _ITERATOR, proceed, hooks=self, stop=stop)(call)
+        return self._iter_items(items)
+
+    def call_deferred(self, call: Call, proceed: Callable[[Call], Reply], job: DeferredJob) -> Reply:
+        """Return the reply to one call of a deferred job. Raises what ``proceed`` raises."""
+        return self._enter_layers(self._deferred_calls, Reply, proceed, hooks=self, job=job)(call)
+
+    def _enter_layers(
+        self, layers: tuple[Any, ...], answer_type: type[T], proceed: Callable[[Call], T], **context: Any
+    ) -> Callable[[Call], T]:
+        """Return a function that carries out a call inside all layers, the first of them the outermost."""
+
+        def wrap(layer: Any, inner: Callable[[Call], T]) -> Callable[[Call], T]:
+            def carry_out(call: Call) -> T:
+                answer = self._invoke(layer.name, layer, call=call, proceed=inner, **context)
+                return self._require_type(layer.name, answer, answer_type, layer)
+
+            return carry_out
+
+        for layer in reversed(layers):
+            proceed = wrap(layer, proceed)
+        return proceed
+
+    def _iter_items(self, items: Iterator[Delta | Reply]) -> Iterator[Delta | Reply]:
+        """Yield the items of a stream that middleware has changed. What it raises becomes an error that names it."""
+        try:
+            yield from items
+        except PolluxError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in _invoke
+            self._raise_bug("pollux_call_stream", error)
 
     def encode(self, call: Call) -> HttpRequest:
         """Return the provider's HTTP request for the call."""
@@ -539,7 +584,7 @@ class Hooks:
     @property
     def is_watched(self) -> bool:
         """True if a plugin observes events, or stands around calls."""
-        return self._calls or self.has_observers
+        return bool(self._calls) or self.has_observers
 
     def emit(self, event: Event) -> None:
         """Call every observer with the event. A failure is logged and stops no other observer."""
@@ -607,15 +652,17 @@ class Hooks:
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
             self._raise_bug(hook, error)
 
-    def _require_type(self, hook: str, answer: object, answer_type: type[T]) -> T:
+    def _require_type(self, hook: str, answer: object, answer_type: type[T], caller: Any = None) -> T:
+        """Return the answer of a hook. Raises ProviderBugError for one of another type; ``caller`` has the plugin."""
         if isinstance(answer, answer_type):
             return answer
         actual = "no plugin answered" if answer is None else f"it returned a {type(answer).__name__}"
+        plugin = self._find_first_plugin(hook) if caller is None else _describe_owner(_list_implementations(caller)[-1])
         raise ProviderBugError(
-            f"{hook} of plugin {self._find_first_plugin(hook)} must return a {answer_type.__name__}, but {actual}",
+            f"{hook} of plugin {plugin} must return a {answer_type.__name__}, but {actual}",
             hint="report this to the plugin's author",
             hook=hook,
-            distribution=_parse_distribution(self._find_first_plugin(hook)),
+            distribution=_parse_distribution(plugin),
         )
 
     def _raise_bug(self, hook: str, error: Exception) -> NoReturn:
@@ -651,6 +698,25 @@ class Hooks:
         # pluggy keeps the implementations in reverse: the last of the list is called first.
         candidates = plain or implementations
         return _describe_owner(candidates[-1]) if candidates else self.info.name
+
+
+def _list_layers(manager: pluggy.PluginManager, name: str) -> tuple[Any, ...]:
+    """Return a caller for each plugin that implements a hook, the outermost first, of it and the core's default alone.
+
+    pluggy calls all wrappers before all others, and one of the others alone. So middleware could not repeat or skip a
+    call with other middleware inside.
+    """
+    plugins = [implementation.plugin for implementation in _list_implementations(getattr(manager.hook, name))]
+    layers = plugins[1:]  # without the core's default
+    return tuple(
+        manager.subset_hook_caller(name, [other for other in layers if other is not plugin])
+        for plugin in reversed(layers)
+    )
+
+
+def _list_implementations(caller: Any) -> list[Any]:
+    """Return the implementations of a hook in the order in which their plugins were registered, the innermost first."""
+    return sorted(caller.get_hookimpls(), key=_read_position)
 
 
 def _make_caller(caller: Any) -> Callable[..., Any]:
@@ -713,6 +779,10 @@ def _describe_owner(implementation: Any) -> str:
     # `build_manager` put the position in front.
     name: str = implementation.plugin_name
     return name.partition(" ")[2]
+
+
+def _read_position(implementation: Any) -> int:
+    return int(implementation.plugin_name.partition(" ")[0])
 
 
 def _parse_distribution(owner: str) -> str | None:

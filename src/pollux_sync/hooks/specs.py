@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
@@ -133,15 +134,41 @@ def pollux_rewrite_call(call: Call) -> Call | None:
     """
 
 
-# ``proceed`` is an argument since a wrapper of pluggy yields once only: it could not repeat or skip what it wraps.
+# ``proceed`` is an argument since a wrapper of pluggy yields once only: it could not repeat or skip what it wraps. The
+# type of ``hooks`` is not named, since the relay imports this module.
 @hookspec(firstresult=True)
-def pollux_call(call: Call, proceed: Callable[[Call], Reply]) -> Reply | None:
+def pollux_call(call: Call, proceed: Callable[[Call], Reply], hooks: Any, stop: threading.Event) -> Reply | None:
     """Carry out one logical call and return its reply; it may take several physical attempts.
 
-    Called once per call of ``run_many``, after `pollux_rewrite_call`, in a worker thread; not for streams and deferred
-    jobs. For middleware: a wrapper traces or counts (``reply = yield`` raises what the call raised); a ``tryfirst``
-    implementation returns a reply of its own, for example from a cache, or calls ``proceed``, any number of times and
-    with other calls. May raise errors of our tree. The core's default returns ``proceed(call)``, the retry loop.
+    Called once per call of ``run_many``, after `pollux_rewrite_call`, in a worker thread; streams and deferred jobs
+    have hooks of their own. For middleware, called from the outer to the inner by the order of the list alone. A
+    wrapper traces or counts (``reply = yield`` raises what the call raised). Another implementation returns a reply of
+    its own, for example from a cache, or calls ``proceed``, any number of times and with other calls: that goes on with
+    the middleware inside, and at the end with the retry loop. ``reply.response`` is the answer as it came.
+
+    ``hooks`` are those of the configuration, a `pollux_sync.plugin.Hooks`. Once ``stop`` is set, nothing may be sent:
+    wait on it instead of sleeping. May raise errors of our tree.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call_stream(
+    call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Any, stop: threading.Event
+) -> Iterator[Delta | Reply] | None:
+    """Carry out one logical call whose answer is streamed; return its deltas and, as the last item, its Reply.
+
+    As `pollux_call`, for streams. Called in the thread that reads the stream. Retries end with the first delta. An
+    iterator that ends without a Reply is an answer that was cut off. It is closed where the caller leaves early.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call_deferred(call: Call, proceed: Callable[[Call], Reply], job: DeferredJob, hooks: Any) -> Reply | None:
+    """Return the reply to one call of a deferred job that has ended.
+
+    As `pollux_call`, when the results of a job are collected: ``proceed`` decodes the row of the call, and raises its
+    error. ``call`` is what a handle knows of it: its index, options of the answer and model, but no prompt, parts or
+    conversation. Nothing is sent.
     """
 
 
