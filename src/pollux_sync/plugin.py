@@ -15,6 +15,7 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
+    from pollux_sync.data.checks import check_choice, check_int, check_number, check_seconds
     from pollux_sync.data.clients import Client
     from pollux_sync.data.config import ConfigValues, redact_secret
     from pollux_sync.data.events import (
@@ -108,7 +109,7 @@ if TYPE_CHECKING:
         SourceError,
         is_refusal,
     )
-    from pollux_sync.hooks.environment import read_variable
+    from pollux_sync.hooks.environment import read_number, read_variable
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.schemas import (
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
         lower,
         schema_of,
     )
+    from pollux_sync.sqlitefiles import SqliteFile
     from pollux_sync.wire.bodies import convert_response, decode_response
     from pollux_sync.wire.chat import (
         CHAT_AUDIO_TYPES,
@@ -154,6 +156,7 @@ if TYPE_CHECKING:
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
+    "data.checks": ("check_choice", "check_int", "check_number", "check_seconds"),
     "data.clients": ("Client",),
     "data.config": ("ConfigValues", "redact_secret"),
     "data.events": (
@@ -247,7 +250,7 @@ _HOMES = {
         "SourceError",
         "is_refusal",
     ),
-    "hooks.environment": ("read_variable",),
+    "hooks.environment": ("read_number", "read_variable"),
     "hooks.relay": ("Hooks",),
     "hooks.specs": ("hookimpl",),
     "schemas": (
@@ -263,6 +266,7 @@ _HOMES = {
         "lower",
         "schema_of",
     ),
+    "sqlitefiles": ("SqliteFile",),
     "wire.bodies": ("convert_response", "decode_response"),
     "wire.chat": (
         "CHAT_AUDIO_TYPES",
@@ -400,6 +404,7 @@ __all__ = [
     "SourceError",
     "SourceRule",
     "SourceType",
+    "SqliteFile",
     "StainlessCarrier",
     "StreamStart",
     "StreamUsage",
@@ -417,6 +422,10 @@ __all__ = [
     "as_text",
     "build_custom_id",
     "check_answer",
+    "check_choice",
+    "check_int",
+    "check_number",
+    "check_seconds",
     "choose_job",
     "classify_error",
     "convert_body_errors",
@@ -454,6 +463,7 @@ __all__ = [
     "open_sdk_stream",
     "read_count",
     "read_list",
+    "read_number",
     "read_objects",
     "read_parameters",
     "read_quota",
