@@ -19,6 +19,7 @@ PACKAGES = (
     "pollux_sync",
     "pollux_anthropic",
     "pollux_batch",
+    "pollux_cache",
     "pollux_durable",
     "pollux_gemini",
     "pollux_local",
