@@ -21,6 +21,7 @@ from pollux_sync import (
     run_many,
     stream,
 )
+from pollux_sync.hooks.loading import MIDDLEWARE, load
 from pollux_sync.testing import Script, failing
 
 ANSWER = Reply(text="Ahab", usage=Usage(input_tokens=9, output_tokens=1, total_tokens=10), finish_reason="stop")
@@ -251,12 +252,17 @@ def test_bad_setting_is_refused(path, settings, message):
         Cache(path, **settings)
 
 
-def test_environment_has_the_settings_of_a_cache_that_is_enabled_by_name(path, monkeypatch):
-    monkeypatch.setenv("POLLUX_SYNC_PLUGINS", "cache")
+def test_environment_has_the_settings(path, monkeypatch):
     monkeypatch.setenv("POLLUX_CACHE_PATH", str(path))
     monkeypatch.setenv("POLLUX_CACHE_WHEN", "zero")
-    config = Config(provider="openai", model="m", use_mock=True)
+    cache = Cache()
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[cache])
     run("Who?", config=config, options=Options(temperature=0))
-    assert path.exists()
     assert read_note(run("Who?", config=config, options=Options(temperature=0)))["hit"]
     assert read_note(run("Who?", config=config)) is None
+    assert path.exists()
+    cache.close()
+
+
+def test_is_enabled_by_its_name():
+    assert isinstance(load(MIDDLEWARE, "cache").plugin, Cache)

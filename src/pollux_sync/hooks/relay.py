@@ -249,7 +249,7 @@ class Hooks:
 
     def plan(self, plan: Plan) -> Plan:
         """Return the plan as rewritten by the middleware."""
-        return self._call_hook("pollux_plan", Plan, plan=plan) if self._plans else plan
+        return self._call_hook("pollux_plan", Plan, plan=plan, hooks=self) if self._plans else plan
 
     @property
     def can_convert(self) -> bool:

@@ -104,14 +104,15 @@ def pollux_convert(source: Source, accepted: tuple[SourceRule, ...]) -> Source |
 
 
 # firstresult, although every middleware takes part: they wrap the core's default, the one implementation that returns.
+# The type of ``hooks`` is not named, since the relay imports this module.
 @hookspec(firstresult=True)
-def pollux_plan(plan: Plan) -> Plan | None:
+def pollux_plan(plan: Plan, hooks: Any) -> Plan | None:
     """Return the plan to carry out: chunked, reordered or split. Raise an error of our tree to refuse it.
 
     For middleware, as a wrapper: ``plan = yield`` receives the plan so far, ``return`` passes on the next one. Called
     once per ``run_many``, ``stream_many``, ``defer_many`` and ``explain``, before any side effect. Call indexes must
-    stay 0..n-1 in order. Must not send anything where ``plan.is_dry_run``. The core's default returns the plan
-    unchanged.
+    stay 0..n-1 in order. Must not send anything where ``plan.is_dry_run``. ``hooks`` are those of `pollux_call`. The
+    core's default returns the plan unchanged.
     """
 
 
@@ -134,8 +135,7 @@ def pollux_rewrite_call(call: Call) -> Call | None:
     """
 
 
-# ``proceed`` is an argument since a wrapper of pluggy yields once only: it could not repeat or skip what it wraps. The
-# type of ``hooks`` is not named, since the relay imports this module.
+# ``proceed`` is an argument since a wrapper of pluggy yields once only: it could not repeat or skip what it wraps.
 @hookspec(firstresult=True)
 def pollux_call(call: Call, proceed: Callable[[Call], Reply], hooks: Any, stop: threading.Event) -> Reply | None:
     """Carry out one logical call and return its reply; it may take several physical attempts.
