@@ -15,6 +15,7 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
+    from pollux_sync.builtin.opening import open_hooks
     from pollux_sync.data.checks import check_choice, check_int, check_number, check_seconds
     from pollux_sync.data.clients import Client
     from pollux_sync.data.config import ConfigValues, redact_secret
@@ -156,6 +157,7 @@ if TYPE_CHECKING:
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
+    "builtin.opening": ("open_hooks",),
     "data.checks": ("check_choice", "check_int", "check_number", "check_seconds"),
     "data.clients": ("Client",),
     "data.config": ("ConfigValues", "redact_secret"),
@@ -460,6 +462,7 @@ __all__ = [
     "lower_parameters",
     "merge_headers",
     "open_client",
+    "open_hooks",
     "open_sdk_stream",
     "read_count",
     "read_list",

@@ -504,9 +504,11 @@ class Hooks:
         """Delete a cache."""
         self._hook.pollux_delete_cache(name=name, client=self.client, timeout_s=timeout_s)
 
-    def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        """Return the request as a line of a deferred job."""
-        return self._call_hook("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
+    def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str, call: Call) -> dict[str, Any]:
+        """Return the request of a call as a line of a deferred job."""
+        return self._call_hook(
+            "pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark, call=call
+        )
 
     def bookmark_deferred(self, timeout_s: float) -> str | None:
         """Return a bookmark that separates the jobs that exist now from later ones, or None."""

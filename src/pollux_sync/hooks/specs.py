@@ -361,12 +361,12 @@ def pollux_delete_cache(name: str, client: Client, timeout_s: float) -> bool | N
 
 
 @hookspec(firstresult=True)
-def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any] | None:
+def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str, call: Call) -> dict[str, Any] | None:
     """Return one request of a deferred job as the JSON line that the provider takes.
 
-    Called once per call of a ``defer_many``, with what `pollux_encode` returned. `pollux_collect_deferred` must return
-    ``custom_id`` with the answer. ``mark`` may be added to it, for a provider whose jobs have no name to carry it.
-    Pure.
+    Called once per call of a ``defer_many``, with the call and what `pollux_encode` returned for it.
+    `pollux_collect_deferred` must return ``custom_id`` with the answer. ``mark`` may be added to it, for a provider
+    whose jobs have no name to carry it. Pure.
     """
 
 
