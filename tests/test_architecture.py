@@ -23,6 +23,7 @@ PACKAGES = (
     "pollux_cost",
     "pollux_durable",
     "pollux_gemini",
+    "pollux_limit",
     "pollux_local",
     "pollux_log",
     "pollux_openai",

@@ -95,8 +95,10 @@ if TYPE_CHECKING:
         split_into_deltas,
     )
     from pollux_sync.engine.keying import request_key
+    from pollux_sync.engine.threads import wait_for
     from pollux_sync.errors import (
         APIError,
+        Attempt,
         CacheError,
         ConfigurationError,
         ContextOverflowError,
@@ -237,8 +239,10 @@ _HOMES = {
         "split_into_deltas",
     ),
     "engine.keying": ("request_key",),
+    "engine.threads": ("wait_for",),
     "errors": (
         "APIError",
+        "Attempt",
         "CacheError",
         "ConfigurationError",
         "ContextOverflowError",
@@ -316,6 +320,7 @@ __all__ = [
     "AnswerMismatch",
     "Asset",
     "AssetPart",
+    "Attempt",
     "AttemptFailed",
     "ByteStream",
     "CacheCreated",
@@ -483,6 +488,7 @@ __all__ = [
     "result_text",
     "schema_of",
     "split_into_deltas",
+    "wait_for",
 ]
 
 __getattr__ = build_getattr(__name__, _HOMES)
