@@ -112,6 +112,8 @@ if TYPE_CHECKING:
         SourceError,
         is_refusal,
     )
+    from pollux_sync.forwarding import check_forwarding, forward_call, forward_stream
+    from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.environment import read_number, read_variable
     from pollux_sync.hooks.relay import Hooks
     from pollux_sync.hooks.specs import hookimpl
@@ -256,6 +258,8 @@ _HOMES = {
         "SourceError",
         "is_refusal",
     ),
+    "forwarding": ("check_forwarding", "forward_call", "forward_stream"),
+    "hooks.config": ("Config",),
     "hooks.environment": ("read_number", "read_variable"),
     "hooks.relay": ("Hooks",),
     "hooks.specs": ("hookimpl",),
@@ -333,6 +337,7 @@ __all__ = [
     "ChatDialect",
     "Citation",
     "Client",
+    "Config",
     "ConfigOption",
     "ConfigValues",
     "ConfigurationError",
@@ -430,6 +435,7 @@ __all__ = [
     "build_custom_id",
     "check_answer",
     "check_choice",
+    "check_forwarding",
     "check_int",
     "check_number",
     "check_seconds",
@@ -456,6 +462,8 @@ __all__ = [
     "find_model_row",
     "find_spelling_problem",
     "find_strict_problem",
+    "forward_call",
+    "forward_stream",
     "hookimpl",
     "is_refusal",
     "is_terminal",

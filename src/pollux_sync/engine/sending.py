@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 _FORBIDDEN = 403
 
 
-def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
+def send_calls(prepared: Prepared, hooks: Hooks, stop: threading.Event | None = None) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
     At most ``request_concurrency`` are in flight. Of calls that share a prefix to be cached, one goes ahead. When the
     key is refused or the quota used up, calls that have not started are not sent. On Ctrl-C or sys.exit nothing more
-    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far.
+    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far. ``stop``
+    ends them too.
     """
     # One event for all calls: it ends their waits between attempts.
-    stop = threading.Event()
+    stop = stop or threading.Event()
     hooks.link_stop(stop)
     gate = CallGate(prepared.blocked)
     calls = number_prefixes(prepared.calls)

@@ -115,10 +115,13 @@ def stream_call(
 
 
 class ActiveStreams:
-    """The streams that are being read now, and whether reading shall go on. A forked child leaves them alone."""
+    """The streams that are being read now, and whether reading shall go on. A forked child leaves them alone.
 
-    def __init__(self) -> None:
-        self.stop = threading.Event()
+    Whoever sets a ``stop`` of his own ends reading with the next event; only `end` wakes a reader that waits.
+    """
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self.stop = stop or threading.Event()
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._streams: set[EventStream] = set()
