@@ -22,6 +22,7 @@ PACKAGES = (
     "pollux_cache",
     "pollux_cost",
     "pollux_durable",
+    "pollux_fallback",
     "pollux_gemini",
     "pollux_limit",
     "pollux_local",
