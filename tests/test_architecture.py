@@ -29,6 +29,7 @@ PACKAGES = (
     "pollux_log",
     "pollux_openai",
     "pollux_openrouter",
+    "pollux_redact",
 )
 
 

@@ -130,8 +130,8 @@ def pollux_rewrite_call(call: Call) -> Call | None:
     """Return the call to encode, for example a redacted one.
 
     For middleware, as a wrapper: ``call = yield`` receives the call so far, ``return`` passes on the next one. Called
-    once per call, before `pollux_call`, in a worker thread. May raise an error of our tree, which fails this call
-    alone. The core's default returns the call unchanged.
+    once per call, before `pollux_call`, in a worker thread, and for the content of a cache before it is created. May
+    raise an error of our tree, which fails this call alone. The core's default returns the call unchanged.
     """
 
 
