@@ -95,8 +95,20 @@ def measure_one_shot(peer: Peer, base_url: str, file_task: str = "", path: str =
     """
     arguments = f"{peer.adapter!r}, {base_url!r}, {file_task!r}, {path!r}"
     code = f"import contestants; contestants.run_once({arguments})" if peer.adapter else "pass"
+    return measure_command(find_python(peer), "-c", code)
+
+
+def measure_command(*command: str) -> float:
+    """Return the CPU seconds of a command from its start to its end. Raises MissingPeerError when it fails."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as stderr:
-        process = subprocess.Popen([find_python(peer), "-c", code], cwd=folder, env=build_environment(), stderr=stderr)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=build_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         stderr.seek(0)

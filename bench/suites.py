@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from measuring import Samples, measure_in_rounds, measure_one_shot, open_worker, open_workers
+from measuring import Samples, measure_command, measure_in_rounds, measure_one_shot, open_worker, open_workers
 from peers import (
     ANTHROPIC,
     CHAT,
@@ -25,6 +25,7 @@ from peers import (
     REQUESTS,
     MissingPeerError,
     Peer,
+    find_python,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 THREADS = 6  # the default of request_concurrency, and of the peers' pools here
 SLOW_SHARE = 10  # slow peers make this much fewer calls
 BARE = Peer("bare python", "")
+#: The command line, which answers offline.
+COMMAND = Peer("pollux-sync run --mock", "")
+_COMMAND = ("run", "Who built the lighthouse?", "--mock")
+_MAX_COMMAND = 100 / 11
 _SOME_THREADS, _MANY_THREADS = 32, 128
 _WAIT_MS = 50
 _BLOCK = bytes(range(250)) * 4000  # 1 MB
@@ -241,8 +246,9 @@ def _build_throughput_ratios(samples: Samples, column: str, wait_ms: int, thread
 
 def one_shot(server: Loopback, size: Size) -> Report:
     """Measure the CPU of a script that imports, asks one question and ends."""
-    peers = (BARE, *PEERS)
-    turns = {(peer.name, "once"): partial(measure_one_shot, peer, server.base_url()) for peer in peers}
+    peers = (BARE, *PEERS, COMMAND)
+    turns = {(peer.name, "once"): partial(measure_one_shot, peer, server.base_url()) for peer in (BARE, *PEERS)}
+    turns[COMMAND.name, "once"] = partial(measure_command, find_python(COMMAND), "-m", "pollux_sync", *_COMMAND)
     samples = measure_in_rounds(turns, size.costly_rounds)
     ratios: list[Ratio] = []
     for ours, theirs, target in (
@@ -255,6 +261,8 @@ def one_shot(server: Loopback, size: Size) -> Report:
         ratios += build_ratios(
             samples, f"{ours.name} / {theirs.env}", (ours.name, "once"), (theirs.name, "once"), target
         )
+    what = f"{COMMAND.name} / {BARE.name}"
+    ratios += build_ratios(samples, what, (COMMAND.name, "once"), (BARE.name, "once"), _MAX_COMMAND)
     rows = _build_rows(samples, peers, ["once"], 1000)
     return Report("one_shot", "One-shot script, CPU ms", ["import and one call"], rows, ratios, samples.missing)
 

@@ -29,6 +29,34 @@ config = Config(provider="any", model="m", use_mock=True)
 result = run("Who?", source=Source.from_text("Call me Ishmael."), config=config)
 assert result["answers"] == ["echo: Call me Ishmael."]
 """,
+    "text": """
+from pollux_sync import Config, run
+assert run("Who?", config=Config(provider="any", model="m", use_mock=True))["answers"] == ["echo: Who?"]
+""",
+    "program": """
+from pollux_sync.cli import main
+import io, sys
+sys.stdout = io.StringIO()
+assert main(["run", "Who?", "--mock"]) == 0
+sys.stdout = sys.__stdout__
+""",
+}
+#: What only some calls need: files, schemas, caches, jobs, tools, conversions, events.
+FOR_SOME = {
+    "email",
+    "pollux_sync.api.caching",
+    "pollux_sync.builtin.examples",
+    "pollux_sync.data.envelope",
+    "pollux_sync.data.events",
+    "pollux_sync.data.jobs",
+    "pollux_sync.data.source",
+    "pollux_sync.data.tool",
+    "pollux_sync.engine.caching",
+    "pollux_sync.engine.converting",
+    "pollux_sync.engine.reading",
+    "pollux_sync.schemas.structuring",
+    "pollux_sync.schemas.validating",
+    "pollux_sync.wire.hosted",
 }
 
 
@@ -50,6 +78,11 @@ def among(modules, packages):
 
 def test_a_call_brings_in_nothing_of_tools_and_interactions(imported):
     assert among(imported["call"], {"pollux_sync.data.tool", "pollux_sync.data.output"}) == set()
+
+
+@pytest.mark.parametrize("stage", ["text", "program"])
+def test_a_question_without_files_brings_in_only_what_every_call_needs(imported, stage):
+    assert among(imported[stage], FOR_SOME | HEAVY) == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pollux_sync.engine.encoding import encode_request
     from pollux_sync.engine.journaling import create_mark
     from pollux_sync.engine.keying import KEY_VERSION, hash_request, render_request, request_key
-    from pollux_sync.engine.planning import plan_calls
+    from pollux_sync.engine.planning import find_deferral_problem, plan_calls
     from pollux_sync.engine.preparing import SharedUploads, UploadScope, prepare_plan
     from pollux_sync.engine.repairing import ask_until_fitting
     from pollux_sync.engine.requesting import build_request
@@ -38,7 +38,7 @@ _HOMES = {
     "engine.encoding": ("encode_request",),
     "engine.journaling": ("create_mark",),
     "engine.keying": ("KEY_VERSION", "hash_request", "render_request", "request_key"),
-    "engine.planning": ("plan_calls",),
+    "engine.planning": ("find_deferral_problem", "plan_calls"),
     "engine.preparing": ("SharedUploads", "UploadScope", "prepare_plan"),
     "engine.repairing": ("ask_until_fitting",),
     "engine.requesting": ("build_request",),
@@ -66,6 +66,7 @@ __all__ = [
     "delete_strays",
     "encode_request",
     "execute_call",
+    "find_deferral_problem",
     "hash_request",
     "inspect_jobs",
     "iter_job_items",

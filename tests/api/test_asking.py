@@ -149,7 +149,12 @@ def test_status_is_partial_when_some_answers_are_blank(server, config):
 
 @pytest.mark.parametrize(
     ("reason", "hint"),
-    [("length", "raise max_tokens"), ("content_filter", "change the prompt"), ("refusal", "refused")],
+    [
+        ("length", "raise max_tokens"),
+        ("paused", "continue_from=result"),
+        ("content_filter", "change the prompt"),
+        ("refusal", "refused"),
+    ],
 )
 def test_tells_why_an_answer_is_missing_and_raises_nothing(reason, hint):
     script = Script(Reply(text=" ", finish_reason=reason), "fine")
@@ -157,6 +162,13 @@ def test_tells_why_an_answer_is_missing_and_raises_nothing(reason, hint):
     result = run_many(["a", "b"], config=config)
     first, second = result["errors"]
     assert (first["message"].startswith("the answer is empty"), hint in first["hint"], second) == (True, True, None)
+
+
+@pytest.mark.parametrize(("reason", "hint"), [("length", "raise max_tokens"), ("paused", "continue_from=result")])
+def test_tells_why_an_answer_does_not_fit_its_schema(reason, hint):
+    reply = Reply(text='{"n": ', finish_reason=reason)
+    result = run("a", config=mock(reply), options=Options(response_schema=dict[str, int]))
+    assert hint in result["diagnostics"]["schema_errors"][0]
 
 
 @pytest.mark.parametrize("reply", [Reply(), Reply(reasoning="hm", finish_reason="stop")])

@@ -14,7 +14,10 @@ from pollux_sync import (
     Config,
     ConfigurationError,
     Options,
+    RawTool,
+    RemoteMCP,
     Source,
+    WebSearch,
     cached,
     create_cache,
     delete_cache,
@@ -139,6 +142,19 @@ def test_a_failure_reaches_every_waiting_thread_and_is_not_remembered(config, wa
 def test_other_content_is_another_cache(config, other):
     handles = {create_cache(**({"sources": [TEXT], "config": config} | also)).name for also in ({}, {}, other)}
     assert len(handles) == 2
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [WebSearch(max_uses=number) for number in (1, 2)],
+        [RawTool({"type": name}, provider="gemini") for name in "ab"],
+        [RemoteMCP(name="docs", url="https://mcp.example.org", token=f"token-of-{name}") for name in ("ann", "bob")],
+    ],
+)
+def test_another_tool_of_the_provider_is_another_cache(config, tools):
+    handles = [create_cache([TEXT], config=config, tools=[tool]).name for tool in (*tools, *tools)]
+    assert (len(set(handles)), handles[:2]) == (2, handles[2:])
 
 
 def test_shares_a_cache_of_equal_label(config, watching):

@@ -359,6 +359,7 @@ def test_a_kept_failure_has_its_error():
         ("tool_calls", "clean"),
         (None, "clean"),
         ("length", "truncated"),
+        ("paused", "truncated"),
         ("content_filter", "cutoff"),
         ("refusal", "cutoff"),
         ("error", "error"),

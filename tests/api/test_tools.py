@@ -3,14 +3,19 @@ import threading
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import pytest
 
 from pollux_sync import (
+    AnswerFile,
     APIError,
+    Citation,
     Config,
     ConfigurationError,
+    HostedCall,
     Interrupted,
     Options,
+    Output,
     Reply,
     Source,
     Terminated,
@@ -54,6 +59,15 @@ def test_asks_until_there_is_an_answer():
     assert [list_tool_results(body) for body in script.requests] == [[], blue[:2], blue]
     assert {body["system"] for body in script.requests} == {"be brief"}
     assert [tool["name"] for tool in script.requests[2]["tools"]] == ["weather"]
+
+
+def test_has_what_the_providers_tools_did_in_all_rounds():
+    searches = [HostedCall(kind="web_search", name="web_search", id=name) for name in ("s1", "s2")]
+    drawing, source = AnswerFile(id="f1"), Citation(url="https://a.example")
+    first = attrs.evolve(calling("Rome"), hosted_calls=searches[:1], files=(drawing,), citations=(Citation(url="x"),))
+    _, config = build_script(first, Reply(text="Blue.", hosted_calls=searches[1:], citations=(source,)))
+    output = Output(run_tools("weather?", tools=[weather], config=config))
+    assert (output.hosted_calls, output.files, output.citations) == ((*searches,), (drawing,), (source,))
 
 
 def test_passes_a_decimal_with_all_digits_that_the_model_wrote():

@@ -21,6 +21,7 @@ from pollux_sync import (
     Reply,
     RetryPolicy,
     Source,
+    WebSearch,
     create_cache,
     defer,
     explain,
@@ -59,6 +60,7 @@ UNMET = {
         "takes no reasoning_summary 'concise'",
     ),
     ("anthropic", "service_tier"): ({}, "flex", "has no service_tier 'flex'"),
+    ("gemini", "tool_choice"): ({}, {"tools": [WebSearch()], "tool_choice": "required"}, "is about functions"),
     ("gemini", "temperature"): ({}, 2.5, "temperature must be at most 2"),
     ("gemini", "stop"): ({}, {"stop": ["a", "b", "c", "d", "e", "f"]}, "stop takes up to 5 texts"),
     ("gemini", "response_schema"): (

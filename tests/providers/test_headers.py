@@ -24,6 +24,7 @@ from pollux_sync import (
     stream,
     wait_deferred,
 )
+from pollux_sync.data.headers import is_secret
 from pollux_sync.testing.server import Answer, ScriptedServer
 
 SERVICES = {
@@ -219,6 +220,22 @@ def test_explanation_shows_the_headers_and_hides_those_that_are_secret():
     (request,) = explanation.requests
     assert request.headers["X-Team"] == "blue"
     assert SECRET not in f"{explanation!r} {explanation} {explanation.to_dict()} {request.curl}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Api-Key", "api_key", "X-ApiKey", "Api-Keys", "key", "Authorization", "Proxy-Authorization", "X-OAuth"),
+        *("PRIVATE-TOKEN", "X-AuthToken", "Set-Cookie", "client.secret", "db_password", "X-Credentials", "key2"),
+    ],
+)
+def test_knows_a_secret_by_its_name(name):
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["X-Tokenizer", "x-monkey", "Keyboard", "X-Author", "anthropic-beta", "keyed", ""])
+def test_takes_no_part_of_a_word_for_the_name_of_a_secret(name):
+    assert not is_secret(name)
 
 
 def test_equal_headers_are_equal_configurations():

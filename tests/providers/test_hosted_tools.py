@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from typing import get_type_hints
 
 import attrs
 import pytest
@@ -19,12 +20,14 @@ from pollux_sync import (
     Options,
     Output,
     RawTool,
+    RemoteMCP,
     Reply,
     WebFetch,
     WebSearch,
     collect_deferred,
     defer,
     explain,
+    hookimpl,
     run,
     run_tools,
     stages,
@@ -125,6 +128,18 @@ def test_is_sent_in_the_form_of_the_provider(provider, tool, sent):
     assert request.body["tools"] == [sent]
 
 
+def test_asks_openai_once_for_what_tools_of_a_kind_found():
+    tools = [FileSearch(stores=["a"]), WebSearch(), FileSearch(stores=["b"])]
+    (request,) = explain("hi", config=build_config("openai"), options=Options(tools=tools)).requests
+    assert request.body["include"] == ["file_search_call.results", "web_search_call.action.sources"]
+
+
+def test_asks_anthropic_for_no_citations_beside_a_schema():
+    options = Options(tools=[WebFetch()], response_schema=dict[str, int])
+    (request,) = explain("hi", config=build_config("anthropic"), options=options).requests
+    assert request.body["tools"] == [{"type": "web_fetch_20250910", "name": "web_fetch"}]
+
+
 def test_names_mcp_servers_where_the_provider_wants_them():
     (request,) = explain(
         "hi",
@@ -185,13 +200,72 @@ def test_is_refused_by_name(provider, tool, message):
         lambda: WebSearch(context_size="huge"),
         lambda: FileSearch(stores=[]),
         lambda: RawTool({}, provider="openai"),
+        lambda: FileSearch(stores=None),
         lambda: RawTool({"type": {1}}, provider="openai"),
+        lambda: RawTool({"type": "x"}, provider=None),
+        lambda: RemoteMCP(name=None, url="https://mcp.example.org"),
+        lambda: RemoteMCP(name="docs", url=None),
+        lambda: RemoteMCP(name="docs", url="https://ann:secret@mcp.example.org"),
     ],
 )
 def test_refuses_fields_that_make_no_sense(build):
     with pytest.raises(ConfigurationError) as caught:
         build()
     assert caught.value.hint
+    assert "secret" not in str(caught.value)
+
+
+def test_keeps_lists_as_tuples():
+    domains = ["example.org"]
+    tool = WebSearch(allowed_domains=domains)
+    domains.append("example.com")
+    assert tool.allowed_domains == ("example.org",)
+    assert {tool, FileSearch(stores=["s"])} == {tool, FileSearch(stores=("s",))}
+
+
+def test_does_not_show_the_fields_of_a_raw_tool():
+    assert repr(RawTool({"key": "k"}, provider="openai")) == "RawTool(provider='openai')"
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        [WebSearch(), WebSearch(allowed_domains=["a"])],
+        [FileSearch(stores=["s"]), FileSearch(stores=["s"])],
+        [RemoteMCP(name="docs", url="https://a.example"), RemoteMCP(name="docs", url="https://b.example")],
+        [RawTool({"a": 1}, provider="openai"), RawTool({"a": 1}, provider="openai")],
+    ],
+)
+def test_is_passed_once(tools):
+    with pytest.raises(ConfigurationError, match=f"tools hold {type(tools[0]).__name__} more than once"):
+        Options(tools=tools)
+
+
+def test_takes_several_servers_stores_and_raw_tools():
+    tools = [
+        *(FileSearch(stores=[name]) for name in "ab"),
+        *(RemoteMCP(name=name, url="https://a.example") for name in "ab"),
+        *(RawTool({"type": name}, provider="openai") for name in "ab"),
+    ]
+    assert Options(tools=tools).hosted_tools == tools
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda tools: Options(tools=tools),
+        lambda tools: run_tools("hi", tools=tools, config=build_config("openai")),
+    ],
+)
+def test_a_class_is_refused_in_place_of_a_tool(take):
+    with pytest.raises(ConfigurationError, match="is the class WebSearch") as caught:
+        take([WebSearch])
+    assert "WebSearch()" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", HOSTED_KINDS.values())
+def test_its_types_can_be_read(kind):
+    assert {field.name for field in attrs.fields(kind)} <= get_type_hints(kind).keys()
 
 
 @PROVIDER
@@ -309,6 +383,24 @@ def test_a_token_is_not_part_of_the_request_key(provider):
     other = attrs.evolve(call, options=Options(tools=tools))
     assert stages.request_key(other, hooks) == stages.request_key(call, hooks)
     assert TOKEN.encode() not in stages.render_request(call, hooks).content
+
+
+def test_an_error_shows_no_token_that_a_middleware_has_added(server):
+    class Middleware:
+        @hookimpl
+        def pollux_rewrite_call(self, call):
+            return attrs.evolve(call, options=build_options("openai"))
+
+    server.reply(Answer(status=400, json={"error": {"message": f"the server refused {TOKEN}"}}))
+    config = build_config("openai", base_url=f"{server.url}/v1", plugins=[Middleware()])
+    with pytest.raises(APIError) as caught:
+        run("hi", config=config)
+    assert TOKEN not in f"{caught.value!r}{caught.value}"
+
+
+def test_the_mark_in_place_of_a_token_is_no_secret():
+    options = build_options("openai").hide_secrets()
+    assert (options.secrets, options.hide_secrets()) == ((), options)
 
 
 def test_an_error_shows_no_token(server):

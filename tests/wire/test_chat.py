@@ -3,6 +3,7 @@ import json
 import pytest
 
 from pollux_sync import Options, Source
+from pollux_sync.data.findings import Citation
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.data.reply import ToolCall, Usage
@@ -340,6 +341,15 @@ def test_reads_content_in_parts():
 
 def test_keeps_annotations_as_artifacts():
     assert decode_message({"content": "x", "annotations": [{"url": "u"}]}).artifacts == {"annotations": [{"url": "u"}]}
+
+
+@pytest.mark.parametrize("thoughts", ["<think>hm</think>", "<think>\n</think>\n"])
+def test_names_no_passage_of_a_text_from_which_thoughts_were_cut(thoughts):
+    note = {"type": "url_citation", "url_citation": {"url": "https://a.example", "start_index": 0, "end_index": 4}}
+    reply = decode_message({"content": f"{thoughts}Blue", "annotations": [note]})
+    assert (reply.text, reply.citations) == ("Blue", (Citation(url="https://a.example"),))
+    (citation,) = decode_message({"content": "Blue", "annotations": [note]}).citations
+    assert (citation.start, citation.end) == (0, 4)
 
 
 def test_keeps_reasoning_details_for_replay_where_the_dialect_does():

@@ -2,6 +2,7 @@ import gzip
 import json
 import socket
 import threading
+import time
 import tracemalloc
 
 import pytest
@@ -391,3 +392,58 @@ def test_reports_a_name_that_nobody_knows():
 def test_reports_a_name_that_cannot_be_one():
     fault = catch_fault(HttpClient(f"http://{'a' * 64}.example", headers={}))
     assert (fault.kind, fault.message.partition(" (")[0]) == ("invalid_request", "the address cannot be used")
+
+
+def test_connects_before_the_request_is_there_and_sends_it_over_that_connection(server, client):
+    server.reply(GOOD)
+    client.connect_early()
+    client.connect_early()
+    server.wait_for_open_connections(1)
+    assert client.send(ASK, 5.0).body == {"answer": 42}
+    assert server.open_connections == 1
+    # It is open: there is nothing to begin.
+    client.connect_early()
+    assert server.open_connections == 1
+
+
+def test_the_request_has_its_whole_time_after_an_early_connection(server, client, monkeypatch):
+    server.reply(Drip(body=b'{"answer": 42}', interval_s=0.01))
+    monkeypatch.setattr("pollux_sync.wire.http._MAX_EARLY_S", 0.05)
+    client.connect_early()
+    server.wait_for_open_connections(1)
+    time.sleep(0.1)
+    assert client.send(ASK, 5.0).body == {"answer": 42}
+
+
+def test_a_request_waits_for_a_connection_that_is_being_opened(server, client, monkeypatch):
+    server.reply(GOOD, GOOD)
+    opened, connect = [], type(client._pool)._connect
+
+    def connect_slowly(pool, connection):
+        opened.append(connection)
+        time.sleep(0.1)
+        connect(pool, connection)
+
+    monkeypatch.setattr(type(client._pool), "_connect", connect_slowly)
+    client.connect_early()
+    client.send(ASK, 5.0)
+    client.send(ASK, 5.0)
+    assert len(opened) == 1
+
+
+def test_an_early_connection_that_fails_is_the_failure_of_the_request(server):
+    client = HttpClient(server.url, headers={})
+    server.close()
+    client.connect_early()
+    fault = catch_fault(client)
+    assert fault.kind == "connection"
+    client.connect_early()
+    client.close()
+    client.connect_early()  # does nothing
+
+
+def test_closing_ends_an_early_connection(server, client):
+    client.connect_early()
+    server.wait_for_open_connections(1)
+    client.close()
+    server.wait_for_open_connections(0)

@@ -1,7 +1,7 @@
 """Ten turns of an agent: every body replays what Claude thought, said and called, signatures and all."""
 
 from messages_api import REDACTED, Files, answer, text, thinking, tool_use
-from pollux_sync import Options, Source, run, to_jsonable
+from pollux_sync import Options, Source, WebSearch, run, to_jsonable
 from ten_turns import CITIES, TOOL, build_tool_outputs, has_two_calls, talk
 
 
@@ -80,3 +80,28 @@ def test_uploads_the_file_of_an_earlier_turn_for_every_call(server, config, tmp_
     assert {request.headers["anthropic-beta"] for request in asked} == {"files-api-2025-04-14"}
     assert files.deleted == ["file-1", "file-2", "file-3"]
     assert [request.method for request in server.requests] == ["POST", "POST", "DELETE"] * 3
+
+
+def test_goes_on_where_the_service_paused(server, config):
+    search = tool_use("web_search", {"query": "tides"}, "srv_1") | {"type": "server_tool_use"}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": []}
+    server.reply(
+        answer(text("I look."), search, found, stop_reason="pause_turn"),
+        answer(search, found, stop_reason="pause_turn"),
+        answer(text("At nine.")),
+    )
+    tools = [WebSearch()]
+    result = run("High water?", config=config(), options=Options(tools=tools))
+    assert result["metrics"]["finish_reasons"] == ["paused"]
+    for _ in range(2):
+        result = run(config=config(), options=Options(tools=tools, continue_from=to_jsonable(result)))
+    assert result["answers"] == ["At nine."]
+    question = {"role": "user", "content": [text("High water?")]}
+    assert server.requests[1].json()["messages"] == [
+        question,
+        {"role": "assistant", "content": [text("I look."), search, found]},
+    ]
+    assert server.requests[2].json()["messages"] == [
+        question,
+        {"role": "assistant", "content": [text("I look."), search, found, search, found]},
+    ]

@@ -164,7 +164,7 @@ def test_tolerates_incomplete_tool_calls(block, call_id, arguments):
         ("tool_use", "tool_calls"),
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
-        ("pause_turn", "length"),
+        ("pause_turn", "paused"),
         ("refusal", "refusal"),
         ("something_new", None),
         (None, None),
@@ -173,6 +173,15 @@ def test_tolerates_incomplete_tool_calls(block, call_id, arguments):
 def test_tells_how_the_answer_ended(raw, finish):
     reply = decode_body(response(text("x"), stop_reason=raw))
     assert (reply.finish_reason, reply.raw_finish_reason) == (finish, raw)
+
+
+@pytest.mark.parametrize(("code", "is_error"), [(0, False), (1, True), (None, False)])
+def test_knows_code_that_failed_by_its_return_code(code, is_error):
+    use = {"type": "server_tool_use", "id": "srv_1", "name": "bash_code_execution", "input": {}}
+    run = {"type": "bash_code_execution_result", "stdout": "", "stderr": "", "return_code": code, "content": []}
+    result = {"type": "bash_code_execution_tool_result", "tool_use_id": "srv_1", "content": run}
+    (call,) = decode_body(response(use, result)).hosted_calls
+    assert call.is_error is is_error
 
 
 @pytest.mark.parametrize("usage", [None, [], {}, {"input_tokens": "many"}])

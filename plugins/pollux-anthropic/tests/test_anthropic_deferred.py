@@ -33,7 +33,7 @@ from pollux_sync import (
     run_many,
     wait_deferred,
 )
-from pollux_sync.data.request import DeferredBatch
+from pollux_sync.data.jobs import DeferredBatch
 from pollux_sync.testing.server import Answer, Drip, Hang, ResetBeforeBody, ResetInsideBody, ScriptedServer, Truncated
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -71,7 +71,7 @@ def narrow(tmp_path, monkeypatch):
     (tmp_path / "narrow_batches.py").write_text(
         "import attrs\n"
         "from pollux_anthropic import INFO, AnthropicProvider\n"
-        "from pollux_sync.data.provider import DeferredLimits\n"
+        "from pollux_sync.data.rules import DeferredLimits\n"
         "from pollux_sync.hooks.specs import hookimpl\n"
         "class Narrow(AnthropicProvider):\n"
         "    @hookimpl\n"
@@ -749,7 +749,7 @@ SUBMITTING = """
 import resource, sys
 from pathlib import Path
 from pollux_anthropic.jobs import JobHooks
-from pollux_sync.data.request import DeferredBatch
+from pollux_sync.data.jobs import DeferredBatch
 if sys.argv[1] == "sdk":
     from anthropic import Anthropic
     from pollux_anthropic.carrier import AnthropicCarrier

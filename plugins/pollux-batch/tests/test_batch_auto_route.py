@@ -80,6 +80,12 @@ def test_takes_live_calls_where_there_is_not(ask, jobs, settings):
     assert (jobs.submitted, len(jobs.sent)) == ([], 3)
 
 
+def test_asks_live_what_no_job_takes(ask, jobs):
+    items = [*ITEMS, BatchItem("d", options=Options(tools=[{"name": "x"}], tool_choice="none"))]
+    assert ask(items, deadline_s=TWO_DAYS_S).succeeded == 5
+    assert (jobs.submitted, len(jobs.sent)) == ([3], 1)
+
+
 def test_asks_live_what_a_job_does_not_answer(ask, jobs):
     jobs.lost = {0, 1}
     result = ask(deadline_s=TWO_DAYS_S)

@@ -195,6 +195,13 @@ def test_every_command_has_help_with_its_exit_codes(command, capsys):
     assert "exit codes:" in capsys.readouterr().out
 
 
+def test_plan_refuses_what_run_refuses(monkeypatch):
+    monkeypatch.setenv("OPENROUTER_API_KEY", "k")
+    arguments = [argument for argument in RUN if argument != "--mock"]
+    with pytest.raises(ConfigurationError, match="does not take deferred requests"):
+        main(["plan", *arguments, "-p", "openrouter", "-m", "m", "--route", "batch"])
+
+
 def test_plan_counts_and_sends_nothing(capsys):
     assert main(["plan", *RUN]) == 0
     told = capsys.readouterr().out

@@ -2,11 +2,12 @@
 
 import io
 import pickle
+import threading
 
 import pytest
 
 from pollux_batch.data.messages import IncomingAnswer, LaneOpening, OutgoingCall
-from pollux_batch.passing import pack_message, read_message
+from pollux_batch.passing import MessageWriter, pack_message, read_message
 from pollux_sync.data.payloads import InlineText
 from pollux_sync.data.streaming import ServerEvent, StreamedResponse
 from pollux_sync.errors import APIError
@@ -83,3 +84,44 @@ def test_messages_follow_one_another():
 def test_a_message_that_is_cut_off_is_the_end(size):
     with pytest.raises(EOFError):
         read_message(io.BytesIO(pack_message(PLAIN[0])[:size]))
+
+
+class SlowPipe(io.BytesIO):
+    """A pipe whose first write lasts until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = 0
+        self.began, self.goes_on = threading.Event(), threading.Event()
+
+    def write(self, content):
+        self.writes += 1
+        self.began.set()
+        self.goes_on.wait(10)
+        return super().write(content)
+
+
+def test_messages_that_come_while_one_is_written_go_out_together():
+    pipe = SlowPipe()
+    writer = MessageWriter(pipe)
+    first = threading.Thread(target=writer.write, args=(pack_message(PLAIN[0]),))
+    first.start()
+    pipe.began.wait(10)
+    for message in PLAIN[1:]:
+        writer.write(pack_message(message))  # returns: the thread that is writing takes it along
+    pipe.goes_on.set()
+    first.join(10)
+    assert pipe.writes == 2
+    pipe.seek(0)
+    assert [read_message(pipe) for _ in PLAIN] == PLAIN
+
+
+def test_a_failed_write_is_raised_and_stops_no_later_one():
+    class Broken(io.BytesIO):
+        def write(self, content):
+            raise BrokenPipeError
+
+    writer = MessageWriter(Broken())
+    for _ in range(2):
+        with pytest.raises(BrokenPipeError):
+            writer.write(b"abc")

@@ -351,7 +351,7 @@ def run(server, path, let_go):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
-            server.wait_for_requests(20)
+            server.wait_for_requests(20, timeout_s=15.0)  # three interpreters start first
             yield process
         finally:
             let_go.set()

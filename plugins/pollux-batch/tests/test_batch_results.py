@@ -1,3 +1,4 @@
+import json
 import threading
 from decimal import Decimal
 
@@ -5,7 +6,8 @@ import pytest
 
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import Retries, TokenUsage, run_batch, stream_batch
-from pollux_sync import Options
+from pollux_sync import AnswerFile, Citation, Config, HostedCall, Options, Reply
+from pollux_sync.testing import Script
 from pollux_sync.testing.server import Answer
 
 
@@ -114,3 +116,24 @@ def test_journal_has_the_tries_and_the_time_of_an_answer(ask, server, query):
     ((attempts, duration_s),) = query("SELECT attempts, duration_s FROM answers")
     assert attempts == result.results[0].attempts == 2
     assert 0 < duration_s <= result.results[0].duration_s
+
+
+def test_tells_what_the_providers_own_tools_did(path):
+    searched = HostedCall(kind="web_search", name="web_search", id="s1")
+    reply = Reply(
+        text="At nine.",
+        service_tier="flex",
+        citations=(Citation(url="https://a.example", start=0, end=8),),
+        hosted_calls=(searched,),
+        files=(AnswerFile(id="f1"),),
+        artifacts={"citations": ["in its own form"], "container": "c1"},
+    )
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[Script(reply)])
+    (result,) = run_batch(["High water?"], config=config, journal=path).results
+    assert json.loads(json.dumps(result.metadata)) == {
+        "service_tier": "flex",
+        "citations": [{"url": "https://a.example", "start": 0, "end": 8}],
+        "hosted_calls": [{"kind": "web_search", "name": "web_search", "id": "s1", "is_error": False}],
+        "files": [{"id": "f1"}],
+        "container": "c1",
+    }

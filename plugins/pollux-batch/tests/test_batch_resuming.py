@@ -8,7 +8,7 @@ import pytest
 from bulk_service import Renderer, answer
 from pollux_batch import run_batch
 from pollux_batch.errors import DriftError
-from pollux_sync import Config, ConfigurationError, Options, Source, hookimpl
+from pollux_sync import Config, ConfigurationError, Options, RawTool, Source, hookimpl
 from pollux_sync.plugin import HttpResponse
 from pollux_sync.testing.server import Events
 
@@ -206,6 +206,13 @@ def test_reuses_answers_of_drifted_requests_when_told_to(ask, newer, server):
     fill(ask)
     assert ask(PROMPTS, config=newer, on_drift="reuse").summary()["replayed"] == 10
     assert len(server.requests) == 10
+
+
+def test_another_tool_of_the_service_makes_another_question(ask, server):
+    for name in ("browser", "python"):
+        options = Options(tools=[RawTool({"type": name}, provider="local")])
+        assert ask(["p"], options=options).summary()["replayed"] == 0
+    assert len(server.requests) == 2
 
 
 def test_asks_for_more_samples_of_one_prompt(ask, server):

@@ -173,7 +173,32 @@ def test_refuses_headers_of_a_call_which_no_row_has(config, tmp_path):
     assert caught.value.hint == "leave it out, or take route='live' or 'auto'"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(service_tier="default"), "service_tier cannot be deferred"),
+        (Options(implicit_caching=True), "implicit_caching cannot be deferred"),
+        (Options(history=[]), "history cannot be deferred"),
+        (Options(tools=[{"name": "x"}]), "functions cannot be deferred"),
+    ],
+)
+def test_refuses_options_that_no_job_has_before_an_item_is_read(config, tmp_path, options, message):
+    items = iter(ITEMS)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        run_batch(items, config=config, options=options, journal=tmp_path / "a.db", route="batch")
+    assert "route='live'" in caught.value.hint
+    assert [*items] == ITEMS
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_refuses_an_item_with_options_that_no_job_has(config, jobs, tmp_path):
+    item = BatchItem("Who?", options=Options(service_tier="default"))
+    with pytest.raises(ConfigurationError, match="service_tier cannot be deferred"):
+        run_batch([*ITEMS, item], config=config, journal=tmp_path / "a.db", route="batch")
+    assert jobs.submitted == []
+
+
 def test_refuses_a_provider_without_deferred_jobs(tmp_path):
     config = Config(provider="openrouter", model="m", api_key="k")
-    with pytest.raises(ConfigurationError, match="takes no deferred requests"):
+    with pytest.raises(ConfigurationError, match="does not take deferred requests"):
         run_batch(ITEMS, config=config, journal=tmp_path / "a.db", route="batch", limits=Limits())

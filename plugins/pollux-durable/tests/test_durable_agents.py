@@ -1,4 +1,5 @@
 import itertools
+import json
 import threading
 
 import attrs
@@ -6,6 +7,7 @@ import pytest
 
 from pollux_durable import (
     Agent,
+    AgentResult,
     CompactionConfig,
     GuardrailContext,
     GuardrailResult,
@@ -27,7 +29,18 @@ from pollux_durable import (
     workflow,
 )
 from pollux_durable.configuring import find_host
-from pollux_sync import Config, ConfigurationError, Reply, Source, ToolCall, Usage, WebSearch
+from pollux_sync import (
+    AnswerFile,
+    Citation,
+    Config,
+    ConfigurationError,
+    HostedCall,
+    Reply,
+    Source,
+    ToolCall,
+    Usage,
+    WebSearch,
+)
 from pollux_sync.testing import Script, failing
 
 pytestmark = pytest.mark.usefixtures("memory")
@@ -92,6 +105,39 @@ def test_sums_the_usage_of_all_calls():
         attrs.evolve(call(double.id, '{"n": 2}'), usage=usage), Reply(text="4", usage=usage), tools=[double]
     )
     assert agent.run("2 * 2?").usage == {"input_tokens": 6, "output_tokens": 4, "total_tokens": 10}
+
+
+def test_refuses_the_class_of_a_providers_tool():
+    with pytest.raises(ConfigurationError, match="is the class WebSearch"):
+        build("x", tools=[WebSearch])
+
+
+def test_has_what_the_providers_own_tools_did():
+    double, _ = build_tool()
+    searches = [HostedCall(kind="web_search", name="web_search", id=one) for one in ("s1", "s2")]
+    first = attrs.evolve(call(double.id, '{"n": 2}'), hosted_calls=searches[:1], files=(AnswerFile(id="f1"),))
+    cited = Citation(url="https://a.example", start=0, end=2)
+    last = Reply(text="4.", hosted_calls=searches[1:], citations=(cited,))
+    agent, _ = build(first, last, first, last, tools=[double, WebSearch()])
+    result = agent.run("2 * 2?")
+    assert [one["id"] for one in result.hosted_calls] == ["s1", "s2"]
+    assert result.files == ({"id": "f1"},)
+    assert result.citations == ({"url": "https://a.example", "start": 0, "end": 2},)
+    assert AgentResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_names_no_passage_of_a_text_that_a_guardrail_changed():
+    @guardrail
+    def shout(ctx, context):
+        return GuardrailResult.continue_with(modified_content=f"Ah! {context.content}")
+
+    agent, _ = build(Reply(text="4.", citations=(Citation(url="x", start=0, end=2),)), guardrails=shout)
+    assert agent.run("2 * 2?").citations == ({"url": "x"},)
+
+
+def test_reads_results_of_earlier_releases():
+    stored = {"agent_run_id": "r1", "result": "4", "tool_results": [], "total_steps": 1, "usage": {}}
+    assert AgentResult.from_dict(stored) == AgentResult(agent_run_id="r1", result="4", total_steps=1)
 
 
 def test_passes_options_of_a_run_to_the_model():

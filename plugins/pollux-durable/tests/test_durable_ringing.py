@@ -1,6 +1,7 @@
 """The bell of queues: rung for, looked at, ended."""
 
 import threading
+import time
 
 import pytest
 
@@ -108,3 +109,40 @@ def test_longer_wait_of_a_queue_that_another_process_has_taken_is_kept(bell, pat
     thread = bell.wait("queue-worker-mail", timeout=2.5 * FOREVER_S)
     thread.join(0.3)
     assert thread.is_alive()
+
+
+def answer(bell, count):
+    for _ in range(count):
+        bell.bell.note_answer()
+    bell.with_runs.add("mail")
+    bell.bell.ring(["mail"])
+
+
+def test_runs_start_after_answers_that_come_together(bell, patient, monkeypatch):
+    monkeypatch.setattr(ringing, "_TOGETHER_S", 0.5)
+    thread = bell.wait("queue-worker-mail")
+    answer(bell, 2)
+    thread.join(0.2)
+    assert thread.is_alive()
+    thread.join(10)
+    assert thread.ended is False
+
+
+@pytest.mark.parametrize(("count", "longest_s"), [(1, FOREVER_S), (5, 0.0)])
+def test_one_answer_holds_no_run_and_many_do_for_a_limited_time(bell, patient, monkeypatch, count, longest_s):
+    monkeypatch.setattr(ringing, "_LONGEST_HOLD_S", longest_s)
+    answer(bell, count)
+    assert bell.bell._held_until <= time.monotonic()
+    thread = bell.wait("queue-worker-mail")
+    thread.join(10)
+    assert thread.ended is False
+
+
+def test_the_end_ends_a_hold(bell, patient, monkeypatch):
+    monkeypatch.setattr(ringing, "_LONGEST_HOLD_S", FOREVER_S)
+    monkeypatch.setattr(ringing, "_TOGETHER_S", 60.0)
+    thread = bell.wait("queue-worker-mail")
+    answer(bell, 2)
+    bell.stop.set()
+    thread.join(10)
+    assert thread.ended is True

@@ -217,3 +217,37 @@ def test_raises_when_there_is_no_answer(body):
 def test_names_the_tier_that_served(sent, tier):
     reply = decode_body(response(text("x"), usageMetadata=USAGE | {"serviceTier": sent}))
     assert (reply.service_tier, reply.artifacts) == (tier, None)
+
+
+@pytest.mark.parametrize(
+    ("segment", "passage"),
+    [
+        # Bytes of all texts together: an umlaut has two, and thoughts do not count.
+        ({"startIndex": 5, "endIndex": 14}, "über uns"),
+        ({"partIndex": 2, "endIndex": 3}, "uns"),
+        ({"partIndex": 2, "endIndex": 3, "text": "uns."}, "uns."),
+        ({"startIndex": 90, "endIndex": 95, "text": "Tief"}, "Tief"),
+    ],
+)
+def test_finds_the_passage_of_a_citation(segment, passage):
+    metadata = {
+        "groundingChunks": [{"web": {"uri": "https://a.example"}}],
+        "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}],
+    }
+    parts = text("Tief über "), thought("hm"), text("uns.")
+    reply = decode_body(build_response("STOP", *parts, groundingMetadata=metadata))
+    (citation,) = reply.citations
+    assert reply.text[citation.start : citation.end] == passage
+
+
+@pytest.mark.parametrize("segment", [{"endIndex": 4, "text": "Hoch"}, {"partIndex": 7, "endIndex": 4, "text": "Hoch"}])
+def test_names_no_passage_that_the_answer_does_not_have(segment):
+    metadata = {"groundingChunks": [{}], "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}]}
+    (citation,) = decode_body(build_response("STOP", text("Tief"), groundingMetadata=metadata)).citations
+    assert (citation.start, citation.end) == (None, None)
+
+
+def test_counts_repeated_passages_over_all_texts():
+    metadata = {"citationSources": [{"uri": "https://a.example", "startIndex": 5, "endIndex": 14}]}
+    reply = decode_body(build_response("STOP", text("Tief "), text("über uns"), citationMetadata=metadata))
+    assert reply.citations == (Citation(url="https://a.example", start=5, end=13),)

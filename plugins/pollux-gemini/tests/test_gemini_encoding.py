@@ -4,7 +4,7 @@ import pytest
 from gemini_api import KEY
 from pollux_gemini import INFO, url_context
 from pollux_gemini.encoding import encode
-from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, explain, run
+from pollux_sync import CacheHandle, Config, ConfigurationError, Options, Source, SourceError, WebSearch, explain, run
 from pollux_sync.data.handles import Asset
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.request import AssetPart, Call, Conversation, InlinePart, TextPart, Turn, UploadPart, UriPart
@@ -371,6 +371,29 @@ def test_sends_its_own_tools_behind_functions_to_gemini_3():
         [{"functionDeclarations": [{"name": "water"}]}, SEARCH],
         {"functionCallingConfig": {"mode": "AUTO"}, **config},
     )
+
+
+PAGE = url_context("https://a.example")
+WATER = {"name": "water"}
+
+
+@pytest.mark.parametrize(
+    ("model", "capabilities", "sources", "tools", "raw_fields", "is_shown"),
+    [
+        ("gemini-3-pro", {}, [], [WebSearch()], {}, True),
+        ("gemini-2.5-pro", {}, [], [WebSearch()], {}, None),
+        ("gemini-2.5-pro", {"tools": True}, [], [WATER, WebSearch()], {}, True),
+        ("gemini-3-pro", {}, [], [WATER], {"tools": [SEARCH]}, True),
+        ("gemini-3-pro", {}, [PAGE], [WATER], {}, True),
+        ("gemini-3-pro", {}, [], [WATER], {}, None),
+        ("gemini-3-pro", {}, [], [WebSearch()], {"toolConfig": {"includeServerSideToolInvocations": False}}, False),
+    ],
+)
+def test_has_the_answer_show_what_its_own_tools_did(model, capabilities, sources, tools, raw_fields, is_shown):
+    config = offline(model=model, capabilities=capabilities)
+    options = Options(tools=tools, **raw(raw_fields))
+    body = explain("hi", sources=sources, config=config, options=options).requests[0].body
+    assert body.get("toolConfig", {}).get("includeServerSideToolInvocations") is is_shown
 
 
 def test_sends_its_own_tools_behind_that_of_a_page_to_every_model():

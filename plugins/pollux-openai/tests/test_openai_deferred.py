@@ -29,8 +29,8 @@ from pollux_sync import (
     run_many,
     wait_deferred,
 )
-from pollux_sync.data.handles import DeferredJob
-from pollux_sync.data.provider import DeferredLimits
+from pollux_sync.data.jobs import DeferredJob
+from pollux_sync.data.rules import DeferredLimits
 from pollux_sync.testing.server import (
     Answer,
     CloseWithoutAnswer,

@@ -16,7 +16,7 @@ from pollux_sync.testing.server import ScriptedServer
 NARROW = """
 import attrs
 from pollux_openai import INFO, OpenAIProvider
-from pollux_sync.data.provider import DeferredLimits
+from pollux_sync.data.rules import DeferredLimits
 from pollux_sync.hooks.specs import hookimpl
 
 class Narrow(OpenAIProvider):

@@ -6,9 +6,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from pollux_sync.data.result import dump_envelope
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import prepare_plan
+from pollux_sync.engine.preparing import connect_for_files, prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.sending import send_calls
 from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, SourceError, Terminated, build_stop
@@ -91,6 +92,7 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
     outcomes: Sequence[Outcome] = ()
     try:
         with context as (hooks, uploads):
+            connect_for_files(request, hooks)
             plan = plan_calls(request, hooks)
             prepared = prepare_plan(plan, hooks, uploads)
             try:
@@ -124,7 +126,4 @@ def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:
             f"to_jsonable takes the result of a call, got {type(given).__name__}",
             hint="for a stream pass stream.result(); for an Output call its to_jsonable()",
         )
-    # Imported here, with all that an interaction needs: a script that only asks does not pay for it.
-    from pollux_sync.data.output import dump_envelope
-
     return dump_envelope(envelope)

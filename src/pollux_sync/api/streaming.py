@@ -11,7 +11,7 @@ from pollux_sync.api.asking import require_one_source
 from pollux_sync.data.streaming import StreamDone, TextDelta
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
 from pollux_sync.engine.planning import plan_calls
-from pollux_sync.engine.preparing import prepare_plan
+from pollux_sync.engine.preparing import connect_for_files, prepare_plan
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.streaming import ActiveStreams, check_streamable, stream_calls
 from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, Terminated
@@ -103,6 +103,7 @@ def _generate_events(
         yield None
         # The first event may be requested long after the stream was made, when its session is closed.
         check_open()
+        connect_for_files(request, hooks)
         prepared = prepare_plan(plan, hooks, uploads)
         try:
             outcomes = yield from stream_calls(prepared, hooks, active)

@@ -15,7 +15,7 @@ import attrs
 
 from pollux_sync.api.asking import run, run_many
 from pollux_sync.data.checks import check_int
-from pollux_sync.data.hosted import HostedTool
+from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.tool import Tool, convert_result
@@ -89,8 +89,9 @@ def run_tools(
     error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. ``tool_choice`` applies to the
     first request.
 
-    ``usage`` and the counts of ``metrics`` are those of all requests; ``diagnostics["steps"]`` has each request
-    with the tools that ran after it. Raises what `run` raises, with all of that as ``partial_result``.
+    ``usage``, the counts of ``metrics``, ``hosted_calls`` and ``files`` are those of all requests, ``citations`` those
+    of the answer; ``diagnostics["steps"]`` has each request with the tools that ran after it. Raises what `run` raises,
+    with all of that as ``partial_result``.
     """
     loop = build_tool_loop(
         partial(run_many, config=config),
@@ -134,6 +135,8 @@ def _build_tools(tools: Sequence[LoopTool]) -> tuple[Tool, ...]:
     """Return the tools that run here."""
     if not isinstance(tools, list | tuple) or not any(not isinstance(tool, HostedTool) for tool in tools):
         raise ConfigurationError("tools must be a list of at least one function", hint="tools=[get_weather]")
+    for index, tool in enumerate(tools):
+        refuse_class(f"tools[{index}]", tool)
     given = [tool for tool in tools if not isinstance(tool, HostedTool)]
     built = tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in given)
     for tool in built:
@@ -269,7 +272,7 @@ def _build_step(result: ResultEnvelope) -> ToolStep:
 
 
 def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) -> ResultEnvelope:
-    """Return the last result with usage, counts and duration of all steps."""
+    """Return the last result with usage, counts, duration, and what the provider's own tools did, of all steps."""
     usage: dict[str, int] = {}
     for step in steps:
         for name, count in step["usage"].items():
@@ -286,4 +289,12 @@ def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) ->
     diagnostics["steps"] = steps
     total = result.copy()
     total["usage"], total["metrics"], total["diagnostics"] = usage, metrics, diagnostics
+    if calls := _join_records(steps, "hosted_calls"):
+        total["hosted_calls"] = [calls]
+    if files := _join_records(steps, "files"):
+        total["files"] = [files]
     return total
+
+
+def _join_records(steps: Sequence[ToolStep], name: str) -> list[Any]:
+    return [record for step in steps for record in (step["raw_response"] or {}).get(name, ())]

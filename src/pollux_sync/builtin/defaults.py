@@ -38,6 +38,15 @@ class CoreDefaults:
         return Address(base_url=None if config.client is not None else info.resolve_base_url(config.base_url) or None)
 
     @hookimpl(trylast=True)
+    def pollux_connect(self, client: Any) -> bool | None:
+        # Only the core's own client has this method.
+        connect = getattr(client, "connect_early", None)
+        if connect is None:
+            return None
+        connect()
+        return True
+
+    @hookimpl(trylast=True)
     def pollux_close(self, client: Any) -> bool:
         # A provider may open anything as its client; not all of these need closing.
         close = getattr(client, "close", None)

@@ -30,13 +30,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync.builtin.examples import build_example
 from pollux_sync.data.findings import HostedCall
 from pollux_sync.data.handles import Asset, RemoteCache
 from pollux_sync.data.hosted import HOSTED_KINDS
-from pollux_sync.data.jobs import DeferredJob, DeferredRow, JobState
 from pollux_sync.data.mime import OCTET_STREAM
-from pollux_sync.data.models import ModelInfo
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
     TEXT_RULE,
@@ -56,7 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.jobs import DeferredBatch
+    from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
+    from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.request import Call, Turn
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
@@ -328,6 +326,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob:
+        from pollux_sync.data.jobs import DeferredJob
+
         # In bytes a line ends at a line feed alone; text mode would also split at a carriage return.
         with batch.path.open("rb") as lines:
             job = MockJob(batch.mark, {line["id"]: line["body"] for line in map(json.loads, lines)})
@@ -335,6 +335,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: MockStore) -> DeferredJob | None:
+        from pollux_sync.data.jobs import DeferredJob
+
         # By the mark, which the job file has even when the answer with the job's id was lost.
         job_ids = [job_id for job_id, job in client.jobs.items() if job.mark == batch.mark]
         count = batch.request_count
@@ -347,6 +349,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: MockStore) -> JobState:
+        from pollux_sync.data.jobs import JobState
+
         if client.read_job(job.job_id).is_cancelled:
             return JobState(status="cancelled", provider_status="CANCELLED", completed_at=time.time())
         count = job.request_count
@@ -354,6 +358,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: MockStore) -> Iterator[DeferredRow]:
+        from pollux_sync.data.jobs import DeferredRow
+
         stored = client.read_job(job.job_id)
         if stored.is_cancelled:
             return iter(())
@@ -377,6 +383,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_list_models(self) -> list[ModelInfo]:
+        from pollux_sync.data.models import ModelInfo
+
         return [ModelInfo(id="mock", display_name="Mock")]
 
     @hookimpl
@@ -411,13 +419,20 @@ def _build_answer(body: dict[str, Any]) -> dict[str, Any]:
         answer["service_tier"] = "default" if body["service_tier"] == "auto" else body["service_tier"]
     tool = _choose_tool(body)
     if tool is not None:
-        arguments = json.dumps(build_example(tool.get("parameters") or {"type": "object"}))
+        arguments = _write_example(tool.get("parameters") or {"type": "object"})
         answer["tool_calls"] = [{"id": "call_0", "name": tool["name"], "arguments": arguments}]
     elif body.get("schema") is not None:
-        answer["text"] = json.dumps(build_example(body["schema"]))
+        answer["text"] = _write_example(body["schema"])
     else:
         answer["text"] = f"echo: {_read_first_text(body)}"
     return answer
+
+
+def _write_example(schema: dict[str, Any]) -> str:
+    # Imported here: most answers have no schema.
+    from pollux_sync.builtin.examples import build_example
+
+    return json.dumps(build_example(schema))
 
 
 def split_into_words(reply: Reply) -> Iterator[Delta]:

@@ -14,12 +14,10 @@ import attrs
 from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.fields import read_schema
-from pollux_sync.cli.sources import parse_source
 from pollux_sync.cli.terminal import is_stdin_piped, read_stdin, remark_if_slow
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES, Uploads
 from pollux_sync.data.options import CacheTtl, Options, ReasoningSummary, ServiceTier
 from pollux_sync.data.retry import RetryPolicy
-from pollux_sync.data.source import Source
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import MOCK, Config
 from pollux_sync.hooks.environment import read_variable
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from pollux_sync.cli.commands import BuiltInParser
+    from pollux_sync.data.source import Source
 
 PROVIDER_VARIABLE = "POLLUX_SYNC_PROVIDER"
 MODEL_VARIABLE = "POLLUX_SYNC_MODEL"
@@ -80,10 +79,19 @@ def build_question(arguments: Namespace) -> Question:
     config = _build_config(arguments)
     options = _build_options(arguments)
     # Standard input comes last: a mistake elsewhere is reported at once, not after a slow pipe has ended.
-    sources = [parse_source(word) for word in arguments.source]
+    sources = _parse_sources(arguments.source)
     prompts = _list_prompts(arguments)
     sources += _read_piped_source(arguments)
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
+
+
+def _parse_sources(words: Sequence[str]) -> list[Source]:
+    if not words:
+        return []
+    # Imported here and below: many questions have no source.
+    from pollux_sync.cli.sources import parse_source
+
+    return [parse_source(word) for word in words]
 
 
 def parse_arguments(argv: Sequence[str], parser: BuiltInParser | None = None) -> Namespace:
@@ -368,7 +376,11 @@ def _read_piped_source(arguments: Namespace) -> list[Source]:
     # A descriptor that is closed, as some services start a command, brings nothing.
     with suppress(OSError), remark_if_slow("reading standard input to its end; if nothing is piped, add < /dev/null"):
         text = read_stdin()
-    return [Source.from_text(text, identifier="stdin")] if text.strip() else []
+    if not text.strip():
+        return []
+    from pollux_sync.data.source import Source
+
+    return [Source.from_text(text, identifier="stdin")]
 
 
 def _read_lines(path: str) -> list[str]:

@@ -33,11 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(words: list[str]) -> object:
     is_name = [not word.startswith("-") for word in words]
     flags, command = _split(words, is_name.index(True) if any(is_name) else len(words))
-    parser = _build_parser()
-    parser.parse_args(flags)
-    if not command:
-        parser.print_help(sys.stderr)
-        return REFUSED
+    # Built only where it is needed: its help lists all commands.
+    if flags or not command:
+        parser = _build_parser()
+        parser.parse_args(flags)
+        if not command:
+            parser.print_help(sys.stderr)
+            return REFUSED
     if command[0] == _HELP and _HELP not in [name for name, _ in list_commands()]:
         return _dispatch([*command[1:2], "--help"])
     return load_command(command[0])(command[1:])

@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TextIO
 
-from pollux_sync.data.events import CallFinished, PlanBuilt
 from pollux_sync.data.reply import Failure
 from pollux_sync.engine.threads import start_thread
 from pollux_sync.hooks.specs import hookimpl
@@ -59,6 +58,9 @@ class Progress:
     @hookimpl
     def pollux_event(self, event: Event) -> None:
         """Count the calls that ended, and show the count."""
+        # Imported here: without a terminal there is no progress line.
+        from pollux_sync.data.events import CallFinished, PlanBuilt
+
         with self._lock:  # events of different calls come from different threads
             if isinstance(event, PlanBuilt):
                 self._total = len(event.plan.calls)

@@ -37,6 +37,9 @@ _SHAPES = frozenset({"properties", "additionalProperties", "required", "$ref", "
 def check_declaration(name: str, tool: object) -> None:
     """Check the declaration of one tool; ``name`` is its place in the error. Raises ConfigurationError."""
     if callable(tool):
+        from pollux_sync.data.hosted import refuse_class
+
+        refuse_class(name, tool)
         raise ConfigurationError(
             f"{name} is a function, which run() cannot call",
             hint="call run_tools(tools=[...]), or pass Tool.from_function(function).declaration",

@@ -11,7 +11,11 @@ from pollux_sync._values import Value
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
+
+#: The fields of a Reply that hold these values.
+FINDING_FIELDS = ("citations", "hosted_calls", "files")
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False, eq=False, repr=False)
@@ -70,3 +74,17 @@ class AnswerFile(Value):
         content = self.content
         with open(path, "wb") as file:  # noqa: PTH123 - pathlib is not loaded for every answer
             file.write(content)
+
+
+def forget_places(citations: Iterable[Citation] | None) -> tuple[Citation, ...] | None:
+    """Return citations without their places, which a change of the answer's text has made wrong."""
+    return tuple(attrs.evolve(one, start=None, end=None) for one in citations or ()) or None
+
+
+def dump_findings(findings: Iterable[Citation | HostedCall | AnswerFile] | None) -> list[dict[str, Any]]:
+    """Return findings as JSON-ready data, without what is not known."""
+    return [attrs.asdict(one, recurse=False, filter=_is_known) for one in findings or ()]
+
+
+def _is_known(_: object, value: object) -> bool:
+    return value is not None

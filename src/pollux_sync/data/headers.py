@@ -15,7 +15,12 @@ REDACTED = "[REDACTED]"
 #: The names that RFC 9110 allows for a header.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Names of headers whose values are secrets, such as Authorization, X-Api-Key and Cookie.
-_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    # Whole words: X-Tokenizer and X-Monkey hide nothing.
+    r"(?<![a-z])(api|access|auth|o)?(auth|authorization|authentication|key|token|secret|cookie|password|credential)s?"
+    r"(?![a-z])",
+    re.IGNORECASE,
+)
 #: The headers that say where a body ends and what it is, which the client writes itself.
 _BODY_NAMES = frozenset({"content-length", "content-type", "transfer-encoding"})
 #: The headers of a single request that the client or its connection writes. Another Accept would ask for an answer in

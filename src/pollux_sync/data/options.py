@@ -221,9 +221,15 @@ class Options(Value):
 
                 check_declaration(f"tools[{index}]", tool)
         names = [tool["name"] for tool in self.functions]
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        hosted = self.hosted_tools
+        identities = [tool.identity for tool in hosted]
+        repeated = {name for name in names if names.count(name) > 1}
+        # A list is searched: tools with dicts have no hash.
+        repeated |= {type(tool).__name__ for tool in hosted if identities.count(tool.identity) > 1}
         if repeated:
-            raise ConfigurationError(f"tools hold {', '.join(repeated)} more than once", hint="pass each tool once")
+            raise ConfigurationError(
+                f"tools hold {', '.join(sorted(repeated))} more than once", hint="pass each tool once"
+            )
         self._check_tool_choice(names)
 
     def _check_tool_choice(self, names: Sequence[str]) -> None:
@@ -311,7 +317,11 @@ class Options(Value):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts in these options that must not be shown or stored."""
-        return tuple(token for tool in self.hosted_tools if (token := getattr(tool, "token", None)))
+        # Asked for with every call, and most have no tools.
+        if not self.tools:
+            return ()
+        tokens = (getattr(tool, "token", None) for tool in self.hosted_tools)
+        return tuple(token for token in tokens if token not in (None, _HIDDEN))
 
     def hide_secrets(self) -> Options:
         """Return the options with a mark in place of each secret."""
@@ -323,6 +333,15 @@ class Options(Value):
             for tool in self.tools or ()
         ]
         return attrs.evolve(self, tools=tools)
+
+    def read_raw_fields(self, provider: str) -> Mapping[str, Any]:
+        """Return the raw fields for a provider, empty without any."""
+        return (self.provider_options or {}).get(provider) or {}
+
+    def dump_tools(self) -> list[dict[str, Any]]:
+        """Return the tools as JSON-ready data, with a mark in place of each secret."""
+        tools = self.hide_secrets().tools or ()
+        return [tool if isinstance(tool, dict) else {"kind": tool.kind, **dict(tool.iter_set())} for tool in tools]
 
     @property
     def stop_texts(self) -> list[str] | None:

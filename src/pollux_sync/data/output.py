@@ -9,8 +9,8 @@ import attrs
 from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import USAGE_FIELDS, FinishReason, ToolCall, Usage
+from pollux_sync.data.result import dump_envelope
 from pollux_sync.errors import ConfigurationError
-from pollux_sync.schemas import unstructure
 
 if TYPE_CHECKING:
     from pollux_sync.data.envelope import Diagnostics, ErrorDict, Metrics, ResultEnvelope, Status
@@ -22,6 +22,7 @@ _COMPLETIONS: dict[str, CompletionStatus] = {
     "stop": "clean",
     "tool_calls": "clean",
     "length": "truncated",
+    "paused": "truncated",
     "content_filter": "cutoff",
     "refusal": "cutoff",
     "error": "error",
@@ -153,8 +154,3 @@ class Output:
         # An optional list is absent if it holds nothing for any prompt.
         values = cast("dict[str, Any]", self.envelope).get(name)
         return values[0] if values else None
-
-
-def dump_envelope(envelope: ResultEnvelope) -> dict[str, Any]:
-    """Return the envelope as JSON-ready data. Typed answers in ``structured`` become dicts, lists and texts."""
-    return {key: unstructure(value) if key == "structured" else value for key, value in envelope.items()}

@@ -19,7 +19,7 @@ from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 from pollux_sync.schemas.jsontext import ExactFloat
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
+FinishReason = Literal["stop", "length", "paused", "tool_calls", "content_filter", "refusal", "error"]
 #: The artifacts that are content of an answer, by the names that decoders give them. Others are facts about it.
 _CONTENT_ARTIFACTS = frozenset({"items", "blocks", "parts", "images", "audio", "choices", "candidates"})
 
@@ -101,7 +101,8 @@ USAGE_FIELDS = tuple(field.name for field in attrs.fields(Usage))
 class Reply(Storable):
     """A decoded answer.
 
-    ``raw_finish_reason`` is the provider's own word for ``finish_reason``. ``service_tier`` is the tier that served the
+    ``finish_reason`` is "paused" where the service interrupted a long turn of its own tools, so that the answer is
+    incomplete. ``raw_finish_reason`` is the provider's own word for it. ``service_tier`` is the tier that served the
     call, by the names of ``Options.service_tier`` or in a word of the provider's own, such as "batch".
     ``provider_state`` is data that the provider needs again when the conversation continues. ``artifacts`` are extras
     under the provider's names. Both are JSON-ready. ``hosted_calls`` are the tools that the provider ran, ``citations``

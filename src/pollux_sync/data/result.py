@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+# As a module, whose names are loaded on first use: most calls have no schema.
+from pollux_sync import schemas
+
+if TYPE_CHECKING:
+    from pollux_sync.data.envelope import ResultEnvelope
 
 
 class Envelope(dict[str, Any]):
@@ -23,3 +29,8 @@ class Envelope(dict[str, Any]):
     def copy(self) -> Envelope:
         """Return a copy that is an Envelope too."""
         return Envelope(self)
+
+
+def dump_envelope(envelope: ResultEnvelope) -> dict[str, Any]:
+    """Return the envelope as JSON-ready data. Typed answers in ``structured`` become dicts, lists and texts."""
+    return {key: schemas.unstructure(value) if key == "structured" else value for key, value in envelope.items()}

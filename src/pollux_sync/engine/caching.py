@@ -191,7 +191,8 @@ def build_cache_key(request: Request, hooks: Hooks, label: str | None) -> str:
         # A mock keeps its caches in its own client, so those of another one do not exist for it.
         "mock": config.use_mock and id(hooks.client),
         "system_instruction": request.options.system_instruction,
-        "tools": [tool if isinstance(tool, dict) else repr(tool) for tool in request.options.tools or ()],
+        "tools": request.options.dump_tools(),
+        "secrets": [hashlib.sha256(secret.encode()).hexdigest() for secret in request.options.secrets],
         "sources": [[s.mime_type, s.cache_identity_hash(provider=provider)] for s in request.sources],
         # A labelled cache is for others to find; one without a label is its maker's own, to delete at any time.
         "label": label,

@@ -41,4 +41,6 @@ def try_raw(call: Call, hooks: Hooks) -> None:
 
 
 def _encode(call: Call, hooks: Hooks) -> HttpRequest:
+    # Not only where calls are planned: a middleware may have changed the options, and bulk work has its own plans.
+    hooks.hide(call.options.secrets)
     return hooks.encode(fit_call(call, hooks.info.call_id_pattern))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, cast
 
-import attrs
-
+from pollux_sync.data.findings import FINDING_FIELDS, dump_findings
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
 from pollux_sync.data.result import Envelope
 from pollux_sync.engine.conversing import build_state
@@ -35,13 +34,17 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import AnswerFormat
 
 
-#: What the provider's own tools left in an answer.
-_HOSTED_FIELDS = ("citations", "hosted_calls", "files")
 #: The hints for an answer without content, by the finish reasons that explain it.
 _EMPTY_HINTS = {
     "length": "raise max_tokens: they were used up before the answer began, perhaps by thoughts",
+    "paused": "the provider paused before the answer began: go on with Options(continue_from=result)",
     "content_filter": "a filter of the provider stopped the answer: change the prompt or the sources",
     "refusal": "the model refused: change the prompt",
+}
+#: What is said of an answer that does not fit its schema, by the finish reasons that explain it.
+_CUT_NOTES = {
+    "length": " (the answer was cut off: raise max_tokens)",
+    "paused": " (the provider paused before the answer ended: go on with Options(continue_from=result))",
 }
 _EMPTY_HINT = "ask again; diagnostics['raw_responses'] has all that came"
 _KEEP_HINT = ", and Options(on_error='keep') raises no error"
@@ -138,7 +141,10 @@ def build_envelope(prepared: Prepared, outcomes: Sequence[Outcome], *, duration_
         "structured": structured,
         "reasoning": _keep_if_any([reply.reasoning if reply else None for reply in replies]),
         "tool_calls": _build_tool_calls(replies),
-        **{name: _keep_if_any([_list_records(reply, name) for reply in replies]) for name in _HOSTED_FIELDS},
+        **{
+            name: _keep_if_any([dump_findings(getattr(reply, name, None)) for reply in replies])
+            for name in FINDING_FIELDS
+        },
         # A deferred job accounts for every prompt, also when all were answered.
         "errors": errors if any(errors) or options.on_error == "keep" or prepared.plan.is_deferred else None,
         "_conversation_state": states[0] if states else None,
@@ -345,9 +351,8 @@ def _read_answer(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str |
     try:
         return answers.read(reply.text), None
     except AnswerMismatch as mismatch:
-        # The commonest reason, and the one that a user can mend.
-        cut = " (the answer was cut off: raise max_tokens)" if reply.finish_reason == "length" else ""
-        return None, f"{mismatch}{cut}"
+        # The commonest reasons, and those that a user can mend.
+        return None, f"{mismatch}{_CUT_NOTES.get(reply.finish_reason or '', '')}"
 
 
 def _build_raw_response(reply: Reply) -> dict[str, Any]:
@@ -363,19 +368,9 @@ def _build_raw_response(reply: Reply) -> dict[str, Any]:
         "service_tier": reply.service_tier,
         "provider_state": reply.provider_state,
         "artifacts": reply.artifacts,
-        **{name: _list_records(reply, name) or None for name in _HOSTED_FIELDS},
+        **{name: dump_findings(getattr(reply, name)) or None for name in FINDING_FIELDS},
     }
     return {name: value for name, value in raw.items() if value is not None}
-
-
-def _list_records(reply: Reply | None, name: str) -> list[dict[str, Any]]:
-    """Return what a field of a reply holds as dicts, without what is not known."""
-    records = getattr(reply, name, None) or ()
-    return [attrs.asdict(record, recurse=False, filter=_is_known) for record in records]
-
-
-def _is_known(_: object, value: object) -> bool:
-    return value is not None
 
 
 def _keep_if_any(values: list[Any]) -> list[Any] | None:
@@ -454,9 +449,12 @@ def _sum_usage(outcomes: Sequence[Outcome]) -> dict[str, int]:
 def _build_states(prepared: Prepared, replies: Sequence[Reply | None]) -> list[dict[str, Any] | None]:
     """Return the conversation state of each prompt, where the caller opted in or gave tools."""
     options = prepared.plan.request.options
-    # With tools the next step is continue_tool, which needs the state whether or not it was asked for.
+    # With tools the next step is continue_tool, and a paused answer is continued: both need the state whether or not
+    # it was asked for.
     is_wanted = options.wants_conversation or bool(options.functions)
     return [
-        build_state(call, reply, prepared.provider) if reply and (is_wanted or reply.tool_calls) else None
+        build_state(call, reply, prepared.provider)
+        if reply and (is_wanted or reply.tool_calls or reply.finish_reason == "paused")
+        else None
         for call, reply in zip(prepared.plan.calls, replies, strict=False)  # an interrupt leaves no replies
     ]

@@ -12,6 +12,7 @@ import attrs
 from pollux_sync import schemas
 from pollux_sync.data.config import is_mock_account
 from pollux_sync.data.options import NO_OPTIONS, OPTION_TRAITS
+from pollux_sync.data.provider import Problem
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.engine.encoding import try_raw
@@ -19,7 +20,7 @@ from pollux_sync.engine.merging import check_raw
 from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 #: The values that ask every provider for nothing, by option.
 _OFF = {traits.name: traits.off for traits in OPTION_TRAITS}
+_SECRETS_PROBLEM = Problem("the token of a RemoteMCP cannot be deferred: it would be in a file", "call run_many()")
 
 
 def plan_calls(request: Request, hooks: Hooks, *, is_deferred: bool = False, is_dry_run: bool = False) -> Plan:
@@ -142,31 +144,40 @@ def _check_deferrable(request: Request, info: ProviderInfo) -> None:
     options = request.options
     if options.delivery_mode == "deferred":
         raise ConfigurationError("defer() needs no delivery_mode", hint="leave it out")
-    if info.deferred is None:
-        raise ConfigurationError(
-            f"provider {info.name!r} does not take deferred requests", hint="call run_many(), or use another provider"
-        )
+    problem = find_deferral_problem(options, info)
+    if problem is not None:
+        raise ConfigurationError(problem.message, hint=problem.hint)
     if not request.prompts:
         raise ConfigurationError("a deferred job needs at least one prompt", hint="pass prompts=[...]")
-    if options.functions:
-        raise ConfigurationError(
-            "functions cannot be deferred: nobody waits for their results",
-            hint="leave them out, or call run_many(); tools that the provider runs can be deferred",
+
+
+def find_deferral_problem(options: Options, info: ProviderInfo, *, handled: Collection[str] = ()) -> Problem | None:
+    """Return why calls with these options cannot be deferred, None if they can.
+
+    ``handled`` are options that whoever submits the calls honours, although no job can.
+    """
+    if info.deferred is None:
+        return Problem(
+            f"provider {info.name!r} does not take deferred requests", "call run_many(), or use another provider"
         )
-    refuse_secrets(options)
-    for traits in options.iter_set():
-        if "defer" in traits.refused_by:
-            raise ConfigurationError(
-                f"{traits.name} cannot be deferred", hint=f"leave {_name_again(traits.name)} out, or call run_many()"
-            )
+    if options.functions:
+        return Problem(
+            "functions cannot be deferred: nobody waits for their results",
+            "leave them out, or call run_many(); tools that the provider runs can be deferred",
+        )
+    if options.secrets:
+        return _SECRETS_PROBLEM
+    refused = (traits.name for traits in options.iter_set() if "defer" in traits.refused_by)
+    name = next((name for name in refused if name not in handled), None)
+    if name is None:
+        return None
+    return Problem(f"{name} cannot be deferred", f"leave {_name_again(name)} out, or call run_many()")
 
 
 def refuse_secrets(options: Options) -> None:
-    """Raise ConfigurationError for secrets in the options of a deferred job, which is a file at the provider."""
+    """Raise ConfigurationError for secrets in the options of a deferred job."""
     if options.secrets:
-        raise ConfigurationError(
-            "the token of a RemoteMCP cannot be deferred: it would be in a file", hint="call run_many()"
-        )
+        raise ConfigurationError(_SECRETS_PROBLEM.message, hint=_SECRETS_PROBLEM.hint)
 
 
 def _check_cache(request: Request, info: ProviderInfo) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pollux_sync.data.handles import Asset
-    from pollux_sync.data.request import Call, FileKey, Plan
+    from pollux_sync.data.request import Call, FileKey, Plan, Request
     from pollux_sync.engine.delivering import FileStorage
     from pollux_sync.hooks.relay import Hooks
 
@@ -47,6 +47,12 @@ _GRACE_S = 1.0
 STOPPED_S = 2.0
 #: How long to wait for an uploaded file to be processed. A file that takes longer counts as failed.
 _MAX_PROCESSING_S = 300.0
+
+
+def connect_for_files(request: Request, hooks: Hooks) -> None:
+    """Have the client connect, if files are to be read, which takes as long as a handshake."""
+    if any(source.source_type == "file" for source in request.sources):
+        hooks.connect()
 
 
 class PendingUploads:

@@ -64,7 +64,7 @@ def require_options(options: object) -> Options | None:
 
 def require_sources(sources: object, error_type: type[PolluxError]) -> tuple[Source, ...]:
     """Return the sources as a tuple. Raises ``error_type`` for anything but an iterable of Source."""
-    if sources == ():
+    if isinstance(sources, list | tuple) and not sources:
         return ()
     from pollux_sync.data.source import Source
 

@@ -66,8 +66,8 @@ def send_calls(prepared: Prepared, hooks: Hooks, stop: threading.Event | None = 
         map_threads(work, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
     # Answers that arrived are paid for; without this they would be lost with the local list.
     except STOPS as cause:
-        raise build_stop(cause, tuple(_complete_outcomes(outcomes, calls))) from cause
-    return _complete_outcomes(outcomes, calls)
+        raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_interrupted))) from cause
+    return complete_outcomes(outcomes, calls, _build_interrupted)
 
 
 class CallGate:
@@ -146,12 +146,12 @@ def _build_unsent(call: Call, rejection: APIError) -> APIError:
     return error
 
 
-def _complete_outcomes(outcomes: Sequence[Outcome | None], calls: Sequence[Call]) -> list[Outcome]:
+def complete_outcomes(
+    outcomes: Sequence[Outcome | None], calls: Sequence[Call], build_error: Callable[[Call], APIError]
+) -> list[Outcome]:
     """Return the outcomes with a failure in place of each that is missing: after a stop, calls may not have begun."""
-    return [outcome or _build_interrupted(call) for outcome, call in zip(outcomes, calls, strict=True)]
+    return [outcome or Failure(build_error(call)) for outcome, call in zip(outcomes, calls, strict=True)]
 
 
-def _build_interrupted(call: Call) -> Failure:
-    return Failure(
-        APIError("interrupted before the answer arrived", kind="unknown", phase="generate", call_idx=call.index)
-    )
+def _build_interrupted(call: Call) -> APIError:
+    return APIError("interrupted before the answer arrived", kind="unknown", phase="generate", call_idx=call.index)

@@ -31,12 +31,12 @@ from pollux_sync.data.streaming import (
 from pollux_sync.data.texts import replace_surrogates, split_half_character
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.retrying import build_cut_off, build_stream_failure, call_with_retries, extend_ledger, redeliver
-from pollux_sync.engine.sending import CallGate
+from pollux_sync.engine.sending import CallGate, complete_outcomes
 from pollux_sync.engine.threads import STRETCH_S, map_threads, start_thread
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator
 
     from pollux_sync.data.provider import HttpRequest, HttpResponse
     from pollux_sync.data.request import Call, Prepared, Redelivery, Request
@@ -183,17 +183,12 @@ def interleave_calls(calls: tuple[Call, ...], streamer: CallStreamer) -> Generat
         if defects:
             raise defects[0]
     except STOPS as cause:
-        raise build_stop(cause, tuple(_complete_outcomes(outcomes, calls))) from cause
+        raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_abandoned))) from cause
     finally:
         # After the last event this does nothing; after an early exit it breaks the streams off.
         active.end()
         _drain(arriving, reader)
-    return _complete_outcomes(outcomes, calls)
-
-
-def _complete_outcomes(outcomes: Sequence[Outcome | None], calls: Sequence[Call]) -> list[Outcome]:
-    """Return the outcomes with a failure in place of each that is missing: after a stop, calls may not have begun."""
-    return [outcome or Failure(_build_abandoned(call)) for outcome, call in zip(outcomes, calls, strict=True)]
+    return complete_outcomes(outcomes, calls, _build_abandoned)
 
 
 def _take_event(arriving: queue.Queue[StreamEvent | None]) -> StreamEvent | None:

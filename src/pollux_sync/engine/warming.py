@@ -13,7 +13,6 @@ import attrs
 
 from pollux_sync.data.reply import Failure
 from pollux_sync.engine.threads import STRETCH_S
-from pollux_sync.errors import APIError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.reply import Outcome
     from pollux_sync.data.request import Call
 
-#: After so many calls that failed although they were retried, the service is at fault and not their prompts. Each may
-#: have taken as long as a call can: the others wait no longer.
-_MAX_OUTAGES = 3
+#: After so many calls that failed it is hardly their prompts that are at fault. Each may have taken as long as a call
+#: can: the others wait no longer.
+_MAX_FAILURES = 3
 
 
 def number_prefixes(calls: Sequence[Call]) -> Sequence[Call]:
@@ -50,15 +49,11 @@ def _has_prefix(call: Call) -> bool:
     return bool(options.implicit_caching and (call.parts or options.system_instruction or options.tools))
 
 
-def _is_outage(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and isinstance(outcome.error, APIError) and outcome.error.retryable
-
-
 class StartOrder:
     """The numbered calls, in the order in which they may start: an iterator that waits, for one thread at a time.
 
     Of the calls of one prefix the first goes ahead. The others follow when it is answered; if it fails, the next one
-    goes ahead in its place. The other methods may be called in any thread.
+    goes ahead in its place, up to three times. The other methods may be called in any thread.
     """
 
     def __init__(self, calls: Sequence[Call], stop: threading.Event) -> None:
@@ -67,7 +62,7 @@ class StartOrder:
         self._lock = threading.Lock()
         self._ready: SimpleQueue[Call] = SimpleQueue()
         self._held: dict[int | None, deque[Call]] = {}
-        self._outages: Counter[int | None] = Counter()
+        self._failures: Counter[int | None] = Counter()
         for call in calls:
             self._add(call)
 
@@ -82,8 +77,8 @@ class StartOrder:
         """Return the outcome of ``send``, which must `release` the call's prefix when it is cached."""
         outcome = send(call)
         if call.shared_prefix is not None:
-            self._outages[call.shared_prefix] += _is_outage(outcome)
-            end = self._pass_on if self._outages[call.shared_prefix] < _MAX_OUTAGES else self.release
+            self._failures[call.shared_prefix] += isinstance(outcome, Failure)
+            end = self._pass_on if self._failures[call.shared_prefix] < _MAX_FAILURES else self.release
             end(call)
         return outcome
 

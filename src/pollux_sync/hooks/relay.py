@@ -216,6 +216,12 @@ class Hooks:
             self._address = attrs.evolve(address, headers={**address.headers, **self.config.headers})
         return self._address
 
+    def connect(self) -> None:
+        """Have the client connect in the background, unless a plugin may answer calls without it."""
+        if self._calls or len(self._hook.pollux_send.get_hookimpls()) > 1:
+            return
+        self._invoke("pollux_connect", self._hook.pollux_connect, client=self.client)
+
     def borrow(self, client: object) -> None:
         """Let the calls be carried by the client of other hooks, which `close` leaves open."""
         self._client, self._is_borrowed = client, True

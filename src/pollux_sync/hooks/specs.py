@@ -84,6 +84,17 @@ def pollux_address(config: ConfigValues, info: ProviderInfo) -> Address | None:
 
 
 @hookspec(firstresult=True)
+def pollux_connect(client: object) -> bool | None:
+    """Begin to connect to the server, in the background; return True when that has begun.
+
+    Called before the files of a call are read, so that the handshake is over when the request is ready. Return at once,
+    and keep errors to yourself: the request meets them again. Not called where a plugin sends requests or stands around
+    calls, since nothing may have to be sent. The core's default serves the core's own
+    HTTP client.
+    """
+
+
+@hookspec(firstresult=True)
 def pollux_close(client: object) -> bool | None:
     """Close a client that `pollux_open` returned; return True when that is done.
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import time
 from contextlib import suppress
 from socket import SHUT_RDWR
 from ssl import CertificateError, SSLError
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from urllib3 import exceptions
@@ -30,13 +32,20 @@ _MAX_CHUNK_BYTES = 2**63
 _CHUNK_BYTES = 64 * 1024
 #: How far the time-out of a socket may be from what is left. To set it costs a system call.
 _TOLERANCE_S = 0.005
+#: The longest wait at a stretch in the main thread. Python acts on a signal between two of its own steps: one that
+#: comes in the moment before a wait begins would be noticed only at its end.
+_STRETCH_S = 0.5
 
 
-def limit_wait(sock: socket.socket, deadline: float, late: str) -> None:
-    """Let the next wait for a socket end at the deadline. Raises TimeoutError, with the text ``late``, after it."""
+def limit_wait(sock: socket.socket, deadline: float, late: str, *, longest_s: float = math.inf) -> None:
+    """Let the next wait for a socket end at the deadline, or after ``longest_s``.
+
+    Raises TimeoutError, with the text ``late``, after the deadline.
+    """
     left_s = deadline - time.monotonic()
     if left_s <= 0:
         raise TimeoutError(late)
+    left_s = min(left_s, longest_s)
     # Looked at before each wait, since a socket gives every read its whole time-out.
     current_s = sock.gettimeout()
     if current_s is None or abs(current_s - left_s) > _TOLERANCE_S:
@@ -69,8 +78,14 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        limit_wait(self._sock, self.deadline, "the answer did not arrive within the time limit")
-        return self._sock.recv_into(buffer)
+        longest_s = _STRETCH_S if current_thread() is main_thread() else math.inf
+        while True:
+            limit_wait(
+                self._sock, self.deadline, "the answer did not arrive within the time limit", longest_s=longest_s
+            )
+            # The end of a stretch; after the deadline the next turn says so.
+            with suppress(TimeoutError):
+                return self._sock.recv_into(buffer)
 
     def wake(self) -> None:
         """Make a thread that is reading fail at once."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync._values import Value
+from pollux_sync.data.findings import forget_places
 from pollux_sync.data.provider import HttpRequest, Problem
 from pollux_sync.data.reply import FinishReason, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, TextPart, UriPart
@@ -28,6 +29,7 @@ from pollux_sync.wire.usage import read_usage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pollux_sync.data.findings import Citation
     from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
     from pollux_sync.data.payloads import InlineText
@@ -168,7 +170,7 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
 
 def find_spelling_problem(call: Call, provider: str, dialect: ChatDialect = CHAT) -> Problem | None:
     """Return the problem of a raw field that says in another spelling what an option of the call says, or None."""
-    raw_fields = (call.options.provider_options or {}).get(provider) or {}
+    raw_fields = call.options.read_raw_fields(provider)
     # What is written under the same name is merged or refused by the core.
     written = {dialect.max_tokens_field, ".".join(dialect.effort_path)}
     for field, options in _SPELLINGS.items():
@@ -381,9 +383,14 @@ def decode_chat(
         service_tier=read_service_tier(body.get("service_tier")),
         provider_state=_build_provider_state(message, raw_calls) if keeps_state else None,
         artifacts=_collect_artifacts(body, choice, message, parts=parts, choices=others),
-        citations=read_citations(body, message),
+        citations=_place_citations(read_citations(body, message), message.get("content"), text),
         files=read_images(message),
     )
+
+
+def _place_citations(citations: tuple[Citation, ...] | None, content: Any, text: str) -> tuple[Citation, ...] | None:
+    """Return citations without their places where thoughts were cut off the content, in which the server counts."""
+    return forget_places(citations) if isinstance(content, str) and content != text else citations
 
 
 def _read_choices(response: HttpResponse) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from socket import SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo
 from ssl import SSLSocket
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -206,6 +206,7 @@ class ClosingPoolMixin:
         self._connections: WeakSet[Any] = WeakSet()
         self._is_closed = False
         self._lock = Lock()
+        self._early: Thread | None = None
         super().__init__(*args, **kwargs)
 
     def _new_conn(self) -> Any:
@@ -223,11 +224,46 @@ class ClosingPoolMixin:
         headers: Mapping[str, str] = {} if _needs_tunnel(pool) else pool.proxy_headers
         return headers
 
+    def connect_early(self, timeout_s: float) -> None:
+        """Open a connection in the background, unless one is open or being opened."""
+        with self._lock:
+            if self._is_closed or self._early is not None or any(one.sock is not None for one in self._connections):
+                return
+            early = Thread(target=self._open_early, args=(timeout_s,), daemon=True)
+            # Without a thread to spare the request connects itself.
+            with suppress(RuntimeError):
+                early.start()
+                self._early = early
+
+    def _open_early(self, timeout_s: float) -> None:
+        # Whatever fails here fails again for the request that follows, which reports it.
+        with suppress(Exception):
+            connection = self._get_conn()  # type: ignore[attr-defined]
+            connection.timeout = timeout_s
+            try:
+                self._connect(connection)
+            except Exception:  # noqa: BLE001
+                connection.close()
+            # The clock of the request starts with the request.
+            connection.is_new = False
+            self._put_conn(connection)  # type: ignore[attr-defined]
+
+    def _wait_for_early(self, timeout_s: float) -> float:
+        """Wait for a connection that is being opened, unless another request does; return the seconds that are left."""
+        # Without the lock, which every request would take. Two requests that find it both wait, which does no harm.
+        early, self._early = self._early, None
+        if early is None:
+            return timeout_s
+        started = time.monotonic()
+        early.join(timeout_s)
+        return timeout_s - (time.monotonic() - started)
+
     def exchange(self, method: str, outbox: Outbox, body: Iterable[bytes], timeout_s: float) -> Answer:
         """Send a request, whose head is in the outbox, and return its answer with the head read.
 
         Raises StaleConnectionError, another ConnectionError, TimeoutError, or exceptions of urllib3.
         """
+        timeout_s = self._wait_for_early(timeout_s)
         connection = self._get_conn()  # type: ignore[attr-defined]
         n_answers = connection.answer_count
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from email.utils import parsedate_to_datetime
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -344,6 +343,9 @@ def _parse_number(value: str | None) -> float | None:
 
 
 def _parse_date(date: str) -> float | None:
+    # Imported here: few servers write a date.
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):

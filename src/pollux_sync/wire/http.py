@@ -53,6 +53,8 @@ _MIN_POOL = 16
 #: A connection that was closed before the request fails at once. One that fails later may have carried the request to
 #: the server, and sending that again could cost money.
 _STALE_WITHIN_S = 0.5
+#: How long a connection that no request waits for yet may take.
+_MAX_EARLY_S = 10.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Each body has its own.
 _FRAMING = {"content-type", "content-length"}
@@ -156,6 +158,10 @@ class HttpClient:
         finally:
             # A connection whose body was read to its end is in the pool again, and stays open.
             raw.drop()
+
+    def connect_early(self) -> None:
+        """Connect in the background, for a request that is still being prepared: the next one waits for that."""
+        self._pool.connect_early(_MAX_EARLY_S)
 
     def close(self) -> None:
         """Close all connections, also those in use, whose exchanges fail at once."""

@@ -35,8 +35,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    # The service interrupted a long turn of its own tools, so the answer is incomplete.
-    "pause_turn": "length",
+    "pause_turn": "paused",
     "refusal": "refusal",
 }
 _BLANK_LINE = "\n\n"

@@ -90,7 +90,7 @@ def encode(call: Call, dialect: SchemaDialect) -> HttpRequest:
         "temperature": options.temperature,
         "top_p": options.top_p,
         "stop_sequences": options.stop_texts,
-        "tools": _encode_tools(options, dialect),
+        "tools": _encode_tools(call, dialect),
         "mcp_servers": list_mcp_servers(options.hosted_tools),
         "tool_choice": _encode_tool_choice(options),
         "thinking": encode_thinking(call),
@@ -281,9 +281,10 @@ def _encode_output_config(call: Call) -> dict[str, Any]:
     return config
 
 
-def _encode_tools(options: Options, dialect: SchemaDialect) -> list[dict[str, Any]] | None:
-    functions = [_encode_tool(tool, dialect) for tool in options.functions]
-    return functions + [encode_tool(tool) for tool in options.hosted_tools] or None
+def _encode_tools(call: Call, dialect: SchemaDialect) -> list[dict[str, Any]] | None:
+    functions = [_encode_tool(tool, dialect) for tool in call.options.functions]
+    has_schema = call.response_schema is not None
+    return functions + [encode_tool(tool, has_schema=has_schema) for tool in call.options.hosted_tools] or None
 
 
 def _encode_tool(tool: Mapping[str, Any], dialect: SchemaDialect) -> dict[str, Any]:

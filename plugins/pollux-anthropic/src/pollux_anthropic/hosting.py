@@ -33,7 +33,7 @@ _FORMS = {
         {name: (name,) for name in ("allowed_domains", "blocked_domains", "max_uses", "user_location")},
     ),
     "web_fetch": HostedForm(
-        {"type": "web_fetch_20250910", "name": "web_fetch", "citations": {"enabled": True}},
+        {"type": "web_fetch_20250910", "name": "web_fetch"},
         {name: (name,) for name in ("allowed_domains", "blocked_domains", "max_uses", "max_content_tokens")},
     ),
     "code_execution": HostedForm({"type": "code_execution_20250825", "name": "code_execution"}),
@@ -51,11 +51,15 @@ _KINDS = {
 _USES = {"server_tool_use", "mcp_tool_use"}
 
 
-def encode_tool(tool: HostedTool) -> dict[str, Any]:
-    """Return a tool in the form of the API."""
-    if tool.kind != _MCP:
-        return encode_hosted_tool(tool, _FORMS)
-    fields = dict(tool.iter_set())
+def encode_tool(tool: HostedTool, *, has_schema: bool) -> dict[str, Any]:
+    """Return a tool in the form of the API, which refuses citations where the answer has a schema."""
+    if tool.kind == _MCP:
+        return _encode_toolset(dict(tool.iter_set()))
+    encoded = encode_hosted_tool(tool, _FORMS)
+    return encoded | {"citations": {"enabled": True}} if tool.kind == "web_fetch" and not has_schema else encoded
+
+
+def _encode_toolset(fields: dict[str, Any]) -> dict[str, Any]:
     encoded: dict[str, Any] = {"type": "mcp_toolset", "mcp_server_name": fields["name"]}
     if "allowed_tools" in fields:
         enabled = {name: {"enabled": True} for name in fields["allowed_tools"]}
@@ -88,15 +92,19 @@ def read_hosted_calls(blocks: Sequence[Block]) -> tuple[HostedCall, ...] | None:
 
 def _read_call(use: Block, result: Block) -> HostedCall:
     output = result.get("content")
-    is_error = isinstance(output, dict) and str(output.get("type")).endswith("_error")
     return HostedCall(
         kind=_MCP if use["type"] == "mcp_tool_use" else _KINDS.get(use["name"]),
         name=use["name"],
         id=as_text(use.get("id")),
         input=use.get("input"),
         output=output,
-        is_error=is_error or bool(result.get("is_error")),
+        is_error=bool(result.get("is_error")) or (isinstance(output, dict) and _has_failed(output)),
     )
+
+
+def _has_failed(output: Block) -> bool:
+    # Code that ended with an error has a result like any other.
+    return str(output.get("type")).endswith("_error") or output.get("return_code") not in (None, 0)
 
 
 def read_files(blocks: Sequence[Block]) -> tuple[AnswerFile, ...] | None:

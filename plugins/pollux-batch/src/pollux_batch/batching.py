@@ -121,7 +121,9 @@ def open_job(
     path = None if journal is None else _read_path(journal)
     found = None if fleet is None else find_fleet(fleet)
     job: dict[str, Any] = {
-        "settings": check_settings(config, journal=path, route=route, wait=wait, fleet=found, **settings),
+        "settings": check_settings(
+            config, journal=path, options=options, route=route, wait=wait, fleet=found, **settings
+        ),
         "journal": path,
         "parser": parser,
         "is_ordered": ordered,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.settings import BatchSettings, Budget, Limits, Retries, Route, check_choice, check_flag
 from pollux_batch.distributing import pack_config
 from pollux_batch.fleets import find_entry_point
 from pollux_batch.shipping import check_shippable
+from pollux_batch.submitting import check_deferrable
+from pollux_sync import Options, stages
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ def check_settings(
     config: Config,
     *,
     journal: Path | None,
+    options: Options | None = None,
     route: Route = "live",
     wait: bool = True,
     fleet: Fleet | str | None = None,
@@ -56,6 +60,10 @@ def check_settings(
         _check_deferred(checked, journal, "a fleet")
     if route == "batch":
         _check_deferred(checked, journal, "route='batch'")
+        # What are no Options is refused with the first items.
+        if options is None or isinstance(options, Options):
+            with closing(stages.open_hooks(config)) as hooks:
+                check_deferrable(options or Options(), hooks)
     else:
         # With "auto" too: live calls follow what the deferred jobs do not answer.
         _check_files(checked.workers)

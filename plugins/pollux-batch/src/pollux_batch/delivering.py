@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pollux_batch.data.results import WorkItemResult
 from pollux_batch.data.usage import read_usage
+from pollux_sync.data.findings import FINDING_FIELDS, dump_findings
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError, SourceError
 from pollux_sync.plugin import Reply
 from pollux_sync.schemas import AnswerMismatch
@@ -190,11 +191,13 @@ def _describe_reply(reply: Reply) -> dict[str, Any]:
     facts: Mapping[str, Any] = {
         "finish_reason": reply.finish_reason,
         "model": reply.model,
+        "service_tier": reply.service_tier,
         "reasoning": reply.reasoning,
         "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in reply.tool_calls] or None,
-        **(reply.artifacts or {}),
+        **{name: dump_findings(getattr(reply, name)) or None for name in FINDING_FIELDS},
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    # Where an artifact has the name of one of these, it is the same in the provider's form.
+    return {**(reply.artifacts or {}), **{name: value for name, value in facts.items() if value is not None}}
 
 
 def _fail(

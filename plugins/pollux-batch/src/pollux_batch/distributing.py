@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 import attrs
 
 from pollux_batch.data.messages import IncomingAnswer, LaneOpening, OutgoingCall
-from pollux_batch.passing import pack_message, read_message
+from pollux_batch.passing import MessageWriter, pack_message, read_message
 from pollux_batch.sending import READY
 from pollux_sync.errors import APIError, ConfigurationError, PolluxError
 from pollux_sync.plugin import HttpResponse
@@ -65,12 +65,12 @@ class SenderProcess:
         self.has_ended = False
         #: True once it has answered a call.
         self.is_proven = False
-        self._lock = threading.Lock()
         self._numbers = count()
         self._awaited: dict[int, _Awaited] = {}
         self._started = self._await(READY.number)
         self._process = _start_process()
-        self._calls, self._answers = _take_pipes(self._process)
+        calls, self._answers = _take_pipes(self._process)
+        self._calls = MessageWriter(calls)
         self._reader = threading.Thread(target=self._read_answers, name="pollux-batch answers", daemon=True)
         self._reader.start()
 
@@ -122,9 +122,8 @@ class SenderProcess:
 
     def _write(self, number: int, message: LaneOpening | OutgoingCall) -> None:
         content = pack_message(message)
-        with suppress(OSError, ValueError), self._lock:  # closed at the other end, or at this one
+        with suppress(OSError, ValueError):  # closed at the other end, or at this one
             self._calls.write(content)
-            self._calls.flush()
         # Whoever read the answers until its end may have looked before this one waited for any.
         if self.has_ended:
             self._answer(number, build_loss("has ended"))
@@ -156,8 +155,7 @@ class SenderProcess:
         self.has_ended = True
         self._process.kill()
         self._process.wait()
-        with self._lock, suppress(OSError):  # what was not written yet has nobody to read it
-            self._calls.close()
+        self._calls.close()
         self._reader.join()
 
 

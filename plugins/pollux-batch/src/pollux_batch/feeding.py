@@ -363,6 +363,8 @@ def _hash_shared(plan: Plan, source_hashes: Sequence[str]) -> bytes:
     names = {traits.name for traits in options.iter_set()}
     settings: dict[str, Any] = attrs.asdict(options, filter=lambda field, _: field.name in names)
     settings.pop("response_schema", None)
+    # The filter has left nothing of the provider's own tools.
+    settings |= {"tools": options.dump_tools()} if options.tools else {}
     facts = [
         config.provider,
         config.model,

@@ -9,6 +9,9 @@ from __future__ import annotations
 import marshal
 import pickle
 import struct
+import threading
+from collections import deque
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from pollux_batch.data.messages import IncomingAnswer, OutgoingCall
@@ -20,6 +23,34 @@ if TYPE_CHECKING:
 #: How a message is written, and its length in bytes.
 _HEAD = struct.Struct("<cQ")
 _CALL, _ANSWER, _PICKLED = b"c", b"a", b"p"
+
+
+class MessageWriter:
+    """Writes messages to a pipe, from any thread. Those that come while one is being written go out together.
+
+    Each write is a system call that gives up the interpreter, and wakes the reader.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._waiting: deque[bytes] = deque()
+        self._lock = threading.Lock()
+
+    def write(self, content: bytes) -> None:
+        """Write a packed message, or leave it to the thread that is writing. Raises what writing raises."""
+        self._waiting.append(content)
+        # Looked at again after each write: a thread that came meanwhile has left.
+        while self._waiting and self._lock.acquire(blocking=False):
+            try:
+                self._file.write(b"".join([self._waiting.popleft() for _ in range(len(self._waiting))]))
+                self._file.flush()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Close the pipe once nobody writes to it. What was not written yet has nobody to read it."""
+        with self._lock, suppress(OSError):
+            self._file.close()
 
 
 def pack_message(message: Message) -> bytes:

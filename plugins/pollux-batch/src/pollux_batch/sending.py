@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING
 
 from pollux_batch.data.messages import IncomingAnswer, LaneOpening, OutgoingCall
-from pollux_batch.passing import pack_message, read_message
+from pollux_batch.passing import MessageWriter, pack_message, read_message
 from pollux_sync import stages
 from pollux_sync.errors import STOPS, PolluxError, build_api_error
 from pollux_sync.plugin import HttpResponse
@@ -34,7 +34,7 @@ class Sender:
 
     def __init__(self, calls: IO[bytes], answers: IO[bytes]) -> None:
         self._calls = calls
-        self._answers = answers
+        self._answers = MessageWriter(answers)
         self._lock = threading.Lock()
         self._lanes: dict[int, stages.Hooks] = {}
         self._queue: SimpleQueue[OutgoingCall] = SimpleQueue()
@@ -102,9 +102,7 @@ class Sender:
             defect = PolluxError(f"an answer cannot be passed between processes: {type(error).__name__}: {error}")
             content = pack_message(IncomingAnswer(answer.number, defect))
         try:
-            with self._lock:
-                self._answers.write(content)
-                self._answers.flush()
+            self._answers.write(content)
         except OSError:
             # Nobody is left who waits for answers.
             os._exit(1)

@@ -23,6 +23,7 @@ from pollux_sync.data.jobs import JobItem, build_custom_id, is_terminal
 from pollux_sync.data.provider import encode_json
 from pollux_sync.data.reply import Failure
 from pollux_sync.errors import APIError, ConfigurationError, PlanningError, copy_error
+from pollux_sync.plugin import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
     from pollux_batch.journaling import Journal
     from pollux_batch.lanes import Lane
     from pollux_batch.waiting import Latch
+    from pollux_sync import Options
     from pollux_sync.data.request import Call
     from pollux_sync.errors import PolluxError
 
+#: Options that pollux-batch honours itself: headers are looked at call by call, and later live calls mend answers.
+_HANDLED = frozenset({"provider_headers", "schema_repairs"})
 _UNANSWERED = frozenset({"missing", "expired", "cancelled"})
 
 
@@ -212,25 +216,11 @@ class JobSubmitter(Submitter):
 
     def takes(self, work: Work) -> bool:
         """Return whether a work can be submitted: the rows of a job have no headers, and a file would keep secrets."""
-        return not (work.lane.hooks.info.deferred is None or work.extra_headers or work.call.options.secrets)
+        return _find_work_problem(work) is None
 
     def add(self, work: Work) -> None:
-        """Take a work. Raises ConfigurationError for what no job can have: headers of its own, and secrets."""
-        if work.extra_headers:
-            raise ConfigurationError(
-                f"provider_headers cannot be deferred: {', '.join(work.extra_headers)}",
-                hint="leave it out, or take route='live' or 'auto'",
-            )
-        if work.call.options.secrets:
-            raise ConfigurationError(
-                "the token of a RemoteMCP cannot be deferred: it would be in a file",
-                hint="take route='live' or 'auto'",
-            )
-        if not self.takes(work):
-            raise ConfigurationError(
-                f"provider {work.lane.hooks.info.name!r} takes no deferred requests",
-                hint="leave route out, or use another provider",
-            )
+        """Take a work. Raises ConfigurationError for what no job can have, such as headers of its own, and secrets."""
+        _refuse_problem(_find_work_problem(work))
         super().add(work)
 
     def _submit(self, pending: Pending) -> None:
@@ -318,6 +308,28 @@ class JobSubmitter(Submitter):
             custom_id = build_custom_id(index)
             item = JobItem(index=index, custom_id=custom_id, outcome=failure, status="missing")
             yield pending.build_collected(item, _build_rows(pending, item))
+
+
+def check_deferrable(options: Options, hooks: stages.Hooks) -> None:
+    """Raise ConfigurationError for options that no job of the provider can have."""
+    _refuse_problem(_find_problem(options, hooks))
+
+
+def _refuse_problem(problem: Problem | None) -> None:
+    if problem is not None:
+        raise ConfigurationError(problem.message, hint="leave it out, or take route='live' or 'auto'")
+
+
+def _find_work_problem(work: Work) -> Problem | None:
+    if work.extra_headers:
+        return Problem(f"provider_headers cannot be deferred: {', '.join(work.extra_headers)}")
+    # As the caller has written them: with a plan of one call, a provider's own default is implicit caching.
+    options = work.plan.request.options if work.plan else work.call.options
+    return _find_problem(options, work.lane.hooks)
+
+
+def _find_problem(options: Options, hooks: stages.Hooks) -> Problem | None:
+    return stages.find_deferral_problem(options, hooks.info, handled=_HANDLED)
 
 
 def _list_calls(pending: Pending) -> Sequence[Call]:

@@ -22,7 +22,7 @@ from pollux_durable.streaming import AgentStream
 from pollux_durable.tools import DurableTool
 from pollux_sync import Config, Options, Source
 from pollux_sync.data.headers import is_secret
-from pollux_sync.data.hosted import HostedTool
+from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import structure
 
@@ -286,6 +286,7 @@ def _build_item(item: object) -> JsonObject:
 def _check_tool(given: object) -> DurableTool:
     if isinstance(given, DurableTool):
         return given
+    refuse_class("a tool of an agent", given)
     raise ConfigurationError(f"a tool of an agent is {given!r}", hint="mark the function with @tool")
 
 

@@ -392,10 +392,10 @@ class DbosEngine:
             DBOS.launch()
         if read_version("dbos") in _READ_RELEASES:
             tables = _get_dbos_instance()._sys_db  # noqa: SLF001 - what a step calls
-            _ShortWay(tables, StepStatements(self.database, self._schema, _APPLICATION)).take()
+            _StepFunctions(tables, StepStatements(self.database, self._schema, _APPLICATION)).install()
         self._client = self._open_client()
         if read_version("dbos") in _READ_RELEASES and self.database.dialect == "sqlite":
-            _PreparedInserts(self._client._sys_db).take()  # noqa: SLF001 - as above
+            _PreparedInserts(self._client._sys_db).install()  # noqa: SLF001 - as above
         self._client.register_queue(SHARED_QUEUE, worker_concurrency=_WORKER_CONCURRENCY, polling_interval_sec=POLL_S)
         for queue in self._queues.values():
             self._declare_queue(queue)
@@ -588,6 +588,10 @@ class DbosEngine:
         )
         self._bell.ring({queue or SHARED_QUEUE for queue in queues.values()})
 
+    def note_answer(self) -> None:
+        """Note that a run is answered, and that more answers may follow."""
+        self._bell.note_answer()
+
     def _change(self, change: str, condition: str, runs: Sequence[Mapping[str, str]]) -> None:
         """Change rows of runs, all or none."""
         with self.database.transact() as transaction:
@@ -695,7 +699,7 @@ class DbosEngine:
         return self._store.load(result.text) if isinstance(result, _Encoded) else result
 
 
-class _ShortWay:
+class _StepFunctions:
     """Replaces what DBOS does for each step and at the end of each run by statements of ours.
 
     Its own way stays for what is written without an owner, from outside of the run.
@@ -707,7 +711,7 @@ class _ShortWay:
         self._record_their_way = tables.record_operation_result
         self._end_their_way = tables.update_workflow_outcome
 
-    def take(self) -> None:
+    def install(self) -> None:
         """Have the tables use the statements from now on."""
         retry = db_retry(sys_db=self._tables)
         vars(self._tables).update(
@@ -790,7 +794,7 @@ class _PreparedInserts:
         self._tables = tables
         self._prepared: dict[tuple[str, ...], tuple[str, list[str], dict[str, Callable[[Any], Any]]]] = {}
 
-    def take(self) -> None:
+    def install(self) -> None:
         """Have the tables use them from now on."""
         vars(self._tables)["_execute_prepared"] = self.execute
 

@@ -152,6 +152,10 @@ class Engine(Protocol):
         """Have stopped runs go on, each through its queue. Other runs do not change."""
         ...
 
+    def note_answer(self) -> None:
+        """Note that a waiting run is answered from outside, before `resume`: more answers may follow."""
+        ...
+
     def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:
         """Have an ended run go on from a step, whose record and all later ones are dropped.
 

@@ -18,6 +18,7 @@ from pollux_durable.judging import judge_answer
 from pollux_durable.stopping import StopContext
 from pollux_durable.toolrunning import ToolRunner
 from pollux_sync import Options
+from pollux_sync.data.findings import dump_findings, forget_places
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class AgentLoop:
         self._input: Sequence[JsonObject] = payload["input"]
         self._memory = Memory()
         self._answer: Any = None
+        self._citations: tuple[JsonObject, ...] = ()
 
     def run(self) -> AgentResult:
         """Go round until the agent is done; return its result. Raises what ends the run."""
@@ -58,6 +60,9 @@ class AgentLoop:
             tool_results=tuple(result for step in self._run.done for result in step.tool_results),
             total_steps=len(self._run.done),
             usage=self._run.usage,
+            citations=self._citations,
+            hosted_calls=tuple(self._run.hosted_calls),
+            files=tuple(self._run.files),
         )
         self._save_memory()
         if self._run.publisher is not None:
@@ -70,6 +75,7 @@ class AgentLoop:
         answer, verdict = self._ask(number)
         is_typed = answer.answer_format is not None and not verdict.tool_calls
         self._answer = _read_typed(answer) if is_typed else verdict.content
+        self._citations = _dump_citations(verdict, answer.reply)
         self._remember(_build_assistant_turn(verdict, answer.reply))
         results = ToolRunner(self._run, number).run_all(verdict.tool_calls)
         for result in results:
@@ -174,6 +180,11 @@ def _build_assistant_turn(verdict: Verdict, reply: Reply) -> JsonObject:
     if reply.provider_state is not None and (verdict.content, kept) == (reply.text, written):
         turn["provider_state"] = dict(reply.provider_state)
     return turn
+
+
+def _dump_citations(verdict: Verdict, reply: Reply) -> tuple[JsonObject, ...]:
+    is_changed = verdict.content != reply.text
+    return tuple(dump_findings(forget_places(reply.citations) if is_changed else reply.citations))
 
 
 def _read_typed(answer: ModelAnswer) -> Any:

@@ -212,6 +212,9 @@ class MemoryEngine:
                 self._change(execution_id, {"stopped"}, "queued")
         self._begin_queued()
 
+    def note_answer(self) -> None:
+        """Do nothing: runs start at once."""
+
     def rewind(self, execution_id: str, position: int, version: str | None = None) -> None:
         """Have an ended run go on from a step."""
         with self._lock:

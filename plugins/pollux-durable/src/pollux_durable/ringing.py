@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LONGEST_S = 2.0
 #: Rings within this time count as one.
 _TOGETHER_S = 0.05
+#: For so long at most no run is started while answers come one after the other.
+_LONGEST_HOLD_S = 1.5
 _THREAD_PREFIX = "queue-worker-"
 #: The queue of DBOS itself, which nothing here puts runs into.
 _INTERNAL = "_dbos_internal_queue"
@@ -38,6 +40,7 @@ class QueueBell:
         self._seen: dict[str, int] = {}
         self._looked_at: dict[str, float] = {}
         self._pauses_s: dict[str, float] = {}
+        self._answered_at = self._held_until = self._hold_ends = 0.0
 
     def hang(self, stop: threading.Event) -> None:
         """Have the threads wait here that wait for this event."""
@@ -71,6 +74,18 @@ class QueueBell:
                 self._counts[queue] = self._counts.get(queue, 0) + 1
             self._rung.notify_all()
 
+    def note_answer(self) -> None:
+        """Have runs start a moment later if answers come one after the other.
+
+        The runs that they wake would take the interpreter from the thread that answers.
+        """
+        now = time.monotonic()
+        if now - self._answered_at > _TOGETHER_S:
+            self._hold_ends = now + _LONGEST_HOLD_S
+        else:
+            self._held_until = min(now + _TOGETHER_S, self._hold_ends)
+        self._answered_at = now
+
     def _wait_for_runs(self, queue: str, stop: threading.Event) -> None:
         """Return when a queue has runs, or was not looked at for long."""
         until = time.monotonic() + _LONGEST_S
@@ -91,6 +106,8 @@ class QueueBell:
         with self._rung:
             self._rung.wait_for(lambda: stop.is_set() or is_rung(), timeout_s)
             self._rung.wait_for(stop.is_set, self._looked_at.get(queue, 0.0) + _TOGETHER_S - time.monotonic())
+            while not stop.is_set() and (left_s := self._held_until - time.monotonic()) > 0:
+                self._rung.wait(left_s)
             was_rung = is_rung()
             self._seen[queue] = self._counts.get(queue, 0)
             self._looked_at[queue] = time.monotonic()

@@ -58,6 +58,7 @@ def publish_answers(host: Host, step_key: str, answers: Mapping[str, Json]) -> N
     host.events.publish(drafts)
     # Of two that answer at the same time the first counts.
     others = [name for name, topic in topics.items() if host.events.read(topic, limit=1)[0].data != answers[name]]
+    host.engine.note_answer()
     host.wake_waiting_for({draft.topic for draft in drafts})
     if others:
         more = f", as have {len(others) - 1} more" if len(others) > 1 else ""

@@ -137,6 +137,7 @@ INFO = ProviderInfo(
         "implicit_caching": "without a time to live",
         "temperature": "up to 2",
         "stop": "up to 5 texts",
+        "tool_choice": "`required` with a function",
         "response_schema": "before Gemini 3 not beside tools",
         "reasoning_effort": "models that think",
         "reasoning_budget_tokens": "models that think",

@@ -11,7 +11,7 @@ import attrs
 from pollux_gemini.conversing import encode_contents, encode_system_instruction
 from pollux_gemini.hosting import encode_tool
 from pollux_gemini.models import find_facts
-from pollux_gemini.parts import PROVIDER, is_url_context
+from pollux_gemini.parts import PROVIDER, as_object, is_url_context
 from pollux_gemini.thinking import encode_thinking, find_thinking_problem
 from pollux_sync.plugin import AssetPart, HttpRequest, Problem, read_parameters
 
@@ -40,11 +40,14 @@ MANAGED_BY = {
     "generationConfig.thinkingConfig": "Options(reasoning_effort=...) or Options(reasoning_budget_tokens=...), and "
     "Options(reasoning_summary=...) for includeThoughts",
     "toolConfig.functionCallingConfig": "Options(tool_choice=...)",
+    "toolConfig.includeServerSideToolInvocations": "Options(tools=[...])",
 }
 #: The fields that countTokens of Vertex AI takes.
 _VERTEX_COUNT_FIELDS = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 _MAX_TEMPERATURE = 2
 _URL_CONTEXT: Json = {"urlContext": {}}
+#: The field that has the answer show what the service's own tools did.
+_INVOCATIONS = "includeServerSideToolInvocations"
 #: By the published contract, for GenerationConfig.
 _MAX_STOP_TEXTS = 5
 #: The name of a stored file.
@@ -110,6 +113,7 @@ def find_problem(call: Call) -> Problem | None:
         find_thinking_problem(call)
         or _find_raw_tools_problem(call)
         or _find_mixed_tools_problem(call)
+        or _find_choice_problem(call.options)
         or _find_schema_problem(call)
         or _find_file_problem(call)
     )
@@ -128,7 +132,7 @@ def _find_file_problem(call: Call) -> Problem | None:
 
 def _find_raw_tools_problem(call: Call) -> Problem | None:
     """Return the clash between raw tools, which are Gemini's own, and functions: older models take one kind alone."""
-    if not _read_raw_tools(call) or not call.options.tools:
+    if not _read_raw(call, "tools") or not call.options.tools:
         return None
     if _combines_tools(call):
         return None
@@ -152,9 +156,18 @@ def _find_mixed_tools_problem(call: Call) -> Problem | None:
     )
 
 
+def _find_choice_problem(options: Options) -> Problem | None:
+    if options.tool_choice != "required" or options.functions:
+        return None
+    return Problem(
+        "Gemini cannot be made to use a tool of its own: tool_choice 'required' is about functions",
+        "leave tool_choice out, and say in the prompt that the tool is to be used",
+    )
+
+
 def _find_schema_problem(call: Call) -> Problem | None:
     """Return the clash between a response schema and tools, of which older models take one alone."""
-    if call.options.response_schema is None or not (_read_raw_tools(call) or _encode_tools(call)):
+    if call.options.response_schema is None or not (_read_raw(call, "tools") or _encode_tools(call)):
         return None
     if call.capabilities.get("response_schema") or find_facts(call.model).takes_tools_with_schema:
         return None
@@ -164,8 +177,12 @@ def _find_schema_problem(call: Call) -> Problem | None:
     )
 
 
-def _read_raw_tools(call: Call) -> Any:
-    return (call.options.provider_options or {}).get(PROVIDER, {}).get("tools")
+def _read_raw(call: Call, field: str) -> Any:
+    return call.options.read_raw_fields(PROVIDER).get(field)
+
+
+def _reads_pages(call: Call) -> bool:
+    return any(is_url_context(part) for part in call.all_parts)
 
 
 def _encode_generation_config(call: Call) -> Json:
@@ -188,7 +205,7 @@ def _encode_tools(call: Call) -> list[Json]:
     functions = [_encode_function(tool) for tool in call.options.functions]
     hosted = [encode_tool(tool) for tool in call.options.hosted_tools]
     # The pages of the call may be read by a tool that the caller has passed too.
-    reads_urls = any(is_url_context(part) for part in call.all_parts) and _URL_CONTEXT not in hosted
+    reads_urls = _reads_pages(call) and _URL_CONTEXT not in hosted
     return [{"functionDeclarations": functions}] * bool(functions) + hosted + [_URL_CONTEXT] * reads_urls
 
 
@@ -205,10 +222,16 @@ def _encode_function(tool: Mapping[str, Any]) -> Json:
 def _encode_tool_config(call: Call) -> Json:
     calling = _encode_calling_mode(call.options)
     config: Json = {"functionCallingConfig": calling} if calling else {}
-    # The answer shows what the service's own tools did; without it they do not go beside functions.
-    if call.options.hosted_tools and find_facts(call.model).combines_tools:
-        config["includeServerSideToolInvocations"] = True
+    if _INVOCATIONS not in as_object(_read_raw(call, "toolConfig")) and _shows_invocations(call):
+        config[_INVOCATIONS] = True
     return config
+
+
+def _shows_invocations(call: Call) -> bool:
+    """Return whether the answer is to show what the service's own tools did, as it must where functions are beside."""
+    options = call.options
+    is_mixed = bool(options.functions) and bool(_read_raw(call, "tools") or _reads_pages(call))
+    return (bool(options.hosted_tools) or is_mixed) and _combines_tools(call)
 
 
 def _encode_calling_mode(options: Options) -> Json:

@@ -141,29 +141,34 @@ class _Texts:
 
     def __init__(self, parts: list[Json]) -> None:
         self._texts = [as_text(part.get("text")) or "" if not part.get(_THOUGHT) else "" for part in parts]
+        self._answer = "".join(self._texts)
 
-    def find_place(self, number: int, n_bytes: int | None) -> int | None:
-        """Return the place in the answer's text of a byte of one part, None if it is unknown."""
-        if n_bytes is None or number >= len(self._texts):
+    def find_passage(self, segment: Json) -> tuple[int | None, int | None]:
+        """Return the ends of a passage in the answer's text, None where they are unknown."""
+        number = read_count(segment, "partIndex")
+        # Zeros are left out.
+        start = self._find_place(number, read_count(segment, "startIndex") or 0)
+        end = self._find_place(number, read_count(segment, "endIndex"))
+        text = as_text(segment.get("text"))
+        if not text or (start is not None and self._answer[start:end] == text):
+            return start, end
+        # The service miscounts at times.
+        found = self._answer.find(text)
+        return (None, None) if found < 0 else (found, found + len(text))
+
+    def _find_place(self, number: int | None, n_bytes: int | None) -> int | None:
+        """Return the place in the answer of a byte of one part, or of all parts together if the number is None."""
+        if n_bytes is None or (number is not None and number >= len(self._texts)):
             return None
-        before = sum(map(len, self._texts[:number]))
-        return before + len(self._texts[number].encode("utf-8", "replace")[:n_bytes].decode("utf-8", "ignore"))
-
-    def find_first(self) -> int:
-        """Return the number of the first part with text: a passage that names no part is in it."""
-        return next((number for number, text in enumerate(self._texts) if text), 0)
+        before, text = ("", self._answer) if number is None else ("".join(self._texts[:number]), self._texts[number])
+        return len(before) + len(text.encode("utf-8", "replace")[:n_bytes].decode("utf-8", "ignore"))
 
 
 def _iter_grounds(metadata: Json, texts: _Texts) -> Iterator[Citation]:
     chunks = metadata.get("groundingChunks")
     chunks = chunks if isinstance(chunks, list) else []
     for support in read_objects(metadata.get("groundingSupports")):
-        segment = as_object(support.get("segment"))
-        number = read_count(segment, "partIndex")
-        number = texts.find_first() if number is None else number
-        # Zeros are left out.
-        start = texts.find_place(number, read_count(segment, "startIndex") or 0)
-        end = texts.find_place(number, read_count(segment, "endIndex"))
+        start, end = texts.find_passage(as_object(support.get("segment")))
         indexes = support.get("groundingChunkIndices")
         for index in indexes if isinstance(indexes, list) else ():
             if isinstance(index, int) and 0 <= index < len(chunks):
@@ -186,9 +191,5 @@ def _read_chunk(chunk: Json, start: int | None, end: int | None) -> Citation:
 
 def _iter_repeats(candidate: Json, texts: _Texts) -> Iterator[Citation]:
     for source in read_objects(as_object(candidate.get("citationMetadata")).get("citationSources")):
-        first = texts.find_first()
-        yield Citation(
-            url=as_text(source.get("uri")),
-            start=texts.find_place(first, read_count(source, "startIndex") or 0),
-            end=texts.find_place(first, read_count(source, "endIndex")),
-        )
+        start, end = texts.find_passage(source)
+        yield Citation(url=as_text(source.get("uri")), start=start, end=end)

@@ -27,8 +27,7 @@ def mark_shared_prefix(body: Json, call: Call) -> None:
     Requests of one key go to one machine, whose cache they share. The service caches by itself nevertheless; newer
     models do so up to the end of the request, where no other request would find it.
     """
-    raw_fields = (call.options.provider_options or {}).get("openai") or {}
-    if _KEY not in raw_fields:  # the caller's own counts
+    if _KEY not in call.options.read_raw_fields("openai"):  # the caller's own counts
         body[_KEY] = _build_key(call)
     if call.parts and _TAKES_BREAKPOINTS.search(call.model):
         content = body["input"][-1]["content"]

@@ -79,8 +79,7 @@ def find_background_problem(call: Call) -> Problem | None:
 
     Such a call ends with an id, at once, and the answer is made, and billed, when nobody asks for it any more.
     """
-    raw_fields = (call.options.provider_options or {}).get("openai") or {}
-    if not raw_fields.get("background"):
+    if not call.options.read_raw_fields("openai").get("background"):
         return None
     return Problem("background answers are not there when their call ends", "leave background out, or call defer_many")
 

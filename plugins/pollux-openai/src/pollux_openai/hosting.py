@@ -58,7 +58,7 @@ _FAILED = frozenset({"failed", "incomplete"})
 
 def list_inclusions(tools: Sequence[HostedTool]) -> list[str] | None:
     """Return what a request has to ask for, so that the answer shows what the tools did."""
-    return [_INCLUSIONS[tool.kind] for tool in tools if tool.kind in _INCLUSIONS] or None
+    return [*dict.fromkeys(_INCLUSIONS[tool.kind] for tool in tools if tool.kind in _INCLUSIONS)] or None
 
 
 def read_hosted_calls(items: Sequence[Item]) -> tuple[HostedCall, ...] | None:

@@ -44,8 +44,7 @@ def build_provider_state(body: Mapping[str, Any], items: list[Item], call: Call)
 
 
 def _asks_to_store(call: Call) -> bool:
-    raw = (call.options.provider_options or {}).get("openai") or {}
-    return raw.get(_STORE) is not False
+    return call.options.read_raw_fields("openai").get(_STORE) is not False
 
 
 def _has_hidden_items(items: list[Item]) -> bool:

@@ -57,9 +57,8 @@ class Catalogue:
     def find_problem(self, plan: Plan) -> Problem | None:
         """Return the first problem of a plan that its models are known to have, or None."""
         config = plan.request.config
-        raw_fields = (plan.request.options.provider_options or {}).get(config.provider, {})
         # With fallback models another model may answer, which takes what this one does not.
-        if "models" in raw_fields:
+        if "models" in plan.request.options.read_raw_fields(config.provider):
             return None
         models = self._refresh_models(config)
         problems = (problem for call in plan.calls for problem in iter_problems(call, find_facts(call.model, models)))

@@ -69,7 +69,7 @@ def make_plan(arguments: Namespace) -> BatchPlan:
     """Return what `run` would do with these arguments. Raises ConfigurationError."""
     order, settings = build_order(arguments), build_settings(arguments)
     _check_out(arguments, order)
-    checked = check_settings(order.config, journal=Path(order.journal), **settings)
+    checked = check_settings(order.config, journal=Path(order.journal), options=order.options, **settings)
     return plan_batch(
         order.items,
         config=order.config,

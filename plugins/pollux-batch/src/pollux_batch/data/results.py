@@ -31,6 +31,8 @@ class WorkItemResult:
     * ``error``: ``Type: message`` of the failure, None for a success; ``exception`` is the error itself.
     * ``error_category``: the kind of the failure, such as "rate_limit" or "parse_error".
     * ``context``: the item's own object.
+    * ``metadata``: what else is known of the answer, such as ``finish_reason``, ``model``, ``reasoning`` and
+      ``citations``, and the provider's own artifacts; JSON-ready.
     * ``token_usage``: over all tries of this item in this run; empty for an answer that was not paid for now.
     * ``cost``: in US dollars, None where no price is known; 0 for an answer that was not paid for now. A try without an
       answer may be charged for: ``metadata["charged_by_estimate"]`` are its tokens, at the most, and the cost has them.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.data.findings import FINDING_FIELDS
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class AgentStep:
 class AgentResult:
     """The answer of an agent. ``result`` is its text, or a value of the type of ``output_schema``.
 
-    ``usage`` sums the tokens of all its model calls, by the names of `pollux_sync.Usage`.
+    ``usage`` sums the tokens of all its model calls, by the names of `pollux_sync.Usage`. ``hosted_calls`` and
+    ``files`` are what the provider's own tools left in all of them, ``citations`` what they left in the answer, as in
+    the result of `pollux_sync.run`.
     """
 
     agent_run_id: str
@@ -101,6 +104,9 @@ class AgentResult:
     tool_results: tuple[ToolResult, ...] = ()
     total_steps: int = 0
     usage: dict[str, int] = attrs.field(factory=dict)
+    citations: tuple[JsonObject, ...] = ()
+    hosted_calls: tuple[JsonObject, ...] = ()
+    files: tuple[JsonObject, ...] = ()
 
     def to_dict(self) -> JsonObject:
         """Return the JSON form. `from_dict` reads it."""
@@ -110,13 +116,15 @@ class AgentResult:
             "tool_results": [result.to_dict() for result in self.tool_results],
             "total_steps": self.total_steps,
             "usage": self.usage,
+            **{name: [*getattr(self, name)] for name in FINDING_FIELDS},
         }
 
     @classmethod
     def from_dict(cls, data: JsonObject) -> AgentResult:
         """Return the answer of a JSON form; ``result`` keeps its JSON form."""
         results = tuple(ToolResult.from_dict(result) for result in data.get("tool_results") or ())
-        return cls(**{**data, "tool_results": results})
+        findings = {name: tuple(data.get(name) or ()) for name in FINDING_FIELDS}
+        return cls(**{**data, **findings, "tool_results": results})
 
 
 @attrs.frozen(kw_only=True)
