@@ -20,6 +20,7 @@ PACKAGES = (
     "pollux_anthropic",
     "pollux_batch",
     "pollux_cache",
+    "pollux_convert",
     "pollux_cost",
     "pollux_durable",
     "pollux_fallback",

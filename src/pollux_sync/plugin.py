@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         UriPart,
     )
     from pollux_sync.data.rules import CacheLabels, DeferredLimits, InlineLimits, PrefixCaching, ToolNames
-    from pollux_sync.data.source import ProviderHint, Source, SourceType
+    from pollux_sync.data.source import BytesLoader, ProviderHint, Source, SourceType
     from pollux_sync.data.streaming import (
         Delta,
         EventStream,
@@ -228,7 +228,7 @@ _HOMES = {
         "UriPart",
     ),
     "data.rules": ("CacheLabels", "DeferredLimits", "InlineLimits", "PrefixCaching", "ToolNames"),
-    "data.source": ("ProviderHint", "Source", "SourceType"),
+    "data.source": ("BytesLoader", "ProviderHint", "Source", "SourceType"),
     "data.streaming": (
         "Delta",
         "EventStream",
@@ -327,6 +327,7 @@ __all__ = [
     "Attempt",
     "AttemptFailed",
     "ByteStream",
+    "BytesLoader",
     "CacheCreated",
     "CacheError",
     "CacheHandle",

@@ -166,7 +166,7 @@ def _name_sources(request: Request, failures: Sequence[Failure | None]) -> None:
 
 def _find_call_source(request: Request, index: int) -> Source:
     """Return the source of a call with ``per_source``: all prompts ask about the first source, then about the next."""
-    return request.sources[index // len(request.prompts)]
+    return request.sources[request.source_groups[index // len(request.prompts)]][0]
 
 
 def _build_compatibility(status: Status) -> dict[str, Any]:
@@ -318,7 +318,7 @@ def _build_labels(prepared: Prepared) -> list[CallLabel]:
     request = prepared.plan.request
     return [
         {"prompt": index % len(request.prompts), "source": _find_call_source(request, index).identifier}
-        for index in range(len(request.sources) * len(request.prompts))
+        for index in range(len(request.source_groups) * len(request.prompts))
     ]
 
 

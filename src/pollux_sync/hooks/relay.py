@@ -262,14 +262,15 @@ class Hooks:
         """True if a plugin converts sources."""
         return bool(self._hook.pollux_convert.get_hookimpls())
 
-    def convert(self, source: Source) -> Source | None:
-        """Return the source that a plugin has made of one, None if no plugin converts it."""
+    def convert(self, source: Source) -> tuple[Source, ...]:
+        """Return the sources that a plugin has made of one, none if no plugin converts it."""
         from pollux_sync.data.source import Source as SourceType
 
         answer = self._invoke(
             "pollux_convert", self._hook.pollux_convert, source=source, accepted=tuple(self.info.sources)
         )
-        return None if answer is None else self._require_type("pollux_convert", answer, SourceType)
+        several = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
+        return tuple(self._require_type("pollux_convert", one, SourceType) for one in several)
 
     def check_config(self) -> list[Problem]:
         """Return the problems that plugins find in the configuration."""

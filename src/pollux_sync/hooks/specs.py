@@ -104,13 +104,14 @@ def pollux_close(client: object) -> bool | None:
 
 
 @hookspec(firstresult=True)
-def pollux_convert(source: Source, accepted: tuple[SourceRule, ...]) -> Source | None:
-    """Return a source that the provider takes in place of one that it does not take, None if it is none of yours.
+def pollux_convert(source: Source, accepted: tuple[SourceRule, ...]) -> Source | tuple[Source, ...] | None:
+    """Return what the provider gets in place of a source: another one, or several in order; None to leave it.
 
-    Called while a call is planned, before any side effect, for each source that no rule of ``accepted`` matches; these
-    are the provider's `ProviderInfo.sources`. May read the source; sends nothing. Keep the identifier, by which the
-    model and the caller know it. Raise a SourceError for content that cannot be converted. What was converted is in the
-    result's diagnostics, and shown by ``explain``.
+    Called while a call is planned, before any side effect, for each source that no rule of ``accepted`` matches, and
+    for each file that would be sent as text, which may be full of markup; ``accepted`` are the provider's
+    `ProviderInfo.sources`. May read the source; sends nothing. Keep the identifier, by which the model and the caller
+    know it. Raise a SourceError for content that cannot be converted. What was converted is in the result's
+    diagnostics, and shown by ``explain``.
     """
 
 
