@@ -2,7 +2,7 @@
 
 import pytest
 
-from pollux_redact.detecting import DETECTORS, build_detector, replace_passages
+from pollux_redact.detecting import DETECTORS, build_detector, build_name_detector, replace_passages
 from pollux_sync import ConfigurationError
 
 FOUND = {
@@ -48,6 +48,28 @@ def test_does_not_find(text):
 def test_does_not_look_into_what_another_has_replaced():
     detectors = [build_detector("a", r"\d+"), build_detector("b", r"[0-9A-Z]+")]
     assert replace_passages("7 x Y", detectors, lambda name, _: f"<{name}9Z>") == "<A9Z> x <B9Z>"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Ada Morrow's lamp", ["Ada Morrow"]),
+        ("ADA  morrow\nand Ada", ["ADA  morrow", "Ada"]),
+        ("Adam and Canada", []),
+        ("by O'Neil (jr.) himself", ["O'Neil (jr.)"]),
+    ],
+)
+def test_names_are_whole_words_and_the_longest_counts(text, names):
+    found = []
+    detector = build_name_detector(["Ada", "Ada Morrow", "O'Neil (jr.)"])
+    replace_passages(text, [detector], lambda name, value: found.append(value) or name)
+    assert found == names
+
+
+@pytest.mark.parametrize("names", [[""], ["Ada", " "], [3]])
+def test_empty_name_is_refused(names):
+    with pytest.raises(ConfigurationError, match="a name is an empty text"):
+        build_name_detector(names)
 
 
 @pytest.mark.parametrize("size", [10_000, 100_000])

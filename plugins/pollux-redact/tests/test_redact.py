@@ -27,6 +27,7 @@ from pollux_sync import (
     create_cache,
     defer_many,
     explain,
+    hookimpl,
     run,
     run_many,
     run_tools,
@@ -36,6 +37,18 @@ from pollux_sync.hooks.loading import MIDDLEWARE, load
 from pollux_sync.testing import Script
 
 MAIL, PHONE, CARD = "ada@lamp.example", "+49 30 901820", "4111 1111 1111 1111"
+
+
+class CachedCalls:
+    """Keeps the calls whose content a provider is asked to cache."""
+
+    def __init__(self):
+        self.calls = []
+
+    @hookimpl(wrapper=True)
+    def pollux_create_cache(self, call):
+        self.calls.append(call)
+        return (yield)
 
 
 def build_config(redact, *answers, **fields):
@@ -174,6 +187,12 @@ def test_custom_patterns_come_first():
     assert redact.restore(sent) == f"K-123456 has {MAIL}"
 
 
+def test_names_are_not_sent_and_are_back_in_the_answer():
+    config = build_config(Redact(names=["Ada Morrow"]))
+    assert run("Who is Ada Morrow?", config=config)["answers"] == ["Ada Morrow"]
+    assert "Morrow" not in list_sent(config)
+
+
 def test_only_chosen_kinds_are_replaced():
     assert PHONE in Redact(["email"]).redact(f"{MAIL} {PHONE}")
 
@@ -185,10 +204,10 @@ def test_explain_shows_what_would_be_sent(redact):
 
 
 def test_content_of_a_providers_cache_is_redacted(redact):
-    config = build_config(redact, provider="gemini")
-    # The mock keeps the request that it would have cached.
-    handle = create_cache([Source.from_text(f"Letter of {MAIL}")], config=config, ttl_seconds=60)
-    assert handle.name
+    cached = CachedCalls()
+    config = Config(provider="gemini", model="m", use_mock=True, plugins=[cached, redact])
+    create_cache([Source.from_text(f"Letter of {MAIL}")], config=config, ttl_seconds=60)
+    assert [part.text for part in cached.calls[0].parts] == [f"Letter of {redact.redact(MAIL)}"]
 
 
 # Streams
@@ -273,19 +292,20 @@ def test_job_needs_a_file(redact):
         defer_many([f"Who is {MAIL}?"], config=config)
 
 
-def test_job_is_restored_by_another_object(tmp_path):
-    first, second = Redact(path=tmp_path / "vault.sqlite"), Redact(path=tmp_path / "vault.sqlite")
-    config = build_config(first)
+def test_answers_of_a_job_are_restored(tmp_path):
+    redact = Redact(path=tmp_path / "vault.sqlite")
+    config = build_config(redact)
     handle = defer_many([f"Who is {MAIL}?"], config=config)
-    # The mock's jobs belong to one configuration: the object takes the vault of the other one.
-    first._vault = second._vault
     assert collect_deferred(handle, config=config)["answers"] == [MAIL]
-    second.close()
+    assert MAIL not in list_sent(config)
+    redact.close()
 
 
-def test_files_of_one_path_make_equal_placeholders(tmp_path):
+def test_objects_with_one_path_share_placeholders(tmp_path):
     first, second = Redact(path=tmp_path / "vault.sqlite"), Redact(path=tmp_path / "vault.sqlite")
-    assert first.redact(MAIL) == second.redact(MAIL) != Redact().redact(MAIL)
+    placeholder = first.redact(MAIL)
+    assert second.restore(placeholder) == MAIL
+    assert second.redact(MAIL) == placeholder != Redact().redact(MAIL)
     first.close()
     second.close()
 
@@ -315,13 +335,24 @@ def test_threads_share_the_placeholders(tmp_path):
     redact.close()
 
 
-def test_placeholder_that_another_value_has_is_not_used_again(redact):
-    placeholder = redact.redact(MAIL)
-    other = Redact()
-    other._vault._key = redact._vault._key
-    other._vault._values[placeholder] = "someone@else.example"
-    assert other.redact(MAIL) != placeholder
-    assert other.restore(other.redact(MAIL)) == MAIL
+def test_placeholder_that_another_value_has_is_not_used_again(tmp_path):
+    first, second = Redact(path=tmp_path / "vault.sqlite"), Redact(path=tmp_path / "vault.sqlite")
+    placeholder = first.redact(MAIL)
+    with sqlite3.connect(tmp_path / "vault.sqlite") as database:
+        database.execute("UPDATE placeholders SET value = 'someone@else.example'")
+    database.close()
+    other = second.redact(MAIL)
+    assert other != placeholder
+    assert (second.restore(other), second.restore(placeholder)) == (MAIL, "someone@else.example")
+    first.close()
+    second.close()
+
+
+def test_without_a_path_no_file_is_written(tmp_path, monkeypatch, redact):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(f"Who is {MAIL}?", config=build_config(redact))
+    assert list(tmp_path.rglob("*")) == []
 
 
 # Place and settings
@@ -345,9 +376,12 @@ def test_is_enabled_by_its_name(name):
 
 def test_environment_has_the_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("POLLUX_REDACT_KINDS", "phone, email")
+    monkeypatch.setenv("POLLUX_REDACT_NAMES", "Ada Morrow, Verran")
     monkeypatch.setenv("POLLUX_REDACT_PATH", str(tmp_path / "vault.sqlite"))
     redact = Redact()
-    assert CARD in redact.redact(f"{CARD} {MAIL}")
+    redacted = redact.redact(f"{CARD} {MAIL} Ada Morrow of Verran")
+    assert CARD in redacted
+    assert re.findall(r"\[([A-Z]+)_", redacted) == ["EMAIL", "NAME", "NAME"]
     assert (tmp_path / "vault.sqlite").exists()
     redact.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable  # noqa: TC003 - the type of a field
+from collections.abc import Callable, Iterable  # noqa: TC003 - the type of a field
 
 import attrs
 
@@ -73,6 +73,17 @@ def build_detector(name: str, pattern: str) -> Detector:
     if compiled.fullmatch(""):
         raise ConfigurationError(f"the pattern {name!r} matches the empty text", hint="write + in place of *")
     return Detector(label, compiled)
+
+
+def build_name_detector(names: Iterable[str]) -> Detector:
+    """Return the detector of names, in upper or lower case and with any blanks between their words."""
+    given = [names] if isinstance(names, str) else list(names)
+    words = [name.split() if isinstance(name, str) else [] for name in given]
+    if not all(words):
+        raise ConfigurationError("a name is an empty text, or none at all", hint='names=["Ada Morrow", "Morrow"]')
+    # The longest first: "Ada Morrow" is one name, also where "Ada" is another.
+    spelled = sorted((r"\s+".join(map(re.escape, parts)) for parts in words), key=len, reverse=True)
+    return Detector("NAME", re.compile(rf"(?<!\w)(?:{'|'.join(spelled)})(?!\w)", re.IGNORECASE))
 
 
 def replace_passages(text: str, detectors: list[Detector], replace: Callable[[str, str], str]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pollux_redact.detecting import DETECTORS, build_detector, replace_passages
+from pollux_redact.detecting import DETECTORS, build_detector, build_name_detector, replace_passages
 from pollux_redact.restoring import PLACEHOLDER, escape_json, restore_reply, restore_stream
 from pollux_redact.vault import Vault
 from pollux_sync.plugin import ConfigurationError, TextPart, hookimpl, read_variable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
+    from pollux_redact.detecting import Detector
     from pollux_sync.plugin import Call, DeferredJob, Delta, Hooks, Part, Plan, Reply, ToolCall, Turn
 
 _NAME = "redact"
@@ -25,6 +26,8 @@ class Redact:
 
     * ``kinds``: of "email", "iban", "card" and "phone", those to replace. Default: POLLUX_REDACT_KINDS, separated by
       commas, else all.
+    * ``names``: of people, companies or places, found as whole words. Default: POLLUX_REDACT_NAMES,
+      separated by commas.
     * ``patterns``: regular expressions of further data, by a name that stands in the placeholders.
     * ``path``: a file that remembers what placeholders stand for. Default: POLLUX_REDACT_PATH, else only this object
       does. Deferred jobs need the file.
@@ -36,11 +39,13 @@ class Redact:
         self,
         kinds: Iterable[str] | None = None,
         *,
+        names: Iterable[str] | None = None,
         patterns: Mapping[str, str] | None = None,
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         # Those of the user first: they may want a part of what the others would take.
         self._detectors = [build_detector(name, pattern) for name, pattern in (patterns or {}).items()]
+        self._detectors += _build_name_detectors(names)
         self._detectors += [DETECTORS[kind] for kind in _choose_kinds(kinds)]
         self._vault = Vault(path or read_variable("POLLUX_REDACT_PATH"))
 
@@ -135,10 +140,20 @@ def _wants_json(call: Call) -> bool:
     return call.response_schema is not None or call.options.wants_json_object
 
 
+def _build_name_detectors(names: Iterable[str] | None) -> list[Detector]:
+    if names is None:
+        names = _split_list(read_variable("POLLUX_REDACT_NAMES") or "")
+    return [build_name_detector(names)] if names else []
+
+
+def _split_list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _choose_kinds(kinds: Iterable[str] | None) -> list[str]:
     if kinds is None:
         listed = read_variable("POLLUX_REDACT_KINDS")
-        kinds = DETECTORS if listed is None else [kind.strip() for kind in listed.split(",") if kind.strip()]
+        kinds = DETECTORS if listed is None else _split_list(listed)
     chosen = [kinds] if isinstance(kinds, str) else list(kinds)
     unknown = set(chosen) - set(DETECTORS)
     if unknown:
