@@ -94,6 +94,7 @@ if TYPE_CHECKING:
         ToolCallDelta,
         split_into_deltas,
     )
+    from pollux_sync.data.tool import ToolResult
     from pollux_sync.engine.keying import request_key
     from pollux_sync.engine.threads import wait_for
     from pollux_sync.errors import (
@@ -240,6 +241,7 @@ _HOMES = {
         "ToolCallDelta",
         "split_into_deltas",
     ),
+    "data.tool": ("ToolResult",),
     "engine.keying": ("request_key",),
     "engine.threads": ("wait_for",),
     "errors": (
@@ -427,6 +429,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolNames",
+    "ToolResult",
     "Turn",
     "UploadDeleted",
     "UploadPart",

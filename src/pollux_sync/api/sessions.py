@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.api.asking import answer_request, require_one_source
@@ -126,6 +127,7 @@ class Session:
         # With the method of the session, so that all rounds share its client and its uploads.
         loop = build_tool_loop(
             self.run_many,
+            partial(nullcontext, self._hooks),
             tools,
             max_steps=max_steps,
             tool_concurrency=tool_concurrency,

@@ -18,18 +18,21 @@ from pollux_sync.data.checks import check_int
 from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.tool import Tool, convert_result
+from pollux_sync.data.tool import Tool, ToolResult
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, ConfigurationError, build_stop
+from pollux_sync.process import clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from pollux_sync.data.envelope import ResultEnvelope, ToolCallDict, ToolRun, ToolStep
     from pollux_sync.data.options import ToolChoice
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config
+    from pollux_sync.hooks.relay import Hooks
 
 #: What happens when a tool raises: the model gets the error as the tool's result, or the loop ends with it.
 OnToolError: TypeAlias = Literal["tell", "raise"]
@@ -95,6 +98,7 @@ def run_tools(
     """
     loop = build_tool_loop(
         partial(run_many, config=config),
+        partial(clients.lease, config),
         tools,
         max_steps=max_steps,
         tool_concurrency=tool_concurrency,
@@ -105,6 +109,7 @@ def run_tools(
 
 def build_tool_loop(
     ask: Callable[..., ResultEnvelope],
+    lease: Callable[[], AbstractContextManager[Hooks]],
     tools: Sequence[LoopTool],
     *,
     max_steps: int,
@@ -112,6 +117,8 @@ def build_tool_loop(
     on_tool_error: OnToolError,
 ) -> ToolLoop:
     """Build the loop over ``ask``: `run_many` with everything bound except prompt, ``sources`` and ``options``.
+
+    ``lease`` returns a context manager over the hooks, in which the tools run.
 
     Raises ConfigurationError for settings that cannot work.
     """
@@ -123,6 +130,7 @@ def build_tool_loop(
         raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
     return ToolLoop(
         ask=ask,
+        lease=lease,
         tools=built,
         hosted_tools=hosted,
         max_steps=max_steps,
@@ -153,6 +161,7 @@ class ToolLoop:
     """The loop of a model and its tools: ask, run what it calls, send the results, until it answers."""
 
     ask: Callable[..., ResultEnvelope]
+    lease: Callable[[], AbstractContextManager[Hooks]]
     tools: tuple[Tool, ...]
     hosted_tools: tuple[HostedTool, ...]
     max_steps: int
@@ -209,34 +218,42 @@ class ToolLoop:
         """
         runs: list[ToolRun | None] = [None] * len(calls)
         try:
-            map_threads(self._run_tool, calls, self.tool_concurrency, threading.Event(), runs)
+            with self.lease() as hooks:
+                work = partial(self._run_tool, hooks)
+                map_threads(work, calls, self.tool_concurrency, threading.Event(), runs)
         finally:
             ledger += [run for run in runs if run is not None]
         return [_build_result(run) for run in ledger]
 
-    def _run_tool(self, call: ToolCallDict) -> ToolRun:
-        started, is_error = time.monotonic(), False
-        sources: tuple[dict[str, Any], ...] = ()
-        try:
-            asked = ToolCall(call["id"], call["name"], call["arguments"])
-            content, sources = convert_result(self._find_tool(asked.name).invoke(asked.exact_arguments_dict()))
-        except Exception as error:
-            if self.on_tool_error == "raise":
-                raise
-            # Only the class is logged: the message may contain what the tool works on.
-            log.debug("tool %s failed: %s", call["name"], type(error).__name__)
-            content, is_error = f"{type(error).__name__}: {error}", True
+    def _run_tool(self, hooks: Hooks, call: ToolCallDict) -> ToolRun:
+        started = time.monotonic()
+        errors: list[Exception] = []
+        asked = ToolCall(call["id"], call["name"], call["arguments"])
+        result = hooks.call_tool(asked, partial(self._invoke_tool, errors))
+        if errors and self.on_tool_error == "raise":
+            raise errors[-1]
         run: ToolRun = {
             "id": call["id"],
             "name": call["name"],
             "arguments": call["arguments"],
-            "content": content,
-            "is_error": is_error,
+            "content": result.content,
+            "is_error": result.is_error,
             "duration_s": time.monotonic() - started,
         }
-        if sources:
-            run["sources"] = [*sources]
+        if result.sources:
+            run["sources"] = [*result.sources]
         return run
+
+    def _invoke_tool(self, errors: list[Exception], call: ToolCall) -> ToolResult:
+        """Return the result of a tool, also of one that fails: the middleware sees no exceptions. Keep its error."""
+        try:
+            value = self._find_tool(call.name).invoke(call.exact_arguments_dict())
+            return ToolResult.from_value(call, value)
+        except Exception as error:  # noqa: BLE001 - it is the tool's result
+            errors.append(error)
+            # Only the class is logged: the message may contain what the tool works on.
+            log.debug("tool %s failed: %s", call.name, type(error).__name__)
+            return ToolResult(call.id, f"{type(error).__name__}: {error}", is_error=True)
 
     def _find_tool(self, name: str) -> Tool:
         named = {tool.name: tool for tool in self.tools}

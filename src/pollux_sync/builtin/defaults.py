@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
-    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.reply import Reply, ToolCall
     from pollux_sync.data.request import Call, Plan
     from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.data.tool import ToolResult
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
@@ -74,6 +75,10 @@ class CoreDefaults:
 
     @hookimpl(trylast=True)
     def pollux_call_deferred(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
+        return proceed(call)
+
+    @hookimpl(trylast=True)
+    def pollux_call_tool(self, call: ToolCall, proceed: Callable[[ToolCall], ToolResult]) -> ToolResult:
         return proceed(call)
 
     @hookimpl(trylast=True)

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Usage
+    from pollux_sync.data.reply import ToolCall, Usage
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.data.tool import ToolResult
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 #: More than any sentence needs; the body of an error may be text of 2000 characters.
 _MAX_MESSAGE = 500
@@ -185,8 +187,8 @@ class Hooks:
         self._plans, self._rewrites = (
             len(hook.get_hookimpls()) > 1 for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call)
         )
-        self._calls, self._stream_calls, self._deferred_calls = (
-            _list_layers(manager, name) for name in ("pollux_call", "pollux_call_stream", "pollux_call_deferred")
+        self._calls, self._stream_calls, self._deferred_calls, self._tool_calls = (
+            _list_layers(manager, f"pollux_call{kind}") for kind in ("", "_stream", "_deferred", "_tool")
         )
 
     @property
@@ -306,13 +308,21 @@ class Hooks:
         """Return the reply to one call of a deferred job. Raises what ``proceed`` raises."""
         return self._enter_layers(self._deferred_calls, Reply, proceed, hooks=self, job=job)(call)
 
+    def call_tool(self, call: ToolCall, proceed: Callable[[ToolCall], ToolResult]) -> ToolResult:
+        """Return the result of one tool that the model called."""
+        if not self._tool_calls:
+            return proceed(call)
+        from pollux_sync.data.tool import ToolResult
+
+        return self._enter_layers(self._tool_calls, ToolResult, proceed, hooks=self)(call)
+
     def _enter_layers(
-        self, layers: tuple[Any, ...], answer_type: type[T], proceed: Callable[[Call], T], **context: Any
-    ) -> Callable[[Call], T]:
+        self, layers: tuple[Any, ...], answer_type: type[T], proceed: Callable[[C], T], **context: Any
+    ) -> Callable[[C], T]:
         """Return a function that carries out a call inside all layers, the first of them the outermost."""
 
-        def wrap(layer: Any, inner: Callable[[Call], T]) -> Callable[[Call], T]:
-            def carry_out(call: Call) -> T:
+        def wrap(layer: Any, inner: Callable[[C], T]) -> Callable[[C], T]:
+            def carry_out(call: C) -> T:
                 answer = self._invoke(layer.name, layer, call=call, proceed=inner, **context)
                 return self._require_type(layer.name, answer, answer_type, layer)
 

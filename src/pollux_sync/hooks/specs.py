@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
-    from pollux_sync.data.reply import Reply, Usage
+    from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.request import Call, Plan
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.data.tool import ToolResult
     from pollux_sync.errors import Fault
 
 # The name under which pluggy matches a plugin's marks with these specifications.
@@ -181,6 +182,16 @@ def pollux_call_deferred(call: Call, proceed: Callable[[Call], Reply], job: Defe
     As `pollux_call`, when the results of a job are collected: ``proceed`` decodes the row of the call, and raises its
     error. ``call`` is what a handle knows of it: its index, options of the answer and model, but no prompt, parts or
     conversation. Nothing is sent.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call_tool(call: ToolCall, proceed: Callable[[ToolCall], ToolResult], hooks: Any) -> ToolResult | None:
+    """Run one tool that the model called, and return its result.
+
+    As `pollux_call`, for the functions of ``run_tools``, in the thread that runs the tool. ``proceed`` never raises
+    what a tool raises: its result has ``is_error``. Return such a result to refuse a call. An error of our tree ends
+    the loop.
     """
 
 

@@ -77,7 +77,7 @@ def build_detector(name: str, pattern: str) -> Detector:
 
 def build_name_detector(names: Iterable[str]) -> Detector:
     """Return the detector of names, in upper or lower case and with any blanks between their words."""
-    given = [names] if isinstance(names, str) else list(names)
+    given: list[object] = [names] if isinstance(names, str) else [*names]
     words = [name.split() if isinstance(name, str) else [] for name in given]
     if not all(words):
         raise ConfigurationError("a name is an empty text, or none at all", hint='names=["Ada Morrow", "Morrow"]')
