@@ -6,7 +6,6 @@ import os
 import time
 import weakref
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.api.asking import answer_request, require_one_source
@@ -127,7 +126,7 @@ class Session:
         # With the method of the session, so that all rounds share its client and its uploads.
         loop = build_tool_loop(
             self.run_many,
-            partial(nullcontext, self._hooks),
+            lambda: nullcontext(self._hooks),
             tools,
             max_steps=max_steps,
             tool_concurrency=tool_concurrency,
