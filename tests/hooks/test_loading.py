@@ -326,8 +326,8 @@ def test_unknown_provider_is_a_configuration_error():
 
 
 def test_unknown_plugin_is_called_a_plugin():
-    with pytest.raises(PluginLoadError, match="no installed plugin is called 'log'"):
-        load(MIDDLEWARE, "log")
+    with pytest.raises(PluginLoadError, match="no installed plugin is called 'whale'"):
+        load(MIDDLEWARE, "whale")
 
 
 def test_unknown_provider_has_a_hint_to_install_or_pick_one(install):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.api.asking import answer_request, require_one_source
@@ -126,7 +126,11 @@ class Session:
     ) -> ResultEnvelope[T]:
         """As `pollux_sync.run_tools`."""
         loop = build_tool_loop(
-            tools, max_steps=max_steps, tool_concurrency=tool_concurrency, on_tool_error=on_tool_error
+            lambda: nullcontext(self._hooks),
+            tools,
+            max_steps=max_steps,
+            tool_concurrency=tool_concurrency,
+            on_tool_error=on_tool_error,
         )
         # With the method of the session, so that all rounds share its client and its uploads.
         return run_loop(loop, self.run_many, prompt, sources, loop.add_tools(options or self.options, tool_choice))
@@ -147,7 +151,11 @@ class Session:
         from pollux_sync.api.toolstreams import open_loop
 
         loop = build_tool_loop(
-            tools, max_steps=max_steps, tool_concurrency=tool_concurrency, on_tool_error=on_tool_error
+            lambda: nullcontext(self._hooks),
+            tools,
+            max_steps=max_steps,
+            tool_concurrency=tool_concurrency,
+            on_tool_error=on_tool_error,
         )
         first = loop.add_tools(options or self.options, tool_choice)
         return open_loop(loop, self._open_round, prompt, sources, first)

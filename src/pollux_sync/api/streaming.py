@@ -46,8 +46,8 @@ def stream(
     `StreamToolCall`, `StreamUsage`, `StreamFinish`, and `StreamDone` with what `run` would have returned.
     ``config.timeout_s`` bounds the wait for each next event. A failure before the first event is retried like
     that of any call; a later one raises, with the text so far as the error's ``partial_text``.
-    Middleware's `pollux_call` is not called, observers get their events. Raises what `run` raises, partly before
-    the first event is requested.
+    Middleware's `pollux_call_stream` is called in place of `pollux_call`. Raises what `run` raises, partly before the
+    first event is requested.
     """
     return stream_many(prompt, sources=require_one_source(prompt, source), config=config, options=options)
 

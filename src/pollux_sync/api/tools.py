@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
@@ -18,13 +19,15 @@ from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
 from pollux_sync.data.streaming import StreamToolResult
-from pollux_sync.data.tool import Tool, convert_result
+from pollux_sync.data.tool import Tool, ToolResult
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, ConfigurationError, build_stop
+from pollux_sync.process import clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from pollux_sync._typed import T
     from pollux_sync.data.envelope import ResultEnvelope, ToolCallDict, ToolRun, ToolStep
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import StreamEvent
     from pollux_sync.hooks.config import Config
+    from pollux_sync.hooks.relay import Hooks
 
 #: What happens when a tool raises: the model gets the error as the tool's result, or the loop ends with it.
 OnToolError: TypeAlias = Literal["tell", "raise"]
@@ -101,6 +105,7 @@ def run_tools(
     with all of that as ``partial_result``.
     """
     loop = build_tool_loop(
+        partial(clients.lease, config),
         tools,
         max_steps=max_steps,
         tool_concurrency=tool_concurrency,
@@ -135,13 +140,17 @@ def _ask_at_once(ask: Callable[..., ResultEnvelope], *prompt: str | None, **sett
 
 
 def build_tool_loop(
+    lease: Callable[[], AbstractContextManager[Hooks]],
     tools: Sequence[LoopTool],
     *,
     max_steps: int,
     tool_concurrency: int,
     on_tool_error: OnToolError,
 ) -> ToolLoop:
-    """Build the loop. Raises ConfigurationError for settings that cannot work."""
+    """Build the loop; ``lease`` returns a context manager over the hooks, in which the tools run.
+
+    Raises ConfigurationError for settings that cannot work.
+    """
     built = _build_tools(tools)
     hosted = tuple(tool for tool in tools if isinstance(tool, HostedTool))
     check_int("max_steps", max_steps, minimum=1)
@@ -149,6 +158,7 @@ def build_tool_loop(
     if on_tool_error not in ("tell", "raise"):
         raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
     return ToolLoop(
+        lease=lease,
         tools=built,
         hosted_tools=hosted,
         max_steps=max_steps,
@@ -178,6 +188,7 @@ def _build_tools(tools: Sequence[LoopTool]) -> tuple[Tool, ...]:
 class ToolLoop:
     """The loop of a model and its tools: ask, run what it calls, send the results, until it answers."""
 
+    lease: Callable[[], AbstractContextManager[Hooks]]
     tools: tuple[Tool, ...]
     hosted_tools: tuple[HostedTool, ...]
     max_steps: int
@@ -232,34 +243,42 @@ class ToolLoop:
         """
         runs: list[ToolRun | None] = [None] * len(calls)
         try:
-            map_threads(self._run_tool, calls, self.tool_concurrency, threading.Event(), runs)
+            with self.lease() as hooks:
+                work = partial(self._run_tool, hooks)
+                map_threads(work, calls, self.tool_concurrency, threading.Event(), runs)
         finally:
             ledger += [run for run in runs if run is not None]
         return [_build_result(run) for run in ledger]
 
-    def _run_tool(self, call: ToolCallDict) -> ToolRun:
-        started, is_error = time.monotonic(), False
-        sources: tuple[dict[str, Any], ...] = ()
-        try:
-            asked = ToolCall(call["id"], call["name"], call["arguments"])
-            content, sources = convert_result(self._find_tool(asked.name).invoke(asked.exact_arguments_dict()))
-        except Exception as error:
-            if self.on_tool_error == "raise":
-                raise
-            # Only the class is logged: the message may contain what the tool works on.
-            log.debug("tool %s failed: %s", call["name"], type(error).__name__)
-            content, is_error = f"{type(error).__name__}: {error}", True
+    def _run_tool(self, hooks: Hooks, call: ToolCallDict) -> ToolRun:
+        started = time.monotonic()
+        errors: list[Exception] = []
+        asked = ToolCall(call["id"], call["name"], call["arguments"])
+        result = hooks.call_tool(asked, partial(self._invoke_tool, errors))
+        if errors and self.on_tool_error == "raise":
+            raise errors[-1]
         run: ToolRun = {
             "id": call["id"],
             "name": call["name"],
             "arguments": call["arguments"],
-            "content": content,
-            "is_error": is_error,
+            "content": result.content,
+            "is_error": result.is_error,
             "duration_s": time.monotonic() - started,
         }
-        if sources:
-            run["sources"] = [*sources]
+        if result.sources:
+            run["sources"] = [*result.sources]
         return run
+
+    def _invoke_tool(self, errors: list[Exception], call: ToolCall) -> ToolResult:
+        """Return the result of a tool, also of one that fails: the middleware sees no exceptions. Keep its error."""
+        try:
+            value = self._find_tool(call.name).invoke(call.exact_arguments_dict())
+            return ToolResult.from_value(call, value)
+        except Exception as error:  # noqa: BLE001 - it is the tool's result
+            errors.append(error)
+            # Only the class is logged: the message may contain what the tool works on.
+            log.debug("tool %s failed: %s", call.name, type(error).__name__)
+            return ToolResult(call.id, f"{type(error).__name__}: {error}", is_error=True)
 
     def _find_tool(self, name: str) -> Tool:
         named = {tool.name: tool for tool in self.tools}
@@ -282,12 +301,16 @@ def _build_result(run: ToolRun) -> dict[str, Any]:
 
 def _build_step(result: ResultEnvelope) -> ToolStep:
     diagnostics = result["diagnostics"]
-    return {
+    step: ToolStep = {
         "usage": result["usage"],
         "raw_response": diagnostics["raw_responses"][0],
         "attempts": diagnostics["attempts"][0],
         "tool_runs": [],
     }
+    metrics = result["metrics"]
+    if "cost_usd" in metrics:
+        step["cost_usd"] = metrics["cost_usd"]
+    return step
 
 
 def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) -> ResultEnvelope:
@@ -297,6 +320,10 @@ def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) ->
         for name, count in step["usage"].items():
             usage[name] = usage.get(name, 0) + count
     metrics = result["metrics"].copy()
+    costs = [step["cost_usd"] for step in steps if "cost_usd" in step]
+    if costs:
+        metrics["cost_usd"] = math.fsum(costs)
+        metrics["costs_usd"] = [metrics["cost_usd"]]
     metrics["duration_s"] = time.monotonic() - started
     metrics["n_calls"] = len(steps)
     metrics["n_attempts"] = sum(len(step["attempts"]) for step in steps)

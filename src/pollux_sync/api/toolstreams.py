@@ -11,7 +11,7 @@ from pollux_sync.api.tools import build_tool_loop
 from pollux_sync.data.streaming import StreamDone
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.streaming import ActiveStreams
-from pollux_sync.process import open_call_context
+from pollux_sync.process import clients, open_call_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -52,7 +52,13 @@ def stream_tools(
         request = build_request(prompt, sources, config, options)
         return open_stream(request, open_call_context(request.config), time.monotonic(), active=active)
 
-    loop = build_tool_loop(tools, max_steps=max_steps, tool_concurrency=tool_concurrency, on_tool_error=on_tool_error)
+    loop = build_tool_loop(
+        partial(clients.lease, config),
+        tools,
+        max_steps=max_steps,
+        tool_concurrency=tool_concurrency,
+        on_tool_error=on_tool_error,
+    )
     return open_loop(loop, ask, prompt, sources, loop.add_tools(options, tool_choice))
 
 

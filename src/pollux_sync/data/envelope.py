@@ -76,7 +76,8 @@ class Metrics(TypedDict):
     ``duration_s`` is wall time, including the deletion of uploads. ``cache_used`` says that a cache handle was passed.
     ``cache_mode`` is the requested caching: a handle ("persistent"), or implicit caching. ``cache_hit`` says that the
     provider read cached tokens, requested or not; None if the provider does not report it. ``service_tiers`` are the
-    tiers that served the prompts; the key is there if the provider reported any.
+    tiers that served the prompts; the key is there if the provider reported any. ``costs_usd`` are the prices of the
+    answers that a plugin knows, None for others, and ``cost_usd`` is their sum; both are there if one is known.
     """
 
     duration_s: float
@@ -87,6 +88,8 @@ class Metrics(TypedDict):
     cache_hit: bool | None
     finish_reasons: list[str | None]
     service_tiers: NotRequired[list[str | None]]
+    cost_usd: NotRequired[float]
+    costs_usd: NotRequired[list[float | None]]
     deferred: NotRequired[bool]
 
 
@@ -133,9 +136,10 @@ class ToolRun(TypedDict):
 
 
 class ToolStep(TypedDict):
-    """One request of a tool loop, and the tool runs after it."""
+    """One request of a tool loop, and the tool runs after it. ``cost_usd`` is there if the price is known."""
 
     usage: dict[str, int]
+    cost_usd: NotRequired[float]
     raw_response: dict[str, Any] | None
     attempts: list[AttemptDict]
     tool_runs: list[ToolRun]
@@ -190,7 +194,8 @@ class Diagnostics(TypedDict):
     """Details for debugging; ``raw_responses`` and ``attempts`` have one entry per call.
 
     ``schema_errors`` is present with a response schema, ``calls`` with ``per_source``, ``steps`` after `run_tools`,
-    ``conversions`` where a plugin has converted sources, and ``deferred`` for a collected job.
+    ``conversions`` where a plugin has converted sources, and ``deferred`` for a collected job. ``notes`` are those of
+    middleware, by its name, for each call; the key is there if there are any.
     """
 
     raw_responses: list[dict[str, Any] | None]
@@ -198,6 +203,7 @@ class Diagnostics(TypedDict):
     schema_errors: NotRequired[list[str | None]]
     calls: NotRequired[list[CallLabel]]
     conversions: NotRequired[list[ConversionDict]]
+    notes: NotRequired[list[dict[str, Any] | None]]
     steps: NotRequired[list[ToolStep]]
     deferred: NotRequired[DeferredDiagnostics]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 from pollux_sync.data.findings import FINDING_FIELDS, dump_findings
@@ -191,7 +192,16 @@ def _build_metrics(
         "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
     }
     tiers = [reply.service_tier if reply else None for reply in replies]
-    return metrics | {"service_tiers": tiers} if any(tiers) else metrics
+    if any(tiers):
+        metrics["service_tiers"] = tiers
+    costs = [None if reply is None or reply.cost_usd is None else float(reply.cost_usd) for reply in replies]
+    return cast("Metrics", {**metrics, **build_costs(costs)})
+
+
+def build_costs(costs: list[float | None]) -> dict[str, Any]:
+    """Return the metrics of these costs, none if no cost is known."""
+    known = [cost for cost in costs if cost is not None]
+    return {"cost_usd": math.fsum(known), "costs_usd": costs} if known else {}
 
 
 def _build_diagnostics(
@@ -211,6 +221,9 @@ def _build_diagnostics(
         diagnostics["calls"] = _build_labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
+    notes = [dict(outcome.notes) if isinstance(outcome, Reply) and outcome.notes else None for outcome in outcomes]
+    if any(notes):
+        diagnostics["notes"] = notes
     return diagnostics
 
 
@@ -268,8 +281,10 @@ def result_of(envelope: ResultEnvelope[T], index: int) -> ResultEnvelope[T]:
 
 def _pick_metrics(metrics: Mapping[str, Any], index: int) -> dict[str, Any]:
     picked = {name: _pick(value, index) for name, value in metrics.items()}
+    picked.pop("cost_usd", None)
+    costs = build_costs(picked.pop("costs_usd", []))
     # The tiers of others say nothing about an answer without one.
-    return {name: value for name, value in picked.items() if value != [None] or name != "service_tiers"}
+    return {name: value for name, value in picked.items() if value != [None] or name != "service_tiers"} | costs
 
 
 def _pick(value: Any, index: int) -> Any:

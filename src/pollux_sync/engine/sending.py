@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 _FORBIDDEN = 403
 
 
-def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
+def send_calls(prepared: Prepared, hooks: Hooks, stop: threading.Event | None = None) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
     At most ``request_concurrency`` are in flight. Of calls that share a prefix to be cached, one goes ahead. When the
     key is refused or the quota used up, calls that have not started are not sent. On Ctrl-C or sys.exit nothing more
-    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far.
+    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far. ``stop``
+    ends them too.
     """
     # One event for all calls: it ends their waits between attempts.
-    stop = threading.Event()
+    stop = stop or threading.Event()
     hooks.link_stop(stop)
     gate = CallGate(prepared.blocked)
     calls = number_prefixes(prepared.calls)
@@ -55,7 +56,7 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
         refusal = gate.check(call)
         if refusal is not None:
             return refusal
-        outcome = execute_call(call, hooks, ask)
+        outcome = execute_call(call, hooks, ask, stop=stop)
         gate.record(outcome)
         return outcome
 
@@ -103,11 +104,19 @@ class CallGate:
         return is_certain or (error.kind in {"auth", "refused"} and not self._has_answer)
 
 
-def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply], *, is_rewritten: bool = False) -> Outcome:
+def execute_call(
+    call: Call,
+    hooks: Hooks,
+    ask: Callable[[Call], Reply],
+    *,
+    is_rewritten: bool = False,
+    stop: threading.Event | None = None,
+) -> Outcome:
     """Carry out one logical call by ``ask``, inside of rewriting, middleware and events for observers.
 
     ``ask`` may be called several times, or not at all: that is up to the middleware. Its PolluxError is the outcome.
-    ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already.
+    ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already. ``stop`` ends the waits of the
+    middleware.
     """
     # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
@@ -116,7 +125,8 @@ def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply], *, is_r
         hooks.emit(CallStarted(call))
     outcome: Outcome
     try:
-        outcome = hooks.call(call if is_rewritten else hooks.rewrite_call(call), ask)
+        rewritten = call if is_rewritten else hooks.rewrite_call(call)
+        outcome = hooks.call(rewritten, ask, stop or threading.Event()).without_response()
     except PolluxError as error:
         error.call_idx = call.index
         outcome = Failure(error)
