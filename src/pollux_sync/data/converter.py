@@ -165,7 +165,7 @@ def _make_record_reader(cls: Any, converter: Converter) -> Callable[[Any, Any], 
 
 
 def _resolve_types(cls: Any) -> None:
-    """Put the types of the fields in place of their texts, which are there by ``from __future__ import annotations``."""
+    """Put the types of the fields in place of their texts, with which every module of ours writes them."""
     # Named here, since its import would cost every script that stores nothing.
     from decimal import Decimal
 
