@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pollux_sync.api.sessions import Session
     from pollux_sync.api.streaming import Stream, stream, stream_many
     from pollux_sync.api.tools import continue_tool, run_tools
+    from pollux_sync.api.toolstreams import stream_tools
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.explanation import Explanation
     from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         StreamFinish,
         StreamStart,
         StreamToolCall,
+        StreamToolResult,
         StreamUsage,
         TextDelta,
         ToolCallDelta,
@@ -101,6 +103,7 @@ _HOMES = {
     "api.probing": ("check_ready", "list_models"),
     "api.sessions": ("Session",),
     "api.streaming": ("Stream", "stream", "stream_many"),
+    "api.toolstreams": ("stream_tools",),
     "api.tools": ("continue_tool", "run_tools"),
     "data.envelope": ("ResultEnvelope",),
     "data.explanation": ("Explanation",),
@@ -132,6 +135,7 @@ _HOMES = {
         "StreamFinish",
         "StreamStart",
         "StreamToolCall",
+        "StreamToolResult",
         "StreamUsage",
         "TextDelta",
         "ToolCallDelta",
@@ -215,6 +219,7 @@ __all__ = [
     "StreamFinish",
     "StreamStart",
     "StreamToolCall",
+    "StreamToolResult",
     "StreamUsage",
     "Terminated",
     "TextDelta",
@@ -255,6 +260,7 @@ __all__ = [
     "run_tools",
     "stream",
     "stream_many",
+    "stream_tools",
     "to_jsonable",
     "tool_arguments",
     "wait_deferred",

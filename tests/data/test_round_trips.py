@@ -99,7 +99,7 @@ def build_instances(tp):
         return st.lists(build_instances(args[0]), max_size=2).map(tuple)
     if origin in (dict, Mapping):
         return st.dictionaries(build_instances(args[0]), build_instances(args[1]), max_size=3)
-    attrs.resolve_types(tp)
+    attrs.resolve_types(tp, localns={"Decimal": Decimal})
     fields = {field.alias: build_instances(field.type) for field in attrs.fields(tp)}
     return st.builds(tp, **fields | ({"schema_version": st.just(SCHEMA_VERSION)} if "schema_version" in fields else {}))
 

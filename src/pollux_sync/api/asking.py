@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from pollux_sync._typed import T
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.options import Options
     from pollux_sync.data.reply import Outcome
@@ -33,8 +34,8 @@ def run(
     *,
     source: Source | None = None,
     config: Config,
-    options: Options | None = None,
-) -> ResultEnvelope:
+    options: Options[T] | None = None,
+) -> ResultEnvelope[T]:
     """Ask one question, about one source or none; ``result["answers"][0]`` is the answer.
 
     Blocks until the answer is there. Raises ConfigurationError, SourceError or PlanningError before
@@ -66,9 +67,9 @@ def run_many(
     *,
     sources: Iterable[Source] = (),
     config: Config,
-    options: Options | None = None,
+    options: Options[T] | None = None,
     per_source: bool = False,
-) -> ResultEnvelope:
+) -> ResultEnvelope[T]:
     """Ask several questions about the same sources, at most ``config.request_concurrency`` at a time.
 
     Every prompt sees every source, and the answers come in prompt order. With ``per_source`` each prompt is

@@ -18,6 +18,7 @@ from pollux_sync.data.checks import check_int
 from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
+from pollux_sync.data.streaming import StreamToolResult
 from pollux_sync.data.tool import Tool, ToolResult
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
@@ -25,12 +26,14 @@ from pollux_sync.errors import STOPS, ConfigurationError, build_stop
 from pollux_sync.process import clients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from pollux_sync._typed import T
     from pollux_sync.data.envelope import ResultEnvelope, ToolCallDict, ToolRun, ToolStep
     from pollux_sync.data.options import ToolChoice
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import StreamEvent
     from pollux_sync.hooks.config import Config
     from pollux_sync.hooks.relay import Hooks
 
@@ -40,6 +43,9 @@ OnToolError: TypeAlias = Literal["tell", "raise"]
 #: A tool of the loop: one that runs here, or at the provider.
 LoopTool: TypeAlias = "Tool | HostedTool | Callable[..., Any]"
 
+#: One request of the loop: the events of its answer, and its result.
+Round: TypeAlias = "Generator[StreamEvent, None, ResultEnvelope]"
+
 log = logging.getLogger("pollux_sync")
 
 
@@ -48,8 +54,8 @@ def continue_tool(
     tool_results: Sequence[Mapping[str, Any]],
     *,
     config: Config,
-    options: Options | None = None,
-) -> ResultEnvelope:
+    options: Options[T] | None = None,
+) -> ResultEnvelope[T]:
     """Continue after a tool-calling answer with the results ``{"role": "tool", "tool_call_id", "content"}``.
 
     Every call needs one result, with ``"is_error": True`` for a tool that failed. The conversation holds the turns
@@ -61,8 +67,10 @@ def continue_tool(
 
 
 def build_continue_options(
-    continue_from: ResultEnvelope | dict[str, Any], tool_results: Sequence[Mapping[str, Any]], options: Options | None
-) -> Options:
+    continue_from: ResultEnvelope | dict[str, Any],
+    tool_results: Sequence[Mapping[str, Any]],
+    options: Options[T] | None,
+) -> Options[T]:
     """Return the options that `continue_tool` runs with. Raises ConfigurationError as it does."""
     # The caller keeps the envelope and may continue from it twice.
     state = copy.deepcopy(read_state(continue_from))
@@ -77,12 +85,12 @@ def run_tools(
     tools: Sequence[LoopTool],
     sources: Iterable[Source] = (),
     config: Config,
-    options: Options | None = None,
+    options: Options[T] | None = None,
     tool_choice: ToolChoice | None = None,
     max_steps: int = 10,
     tool_concurrency: int = 1,
     on_tool_error: OnToolError = "tell",
-) -> ResultEnvelope:
+) -> ResultEnvelope[T]:
     """Ask, run the tools that the model calls, and repeat until it answers; ``result["answers"][0]`` is the answer.
 
     ``tools`` are typed functions, `Tool`, and tools that the provider runs, such as `WebSearch`.
@@ -97,18 +105,41 @@ def run_tools(
     with all of that as ``partial_result``.
     """
     loop = build_tool_loop(
-        partial(run_many, config=config),
         partial(clients.lease, config),
         tools,
         max_steps=max_steps,
         tool_concurrency=tool_concurrency,
         on_tool_error=on_tool_error,
     )
-    return loop.run(prompt, sources=sources, options=options, tool_choice=tool_choice)
+    return run_loop(loop, partial(run_many, config=config), prompt, sources, loop.add_tools(options, tool_choice))
+
+
+def run_loop(
+    loop: ToolLoop,
+    ask: Callable[..., ResultEnvelope],
+    prompt: str | None,
+    sources: Iterable[Source],
+    options: Options,
+) -> ResultEnvelope:
+    """Run the loop to its end. ``ask`` is `run_many` with all bound except prompt, ``sources`` and ``options``."""
+    rounds = loop.iterate(
+        partial(_ask_at_once, ask), _ask_at_once(ask, prompt, sources=sources, options=options), options
+    )
+    while True:
+        try:
+            next(rounds)
+        except StopIteration as end:
+            result: ResultEnvelope = end.value
+            return result
+
+
+def _ask_at_once(ask: Callable[..., ResultEnvelope], *prompt: str | None, **settings: Any) -> Round:
+    """Ask without a stream: no events, and the result."""
+    yield from ()
+    return ask(*prompt, **settings)
 
 
 def build_tool_loop(
-    ask: Callable[..., ResultEnvelope],
     lease: Callable[[], AbstractContextManager[Hooks]],
     tools: Sequence[LoopTool],
     *,
@@ -116,9 +147,7 @@ def build_tool_loop(
     tool_concurrency: int,
     on_tool_error: OnToolError,
 ) -> ToolLoop:
-    """Build the loop over ``ask``: `run_many` with everything bound except prompt, ``sources`` and ``options``.
-
-    ``lease`` returns a context manager over the hooks, in which the tools run.
+    """Build the loop; ``lease`` returns a context manager over the hooks, in which the tools run.
 
     Raises ConfigurationError for settings that cannot work.
     """
@@ -129,7 +158,6 @@ def build_tool_loop(
     if on_tool_error not in ("tell", "raise"):
         raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
     return ToolLoop(
-        ask=ask,
         lease=lease,
         tools=built,
         hosted_tools=hosted,
@@ -160,7 +188,6 @@ def _build_tools(tools: Sequence[LoopTool]) -> tuple[Tool, ...]:
 class ToolLoop:
     """The loop of a model and its tools: ask, run what it calls, send the results, until it answers."""
 
-    ask: Callable[..., ResultEnvelope]
     lease: Callable[[], AbstractContextManager[Hooks]]
     tools: tuple[Tool, ...]
     hosted_tools: tuple[HostedTool, ...]
@@ -168,27 +195,23 @@ class ToolLoop:
     tool_concurrency: int
     on_tool_error: OnToolError
 
-    def run(
-        self,
-        prompt: str | None,
-        *,
-        sources: Iterable[Source],
-        options: Options | None,
-        tool_choice: ToolChoice | None,
-    ) -> ResultEnvelope:
-        """Run the loop to its end and return the last result with the sums of all steps. See `run_tools`."""
+    def iterate(self, ask: Callable[..., Round], opening: Round, first: Options) -> Round:
+        """Yield the events of all rounds; return the last result with the sums of all steps. See `run_tools`.
+
+        ``opening`` asks the first time, with the options ``first``; ``ask`` later, with ``options`` alone.
+        """
         started = time.monotonic()
-        first = self._build_options(options or NO_OPTIONS, tool_choice)
-        result = self.ask(prompt, sources=sources, options=first)
+        result = yield from opening
         steps = [_build_step(result)]
         # A forced tool_choice on every round would never let the model answer.
         later = attrs.evolve(first, tool_choice=None, history=None, continue_from=None)
         try:
             while (calls := _read_calls(result)) and len(steps) <= self.max_steps:
                 results = self._run_tools(calls, steps[-1]["tool_runs"])
+                yield from map(StreamToolResult, steps[-1]["tool_runs"])
                 # The last round forbids calls but keeps the tools declared: providers refuse tool turns without them.
                 choice = attrs.evolve(later, tool_choice="none") if len(steps) == self.max_steps else later
-                result = self.ask(options=build_continue_options(result, results, choice))
+                result = yield from ask(options=build_continue_options(result, results, choice))
                 steps.append(_build_step(result))
         # Also that of a round in flight, which knows its outcomes: its own partial result lacks the rounds before it.
         except STOPS as cause:
@@ -201,7 +224,9 @@ class ToolLoop:
             raise
         return _sum_steps(result, steps, started)
 
-    def _build_options(self, options: Options, tool_choice: ToolChoice | None) -> Options:
+    def add_tools(self, options: Options | None, tool_choice: ToolChoice | None) -> Options:
+        """Return the options of the first round. Raises ConfigurationError if they have tools of their own."""
+        options = options or NO_OPTIONS
         # A declaration without a function cannot be run, so the model must not see one.
         if options.tools:
             raise ConfigurationError(

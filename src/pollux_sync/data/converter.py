@@ -159,8 +159,17 @@ def _make_array_reader(tp: Any, converter: Converter) -> Callable[[Any, Any], An
 
 
 def _make_record_reader(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    _resolve_types(cls)
     read = converter.gen_structure_attrs_fromdict(cls)
     return lambda data, _: read(_require_kind(data, dict), cls)
+
+
+def _resolve_types(cls: Any) -> None:
+    """Put the types of the fields in place of their texts, with which every module of ours writes them."""
+    # Named here, since its import would cost every script that stores nothing.
+    from decimal import Decimal
+
+    attrs.resolve_types(cls, localns={"Decimal": Decimal})
 
 
 def _require_kind(data: Any, kind: type) -> Any:
@@ -178,8 +187,7 @@ def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[
     """
     from cattrs.gen import make_dict_unstructure_fn, override
 
-    # Annotations are texts because of ``from __future__ import annotations``; cattrs needs the types.
-    attrs.resolve_types(cls)
+    _resolve_types(cls)
     fields: Any = attrs.fields(cls)
     overrides: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}
     overrides |= {f.name: override(omit=True) for f in fields if not f.metadata.get("is_stored", True)}

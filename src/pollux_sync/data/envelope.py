@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Generic, Literal, NotRequired, TypedDict
+
+from pollux_sync._typed import T
 
 Status = Literal["ok", "partial", "error"]
 CacheMode = Literal["none", "persistent", "implicit"]
@@ -206,18 +208,20 @@ class Diagnostics(TypedDict):
     deferred: NotRequired[DeferredDiagnostics]
 
 
-class ResultEnvelope(TypedDict):
+class ResultEnvelope(TypedDict, Generic[T]):
     """The result of a call. Lists per prompt are in prompt order, with ``per_source`` source by source.
 
     ``status`` is "ok" if every prompt was answered by text or tool calls (also without any prompt), "error" if none
     was, else "partial"; ``errors`` says why an answer is missing or empty. ``usage`` has the sums over all calls; a key
-    is absent if no call reported it. ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of``
-    picks another one. ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
+    is absent if no call reported it. ``structured`` has instances of the class that was ``response_schema``, None for
+    an answer that does not fit; type checkers see the class, such as ``ResultEnvelope[Invoice]``.
+    ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of`` picks another one.
+    ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
     """
 
     status: Status
     answers: list[str]
-    structured: NotRequired[list[Any]]
+    structured: NotRequired[list[T | None]]
     reasoning: NotRequired[list[str | None]]
     tool_calls: NotRequired[list[list[ToolCallDict]]]
     citations: NotRequired[list[list[CitationDict]]]

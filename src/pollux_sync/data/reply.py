@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence  # noqa: TC003 - the first is read from stored data
-from decimal import Decimal  # noqa: TC003 - read from stored data
 from functools import partial
 from sys import intern
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -18,6 +17,9 @@ from pollux_sync.data.provider import HttpResponse  # noqa: TC001 - resolved whe
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 from pollux_sync.schemas.jsontext import ExactFloat
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 FinishReason = Literal["stop", "length", "paused", "tool_calls", "content_filter", "refusal", "error"]
 #: The artifacts that are content of an answer, by the names that decoders give them. Others are facts about it.

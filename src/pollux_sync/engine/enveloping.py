@@ -15,6 +15,7 @@ from pollux_sync.schemas import AnswerMismatch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pollux_sync._typed import T
     from pollux_sync.data.envelope import (
         AttemptDict,
         CacheMode,
@@ -241,7 +242,7 @@ def _read_text(outcome: Outcome) -> str:
     return _replace_surrogates(outcome.text if isinstance(outcome, Reply) else outcome.error.partial_text)
 
 
-def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
+def result_of(envelope: ResultEnvelope[T], index: int) -> ResultEnvelope[T]:
     """Return the result of one prompt of several, as if it had been asked alone; it can be continued like any other.
 
     ``metrics["duration_s"]`` stays that of all. Raises ConfigurationError for an index that does not exist.
