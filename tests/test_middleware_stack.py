@@ -180,6 +180,16 @@ def test_other_provider_gets_placeholders_too(way, stack, server, second):
 
 
 @pytest.mark.parametrize("way", [ask_calls, ask_streams])
+def test_answer_of_another_provider_is_not_kept(way, stack, server, second):
+    config = build_local(server, plugins=stack.plugins)
+    handler, server.handler = server.handler, lambda request: Answer(status=503)
+    way(config)
+    server.handler = handler
+    assert way(config)["answers"][0].startswith("echo: ")
+    assert len(second.requests) == 1
+
+
+@pytest.mark.parametrize("way", [ask_calls, ask_streams])
 def test_threads_keep_calls_apart(way, stack, server):
     prompts = [f"Write to a{number}@lamp.example." for number in range(24)]
     result = way(build_local(server, plugins=stack.plugins), prompts)
