@@ -197,7 +197,7 @@ def test_other_names_need_no_mark():
 @pytest.mark.parametrize(
     ("fields", "message", "hint"),
     [
-        ({"options": {"temperatur"}}, "its options name 'temperatur'", "did you mean 'temperature'?"),
+        ({"options": {"heat_temperature"}}, "its options name 'heat_temperature'", "did you mean 'temperature'?"),
         ({"conditions": {"weather": "sunny"}}, "its conditions name 'weather'", "use names of the fields of Options"),
     ],
 )
