@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.models import ModelInfo, Readiness
     from pollux_sync.data.options import Options
     from pollux_sync.data.output import Output
+    from pollux_sync.data.progress import Progress
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
@@ -124,6 +125,7 @@ _HOMES = {
     "data.models": ("ModelInfo", "Readiness"),
     "data.options": ("Options",),
     "data.output": ("Output",),
+    "data.progress": ("Progress",),
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
@@ -199,6 +201,7 @@ __all__ = [
     "PluginLoadError",
     "PolluxError",
     "Problem",
+    "Progress",
     "ProviderBugError",
     "ProviderInfo",
     "RateLimitError",

@@ -30,6 +30,8 @@ DESCRIPTIONS = {
     "models": "list the models that a provider offers to your account",
     "plugins": "list the installed plugins and commands, and whether they load",
     "doctor": "look for what is missing or broken in this installation",
+    "new-provider": "write a package with a provider to begin from",
+    "new-middleware": "write a package with middleware to begin from",
 }
 
 
