@@ -11,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from pollux_otel import Otel
@@ -351,6 +352,15 @@ def test_failure_stays_the_same_under_a_tracer_that_fails(ask, provider):
     with pytest.raises(APIError, match="status 400: no") as caught:
         run("Who?", config=ask(failing(400, "no")))
     assert len(caught.value.attempts) == 1
+
+
+def test_call_that_is_not_sampled_leaves_nothing(exporter):
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    otel = Otel(content=True, tracer_provider=provider)
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[Script(otherwise="fine"), otel])
+    assert ask_each_way(config) == ask_each_way(Config(**UNTRACED))
+    assert exporter.get_finished_spans() == ()
 
 
 def test_process_without_a_tracer_provider_gets_its_answers():

@@ -144,7 +144,8 @@ class _Recording:
     def add_question(self, call: Call) -> None:
         """Add the content of a call, if it was asked for."""
         with _isolate():
-            if self._has_content:
+            # A span that is not sampled takes nothing.
+            if self._has_content and self._span.is_recording():
                 self._span.set_attributes(dump_question(call))
 
     def add_item(self, item: Delta | Reply) -> None:
@@ -160,8 +161,10 @@ class _Recording:
     def add_reply(self, reply: Reply) -> None:
         """Add an answer, and a span for each attempt at it."""
         with _isolate():
-            self._span.set_attributes({**describe_reply(reply), **(dump_answer(reply) if self._has_content else {})})
-            self._add_attempts(reply.attempts)
+            if self._span.is_recording():
+                content = dump_answer(reply) if self._has_content else {}
+                self._span.set_attributes({**describe_reply(reply), **content})
+                self._add_attempts(reply.attempts)
 
     def mark_failed(self, kind: str, description: str | None = None) -> None:
         """Mark what the span is about as failed."""
@@ -173,7 +176,8 @@ class _Recording:
         # A message may quote what was asked.
         self.mark_failed(name_error(error), str(error) if self._has_content else None)
         with _isolate():
-            self._add_attempts(error.attempts if isinstance(error, PolluxError) else ())
+            if isinstance(error, PolluxError) and self._span.is_recording():
+                self._add_attempts(error.attempts)
 
     def _add_attempts(self, attempts: tuple[Attempt, ...]) -> None:
         # From the ledger, which knows also of answers that could not be read, and is complete only now.
