@@ -1,6 +1,7 @@
 """A provider for Acme's imaginary API: POST /ask {"model", "question", "temperature"} -> {"answer", "tokens"}."""
 
-from pollux_sync.plugin import Call, HttpRequest, HttpResponse, ProviderInfo, Reply, TextPart, Usage, hookimpl
+from pollux_sync import Reply, Usage
+from pollux_sync.plugin import Call, HttpRequest, HttpResponse, ProviderInfo, TextPart, check_answer, hookimpl
 
 
 class Acme:
@@ -23,5 +24,6 @@ class Acme:
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
+        check_answer(response, "answer")
         body = response.body
-        return Reply(text=body["answer"], usage=Usage(total_tokens=body.get("tokens")), finish_reason="stop")
+        return Reply(text=body.get("answer", ""), usage=Usage(total_tokens=body.get("tokens")), finish_reason="stop")
