@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
 from pollux_sync.engine.retrying import request_delivered, request_reply
+from pollux_sync.engine.telling import read_clock, tell_outcome
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.engine.warming import StartOrder, number_prefixes
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
@@ -136,6 +137,7 @@ def execute_call(
     ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already. ``stop`` ends the waits of the
     middleware.
     """
+    started = read_clock()
     # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
         from pollux_sync.data.events import CallStarted
@@ -152,6 +154,7 @@ def execute_call(
         from pollux_sync.data.events import CallFinished
 
         hooks.emit(CallFinished(call, outcome))
+    tell_outcome(call, outcome, hooks, started)
     return outcome
 
 
