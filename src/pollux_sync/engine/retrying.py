@@ -193,7 +193,7 @@ def call_with_retries(
             waited_s = _wait(decision, fault, hooks, stop, call, wait=wait)
         if waited_s is None:
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
-            raise failure from hooks.scrub_cause(cause)
+            raise failure from hooks.scrub_cause(cause, hides_frames=True)
         wait_s = waited_s
 
 
@@ -260,7 +260,7 @@ def build_stream_failure(error: Exception, attempts: tuple[Attempt, ...], hooks:
     failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
     _emit_failure(hooks, call, failed)
     failure = _build_failure(fault, None, hooks, phase="generate", attempts=(*before, failed), call=call)
-    failure.__cause__ = hooks.scrub_cause(error)
+    failure.__cause__ = hooks.scrub_cause(error, hides_frames=True)
     return failure
 
 

@@ -670,8 +670,13 @@ class Hooks:
         message = self.scrub(text)
         return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
-    def scrub_cause(self, error: BaseException) -> BaseException | None:
-        """Remove the key from ``error`` and its causes; return it, or None if its text still shows the key."""
+    def scrub_cause(self, error: BaseException, *, hides_frames: bool = False) -> BaseException | None:
+        """Remove the key from ``error`` and its causes; return it, or None if its text still shows the key.
+
+        With ``hides_frames`` their frames go too, which for a fault of the network are ninety lines that say nothing to
+        who asked. Plugin authors keep them in strict mode.
+        """
+        hides_frames = hides_frames and not is_strict_mode()
         # The whole chain: Python prints causes, contexts and members of groups under the error that we raise.
         pending: list[BaseException | None] = [error]
         seen: list[BaseException] = []
@@ -682,6 +687,8 @@ class Hooks:
             seen.append(link)
             scrub_texts(link, self.scrub)
             _drop_http_causes(link)
+            if hides_frames:
+                link.__traceback__ = None
             pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
         # An exception class of a plugin may build its text from attributes that we cannot scrub.
         is_clean = all(self.scrub(text) == text for text in map(str, seen))
