@@ -1,4 +1,4 @@
-"""The fixtures in runs of pytest, each in a folder and a process of its own memory."""
+"""The fixtures in runs of pytest, each in a folder and a process of its own."""
 
 import subprocess
 import sys
@@ -20,7 +20,8 @@ def run_tests(pytester, monkeypatch):
 
     def run_tests(text, *options):
         pytester.makepyfile(text)
-        return pytester.runpytest_inprocess("-p", "pollux_sync.testing.fixtures", "-W", "error", *options)
+        # In a process of its own: pytester would forget the modules that the tests import, and keep their parents.
+        return pytester.runpytest_subprocess("-p", "pollux_sync.testing.fixtures", "-W", "error", *options)
 
     return run_tests
 

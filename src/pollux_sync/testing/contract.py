@@ -300,7 +300,7 @@ class ProviderContract(Contract):
     def test_reads_the_text_the_finish_reason_and_the_usage(
         self, server: ScriptedServer, config: Callable[..., Config]
     ) -> None:
-        """Nothing that the service tells of an answer is lost."""
+        """All that the service reports of an answer is in the result."""
         server.reply(self.answer("hello"))
         result = run("hi", config=config())
         assert (result["answers"], result["metrics"]["finish_reasons"]) == (["hello"], ["stop"])

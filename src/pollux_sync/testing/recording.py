@@ -64,7 +64,7 @@ class Recording:
 
     @classmethod
     def load(cls, path: Path) -> Recording:
-        """Read a recording. Raises ConfigurationError for a file that is none."""
+        """Read a recording. Raises ConfigurationError for any other file."""
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             form, exchanges = (
@@ -92,7 +92,7 @@ class Recording:
             self._exchanges.append(Exchange(request, response))
 
     def take(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the next answer to a request, each once. Raises ConfigurationError if there is none."""
+        """Return the next answer to a request, each once. Raises ConfigurationError after the last."""
         with self._lock:
             for exchange in self._exchanges:
                 if exchange.request == request and not exchange.is_used:
@@ -115,7 +115,7 @@ class Recording:
 
 
 class _Player:
-    """What recorder and replayer have in common: the recording, and the secrets that it must not hold."""
+    """Middleware around a recording, which knows the secrets that this must not hold."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
