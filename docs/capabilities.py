@@ -181,7 +181,9 @@ exceeds a limit is refused.
 def declarations() -> tuple[ProviderInfo, ...]:
     """Return the declarations of the installed providers of this repository, ordered by name."""
     ours = {"pollux-sync", *(folder.name for folder in (DOCS.parent / "plugins").iterdir())}
-    found = [entry for entry in list_entry_points(PROVIDERS) if entry.distribution in ours]
+    entries = [entry for entry in list_entry_points(PROVIDERS) if entry.distribution in ours]
+    # The hosts that pollux-local knows by name have a page of their own.
+    found = [entry for entry in entries if not entry.value.startswith("pollux_local.hosts:")]
     return tuple(read_provider_info(load(PROVIDERS, f"{entry.distribution}:{entry.name}")) for entry in found)
 
 

@@ -18,7 +18,8 @@ model = Script({"mood": "angry", "topics": ["delivery", "price"]})
 config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[model])
 
 result = run("Where is my parcel? And why so expensive?", config=config, options=Options(response_schema=schema))
-print(result["structured"][0]["topics"], "as text:", result["answers"][0])
+answer = result["structured"][0] or {}  # None if the answer does not fit
+print(answer["topics"], "as text:", result["answers"][0])
 
 # prints:
 # ['delivery', 'price'] as text: {"mood": "angry", "topics": ["delivery", "price"]}

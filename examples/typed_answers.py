@@ -31,7 +31,9 @@ answer = {"customer": "Mrs Okafor", "items": [{"name": "garden chair", "pieces":
 config = Config(provider="openai", model="gpt-5-mini", use_mock=True, plugins=[Script(answer)])
 
 result = run("Read the order.", source=letter, config=config, options=Options(response_schema=Order))
-order: Order = result["structured"][0]
+order = result["structured"][0]  # type checkers know: an Order, or None for an answer that does not fit
+if order is None:
+    raise SystemExit(result["diagnostics"]["schema_errors"][0])
 print(order.customer, order.arrives.strftime("%d %B"), order.discount)
 print(order.items[0])
 

@@ -23,7 +23,7 @@ OF_THE_MODEL = {"demo.py", "local_model.py"}
 #: It plans the next calls while others are sent, which the plugin that compares does not follow.
 AHEAD = {"bulk.py"}
 #: These ask nobody within the call.
-OF_NO_CALL = {"check_setup.py", "deferred.py", "explain.py"}
+OF_NO_CALL = {"check_setup.py", "convert.py", "deferred.py", "explain.py"}
 
 
 @pytest.fixture

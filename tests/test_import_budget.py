@@ -43,6 +43,7 @@ sys.stdout = sys.__stdout__
 }
 #: What only some calls need: files, schemas, caches, jobs, tools, conversions, events.
 FOR_SOME = {
+    "decimal",
     "email",
     "pollux_sync.api.caching",
     "pollux_sync.builtin.examples",

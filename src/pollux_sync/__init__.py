@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pollux_sync.api.sessions import Session
     from pollux_sync.api.streaming import Stream, stream, stream_many
     from pollux_sync.api.tools import continue_tool, run_tools
+    from pollux_sync.api.toolstreams import stream_tools
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.explanation import Explanation
     from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.models import ModelInfo, Readiness
     from pollux_sync.data.options import Options
     from pollux_sync.data.output import Output
+    from pollux_sync.data.progress import Progress
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
         StreamFinish,
         StreamStart,
         StreamToolCall,
+        StreamToolResult,
         StreamUsage,
         TextDelta,
         ToolCallDelta,
@@ -104,6 +107,7 @@ _HOMES = {
     "api.probing": ("check_ready", "list_models"),
     "api.sessions": ("Session",),
     "api.streaming": ("Stream", "stream", "stream_many"),
+    "api.toolstreams": ("stream_tools",),
     "api.tools": ("continue_tool", "run_tools"),
     "data.envelope": ("ResultEnvelope",),
     "data.explanation": ("Explanation",),
@@ -124,6 +128,7 @@ _HOMES = {
     "data.models": ("ModelInfo", "Readiness"),
     "data.options": ("Options",),
     "data.output": ("Output",),
+    "data.progress": ("Progress",),
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
@@ -135,6 +140,7 @@ _HOMES = {
         "StreamFinish",
         "StreamStart",
         "StreamToolCall",
+        "StreamToolResult",
         "StreamUsage",
         "TextDelta",
         "ToolCallDelta",
@@ -198,6 +204,7 @@ __all__ = [
     "PluginLoadError",
     "PolluxError",
     "Problem",
+    "Progress",
     "ProviderBugError",
     "ProviderInfo",
     "RateLimitError",
@@ -218,6 +225,7 @@ __all__ = [
     "StreamFinish",
     "StreamStart",
     "StreamToolCall",
+    "StreamToolResult",
     "StreamUsage",
     "Terminated",
     "TextDelta",
@@ -258,6 +266,7 @@ __all__ = [
     "run_tools",
     "stream",
     "stream_many",
+    "stream_tools",
     "to_jsonable",
     "tool_arguments",
     "wait_deferred",

@@ -15,6 +15,8 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
+    from pollux_sync.builtin.opening import open_hooks
+    from pollux_sync.data.checks import check_choice, check_int, check_number, check_seconds
     from pollux_sync.data.clients import Client
     from pollux_sync.data.config import ConfigValues, redact_secret
     from pollux_sync.data.events import (
@@ -80,7 +82,7 @@ if TYPE_CHECKING:
         UriPart,
     )
     from pollux_sync.data.rules import CacheLabels, DeferredLimits, InlineLimits, PrefixCaching, ToolNames
-    from pollux_sync.data.source import ProviderHint, Source, SourceType
+    from pollux_sync.data.source import BytesLoader, ProviderHint, Source, SourceType
     from pollux_sync.data.streaming import (
         Delta,
         EventStream,
@@ -90,9 +92,14 @@ if TYPE_CHECKING:
         StreamUsage,
         TextDelta,
         ToolCallDelta,
+        split_into_deltas,
     )
+    from pollux_sync.data.tool import ToolResult
+    from pollux_sync.engine.keying import request_key
+    from pollux_sync.engine.threads import wait_for
     from pollux_sync.errors import (
         APIError,
+        Attempt,
         CacheError,
         ConfigurationError,
         ContextOverflowError,
@@ -106,6 +113,10 @@ if TYPE_CHECKING:
         SourceError,
         is_refusal,
     )
+    from pollux_sync.forwarding import check_forwarding, forward_call, forward_stream
+    from pollux_sync.hooks.config import Config
+    from pollux_sync.hooks.environment import read_number, read_variable
+    from pollux_sync.hooks.relay import Hooks
     from pollux_sync.hooks.specs import hookimpl
     from pollux_sync.schemas import (
         PLAIN,
@@ -120,6 +131,7 @@ if TYPE_CHECKING:
         lower,
         schema_of,
     )
+    from pollux_sync.sqlitefiles import SqliteFile
     from pollux_sync.wire.bodies import convert_response, decode_response
     from pollux_sync.wire.chat import (
         CHAT_AUDIO_TYPES,
@@ -150,6 +162,8 @@ if TYPE_CHECKING:
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
+    "builtin.opening": ("open_hooks",),
+    "data.checks": ("check_choice", "check_int", "check_number", "check_seconds"),
     "data.clients": ("Client",),
     "data.config": ("ConfigValues", "redact_secret"),
     "data.events": (
@@ -215,7 +229,7 @@ _HOMES = {
         "UriPart",
     ),
     "data.rules": ("CacheLabels", "DeferredLimits", "InlineLimits", "PrefixCaching", "ToolNames"),
-    "data.source": ("ProviderHint", "Source", "SourceType"),
+    "data.source": ("BytesLoader", "ProviderHint", "Source", "SourceType"),
     "data.streaming": (
         "Delta",
         "EventStream",
@@ -225,9 +239,14 @@ _HOMES = {
         "StreamUsage",
         "TextDelta",
         "ToolCallDelta",
+        "split_into_deltas",
     ),
+    "data.tool": ("ToolResult",),
+    "engine.keying": ("request_key",),
+    "engine.threads": ("wait_for",),
     "errors": (
         "APIError",
+        "Attempt",
         "CacheError",
         "ConfigurationError",
         "ContextOverflowError",
@@ -241,6 +260,10 @@ _HOMES = {
         "SourceError",
         "is_refusal",
     ),
+    "forwarding": ("check_forwarding", "forward_call", "forward_stream"),
+    "hooks.config": ("Config",),
+    "hooks.environment": ("read_number", "read_variable"),
+    "hooks.relay": ("Hooks",),
     "hooks.specs": ("hookimpl",),
     "schemas": (
         "PLAIN",
@@ -255,6 +278,7 @@ _HOMES = {
         "lower",
         "schema_of",
     ),
+    "sqlitefiles": ("SqliteFile",),
     "wire.bodies": ("convert_response", "decode_response"),
     "wire.chat": (
         "CHAT_AUDIO_TYPES",
@@ -302,8 +326,10 @@ __all__ = [
     "AnswerMismatch",
     "Asset",
     "AssetPart",
+    "Attempt",
     "AttemptFailed",
     "ByteStream",
+    "BytesLoader",
     "CacheCreated",
     "CacheError",
     "CacheHandle",
@@ -314,6 +340,7 @@ __all__ = [
     "ChatDialect",
     "Citation",
     "Client",
+    "Config",
     "ConfigOption",
     "ConfigValues",
     "ConfigurationError",
@@ -340,6 +367,7 @@ __all__ = [
     "Finding",
     "FinishReason",
     "FormPayload",
+    "Hooks",
     "HostedCall",
     "HostedForm",
     "HostedTool",
@@ -391,6 +419,7 @@ __all__ = [
     "SourceError",
     "SourceRule",
     "SourceType",
+    "SqliteFile",
     "StainlessCarrier",
     "StreamStart",
     "StreamUsage",
@@ -400,6 +429,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolNames",
+    "ToolResult",
     "Turn",
     "UploadDeleted",
     "UploadPart",
@@ -408,6 +438,11 @@ __all__ = [
     "as_text",
     "build_custom_id",
     "check_answer",
+    "check_choice",
+    "check_forwarding",
+    "check_int",
+    "check_number",
+    "check_seconds",
     "choose_job",
     "classify_error",
     "convert_body_errors",
@@ -431,6 +466,8 @@ __all__ = [
     "find_model_row",
     "find_spelling_problem",
     "find_strict_problem",
+    "forward_call",
+    "forward_stream",
     "hookimpl",
     "is_refusal",
     "is_terminal",
@@ -442,9 +479,11 @@ __all__ = [
     "lower_parameters",
     "merge_headers",
     "open_client",
+    "open_hooks",
     "open_sdk_stream",
     "read_count",
     "read_list",
+    "read_number",
     "read_objects",
     "read_parameters",
     "read_quota",
@@ -454,10 +493,14 @@ __all__ = [
     "read_service_tier",
     "read_until_complete",
     "read_usage",
+    "read_variable",
     "redact_secret",
+    "request_key",
     "require_objects",
     "result_text",
     "schema_of",
+    "split_into_deltas",
+    "wait_for",
 ]
 
 __getattr__ = build_getattr(__name__, _HOMES)

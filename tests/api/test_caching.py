@@ -30,6 +30,7 @@ from pollux_sync import (
 )
 from pollux_sync.api import caching
 from pollux_sync.data.events import CacheCreated, FileUploaded, UploadDeleted
+from pollux_sync.data.request import TextPart
 
 TEXT = Source.from_text("the manual")
 
@@ -423,3 +424,27 @@ def test_a_plugin_that_is_missing_is_named():
     with pytest.raises(ConfigurationError, match="whale") as caught:
         delete_cache(CacheHandle("c", "m", "whale", time.time() + 60))
     assert "pip install" in caught.value.hint
+
+
+class Redacting:
+    """Removes a name, and keeps what the provider was asked to cache."""
+
+    def __init__(self):
+        self.cached = []
+
+    @hookimpl(wrapper=True)
+    def pollux_rewrite_call(self):
+        call = yield
+        return attrs.evolve(call, parts=tuple(TextPart(part.text.replace("Ahab", "NAME")) for part in call.parts))
+
+    @hookimpl(wrapper=True)
+    def pollux_create_cache(self, call):
+        self.cached.append(call)
+        return (yield)
+
+
+def test_content_of_a_cache_is_rewritten_like_a_call():
+    plugin = Redacting()
+    config = Config(provider="gemini", model="m", use_mock=True, plugins=[plugin])
+    create_cache([Source.from_text("Ahab hunts.")], config=config, ttl_seconds=60)
+    assert [part.text for part in plugin.cached[0].parts] == ["NAME hunts."]

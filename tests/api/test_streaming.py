@@ -578,3 +578,37 @@ def test_a_stop_in_one_of_many_streams_carries_the_answers_of_all(cause, expecte
     with pytest.raises(expected) as caught:
         stream_many(["a", "b"], config=build_mock_config(Stopping(), request_concurrency=1)).result()
     assert len(caught.value.partial_result["answers"]) == 2
+
+
+class InPieces:
+    """A model whose answer arrives letter by letter."""
+
+    def __init__(self, text):
+        self.text = text
+
+    @hookimpl
+    def pollux_decode_stream(self):
+        yield StreamStart()
+        yield from map(TextDelta, self.text)
+        yield Reply(text=self.text, finish_reason="stop")
+
+
+def stream_in_pieces(text, **options):
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[InPieces(text)])
+    return stream("hi", config=config, options=Options(**options))
+
+
+def test_partials_grow_to_the_answer():
+    events = stream_in_pieces('{"city": "Rome", "heat": 30}', response_schema=dict)
+    values = list(events.partials)
+    assert values[:3] == [{}, {"city": ""}, {"city": "R"}]
+    assert values[-2:] == [{"city": "Rome"}, {"city": "Rome", "heat": 30}]
+    assert events.result()["structured"] == [{"city": "Rome", "heat": 30}]
+
+
+def test_partials_need_one_prompt_with_a_schema():
+    config = Config(provider="openai", model="m", use_mock=True)
+    several = stream_many(["a", "b"], config=config, options=Options(response_schema=dict))
+    for events in (stream_in_pieces("x"), several):
+        with events, pytest.raises(ConfigurationError, match="one prompt with a response_schema"):
+            _ = events.partials

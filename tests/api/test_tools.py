@@ -16,13 +16,17 @@ from pollux_sync import (
     Interrupted,
     Options,
     Output,
+    ProviderBugError,
     Reply,
+    Session,
     Source,
     Terminated,
     Tool,
     ToolCall,
+    ToolResult,
     Usage,
     continue_tool,
+    hookimpl,
     run_tools,
 )
 from pollux_sync.testing import Script, failing
@@ -275,3 +279,62 @@ def test_a_model_may_have_no_more_to_say_after_its_tools():
     assert (result["answers"], result["errors"][0]["kind"]) == ([""], "empty")
     assert result["usage"] == {"input_tokens": 7, "output_tokens": 3}
     assert [len(step["tool_runs"]) for step in result["diagnostics"]["steps"]] == [1, 0]
+
+
+class Guard:
+    """Refuses calls about Rome, and notes what the tools did."""
+
+    def __init__(self):
+        self.results = []
+
+    @hookimpl
+    def pollux_call_tool(self, call, proceed, hooks):
+        if "Rome" in call.arguments:
+            return ToolResult(call.id, f"{hooks.info.name} may not ask", is_error=True)
+        result = proceed(call)
+        self.results.append(result)
+        return result
+
+
+def run_guarded(guard, *answers, **options):
+    script = Script(*answers)
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script, guard])
+    return run_tools("weather?", tools=[weather], config=config, **options)
+
+
+def test_middleware_stands_around_tools():
+    guard = Guard()
+    result = run_guarded(guard, calling("Rome", "Oslo", "Nowhere"), "fine")
+    runs = result["diagnostics"]["steps"][0]["tool_runs"]
+    assert [(run["content"], run["is_error"]) for run in runs] == [
+        ("openai may not ask", True),
+        ('{"city": "Oslo", "sky": "blue"}', False),
+        ("LookupError: no such city", True),
+    ]
+    assert [result.is_error for result in guard.results] == [False, True]
+
+
+def test_error_of_a_tool_passes_through_middleware_unchanged():
+    guard = Guard()
+    with pytest.raises(LookupError, match="no such city"):
+        run_guarded(guard, calling("Nowhere"), on_tool_error="raise")
+    assert guard.results[0].is_error
+
+
+def test_middleware_of_tools_that_fails_ends_the_loop_and_is_named():
+    class Broken:
+        @hookimpl
+        def pollux_call_tool(self, call):
+            raise OSError("no boat")
+
+    with pytest.raises(ProviderBugError, match=r"pollux_call_tool of .*Broken.* raised OSError: no boat") as caught:
+        run_guarded(Broken(), calling("Oslo"))
+    assert caught.value.partial_result["metrics"]["n_calls"] == 1
+
+
+def test_middleware_stands_around_the_tools_of_a_session():
+    guard = Guard()
+    script = Script(calling("Oslo"), "fine")
+    with Session(Config(provider="openai", model="m", use_mock=True, plugins=[script, guard])) as session:
+        session.run_tools("weather?", tools=[weather])
+    assert len(guard.results) == 1

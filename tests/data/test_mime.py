@@ -1,6 +1,8 @@
+import mimetypes
+
 import pytest
 
-from pollux_sync.data.mime import HEAD_BYTES, guess_mime_type
+from pollux_sync.data.mime import HEAD_BYTES, _guess_by_suffixes, guess_mime_type
 
 PNG = b"\x89PNG\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
@@ -34,6 +36,8 @@ def _box(*brands):
         ("talk.m4a", "audio/mp4"),
         ("film.mp4", "video/mp4"),
         ("archive.v2.pdf", "application/pdf"),
+        ("meeting.ics", "text/calendar"),
+        ("letter.rtf", "application/rtf"),
     ],
 )
 def test_type_is_known_by_the_name(name, mime_type):
@@ -169,3 +173,10 @@ def test_unknown_file_that_does_not_read_as_text_is_none(head):
 def test_character_cut_at_the_end_of_the_head_does_not_matter():
     head = ("a" + "é" * HEAD_BYTES).encode()[:HEAD_BYTES]
     assert guess_mime_type("README", head) == "text/plain"
+
+
+def test_office_documents_are_known_where_the_machine_has_no_table_of_types(monkeypatch):
+    monkeypatch.setattr("mimetypes._db", mimetypes.MimeTypes(filenames=()))
+    _guess_by_suffixes.cache_clear()
+    names = ("letter.docx", "prices.xlsx", "talk.pptx", "letter.odt", "prices.ods", "talk.odp", "book.epub")
+    assert "application/zip" not in {guess_mime_type(name, ZIP) for name in names}

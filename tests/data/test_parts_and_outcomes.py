@@ -1,7 +1,9 @@
+from decimal import Decimal
+
 import attrs
 import pytest
 
-from pollux_sync import APIError, ConfigurationError, Source, Usage
+from pollux_sync import APIError, ConfigurationError, HttpResponse, Source, Usage
 from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.reply import Failure, Reply, ToolCall
 from pollux_sync.data.request import InlinePart, UriPart
@@ -56,6 +58,9 @@ def test_a_reply_with_attempts_is_the_same_with_its_ledger():
         citations=(Citation(url="u"),),
         hosted_calls=(HostedCall(kind=None, name="n"),),
         files=(AnswerFile(id="f"),),
+        cost_usd=Decimal("0.25"),
+        notes={"cache": {"hit": True}},
+        response=HttpResponse(status=200),
     )
     unset = {field.name for field in attrs.fields(Reply) if getattr(reply, field.name) == field.default}
     assert unset == {"attempts"}

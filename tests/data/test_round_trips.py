@@ -4,6 +4,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 import attrs
@@ -61,6 +62,7 @@ LEAF_TYPES = {
     str: TEXTS,
     int: st.integers(),
     float: FLOATS,
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False, places=6),
     bool: st.booleans(),
     type(None): st.none(),
     Any: JSON,
@@ -97,7 +99,7 @@ def build_instances(tp):
         return st.lists(build_instances(args[0]), max_size=2).map(tuple)
     if origin in (dict, Mapping):
         return st.dictionaries(build_instances(args[0]), build_instances(args[1]), max_size=3)
-    attrs.resolve_types(tp)
+    attrs.resolve_types(tp, localns={"Decimal": Decimal})
     fields = {field.alias: build_instances(field.type) for field in attrs.fields(tp)}
     return st.builds(tp, **fields | ({"schema_version": st.just(SCHEMA_VERSION)} if "schema_version" in fields else {}))
 

@@ -20,16 +20,17 @@ SHEET = "application/vnd.ms-excel"
 
 
 class SheetReader:
-    """Converts sheets to text."""
+    """Converts sheets, or files of another type, to text."""
 
-    def __init__(self, convert=lambda source: Source.from_text("a;b", identifier=source.identifier)):
+    def __init__(self, convert=lambda source: Source.from_text("a;b", identifier=source.identifier), mime_type=SHEET):
         self._convert = convert
+        self._mime_type = mime_type
         self.seen = []
 
     @hookimpl
     def pollux_convert(self, source, accepted):
         self.seen.append((source.identifier, [rule.delivery for rule in accepted]))
-        return self._convert(source) if source.mime_type == SHEET else None
+        return self._convert(source) if source.mime_type == self._mime_type else None
 
 
 def build_file(name="prices.xls", mime_type=SHEET):
@@ -46,12 +47,18 @@ def test_is_sent_in_place_of_the_source():
     assert "a;b" in str(request.body)
 
 
-def test_is_asked_about_what_the_provider_does_not_take_alone():
+def test_is_asked_about_what_the_provider_does_not_take():
     reader = SheetReader()
     shown = show(Source.from_text("x", identifier="plain"), build_file(), plugins=[reader])
     assert [name for name, _ in reader.seen] == ["prices.xls"]
     assert "text" in reader.seen[0][1]
     assert [source.converted_from for source in shown.sources] == [None, SHEET]
+
+
+def test_is_asked_about_files_that_would_be_sent_as_text():
+    files = [build_file("page.html", "text/html"), build_file("notes.md", "text/markdown")]
+    shown = show(*files, plugins=[SheetReader(mime_type="text/html")])
+    assert [source.converted_from for source in shown.sources] == ["text/html", None]
 
 
 def test_is_shown_by_explain():
@@ -92,6 +99,17 @@ def test_another_answer_is_a_defect_of_the_plugin():
         show(build_file(), plugins=[SheetReader(lambda _: "text")])
 
 
+def split(source):
+    return tuple(Source.from_text(f"half {number}", identifier=source.identifier) for number in (1, 2))
+
+
+def test_one_source_may_become_several_in_order():
+    shown = show(Source.from_text("x", identifier="plain"), build_file(), plugins=[SheetReader(split)])
+    body = str(shown.requests[0].body)
+    assert -1 < body.index("plain") < body.index("half 1") < body.index("half 2")
+    assert f"prices.xls: converted from {SHEET} to 2 x text/plain" in str(shown)
+
+
 @pytest.fixture
 def ask():
     """Return a function that asks a server about files, one call each; its answers are numbered."""
@@ -129,3 +147,26 @@ def test_one_that_fails_leaves_the_others(ask):
     assert result["answers"] == ["", "answer 1"]
     assert result["errors"][0]["source"] == "bad.xls"
     assert [one["source"] for one in result["diagnostics"]["conversions"]] == ["good.xls"]
+
+
+def test_each_source_is_asked_about_once_however_many_it_becomes(ask):
+    result = ask(build_file("two.xls"), Source.from_text("x", identifier="plain"), plugins=[SheetReader(split)])
+    assert result["answers"] == ["answer 1", "answer 2"]
+    assert [label["source"] for label in result["diagnostics"]["calls"]] == ["two.xls", "plain"]
+    assert [one["source"] for one in result["diagnostics"]["conversions"]] == ["two.xls", "two.xls"]
+
+
+def test_one_that_fails_after_several_leaves_them(ask):
+    def convert(source):
+        if source.identifier == "bad.xls":
+            raise SourceError("the sheet is damaged", hint="save it again")
+        return split(source)
+
+    result = ask(build_file("two.xls"), build_file("bad.xls"), plugins=[SheetReader(convert)], on_error="keep")
+    assert result["answers"] == ["answer 1", ""]
+    assert result["errors"][1]["source"] == "bad.xls"
+
+
+def test_a_source_of_several_parts_can_be_a_turn_of_a_conversation(ask):
+    result = ask(build_file("two.xls"), plugins=[SheetReader(split)], history=[])
+    assert result["answers"] == ["answer 1"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pollux_sync import ConfigurationError
-from pollux_sync.hooks.environment import read_enabled_plugins, read_variable
+from pollux_sync.hooks.environment import read_enabled_plugins, read_number, read_variable
 
 KEY = "ACME_API_KEY"
 
@@ -279,3 +279,18 @@ def test_table_that_nobody_would_read_is_refused(folder, content, message):
     (folder / "pyproject.toml").write_text(content)
     with pytest.raises(ConfigurationError, match=message):
         read_enabled_plugins()
+
+
+def test_number_is_read_from_the_environment(monkeypatch):
+    monkeypatch.setenv("POLLUX_TEST_TTL_S", "2.5")
+    assert read_number("POLLUX_TEST_TTL_S") == 2.5
+
+
+def test_number_that_is_not_set_is_none():
+    assert read_number("POLLUX_TEST_TTL_S") is None
+
+
+def test_text_in_place_of_a_number_is_refused(monkeypatch):
+    monkeypatch.setenv("POLLUX_TEST_TTL_S", "soon")
+    with pytest.raises(ConfigurationError, match="POLLUX_TEST_TTL_S is not a number: 'soon'"):
+        read_number("POLLUX_TEST_TTL_S")

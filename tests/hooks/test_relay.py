@@ -18,12 +18,14 @@ from pollux_sync import (
     ProviderInfo,
     Reply,
     Source,
+    TextDelta,
     hookimpl,
 )
 from pollux_sync.builtin.defaults import CoreDefaults
 from pollux_sync.data.config import ConfigValues
 from pollux_sync.data.events import CallStarted
 from pollux_sync.data.handles import Asset
+from pollux_sync.data.jobs import DeferredJob
 from pollux_sync.data.request import Call, Plan, Request
 from pollux_sync.hooks import specs
 from pollux_sync.hooks.loading import Loaded
@@ -32,6 +34,7 @@ from pollux_sync.hooks.relay import REQUIRED_HOOKS, Hooks, build_manager, read_p
 SECRET = "sk-white-whale"
 CONFIG = ConfigValues(provider="acme", model="m", api_key=SECRET)
 CALL = Call(index=0, model="m", prompt="Who?", options=Options())
+STOP = threading.Event()
 REQUEST = HttpRequest(path="/ask", body={"question": "Who?"})
 RESPONSE = HttpResponse(status=200, body={"answer": "Ahab"})
 ASSET = Asset(id="file-1", mime_type="text/plain")
@@ -178,6 +181,33 @@ def test_required_hooks_are_those_of_which_the_specifications_say_so():
     assert set(REQUIRED_HOOKS) == required
 
 
+@pytest.mark.parametrize("name", ["pollux_encode", "pollux_rewrite_call"])
+def test_hook_without_its_mark_is_refused_with_its_name(name):
+    forgetful = type("Forgetful", (Acme,), {name: lambda self, call: call})()
+    with pytest.raises(PluginLoadError, match=rf"{name} would never be called without the mark @hookimpl") as caught:
+        read_provider_info(load(forgetful))
+    assert caught.value.hint.startswith("mark it with hookimpl")
+
+
+def test_other_names_need_no_mark():
+    helpful = type("Helpful", (Acme,), {"pollux_helper": lambda self: None, "pollux_encode_all": 7})()
+    assert read_provider_info(load(helpful)).name == "acme"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "hint"),
+    [
+        ({"options": {"heat_temperature"}}, "its options name 'heat_temperature'", "did you mean 'temperature'?"),
+        ({"conditions": {"weather": "sunny"}}, "its conditions name 'weather'", "use names of the fields of Options"),
+    ],
+)
+def test_declaration_of_an_unknown_option_is_refused(fields, message, hint):
+    info = ProviderInfo(name="acme", **fields)
+    with pytest.raises(PluginLoadError, match=message) as caught:
+        read_provider_info(load(with_hook("pollux_provider_info", giving(info))))
+    assert caught.value.hint.startswith(hint)
+
+
 def test_declaration_that_raises_is_refused_with_its_reason():
     with pytest.raises(PluginLoadError, match="pollux_provider_info raised OSError: no boat") as caught:
         read_provider_info(load(with_hook("pollux_provider_info", raising(OSError("no boat")))))
@@ -271,7 +301,7 @@ ASKED = [
     ("pollux_upload", lambda hooks: hooks.upload(Source.from_text("x"), 60, name="x", lifetime_s=60), "Asset"),
     ("pollux_convert", lambda hooks: hooks.convert(Source.from_text("x")), "Source"),
     ("pollux_plan", lambda hooks: hooks.plan(PLAN), "Plan"),
-    ("pollux_call", lambda hooks: hooks.call(CALL, lambda _: Reply()), "Reply"),
+    ("pollux_call", lambda hooks: hooks.call(CALL, lambda _: Reply(), STOP), "Reply"),
     ("pollux_rewrite_call", lambda hooks: hooks.rewrite_call(CALL), "Call"),
     ("pollux_classify_error", lambda hooks: hooks.classify(KeyError("x")), "Fault"),
 ]
@@ -561,7 +591,7 @@ def test_plans_are_folded_from_the_inner_to_the_outer_middleware():
 
 def test_last_middleware_is_the_outermost_around_a_call():
     trace = []
-    build_hooks(Acme(), Marking("a", trace), Marking("b", trace)).call(CALL, lambda _: Reply())
+    build_hooks(Acme(), Marking("a", trace), Marking("b", trace)).call(CALL, lambda _: Reply(), STOP)
     assert trace == ["b in", "a in", "a out", "b out"]
 
 
@@ -574,7 +604,7 @@ def test_plan_stays_unchanged_without_middleware():
 
 
 def test_call_proceeds_without_middleware():
-    assert build_hooks(Acme()).call(CALL, lambda call: Reply(text=f"to {call.prompt}")).text == "to Who?"
+    assert build_hooks(Acme()).call(CALL, lambda call: Reply(text=f"to {call.prompt}"), STOP).text == "to Who?"
 
 
 class Cache:
@@ -589,12 +619,12 @@ def test_cached_reply_is_served_without_proceeding():
     def proceed(call):
         raise AssertionError("asked the provider")
 
-    assert build_hooks(Acme(), Cache()).call(CALL, proceed).text == "from the cache"
+    assert build_hooks(Acme(), Cache()).call(CALL, proceed, STOP).text == "from the cache"
 
 
 def test_wrapper_sees_the_cached_reply_pass():
     trace = []
-    build_hooks(Acme(), Cache(), Marking("a", trace)).call(CALL, lambda _: Reply())
+    build_hooks(Acme(), Cache(), Marking("a", trace)).call(CALL, lambda _: Reply(), STOP)
     assert trace == ["a in", "a out"]
 
 
@@ -604,7 +634,82 @@ def test_middleware_may_proceed_more_than_once():
         def pollux_call(self, call, proceed):
             return Reply(text=proceed(call).text + proceed(attrs.evolve(call, prompt="Why?")).text)
 
-    assert build_hooks(Acme(), Twice()).call(CALL, lambda call: Reply(text=call.prompt)).text == "Who?Why?"
+    assert build_hooks(Acme(), Twice()).call(CALL, lambda call: Reply(text=call.prompt), STOP).text == "Who?Why?"
+
+
+class Adding:
+    """Goes on with the middleware inside, and adds its mark to the prompt and to the answer."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    @hookimpl
+    def pollux_call(self, call, proceed):
+        reply = proceed(attrs.evolve(call, prompt=call.prompt + self.mark))
+        return attrs.evolve(reply, text=reply.text + self.mark)
+
+    @hookimpl
+    def pollux_call_stream(self, call, proceed):
+        yield from proceed(attrs.evolve(call, prompt=call.prompt + self.mark))
+        yield TextDelta(self.mark)
+
+    @hookimpl
+    def pollux_call_deferred(self, call, proceed, job):
+        reply = proceed(call)
+        return attrs.evolve(reply, text=f"{reply.text}{self.mark} of {job.job_id}")
+
+
+def test_middleware_proceeds_to_the_middleware_inside_of_it():
+    hooks = build_hooks(Acme(), Adding("a"), Marking("b", []), Adding("c"))
+    assert hooks.call(CALL, lambda call: Reply(text=f"({call.prompt})"), STOP).text == "(Who?ca)ac"
+
+
+def test_stream_passes_through_all_middleware():
+    hooks = build_hooks(Acme(), Adding("a"), Adding("b"))
+    items = hooks.call_stream(CALL, lambda call: iter([TextDelta(call.prompt)]), STOP)
+    assert [item.text for item in items] == ["Who?ba", "a", "b"]
+
+
+def test_row_of_a_job_passes_through_all_middleware():
+    hooks = build_hooks(Acme(), Adding("a"), Adding("b"))
+    reply = hooks.call_deferred(CALL, lambda _: Reply(text="Ahab"), DeferredJob(job_id="j", first=0, request_count=1))
+    assert reply.text == "Ahaba of jb of j"
+
+
+def test_middleware_gets_the_hooks_of_the_configuration_and_the_stop():
+    seen = []
+
+    class Looking:
+        @hookimpl
+        def pollux_call(self, call, hooks, stop):
+            seen.extend([hooks, stop])
+
+    hooks = build_hooks(Acme(), Looking())
+    hooks.call(CALL, lambda _: Reply(), STOP)
+    assert seen == [hooks, STOP]
+
+
+def test_middleware_that_raises_in_the_middle_of_a_stream_is_named():
+    class Odd:
+        @hookimpl
+        def pollux_call_stream(self, call, proceed):
+            yield TextDelta("a")
+            raise KeyError("x")
+
+    items = build_hooks(Acme(), Odd(), Adding("b")).call_stream(CALL, iter, STOP)
+    assert next(items).text == "a"
+    with pytest.raises(ProviderBugError, match=r"pollux_call_stream of plugin middleware 0 .* raised KeyError"):
+        next(items)
+
+
+def test_middleware_with_a_wrong_answer_is_named_among_others():
+    class Odd:
+        @hookimpl
+        def pollux_call(self, call):
+            return "Ahab"
+
+    with pytest.raises(ProviderBugError, match=r"plugin middleware 1 .*must return a Reply, but it returned a str"):
+        build_hooks(Acme(), Marking("a", []), Odd(), Marking("b", [])).call(CALL, lambda _: Reply(), STOP)
 
 
 def test_tracing_wrapper_sees_the_error_of_the_call():
@@ -625,7 +730,7 @@ def test_tracing_wrapper_sees_the_error_of_the_call():
         raise error
 
     with pytest.raises(APIError):
-        build_hooks(Acme(), Trace()).call(CALL, proceed)
+        build_hooks(Acme(), Trace()).call(CALL, proceed, STOP)
     assert seen == [error]
 
 
@@ -641,7 +746,7 @@ def test_wrapper_may_turn_an_error_into_a_reply():
     def proceed(call):
         raise APIError("down")
 
-    assert build_hooks(Acme(), Restore()).call(CALL, proceed).text == "restored"
+    assert build_hooks(Acme(), Restore()).call(CALL, proceed, STOP).text == "restored"
 
 
 def test_wrapper_around_an_attempt_sees_request_and_response():

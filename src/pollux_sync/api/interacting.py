@@ -10,6 +10,7 @@ from pollux_sync.engine.requesting import require_config
 from pollux_sync.process import clients
 
 if TYPE_CHECKING:
+    from pollux_sync._typed import T
     from pollux_sync.data.interaction import Environment, Input
     from pollux_sync.data.options import Options
     from pollux_sync.data.output import Output
@@ -21,8 +22,8 @@ def interact(
     input: Input | str | None = None,  # noqa: A002 - named as in pollux-ai
     *,
     config: Config,
-    options: Options | None = None,
-) -> Output:
+    options: Options[T] | None = None,
+) -> Output[T]:
     """Send one input to the model in an environment; continue later from ``output.continuation``.
 
     The sources of the environment go along with the input, except those that its continuation has already shown.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from pollux_sync.api.asking import answer_request, require_one_source
 from pollux_sync.api.caching import create_cache, delete_cache
 from pollux_sync.api.deferring import defer_many
 from pollux_sync.api.streaming import open_stream
-from pollux_sync.api.tools import build_continue_options, build_tool_loop
+from pollux_sync.api.tools import build_continue_options, build_tool_loop, run_loop
 from pollux_sync.engine.interacting import build_interaction, build_output
 from pollux_sync.engine.preparing import SharedUploads
 from pollux_sync.engine.requesting import build_request, require_config
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
+    from pollux_sync._typed import T
     from pollux_sync.api.streaming import Stream
     from pollux_sync.api.tools import LoopTool, OnToolError
     from pollux_sync.data.envelope import ResultEnvelope
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from pollux_sync.data.jobs import DeferredHandle
     from pollux_sync.data.options import Options, ToolChoice
     from pollux_sync.data.output import Output
+    from pollux_sync.data.progress import ProgressOption
     from pollux_sync.data.source import Source
+    from pollux_sync.engine.streaming import ActiveStreams
     from pollux_sync.hooks.config import Config
     from pollux_sync.process import CallContext
 
@@ -59,6 +62,10 @@ class Session:
         # A finalizer also runs at the end of the process, for a session that nobody closed.
         self._end = weakref.finalize(self, _close_session, held, self._caches, config, self._process)
 
+    def __repr__(self) -> str:
+        state = "open" if self._end.alive else "closed"
+        return f"Session({self.config.provider}, model {self.config.model}: {state})"
+
     def __enter__(self) -> Self:
         return self
 
@@ -82,8 +89,8 @@ class Session:
             self._hooks.abort()
 
     def run(
-        self, prompt: str | None = None, *, source: Source | None = None, options: Options | None = None
-    ) -> ResultEnvelope:
+        self, prompt: str | None = None, *, source: Source | None = None, options: Options[T] | None = None
+    ) -> ResultEnvelope[T]:
         """As `pollux_sync.run`."""
         return self.run_many(prompt, sources=require_one_source(prompt, source), options=options)
 
@@ -92,21 +99,22 @@ class Session:
         prompts: str | Sequence[str | None] | None = None,
         *,
         sources: Iterable[Source] = (),
-        options: Options | None = None,
+        options: Options[T] | None = None,
         per_source: bool = False,
-    ) -> ResultEnvelope:
+        progress: ProgressOption = False,
+    ) -> ResultEnvelope[T]:
         """As `pollux_sync.run_many`."""
         started = time.monotonic()
         request = build_request(prompts, sources, self.config, options or self.options, per_source=per_source)
-        return answer_request(request, self._context(), started)
+        return answer_request(request, self._context(), started, progress=progress)
 
     def continue_tool(
         self,
         continue_from: ResultEnvelope | dict[str, Any],
         tool_results: Sequence[Mapping[str, Any]],
         *,
-        options: Options | None = None,
-    ) -> ResultEnvelope:
+        options: Options[T] | None = None,
+    ) -> ResultEnvelope[T]:
         """As `pollux_sync.continue_tool`."""
         return self.run(options=build_continue_options(continue_from, tool_results, options or self.options))
 
@@ -116,38 +124,74 @@ class Session:
         *,
         tools: Sequence[LoopTool],
         sources: Iterable[Source] = (),
-        options: Options | None = None,
+        options: Options[T] | None = None,
         tool_choice: ToolChoice | None = None,
         max_steps: int = 10,
         tool_concurrency: int = 1,
         on_tool_error: OnToolError = "tell",
-    ) -> ResultEnvelope:
+    ) -> ResultEnvelope[T]:
         """As `pollux_sync.run_tools`."""
-        # With the method of the session, so that all rounds share its client and its uploads.
         loop = build_tool_loop(
-            self.run_many,
+            lambda: nullcontext(self._hooks),
             tools,
             max_steps=max_steps,
             tool_concurrency=tool_concurrency,
             on_tool_error=on_tool_error,
         )
-        return loop.run(prompt, sources=sources, options=options or self.options, tool_choice=tool_choice)
+        # With the method of the session, so that all rounds share its client and its uploads.
+        return run_loop(loop, self.run_many, prompt, sources, loop.add_tools(options or self.options, tool_choice))
+
+    def stream_tools(
+        self,
+        prompt: str | None = None,
+        *,
+        tools: Sequence[LoopTool],
+        sources: Iterable[Source] = (),
+        options: Options[T] | None = None,
+        tool_choice: ToolChoice | None = None,
+        max_steps: int = 10,
+        tool_concurrency: int = 1,
+        on_tool_error: OnToolError = "tell",
+    ) -> Stream[T]:
+        """As `pollux_sync.stream_tools`."""
+        from pollux_sync.api.toolstreams import open_loop
+
+        loop = build_tool_loop(
+            lambda: nullcontext(self._hooks),
+            tools,
+            max_steps=max_steps,
+            tool_concurrency=tool_concurrency,
+            on_tool_error=on_tool_error,
+        )
+        first = loop.add_tools(options or self.options, tool_choice)
+        return open_loop(loop, self._open_round, prompt, sources, first)
+
+    def _open_round(
+        self,
+        active: ActiveStreams,
+        prompt: str | None = None,
+        *,
+        sources: Iterable[Source] = (),
+        options: Options | None = None,
+    ) -> Stream:
+        request = build_request(prompt, sources, self.config, options)
+        return open_stream(request, self._context(), time.monotonic(), self._check_open, active)
 
     def interact(
         self,
         environment: Environment | None = None,
         input: Input | str | None = None,  # noqa: A002 - named as in pollux-ai
         *,
-        options: Options | None = None,
-    ) -> Output:
+        options: Options[T] | None = None,
+    ) -> Output[T]:
         """As `pollux_sync.interact`."""
         interaction = build_interaction(environment, input, options or self.options, self._hooks.info)
         envelope = self.run_many(interaction.prompt, sources=interaction.sources, options=interaction.options)
         return build_output(interaction, envelope)
 
     def stream(
-        self, prompt: str | None = None, *, source: Source | None = None, options: Options | None = None
-    ) -> Stream:
+        self, prompt: str | None = None, *, source: Source | None = None, options: Options[T] | None = None
+    ) -> Stream[T]:
         """As `pollux_sync.stream`."""
         return self.stream_many(prompt, sources=require_one_source(prompt, source), options=options)
 
@@ -156,9 +200,9 @@ class Session:
         prompts: str | Sequence[str | None] | None = None,
         *,
         sources: Iterable[Source] = (),
-        options: Options | None = None,
+        options: Options[T] | None = None,
         per_source: bool = False,
-    ) -> Stream:
+    ) -> Stream[T]:
         """As `pollux_sync.stream_many`."""
         started = time.monotonic()
         request = build_request(prompts, sources, self.config, options or self.options, per_source=per_source)

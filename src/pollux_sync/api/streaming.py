@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
+from pollux_sync._typed import T, Typed
 from pollux_sync.api.asking import require_one_source
 from pollux_sync.data.streaming import StreamDone, TextDelta
 from pollux_sync.engine.enveloping import build_envelope, seal_envelope
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.options import Options
-    from pollux_sync.data.request import Request
+    from pollux_sync.data.request import Plan, Request
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import StreamEvent
     from pollux_sync.hooks.config import Config
@@ -37,16 +38,16 @@ def stream(
     *,
     source: Source | None = None,
     config: Config,
-    options: Options | None = None,
-) -> Stream:
+    options: Options[T] | None = None,
+) -> Stream[T]:
     """Ask one question and return its answer as a stream of events; ``text_chunks`` of it are the text alone.
 
     The events are `StreamStart`, then `TextDelta`, `ReasoningDelta` and `ToolCallDelta` in any order, each
     `StreamToolCall`, `StreamUsage`, `StreamFinish`, and `StreamDone` with what `run` would have returned.
     ``config.timeout_s`` bounds the wait for each next event. A failure before the first event is retried like
     that of any call; a later one raises, with the text so far as the error's ``partial_text``.
-    Middleware's `pollux_call` is not called, observers get their events. Raises what `run` raises, partly before
-    the first event is requested.
+    Middleware's `pollux_call_stream` is called in place of `pollux_call`. Raises what `run` raises, partly before the
+    first event is requested.
     """
     return stream_many(prompt, sources=require_one_source(prompt, source), config=config, options=options)
 
@@ -56,9 +57,9 @@ def stream_many(
     *,
     sources: Iterable[Source] = (),
     config: Config,
-    options: Options | None = None,
+    options: Options[T] | None = None,
     per_source: bool = False,
-) -> Stream:
+) -> Stream[T]:
     """Ask several questions like `run_many`, and return the events of all answers in one stream as they arrive.
 
     ``event.call_idx`` says which answer an event belongs to. A prompt that fails ends in a `StreamFinish` with its
@@ -74,16 +75,18 @@ def open_stream(
     context: AbstractContextManager[CallContext],
     started: float,
     check_open: Callable[[], None] = lambda: None,
+    active: ActiveStreams | None = None,
 ) -> Stream:
     """Plan the request and return its stream, not read yet. The context is held until the stream ends.
 
-    ``check_open`` raises when the stream may no longer be begun.
+    ``check_open`` raises when the stream may no longer be begun. ``active`` is that of several streams that are one to
+    their reader.
     """
     # Shared by the generator, which reads, and by close(), which another thread may call.
-    active = ActiveStreams()
+    active = active or ActiveStreams()
     events = _generate_events(request, context, started, active, check_open)
-    next(events)  # it has planned: what is wrong with the request was raised before anything was sent
-    stream = Stream(cast("Generator[StreamEvent, None, None]", events), active)
+    plan = next(events)  # what is wrong with the request was raised before anything was sent
+    stream = Stream(cast("Generator[StreamEvent, None, None]", events), active, cast("Plan", plan))
     _open_streams.add(stream)
     return stream
 
@@ -94,13 +97,13 @@ def _generate_events(
     started: float,
     active: ActiveStreams,
     check_open: Callable[[], None],
-) -> Generator[StreamEvent | None, None, None]:
-    """Run the stages of `stream_many` after the request: yield None once it is planned, then the events."""
+) -> Generator[StreamEvent | Plan, None, None]:
+    """Run the stages of `stream_many` after the request: yield the plan, then the events."""
     with context as (hooks, uploads):
         check_streamable(request, hooks)
         plan = plan_calls(request, hooks)
         # The caller gets the stream here. Nothing was sent, but the client is leased and the plan is final.
-        yield None
+        yield plan
         # The first event may be requested long after the stream was made, when its session is closed.
         check_open()
         connect_for_files(request, hooks)
@@ -119,17 +122,31 @@ def _generate_events(
     yield StreamDone(seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started))
 
 
-class Stream:
+class Stream(Typed[T]):
     """The events of an answer, as an iterator. Leave it early with ``close()``, or at the end of a ``with`` block.
 
     Nothing is sent before the first event is requested. One thread may read it at a time.
     """
 
-    def __init__(self, events: Generator[StreamEvent, None, None], active: ActiveStreams) -> None:
+    def __init__(self, events: Generator[StreamEvent, None, None], active: ActiveStreams, plan: Plan) -> None:
         self._events: Any = events  # typed as Any: a generator has gi_running, its protocol has not
         self._active = active
+        #: What is asked.
+        self.plan = plan
         self._result: ResultEnvelope | None = None
         self._failure: BaseException | None = None
+
+    def __repr__(self) -> str:
+        config, count = self.plan.request.config, len(self.plan.calls)
+        asked = "1 prompt" if count == 1 else f"{count} prompts"
+        return f"Stream({asked} to {config.provider}, model {config.model}: {self._describe_state()})"
+
+    def _describe_state(self) -> str:
+        if self._failure is not None:
+            return "failed"
+        if self._result is not None:
+            return "read"
+        return "closed" if self._active.stop.is_set() else "open"
 
     def __iter__(self) -> Self:
         return self
@@ -164,7 +181,27 @@ class Stream:
         """The text alone, piece by piece; of several prompts the pieces come in the order of arrival."""
         return (event.text for event in self if isinstance(event, TextDelta))
 
-    def result(self) -> ResultEnvelope:
+    @property
+    def partials(self) -> Iterator[Any]:
+        """A structured answer while it grows, as plain data: each time the dict or list as far as it has come.
+
+        A text shows the part that has arrived, a number only when it is complete. Nothing is checked before the end:
+        ``result()["structured"][0]`` is the instance of the schema's class. Raises ConfigurationError without a schema,
+        or for several prompts.
+        """
+        from pollux_sync.schemas.partial import PartialAnswers
+
+        answers = self.plan.answer_format
+        if answers is None or len(self.plan.calls) != 1:
+            raise ConfigurationError(
+                "partials are those of one prompt with a response_schema",
+                hint="stream(prompt, options=Options(response_schema=...)), or read text_chunks",
+            )
+        growing = PartialAnswers(answers)
+        values = (growing.add(text) for text in self.text_chunks)
+        return (value for value in values if value is not None)
+
+    def result(self) -> ResultEnvelope[T]:
         """Read the events that are left and return what `run_many` would have returned.
 
         Raises what reading the stream raises, or has raised before. Raises ConfigurationError when the stream was

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import threading
 import time
 from contextlib import suppress
@@ -17,24 +18,33 @@ from pollux_sync.data.checks import check_int
 from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.tool import Tool, convert_result
+from pollux_sync.data.streaming import StreamToolResult
+from pollux_sync.data.tool import Tool, ToolResult
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, ConfigurationError, build_stop
+from pollux_sync.process import clients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+    from pollux_sync._typed import T
     from pollux_sync.data.envelope import ResultEnvelope, ToolCallDict, ToolRun, ToolStep
     from pollux_sync.data.options import ToolChoice
     from pollux_sync.data.source import Source
+    from pollux_sync.data.streaming import StreamEvent
     from pollux_sync.hooks.config import Config
+    from pollux_sync.hooks.relay import Hooks
 
 #: What happens when a tool raises: the model gets the error as the tool's result, or the loop ends with it.
 OnToolError: TypeAlias = Literal["tell", "raise"]
 
 #: A tool of the loop: one that runs here, or at the provider.
 LoopTool: TypeAlias = "Tool | HostedTool | Callable[..., Any]"
+
+#: One request of the loop: the events of its answer, and its result.
+Round: TypeAlias = "Generator[StreamEvent, None, ResultEnvelope]"
 
 log = logging.getLogger("pollux_sync")
 
@@ -44,8 +54,8 @@ def continue_tool(
     tool_results: Sequence[Mapping[str, Any]],
     *,
     config: Config,
-    options: Options | None = None,
-) -> ResultEnvelope:
+    options: Options[T] | None = None,
+) -> ResultEnvelope[T]:
     """Continue after a tool-calling answer with the results ``{"role": "tool", "tool_call_id", "content"}``.
 
     Every call needs one result, with ``"is_error": True`` for a tool that failed. The conversation holds the turns
@@ -57,8 +67,10 @@ def continue_tool(
 
 
 def build_continue_options(
-    continue_from: ResultEnvelope | dict[str, Any], tool_results: Sequence[Mapping[str, Any]], options: Options | None
-) -> Options:
+    continue_from: ResultEnvelope | dict[str, Any],
+    tool_results: Sequence[Mapping[str, Any]],
+    options: Options[T] | None,
+) -> Options[T]:
     """Return the options that `continue_tool` runs with. Raises ConfigurationError as it does."""
     # The caller keeps the envelope and may continue from it twice.
     state = copy.deepcopy(read_state(continue_from))
@@ -73,12 +85,12 @@ def run_tools(
     tools: Sequence[LoopTool],
     sources: Iterable[Source] = (),
     config: Config,
-    options: Options | None = None,
+    options: Options[T] | None = None,
     tool_choice: ToolChoice | None = None,
     max_steps: int = 10,
     tool_concurrency: int = 1,
     on_tool_error: OnToolError = "tell",
-) -> ResultEnvelope:
+) -> ResultEnvelope[T]:
     """Ask, run the tools that the model calls, and repeat until it answers; ``result["answers"][0]`` is the answer.
 
     ``tools`` are typed functions, `Tool`, and tools that the provider runs, such as `WebSearch`.
@@ -93,24 +105,49 @@ def run_tools(
     with all of that as ``partial_result``.
     """
     loop = build_tool_loop(
-        partial(run_many, config=config),
+        partial(clients.lease, config),
         tools,
         max_steps=max_steps,
         tool_concurrency=tool_concurrency,
         on_tool_error=on_tool_error,
     )
-    return loop.run(prompt, sources=sources, options=options, tool_choice=tool_choice)
+    return run_loop(loop, partial(run_many, config=config), prompt, sources, loop.add_tools(options, tool_choice))
+
+
+def run_loop(
+    loop: ToolLoop,
+    ask: Callable[..., ResultEnvelope],
+    prompt: str | None,
+    sources: Iterable[Source],
+    options: Options,
+) -> ResultEnvelope:
+    """Run the loop to its end. ``ask`` is `run_many` with all bound except prompt, ``sources`` and ``options``."""
+    rounds = loop.iterate(
+        partial(_ask_at_once, ask), _ask_at_once(ask, prompt, sources=sources, options=options), options
+    )
+    while True:
+        try:
+            next(rounds)
+        except StopIteration as end:
+            result: ResultEnvelope = end.value
+            return result
+
+
+def _ask_at_once(ask: Callable[..., ResultEnvelope], *prompt: str | None, **settings: Any) -> Round:
+    """Ask without a stream: no events, and the result."""
+    yield from ()
+    return ask(*prompt, **settings)
 
 
 def build_tool_loop(
-    ask: Callable[..., ResultEnvelope],
+    lease: Callable[[], AbstractContextManager[Hooks]],
     tools: Sequence[LoopTool],
     *,
     max_steps: int,
     tool_concurrency: int,
     on_tool_error: OnToolError,
 ) -> ToolLoop:
-    """Build the loop over ``ask``: `run_many` with everything bound except prompt, ``sources`` and ``options``.
+    """Build the loop; ``lease`` returns a context manager over the hooks, in which the tools run.
 
     Raises ConfigurationError for settings that cannot work.
     """
@@ -121,7 +158,7 @@ def build_tool_loop(
     if on_tool_error not in ("tell", "raise"):
         raise ConfigurationError(f"on_tool_error {on_tool_error!r} is not known", hint="use 'tell' or 'raise'")
     return ToolLoop(
-        ask=ask,
+        lease=lease,
         tools=built,
         hosted_tools=hosted,
         max_steps=max_steps,
@@ -151,34 +188,30 @@ def _build_tools(tools: Sequence[LoopTool]) -> tuple[Tool, ...]:
 class ToolLoop:
     """The loop of a model and its tools: ask, run what it calls, send the results, until it answers."""
 
-    ask: Callable[..., ResultEnvelope]
+    lease: Callable[[], AbstractContextManager[Hooks]]
     tools: tuple[Tool, ...]
     hosted_tools: tuple[HostedTool, ...]
     max_steps: int
     tool_concurrency: int
     on_tool_error: OnToolError
 
-    def run(
-        self,
-        prompt: str | None,
-        *,
-        sources: Iterable[Source],
-        options: Options | None,
-        tool_choice: ToolChoice | None,
-    ) -> ResultEnvelope:
-        """Run the loop to its end and return the last result with the sums of all steps. See `run_tools`."""
+    def iterate(self, ask: Callable[..., Round], opening: Round, first: Options) -> Round:
+        """Yield the events of all rounds; return the last result with the sums of all steps. See `run_tools`.
+
+        ``opening`` asks the first time, with the options ``first``; ``ask`` later, with ``options`` alone.
+        """
         started = time.monotonic()
-        first = self._build_options(options or NO_OPTIONS, tool_choice)
-        result = self.ask(prompt, sources=sources, options=first)
+        result = yield from opening
         steps = [_build_step(result)]
         # A forced tool_choice on every round would never let the model answer.
         later = attrs.evolve(first, tool_choice=None, history=None, continue_from=None)
         try:
             while (calls := _read_calls(result)) and len(steps) <= self.max_steps:
                 results = self._run_tools(calls, steps[-1]["tool_runs"])
+                yield from map(StreamToolResult, steps[-1]["tool_runs"])
                 # The last round forbids calls but keeps the tools declared: providers refuse tool turns without them.
                 choice = attrs.evolve(later, tool_choice="none") if len(steps) == self.max_steps else later
-                result = self.ask(options=build_continue_options(result, results, choice))
+                result = yield from ask(options=build_continue_options(result, results, choice))
                 steps.append(_build_step(result))
         # Also that of a round in flight, which knows its outcomes: its own partial result lacks the rounds before it.
         except STOPS as cause:
@@ -191,7 +224,9 @@ class ToolLoop:
             raise
         return _sum_steps(result, steps, started)
 
-    def _build_options(self, options: Options, tool_choice: ToolChoice | None) -> Options:
+    def add_tools(self, options: Options | None, tool_choice: ToolChoice | None) -> Options:
+        """Return the options of the first round. Raises ConfigurationError if they have tools of their own."""
+        options = options or NO_OPTIONS
         # A declaration without a function cannot be run, so the model must not see one.
         if options.tools:
             raise ConfigurationError(
@@ -208,34 +243,42 @@ class ToolLoop:
         """
         runs: list[ToolRun | None] = [None] * len(calls)
         try:
-            map_threads(self._run_tool, calls, self.tool_concurrency, threading.Event(), runs)
+            with self.lease() as hooks:
+                work = partial(self._run_tool, hooks)
+                map_threads(work, calls, self.tool_concurrency, threading.Event(), runs)
         finally:
             ledger += [run for run in runs if run is not None]
         return [_build_result(run) for run in ledger]
 
-    def _run_tool(self, call: ToolCallDict) -> ToolRun:
-        started, is_error = time.monotonic(), False
-        sources: tuple[dict[str, Any], ...] = ()
-        try:
-            asked = ToolCall(call["id"], call["name"], call["arguments"])
-            content, sources = convert_result(self._find_tool(asked.name).invoke(asked.exact_arguments_dict()))
-        except Exception as error:
-            if self.on_tool_error == "raise":
-                raise
-            # Only the class is logged: the message may contain what the tool works on.
-            log.debug("tool %s failed: %s", call["name"], type(error).__name__)
-            content, is_error = f"{type(error).__name__}: {error}", True
+    def _run_tool(self, hooks: Hooks, call: ToolCallDict) -> ToolRun:
+        started = time.monotonic()
+        errors: list[Exception] = []
+        asked = ToolCall(call["id"], call["name"], call["arguments"])
+        result = hooks.call_tool(asked, partial(self._invoke_tool, errors))
+        if errors and self.on_tool_error == "raise":
+            raise errors[-1]
         run: ToolRun = {
             "id": call["id"],
             "name": call["name"],
             "arguments": call["arguments"],
-            "content": content,
-            "is_error": is_error,
+            "content": result.content,
+            "is_error": result.is_error,
             "duration_s": time.monotonic() - started,
         }
-        if sources:
-            run["sources"] = [*sources]
+        if result.sources:
+            run["sources"] = [*result.sources]
         return run
+
+    def _invoke_tool(self, errors: list[Exception], call: ToolCall) -> ToolResult:
+        """Return the result of a tool, also of one that fails: the middleware sees no exceptions. Keep its error."""
+        try:
+            value = self._find_tool(call.name).invoke(call.exact_arguments_dict())
+            return ToolResult.from_value(call, value)
+        except Exception as error:  # noqa: BLE001 - it is the tool's result
+            errors.append(error)
+            # Only the class is logged: the message may contain what the tool works on.
+            log.debug("tool %s failed: %s", call.name, type(error).__name__)
+            return ToolResult(call.id, f"{type(error).__name__}: {error}", is_error=True)
 
     def _find_tool(self, name: str) -> Tool:
         named = {tool.name: tool for tool in self.tools}
@@ -258,12 +301,16 @@ def _build_result(run: ToolRun) -> dict[str, Any]:
 
 def _build_step(result: ResultEnvelope) -> ToolStep:
     diagnostics = result["diagnostics"]
-    return {
+    step: ToolStep = {
         "usage": result["usage"],
         "raw_response": diagnostics["raw_responses"][0],
         "attempts": diagnostics["attempts"][0],
         "tool_runs": [],
     }
+    metrics = result["metrics"]
+    if "cost_usd" in metrics:
+        step["cost_usd"] = metrics["cost_usd"]
+    return step
 
 
 def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) -> ResultEnvelope:
@@ -273,6 +320,10 @@ def _sum_steps(result: ResultEnvelope, steps: list[ToolStep], started: float) ->
         for name, count in step["usage"].items():
             usage[name] = usage.get(name, 0) + count
     metrics = result["metrics"].copy()
+    costs = [step["cost_usd"] for step in steps if "cost_usd" in step]
+    if costs:
+        metrics["cost_usd"] = math.fsum(costs)
+        metrics["costs_usd"] = [metrics["cost_usd"]]
     metrics["duration_s"] = time.monotonic() - started
     metrics["n_calls"] = len(steps)
     metrics["n_attempts"] = sum(len(step["attempts"]) for step in steps)

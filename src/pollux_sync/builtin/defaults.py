@@ -10,14 +10,15 @@ from pollux_sync.data.provider import Address
 from pollux_sync.hooks.specs import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.provider import HttpRequest, HttpResponse, ProviderInfo
-    from pollux_sync.data.reply import Reply
+    from pollux_sync.data.reply import Reply, ToolCall
     from pollux_sync.data.request import Call, Plan
-    from pollux_sync.data.streaming import EventStream
+    from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.data.tool import ToolResult
     from pollux_sync.errors import Fault
     from pollux_sync.wire.http import HttpClient
 
@@ -64,6 +65,20 @@ class CoreDefaults:
 
     @hookimpl(trylast=True)
     def pollux_call(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
+        return proceed(call)
+
+    @hookimpl(trylast=True)
+    def pollux_call_stream(
+        self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]]
+    ) -> Iterator[Delta | Reply]:
+        return proceed(call)
+
+    @hookimpl(trylast=True)
+    def pollux_call_deferred(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
+        return proceed(call)
+
+    @hookimpl(trylast=True)
+    def pollux_call_tool(self, call: ToolCall, proceed: Callable[[ToolCall], ToolResult]) -> ToolResult:
         return proceed(call)
 
     @hookimpl(trylast=True)

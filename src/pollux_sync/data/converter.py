@@ -28,6 +28,8 @@ T = TypeVar("T")
 #: The version of all stored layouts. Raise it with a change that older code cannot read.
 SCHEMA_VERSION = 1
 _VERSION_FIELD = "schema_version"
+#: The metadata of a field that is left out of what is stored.
+NOT_STORED = {"is_stored": False}
 
 
 class Storable(Value):
@@ -110,10 +112,12 @@ def _build_converter() -> Converter:
 
 def _add_readers(converter: Converter) -> None:
     """Put strict readers before those of cattrs, which read "false" as True and "ab" as a list of two texts."""
+    from decimal import Decimal
+
     from pollux_sync.data.errorfacts import load_error
     from pollux_sync.schemas import structure
 
-    for leaf in (str, int, float, bytes):  # cattrs looks up bool by its base class, int
+    for leaf in (str, int, float, bytes, Decimal):  # cattrs looks up bool by its base class, int
         converter.register_structure_hook(leaf, structure)
     # cattrs asks the hooks registered last first: classes with a layout of their own come after attrs classes.
     converter.register_structure_hook_func(_is_plain, structure)
@@ -155,8 +159,17 @@ def _make_array_reader(tp: Any, converter: Converter) -> Callable[[Any, Any], An
 
 
 def _make_record_reader(cls: Any, converter: Converter) -> Callable[[Any, Any], Any]:
+    _resolve_types(cls)
     read = converter.gen_structure_attrs_fromdict(cls)
     return lambda data, _: read(_require_kind(data, dict), cls)
+
+
+def _resolve_types(cls: Any) -> None:
+    """Put the types of the fields in place of their texts, with which every module of ours writes them."""
+    # Named here, since its import would cost every script that stores nothing.
+    from decimal import Decimal
+
+    attrs.resolve_types(cls, localns={"Decimal": Decimal})
 
 
 def _require_kind(data: Any, kind: type) -> Any:
@@ -174,8 +187,8 @@ def _make_record_writer(cls: Any, converter: Converter) -> Callable[[Any], dict[
     """
     from cattrs.gen import make_dict_unstructure_fn, override
 
-    # Annotations are texts because of ``from __future__ import annotations``; cattrs needs the types.
-    attrs.resolve_types(cls)
+    _resolve_types(cls)
     fields: Any = attrs.fields(cls)
-    optional: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}
-    return make_dict_unstructure_fn(cls, converter, **optional)
+    overrides: dict[str, Any] = {f.name: override(omit_if_default=True) for f in fields if f.default is None}
+    overrides |= {f.name: override(omit=True) for f in fields if not f.metadata.get("is_stored", True)}
+    return make_dict_unstructure_fn(cls, converter, **overrides)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Generic, Literal, NotRequired, TypedDict
+
+from pollux_sync._typed import T
 
 Status = Literal["ok", "partial", "error"]
 CacheMode = Literal["none", "persistent", "implicit"]
@@ -74,7 +76,8 @@ class Metrics(TypedDict):
     ``duration_s`` is wall time, including the deletion of uploads. ``cache_used`` says that a cache handle was passed.
     ``cache_mode`` is the requested caching: a handle ("persistent"), or implicit caching. ``cache_hit`` says that the
     provider read cached tokens, requested or not; None if the provider does not report it. ``service_tiers`` are the
-    tiers that served the prompts; the key is there if the provider reported any.
+    tiers that served the prompts; the key is there if the provider reported any. ``costs_usd`` are the prices of the
+    answers that a plugin knows, None for others, and ``cost_usd`` is their sum; both are there if one is known.
     """
 
     duration_s: float
@@ -85,6 +88,8 @@ class Metrics(TypedDict):
     cache_hit: bool | None
     finish_reasons: list[str | None]
     service_tiers: NotRequired[list[str | None]]
+    cost_usd: NotRequired[float]
+    costs_usd: NotRequired[list[float | None]]
     deferred: NotRequired[bool]
 
 
@@ -131,9 +136,10 @@ class ToolRun(TypedDict):
 
 
 class ToolStep(TypedDict):
-    """One request of a tool loop, and the tool runs after it."""
+    """One request of a tool loop, and the tool runs after it. ``cost_usd`` is there if the price is known."""
 
     usage: dict[str, int]
+    cost_usd: NotRequired[float]
     raw_response: dict[str, Any] | None
     attempts: list[AttemptDict]
     tool_runs: list[ToolRun]
@@ -188,7 +194,8 @@ class Diagnostics(TypedDict):
     """Details for debugging; ``raw_responses`` and ``attempts`` have one entry per call.
 
     ``schema_errors`` is present with a response schema, ``calls`` with ``per_source``, ``steps`` after `run_tools`,
-    ``conversions`` where a plugin has converted sources, and ``deferred`` for a collected job.
+    ``conversions`` where a plugin has converted sources, and ``deferred`` for a collected job. ``notes`` are those of
+    middleware, by its name, for each call; the key is there if there are any.
     """
 
     raw_responses: list[dict[str, Any] | None]
@@ -196,22 +203,25 @@ class Diagnostics(TypedDict):
     schema_errors: NotRequired[list[str | None]]
     calls: NotRequired[list[CallLabel]]
     conversions: NotRequired[list[ConversionDict]]
+    notes: NotRequired[list[dict[str, Any] | None]]
     steps: NotRequired[list[ToolStep]]
     deferred: NotRequired[DeferredDiagnostics]
 
 
-class ResultEnvelope(TypedDict):
+class ResultEnvelope(TypedDict, Generic[T]):
     """The result of a call. Lists per prompt are in prompt order, with ``per_source`` source by source.
 
     ``status`` is "ok" if every prompt was answered by text or tool calls (also without any prompt), "error" if none
     was, else "partial"; ``errors`` says why an answer is missing or empty. ``usage`` has the sums over all calls; a key
-    is absent if no call reported it. ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of``
-    picks another one. ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
+    is absent if no call reported it. ``structured`` has instances of the class that was ``response_schema``, None for
+    an answer that does not fit; type checkers see the class, such as ``ResultEnvelope[Invoice]``.
+    ``_conversation_state`` belongs to the first prompt; ``pollux_sync.result_of`` picks another one.
+    ``pollux_sync.to_jsonable`` converts an envelope to JSON-ready data.
     """
 
     status: Status
     answers: list[str]
-    structured: NotRequired[list[Any]]
+    structured: NotRequired[list[T | None]]
     reasoning: NotRequired[list[str | None]]
     tool_calls: NotRequired[list[list[ToolCallDict]]]
     citations: NotRequired[list[list[CitationDict]]]

@@ -154,6 +154,14 @@ class Explanation(Value):
         price: Decimal | None = _sum_known([request.highest_price for request in self.requests])
         return price
 
+    def __repr__(self) -> str:
+        """Return the first line of the overview; all requests would fill pages."""
+        return f"Explanation({next(self._iter_lines())})"
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        return f"```text\n{self}\n```"
+
     def __str__(self) -> str:
         return "\n".join(self._iter_lines())
 
@@ -178,15 +186,18 @@ class Explanation(Value):
         kinds = Counter(_DELIVERY_PHRASES[source.delivery] for source in self.sources)
         if kinds:
             yield f"sources: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
-        for source in self.sources:
-            if source.converted_from is not None:
-                yield f"  {source.identifier}: converted from {source.converted_from} to {source.mime_type}"
+        yield from self._iter_conversion_lines()
         yield from self._iter_upload_lines()
         yield f"caching: {self.cache_mode}{f', {self.cache}' if self.cache else ''}"
         yield from self._iter_prefix_lines()
         if self.response_schema is not None:
             yield f"schema: {_describe_count(len(self.findings), 'finding')}"
             yield from (f"  {finding}" for finding in self.findings)
+
+    def _iter_conversion_lines(self) -> Iterator[str]:
+        converted = Counter((s.identifier, s.converted_from, s.mime_type) for s in self.sources if s.converted_from)
+        for (name, before, after), count in converted.items():
+            yield f"  {name}: converted from {before} to {f'{count} x ' if count > 1 else ''}{after}"
 
     def _describe_tokens(self) -> str:
         counts = [r.counted_input_tokens for r in self.requests if r.counted_input_tokens is not None]

@@ -10,6 +10,7 @@ import attrs
 from pollux_sync import schemas
 
 # As a module, whose names are loaded on first use: most calls have no schema.
+from pollux_sync._typed import T, Typed
 from pollux_sync._values import Value
 from pollux_sync.data.checks import (
     check_bool,
@@ -27,6 +28,7 @@ from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import UnionType
 
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle
@@ -92,7 +94,7 @@ _UNSET_DELIVERY = _QuietMode("realtime")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Options(Value):
+class Options(Typed[T], Value):
     """The settings of one call. None stands for the provider's default.
 
     A field is honoured, or refused with a ConfigurationError before anything is sent; it is never dropped.
@@ -117,7 +119,7 @@ class Options(Value):
     """
 
     system_instruction: str | None = _provider_option()
-    response_schema: type[Any] | dict[str, Any] | None = _provider_option()
+    response_schema: type[T] | UnionType | dict[str, Any] | None = _provider_option()
     tools: Sequence[dict[str, Any] | HostedTool] | None = _provider_option()
     tool_choice: ToolChoice | None = _provider_option(refused_by=("defer",))
     parallel_tool_calls: bool | None = _provider_option(refused_by=("defer",))
@@ -367,7 +369,7 @@ class Options(Value):
         """Return the response schema as JSON Schema, or None without one."""
         return None if self.response_schema is None else schemas.schema_of(self.response_schema)
 
-    def response_schema_model(self) -> type[Any] | None:
+    def response_schema_model(self) -> type[T] | UnionType | None:
         """Return the class of the response schema, or None if it is a dict or absent."""
         return None if isinstance(self.response_schema, dict) else self.response_schema
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 
+from pollux_sync._typed import T, Typed
 from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.reply import USAGE_FIELDS, FinishReason, ToolCall, Usage
@@ -32,13 +33,13 @@ _REPR_CHARS = 60
 
 
 @attrs.frozen(repr=False)
-class Output:
+class Output(Typed[T]):
     """The result of one prompt: a view of its ``envelope``, the dict that `run` returns.
 
     Raises ConfigurationError for an envelope of several prompts; `outputs` returns one Output for each of them.
     """
 
-    envelope: ResultEnvelope
+    envelope: ResultEnvelope[T]
 
     def __attrs_post_init__(self) -> None:
         envelope: object = self.envelope
@@ -52,15 +53,21 @@ class Output:
         """Return the status and the beginning of the text; a whole envelope would fill pages."""
         return f"Output({self.status}, {self.text[:_REPR_CHARS]!r})"
 
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        from pollux_sync.data.notebook import format_envelope
+
+        return format_envelope(self.envelope)
+
     @property
     def text(self) -> str:
         """The text of the answer; "" if it has no text, such as tool calls alone."""
         return self.envelope["answers"][0]
 
     @property
-    def structured(self) -> Any:
+    def structured(self) -> T | None:
         """The answer as an instance of the response schema; None without a schema, or if the answer does not fit."""
-        return self._read_first("structured")
+        return cast("T | None", self._read_first("structured"))
 
     @property
     def reasoning(self) -> str | None:

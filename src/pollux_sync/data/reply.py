@@ -6,16 +6,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence  # noqa: TC003 - the first is read from stored data
 from functools import partial
 from sys import intern
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from pollux_sync._values import Value
-from pollux_sync.data.converter import Storable
+from pollux_sync.data.converter import NOT_STORED, Storable
 from pollux_sync.data.findings import AnswerFile, Citation, HostedCall
+from pollux_sync.data.provider import HttpResponse  # noqa: TC001 - resolved where replies are stored
 from pollux_sync.data.texts import replace_nested_surrogates
 from pollux_sync.errors import Attempt, PolluxError, ToolCallParseError
 from pollux_sync.schemas.jsontext import ExactFloat
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 FinishReason = Literal["stop", "length", "paused", "tool_calls", "content_filter", "refusal", "error"]
 #: The artifacts that are content of an answer, by the names that decoders give them. Others are facts about it.
@@ -105,6 +109,8 @@ class Reply(Storable):
     ``provider_state`` is data that the provider needs again when the conversation continues. ``artifacts`` are extras
     under the provider's names. Both are JSON-ready. ``hosted_calls`` are the tools that the provider ran, ``citations``
     and ``files`` what came of them.
+    ``cost_usd`` is the price of the answer, and ``notes`` are JSON-ready facts about the call, by the names of the
+    middleware that set them. ``response`` is the answer as it came, as long as middleware has the reply.
     """
 
     text: str = ""
@@ -122,6 +128,10 @@ class Reply(Storable):
     citations: tuple[Citation, ...] | None = None
     hosted_calls: tuple[HostedCall, ...] | None = None
     files: tuple[AnswerFile, ...] | None = None
+    cost_usd: Decimal | None = None
+    notes: Mapping[str, Any] | None = None
+    # Not part of what the reply says, and too large to be kept with every reply.
+    response: HttpResponse | None = attrs.field(default=None, eq=False, repr=False, metadata=NOT_STORED)
 
     @property
     def has_content(self) -> bool:
@@ -164,7 +174,18 @@ class Reply(Storable):
             citations=self.citations,
             hosted_calls=self.hosted_calls,
             files=self.files,
+            cost_usd=self.cost_usd,
+            notes=self.notes,
+            response=self.response,
         )
+
+    def add_note(self, name: str, note: Any) -> Reply:
+        """Return the reply with a note of the middleware ``name``, in place of an earlier one of it."""
+        return attrs.evolve(self, notes={**(self.notes or {}), name: note})
+
+    def without_response(self) -> Reply:
+        """Return the reply without the answer as it came."""
+        return self if self.response is None else attrs.evolve(self, response=None)
 
 
 #: The fields of a Reply that hold texts of the model, and the values of those that hold records.

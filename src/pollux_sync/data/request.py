@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
@@ -235,18 +236,28 @@ class Call(Value):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Request(Value):
-    """The arguments of a call, checked; no I/O has happened yet."""
+    """The arguments of a call, checked; no I/O has happened yet.
+
+    ``group_sizes`` says as how many of ``sources`` each of the caller's is sent, where a plugin has converted some.
+    """
 
     prompts: tuple[str | None, ...]
     sources: tuple[Source, ...]
     config: ConfigValues
     options: Options
     per_source: bool = False
+    group_sizes: tuple[int, ...] = ()
+
+    @cached_property
+    def source_groups(self) -> list[slice]:
+        """The place in ``sources`` of each of the caller's sources."""
+        ends = list(accumulate(self.group_sizes or (1,) * len(self.sources)))
+        return [slice(start, end) for start, end in pairwise((0, *ends))]
 
 
 @attrs.frozen(eq=False, repr=False)
 class Conversion(Value):
-    """A source that the provider cannot take as it is, and the one that is sent in its place."""
+    """A source that is not sent as it is, and one that is sent in its place."""
 
     source: Source
     converted: Source

@@ -15,7 +15,7 @@ from pollux_sync.data.provider import HttpResponse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.envelope import ResultEnvelope, ToolRun
     from pollux_sync.data.output import Output
     from pollux_sync.data.reply import FinishReason, Reply, ToolCall, Usage
     from pollux_sync.errors import PolluxError
@@ -78,6 +78,15 @@ class StreamToolCall(Value):
 
 
 @attrs.frozen(eq=False, repr=False)
+class StreamToolResult(Value):
+    """A tool has run, in the streams of `stream_tools`; the next round of the model follows."""
+
+    type: ClassVar[Literal["tool_result"]] = "tool_result"
+    run: ToolRun
+    call_idx: int = attrs.field(default=0, kw_only=True)
+
+
+@attrs.frozen(eq=False, repr=False)
 class StreamUsage(Value):
     """The tokens billed for the answer."""
 
@@ -116,7 +125,7 @@ class StreamDone(Value):
 #: is kept in case the answer breaks off.
 Delta: TypeAlias = StreamStart | TextDelta | ReasoningDelta | ToolCallDelta | StreamUsage
 #: The events that a caller reads.
-StreamEvent: TypeAlias = Delta | StreamToolCall | StreamFinish | StreamDone
+StreamEvent: TypeAlias = Delta | StreamToolCall | StreamToolResult | StreamFinish | StreamDone
 
 
 class ServerEvent(NamedTuple):

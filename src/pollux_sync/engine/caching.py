@@ -218,7 +218,7 @@ def make_or_extend_cache(
         prepared = prepare_plan(plan, hooks, uploads)
         if prepared.blocked:
             raise prepared.blocked[0]
-        (call,) = prepared.calls
+        (call,) = map(hooks.rewrite_call, prepared.calls)
         remote = request_with_retries(
             lambda: hooks.create_cache(call, ttl_s, hooks.config.timeout_s, label),
             hooks,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.envelope import DeferredItem, ResultEnvelope, UnmatchedRow
     from pollux_sync.data.handles import Asset
     from pollux_sync.data.jobs import DeferredHandle, DeferredJob, DeferredRow, DeferredStatus, ItemStatus, JobState
+    from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import Outcome
     from pollux_sync.hooks.relay import Hooks
 
@@ -325,7 +326,7 @@ class _JobReader:
         for row in self._hooks.collect_deferred(self._job, self._hooks.config.timeout_s):
             index = self._count_row(row, counts)
             if index is not None:
-                item = _read_row(row, self._calls[index].with_index(index), self._hooks)
+                item = _read_row(row, self._calls[index].with_index(index), self._job, self._hooks)
                 counts.ranks[index] = rank = _rank_item(item, row)
                 yield item, rank
             # A file of another job, or one without end, must not fill the memory.
@@ -356,7 +357,7 @@ class _JobReader:
     def _count_unmatched(self, row: DeferredRow, counts: _RowCounts) -> None:
         counts.n_unmatched += 1
         if self._keeps_unmatched:
-            counts.unmatched.append(_describe_unmatched(row, self._calls[self._job.first], self._hooks))
+            counts.unmatched.append(_describe_unmatched(row, self._calls[self._job.first], self._job, self._hooks))
 
 
 def _rank_item(item: JobItem, row: DeferredRow) -> int:
@@ -377,8 +378,8 @@ def _build_damage(job: DeferredJob, counts: _RowCounts, missing: int, hooks: Hoo
     )
 
 
-def _describe_unmatched(row: DeferredRow, call: Call, hooks: Hooks) -> UnmatchedRow:
-    item = _read_row(row, call, hooks)
+def _describe_unmatched(row: DeferredRow, call: Call, job: DeferredJob, hooks: Hooks) -> UnmatchedRow:
+    item = _read_row(row, call, job, hooks)
     text = item.outcome.text if isinstance(item.outcome, Reply) else ""
     return {
         "custom_id": hooks.scrub(row.custom_id),
@@ -388,26 +389,41 @@ def _describe_unmatched(row: DeferredRow, call: Call, hooks: Hooks) -> Unmatched
     }
 
 
-def _read_row(row: DeferredRow, call: Call, hooks: Hooks) -> JobItem:
+def _read_row(row: DeferredRow, call: Call, job: DeferredJob, hooks: Hooks) -> JobItem:
     outcome: Outcome
     status = row.status
-    # A row that failed may still carry a body; only a success is decoded.
-    response = row.response if row.status == "succeeded" else None
-    if response is not None:
-        try:
-            outcome = hooks.decode(response, call)
-        except Exception as problem:  # noqa: BLE001 - one unreadable row must not cost the others
-            outcome, status = Failure(_read_decoding_error(problem, call, hooks)), "failed"
-    else:
-        outcome = Failure(_read_row_error(row, call, hooks))
+    try:
+        outcome = hooks.call_deferred(call, partial(_read_reply, row, hooks=hooks), job).without_response()
+    except PolluxError as error:  # one unreadable row must not cost the others
+        error.call_idx = call.index
+        outcome, status = Failure(error), "failed" if status == "succeeded" else status
     return JobItem(
         index=call.index,
         custom_id=row.custom_id,
         outcome=outcome,
         status=status,
         provider_status=row.provider_status and hooks.scrub(row.provider_status),
-        response=response,
+        response=_find_response(row),
     )
+
+
+def _find_response(row: DeferredRow) -> HttpResponse | None:
+    # A row that failed may still carry a body; only a success is decoded.
+    return row.response if row.status == "succeeded" else None
+
+
+def _read_reply(row: DeferredRow, call: Call, hooks: Hooks) -> Reply:
+    """Return the reply in a row. Raises its error, or that of an answer that cannot be decoded."""
+    response = _find_response(row)
+    if response is None:
+        raise _read_row_error(row, call, hooks)
+    try:
+        reply = hooks.decode(response, call)
+    except Exception as error:  # noqa: BLE001 - raised below
+        problem = error
+    else:
+        return attrs.evolve(reply, response=response) if hooks.keeps_responses else reply
+    raise _read_decoding_error(problem, call, hooks)
 
 
 def _describe_error(item: JobItem) -> str | None:

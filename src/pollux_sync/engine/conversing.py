@@ -174,7 +174,7 @@ def build_state(call: Call, reply: Reply, provider: str) -> dict[str, Any]:
     state = {
         "version": STATE_VERSION,
         "provider": provider,
-        "history": [_dump_turn(turn) for turn in (*before.turns, *_build_user_turn(call), answer)],
+        "history": [dump_turn(turn) for turn in (*before.turns, *_build_user_turn(call), answer)],
         "response_id": None if keeps_files else reply.response_id or before.response_id,
         "provider_state": reply.provider_state,
     }
@@ -192,7 +192,8 @@ def _build_user_turn(call: Call) -> tuple[Turn, ...]:
     return (Turn(role="user", content=content),) if content else ()
 
 
-def _dump_turn(turn: Turn) -> dict[str, Any]:
+def dump_turn(turn: Turn) -> dict[str, Any]:
+    """Return a turn as ``Options(history=[...])`` takes it."""
     item: dict[str, Any] = {"role": turn.role, "content": turn.content}
     if turn.parts:
         item["sources"] = [_dump_source(part) for part in turn.parts]

@@ -17,45 +17,62 @@ if TYPE_CHECKING:
     from pollux_sync.hooks.relay import Hooks
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Converted(Value):
-    """The sources as they are sent, what was converted, and the errors of those whose conversion failed, by index."""
+    """The sources as they are sent, what was converted, and the errors of those whose conversion failed, by index.
+
+    ``group_sizes`` says as how many of them each of the caller's sources is sent.
+    """
 
     sources: tuple[Source, ...]
+    group_sizes: tuple[int, ...]
     conversions: tuple[Conversion, ...] = ()
     errors: Mapping[int, PolluxError] = attrs.field(factory=dict)
 
 
 def convert_sources(sources: Sequence[Source], hooks: Hooks) -> Converted:
-    """Return the sources with those converted that the provider cannot take.
+    """Return the sources with those converted that a plugin has something better for.
 
-    One that no plugin converts stays, and is refused when it is read.
+    One that the provider cannot take and that no plugin converts stays, and is refused when it is read.
     """
     if not hooks.can_convert:
-        return Converted(tuple(sources))
+        return Converted(sources=tuple(sources), group_sizes=(1,) * len(sources))
     errors: dict[int, PolluxError] = {}
-    pairs = [(source, _try_to_convert(index, source, hooks, errors)) for index, source in enumerate(sources)]
-    conversions = [Conversion(before, after) for before, after in pairs if after is not before]
-    return Converted(tuple(after for _, after in pairs), tuple(conversions), errors)
+    groups: list[tuple[Source, ...]] = []
+    for source in sources:
+        try:
+            groups.append(_convert(source, hooks))
+        except PolluxError as error:
+            error.source = source.identifier
+            errors[sum(map(len, groups))] = error
+            groups.append((source,))
+    return Converted(
+        sources=tuple(after for group in groups for after in group),
+        group_sizes=tuple(map(len, groups)),
+        conversions=tuple(
+            Conversion(before, after)
+            for before, group in zip(sources, groups, strict=True)
+            for after in group
+            if after is not before
+        ),
+        errors=errors,
+    )
 
 
-def _try_to_convert(index: int, source: Source, hooks: Hooks, errors: dict[int, PolluxError]) -> Source:
-    if hooks.info.find_rule(source):
-        return source
-    try:
-        return _convert(source, hooks)
-    except PolluxError as error:
-        error.source = source.identifier
-        errors[index] = error
-        return source
-
-
-def _convert(source: Source, hooks: Hooks) -> Source:
+def _convert(source: Source, hooks: Hooks) -> tuple[Source, ...]:
+    if not _may_be_converted(source, hooks):
+        return (source,)
     converted = hooks.convert(source)
-    if converted is not None and hooks.info.find_rule(converted) is None:
+    if wrong := next((one for one in converted if hooks.info.find_rule(one) is None), None):
         raise SourceError(
-            f"a plugin has converted {source.identifier!r} to {converted.source_type} of type {converted.mime_type}, "
+            f"a plugin has converted {source.identifier!r} to {wrong.source_type} of type {wrong.mime_type}, "
             f"which provider {hooks.info.name!r} does not take either",
             hint="report this to the plugin's author",
         )
-    return source if converted is None else converted
+    return converted or (source,)
+
+
+def _may_be_converted(source: Source, hooks: Hooks) -> bool:
+    rule = hooks.info.find_rule(source)
+    # A file of text may be full of markup that says nothing to a model, such as a saved page.
+    return rule is None or (rule.delivery == "text" and source.source_type == "file")

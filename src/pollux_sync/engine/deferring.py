@@ -296,10 +296,11 @@ def _proves_refusal(error: BaseException, hooks: Hooks) -> bool:
 def _encode_lines(calls: Sequence[Call], first: int, hooks: Hooks, mark: str) -> Iterator[bytes]:
     # One by one and not as a slice: the sequence may build its calls when they are asked for.
     for index in range(first, len(calls)):
-        request = encode_request(calls[index].with_index(index), hooks)
+        call = calls[index].with_index(index)
+        request = encode_request(call, hooks)
         _refuse_headers(request)
-        refuse_secrets(calls[index].options)
-        row = hooks.encode_deferred(build_custom_id(index), request, mark)
+        refuse_secrets(call.options)
+        row = hooks.encode_deferred(build_custom_id(index), request, mark, call)
         yield encode_json(row) + b"\n"
 
 

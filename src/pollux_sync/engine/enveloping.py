@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 from pollux_sync.data.findings import FINDING_FIELDS, dump_findings
@@ -14,6 +15,7 @@ from pollux_sync.schemas import AnswerMismatch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pollux_sync._typed import T
     from pollux_sync.data.envelope import (
         AttemptDict,
         CacheMode,
@@ -165,7 +167,7 @@ def _name_sources(request: Request, failures: Sequence[Failure | None]) -> None:
 
 def _find_call_source(request: Request, index: int) -> Source:
     """Return the source of a call with ``per_source``: all prompts ask about the first source, then about the next."""
-    return request.sources[index // len(request.prompts)]
+    return request.sources[request.source_groups[index // len(request.prompts)]][0]
 
 
 def _build_compatibility(status: Status) -> dict[str, Any]:
@@ -190,7 +192,16 @@ def _build_metrics(
         "finish_reasons": [reply.finish_reason if reply else None for reply in replies],
     }
     tiers = [reply.service_tier if reply else None for reply in replies]
-    return metrics | {"service_tiers": tiers} if any(tiers) else metrics
+    if any(tiers):
+        metrics["service_tiers"] = tiers
+    costs = [None if reply is None or reply.cost_usd is None else float(reply.cost_usd) for reply in replies]
+    return cast("Metrics", {**metrics, **build_costs(costs)})
+
+
+def build_costs(costs: list[float | None]) -> dict[str, Any]:
+    """Return the metrics of these costs, none if no cost is known."""
+    known = [cost for cost in costs if cost is not None]
+    return {"cost_usd": math.fsum(known), "costs_usd": costs} if known else {}
 
 
 def _build_diagnostics(
@@ -210,6 +221,9 @@ def _build_diagnostics(
         diagnostics["calls"] = _build_labels(prepared)
     if schema_errors is not None:
         diagnostics["schema_errors"] = schema_errors
+    notes = [dict(outcome.notes) if isinstance(outcome, Reply) and outcome.notes else None for outcome in outcomes]
+    if any(notes):
+        diagnostics["notes"] = notes
     return diagnostics
 
 
@@ -228,7 +242,7 @@ def _read_text(outcome: Outcome) -> str:
     return _replace_surrogates(outcome.text if isinstance(outcome, Reply) else outcome.error.partial_text)
 
 
-def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
+def result_of(envelope: ResultEnvelope[T], index: int) -> ResultEnvelope[T]:
     """Return the result of one prompt of several, as if it had been asked alone; it can be continued like any other.
 
     ``metrics["duration_s"]`` stays that of all. Raises ConfigurationError for an index that does not exist.
@@ -267,8 +281,10 @@ def result_of(envelope: ResultEnvelope, index: int) -> ResultEnvelope:
 
 def _pick_metrics(metrics: Mapping[str, Any], index: int) -> dict[str, Any]:
     picked = {name: _pick(value, index) for name, value in metrics.items()}
+    picked.pop("cost_usd", None)
+    costs = build_costs(picked.pop("costs_usd", []))
     # The tiers of others say nothing about an answer without one.
-    return {name: value for name, value in picked.items() if value != [None] or name != "service_tiers"}
+    return {name: value for name, value in picked.items() if value != [None] or name != "service_tiers"} | costs
 
 
 def _pick(value: Any, index: int) -> Any:
@@ -303,7 +319,7 @@ def _build_labels(prepared: Prepared) -> list[CallLabel]:
     request = prepared.plan.request
     return [
         {"prompt": index % len(request.prompts), "source": _find_call_source(request, index).identifier}
-        for index in range(len(request.sources) * len(request.prompts))
+        for index in range(len(request.source_groups) * len(request.prompts))
     ]
 
 

@@ -19,6 +19,7 @@ from pollux_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pollux_sync._typed import T
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.provider import ProviderInfo
 
@@ -70,16 +71,16 @@ def build_interaction(
     )
 
 
-def build_output(interaction: Interaction, envelope: ResultEnvelope) -> Output:
+def build_output(interaction: Interaction, envelope: ResultEnvelope[T]) -> Output[T]:
     """Return the envelope as an Output whose conversation state lists the sources it has shown."""
     fields = cast("dict[str, Any]", envelope)
     if interaction.shown and STATE_KEY in fields:
         # A copy: the caller may hold the envelope of `run_many` that this was made from.
         fields = fields | {STATE_KEY: fields[STATE_KEY] | {_SHOWN: list(interaction.shown)}}
-    return Output(cast("ResultEnvelope", fields))
+    return Output(cast("ResultEnvelope[T]", fields))
 
 
-def outputs(envelope: ResultEnvelope) -> list[Output]:
+def outputs(envelope: ResultEnvelope[T]) -> list[Output[T]]:
     """Return the result of each prompt as an `Output`, in the envelope's order."""
     return [Output(result_of(envelope, index)) for index in range(len(envelope["answers"]))]
 

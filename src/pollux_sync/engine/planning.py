@@ -89,7 +89,7 @@ def _read_sources(request: Request, hooks: Hooks) -> tuple[Request, list[ReadPar
 
     converted = convert_sources(request.sources, hooks)
     if converted.conversions:
-        request = attrs.evolve(request, sources=converted.sources)
+        request = attrs.evolve(request, sources=converted.sources, group_sizes=converted.group_sizes)
     parts = read_sources(request.sources, hooks.info)
     for index, error in converted.errors.items():
         parts[index] = error
@@ -130,14 +130,19 @@ def _build_calls(
 
 def _group_parts(request: Request, parts: Sequence[ReadPart]) -> Sequence[tuple[Part, ...] | PolluxError]:
     """Return the parts that belong to each call of a prompt, or the error of a source that has a call of its own."""
-    if request.per_source:
-        return [part if isinstance(part, PolluxError) else (part,) for part in parts]
-    usable = [part for part in parts if not isinstance(part, PolluxError)]  # all of them: errors were raised
-    if not (usable and request.options.label_sources):
-        return [tuple(usable)]
+    places = request.source_groups if request.per_source else [slice(None)]
+    return [_join_parts(request, place, parts[place]) for place in places]
+
+
+def _join_parts(request: Request, place: slice, parts: Sequence[ReadPart]) -> tuple[Part, ...] | PolluxError:
+    usable = [part for part in parts if not isinstance(part, PolluxError)]
+    if error := next((part for part in parts if isinstance(part, PolluxError)), None):
+        return error
+    if not (usable[1:] and request.options.label_sources):
+        return tuple(usable)
     from pollux_sync.engine.reading import introduce_texts
 
-    return [introduce_texts(request.sources, usable)]
+    return introduce_texts(request.sources[place], usable)
 
 
 def _check_deferrable(request: Request, info: ProviderInfo) -> None:
@@ -278,7 +283,7 @@ def _name_again(*options: str) -> str:
 def _check_conversation(request: Request) -> None:
     if not request.options.wants_conversation:
         return
-    if len(request.prompts) != 1 or (request.per_source and len(request.sources) > 1):
+    if len(request.prompts) != 1 or (request.per_source and len(request.source_groups) > 1):
         raise ConfigurationError(
             f"a conversation takes one prompt a call, got {len(request.prompts)}",
             hint="call run() once for each prompt, or drop history and continue_from",

@@ -60,7 +60,8 @@ def request_reply(call: Call, hooks: Hooks, stop: Event) -> Reply:
 def decode_reply(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:
     """Return the reply in an answer, also if the server sent a stream unasked. Raises what the decoders raise."""
     # Every answer has a body, except one that came as events.
-    return hooks.decode(response, call) if response.body is not None else _decode_bare(response, call, hooks)
+    reply = hooks.decode(response, call) if response.body is not None else _decode_bare(response, call, hooks)
+    return attrs.evolve(reply, response=response) if hooks.keeps_responses else reply
 
 
 def _decode_bare(response: HttpResponse, call: Call, hooks: Hooks) -> Reply:

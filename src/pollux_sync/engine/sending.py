@@ -24,20 +24,45 @@ if TYPE_CHECKING:
 _FORBIDDEN = 403
 
 
-def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
+def send_calls(
+    prepared: Prepared,
+    hooks: Hooks,
+    stop: threading.Event | None = None,
+    note: Callable[[Outcome], object] | None = None,
+) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
     At most ``request_concurrency`` are in flight. Of calls that share a prefix to be cached, one goes ahead. When the
     key is refused or the quota used up, calls that have not started are not sent. On Ctrl-C or sys.exit nothing more
-    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far.
+    starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far. ``stop``
+    ends them too. ``note`` is called with each outcome, in the thread of its call.
     """
     # One event for all calls: it ends their waits between attempts.
-    stop = threading.Event()
+    stop = stop or threading.Event()
     hooks.link_stop(stop)
-    gate = CallGate(prepared.blocked)
     calls = number_prefixes(prepared.calls)
     # Nearly all calls share nothing, and begin in their own order.
     order = None if calls is prepared.calls else StartOrder(calls, stop)
+    send_call = _build_sender(prepared, hooks, stop, order, note)
+    outcomes: list[Outcome | None] = [None] * len(calls)
+    work = send_call if order is None else partial(order.carry_out, send_call)
+    try:
+        map_threads(work, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
+    # Answers that arrived are paid for; without this they would be lost with the local list.
+    except STOPS as cause:
+        raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_interrupted))) from cause
+    return complete_outcomes(outcomes, calls, _build_interrupted)
+
+
+def _build_sender(
+    prepared: Prepared,
+    hooks: Hooks,
+    stop: threading.Event,
+    order: StartOrder | None,
+    note: Callable[[Outcome], object] | None,
+) -> Callable[[Call], Outcome]:
+    """Return the function that sends one call, in any thread."""
+    gate = CallGate(prepared.blocked)
 
     def request(call: Call) -> Reply:
         reply = request_reply(call, hooks, stop)
@@ -52,21 +77,15 @@ def send_calls(prepared: Prepared, hooks: Hooks) -> list[Outcome]:
 
     def send_call(call: Call) -> Outcome:
         # Checked in the worker, at the last moment: with a bad key 40 prompts make a few requests, not 40.
-        refusal = gate.check(call)
-        if refusal is not None:
-            return refusal
-        outcome = execute_call(call, hooks, ask)
-        gate.record(outcome)
+        outcome: Outcome | None = gate.check(call)
+        if outcome is None:
+            outcome = execute_call(call, hooks, ask, stop=stop)
+            gate.record(outcome)
+        if note is not None:
+            note(outcome)
         return outcome
 
-    outcomes: list[Outcome | None] = [None] * len(calls)
-    work = send_call if order is None else partial(order.carry_out, send_call)
-    try:
-        map_threads(work, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
-    # Answers that arrived are paid for; without this they would be lost with the local list.
-    except STOPS as cause:
-        raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_interrupted))) from cause
-    return complete_outcomes(outcomes, calls, _build_interrupted)
+    return send_call
 
 
 class CallGate:
@@ -103,11 +122,19 @@ class CallGate:
         return is_certain or (error.kind in {"auth", "refused"} and not self._has_answer)
 
 
-def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply], *, is_rewritten: bool = False) -> Outcome:
+def execute_call(
+    call: Call,
+    hooks: Hooks,
+    ask: Callable[[Call], Reply],
+    *,
+    is_rewritten: bool = False,
+    stop: threading.Event | None = None,
+) -> Outcome:
     """Carry out one logical call by ``ask``, inside of rewriting, middleware and events for observers.
 
     ``ask`` may be called several times, or not at all: that is up to the middleware. Its PolluxError is the outcome.
-    ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already.
+    ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already. ``stop`` ends the waits of the
+    middleware.
     """
     # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
@@ -116,7 +143,8 @@ def execute_call(call: Call, hooks: Hooks, ask: Callable[[Call], Reply], *, is_r
         hooks.emit(CallStarted(call))
     outcome: Outcome
     try:
-        outcome = hooks.call(call if is_rewritten else hooks.rewrite_call(call), ask)
+        rewritten = call if is_rewritten else hooks.rewrite_call(call)
+        outcome = hooks.call(rewritten, ask, stop or threading.Event()).without_response()
     except PolluxError as error:
         error.call_idx = call.index
         outcome = Failure(error)

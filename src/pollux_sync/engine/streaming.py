@@ -115,10 +115,13 @@ def stream_call(
 
 
 class ActiveStreams:
-    """The streams that are being read now, and whether reading shall go on. A forked child leaves them alone."""
+    """The streams that are being read now, and whether reading shall go on. A forked child leaves them alone.
 
-    def __init__(self) -> None:
-        self.stop = threading.Event()
+    Whoever sets a ``stop`` of his own ends reading with the next event; only `end` wakes a reader that waits.
+    """
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self.stop = stop or threading.Event()
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._streams: set[EventStream] = set()
@@ -256,7 +259,9 @@ class CallStreamer:
         progress = _Progress()
         index = call.index
         try:
-            reply = yield from self._stream_reply(self.hooks.rewrite_call(call), progress)
+            request = partial(self._request_items, progress=progress)
+            items = self.hooks.call_stream(self.hooks.rewrite_call(call), request, self.active.stop)
+            reply = yield from _pass_on(items, progress, index)
         except STOPS as cause:
             raise build_stop(cause, (progress.fail(_build_abandoned(call)),)) from cause
         except PolluxError as error:
@@ -269,7 +274,11 @@ class CallStreamer:
         yield StreamFinish(finish_reason=reply.finish_reason, call_idx=index)
         return reply
 
-    def _stream_reply(self, call: Call, progress: _Progress) -> Generator[StreamEvent, None, Reply]:
+    def _request_items(self, call: Call, progress: _Progress) -> Iterator[Delta | Reply]:
+        """Yield the deltas and then the reply, whose stream has ended by then. Raises errors of our tree."""
+        yield (yield from self._stream_reply(call, progress))
+
+    def _stream_reply(self, call: Call, progress: _Progress) -> Generator[Delta, None, Reply]:
         """Yield the deltas and return the reply. Raises errors of our tree.
 
         Retries end with the first output: what the caller has seen cannot be taken back.
@@ -285,15 +294,14 @@ class CallStreamer:
                 if isinstance(item, Reply):
                     reply = item
                     self._keep_answer(opened.stream)
+                    if hooks.keeps_responses:
+                        reply = attrs.evolve(reply, response=opened.stream.whole)
                     return reply.with_attempts(_extend_last(attempts, time.monotonic() - started))
-                # By far the commonest item; an exact type check is the fastest way to it.
-                if type(item) is TextDelta:
-                    progress.texts.append(item.text)
-                elif isinstance(item, StreamUsage):
+                if isinstance(item, StreamUsage):
                     # Kept for the case that the answer breaks off: it is billed nevertheless.
                     progress.usage = item.usage
                     continue
-                yield attrs.evolve(item, call_idx=call.index) if call.index else item
+                yield item
         except Exception as error:  # build_stream_failure says what it is
             if reply is not None:  # from `keep`
                 raise
@@ -342,6 +350,19 @@ class CallStreamer:
             if active.stop.is_set():
                 raise _build_abandoned(call) from None
             raise
+
+
+def _pass_on(items: Iterator[Delta | Reply], progress: _Progress, index: int) -> Generator[StreamEvent, None, Reply]:
+    """Yield the deltas of a call with its index, and return its reply."""
+    for item in items:
+        # By far the commonest item; an exact type check is the fastest way to it.
+        if type(item) is TextDelta:
+            progress.texts.append(item.text)
+        elif isinstance(item, Reply):
+            return item.without_response()
+        yield attrs.evolve(item, call_idx=index) if index else item
+    # Of middleware: the engine's own items end with a Reply or an error.
+    raise build_cut_off()
 
 
 def _build_abandoned(call: Call) -> APIError:

@@ -27,6 +27,19 @@ def read_variable(name: str) -> str | None:
     return (os.environ.get(name) or "").strip() or _read_dotenv(name)
 
 
+def read_number(name: str) -> float | None:
+    """Return a variable's value as a number, None if it is not set. Raises ConfigurationError for another text."""
+    text = read_variable(name)
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name} is not a number: {text!r}", hint=f"set {name} to a number, or unset it"
+        ) from None
+
+
 def read_enabled_plugins() -> tuple[str, ...]:
     """Return the names of middleware in POLLUX_SYNC_PLUGINS, else in ``[tool.pollux-sync] plugins``."""
     # A variable that is set but empty switches off what the project lists.

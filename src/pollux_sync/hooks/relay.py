@@ -17,6 +17,7 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import SecretText, redact_secret
+from pollux_sync.data.options import OPTION_TRAITS
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Call, Plan
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
-    from pollux_sync.data.reply import Usage
+    from pollux_sync.data.reply import ToolCall, Usage
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.data.tool import ToolResult
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 #: More than any sentence needs; the body of an error may be text of 2000 characters.
 _MAX_MESSAGE = 500
@@ -82,10 +85,27 @@ def build_manager(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
             raise _build_load_error(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
         except ValueError as error:
             raise _build_load_error(loaded, "it is registered twice", "list each plugin once") from error
+        _require_marks(loaded, manager)
         # `Hooks.emit` calls the implementations itself, outside pluggy, and so cannot run a wrapper.
         if any(impl.plugin is loaded.plugin and impl.wrapper for impl in manager.hook.pollux_event.get_hookimpls()):
             raise _build_load_error(loaded, "pollux_event cannot be wrapped", "observe without wrapper=True")
     return manager
+
+
+def _require_marks(loaded: Loaded, manager: pluggy.PluginManager) -> None:
+    """Raise PluginLoadError for a method that is named as a hook but not marked: it would never be called."""
+    names = [name for name in dir(loaded.plugin) if name.startswith("pollux_") and hasattr(specs, name)]
+    unmarked = [
+        name
+        for name in names
+        if callable(getattr(loaded.plugin, name)) and manager.parse_hookimpl_opts(loaded.plugin, name) is None
+    ]
+    if unmarked:
+        raise _build_load_error(
+            loaded,
+            f"{' and '.join(unmarked)} would never be called without the mark @hookimpl",
+            f"mark {'each' if unmarked[1:] else 'it'} with hookimpl, or report this to the plugin's author",
+        )
 
 
 @lru_cache(maxsize=64)
@@ -114,6 +134,7 @@ def read_provider_info(provider: Loaded) -> ProviderInfo:
         raise _build_load_error(provider, f"pollux_provider_info returned {type(info).__name__}, not a ProviderInfo")
     if info.name != provider.name:
         raise _build_load_error(provider, f"it declares the name {info.name!r} under the entry point {provider.name!r}")
+    _require_known_options(provider, info)
     if not _is_version(info.api):
         raise _build_load_error(provider, f"its hook version must be two integers, it is {info.api!r}")
     # A newer minor version may rely on hooks that this core does not call.
@@ -134,6 +155,23 @@ def _require_hooks(provider: Loaded, hooks: pluggy.HookRelay) -> None:
             f"it does not implement {' and '.join(missing)}, which every provider needs",
             f"implement {' and '.join(missing)} and mark each with hookimpl, or report this to the plugin's author",
         )
+
+
+def _require_known_options(provider: Loaded, info: ProviderInfo) -> None:
+    # A mistyped name would have every call that uses the option refused.
+    known = {traits.declared_as for traits in OPTION_TRAITS if traits.declared_as}
+    for field, names in (("options", info.options), ("conditions", info.conditions)):
+        for name in sorted(set(names) - known):
+            raise _build_load_error(
+                provider, f"its {field} name {name!r}, which no option is", _suggest_option(name, known)
+            )
+
+
+def _suggest_option(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "use names of the fields of Options, or upgrade pollux-sync"
 
 
 def _is_version(api: object) -> bool:
@@ -182,9 +220,11 @@ class Hooks:
             _make_caller,
             (hook.pollux_validate, hook.pollux_encode, hook.pollux_send, hook.pollux_decode, hook.pollux_rate_limits),
         )
-        self._plans, self._rewrites, self._calls = (
-            len(hook.get_hookimpls()) > 1
-            for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call, self._hook.pollux_call)
+        self._plans, self._rewrites = (
+            len(hook.get_hookimpls()) > 1 for hook in (self._hook.pollux_plan, self._hook.pollux_rewrite_call)
+        )
+        self._calls, self._stream_calls, self._deferred_calls, self._tool_calls = (
+            _list_layers(manager, f"pollux_call{kind}") for kind in ("", "_stream", "_deferred", "_tool")
         )
 
     @property
@@ -253,21 +293,22 @@ class Hooks:
 
     def plan(self, plan: Plan) -> Plan:
         """Return the plan as rewritten by the middleware."""
-        return self._call_hook("pollux_plan", Plan, plan=plan) if self._plans else plan
+        return self._call_hook("pollux_plan", Plan, plan=plan, hooks=self) if self._plans else plan
 
     @property
     def can_convert(self) -> bool:
         """True if a plugin converts sources."""
         return bool(self._hook.pollux_convert.get_hookimpls())
 
-    def convert(self, source: Source) -> Source | None:
-        """Return the source that a plugin has made of one, None if no plugin converts it."""
+    def convert(self, source: Source) -> tuple[Source, ...]:
+        """Return the sources that a plugin has made of one, none if no plugin converts it."""
         from pollux_sync.data.source import Source as SourceType
 
         answer = self._invoke(
             "pollux_convert", self._hook.pollux_convert, source=source, accepted=tuple(self.info.sources)
         )
-        return None if answer is None else self._require_type("pollux_convert", answer, SourceType)
+        several = answer if isinstance(answer, tuple) else () if answer is None else (answer,)
+        return tuple(self._require_type("pollux_convert", one, SourceType) for one in several)
 
     def check_config(self) -> list[Problem]:
         """Return the problems that plugins find in the configuration."""
@@ -281,9 +322,60 @@ class Hooks:
         """Return the call as rewritten by the middleware."""
         return self._call_hook("pollux_rewrite_call", Call, call=call) if self._rewrites else call
 
-    def call(self, call: Call, proceed: Callable[[Call], Reply]) -> Reply:
+    @property
+    def keeps_responses(self) -> bool:
+        """True if middleware may want the answer as it came beside the reply."""
+        return bool(self._calls or self._stream_calls or self._deferred_calls)
+
+    def call(self, call: Call, proceed: Callable[[Call], Reply], stop: threading.Event) -> Reply:
         """Return the reply to one logical call. Raises what ``proceed`` raises."""
-        return self._call_hook("pollux_call", Reply, call=call, proceed=proceed) if self._calls else proceed(call)
+        return self._enter_layers(self._calls, Reply, proceed, hooks=self, stop=stop)(call)
+
+    def call_stream(
+        self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], stop: threading.Event
+    ) -> Iterator[Delta | Reply]:
+        """Return the deltas and the reply of one logical call whose answer is streamed."""
+        if not self._stream_calls:
+            return proceed(call)
+        items = self._enter_layers(self._stream_calls, _ITERATOR, proceed, hooks=self, stop=stop)(call)
+        return self._iter_items(items)
+
+    def call_deferred(self, call: Call, proceed: Callable[[Call], Reply], job: DeferredJob) -> Reply:
+        """Return the reply to one call of a deferred job. Raises what ``proceed`` raises."""
+        return self._enter_layers(self._deferred_calls, Reply, proceed, hooks=self, job=job)(call)
+
+    def call_tool(self, call: ToolCall, proceed: Callable[[ToolCall], ToolResult]) -> ToolResult:
+        """Return the result of one tool that the model called."""
+        if not self._tool_calls:
+            return proceed(call)
+        from pollux_sync.data.tool import ToolResult
+
+        return self._enter_layers(self._tool_calls, ToolResult, proceed, hooks=self)(call)
+
+    def _enter_layers(
+        self, layers: tuple[Any, ...], answer_type: type[T], proceed: Callable[[C], T], **context: Any
+    ) -> Callable[[C], T]:
+        """Return a function that carries out a call inside all layers, the first of them the outermost."""
+
+        def wrap(layer: Any, inner: Callable[[C], T]) -> Callable[[C], T]:
+            def carry_out(call: C) -> T:
+                answer = self._invoke(layer.name, layer, call=call, proceed=inner, **context)
+                return self._require_type(layer.name, answer, answer_type, layer)
+
+            return carry_out
+
+        for layer in reversed(layers):
+            proceed = wrap(layer, proceed)
+        return proceed
+
+    def _iter_items(self, items: Iterator[Delta | Reply]) -> Iterator[Delta | Reply]:
+        """Yield the items of a stream that middleware has changed. What it raises becomes an error that names it."""
+        try:
+            yield from items
+        except PolluxError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in _invoke
+            self._raise_bug("pollux_call_stream", error)
 
     def encode(self, call: Call) -> HttpRequest:
         """Return the provider's HTTP request for the call."""
@@ -465,9 +557,11 @@ class Hooks:
         """Delete a cache."""
         self._hook.pollux_delete_cache(name=name, client=self.client, timeout_s=timeout_s)
 
-    def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        """Return the request as a line of a deferred job."""
-        return self._call_hook("pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark)
+    def encode_deferred(self, custom_id: str, request: HttpRequest, mark: str, call: Call) -> dict[str, Any]:
+        """Return the request of a call as a line of a deferred job."""
+        return self._call_hook(
+            "pollux_encode_deferred", dict, custom_id=custom_id, request=request, mark=mark, call=call
+        )
 
     def bookmark_deferred(self, timeout_s: float) -> str | None:
         """Return a bookmark that separates the jobs that exist now from later ones, or None."""
@@ -545,7 +639,7 @@ class Hooks:
     @property
     def is_watched(self) -> bool:
         """True if a plugin observes events, or stands around calls."""
-        return self._calls or self.has_observers
+        return bool(self._calls) or self.has_observers
 
     def emit(self, event: Event) -> None:
         """Call every observer with the event. A failure is logged and stops no other observer."""
@@ -613,15 +707,17 @@ class Hooks:
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes an error that names it
             self._raise_bug(hook, error)
 
-    def _require_type(self, hook: str, answer: object, answer_type: type[T]) -> T:
+    def _require_type(self, hook: str, answer: object, answer_type: type[T], caller: Any = None) -> T:
+        """Return the answer of a hook. Raises ProviderBugError for one of another type; ``caller`` has the plugin."""
         if isinstance(answer, answer_type):
             return answer
         actual = "no plugin answered" if answer is None else f"it returned a {type(answer).__name__}"
+        plugin = self._find_first_plugin(hook) if caller is None else _describe_owner(_list_implementations(caller)[-1])
         raise ProviderBugError(
-            f"{hook} of plugin {self._find_first_plugin(hook)} must return a {answer_type.__name__}, but {actual}",
+            f"{hook} of plugin {plugin} must return a {answer_type.__name__}, but {actual}",
             hint="report this to the plugin's author",
             hook=hook,
-            distribution=_parse_distribution(self._find_first_plugin(hook)),
+            distribution=_parse_distribution(plugin),
         )
 
     def _raise_bug(self, hook: str, error: Exception) -> NoReturn:
@@ -657,6 +753,25 @@ class Hooks:
         # pluggy keeps the implementations in reverse: the last of the list is called first.
         candidates = plain or implementations
         return _describe_owner(candidates[-1]) if candidates else self.info.name
+
+
+def _list_layers(manager: pluggy.PluginManager, name: str) -> tuple[Any, ...]:
+    """Return a caller for each plugin that implements a hook, the outermost first, of it and the core's default alone.
+
+    pluggy calls all wrappers before all others, and one of the others alone. So middleware could not repeat or skip a
+    call with other middleware inside.
+    """
+    plugins = [implementation.plugin for implementation in _list_implementations(getattr(manager.hook, name))]
+    layers = plugins[1:]  # without the core's default
+    return tuple(
+        manager.subset_hook_caller(name, [other for other in layers if other is not plugin])
+        for plugin in reversed(layers)
+    )
+
+
+def _list_implementations(caller: Any) -> list[Any]:
+    """Return the implementations of a hook in the order in which their plugins were registered, the innermost first."""
+    return sorted(caller.get_hookimpls(), key=_read_position)
 
 
 def _make_caller(caller: Any) -> Callable[..., Any]:
@@ -719,6 +834,10 @@ def _describe_owner(implementation: Any) -> str:
     # `build_manager` put the position in front.
     name: str = implementation.plugin_name
     return name.partition(" ")[2]
+
+
+def _read_position(implementation: Any) -> int:
+    return int(implementation.plugin_name.partition(" ")[0])
 
 
 def _parse_distribution(owner: str) -> str | None:

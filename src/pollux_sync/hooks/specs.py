@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from pollux_sync.data.limits import RateLimits, TokenEstimate
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.provider import Address, HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
-    from pollux_sync.data.reply import Reply, Usage
+    from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.request import Call, Plan
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
+    from pollux_sync.data.tool import ToolResult
     from pollux_sync.errors import Fault
 
 # The name under which pluggy matches a plugin's marks with these specifications.
@@ -103,25 +105,27 @@ def pollux_close(client: object) -> bool | None:
 
 
 @hookspec(firstresult=True)
-def pollux_convert(source: Source, accepted: tuple[SourceRule, ...]) -> Source | None:
-    """Return a source that the provider takes in place of one that it does not take, None if it is none of yours.
+def pollux_convert(source: Source, accepted: tuple[SourceRule, ...]) -> Source | tuple[Source, ...] | None:
+    """Return what the provider gets in place of a source: another one, or several in order; None to leave it.
 
-    Called while a call is planned, before any side effect, for each source that no rule of ``accepted`` matches; these
-    are the provider's `ProviderInfo.sources`. May read the source; sends nothing. Keep the identifier, by which the
-    model and the caller know it. Raise a SourceError for content that cannot be converted. What was converted is in the
-    result's diagnostics, and shown by ``explain``.
+    Called while a call is planned, before any side effect, for each source that no rule of ``accepted`` matches, and
+    for each file that would be sent as text, which may be full of markup; ``accepted`` are the provider's
+    `ProviderInfo.sources`. May read the source; sends nothing. Keep the identifier, by which the model and the caller
+    know it. Raise a SourceError for content that cannot be converted. What was converted is in the result's
+    diagnostics, and shown by ``explain``.
     """
 
 
 # firstresult, although every middleware takes part: they wrap the core's default, the one implementation that returns.
+# The type of ``hooks`` is not named, since the relay imports this module.
 @hookspec(firstresult=True)
-def pollux_plan(plan: Plan) -> Plan | None:
+def pollux_plan(plan: Plan, hooks: Any) -> Plan | None:
     """Return the plan to carry out: chunked, reordered or split. Raise an error of our tree to refuse it.
 
     For middleware, as a wrapper: ``plan = yield`` receives the plan so far, ``return`` passes on the next one. Called
     once per ``run_many``, ``stream_many``, ``defer_many`` and ``explain``, before any side effect. Call indexes must
-    stay 0..n-1 in order. Must not send anything where ``plan.is_dry_run``. The core's default returns the plan
-    unchanged.
+    stay 0..n-1 in order. Must not send anything where ``plan.is_dry_run``. ``hooks`` are those of `pollux_call`. The
+    core's default returns the plan unchanged.
     """
 
 
@@ -139,20 +143,55 @@ def pollux_rewrite_call(call: Call) -> Call | None:
     """Return the call to encode, for example a redacted one.
 
     For middleware, as a wrapper: ``call = yield`` receives the call so far, ``return`` passes on the next one. Called
-    once per call, before `pollux_call`, in a worker thread. May raise an error of our tree, which fails this call
-    alone. The core's default returns the call unchanged.
+    once per call, before `pollux_call`, in a worker thread, and for the content of a cache before it is created. May
+    raise an error of our tree, which fails this call alone. The core's default returns the call unchanged.
     """
 
 
 # ``proceed`` is an argument since a wrapper of pluggy yields once only: it could not repeat or skip what it wraps.
 @hookspec(firstresult=True)
-def pollux_call(call: Call, proceed: Callable[[Call], Reply]) -> Reply | None:
+def pollux_call(call: Call, proceed: Callable[[Call], Reply], hooks: Any, stop: threading.Event) -> Reply | None:
     """Carry out one logical call and return its reply; it may take several physical attempts.
 
-    Called once per call of ``run_many``, after `pollux_rewrite_call`, in a worker thread; not for streams and deferred
-    jobs. For middleware: a wrapper traces or counts (``reply = yield`` raises what the call raised); a ``tryfirst``
-    implementation returns a reply of its own, for example from a cache, or calls ``proceed``, any number of times and
-    with other calls. May raise errors of our tree. The core's default returns ``proceed(call)``, the retry loop.
+    Called once per call of ``run_many``, after `pollux_rewrite_call`, in a worker thread; streams and deferred jobs
+    have hooks of their own. For middleware, called from the outer to the inner by the order of the list alone. A
+    wrapper traces or counts (``reply = yield`` raises what the call raised). Another implementation returns a reply of
+    its own, for example from a cache, or calls ``proceed``, any number of times and with other calls: that goes on with
+    the middleware inside, and at the end with the retry loop. ``reply.response`` is the answer as it came.
+
+    ``hooks`` are those of the configuration, a `pollux_sync.plugin.Hooks`. Once ``stop`` is set, nothing may be sent:
+    wait on it instead of sleeping. May raise errors of our tree.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call_stream(
+    call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Any, stop: threading.Event
+) -> Iterator[Delta | Reply] | None:
+    """Carry out one logical call whose answer is streamed; return its deltas and, as the last item, its Reply.
+
+    As `pollux_call`, for streams. Called in the thread that reads the stream. Retries end with the first delta. An
+    iterator that ends without a Reply is an answer that was cut off. It is closed where the caller leaves early.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call_deferred(call: Call, proceed: Callable[[Call], Reply], job: DeferredJob, hooks: Any) -> Reply | None:
+    """Return the reply to one call of a deferred job that has ended.
+
+    As `pollux_call`, when the results of a job are collected: ``proceed`` decodes the row of the call, and raises its
+    error. ``call`` is what a handle knows of it: its index, options of the answer and model, but no prompt, parts or
+    conversation. Nothing is sent.
+    """
+
+
+@hookspec(firstresult=True)
+def pollux_call_tool(call: ToolCall, proceed: Callable[[ToolCall], ToolResult], hooks: Any) -> ToolResult | None:
+    """Run one tool that the model called, and return its result.
+
+    As `pollux_call`, for the functions of ``run_tools``, in the thread that runs the tool. ``proceed`` never raises
+    what a tool raises: its result has ``is_error``. Return such a result to refuse a call. An error of our tree ends
+    the loop.
     """
 
 
@@ -345,12 +384,12 @@ def pollux_delete_cache(name: str, client: Client, timeout_s: float) -> bool | N
 
 
 @hookspec(firstresult=True)
-def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any] | None:
+def pollux_encode_deferred(custom_id: str, request: HttpRequest, mark: str, call: Call) -> dict[str, Any] | None:
     """Return one request of a deferred job as the JSON line that the provider takes.
 
-    Called once per call of a ``defer_many``, with what `pollux_encode` returned. `pollux_collect_deferred` must return
-    ``custom_id`` with the answer. ``mark`` may be added to it, for a provider whose jobs have no name to carry it.
-    Pure.
+    Called once per call of a ``defer_many``, with the call and what `pollux_encode` returned for it.
+    `pollux_collect_deferred` must return ``custom_id`` with the answer. ``mark`` may be added to it, for a provider
+    whose jobs have no name to carry it. Pure.
     """
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pollux_sync.schemas.dialects import PLAIN, STRICT_SCHEMAS, Finding, LongEnumLimit, SchemaDialect, SchemaLimits
     from pollux_sync.schemas.lowering import Lowered, lint, lower
     from pollux_sync.schemas.mismatch import AnswerMismatch
-    from pollux_sync.schemas.reading import AnswerFormat, answer_format
+    from pollux_sync.schemas.reading import AnswerFormat, answer_format, parse_answer
     from pollux_sync.schemas.structuring import structure
     from pollux_sync.schemas.unstructuring import unstructure
 
@@ -35,6 +35,7 @@ __all__ = [
     "answer_format",
     "lint",
     "lower",
+    "parse_answer",
     "schema_hash",
     "schema_of",
     "structure",
@@ -54,6 +55,7 @@ _HOMES = {
     "answer_format": "reading",
     "lint": "lowering",
     "lower": "lowering",
+    "parse_answer": "reading",
     "schema_hash": "canonical",
     "schema_of": "canonical",
     "structure": "structuring",

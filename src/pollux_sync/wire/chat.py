@@ -46,6 +46,7 @@ CHAT_FIELDS = frozenset({"model", "messages", "stream", "stream_options.include_
 CHAT_MANAGED_BY = {
     "messages": "the prompt, sources and history",
     "max_completion_tokens": "Options(max_tokens=...)",
+    "random_seed": "Options(seed=...)",
     "response_format": "Options(response_schema=...)",
     "stream_options.include_usage": "the usage of the result: streams always ask for it",
 }
@@ -54,6 +55,8 @@ CHAT_MANAGED_BY = {
 _SPELLINGS = {
     "max_tokens": ("max_tokens",),
     "max_completion_tokens": ("max_tokens",),
+    "seed": ("seed",),
+    "random_seed": ("seed",),
     "reasoning_effort": ("reasoning_effort", "reasoning_budget_tokens"),
 }
 
@@ -78,7 +81,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 class ChatDialect(Value):
     """The differences of one server family.
 
-    ``max_tokens_field`` is the name of the output limit. ``strict_schema`` marks the response schema as strict.
+    ``max_tokens_field`` and ``seed_field`` are the names of the output limit and of the seed. ``tiers`` maps service
+    tiers to the server's words for them; empty sends ours. ``strict_schema`` marks the response schema as strict.
     ``merges_turns`` sends all system messages as one at the beginning, and neighbours of one role as one, as strict
     chat templates require (Gemma's, Mistral's).
     ``joins_text`` sends a user turn of text alone as one string, which every server understands. ``keeps_reasoning``
@@ -93,6 +97,8 @@ class ChatDialect(Value):
 
     path: str = "/chat/completions"
     max_tokens_field: str = "max_tokens"
+    seed_field: str = "seed"
+    tiers: Mapping[str, str] = attrs.field(factory=dict)
     strict_schema: bool = True
     joins_text: bool = True
     merges_turns: bool = False
@@ -157,8 +163,8 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         "temperature": options.temperature,
         "top_p": options.top_p,
         "stop": options.stop_texts,
-        "seed": options.seed,
-        "service_tier": options.service_tier,
+        dialect.seed_field: options.seed,
+        "service_tier": dialect.tiers.get(options.service_tier or "", options.service_tier),
         dialect.max_tokens_field: options.max_tokens,
         **_encode_tools(options, dialect),
         "parallel_tool_calls": options.parallel_tool_calls,
@@ -172,7 +178,7 @@ def find_spelling_problem(call: Call, provider: str, dialect: ChatDialect = CHAT
     """Return the problem of a raw field that says in another spelling what an option of the call says, or None."""
     raw_fields = call.options.read_raw_fields(provider)
     # What is written under the same name is merged or refused by the core.
-    written = {dialect.max_tokens_field, ".".join(dialect.effort_path)}
+    written = {dialect.max_tokens_field, dialect.seed_field, ".".join(dialect.effort_path)}
     for field, options in _SPELLINGS.items():
         given = [name for name in options if getattr(call.options, name) is not None]
         if given and field in raw_fields and field not in written:

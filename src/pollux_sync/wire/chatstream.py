@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 _ENTRY_TEXTS = frozenset({"text", "summary", "transcript", "data"})
 
 
-def encode_chat_stream(request: HttpRequest) -> HttpRequest:
-    """Return the request for a stream that ends with the usage, unless its ``stream_options`` are null."""
+def encode_chat_stream(request: HttpRequest, *, asks_usage: bool = True) -> HttpRequest:
+    """Return the request for a stream that ends with the usage, unless its ``stream_options`` are null.
+
+    Without ``asks_usage`` it has none: some servers always report the usage, and refuse the field.
+    """
     # Null is for a server that refuses the field. Without it most servers report no usage for a stream.
     body = request.fields or {}
-    options = body.get("stream_options", {})
+    options = body.get("stream_options", {} if asks_usage else None)
     extra = {} if options is None else {"stream_options": {"include_usage": True} | options}
     rest = {name: value for name, value in body.items() if name != "stream_options"}
     return attrs.evolve(request, body={**rest, "stream": True, **extra})

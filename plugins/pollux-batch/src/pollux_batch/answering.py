@@ -99,7 +99,7 @@ class Answerer:
         started = time.monotonic() if work.sent is None else work.sent.sent_at
         asking = _Asking(work, self)
         fit = partial(stages.ask_until_fitting, answers=work.answers, ask=asking.ask)
-        outcome = stages.execute_call(work.call, work.lane.hooks, fit, is_rewritten=True)
+        outcome = stages.execute_call(work.call, work.lane.hooks, fit, is_rewritten=True, stop=self.stop)
         answer = asking.take_answer(outcome)
         answer.duration_s = time.monotonic() - started
         return answer

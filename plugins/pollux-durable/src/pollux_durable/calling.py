@@ -164,9 +164,8 @@ class _Step:
     def _ask_now(self, show: Show | None) -> Reply:
         """Return the reply of the model, unless it is stored: a run that was stopped in this step has paid for it."""
         if show is None:
-            outcome = stages.execute_call(
-                self._call, self._hooks, partial(self._fit, ask=self._find_or_request), is_rewritten=True
-            )
+            ask = partial(self._fit, ask=self._find_or_request)
+            outcome = stages.execute_call(self._call, self._hooks, ask, is_rewritten=True, stop=self._stop)
         else:
             found = self._find(self._call)
             outcome = self._stream(show) if found is None else _show_stored(found, show)

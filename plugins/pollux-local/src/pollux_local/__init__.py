@@ -10,6 +10,7 @@ import attrs
 
 from pollux_local.dialects import DECLARED_OPTIONS, DIALECT, SCHEMAS, choose_dialect, find_problem, mark_calls
 from pollux_local.explaining import classify_local_error
+from pollux_local.provider import ChatProvider
 from pollux_sync.plugin import (
     CHAT_AUDIO_TYPES,
     CHAT_FIELDS,
@@ -19,21 +20,18 @@ from pollux_sync.plugin import (
     ConfigOption,
     ConfigurationError,
     HttpRequest,
-    HttpResponse,
     Problem,
     ProviderInfo,
     SourceRule,
     declare_hosted_tools,
-    decode_chat,
     encode_chat,
-    find_spelling_problem,
     hookimpl,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
-    from pollux_sync.plugin import Call, ConfigValues, Delta, EventStream, Fault, HttpClient, ModelInfo, Plan, Reply
+    from pollux_sync.plugin import Call, ConfigValues, Fault, HttpClient, ModelInfo, Plan
 
 #: The images that local servers read: llama.cpp decodes them with stb_image (JPEG, PNG, GIF, BMP), Ollama with Go's
 #: decoders (JPEG, PNG, WebP), vLLM with Pillow (all of these), each by its source code (2026-11). None reads HEIC.
@@ -120,12 +118,11 @@ INFO = ProviderInfo(
 )
 
 
-class LocalProvider:
+class LocalProvider(ChatProvider):
     """Calls an OpenAI-compatible server at ``base_url``; without one, loads the GGUF file that ``model`` names."""
 
-    @hookimpl
-    def pollux_provider_info(self) -> ProviderInfo:
-        return INFO
+    def __init__(self) -> None:
+        super().__init__(INFO, DIALECT)
 
     @hookimpl
     def pollux_check_config(self, config: ConfigValues) -> Problem | None:
@@ -149,28 +146,8 @@ class LocalProvider:
         return mark_calls(planned)
 
     @hookimpl
-    def pollux_validate(self, call: Call) -> Problem | None:
-        return find_spelling_problem(call, INFO.name, DIALECT)
-
-    @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
         return encode_chat(call, choose_dialect(call))
-
-    @hookimpl
-    def pollux_decode(self, response: HttpResponse, call: Call) -> Reply:
-        return decode_chat(response, DIALECT, call.options.functions)
-
-    @hookimpl
-    def pollux_encode_stream(self, request: HttpRequest) -> HttpRequest:
-        from pollux_sync.plugin import encode_chat_stream
-
-        return encode_chat_stream(request)
-
-    @hookimpl
-    def pollux_decode_stream(self, stream: EventStream, call: Call) -> Iterator[Delta | Reply]:
-        from pollux_sync.plugin import decode_chat_stream
-
-        return decode_chat_stream(stream, lambda response: decode_chat(response, DIALECT, call.options.functions))
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:

@@ -11,6 +11,7 @@ from pollux_sync.plugin import (
     ModelInfo,
     ReplyError,
     as_text,
+    list_objects,
     read_count,
     read_objects,
 )
@@ -23,23 +24,29 @@ MODELS_REQUEST = HttpRequest(method="GET", path="/models")
 #: The request that llama.cpp answers with 503 while it loads the model. Other servers do not have the path.
 HEALTH_REQUEST = HttpRequest(method="GET", path="/health")
 _LOADING = 503
+#: The sizes of vLLM, Together, Groq and Mistral.
+_CONTEXT_FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
 def decode_models(response: HttpResponse) -> list[ModelInfo]:
-    """Decode the list of models. llama.cpp and vLLM list the context sizes too."""
+    """Decode the list of models. llama.cpp and vLLM list the context sizes too, and Together, whose list is bare."""
     # created_at is left out: most servers fill it with the time of the request.
     return [
         ModelInfo(id=model_id, context_tokens=_read_context_tokens(item))
-        for item in read_objects(response, "data")
+        for item in _read_items(response)
         if (model_id := as_text(item.get("id")))
     ]
 
 
+def _read_items(response: HttpResponse) -> list[dict[str, Any]]:
+    return list_objects(response.body) if isinstance(response.body, list) else read_objects(response, "data")
+
+
 def _read_context_tokens(item: dict[str, Any]) -> int | None:
     meta = item.get("meta")
-    # llama.cpp: the context in use, else the one that the model was trained with. vLLM: max_model_len.
-    sizes = (read_count(meta, "n_ctx"), read_count(meta, "n_ctx_train"), read_count(item, "max_model_len"))
-    return next(filter(None, sizes), None)
+    # llama.cpp: the context in use, else the one that the model was trained with.
+    sizes = (read_count(meta, "n_ctx"), read_count(meta, "n_ctx_train"))
+    return next(filter(None, (*sizes, *(read_count(item, name) for name in _CONTEXT_FIELDS))), None)
 
 
 def check_server(client: HttpClient, model: str, timeout_s: float) -> None:

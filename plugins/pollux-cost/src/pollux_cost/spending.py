@@ -1,0 +1,172 @@
+"""Reply -> the same with its price; and a budget that refuses calls before they are sent."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pollux_cost.pricing import Price, compute_price
+from pollux_sync.plugin import (
+    ConfigurationError,
+    PlanningError,
+    PolluxError,
+    Reply,
+    Usage,
+    check_number,
+    hookimpl,
+    read_number,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    from pollux_sync.plugin import Call, DeferredJob, Delta, Hooks, Plan
+
+_NOTHING = Usage(input_tokens=0, output_tokens=0, total_tokens=0)
+#: The output that is set aside for a call whose length nothing limits.
+_UNLIMITED_OUTPUT = 4_096
+#: The failures of calls that the provider may have carried out, and bills.
+_BILLED = frozenset({"timeout", "malformed"})
+
+
+class Cost:
+    """Puts the price of each answer into the result, and keeps a budget.
+
+    * ``budget_usd``: the dollars that all calls through this object may cost. Default: POLLUX_COST_BUDGET_USD, else
+      no limit.
+    * ``prices``: prices by model, which take precedence over those of genai-prices.
+
+    ``spent_usd`` is what the calls have cost so far.
+    """
+
+    def __init__(self, budget_usd: float | None = None, *, prices: Mapping[str, Price] | None = None) -> None:
+        budget_usd = read_number("POLLUX_COST_BUDGET_USD") if budget_usd is None else budget_usd
+        if budget_usd is not None:
+            check_number("budget_usd", budget_usd, minimum=0)
+        self._prices = dict(prices or {})
+        _check_prices(self._prices)
+        self._budget_usd = None if budget_usd is None else Decimal(str(budget_usd))
+        self._lock = threading.Lock()
+        self._reserved_usd = Decimal(0)
+        self.spent_usd = Decimal(0)
+
+    @hookimpl
+    def pollux_price(self, provider: str, model: str, usage: Usage, tier: str) -> Decimal | None:
+        own = self._prices.get(model)
+        return own.compute(usage) if own is not None else compute_price(provider, model, usage, tier)
+
+    @hookimpl(wrapper=True)
+    def pollux_plan(self, hooks: Hooks) -> Generator[None, Plan, Plan]:
+        plan = yield
+        if self._budget_usd is not None and not plan.is_dry_run:
+            for model in {call.model for call in plan.calls}:
+                self._check_price(model, hooks)
+            if plan.is_deferred:
+                self._check_left(sum((self._estimate(call, hooks, "batch") for call in plan.calls), Decimal(0)))
+        return plan
+
+    @hookimpl
+    def pollux_call(self, call: Call, proceed: Callable[[Call], Reply], hooks: Hooks) -> Reply:
+        with self._reserve(call, hooks) as settle:
+            return settle(self._add_price(call, proceed(call), hooks, call.options.priced_tier))
+
+    @hookimpl
+    def pollux_call_stream(
+        self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Hooks
+    ) -> Iterator[Delta | Reply]:
+        with self._reserve(call, hooks) as settle:
+            for item in proceed(call):
+                if isinstance(item, Reply):
+                    yield settle(self._add_price(call, item, hooks, call.options.priced_tier))
+                else:
+                    yield item
+
+    @hookimpl
+    def pollux_call_deferred(
+        self, call: Call, proceed: Callable[[Call], Reply], job: DeferredJob, hooks: Hooks
+    ) -> Reply:
+        reply = self._add_price(call, proceed(call), hooks, "batch")
+        with self._lock:
+            self.spent_usd += reply.cost_usd or 0
+        return reply
+
+    def _add_price(self, call: Call, reply: Reply, hooks: Hooks, tier: str) -> Reply:
+        # Middleware inside may know it: an answer of a cache costs nothing.
+        if reply.cost_usd is not None:
+            return reply
+        tier = "batch" if tier == "batch" else reply.service_tier or tier
+        cost = hooks.price(call.model, reply.usage, tier=tier)
+        # A router names the model that it has chosen only in the answer.
+        if cost is None and reply.model is not None:
+            cost = hooks.price(reply.model, reply.usage, tier=tier)
+        return reply if cost is None else attrs.evolve(reply, cost_usd=cost)
+
+    # Budget
+
+    @contextmanager
+    def _reserve(self, call: Call, hooks: Hooks) -> Iterator[Callable[[Reply], Reply]]:
+        """Set aside the most that a call may cost, until the function that is given has its reply.
+
+        Raises PlanningError if the budget does not allow the call. A call whose end is not known counts as the most.
+        """
+        amount = Decimal(0) if self._budget_usd is None else self._estimate(call, hooks, call.options.priced_tier)
+        spent = amount
+        with self._lock:
+            self._check_left(amount)
+            self._reserved_usd += amount
+
+        def settle(reply: Reply) -> Reply:
+            nonlocal spent
+            spent = amount if reply.cost_usd is None else reply.cost_usd
+            return reply
+
+        try:
+            yield settle
+        except PolluxError as error:
+            spent = amount if getattr(error, "kind", None) in _BILLED else Decimal(0)
+            raise
+        finally:
+            with self._lock:
+                self._reserved_usd -= amount
+                self.spent_usd += spent
+
+    def _check_left(self, amount: Decimal) -> None:
+        if self._budget_usd is None:
+            return
+        left = self._budget_usd - self.spent_usd - self._reserved_usd
+        if amount > left:
+            raise PlanningError(
+                f"not sent: it may cost ${amount:.6f}, and ${max(left, Decimal(0)):.6f} of "
+                f"budget_usd={self._budget_usd} are left",
+                hint="raise budget_usd, or lower Options(max_tokens=...)",
+            )
+
+    def _check_price(self, model: str, hooks: Hooks) -> None:
+        if hooks.price(model, _NOTHING) is None:
+            raise ConfigurationError(
+                f"the price of {hooks.info.name} {model!r} is not known, so budget_usd cannot be kept",
+                hint=f'pass Cost(prices={{"{model}": Price(input=..., output=...)}}), or leave budget_usd out',
+            )
+
+    def _estimate(self, call: Call, hooks: Hooks, tier: str) -> Decimal:
+        """Return the most that a call is expected to cost. In a tier without a price it counts as in the usual one."""
+        estimate = hooks.estimate_tokens(call)
+        output = estimate.max_output_tokens or max(estimate.output_tokens, _UNLIMITED_OUTPUT)
+        usage = Usage(input_tokens=estimate.input_tokens, output_tokens=output)
+        cost = hooks.price(call.model, usage, tier=tier)
+        if cost is None:
+            cost = hooks.price(call.model, usage)
+        return cost or Decimal(0)
+
+
+def _check_prices(prices: Mapping[str, object]) -> None:
+    for price in prices.values():
+        if not isinstance(price, Price):
+            raise ConfigurationError(
+                f"prices must be Prices by model, got {type(price).__name__}",
+                hint='prices={"my-model": Price(input=0.25, output=2)}',
+            )
