@@ -1,4 +1,7 @@
-"""Ask large language models about text, files and media by plain blocking function calls."""
+"""Ask large language models about text, files and media by plain blocking function calls.
+
+PYTEST_DONT_REWRITE: pytest wants to rewrite a package that brings fixtures, and warns if it is imported already.
+"""
 
 from __future__ import annotations
 

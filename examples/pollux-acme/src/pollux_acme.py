@@ -1,7 +1,17 @@
 """A provider for Acme's imaginary API: POST /ask {"model", "question", "temperature"} -> {"answer", "tokens"}."""
 
-from pollux_sync import Reply, Usage
-from pollux_sync.plugin import Call, HttpRequest, HttpResponse, ProviderInfo, TextPart, check_answer, hookimpl
+from pollux_sync.plugin import (
+    Call,
+    HttpRequest,
+    HttpResponse,
+    ProviderInfo,
+    Reply,
+    ReplyError,
+    TextPart,
+    Usage,
+    check_answer,
+    hookimpl,
+)
 
 
 class Acme:
@@ -24,5 +34,6 @@ class Acme:
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
         check_answer(response, "answer")
-        body = response.body
-        return Reply(text=body.get("answer", ""), usage=Usage(total_tokens=body.get("tokens")), finish_reason="stop")
+        if "answer" not in (body := response.body):
+            raise ReplyError("the answer has no text", response=response)
+        return Reply(text=body["answer"], usage=Usage(total_tokens=body.get("tokens")), finish_reason="stop")
