@@ -22,6 +22,7 @@ _CORE = "pollux-sync"
 #: the commands, because the list must not import these.
 DESCRIPTIONS = {
     "run": "ask questions about files, URLs, papers, videos or piped text",
+    "chat": "hold a conversation in the terminal, with answers as they arrive",
     "defer": "submit questions for answers within a day, usually at half the price",
     "status": "show the progress of deferred jobs",
     "wait": "wait until deferred jobs have ended",
