@@ -1,8 +1,10 @@
 """The code in the documentation runs, and prints the output that it shows."""
 
 import inspect
+import logging
 import re
 import signal
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,13 @@ from demo_model import find_demo_model
 from doc_blocks import list_chains
 from pollux_durable.registry import registry
 from pollux_sync.hooks import specs
+from pollux_sync.hooks.loading import PROVIDERS, load
+from pollux_sync.hooks.relay import read_provider_info
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REPOSITORY = PROJECT["project"]["urls"]["Repository"]
+PYPI_README = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")])
 
 EXAMPLES = [
@@ -45,7 +52,16 @@ def handlers():
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("workplace", "handlers")
+@pytest.fixture
+def loggers():
+    """The loggers that an example may set up; they are put back."""
+    log = logging.getLogger("pollux_sync")
+    before = log.level, [*log.handlers]
+    yield
+    log.level, log.handlers[:] = before
+
+
+@pytest.mark.usefixtures("workplace", "handlers", "loggers")
 @pytest.mark.parametrize("chain", EXAMPLES)
 def test_example_runs_and_prints_what_is_shown(chain):
     namespace = {"__name__": "example"}
@@ -77,7 +93,42 @@ def test_no_hook_is_documented_that_does_not_exist():
     assert set(re.findall(r"^### `(\w+)\(", HOOKS_PAGE, re.MULTILINE)) == set(HOOKS)
 
 
+@pytest.mark.parametrize("name", ["anthropic", "gemini", "local", "openai", "openrouter"])
+def test_variables_of_the_key_are_those_of_the_provider(name):
+    (row,) = re.findall(rf"^\| `{name}` \| (.+) \|$", (ROOT / "docs" / "how-to" / "keys.md").read_text(), re.MULTILINE)
+    info = read_provider_info(load(PROVIDERS, name))
+    assert tuple(re.findall(r"`([A-Z_]+)`", row)) == info.credential_env
+
+
+LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_inside_the_repository_lead_somewhere(page):
-    targets = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    wrong = []
+    for link in LINK.finditer(_drop_code(page.read_text())):
+        target = page.parent / link[1] if link[1] else page
+        if not target.exists() or (link[2] and link[2] not in list_anchors(target)):
+            wrong.append(link[0])
+    assert wrong == []
+
+
+@pytest.mark.parametrize("readme", [*ROOT.glob("README.md"), *ROOT.glob("plugins/*/README.md")], ids=str)
+def test_links_of_a_published_readme_lead_to_files_of_the_repository(readme):
+    text = readme.read_text()
+    for one in PYPI_README["substitutions"]:
+        text = re.sub(one["pattern"], one["replacement"], text)
+    paths = re.findall(rf"{re.escape(REPOSITORY)}/blob/main/([^)#\s]+)", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def list_anchors(page):
+    """Return the anchors of a page's headings, as GitHub and mkdocs both spell them."""
+    headings = re.findall(r"^#+ (.+)$", _drop_code(page.read_text()), re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in plain}
+
+
+def _drop_code(text):
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
