@@ -9,6 +9,7 @@ from pollux_sync.cli.asking import (
     add_caching_arguments,
     add_conversation_arguments,
     add_setting_arguments,
+    add_template_arguments,
     build_settings,
     parse_arguments,
     parse_sources,
@@ -20,6 +21,7 @@ from pollux_sync.cli.conversations import recall_conversation
 from pollux_sync.cli.entries import MARKER, Entry, iter_entries
 from pollux_sync.cli.exits import format_error
 from pollux_sync.cli.slashes import describe_slashes, run_slash
+from pollux_sync.cli.templating import apply_template
 from pollux_sync.cli.terminal import is_stdin_piped
 from pollux_sync.commands import DONE, FAILED, write_error, write_remark
 from pollux_sync.errors import ConfigurationError, PolluxError
@@ -44,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
     """Hold a conversation on the standard streams until stdin ends. Return 1 if an answer is empty or misfits."""
     arguments = parse_arguments(argv, _build_parser())
     _check_stdin(arguments)
+    if arguments.template is not None or arguments.param:
+        apply_template(arguments)
     conversation = recall_conversation(arguments)
     config, options = build_settings(arguments)
     sources = parse_sources(arguments.source)
@@ -85,5 +89,6 @@ def _build_parser() -> BuiltInParser:
     add_setting_arguments(parser)
     add_caching_arguments(parser)
     add_conversation_arguments(parser)
+    add_template_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="hide the line about tokens and cost at the end")
     return parser

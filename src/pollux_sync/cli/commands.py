@@ -28,6 +28,7 @@ DESCRIPTIONS = {
     "wait": "wait until deferred jobs have ended",
     "collect": "print the answers of a deferred job that has ended",
     "cancel": "ask the provider to cancel a deferred job",
+    "templates": "list, show and edit the prompts of `run -t`",
     "models": "list the models that a provider offers to your account",
     "plugins": "list the installed plugins and commands, and whether they load",
     "doctor": "look for what is missing or broken in this installation",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from pollux_sync.cli.filling import fill_arguments
 from pollux_sync.cli.folders import check_name, locate_state_folder
 from pollux_sync.data.files import read_file
 from pollux_sync.engine.conversing import STATE_KEY, STATE_VERSION
@@ -117,7 +118,7 @@ def recall_conversation(arguments: Namespace) -> Conversation:
     else:
         stored = Conversation(name=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
     if stored.turns:
-        _fill_arguments(arguments, stored)
+        fill_arguments(arguments, provider=stored.provider, model=stored.model, system_instruction=stored.system)
     return stored
 
 
@@ -175,14 +176,6 @@ def _format_turn(turn: Mapping[str, Any]) -> str:
 
 def _drop_key(turn: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in turn.items() if name != key}
-
-
-def _fill_arguments(arguments: Namespace, stored: Conversation) -> None:
-    if arguments.provider in {None, stored.provider}:
-        arguments.provider = stored.provider
-        arguments.model = arguments.model or stored.model
-    if arguments.system_instruction is None:
-        arguments.system_instruction = stored.system
 
 
 def _read_named(name: str) -> Conversation:

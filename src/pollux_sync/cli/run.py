@@ -31,13 +31,17 @@ def main(argv: Sequence[str]) -> int:
     Return 0 when every prompt was answered. Raises what `run_many` raises, after printing the answers so far.
     """
     arguments = parse_arguments(argv)
+    if arguments.template is not None or arguments.param:
+        # Imported here, as below, so that a plain call does not pay for it.
+        from pollux_sync.cli.templating import apply_template
+
+        apply_template(arguments)
     if arguments.is_continued or arguments.conversation is not None:
         return _continue(arguments)
     return _run(arguments, build_question(arguments))
 
 
 def _continue(arguments: Namespace) -> int:
-    # Imported here, as below, so that a plain call does not pay for it.
     from pollux_sync.cli.conversations import join_conversation, keep_conversation, recall_conversation
 
     conversation = recall_conversation(arguments)
