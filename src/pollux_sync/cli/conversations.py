@@ -104,6 +104,11 @@ class Conversation:
         return attrs.evolve(self, turns=self.turns[:n_turns], response_id=None)
 
 
+def list_conversations() -> list[str]:
+    """Return the names of all kept conversations, the last one first."""
+    return [file.stem for file in _list_files()]
+
+
 def recall_conversation(arguments: Namespace) -> Conversation:
     """Return the conversation that the arguments name, or a new one.
 
@@ -157,6 +162,10 @@ def _locate_folder() -> Path:
     return locate_state_folder() / "conversations"
 
 
+def _list_files() -> list[Path]:
+    return sorted(_locate_folder().glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
+
+
 def _create_folder() -> None:
     # Before anything is asked: an answer that cannot be kept would be lost for the conversation.
     folder = _locate_folder()
@@ -184,8 +193,7 @@ def _read_named(name: str) -> Conversation:
 
 
 def _find_last(directory: str) -> Conversation:
-    files = sorted(_locate_folder().glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
-    conversations = (_read(file) for file in files)
+    conversations = (_read(file) for file in _list_files())
     found = next((stored for stored in conversations if stored.directory == directory), None)
     if found is None:
         raise ConfigurationError(
