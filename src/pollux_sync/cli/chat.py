@@ -83,9 +83,14 @@ def _hold(chat: Chat, first: Sequence[Entry]) -> int:
         except PolluxError as error:
             # The lines of a pipe that follow would be asked without the answer on which they count.
             if is_stdin_piped():
-                raise
+                raise _choose_error(chat, error) from error
             write_error(format_error(error.message, error.hint))
     return FAILED if chat.has_failed else DONE
+
+
+def _choose_error(chat: Chat, error: PolluxError) -> PolluxError:
+    # The exit code of bad usage promises that nothing was sent.
+    return PolluxError(error.message, hint=error.hint) if chat.spending.n_answers else error
 
 
 def _check_stdin(arguments: Namespace) -> None:

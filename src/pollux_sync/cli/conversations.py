@@ -80,7 +80,7 @@ class Conversation:
         """Return the conversation without its last question and the answer. Raises ConfigurationError."""
         return self._cut(self._find_last_question())
 
-    def format(self) -> str:
+    def to_markdown(self) -> str:
         """Return the conversation as Markdown."""
         return "\n".join(f"## {turn['role']}\n\n{_format_turn(turn)}\n" for turn in self.turns)
 
