@@ -47,6 +47,7 @@ FOR_SOME = {
     "email",
     "pollux_sync.api.caching",
     "pollux_sync.builtin.examples",
+    "pollux_sync.cli.completing",
     "pollux_sync.cli.conversations",
     "pollux_sync.cli.folders",
     "pollux_sync.cli.templating",

@@ -146,7 +146,7 @@ def test_template_that_cannot_be_found_is_refused(cli, words, error):
     ("text", "error"),
     [
         ("prompt = ", "template 'a' is not valid TOML"),
-        ("prmpt = 'x'", "has the key 'prmpt', which is not known\n  hint: did you mean 'prompt'?"),
+        ("prompts = 'x'", "has the key 'prompts', which is not known\n  hint: did you mean 'prompt'?"),
         ("prompt = 1", "prompt of template 'a' must be a text, got 1"),
         ("options = 'x'", "options of template 'a' must be a table"),
         ("[options]\ntemprature = 1", "did you mean 'temperature'?"),

@@ -30,6 +30,7 @@ DESCRIPTIONS = {
     "cancel": "ask the provider to cancel a deferred job",
     "templates": "list, show and edit the prompts of `run -t`",
     "models": "list the models that a provider offers to your account",
+    "completion": "print the script by which bash, zsh or fish completes the words of this program",
     "plugins": "list the installed plugins and commands, and whether they load",
     "doctor": "look for what is missing or broken in this installation",
     "new-provider": "write a package with a provider to begin from",

@@ -80,7 +80,7 @@ class Conversation:
         """Return the conversation without its last question and the answer. Raises ConfigurationError."""
         return self._cut(self._find_last_question())
 
-    def format(self) -> str:
+    def to_markdown(self) -> str:
         """Return the conversation as Markdown."""
         return "\n".join(f"## {turn['role']}\n\n{_format_turn(turn)}\n" for turn in self.turns)
 
@@ -102,6 +102,11 @@ class Conversation:
     def _cut(self, n_turns: int) -> Self:
         # The provider's own copy goes on after the cut, so its id is of no use.
         return attrs.evolve(self, turns=self.turns[:n_turns], response_id=None)
+
+
+def list_conversations() -> list[str]:
+    """Return the names of all kept conversations, the last one first."""
+    return [file.stem for file in _list_files()]
 
 
 def recall_conversation(arguments: Namespace) -> Conversation:
@@ -157,6 +162,10 @@ def _locate_folder() -> Path:
     return locate_state_folder() / "conversations"
 
 
+def _list_files() -> list[Path]:
+    return sorted(_locate_folder().glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
+
+
 def _create_folder() -> None:
     # Before anything is asked: an answer that cannot be kept would be lost for the conversation.
     folder = _locate_folder()
@@ -184,8 +193,7 @@ def _read_named(name: str) -> Conversation:
 
 
 def _find_last(directory: str) -> Conversation:
-    files = sorted(_locate_folder().glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
-    conversations = (_read(file) for file in files)
+    conversations = (_read(file) for file in _list_files())
     found = next((stored for stored in conversations if stored.directory == directory), None)
     if found is None:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.templating import find_file, list_names, locate_folder, read_template, read_text, require_file
 from pollux_sync.cli.terminal import write
-from pollux_sync.commands import DONE, run_subcommand, write_line, write_remark, write_table
+from pollux_sync.commands import DONE, declare_parser, run_subcommand, write_line, write_remark, write_table
 from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ prompt = "Explain $topic in one sentence."
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the subcommand that ``argv`` names. Raises ConfigurationError for a template that cannot be used."""
-    return run_subcommand(build_templates_parser(), {"list": _list, "show": _show, "edit": _edit, "path": _path}, argv)
-
-
 def build_templates_parser() -> BuiltInParser:
     """Return the parser of ``pollux-sync templates``."""
     parser = build_parser("templates")
@@ -58,6 +53,12 @@ def build_templates_parser() -> BuiltInParser:
     path = parser.add_subcommand("path", "print the file of a template, or the folder of all")
     path.add_argument("template", metavar="NAME", nargs="?")
     return parser
+
+
+@declare_parser(build_templates_parser)
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand that ``argv`` names. Raises ConfigurationError for a template that cannot be used."""
+    return run_subcommand(build_templates_parser(), {"list": _list, "show": _show, "edit": _edit, "path": _path}, argv)
 
 
 def _list(_arguments: Namespace) -> int:
