@@ -17,7 +17,7 @@ from pollux_sync.data.checks import check_int
 from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.data.options import NO_OPTIONS, Options
 from pollux_sync.data.reply import ToolCall
-from pollux_sync.data.tool import Tool, convert_result
+from pollux_sync.data.tool import Tool, ToolFailure, convert_result
 from pollux_sync.engine.conversing import STATE_KEY, check_tool_results, read_state, read_turns
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.errors import STOPS, ConfigurationError, build_stop
@@ -85,8 +85,8 @@ def run_tools(
     After ``max_steps`` rounds of tool calls the model is asked to answer
     without tools, so at most ``max_steps + 1`` requests are made. At most ``tool_concurrency`` tools run at a time,
     each in a thread when it is more than 1. When a tool raises, or its arguments do not fit, the model gets the
-    error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. ``tool_choice`` applies to the
-    first request.
+    error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. A `ToolFailure` that a tool
+    returns is an error for the model in either case. ``tool_choice`` applies to the first request.
 
     ``usage``, the counts of ``metrics``, ``hosted_calls`` and ``files`` are those of all requests, ``citations`` those
     of the answer; ``diagnostics["steps"]`` has each request with the tools that ran after it. Raises what `run` raises,
@@ -218,7 +218,9 @@ class ToolLoop:
         sources: tuple[dict[str, Any], ...] = ()
         try:
             asked = ToolCall(call["id"], call["name"], call["arguments"])
-            content, sources = convert_result(self._find_tool(asked.name).invoke(asked.exact_arguments_dict()))
+            value = self._find_tool(asked.name).invoke(asked.exact_arguments_dict())
+            content, sources = convert_result(value)
+            is_error = isinstance(value, ToolFailure)
         except Exception as error:
             if self.on_tool_error == "raise":
                 raise
