@@ -1,4 +1,4 @@
-"""All that a provider, middleware or observer may import from the core, in one list.
+"""All that a provider, middleware, observer or package of tools may import from the core, in one list.
 
 **Stability.** These names, their arguments and their meaning change only with a new major version of the hook
 interface (`API_VERSION`); the core refuses a plugin of another one when it loads it. A minor version adds names. Every
@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCallDelta,
     )
+    from pollux_sync.data.tool import Tool, ToolDeclaration, ToolFailure
     from pollux_sync.errors import (
         APIError,
         CacheError,
@@ -226,6 +227,7 @@ _HOMES = {
         "TextDelta",
         "ToolCallDelta",
     ),
+    "data.tool": ("Tool", "ToolDeclaration", "ToolFailure"),
     "errors": (
         "APIError",
         "CacheError",
@@ -397,8 +399,11 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "TokenEstimate",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolDeclaration",
+    "ToolFailure",
     "ToolNames",
     "Turn",
     "UploadDeleted",
