@@ -22,6 +22,7 @@ PACKAGES = (
     "pollux_durable",
     "pollux_gemini",
     "pollux_local",
+    "pollux_mcp",
     "pollux_openai",
     "pollux_openrouter",
 )
