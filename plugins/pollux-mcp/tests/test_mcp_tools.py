@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import pollux_durable
 from mcp_servers import OFFICIAL, build_model, call, find, read_tool_turns
 from pollux_mcp import Limits, MCPServer, MCPServerError
 from pollux_sync import ConfigurationError, Session, Source, ToolFailure, run_tools
@@ -30,6 +31,21 @@ def test_calls_tools_over_http_in_a_session(official):
     with MCPServer(url=official) as server, Session(config) as session:
         assert session.run_tools("1 + 2?", tools=server.tools())["answers"] == ["Done."]
     assert read_tool_turns(script)[0]["content"] == "3"
+
+
+@pytest.fixture
+def durable():
+    """Durable workflows in memory."""
+    pollux_durable.configure("memory:")
+    yield
+    pollux_durable.reset()
+
+
+def test_calls_tools_of_an_agent_as_steps(scripted, durable):
+    _, config = build_model([call("echo", '{"text": "hi"}'), call("error", call_id="c2")], "Done.")
+    with scripted() as server:
+        result = pollux_durable.Agent(id="mcp-agent", config=config, tools=server.tools()).run("?")
+    assert [(one.content, one.is_error) for one in result.tool_results] == [("echo hi", False), ("no such city", True)]
 
 
 def test_has_the_tools_of_two_servers(official, scripted):
