@@ -49,6 +49,16 @@ def test_limits_the_time_of_the_start(scripted):
         pass
 
 
+def test_ends_a_start_on_ctrl_c(scripted, log):
+    def interrupt():
+        wait_until(log.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt), scripted("silent"):
+        pass
+
+
 def test_names_an_address_where_nobody_answers():
     with (
         pytest.raises(MCPServerError, match=r"'127\.0\.0\.1' cannot be started"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +39,9 @@ class Connection:
         self._log = server_log
         self._client: Client | None = None
         self._calls: set[asyncio.Task[Any]] = set()
+        self._is_open = False
         self._ready: Future[None] = Future()
+        self._ended: Future[None] = Future()
         self._thread = shared_loop.acquire()
         self._closing = asyncio.Event()
         self._task = self._thread.submit(self._serve())
@@ -75,6 +77,9 @@ class Connection:
     def close(self) -> None:
         """End the calls, the session and the process. Waits, except in the thread of the loop."""
         try:
+            # A start that hangs does not see the signal.
+            if not self._is_open:
+                self._task.cancel()
             self._thread.signal(self._closing)
             if not self._thread.is_current:
                 self._wait_for_end()
@@ -83,9 +88,10 @@ class Connection:
 
     def _wait_for_end(self) -> None:
         try:
-            wait_for_result(self._task, _CLOSE_S)
-        except (TimeoutError, CancelledError):
+            wait_for_result(self._ended, _CLOSE_S)
+        except TimeoutError:
             log.warning("the MCP server %r did not close in time", self._log.name)
+            self._task.cancel()
 
     async def _run(self, work: Callable[[Client], Coroutine[Any, Any, T]], timeout_s: float) -> T:
         if self._client is None:
@@ -105,6 +111,7 @@ class Connection:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(self._settings.start_timeout_s):
                     self._client = await stack.enter_async_context(self._build_client())
+                self._is_open = True
                 self._ready.set_result(None)
                 await self._closing.wait()
                 await self._cancel_calls()
@@ -112,6 +119,8 @@ class Connection:
             self._report(error)
         finally:
             self._client = None
+            with suppress(InvalidStateError):  # whoever waited was interrupted
+                self._ended.set_result(None)
 
     async def _cancel_calls(self) -> None:
         """End all calls, and wait until the server is told that they are cancelled."""
@@ -130,12 +139,10 @@ class Connection:
         )
 
     def _report(self, error: BaseException) -> None:
-        # Cancelled with the whole loop: the waiting caller has gone.
-        with suppress(asyncio.InvalidStateError):
-            if self._ready.done():
-                log.debug("%s ended: %s", self._log.name, type(error).__name__)
-            else:
-                self._ready.set_exception(error)
+        if self._ready.done():
+            log.debug("%s ended: %s", self._log.name, type(error).__name__)
+        else:
+            self._ready.set_exception(error)
 
 
 def _find_cause(error: BaseException) -> BaseException:

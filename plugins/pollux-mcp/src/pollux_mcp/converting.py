@@ -60,8 +60,8 @@ def _build_file(data: str, mime_type: str, name: str) -> Part:
 
 def _holds_data(parts: list[Part], data: dict[str, Any]) -> bool:
     """Return whether the texts say what the data says, as servers repeat it for clients that read texts alone."""
-    # The official SDK wraps whatever is no object, and writes one text for each item of a list.
-    wrapped = [data["result"]] if data.keys() == {"result"} else []
+    # Servers wrap whatever is no object in one of a single key; the official SDK writes one text for each item of a list.
+    wrapped = [*data.values()] if len(data) == 1 else []
     texts = [part for part in parts if isinstance(part, str)]
     return any(said == value for value in (data, *wrapped) for said in (texts, *texts, *map(_read_json, texts)))
 

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 #: The longest wait at a stretch: a signal that comes just before a wait begins is noticed at its end.
 _STRETCH_S = 0.5
+#: The longest wait for the end of the loop: something may block it.
+_STOP_S = 10.0
 
 
 class EventLoopThread:
@@ -48,7 +50,7 @@ class EventLoopThread:
         self.signal(self._stopping)
         # The garbage collector may close a server in any thread.
         if not self.is_current:
-            self._thread.join()
+            self._thread.join(_STOP_S)
 
     async def _run(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pollux_mcp.diagnosing import ServerLog
     from pollux_mcp.settings import ServerSettings
 
+_END_S = 2.0
+
 
 @asynccontextmanager
 async def open_http(settings: ServerSettings, server_log: ServerLog) -> AsyncIterator[Any]:
@@ -25,12 +27,17 @@ async def open_http(settings: ServerSettings, server_log: ServerLog) -> AsyncIte
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = _LimitedStream(response, limit)
 
+    async def limit_end(request: httpx2.Request) -> None:
+        # The request that ends the session: a server that does not answer it must not keep the caller.
+        if request.method == "DELETE":
+            request.extensions["timeout"] = httpx2.Timeout(_END_S).as_dict()
+
     async with httpx2.AsyncClient(
         # Compressed, a small answer may become one of any size.
         headers={"accept-encoding": "identity", **settings.headers},
         # The limit of a call is the caller's; a stream of events may be silent for hours.
         timeout=httpx2.Timeout(settings.start_timeout_s, read=None),
-        event_hooks={"response": [limit_answer]},
+        event_hooks={"request": [limit_end], "response": [limit_answer]},
     ) as client:
         with server_log.guard_loggers():
             assert settings.url is not None  # noqa: S101 - checked with the settings
