@@ -61,9 +61,14 @@ def test_ends_a_start_on_ctrl_c(scripted, log):
 
 def test_names_an_address_where_nobody_answers():
     with (
-        pytest.raises(MCPServerError, match=r"'127\.0\.0\.1' cannot be started"),
+        pytest.raises(MCPServerError, match=r"'127\.0\.0\.1' cannot be reached"),
         MCPServer(url="http://127.0.0.1:9/mcp"),
     ):
+        pass
+
+
+def test_shows_the_status_of_a_server_that_refuses(official):
+    with pytest.raises(MCPServerError, match="it answered with status 404"), MCPServer(url=f"{official}/elsewhere"):
         pass
 
 

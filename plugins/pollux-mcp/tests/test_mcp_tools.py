@@ -287,6 +287,8 @@ def test_asks_before_each_call(scripted, answer, runs):
         {"url": "ftp://a/mcp"},
         {"url": "http://user:secret@a/mcp"},
         {"command": "x", "args": [3]},
+        {"command": "x", "args": "-y server"},
+        {"command": "x", "prefix": 3},
         {"command": "x", "env": {"A": 3}},
         {"command": "x", "approve": "always"},
         {"command": "x", "only": "echo"},

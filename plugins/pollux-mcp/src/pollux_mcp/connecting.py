@@ -55,13 +55,12 @@ class Connection:
             raise self._log.build_error(f"did not start within {timeout_s:g} s") from None
         except Exception as error:  # noqa: BLE001 - of the operating system, httpx2, the protocol
             cause = _find_cause(error)
-            raise self._log.build_error(
-                f"cannot be started: {type(cause).__name__}: {cause}",
-                hint=_advise(cause, self._log.build_error("").stderr),
-            ) from None
+            failed = "reached" if self._settings.url else "started"
+            problem = f"cannot be {failed}: {type(cause).__name__}: {cause}"
+            raise self._log.build_error(problem, hint=self._find_hint(cause)) from None
 
     def call(self, work: Callable[[Client], Coroutine[Any, Any, T]], timeout_s: float) -> T:
-        """Return what ``work`` returns. The server is told when it is cancelled: after ``timeout_s``, or on Ctrl-C.
+        """Return what ``work`` returns. Cancels it after ``timeout_s`` and on Ctrl-C, with a notice to the server.
 
         Raises TimeoutError, MCPServerError when the server was closed meanwhile, and what ``work`` raises.
         """
@@ -92,6 +91,14 @@ class Connection:
         except TimeoutError:
             log.warning("the MCP server %r did not close in time", self._log.name)
             self._task.cancel()
+
+    def _find_hint(self, cause: BaseException) -> str:
+        if self._settings.url:
+            return "check its url and headers, and that it runs"
+        if isinstance(cause, FileNotFoundError):
+            return "install the program, or pass its whole path"
+        last_line = self._log.last_line
+        return f"it wrote: {last_line}" if last_line else "start it by hand to see what is wrong"
 
     async def _run(self, work: Callable[[Client], Coroutine[Any, Any, T]], timeout_s: float) -> T:
         if self._client is None:
@@ -150,9 +157,3 @@ def _find_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _advise(cause: BaseException, last_lines: tuple[str, ...]) -> str:
-    if isinstance(cause, FileNotFoundError):
-        return "install the program, or pass its whole path"
-    return f"it wrote: {last_lines[-1]}" if last_lines else "start it by hand to see what is wrong"

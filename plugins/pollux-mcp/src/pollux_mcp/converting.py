@@ -60,7 +60,7 @@ def _build_file(data: str, mime_type: str, name: str) -> Part:
 
 def _holds_data(parts: list[Part], data: dict[str, Any]) -> bool:
     """Return whether the texts say what the data says, as servers repeat it for clients that read texts alone."""
-    # Servers wrap whatever is no object in one of a single key; the official SDK writes one text for each item of a list.
+    # Servers wrap whatever is no object in one of a single key. The official package writes a text for each item.
     wrapped = [*data.values()] if len(data) == 1 else []
     texts = [part for part in parts if isinstance(part, str)]
     return any(said == value for value in (data, *wrapped) for said in (texts, *texts, *map(_read_json, texts)))

@@ -21,13 +21,18 @@ _LOGGERS = ("httpx2", "mcp.client.streamable_http")
 
 
 class ServerLog:
-    """What a server wrote to its standard error, and how it ended."""
+    """The last lines that a server wrote to its standard error, and its fault if it has one."""
 
     def __init__(self, name: str, secrets: Sequence[str] = ()) -> None:
         self.name = name
         self.fault: str | None = None
         self._secrets = secrets
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    @property
+    def last_line(self) -> str | None:
+        """The last line that the server wrote, without secrets."""
+        return self._lines[-1] if self._lines else None
 
     def write(self, line: str) -> None:
         """Log one line, at level INFO."""
@@ -53,7 +58,7 @@ class ServerLog:
 
     @contextmanager
     def guard_loggers(self) -> Iterator[None]:
-        """Keep secrets out of what the packages below log."""
+        """Take secrets out of the log records of the packages below."""
         loggers = [logging.getLogger(name) for name in _LOGGERS]
         for logger in loggers:
             logger.addFilter(self._redact_record)

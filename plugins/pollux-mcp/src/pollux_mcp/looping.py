@@ -26,11 +26,14 @@ class EventLoopThread:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
-        started = threading.Event()
+        self._started = threading.Event()
         # A daemon: a script that ends without closing its servers must not wait for them.
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(started),), name="pollux-mcp", daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._run(),), name="pollux-mcp", daemon=True)
         self._thread.start()
-        started.wait()
+
+    def wait_until_started(self) -> None:
+        """Wait until the other methods can be used."""
+        self._started.wait()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start ``work`` in the loop."""
@@ -52,20 +55,28 @@ class EventLoopThread:
         if not self.is_current:
             self._thread.join(_STOP_S)
 
-    async def _run(self, started: threading.Event) -> None:
+    async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        started.set()
+        self._started.set()
         await self._stopping.wait()
 
 
 class SharedLoop:
     """The one `EventLoopThread` of the process: started for the first server, stopped after the last one."""
 
+    _lock: threading.RLock
+    _thread: EventLoopThread | None
+    _users: int
+
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as in a forked child, which has a copy of the lock but not the thread."""
         # Reentrant: the garbage collector may close a server while this thread opens another one.
         self._lock = threading.RLock()
-        self._thread: EventLoopThread | None = None
+        self._thread = None
         self._users = 0
 
     def acquire(self) -> EventLoopThread:
@@ -74,7 +85,10 @@ class SharedLoop:
             if self._thread is None:
                 self._thread = EventLoopThread()
             self._users += 1
-            return self._thread
+            thread = self._thread
+        # Outside the lock: the garbage collector may close a server in the new thread.
+        thread.wait_until_started()
+        return thread
 
     def release(self) -> None:
         """Stop the thread if nobody else has it."""
@@ -86,10 +100,6 @@ class SharedLoop:
         # Outside the lock, which a finalizer in the loop's own thread may want.
         if unused is not None:
             unused.stop()
-
-    def forget(self) -> None:
-        """Begin anew in a forked child, which has a copy of the lock but not the thread."""
-        self.__init__()  # type: ignore[misc]
 
 
 shared_loop = SharedLoop()
@@ -109,7 +119,10 @@ def wait_for_result(future: Future[T], timeout_s: float) -> T:
             try:
                 return future.result(max(0.0, min(left_s, _STRETCH_S)))
             except TimeoutError:
-                if future.done() or left_s <= 0:
+                # Its own error, or what it returned just now.
+                if future.done():
+                    return future.result()
+                if left_s <= 0:
                     raise
     finally:
         # Without effect on work that has ended.

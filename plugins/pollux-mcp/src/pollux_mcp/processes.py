@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from mcp.client.stdio import get_default_environment
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pollux_mcp.settings import ServerSettings
 
     Incoming = SessionMessage | Exception
+    _PipeEnds = tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]
     Streams = tuple[MemoryObjectReceiveStream[Incoming], MemoryObjectSendStream[SessionMessage]]
 
 _IS_POSIX = os.name == "posix"
@@ -79,6 +80,8 @@ class _Pipes:
 
     def __init__(self, process: asyncio.subprocess.Process, server_log: ServerLog) -> None:
         self._process = process
+        pipes = (process.stdin, process.stdout, process.stderr)
+        self._stdin, self._stdout, self._stderr = cast("_PipeEnds", pipes)
         self._log = server_log
         self._unread_answers = 0
         self._incoming: tuple[MemoryObjectSendStream[Any], MemoryObjectReceiveStream[Any]]
@@ -101,6 +104,7 @@ class _Pipes:
         try:
             # What was accepted, such as the notice that a call is cancelled, is written first.
             await asyncio.wait([self._tasks["write"]], timeout=_GRACE_S / 4)
+            self._stdin.close()
             await _stop(self._process, self._log)
         finally:
             _kill_group(self._process)
@@ -113,22 +117,20 @@ class _Pipes:
             self._process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     async def _read(self) -> None:
-        stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101 - it is a pipe
-        with self._incoming[0], suppress(anyio.BrokenResourceError, ConnectionError):
-            async for line in self._iter_lines(stdout):
+        with self._incoming[0], suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, ConnectionError):
+            async for line in self._iter_lines():
                 await self._deliver(line)
                 if self._unread_answers > _MAX_UNREAD_ANSWERS:
                     self._kill("it sent requests and did not read the answers")
                     return
         # A server that cannot write does not end.
-        while await stdout.read(_PIECE_BYTES):
+        while await self._stdout.read(_PIECE_BYTES):
             pass
 
-    async def _iter_lines(self, stdout: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    async def _iter_lines(self) -> AsyncIterator[bytes]:
         try:
             while True:
-                yield await stdout.readuntil(b"\n")
+                yield await self._stdout.readuntil(b"\n")
         except asyncio.IncompleteReadError:
             await _wait_until(lambda: self._process.returncode is not None, _STATUS_S)
             status = self._process.returncode
@@ -151,23 +153,20 @@ class _Pipes:
         await self._incoming[0].send(SessionMessage(message))
 
     async def _write(self) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - it is a pipe
         try:
             async for sent in self._outgoing[1]:
                 text = sent.message.model_dump_json(by_alias=True, exclude_unset=True)
-                stdin.write(f"{text}\n".encode())
-                await stdin.drain()
+                self._stdin.write(f"{text}\n".encode())
+                await self._stdin.drain()
                 self._unread_answers -= isinstance(sent.message, JSONRPCResponse | JSONRPCError)
+        # A RuntimeError where the pipe has been closed here.
         except (ConnectionError, RuntimeError):
             # Nothing more can be asked: the session must not wait for an answer.
             self._incoming[0].close()
 
     async def _log_errors(self) -> None:
-        stderr = self._process.stderr
-        assert stderr is not None  # noqa: S101 - it is a pipe
         rest = b""
-        while piece := await stderr.read(_PIECE_BYTES):
+        while piece := await self._stderr.read(_PIECE_BYTES):
             *lines, rest = (rest + piece).split(b"\n")
             # A line without an end is logged in pieces.
             lines, rest = ([*lines, rest], b"") if len(rest) > _PIECE_BYTES else (lines, rest)
@@ -190,9 +189,7 @@ def _parse_message(line: bytes) -> JSONRPCMessage | None:
 
 
 async def _stop(process: asyncio.subprocess.Process, server_log: ServerLog) -> None:
-    """End a process and its group: by its closed input, then by signals."""
-    if process.stdin is not None:
-        process.stdin.close()
+    """End a process whose input is closed, and its group: after a time of grace by signals."""
     # What a server leaves running when it ends by itself gets no time of its own.
     await _wait_until(lambda: process.returncode is not None)
     if not _has_ended(process):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -23,6 +24,9 @@ async def open_http(settings: ServerSettings, server_log: ServerLog) -> AsyncIte
     limit = settings.limits.max_message_bytes
 
     async def limit_answer(response: httpx2.Response) -> None:
+        # The package's own errors do not show it.
+        status = response.status_code
+        server_log.fault = f"it answered with status {status}" if status >= HTTPStatus.BAD_REQUEST else None
         # The events of a stream are counted one by one.
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             response.stream = _LimitedStream(response, limit)

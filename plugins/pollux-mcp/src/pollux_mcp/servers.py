@@ -11,7 +11,7 @@ from pollux_mcp.approving import Approver
 from pollux_mcp.checking import find_schema_problem
 from pollux_mcp.diagnosing import ServerLog, log
 from pollux_mcp.naming import build_names
-from pollux_mcp.settings import Limits, ServerSettings, check_names, check_settings, choose_name
+from pollux_mcp.settings import Limits, ServerSettings, build_command, check_names, check_settings, choose_name
 from pollux_sync.plugin import ConfigurationError, Tool
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class MCPServer:
     ) -> None:
         self._settings = check_settings(
             ServerSettings(
-                command=() if command is None else (command, *args),
+                command=build_command(command, args),
                 url=url,
                 headers=dict(headers or {}),
                 env=dict(env or {}),
@@ -166,7 +166,7 @@ class MCPServer:
         return Tool(name=name, function=caller, description=description or None, parameters=dict(tool.input_schema))
 
     def _require_connection(self) -> Connection:
-        """Return the open connection. Raises ConfigurationError if there is none in this process."""
+        """Return the open connection. Raises ConfigurationError if it is not open in this process."""
         if self._process != os.getpid():
             raise ConfigurationError(
                 f"the MCP server {self.name!r} belongs to another process", hint="open one in each process"

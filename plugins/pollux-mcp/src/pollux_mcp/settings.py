@@ -68,7 +68,7 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
     """Return the settings. Raises ConfigurationError for any that cannot work."""
     if bool(settings.command) == (settings.url is not None):
         raise ConfigurationError("a server has either a command or a url", hint='MCPServer("npx", ["-y", "..."])')
-    _check_texts("command and args", settings.command)
+    _check_texts("command, args, name and prefix", [*settings.command, settings.name, settings.prefix])
     for name, texts in (("headers", settings.headers), ("env", settings.env)):
         _check_texts(name, [*texts.keys(), *texts.values()])
     if settings.url is not None:
@@ -81,6 +81,13 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise ConfigurationError(f"{name} must be a number of seconds, got {value!r}", hint="such as 30")
     return settings
+
+
+def build_command(command: str | None, args: Any) -> tuple[str, ...]:
+    """Return a program and its arguments. Raises ConfigurationError if these are one text."""
+    if isinstance(args, str):
+        raise ConfigurationError("args must be a list of strings", hint=f"args={args.split()!r}")
+    return () if command is None else (command, *args)
 
 
 def check_names(name: str, names: Any) -> frozenset[str]:
