@@ -8,9 +8,10 @@ import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
+from starlette.responses import PlainTextResponse
 
 server = MCPServer("official")
-cancelled = []
+cancelled, requests = [], []
 
 
 @server.tool(annotations=ToolAnnotations(read_only_hint=True))
@@ -62,11 +63,30 @@ def list_cancelled() -> list[str]:
     return cancelled
 
 
+def refuse_discovery(app):
+    """A server as they were before the protocol of 2026, with sessions."""
+
+    async def answer(scope, receive, send):
+        if (b"mcp-method", b"server/discover") in scope.get("headers", ()):
+            await PlainTextResponse("unknown method", status_code=400)(scope, receive, send)
+        else:
+            requests.append(scope.get("method", "start"))
+            await app(scope, receive, send)
+
+    return answer
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def list_requests() -> list[str]:
+    return requests
+
+
 def serve_http():
     listener = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     app = server.streamable_http_app()
+    app = refuse_discovery(app) if "legacy" in sys.argv else app
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
 
 

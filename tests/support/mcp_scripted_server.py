@@ -123,6 +123,10 @@ def return_data(text):
     return {"content": [{"type": "text", "text": json.dumps(data)}], "structuredContent": data}
 
 
+def return_bare_data(text):
+    return {"content": [], "structuredContent": {"city": text, "degrees": 21}}
+
+
 def echo(text):
     return {"content": [{"type": "text", "text": f"echo {text}"}]}
 
@@ -137,6 +141,7 @@ ACTIONS = {
     "ask": ask,
     "error": report_error,
     "data": return_data,
+    "bare_data": return_bare_data,
 }
 
 
@@ -150,7 +155,7 @@ def answer(message):
     if method == "initialize":
         facts = {"serverInfo": {"name": "scripted", "version": "1"}, "capabilities": {"tools": {}}}
         send(id=message["id"], result={"protocolVersion": params["protocolVersion"], **facts})
-    elif method == "tools/list":
+    elif method == "tools/list" and MODE != "unlisted":
         send(id=message["id"], result=list_tools())
     elif method == "tools/call":
         name, text = params["name"], params["arguments"].get("text", "")
@@ -158,7 +163,7 @@ def answer(message):
             send(id=message["id"], error={"code": -32602, "message": "the argument 'unit' is missing"})
         elif name != "hang":
             send(id=message["id"], result=call_tool(name, text))
-    elif method and "id" in message:
+    elif method not in (None, "tools/list") and "id" in message:
         send(id=message["id"], error={"code": -32601, "message": "no such method"})
 
 

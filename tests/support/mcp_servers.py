@@ -32,9 +32,12 @@ def wait_until(condition, timeout_s=5):
 class OfficialServer:
     """A server of the official package over HTTP, inside a with block."""
 
+    def __init__(self, *modes):
+        self._modes = modes
+
     def __enter__(self):
         self.process = subprocess.Popen(
-            [sys.executable, OFFICIAL, "http"],
+            [sys.executable, OFFICIAL, "http", *self._modes],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

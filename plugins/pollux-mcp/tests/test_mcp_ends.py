@@ -80,6 +80,22 @@ def test_reads_past_what_is_no_message(scripted):
 # Calls that do not end well
 
 
+def test_limits_the_time_of_the_list_of_tools(scripted):
+    with (
+        scripted("unlisted", start_timeout_s=0.5) as server,
+        pytest.raises(MCPServerError, match="did not list its tools"),
+    ):
+        server.tools()
+
+
+def test_names_a_server_that_died_when_its_tools_are_listed(scripted):
+    with scripted() as server:
+        with pytest.raises(MCPServerError):
+            find(server, "die").invoke({})
+        with pytest.raises(MCPServerError, match=r"did not list its tools: .*: it ended with status 3"):
+            server.tools()
+
+
 def test_limits_the_time_of_a_call_and_tells_the_server(scripted, log):
     with scripted(call_timeout_s=0.3) as server:
         failure = find(server, "hang").invoke({})
@@ -142,13 +158,20 @@ def test_tells_the_model_that_a_server_died(scripted):
     assert all("MCP server 'scripted' has ended: it ended with status 3" in turn["content"] for turn in turns)
 
 
-def test_says_that_a_server_over_http_has_gone():
-    running = OfficialServer()
-    with running as url, MCPServer(url=url) as server:
-        tool = find(server, "add")
-        running.process.kill()
-        with pytest.raises(MCPServerError, match=r"'127\.0\.0\.1' has ended"):
-            tool.invoke({"a": 1, "b": 2})
+def test_speaks_in_sessions_with_an_older_server_over_http_until_it_has_gone():
+    running = OfficialServer("legacy")
+    with running as url:
+        with MCPServer(url=url, call_timeout_s=0.5) as server:
+            tool, cancelled = find(server, "add"), find(server, "list_cancelled")
+            assert tool.invoke({"a": 1, "b": 2}) == "3"
+            assert "cancelled" in find(server, "wait").invoke({}).result
+            assert wait_until(lambda: cancelled.invoke({}) == "wait")
+        with MCPServer(url=url) as server:
+            assert "DELETE" in find(server, "list_requests").invoke({})
+            tool = find(server, "add")
+            running.process.kill()
+            with pytest.raises(MCPServerError, match=r"'127\.0\.0\.1' has ended"):
+                tool.invoke({"a": 1, "b": 2})
 
 
 def test_limits_the_time_of_a_call_over_http_and_tells_the_server(official):

@@ -91,6 +91,7 @@ def test_passes_few_variables_to_a_server(scripted, monkeypatch):
     ("tool", "text"),
     [
         ("data", '{"city": "Rome", "degrees": 21}'),
+        ("bare_data", '{"city": "Rome", "degrees": 21}'),
         ("link", "[resource 'report' at file:///r.pdf, application/pdf, 7 bytes]"),
         ("embedded", "[resource file:///n.txt]\na note"),
         ("nothing", "(the tool returned nothing)"),
