@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Where a heading of the reference looks for its class.
-HOMES = (pollux_sync, plugin, envelope)
+_HOMES = (pollux_sync, plugin, envelope)
 #: How the tables of fields begin.
 _HEADS = ("| field | type |", "| key | type |", "| class | field | type |")
 #: A longer choice stands by its name, whose values the page lists once.
@@ -48,7 +48,7 @@ class FieldRow(NamedTuple):
 
 def find_class(name: str) -> type[Any] | None:
     """Return the public class of this name, None if there is none."""
-    found = (getattr(home, name, None) for home in HOMES)
+    found = (getattr(home, name, None) for home in _HOMES)
     return next((one for one in found if isinstance(one, type)), None)
 
 
@@ -72,7 +72,7 @@ def render_type(annotation: str) -> str:
     text = re.sub(r"^NotRequired\[(.*)\]$", r"\1", annotation)
     for name, choices in _CHOICES.items():
         if len(choices) <= _MAX_CHOICES:
-            text = re.sub(rf"\b{name}\b", " or ".join(choices).replace("\\", r"\\"), text)
+            text = re.sub(rf"\b{name}\b", " or ".join(choices), text)
     text = re.sub(r"Literal\[([^]]*)\]", lambda match: match[1].replace(", ", " or ").replace("'", '"'), text)
     return text.replace(" | ", " or ")
 
