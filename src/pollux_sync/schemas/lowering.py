@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas.filtering import filter_schema
 from pollux_sync.schemas.measuring import list_excesses, list_long_enums
 from pollux_sync.schemas.normalizing import DEFS, Normalized, attach_definitions, normalize
@@ -48,8 +49,18 @@ class Lowered:
 def lower(schema: Schema, dialect: SchemaDialect) -> Lowered:
     """Return a canonical schema in a dialect. No value is lost; some checks may move to the reading of the answer.
 
-    Raises ConfigurationError for a reference that cannot be resolved inside the schema.
+    Raises ConfigurationError for a reference that cannot be resolved inside the schema, and for a schema that is nested
+    too deeply or grows without measure.
     """
+    try:
+        return _lower(schema, dialect)
+    except RecursionError:
+        raise ConfigurationError(
+            "the schema is nested too deeply", hint="leave out a level, or a definition that refers to itself in place"
+        ) from None
+
+
+def _lower(schema: Schema, dialect: SchemaDialect) -> Lowered:
     # A dialect that keeps all shapes needs no rewriting, so that its users see the schema which they wrote.
     if not (dialect.rewrites_shapes or dialect.needs_object_root):
         lowered, findings = filter_schema(schema, dialect)

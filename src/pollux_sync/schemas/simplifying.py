@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas.keywords import drop_keywords
 from pollux_sync.schemas.merging import MERGEABLE, merge_schemas
 from pollux_sync.schemas.normalizing import DEFS
 
 if TYPE_CHECKING:
     from pollux_sync.schemas.keywords import Schema
+
+#: More parts of one allOf, and more definitions of joined parts, than any type that somebody has written.
+_MAX_PARTS = 1000
+_MAX_ADDED = 5000
 
 
 @attrs.define
@@ -59,7 +64,10 @@ class Simplifier:
     def merge_all_of(self, checks: Schema, around: Schema) -> Any:
         """Return the parts of allOf and the checks beside it, merged into one schema."""
         beside = drop_keywords(checks, "allOf")
-        parts = [*checks["allOf"], *([beside] if beside else [])]
+        # Equal parts count once: definitions that name each other twice would double with every level.
+        parts = _drop_equal([*checks["allOf"], *([beside] if beside else [])])
+        if len(parts) > _MAX_PARTS:
+            raise _build_growth_error()
         if len(parts) == 1:
             part = parts[0]
             return {**part, **around} if isinstance(part, dict) else part
@@ -72,6 +80,8 @@ class Simplifier:
         # Merged in place, a type that contains itself would be unfolded without end.
         key = json.dumps(parts, sort_keys=True)
         if key not in self.added_names:
+            if len(self.added_names) > _MAX_ADDED:
+                raise _build_growth_error()
             name = self.added_names[key] = f"Joined_{len(self.added_names) + 1}"
             while name in self.defs:
                 name = self.added_names[key] = f"{name}_"
@@ -89,6 +99,17 @@ class Simplifier:
             seen.add(schema["$ref"])
             schema = merge_schemas(self.defs[schema["$ref"].removeprefix(DEFS)], drop_keywords(schema, "$ref"))
         return schema
+
+
+def _drop_equal(parts: list[Any]) -> list[Any]:
+    return list({json.dumps(part, sort_keys=True): part for part in parts}.values())
+
+
+def _build_growth_error() -> ConfigurationError:
+    return ConfigurationError(
+        "the schema grows without measure when its allOf parts are joined",
+        hint="write the type out without definitions that build on several others, level upon level",
+    )
 
 
 def _merge_all(parts: list[Any]) -> Any:
