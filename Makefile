@@ -19,7 +19,7 @@ OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-ope
 EXAMPLES := plugins/pollux-batch plugins/pollux-convert[all] plugins/pollux-durable plugins/pollux-openai plugins/pollux-openrouter
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test soak check format wheels smoke newer docs bench clean
+.PHONY: demo test soak check format wheels smoke neighbours newer docs bench clean
 
 demo: .venv/demo        ## ask a small model questions about files of this repository
 	@$(BIN)/python examples/demo.py
@@ -53,6 +53,9 @@ wheels: .venv/dev       ## sdists of all distributions, and wheels built from th
 
 smoke: wheels           ## the wheels work, installed alone in an environment of their own
 	$(BIN)/python tools/smoke.py
+
+neighbours: wheels      ## the wheels work beside other packages for language models, at their newest
+	$(BIN)/python tools/neighbours.py
 
 newer: wheels           ## a part of the tests with each newer Python that the machine has
 	$(BIN)/python tools/newer_pythons.py

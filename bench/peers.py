@@ -97,6 +97,19 @@ PYDANTIC_AI = Peer("pydantic-ai", "workflows.PydanticAi", "pydantic-ai", api="ch
 
 DURABLE_PEERS = (DURABLE, DBOS_LIKE_OURS, DBOS, PYDANTIC_AI_WAL, PYDANTIC_AI)
 
+LAYER_PEERS = (
+    Peer("pollux-local, no middleware", "layers.Bare", api="chat"),
+    Peer("pollux-limit", "layers.WithLimit", api="chat"),
+    Peer("pollux-cost", "layers.WithCost", api="chat"),
+    Peer("pollux-fallback", "layers.WithFallback", api="chat"),
+    Peer("pollux-cache, new answers", "layers.WithCache", api="chat"),
+    Peer("pollux-cache, hits", "layers.WithHits", api="chat"),
+    Peer("pollux-log", "layers.WithLog", api="chat"),
+    Peer("pollux-otel", "layers.WithOtel", api="chat"),
+    Peer("pollux-redact", "layers.WithRedact", api="chat"),
+    Peer("all seven, new answers", "layers.WithAll", api="chat"),
+)
+
 
 class MissingPeerError(Exception):
     """A peer cannot be measured; the message says why."""

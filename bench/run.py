@@ -13,7 +13,9 @@ from loopback import Loopback, run_server
 from suites import FULL, QUICK, Report, Size
 from suites import SUITES as CALL_SUITES
 
-SUITES = {**CALL_SUITES, **{suite.__name__: suite for suite in (files, batch, durable)}}
+from middleware import middleware
+
+SUITES = {**CALL_SUITES, **{suite.__name__: suite for suite in (files, batch, durable, middleware)}}
 _CAPACITY_CALLS = 20_000
 
 

@@ -30,6 +30,7 @@ PACKAGES = (
     "pollux_log",
     "pollux_openai",
     "pollux_openrouter",
+    "pollux_otel",
     "pollux_redact",
 )
 

@@ -41,12 +41,14 @@ assert main(["run", "Who?", "--mock"]) == 0
 sys.stdout = sys.__stdout__
 """,
 }
-#: What only some calls need: files, schemas, caches, jobs, tools, conversions, events.
+#: What only some calls need: files, schemas, caches, jobs, tools, conversions, events, kept conversations.
 FOR_SOME = {
     "decimal",
     "email",
     "pollux_sync.api.caching",
     "pollux_sync.builtin.examples",
+    "pollux_sync.cli.conversations",
+    "pollux_sync.cli.folders",
     "pollux_sync.data.envelope",
     "pollux_sync.data.events",
     "pollux_sync.data.jobs",

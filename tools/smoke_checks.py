@@ -16,7 +16,7 @@ from pollux_sync import Config, Options, Source, run
 from pollux_sync.hooks.loading import PROVIDERS, list_entry_points
 
 #: The base URLs of providers that require one.
-ADDRESSES = {"local": "http://127.0.0.1:9/v1"}
+ADDRESSES = {"azure": "http://127.0.0.1:9", "local": "http://127.0.0.1:9/v1"}
 
 
 def check(claim: str, *, holds: bool) -> None:

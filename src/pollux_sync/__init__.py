@@ -1,4 +1,7 @@
-"""Ask large language models about text, files and media by plain blocking function calls."""
+"""Ask large language models about text, files and media by plain blocking function calls.
+
+PYTEST_DONT_REWRITE: pytest wants to rewrite a package that brings fixtures, and warns if it is imported already.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.models import ModelInfo, Readiness
     from pollux_sync.data.options import Options
     from pollux_sync.data.output import Output
+    from pollux_sync.data.progress import Progress
     from pollux_sync.data.provider import HttpRequest, HttpResponse, Problem, ProviderInfo, SourceRule
     from pollux_sync.data.reply import Reply, ToolCall, Usage
     from pollux_sync.data.retry import RetryPolicy
@@ -124,6 +128,7 @@ _HOMES = {
     "data.models": ("ModelInfo", "Readiness"),
     "data.options": ("Options",),
     "data.output": ("Output",),
+    "data.progress": ("Progress",),
     "data.provider": ("HttpRequest", "HttpResponse", "Problem", "ProviderInfo", "SourceRule"),
     "data.reply": ("Reply", "ToolCall", "Usage"),
     "data.retry": ("RetryPolicy",),
@@ -199,6 +204,7 @@ __all__ = [
     "PluginLoadError",
     "PolluxError",
     "Problem",
+    "Progress",
     "ProviderBugError",
     "ProviderInfo",
     "RateLimitError",

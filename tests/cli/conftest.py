@@ -27,9 +27,17 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / ".env").touch()
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path)
+    for variable in ("STATE", "CONFIG"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path / variable.lower()))
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def state(folder):
+    """The folder of what the program remembers."""
+    return folder / "state" / "pollux-sync"
 
 
 CEDAR = """

@@ -181,6 +181,33 @@ def test_required_hooks_are_those_of_which_the_specifications_say_so():
     assert set(REQUIRED_HOOKS) == required
 
 
+@pytest.mark.parametrize("name", ["pollux_encode", "pollux_rewrite_call"])
+def test_hook_without_its_mark_is_refused_with_its_name(name):
+    forgetful = type("Forgetful", (Acme,), {name: lambda self, call: call})()
+    with pytest.raises(PluginLoadError, match=rf"{name} would never be called without the mark @hookimpl") as caught:
+        read_provider_info(load(forgetful))
+    assert caught.value.hint.startswith("mark it with hookimpl")
+
+
+def test_other_names_need_no_mark():
+    helpful = type("Helpful", (Acme,), {"pollux_helper": lambda self: None, "pollux_encode_all": 7})()
+    assert read_provider_info(load(helpful)).name == "acme"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "hint"),
+    [
+        ({"options": {"heat_temperature"}}, "its options name 'heat_temperature'", "did you mean 'temperature'?"),
+        ({"conditions": {"weather": "sunny"}}, "its conditions name 'weather'", "use names of the fields of Options"),
+    ],
+)
+def test_declaration_of_an_unknown_option_is_refused(fields, message, hint):
+    info = ProviderInfo(name="acme", **fields)
+    with pytest.raises(PluginLoadError, match=message) as caught:
+        read_provider_info(load(with_hook("pollux_provider_info", giving(info))))
+    assert caught.value.hint.startswith(hint)
+
+
 def test_declaration_that_raises_is_refused_with_its_reason():
     with pytest.raises(PluginLoadError, match="pollux_provider_info raised OSError: no boat") as caught:
         read_provider_info(load(with_hook("pollux_provider_info", raising(OSError("no boat")))))

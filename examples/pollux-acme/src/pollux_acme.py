@@ -1,6 +1,17 @@
 """A provider for Acme's imaginary API: POST /ask {"model", "question", "temperature"} -> {"answer", "tokens"}."""
 
-from pollux_sync.plugin import Call, HttpRequest, HttpResponse, ProviderInfo, Reply, TextPart, Usage, hookimpl
+from pollux_sync.plugin import (
+    Call,
+    HttpRequest,
+    HttpResponse,
+    ProviderInfo,
+    Reply,
+    ReplyError,
+    TextPart,
+    Usage,
+    check_answer,
+    hookimpl,
+)
 
 
 class Acme:
@@ -17,11 +28,12 @@ class Acme:
     @hookimpl
     def pollux_encode(self, call: Call) -> HttpRequest:
         texts = [part.text for part in call.parts if isinstance(part, TextPart)]
-        question = "\n\n".join([*texts, call.prompt or ""])
-        temperature = call.options.temperature
-        return HttpRequest(path="/ask", body={"model": call.model, "question": question, "temperature": temperature})
+        body = {"model": call.model, "question": "\n\n".join([*texts, call.prompt or ""])}
+        return HttpRequest(path="/ask", body=body | {"temperature": call.options.temperature})
 
     @hookimpl
     def pollux_decode(self, response: HttpResponse) -> Reply:
-        body = response.body
+        check_answer(response, "answer")
+        if "answer" not in (body := response.body):
+            raise ReplyError("the answer has no text", response=response)
         return Reply(text=body["answer"], usage=Usage(total_tokens=body.get("tokens")), finish_reason="stop")

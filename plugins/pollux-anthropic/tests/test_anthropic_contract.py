@@ -6,6 +6,7 @@ from pathlib import Path
 from anthropic_batches import Batches
 from messages_api import AnthropicFacts, Files, build_start_event, events, text_block
 from messages_streams import TRANSCRIPTS
+from pollux_sync.plugin import Reply, ToolCall, Usage
 from pollux_sync.testing.contract import (
     ConversationContract,
     DeferredContract,
@@ -23,6 +24,11 @@ from schema_types import TYPES
 HERE = Path(__file__).parent
 BROKE = {"type": "error", "error": {"type": "api_error", "message": "broke"}}
 OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+
+#: What the service's made-up answers cost.
+USAGE = Usage(
+    input_tokens=17, output_tokens=7, total_tokens=24, reasoning_tokens=3, cached_tokens=4, cache_write_tokens=2
+)
 
 
 class Facts(AnthropicFacts):
@@ -46,6 +52,10 @@ class TestAnthropicStreams(Facts, StreamingContract):
     joins_streams = True
     transcripts = {name: Transcript(body, events(*said)) for name, (said, body) in TRANSCRIPTS.items()}
     partial = events(build_start_event(), *text_block(0, "half")[:2])
+    replies = {
+        "text": Reply(text="Hello wörld", usage=USAGE, finish_reason="stop"),
+        "tool": Reply(tool_calls=(ToolCall("toolu_1", "ping", '{"né": 1}'),), usage=USAGE, finish_reason="tool_calls"),
+    }
 
 
 class TestAnthropicFiles(AnthropicFacts, FilesContract):

@@ -13,7 +13,7 @@ from pollux_batch import BatchItem, Termination, WorkItemResult, stream_batch
 from pollux_batch.batching import open_job
 from pollux_batch.cli import main
 from pollux_batch.cli.asking import _choose_code
-from pollux_batch.cli.progress import Progress
+from pollux_batch.showing import Progress
 from pollux_sync import Config
 from pollux_sync.errors import ConfigurationError
 

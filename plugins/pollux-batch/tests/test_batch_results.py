@@ -6,7 +6,7 @@ import pytest
 
 from bulk_service import answer, echo, read_prompt
 from pollux_batch import Retries, TokenUsage, run_batch, stream_batch
-from pollux_sync import AnswerFile, Citation, Config, HostedCall, Options, Reply
+from pollux_sync import AnswerFile, Citation, Config, ConfigurationError, HostedCall, Options, Reply
 from pollux_sync.testing import Script
 from pollux_sync.testing.server import Answer
 
@@ -137,3 +137,17 @@ def test_tells_what_the_providers_own_tools_did(path):
         "files": [{"id": "f1"}],
         "container": "c1",
     }
+
+
+def test_progress_is_written_to_stderr(capsys):
+    config = Config(provider="openai", model="m", use_mock=True)
+    result = run_batch(["a", "b"], config=config, progress=True)
+    assert result.succeeded == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "2 answered" in printed.err
+
+
+def test_progress_that_is_no_flag_is_refused():
+    with pytest.raises(ConfigurationError, match="progress"):
+        run_batch(["a"], config=Config(provider="openai", model="m", use_mock=True), progress="yes")

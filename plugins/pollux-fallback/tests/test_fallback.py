@@ -274,7 +274,6 @@ def test_jobs_are_left_alone():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (Fallback, "a fallback needs a configuration"),
         (lambda: Fallback("anthropic"), "a fallback takes Configs, got str"),
         (lambda: Fallback(build_config(), on={"weather"}), "there is no kind of failure 'weather'"),
         (lambda: Fallback(build_config(Fallback(build_config()))), "has a fallback of its own"),
@@ -283,6 +282,13 @@ def test_jobs_are_left_alone():
 def test_bad_setting_is_refused(build, message):
     with pytest.raises(ConfigurationError, match=message):
         build()
+
+
+def test_missing_setting_is_refused_before_anything_is_sent():
+    script = Script("never")
+    with pytest.raises(ConfigurationError, match="a fallback needs a configuration"):
+        run("Who?", config=build_config(script, Fallback()))
+    assert script.requests == []
 
 
 def test_environment_has_the_settings(monkeypatch):

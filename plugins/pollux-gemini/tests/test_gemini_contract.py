@@ -7,6 +7,7 @@ from gemini_api import Files, GeminiFacts, error, piece, text
 from gemini_batches import Batches
 from gemini_streams import ANSWERS, TOOLS
 from pollux_sync import Options
+from pollux_sync.plugin import Reply, ToolCall, Usage
 from pollux_sync.testing.contract import (
     ConversationContract,
     DeferredContract,
@@ -33,6 +34,9 @@ KEYWORDS = {
     *("$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum", "items", "prefixItems"),
     *("minItems", "maxItems", "minimum", "maximum", "anyOf", "oneOf", "properties", "additionalProperties", "required"),
 }
+
+#: What the service's made-up answers cost.
+USAGE = Usage(input_tokens=11, output_tokens=7, total_tokens=18, reasoning_tokens=3, cached_tokens=2)
 
 
 def list_keywords(schema):
@@ -72,6 +76,12 @@ class TestGeminiStreams(Facts, StreamingContract):
         name: Transcript(body, sse(*pieces), Options(tools=TOOLS)) for name, (pieces, body) in ANSWERS.items()
     }
     partial = sse(piece(text("half")))
+    replies = {
+        "text": Reply(text="Zürich!", usage=USAGE, finish_reason="stop"),
+        "tool": Reply(
+            tool_calls=(ToolCall("a1", "weather", '{"city": "Zürich"}'),), usage=USAGE, finish_reason="tool_calls"
+        ),
+    }
 
 
 class TestGeminiFiles(GeminiFacts, FilesContract):

@@ -3,6 +3,7 @@
 from chat_api import LocalFacts
 from chat_streams import TRANSCRIPTS, chunk
 from pollux_sync import Options
+from pollux_sync.plugin import Reply, ToolCall, Usage
 from pollux_sync.testing.contract import (
     ConversationContract,
     ProviderContract,
@@ -15,6 +16,9 @@ from streams import sse
 
 ADD = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 TOOLS = Options(tools=[ADD, ADD | {"name": "sub"}])
+
+#: What the service's made-up answers cost.
+USAGE = Usage(input_tokens=11, output_tokens=7, total_tokens=18, reasoning_tokens=3, cached_tokens=4)
 
 
 class TestLocalConversations(LocalFacts, ConversationContract):
@@ -32,6 +36,12 @@ class TestLocalStreams(LocalFacts, StreamingContract):
         for name, (body, stream) in TRANSCRIPTS.items()
     }
     partial = sse(chunk(content="half"))
+    replies = {
+        "text": Reply(text="Hé, 世界!", usage=USAGE, finish_reason="stop"),
+        "tool call": Reply(
+            tool_calls=(ToolCall("call_1", "add", '{"a": 1}'),), usage=USAGE, finish_reason="tool_calls"
+        ),
+    }
 
 
 class TestLocalSchemas(LocalFacts, SchemaContract):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from openai_batches import OpenAIBatches
 from pollux_sync import Options
+from pollux_sync.plugin import Reply, ToolCall, Usage
 from pollux_sync.testing.contract import (
     ConversationContract,
     DeferredContract,
@@ -24,6 +25,11 @@ from streams import sse
 
 HERE = Path(__file__).parent
 TOOLS = Options(tools=[{"name": name, "parameters": {"type": "object", "properties": {}}} for name in ("add", "sub")])
+
+#: What the service's made-up answers cost.
+USAGE = Usage(
+    input_tokens=11, output_tokens=7, total_tokens=18, reasoning_tokens=3, cached_tokens=4, cache_write_tokens=1
+)
 
 
 def error(status, code):
@@ -59,6 +65,12 @@ class TestOpenAIStreams(Facts, StreamingContract):
         for name, (body, stream) in TRANSCRIPTS.items()
     }
     partial = sse(event("created", response={"id": "resp_1"}), *texts("half"))
+    replies = {
+        "text": Reply(text="Hé, 世界!", usage=USAGE, finish_reason="stop"),
+        "tool call": Reply(
+            tool_calls=(ToolCall("call_1", "add", '{"a": 1}'),), usage=USAGE, finish_reason="tool_calls"
+        ),
+    }
 
 
 class TestOpenAIFiles(OpenAIFacts, FilesContract):

@@ -16,16 +16,18 @@ from pollux_sync.errors import STOPS, ConfigurationError, Interrupted, SourceErr
 from pollux_sync.process import open_call_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from pollux_sync._typed import T
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.options import Options
+    from pollux_sync.data.progress import ProgressOption
     from pollux_sync.data.reply import Outcome
-    from pollux_sync.data.request import Request
+    from pollux_sync.data.request import Prepared, Request
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config
+    from pollux_sync.hooks.relay import Hooks
     from pollux_sync.process import CallContext
 
 
@@ -69,6 +71,7 @@ def run_many(
     config: Config,
     options: Options[T] | None = None,
     per_source: bool = False,
+    progress: ProgressOption = False,
 ) -> ResultEnvelope[T]:
     """Ask several questions about the same sources, at most ``config.request_concurrency`` at a time.
 
@@ -81,15 +84,25 @@ def run_many(
     Ctrl-C deletes uploaded files and ends the call at once. Once calls were being sent it raises Interrupted, a
     KeyboardInterrupt with the answers so far as ``partial_result``. A signal handler that calls ``sys.exit`` does the
     same with Terminated, a SystemExit; see `exit_on_sigterm`.
+
+    ``progress=True`` shows on stderr how far it has come: as a bar if rich is installed, or in a notebook tqdm, else as
+    a line. A function is called with a `Progress` at the start and after each prompt, by the threads that ask.
     """
     # Monotonic: a wall clock may be set back while the call runs.
     started = time.monotonic()
     request = build_request(prompts, sources, config, options, per_source=per_source)
-    return answer_request(request, open_call_context(request.config), started)
+    return answer_request(request, open_call_context(request.config), started, progress=progress)
 
 
-def answer_request(request: Request, context: AbstractContextManager[CallContext], started: float) -> ResultEnvelope:
+def answer_request(
+    request: Request,
+    context: AbstractContextManager[CallContext],
+    started: float,
+    *,
+    progress: ProgressOption = False,
+) -> ResultEnvelope:
     """Run the stages of `run_many` after the request. ``started`` is a reading of `time.monotonic`."""
+    send = _choose_sender(progress)
     outcomes: Sequence[Outcome] = ()
     try:
         with context as (hooks, uploads):
@@ -97,7 +110,7 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
             plan = plan_calls(request, hooks)
             prepared = prepare_plan(plan, hooks, uploads)
             try:
-                outcomes = send_calls(prepared, hooks)
+                outcomes = send(prepared, hooks)
             except (Interrupted, Terminated) as stop:
                 outcomes = stop.outcomes
                 raise
@@ -116,6 +129,24 @@ def answer_request(request: Request, context: AbstractContextManager[CallContext
 
         caches.forget_missing(request.options.cache, outcomes)
     return seal_envelope(prepared, outcomes, duration_s=time.monotonic() - started)
+
+
+def _choose_sender(progress: ProgressOption) -> Callable[[Prepared, Hooks], Sequence[Outcome]]:
+    """Return `send_calls`, with reports of the progress if they are wanted."""
+    if progress is False:
+        return send_calls
+    from pollux_sync.data.reply import Failure
+    from pollux_sync.showing import check_progress, follow
+
+    check_progress(progress)
+
+    def send(prepared: Prepared, hooks: Hooks) -> Sequence[Outcome]:
+        with follow(progress, len(prepared.calls)) as counter:
+            return send_calls(
+                prepared, hooks, note=lambda outcome: counter.count(has_failed=isinstance(outcome, Failure))
+            )
+
+    return send
 
 
 def to_jsonable(envelope: ResultEnvelope) -> dict[str, Any]:

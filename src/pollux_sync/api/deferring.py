@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.jobs import DeferredSnapshot
     from pollux_sync.data.options import Options
+    from pollux_sync.data.progress import ProgressOption
     from pollux_sync.data.source import Source
     from pollux_sync.hooks.config import Config
 
@@ -126,16 +127,31 @@ def wait_deferred(
     timeout_s: float | None = None,
     poll: Poll | None = None,
     on_change: Callable[[DeferredSnapshot], object] | None = None,
+    progress: ProgressOption = False,
 ) -> DeferredSnapshot:
     """Wait until deferred calls have ended, successfully or not; return the last snapshot.
 
     Looks at once, after 5 s, then at growing intervals up to 5 minutes, each a little randomised; ``poll`` sets
     other intervals in seconds. When a look fails in a way that may pass, the next one follows. Ctrl-C ends the
     waiting, not the job. Raises DeferredNotReadyError after ``timeout_s`` seconds, which says how many looks in a row
-    had failed by then, and why; and APIError for a lasting failure.
+    had failed by then, and why; and APIError for a lasting failure. ``progress`` is as for `run_many`, and counts the
+    requests of the job that have ended.
     """
-    ((_, snapshot),) = as_completed([handle], config=config, timeout_s=timeout_s, poll=poll, on_change=on_change)
-    return snapshot
+    if progress is False:
+        ((_, snapshot),) = as_completed([handle], config=config, timeout_s=timeout_s, poll=poll, on_change=on_change)
+        return snapshot
+    from pollux_sync.showing import check_progress, follow
+
+    check_progress(progress)
+    resolved = _resolve_handle(handle)
+    with follow(progress, resolved.request_count) as counter:
+
+        def tell(snapshot: DeferredSnapshot) -> None:
+            counter.replace(snapshot.succeeded + snapshot.failed, snapshot.failed)
+            if on_change is not None:
+                on_change(snapshot)
+
+        return wait_deferred(resolved, config=config, timeout_s=timeout_s, poll=poll, on_change=tell)
 
 
 def as_completed(

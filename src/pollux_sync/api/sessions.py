@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.jobs import DeferredHandle
     from pollux_sync.data.options import Options, ToolChoice
     from pollux_sync.data.output import Output
+    from pollux_sync.data.progress import ProgressOption
     from pollux_sync.data.source import Source
     from pollux_sync.engine.streaming import ActiveStreams
     from pollux_sync.hooks.config import Config
@@ -60,6 +61,10 @@ class Session:
         self._process = os.getpid()
         # A finalizer also runs at the end of the process, for a session that nobody closed.
         self._end = weakref.finalize(self, _close_session, held, self._caches, config, self._process)
+
+    def __repr__(self) -> str:
+        state = "open" if self._end.alive else "closed"
+        return f"Session({self.config.provider}, model {self.config.model}: {state})"
 
     def __enter__(self) -> Self:
         return self
@@ -96,11 +101,12 @@ class Session:
         sources: Iterable[Source] = (),
         options: Options[T] | None = None,
         per_source: bool = False,
+        progress: ProgressOption = False,
     ) -> ResultEnvelope[T]:
         """As `pollux_sync.run_many`."""
         started = time.monotonic()
         request = build_request(prompts, sources, self.config, options or self.options, per_source=per_source)
-        return answer_request(request, self._context(), started)
+        return answer_request(request, self._context(), started, progress=progress)
 
     def continue_tool(
         self,

@@ -136,6 +136,18 @@ class Stream(Typed[T]):
         self._result: ResultEnvelope | None = None
         self._failure: BaseException | None = None
 
+    def __repr__(self) -> str:
+        config, count = self.plan.request.config, len(self.plan.calls)
+        asked = "1 prompt" if count == 1 else f"{count} prompts"
+        return f"Stream({asked} to {config.provider}, model {config.model}: {self._describe_state()})"
+
+    def _describe_state(self) -> str:
+        if self._failure is not None:
+            return "failed"
+        if self._result is not None:
+            return "read"
+        return "closed" if self._active.stop.is_set() else "open"
+
     def __iter__(self) -> Self:
         return self
 

@@ -74,18 +74,23 @@ class Question:
 
 def build_question(arguments: Namespace) -> Question:
     """Return the question that the arguments describe. Raises ConfigurationError and SourceError."""
-    _refuse_secrets(arguments)
     _refuse_second_reader(arguments)
-    config = _build_config(arguments)
-    options = _build_options(arguments)
+    config, options = build_settings(arguments)
     # Standard input comes last: a mistake elsewhere is reported at once, not after a slow pipe has ended.
-    sources = _parse_sources(arguments.source)
+    sources = parse_sources(arguments.source)
     prompts = _list_prompts(arguments)
     sources += _read_piped_source(arguments)
     return Question(prompts=prompts, sources=sources, config=config, options=options, per_source=arguments.per_source)
 
 
-def _parse_sources(words: Sequence[str]) -> list[Source]:
+def build_settings(arguments: Namespace) -> tuple[Config, Options]:
+    """Return the configuration and the options that the arguments describe. Raises ConfigurationError."""
+    _refuse_secrets(arguments)
+    return _build_config(arguments), _build_options(arguments)
+
+
+def parse_sources(words: Sequence[str]) -> list[Source]:
+    """Return the source of each word. Raises SourceError."""
     if not words:
         return []
     # Imported here and below: many questions have no source.
@@ -127,22 +132,29 @@ def build_run_parser() -> BuiltInParser:
         epilog=_EPILOG,
     )
     add_question_arguments(parser)
-    _add_caching_arguments(parser)
+    add_caching_arguments(parser)
+    add_conversation_arguments(parser)
     _add_output_arguments(parser)
     return parser
 
 
 def add_question_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of every command that asks questions: prompts, sources, model and settings.
+    """Add the arguments of the commands that ask a list of questions: prompts, sources, model and settings."""
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="a question; - reads it from standard input")
+    group = parser.add_argument_group("prompts")
+    group.add_argument("--prompts", dest="prompts_file", metavar="FILE", help="read more questions, one per line")
+    group.add_argument("--per-source", action="store_true", help="ask each prompt about each source separately")
+    add_setting_arguments(parser)
+
+
+def add_setting_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of every command that asks questions: sources, model and settings.
 
     The ``dest`` of a setting is the field of `Options` or `Config` that it sets.
     """
-    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="a question; - reads it from standard input")
     # No argument has a default here: one that is left out stays None, and Options or Config has the default.
     group = parser.add_argument_group("question")
-    group.add_argument("--prompts", dest="prompts_file", metavar="FILE", help="read more questions, one per line")
     group.add_argument("-s", "--source", action="append", default=[], help="content for the prompts; repeatable")
-    group.add_argument("--per-source", action="store_true", help="ask each prompt about each source separately")
     group.add_argument(
         "--label-sources",
         action=BooleanOptionalAction,
@@ -253,8 +265,8 @@ def _add_plugin_arguments(group: Any) -> None:
     group.add_argument("--header", dest="headers", nargs="?", help=SUPPRESS, const="")
 
 
-def _add_caching_arguments(parser: ArgumentParser) -> None:
-    # Of `run` alone: a deferred job cannot be cached.
+def add_caching_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments about caching, which a deferred job does not have."""
     group = parser.add_argument_group("caching")
     group.add_argument(
         "--implicit-caching",
@@ -262,6 +274,21 @@ def _add_caching_arguments(parser: ArgumentParser) -> None:
         metavar="|".join(_CACHING),
         help="have the provider cache what requests begin with, or not, or for how long: several prompts share their "
         "sources, and the first goes ahead",
+    )
+
+
+def add_conversation_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that go on with a conversation of before."""
+    group = parser.add_argument_group("conversation").add_mutually_exclusive_group()
+    group.add_argument(
+        "-c",
+        "--continue",
+        dest="is_continued",
+        action="store_true",
+        help="go on with the last conversation that was held in this working directory",
+    )
+    group.add_argument(
+        "--conversation", metavar="NAME", help="go on with the conversation of this name, or begin it and keep it"
     )
 
 

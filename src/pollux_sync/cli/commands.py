@@ -22,6 +22,7 @@ _CORE = "pollux-sync"
 #: the commands, because the list must not import these.
 DESCRIPTIONS = {
     "run": "ask questions about files, URLs, papers, videos or piped text",
+    "chat": "hold a conversation in the terminal, with answers as they arrive",
     "defer": "submit questions for answers within a day, usually at half the price",
     "status": "show the progress of deferred jobs",
     "wait": "wait until deferred jobs have ended",
@@ -30,6 +31,8 @@ DESCRIPTIONS = {
     "models": "list the models that a provider offers to your account",
     "plugins": "list the installed plugins and commands, and whether they load",
     "doctor": "look for what is missing or broken in this installation",
+    "new-provider": "write a package with a provider to begin from",
+    "new-middleware": "write a package with middleware to begin from",
 }
 
 

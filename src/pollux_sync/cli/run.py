@@ -18,7 +18,7 @@ from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pollux_sync.cli.asking import Question
     from pollux_sync.cli.progress import Progress
@@ -31,12 +31,37 @@ def main(argv: Sequence[str]) -> int:
     Return 0 when every prompt was answered. Raises what `run_many` raises, after printing the answers so far.
     """
     arguments = parse_arguments(argv)
-    question = build_question(arguments)
+    if arguments.is_continued or arguments.conversation is not None:
+        return _continue(arguments)
+    return _run(arguments, build_question(arguments))
+
+
+def _continue(arguments: Namespace) -> int:
+    # Imported here, as below, so that a plain call does not pay for it.
+    from pollux_sync.cli.conversations import join_conversation, keep_conversation, recall_conversation
+
+    conversation = recall_conversation(arguments)
+    question = join_conversation(build_question(arguments), conversation)
+
+    def keep(result: ResultEnvelope) -> None:
+        keep_conversation(conversation, result.get("_conversation_state"), question.config, question.options)
+
+    return _run(arguments, question, keep)
+
+
+def _run(
+    arguments: Namespace, question: Question, keep: Callable[[ResultEnvelope], None] = lambda _result: None
+) -> int:
+    """Ask the question and print the answers; return the exit code. ``keep`` is called with the whole result."""
     _check_stream(arguments, question)
     if arguments.explain or arguments.count_tokens:
         return _explain(arguments, question)
-    if arguments.stream:
-        return FAILED if report_failures(_stream(question), include_errors=True) else DONE
+    result = _stream(question) if arguments.stream else _ask_and_write(arguments, question)
+    keep(result)
+    return FAILED if report_failures(result, include_errors=True) else DONE
+
+
+def _ask_and_write(arguments: Namespace, question: Question) -> ResultEnvelope:
     try:
         result = _ask(question, build_progress(sys.stderr, is_quiet=arguments.quiet))
     except (PolluxError, *STOPS) as error:
@@ -47,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
             report_failures(partial, include_errors=False)
         raise
     _write_result(result, question, as_json=arguments.json)
-    return FAILED if report_failures(result, include_errors=True) else DONE
+    return result
 
 
 def _check_stream(arguments: Namespace, question: Question) -> None:
@@ -66,7 +91,6 @@ def _check_stream(arguments: Namespace, question: Question) -> None:
 
 
 def _explain(arguments: Namespace, question: Question) -> int:
-    # Imported here, so that a plain call does not pay for it.
     from pollux_sync.api.explaining import explain
 
     explanation = explain(**question.keywords, count_tokens=arguments.count_tokens)

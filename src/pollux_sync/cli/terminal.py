@@ -7,14 +7,16 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from pollux_sync.commands import escape_controls, flush_output, write_remark, write_text
 from pollux_sync.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+#: Programs on Windows begin a text with a byte order mark.
+_ENCODING = "utf-8-sig"
 #: From when on a wait without a word would look like a hang.
 _SLOW_S = 2.0
 
@@ -49,11 +51,24 @@ def is_stdin_piped() -> bool:
 
 def read_stdin() -> str:
     """Return all text of stdin, in UTF-8 whatever the locale. Raises SourceError when it is not that."""
+    return _read_text(lambda stream: stream.read())
+
+
+def read_stdin_line(_prompt: str = "") -> str | None:
+    """Return the next line of stdin without its end, None after the last. Raises SourceError as `read_stdin`.
+
+    It can take the place of `input`, but shows no prompt.
+    """
+    line = _read_text(lambda stream: stream.readline())
+    return line.rstrip("\r\n") if line else None
+
+
+def _read_text(read: Callable[[TextIO], str]) -> str:
     # In the locale "C" Python would pass on bytes that are no text as lone surrogates.
-    if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
+    if isinstance(sys.stdin, TextIOWrapper) and sys.stdin.encoding != _ENCODING:
+        sys.stdin.reconfigure(encoding=_ENCODING, errors="strict")
     try:
-        return sys.stdin.read() if sys.stdin is not None else ""
+        return read(sys.stdin) if sys.stdin is not None else ""
     except UnicodeDecodeError as error:
         raise SourceError(
             f"standard input is not text in UTF-8: {error}",

@@ -154,6 +154,14 @@ class Explanation(Value):
         price: Decimal | None = _sum_known([request.highest_price for request in self.requests])
         return price
 
+    def __repr__(self) -> str:
+        """Return the first line of the overview; all requests would fill pages."""
+        return f"Explanation({next(self._iter_lines())})"
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        return f"```text\n{self}\n```"
+
     def __str__(self) -> str:
         return "\n".join(self._iter_lines())
 

@@ -53,6 +53,12 @@ class Output(Typed[T]):
         """Return the status and the beginning of the text; a whole envelope would fill pages."""
         return f"Output({self.status}, {self.text[:_REPR_CHARS]!r})"
 
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        from pollux_sync.data.notebook import format_envelope
+
+        return format_envelope(self.envelope)
+
     @property
     def text(self) -> str:
         """The text of the answer; "" if it has no text, such as tool calls alone."""

@@ -20,6 +20,7 @@ from pollux_sync._values import Value, to_frozenset
 from pollux_sync.data.converter import Storable
 from pollux_sync.data.headers import redact_secrets
 from pollux_sync.data.payloads import InlineText, Payload, expand_texts
+from pollux_sync.data.texts import map_texts
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect
 
@@ -421,7 +422,7 @@ class HttpResponse(Storable):
         The names and numbers of a body stay, so that it keeps its shape even where they look like a secret.
         """
         try:
-            body = _map_texts(self.body, scrub)
+            body = map_texts(self.body, scrub)
         except RecursionError:
             body = "an answer that is nested too deeply to be shown"
         content = self.content
@@ -429,14 +430,6 @@ class HttpResponse(Storable):
             content = scrub(content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         headers = {name: scrub(value) for name, value in self.headers.items()}
         return attrs.evolve(self, headers=headers, body=body, content=content)
-
-
-def _map_texts(value: Any, convert: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return convert(value)
-    if isinstance(value, dict):
-        return {name: _map_texts(inner, convert) for name, inner in value.items()}
-    return [_map_texts(inner, convert) for inner in value] if isinstance(value, list) else value
 
 
 # In order of preference. The last one is Cloudflare's, which names only the exchange with its proxy.

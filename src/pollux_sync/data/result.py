@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 # As a module, whose names are loaded on first use: most calls have no schema.
 from pollux_sync import schemas
@@ -25,6 +25,12 @@ class Envelope(dict[str, Any]):
             f"a result is a dict, which has no attribute {name!r}; take {key}Output(result) for the attributes "
             "of one answer, or outputs(result) for each of several"
         )
+
+    def _repr_markdown_(self) -> str:
+        """Return what a notebook shows."""
+        from pollux_sync.data.notebook import format_envelope
+
+        return format_envelope(cast("ResultEnvelope", self))
 
     def copy(self) -> Envelope:
         """Return a copy that is an Envelope too."""

@@ -6,7 +6,10 @@ not UTF-8 holds some. UTF-8 has no bytes for it, so no request could quote such 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -54,3 +57,12 @@ def _replace_nested(value: Any) -> Any:
     if isinstance(value, dict):
         return {_replace_nested(name): _replace_nested(inner) for name, inner in value.items()}
     return [*map(_replace_nested, value)] if isinstance(value, list | tuple) else value
+
+
+def map_texts(value: Any, convert: Callable[[str], str]) -> Any:
+    """Return JSON data with each text in it converted. The names of fields stay."""
+    if isinstance(value, str):
+        return convert(value)
+    if isinstance(value, dict):
+        return {name: map_texts(inner, convert) for name, inner in value.items()}
+    return [map_texts(inner, convert) for inner in value] if isinstance(value, list) else value

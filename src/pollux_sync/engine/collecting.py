@@ -18,6 +18,7 @@ from pollux_sync.data.request import Call, Plan, Prepared, Request
 from pollux_sync.engine.enveloping import build_envelope, build_error
 from pollux_sync.engine.preparing import delete_uploads
 from pollux_sync.engine.retrying import read_fault, request_with_retries
+from pollux_sync.engine.telling import tell_progress
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError, build_api_error
 from pollux_sync.schemas import answer_format, schema_hash, schema_of
 
@@ -562,4 +563,5 @@ def emit_change(before: DeferredSnapshot | None, now: DeferredSnapshot, hooks: H
     )
     if is_new:
         hooks.emit(DeferredChanged(now))
+        tell_progress(now)
     return is_new

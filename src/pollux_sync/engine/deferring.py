@@ -28,6 +28,7 @@ from pollux_sync.engine.preparing import (
     wait_until_ready,
 )
 from pollux_sync.engine.retrying import request_with_retries
+from pollux_sync.engine.telling import tell_job
 from pollux_sync.engine.threads import WorkerThreads, wait_for
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PlanningError, PolluxError, is_refusal
 from pollux_sync.hooks.folders import open_temporary_folder
@@ -125,6 +126,7 @@ def submit(request: Request, hooks: Hooks, job_file: Path | None) -> DeferredHan
         _clean_up(error, hooks, journal, job_file, has_uploaded=uploads.has_run)
         raise
     hooks.emit(DeferredSubmitted(handle))
+    tell_job(handle, hooks)
     return handle
 
 

@@ -23,6 +23,7 @@ from pollux_sync.engine.delivering import (
     replace_files,
 )
 from pollux_sync.engine.retrying import request_with_retries
+from pollux_sync.engine.telling import tell_upload
 from pollux_sync.engine.threads import WorkerThreads, map_workers, wait_for
 from pollux_sync.errors import STOPS, APIError, PolluxError, copy_error
 
@@ -281,6 +282,7 @@ def upload_part(part: UploadPart, hooks: Hooks, stop: threading.Event, *, name: 
     upload = partial(hooks.upload, source, hooks.config.timeout_s, name=name, lifetime_s=lifetime_s)
     with _name_file(part):
         asset = request_with_retries(upload, hooks, phase="upload", is_repeatable=False, stop=stop)
+    tell_upload(asset, hooks)
     if hooks.has_observers:
         from pollux_sync.data.events import FileUploaded
 

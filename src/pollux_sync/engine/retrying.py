@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import attrs
 from pollux_sync.data.checks import MAX_SECONDS
 from pollux_sync.engine.delivering import refuses_size
 from pollux_sync.engine.encoding import encode_request
+from pollux_sync.engine.telling import tell_retry
 from pollux_sync.engine.threads import wait_for
 from pollux_sync.errors import APIError, Attempt, Fault, PolluxError, build_api_error
 
@@ -38,8 +38,6 @@ WaitForRetry: TypeAlias = "Callable[[Fault, float], float | None]"
 #: From this status on an answer says that something went wrong. For an upload or a cache that is reason enough to retry
 #: where the status is retryable: unlike a job, a second one costs little and is deleted or expires.
 _FIRST_ERROR_STATUS = 300
-
-log = logging.getLogger("pollux_sync")
 
 
 def request_reply(call: Call, hooks: Hooks, stop: Event) -> Reply:
@@ -195,7 +193,7 @@ def call_with_retries(
             waited_s = _wait(decision, fault, hooks, stop, call, wait=wait)
         if waited_s is None:
             failure = _build_failure(fault, decision, hooks, phase=phase, attempts=tuple(ledger), call=call)
-            raise failure from hooks.scrub_cause(cause)
+            raise failure from hooks.scrub_cause(cause, hides_frames=True)
         wait_s = waited_s
 
 
@@ -211,7 +209,7 @@ def _wait(
     # Looked at first: a stop while the attempt ran must not announce a retry.
     if stop.is_set():
         return None
-    log.debug("%s: %s; trying again in %.2f s", hooks.info.name, fault.message, wait_s)
+    tell_retry(fault, wait_s, hooks)
     if call is not None and hooks.has_observers:
         from pollux_sync.data.events import RetryScheduled
 
@@ -262,7 +260,7 @@ def build_stream_failure(error: Exception, attempts: tuple[Attempt, ...], hooks:
     failed = attrs.evolve(last, kind=fault.kind, reason=fault.message, status_code=fault.status_code)
     _emit_failure(hooks, call, failed)
     failure = _build_failure(fault, None, hooks, phase="generate", attempts=(*before, failed), call=call)
-    failure.__cause__ = hooks.scrub_cause(error)
+    failure.__cause__ = hooks.scrub_cause(error, hides_frames=True)
     return failure
 
 

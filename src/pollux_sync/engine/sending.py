@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pollux_sync.data.reply import Failure, Outcome
 from pollux_sync.engine.repairing import ask_until_fitting
 from pollux_sync.engine.retrying import request_delivered, request_reply
+from pollux_sync.engine.telling import read_clock, tell_outcome
 from pollux_sync.engine.threads import map_threads
 from pollux_sync.engine.warming import StartOrder, number_prefixes
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
@@ -24,21 +25,45 @@ if TYPE_CHECKING:
 _FORBIDDEN = 403
 
 
-def send_calls(prepared: Prepared, hooks: Hooks, stop: threading.Event | None = None) -> list[Outcome]:
+def send_calls(
+    prepared: Prepared,
+    hooks: Hooks,
+    stop: threading.Event | None = None,
+    note: Callable[[Outcome], object] | None = None,
+) -> list[Outcome]:
     """Send every call; return the outcomes in call order.
 
     At most ``request_concurrency`` are in flight. Of calls that share a prefix to be cached, one goes ahead. When the
     key is refused or the quota used up, calls that have not started are not sent. On Ctrl-C or sys.exit nothing more
     starts and calls in flight are abandoned; Interrupted or Terminated is raised with the outcomes so far. ``stop``
-    ends them too.
+    ends them too. ``note`` is called with each outcome, in the thread of its call.
     """
     # One event for all calls: it ends their waits between attempts.
     stop = stop or threading.Event()
     hooks.link_stop(stop)
-    gate = CallGate(prepared.blocked)
     calls = number_prefixes(prepared.calls)
     # Nearly all calls share nothing, and begin in their own order.
     order = None if calls is prepared.calls else StartOrder(calls, stop)
+    send_call = _build_sender(prepared, hooks, stop, order, note)
+    outcomes: list[Outcome | None] = [None] * len(calls)
+    work = send_call if order is None else partial(order.carry_out, send_call)
+    try:
+        map_threads(work, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
+    # Answers that arrived are paid for; without this they would be lost with the local list.
+    except STOPS as cause:
+        raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_interrupted))) from cause
+    return complete_outcomes(outcomes, calls, _build_interrupted)
+
+
+def _build_sender(
+    prepared: Prepared,
+    hooks: Hooks,
+    stop: threading.Event,
+    order: StartOrder | None,
+    note: Callable[[Outcome], object] | None,
+) -> Callable[[Call], Outcome]:
+    """Return the function that sends one call, in any thread."""
+    gate = CallGate(prepared.blocked)
 
     def request(call: Call) -> Reply:
         reply = request_reply(call, hooks, stop)
@@ -53,21 +78,15 @@ def send_calls(prepared: Prepared, hooks: Hooks, stop: threading.Event | None = 
 
     def send_call(call: Call) -> Outcome:
         # Checked in the worker, at the last moment: with a bad key 40 prompts make a few requests, not 40.
-        refusal = gate.check(call)
-        if refusal is not None:
-            return refusal
-        outcome = execute_call(call, hooks, ask, stop=stop)
-        gate.record(outcome)
+        outcome: Outcome | None = gate.check(call)
+        if outcome is None:
+            outcome = execute_call(call, hooks, ask, stop=stop)
+            gate.record(outcome)
+        if note is not None:
+            note(outcome)
         return outcome
 
-    outcomes: list[Outcome | None] = [None] * len(calls)
-    work = send_call if order is None else partial(order.carry_out, send_call)
-    try:
-        map_threads(work, calls, hooks.config.request_concurrency, stop, outcomes, order=order)
-    # Answers that arrived are paid for; without this they would be lost with the local list.
-    except STOPS as cause:
-        raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_interrupted))) from cause
-    return complete_outcomes(outcomes, calls, _build_interrupted)
+    return send_call
 
 
 class CallGate:
@@ -118,6 +137,7 @@ def execute_call(
     ``is_rewritten`` says that the call has been through `pollux_rewrite_call` already. ``stop`` ends the waits of the
     middleware.
     """
+    started = read_clock()
     # Events are built, and their classes loaded, only for listeners.
     if hooks.has_observers:
         from pollux_sync.data.events import CallStarted
@@ -134,6 +154,7 @@ def execute_call(
         from pollux_sync.data.events import CallFinished
 
         hooks.emit(CallFinished(call, outcome))
+    tell_outcome(call, outcome, hooks, started)
     return outcome
 
 

@@ -32,6 +32,7 @@ from pollux_sync.data.texts import replace_surrogates, split_half_character
 from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.retrying import build_cut_off, build_stream_failure, call_with_retries, extend_ledger, redeliver
 from pollux_sync.engine.sending import CallGate, complete_outcomes
+from pollux_sync.engine.telling import read_clock, tell_outcome
 from pollux_sync.engine.threads import STRETCH_S, map_threads, start_thread
 from pollux_sync.errors import STOPS, APIError, ConfigurationError, PolluxError, build_stop
 
@@ -245,6 +246,7 @@ class CallStreamer:
         hooks = self.hooks
         if hooks.has_observers:
             hooks.emit(CallStarted(call))
+        started = read_clock()
         # Stays so when the caller closes the generator, which then raises GeneratorExit below.
         outcome: Outcome = Failure(_build_abandoned(call))
         try:
@@ -252,6 +254,7 @@ class CallStreamer:
         finally:
             if hooks.has_observers:
                 hooks.emit(CallFinished(call, outcome))
+            tell_outcome(call, outcome, hooks, started)
         self.gate.record(outcome)
         return outcome
 

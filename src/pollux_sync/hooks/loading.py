@@ -82,6 +82,11 @@ def list_names(group: Group) -> list[str]:
     return sorted({entry.name for entry in list_entry_points(group)})
 
 
+def list_known_names(group: Group) -> list[str]:
+    """Return the names of the group's entry points, and of the providers that this project publishes, each once."""
+    return sorted({*list_names(group), *(_list_own_providers() if group == PROVIDERS else [])})
+
+
 def load(group: Group, wanted: str) -> Loaded:
     """Load the plugin called ``wanted`` (``name``, or ``distribution:name`` to pick one of several).
 

@@ -17,6 +17,7 @@ import attrs
 import pluggy
 
 from pollux_sync.data.config import SecretText, redact_secret
+from pollux_sync.data.options import OPTION_TRAITS
 from pollux_sync.data.provider import API_VERSION, Address, HttpRequest, HttpResponse, Problem, ProviderInfo
 from pollux_sync.data.reply import Reply
 from pollux_sync.data.request import Call, Plan
@@ -84,10 +85,27 @@ def build_manager(plugins: Sequence[Loaded]) -> pluggy.PluginManager:
             raise _build_load_error(loaded, str(error).replace("\n", " "), "it may need a newer pollux-sync") from error
         except ValueError as error:
             raise _build_load_error(loaded, "it is registered twice", "list each plugin once") from error
+        _require_marks(loaded, manager)
         # `Hooks.emit` calls the implementations itself, outside pluggy, and so cannot run a wrapper.
         if any(impl.plugin is loaded.plugin and impl.wrapper for impl in manager.hook.pollux_event.get_hookimpls()):
             raise _build_load_error(loaded, "pollux_event cannot be wrapped", "observe without wrapper=True")
     return manager
+
+
+def _require_marks(loaded: Loaded, manager: pluggy.PluginManager) -> None:
+    """Raise PluginLoadError for a method that is named as a hook but not marked: it would never be called."""
+    names = [name for name in dir(loaded.plugin) if name.startswith("pollux_") and hasattr(specs, name)]
+    unmarked = [
+        name
+        for name in names
+        if callable(getattr(loaded.plugin, name)) and manager.parse_hookimpl_opts(loaded.plugin, name) is None
+    ]
+    if unmarked:
+        raise _build_load_error(
+            loaded,
+            f"{' and '.join(unmarked)} would never be called without the mark @hookimpl",
+            f"mark {'each' if unmarked[1:] else 'it'} with hookimpl, or report this to the plugin's author",
+        )
 
 
 @lru_cache(maxsize=64)
@@ -116,6 +134,7 @@ def read_provider_info(provider: Loaded) -> ProviderInfo:
         raise _build_load_error(provider, f"pollux_provider_info returned {type(info).__name__}, not a ProviderInfo")
     if info.name != provider.name:
         raise _build_load_error(provider, f"it declares the name {info.name!r} under the entry point {provider.name!r}")
+    _require_known_options(provider, info)
     if not _is_version(info.api):
         raise _build_load_error(provider, f"its hook version must be two integers, it is {info.api!r}")
     # A newer minor version may rely on hooks that this core does not call.
@@ -136,6 +155,23 @@ def _require_hooks(provider: Loaded, hooks: pluggy.HookRelay) -> None:
             f"it does not implement {' and '.join(missing)}, which every provider needs",
             f"implement {' and '.join(missing)} and mark each with hookimpl, or report this to the plugin's author",
         )
+
+
+def _require_known_options(provider: Loaded, info: ProviderInfo) -> None:
+    # A mistyped name would have every call that uses the option refused.
+    known = {traits.declared_as for traits in OPTION_TRAITS if traits.declared_as}
+    for field, names in (("options", info.options), ("conditions", info.conditions)):
+        for name in sorted(set(names) - known):
+            raise _build_load_error(
+                provider, f"its {field} name {name!r}, which no option is", _suggest_option(name, known)
+            )
+
+
+def _suggest_option(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "use names of the fields of Options, or upgrade pollux-sync"
 
 
 def _is_version(api: object) -> bool:
@@ -634,8 +670,13 @@ class Hooks:
         message = self.scrub(text)
         return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
-    def scrub_cause(self, error: BaseException) -> BaseException | None:
-        """Remove the key from ``error`` and its causes; return it, or None if its text still shows the key."""
+    def scrub_cause(self, error: BaseException, *, hides_frames: bool = False) -> BaseException | None:
+        """Remove the key from ``error`` and its causes; return it, or None if its text still shows the key.
+
+        With ``hides_frames`` their frames go too, which for a fault of the network are ninety lines that say nothing to
+        who asked. Plugin authors keep them in strict mode.
+        """
+        hides_frames = hides_frames and not is_strict_mode()
         # The whole chain: Python prints causes, contexts and members of groups under the error that we raise.
         pending: list[BaseException | None] = [error]
         seen: list[BaseException] = []
@@ -646,6 +687,8 @@ class Hooks:
             seen.append(link)
             scrub_texts(link, self.scrub)
             _drop_http_causes(link)
+            if hides_frames:
+                link.__traceback__ = None
             pending += [link.__cause__, link.__context__, *getattr(link, "exceptions", ())]
         # An exception class of a plugin may build its text from attributes that we cannot scrub.
         is_clean = all(self.scrub(text) == text for text in map(str, seen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
+from decimal import Decimal
 from typing import Annotated, Any, Generic, NewType, Protocol, TypeVar, get_args, get_origin
 
 from pollux_sync.errors import ConfigurationError
@@ -135,9 +136,10 @@ def _evaluate_hints(cls: type) -> dict[str, Any]:
         return typing.get_type_hints(cls, include_extras=True)
     except NameError:
         pass
-    # The globals of a module do not have a class that is defined inside a function and names itself.
+    # The globals of a module do not have a class that is defined inside a function and names itself. Our own values
+    # name Decimal for type checkers alone, since its import is slow.
     try:
-        names = {base.__name__: base for base in cls.__mro__}
+        names: dict[str, Any] = {"Decimal": Decimal} | {base.__name__: base for base in cls.__mro__}
         return typing.get_type_hints(cls, localns=names, include_extras=True)
     except NameError as error:
         raise ConfigurationError(

@@ -17,6 +17,7 @@ import sys
 import traceback
 from base64 import b64encode
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -50,6 +51,7 @@ from pollux_sync import (
     wait_deferred,
 )
 from pollux_sync.builtin.opening import open_hooks
+from pollux_sync.engine.encoding import encode_request
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.retrying import decode_reply
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pollux_sync.data.envelope import ResultEnvelope
+    from pollux_sync.data.reply import Reply
     from pollux_sync.errors import FaultKind
     from pollux_sync.testing.server import Handler, RecordedRequest, Step
 
@@ -123,6 +126,8 @@ _STREAM_ERRORS = {
     "bare json": f"{json.dumps({'error': _BUSY})}\n",
     "bare json over lines": f"{json.dumps({'error': _BUSY}, indent=2)}\n",
 }
+#: The fields of a reply that the contract compares.
+_STATED = ("text", "reasoning", "tool_calls", "usage", "finish_reason")
 #: Every split of a transcript is parsed, but only one in this many is run as a complete call, which takes far longer.
 _SAMPLE_STEP = 50
 
@@ -233,6 +238,13 @@ class Contract:
         assert len(server.wait_for_requests(fault.attempts)) == fault.attempts
         self._check_secrecy(_describe_error(error) + caplog.text)
 
+    def _build_offline_config(self, *plugins: Any) -> Config:
+        # Nothing listens at port 9: a request that no middleware answers fails instead of leaving the machine.
+        reach: dict[str, Any] = {"base_url": f"http://127.0.0.1:9{self.base_path}"} | (
+            {"api_key": self.key} if self.key else {}
+        )
+        return Config(provider=self.provider, model=self.model, plugins=plugins, **reach)
+
     def _build_raw_options(self) -> Options:
         raw = {"x_contract": {"a": [1, None]}, "tools": [{"type": "x_contract"}]}
         return Options(provider_options={self.provider: raw}, provider_headers={self.provider: {"X-Contract": "a, b"}})
@@ -252,9 +264,11 @@ class ProviderContract(Contract):
     """The tests of every provider: it answers, reports faults, and never shows the key.
 
     ``heavy`` lists packages that are slow to import and that a plain call does not need, such as the vendor's SDK.
+    ``reports_usage`` says that the answers of `answer` tell how many tokens they cost.
     """
 
     heavy: ClassVar[tuple[str, ...]] = ("asyncio",)
+    reports_usage: ClassVar[bool] = True
 
     def test_answers_prompts_in_order(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
         """Answers are in the order of their prompts."""
@@ -282,6 +296,58 @@ class ProviderContract(Contract):
         with pytest.raises(SourceError, match="minutes"):
             run("hi", source=Source.from_text(" ", identifier="minutes"), config=config())
         assert server.requests == []
+
+    def test_reads_the_text_the_finish_reason_and_the_usage(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """All that the service reports of an answer is in the result."""
+        server.reply(self.answer("hello"))
+        result = run("hi", config=config())
+        assert (result["answers"], result["metrics"]["finish_reasons"]) == (["hello"], ["stop"])
+        assert any(result["usage"].values()) == self.reports_usage
+
+    def test_sends_every_option_that_it_declares(self) -> None:
+        """An option that is declared and not sent has no effect, which nobody would notice."""
+        settings = self._build_offline_config()
+        info = read_provider_info(load(PROVIDERS, self.provider))
+        for name in sorted(info.options & _OPTIONS.keys()):
+            try:
+                without, with_option = (explain("hi", config=settings, options=each) for each in _build_pair(name))
+            except ConfigurationError:
+                assert name in info.conditions, f"{name} is declared without a condition, and refused"
+                continue
+            assert without.requests[0].body != with_option.requests[0].body, f"{name} is declared, and not sent"
+
+    def test_encodes_a_call_twice_alike_and_leaves_it_unchanged(self) -> None:
+        """An encoder is a function of the call: a retry sends the same, and calls share what they hold."""
+        settings = self._build_offline_config()
+        hooks = open_hooks(settings)
+        source = Source.from_text("one", identifier="first")
+        # Those with lists and objects, which an encoder could change.
+        for name in ("", *sorted(hooks.info.options & {"tools", "history", "response_schema", "stop"})):
+            options = Options(**{name: _OPTIONS[name]}) if name else Options()
+            (call,) = plan_calls(build_request("hi", (source,), settings, options), hooks).calls
+            before = deepcopy(call)
+            first, second = (encode_request(call, hooks) for _ in range(2))
+            assert (first, call) == (second, before), name
+        hooks.close()
+
+    def test_takes_no_error_for_an_answer(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
+        """Some services, and proxies before them, report an error with status 200."""
+        server.reply(attrs.evolve(self.refuse(400, "no such luck"), status=200))
+        with pytest.raises(APIError, match="no such luck") as caught:
+            run("hi", config=config(retry=_NO_RETRY))
+        self._check_secrecy(_describe_error(caught.value))
+
+    def test_takes_no_json_of_another_type_for_an_answer(
+        self, server: ScriptedServer, config: Callable[..., Config]
+    ) -> None:
+        """Such an answer does not come from the service. It is an error of the answer, and no defect of the plugin."""
+        for name, value in _ODD_ANSWERS.items():
+            server.reply(Answer(json=value) if value is not None else Answer(body=b"null", headers=_JSON))
+            with pytest.raises(APIError) as caught:
+                run("hi", config=config(retry=_NO_RETRY))
+            assert caught.value.kind == "malformed", name
 
     def test_says_why_an_answer_is_empty(self, server: ScriptedServer, config: Callable[..., Config]) -> None:
         """A result without an answer always has an error with a hint."""
@@ -403,7 +469,7 @@ class ProviderContract(Contract):
     def test_hides_the_key(
         self, server: ScriptedServer, config: Callable[..., Config], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The key is in no repr, explanation, result or log of a successful call."""
+        """The key is in no repr, explanation, result or log of a successful call, and in no address or body."""
         caplog.set_level(logging.DEBUG)
         server.handler = lambda _: self.answer("hello")
         shared_config = config()
@@ -413,6 +479,9 @@ class ProviderContract(Contract):
         visible = (shared_config, explanation, str(explanation), explanation.to_dict(), result)
         # A curl command repeats the headers of its request: it must name the key's variable there, not the key.
         self._check_secrecy(f"{visible!r} {[request.curl for request in explanation.requests]} {caplog.text}")
+        # Servers and proxies log the address of a request.
+        (request,) = server.requests
+        self._check_secrecy(f"{request.path} {request.body!r}")
 
     def test_hides_the_key_when_the_setup_is_checked(
         self, server: ScriptedServer, config: Callable[..., Config]
@@ -441,6 +510,19 @@ class ConversationContract(Contract):
         if request.param == "blocking":
             return lambda options: run("go on", config=config(), options=options)
         return lambda options: stream("go on", config=config(), options=options).result()
+
+    def test_sends_all_that_is_said_of_a_tool(
+        self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]
+    ) -> None:
+        """The model chooses by the descriptions of a tool and of its parameters, and goes on from what it called."""
+        server.reply(self.answer("fine"))
+        parameters = {"type": "object", "properties": {"path": {"type": "string", "description": "in the archive"}}}
+        tool = {"name": "look_up", "description": "Reads one file.", "parameters": parameters}
+        turns = [_QUESTION, _call_tools("a", arguments='{"path": "notes"}'), _build_result("a", "three lamps")]
+        assert ask(Options(history=turns, tools=[tool]))["answers"] == ["fine"]
+        body = server.requests[-1].body.decode()
+        said = ("look_up", "Reads one file.", "path", "in the archive", "notes", "three lamps", "what is in the notes?")
+        assert [text for text in said if text not in body] == []
 
     def test_sends_results_of_tools_in_the_order_of_their_calls(
         self, server: ScriptedServer, ask: Callable[[Options], ResultEnvelope]
@@ -535,9 +617,12 @@ class StreamingContract(Contract):
     """The tests of a provider that streams. ``partial`` is the beginning of a stream whose text so far is "half".
 
     ``joins_streams`` says that its decoder calls `EventStream.join`, which lets others store its streamed answers.
+    ``replies`` states what some transcripts stand for, by their names: of each text, reasoning, tool calls, usage and
+    finish reason are compared. Other transcripts are only compared with themselves in the other form.
     """
 
     joins_streams: ClassVar[bool] = False
+    replies: ClassVar[Mapping[str, Reply]] = {}
     transcripts: ClassVar[Mapping[str, Transcript]]
     partial: ClassVar[bytes]
 
@@ -562,6 +647,28 @@ class StreamingContract(Contract):
             if number % _SAMPLE_STEP == 0 or len(chunks) > 2:  # the last split has one byte per chunk
                 service.chunks = chunks
                 assert _drop_times(stream("hi", config=config, options=transcript.keeping_options).result()) == blocking
+
+    def test_decodes_the_stated_replies(self) -> None:
+        """No part of an answer is lost in both forms."""
+        settings = self._build_offline_config()
+        hooks = open_hooks(settings)
+        for name, expected in self.replies.items():
+            transcript = self.transcripts[name]
+            (call,) = plan_calls(build_request("hi", (), settings, transcript.keeping_options), hooks).calls
+            reply = decode_reply(HttpResponse(status=200, body=transcript.body), call, hooks)
+            assert {field: getattr(reply, field) for field in _STATED} == {
+                field: getattr(expected, field) for field in _STATED
+            }, name
+        hooks.close()
+
+    def test_reads_a_stream_that_arrives_byte_by_byte(
+        self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
+    ) -> None:
+        """Every client waits for the rest of a character that the network has split."""
+        stream_bytes = _write_characters(transcript.stream)
+        server.reply(Events([bytes([byte]) for byte in stream_bytes]), Answer(json=transcript.body))
+        streamed = stream("hi", config=config(), options=transcript.keeping_options).result()
+        assert _drop_times(streamed) == _drop_times(run("hi", config=config(), options=transcript.keeping_options))
 
     def test_streamed_answer_equals_the_blocking_answer(
         self, server: ScriptedServer, config: Callable[..., Config], transcript: Transcript
@@ -734,13 +841,6 @@ class StreamingContract(Contract):
         one_attempt = config(timeout_s=_BODY_END_TIMEOUT_S, retry=_NO_RETRY)
         assert stream("hi", config=one_attempt, options=transcript.options).result()["status"] == "ok"
         server.wait_for_open_connections(0)
-
-    def _build_offline_config(self, service: _OfflineService) -> Config:
-        # Nothing listens at port 9: a request that the middleware does not answer fails instead of leaving the machine.
-        reach: dict[str, Any] = {"base_url": f"http://127.0.0.1:9{self.base_path}"} | (
-            {"api_key": self.key} if self.key else {}
-        )
-        return Config(provider=self.provider, model=self.model, plugins=[service], **reach)
 
 
 class FileService(Protocol):
@@ -1276,8 +1376,35 @@ class _OfflineService:
         return _ChunkStream(self.chunks)
 
 
+def _build_pair(name: str) -> tuple[Options, Options]:
+    """Return options without the option ``name``, and the same with it."""
+    needed: dict[str, Any] = {"tools": _TOOLS} if name in {"tool_choice", "parallel_tool_calls"} else {}
+    needed |= {"reasoning_effort": "low"} if name == "reasoning_summary" else {}
+    return Options(**needed), Options(**needed, **{name: _OPTIONS[name]})
+
+
 _QUESTION = {"role": "user", "content": "what is in the notes?"}
 _TOOLS = [{"name": "look_up", "parameters": {"type": "object", "properties": {"path": {"type": "string"}}}}]
+
+#: A value of every option that changes what is sent. Of `cache`, only the provider can make one; `implicit_caching` is
+#: honoured by some services without being told.
+_OPTIONS: dict[str, Any] = {
+    "system_instruction": "Be brief.",
+    "response_schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    "tools": _TOOLS,
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "stop": ["END"],
+    "seed": 7,
+    "service_tier": "default",
+    "max_tokens": 77,
+    "reasoning_effort": "low",
+    "reasoning_budget_tokens": 2048,
+    "reasoning_summary": "none",
+    "history": [_QUESTION, {"role": "assistant", "content": "nothing"}],
+}
 
 
 def _call_tools(*ids: str, arguments: str = "{}") -> dict[str, Any]:
@@ -1326,6 +1453,22 @@ def _iter_splits(transcript: bytes) -> Iterator[list[bytes]]:
     for position in range(1, len(transcript)):
         yield [transcript[:position], transcript[position:]]
     yield [transcript[start:end] for start, end in pairwise(range(len(transcript) + 1))]
+
+
+def _write_characters(transcript: bytes) -> bytes:
+    """Return the transcript with characters of several bytes in place of their escapes, as many services write them."""
+    lines = [_unescape(line) for line in transcript.decode().splitlines(keepends=True)]
+    return "".join(lines).encode()
+
+
+def _unescape(line: str) -> str:
+    head, separator, text = line.rstrip("\r\n").partition("data: ")
+    try:
+        written = json.dumps(json.loads(text), ensure_ascii=False)
+        written.encode()
+    except ValueError:  # an end mark, or half a character, which UTF-8 cannot hold
+        return line
+    return f"{head}{separator}{written}{line[len(head + separator + text) :]}"
 
 
 def _run_to_end(events: Generator[Any, None, T]) -> T:

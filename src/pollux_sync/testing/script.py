@@ -14,7 +14,9 @@ from pollux_sync.builtin.mock import MockStore, split_into_words
 from pollux_sync.data.jobs import is_terminal
 from pollux_sync.data.provider import HttpRequest, HttpResponse
 from pollux_sync.data.reply import Reply
+from pollux_sync.data.retry import RetryPolicy
 from pollux_sync.data.streaming import EventStream
+from pollux_sync.hooks.config import Config
 from pollux_sync.hooks.specs import hookimpl
 from pollux_sync.wire.faults import HttpError
 
@@ -75,6 +77,11 @@ class Script:
         # The last queue is that of the general answers, which match every request.
         self._queues.insert(-1, (words, list(answers)))
         return self
+
+    def build_config(self, **fields: Any) -> Config:
+        """Return a Config of the mock with this script innermost, which retries without delays."""
+        usual = {"provider": "mock", "model": "mock", "use_mock": True, "retry": RetryPolicy(initial_delay_s=0)}
+        return Config(**{**usual, **fields, "plugins": [self, *fields.get("plugins", ())]})
 
     @property
     def is_used_up(self) -> bool:

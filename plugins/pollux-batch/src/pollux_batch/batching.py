@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -33,9 +34,13 @@ def run_batch(
     options: Options | None = None,
     sources: Iterable[Source] = (),
     journal: str | os.PathLike[str] | None = None,
+    progress: bool = False,
     **settings: Any,
 ) -> BatchResult:
     """Ask many prompts, and return their results in order; see `stream_batch` for the arguments.
+
+    ``progress=True`` writes to stderr how far the run has come: a line that is rewritten in a terminal, else one now
+    and then.
 
     Every item has a result, also one that failed. On Ctrl-C nothing more is begun, what is in flight is waited for and
     kept, and the result says ``termination.kind == "interrupted"``; a second Ctrl-C leaves at once. All results are in
@@ -45,9 +50,10 @@ def run_batch(
     parser: other calls in flight are waited for and kept, and SystemExit is raised here, also where another process
     made the call.
     """
+    check_flag("progress", progress)
     started = time.monotonic()
     job = open_job(items, config=config, options=options, sources=sources, journal=journal, **settings)
-    results: list[WorkItemResult] = [*job.iter_results()]
+    results = _read_results(job, progress=progress)
     results.sort(key=lambda result: result.submission_index)
     return BatchResult(
         results=results,
@@ -55,6 +61,21 @@ def run_batch(
         unanswered=job.n_read - len(results) if job.has_read_all else None,
         duration_s=time.monotonic() - started,
     )
+
+
+def _read_results(job: Run, *, progress: bool) -> list[WorkItemResult]:
+    if not progress:
+        return [*job.iter_results()]
+    # Imported here: most runs show nothing.
+    from pollux_batch.showing import Progress
+
+    results: list[WorkItemResult] = []
+    with Progress(sys.stderr, job) as counter:
+        for result in job.iter_results():
+            counter.count(result)
+            results.append(result)
+    sys.stderr.write(f"{counter.describe()}, {counter.describe_rate()}\n")
+    return results
 
 
 def stream_batch(

@@ -46,6 +46,12 @@ class Fallback:
 
     @hookimpl(wrapper=True)
     def pollux_plan(self) -> Generator[None, Plan, Plan]:
+        # Here and not in the constructor, by which a list of what is installed loads the plugin, too.
+        if not self._to:
+            raise ConfigurationError(
+                "a fallback needs a configuration to fall back to",
+                hint="pass Fallback(Config(provider=..., model=...)), or set POLLUX_FALLBACK_TO=provider/model",
+            )
         plan = yield
         # The answers of a job come later, and a failed request can be deferred again.
         if not plan.is_deferred:
@@ -139,12 +145,7 @@ def _name(config: Config) -> str:
 
 
 def _read_configs() -> tuple[Config, ...]:
-    listed = read_variable("POLLUX_FALLBACK_TO")
-    if listed is None:
-        raise ConfigurationError(
-            "a fallback needs a configuration to fall back to",
-            hint="pass Fallback(Config(provider=..., model=...)), or set POLLUX_FALLBACK_TO=provider/model",
-        )
+    listed = read_variable("POLLUX_FALLBACK_TO") or ""
     return tuple(_read_config(name.strip()) for name in listed.split(",") if name.strip())
 
 

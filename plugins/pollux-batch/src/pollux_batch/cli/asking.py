@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pollux_batch.batching import open_job
 from pollux_batch.checking import check_settings
 from pollux_batch.cli.arguments import build_order, build_settings
-from pollux_batch.cli.progress import Progress, choose_stream
 from pollux_batch.cli.restoring import build_command
 from pollux_batch.recording import record_command
+from pollux_batch.showing import Progress, choose_stream
 from pollux_batch.surveying import plan_batch
 from pollux_batch.tabulating import check_format
 from pollux_batch.writing import ResultWriter, check_columns
