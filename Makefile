@@ -16,7 +16,7 @@ SOAK_SEED ?= 20261121
 # Plugins that are tested with the oldest SDK that they admit.
 OLDEST_SDKS := plugins/pollux-anthropic plugins/pollux-gemini plugins/pollux-openai
 # Plugins that some of the scripts in examples/ need, besides pollux-local.
-EXAMPLES := plugins/pollux-batch plugins/pollux-convert[all] plugins/pollux-durable plugins/pollux-openai plugins/pollux-openrouter
+EXAMPLES := plugins/pollux-batch plugins/pollux-convert[all] plugins/pollux-durable plugins/pollux-mcp plugins/pollux-openai plugins/pollux-openrouter
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: demo test soak check format wheels smoke neighbours newer docs bench clean

@@ -28,6 +28,7 @@ PACKAGES = (
     "pollux_limit",
     "pollux_local",
     "pollux_log",
+    "pollux_mcp",
     "pollux_openai",
     "pollux_openrouter",
     "pollux_otel",

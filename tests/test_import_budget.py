@@ -41,14 +41,16 @@ assert main(["run", "Who?", "--mock"]) == 0
 sys.stdout = sys.__stdout__
 """,
 }
-#: What only some calls need: files, schemas, caches, jobs, tools, conversions, events, kept conversations.
+#: What only some calls need: files, schemas, caches, jobs, tools, conversions, events, kept conversations, templates.
 FOR_SOME = {
     "decimal",
     "email",
     "pollux_sync.api.caching",
     "pollux_sync.builtin.examples",
+    "pollux_sync.cli.completing",
     "pollux_sync.cli.conversations",
     "pollux_sync.cli.folders",
+    "pollux_sync.cli.templating",
     "pollux_sync.data.envelope",
     "pollux_sync.data.events",
     "pollux_sync.data.jobs",

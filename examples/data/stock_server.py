@@ -1,17 +1,23 @@
-"""A small MCP server: what a museum has in stock."""
+"""A small MCP server over stdio, written with the official package."""
 
 from mcp.server.mcpserver import MCPServer
-from mcp.types import ToolAnnotations
+from mcp_types import ToolAnnotations
 
-STOCK = {"lamp": 3, "chair": 12}
+STOCK = {"lamp": 3}
 server = MCPServer("stock")
 
 
 @server.tool(annotations=ToolAnnotations(read_only_hint=True))
 def count(article: str) -> int:
-    """How many of an article are in stock."""
+    """Return the number of articles in stock."""
     return STOCK[article]
 
 
-if __name__ == "__main__":
-    server.run("stdio")
+@server.tool()
+def sell(article: str) -> str:
+    """Sell one article."""
+    STOCK[article] -= 1
+    return f"sold one {article}"
+
+
+server.run()

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCallDelta,
     )
-    from pollux_sync.data.tool import Tool, ToolDeclaration, ToolResult
+    from pollux_sync.data.tool import Tool, ToolDeclaration, ToolFailure, ToolResult
     from pollux_sync.engine.enveloping import result_of, tool_arguments
     from pollux_sync.engine.interacting import outputs
     from pollux_sync.errors import (
@@ -145,7 +145,7 @@ _HOMES = {
         "TextDelta",
         "ToolCallDelta",
     ),
-    "data.tool": ("Tool", "ToolDeclaration", "ToolResult"),
+    "data.tool": ("Tool", "ToolDeclaration", "ToolFailure", "ToolResult"),
     "engine.enveloping": ("result_of", "tool_arguments"),
     "engine.interacting": ("outputs",),
     "errors": (
@@ -234,6 +234,7 @@ __all__ = [
     "ToolCallDelta",
     "ToolCallParseError",
     "ToolDeclaration",
+    "ToolFailure",
     "ToolResult",
     "Usage",
     "WebFetch",

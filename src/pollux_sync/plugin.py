@@ -1,4 +1,4 @@
-"""All that a provider, middleware or observer may import from the core, in one list.
+"""All that a provider, middleware, observer or package of tools may import from the core, in one list.
 
 **Stability.** These names, their arguments and their meaning change only with a new major version of the hook
 interface (`API_VERSION`); the core refuses a plugin of another one when it loads it. A minor version adds names. Every
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
         ToolCallDelta,
         split_into_deltas,
     )
-    from pollux_sync.data.tool import ToolResult
+    from pollux_sync.data.tool import Tool, ToolDeclaration, ToolFailure, ToolResult
     from pollux_sync.engine.keying import request_key
     from pollux_sync.engine.threads import wait_for
     from pollux_sync.errors import (
@@ -241,7 +241,7 @@ _HOMES = {
         "ToolCallDelta",
         "split_into_deltas",
     ),
-    "data.tool": ("ToolResult",),
+    "data.tool": ("Tool", "ToolDeclaration", "ToolFailure", "ToolResult"),
     "engine.keying": ("request_key",),
     "engine.threads": ("wait_for",),
     "errors": (
@@ -426,8 +426,11 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "TokenEstimate",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolDeclaration",
+    "ToolFailure",
     "ToolNames",
     "ToolResult",
     "Turn",

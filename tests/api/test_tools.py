@@ -23,6 +23,7 @@ from pollux_sync import (
     Terminated,
     Tool,
     ToolCall,
+    ToolFailure,
     ToolResult,
     Usage,
     continue_tool,
@@ -162,6 +163,18 @@ def test_may_raise_instead(concurrency):
     with pytest.raises(LookupError, match="no such city") as caught:
         run_tools("?", tools=[weather], config=config, on_tool_error="raise", tool_concurrency=concurrency)
     assert caught.value.partial_result["usage"] == {"input_tokens": 2, "output_tokens": 3}
+
+
+@pytest.mark.parametrize("on_tool_error", ["tell", "raise"])
+def test_sends_the_model_a_failure_that_a_tool_returns(on_tool_error):
+    def weather(city: str):
+        return ToolFailure(["no such city", {"asked": city}])
+
+    script, config = build_script(calling("Nowhere"), "Sorry.")
+    result = run_tools("?", tools=[weather], config=config, on_tool_error=on_tool_error)
+    assert result["answers"] == ["Sorry."]
+    (turn,) = [turn for turn in script.requests[1]["history"] if turn["role"] == "tool"]
+    assert (turn["is_error"], turn["content"]) == (True, '["no such city", {"asked": "Nowhere"}]')
 
 
 def test_ends_with_an_answer_after_so_many_steps():

@@ -1,11 +1,14 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
+import sys
 
 import pytest
 
+from pollux_sync.cli import main
 from pollux_sync.cli.chatting import Spending
 from pollux_sync.testing.server import Answer, Events
 
@@ -191,7 +194,7 @@ def test_conversation_is_saved_as_markdown(cli, folder):
 def test_saving_replaces_no_file(cli, folder):
     (folder / "talk.md").write_text("mine")
     done = cli("chat", "--mock", stdin="Who?\n/save talk.md\n")
-    assert (done.code, "cannot save to talk.md: File exists" in done.err) == (2, True)
+    assert (done.code, "cannot save to talk.md: File exists" in done.err) == (1, True)
     assert (folder / "talk.md").read_text() == "mine"
 
 
@@ -215,6 +218,16 @@ def test_unknown_command_is_refused_with_a_near_one(cli):
 
 
 # failures
+
+
+def test_mistake_before_the_first_question_has_the_code_of_bad_usage(cli):
+    assert [cli("chat", "--mock", stdin=text).code for text in ("/nope\n", "a\n/nope\n")] == [2, 1]
+
+
+def test_closed_standard_input_ends_the_chat(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["chat", "--mock", "a"]) == 0
+    assert capsys.readouterr().out == "echo: a\n"
 
 
 def test_error_ends_a_chat_in_a_pipe(cli, local, server):
@@ -260,6 +273,7 @@ class Terminal:
     def wait_for(self, text):
         """Read until the text appears, and forget what came before its end."""
         while text not in self.text:
+            assert select.select([self.end], [], [], 30)[0], self.text
             self.text += os.read(self.end, 4096).decode()
         before, _, self.text = self.text.partition(text)
         return before

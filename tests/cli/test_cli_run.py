@@ -424,6 +424,7 @@ def test_middleware_that_is_not_installed_is_refused(cli):
 def test_every_argument_sets_a_field_or_is_read_by_name():
     by_name = {"help", "prompts", "prompts_file", "source", "per_source", "option"}
     by_name |= {"json", "stream", "explain", "count_tokens", "quiet", "is_continued", "conversation"}
+    by_name |= {"template", "param"}
     fields = {field.name for declaration in (Config, Options) for field in attrs.fields(declaration)}
     assert {action.dest for action in build_run_parser()._actions} - fields == by_name
 

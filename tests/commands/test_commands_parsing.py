@@ -1,6 +1,14 @@
 import pytest
 
-from pollux_sync.commands import DONE, REFUSED, CommandParser, describe_exit_codes, run_subcommand
+from pollux_sync.commands import (
+    DONE,
+    REFUSED,
+    CommandParser,
+    declare_parser,
+    describe_exit_codes,
+    read_parser,
+    run_subcommand,
+)
 
 EXIT_CODES = describe_exit_codes({0: "done", 130: "interrupted"})
 
@@ -81,3 +89,15 @@ def test_unknown_subcommand_is_refused(parser, capsys):
         run_subcommand(parser, {"hello": lambda _: DONE}, ["goodbye"])
     assert caught.value.code == REFUSED
     assert "invalid choice: 'goodbye'" in capsys.readouterr().err
+
+
+def test_command_that_declares_its_parser_stays_as_it_is():
+    @declare_parser(lambda: CommandParser(prog="hello"))
+    def main(argv):
+        return len(argv)
+
+    assert (main(["a"]), read_parser(main).prog) == (1, "hello")
+
+
+def test_command_may_declare_no_parser():
+    assert read_parser(len) is None

@@ -15,6 +15,7 @@ from pollux_sync import (
     ToolCall,
     ToolCallParseError,
     ToolDeclaration,
+    ToolFailure,
     ToolResult,
     run_tools,
 )
@@ -301,6 +302,10 @@ def test_a_result_answers_a_call():
     result = ToolResult.from_value(ToolCall("c", "weather", "{}"), "no such city", is_error=True)
     assert result.to_turn() == {"role": "tool", "tool_call_id": "c", "content": "no such city", "is_error": True}
     assert "is_error" not in ToolResult("c", "sunny").to_turn()
+
+
+def test_reads_a_failure_as_an_error():
+    assert ToolResult.from_value("c", ToolFailure("no such city")) == ToolResult("c", "no such city", is_error=True)
 
 
 @pytest.mark.parametrize(

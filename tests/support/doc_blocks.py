@@ -3,7 +3,7 @@
 A comment above a block may mark it: ``needs a key`` (it does not run), ``output varies`` (its output differs between
 machines), ``goes on`` (it runs after the block before it, in the same namespace).
 
-A console block is ``$ command``, continued after a backslash at the end of a line, and below it what it prints.
+A console block is ``$ command``, with its further lines behind ``> `` as in bash, and below it what it prints.
 """
 
 import contextlib
@@ -14,13 +14,14 @@ _BLOCK = re.compile(
     r"(?:<!-- (?P<marks>[a-z, ]+) -->\n)?```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<output>.*?)```)?", re.DOTALL
 )
 _CONSOLE = re.compile(r"```console\n(?P<runs>.*?)```", re.DOTALL)
-_RUN = re.compile(r"^\$ (?P<command>(?:.*\\\n)*.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+_RUN = re.compile(r"^\$ (?P<command>.*(?:\n> .*)*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 
 def list_runs(page):
     """Return the commands of a page in their order, each with the output that is shown below it."""
     blocks = _CONSOLE.finditer(page.read_text())
-    return [(run["command"], run["output"]) for block in blocks for run in _RUN.finditer(block["runs"])]
+    runs = (run for block in blocks for run in _RUN.finditer(block["runs"]))
+    return [(run["command"].replace("\n> ", "\n"), run["output"]) for run in runs]
 
 
 def list_chains(page):

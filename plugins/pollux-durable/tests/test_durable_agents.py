@@ -37,7 +37,9 @@ from pollux_sync import (
     HostedCall,
     Reply,
     Source,
+    Tool,
     ToolCall,
+    ToolFailure,
     Usage,
     WebSearch,
 )
@@ -230,6 +232,29 @@ def test_runs_a_tool_that_is_a_step_in_the_run_of_the_agent():
     handle = agent.invoke("Double 4")
     assert (handle.result(20).result, calls) == ("8", [4])
     assert "tool:1[0]" in [step.key for step in find_host().engine.list_steps(handle.id)]
+
+
+def test_runs_a_tool_of_the_core_as_a_step():
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    double = Tool(name="double_core", function=lambda n: 2 * n, description="Double.", parameters=schema)
+    agent, script = build(call("double_core", '{"n": 2}'), call("double_core", '{"n": "x"}'), "4.", tools=[double])
+    result = agent.run("2 * 2?")
+    assert result.tool_results[0].content == "4"
+    assert [one.is_error for one in result.tool_results] == [False, True]
+    assert script.requests[0]["tools"] == [{"name": "double_core", "description": "Double.", "parameters": schema}]
+
+
+def test_reads_a_failure_that_a_tool_returns():
+    failing_tool = Tool.from_function(lambda: ToolFailure("no such city"), name="failing_core")
+    agent, script = build(call("failing_core"), "Sorry.", tools=[failing_tool])
+    (result,) = agent.run("?").tool_results
+    assert (result.is_error, result.content, result.error) == (True, "no such city", "no such city")
+    assert script.requests[1]["history"][-1]["is_error"]
+
+
+def test_refuses_a_tool_of_the_core_that_skips_parameters():
+    with pytest.raises(ConfigurationError, match="takes 1 values"):
+        build("a", tools=[Tool.from_function(lambda ctx, n: n, name="skipping", skip=1)])
 
 
 @pytest.mark.parametrize("as_step", [False, True])

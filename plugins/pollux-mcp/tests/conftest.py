@@ -1,60 +1,45 @@
-import socket
-import subprocess
+"""Servers that tests open; after each test no thread and no process may be left."""
+
 import sys
 import threading
-import time
 
 import pytest
 
-from mcp_processes import SERVERS, SHARED, wait_for_end
-from pollux_mcp import MCPServer, transport
+from mcp_servers import SCRIPTED, OfficialServer, list_children, wait_until
+from pollux_mcp import MCPServer
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(official):
+    threads, children = threading.active_count(), list_children()
+    yield
+    assert wait_until(lambda: threading.active_count() <= threads), threading.enumerate()
+    assert list_children() <= children
 
 
 @pytest.fixture
-def open_server(monkeypatch):
-    """Opens servers of their own, and looks at the end whether a thread or a process of them is left."""
-    monkeypatch.setattr(transport, "_GRACE_S", 0.3)
-    opened = []
-    before = {*threading.enumerate()}
-
-    def open_one(way="behaves", **settings):
-        server = MCPServer(sys.executable, [str(SERVERS / "small_server.py"), way], **settings)
-        opened.append(server)
-        server.open()
-        return server
-
-    yield open_one
-    for server in opened:
-        server.close()
-    assert {*threading.enumerate()} <= before
-    assert wait_for_end() == []
+def log(tmp_path):
+    """The file in which a scripted server keeps what it reads."""
+    return tmp_path / "log"
 
 
 @pytest.fixture
-def offer_tools(open_server):
-    """The tools of a new server, by name."""
+def scripted(log):
+    """Return a server that behaves as its tools say; ``mode`` is how it behaves from the start."""
 
-    def offer(**settings):
-        return {tool.name: tool for tool in open_server(**settings).tools()}
+    def build(mode="", *, env=None, **settings):
+        return MCPServer(
+            sys.executable,
+            ["-S", SCRIPTED, mode],
+            env={"MCP_LOG": str(log), **(env or {})},
+            **{"name": "scripted", **settings},
+        )
 
-    return offer
+    return build
 
 
 @pytest.fixture(scope="session")
-def address():
-    """The address of a server over SHARED, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, str(SERVERS / "good_server.py"), SHARED, str(port)], stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/mcp"
-    process.terminate()
-    process.wait(10)
+def official():
+    """The address of a server of the official package, over HTTP in its own process."""
+    with OfficialServer() as url:
+        yield url

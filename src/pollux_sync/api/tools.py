@@ -97,8 +97,8 @@ def run_tools(
     After ``max_steps`` rounds of tool calls the model is asked to answer
     without tools, so at most ``max_steps + 1`` requests are made. At most ``tool_concurrency`` tools run at a time,
     each in a thread when it is more than 1. When a tool raises, or its arguments do not fit, the model gets the
-    error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. ``tool_choice`` applies to the
-    first request.
+    error as the tool's result; with ``on_tool_error="raise"`` the loop ends with it. A `ToolFailure` that a tool
+    returns is an error for the model in either case. ``tool_choice`` applies to the first request.
 
     ``usage``, the counts of ``metrics``, ``hosted_calls`` and ``files`` are those of all requests, ``citations`` those
     of the answer; ``diagnostics["steps"]`` has each request with the tools that ran after it. Raises what `run` raises,

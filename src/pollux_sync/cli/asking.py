@@ -134,6 +134,7 @@ def build_run_parser() -> BuiltInParser:
     add_question_arguments(parser)
     add_caching_arguments(parser)
     add_conversation_arguments(parser)
+    add_template_arguments(parser)
     _add_output_arguments(parser)
     return parser
 
@@ -292,6 +293,22 @@ def add_conversation_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def add_template_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that name a template and fill its placeholders."""
+    group = parser.add_argument_group("template")
+    group.add_argument(
+        "-t", "--template", metavar="NAME", help="the prompt and the settings of a template; see pollux-sync templates"
+    )
+    group.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        type=_parse_param,
+        metavar="NAME=VALUE",
+        help="what takes the place of $NAME in the template; repeatable",
+    )
+
+
 def _add_output_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print the whole result as JSON")
@@ -445,6 +462,13 @@ def _parse_proxy(text: str) -> str:
     if ":" in text.rpartition("@")[0].rpartition("//")[2]:
         raise ArgumentTypeError("a password cannot be an argument; set HTTPS_PROXY instead")
     return text
+
+
+def _parse_param(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _parse_setting(text: str) -> tuple[str, Any]:

@@ -50,8 +50,11 @@ class Spending:
 
 
 @attrs.frozen
-class Question:
-    """A question, and the conversation before it. Without a prompt the last turn of that is the question."""
+class PendingQuestion:
+    """A question without an answer, and the conversation before it.
+
+    Without a prompt the question is the last turn of that conversation.
+    """
 
     before: Conversation
     prompt: str | None = None
@@ -66,11 +69,11 @@ class Chat:
         self.spending = Spending()
         #: The sources of the next question.
         self.sources: list[Source] = []
-        self._session = Session(config)
-        self._options = options
         #: Whether an answer was empty, or did not fit its schema.
         self.has_failed = False
-        self._unanswered: Question | None = None
+        self._session = Session(config)
+        self._options = options
+        self._unanswered: PendingQuestion | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,11 +94,11 @@ class Chat:
 
     def ask(self, prompt: str) -> None:
         """Ask a question about the sources that wait for it, and show the answer. Raises what `stream_many` raises."""
-        self._answer(Question(self.conversation, prompt, self.sources))
+        self._answer(PendingQuestion(self.conversation, prompt, self.sources))
 
     def retry(self) -> None:
         """Ask the last question again: the one that has no answer, else that of the last answer, which is dropped."""
-        self._answer(self._unanswered or Question(self.conversation.drop_answer()))
+        self._answer(self._unanswered or PendingQuestion(self.conversation.drop_answer()))
 
     def undo(self) -> None:
         """Forget the last question, and its answer if there is one. Raises ConfigurationError without a question."""
@@ -104,7 +107,7 @@ class Chat:
             store_conversation(self.conversation)
         self._unanswered = None
 
-    def _answer(self, question: Question) -> None:
+    def _answer(self, question: PendingQuestion) -> None:
         self._unanswered, self.sources = question, []
         options = question.before.add_to(self._options, self._session.config.provider)
         with self._session.stream_many(question.prompt, sources=question.sources, options=options) as stream:
@@ -121,14 +124,14 @@ class Chat:
         self._keep(result.get("_conversation_state"), question)
         self.has_failed |= report_failures(result, include_errors=True)
 
-    def _keep_partial(self, text: str, stream: Stream, question: Question) -> None:
+    def _keep_partial(self, text: str, stream: Stream, question: PendingQuestion) -> None:
         """Keep an answer that was stopped, so that the next question can be about it."""
         if text.strip():
             state = build_state(stream.plan.calls[0], Reply(text=text), self._session.config.provider)
             # The provider's own copy lacks this answer.
             self._keep({**state, "response_id": None}, question)
 
-    def _keep(self, state: Mapping[str, Any] | None, question: Question) -> None:
+    def _keep(self, state: Mapping[str, Any] | None, question: PendingQuestion) -> None:
         self._unanswered = None
         self.conversation = keep_conversation(question.before, state, self._session.config, self._options)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from pollux_sync.cli.filling import fill_arguments
 from pollux_sync.cli.folders import check_name, locate_state_folder
 from pollux_sync.data.files import read_file
 from pollux_sync.engine.conversing import STATE_KEY, STATE_VERSION
@@ -79,7 +80,7 @@ class Conversation:
         """Return the conversation without its last question and the answer. Raises ConfigurationError."""
         return self._cut(self._find_last_question())
 
-    def format(self) -> str:
+    def to_markdown(self) -> str:
         """Return the conversation as Markdown."""
         return "\n".join(f"## {turn['role']}\n\n{_format_turn(turn)}\n" for turn in self.turns)
 
@@ -103,6 +104,11 @@ class Conversation:
         return attrs.evolve(self, turns=self.turns[:n_turns], response_id=None)
 
 
+def list_conversations() -> list[str]:
+    """Return the names of all kept conversations, the last one first."""
+    return [file.stem for file in _list_files()]
+
+
 def recall_conversation(arguments: Namespace) -> Conversation:
     """Return the conversation that the arguments name, or a new one.
 
@@ -117,7 +123,7 @@ def recall_conversation(arguments: Namespace) -> Conversation:
     else:
         stored = Conversation(name=f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}")
     if stored.turns:
-        _fill_arguments(arguments, stored)
+        fill_arguments(arguments, provider=stored.provider, model=stored.model, system_instruction=stored.system)
     return stored
 
 
@@ -156,6 +162,10 @@ def _locate_folder() -> Path:
     return locate_state_folder() / "conversations"
 
 
+def _list_files() -> list[Path]:
+    return sorted(_locate_folder().glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
+
+
 def _create_folder() -> None:
     # Before anything is asked: an answer that cannot be kept would be lost for the conversation.
     folder = _locate_folder()
@@ -177,22 +187,13 @@ def _drop_key(turn: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in turn.items() if name != key}
 
 
-def _fill_arguments(arguments: Namespace, stored: Conversation) -> None:
-    if arguments.provider in {None, stored.provider}:
-        arguments.provider = stored.provider
-        arguments.model = arguments.model or stored.model
-    if arguments.system_instruction is None:
-        arguments.system_instruction = stored.system
-
-
 def _read_named(name: str) -> Conversation:
     fresh = Conversation(name=check_name("conversation", name))
     return _read(fresh.path) if fresh.path.exists() else fresh
 
 
 def _find_last(directory: str) -> Conversation:
-    files = sorted(_locate_folder().glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
-    conversations = (_read(file) for file in files)
+    conversations = (_read(file) for file in _list_files())
     found = next((stored for stored in conversations if stored.directory == directory), None)
     if found is None:
         raise ConfigurationError(

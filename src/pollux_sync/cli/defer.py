@@ -10,7 +10,7 @@ from pollux_sync.cli.answers import build_titles
 from pollux_sync.cli.asking import add_question_arguments, build_question, parse_arguments
 from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.commands import DONE, write_line, write_remark
+from pollux_sync.commands import DONE, declare_parser, write_line, write_remark
 from pollux_sync.engine.journaling import locate_job_file, read_job_file, record_titles
 from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
@@ -28,9 +28,23 @@ continues where it stopped. Then use: pollux-sync status FILE, wait FILE, collec
 {EXIT_CODES}"""
 
 
+def build_defer_parser() -> BuiltInParser:
+    """Return the parser of ``pollux-sync defer``."""
+    parser = build_parser(
+        "defer",
+        "--job FILE PROMPT... [-s SOURCE]... [-p PROVIDER] [-m MODEL] [options]",
+        details="Every prompt is asked about all sources.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--job", metavar="FILE", required=True, help="the file that records the job")
+    add_question_arguments(parser)
+    return parser
+
+
+@declare_parser(build_defer_parser)
 def main(argv: Sequence[str]) -> int:
     """Submit the questions of ``argv`` and print the id of the job. Raises what `defer_many` raises."""
-    arguments = parse_arguments(argv, _build_parser())
+    arguments = parse_arguments(argv, build_defer_parser())
     question = build_question(arguments)
     if question.per_source:
         raise ConfigurationError("--per-source cannot be deferred", hint="defer one job for each source")
@@ -64,15 +78,3 @@ def _submit(question: Question, job_file: str) -> DeferredHandle:
     except STOPS:
         write_remark("run the same command again: it continues where it stopped, and submits nothing twice")
         raise
-
-
-def _build_parser() -> BuiltInParser:
-    parser = build_parser(
-        "defer",
-        "--job FILE PROMPT... [-s SOURCE]... [-p PROVIDER] [-m MODEL] [options]",
-        details="Every prompt is asked about all sources.",
-        epilog=_EPILOG,
-    )
-    parser.add_argument("--job", metavar="FILE", required=True, help="the file that records the job")
-    add_question_arguments(parser)
-    return parser

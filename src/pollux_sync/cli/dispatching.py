@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TRACEBACK = "--traceback"
 #: ``help run`` is ``run --help``, unless an installed package has a command of that name.
-_HELP = "help"
+HELP = "help"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,12 +35,12 @@ def _dispatch(words: list[str]) -> object:
     flags, command = _split(words, is_name.index(True) if any(is_name) else len(words))
     # Built only where it is needed: its help lists all commands.
     if flags or not command:
-        parser = _build_parser()
+        parser = build_root_parser()
         parser.parse_args(flags)
         if not command:
             parser.print_help(sys.stderr)
             return REFUSED
-    if command[0] == _HELP and _HELP not in [name for name, _ in list_commands()]:
+    if command[0] == HELP and HELP not in [name for name, _ in list_commands()]:
         return _dispatch([*command[1:2], "--help"])
     return load_command(command[0])(command[1:])
 
@@ -49,7 +49,8 @@ def _split(words: list[str], position: int) -> tuple[list[str], list[str]]:
     return words[:position], words[position:]
 
 
-def _build_parser() -> CommandParser:
+def build_root_parser() -> CommandParser:
+    """Return the parser of the words before the name of a command."""
     # argparse's subparsers would need the parser of every command, and so import them all.
     parser = CommandParser(
         prog="pollux-sync",

@@ -12,7 +12,7 @@ import attrs
 from pollux_sync.cli.asking import MODEL_VARIABLE, PROVIDER_VARIABLE
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.cli.inspecting import find_problem, inspect_plugins
-from pollux_sync.commands import DONE, FAILED, write_json, write_line, write_table
+from pollux_sync.commands import DONE, FAILED, declare_parser, write_json, write_line, write_table
 from pollux_sync.data.config import PROXY_VARIABLES
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.config import Config
@@ -23,6 +23,7 @@ from pollux_sync.wire.certificates import check_bundle, read_bundle
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pollux_sync.cli.commands import BuiltInParser
     from pollux_sync.cli.inspecting import InstalledPlugin
     from pollux_sync.data.models import Readiness
 
@@ -51,14 +52,20 @@ class Report:
     online: dict[str, Any] | None = None
 
 
-def main(argv: Sequence[str]) -> int:
-    """Print the report. Return 1 when it contains a problem."""
+def build_doctor_parser() -> BuiltInParser:
+    """Return the parser of ``pollux-sync doctor``."""
     parser = build_parser("doctor", details="It reads keys, but never shows them.\nExit code 1: there is a problem.")
     parser.add_argument("--json", action="store_true", help="print one object")
     parser.add_argument(
         "--online", action="store_true", help="also check that the default provider and model are ready; costs nothing"
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@declare_parser(build_doctor_parser)
+def main(argv: Sequence[str]) -> int:
+    """Print the report. Return 1 when it contains a problem."""
+    arguments = build_doctor_parser().parse_args(argv)
     report = _add_readiness(build_report()) if arguments.online else build_report()
     if arguments.json:
         write_json(attrs.asdict(report))

@@ -30,7 +30,8 @@ class Entry:
 
 def iter_entries() -> Iterator[Entry]:
     """Yield what is entered on stdin until its end. Blank lines are left out."""
-    read = read_stdin_line if is_stdin_piped() else _prepare_keyboard()
+    has_keyboard = sys.stdin is not None and not is_stdin_piped()
+    read = _prepare_keyboard() if has_keyboard else read_stdin_line
     while (line := read(_PROMPT)) is not None:
         entry = _read_block(read) if line.strip() == MARKER else _parse_line(line.strip())
         if entry.text.strip():

@@ -14,7 +14,7 @@ from pollux_sync.cli.answers import report_failures, write_answers
 from pollux_sync.cli.asking import ROUTE_FIELDS, add_route_arguments, read_fields
 from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.commands import DONE, FAILED, PENDING, write_json, write_remark, write_table
+from pollux_sync.commands import DONE, FAILED, PENDING, declare_parser, write_json, write_remark, write_table
 from pollux_sync.engine.journaling import locate_job_file, read_job_file
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError
 from pollux_sync.hooks.config import Config
@@ -37,12 +37,18 @@ _HINTS = HandleHints(
 _HEADER = ("file", "status", "done", "failed", "pending", "age")
 
 
-def status(argv: Sequence[str]) -> int:
-    """Print the progress of the jobs. Return 0 when all completed, 3 while one has not ended, else 1."""
+def build_status_parser() -> ArgumentParser:
+    """Return the parser of ``pollux-sync status``."""
     parser = _build_parser("status", "FILE...")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--json", action="store_true", help="print a list with one object per file")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@declare_parser(build_status_parser)
+def status(argv: Sequence[str]) -> int:
+    """Print the progress of the jobs. Return 0 when all completed, 3 while one has not ended, else 1."""
+    arguments = build_status_parser().parse_args(argv)
     snapshots = {name: inspect_deferred(name, config=_resolve_config(name, arguments)) for name in arguments.files}
     if arguments.json:
         write_json([{"file": name} | attrs.asdict(snapshot) for name, snapshot in snapshots.items()])
@@ -51,17 +57,23 @@ def status(argv: Sequence[str]) -> int:
     return max(map(_choose_exit_code, snapshots.values()))
 
 
-def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> int:
-    """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1.
-
-    ``clock`` returns seconds; ``--timeout`` is measured by it.
-    """
+def build_wait_parser() -> ArgumentParser:
+    """Return the parser of ``pollux-sync wait``."""
     parser = _build_parser("wait", "FILE... [options]", "Ctrl-C ends the waiting, not the jobs.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a job file of pollux-sync defer")
     parser.add_argument("--timeout", type=float, metavar="S", help="seconds to wait at most; default: no limit")
     parser.add_argument("--poll", type=float, metavar="S", help="seconds between polls; default: 5, then growing")
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print a line for every change")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@declare_parser(build_wait_parser)
+def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) -> int:
+    """Wait until the jobs have ended. Return 0 when all completed, 3 when the timeout came first, else 1.
+
+    ``clock`` returns seconds; ``--timeout`` is measured by it.
+    """
+    arguments = build_wait_parser().parse_args(argv)
     # One deadline for all files: --timeout is the time of the command, however many jobs it waits for.
     deadline = None if arguments.timeout is None else clock() + arguments.timeout
     codes = []
@@ -81,16 +93,22 @@ def wait(argv: Sequence[str], *, clock: Callable[[], float] = time.monotonic) ->
     return max(codes)
 
 
+def build_collect_parser() -> ArgumentParser:
+    """Return the parser of ``pollux-sync collect``."""
+    parser = _build_parser("collect", "FILE [--json]")
+    parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    return parser
+
+
+@declare_parser(build_collect_parser)
 def collect(argv: Sequence[str]) -> int:
     """Print the answers of a job that has ended. Return 0 when every request was answered, else 1.
 
     Raises DeferredNotReadyError while the job has not ended, and APIError for damaged results, after printing the
     answers that could be read.
     """
-    parser = _build_parser("collect", "FILE [--json]")
-    parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
-    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    arguments = parser.parse_args(argv)
+    arguments = build_collect_parser().parse_args(argv)
     try:
         result = collect_deferred(arguments.file, config=_resolve_config(arguments.file, arguments))
     except DeferredNotReadyError as error:
@@ -106,11 +124,17 @@ def collect(argv: Sequence[str]) -> int:
     return FAILED if report_failures(result, include_errors=True) else DONE
 
 
-def cancel(argv: Sequence[str]) -> int:
-    """Ask the provider to cancel a job. Does not wait until it has ended."""
+def build_cancel_parser() -> ArgumentParser:
+    """Return the parser of ``pollux-sync cancel``."""
     parser = _build_parser("cancel", "FILE", "You pay for what was answered until then.")
     parser.add_argument("file", metavar="FILE", help="a job file of pollux-sync defer")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+@declare_parser(build_cancel_parser)
+def cancel(argv: Sequence[str]) -> int:
+    """Ask the provider to cancel a job. Does not wait until it has ended."""
+    arguments = build_cancel_parser().parse_args(argv)
     cancel_deferred(arguments.file, config=_resolve_config(arguments.file, arguments))
     write_remark(f"cancellation requested; next: pollux-sync status {arguments.file}")
     return DONE

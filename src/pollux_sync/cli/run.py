@@ -10,10 +10,10 @@ import attrs
 
 from pollux_sync.api.asking import run_many, to_jsonable
 from pollux_sync.cli.answers import build_titles, report_failures, write_answers
-from pollux_sync.cli.asking import build_question, parse_arguments
+from pollux_sync.cli.asking import build_question, build_run_parser, parse_arguments
 from pollux_sync.cli.progress import build_progress
 from pollux_sync.cli.terminal import write, write_delta
-from pollux_sync.commands import DONE, FAILED, write_json, write_line
+from pollux_sync.commands import DONE, FAILED, declare_parser, write_json, write_line
 from pollux_sync.errors import STOPS, ConfigurationError, PolluxError
 
 if TYPE_CHECKING:
@@ -25,19 +25,24 @@ if TYPE_CHECKING:
     from pollux_sync.data.envelope import ResultEnvelope
 
 
+@declare_parser(build_run_parser)
 def main(argv: Sequence[str]) -> int:
     """Ask the questions of ``argv`` and print the answers, or explain what would be sent.
 
     Return 0 when every prompt was answered. Raises what `run_many` raises, after printing the answers so far.
     """
     arguments = parse_arguments(argv)
+    if arguments.template is not None or arguments.param:
+        # Imported here, as below, so that a plain call does not pay for it.
+        from pollux_sync.cli.templating import apply_template
+
+        apply_template(arguments)
     if arguments.is_continued or arguments.conversation is not None:
         return _continue(arguments)
     return _run(arguments, build_question(arguments))
 
 
 def _continue(arguments: Namespace) -> int:
-    # Imported here, as below, so that a plain call does not pay for it.
     from pollux_sync.cli.conversations import join_conversation, keep_conversation, recall_conversation
 
     conversation = recall_conversation(arguments)

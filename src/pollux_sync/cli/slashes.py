@@ -74,7 +74,7 @@ def _save(chat: Chat, rest: str) -> None:
         raise ConfigurationError("/save needs a file", hint="/save talk.md")
     try:
         with Path(rest).expanduser().open("x", encoding="utf-8") as file:
-            file.write(chat.conversation.format())
+            file.write(chat.conversation.to_markdown())
     except OSError as error:
         raise ConfigurationError(f"cannot save to {rest}: {error.strerror}", hint="name a new file") from error
 

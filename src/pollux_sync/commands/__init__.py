@@ -15,7 +15,7 @@ from pollux_sync.commands.codes import (
     REFUSED,
     describe_exit_codes,
 )
-from pollux_sync.commands.parsing import CommandParser, run_subcommand
+from pollux_sync.commands.parsing import CommandParser, declare_parser, read_parser, run_subcommand
 from pollux_sync.commands.terminal import (
     escape_controls,
     escape_line,
@@ -36,10 +36,12 @@ __all__ = [
     "READER_GONE",
     "REFUSED",
     "CommandParser",
+    "declare_parser",
     "describe_exit_codes",
     "escape_controls",
     "escape_line",
     "flush_output",
+    "read_parser",
     "run_subcommand",
     "write_error",
     "write_json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from pollux_sync.commands.codes import REFUSED
 from pollux_sync.commands.terminal import escape_line
@@ -13,6 +13,10 @@ from pollux_sync.commands.terminal import escape_line
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
     from collections.abc import Callable, Mapping, Sequence
+
+Main = TypeVar("Main", bound="Callable[..., object]")
+#: The attribute of a command in which `declare_parser` keeps what builds its parser.
+_BUILD_PARSER = "build_parser"
 
 
 class CommandParser(ArgumentParser):
@@ -55,3 +59,19 @@ def run_subcommand(
         parser.print_help(sys.stderr)
         return REFUSED
     return subcommands[arguments.command](arguments)
+
+
+def declare_parser(build_parser: Callable[[], ArgumentParser]) -> Callable[[Main], Main]:
+    """Decorate the ``main`` of a command with what builds its parser, so that shells can complete its arguments."""
+
+    def declare(main: Main) -> Main:
+        setattr(main, _BUILD_PARSER, build_parser)
+        return main
+
+    return declare
+
+
+def read_parser(main: Callable[..., object]) -> ArgumentParser | None:
+    """Return the parser that a command has declared, None if it has not."""
+    build_parser: Callable[[], ArgumentParser] | None = getattr(main, _BUILD_PARSER, None)
+    return None if build_parser is None else build_parser()

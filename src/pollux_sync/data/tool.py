@@ -159,6 +159,16 @@ class ToolDeclaration(Value):
 
 
 @attrs.frozen(eq=False, repr=False)
+class ToolFailure(Value):
+    """The result of a tool that failed in a way the model should read; ``result`` is whatever a tool may return.
+
+    A tool returns it instead of raising: the model gets an error also with ``on_tool_error="raise"``.
+    """
+
+    result: Any
+
+
+@attrs.frozen(eq=False, repr=False)
 class ToolResult(Value):
     """The result of a tool call, as text for the model; ``is_error`` marks a tool that failed.
 
@@ -183,11 +193,12 @@ class ToolResult(Value):
     def from_value(cls, call: ToolCall | str, value: Any, is_error: bool = False) -> Self:  # noqa: FBT001, FBT002 - as the field
         """Build the result of a tool call, which may be given by its id. Text stays unchanged, data becomes JSON.
 
-        A `Source`, or a list with some, is read now. Raises SourceError if it cannot be, and ConfigurationError for a
-        value without a JSON form.
+        A `Source`, or a list with some, is read now. A `ToolFailure` makes an error. Raises SourceError if a source
+        cannot be read, and ConfigurationError for a value without a JSON form.
         """
         content, sources = convert_result(value)
-        return cls(call.id if isinstance(call, ToolCall) else call, content, is_error, sources)
+        call_id = call.id if isinstance(call, ToolCall) else call
+        return cls(call_id, content, is_error or isinstance(value, ToolFailure), sources)
 
     def to_turn(self) -> dict[str, Any]:
         """Return the result as a dict for ``continue_tool``."""
@@ -212,6 +223,8 @@ def convert_result(value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
     Text is unchanged, data is JSON. A `Source`, alone or in a list, is read now, since the tool may replace its file
     in the next round: a text is part of the text, a file is named there. Raises SourceError if it cannot be read.
     """
+    if isinstance(value, ToolFailure):
+        return convert_result(value.result)
     if not _holds_source(value):
         # Not escaped to ASCII, which would cost tokens.
         return value if isinstance(value, str) else json.dumps(unstructure(value), ensure_ascii=False), ()

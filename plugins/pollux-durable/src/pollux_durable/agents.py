@@ -19,8 +19,8 @@ from pollux_durable.invoking import StartSettings
 from pollux_durable.looping import AgentLoop
 from pollux_durable.stopping import list_conditions
 from pollux_durable.streaming import AgentStream
-from pollux_durable.tools import DurableTool
-from pollux_sync import Config, Options, Source
+from pollux_durable.tools import CoreTool, DurableTool
+from pollux_sync import Config, Options, Source, Tool
 from pollux_sync.data.headers import is_secret
 from pollux_sync.data.hosted import HostedTool, refuse_class
 from pollux_sync.errors import ConfigurationError
@@ -55,7 +55,7 @@ class AgentSettings(TypedDict, total=False):
     provider_base_url: str
     temperature: float
     max_output_tokens: int
-    tools: Sequence[DurableTool | HostedTool]
+    tools: Sequence[DurableTool | Tool | HostedTool]
     output_schema: type[Any] | JsonObject
     schema_repairs: int
     queue: QueueLike
@@ -78,11 +78,11 @@ class Agent(Workflow):
     """A model and its tools as a workflow: each call of the model and of a tool is recorded, and paid for once.
 
     ``provider`` and ``model`` are as in `pollux_sync.Config`; pass a whole ``config`` for anything more. ``tools`` are
-    functions marked with `tool`, and tools that the provider runs, such as `pollux_sync.WebSearch`. With
-    ``output_schema`` the answer is of that type. What an agent remembers goes by the ``session_id`` of its runs;
-    ``compaction`` limits how much. ``on_change`` says what happens when a recorded call of the model would be asked
-    otherwise now: the run fails, or that call is asked anew. Answers are streamed only while nothing could take them
-    back: not with guardrails, nor with ``output_schema``.
+    functions marked with `tool`, each `pollux_sync.Tool`, such as one of an MCP server, and tools that the provider
+    runs, such as `pollux_sync.WebSearch`. With ``output_schema`` the answer is of that type. What an agent remembers
+    goes by the ``session_id`` of its runs; ``compaction`` limits how much. ``on_change`` says what happens when a
+    recorded call of the model would be asked otherwise now: the run fails, or that call is asked anew. Answers are
+    streamed only while nothing could take them back: not with guardrails, nor with ``output_schema``.
 
     Raises ConfigurationError for an id that is taken and for settings that cannot work.
     """
@@ -215,7 +215,7 @@ def _build_plan(name: str, open_config: Callable[[], Config], settings: AgentSet
     given = settings.get("tools", ())
     hosted = [tool for tool in given if isinstance(tool, HostedTool)]
     functions = [_check_tool(tool) for tool in given if not isinstance(tool, HostedTool)]
-    tools = {tool.id: declare(tool) for tool in functions}
+    tools = {tool.id: tool if isinstance(tool, CoreTool) else declare(tool) for tool in functions}
     on_change = settings.get("on_change", "fail")
     if on_change not in ("fail", "ask"):
         raise ConfigurationError(f"on_change {on_change!r} is not known", hint="use 'fail' or 'ask'")
@@ -286,8 +286,10 @@ def _build_item(item: object) -> JsonObject:
 def _check_tool(given: object) -> DurableTool:
     if isinstance(given, DurableTool):
         return given
+    if isinstance(given, Tool):
+        return CoreTool(given)
     refuse_class("a tool of an agent", given)
-    raise ConfigurationError(f"a tool of an agent is {given!r}", hint="mark the function with @tool")
+    raise ConfigurationError(f"a tool of an agent is {given!r}", hint="mark the function with @tool, or pass a Tool")
 
 
 def _refuse_call(*_: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import attrs
 
-from pollux_durable.data.agents import FAILED, ToolResult
+from pollux_durable.data.agents import COMPLETED, FAILED, ToolResult
 from pollux_durable.data.results import BatchWorkflowInput
 from pollux_durable.errors import StepExecutionError
 from pollux_durable.hooks import run_hooks
@@ -104,10 +104,13 @@ def _is_run(one: _PreparedCall | ToolResult) -> TypeGuard[_PreparedCall]:
 
 
 def _build_result(call: ToolCallRequest, value: JsonObject) -> ToolResult:
+    is_error = value.get("is_error", False)
     return ToolResult(
         tool_name=call.name,
         tool_call_id=call.id,
+        status=FAILED if is_error else COMPLETED,
         content=value["content"],
+        error=value["content"] if is_error else None,
         result=value["value"],
         sources=tuple(value["sources"]),
     )

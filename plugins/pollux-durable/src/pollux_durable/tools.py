@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import attrs
+
 from pollux_durable.data.values import convert_to_json, read_hints
 from pollux_durable.declaring import Workflow, declare
 from pollux_durable.errors import PayloadError, ToolRejectedError
@@ -109,8 +111,9 @@ class DurableTool(Workflow):
         """Call the function; return the text for the model, and the value itself."""
         value = self.tool.invoke(arguments, context)
         told = ModelResult.from_value(self.id, value)
-        plain = None if told.sources else convert_to_json(value, f"the result of {self.id!r}")
-        return {"content": told.content, "sources": [*told.sources], "value": plain}
+        plain = None if told.sources or told.is_error else convert_to_json(value, f"the result of {self.id!r}")
+        result = {"content": told.content, "sources": [*told.sources], "value": plain}
+        return result | ({"is_error": True} if told.is_error else {})
 
     def restore_result(self, value: Json) -> Any:
         """Return what the function returned."""
@@ -132,6 +135,25 @@ class DurableTool(Workflow):
         if given.get("approved") is not True:
             feedback = given.get("feedback")
             raise ToolRejectedError(f"the call was not approved{f': {feedback}' if feedback else ''}")
+
+
+class CoreTool(DurableTool):
+    """A `pollux_sync.Tool`, such as one of an MCP server. Each call is a step of the agent's run.
+
+    It is not declared: it belongs to the agent that has it, and another one may have another of the same name.
+    """
+
+    def __init__(self, given: Tool) -> None:
+        if given.skip:
+            raise ConfigurationError(
+                f"the tool {given.name!r} takes {given.skip} values that neither the model nor the agent has",
+                hint="pass functools.partial(function, value) with a name: Tool.from_function(..., name=...)",
+            )
+        self._given = given
+        super().__init__(_take_context(given.function), id=given.name, description=given.description, step=True)
+
+    def _build_tool(self) -> Tool:
+        return attrs.evolve(self._given, function=self.function, skip=1)
 
 
 @overload
@@ -159,6 +181,11 @@ def tool(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     if function is None:
         return lambda given: declare(DurableTool(given, **settings))
     return declare(DurableTool(function))
+
+
+def _take_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes the context of the run first, and does not pass it on."""
+    return lambda _, **arguments: function(**arguments)
 
 
 def _find_record(function: Callable[..., Any]) -> Any:

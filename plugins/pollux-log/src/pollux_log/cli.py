@@ -6,7 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pollux_log.records import LogFile
-from pollux_sync.commands import DONE, CommandParser, run_subcommand, write_json, write_line, write_table
+from pollux_sync.commands import (
+    DONE,
+    CommandParser,
+    declare_parser,
+    run_subcommand,
+    write_json,
+    write_line,
+    write_table,
+)
 from pollux_sync.plugin import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,11 +27,6 @@ _LIMIT = 20
 _TEXT_WIDTH = 60
 #: What `show` prints below the facts, each under its name.
 _TEXTS = ("prompt", "answer", "error")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Carry out one command line; return its exit code."""
-    return run_subcommand(_build_parser(), {"list": list_calls, "search": search, "show": show}, argv)
 
 
 def _build_parser() -> CommandParser:
@@ -41,6 +44,12 @@ def _build_parser() -> CommandParser:
         command.add_argument("--path", help="the file of the log; default: POLLUX_LOG_PATH, else that in your home")
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+@declare_parser(_build_parser)
+def main(argv: Sequence[str]) -> int:
+    """Carry out one command line; return its exit code."""
+    return run_subcommand(_build_parser(), {"list": list_calls, "search": search, "show": show}, argv)
 
 
 def list_calls(arguments: Namespace) -> int:

@@ -1,8 +1,7 @@
-"""Tools of MCP servers (https://modelcontextprotocol.io) for `run_tools`, sessions and agents, in blocking code."""
+"""Tools of MCP servers for `pollux_sync.run_tools`, sessions and agents, in blocking code."""
 
-from __future__ import annotations
+from pollux_mcp.errors import MCPServerError
+from pollux_mcp.servers import MCPServer
+from pollux_mcp.settings import Limits
 
-from pollux_mcp.approving import ToolRequest
-from pollux_mcp.serving import MCPError, MCPServer, MCPToolError
-
-__all__ = ["MCPError", "MCPServer", "MCPToolError", "ToolRequest"]
+__all__ = ["Limits", "MCPServer", "MCPServerError"]

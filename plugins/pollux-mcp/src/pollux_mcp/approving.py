@@ -1,46 +1,38 @@
-"""Who may be called: a tool that changes something is asked about first, and so is one that says nothing of it."""
+"""Decide whether a call may run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import attrs
-
-from pollux_sync.plugin import ConfigurationError
+import threading
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-#: Decides about a call.
-Approve: TypeAlias = "Callable[[ToolRequest], bool]"
+    from pollux_mcp.settings import Approval
 
-
-@attrs.frozen(kw_only=True)
-class ToolRequest:
-    """A call that the model asks for: the server's name, the tool's own name there, and the arguments.
-
-    ``is_read_only`` and ``is_destructive`` are what the server says of the tool, which need not be true.
-    """
-
-    server: str
-    tool: str
-    arguments: Mapping[str, Any]
-    is_read_only: bool
-    is_destructive: bool
+_UNASKED = (
+    "the call of {tool!r} was not made: the server does not declare it as read-only, and nobody approves calls here"
+)
+_REFUSED = "the call of {tool!r} was not approved"
 
 
-def check_approval(approve: object, *, trust: object) -> None:
-    """Raise ConfigurationError for settings of the approval that are none."""
-    if not (approve is None or callable(approve)):
-        raise ConfigurationError("approve must be a function of a ToolRequest", hint="def approve(request): return ...")
-    if not isinstance(trust, bool):
-        raise ConfigurationError(f"trust must be True or False, got {type(trust).__name__}")
-    if trust and approve is not None:
-        raise ConfigurationError("trust=True allows what approve is to decide", hint="leave one of them out")
+class Approver:
+    """The rule by which calls of one server run: a function, all, or those alone that are declared as read-only."""
 
+    def __init__(self, approve: Approval, server: str) -> None:
+        self._approve = approve
+        self._server = server
+        # One question at a time: a function that asks a person cannot ask two at once.
+        self._lock = threading.Lock()
 
-def is_approved(request: ToolRequest, approve: Approve | None, *, trust: bool) -> bool:
-    """Return whether a call may be made."""
-    if trust:
-        return True
-    return bool(approve(request)) if approve is not None else request.is_read_only
+    def find_objection(self, tool: str, arguments: Mapping[str, Any], *, is_read_only: bool) -> str | None:
+        """Return why a call must not run, as a text for the model, or None."""
+        if self._approve == "all" or (self._approve is None and is_read_only):
+            return None
+        if self._approve is None:
+            return _UNASKED.format(tool=tool)
+        with self._lock:
+            # A copy: what was approved is what runs.
+            is_approved = self._approve(self._server, tool, deepcopy(dict(arguments)))
+        return None if is_approved is True else _REFUSED.format(tool=tool)

@@ -9,7 +9,7 @@ from pollux_durable.cli.changing import answer, cancel, fork, resume, retry
 from pollux_durable.cli.keeping import collect_garbage, diagnose, migrate
 from pollux_durable.cli.looking import list_runs, show, show_logs
 from pollux_durable.cli.serving import run_dev, run_page, run_worker
-from pollux_sync.commands import run_subcommand
+from pollux_sync.commands import declare_parser, run_subcommand
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,6 +33,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
 }
 
 
+@declare_parser(build_parser)
 def main(argv: Sequence[str]) -> int:
     """Run the command that ``argv`` names, and return its exit code. Raises what it raises, and SystemExit."""
     return run_subcommand(build_parser(), _COMMANDS, argv)
