@@ -14,7 +14,7 @@ import attrs
 
 from pollux_sync._version import VERSION
 from pollux_sync.cli.commands import build_parser
-from pollux_sync.commands import DONE, write_line
+from pollux_sync.commands import DONE, declare_parser, write_line
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.hooks.loading import MIDDLEWARE, PROVIDERS, list_known_names
 
@@ -51,22 +51,34 @@ _CHAT_PROVIDER = attrs.evolve(_PROVIDER, templates="chat", dependencies=())
 _MIDDLEWARE = Scaffold(templates="middleware", group=MIDDLEWARE, summary="pollux-sync middleware $name.")
 
 
-def new_provider(argv: Sequence[str]) -> int:
-    """Write the distribution of a provider. Raises ConfigurationError."""
+def build_provider_parser() -> ArgumentParser:
+    """Return the parser of ``new-provider``."""
     parser = _build_parser("new-provider")
     parser.add_argument(
         "--chat-completions",
         action="store_true",
         help="the service speaks Chat Completions: begin from the helpers for it",
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def build_middleware_parser() -> ArgumentParser:
+    """Return the parser of ``new-middleware``."""
+    return _build_parser("new-middleware")
+
+
+@declare_parser(build_provider_parser)
+def new_provider(argv: Sequence[str]) -> int:
+    """Write the distribution of a provider. Raises ConfigurationError."""
+    arguments = build_provider_parser().parse_args(argv)
     scaffold = _CHAT_PROVIDER if arguments.chat_completions else _PROVIDER
     return _write_distribution(scaffold, arguments.name, arguments.folder)
 
 
+@declare_parser(build_middleware_parser)
 def new_middleware(argv: Sequence[str]) -> int:
     """Write the distribution of middleware. Raises ConfigurationError."""
-    arguments = _build_parser("new-middleware").parse_args(argv)
+    arguments = build_middleware_parser().parse_args(argv)
     return _write_distribution(_MIDDLEWARE, arguments.name, arguments.folder)
 
 
