@@ -68,7 +68,9 @@ FOR_SOME = {
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
     """The modules that a fresh interpreter has after each stage, by the stage's name."""
-    return {name: modules_after(script, tmp_path_factory.mktemp(name)) for name, script in STAGES.items()}
+    # A tool that measures the tests may have brought in modules of its own.
+    bare = modules_after("", tmp_path_factory.mktemp("bare"))
+    return {name: modules_after(script, tmp_path_factory.mktemp(name)) - bare for name, script in STAGES.items()}
 
 
 def modules_after(script, folder):
