@@ -5,6 +5,7 @@ docs/reference/neighbours.md.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ NEIGHBOURS = ("openai", "anthropic", "google-genai", "litellm", "pydantic-ai-sli
 #: All that a wheel can install.
 EXTRAS = {"pollux_local": "[embedded]", "pollux_convert": "[all]"}
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+_DATE = r"\d{4}-\d\d-\d\d"
 _HEADER = "| package | newest | installed beside all of ours |\n|---|---|---|\n"
 
 
@@ -62,7 +64,8 @@ def write_table(table: str) -> None:
     text = PAGE.read_text()
     before, _, rest = text.partition(_HEADER)
     after = rest.partition("\n\n")[2]
-    PAGE.write_text(f"{before}{table}\n{after}".replace("AS_OF", datetime.now(UTC).date().isoformat()))
+    today = datetime.now(UTC).date().isoformat()
+    PAGE.write_text(f"{re.sub(_DATE, today, before)}{table}\n{after}")
 
 
 if __name__ == "__main__":

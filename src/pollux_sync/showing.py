@@ -30,7 +30,7 @@ _REWRITE_PERIOD_S = 0.1
 
 
 class Display(Protocol):
-    """What shows the progress of one run."""
+    """A bar or line that shows the progress of one run."""
 
     def show(self, progress: Progress) -> object:
         """Show how far it has come. Called by one thread at a time."""
@@ -108,30 +108,67 @@ def _choose_display(total: int) -> Display:
     return _Lines(sys.stderr)
 
 
-class _Lines:
-    """A line that is rewritten in place in a terminal; elsewhere one from time to time."""
+class StatusLine:
+    """A line that is rewritten in its place in a terminal; elsewhere each text becomes a line of its own.
+
+    A terminal that is gone is no error: it must not cost the answers.
+    """
 
     def __init__(self, stream: TextIO) -> None:
+        # A closed stream raises ValueError when it is asked.
+        self.is_terminal = not stream.closed and stream.isatty()
         self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._period_s = _REWRITE_PERIOD_S if self._is_terminal else _LINE_PERIOD_S
-        self._shown_s = 0.0
         self._width = 0
+
+    def write(self, line: str) -> None:
+        """Write the line, over the one before."""
+        with suppress(OSError, ValueError):
+            self._stream.write(f"\r{self._fit(line)}" if self.is_terminal else f"{line}\n")
+            self._stream.flush()
+
+    def erase(self) -> None:
+        """Take the line out of the terminal."""
+        self._end("", "\r")
+
+    def keep(self) -> None:
+        """End the line, which stays."""
+        self._end(None, "\n")
+
+    def _fit(self, line: str) -> str:
+        from shutil import get_terminal_size  # slow to import, and for terminals alone
+
+        # A line that wraps could not be rewritten. Blanks cover a longer one before.
+        line = line[: get_terminal_size().columns - 1]
+        before, self._width = self._width, len(line)
+        return line.ljust(before)
+
+    def _end(self, line: str | None, end: str) -> None:
+        if not (self.is_terminal and self._width):
+            return
+        if line is not None:
+            self.write(line)
+        with suppress(OSError, ValueError):
+            self._stream.write(end)
+            self._stream.flush()
+
+
+class _Lines:
+    """A line in a terminal; elsewhere one from time to time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._line = StatusLine(stream)
+        self._period_s = _REWRITE_PERIOD_S if self._line.is_terminal else _LINE_PERIOD_S
+        self._shown_s = 0.0
 
     def show(self, progress: Progress) -> None:
         is_over = progress.done == progress.total
         if progress.duration_s - self._shown_s < self._period_s and not is_over:
             return
         self._shown_s = progress.duration_s
-        line = str(progress)
-        # Padded with blanks to cover a longer line before.
-        self._stream.write(f"\r{line.ljust(self._width)}" if self._is_terminal else f"{line}\n")
-        self._stream.flush()
-        self._width = len(line)
+        self._line.write(str(progress))
 
     def close(self) -> None:
-        if self._is_terminal and self._width:
-            self._stream.write("\n")
+        self._line.keep()
 
 
 class _TerminalBar:

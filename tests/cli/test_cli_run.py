@@ -734,7 +734,7 @@ def config_at(progress, script):
 
 
 def test_progress_is_rewritten_in_place_and_leaves_nothing_behind():
-    stream, times = io.StringIO(), iter([0.0, 1.0, 2.0, 12.4, 113.0])
+    stream, times = Terminal(), iter([0.0, 1.0, 2.0, 12.4, 113.0])
     script = Script("fine", failing(400), otherwise="fine")
     with Progress(stream, clock=lambda: next(times)) as progress, pytest.raises(Exception, match="scripted"):
         run_many(["a", "b", "c", "d"], config=config_at(progress, script))
@@ -749,7 +749,7 @@ def test_progress_is_rewritten_in_place_and_leaves_nothing_behind():
     ]
 
 
-class Listening(io.StringIO):
+class Listening(Terminal):
     """A stream that tells when something was written to it."""
 
     def __init__(self):
@@ -778,14 +778,14 @@ def test_progress_is_shown_before_the_first_answer():
 
 
 def test_progress_of_a_quick_run_is_not_shown():
-    stream = io.StringIO()
+    stream = Terminal()
     with Progress(stream, clock=lambda: 0.0) as progress:
         run_many(["a", "b"], config=config_at(progress, Script()))
     assert stream.getvalue() == ""
 
 
 def test_call_that_ends_after_its_run_writes_nothing():
-    stream, times = io.StringIO(), iter([0.0, 5.0])
+    stream, times = Terminal(), iter([0.0, 5.0])
     progress = Progress(stream, clock=lambda: next(times))
     with progress:
         pass
@@ -794,7 +794,7 @@ def test_call_that_ends_after_its_run_writes_nothing():
 
 
 def test_terminal_that_is_gone_does_not_end_the_run():
-    stream, times = io.StringIO(), iter([0.0, 5.0])
+    stream, times = Terminal(), iter([0.0, 5.0])
     stream.close()
     with Progress(stream, clock=lambda: next(times)) as progress:
         result = run_many("a", config=config_at(progress, Script()))

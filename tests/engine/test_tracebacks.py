@@ -20,10 +20,9 @@ def test_refused_connection_is_told_in_few_lines(monkeypatch, strict, is_long):
     monkeypatch.setenv("POLLUX_SYNC_STRICT_PLUGINS", strict)
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=60)
     lines = run.stderr.splitlines()
-    assert lines[0] == "ConnectionRefusedError: [Errno 111] Connection refused" or is_long
+    assert "ConnectionRefusedError: [Errno 111] Connection refused" in lines
     assert lines[-1].startswith("  hint: check that the server runs")
     assert (len(lines) > 40) == is_long
-    assert len(lines) < 40 or is_long
 
 
 def test_defect_of_a_plugin_keeps_its_frames():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pollux_sync._typed import T
     from pollux_sync.api.streaming import Stream
-    from pollux_sync.api.tools import LoopTool, OnToolError
+    from pollux_sync.api.tools import LoopTool, OnToolError, ToolLoop
     from pollux_sync.data.envelope import ResultEnvelope
     from pollux_sync.data.handles import CacheHandle
     from pollux_sync.data.interaction import Environment, Input
@@ -131,13 +131,7 @@ class Session:
         on_tool_error: OnToolError = "tell",
     ) -> ResultEnvelope[T]:
         """As `pollux_sync.run_tools`."""
-        loop = build_tool_loop(
-            lambda: nullcontext(self._hooks),
-            tools,
-            max_steps=max_steps,
-            tool_concurrency=tool_concurrency,
-            on_tool_error=on_tool_error,
-        )
+        loop = self._build_loop(tools, max_steps, tool_concurrency, on_tool_error)
         # With the method of the session, so that all rounds share its client and its uploads.
         return run_loop(loop, self.run_many, prompt, sources, loop.add_tools(options or self.options, tool_choice))
 
@@ -156,15 +150,20 @@ class Session:
         """As `pollux_sync.stream_tools`."""
         from pollux_sync.api.toolstreams import open_loop
 
-        loop = build_tool_loop(
+        loop = self._build_loop(tools, max_steps, tool_concurrency, on_tool_error)
+        first = loop.add_tools(options or self.options, tool_choice)
+        return open_loop(loop, self._open_round, prompt, sources, first)
+
+    def _build_loop(
+        self, tools: Sequence[LoopTool], max_steps: int, tool_concurrency: int, on_tool_error: OnToolError
+    ) -> ToolLoop:
+        return build_tool_loop(
             lambda: nullcontext(self._hooks),
             tools,
             max_steps=max_steps,
             tool_concurrency=tool_concurrency,
             on_tool_error=on_tool_error,
         )
-        first = loop.add_tools(options or self.options, tool_choice)
-        return open_loop(loop, self._open_round, prompt, sources, first)
 
     def _open_round(
         self,

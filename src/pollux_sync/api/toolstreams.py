@@ -38,8 +38,8 @@ def stream_tools(
 ) -> Stream[T]:
     """Do what `run_tools` does, and return the events of all rounds in one stream.
 
-    Each round begins with a `StreamStart`; a `StreamToolResult` tells of each tool that ran after it. The stream ends
-    with one `StreamDone`, whose result is what `run_tools` would have returned. Tools run in the thread that reads.
+    Each round begins with a `StreamStart`, and each tool that ran after it has a `StreamToolResult`. The stream ends
+    with one `StreamDone`, whose result is the one of `run_tools`. Tools run in the thread that reads.
     """
 
     def ask(

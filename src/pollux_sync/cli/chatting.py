@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Spending:
-    """What the answers of a chat have cost. ``cost_usd`` is that of the answers whose price a plugin knows."""
+    """The cost of the answers of a chat. ``cost_usd`` is that of the answers whose price a plugin knows."""
 
     n_answers: int = 0
     input_tokens: int = 0

@@ -1,4 +1,4 @@
-"""What the words of a command line can be completed to, as the parsers of the commands say."""
+"""The words that a command line can continue with, by the parsers of the commands."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Candidate(NamedTuple):
 
 
 def list_candidates(words: Sequence[str]) -> list[Candidate]:
-    """Return what the last of the words, which follow the program's name, can become.
+    """Return the words that begin as the last of ``words`` does; these follow the program's name.
 
-    Nothing means that the word is no name that is known here, such as that of a file. Imports the command that is
-    named, and raises what that raises.
+    The list is empty for a word that is not a known name, such as that of a file. Imports the command that is named,
+    and raises what that raises.
     """
     *before, current = words or [""]
     return [candidate for candidate in _list_all(before, current) if candidate.word.startswith(current)]

@@ -1,4 +1,4 @@
-"""What a user enters in a chat: one line, or several between two marker lines."""
+"""The entries of a user in a chat: one line each, or several between two marker lines."""
 
 from __future__ import annotations
 

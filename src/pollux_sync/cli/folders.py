@@ -14,12 +14,12 @@ _NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 def locate_state_folder() -> Path:
-    """Return the folder of what the program remembers between its runs. It may not exist."""
+    """Return the folder for files that the program keeps between its runs. It may not exist."""
     return _locate("XDG_STATE_HOME", ".local/state", "LOCALAPPDATA")
 
 
 def locate_settings_folder() -> Path:
-    """Return the folder of what the user writes for the program. It may not exist."""
+    """Return the folder for files that the user writes for the program. It may not exist."""
     return _locate("XDG_CONFIG_HOME", ".config", "APPDATA")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TextIO
 
 from pollux_sync.data.reply import Failure
@@ -36,12 +35,15 @@ class Progress:
     def __init__(
         self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic, delay_s: float = _DELAY_S
     ) -> None:
-        self._stream = stream
+        # Imported here: without a terminal nothing is shown.
+        from pollux_sync.showing import StatusLine
+
+        self._line = StatusLine(stream)
         self._clock = clock
         self._delay_s = delay_s
         self._started = clock()
         self._lock = threading.Lock()
-        self._total = self._answered = self._failed = self._width = 0
+        self._total = self._answered = self._failed = 0
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
@@ -52,8 +54,7 @@ class Progress:
         with self._lock:
             # After Ctrl-C abandoned calls still end in their threads. They must not write into the answers.
             self._over.set()
-            if self._width:
-                self._rewrite("")
+            self._line.erase()
 
     @hookimpl
     def pollux_event(self, event: Event) -> None:
@@ -84,12 +85,4 @@ class Progress:
         # Before the plan is built there is nothing to count: files are read.
         if self._total and duration_s >= self._delay_s and not self._over.is_set():
             failed = f"{self._failed} failed, " if self._failed else ""
-            self._rewrite(f"{self._answered}/{self._total} answered, {failed}{duration_s:.0f} s")
-
-    def _rewrite(self, line: str) -> None:
-        # Pad with blanks to cover a longer line before. An empty line leaves the cursor at the start.
-        end = "" if line else "\r"
-        with suppress(OSError, ValueError):  # a terminal that is gone must not cost the answers
-            self._stream.write(f"\r{line.ljust(self._width)}{end}")
-            self._stream.flush()
-        self._width = len(line)
+            self._line.write(f"{self._answered}/{self._total} answered, {failed}{duration_s:.0f} s")

@@ -141,7 +141,7 @@ def read_text(file: Path) -> str:
 
 
 def read_template(name: str) -> Template:
-    """Return the template of this name. Raises ConfigurationError when there is none, or it has a mistake."""
+    """Return the template of this name. Raises ConfigurationError if it does not exist, or has a mistake."""
     file = require_file(name)
     fields = _parse(read_text(file), name, is_markdown=file.suffix == ".md")
     _check_fields(name, fields)

@@ -106,7 +106,7 @@ class ExplainedUpload(Value):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ExplainedPrefix(Value):
-    """What several requests begin with, to be cached: the first of them goes ahead, and the others follow its answer.
+    """A beginning that several requests share, to be cached: the first goes ahead, and the others follow its answer.
 
     ``first`` is the index of that request, ``n_requests`` counts it and the others. ``n_tokens`` is the length of the
     beginning, by the counts of the requests or else estimated, less an estimate of the prompts; None if it is not

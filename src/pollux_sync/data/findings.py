@@ -1,4 +1,4 @@
-"""What the provider's own tools left in an answer: citations, calls and files."""
+"""Traces of the provider's own tools in an answer: citations, calls and files."""
 
 from __future__ import annotations
 

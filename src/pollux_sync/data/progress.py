@@ -1,4 +1,4 @@
-"""How far several calls have come, as one value."""
+"""The progress of several calls, as one value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Progress(Value):
-    """How many of ``total`` calls have ended, ``failed`` of them without an answer, after ``duration_s`` seconds."""
+    """The calls that have ended, of ``total``; ``failed`` of them without an answer; after ``duration_s`` seconds."""
 
     total: int
     done: int = 0

@@ -1,4 +1,4 @@
-"""Lines for the log at the level INFO: what became of each call, and of what it left at the provider.
+"""Lines for the log at the level INFO: the end of each call, and files and jobs that were made at the provider.
 
 They hold no texts: not those of prompts, answers, files, or of the provider's errors.
 """
@@ -24,7 +24,7 @@ log = logging.getLogger("pollux_sync")
 
 
 def read_clock() -> float | None:
-    """Return the time at which a call begins, None if nobody wants to be told of its end."""
+    """Return the time at which a call begins, None if the log leaves the end of calls out."""
     return time.monotonic() if log.isEnabledFor(logging.INFO) else None
 
 

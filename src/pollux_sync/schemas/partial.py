@@ -113,7 +113,7 @@ class PartialAnswers:
         self._last: Any = None
 
     def add(self, piece: str) -> Any:
-        """Return the value so far with the next piece; None if it is as before, or cannot be told yet."""
+        """Return the value so far with the next piece; None if it is as before, or not known yet."""
         self._json.add(piece)
         try:
             grown = self._json.read()

@@ -6,13 +6,12 @@ import math
 import sys
 import threading
 import time
-from contextlib import suppress
 from decimal import Decimal
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Self, TextIO
 
 from pollux_batch.running import Job
 from pollux_sync.commands import escape_line
+from pollux_sync.showing import StatusLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +30,12 @@ class Progress:
     """Counts the results of a run, and shows the counts. Used as a context manager; without a stream it only counts."""
 
     def __init__(self, stream: TextIO | None, job: Run, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._is_terminal = stream is not None and stream.isatty()
+        self._line = None if stream is None else StatusLine(stream)
         self._job = job
         self._clock = clock
         self._started = clock()
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="pollux-batch progress", daemon=True)
-        self._width = 0
         self.answered = self.failed = self.replayed = self.deduped = self.asked = 0
         self.input_tokens = self.output_tokens = 0
         self.cost = Decimal(0)
@@ -85,7 +82,9 @@ class Progress:
 
     def show(self) -> None:
         """Write the counts, the rate, and what the run waits for."""
-        self._write("; ".join([f"{self.describe()}, {self.describe_rate()}", *self._list_waits()]))
+        if self._line is not None:
+            waits = self._list_waits()
+            self._line.write(escape_line("; ".join([f"{self.describe()}, {self.describe_rate()}", *waits])))
 
     def _list_waits(self) -> list[str]:
         kind = self._job.termination.kind
@@ -100,26 +99,12 @@ class Progress:
         return waits
 
     def _tick(self) -> None:
-        period_s = _TERMINAL_S if self._is_terminal else _PLAIN_S
+        period_s = _TERMINAL_S if self._line is not None and self._line.is_terminal else _PLAIN_S
         while not self._over.wait(period_s):
             self.show()
 
-    def _write(self, line: str) -> None:
-        if self._stream is None:
-            return
-        line = escape_line(line)
-        with suppress(OSError, ValueError):  # a terminal that is gone must not cost the answers
-            if self._is_terminal:
-                # A line that wraps could not be rewritten. Blanks cover a longer line before.
-                line = line[: get_terminal_size().columns - 1]
-                self._stream.write(f"\r{line.ljust(self._width)}")
-            else:
-                self._stream.write(f"{line}\n")
-            self._stream.flush()
-        self._width = len(line)
-
     def __enter__(self) -> Self:
-        if self._stream is not None:
+        if self._line is not None:
             self._ticker.start()
         return self
 
@@ -127,13 +112,9 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        if self._stream is None:
-            return
-        self._ticker.join()
-        if self._is_terminal and self._width:
-            self._write("")
-            with suppress(OSError, ValueError):
-                self._stream.write("\r")
+        if self._line is not None:
+            self._ticker.join()
+            self._line.erase()
 
 
 def choose_stream(*, is_quiet: bool) -> TextIO | None:
