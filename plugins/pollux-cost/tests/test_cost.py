@@ -205,7 +205,7 @@ def test_stream_that_is_left_counts_as_the_most_that_it_may_cost():
 def test_budget_holds_for_all_threads_that_share_the_object():
     cost = Cost(0.1, prices=PRICES)
     config = build_config(Script(otherwise=ANSWER), cost)
-    options = Options(max_tokens=100, on_error="keep")
+    options = Options(max_tokens=350, on_error="keep")  # so that the estimate is at least the cost of the answer
     threads = [
         threading.Thread(target=run, args=("Who?",), kwargs={"config": config, "options": options}) for _ in range(20)
     ]
@@ -213,7 +213,7 @@ def test_budget_holds_for_all_threads_that_share_the_object():
         thread.start()
     for thread in threads:
         thread.join()
-    assert cost.spent_usd <= Decimal("0.1") + Decimal("0.014")
+    assert Decimal(0) < cost.spent_usd <= Decimal("0.1")
     assert cost._reserved_usd == 0
 
 

@@ -36,7 +36,7 @@ class Progress:
         self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic, delay_s: float = _DELAY_S
     ) -> None:
         # Imported here: without a terminal nothing is shown.
-        from pollux_sync.showing import StatusLine
+        from pollux_sync.commands import StatusLine
 
         self._line = StatusLine(stream)
         self._clock = clock

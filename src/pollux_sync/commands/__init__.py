@@ -6,6 +6,7 @@ The program ``pollux-sync`` calls it, reports what it raises, and exits with wha
 
 from __future__ import annotations
 
+from pollux_sync._lazy import build_getattr
 from pollux_sync.commands.codes import (
     DONE,
     FAILED,
@@ -28,6 +29,10 @@ from pollux_sync.commands.terminal import (
     write_text,
 )
 
+TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
+if TYPE_CHECKING:
+    from pollux_sync.showing import StatusLine
+
 __all__ = [
     "DONE",
     "FAILED",
@@ -36,6 +41,7 @@ __all__ = [
     "READER_GONE",
     "REFUSED",
     "CommandParser",
+    "StatusLine",
     "declare_parser",
     "describe_exit_codes",
     "escape_controls",
@@ -50,3 +56,5 @@ __all__ = [
     "write_table",
     "write_text",
 ]
+
+__getattr__ = build_getattr(__name__, {"showing": ("StatusLine",)})

@@ -10,8 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Self, TextIO
 
 from pollux_batch.running import Job
-from pollux_sync.commands import escape_line
-from pollux_sync.showing import StatusLine
+from pollux_sync.commands import StatusLine, escape_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
